@@ -1,0 +1,1 @@
+//! zako_actors
