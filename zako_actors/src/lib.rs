@@ -1,1 +1,4 @@
 //! zako_actors
+
+pub mod diagnostic;
+pub mod transpile;

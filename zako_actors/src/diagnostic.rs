@@ -1,0 +1,296 @@
+//! What a user is told about a mistake in a source file.
+//!
+//! Owns: the [`Diagnostic`] type, its rendering, code frames, and the search for the nearest valid name.
+//! Does not know: who found the mistake (transpiler, loader, JavaScript engine, engine of the build).
+//! Invariant: lines and columns are 1-based, columns count Unicode scalar values, paths are relative to the workspace.
+
+use std::fmt;
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// The operation did not succeed.
+    Error,
+    /// The operation went on.
+    Warning,
+}
+
+/// A place in a source file.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub struct Location {
+    /// Path relative to the workspace root, separated by `/`.
+    pub path: String,
+    /// Line, from 1.
+    pub line: u32,
+    /// Column in characters, from 1.
+    pub column: u32,
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.path, self.line, self.column)
+    }
+}
+
+/// One mistake, with everything that a person needs to mend it.
+///
+/// ```
+/// use zako_actors::diagnostic::Diagnostic;
+/// let d = Diagnostic::error("`srcss` is not an option of target()")
+///     .at("BUILD.ts", "export default target({ srcss: [] });", 24, 5)
+///     .with_help("did you mean `srcs`?");
+/// let text = d.to_string();
+/// assert!(text.contains("--> BUILD.ts:1:25") && text.contains("^^^^^"));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Diagnostic {
+    /// Error or warning.
+    pub severity: Severity,
+    /// What was wrong, in one sentence without a full stop at its end.
+    pub message: String,
+    /// Where, when a place is known.
+    pub location: Option<Location>,
+    /// The lines around the place, with a marker below it.
+    pub frame: Option<String>,
+    /// What to do.
+    pub help: Option<String>,
+}
+
+impl Diagnostic {
+    /// An error without a place.
+    pub fn error(message: impl Into<String>) -> Self {
+        Self {
+            severity: Severity::Error,
+            message: message.into(),
+            location: None,
+            frame: None,
+            help: None,
+        }
+    }
+
+    /// A warning without a place.
+    pub fn warning(message: impl Into<String>) -> Self {
+        Self {
+            severity: Severity::Warning,
+            ..Self::error(message)
+        }
+    }
+
+    /// Sets place and code frame from a byte range of `source`.
+    #[must_use]
+    pub fn at(self, path: &str, source: &str, start_bytes: usize, length_bytes: usize) -> Self {
+        let (line, column) = line_and_column(source, start_bytes);
+        let end = floor_char_boundary(source, start_bytes.saturating_add(length_bytes));
+        let start = floor_char_boundary(source, start_bytes).min(end);
+        self.at_line(
+            path,
+            Some(source),
+            line,
+            column,
+            source[start..end].chars().count(),
+        )
+    }
+
+    /// Sets the place from a line and a column (both from 1), and the code frame when the source is at hand.
+    #[must_use]
+    pub fn at_line(
+        mut self,
+        path: &str,
+        source: Option<&str>,
+        line: u32,
+        column: u32,
+        length_chars: usize,
+    ) -> Self {
+        self.location = Some(Location {
+            path: path.to_owned(),
+            line,
+            column,
+        });
+        self.frame = source.and_then(|text| code_frame(text, line, column, length_chars));
+        self
+    }
+
+    /// Sets the advice.
+    #[must_use]
+    pub fn with_help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let severity = match self.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        write!(f, "{severity}: {}", self.message)?;
+        if let Some(location) = &self.location {
+            write!(f, "\n  --> {location}")?;
+        }
+        if let Some(frame) = &self.frame {
+            write!(f, "\n{frame}")?;
+        }
+        if let Some(help) = &self.help {
+            write!(f, "\n  = help: {}", help.replace('\n', "\n    "))?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Diagnostic {}
+
+/// Line and column (both from 1, columns in characters) of a byte offset.
+pub fn line_and_column(source: &str, offset_bytes: usize) -> (u32, u32) {
+    let before = &source[..floor_char_boundary(source, offset_bytes)];
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
+    let column = before[line_start..].chars().count() + 1;
+    (
+        u32::try_from(line).unwrap_or(u32::MAX),
+        u32::try_from(column).unwrap_or(u32::MAX),
+    )
+}
+
+fn floor_char_boundary(text: &str, offset_bytes: usize) -> usize {
+    let mut offset = offset_bytes.min(text.len());
+    while !text.is_char_boundary(offset) {
+        offset -= 1;
+    }
+    offset
+}
+
+/// Lines longer than this (bundles, generated code) are cut around the marker.
+const FRAME_WIDTH_CHARS: usize = 160;
+
+/// The line itself with two lines before it, and a row of carets below the range.
+fn code_frame(source: &str, line: u32, column: u32, length_chars: usize) -> Option<String> {
+    let line_index = usize::try_from(line.checked_sub(1)?).ok()?;
+    let column_index = usize::try_from(column.checked_sub(1)?).ok()?;
+    let lines: Vec<&str> = source
+        .lines()
+        .skip(line_index.saturating_sub(2))
+        .take(3)
+        .collect();
+    let before = line_index.min(2);
+    let target = *lines.get(before)?;
+    let skip = column_index.saturating_sub(FRAME_WIDTH_CHARS / 2);
+    let cut = |text: &str| -> String {
+        let clean = text.replace('\t', " ");
+        clean.chars().skip(skip).take(FRAME_WIDTH_CHARS).collect()
+    };
+    let digits = line.to_string().len();
+    let mut frame = format!("{:digits$} |", "");
+    for (index, text) in lines.iter().take(before + 1).enumerate() {
+        let number = line_index + 1 - before + index;
+        frame.push_str(
+            &format!("\n{number:digits$} | {}", cut(text))
+                .trim_end()
+                .to_owned(),
+        );
+    }
+    let room = target.chars().count().saturating_sub(column_index).max(1);
+    let carets = "^".repeat(length_chars.clamp(1, room.min(FRAME_WIDTH_CHARS / 2)));
+    frame.push_str(&format!(
+        "\n{:digits$} | {:pad$}{carets}",
+        "",
+        "",
+        pad = column_index - skip
+    ));
+    Some(frame)
+}
+
+/// The candidate closest to `name`, if one is close enough to be a likely misspelling.
+///
+/// Distance: optimal string alignment (insert, delete, replace, swap neighbours), case ignored; at most a third of the name's length, and at least 1.
+pub fn nearest_name<'c>(
+    name: &str,
+    candidates: impl IntoIterator<Item = &'c str>,
+) -> Option<&'c str> {
+    let limit = (name.chars().count() / 3).max(1);
+    candidates
+        .into_iter()
+        .map(|candidate| (edit_distance(name, candidate), candidate))
+        .filter(|(distance, _)| *distance <= limit)
+        .min_by_key(|(distance, candidate)| (*distance, candidate.len()))
+        .map(|(_, candidate)| candidate)
+}
+
+fn edit_distance(a: &str, b: &str) -> usize {
+    let a: Vec<char> = a.chars().flat_map(char::to_lowercase).collect();
+    let b: Vec<char> = b.chars().flat_map(char::to_lowercase).collect();
+    let mut two_ago: Vec<usize> = vec![0; b.len() + 1];
+    let mut last: Vec<usize> = (0..=b.len()).collect();
+    for (i, left) in a.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, right) in b.iter().enumerate() {
+            let replace = last[j] + usize::from(left != right);
+            let mut cost = replace.min(last[j + 1] + 1).min(row[j] + 1);
+            if i > 0 && j > 0 && *left == b[j - 1] && a[i - 1] == *right {
+                cost = cost.min(two_ago[j - 1] + 1);
+            }
+            row.push(cost);
+        }
+        two_ago = std::mem::replace(&mut last, row);
+    }
+    last[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frame_marks_the_range() {
+        let source = "one\ntwo\nlet é = srcss;\nlast";
+        let offset = source.find("srcss").unwrap();
+        let text = Diagnostic::error("unknown key")
+            .at("a/BUILD.ts", source, offset, 5)
+            .with_help("did you mean `srcs`?")
+            .to_string();
+        assert_eq!(
+            text,
+            "error: unknown key\n  --> a/BUILD.ts:3:9\n  |\n1 | one\n2 | two\n3 | let é = srcss;\n  |         ^^^^^\n  = help: did you mean `srcs`?"
+        );
+    }
+
+    #[test]
+    fn positions_outside_the_source_do_not_panic() {
+        let d = Diagnostic::error("x").at("a.ts", "é", 1, 90);
+        assert_eq!(d.location.unwrap().column, 1);
+        assert!(
+            Diagnostic::error("x")
+                .at_line("a.ts", Some("a"), 7, 1, 1)
+                .frame
+                .is_none()
+        );
+        assert!(
+            Diagnostic::error("x")
+                .at_line("a.ts", Some("a"), 0, 0, 1)
+                .frame
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn a_long_line_is_cut_around_the_marker() {
+        let source = format!("{}bad{}", "a".repeat(5000), "b".repeat(5000));
+        let frame = Diagnostic::error("x")
+            .at("a.js", &source, 5000, 3)
+            .frame
+            .unwrap();
+        assert!(frame.lines().all(|line| line.chars().count() < 200));
+        let lines: Vec<&str> = frame.lines().collect();
+        assert_eq!(lines[1].find("bad"), lines[2].find("^^^"));
+    }
+
+    #[test]
+    fn nearest_name_finds_misspellings_only() {
+        let keys = ["srcs", "deps", "outs", "cmd"];
+        assert_eq!(nearest_name("srsc", keys), Some("srcs"));
+        assert_eq!(nearest_name("out", keys), Some("outs"));
+        assert_eq!(nearest_name("Deps", keys), Some("deps"));
+        assert_eq!(nearest_name("environment", keys), None);
+    }
+}

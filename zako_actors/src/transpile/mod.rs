@@ -1,0 +1,442 @@
+//! TypeScript and JSX to JavaScript.
+//!
+//! Owns: the whole way from source text to output text and source map, on oxc; this folder is the
+//! only one that imports it.
+//! Does not know: files, the build graph, the JavaScript engine.
+//! Invariants: the output depends on the job only; every diagnostic of a source is reported, not
+//! just the first; the arena is empty between jobs.
+
+mod commonjs;
+mod helpers;
+mod options;
+mod prologue;
+mod source_map;
+mod specifiers;
+mod survey;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use oxc::allocator::Allocator;
+use oxc::ast::ast::{
+    ExportAllDeclaration, ExportFromDeclaration, Expression, ImportDeclaration,
+    ImportDeclarationSpecifier, ImportExpression, ImportOrExportKind, Program, Statement,
+    StringLiteral,
+};
+use oxc::ast::builder::AstBuilder;
+use oxc::ast_visit::{VisitMut, walk_mut};
+use oxc::codegen::{Codegen, CodegenOptions};
+use oxc::diagnostics::{OxcDiagnostic, Severity as OxcSeverity};
+use oxc::parser::{ParseOptions, Parser};
+use oxc::semantic::{Scoping, SemanticBuilder};
+use oxc::span::SourceType;
+use oxc::str::Str;
+use oxc::transformer::Transformer;
+
+pub use options::{Decorators, Jsx, ModuleFormat, TranspileOptions};
+pub use specifiers::output_path;
+pub(crate) use specifiers::{is_relative, join_relative};
+pub use survey::{ModuleFacts, ModuleIndex, ModuleSurvey};
+
+use crate::diagnostic::{Diagnostic, Severity};
+use prologue::Prologue;
+
+/// One file to transpile.
+#[derive(Debug, Clone)]
+pub struct TranspileJob {
+    /// Source text.
+    pub source: Arc<str>,
+    /// Path relative to the workspace, for messages, maps, and (by its extension) the language.
+    pub path: String,
+    /// What to make of it.
+    pub options: TranspileOptions,
+    /// What the other files of the target say about this one's imports ([`ModuleIndex::facts`]).
+    /// With them, ES modules get complete specifiers (`./a` to `./a.js`, `./dir` to
+    /// `./dir/index.js`), and re-exports of mere types vanish. Without, both stay as written.
+    pub facts: ModuleFacts,
+}
+
+impl TranspileJob {
+    /// A job with default options and no facts.
+    pub fn new(path: impl Into<String>, source: impl Into<Arc<str>>) -> Self {
+        Self {
+            source: source.into(),
+            path: path.into(),
+            options: TranspileOptions::default(),
+            facts: ModuleFacts::default(),
+        }
+    }
+}
+
+/// What a job gives.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TranspileOutput {
+    /// JavaScript.
+    pub code: String,
+    /// Source map as JSON, when asked for.
+    pub map: Option<String>,
+    /// Mistakes that did not prevent an output.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// A transpiler: one thread uses it, one job after another, its memory is kept between jobs.
+///
+/// ```
+/// use zako_actors::transpile::{TranspileJob, Transpiler};
+/// let mut transpiler = Transpiler::new();
+/// let out = transpiler.transpile(&TranspileJob::new("a.ts", "export const a: number = 1;")).unwrap();
+/// assert_eq!(out.code, "export const a = 1;\n");
+/// ```
+#[derive(Default)]
+pub struct Transpiler {
+    arena: Allocator,
+}
+
+impl Transpiler {
+    /// A transpiler with an empty arena.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Transpiles one file.
+    ///
+    /// # Errors
+    /// All mistakes of the source, in the order in which they were found.
+    pub fn transpile(&mut self, job: &TranspileJob) -> Result<TranspileOutput, Vec<Diagnostic>> {
+        let result = Run::new(&self.arena, job).and_then(Run::finish);
+        self.arena.reset();
+        result
+    }
+
+    /// Surveys one file for a [`ModuleIndex`]: parses only, about half the work of transpiling.
+    pub fn survey(&mut self, path: &str, source: &str) -> ModuleSurvey {
+        let survey = match source_type(path) {
+            Ok(source_type) => survey::survey(&self.arena, source, source_type),
+            Err(_) => ModuleSurvey::default(),
+        };
+        self.arena.reset();
+        survey
+    }
+
+    /// Gives the arena's memory back.
+    pub fn gc(&mut self) {
+        self.arena = Allocator::default();
+    }
+}
+
+/// The passes over one file.
+struct Run<'a> {
+    arena: &'a Allocator,
+    job: &'a TranspileJob,
+    program: Program<'a>,
+    has_module_syntax: bool,
+    has_export_assignment: bool,
+    warnings: Vec<Diagnostic>,
+}
+
+impl<'a> Run<'a> {
+    /// Parses.
+    fn new(arena: &'a Allocator, job: &'a TranspileJob) -> Result<Self, Vec<Diagnostic>> {
+        let source_type = source_type(&job.path).map_err(|error| vec![error])?;
+        let parsed = Parser::new(arena, &job.source, source_type)
+            .with_options(ParseOptions {
+                parse_regular_expression: true,
+                ..ParseOptions::default()
+            })
+            .parse();
+        let has_export_assignment = parsed
+            .program
+            .body
+            .iter()
+            .any(|statement| matches!(statement, Statement::TSExportAssignment(_)));
+        let has_module_syntax = parsed.module_record.has_module_syntax || has_export_assignment;
+        let mut run = Self {
+            arena,
+            job,
+            program: parsed.program,
+            has_module_syntax,
+            has_export_assignment,
+            warnings: Vec::new(),
+        };
+        let mut diagnostics = parsed.diagnostics.into_vec();
+        if !parsed.panicked {
+            let checked = SemanticBuilder::new()
+                .with_check_syntax_error(true)
+                .build(&run.program);
+            diagnostics.extend(checked.diagnostics.into_vec());
+        }
+        run.accept(diagnostics)?;
+        Ok(run)
+    }
+
+    /// Transforms and prints.
+    fn finish(mut self) -> Result<TranspileOutput, Vec<Diagnostic>> {
+        let options = &self.job.options;
+        let transform = options.to_oxc().map_err(|reason| {
+            vec![
+                Diagnostic::error(format!("`{}` is not a target: {reason}", options.target))
+                    .with_help(
+                        "use es2015 to es2026, esnext, or a list such as `chrome120,node20`",
+                    ),
+            ]
+        })?;
+        if !self.job.facts.type_only.is_empty() && !options.verbatim_module_syntax {
+            mark_types(&mut self.program, &self.job.facts);
+        }
+        let scoping = SemanticBuilder::new()
+            .with_excess_capacity(2.0)
+            .with_enum_eval(true)
+            .build(&self.program)
+            .semantic
+            .into_scoping();
+        let transformed = Transformer::new(self.arena, Path::new(&self.job.path), &transform)
+            .build_with_scoping(scoping, &mut self.program);
+        self.accept(transformed.diagnostics.into_vec())?;
+
+        let builder = AstBuilder::new(self.arena);
+        let helpers = helpers::take_helpers(&mut self.program, &builder).map_err(|name| {
+            vec![
+                Diagnostic::error(format!(
+                    "{}: lowering to `{}` needs the helper `{name}`, which is not available",
+                    self.job.path, options.target
+                ))
+                .with_help("choose a later target, such as es2022"),
+            ]
+        })?;
+        Specifiers {
+            builder: &builder,
+            job: self.job,
+        }
+        .visit_program(&mut self.program);
+
+        let mut prologue = Prologue::default();
+        let mut renamed = None;
+        if options.module == ModuleFormat::CommonJs {
+            renamed = self.to_commonjs(&mut prologue, &helpers)?;
+        } else if !helpers.is_empty() {
+            self.take_directives(&mut prologue);
+            helpers.iter().for_each(|helper| prologue.line(helper));
+        }
+        Ok(self.print(prologue, renamed))
+    }
+
+    fn to_commonjs(
+        &mut self,
+        prologue: &mut Prologue,
+        helpers: &[String],
+    ) -> Result<Option<Scoping>, Vec<Diagnostic>> {
+        let first_statement = self
+            .program
+            .body
+            .first()
+            .map(|s| oxc::span::GetSpan::span(s).start);
+        let mut rewritten = commonjs::rewrite(
+            self.arena,
+            &mut self.program,
+            self.has_export_assignment,
+            self.has_module_syntax,
+        );
+        self.accept(std::mem::take(&mut rewritten.diagnostics))?;
+        let still_first = self
+            .program
+            .body
+            .first()
+            .map(|s| oxc::span::GetSpan::span(s).start);
+        self.take_directives(prologue);
+        if first_statement != still_first {
+            self.keep_leading_comments(prologue, first_statement.unwrap_or(0));
+        }
+        prologue.commonjs_head(&mut rewritten.head);
+        helpers.iter().for_each(|helper| prologue.line(helper));
+        Ok(rewritten.renamed)
+    }
+
+    /// Hashbang and directives must stay before everything else.
+    fn take_directives(&mut self, prologue: &mut Prologue) {
+        if let Some(hashbang) = self.program.hashbang.take() {
+            prologue.line(&format!("#!{}", hashbang.value));
+        }
+        for directive in &self.program.directives {
+            prologue.line(&format!("\"{}\";", directive.directive));
+        }
+        self.program.directives.clear();
+    }
+
+    /// A licence above the imports would vanish with them.
+    fn keep_leading_comments(&self, prologue: &mut Prologue, first_statement: u32) {
+        for comment in &self.program.comments {
+            if comment.span.end <= first_statement && comment.is_block() {
+                let text = &self.job.source[comment.span.start as usize..comment.span.end as usize];
+                prologue.line(text);
+            }
+        }
+    }
+
+    fn print(self, mut prologue: Prologue, renamed: Option<Scoping>) -> TranspileOutput {
+        let options = &self.job.options;
+        let printed = Codegen::new()
+            .with_options(CodegenOptions {
+                source_map_path: options
+                    .source_map
+                    .then(|| Path::new(&self.job.path).to_owned()),
+                ..CodegenOptions::default()
+            })
+            .with_scoping(renamed)
+            .build(&self.program);
+        let mut code = printed.code;
+        let mut map = printed.map;
+        if !prologue.text.is_empty() {
+            let lines = prologue.line_count();
+            map = map.map(|map| {
+                source_map::with_prologue(map, &self.job.source, lines, &prologue.mapped)
+            });
+            prologue.text.push_str(&code);
+            code = prologue.text;
+        }
+        let file = options
+            .output_path
+            .as_deref()
+            .map(|path| path.rsplit('/').next().unwrap_or(path));
+        let source_name = match &options.output_path {
+            Some(output) => specifiers::relative_path(output, &self.job.path),
+            None => self.job.path.clone(),
+        };
+        let map = map.map(|map| source_map::to_json(map, file, &source_name));
+        if let (Some(file), true) = (file, map.is_some()) {
+            code.push_str(&format!("//# sourceMappingURL={file}.map\n"));
+        }
+        TranspileOutput {
+            code,
+            map,
+            warnings: self.warnings,
+        }
+    }
+
+    /// Keeps warnings; fails with everything when there is an error.
+    fn accept(&mut self, found: Vec<OxcDiagnostic>) -> Result<(), Vec<Diagnostic>> {
+        let found: Vec<Diagnostic> = found.iter().map(|d| convert(d, self.job)).collect();
+        self.warnings.extend(found);
+        if self.warnings.iter().any(|d| d.severity == Severity::Error) {
+            return Err(std::mem::take(&mut self.warnings));
+        }
+        Ok(())
+    }
+}
+
+fn source_type(path: &str) -> Result<SourceType, Diagnostic> {
+    let source_type = SourceType::from_path(path).map_err(|_| {
+        Diagnostic::error(format!("`{path}` is not a file that the transpiler reads"))
+            .with_help("its name must end in .ts, .tsx, .mts, .cts, .js, .jsx, .mjs or .cjs")
+    })?;
+    // TypeScript's `.cts` is written with ES module syntax too.
+    Ok(if source_type.is_typescript() {
+        source_type.with_module(true)
+    } else {
+        source_type
+    })
+}
+
+fn convert(found: &OxcDiagnostic, job: &TranspileJob) -> Diagnostic {
+    let mut diagnostic = match found.severity {
+        OxcSeverity::Error => Diagnostic::error(found.message.clone()),
+        _ => Diagnostic::warning(found.message.clone()),
+    };
+    diagnostic.help = found.help.as_ref().map(ToString::to_string);
+    match found.labels.first() {
+        Some(label) => diagnostic.at(
+            &job.path,
+            &job.source,
+            label.offset() as usize,
+            label.len() as usize,
+        ),
+        None => diagnostic.at(&job.path, &job.source, 0, 0),
+    }
+}
+
+/// Writes the `type` that the author may leave out (without `isolatedModules`) to imports and
+/// re-exports of mere types; the transform then removes them.
+fn mark_types(program: &mut Program<'_>, facts: &ModuleFacts) {
+    let is_type = |specifier: &str, name: &str| {
+        facts
+            .type_only
+            .contains(&(specifier.to_owned(), name.to_owned()))
+    };
+    let mut imported_types: Vec<String> = Vec::new();
+    for statement in &mut program.body {
+        match statement {
+            Statement::ImportDeclaration(import) => {
+                let specifier = import.source.value;
+                for binding in import.specifiers.iter_mut().flatten() {
+                    if let ImportDeclarationSpecifier::ImportSpecifier(named) = binding
+                        && is_type(&specifier, &named.imported.name())
+                    {
+                        named.import_kind = ImportOrExportKind::Type;
+                        imported_types.push(named.local.name.to_string());
+                    }
+                }
+            }
+            Statement::ExportFromDeclaration(export) => {
+                let source = export.source.value;
+                for specifier in &mut export.specifiers {
+                    if is_type(&source, &specifier.local.name()) {
+                        specifier.export_kind = ImportOrExportKind::Type;
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    for statement in &mut program.body {
+        if let Statement::ExportNamedDeclaration(export) = statement {
+            for specifier in &mut export.specifiers {
+                if imported_types
+                    .iter()
+                    .any(|name| specifier.local.name() == *name)
+                {
+                    specifier.export_kind = ImportOrExportKind::Type;
+                }
+            }
+        }
+    }
+}
+
+/// Rewrites relative specifiers (see `specifiers`).
+struct Specifiers<'a, 'b> {
+    builder: &'b AstBuilder<'a>,
+    job: &'b TranspileJob,
+}
+
+impl<'a> Specifiers<'a, '_> {
+    fn rewrite(&self, literal: &mut StringLiteral<'a>) {
+        let complete = self.job.options.module == ModuleFormat::Esm;
+        let resolved = self.job.facts.resolved.get(literal.value.as_str());
+        let resolved = resolved.map(String::as_str);
+        if let Some(specifier) = specifiers::rewritten(&literal.value, resolved, complete) {
+            literal.value = Str::from_str_in(&specifier, self.builder);
+            literal.raw = None;
+        }
+    }
+}
+
+impl<'a> VisitMut<'a> for Specifiers<'a, '_> {
+    fn visit_import_declaration(&mut self, import: &mut ImportDeclaration<'a>) {
+        self.rewrite(&mut import.source);
+    }
+
+    fn visit_export_from_declaration(&mut self, export: &mut ExportFromDeclaration<'a>) {
+        self.rewrite(&mut export.source);
+    }
+
+    fn visit_export_all_declaration(&mut self, export: &mut ExportAllDeclaration<'a>) {
+        self.rewrite(&mut export.source);
+    }
+
+    fn visit_import_expression(&mut self, import: &mut ImportExpression<'a>) {
+        if let Expression::StringLiteral(literal) = &mut import.source {
+            self.rewrite(literal);
+        }
+        walk_mut::walk_import_expression(self, import);
+    }
+}
