@@ -1,1 +1,3 @@
 //! actor_rt
+pub mod ring;
+mod sync;

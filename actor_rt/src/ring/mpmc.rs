@@ -1,0 +1,543 @@
+//! Many writers, many readers; every item goes to exactly one reader.
+//!
+//! Owns: the protocol between [`Sender`]s and [`Receiver`]s.
+//! Does not know: threads; every handle may move between them, but is used by one at a time (`&mut self`).
+//!
+//! Each slot carries a stamp, `sequence << 2 | kind`, that says for which sequence number it is `FREE`, or holds a
+//! published `ITEM`, or a `TOMB` (claimed, then given up). A writer that finds the stamps from `tail` on free claims
+//! them by a compare-exchange of `tail`; a reader that finds them published claims by one of `head`; each then owns
+//! its slots until it writes their next stamp (Vyukov's bounded queue, 2010, here with batches and tombstones).
+//!
+//! Rules, each with a test of its number below:
+//! 1. Every item is received once. Those of one sender are claimed by readers in the order they were sent.
+//! 2. The ring holds exactly `capacity` items; then `try_send` gives the item back as `Full`. The slots of a read chunk
+//!    become free when the chunk is dropped.
+//! 3. When the last sender is dropped, what was published can still be received; then `Disconnected`.
+//! 4. When the last receiver is dropped, it drops what was published; sending answers `Disconnected`. An item that
+//!    was being sent at that moment is dropped with the last handle.
+//! 5. A write chunk publishes, when dropped, the items written into it and tombstones for the rest; so does a
+//!    panic while filling. Readers never see a tombstone.
+//! 6. A read chunk owns its items: those not taken from it are dropped with it, not returned to the ring.
+//! 7. Every item is dropped exactly once, also when a `Drop` panics. Zero-sized and over-aligned types work.
+//! 8. A slot that is claimed but not published stops readers there, who report `Empty`; one claimed but not given
+//!    back stops writers there, who report `Full`. Nobody spins on it. A chunk forgotten by `mem::forget` stays so.
+#![allow(unsafe_code)]
+
+mod chunk;
+
+use std::fmt;
+
+pub use self::chunk::{ReadChunk, WriteChunk};
+
+use crossbeam_utils::CachePadded;
+
+use super::slots::{Slots, drop_all};
+use super::{ClaimError, RecvError, SendError, SpinThenYield, TryRecvError, TrySendError, Wait};
+use crate::sync::{Arc, AtomicU64, AtomicUsize, Ordering, hint};
+
+const FREE: u64 = 0;
+const ITEM: u64 = 1;
+const TOMB: u64 = 2;
+const KIND: u64 = 3;
+
+#[inline]
+fn stamp(seq: u64, kind: u64) -> u64 {
+    seq << 2 | kind
+}
+
+struct Shared<T, W> {
+    tail: CachePadded<AtomicU64>,
+    head: CachePadded<AtomicU64>,
+    // Changed rarely; read by both sides from lines that stay shared.
+    senders: CachePadded<AtomicUsize>,
+    receivers: AtomicUsize,
+    stamps: Box<[AtomicU64]>,
+    slots: Slots<T>,
+    not_empty: W,
+    not_full: W,
+}
+
+impl<T, W> Shared<T, W> {
+    #[inline]
+    fn stamp_at(&self, seq: u64) -> &AtomicU64 {
+        let index = self.slots.index(seq);
+        debug_assert!(index < self.stamps.len());
+        // SAFETY: there are as many stamps as slots, and `index` is below their number.
+        unsafe { self.stamps.get_unchecked(index) }
+    }
+
+    /// How many slots from `seq` on, at most `max`, carry a stamp of this kind for their sequence number.
+    #[inline]
+    fn count(&self, seq: u64, max: u64, kind: u64) -> u64 {
+        // Pairs with the stores in `mark`: who finds a slot free or published has its cell as it was left.
+        let is = |at: u64| self.stamp_at(at).load(Ordering::Acquire) == stamp(at, kind);
+        (0..max)
+            .find(|offset| !is(seq.wrapping_add(*offset)))
+            .unwrap_or(max)
+    }
+
+    #[inline]
+    fn mark(&self, seq: u64, kind: u64) {
+        // Pairs with the loads in `count`.
+        self.stamp_at(seq)
+            .store(stamp(seq, kind), Ordering::Release);
+    }
+
+    /// Publishes the claimed slots `from..written` as items and `written..to` as tombstones.
+    #[inline]
+    fn publish(&self, from: u64, written: u64, to: u64) {
+        let mut seq = from;
+        while seq != to {
+            let kind = if seq.wrapping_sub(from) < written.wrapping_sub(from) {
+                ITEM
+            } else {
+                TOMB
+            };
+            self.mark(seq, kind);
+            seq = seq.wrapping_add(1);
+        }
+    }
+
+    /// Makes the slots `from..to`, whose items were taken, free for the next lap.
+    #[inline]
+    fn free(&self, from: u64, to: u64) {
+        let mut seq = from;
+        while seq != to {
+            self.mark(seq.wrapping_add(self.slots.capacity()), FREE);
+            seq = seq.wrapping_add(1);
+        }
+    }
+}
+
+impl<T, W> Drop for Shared<T, W> {
+    fn drop(&mut self) {
+        let mut next = self.head.load(Ordering::Relaxed);
+        let tail = self.tail.load(Ordering::Relaxed);
+        drop_all(|| {
+            if next == tail {
+                return false;
+            }
+            let seq = next;
+            next = seq.wrapping_add(1);
+            // Neither a tombstone nor a forgotten claim (which leaks, rule 8) holds an item to drop.
+            if self.count(seq, 1, ITEM) == 1 {
+                // SAFETY: every handle is gone; `seq` is published, and `next` counts it as taken.
+                drop(unsafe { self.slots.take(seq) });
+            }
+            true
+        });
+    }
+}
+
+/// A ring with room for `capacity` items (rounded up to a power of two) and the default wait strategy.
+///
+/// ```
+/// use actor_rt::ring::mpmc;
+///
+/// let (mut sender, receiver) = mpmc::channel::<u64>(64);
+/// let readers: Vec<_> = (0..2)
+///     .map(|_| {
+///         let mut receiver = receiver.clone();
+///         std::thread::spawn(move || {
+///             let mut sum = 0;
+///             while let Ok(n) = receiver.recv() {
+///                 sum += n;
+///             }
+///             sum
+///         })
+///     })
+///     .collect();
+/// (0..100).for_each(|n| sender.send(n).unwrap());
+/// drop(sender); // the readers end when the last sender is gone
+/// let sum: u64 = readers.into_iter().map(|reader| reader.join().unwrap()).sum();
+/// assert_eq!(sum, 4950);
+/// ```
+///
+/// # Panics
+/// When `capacity` is zero or above 2^30.
+pub fn channel<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
+    channel_with(capacity)
+}
+
+/// As [`channel`], with a wait strategy of choice for the blocking calls.
+///
+/// # Panics
+/// When `capacity` is zero or above 2^30.
+pub fn channel_with<T, W: Wait>(capacity: usize) -> (Sender<T, W>, Receiver<T, W>) {
+    channel_from(capacity, 0)
+}
+
+/// Tests start near the wrap of the cursors.
+pub(super) fn channel_from<T, W: Wait>(
+    capacity: usize,
+    start: u64,
+) -> (Sender<T, W>, Receiver<T, W>) {
+    let slots = Slots::new(capacity);
+    let mut stamps: Vec<_> = (0..slots.capacity()).map(|_| AtomicU64::new(0)).collect();
+    for seq in (0..slots.capacity()).map(|offset| start.wrapping_add(offset)) {
+        stamps[slots.index(seq)] = AtomicU64::new(stamp(seq, FREE));
+    }
+    let shared = Arc::new(Shared {
+        tail: CachePadded::new(AtomicU64::new(start)),
+        head: CachePadded::new(AtomicU64::new(start)),
+        senders: CachePadded::new(AtomicUsize::new(1)),
+        receivers: AtomicUsize::new(1),
+        stamps: stamps.into(),
+        slots,
+        not_empty: W::default(),
+        not_full: W::default(),
+    });
+    (
+        Sender {
+            shared: Arc::clone(&shared),
+        },
+        Receiver { shared },
+    )
+}
+
+/// A writing end of a ring made by [`channel`]; clone it for more writers.
+pub struct Sender<T, W: Wait = SpinThenYield> {
+    shared: Arc<Shared<T, W>>,
+}
+
+impl<T, W: Wait> Sender<T, W> {
+    /// The number of slots.
+    pub fn capacity(&self) -> usize {
+        self.shared.slots.capacity() as usize
+    }
+
+    /// True once the last receiver is gone.
+    pub fn is_disconnected(&self) -> bool {
+        // Pairs with the receiver's `drop`.
+        self.shared.receivers.load(Ordering::Acquire) == 0
+    }
+
+    /// Claims `min..=max` slots from `tail` on, as many as are free.
+    #[inline]
+    fn claim_range(&mut self, min: u64, max: u64) -> Result<(u64, u64), ClaimError> {
+        let shared = &*self.shared;
+        if shared.receivers.load(Ordering::Relaxed) == 0 {
+            return Err(ClaimError::Disconnected);
+        }
+        let mut tail = shared.tail.load(Ordering::Relaxed);
+        loop {
+            let free = shared.count(tail, max.min(shared.slots.capacity()), FREE);
+            if free < min {
+                let now = shared.tail.load(Ordering::Relaxed);
+                if now == tail {
+                    assert!(
+                        min <= shared.slots.capacity(),
+                        "a claim of {min} slots never fits into the ring"
+                    );
+                    return Err(ClaimError::Full);
+                }
+                tail = now;
+                continue;
+            }
+            let end = tail.wrapping_add(free);
+            // Relaxed: the claim hands over no data; the stamps do.
+            match shared
+                .tail
+                .compare_exchange_weak(tail, end, Ordering::Relaxed, Ordering::Relaxed)
+            {
+                Ok(_) => return Ok((tail, end)),
+                Err(moved) => tail = moved,
+            }
+            hint::spin_loop();
+        }
+    }
+
+    /// Sends without waiting.
+    ///
+    /// # Errors
+    /// Gives the item back: [`TrySendError::Full`] or [`TrySendError::Disconnected`].
+    #[inline]
+    pub fn try_send(&mut self, item: T) -> Result<(), TrySendError<T>> {
+        match self.claim_range(1, 1) {
+            Ok((seq, _)) => {
+                // SAFETY: `seq` was claimed by this sender alone, and is free.
+                unsafe { self.shared.slots.write(seq, item) };
+                self.shared.mark(seq, ITEM);
+                self.shared.not_empty.wake();
+                Ok(())
+            }
+            Err(ClaimError::Full) => Err(TrySendError::Full(item)),
+            Err(ClaimError::Disconnected) => Err(TrySendError::Disconnected(item)),
+        }
+    }
+
+    /// Sends, waiting for room by the ring's strategy.
+    ///
+    /// # Errors
+    /// [`SendError`] with the item when the last receiver is gone.
+    pub fn send(&mut self, mut item: T) -> Result<(), SendError<T>> {
+        loop {
+            match self.try_send(item) {
+                Ok(()) => return Ok(()),
+                Err(TrySendError::Disconnected(back)) => return Err(SendError(back)),
+                Err(TrySendError::Full(back)) => item = back,
+            }
+            self.wait_for_room();
+        }
+    }
+
+    fn wait_for_room(&self) {
+        let shared = &*self.shared;
+        shared.not_full.wait_until(|| {
+            shared.count(shared.tail.load(Ordering::Relaxed), 1, FREE) == 1
+                || shared.receivers.load(Ordering::Relaxed) == 0
+        });
+    }
+
+    /// Claims exactly `count` slots without waiting.
+    ///
+    /// # Errors
+    /// [`ClaimError::Full`] when fewer slots are free, [`ClaimError::Disconnected`] when no receiver is left.
+    ///
+    /// # Panics
+    /// When `count` is zero or above the capacity.
+    #[inline]
+    pub fn claim(&mut self, count: usize) -> Result<WriteChunk<'_, T, W>, ClaimError> {
+        assert!(count > 0, "a claim of no slots");
+        let (start, end) = self.claim_range(count as u64, count as u64)?;
+        Ok(WriteChunk {
+            shared: &self.shared,
+            start,
+            next: start,
+            end,
+        })
+    }
+
+    /// Claims as many slots as are free, at least one and at most `max`, waiting for the first.
+    ///
+    /// # Errors
+    /// [`ClaimError::Disconnected`] when no receiver is left.
+    ///
+    /// # Panics
+    /// When `max` is zero.
+    pub fn claim_up_to(&mut self, max: usize) -> Result<WriteChunk<'_, T, W>, ClaimError> {
+        assert!(max > 0, "a claim of no slots");
+        loop {
+            match self.claim_range(1, max as u64) {
+                Ok((start, end)) => {
+                    return Ok(WriteChunk {
+                        shared: &self.shared,
+                        start,
+                        next: start,
+                        end,
+                    });
+                }
+                Err(ClaimError::Disconnected) => return Err(ClaimError::Disconnected),
+                Err(ClaimError::Full) => self.wait_for_room(),
+            }
+        }
+    }
+}
+
+impl<T, W: Wait> Clone for Sender<T, W> {
+    fn clone(&self) -> Self {
+        self.shared.senders.fetch_add(1, Ordering::Relaxed);
+        Self {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+}
+
+impl<T, W: Wait> Drop for Sender<T, W> {
+    fn drop(&mut self) {
+        // Pairs with the load in `is_finished`: who sees zero also sees every stamp.
+        self.shared.senders.fetch_sub(1, Ordering::Release);
+        self.shared.not_empty.wake();
+    }
+}
+
+/// A reading end of a ring made by [`channel`]; clone it for more readers.
+pub struct Receiver<T, W: Wait = SpinThenYield> {
+    shared: Arc<Shared<T, W>>,
+}
+
+impl<T, W: Wait> Receiver<T, W> {
+    /// The number of slots.
+    pub fn capacity(&self) -> usize {
+        self.shared.slots.capacity() as usize
+    }
+
+    /// Claims the published items from `head` on, at most `max`; the range is empty when there are none.
+    #[inline]
+    fn claim_items(&mut self, max: u64) -> (u64, u64) {
+        let shared = &*self.shared;
+        let max = max.min(shared.slots.capacity());
+        let mut head = shared.head.load(Ordering::Relaxed);
+        loop {
+            let ready = shared.count(head, max, ITEM);
+            let tombstone = ready == 0 && shared.count(head, 1, TOMB) == 1;
+            if ready == 0 && !tombstone {
+                let now = shared.head.load(Ordering::Relaxed);
+                if now == head {
+                    return (head, head);
+                }
+                head = now;
+                continue;
+            }
+            let end = head.wrapping_add(ready.max(1));
+            // Relaxed: the claim hands over no data; the stamps do.
+            match shared
+                .head
+                .compare_exchange_weak(head, end, Ordering::Relaxed, Ordering::Relaxed)
+            {
+                Ok(_) if tombstone => {
+                    shared.free(head, end);
+                    head = end;
+                }
+                Ok(_) => return (head, end),
+                Err(moved) => head = moved,
+            }
+            hint::spin_loop();
+        }
+    }
+
+    /// Receives without waiting.
+    ///
+    /// # Errors
+    /// [`TryRecvError::Empty`], or [`TryRecvError::Disconnected`] when no item will ever come.
+    #[inline]
+    pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
+        match self.claim_one() {
+            Some(item) => Ok(item),
+            None if !self.is_finished() => Err(TryRecvError::Empty),
+            None => self.claim_one().ok_or(TryRecvError::Disconnected),
+        }
+    }
+
+    #[inline]
+    fn claim_one(&mut self) -> Option<T> {
+        let (seq, end) = self.claim_items(1);
+        if seq == end {
+            return None;
+        }
+        // SAFETY: `seq` is published and was claimed by this receiver alone.
+        let item = unsafe { self.shared.slots.take(seq) };
+        self.shared.free(seq, end);
+        self.shared.not_full.wake();
+        Some(item)
+    }
+
+    fn is_finished(&self) -> bool {
+        // Pairs with the sender's `drop`.
+        self.shared.senders.load(Ordering::Acquire) == 0
+    }
+
+    /// Receives, waiting by the ring's strategy.
+    ///
+    /// # Errors
+    /// [`RecvError`] when everything was received and every sender is gone.
+    pub fn recv(&mut self) -> Result<T, RecvError> {
+        loop {
+            match self.try_recv() {
+                Ok(item) => return Ok(item),
+                Err(TryRecvError::Disconnected) => return Err(RecvError),
+                Err(TryRecvError::Empty) => self.wait_for_item(),
+            }
+        }
+    }
+
+    fn wait_for_item(&self) {
+        let shared = &*self.shared;
+        shared.not_empty.wait_until(|| {
+            let head = shared.head.load(Ordering::Relaxed);
+            let found = shared.stamp_at(head).load(Ordering::Relaxed);
+            let published = found >> 2 == stamp(head, FREE) >> 2 && found & KIND != FREE;
+            published || shared.senders.load(Ordering::Relaxed) == 0
+        });
+    }
+
+    /// Claims the published items, at most `max`, without waiting; the chunk may be empty.
+    #[inline]
+    pub fn read(&mut self, max: usize) -> ReadChunk<'_, T, W> {
+        let (start, end) = self.claim_items(max as u64);
+        ReadChunk {
+            shared: &self.shared,
+            start,
+            next: start,
+            end,
+        }
+    }
+
+    /// Waits for at least one item, then reads as [`read`](Self::read) does.
+    ///
+    /// # Errors
+    /// [`RecvError`] when everything was received and every sender is gone.
+    ///
+    /// # Panics
+    /// When `max` is zero.
+    pub fn read_wait(&mut self, max: usize) -> Result<ReadChunk<'_, T, W>, RecvError> {
+        assert!(max > 0, "a read of no items would wait for nothing");
+        loop {
+            let finished = self.is_finished();
+            let (start, end) = self.claim_items(max as u64);
+            if start != end {
+                return Ok(ReadChunk {
+                    shared: &self.shared,
+                    start,
+                    next: start,
+                    end,
+                });
+            }
+            if finished {
+                return Err(RecvError);
+            }
+            self.wait_for_item();
+        }
+    }
+
+    /// Hands the published items, at most `max`, to `each` without waiting, and says how many those were.
+    #[inline]
+    pub fn drain(&mut self, max: usize, each: impl FnMut(T)) -> usize {
+        let mut chunk = self.read(max);
+        let count = chunk.len();
+        chunk.drain(each);
+        count
+    }
+}
+
+impl<T, W: Wait> Clone for Receiver<T, W> {
+    fn clone(&self) -> Self {
+        self.shared.receivers.fetch_add(1, Ordering::Relaxed);
+        Self {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+}
+
+impl<T, W: Wait> Drop for Receiver<T, W> {
+    fn drop(&mut self) {
+        // Pairs with `is_disconnected`; a sender that misses it leaves its item to `Shared::drop`.
+        let last = self.shared.receivers.fetch_sub(1, Ordering::Release) == 1;
+        self.shared.not_full.wake();
+        if last {
+            drop_all(|| self.claim_one().map(drop).is_some());
+        }
+    }
+}
+
+impl<T, W: Wait> fmt::Debug for Sender<T, W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("mpmc::Sender")
+            .field("capacity", &self.capacity())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T, W: Wait> fmt::Debug for Receiver<T, W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("mpmc::Receiver")
+            .field("capacity", &self.capacity())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests;
+
+#[cfg(all(test, loom))]
+mod loom_model;

@@ -1,0 +1,173 @@
+//! Batches of [`super`]: slots that were claimed and not yet published, items that were read and not yet given up.
+//!
+//! Owns: what happens when a batch is left early, by a panic or by choice (rules 5, 6 and 8 of [`super`]).
+//! Does not know: how slots are claimed.
+#![allow(unsafe_code)]
+
+use std::mem::MaybeUninit;
+
+use super::super::slots::drop_all;
+use super::super::{SpinThenYield, Wait};
+use super::{Consumer, Producer};
+
+/// Slots that were claimed by [`Producer::claim`]; published when dropped.
+pub struct WriteChunk<'a, T, W: Wait = SpinThenYield> {
+    pub(super) producer: &'a mut Producer<T, W>,
+    /// The items of `producer.tail..next` are written.
+    pub(super) next: u64,
+    pub(super) end: u64,
+}
+
+impl<T, W: Wait> WriteChunk<'_, T, W> {
+    /// The number of claimed slots that are not written yet.
+    pub fn remaining(&self) -> usize {
+        self.end.wrapping_sub(self.next) as usize
+    }
+
+    /// Writes one item into the next slot.
+    ///
+    /// # Errors
+    /// Gives the item back when every claimed slot is written.
+    #[inline]
+    pub fn push(&mut self, item: T) -> Result<(), T> {
+        if self.next == self.end {
+            return Err(item);
+        }
+        // SAFETY: `next..end` was claimed, is free, and this producer alone writes there.
+        unsafe { self.producer.shared.slots.write(self.next, item) };
+        self.next = self.next.wrapping_add(1);
+        Ok(())
+    }
+
+    /// Writes items into the remaining slots until either ends. Items beyond the last slot stay in the iterator.
+    #[inline]
+    pub fn fill(&mut self, items: impl IntoIterator<Item = T>) {
+        // SAFETY: `next..end` was claimed, is free, and this producer alone writes there.
+        unsafe {
+            self.producer
+                .shared
+                .slots
+                .fill(&mut self.next, self.end, items)
+        };
+    }
+
+    /// The slots that are not written yet, as two slices (the second is empty unless the chunk wraps), to be
+    /// written in place and then counted by [`assume_written`](Self::assume_written).
+    pub fn uninit(&mut self) -> (&mut [MaybeUninit<T>], &mut [MaybeUninit<T>]) {
+        // SAFETY: `next..end` was claimed, is free, and this producer alone writes there.
+        unsafe {
+            self.producer
+                .shared
+                .slots
+                .uninit(self.next, self.end.wrapping_sub(self.next))
+        }
+    }
+
+    /// Counts the first `count` slots of [`uninit`](Self::uninit) as written.
+    ///
+    /// # Safety
+    /// They were initialised since they were claimed.
+    ///
+    /// # Panics
+    /// When `count` is more than [`remaining`](Self::remaining).
+    pub unsafe fn assume_written(&mut self, count: usize) {
+        assert!(
+            count <= self.remaining(),
+            "{count} slots written, {} were claimed",
+            self.remaining()
+        );
+        self.next = self.next.wrapping_add(count as u64);
+    }
+
+    /// Publishes what was written; the same as dropping the chunk.
+    pub fn publish(self) {}
+}
+
+impl<T, W: Wait> Drop for WriteChunk<'_, T, W> {
+    #[inline]
+    fn drop(&mut self) {
+        self.producer.publish(self.next);
+    }
+}
+
+/// Published items, read by [`Consumer::read`]; those taken are given up when the chunk is dropped.
+///
+/// As an iterator it takes the items one by one.
+pub struct ReadChunk<'a, T, W: Wait = SpinThenYield> {
+    pub(super) consumer: &'a mut Consumer<T, W>,
+    /// The items before `next` are taken; `consumer.head` is `end` while the chunk lives.
+    pub(super) next: u64,
+    pub(super) end: u64,
+}
+
+impl<T, W: Wait> ReadChunk<'_, T, W> {
+    /// The items that are not taken yet, as two slices; the second is empty unless the chunk wraps.
+    #[inline]
+    pub fn as_slices(&self) -> (&[T], &[T]) {
+        // SAFETY: `next..end` is published and not taken, and only this consumer could take it.
+        unsafe {
+            self.consumer
+                .shared
+                .slots
+                .slices(self.next, self.end.wrapping_sub(self.next))
+        }
+    }
+
+    /// Takes every remaining item and hands it to `each`.
+    #[inline]
+    pub fn drain(&mut self, each: impl FnMut(T)) {
+        // SAFETY: `next..end` is published and not taken, and only this consumer could take it.
+        unsafe {
+            self.consumer
+                .shared
+                .slots
+                .drain(&mut self.next, self.end, each)
+        };
+    }
+
+    /// Drops the next `count` items (or all, if fewer remain).
+    pub fn skip_items(&mut self, count: usize) {
+        let end = self.next.wrapping_add(count.min(self.len()) as u64);
+        drop_all(|| {
+            if self.next == end {
+                return false;
+            }
+            drop(self.next());
+            true
+        });
+    }
+}
+
+impl<T, W: Wait> Iterator for ReadChunk<'_, T, W> {
+    type Item = T;
+
+    #[inline]
+    fn next(&mut self) -> Option<T> {
+        if self.next == self.end {
+            return None;
+        }
+        let seq = self.next;
+        self.next = seq.wrapping_add(1);
+        // SAFETY: `seq` is published, was not taken, and is counted as taken now.
+        Some(unsafe { self.consumer.shared.slots.take(seq) })
+    }
+
+    #[inline]
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.len(), Some(self.len()))
+    }
+}
+
+impl<T, W: Wait> ExactSizeIterator for ReadChunk<'_, T, W> {
+    #[inline]
+    fn len(&self) -> usize {
+        self.end.wrapping_sub(self.next) as usize
+    }
+}
+
+impl<T, W: Wait> Drop for ReadChunk<'_, T, W> {
+    #[inline]
+    fn drop(&mut self) {
+        self.consumer.release(self.next);
+    }
+}
