@@ -1,1 +1,15 @@
-//! tests
+//! Drives the real `zako` binary from outside, as a person or a script does.
+//!
+//! Owns finding the binary, throw-away workspaces, and waiting for processes. Knows nothing of how
+//! zako works inside: no crate of the workspace is linked.
+//! Invariants: nothing outside a temporary directory is written; nothing waits for a length of
+//! time, only for an event; no process outlives its test.
+#![forbid(unsafe_code)]
+
+mod binary;
+mod process;
+mod project;
+
+pub use binary::zako;
+pub use process::{Outcome, Running, is_alive};
+pub use project::Project;

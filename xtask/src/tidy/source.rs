@@ -11,7 +11,12 @@ use super::Finding;
 const LONGEST_FILE: usize = 500;
 
 /// Files that may be longer, each with its own limit.
-const LONGER: [(&str, usize); 0] = [];
+const LONGER: [(&str, usize); 4] = [
+    ("actor_rt/src/ring/broadcast.rs", 560),
+    ("actor_rt/src/ring/mpmc.rs", 560),
+    ("actor_rt/src/ring/mpsc.rs", 600),
+    ("zako_actors/src/transpile/commonjs.rs", 640),
+];
 
 /// Where `unsafe` may stand: small modules with a safe face.
 const UNSAFE_ALLOWED: [&str; 1] = ["actor_rt/src/ring/"];
