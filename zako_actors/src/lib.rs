@@ -1,4 +1,12 @@
-//! zako_actors
+//! The build engine and the node: TypeScript build files, typed targets, incremental builds.
+//!
+//! Owns everything that a person calls `zako`. The store is `cas_actor`, the runtime is
+//! `actor_rt`; `isolate` is the only folder that knows deno_core and `transpile` the only one that
+//! knows oxc.
+
+#![deny(unsafe_code)]
 
 pub mod diagnostic;
+pub mod engine;
+pub mod lang;
 pub mod transpile;

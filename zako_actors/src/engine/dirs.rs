@@ -1,0 +1,248 @@
+//! Directory listings and the expansion of globs over them.
+//!
+//! Owns the listing cache: a directory is listed again only when its stamp changed.
+//! Does not know file contents.
+//! Invariants: results are sorted and relative to the workspace; `.zako`, `.git` and
+//! `node_modules` are entered only where a pattern writes their name; a symbolic link to a
+//! directory is not followed, so a walk ends.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
+
+use super::files::{Stamp, now_ns};
+use crate::lang::pattern::Pattern;
+use crate::lang::target::join;
+
+/// Directories that a wildcard does not enter.
+const UNSEEN: [&str; 1] = ["node_modules"];
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Listing {
+    stamp: Stamp,
+    settled: bool,
+    /// Sorted; true for a directory.
+    names: Vec<(Box<str>, bool)>,
+}
+
+/// Everything that is known about directories.
+#[derive(Debug, Default)]
+pub struct DirTable {
+    root: PathBuf,
+    listings: FxHashMap<Box<str>, Listing>,
+    /// Checked in this run already.
+    fresh: rustc_hash::FxHashSet<Box<str>>,
+    changed: bool,
+}
+
+/// The persistent part of a [`DirTable`].
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct SavedDirs(Vec<(Box<str>, Listing)>);
+
+impl DirTable {
+    /// A table for the workspace at `root`.
+    pub fn new(root: PathBuf, saved: SavedDirs) -> Self {
+        Self {
+            root,
+            listings: saved.0.into_iter().collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Whether there is something to save.
+    pub fn is_changed(&self) -> bool {
+        self.changed
+    }
+
+    /// The persistent part, in path order.
+    pub fn save(&self) -> SavedDirs {
+        let mut list: Vec<_> = self
+            .listings
+            .iter()
+            .map(|(dir, listing)| (dir.clone(), listing.clone()))
+            .collect();
+        list.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        SavedDirs(list)
+    }
+
+    /// Every file below `dir` that `include` takes and `exclude` leaves, workspace-relative.
+    ///
+    /// `skip` names directories and files (workspace-relative) that are not sources.
+    ///
+    /// # Errors
+    /// When a directory cannot be listed; a missing one is merely empty.
+    pub fn expand(
+        &mut self,
+        dir: &str,
+        include: &[Pattern],
+        exclude: &[Pattern],
+        skip: &dyn Fn(&str) -> bool,
+    ) -> io::Result<Vec<String>> {
+        let mut found = BTreeSet::new();
+        for pattern in include {
+            let mut pending = vec![pattern.base().to_owned()];
+            while let Some(below) = pending.pop() {
+                let full = if below.is_empty() {
+                    dir.to_owned()
+                } else {
+                    join(dir, &below)
+                };
+                for (name, is_dir) in self.list(&full)? {
+                    let path = join(&below, name);
+                    let whole = join(dir, &path);
+                    if *is_dir {
+                        let unseen =
+                            UNSEEN.contains(&&**name) && !pattern.as_str().contains(&**name);
+                        if !unseen && pattern.may_match_below(&path) && !skip(&whole) {
+                            pending.push(path);
+                        }
+                    } else if pattern.matches(&path)
+                        && !exclude.iter().any(|out| out.matches(&path))
+                        && !skip(&whole)
+                    {
+                        found.insert(whole);
+                    }
+                }
+            }
+        }
+        Ok(found.into_iter().collect())
+    }
+
+    fn list(&mut self, dir: &str) -> io::Result<&[(Box<str>, bool)]> {
+        if !self.fresh.contains(dir) {
+            self.refresh(dir)?;
+            self.fresh.insert(dir.into());
+        }
+        Ok(self.listings.get(dir).map_or(&[], |listing| &listing.names))
+    }
+
+    fn refresh(&mut self, dir: &str) -> io::Result<()> {
+        let full = self.root.join(dir);
+        let now = now_ns();
+        let stamp = match fs::metadata(&full) {
+            Ok(metadata) if metadata.is_dir() => Stamp::of(&metadata),
+            Ok(_) => {
+                self.forget(dir);
+                return Ok(());
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.forget(dir);
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        if let Some(known) = self.listings.get(dir)
+            && known.settled
+            && known.stamp == stamp
+        {
+            return Ok(());
+        }
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&full)? {
+            let entry = entry?;
+            // A name that is not UTF-8 cannot be written in a build file.
+            let Ok(name) = entry.file_name().into_string() else {
+                continue;
+            };
+            let kind = entry.file_type()?;
+            if kind.is_dir() {
+                names.push((name.into(), true));
+            } else if kind.is_file()
+                || (kind.is_symlink() && fs::metadata(entry.path()).is_ok_and(|to| to.is_file()))
+            {
+                names.push((name.into(), false));
+            }
+        }
+        names.sort_unstable();
+        self.changed = true;
+        let settled = stamp.is_settled(now);
+        self.listings.insert(
+            dir.into(),
+            Listing {
+                stamp,
+                settled,
+                names,
+            },
+        );
+        Ok(())
+    }
+
+    fn forget(&mut self, dir: &str) {
+        self.changed |= self.listings.remove(dir).is_some();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn tree(files: &[&str]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for file in files {
+            add(dir.path(), file);
+        }
+        dir
+    }
+
+    fn add(root: &Path, file: &str) {
+        let path = root.join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "").unwrap();
+    }
+
+    fn expand(dirs: &mut DirTable, dir: &str, include: &[&str], exclude: &[&str]) -> Vec<String> {
+        let read = |list: &[&str]| {
+            list.iter()
+                .map(|t| Pattern::parse(t).unwrap())
+                .collect::<Vec<_>>()
+        };
+        dirs.expand(dir, &read(include), &read(exclude), &|path| {
+            path == "p/dist"
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn globs_find_sorted_sources_only() {
+        let root = tree(&[
+            "p/src/b.ts",
+            "p/src/a.ts",
+            "p/src/x/c.ts",
+            "p/src/a.css",
+            "p/dist/a.ts",
+            "p/node_modules/m/i.ts",
+            ".git/x.ts",
+            "p/.hidden/h.ts",
+        ]);
+        let mut dirs = DirTable::new(root.path().into(), SavedDirs::default());
+        assert_eq!(
+            expand(&mut dirs, "p", &["**/*.ts"], &["src/b.ts"]),
+            ["p/src/a.ts", "p/src/x/c.ts"]
+        );
+        assert_eq!(
+            expand(&mut dirs, "p", &["node_modules/m/*.ts"], &[]),
+            ["p/node_modules/m/i.ts"]
+        );
+        assert_eq!(
+            expand(&mut dirs, "", &["p/src/*.ts", "p/src/a.*"], &[]).len(),
+            3
+        );
+        assert!(expand(&mut dirs, "nowhere", &["**"], &[]).is_empty());
+    }
+
+    #[test]
+    fn a_new_file_is_found_in_a_later_process() {
+        let root = tree(&["src/a.ts"]);
+        let mut dirs = DirTable::new(root.path().into(), SavedDirs::default());
+        assert_eq!(expand(&mut dirs, "", &["src/*.ts"], &[]).len(), 1);
+        let saved = postcard::to_stdvec(&dirs.save()).unwrap();
+        add(root.path(), "src/b.ts");
+        let mut dirs = DirTable::new(root.path().into(), postcard::from_bytes(&saved).unwrap());
+        assert_eq!(expand(&mut dirs, "", &["src/*.ts"], &[]).len(), 2);
+    }
+}

@@ -1,0 +1,319 @@
+//! The stat cache: what every known file holds, without reading it again.
+//!
+//! Owns the mapping from a file's stamp (size, times, inode, mode) to its content's hash.
+//! Does not know which files matter, nor directories.
+//! Invariants: a hash is answered only for the stamp it was read under; a file that changed within
+//! one clock tick of being read is read again the next time (`settled` is false), because its
+//! stamp could not show a further change.
+
+use std::fs::{File, Metadata};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
+
+use super::hash::Hash;
+
+/// Coarse file timestamps step once per kernel tick, at most 10 ms; twice that is safe.
+const TICK_NS: i64 = 20_000_000;
+
+/// What the file system says about a file. Equal stamps mean equal content, once settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamp {
+    /// Size in bytes.
+    pub size_bytes: u64,
+    /// Last change of the content, ns since 1970.
+    pub mtime_ns: i64,
+    /// Last change of content or attributes, ns since 1970.
+    pub ctime_ns: i64,
+    /// Inode number.
+    pub inode: u64,
+    /// Type and permission bits.
+    pub mode: u32,
+}
+
+impl Stamp {
+    /// The stamp inside `metadata`.
+    pub fn of(metadata: &Metadata) -> Self {
+        let ns = |s: i64, ns: i64| s.saturating_mul(1_000_000_000).saturating_add(ns);
+        Self {
+            size_bytes: metadata.size(),
+            mtime_ns: ns(metadata.mtime(), metadata.mtime_nsec()),
+            ctime_ns: ns(metadata.ctime(), metadata.ctime_nsec()),
+            inode: metadata.ino(),
+            mode: metadata.mode(),
+        }
+    }
+
+    /// Whether a change after `now_ns` would certainly show.
+    pub fn is_settled(&self, now_ns: i64) -> bool {
+        self.mtime_ns.max(self.ctime_ns).saturating_add(TICK_NS) < now_ns
+    }
+
+    /// Whether the owner may execute it.
+    pub fn is_executable(&self) -> bool {
+        self.mode & 0o100 != 0
+    }
+}
+
+/// The wall clock in ns since 1970, the scale of file times.
+pub fn now_ns() -> i64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .ok()
+        .and_then(|elapsed| i64::try_from(elapsed.as_nanos()).ok())
+        .unwrap_or(i64::MAX)
+}
+
+/// A file's content and stamp at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileFact {
+    /// Hash of the content.
+    pub hash: Hash,
+    /// The stamp that the content was read under.
+    pub stamp: Stamp,
+}
+
+/// Why there is no fact about a path.
+#[derive(Debug, thiserror::Error)]
+pub enum FactError {
+    /// Nothing there.
+    #[error("no such file")]
+    Missing,
+    /// A directory, socket or device.
+    #[error("not a regular file")]
+    NotAFile,
+    /// The system refused.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Entry {
+    stamp: Stamp,
+    hash: Hash,
+    settled: bool,
+}
+
+/// Everything that is known about files.
+#[derive(Debug, Default)]
+pub struct FileTable {
+    root: PathBuf,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    entries: FxHashMap<Box<str>, Entry>,
+    changed: bool,
+}
+
+/// The persistent part of a [`FileTable`].
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct SavedFiles(Vec<(Box<str>, Entry)>);
+
+impl FileTable {
+    /// A table for the workspace at `root`. Paths are relative to it, or absolute.
+    pub fn new(root: PathBuf, saved: SavedFiles) -> Self {
+        Self {
+            root,
+            inner: Mutex::new(Inner {
+                entries: saved.0.into_iter().collect(),
+                changed: false,
+            }),
+        }
+    }
+
+    /// The workspace's root.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    // A panic under this lock leaves a map that is still a map.
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Content and stamp of the file at `path`; links are followed.
+    ///
+    /// # Errors
+    /// When there is no regular file, or it cannot be read.
+    pub fn fact(&self, path: &str) -> Result<FileFact, FactError> {
+        let full = self.root.join(path);
+        let metadata = std::fs::metadata(&full).map_err(missing)?;
+        self.known_or_read(path, &full, &metadata)
+    }
+
+    /// Like [`fact`](Self::fact), but a symbolic link is `NotAFile`: for outputs.
+    ///
+    /// # Errors
+    /// When there is no regular file, or it cannot be read.
+    pub fn fact_of_output(&self, path: &str) -> Result<FileFact, FactError> {
+        let full = self.root.join(path);
+        let metadata = std::fs::symlink_metadata(&full).map_err(missing)?;
+        self.known_or_read(path, &full, &metadata)
+    }
+
+    fn known_or_read(
+        &self,
+        path: &str,
+        full: &Path,
+        metadata: &Metadata,
+    ) -> Result<FileFact, FactError> {
+        if !metadata.is_file() {
+            return Err(FactError::NotAFile);
+        }
+        let stamp = Stamp::of(metadata);
+        if let Some(entry) = self.lock().entries.get(path)
+            && entry.stamp == stamp
+            && entry.settled
+        {
+            return Ok(FileFact {
+                hash: entry.hash,
+                stamp,
+            });
+        }
+        let now = now_ns();
+        let (hash, stamp) = read(full)?;
+        self.insert(
+            path,
+            Entry {
+                stamp,
+                hash,
+                settled: stamp.is_settled(now),
+            },
+        );
+        Ok(FileFact { hash, stamp })
+    }
+
+    /// Records a file that this process has just written and nobody else may touch meanwhile.
+    pub fn wrote(&self, path: &str, fact: FileFact) {
+        self.insert(
+            path,
+            Entry {
+                stamp: fact.stamp,
+                hash: fact.hash,
+                settled: true,
+            },
+        );
+    }
+
+    fn insert(&self, path: &str, entry: Entry) {
+        let mut inner = self.lock();
+        if inner.entries.get(path) != Some(&entry) {
+            inner.entries.insert(path.into(), entry);
+            inner.changed = true;
+        }
+    }
+
+    /// Forgets `path`, which was removed.
+    pub fn removed(&self, path: &str) {
+        let mut inner = self.lock();
+        inner.changed |= inner.entries.remove(path).is_some();
+    }
+
+    /// Whether there is something to save.
+    pub fn is_changed(&self) -> bool {
+        self.lock().changed
+    }
+
+    /// The persistent part, in path order.
+    pub fn save(&self) -> SavedFiles {
+        let inner = self.lock();
+        let mut list: Vec<_> = inner.entries.iter().map(|(p, e)| (p.clone(), *e)).collect();
+        list.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        SavedFiles(list)
+    }
+}
+
+fn missing(error: io::Error) -> FactError {
+    match error.kind() {
+        ErrorKind::NotFound | ErrorKind::NotADirectory => FactError::Missing,
+        _ => FactError::Io(error),
+    }
+}
+
+/// Hash and stamp that belong together: read until the stamp stood still meanwhile.
+fn read(path: &Path) -> Result<(Hash, Stamp), FactError> {
+    let mut file = File::open(path).map_err(missing)?;
+    let mut before = Stamp::of(&file.metadata()?);
+    // A file that is being written to without end is hashed as it was the third time.
+    for attempt in 0.. {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update_reader(&mut file)?;
+        let after = Stamp::of(&file.metadata()?);
+        if before == after || attempt == 2 {
+            return Ok((Hash::new(*hasher.finalize().as_bytes()), before));
+        }
+        before = after;
+        io::Seek::rewind(&mut file)?;
+    }
+    unreachable!("the third attempt returns")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn table(root: &Path) -> FileTable {
+        FileTable::new(root.to_owned(), SavedFiles::default())
+    }
+
+    /// Moves both times of `path` well into the past, so that its stamp settles.
+    fn age(path: &Path) {
+        let old = SystemTime::now() - std::time::Duration::from_secs(60);
+        File::open(path).unwrap().set_modified(old).unwrap();
+    }
+
+    #[test]
+    fn a_change_is_seen_and_a_table_survives() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        fs::write(&path, "one").unwrap();
+        let files = table(dir.path());
+        let first = files.fact("a").unwrap();
+        assert_eq!(first.hash, Hash::of(b"one"));
+        fs::write(&path, "two").unwrap();
+        assert_eq!(files.fact("a").unwrap().hash, Hash::of(b"two"));
+        let bytes = postcard::to_stdvec(&files.save()).unwrap();
+        let again = FileTable::new(dir.path().into(), postcard::from_bytes(&bytes).unwrap());
+        assert_eq!(again.fact("a").unwrap().hash, Hash::of(b"two"));
+    }
+
+    #[test]
+    fn a_file_of_this_very_tick_is_read_again() {
+        let stamp = Stamp {
+            size_bytes: 1,
+            mtime_ns: 5,
+            ctime_ns: 1_000_000_000,
+            inode: 1,
+            mode: 0,
+        };
+        assert!(!stamp.is_settled(1_000_000_000));
+        assert!(!stamp.is_settled(1_000_000_000 + TICK_NS));
+        assert!(stamp.is_settled(1_000_000_001 + TICK_NS));
+    }
+
+    #[test]
+    fn what_is_not_a_file_is_told_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("d")).unwrap();
+        fs::write(dir.path().join("f"), "x").unwrap();
+        age(&dir.path().join("f"));
+        std::os::unix::fs::symlink("f", dir.path().join("l")).unwrap();
+        let files = table(dir.path());
+        assert!(matches!(files.fact("nope"), Err(FactError::Missing)));
+        assert!(matches!(files.fact("f/x"), Err(FactError::Missing)));
+        assert!(matches!(files.fact("d"), Err(FactError::NotAFile)));
+        assert!(matches!(
+            files.fact_of_output("l"),
+            Err(FactError::NotAFile)
+        ));
+        assert_eq!(files.fact("l").unwrap().hash, Hash::of(b"x"));
+    }
+}

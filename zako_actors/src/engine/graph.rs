@@ -1,0 +1,421 @@
+//! The typed target graph.
+//!
+//! Owns resolution of dependencies, topological order, cycle and output-clash detection.
+//! Does not know whether anything is up to date, nor the file system.
+//! Invariants: a `Graph` has no cycle, no dangling edge, and no output that two targets declare;
+//! `NodeId`s index this graph only and never reach a hash or the disk.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rustc_hash::FxHashMap;
+
+use super::outputs_index::OutputIndex;
+use crate::lang::label::{Label, LabelPattern};
+use crate::lang::locate::{At, Mistake};
+use crate::lang::suggest::did_you_mean;
+use crate::lang::target::Target;
+
+/// A target's place in its [`Graph`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId(pub u32);
+
+impl NodeId {
+    /// As an index into a vector that runs parallel to the graph's nodes.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Every target of a workspace and what depends on what.
+#[derive(Debug)]
+pub struct Graph {
+    targets: Vec<Target>,
+    by_label: FxHashMap<Label, NodeId>,
+    deps: Vec<Vec<NodeId>>,
+    dependants: Vec<Vec<NodeId>>,
+    order: Vec<NodeId>,
+    outputs: OutputIndex,
+}
+
+/// Why the command line's labels select nothing; answered by correcting them.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum SelectError {
+    /// No such target.
+    #[error("no target `{label}`{hint}")]
+    Unknown {
+        /// As asked for.
+        label: String,
+        /// The nearest name, or what there is.
+        hint: String,
+    },
+    /// A pattern that matches nothing.
+    #[error("no target matches `{pattern}`{hint}")]
+    NoMatch {
+        /// As asked for.
+        pattern: String,
+        /// The nearest directory.
+        hint: String,
+    },
+}
+
+impl Graph {
+    /// Links `targets`. `text_of` reads a build file again, for the frame of an error.
+    ///
+    /// # Errors
+    /// The first mistake: two targets of one name, an unknown dependency, a cycle (its members
+    /// named in order), two targets with one output.
+    pub fn new(
+        mut targets: Vec<Target>,
+        text_of: &dyn Fn(&str) -> String,
+    ) -> Result<Self, Mistake> {
+        targets.sort_by(|a, b| a.label.cmp(&b.label));
+        let mut by_label = FxHashMap::default();
+        for (index, target) in targets.iter().enumerate() {
+            let id = NodeId(u32::try_from(index).expect("fewer than 2^32 targets"));
+            if let Some(first) = by_label.insert(target.label.clone(), id) {
+                let other = &targets[first.index()].at;
+                let message = format!("target {} is defined twice; first in {other}", target.label);
+                return Err(Mistake::new(
+                    target.at.clone(),
+                    message,
+                    &text_of(&target.at.path),
+                ));
+            }
+        }
+        let mut deps = Vec::with_capacity(targets.len());
+        let mut dependants = vec![Vec::new(); targets.len()];
+        for (index, target) in targets.iter().enumerate() {
+            let mut resolved = Vec::with_capacity(target.deps.len());
+            for dep in &target.deps {
+                let Some(&id) = by_label.get(dep) else {
+                    return Err(unknown_dep(target, dep, &by_label, text_of));
+                };
+                resolved.push(id);
+                dependants[id.index()].push(NodeId(index as u32));
+            }
+            deps.push(resolved);
+        }
+        let order = match topological_order(&deps, &dependants) {
+            Ok(order) => order,
+            Err(cycle) => return Err(cycle_mistake(&targets, &cycle, text_of)),
+        };
+        let outputs = OutputIndex::new(&targets, text_of)?;
+        Ok(Self {
+            targets,
+            by_label,
+            deps,
+            dependants,
+            order,
+            outputs,
+        })
+    }
+
+    /// How many targets there are.
+    pub fn len(&self) -> usize {
+        self.targets.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.targets.is_empty()
+    }
+
+    /// The target at `id`.
+    pub fn target(&self, id: NodeId) -> &Target {
+        &self.targets[id.index()]
+    }
+
+    /// All targets, by label.
+    pub fn targets(&self) -> &[Target] {
+        &self.targets
+    }
+
+    /// What `id` needs.
+    pub fn deps(&self, id: NodeId) -> &[NodeId] {
+        &self.deps[id.index()]
+    }
+
+    /// What needs `id`.
+    pub fn dependants(&self, id: NodeId) -> &[NodeId] {
+        &self.dependants[id.index()]
+    }
+
+    /// Which declared outputs cover which paths.
+    pub fn outputs(&self) -> &OutputIndex {
+        &self.outputs
+    }
+
+    /// The targets that `patterns` name and everything they need, dependencies first.
+    ///
+    /// # Errors
+    /// When a pattern names nothing.
+    pub fn select(&self, patterns: &[LabelPattern]) -> Result<Vec<NodeId>, SelectError> {
+        let mut wanted = vec![false; self.len()];
+        let mut pending = Vec::new();
+        for pattern in patterns {
+            let before = pending.len();
+            match pattern {
+                LabelPattern::One(label) => match self.by_label.get(label) {
+                    Some(&id) => pending.push(id),
+                    None => return Err(self.unknown(label)),
+                },
+                _ => pending.extend(
+                    self.order
+                        .iter()
+                        .filter(|id| pattern.matches(&self.target(**id).label)),
+                ),
+            }
+            if pending.len() == before && *pattern != LabelPattern::everything() {
+                return Err(self.no_match(pattern));
+            }
+        }
+        while let Some(id) = pending.pop() {
+            if !std::mem::replace(&mut wanted[id.index()], true) {
+                pending.extend_from_slice(self.deps(id));
+            }
+        }
+        Ok(self
+            .order
+            .iter()
+            .copied()
+            .filter(|id| wanted[id.index()])
+            .collect())
+    }
+
+    fn unknown(&self, label: &Label) -> SelectError {
+        let wanted = label.to_string();
+        let names: Vec<String> = self.targets.iter().map(|t| t.label.to_string()).collect();
+        let mut hint = did_you_mean(&wanted, names.iter().map(String::as_str));
+        if hint.is_empty() {
+            let here: Vec<_> = self
+                .targets
+                .iter()
+                .filter(|t| t.label.dir() == label.dir())
+                .collect();
+            let list = |targets: &[&Target]| {
+                let shown: Vec<_> = targets
+                    .iter()
+                    .take(8)
+                    .map(|t| t.label.to_string())
+                    .collect();
+                shown.join(", ")
+            };
+            hint = if here.is_empty() {
+                let all: Vec<_> = self.targets.iter().collect();
+                match all.len() {
+                    0 => "; this workspace defines no targets".into(),
+                    n => format!(
+                        "; there are {n}: {}{}",
+                        list(&all),
+                        if n > 8 { ", …" } else { "" }
+                    ),
+                }
+            } else {
+                format!("; //{} has {}", label.dir(), list(&here))
+            };
+        }
+        SelectError::Unknown {
+            label: wanted,
+            hint,
+        }
+    }
+
+    fn no_match(&self, pattern: &LabelPattern) -> SelectError {
+        let dirs: BTreeSet<&str> = self.targets.iter().map(|t| t.label.dir()).collect();
+        let (LabelPattern::Tree(dir) | LabelPattern::Package(dir)) = pattern else {
+            return SelectError::NoMatch {
+                pattern: pattern.to_string(),
+                hint: String::new(),
+            };
+        };
+        SelectError::NoMatch {
+            pattern: pattern.to_string(),
+            hint: did_you_mean(dir, dirs).replace("mean `", "mean `//"),
+        }
+    }
+}
+
+fn unknown_dep(
+    target: &Target,
+    dep: &Label,
+    known: &FxHashMap<Label, NodeId>,
+    text_of: &dyn Fn(&str) -> String,
+) -> Mistake {
+    let text = text_of(&target.at.path);
+    let written = [
+        dep.to_string(),
+        format!(":{}", dep.name()),
+        format!("//{}", dep.dir()),
+    ];
+    let at = written
+        .iter()
+        .map(|needle| At::in_target(&target.at.path, &text, target.label.name(), Some(needle)))
+        .find(|at| at.line != target.at.line || at.column != target.at.column)
+        .unwrap_or_else(|| target.at.clone());
+    let message = if dep.package().is_empty() {
+        let names: Vec<String> = known.keys().map(ToString::to_string).collect();
+        let hint = did_you_mean(&dep.to_string(), names.iter().map(String::as_str));
+        format!(
+            "{} depends on {dep}, which does not exist{hint}",
+            target.label
+        )
+    } else {
+        format!(
+            "{} depends on {dep}, but targets of other packages cannot be built yet",
+            target.label
+        )
+    };
+    Mistake::new(at, message, &text)
+}
+
+/// Kahn's algorithm; smallest label first among equals, so the order is stable.
+///
+/// # Errors
+/// One cycle, first member repeated at the end.
+fn topological_order(
+    deps: &[Vec<NodeId>],
+    dependants: &[Vec<NodeId>],
+) -> Result<Vec<NodeId>, Vec<NodeId>> {
+    let mut missing: Vec<usize> = deps.iter().map(Vec::len).collect();
+    let ids = || (0..deps.len()).map(|index| NodeId(index as u32));
+    let mut ready: std::collections::VecDeque<_> =
+        ids().filter(|id| missing[id.index()] == 0).collect();
+    let mut order = Vec::with_capacity(deps.len());
+    while let Some(id) = ready.pop_front() {
+        order.push(id);
+        for next in &dependants[id.index()] {
+            missing[next.index()] -= 1;
+            if missing[next.index()] == 0 {
+                ready.push_back(*next);
+            }
+        }
+    }
+    if order.len() == deps.len() {
+        return Ok(order);
+    }
+    // Every node that is left has a dependency that is left: walking along them must repeat.
+    let Some(mut at) = ids().find(|id| missing[id.index()] > 0) else {
+        return Ok(order);
+    };
+    let mut seen = BTreeMap::new();
+    let mut path = Vec::new();
+    while seen.insert(at, path.len()).is_none() {
+        path.push(at);
+        let next = deps[at.index()].iter().find(|dep| missing[dep.index()] > 0);
+        at = *next.expect("a node on hold waits for a node on hold");
+    }
+    let mut cycle = path.split_off(seen[&at]);
+    // The smallest label opens the cycle, so that one mistake always reads the same.
+    let smallest = (0..cycle.len()).min_by_key(|i| cycle[*i]).unwrap_or(0);
+    cycle.rotate_left(smallest);
+    cycle.push(cycle[0]);
+    Err(cycle)
+}
+
+fn cycle_mistake(
+    targets: &[Target],
+    cycle: &[NodeId],
+    text_of: &dyn Fn(&str) -> String,
+) -> Mistake {
+    let names: Vec<String> = cycle
+        .iter()
+        .map(|id| targets[id.index()].label.to_string())
+        .collect();
+    let first = &targets[cycle[0].index()];
+    let message = format!(
+        "dependency cycle: {}; remove one of these dependencies",
+        names.join(" → ")
+    );
+    Mistake::new(first.at.clone(), message, &text_of(&first.at.path))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::lang::target::{BuildFile, read_targets};
+    use serde_json::json;
+
+    /// Command targets from `(label, deps, outs)`.
+    pub fn targets(list: &[(&str, &[&str], &[&str])]) -> Vec<Target> {
+        list.iter()
+            .map(|(label, deps, outs)| {
+                let label = Label::parse(label, "").unwrap();
+                let path = format!("{}/BUILD.ts", label.dir());
+                let file = BuildFile { path: &path, dir: label.dir(), text: "" };
+                let value = json!({ label.name(): {"$zako": "command", "cmd": ["true"], "deps": deps, "outs": outs} });
+                read_targets(&value, file).unwrap().remove(0)
+            })
+            .collect()
+    }
+
+    fn graph(list: &[(&str, &[&str], &[&str])]) -> Result<Graph, String> {
+        Graph::new(targets(list), &|_| String::new()).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn dependencies_come_first_and_only_what_is_asked_for() {
+        let graph = graph(&[
+            ("//a:x", &["//b:y"], &[]),
+            ("//b:y", &["//c:z"], &[]),
+            ("//c:z", &[], &[]),
+            ("//d:w", &[], &[]),
+        ])
+        .unwrap();
+        let wanted = graph
+            .select(&[LabelPattern::parse("//a:x", "").unwrap()])
+            .unwrap();
+        let names: Vec<_> = wanted
+            .iter()
+            .map(|id| graph.target(*id).label.to_string())
+            .collect();
+        assert_eq!(names, ["//c:z", "//b:y", "//a:x"]);
+        assert_eq!(
+            graph.select(&[LabelPattern::everything()]).unwrap().len(),
+            4
+        );
+    }
+
+    #[test]
+    fn a_cycle_is_named_in_order() {
+        let error = graph(&[
+            ("//b:y", &["//a:x"], &[]),
+            ("//a:x", &["//b:y"], &[]),
+            ("//z:z", &["//a:x"], &[]),
+        ])
+        .unwrap_err();
+        assert!(
+            error.contains("dependency cycle: //a:x → //b:y → //a:x;"),
+            "{error}"
+        );
+        let error = graph(&[("//a:x", &["//a:x"], &[])]).unwrap_err();
+        assert!(error.contains("//a:x → //a:x;"), "{error}");
+    }
+
+    #[test]
+    fn unknown_names_are_answered_with_the_nearest() {
+        let error = graph(&[("//a:x", &["//a:lub"], &[]), ("//a:lib", &[], &[])]).unwrap_err();
+        assert!(
+            error.contains("depends on //a:lub, which does not exist; did you mean `//a:lib`?"),
+            "{error}"
+        );
+        let graph = graph(&[("//libs/a:lib", &[], &[])]).unwrap();
+        let ask = |text: &str| {
+            graph
+                .select(&[LabelPattern::parse(text, "").unwrap()])
+                .unwrap_err()
+                .to_string()
+        };
+        assert_eq!(
+            ask("//libs/a:lob"),
+            "no target `//libs/a:lob`; did you mean `//libs/a:lib`?"
+        );
+        assert_eq!(
+            ask("//libs/a:unrelated"),
+            "no target `//libs/a:unrelated`; //libs/a has //libs/a:lib"
+        );
+        assert_eq!(
+            ask("//lib/..."),
+            "no target matches `//lib/...`; did you mean `//libs/a`?"
+        );
+    }
+}

@@ -1,0 +1,15 @@
+//! The build engine: from typed targets to files on disk.
+//!
+//! Owns the graph, keys, caches, and the running of steps. Does not know the command line, nor how
+//! a result is shown: it emits events.
+//! Invariants: a node always leaves "running" and every waiter is answered exactly once; a step
+//! that is over has no process left.
+
+pub mod dirs;
+pub mod files;
+pub mod graph;
+pub mod hash;
+pub mod outputs_index;
+pub mod record;
+pub mod schedule;
+pub mod state;

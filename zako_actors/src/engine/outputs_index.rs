@@ -1,0 +1,182 @@
+//! Who declares which output.
+//!
+//! Owns clash detection between targets and the question "is this path an output?", which keeps
+//! outputs out of source globs. Does not know what is on disk.
+//! Invariant: no path belongs to the declared files or trees of two targets.
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use crate::lang::label::is_within;
+use crate::lang::locate::{At, Mistake};
+use crate::lang::pattern::Pattern;
+use crate::lang::target::{Output, Source, Target, Work};
+
+/// Declared outputs by path.
+#[derive(Debug, Default)]
+pub struct OutputIndex {
+    files: FxHashSet<String>,
+    trees: FxHashSet<String>,
+    /// By the directory that the pattern starts in.
+    globs: FxHashMap<String, Vec<Pattern>>,
+}
+
+impl OutputIndex {
+    /// Indexes the declared outputs of `targets`.
+    ///
+    /// # Errors
+    /// When two targets declare one output, or a target names its own source as output.
+    pub fn new(targets: &[Target], text_of: &dyn Fn(&str) -> String) -> Result<Self, Mistake> {
+        let mut index = Self::default();
+        let mut owners: FxHashMap<String, &Target> = FxHashMap::default();
+        for target in targets {
+            // The results of a transpile step share a directory with others by design; a clash of
+            // single files shows when its sources are known.
+            if let Work::Transpile(transpile) = &target.work
+                && !is_within(&transpile.root, &transpile.out)
+            {
+                index.trees.insert(transpile.out.clone());
+            }
+            let Some(command) = target.command() else {
+                continue;
+            };
+            for out in &command.outs {
+                let path = match out {
+                    Output::File(path) | Output::Tree(path) => path.clone(),
+                    Output::Glob(pattern) => pattern.to_string(),
+                };
+                check_not_a_source(target, out, text_of)?;
+                if let Some(other) = owners.insert(path.clone(), target) {
+                    return Err(clash(target, other, out, text_of));
+                }
+                match out {
+                    Output::File(_) => drop(index.files.insert(path)),
+                    Output::Tree(_) => drop(index.trees.insert(path)),
+                    Output::Glob(pattern) => index
+                        .globs
+                        .entry(pattern.base().to_owned())
+                        .or_default()
+                        .push(pattern.clone()),
+                }
+            }
+        }
+        for (path, owner) in &owners {
+            for tree in ancestors(path).skip(1) {
+                if let Some(other) = owners.get(tree)
+                    && !std::ptr::eq(*other, *owner)
+                    && index.trees.contains(tree)
+                {
+                    return Err(clash(owner, other, &Output::File(path.clone()), text_of));
+                }
+            }
+        }
+        Ok(index)
+    }
+
+    /// Whether some target declares `path`, or the tree around it.
+    pub fn covers(&self, path: &str) -> bool {
+        self.files.contains(path)
+            || ancestors(path).any(|dir| {
+                self.trees.contains(dir)
+                    || self
+                        .globs
+                        .get(dir)
+                        .is_some_and(|list| list.iter().any(|pattern| pattern.matches(path)))
+            })
+            || self
+                .globs
+                .get("")
+                .is_some_and(|list| list.iter().any(|pattern| pattern.matches(path)))
+    }
+}
+
+/// `path` itself, then each directory around it, without the root.
+fn ancestors(path: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(path), |path| path.rsplit_once('/').map(|(dir, _)| dir))
+}
+
+fn check_not_a_source(
+    target: &Target,
+    out: &Output,
+    text_of: &dyn Fn(&str) -> String,
+) -> Result<(), Mistake> {
+    let own = target.srcs.iter().find_map(|source| match source {
+        Source::File(path) if out.covers(path) => Some(path),
+        _ => None,
+    });
+    match own {
+        None => Ok(()),
+        Some(path) => Err(Mistake::new(
+            target.at.clone(),
+            format!(
+                "{} names {path} both in `srcs` and in `outs`; a step may not change its own input",
+                target.label
+            ),
+            &text_of(&target.at.path),
+        )),
+    }
+}
+
+fn clash(
+    target: &Target,
+    other: &Target,
+    out: &Output,
+    text_of: &dyn Fn(&str) -> String,
+) -> Mistake {
+    // In a stable order, whichever was met first.
+    let (first, second) = if target.label <= other.label {
+        (target, other)
+    } else {
+        (other, target)
+    };
+    let text = text_of(&second.at.path);
+    let shown = out.show();
+    let needle = shown
+        .strip_prefix(second.label.dir())
+        .unwrap_or(&shown)
+        .trim_start_matches('/');
+    let at = At::in_target(&second.at.path, &text, second.label.name(), Some(needle));
+    let at = if at.line == 0 { second.at.clone() } else { at };
+    Mistake::new(
+        at,
+        format!(
+            "{} and {} both write {shown}; give one of them another output",
+            first.label, second.label
+        ),
+        &text,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::graph::tests::targets;
+    use super::*;
+
+    fn index(list: &[(&str, &[&str], &[&str])]) -> Result<OutputIndex, String> {
+        OutputIndex::new(&targets(list), &|_| String::new()).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn two_writers_of_one_path_are_refused() {
+        let error = index(&[("//a:x", &[], &["o"]), ("//a:y", &[], &["o"])]).unwrap_err();
+        assert!(error.contains("//a:x and //a:y both write a/o"), "{error}");
+        let error = index(&[("//a:x", &[], &["d/"]), ("//a:y", &[], &["d/o"])]).unwrap_err();
+        assert!(error.contains("both write a/d/o"), "{error}");
+        assert!(index(&[("//a:x", &[], &["d/"]), ("//b:y", &[], &["d/"])]).is_ok());
+        assert!(index(&[("//a:x", &[], &["d/", "d/e"])]).is_ok());
+    }
+
+    #[test]
+    fn outputs_are_no_sources() {
+        let index = index(&[
+            ("//a:x", &[], &["o", "d/", "gen/*.h"]),
+            ("//:r", &[], &["*.out"]),
+        ])
+        .unwrap();
+        for output in ["a/o", "a/d", "a/d/e/f", "a/gen/x.h", "z.out"] {
+            assert!(index.covers(output), "{output}");
+        }
+        for source in ["a/p", "a/dd", "a/gen/x.c", "a/z.out"] {
+            assert!(!index.covers(source), "{source}");
+        }
+    }
+}

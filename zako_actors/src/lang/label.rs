@@ -1,0 +1,330 @@
+//! Labels: the names of targets, `@pkg//path/sub:target`.
+//!
+//! Owns the grammar and its errors, and the patterns of the command line (`//...`).
+//! Does not know which labels exist.
+//! Invariant: every `Label` is absolute; `dir` has no leading, trailing or double slash and no
+//! `.` or `..` segment.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// The absolute name of a target.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Label {
+    package: Box<str>,
+    dir: Box<str>,
+    name: Box<str>,
+}
+
+/// Why a text is not a label. Each variant is answered by correcting the text.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum LabelError {
+    /// Nothing was written.
+    #[error("a label is empty; write `//path:name` or `:name`")]
+    Empty,
+    /// `@pkg` without `//`.
+    #[error("label `{0}`: `//` is missing after the package name")]
+    NoSlashes(String),
+    /// A relative label where only absolute ones make sense.
+    #[error("label `{0}` does not start with `//` or `:`; write `//{0}` or `:{0}`")]
+    NotAbsolute(String),
+    /// `.` or `..` as a segment.
+    #[error("label `{0}`: `.` and `..` are not allowed; write the path from the workspace root")]
+    DotSegment(String),
+    /// `//a//b`, `//a/` and the like.
+    #[error("label `{0}` has an empty path segment")]
+    EmptySegment(String),
+    /// `//a:` or `//`.
+    #[error("label `{0}` has no target name after `:`")]
+    NoName(String),
+    /// A character outside the grammar.
+    #[error("label `{label}`: `{found}` is not allowed; use letters, digits and `_ - . + / @ =`")]
+    BadCharacter {
+        /// The whole text.
+        label: String,
+        /// The first offending character.
+        found: char,
+    },
+}
+
+fn allowed(c: char) -> bool {
+    c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '+' | '@' | '=')
+}
+
+fn check_dir(dir: &str, whole: &str) -> Result<(), LabelError> {
+    if dir.is_empty() {
+        return Ok(());
+    }
+    for segment in dir.split('/') {
+        match segment {
+            "" => return Err(LabelError::EmptySegment(whole.into())),
+            "." | ".." => return Err(LabelError::DotSegment(whole.into())),
+            _ => check_characters(segment, whole)?,
+        }
+    }
+    Ok(())
+}
+
+fn check_characters(text: &str, whole: &str) -> Result<(), LabelError> {
+    match text.chars().find(|&c| !allowed(c)) {
+        Some(found) => Err(LabelError::BadCharacter {
+            label: whole.into(),
+            found,
+        }),
+        None => Ok(()),
+    }
+}
+
+impl Label {
+    /// The label of target `name` in directory `dir` of the current package.
+    ///
+    /// # Errors
+    /// When either part breaks the grammar.
+    pub fn new(dir: &str, name: &str) -> Result<Self, LabelError> {
+        let whole = format!("//{dir}:{name}");
+        check_dir(dir, &whole)?;
+        Self::checked("", dir, name, &whole)
+    }
+
+    fn checked(package: &str, dir: &str, name: &str, whole: &str) -> Result<Self, LabelError> {
+        if name.is_empty() {
+            return Err(LabelError::NoName(whole.into()));
+        }
+        if name == "." || name == ".." {
+            return Err(LabelError::DotSegment(whole.into()));
+        }
+        check_characters(name, whole)?;
+        Ok(Self {
+            package: package.into(),
+            dir: dir.into(),
+            name: name.into(),
+        })
+    }
+
+    /// Reads a label written in a build file of directory `here`.
+    ///
+    /// `//a/b` means `//a/b:b`; `:t` means target `t` of `here`.
+    ///
+    /// # Errors
+    /// When the text breaks the grammar.
+    pub fn parse(text: &str, here: &str) -> Result<Self, LabelError> {
+        if text.is_empty() {
+            return Err(LabelError::Empty);
+        }
+        if let Some(name) = text.strip_prefix(':') {
+            return Self::checked("", here, name, text);
+        }
+        let (package, rest) = match text.strip_prefix('@') {
+            Some(rest) => rest
+                .split_once("//")
+                .ok_or_else(|| LabelError::NoSlashes(text.into()))?,
+            None => (
+                "",
+                text.strip_prefix("//")
+                    .ok_or_else(|| LabelError::NotAbsolute(text.into()))?,
+            ),
+        };
+        check_characters(package, text)?;
+        let (dir, name) = match rest.split_once(':') {
+            Some((dir, name)) => (dir, name),
+            None => (rest, rest.rsplit('/').next().unwrap_or_default()),
+        };
+        check_dir(dir, text)?;
+        Self::checked(package, dir, name, text)
+    }
+
+    /// The package that is named after `@`; empty for the current one.
+    pub fn package(&self) -> &str {
+        &self.package
+    }
+
+    /// Directory from the package root, without slashes at the ends; empty for the root itself.
+    pub fn dir(&self) -> &str {
+        &self.dir
+    }
+
+    /// The target's own name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.package.is_empty() {
+            write!(f, "@{}", self.package)?;
+        }
+        write!(f, "//{}:{}", self.dir, self.name)
+    }
+}
+
+/// What a command line may name: one target, one directory's targets, or a whole subtree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LabelPattern {
+    /// Exactly this target.
+    One(Label),
+    /// Every target defined in this directory (`//a:*`).
+    Package(String),
+    /// Every target in this directory and below (`//a/...`).
+    Tree(String),
+}
+
+impl LabelPattern {
+    /// Everything in the workspace, `//...`.
+    pub fn everything() -> Self {
+        Self::Tree(String::new())
+    }
+
+    /// Reads a pattern typed in directory `here` of the workspace.
+    ///
+    /// On the command line a bare `name` is `:name`, and `...` is the subtree of `here`.
+    ///
+    /// # Errors
+    /// When the text breaks the grammar.
+    pub fn parse(text: &str, here: &str) -> Result<Self, LabelError> {
+        if text == "..." {
+            return Ok(Self::Tree(here.into()));
+        }
+        if let Some(rest) = text.strip_prefix("//")
+            && let Some(dir) = rest.strip_suffix("...")
+        {
+            let dir = dir.strip_suffix('/').unwrap_or(dir);
+            check_dir(dir, text)?;
+            return Ok(Self::Tree(dir.into()));
+        }
+        if let Some(dir) = text.strip_suffix(":*").or(text.strip_suffix(":all")) {
+            let dir = match dir.strip_prefix("//") {
+                Some(dir) => dir,
+                None if dir.is_empty() => here,
+                None => return Err(LabelError::NotAbsolute(text.into())),
+            };
+            check_dir(dir, text)?;
+            return Ok(Self::Package(dir.into()));
+        }
+        let bare = !text.is_empty() && !text.contains(['/', ':', '@']);
+        let label = if bare {
+            Label::parse(&format!(":{text}"), here)?
+        } else {
+            Label::parse(text, here)?
+        };
+        Ok(Self::One(label))
+    }
+
+    /// Whether `label` is meant.
+    pub fn matches(&self, label: &Label) -> bool {
+        match self {
+            Self::One(one) => one == label,
+            Self::Package(dir) => label.dir() == dir,
+            Self::Tree(dir) => is_within(label.dir(), dir),
+        }
+    }
+}
+
+impl fmt::Display for LabelPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::One(label) => label.fmt(f),
+            Self::Package(dir) => write!(f, "//{dir}:*"),
+            Self::Tree(dir) if dir.is_empty() => f.write_str("//..."),
+            Self::Tree(dir) => write!(f, "//{dir}/..."),
+        }
+    }
+}
+
+/// Whether slash-separated `path` is `dir` or lies below it; the empty `dir` holds everything.
+pub fn is_within(path: &str, dir: &str) -> bool {
+    dir.is_empty()
+        || path
+            .strip_prefix(dir)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+impl FromStr for Label {
+    type Err = LabelError;
+
+    fn from_str(text: &str) -> Result<Self, LabelError> {
+        Self::parse(text, "")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn show(text: &str, here: &str) -> String {
+        Label::parse(text, here).map_or_else(|e| e.to_string(), |l| l.to_string())
+    }
+
+    #[test]
+    fn short_forms_become_absolute() {
+        assert_eq!(show("//a/b", ""), "//a/b:b");
+        assert_eq!(show(":t", "libs/ui"), "//libs/ui:t");
+        assert_eq!(show("//:t", "x"), "//:t");
+        assert_eq!(show("@rx//src/core:lib", ""), "@rx//src/core:lib");
+    }
+
+    #[test]
+    fn each_mistake_has_its_own_answer() {
+        assert_eq!(Label::parse("", ""), Err(LabelError::Empty));
+        assert!(matches!(
+            Label::parse("a:b", ""),
+            Err(LabelError::NotAbsolute(_))
+        ));
+        assert!(matches!(
+            Label::parse("//a/../b", ""),
+            Err(LabelError::DotSegment(_))
+        ));
+        assert!(matches!(
+            Label::parse("//./b:x", ""),
+            Err(LabelError::DotSegment(_))
+        ));
+        assert!(matches!(
+            Label::parse("//a//b", ""),
+            Err(LabelError::EmptySegment(_))
+        ));
+        assert!(matches!(
+            Label::parse("//a/:b", ""),
+            Err(LabelError::EmptySegment(_))
+        ));
+        assert!(matches!(
+            Label::parse("//a:", ""),
+            Err(LabelError::NoName(_))
+        ));
+        assert!(matches!(
+            Label::parse("@a:b", ""),
+            Err(LabelError::NoSlashes(_))
+        ));
+        assert!(matches!(
+            Label::parse("//a b:c", ""),
+            Err(LabelError::BadCharacter { found: ' ', .. })
+        ));
+    }
+
+    #[test]
+    fn display_reads_back() {
+        for text in ["//:x", "//a:b", "@p//a/b:c"] {
+            let label: Label = text.parse().unwrap();
+            assert_eq!(label.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn patterns_select_what_they_say() {
+        let label = |text: &str| Label::parse(text, "").unwrap();
+        let all = LabelPattern::parse("//...", "").unwrap();
+        assert!(all.matches(&label("//a/b:c")));
+        let tree = LabelPattern::parse("//a/...", "").unwrap();
+        assert!(tree.matches(&label("//a:a")) && tree.matches(&label("//a/b:c")));
+        assert!(!tree.matches(&label("//ab:c")));
+        let here = LabelPattern::parse("...", "a").unwrap();
+        assert_eq!(here, tree);
+        let package = LabelPattern::parse("//a:*", "").unwrap();
+        assert!(package.matches(&label("//a:z")) && !package.matches(&label("//a/b:z")));
+        assert_eq!(
+            LabelPattern::parse("esm", "libs/rx").unwrap(),
+            LabelPattern::One(label("//libs/rx:esm"))
+        );
+    }
+}

@@ -1,0 +1,153 @@
+//! Places in files: where a mistake stands.
+//!
+//! Owns line and column arithmetic and the search for a name in a build file.
+//! Does not know any grammar: a search looks for quoted text, good enough to point a reader at the
+//! right line, and says nothing when it finds nothing.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A place in a file of the workspace. Lines and columns count from 1; 0 means unknown.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct At {
+    /// Workspace-relative path.
+    pub path: String,
+    /// Line, or 0.
+    pub line: u32,
+    /// Column in characters, or 0.
+    pub column: u32,
+}
+
+impl At {
+    /// A whole file.
+    pub fn file(path: impl Into<String>) -> Self {
+        Self {
+            path: path.into(),
+            line: 0,
+            column: 0,
+        }
+    }
+
+    /// The place of byte `offset` in `text`.
+    pub fn offset(path: impl Into<String>, text: &str, offset: usize) -> Self {
+        let before = &text[..text.floor_char_boundary(offset.min(text.len()))];
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        Self {
+            path: path.into(),
+            line: count(before.matches('\n').count() + 1),
+            column: count(before[line_start..].chars().count() + 1),
+        }
+    }
+
+    /// Where target `name` mentions the string `needle` in build file `text`; the target's own
+    /// line when the string is built in some other way; the file when even that fails.
+    pub fn in_target(path: &str, text: &str, name: &str, needle: Option<&str>) -> Self {
+        let start = find_key(text, name);
+        let from = start.unwrap_or(0);
+        let quoted = needle.and_then(|needle| find_quoted(&text[from..], needle));
+        match (quoted, start) {
+            (Some(at), _) => Self::offset(path, text, from + at),
+            (None, Some(at)) => Self::offset(path, text, at),
+            (None, None) => Self::file(path),
+        }
+    }
+}
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.path)?;
+        if self.line > 0 {
+            write!(f, ":{}", self.line)?;
+        }
+        if self.column > 0 {
+            write!(f, ":{}", self.column)?;
+        }
+        Ok(())
+    }
+}
+
+/// A user's mistake in a file of the workspace; answered by editing that file.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{at}: {message}{}", .frame.as_ref().map(|f| format!("\n{f}")).unwrap_or_default())]
+pub struct Mistake {
+    /// Where.
+    pub at: At,
+    /// What is wrong, what was expected, and the nearest valid name.
+    pub message: String,
+    /// The line itself with a caret.
+    pub frame: Option<String>,
+}
+
+impl Mistake {
+    /// A mistake at `at` in the file whose content is `text`.
+    pub fn new(at: At, message: impl Into<String>, text: &str) -> Self {
+        Self {
+            frame: frame(text, &at),
+            at,
+            message: message.into(),
+        }
+    }
+}
+
+/// The line of `text` that holds `at`, with a caret under the column; `None` without a line.
+pub fn frame(text: &str, at: &At) -> Option<String> {
+    let line_index = usize::try_from(at.line).ok()?.checked_sub(1)?;
+    let line = text.lines().nth(line_index)?;
+    let number = at.line.to_string();
+    let pad = " ".repeat(number.len());
+    let caret = " ".repeat(usize::try_from(at.column).ok()?.saturating_sub(1));
+    Some(format!("{pad} |\n{number} | {line}\n{pad} | {caret}^"))
+}
+
+fn find_quoted(text: &str, needle: &str) -> Option<usize> {
+    ['"', '\'', '`']
+        .into_iter()
+        .filter_map(|quote| text.find(&format!("{quote}{needle}{quote}")))
+        .min()
+        .map(|at| at + 1)
+}
+
+/// The first `name:` or `"name":` that stands as a whole word.
+fn find_key(text: &str, name: &str) -> Option<usize> {
+    let mut from = 0;
+    while let Some(at) = text[from..].find(name).map(|at| from + at) {
+        let before = text[..at].chars().next_back();
+        let after = text[at + name.len()..]
+            .trim_start_matches(['"', '\''])
+            .trim_start();
+        let word = before.is_none_or(|c| !c.is_alphanumeric() && c != '_' && c != '$');
+        if word && after.starts_with([':', ',', '=', '}']) {
+            return Some(at);
+        }
+        from = at + name.len();
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "import { target } from \"zako:build\";\nexport default {\n  a: target({ cmd: [\"x\"] }),\n  \"b\": target({\n    deps: [\":a\", \"//c:d\"],\n  }),\n};\n";
+
+    #[test]
+    fn a_dependency_is_found_in_its_own_target() {
+        let at = At::in_target("BUILD.ts", TEXT, "b", Some("//c:d"));
+        assert_eq!(at.to_string(), "BUILD.ts:5:19");
+        assert_eq!(
+            frame(TEXT, &at).unwrap().lines().last().unwrap().trim_end(),
+            "  |                   ^"
+        );
+    }
+
+    #[test]
+    fn what_is_not_written_falls_back_to_the_target_then_the_file() {
+        assert_eq!(
+            At::in_target("f", TEXT, "a", Some("no")).to_string(),
+            "f:3:3"
+        );
+        assert_eq!(At::in_target("f", TEXT, "zz", None).to_string(), "f");
+    }
+}

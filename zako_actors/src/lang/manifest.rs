@@ -1,0 +1,390 @@
+//! The manifest `zako.toml`: who a package is and what it needs.
+//!
+//! Owns the fields, their validation and the answers to mistakes. Does not fetch dependencies.
+//! Invariant: a `Manifest` is complete and valid; unknown fields never pass silently.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::label::{Label, LabelError};
+use super::locate::{At, Mistake};
+use super::pattern::{Pattern, PatternError};
+use super::suggest::did_you_mean;
+
+/// File name of the manifest; the directory that holds one is a workspace root.
+pub const MANIFEST: &str = "zako.toml";
+
+/// A validated manifest.
+#[derive(Clone, Debug)]
+pub struct Manifest {
+    /// `group:artifact@version` is the package's id.
+    pub group: String,
+    /// Second part of the id.
+    pub artifact: String,
+    /// Semantic version.
+    pub version: String,
+    /// Script that runs before the build files, workspace-relative.
+    pub configure_script: Option<String>,
+    /// One line for people.
+    pub description: Option<String>,
+    /// Names, with mail addresses where they like.
+    pub authors: Vec<String>,
+    /// SPDX expression.
+    pub license: Option<String>,
+    /// Build files; `None` leaves the choice to `zako.ts`.
+    pub builds: Option<Vec<Pattern>>,
+    /// Rule files.
+    pub rules: Vec<Pattern>,
+    /// Toolchain files.
+    pub toolchains: Vec<Pattern>,
+    /// Packages that live in the same repository.
+    pub peers: Vec<Pattern>,
+    /// Other packages by the name that labels use after `@`.
+    pub dependencies: BTreeMap<String, Dependency>,
+    /// Where the configuration is mounted for importers.
+    pub mount_config: Option<String>,
+    /// Options of this package.
+    pub config: BTreeMap<String, ConfigOption>,
+    /// How this workspace is built, when not by default.
+    pub settings: Settings,
+}
+
+/// Where another package comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub enum Dependency {
+    /// `group:artifact@range` from a registry.
+    Package {
+        /// Its id.
+        package: String,
+    },
+    /// A version-control checkout.
+    Repository {
+        /// Address.
+        repo: String,
+        /// Branch, tag or commit.
+        checkout: String,
+    },
+    /// An archive.
+    Archive {
+        /// Address.
+        url: String,
+    },
+    /// A directory beside this one.
+    Directory {
+        /// Path from the workspace root.
+        path: String,
+    },
+}
+
+/// One option with its type and default.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ConfigOption {
+    /// A target.
+    Label(Label),
+    /// True or false.
+    Boolean(bool),
+    /// A finite number.
+    Number(f64),
+    /// A text.
+    String(String),
+}
+
+/// `[settings]`: the build of this workspace; flags and environment override each.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Settings {
+    /// Steps at a time.
+    pub jobs: Option<u32>,
+    /// Cache directory, from the workspace root.
+    pub cache_dir: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    group: Spanned<String>,
+    artifact: Spanned<String>,
+    version: Spanned<String>,
+    configure_script: Option<Spanned<String>>,
+    description: Option<String>,
+    #[serde(default)]
+    authors: Vec<String>,
+    license: Option<String>,
+    builds: Option<Vec<Spanned<String>>>,
+    #[serde(default)]
+    rules: Vec<Spanned<String>>,
+    #[serde(default)]
+    toolchains: Vec<Spanned<String>>,
+    #[serde(default)]
+    peers: Vec<Spanned<String>>,
+    #[serde(default)]
+    dependencies: BTreeMap<String, Spanned<toml::Value>>,
+    mount_config: Option<String>,
+    #[serde(default)]
+    config: BTreeMap<String, Spanned<RawOption>>,
+    #[serde(default)]
+    settings: Settings,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawOption {
+    r#type: String,
+    default: toml::Value,
+}
+
+const FIELDS: [&str; 15] = [
+    "group",
+    "artifact",
+    "version",
+    "configure_script",
+    "description",
+    "authors",
+    "license",
+    "builds",
+    "rules",
+    "toolchains",
+    "peers",
+    "dependencies",
+    "mount_config",
+    "config",
+    "settings",
+];
+
+struct Reader<'a> {
+    text: &'a str,
+}
+
+impl Manifest {
+    /// Reads a manifest's text.
+    ///
+    /// # Errors
+    /// The first mistake, with its line.
+    pub fn parse(text: &str) -> Result<Self, Mistake> {
+        let reader = Reader { text };
+        let raw: Raw = toml::from_str(text).map_err(|error| reader.syntax(&error))?;
+        for (field, word) in [("group", &raw.group), ("artifact", &raw.artifact)] {
+            reader.check_word(field, word)?;
+        }
+        if !is_semver(raw.version.as_ref()) {
+            return Err(reader.error(
+                raw.version.span().start,
+                format!(
+                    "version `{}` is not MAJOR.MINOR.PATCH",
+                    raw.version.as_ref()
+                ),
+            ));
+        }
+        let mut dependencies = BTreeMap::new();
+        for (name, value) in raw.dependencies {
+            let start = value.span().start;
+            let dependency = value.into_inner().try_into().map_err(|_| {
+                reader.error(start, format!("dependency `{name}` needs one of: `package`; `repo` and `checkout`; `url`; `path`"))
+            })?;
+            dependencies.insert(name, dependency);
+        }
+        let mut config = BTreeMap::new();
+        for (name, option) in raw.config {
+            let start = option.span().start;
+            let value = reader.option(&name, start, option.into_inner())?;
+            config.insert(name, value);
+        }
+        Ok(Self {
+            group: raw.group.into_inner(),
+            artifact: raw.artifact.into_inner(),
+            version: raw.version.into_inner(),
+            configure_script: raw.configure_script.map(Spanned::into_inner),
+            description: raw.description,
+            authors: raw.authors,
+            license: raw.license,
+            builds: raw.builds.map(|list| reader.patterns(&list)).transpose()?,
+            rules: reader.patterns(&raw.rules)?,
+            toolchains: reader.patterns(&raw.toolchains)?,
+            peers: reader.patterns(&raw.peers)?,
+            dependencies,
+            mount_config: raw.mount_config,
+            config,
+            settings: raw.settings,
+        })
+    }
+
+    /// `group:artifact@version`.
+    pub fn id(&self) -> String {
+        format!("{}:{}@{}", self.group, self.artifact, self.version)
+    }
+}
+
+impl Reader<'_> {
+    fn error(&self, offset: usize, message: String) -> Mistake {
+        Mistake::new(At::offset(MANIFEST, self.text, offset), message, self.text)
+    }
+
+    fn syntax(&self, error: &toml::de::Error) -> Mistake {
+        let mut message = error.message().replace('\n', "; ");
+        if let Some(unknown) = message.strip_prefix("unknown field `")
+            && let Some((name, _)) = unknown.split_once('`')
+        {
+            let hint = did_you_mean(name, FIELDS);
+            message = format!("unknown field `{name}`{hint}");
+            if hint.is_empty() {
+                message += &format!("; known fields are {}", FIELDS.join(", "));
+            }
+        }
+        match error.span() {
+            // A field missing from the whole file has no line to point at.
+            Some(span) if span.start > 0 || !message.starts_with("missing field") => {
+                self.error(span.start, message)
+            }
+            _ => Mistake::new(At::file(MANIFEST), message, self.text),
+        }
+    }
+
+    fn check_word(&self, field: &str, word: &Spanned<String>) -> Result<(), Mistake> {
+        let text = word.as_ref();
+        let good = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
+        if !text.is_empty() && text.chars().all(good) {
+            return Ok(());
+        }
+        Err(self.error(
+            word.span().start,
+            format!(
+                "{field} `{text}` may hold letters, digits, `.`, `_` and `-` only, at least one"
+            ),
+        ))
+    }
+
+    fn patterns(&self, list: &[Spanned<String>]) -> Result<Vec<Pattern>, Mistake> {
+        list.iter()
+            .map(|text| {
+                Pattern::parse(text.as_ref())
+                    .map_err(|e: PatternError| self.error(text.span().start, e.to_string()))
+            })
+            .collect()
+    }
+
+    fn option(&self, name: &str, start: usize, raw: RawOption) -> Result<ConfigOption, Mistake> {
+        let wrong = |message: String| self.error(start, format!("config `{name}`: {message}"));
+        match (raw.r#type.as_str(), raw.default) {
+            ("boolean", toml::Value::Boolean(value)) => Ok(ConfigOption::Boolean(value)),
+            ("number", toml::Value::Integer(value)) => {
+                // Options are JavaScript numbers; beyond 2^53 they would silently change.
+                let exact = i32::try_from(value)
+                    .map_err(|_| wrong(format!("{value} does not fit; write it as 1.0e9")))?;
+                Ok(ConfigOption::Number(f64::from(exact)))
+            }
+            ("number", toml::Value::Float(value)) if value.is_finite() => {
+                Ok(ConfigOption::Number(value))
+            }
+            ("string", toml::Value::String(value)) => Ok(ConfigOption::String(value)),
+            ("label", toml::Value::String(value)) => Label::parse(&value, "")
+                .map(ConfigOption::Label)
+                .map_err(|e: LabelError| wrong(e.to_string())),
+            (kind @ ("boolean" | "number" | "string" | "label"), other) => Err(wrong(format!(
+                "the default must be a {kind}, but it is {}",
+                other.type_str()
+            ))),
+            (kind, _) => Err(wrong(format!(
+                "type `{kind}` is unknown{}; types are boolean, number, string, label",
+                did_you_mean(kind, ["boolean", "number", "string", "label"])
+            ))),
+        }
+    }
+}
+
+/// `MAJOR.MINOR.PATCH` with optional `-pre` and `+build`, as semver.org has it.
+fn is_semver(text: &str) -> bool {
+    let (text, build) = text
+        .split_once('+')
+        .map_or((text, None), |(t, b)| (t, Some(b)));
+    let (core, pre) = text
+        .split_once('-')
+        .map_or((text, None), |(t, p)| (t, Some(p)));
+    let number = |part: &str| {
+        !part.is_empty()
+            && part.bytes().all(|b| b.is_ascii_digit())
+            && (part == "0" || !part.starts_with('0'))
+    };
+    let tag = |part: &str| {
+        part.split('.')
+            .all(|id| !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'))
+    };
+    let numbers: Vec<_> = core.split('.').collect();
+    numbers.len() == 3
+        && numbers.iter().all(|part| number(part))
+        && pre.is_none_or(tag)
+        && build.is_none_or(tag)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str = "group = \"org.example\"\nartifact = \"app\"\nversion = \"1.0.0\"\n";
+
+    fn message(tail: &str) -> String {
+        Manifest::parse(&format!("{HEAD}{tail}"))
+            .unwrap_err()
+            .to_string()
+    }
+
+    #[test]
+    fn every_field_is_read() {
+        let manifest = Manifest::parse(&format!(
+            "{HEAD}configure_script = \"a.ts\"\ndescription = \"d\"\nauthors = [\"x\"]\nlicense = \"MIT\"\n\
+             builds = [\"**/BUILD.ts\"]\nrules = []\ntoolchains = []\npeers = [\"libs/*\"]\nmount_config = \"c\"\n\
+             [dependencies]\na = {{ package = \"g:a@1\" }}\nb = {{ repo = \"r\", checkout = \"main\" }}\n\
+             c = {{ url = \"u\" }}\nd = {{ path = \"p\" }}\n\
+             [config.fast]\ntype = \"boolean\"\ndefault = true\n\
+             [config.cc]\ntype = \"label\"\ndefault = \"//tools:cc\"\n\
+             [settings]\njobs = 3\ncache-dir = \"x\"\n"
+        ))
+        .unwrap();
+        assert_eq!(manifest.id(), "org.example:app@1.0.0");
+        assert_eq!(manifest.dependencies.len(), 4);
+        assert_eq!(manifest.config["fast"], ConfigOption::Boolean(true));
+        assert_eq!(manifest.settings.jobs, Some(3));
+    }
+
+    #[test]
+    fn mistakes_name_the_line_and_the_nearest_field() {
+        let text = message("licence = \"MIT\"\n");
+        assert!(
+            text.starts_with("zako.toml:4:1: unknown field `licence`; did you mean `license`?"),
+            "{text}"
+        );
+        assert!(message("builds = [\"../x\"]\n").starts_with("zako.toml:4:11: glob `../x`"));
+        assert!(
+            message("[config.x]\ntype = \"bool\"\ndefault = 1\n")
+                .contains("type `bool` is unknown")
+        );
+        assert!(
+            message("[dependencies]\na = { git = \"x\" }\n")
+                .contains("dependency `a` needs one of")
+        );
+        let missing = Manifest::parse("group = \"g\"\n").unwrap_err().to_string();
+        assert!(
+            missing.contains("zako.toml: missing field `artifact`"),
+            "{missing}"
+        );
+        let version = Manifest::parse(&HEAD.replace("1.0.0", "1.0"))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            version.starts_with("zako.toml:3:11: version `1.0` is not"),
+            "{version}"
+        );
+    }
+
+    #[test]
+    fn versions_follow_semver() {
+        for good in ["0.1.0", "1.2.3-rc.1", "1.0.0+b.7", "10.20.30-a-b+c"] {
+            assert!(is_semver(good), "{good}");
+        }
+        for bad in ["1", "1.0", "01.0.0", "1.0.0-", "1.0.0.0", "v1.0.0", "1.0.x"] {
+            assert!(!is_semver(bad), "{bad}");
+        }
+    }
+}

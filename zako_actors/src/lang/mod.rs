@@ -1,0 +1,13 @@
+//! The build language as data: manifest, labels, patterns and typed targets.
+//!
+//! Owns: what a user may write and how a mistake is answered (file, line, nearest name).
+//! Does not know: how a build file is evaluated, how a step runs, what is on disk.
+//! Invariant: a value of a type of this folder has been validated; nobody checks it again.
+
+pub mod label;
+pub mod locate;
+pub mod manifest;
+pub mod pattern;
+pub mod suggest;
+pub mod target;
+pub mod workspace_file;
