@@ -299,7 +299,8 @@ fn topological_order(
     };
     let mut seen = BTreeMap::new();
     let mut path = Vec::new();
-    while seen.insert(at, path.len()).is_none() {
+    while !seen.contains_key(&at) {
+        seen.insert(at, path.len());
         path.push(at);
         let next = deps[at.index()].iter().find(|dep| missing[dep.index()] > 0);
         at = *next.expect("a node on hold waits for a node on hold");
@@ -308,7 +309,7 @@ fn topological_order(
     // The smallest label opens the cycle, so that one mistake always reads the same.
     let smallest = (0..cycle.len()).min_by_key(|i| cycle[*i]).unwrap_or(0);
     cycle.rotate_left(smallest);
-    cycle.push(cycle[0]);
+    cycle.extend_from_within(..1);
     Err(cycle)
 }
 
@@ -414,8 +415,8 @@ pub(crate) mod tests {
             "no target `//libs/a:unrelated`; //libs/a has //libs/a:lib"
         );
         assert_eq!(
-            ask("//lib/..."),
-            "no target matches `//lib/...`; did you mean `//libs/a`?"
+            ask("//lbs/a/..."),
+            "no target matches `//lbs/a/...`; did you mean `//libs/a`?"
         );
     }
 }

@@ -5,11 +5,15 @@
 //! Invariants: a node always leaves "running" and every waiter is answered exactly once; a step
 //! that is over has no process left.
 
+pub mod action;
+pub mod cancel;
 pub mod dirs;
+pub mod event;
 pub mod files;
 pub mod graph;
 pub mod hash;
 pub mod outputs_index;
+pub mod process;
 pub mod record;
 pub mod schedule;
 pub mod state;

@@ -1,0 +1,107 @@
+//! What happens during a build, as one stream.
+//!
+//! Owns the vocabulary. Does not know who reads it: the live display, plain lines and the file of
+//! `--events` are fed by the same events.
+//! Invariants: every `StepStarted` is followed by exactly one `StepFinished` of the same label;
+//! `BuildFinished` is the last.
+
+use serde::Serialize;
+
+/// One event. As JSON: an object with `event` and the fields.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// The plan stands.
+    BuildStarted {
+        /// Targets asked for, dependencies included.
+        targets: usize,
+        /// Of these, up to date already.
+        fresh: usize,
+    },
+    /// A step was given to a worker.
+    StepStarted {
+        /// Its target.
+        label: String,
+        /// Why it is not up to date.
+        cause: String,
+    },
+    /// A step is over.
+    StepFinished {
+        /// Its target.
+        label: String,
+        /// How it ended.
+        outcome: Outcome,
+        /// Wall time, µs.
+        duration_us: u64,
+        /// What a person needs to mend it, when it failed.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        failure: Option<String>,
+        /// What a command printed although it succeeded.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        output: Option<String>,
+    },
+    /// Something worth a line that is no failure.
+    Warning {
+        /// One sentence.
+        message: String,
+    },
+    /// The build is over.
+    BuildFinished(Summary),
+}
+
+/// How a step ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It ran.
+    Executed,
+    /// Its result was in the action cache.
+    Cached,
+    /// Its inputs turned out unchanged.
+    UpToDate,
+    /// It failed.
+    Failed,
+    /// Something it needs failed, or the build stopped first.
+    Skipped,
+    /// It was stopped.
+    Cancelled,
+}
+
+/// The figures of a build.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// Targets asked for, dependencies included.
+    pub targets: usize,
+    /// Files in these targets' outputs.
+    pub files: usize,
+    /// Steps that ran.
+    pub executed: usize,
+    /// Steps answered by the action cache.
+    pub cached: usize,
+    /// Steps that were up to date.
+    pub up_to_date: usize,
+    /// Steps that failed.
+    pub failed: usize,
+    /// Steps that never began.
+    pub skipped: usize,
+    /// Steps that were stopped.
+    pub cancelled: usize,
+    /// Wall time, µs.
+    pub duration_us: u64,
+    /// JavaScript engine with its version.
+    pub engine: String,
+}
+
+impl Summary {
+    /// Counts one step.
+    pub fn count(&mut self, outcome: Outcome) {
+        *match outcome {
+            Outcome::Executed => &mut self.executed,
+            Outcome::Cached => &mut self.cached,
+            Outcome::UpToDate => &mut self.up_to_date,
+            Outcome::Failed => &mut self.failed,
+            Outcome::Skipped => &mut self.skipped,
+            Outcome::Cancelled => &mut self.cancelled,
+        } += 1;
+    }
+}

@@ -1,0 +1,313 @@
+//! One child process and all its descendants.
+//!
+//! Owns starting, waiting, the time limit, and the certainty that nothing is left running.
+//! Does not know what the command is for, nor where its inputs come from.
+//! Invariants:
+//! 1. The child leads its own process group; stdin is empty; stdout and stderr share one log file,
+//!    so their order is kept and a full pipe can block nobody.
+//! 2. The group is killed before the leader is reaped, so its id cannot have been reused.
+//! 3. A descendant that left the group is found by `HOME` in its environment, which names this
+//!    step's scratch directory, because orphans become children of this process (it is a
+//!    subreaper). One that also wiped its environment escapes until the sandbox gets its own pid
+//!    namespace.
+
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::os::fd::OwnedFd;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitOptions, kill_process, kill_process_group, pidfd_open,
+    set_child_subreaper, waitpid,
+};
+
+use super::cancel::{Cancel, CancelReason};
+
+/// Between the polite signal and the final one.
+const GRACE: Duration = Duration::from_millis(500);
+/// A program that was just copied may be "busy" while another thread forks.
+const BUSY_RETRIES: u32 = 100;
+
+/// What to run.
+#[derive(Debug)]
+pub struct ProcessSpec {
+    /// The program, absolute.
+    pub program: PathBuf,
+    /// `argv[0]` and the arguments.
+    pub argv: Vec<String>,
+    /// The whole environment.
+    pub env: BTreeMap<String, String>,
+    /// Working directory.
+    pub cwd: PathBuf,
+    /// Receives stdout and stderr.
+    pub log: PathBuf,
+    /// Time limit.
+    pub timeout: Option<Duration>,
+    /// The step's own directory: what marks its descendants.
+    pub mark: PathBuf,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProcessEnd {
+    /// By itself.
+    Exited(ExitStatus),
+    /// Killed at its time limit.
+    TimedOut,
+    /// Killed because the build was cancelled.
+    Cancelled(CancelReason),
+}
+
+/// Makes this process the parent of orphaned descendants of its children.
+pub fn adopt_orphans() {
+    // Without it (an old kernel) only process groups are killed.
+    if let Err(error) = set_child_subreaper(Some(rustix::process::getpid())) {
+        tracing::debug!("cannot become a subreaper: {error}");
+    }
+}
+
+/// Runs a process to its end; none of its descendants is left when this returns. Blocks.
+///
+/// # Errors
+/// When it cannot be started, or the system refuses to watch it.
+pub fn run(spec: &ProcessSpec, cancel: &Cancel) -> io::Result<ProcessEnd> {
+    let mut group = Group {
+        child: spawn(spec)?,
+        mark: spec.mark.clone(),
+        reaped: None,
+    };
+    let pidfd = pidfd_open(group.pid(), PidfdFlags::empty())?;
+    let deadline = spec.timeout.map(|limit| Instant::now() + limit);
+    let killed = match wait(&pidfd, Some(cancel), deadline)? {
+        Woken::Exited => None,
+        Woken::Cancelled(reason) => Some(ProcessEnd::Cancelled(reason)),
+        Woken::Deadline => Some(ProcessEnd::TimedOut),
+    };
+    if killed.is_some() {
+        group.signal(Signal::TERM);
+        wait(&pidfd, None, Some(Instant::now() + GRACE))?;
+    }
+    let status = group.end()?;
+    Ok(killed.unwrap_or(ProcessEnd::Exited(status)))
+}
+
+enum Woken {
+    Exited,
+    Cancelled(CancelReason),
+    Deadline,
+}
+
+/// Waits for the first of: the process ends, the build is cancelled, time is up.
+fn wait(pidfd: &OwnedFd, cancel: Option<&Cancel>, deadline: Option<Instant>) -> io::Result<Woken> {
+    loop {
+        let mut fds = vec![PollFd::new(pidfd, PollFlags::IN)];
+        fds.extend(cancel.map(|cancel| PollFd::new(cancel, PollFlags::IN)));
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let timeout = left
+            .map(Timespec::try_from)
+            .transpose()
+            .map_err(io::Error::other)?;
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(0) => return Ok(Woken::Deadline),
+            Ok(_) if !fds[0].revents().is_empty() => return Ok(Woken::Exited),
+            Ok(_) => {
+                if let Some(reason) = cancel.and_then(Cancel::reason) {
+                    return Ok(Woken::Cancelled(reason));
+                }
+            }
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn spawn(spec: &ProcessSpec) -> io::Result<Child> {
+    let log = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(&spec.log)?;
+    for attempt in 0.. {
+        let mut command = Command::new(&spec.program);
+        if let Some((name, arguments)) = spec.argv.split_first() {
+            command.arg0(name).args(arguments);
+        }
+        let started = command
+            .env_clear()
+            .envs(&spec.env)
+            .current_dir(&spec.cwd)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log.try_clone()?)
+            .process_group(0)
+            .spawn();
+        match started {
+            Err(error)
+                if error.kind() == ErrorKind::ExecutableFileBusy && attempt < BUSY_RETRIES =>
+            {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            done => return done,
+        }
+    }
+    unreachable!("the last attempt returns")
+}
+
+/// A child that is killed with everything below it, at the latest when this is dropped.
+struct Group {
+    child: Child,
+    mark: PathBuf,
+    reaped: Option<ExitStatus>,
+}
+
+impl Group {
+    fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    fn signal(&self, signal: Signal) {
+        // "No such process" is what is wanted in the end.
+        let _gone = kill_process_group(self.pid(), signal);
+    }
+
+    /// Kills what is left, then reaps the leader.
+    fn end(&mut self) -> io::Result<ExitStatus> {
+        if let Some(status) = self.reaped {
+            return Ok(status);
+        }
+        self.signal(Signal::KILL);
+        let status = self.child.wait()?;
+        self.reaped = Some(status);
+        kill_strays(&self.mark);
+        Ok(status)
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        drop(self.end());
+    }
+}
+
+/// Kills and reaps orphans whose environment names `mark`, and theirs, until there are none.
+pub fn kill_strays(mark: &Path) {
+    let me = std::process::id();
+    let list = format!("/proc/self/task/{me}/children");
+    let needle = mark.as_os_str().as_encoded_bytes();
+    loop {
+        let children = fs::read_to_string(&list).unwrap_or_default();
+        let mut found = false;
+        for pid in children
+            .split_ascii_whitespace()
+            .filter_map(|text| text.parse().ok())
+        {
+            let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            let marked = environment.split(|byte| *byte == 0).any(|variable| {
+                variable
+                    .strip_prefix(b"HOME=")
+                    .is_some_and(|home| home.starts_with(needle))
+            });
+            let Some(pid) = Pid::from_raw(pid).filter(|_| marked) else {
+                continue;
+            };
+            let _gone = kill_process(pid, Signal::KILL);
+            // It has been sent SIGKILL, so this wait ends.
+            found |= waitpid(Some(pid), WaitOptions::empty()).is_ok();
+        }
+        if !found {
+            return;
+        }
+    }
+}
+
+/// `exit status 3`, `killed by signal 9 (SIGKILL)`.
+pub fn describe(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit status {code}"),
+        (None, Some(signal)) => {
+            let name =
+                Signal::from_named_raw(signal).map_or(String::new(), |s| format!(" ({s:?})"));
+            let dumped = if status.core_dumped() {
+                ", core dumped"
+            } else {
+                ""
+            };
+            format!("killed by signal {signal}{name}{dumped}")
+        }
+        (None, None) => "ended in an unknown way".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(dir: &Path, script: &str, timeout: Option<Duration>) -> ProcessSpec {
+        ProcessSpec {
+            program: "/bin/sh".into(),
+            argv: vec!["sh".into(), "-c".into(), script.into()],
+            env: BTreeMap::from([
+                ("HOME".into(), dir.join("home").display().to_string()),
+                ("PATH".into(), "/usr/bin:/bin".into()),
+            ]),
+            cwd: dir.into(),
+            log: dir.join("log"),
+            timeout,
+            mark: dir.into(),
+        }
+    }
+
+    fn alive(pid: &str) -> bool {
+        let state = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+        // A zombie that somebody else has yet to reap is dead enough.
+        !state.is_empty() && !state.contains(") Z ")
+    }
+
+    #[test]
+    fn output_is_kept_in_order_and_the_status_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let spec = shell(dir.path(), "echo a; echo b >&2; echo c; exit 3", None);
+        let end = run(&spec, &Cancel::new().unwrap()).unwrap();
+        let ProcessEnd::Exited(status) = end else {
+            panic!("{end:?}")
+        };
+        assert_eq!(describe(status), "exit status 3");
+        assert_eq!(
+            fs::read_to_string(dir.path().join("log")).unwrap(),
+            "a\nb\nc\n"
+        );
+    }
+
+    #[test]
+    fn what_stays_in_the_background_dies_with_its_step() {
+        adopt_orphans();
+        let dir = tempfile::tempdir().unwrap();
+        let script = "sleep 1000 & echo $! > one; setsid sh -c 'echo $$ > two; : > ready; sleep 1000' & \
+                      while [ ! -e ready ]; do :; done";
+        run(&shell(dir.path(), script, None), &Cancel::new().unwrap()).unwrap();
+        for file in ["one", "two"] {
+            let pid = fs::read_to_string(dir.path().join(file)).unwrap();
+            assert!(!alive(&pid), "{file} is alive");
+        }
+    }
+
+    #[test]
+    fn cancelling_and_the_time_limit_kill() {
+        let dir = tempfile::tempdir().unwrap();
+        let cancel = Cancel::new().unwrap();
+        cancel.cancel(CancelReason::Interrupted);
+        let spec = shell(dir.path(), "trap '' TERM; sleep 1000", None);
+        let end = run(&spec, &cancel).unwrap();
+        assert_eq!(end, ProcessEnd::Cancelled(CancelReason::Interrupted));
+        let spec = shell(dir.path(), "sleep 1000", Some(Duration::from_millis(1)));
+        assert_eq!(
+            run(&spec, &Cancel::new().unwrap()).unwrap(),
+            ProcessEnd::TimedOut
+        );
+    }
+}
