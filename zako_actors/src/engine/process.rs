@@ -6,7 +6,7 @@
 //! 1. The child leads its own process group; stdin is empty; stdout and stderr share one log file,
 //!    so their order is kept and a full pipe can block nobody.
 //! 2. The group is killed before the leader is reaped, so its id cannot have been reused.
-//! 3. A descendant that left the group is found by `HOME` in its environment, which names this
+//! 3. A descendant that left the group is found by `TMPDIR` in its environment, which names this
 //!    step's scratch directory, because orphans become children of this process (it is a
 //!    subreaper). One that also wiped its environment escapes until the sandbox gets its own pid
 //!    namespace.
@@ -209,8 +209,8 @@ pub fn kill_strays(mark: &Path) {
             let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
             let marked = environment.split(|byte| *byte == 0).any(|variable| {
                 variable
-                    .strip_prefix(b"HOME=")
-                    .is_some_and(|home| home.starts_with(needle))
+                    .strip_prefix(b"TMPDIR=")
+                    .is_some_and(|dir| dir.starts_with(needle))
             });
             let Some(pid) = Pid::from_raw(pid).filter(|_| marked) else {
                 continue;
@@ -252,7 +252,7 @@ mod tests {
             program: "/bin/sh".into(),
             argv: vec!["sh".into(), "-c".into(), script.into()],
             env: BTreeMap::from([
-                ("HOME".into(), dir.join("home").display().to_string()),
+                ("TMPDIR".into(), dir.join("tmp").display().to_string()),
                 ("PATH".into(), "/usr/bin:/bin".into()),
             ]),
             cwd: dir.into(),

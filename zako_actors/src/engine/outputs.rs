@@ -1,0 +1,354 @@
+//! Outputs on their way between scratch directory, store and workspace.
+//!
+//! Owns collecting what a command left, storing it, putting it into the workspace, and taking away
+//! what no target leaves any more. Does not know how an output came to be.
+//! Invariants: a file appears in the workspace whole or not at all; nothing is removed that no
+//! record says zako wrote; every installed file's stamp is known afterwards.
+
+use std::collections::BTreeMap;
+use std::fs::{self, Metadata};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use cas_actor::{Digest, Export, ExportError, PutError, Store};
+
+use super::files::{FileFact, FileTable, Stamp};
+use super::hash::Hash;
+use super::record::{OutputItem, OutputKind};
+use crate::lang::target::{Output, join};
+
+/// Permission bits that are kept.
+const MODE_BITS: u32 = 0o777;
+
+/// Why a step's outputs are not in place.
+#[derive(Debug, thiserror::Error)]
+pub enum OutputError {
+    /// The command succeeded without writing what it declares.
+    #[error("the command succeeded but did not write {0}; correct `outs` or the command")]
+    Missing(String),
+    /// A directory where a file is declared.
+    #[error("{0} is a directory; declare it as `{0}/`")]
+    IsDirectory(String),
+    /// A file where a directory is declared.
+    #[error("{0} is a file; declare it without the `/` at its end")]
+    IsFile(String),
+    /// A socket, pipe or device.
+    #[error("{0} is neither file, directory nor symbolic link; only these can be outputs")]
+    Special(String),
+    /// A name that labels and build files cannot express.
+    #[error("output {0:?} has a name that is not UTF-8")]
+    BadName(PathBuf),
+    /// The store refused.
+    #[error("cannot store {path}: {source}")]
+    Store {
+        /// Workspace-relative.
+        path: String,
+        /// Why.
+        source: PutError,
+    },
+    /// The store's answer could not be written to the workspace.
+    #[error("cannot restore from the cache: {0}")]
+    Export(#[from] ExportError),
+    /// The disk refused.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// As a verb.
+        action: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+fn failed<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> OutputError + 'a {
+    move |source| OutputError::Io {
+        action,
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// Finds what a command left under `work` according to `declared`, sorted by path.
+///
+/// # Errors
+/// When something declared is missing or of the wrong kind.
+pub fn collect(work: &Path, declared: &[Output]) -> Result<BTreeMap<String, Metadata>, OutputError> {
+    let mut found = BTreeMap::new();
+    for output in declared {
+        match output {
+            Output::File(path) => {
+                let full = work.join(path);
+                let metadata = fs::symlink_metadata(&full)
+                    .map_err(|_| OutputError::Missing(path.clone()))?;
+                if metadata.is_dir() {
+                    return Err(OutputError::IsDirectory(path.clone()));
+                }
+                take(path.clone(), metadata, &mut found)?;
+            }
+            Output::Tree(path) => {
+                let full = work.join(path);
+                match fs::symlink_metadata(&full) {
+                    Err(_) => return Err(OutputError::Missing(format!("{path}/"))),
+                    Ok(metadata) if !metadata.is_dir() => {
+                        return Err(OutputError::IsFile(path.clone()));
+                    }
+                    Ok(_) => walk(&full, path, &|_| true, &mut found)?,
+                }
+            }
+            Output::Glob(pattern) => {
+                let before = found.len();
+                let base = pattern.base();
+                if work.join(base).is_dir() {
+                    walk(&work.join(base), base, &|path| pattern.matches(path), &mut found)?;
+                }
+                if found.len() == before {
+                    return Err(OutputError::Missing(format!("anything matching {pattern}")));
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn take(
+    path: String,
+    metadata: Metadata,
+    found: &mut BTreeMap<String, Metadata>,
+) -> Result<(), OutputError> {
+    let kind = metadata.file_type();
+    if !(kind.is_file() || kind.is_symlink() || kind.is_dir()) {
+        return Err(OutputError::Special(path));
+    }
+    found.insert(path, metadata);
+    Ok(())
+}
+
+fn walk(
+    full: &Path,
+    dir: &str,
+    wanted: &dyn Fn(&str) -> bool,
+    found: &mut BTreeMap<String, Metadata>,
+) -> Result<(), OutputError> {
+    let mut empty = true;
+    for entry in fs::read_dir(full).map_err(failed("list", full))? {
+        let entry = entry.map_err(failed("list", full))?;
+        empty = false;
+        let path = entry.path();
+        let name = entry.file_name();
+        let Some(name) = name.to_str() else {
+            return Err(OutputError::BadName(path));
+        };
+        let relative = join(dir, name);
+        let metadata = entry.metadata().map_err(failed("look at", &path))?;
+        if metadata.is_dir() {
+            walk(&path, &relative, wanted, found)?;
+        } else if wanted(&relative) {
+            take(relative, metadata, found)?;
+        }
+    }
+    if empty && wanted(dir) {
+        let metadata = fs::symlink_metadata(full).map_err(failed("look at", full))?;
+        found.insert(dir.to_owned(), metadata);
+    }
+    Ok(())
+}
+
+/// Puts collected outputs into the store.
+///
+/// # Errors
+/// When the store refuses.
+pub fn store(
+    store: &Store,
+    work: &Path,
+    found: &BTreeMap<String, Metadata>,
+) -> Result<Vec<OutputItem>, OutputError> {
+    found
+        .iter()
+        .map(|(path, metadata)| {
+            let full = work.join(path);
+            let kind = if metadata.is_symlink() {
+                let to = fs::read_link(&full).map_err(failed("read", &full))?;
+                let to = to.to_str().ok_or_else(|| OutputError::BadName(full.clone()))?;
+                OutputKind::Link(to.into())
+            } else if metadata.is_dir() {
+                OutputKind::Directory
+            } else {
+                let digest = store.blocking().put_file(&full).map_err(|source| {
+                    OutputError::Store {
+                        path: path.clone(),
+                        source,
+                    }
+                })?;
+                OutputKind::File {
+                    hash: Hash::new(*digest.hash()),
+                    size_bytes: digest.size_bytes(),
+                    mode: metadata.mode() & MODE_BITS,
+                }
+            };
+            Ok(OutputItem {
+                path: path.as_str().into(),
+                kind,
+            })
+        })
+        .collect()
+}
+
+/// Moves stored outputs from a scratch directory into the workspace.
+///
+/// # Errors
+/// When the workspace cannot be written.
+pub fn install(files: &FileTable, work: &Path, items: &[OutputItem]) -> Result<(), OutputError> {
+    for item in items {
+        let from = work.join(&*item.path);
+        let to = files.root().join(&*item.path);
+        match &item.kind {
+            OutputKind::File { .. } => {
+                make_parent(&to)?;
+                match fs::rename(&from, &to) {
+                    Err(error) if error.kind() == ErrorKind::CrossesDevices => {
+                        copy_whole(&from, &to)?;
+                    }
+                    done => done.map_err(failed("write", &to))?,
+                }
+                note(files, item)?;
+            }
+            _ => place_other(&to, &item.kind)?,
+        }
+    }
+    Ok(())
+}
+
+/// Writes outputs from the store into the workspace, where they are not there already.
+///
+/// # Errors
+/// When a blob is gone or the workspace cannot be written.
+pub fn restore(files: &FileTable, store: &Store, items: &[OutputItem]) -> Result<(), OutputError> {
+    let missing: Vec<&OutputItem> = items.iter().filter(|item| !is_intact(files, item)).collect();
+    let mut exports = Vec::with_capacity(missing.len());
+    for item in &missing {
+        let to = files.root().join(&*item.path);
+        match &item.kind {
+            OutputKind::File { hash, size_bytes, mode } => {
+                make_parent(&to)?;
+                exports.push(Export {
+                    digest: Digest::new(*hash.bytes(), *size_bytes),
+                    path: to,
+                    mode: *mode,
+                });
+            }
+            kind => place_other(&to, kind)?,
+        }
+    }
+    store.blocking().export_many(&exports)?;
+    missing.iter().try_for_each(|item| note(files, item))
+}
+
+/// Writes one output that is at hand in memory.
+///
+/// # Errors
+/// When the workspace cannot be written.
+pub fn write(files: &FileTable, item: &OutputItem, content: &[u8]) -> Result<(), OutputError> {
+    let to = files.root().join(&*item.path);
+    make_parent(&to)?;
+    let temporary = temporary_beside(&to);
+    fs::write(&temporary, content)
+        .and_then(|()| match item.kind {
+            // 0644 is what a new file gets under every usual umask.
+            OutputKind::File { mode, .. } if mode != 0o644 => {
+                fs::set_permissions(&temporary, fs::Permissions::from_mode(mode))
+            }
+            _ => Ok(()),
+        })
+        .and_then(|()| fs::rename(&temporary, &to))
+        .map_err(|error| {
+            drop(fs::remove_file(&temporary));
+            failed("write", &to)(error)
+        })?;
+    note(files, item)
+}
+
+fn temporary_beside(to: &Path) -> PathBuf {
+    let mut name = to.file_name().unwrap_or_default().to_owned();
+    name.push(".zako-new");
+    to.with_file_name(name)
+}
+
+fn copy_whole(from: &Path, to: &Path) -> Result<(), OutputError> {
+    let temporary = temporary_beside(to);
+    fs::copy(from, &temporary)
+        .and_then(|_| fs::rename(&temporary, to))
+        .map_err(|error| {
+            drop(fs::remove_file(&temporary));
+            failed("write", to)(error)
+        })
+}
+
+fn make_parent(to: &Path) -> Result<(), OutputError> {
+    let Some(parent) = to.parent() else { return Ok(()) };
+    fs::create_dir_all(parent).map_err(failed("create", parent))
+}
+
+fn place_other(to: &Path, kind: &OutputKind) -> Result<(), OutputError> {
+    make_parent(to)?;
+    match kind {
+        OutputKind::Directory => fs::create_dir_all(to).map_err(failed("create", to)),
+        OutputKind::Link(target) => {
+            match fs::remove_file(to) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(failed("replace", to)(error));
+                }
+                _ => {}
+            }
+            symlink(&**target, to).map_err(failed("create", to))
+        }
+        OutputKind::File { .. } => Ok(()),
+    }
+}
+
+/// Tells the stat cache about a file that was just written.
+fn note(files: &FileTable, item: &OutputItem) -> Result<(), OutputError> {
+    if let OutputKind::File { hash, .. } = &item.kind {
+        let full = files.root().join(&*item.path);
+        let metadata = fs::symlink_metadata(&full).map_err(failed("look at", &full))?;
+        let stamp = Stamp::of(&metadata);
+        files.wrote(&item.path, FileFact { hash: *hash, stamp });
+    }
+    Ok(())
+}
+
+/// Whether the workspace holds exactly this.
+pub fn is_intact(files: &FileTable, item: &OutputItem) -> bool {
+    match &item.kind {
+        OutputKind::File { hash, mode, .. } => files
+            .fact_of_output(&item.path)
+            .is_ok_and(|fact| fact.hash == *hash && fact.stamp.mode & MODE_BITS == *mode),
+        OutputKind::Link(target) => fs::read_link(files.root().join(&*item.path))
+            .is_ok_and(|to| to.as_os_str().as_encoded_bytes() == target.as_bytes()),
+        OutputKind::Directory => files.root().join(&*item.path).is_dir(),
+    }
+}
+
+/// Removes outputs that are not wanted any more, and the directories that this empties, up to
+/// directory `stop` (workspace-relative). What cannot be removed stays.
+pub fn remove(files: &FileTable, paths: impl Iterator<Item = impl AsRef<str>>, stop: &str) {
+    for path in paths {
+        let path = path.as_ref();
+        let full = files.root().join(path);
+        let is_dir = fs::symlink_metadata(&full).is_ok_and(|metadata| metadata.is_dir());
+        let removed = if is_dir { fs::remove_dir(&full) } else { fs::remove_file(&full) };
+        files.removed(path);
+        if removed.is_err() {
+            continue;
+        }
+        let mut at = path;
+        while let Some((dir, _)) = at.rsplit_once('/') {
+            // Fails where something is left, which is the point.
+            if dir == stop || fs::remove_dir(files.root().join(dir)).is_err() {
+                break;
+            }
+            at = dir;
+        }
+    }
+}

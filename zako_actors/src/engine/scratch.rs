@@ -1,0 +1,224 @@
+//! The directory that one command step runs in.
+//!
+//! Owns its layout (`work` mirrors the workspace, `home`, `tmp`, `output.log`), the placing of
+//! inputs, and its removal. Does not know commands or outputs.
+//! Invariants: inputs are copies (by reflink where the file system can), never links to a user's
+//! file; a scratch directory is removed when its step is over, unless it was asked to be kept;
+//! what a killed process left is swept before the first step of the next build.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::files::FileTable;
+use super::record::{Input, InputContent};
+
+/// A step's directory.
+#[derive(Debug)]
+pub struct Scratch {
+    dir: PathBuf,
+    keep: bool,
+}
+
+/// Why a scratch directory was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum ScratchError {
+    /// A file was edited while it was being copied; building again picks the edit up.
+    #[error("{0} changed while it was being built; run the build again")]
+    Changed(String),
+    /// The disk refused.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// As a verb.
+        action: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+fn failed<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> ScratchError + 'a {
+    move |source| ScratchError::Io {
+        action,
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// Names only have to differ within one process: the directory above is locked by it.
+static SEQUENCE: AtomicU64 = AtomicU64::new(0);
+
+impl Scratch {
+    /// An empty scratch directory below `parent`.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn create(parent: &Path, keep: bool) -> Result<Self, ScratchError> {
+        let number = SEQUENCE.fetch_add(1, Ordering::Relaxed);
+        let dir = parent.join(format!("{}-{number}", std::process::id()));
+        let scratch = Self { dir, keep };
+        for part in [scratch.work(), scratch.home(), scratch.tmp()] {
+            fs::create_dir_all(&part).map_err(failed("create", &part))?;
+        }
+        Ok(scratch)
+    }
+
+    /// The directory itself.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The mirror of the workspace.
+    pub fn work(&self) -> PathBuf {
+        self.dir.join("work")
+    }
+
+    /// `HOME` of the command.
+    pub fn home(&self) -> PathBuf {
+        self.dir.join("home")
+    }
+
+    /// `TMPDIR` of the command.
+    pub fn tmp(&self) -> PathBuf {
+        self.dir.join("tmp")
+    }
+
+    /// Receives what the command prints.
+    pub fn log(&self) -> PathBuf {
+        self.dir.join("output.log")
+    }
+
+    /// Copies the inputs in and makes `directories` (workspace-relative).
+    ///
+    /// # Errors
+    /// When the disk refuses, or a source is not what the key says any more.
+    pub fn fill<'a>(
+        &self,
+        files: &FileTable,
+        inputs: &[Input],
+        directories: impl Iterator<Item = &'a str>,
+    ) -> Result<(), ScratchError> {
+        let work = self.work();
+        let mut needed: BTreeSet<&str> = directories.collect();
+        for input in inputs {
+            match input.content {
+                InputContent::Directory => needed.insert(&input.path),
+                _ => needed.insert(input.path.rsplit_once('/').map_or("", |(dir, _)| dir)),
+            };
+        }
+        for dir in needed {
+            let path = work.join(dir);
+            fs::create_dir_all(&path).map_err(failed("create", &path))?;
+        }
+        for input in inputs {
+            let to = work.join(&*input.path);
+            match &input.content {
+                InputContent::Directory => {}
+                InputContent::Link(target) => {
+                    symlink(&**target, &to).map_err(failed("create", &to))?;
+                }
+                InputContent::File { hash, .. } => {
+                    let from = files.root().join(&*input.path);
+                    fs::copy(&from, &to).map_err(failed("copy", &from))?;
+                    // The stamp still stands after the copy, so the copy is what was hashed.
+                    let now = files.fact(&input.path).ok();
+                    if now.is_none_or(|now| now.hash != *hash) {
+                        return Err(ScratchError::Changed(input.path.to_string()));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves the directory where it is.
+    pub fn keep(&mut self) {
+        self.keep = true;
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if !self.keep
+            && let Err(error) = remove_tree(&self.dir)
+        {
+            tracing::warn!("cannot remove {}: {error}", self.dir.display());
+        }
+    }
+}
+
+/// Removes a tree, directories without write permission included; a missing one is fine.
+///
+/// # Errors
+/// When something cannot be removed.
+pub fn remove_tree(dir: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            make_writable(dir)?;
+            fs::remove_dir_all(dir)
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        done => done,
+    }
+}
+
+fn make_writable(dir: &Path) -> io::Result<()> {
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            make_writable(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::files::SavedFiles;
+    use super::super::hash::Hash;
+    use super::*;
+
+    fn input(path: &str, content: &str) -> Input {
+        let hash = Hash::of(content.as_bytes());
+        Input {
+            path: path.into(),
+            content: InputContent::File { hash, executable: false },
+        }
+    }
+
+    #[test]
+    fn inputs_are_copies_and_the_directory_goes_away() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("p")).unwrap();
+        fs::write(root.path().join("p/a"), "one").unwrap();
+        let files = FileTable::new(root.path().into(), SavedFiles::default());
+        let scratch = Scratch::create(&root.path().join(".zako"), false).unwrap();
+        scratch.fill(&files, &[input("p/a", "one")], ["p/out"].into_iter()).unwrap();
+        let copy = scratch.work().join("p/a");
+        fs::write(&copy, "changed by the step").unwrap();
+        assert_eq!(fs::read_to_string(root.path().join("p/a")).unwrap(), "one");
+        assert!(scratch.work().join("p/out").is_dir());
+        let sealed = scratch.work().join("p/out/sealed");
+        fs::create_dir(&sealed).unwrap();
+        fs::write(sealed.join("x"), "").unwrap();
+        fs::set_permissions(&sealed, fs::Permissions::from_mode(0o500)).unwrap();
+        let dir = scratch.dir().to_owned();
+        drop(scratch);
+        assert!(!dir.exists());
+    }
+
+    #[test]
+    fn an_edit_under_way_is_noticed() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("a"), "new").unwrap();
+        let files = FileTable::new(root.path().into(), SavedFiles::default());
+        let scratch = Scratch::create(&root.path().join(".zako"), false).unwrap();
+        let error = scratch.fill(&files, &[input("a", "old")], std::iter::empty()).unwrap_err();
+        assert!(matches!(error, ScratchError::Changed(path) if path == "a"));
+    }
+}
