@@ -16,4 +16,5 @@ pub mod outputs_index;
 pub mod process;
 pub mod record;
 pub mod schedule;
+pub mod scratch;
 pub mod state;

@@ -187,7 +187,10 @@ mod tests {
         let hash = Hash::of(content.as_bytes());
         Input {
             path: path.into(),
-            content: InputContent::File { hash, executable: false },
+            content: InputContent::File {
+                hash,
+                executable: false,
+            },
         }
     }
 
@@ -198,7 +201,9 @@ mod tests {
         fs::write(root.path().join("p/a"), "one").unwrap();
         let files = FileTable::new(root.path().into(), SavedFiles::default());
         let scratch = Scratch::create(&root.path().join(".zako"), false).unwrap();
-        scratch.fill(&files, &[input("p/a", "one")], ["p/out"].into_iter()).unwrap();
+        scratch
+            .fill(&files, &[input("p/a", "one")], ["p/out"].into_iter())
+            .unwrap();
         let copy = scratch.work().join("p/a");
         fs::write(&copy, "changed by the step").unwrap();
         assert_eq!(fs::read_to_string(root.path().join("p/a")).unwrap(), "one");
@@ -218,7 +223,9 @@ mod tests {
         fs::write(root.path().join("a"), "new").unwrap();
         let files = FileTable::new(root.path().into(), SavedFiles::default());
         let scratch = Scratch::create(&root.path().join(".zako"), false).unwrap();
-        let error = scratch.fill(&files, &[input("a", "old")], std::iter::empty()).unwrap_err();
+        let error = scratch
+            .fill(&files, &[input("a", "old")], std::iter::empty())
+            .unwrap_err();
         assert!(matches!(error, ScratchError::Changed(path) if path == "a"));
     }
 }
