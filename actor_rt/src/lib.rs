@@ -1,3 +1,65 @@
-//! actor_rt
+//! Actors with bounded, fast, cheap mailboxes and real supervision.
+//!
+//! See [`Actor`] for a first program.
+#![deny(missing_docs, unsafe_code)]
+
+#[cfg(not(loom))]
+mod actor;
+#[cfg(not(loom))]
+mod actor_ref;
+#[cfg(not(loom))]
+mod ask;
+#[cfg(not(loom))]
+mod awaiting;
+#[cfg(not(loom))]
+mod block;
+#[cfg(not(loom))]
+mod builder;
+#[cfg(not(loom))]
+mod cell;
+#[cfg(not(loom))]
+mod clock;
+#[cfg(not(loom))]
+mod context;
+#[cfg(not(loom))]
+mod dead_letter;
+#[cfg(not(loom))]
+mod dedicated;
+#[cfg(not(loom))]
+mod exit;
+#[cfg(not(loom))]
+mod family;
+#[cfg(not(loom))]
+mod io;
+#[cfg_attr(loom, allow(dead_code))]
+mod mailbox;
+#[cfg(not(loom))]
+mod overflow;
+#[cfg(not(loom))]
+mod plain;
+#[cfg(not(loom))]
+mod restart;
 pub mod ring;
+#[cfg(not(loom))]
+mod sched;
+#[cfg(not(loom))]
+mod shell;
+#[cfg_attr(loom, allow(dead_code))]
+mod slab;
 mod sync;
+#[cfg(not(loom))]
+mod system;
+
+#[cfg(not(loom))]
+pub use {
+    actor::{Actor, AsyncActor},
+    actor_ref::{ActorRef, Closed, Sending, TellError},
+    ask::{Ask, AskError, Reply},
+    builder::{ActorBuilder, DEFAULT_MAILBOX, Placement},
+    context::{AsyncContext, Context},
+    dead_letter::{DeadLetter, DeadReason},
+    exit::{ExitReason, Failure},
+    overflow::{Fallback, Overflow},
+    restart::Restart,
+    system::{ShutdownError, StartError, System, SystemBuilder, SystemStats},
+};

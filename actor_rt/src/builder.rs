@@ -1,0 +1,271 @@
+//! Describing an actor before it is started.
+//!
+//! Owns: [`ActorBuilder`], [`Placement`], the making of cells.
+//! Does not know: what the actor does.
+
+use crate::actor::{Actor, AsyncActor};
+use crate::actor_ref::ActorRef;
+use crate::awaiting::Awaiting;
+use crate::cell::{ANYWHERE, CellPtr, CellRef, Outcome, Parts, Table, control};
+use crate::dedicated::{self, Dedicated};
+use crate::family;
+use crate::mailbox::{Front, LARGEST_BOUND};
+use crate::overflow::Overflow;
+use crate::plain::Plain;
+use crate::restart::Restart;
+use crate::sched::Runtime;
+use crate::shell::{Behaviour, Shell};
+use std::any::{TypeId, type_name};
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::{Arc, PoisonError};
+
+/// Messages that a mailbox holds unless told otherwise.
+pub const DEFAULT_MAILBOX: usize = 1024;
+
+/// Where an actor runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Placement {
+    /// On whichever worker is free.
+    #[default]
+    Anywhere,
+    /// On this worker only, counted from zero, modulo the number of workers. With pinning, worker `n`
+    /// has the `n`-th core that the process may use.
+    Core(usize),
+}
+
+/// An actor to be: give it a name, a bound, a policy, and end with one of the `spawn`s.
+///
+/// ```
+/// use actor_rt::{Actor, Context, Overflow, Restart, System};
+/// struct Echo;
+/// impl Actor for Echo {
+///     type Msg = String;
+///     fn handle(&mut self, msg: String, _ctx: &mut Context<'_, Self>) {
+///         println!("{msg}");
+///     }
+/// }
+/// let system = System::new()?;
+/// let echo = system
+///     .actor(|| Echo)
+///     .name("echo")
+///     .mailbox(64)
+///     .overflow(Overflow::DropOldest)
+///     .restart(Restart::never())
+///     .spawn();
+/// echo.tell("hello".into()).expect("room");
+/// # Ok::<(), actor_rt::StartError>(())
+/// ```
+#[must_use = "an actor is started by `spawn`, `spawn_async` or `spawn_dedicated`"]
+pub struct ActorBuilder<'a, F> {
+    runtime: &'static Runtime,
+    parent: Option<CellPtr>,
+    factory: F,
+    name: Option<Arc<str>>,
+    bound: u32,
+    overflow: Overflow,
+    restart: Option<Box<Restart>>,
+    placement: Placement,
+    lifetime: PhantomData<&'a ()>,
+}
+
+impl<F> fmt::Debug for ActorBuilder<'_, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ActorBuilder")
+            .field("name", &self.name)
+            .field("mailbox", &self.bound)
+            .field("overflow", &self.overflow)
+            .field("placement", &self.placement)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<F> ActorBuilder<'_, F> {
+    pub(crate) fn new(runtime: &'static Runtime, parent: Option<CellPtr>, factory: F) -> Self {
+        Self {
+            runtime,
+            parent,
+            factory,
+            name: None,
+            bound: DEFAULT_MAILBOX as u32,
+            overflow: Overflow::Wait,
+            restart: None,
+            placement: Placement::Anywhere,
+            lifetime: PhantomData,
+        }
+    }
+
+    /// Registers the actor under a name, see [`System::lookup`](crate::System::lookup). A name that is
+    /// taken stays with its holder, and a warning says so; the new actor still carries it in messages
+    /// to people.
+    pub fn name(mut self, name: impl AsRef<str>) -> Self {
+        self.name = Some(name.as_ref().into());
+        self
+    }
+
+    /// Bounds the mailbox to exactly `messages` (default [`DEFAULT_MAILBOX`]). Memory is taken as it
+    /// is needed, so a large bound costs nothing while it is not used.
+    ///
+    /// # Panics
+    /// If `messages` is zero or above 16,777,216.
+    pub fn mailbox(mut self, messages: usize) -> Self {
+        let largest = LARGEST_BOUND as usize;
+        assert!(
+            (1..=largest).contains(&messages),
+            "a mailbox holds 1 to {largest} messages"
+        );
+        self.bound = messages as u32;
+        self
+    }
+
+    /// What happens when the mailbox is full (default [`Overflow::Wait`]).
+    pub fn overflow(mut self, policy: Overflow) -> Self {
+        self.overflow = policy;
+        self
+    }
+
+    /// What happens when the actor fails (default [`Restart::on_failure`]).
+    pub fn restart(mut self, policy: Restart) -> Self {
+        self.restart = Some(Box::new(policy));
+        self
+    }
+
+    /// Where the actor runs (default [`Placement::Anywhere`]).
+    pub fn on(mut self, placement: Placement) -> Self {
+        self.placement = placement;
+        self
+    }
+
+    /// Starts the actor on the workers.
+    ///
+    /// # Panics
+    /// If the overflow policy falls back to an actor with another type of messages.
+    pub fn spawn<A>(self) -> ActorRef<A::Msg>
+    where
+        A: Actor + Send,
+        F: FnMut() -> A + Send + 'static,
+    {
+        let (parts, policy, factory) = self.into_parts::<A::Msg>();
+        let shell = Shell::new(Plain::new(factory), policy);
+        let parent = parts.parent.as_ref().map(CellRef::ptr);
+        let cell = CellRef::new(parts, ShellTable::<A, Plain<A, F>>::table(), shell);
+        launch(&cell, parent, || cell.ptr().schedule());
+        ActorRef::from_cell(cell)
+    }
+
+    /// Starts an asynchronous actor, see [`AsyncActor`].
+    ///
+    /// # Panics
+    /// As [`ActorBuilder::spawn`].
+    pub fn spawn_async<A>(self) -> ActorRef<A::Msg>
+    where
+        A: AsyncActor,
+        F: FnMut() -> A + Send + 'static,
+    {
+        let (parts, policy, factory) = self.into_parts::<A::Msg>();
+        let shell = Shell::new(Awaiting::new(factory), policy);
+        let parent = parts.parent.as_ref().map(CellRef::ptr);
+        let cell = CellRef::new(parts, ShellTable::<A, Awaiting<A, F>>::table(), shell);
+        launch(&cell, parent, || cell.ptr().schedule());
+        ActorRef::from_cell(cell)
+    }
+
+    /// Starts the actor with a thread of its own. The factory runs on that thread, so the actor need
+    /// not be `Send`; its handlers may block.
+    ///
+    /// # Panics
+    /// As [`ActorBuilder::spawn`].
+    pub fn spawn_dedicated<A>(self) -> ActorRef<A::Msg>
+    where
+        A: Actor,
+        F: FnMut() -> A + Send + 'static,
+    {
+        let (parts, policy, factory) = self.into_parts::<A::Msg>();
+        let body = Dedicated::new(Shell::new(Plain::new(factory), policy));
+        let parent = parts.parent.as_ref().map(CellRef::ptr);
+        let cell = CellRef::new(parts, dedicated::table::<A, F>(), body);
+        launch(&cell, parent, || dedicated::launch::<A, F>(&cell));
+        ActorRef::from_cell(cell)
+    }
+
+    fn into_parts<M: Send + 'static>(self) -> (Parts, Option<Box<Restart>>, F) {
+        if let Overflow::Fallback(fallback) = &self.overflow {
+            assert!(
+                fallback.takes(TypeId::of::<M>()),
+                "the fallback actor must take messages of type {}",
+                type_name::<M>()
+            );
+        }
+        let home = match self.placement {
+            Placement::Anywhere => ANYWHERE,
+            Placement::Core(core) => (core % self.runtime.worker_count()) as u32,
+        };
+        let parts = Parts {
+            front: Front::new(self.bound, matches!(self.overflow, Overflow::DropOldest)),
+            runtime: self.runtime,
+            home,
+            overflow: self.overflow,
+            parent: self.parent.map(CellPtr::to_ref),
+            name: self.name,
+        };
+        (parts, self.restart, self.factory)
+    }
+}
+
+/// Counts, names and links a new actor, then starts it; a closing system ends it instead.
+fn launch(cell: &CellRef, parent: Option<CellPtr>, start: impl FnOnce()) {
+    let runtime = cell.runtime;
+    let actor = cell.ptr();
+    runtime.actor_made();
+    if let Some(name) = actor.name() {
+        register(cell, name);
+    }
+    family::join(actor, parent);
+    if runtime.is_closing() {
+        // The workers may be gone, so its maker ends it.
+        actor
+            .control
+            .fetch_or(control::KILL, std::sync::atomic::Ordering::AcqRel);
+        dedicated::run_to_end(actor);
+    } else {
+        start();
+    }
+}
+
+fn register(cell: &CellRef, name: Arc<str>) {
+    let mut names = cell
+        .runtime
+        .names
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    if names.contains_key(&name) {
+        tracing::warn!(%name, "this name is taken; the new actor cannot be looked up by it");
+        return;
+    }
+    names.insert(name, ((cell.table.message)(), cell.clone()));
+}
+
+/// The table of actors that run on the workers.
+struct ShellTable<A, B>(PhantomData<(A, B)>);
+
+impl<A: 'static, B: Behaviour> ShellTable<A, B> {
+    const TABLE: Table = Table::new::<Shell<B>>(
+        Self::run,
+        |cell| cell.runtime.schedule(cell),
+        type_name::<A>,
+        TypeId::of::<B::Msg>,
+    );
+
+    fn table() -> &'static Table {
+        &Self::TABLE
+    }
+
+    /// # Safety
+    /// Owner only.
+    #[allow(unsafe_code)]
+    unsafe fn run(cell: CellPtr) -> Outcome {
+        // SAFETY: the owner; the table belongs to cells with this body.
+        unsafe { cell.body::<Shell<B>>() }.advance(cell)
+    }
+}

@@ -1,0 +1,597 @@
+//! The actor cell: one allocation that holds an actor's header, mailbox halves and body.
+//!
+//! Owns: reference counts, the wait flag of parked actors, the tree of parents and children, exit
+//! news. `CellRef` is the counted reference behind every `ActorRef`.
+//! Does not know: what kind of actor the body is; it calls through a table of functions.
+//! Invariants:
+//! 1. `refs` counts every `CellRef`, plus one for the actor being alive, released by whoever runs it
+//!    to its end. The cell is freed at zero, so an actor that is not idle may be touched by its runner.
+//! 2. An actor is in at most one queue, once: only the one who took the scheduling edge (mailbox rule
+//!    2, or `wake` from WAITING) queues it. So the link for queues lives in the header.
+#![allow(unsafe_code)]
+
+use crate::exit::ExitReason;
+use crate::mailbox::{Front, Mailbox};
+use crate::overflow::Overflow;
+use crate::sched::Runtime;
+use crate::slab;
+use std::alloc::Layout;
+use std::any::TypeId;
+use std::cell::UnsafeCell;
+use std::fmt;
+use std::ops::Deref;
+use std::ptr::{NonNull, null_mut};
+use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{RawWaker, RawWakerVTable, Waker};
+
+/// How a turn of an actor ended.
+#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+pub(crate) enum Outcome {
+    /// It went idle or waits for a wake-up; the runner no longer owns it.
+    Released,
+    /// It has more to do: queue it again.
+    Again,
+    /// It is over: release the reference of being alive.
+    Ended,
+}
+
+/// What differs between kinds of actors.
+pub(crate) struct Table {
+    /// Runs one turn. Only the owner may call it.
+    pub(crate) run: unsafe fn(CellPtr) -> Outcome,
+    /// Drops the cell's contents and gives its memory back. Only at zero references.
+    free: unsafe fn(NonNull<Header>),
+    /// Hands the actor to whoever runs it.
+    pub(crate) schedule: fn(CellPtr),
+    pub(crate) actor: fn() -> &'static str,
+    pub(crate) message: fn() -> TypeId,
+}
+
+/// Bits of `Header::control`.
+pub(crate) mod control {
+    /// Stop after the current batch.
+    pub(crate) const STOP: u32 = 1;
+    /// Stop when all that is queued has been handled.
+    pub(crate) const DRAIN: u32 = 1 << 1;
+    /// Stop before the next message.
+    pub(crate) const KILL: u32 = 1 << 2;
+    /// A child gave up and wants this actor to fail, or a handler called `fail`.
+    pub(crate) const FAIL: u32 = 1 << 3;
+    /// Tell this actor when its last child has gone.
+    pub(crate) const AWAIT_CHILDREN: u32 = 1 << 4;
+    /// The delay before a restart is over.
+    pub(crate) const RESUME: u32 = 1 << 5;
+    /// The actor has ended; its exit reason is readable.
+    pub(crate) const ENDED: u32 = 1 << 6;
+}
+
+/// `Header::wait`: 0 while running or idle.
+const WAITING: u8 = 1;
+const WOKEN: u8 = 2;
+
+/// Runs wherever a worker is free.
+pub(crate) const ANYWHERE: u32 = u32::MAX;
+
+/// Everything about an actor that does not depend on its type.
+#[repr(C, align(64))]
+pub(crate) struct Header {
+    // First line: senders.
+    front: Front,
+    refs: AtomicUsize,
+    pub(crate) table: &'static Table,
+    // Second line: the owner.
+    tail: AtomicU64,
+    /// The next actor in the queue that holds this one.
+    pub(crate) next: AtomicPtr<Header>,
+    pub(crate) handled: AtomicU64,
+    pub(crate) runtime: &'static Runtime,
+    pub(crate) control: AtomicU32,
+    /// The worker that must run this actor, or [`ANYWHERE`].
+    pub(crate) home: u32,
+    wait: AtomicU8,
+    /// Messages per turn, adapted to what handling them costs.
+    pub(crate) batch: AtomicU32,
+    // Rarely touched from here on.
+    pub(crate) overflow: Overflow,
+    parent: UnsafeCell<Option<CellRef>>,
+    /// Guarded by the lock of the parent's `children`.
+    siblings: UnsafeCell<Siblings>,
+    pub(crate) children: Children,
+    news: Mutex<Option<Box<News>>>,
+}
+
+struct Siblings {
+    before: *mut Header,
+    after: *mut Header,
+}
+
+/// What only some actors have: a name, watchers, an exit reason that says more than "stopped".
+#[derive(Default)]
+struct News {
+    name: Option<Arc<str>>,
+    reason: Option<ExitReason>,
+    failure: Option<ExitReason>,
+    watchers: Vec<Waker>,
+}
+
+// SAFETY: the mailbox carries only `Send` messages (bounds of `ActorRef`); `parent` is written at
+// creation and by the owner at the end; `siblings` is guarded by a lock; the rest is atomic.
+unsafe impl Send for Header {}
+// SAFETY: as above.
+unsafe impl Sync for Header {}
+
+/// A cell whose body is `S`.
+#[repr(C)]
+struct Cell<S> {
+    header: Header,
+    body: UnsafeCell<S>,
+}
+
+/// A borrowed pointer to a live cell: valid while the actor runs or a `CellRef` is held.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CellPtr(NonNull<Header>);
+
+// SAFETY: `Header` is `Sync`; the body is touched by the owner alone.
+unsafe impl Send for CellPtr {}
+
+impl Deref for CellPtr {
+    type Target = Header;
+
+    #[inline(always)]
+    fn deref(&self) -> &Header {
+        // SAFETY: holders keep within the validity that the type asks for.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl CellPtr {
+    pub(crate) fn as_ptr(self) -> *mut Header {
+        self.0.as_ptr()
+    }
+
+    /// # Safety
+    /// `ptr` came from [`CellPtr::as_ptr`] and the cell is still valid in the sense of the type.
+    pub(crate) unsafe fn from_ptr(ptr: *mut Header) -> Option<Self> {
+        NonNull::new(ptr).map(Self)
+    }
+
+    /// A counted reference.
+    pub(crate) fn to_ref(self) -> CellRef {
+        // Relaxed: a new reference is made from a valid one.
+        let before = self.refs.fetch_add(1, Ordering::Relaxed);
+        assert!(before < usize::MAX / 2, "too many references to one actor");
+        CellRef(self.0)
+    }
+
+    /// Where the body is, for a body that others may look at in part.
+    pub(crate) fn body_ptr<S>(self) -> *mut S {
+        let cell = self.0.cast::<Cell<S>>().as_ptr();
+        // SAFETY: only computes an address inside the cell.
+        unsafe { (*cell).body.get() }
+    }
+
+    /// The body.
+    ///
+    /// # Safety
+    /// The caller is the owner, `S` is the body's type, and no other borrow of it lives.
+    pub(crate) unsafe fn body<'a, S>(self) -> &'a mut S {
+        // SAFETY: the caller's; `repr(C)` puts the header first.
+        unsafe { &mut *self.body_ptr::<S>() }
+    }
+
+    /// The mailbox.
+    ///
+    /// # Safety
+    /// `M` is the actor's message type.
+    #[inline(always)]
+    pub(crate) unsafe fn mailbox<'a, M>(self) -> Mailbox<'a, M> {
+        // SAFETY: validity as promised by the type; `M` by the caller.
+        unsafe {
+            let header = self.0.as_ref();
+            Mailbox::new(&header.front, &header.tail)
+        }
+    }
+
+    /// Schedules the actor; only for whoever took the scheduling edge.
+    #[inline]
+    pub(crate) fn schedule(self) {
+        (self.table.schedule)(self);
+    }
+
+    /// Raises control bits and sees to it that the actor notices.
+    pub(crate) fn order(self, bits: u32) {
+        // Release pairs with the Acquire load at the start of a turn.
+        self.control.fetch_or(bits, Ordering::Release);
+        self.nudge();
+    }
+
+    /// Makes the actor look at its system lane.
+    pub(crate) fn nudge(self) {
+        if self.front.signal() {
+            self.schedule();
+        } else {
+            self.wake();
+        }
+    }
+
+    /// Wakes the actor if it waits; remembered if it is running.
+    pub(crate) fn wake(self) {
+        // AcqRel: what the waker did is seen by the owner's swap in `begin` or `try_wait`.
+        if self.wait.fetch_or(WOKEN, Ordering::AcqRel) == WAITING {
+            self.schedule();
+        }
+    }
+
+    /// A waker that calls [`CellPtr::wake`].
+    pub(crate) fn waker(self) -> Waker {
+        let counted = self.to_ref();
+        let raw = RawWaker::new(counted.0.as_ptr().cast(), &WAKER);
+        std::mem::forget(counted);
+        // SAFETY: the table below keeps the contract of a raw waker.
+        unsafe { Waker::from_raw(raw) }
+    }
+}
+
+impl Header {
+    pub(crate) fn front(&self) -> &Front {
+        &self.front
+    }
+
+    /// At the start of a turn: takes note of a wake-up.
+    #[inline]
+    pub(crate) fn begin(&self) {
+        if self.wait.load(Ordering::Relaxed) != 0 {
+            // Acquire pairs with the Release of `wake`.
+            self.wait.swap(0, Ordering::AcqRel);
+        }
+    }
+
+    /// Gives the actor up until somebody wakes or signals it; `false` if that happened already.
+    pub(crate) fn try_wait(&self) -> bool {
+        // Release: the next owner sees this turn. Acquire pairs with the Release of `wake`.
+        if self
+            .wait
+            .compare_exchange(0, WAITING, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
+        {
+            return true;
+        }
+        self.wait.swap(0, Ordering::AcqRel);
+        false
+    }
+
+    pub(crate) fn control(&self) -> u32 {
+        self.control.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn is_ended(&self) -> bool {
+        self.control() & control::ENDED != 0
+    }
+
+    /// Lets go of the parent.
+    ///
+    /// # Safety
+    /// Owner only, at the very end.
+    pub(crate) unsafe fn orphan(&self) -> Option<CellRef> {
+        // SAFETY: the owner is the only one to look at it.
+        unsafe { (*self.parent.get()).take() }
+    }
+
+    fn with_news<R>(&self, access: impl FnOnce(&mut News) -> R) -> R {
+        let mut news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
+        access(news.get_or_insert_default())
+    }
+
+    pub(crate) fn name(&self) -> Option<Arc<str>> {
+        let news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
+        news.as_ref().and_then(|news| news.name.clone())
+    }
+
+    /// For messages to people: the name, or else the actor's type.
+    pub(crate) fn label(&self) -> String {
+        self.name()
+            .map_or_else(|| (self.table.actor)().to_owned(), |name| name.to_string())
+    }
+
+    /// Leaves word of a failure that the owner shall act upon.
+    pub(crate) fn leave_failure(&self, reason: ExitReason) {
+        self.with_news(|news| news.failure.get_or_insert(reason).is_failure());
+    }
+
+    pub(crate) fn take_failure(&self) -> Option<ExitReason> {
+        self.with_news(|news| news.failure.take())
+    }
+
+    /// Publishes the end and wakes everybody who waits for it.
+    pub(crate) fn announce_end(&self, reason: ExitReason) {
+        let watchers = {
+            let mut news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
+            if reason != ExitReason::Stopped {
+                news.get_or_insert_default().reason = Some(reason);
+            }
+            // Release pairs with the Acquire of `control`: whoever sees the end sees its reason.
+            self.control.fetch_or(control::ENDED, Ordering::Release);
+            news.as_mut()
+                .map(|news| std::mem::take(&mut news.watchers))
+                .unwrap_or_default()
+        };
+        for watcher in watchers {
+            watcher.wake();
+        }
+    }
+
+    /// The exit reason, or `None` while the actor lives, in which case `waker` is kept.
+    pub(crate) fn poll_end(&self, waker: Option<&Waker>) -> Option<ExitReason> {
+        let mut news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_ended() {
+            let reason = news.as_ref().and_then(|news| news.reason.clone());
+            return Some(reason.unwrap_or(ExitReason::Stopped));
+        }
+        if let Some(waker) = waker {
+            let watchers = &mut news.get_or_insert_default().watchers;
+            if !watchers.iter().any(|known| known.will_wake(waker)) {
+                watchers.push(waker.clone());
+            }
+        }
+        None
+    }
+}
+
+/// A counted reference to an actor cell.
+pub(crate) struct CellRef(NonNull<Header>);
+
+// SAFETY: `Header` is `Send` and `Sync`; bodies are dropped by their owner at the end of the actor,
+// so that what is freed with the last reference holds nothing that is tied to a thread.
+unsafe impl Send for CellRef {}
+// SAFETY: as above.
+unsafe impl Sync for CellRef {}
+
+impl CellRef {
+    /// Makes a cell. The reference of being alive is counted, and its owner is the caller until it
+    /// schedules the actor; `front` starts out claimed by nobody and idle.
+    pub(crate) fn new<S>(parts: Parts, table: &'static Table, body: S) -> Self {
+        let block = slab::take(Layout::new::<Cell<S>>()).cast::<Cell<S>>();
+        let header = Header {
+            front: parts.front,
+            refs: AtomicUsize::new(2),
+            table,
+            tail: AtomicU64::new(0),
+            next: AtomicPtr::new(null_mut()),
+            handled: AtomicU64::new(0),
+            runtime: parts.runtime,
+            control: AtomicU32::new(0),
+            home: parts.home,
+            wait: AtomicU8::new(0),
+            batch: AtomicU32::new(64),
+            overflow: parts.overflow,
+            parent: UnsafeCell::new(parts.parent),
+            siblings: UnsafeCell::new(Siblings {
+                before: null_mut(),
+                after: null_mut(),
+            }),
+            children: Children::new(),
+            news: Mutex::new(parts.name.map(|name| {
+                Box::new(News {
+                    name: Some(name),
+                    ..News::default()
+                })
+            })),
+        };
+        // SAFETY: a fresh block of this layout.
+        unsafe {
+            block.write(Cell {
+                header,
+                body: UnsafeCell::new(body),
+            })
+        };
+        Self(block.cast())
+    }
+
+    #[inline(always)]
+    pub(crate) fn ptr(&self) -> CellPtr {
+        CellPtr(self.0)
+    }
+
+    /// Releases the reference of being alive.
+    ///
+    /// # Safety
+    /// Once per actor, by the runner that saw [`Outcome::Ended`].
+    pub(crate) unsafe fn release_life(cell: CellPtr) {
+        drop(Self(cell.0));
+    }
+}
+
+/// What a new cell is made of, apart from its body.
+pub(crate) struct Parts {
+    pub(crate) front: Front,
+    pub(crate) runtime: &'static Runtime,
+    pub(crate) home: u32,
+    pub(crate) overflow: Overflow,
+    pub(crate) parent: Option<CellRef>,
+    pub(crate) name: Option<Arc<str>>,
+}
+
+impl Clone for CellRef {
+    #[inline]
+    fn clone(&self) -> Self {
+        self.ptr().to_ref()
+    }
+}
+
+impl Drop for CellRef {
+    #[inline]
+    fn drop(&mut self) {
+        // Release pairs with the Acquire fence of whoever frees: all uses come before the end.
+        if self.ptr().refs.fetch_sub(1, Ordering::Release) == 1 {
+            fence(Ordering::Acquire);
+            // SAFETY: the last reference, see invariant 1.
+            unsafe { (self.ptr().table.free)(self.0) };
+        }
+    }
+}
+
+impl Deref for CellRef {
+    type Target = Header;
+
+    fn deref(&self) -> &Header {
+        // SAFETY: we hold a reference.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl fmt::Debug for CellRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{:p}", self.label(), self.0)
+    }
+}
+
+/// The table's `free` for cells with body `S`.
+///
+/// # Safety
+/// `cell` has body `S` and no reference is left.
+unsafe fn free<S>(cell: NonNull<Header>) {
+    let cell = cell.cast::<Cell<S>>();
+    // SAFETY: the last reference is gone, nobody else can look.
+    unsafe { cell.drop_in_place() };
+    // SAFETY: taken in `CellRef::new` with this layout.
+    unsafe { slab::give(cell.cast(), Layout::new::<Cell<S>>()) };
+}
+
+impl Table {
+    pub(crate) const fn new<S>(
+        run: unsafe fn(CellPtr) -> Outcome,
+        schedule: fn(CellPtr),
+        actor: fn() -> &'static str,
+        message: fn() -> TypeId,
+    ) -> Self {
+        Self {
+            run,
+            free: free::<S>,
+            schedule,
+            actor,
+            message,
+        }
+    }
+}
+
+const WAKER: RawWakerVTable = RawWakerVTable::new(
+    |cell| {
+        // SAFETY: a waker holds a counted reference.
+        let cell = unsafe { CellPtr::from_ptr(cell.cast_mut().cast()) };
+        std::mem::forget(cell.map(CellPtr::to_ref));
+        RawWaker::new(cell.map_or(null_mut(), CellPtr::as_ptr).cast(), &WAKER)
+    },
+    |cell| {
+        // SAFETY: as above; `wake` consumes the reference.
+        if let Some(cell) = unsafe { CellPtr::from_ptr(cell.cast_mut().cast()) } {
+            let counted = CellRef(cell.0);
+            counted.ptr().wake();
+        }
+    },
+    |cell| {
+        // SAFETY: as above.
+        if let Some(cell) = unsafe { CellPtr::from_ptr(cell.cast_mut().cast()) } {
+            cell.wake();
+        }
+    },
+    |cell| {
+        // SAFETY: as above; dropping a waker gives its reference back.
+        if let Some(cell) = unsafe { CellPtr::from_ptr(cell.cast_mut().cast()) } {
+            drop(CellRef(cell.0));
+        }
+    },
+);
+
+/// The children of an actor, or of the system: an intrusive list under a lock.
+pub(crate) struct Children(Mutex<Chain>);
+
+struct Chain {
+    first: *mut Header,
+    count: usize,
+}
+
+// SAFETY: the chain holds actors that are alive (they leave it before they end).
+unsafe impl Send for Chain {}
+
+impl Children {
+    pub(crate) const fn new() -> Self {
+        Self(Mutex::new(Chain {
+            first: null_mut(),
+            count: 0,
+        }))
+    }
+
+    fn chain(&self) -> std::sync::MutexGuard<'_, Chain> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a new actor.
+    pub(crate) fn link(&self, child: CellPtr) {
+        let mut chain = self.chain();
+        // SAFETY: the siblings' links are guarded by the lock we hold.
+        unsafe {
+            *child.siblings.get() = Siblings {
+                before: null_mut(),
+                after: chain.first,
+            };
+            if let Some(first) = CellPtr::from_ptr(chain.first) {
+                (*first.siblings.get()).before = child.as_ptr();
+            }
+        }
+        chain.first = child.as_ptr();
+        chain.count += 1;
+    }
+
+    /// Removes an actor; `true` if it was the last.
+    pub(crate) fn unlink(&self, child: CellPtr) -> bool {
+        let mut chain = self.chain();
+        // SAFETY: the siblings' links are guarded by the lock we hold, and siblings are alive.
+        unsafe {
+            let links = &mut *child.siblings.get();
+            let (before, after) = (links.before, links.after);
+            *links = Siblings {
+                before: null_mut(),
+                after: null_mut(),
+            };
+            match CellPtr::from_ptr(before) {
+                Some(before) => (*before.siblings.get()).after = after,
+                None => chain.first = after,
+            }
+            if let Some(after) = CellPtr::from_ptr(after) {
+                (*after.siblings.get()).before = before;
+            }
+        }
+        chain.count -= 1;
+        chain.count == 0
+    }
+
+    /// Calls `visit` for each child, newest first, under the lock.
+    pub(crate) fn for_each(&self, mut visit: impl FnMut(CellPtr)) {
+        let chain = self.chain();
+        let mut next = chain.first;
+        // SAFETY: children in the chain are alive.
+        while let Some(child) = unsafe { CellPtr::from_ptr(next) } {
+            // SAFETY: guarded by the lock we hold.
+            next = unsafe { (*child.siblings.get()).after };
+            visit(child);
+        }
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.chain().count
+    }
+
+    /// Runs `then` under the lock if any child is left; says whether one is.
+    pub(crate) fn if_any(&self, then: impl FnOnce()) -> bool {
+        let chain = self.chain();
+        if chain.count > 0 {
+            then();
+        }
+        chain.count > 0
+    }
+}
+
+const _: () = assert!(std::mem::offset_of!(Header, tail) == 64);
+const _: () = assert!(std::mem::offset_of!(Header, overflow) <= 128);

@@ -1,0 +1,58 @@
+//! The tokio runtime that asynchronous actors find entered.
+//!
+//! Owns: one current-thread runtime on its own thread, which drives I/O and timers. Actors are not
+//! tasks of it: workers poll them and tokio only wakes them.
+//! Does not know: actors.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+pub(crate) struct Reactor {
+    handle: tokio::runtime::Handle,
+    stop: Arc<tokio::sync::Notify>,
+    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+}
+
+impl Reactor {
+    /// Starts the reactor.
+    ///
+    /// # Panics
+    /// If the operating system gives neither a thread nor an event queue.
+    pub(crate) fn start() -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("the operating system provides an event queue for asynchronous I/O");
+        let handle = runtime.handle().clone();
+        let stop = Arc::new(tokio::sync::Notify::new());
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::Builder::new()
+            .name("actor-io".into())
+            .spawn(move || runtime.block_on(stopped.notified()))
+            .expect("the operating system provides a thread for asynchronous I/O");
+        Self {
+            handle,
+            stop,
+            thread: Mutex::new(Some(thread)),
+        }
+    }
+
+    pub(crate) fn handle(&self) -> &tokio::runtime::Handle {
+        &self.handle
+    }
+
+    /// Ends the reactor's thread and waits for it.
+    pub(crate) fn stop(&self) {
+        self.stop.notify_one();
+        let thread = self
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(thread) = thread
+            && thread.thread().id() != std::thread::current().id()
+        {
+            // A panic of the reactor was reported on its own thread.
+            let _ = thread.join();
+        }
+    }
+}

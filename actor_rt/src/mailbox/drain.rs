@@ -1,0 +1,321 @@
+//! The owner's side of a mailbox: consuming, publishing progress, going idle.
+//!
+//! Owns: the consumer cursor while an activation lasts.
+//! Does not know: why the owner stops consuming.
+//! Invariant: at most one `Drain` of a mailbox exists at a time (or, for shared consumption, each
+//! acts under the turn lock and starts from the published tail).
+#![allow(unsafe_code)]
+
+use super::pages::{EMPTY, FULL, Slot};
+use super::{CLOSED, IDLE, Mailbox, SIGNAL, WAITERS, Word};
+use crate::sync::{Ordering, lock};
+use std::ptr::{NonNull, null_mut};
+
+/// Most messages that are consumed before senders see the room.
+const LARGEST_CHUNK: u32 = 64;
+
+/// How an attempt to go idle ended.
+#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+pub(crate) enum Settled {
+    /// The mailbox is idle and the caller no longer owns the actor.
+    Idle,
+    /// More was claimed: a message is there, or about to be published.
+    Claimed,
+    /// The system lane has something.
+    Signalled,
+}
+
+/// Consumes a mailbox; publishes its progress when dropped.
+#[derive(Debug)]
+pub(crate) struct Drain<'a, M> {
+    mailbox: Mailbox<'a, M>,
+    position: u32,
+    epoch: u32,
+    published: u32,
+    /// Publish after this many messages: the first at once, so that a message being handled takes no
+    /// room; then in chunks, so that senders to a full mailbox do not fight for the tail at each one.
+    chunk: u32,
+    /// The next slot and how many follow it in its page; null until looked up.
+    slot: *mut Slot<M>,
+    left: u32,
+}
+
+impl<'a, M> Drain<'a, M> {
+    #[inline]
+    pub(super) fn new(mailbox: Mailbox<'a, M>) -> Self {
+        // Relaxed: only the owner changes the epoch and the tail, and ownership was handed over with
+        // Acquire and Release (by the word, a run queue, or the turn lock).
+        let epoch = Word(mailbox.front.word.load(Ordering::Relaxed)).epoch();
+        let tail = Word(mailbox.tail.load(Ordering::Relaxed));
+        let position = tail.tail_in(epoch);
+        Self {
+            mailbox,
+            position,
+            epoch,
+            published: position,
+            chunk: 1,
+            slot: null_mut(),
+            left: 0,
+        }
+    }
+
+    /// Whether senders may consume too.
+    #[inline]
+    pub(crate) fn is_shared(&self) -> bool {
+        self.mailbox.front.shared
+    }
+
+    /// The next message, or `None` if none is claimed or the next one is not yet published.
+    #[inline]
+    pub(crate) fn pop(&mut self) -> Option<M> {
+        if self.is_shared() {
+            return self.pop_shared();
+        }
+        let message = self.pop_exclusive();
+        if self.position.wrapping_sub(self.published) >= self.chunk {
+            self.publish_and_wake();
+            self.chunk = (self.mailbox.front.bound / 4).clamp(1, LARGEST_CHUNK);
+        }
+        message
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn pop_shared(&mut self) -> Option<M> {
+        let mailbox = self.mailbox;
+        let _turn = lock(&mailbox.front.waiters().turn);
+        // A sender may have moved the tail meanwhile; dropping the fresh drain publishes ours.
+        *self = Drain::new(mailbox);
+        let message = self.pop_exclusive();
+        self.publish();
+        message
+    }
+
+    #[inline(always)]
+    pub(super) fn pop_exclusive(&mut self) -> Option<M> {
+        loop {
+            if self.left == 0 && !self.find_slot() {
+                return None;
+            }
+            // SAFETY: `find_slot` took it from a live page; the owner alone frees pages.
+            let slot = unsafe { &*self.slot };
+            // Acquire pairs with the Release that published the slot.
+            let state = slot.state.load(Ordering::Acquire);
+            if state == EMPTY {
+                return None;
+            }
+            let message = (state == FULL).then(|| {
+                slot.message.with_mut(|place| {
+                    // SAFETY: published, so initialised; read once, since the slot becomes empty.
+                    unsafe { (*place).assume_init_read() }
+                })
+            });
+            // Relaxed: a producer claims the slot again only after an Acquire of the tail or of the
+            // word that we store later with Release.
+            slot.state.store(EMPTY, Ordering::Relaxed);
+            self.position = self.position.wrapping_add(1);
+            self.left -= 1;
+            // SAFETY: at most one past the end of the page, and then `left` is zero.
+            self.slot = unsafe { self.slot.add(1) };
+            if message.is_some() {
+                return message;
+            }
+        }
+    }
+
+    #[inline]
+    fn find_slot(&mut self) -> bool {
+        let base = &self.mailbox.front.bases[(self.epoch & 1) as usize];
+        // Acquire pairs with the Release of `attach_base`.
+        let Some(base) = NonNull::new(base.load(Ordering::Acquire)) else {
+            return false;
+        };
+        let index = self.position & self.mailbox.mask();
+        // SAFETY: the owner alone frees bases; the index is masked.
+        let (slot, left) = unsafe { self.mailbox.ring().slot(base, index) };
+        if slot.is_null() {
+            return false;
+        }
+        (self.slot, self.left) = (slot, left);
+        true
+    }
+
+    /// Lets producers see how far consumption got (rule 5), and wakes senders that wait for it.
+    #[inline]
+    pub(crate) fn publish(&mut self) {
+        if self.published != self.position {
+            self.published = self.position;
+            // Release pairs with the Acquire in `Mailbox::room`: the slots were read before.
+            self.mailbox
+                .tail
+                .store(Word::tag(self.position, self.epoch).0, Ordering::Release);
+        }
+    }
+
+    /// Publishes progress and wakes waiting senders. A sender that registers right after is seen at
+    /// the next call, at the latest by `settle` (rule 10).
+    #[inline]
+    pub(crate) fn publish_and_wake(&mut self) {
+        self.publish();
+        if Word(self.mailbox.front.word.load(Ordering::Relaxed)).has(WAITERS) {
+            self.mailbox.front.wake_waiters();
+        }
+    }
+
+    /// Whether everything claimed so far has been consumed.
+    pub(crate) fn is_empty(&self) -> bool {
+        let word = Word(self.mailbox.front.word.load(Ordering::Acquire));
+        self.current_position() == word.position()
+    }
+
+    fn current_position(&self) -> u32 {
+        if self.is_shared() {
+            return Word(self.mailbox.tail.load(Ordering::Acquire)).tail_in(self.epoch);
+        }
+        self.position
+    }
+
+    /// Tries to go idle (rule 6). After [`Settled::Idle`] the actor may already run elsewhere.
+    #[inline]
+    pub(crate) fn settle(mut self) -> Settled {
+        if self.is_shared() {
+            return self.settle_shared();
+        }
+        let settled = self.try_settle();
+        if settled == Settled::Idle {
+            // Nothing to publish: the epoch did it, and the actor is no longer ours.
+            std::mem::forget(self);
+        }
+        settled
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn settle_shared(self) -> Settled {
+        let mailbox = self.mailbox;
+        drop(self);
+        let turn = lock(&mailbox.front.waiters().turn);
+        let mut fresh = Drain::new(mailbox);
+        let settled = fresh.try_settle();
+        std::mem::forget(fresh);
+        drop(turn);
+        settled
+    }
+
+    #[inline(always)]
+    fn try_settle(&mut self) -> Settled {
+        let front = self.mailbox.front;
+        // Relaxed: the exchange below orders what it decides.
+        let mut word = Word(front.word.load(Ordering::Relaxed));
+        loop {
+            if word.has(SIGNAL) {
+                return Settled::Signalled;
+            }
+            if word.position() != self.position {
+                return Settled::Claimed;
+            }
+            if word.has(WAITERS) {
+                self.publish();
+                front.wake_waiters();
+                word = Word(front.word.load(Ordering::Relaxed));
+                continue;
+            }
+            let next = if self.position == 0 {
+                word
+            } else {
+                word.flipped(self.next_epoch(word))
+            };
+            // Release pairs with the Acquire of the claim or signal that clears `IDLE` again, and of
+            // every claim in the new epoch. A failure is only looked at again.
+            match front.word.compare_exchange_weak(
+                word.0,
+                next.with(IDLE).0,
+                Ordering::Release,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return Settled::Idle,
+                Err(now) => word = Word(now),
+            }
+        }
+    }
+
+    /// The next epoch on the same base: one that the tail and its cached copy were not left in.
+    #[inline(always)]
+    fn next_epoch(&self, word: Word) -> u32 {
+        let next = word.epoch_after(2);
+        let tail = Word(self.mailbox.tail.load(Ordering::Relaxed));
+        if tail.epoch() == next && tail.position() != 0 {
+            return word.epoch_after(4);
+        }
+        next
+    }
+
+    /// Moves to the other base and frees this one (rule 8); `false` if anything is claimed.
+    pub(crate) fn trim(&mut self) -> bool {
+        let front = self.mailbox.front;
+        if self.is_shared() {
+            return false;
+        }
+        let mut word = Word(front.word.load(Ordering::Relaxed));
+        loop {
+            if word.position() != self.position {
+                return false;
+            }
+            let next = word.flipped(word.epoch_after(1));
+            // Release: claims of the new epoch see this one consumed. Acquire: pages attached by
+            // producers of this epoch are seen below.
+            match front.word.compare_exchange_weak(
+                word.0,
+                next.0,
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => break,
+                Err(now) => word = Word(now),
+            }
+        }
+        let old = &front.bases[(self.epoch & 1) as usize];
+        let base = old.swap(null_mut(), Ordering::Acquire);
+        self.epoch = Word(word.0).epoch_after(1);
+        (self.position, self.published) = (0, 0);
+        (self.slot, self.left) = (null_mut(), 0);
+        // The tail must not look like one of the new epoch.
+        self.mailbox
+            .tail
+            .store(Word::tag(0, self.epoch).0, Ordering::Release);
+        if let Some(base) = NonNull::new(base) {
+            // SAFETY: all claims of the old epoch were consumed, and new ones go to the other base.
+            unsafe { self.mailbox.ring().free(base) };
+        }
+        true
+    }
+
+    /// Hands every remaining message of a closed mailbox to `bury` and frees the rings; `false` if a
+    /// claimed message is still being written, in which case call it again later.
+    pub(crate) fn finish(&mut self, mut bury: impl FnMut(M)) -> bool {
+        debug_assert!(Word(self.mailbox.front.word.load(Ordering::Relaxed)).has(CLOSED));
+        while let Some(message) = self.pop() {
+            bury(message);
+        }
+        if !self.is_empty() {
+            return false;
+        }
+        for base in &self.mailbox.front.bases {
+            // Acquire pairs with the Release of `attach_base`.
+            if let Some(base) = NonNull::new(base.swap(null_mut(), Ordering::Acquire)) {
+                // SAFETY: closed and everything consumed: no claim is left and none will come.
+                unsafe { self.mailbox.ring().free(base) };
+            }
+        }
+        (self.slot, self.left) = (null_mut(), 0);
+        true
+    }
+}
+
+impl<M> Drop for Drain<'_, M> {
+    fn drop(&mut self) {
+        if !self.is_shared() {
+            self.publish();
+        }
+    }
+}

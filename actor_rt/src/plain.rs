@@ -1,0 +1,107 @@
+//! Synchronous actors: the turn that hands messages to a plain function.
+//!
+//! Owns: the incarnation's state, how many messages a turn handles.
+//! Does not know: what comes before and after a turn (see `shell`).
+
+use crate::actor::Actor;
+use crate::cell::{CellPtr, control};
+use crate::context::Context;
+use crate::exit::{ExitReason, Failure};
+use crate::mailbox::Drain;
+use crate::shell::{Behaviour, Turn};
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+/// Fewest and most messages of a turn.
+const FEWEST: u32 = 16;
+const MOST: u32 = 1024;
+/// Messages between looks at the clock, and before the first one.
+const LOOK_EVERY: u32 = 16;
+/// Bits that end a turn after the current message.
+const INTERRUPTS: u32 = control::KILL | control::FAIL;
+
+pub(crate) struct Plain<A, F> {
+    factory: F,
+    actor: Option<A>,
+}
+
+impl<A, F> Plain<A, F> {
+    pub(crate) fn new(factory: F) -> Self {
+        Self {
+            factory,
+            actor: None,
+        }
+    }
+}
+
+/// Adds to the actor's count of handled messages, also when a handler panics.
+struct Count<'a> {
+    cell: &'a CellPtr,
+    handled: u32,
+}
+
+impl Drop for Count<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        // Only the owner writes: no read-modify-write needed.
+        let before = self.cell.handled.load(Ordering::Relaxed);
+        self.cell
+            .handled
+            .store(before + u64::from(self.handled), Ordering::Relaxed);
+    }
+}
+
+impl<A: Actor, F: FnMut() -> A + 'static> Behaviour for Plain<A, F> {
+    type Msg = A::Msg;
+
+    fn start(&mut self, cell: CellPtr) -> Result<(), Failure> {
+        let actor = self.actor.insert((self.factory)());
+        actor.started(&mut Context::new(cell))
+    }
+
+    #[inline]
+    fn turn(&mut self, cell: CellPtr, drain: &mut Drain<'_, A::Msg>) -> Turn {
+        let Some(actor) = &mut self.actor else {
+            return Turn::Empty;
+        };
+        let limit = cell.batch.load(Ordering::Relaxed);
+        let mut context = Context::new(cell);
+        let mut count = Count {
+            cell: &cell,
+            handled: 0,
+        };
+        let mut began: Option<Instant> = None;
+        loop {
+            let Some(message) = drain.pop() else {
+                return Turn::Empty;
+            };
+            count.handled += 1;
+            actor.handle(message, &mut context);
+            if cell.control.load(Ordering::Relaxed) & INTERRUPTS != 0 || context.wants_stop() {
+                return Turn::Enough;
+            }
+            if count.handled.is_multiple_of(LOOK_EVERY) || limit == FEWEST {
+                let budget = cell.runtime.settings.turn_budget;
+                let now = Instant::now();
+                let took = now - *began.get_or_insert(now);
+                if took > budget {
+                    cell.batch.store((limit / 2).max(FEWEST), Ordering::Relaxed);
+                    return Turn::Enough;
+                }
+                if count.handled >= limit {
+                    if took < budget / 2 {
+                        cell.batch.store((limit * 2).min(MOST), Ordering::Relaxed);
+                    }
+                    return Turn::Enough;
+                }
+            }
+        }
+    }
+
+    fn end(&mut self, reason: &ExitReason) {
+        if let Some(mut actor) = self.actor.take() {
+            // Should the hook panic, the state is dropped by unwinding.
+            actor.stopped(reason);
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Restart policy: whether, how often and how soon a failed actor starts again.
+//!
+//! Owns: [`Restart`] and the record of recent restarts.
+//! Does not know: how an incarnation is made or ended (see `shell`).
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// What happens when an actor fails: one-for-one supervision of that actor.
+///
+/// A restart makes a new incarnation with the factory; mailbox and references stay. The message that
+/// was being handled is lost, the rest is not.
+///
+/// ```
+/// use actor_rt::Restart;
+/// use std::time::Duration;
+/// let policy = Restart::on_failure()
+///     .at_most(3, Duration::from_secs(10))
+///     .backoff(Duration::from_millis(10), Duration::from_secs(1))
+///     .or_escalate();
+/// # let _ = policy;
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restart {
+    enabled: bool,
+    limit: u32,
+    within: Duration,
+    first_delay: Duration,
+    longest_delay: Duration,
+    escalate: bool,
+}
+
+impl Default for Restart {
+    /// [`Restart::on_failure`].
+    fn default() -> Self {
+        Self::on_failure()
+    }
+}
+
+impl Restart {
+    /// Restart after a failure, at most 5 times in 10 s; the first time at once, then after 10 ms,
+    /// doubling up to 1 s.
+    #[must_use]
+    pub const fn on_failure() -> Self {
+        Self {
+            enabled: true,
+            limit: 5,
+            within: Duration::from_secs(10),
+            first_delay: Duration::from_millis(10),
+            longest_delay: Duration::from_secs(1),
+            escalate: false,
+        }
+    }
+
+    /// Never restart: the first failure ends the actor.
+    #[must_use]
+    pub const fn never() -> Self {
+        let mut policy = Self::on_failure();
+        policy.enabled = false;
+        policy
+    }
+
+    /// Give up at the failure that follows `limit` restarts within `window`.
+    #[must_use]
+    pub const fn at_most(mut self, limit: u32, window: Duration) -> Self {
+        self.limit = limit;
+        self.within = window;
+        self
+    }
+
+    /// Wait before the second restart within the window, twice as long before each further one, never
+    /// longer than `longest`. The first restart is immediate.
+    #[must_use]
+    pub const fn backoff(mut self, first: Duration, longest: Duration) -> Self {
+        self.first_delay = first;
+        self.longest_delay = longest;
+        self
+    }
+
+    /// When giving up, let the parent fail too, for its own policy to deal with.
+    #[must_use]
+    pub const fn or_escalate(mut self) -> Self {
+        self.escalate = true;
+        self
+    }
+
+    pub(crate) fn escalates(&self) -> bool {
+        self.escalate
+    }
+}
+
+/// What to do about a failure.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    RestartAfter(Duration),
+    GiveUp,
+}
+
+/// When an actor was restarted lately.
+#[derive(Debug, Default)]
+pub(crate) struct History {
+    restarts: VecDeque<Instant>,
+}
+
+impl History {
+    /// Judges a failure at `now` and, if it leads to a restart, remembers it.
+    pub(crate) fn judge(&mut self, policy: &Restart, now: Instant) -> Verdict {
+        if !policy.enabled {
+            return Verdict::GiveUp;
+        }
+        while self
+            .restarts
+            .front()
+            .is_some_and(|&at| now.duration_since(at) >= policy.within)
+        {
+            self.restarts.pop_front();
+        }
+        let recent = self.restarts.len() as u32;
+        if recent >= policy.limit {
+            return Verdict::GiveUp;
+        }
+        self.restarts.push_back(now);
+        let delay = match recent {
+            0 => Duration::ZERO,
+            more => policy
+                .first_delay
+                .saturating_mul(1_u32.checked_shl(more - 1).unwrap_or(u32::MAX))
+                .min(policy.longest_delay),
+        };
+        Verdict::RestartAfter(delay)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn delays_double_up_to_the_longest_and_then_the_limit_ends_it() {
+        let policy = Restart::on_failure()
+            .at_most(5, 1000 * MS)
+            .backoff(10 * MS, 35 * MS);
+        let mut history = History::default();
+        let start = Instant::now();
+        let delays: Vec<_> = (0..5).map(|_| history.judge(&policy, start)).collect();
+        let expected: Vec<_> = [0, 10, 20, 35, 35]
+            .map(|ms| Verdict::RestartAfter(ms * MS))
+            .into_iter()
+            .collect();
+        assert_eq!(delays, expected);
+        assert_eq!(history.judge(&policy, start), Verdict::GiveUp);
+    }
+
+    #[test]
+    fn old_restarts_are_forgiven() {
+        let policy = Restart::on_failure().at_most(1, 100 * MS);
+        let mut history = History::default();
+        let start = Instant::now();
+        assert_eq!(
+            history.judge(&policy, start),
+            Verdict::RestartAfter(Duration::ZERO)
+        );
+        assert_eq!(history.judge(&policy, start + 99 * MS), Verdict::GiveUp);
+        assert_eq!(
+            history.judge(&policy, start + 100 * MS),
+            Verdict::RestartAfter(Duration::ZERO)
+        );
+    }
+
+    #[test]
+    fn never_means_never() {
+        let mut history = History::default();
+        assert_eq!(
+            history.judge(&Restart::never(), Instant::now()),
+            Verdict::GiveUp
+        );
+    }
+}

@@ -1,0 +1,260 @@
+//! The scheduler: pinned workers, run queues, parking, and the runtime that owns them.
+//!
+//! Owns: [`Runtime`], the state shared by all workers; where a runnable actor is queued; whom to
+//! wake; the count of live actors.
+//! Does not know: messages, supervision.
+//! Invariants:
+//! 1. Push, fence, look for sleepers; go to sleep, fence, look for work: one of the two sees the
+//!    other, so no runnable actor is left with every worker asleep.
+//! 2. At most one sleeper is woken per push, and none while another worker is searching.
+//! 3. Workers leave only when the system is closing and no actor is alive.
+#![allow(unsafe_code)]
+
+mod queue;
+mod sleep;
+mod topology;
+mod worker;
+
+use crate::cell::{ANYWHERE, CellPtr, CellRef, Children};
+use crate::dead_letter::{DeadLetter, DeadLetterHook};
+use crossbeam_utils::CachePadded;
+use queue::Shared;
+use sleep::Sleepers;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+use worker::Worker;
+pub(crate) use worker::is_worker;
+
+/// How a runtime is made.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) workers: usize,
+    pub(crate) pin: bool,
+    pub(crate) name: String,
+    pub(crate) turn_budget: Duration,
+}
+
+/// What all workers and all actors of a system share. Never freed: references to ended actors may
+/// outlive their system, and a program has few systems (some KiB each).
+pub(crate) struct Runtime {
+    pub(crate) settings: Settings,
+    workers: Box<[CachePadded<Worker>]>,
+    inject: Shared,
+    sleepers: Sleepers,
+    /// Actors that have not ended, those being made included.
+    live: CachePadded<AtomicUsize>,
+    /// `System` handles; at zero everything is asked to stop.
+    pub(crate) handles: AtomicUsize,
+    closing: AtomicBool,
+    pub(crate) roots: Children,
+    pub(crate) names: Mutex<HashMap<Arc<str>, (std::any::TypeId, CellRef)>>,
+    pub(crate) dead_letters: OnceLock<DeadLetterHook>,
+    pub(crate) counters: Counters,
+    ended: Condvar,
+    ended_lock: Mutex<()>,
+    threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
+    io: OnceLock<crate::io::Reactor>,
+    /// Dedicated threads so far.
+    dedicated: AtomicU64,
+}
+
+/// Totals since the start.
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) spawned: AtomicU64,
+    pub(crate) restarts: AtomicU64,
+    pub(crate) failures: AtomicU64,
+    pub(crate) dead_letters: AtomicU64,
+    pub(crate) handled_by_ended: AtomicU64,
+}
+
+impl Runtime {
+    /// Starts the workers.
+    ///
+    /// # Errors
+    /// A thread could not be started.
+    pub(crate) fn start(settings: Settings) -> std::io::Result<&'static Self> {
+        let layout = topology::plan(settings.workers, settings.pin);
+        let spin = settings.workers <= layout.cores_available;
+        let workers = (0..settings.workers)
+            .map(|index| CachePadded::new(Worker::new(index, &layout, spin)))
+            .collect();
+        let runtime: &'static Self = Box::leak(Box::new(Self {
+            workers,
+            inject: Shared::new(),
+            sleepers: Sleepers::new(settings.workers),
+            settings,
+            live: CachePadded::new(AtomicUsize::new(0)),
+            handles: AtomicUsize::new(1),
+            closing: AtomicBool::new(false),
+            roots: Children::new(),
+            names: Mutex::default(),
+            dead_letters: OnceLock::new(),
+            counters: Counters::default(),
+            ended: Condvar::new(),
+            ended_lock: Mutex::new(()),
+            threads: Mutex::default(),
+            io: OnceLock::new(),
+            dedicated: AtomicU64::new(0),
+        }));
+        for index in 0..runtime.workers.len() {
+            let thread = std::thread::Builder::new()
+                .name(format!("{}-{index}", runtime.settings.name))
+                .spawn(move || worker::work(runtime, index));
+            match thread {
+                Ok(thread) => runtime.lock_threads().push(thread),
+                Err(error) => {
+                    runtime.close();
+                    return Err(error);
+                }
+            }
+        }
+        Ok(runtime)
+    }
+
+    fn lock_threads(&self) -> std::sync::MutexGuard<'_, Vec<std::thread::JoinHandle<()>>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many workers run.
+    pub(crate) fn worker_count(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// Queues a runnable actor, on this worker if the caller is one, and sees to it that it runs.
+    #[inline]
+    pub(crate) fn schedule(&self, actor: CellPtr) {
+        if !worker::schedule_here(self, actor) {
+            self.schedule_elsewhere(actor);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn schedule_elsewhere(&self, actor: CellPtr) {
+        if actor.home == ANYWHERE {
+            self.inject.push(actor);
+            self.wake_one();
+        } else {
+            let index = actor.home as usize;
+            self.workers[index].inbox.push(actor);
+            self.sleepers.wake(index, &self.workers[index]);
+        }
+    }
+
+    /// Wakes one sleeper, unless somebody is searching already.
+    pub(crate) fn wake_one(&self) {
+        self.sleepers.wake_any(&self.workers);
+    }
+
+    /// Counts a new actor.
+    pub(crate) fn actor_made(&self) {
+        self.live.fetch_add(1, Ordering::Relaxed);
+        self.counters.spawned.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Takes note that an actor's last turn is over, and releases it.
+    pub(crate) fn actor_ended(&self, actor: CellPtr) {
+        // SAFETY: called once by the runner that saw `Outcome::Ended`.
+        unsafe { CellRef::release_life(actor) };
+        // AcqRel: whoever sees zero sees all the actors' work.
+        if self.live.fetch_sub(1, Ordering::AcqRel) == 1 {
+            let _guard = self
+                .ended_lock
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            self.ended.notify_all();
+            if self.is_closing() {
+                self.sleepers.wake_all(&self.workers);
+            }
+        }
+    }
+
+    /// Actors that have not ended.
+    pub(crate) fn live(&self) -> usize {
+        self.live.load(Ordering::Acquire)
+    }
+
+    /// Whether the system no longer wants to live.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    /// From now on every new actor is stopped at once, and workers leave when none is left.
+    pub(crate) fn close(&self) {
+        self.closing.store(true, Ordering::SeqCst);
+        self.sleepers.wake_all(&self.workers);
+    }
+
+    /// Gives an order to every top-level actor.
+    pub(crate) fn order_all(&self, bits: u32) {
+        self.roots.for_each(|actor| {
+            if bits & crate::cell::control::DRAIN != 0 {
+                actor.front().close();
+            }
+            actor.order(bits);
+        });
+    }
+
+    /// Waits until no actor is alive; `false` at the deadline.
+    pub(crate) fn wait_ended(&self, deadline: Instant) -> bool {
+        let mut guard = self
+            .ended_lock
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        while self.live() > 0 {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            guard = self
+                .ended
+                .wait_timeout(guard, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        true
+    }
+
+    /// Joins every thread that has no reason to stay; not from one of them.
+    pub(crate) fn join_threads(&self) {
+        let threads = std::mem::take(&mut *self.lock_threads());
+        let me = std::thread::current().id();
+        for thread in threads {
+            if thread.thread().id() != me {
+                // A worker contains the panics of actors; its own would have aborted the process.
+                let _ = thread.join();
+            }
+        }
+        if let Some(io) = self.io.get() {
+            io.stop();
+        }
+    }
+
+    /// Remembers a thread to be joined at the end.
+    pub(crate) fn adopt_thread(&self, thread: std::thread::JoinHandle<()>) {
+        let mut threads = self.lock_threads();
+        threads.retain(|thread| !thread.is_finished());
+        threads.push(thread);
+    }
+
+    /// A number for the name of the next dedicated thread.
+    pub(crate) fn next_dedicated(&self) -> u64 {
+        self.dedicated.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The tokio runtime for I/O and timers, started at first use.
+    pub(crate) fn io(&self) -> &crate::io::Reactor {
+        self.io.get_or_init(crate::io::Reactor::start)
+    }
+
+    /// Counts a dead letter and tells the hook, if there is one.
+    pub(crate) fn dead_letter(&self, letter: impl FnOnce() -> DeadLetter) {
+        self.counters.dead_letters.fetch_add(1, Ordering::Relaxed);
+        if let Some(hook) = self.dead_letters.get() {
+            hook.call(&letter());
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! One worker: a thread that runs actors.
+//!
+//! Owns: the worker's queues, its loop, the thread-local that tells senders where they are.
+//! Does not know: what a turn does.
+//!
+//! Where a runnable actor goes: one that is woken by the actor now running goes into the *next* slot
+//! (its message is hot in the cache); whatever was there, and every actor that used up its turn, goes
+//! to the back of the local ring; what does not fit goes to the shared list. The slot is skipped after
+//! `NEXT_CAP` uses in a row if others wait, and a thief may take it when it has not moved for a while.
+#![allow(unsafe_code)]
+
+use super::Runtime;
+use super::queue::{Local, PLACES, Shared};
+use super::topology::Layout;
+use crate::cell::{ANYWHERE, CellPtr, Header, Outcome};
+use std::cell::Cell;
+use std::ptr::{null, null_mut};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Uses of the next slot in a row while others wait.
+const NEXT_CAP: u32 = 64;
+/// Turns between looks at the shared list.
+const INJECT_EVERY: u64 = 61;
+/// Rounds of looking before parking, where there is a core to spin on.
+const SPIN_ROUNDS: u32 = 30;
+/// How long a worker sleeps at most while others work: bounds how long an actor can sit in the next
+/// slot of a worker whose current handler does not return.
+const WATCH: Duration = Duration::from_micros(500);
+
+pub(super) struct Worker {
+    pub(super) index: usize,
+    /// The actor to run next: pushed by the owner, taken by anybody.
+    next: AtomicPtr<Header>,
+    local: Local,
+    /// Actors that only this worker may run.
+    pub(super) inbox: Shared,
+    /// Turns so far: thieves use it to see that the worker is stuck in one.
+    turns: AtomicU64,
+    thread: OnceLock<std::thread::Thread>,
+    core: Option<core_affinity::CoreId>,
+    /// The others, nearest first.
+    victims: Box<[usize]>,
+    spin: bool,
+}
+
+/// What a worker's thread knows about itself.
+struct Here {
+    runtime: Cell<*const Runtime>,
+    worker: Cell<*const Worker>,
+}
+
+thread_local! {
+    static HERE: Here = const { Here { runtime: Cell::new(null()), worker: Cell::new(null()) } };
+}
+
+/// Whether the calling thread is a worker, of any system.
+pub(crate) fn is_worker() -> bool {
+    HERE.try_with(|here| !here.worker.get().is_null())
+        .unwrap_or(false)
+}
+
+/// Queues the actor on the calling worker; `false` if the caller is none, or not the right one.
+#[inline]
+pub(super) fn schedule_here(runtime: &Runtime, actor: CellPtr) -> bool {
+    HERE.try_with(|here| {
+        if !std::ptr::eq(here.runtime.get(), runtime) {
+            return false;
+        }
+        // SAFETY: set by `work` for as long as the worker's loop runs on this thread.
+        let worker = unsafe { &*here.worker.get() };
+        worker.push_next(runtime, actor)
+    })
+    .unwrap_or(false)
+}
+
+impl Worker {
+    pub(super) fn new(index: usize, layout: &Layout, spin: bool) -> Self {
+        Self {
+            index,
+            next: AtomicPtr::new(null_mut()),
+            local: Local::new(),
+            inbox: Shared::new(),
+            turns: AtomicU64::new(0),
+            thread: OnceLock::new(),
+            core: layout.core_of(index),
+            victims: layout.victims_of(index),
+            spin,
+        }
+    }
+
+    pub(super) fn unpark(&self) {
+        if let Some(thread) = self.thread.get() {
+            thread.unpark();
+        }
+    }
+
+    #[inline]
+    fn push_next(&self, runtime: &Runtime, actor: CellPtr) -> bool {
+        if actor.home != ANYWHERE {
+            if actor.home as usize != self.index {
+                return false;
+            }
+            self.inbox.push(actor);
+            return true;
+        }
+        // Release pairs with the Acquire of whoever takes it. Only we push, so an empty slot stays
+        // empty until we store.
+        if self.next.load(Ordering::Relaxed).is_null() {
+            self.next.store(actor.as_ptr(), Ordering::Release);
+            if runtime.sleepers.nobody_watches() {
+                runtime.wake_one();
+            }
+            return true;
+        }
+        let older = self.next.swap(actor.as_ptr(), Ordering::AcqRel);
+        // SAFETY: queued actors are alive, and the swap made it ours.
+        if let Some(older) = unsafe { CellPtr::from_ptr(older) } {
+            self.push_back(runtime, older);
+            runtime.wake_one();
+        }
+        true
+    }
+
+    /// Appends to the ring, half of which moves to the shared list when it is full.
+    fn push_back(&self, runtime: &Runtime, actor: CellPtr) {
+        if let Err(actor) = self.local.push(actor) {
+            let spill = (0..PLACES / 2)
+                .map_while(|_| self.local.pop())
+                .chain(Some(actor));
+            runtime.inject.push_all(spill);
+        }
+    }
+
+    #[inline]
+    fn take_next(&self) -> Option<CellPtr> {
+        if self.next.load(Ordering::Relaxed).is_null() {
+            return None;
+        }
+        // Acquire pairs with the Release of `push_next`.
+        let actor = self.next.swap(null_mut(), Ordering::AcqRel);
+        // SAFETY: queued actors are alive, and the swap made it ours.
+        unsafe { CellPtr::from_ptr(actor) }
+    }
+
+    fn has_work(&self) -> bool {
+        !self.next.load(Ordering::Relaxed).is_null()
+            || self.local.len() > 0
+            || !self.inbox.is_empty()
+    }
+}
+
+/// The worker's loop, until the system is closing and no actor is left.
+pub(super) fn work(runtime: &Runtime, index: usize) {
+    let worker: &Worker = &runtime.workers[index];
+    // Set once: each worker has one thread.
+    let _ = worker.thread.set(std::thread::current());
+    if let Some(core) = worker.core {
+        super::topology::pin(core);
+    }
+    HERE.with(|here| {
+        here.runtime.set(runtime);
+        here.worker.set(worker);
+    });
+    let mut in_a_row = 0;
+    let mut turns = 0_u64;
+    loop {
+        turns += 1;
+        worker.turns.store(turns, Ordering::Relaxed);
+        let actor = if turns.is_multiple_of(INJECT_EVERY) {
+            runtime
+                .inject
+                .pop()
+                .or_else(|| worker.inbox.pop())
+                .or_else(|| find(runtime, worker, &mut in_a_row))
+        } else {
+            find(runtime, worker, &mut in_a_row)
+        };
+        let Some(actor) = actor.or_else(|| search(runtime, worker)) else {
+            if runtime.is_closing() && runtime.live() == 0 {
+                break;
+            }
+            continue;
+        };
+        run(runtime, worker, actor);
+    }
+    HERE.with(|here| {
+        here.runtime.set(null());
+        here.worker.set(null());
+    });
+}
+
+#[inline]
+fn find(runtime: &Runtime, worker: &Worker, in_a_row: &mut u32) -> Option<CellPtr> {
+    if *in_a_row < NEXT_CAP
+        && let Some(actor) = worker.take_next()
+    {
+        *in_a_row += 1;
+        return Some(actor);
+    }
+    *in_a_row = 0;
+    worker
+        .local
+        .pop()
+        .or_else(|| worker.inbox.pop())
+        .or_else(|| worker.take_next())
+        .or_else(|| runtime.inject.pop_into(&worker.local, share(runtime)))
+}
+
+/// A worker's fair part of the shared list.
+fn share(runtime: &Runtime) -> u64 {
+    let waiting = runtime.inject.len() / runtime.workers.len().max(1);
+    (waiting as u64).min(PLACES / 2)
+}
+
+#[inline]
+fn run(runtime: &Runtime, worker: &Worker, actor: CellPtr) {
+    // SAFETY: whoever dequeues an actor owns it.
+    match unsafe { (actor.table.run)(actor) } {
+        Outcome::Released => {}
+        Outcome::Again => {
+            if actor.home == ANYWHERE {
+                worker.push_back(runtime, actor);
+                if runtime.sleepers.asleep() > 0
+                    && (worker.local.len() > 1 || !worker.next.load(Ordering::Relaxed).is_null())
+                {
+                    runtime.wake_one();
+                }
+            } else {
+                worker.inbox.push(actor);
+            }
+        }
+        Outcome::Ended => runtime.actor_ended(actor),
+    }
+}
+
+/// Looks everywhere, spins a little, then sleeps. `None` after having slept.
+#[cold]
+#[inline(never)]
+fn search(runtime: &Runtime, worker: &Worker) -> Option<CellPtr> {
+    runtime.sleepers.begin_search();
+    let found = search_others(runtime, worker, None);
+    if found.is_some() {
+        found_work(runtime);
+        return found;
+    }
+    runtime.sleepers.end_search();
+    sleep(runtime, worker)
+}
+
+/// A searcher found something: if there may be more, somebody else should look.
+fn found_work(runtime: &Runtime) {
+    if runtime.sleepers.end_search() {
+        runtime.wake_one();
+    }
+}
+
+fn search_others(
+    runtime: &Runtime,
+    worker: &Worker,
+    stuck: Option<&[(u64, *mut Header)]>,
+) -> Option<CellPtr> {
+    let rounds = if worker.spin { SPIN_ROUNDS } else { 1 };
+    for _ in 0..rounds {
+        if let Some(actor) = worker.inbox.pop().or_else(|| worker.take_next()) {
+            return Some(actor);
+        }
+        if let Some(actor) = runtime.inject.pop_into(&worker.local, share(runtime)) {
+            return Some(actor);
+        }
+        for &victim in &worker.victims {
+            if let Some(actor) = runtime.workers[victim].local.steal_into(&worker.local) {
+                return Some(actor);
+            }
+        }
+        std::hint::spin_loop();
+    }
+    // An actor in the next slot of a worker that made no turn since we last looked.
+    for (&victim, &(turns, waiting)) in worker.victims.iter().zip(stuck?) {
+        let victim = &runtime.workers[victim];
+        if !waiting.is_null()
+            && victim.turns.load(Ordering::Relaxed) == turns
+            && victim.next.load(Ordering::Relaxed) == waiting
+            && let Some(actor) = victim.take_next()
+        {
+            return Some(actor);
+        }
+    }
+    None
+}
+
+fn snapshot(runtime: &Runtime, worker: &Worker) -> Vec<(u64, *mut Header)> {
+    let look = |&victim: &usize| {
+        let victim = &runtime.workers[victim];
+        (
+            victim.turns.load(Ordering::Relaxed),
+            victim.next.load(Ordering::Relaxed),
+        )
+    };
+    worker.victims.iter().map(look).collect()
+}
+
+fn work_anywhere(runtime: &Runtime, worker: &Worker) -> bool {
+    worker.has_work()
+        || !runtime.inject.is_empty()
+        || worker
+            .victims
+            .iter()
+            .any(|&victim| runtime.workers[victim].local.len() > 0)
+}
+
+fn sleep(runtime: &Runtime, worker: &Worker) -> Option<CellPtr> {
+    let sleepers = &runtime.sleepers;
+    sleepers.lie_down(worker.index);
+    let leave = || work_anywhere(runtime, worker) || (runtime.is_closing() && runtime.live() == 0);
+    while sleepers.is_down(worker.index) {
+        if leave() {
+            if !sleepers.get_up(worker.index) {
+                found_work(runtime);
+            }
+            return None;
+        }
+        if sleepers.asleep() == runtime.workers.len() {
+            std::thread::park();
+            continue;
+        }
+        // Somebody works: watch for an actor stuck behind a long handler.
+        let before = snapshot(runtime, worker);
+        sleepers.watch(WATCH);
+        if sleepers.is_down(worker.index)
+            && let Some(actor) = search_others(runtime, worker, Some(&before))
+        {
+            if !sleepers.get_up(worker.index) {
+                found_work(runtime);
+            }
+            return Some(actor);
+        }
+    }
+    // Woken: we count as searching.
+    let found = search_others(runtime, worker, None);
+    found_work(runtime);
+    found
+}

@@ -1,0 +1,381 @@
+//! An actor's life: starting, running, failing, restarting, ending.
+//!
+//! Owns: the phases and their order, for every kind of actor.
+//! Does not know: how a message is handled (see `Behaviour`), threads, queues.
+//!
+//! # Rules
+//! 1. An incarnation is made by the factory and then started; only then does it see messages.
+//! 2. When an incarnation ends, for whatever reason, its children end first; then `stopped` runs, once;
+//!    then its state is dropped. (`stopped_always_runs`, `children_end_before_their_parent`)
+//! 3. A failure is judged by the restart policy. A restart keeps mailbox and references and loses only
+//!    the message that was being handled. Children of the old incarnation do not survive it.
+//! 4. An actor that ends closes its mailbox before its children are told; what is left in it becomes
+//!    dead letters.
+//! 5. A panic never leaves this module.
+
+use crate::cell::{CellPtr, Outcome, control};
+use crate::clock::clock;
+use crate::dead_letter::{DeadLetter, DeadReason};
+use crate::exit::{ExitReason, Failure};
+use crate::mailbox::{Drain, Settled};
+use crate::restart::{History, Restart, Verdict};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// How a behaviour's turn ended.
+#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+pub(crate) enum Turn {
+    /// Nothing more to read.
+    Empty,
+    /// Enough for now, or a control bit wants attention.
+    Enough,
+    /// A handler awaits something; its waker will call.
+    Pending,
+}
+
+/// What differs between synchronous and asynchronous actors.
+pub(crate) trait Behaviour: 'static {
+    type Msg: Send + 'static;
+
+    /// Makes an incarnation and starts it.
+    fn start(&mut self, cell: CellPtr) -> Result<(), Failure>;
+
+    /// Handles messages.
+    fn turn(&mut self, cell: CellPtr, drain: &mut Drain<'_, Self::Msg>) -> Turn;
+
+    /// Ends the incarnation, if one was made: `stopped`, then drop.
+    fn end(&mut self, reason: &ExitReason);
+}
+
+enum Phase {
+    /// No incarnation yet.
+    Fresh,
+    Running,
+    /// An incarnation ends.
+    Unwinding {
+        reason: ExitReason,
+        next: Next,
+    },
+    /// Between a failure and the restart.
+    Delayed,
+    /// No incarnation any more; the mailbox is being emptied.
+    Leaving {
+        reason: ExitReason,
+    },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Leave,
+    RestartAfter(Duration),
+}
+
+enum Step {
+    Go,
+    Done(Outcome),
+}
+
+/// The body of an actor cell.
+pub(crate) struct Shell<B> {
+    behaviour: Option<B>,
+    phase: Phase,
+    /// `None`: the default policy.
+    policy: Option<Box<Restart>>,
+    history: Option<Box<History>>,
+}
+
+/// Turns in a row that may look at a claimed, unpublished slot before the actor goes to the back.
+const LOOKS: u32 = 2;
+
+impl<B: Behaviour> Shell<B> {
+    pub(crate) fn new(behaviour: B, policy: Option<Box<Restart>>) -> Self {
+        Self {
+            behaviour: Some(behaviour),
+            phase: Phase::Fresh,
+            policy,
+            history: None,
+        }
+    }
+
+    /// One turn. After [`Outcome::Released`] the cell may run elsewhere: nothing is touched.
+    pub(crate) fn advance(&mut self, cell: CellPtr) -> Outcome {
+        cell.begin();
+        let mut looks = 0;
+        loop {
+            if cell.front().has_signal() {
+                cell.front().take_signal();
+            }
+            let step = match &self.phase {
+                Phase::Running => self.run(cell, &mut looks),
+                Phase::Fresh => self.start(cell),
+                Phase::Unwinding { .. } => self.unwind(cell),
+                Phase::Delayed => self.delayed(cell),
+                Phase::Leaving { .. } => self.leave(cell),
+            };
+            if let Step::Done(outcome) = step {
+                return outcome;
+            }
+        }
+    }
+
+    #[cold]
+    fn start(&mut self, cell: CellPtr) -> Step {
+        if let Some(reason) = asked_to_end(cell) {
+            return self.begin_end(cell, reason);
+        }
+        let Some(behaviour) = &mut self.behaviour else {
+            return Step::Done(Outcome::Ended);
+        };
+        match catch_unwind(AssertUnwindSafe(|| behaviour.start(cell))) {
+            Ok(Ok(())) => {
+                self.phase = Phase::Running;
+                Step::Go
+            }
+            Ok(Err(failure)) => self.fail(cell, ExitReason::Failed(failure)),
+            Err(payload) => self.fail(cell, ExitReason::from_panic(payload)),
+        }
+    }
+
+    #[inline]
+    fn run(&mut self, cell: CellPtr, looks: &mut u32) -> Step {
+        if cell.control() & (control::KILL | control::STOP | control::FAIL) != 0 {
+            return self.obey(cell);
+        }
+        let Some(behaviour) = &mut self.behaviour else {
+            return Step::Done(Outcome::Ended);
+        };
+        let mut drain = owned_drain::<B>(cell);
+        // A sender of a drop-oldest mailbox may still hold its lock when the actor is released.
+        let _kept = drain.is_shared().then(|| cell.to_ref());
+        match catch_unwind(AssertUnwindSafe(|| behaviour.turn(cell, &mut drain))) {
+            Ok(Turn::Empty) => {
+                if cell.control() & control::DRAIN != 0 && drain.is_empty() {
+                    drop(drain);
+                    return self.begin_end(cell, ExitReason::Drained);
+                }
+                match drain.settle() {
+                    Settled::Idle => Step::Done(Outcome::Released),
+                    Settled::Signalled => Step::Go,
+                    Settled::Claimed => {
+                        *looks += 1;
+                        if *looks < LOOKS {
+                            Step::Go
+                        } else {
+                            Step::Done(Outcome::Again)
+                        }
+                    }
+                }
+            }
+            Ok(Turn::Enough) => {
+                drain.publish_and_wake();
+                Step::Done(Outcome::Again)
+            }
+            Ok(Turn::Pending) => {
+                drain.publish_and_wake();
+                drop(drain);
+                Step::Done(if cell.try_wait() {
+                    Outcome::Released
+                } else {
+                    Outcome::Again
+                })
+            }
+            Err(payload) => {
+                drop(drain);
+                self.fail(cell, ExitReason::from_panic(payload))
+            }
+        }
+    }
+
+    #[cold]
+    fn obey(&mut self, cell: CellPtr) -> Step {
+        match asked_to_end(cell) {
+            Some(reason) => self.begin_end(cell, reason),
+            None => match take_failure(cell) {
+                Some(reason) => self.fail(cell, reason),
+                None => Step::Go,
+            },
+        }
+    }
+
+    /// Judges a failure and begins to end the incarnation.
+    #[cold]
+    fn fail(&mut self, cell: CellPtr, reason: ExitReason) -> Step {
+        let runtime = cell.runtime;
+        runtime.counters.failures.fetch_add(1, Ordering::Relaxed);
+        let policy = self.policy.as_deref().cloned().unwrap_or_default();
+        let history = self.history.get_or_insert_default();
+        let verdict = if runtime.is_closing() {
+            Verdict::GiveUp
+        } else {
+            history.judge(&policy, Instant::now())
+        };
+        let next = match verdict {
+            Verdict::RestartAfter(delay) => {
+                tracing::warn!(actor = cell.label(), %reason, ?delay, "actor failed and restarts");
+                Next::RestartAfter(delay)
+            }
+            Verdict::GiveUp => {
+                tracing::error!(actor = cell.label(), %reason, "actor failed and ends");
+                cell.front().close();
+                Next::Leave
+            }
+        };
+        cell.children.for_each(|child| child.order(control::KILL));
+        self.phase = Phase::Unwinding { reason, next };
+        Step::Go
+    }
+
+    #[cold]
+    fn begin_end(&mut self, cell: CellPtr, reason: ExitReason) -> Step {
+        cell.front().close();
+        let order = if reason == ExitReason::Killed {
+            control::KILL
+        } else {
+            control::STOP
+        };
+        cell.children.for_each(|child| child.order(order));
+        self.phase = Phase::Unwinding {
+            reason,
+            next: Next::Leave,
+        };
+        Step::Go
+    }
+
+    #[cold]
+    fn unwind(&mut self, cell: CellPtr) -> Step {
+        if cell.control() & control::KILL != 0 {
+            cell.children.for_each(|child| child.order(control::KILL));
+        }
+        let await_children = || {
+            cell.control
+                .fetch_or(control::AWAIT_CHILDREN, Ordering::AcqRel);
+        };
+        if cell.children.if_any(await_children) {
+            let waits = cell.try_wait();
+            return if waits {
+                Step::Done(Outcome::Released)
+            } else {
+                Step::Go
+            };
+        }
+        cell.control
+            .fetch_and(!control::AWAIT_CHILDREN, Ordering::AcqRel);
+        let Phase::Unwinding { reason, next } = std::mem::replace(&mut self.phase, Phase::Fresh)
+        else {
+            return Step::Go;
+        };
+        self.end_incarnation(cell, &reason);
+        // Whatever was asked of the old incarnation by a failing child went with it.
+        take_failure(cell);
+        self.phase = match (next, asked_to_end(cell)) {
+            (Next::Leave, _) => Phase::Leaving { reason },
+            (Next::RestartAfter(_), Some(asked)) => Phase::Leaving { reason: asked },
+            (Next::RestartAfter(delay), None) => {
+                cell.runtime
+                    .counters
+                    .restarts
+                    .fetch_add(1, Ordering::Relaxed);
+                if delay.is_zero() {
+                    Phase::Fresh
+                } else {
+                    let waiting = cell.to_ref();
+                    clock().at(Instant::now() + delay, move || {
+                        waiting.ptr().order(control::RESUME);
+                    });
+                    Phase::Delayed
+                }
+            }
+        };
+        Step::Go
+    }
+
+    fn end_incarnation(&mut self, cell: CellPtr, reason: &ExitReason) {
+        let Some(behaviour) = &mut self.behaviour else {
+            return;
+        };
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| behaviour.end(reason))) {
+            let reason = ExitReason::from_panic(payload);
+            tracing::error!(actor = cell.label(), %reason, "the stopped hook failed");
+        }
+    }
+
+    #[cold]
+    fn delayed(&mut self, cell: CellPtr) -> Step {
+        if let Some(reason) = asked_to_end(cell) {
+            self.phase = Phase::Leaving { reason };
+            return Step::Go;
+        }
+        let before = cell.control.fetch_and(!control::RESUME, Ordering::AcqRel);
+        if before & control::RESUME != 0 {
+            self.phase = Phase::Fresh;
+            return Step::Go;
+        }
+        if cell.try_wait() {
+            Step::Done(Outcome::Released)
+        } else {
+            Step::Go
+        }
+    }
+
+    #[cold]
+    fn leave(&mut self, cell: CellPtr) -> Step {
+        cell.front().close();
+        let mut drain = owned_drain::<B>(cell);
+        let finished = drain.finish(|message| bury(cell, message, DeadReason::ActorEnded));
+        drop(drain);
+        if !finished {
+            return Step::Done(Outcome::Again);
+        }
+        let Phase::Leaving { reason } = std::mem::replace(&mut self.phase, Phase::Fresh) else {
+            return Step::Go;
+        };
+        let factory = self.behaviour.take();
+        // What the factory captured is a user's, and so is its drop.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(factory)));
+        let escalates =
+            reason.is_failure() && self.policy.as_deref().is_some_and(Restart::escalates);
+        crate::family::depart(cell, reason, escalates);
+        Step::Done(Outcome::Ended)
+    }
+}
+
+/// A stop or kill order, as an exit reason.
+fn asked_to_end(cell: CellPtr) -> Option<ExitReason> {
+    let control = cell.control();
+    if control & control::KILL != 0 {
+        Some(ExitReason::Killed)
+    } else if control & control::STOP != 0 {
+        Some(ExitReason::Stopped)
+    } else {
+        None
+    }
+}
+
+fn take_failure(cell: CellPtr) -> Option<ExitReason> {
+    let before = cell.control.fetch_and(!control::FAIL, Ordering::AcqRel);
+    (before & control::FAIL != 0)
+        .then(|| cell.take_failure())
+        .flatten()
+}
+
+/// Drops a message that nobody will handle.
+pub(crate) fn bury<M>(cell: CellPtr, message: M, reason: DeadReason) {
+    // A message's drop is a user's.
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(message))) {
+        let panic = ExitReason::from_panic(payload);
+        tracing::error!(actor = cell.label(), %panic, "dropping an unhandled message failed");
+    }
+    cell.runtime.dead_letter(|| DeadLetter {
+        actor: cell.label(),
+        message_type: std::any::type_name::<M>(),
+        reason,
+    });
+}
+
+#[allow(unsafe_code)]
+#[inline]
+fn owned_drain<'a, B: Behaviour>(cell: CellPtr) -> Drain<'a, B::Msg> {
+    // SAFETY: only the owner runs a shell, and the cell was made for this behaviour's messages.
+    unsafe { cell.mailbox::<B::Msg>().drain() }
+}

@@ -1,0 +1,311 @@
+//! Systems: where actors live.
+//!
+//! Owns: [`System`], its builder, its orderly end.
+//! Does not know: scheduling (see `sched`).
+
+use crate::actor::{Actor, AsyncActor};
+use crate::actor_ref::ActorRef;
+use crate::builder::ActorBuilder;
+use crate::cell::control;
+use crate::dead_letter::{DeadLetter, DeadLetterHook};
+use crate::sched::{Runtime, Settings, is_worker};
+use std::any::TypeId;
+use std::fmt;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+/// The system could not start.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot start the actor system's worker threads: {source}")]
+pub struct StartError {
+    #[from]
+    source: std::io::Error,
+}
+
+/// Actors were still running at the deadline of a shutdown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{still_running} actors were still running at the deadline; a handler is stuck or slow")]
+pub struct ShutdownError {
+    /// How many.
+    pub still_running: usize,
+}
+
+/// A handle to a system of actors: its workers, its names, its end. Cheap to clone.
+///
+/// When the last handle is dropped (those in actors' state count), every actor is asked to stop, and
+/// the threads end once the last actor has; nobody waits for it. [`System::shutdown`] waits.
+pub struct System {
+    runtime: &'static Runtime,
+}
+
+/// Describes a system before it starts.
+#[derive(Clone)]
+#[must_use = "a system is started by `build`"]
+pub struct SystemBuilder {
+    settings: Settings,
+    dead_letters: Option<DeadLetterHook>,
+}
+
+impl fmt::Debug for SystemBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.settings.fmt(f)
+    }
+}
+
+impl SystemBuilder {
+    /// How many workers run actors (default: one per core that the process may use). At least one.
+    pub fn workers(mut self, count: usize) -> Self {
+        self.settings.workers = count.max(1);
+        self
+    }
+
+    /// Whether each worker is pinned to its core (default: yes). Where the machine refuses, or there
+    /// are more workers than cores, the system runs unpinned.
+    pub fn pin(mut self, pin: bool) -> Self {
+        self.settings.pin = pin;
+        self
+    }
+
+    /// The prefix of the names of the system's threads (default `actor`).
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.settings.name = name.into();
+        self
+    }
+
+    /// How long an actor with many messages keeps its worker before others get their turn (default
+    /// 100 µs). A handler is never interrupted.
+    pub fn turn_budget(mut self, budget: Duration) -> Self {
+        self.settings.turn_budget = budget;
+        self
+    }
+
+    /// Called for each message that was never handled, on the thread that found out. Must be quick and
+    /// must not panic.
+    pub fn on_dead_letter(mut self, hook: impl Fn(&DeadLetter) + Send + Sync + 'static) -> Self {
+        self.dead_letters = Some(DeadLetterHook::new(hook));
+        self
+    }
+
+    /// Starts the workers.
+    ///
+    /// # Errors
+    /// The operating system refuses a thread.
+    pub fn build(self) -> Result<System, StartError> {
+        let runtime = Runtime::start(self.settings)?;
+        if let Some(hook) = self.dead_letters {
+            // Set once: the runtime is new.
+            let _ = runtime.dead_letters.set(hook);
+        }
+        Ok(System { runtime })
+    }
+}
+
+/// Totals of a system since its start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SystemStats {
+    /// Actors that have not ended.
+    pub live: usize,
+    /// Actors started.
+    pub spawned: u64,
+    /// Failures: panics, and failures reported by actors.
+    pub failures: u64,
+    /// Restarts after failures.
+    pub restarts: u64,
+    /// Messages that were never handled.
+    pub dead_letters: u64,
+}
+
+impl System {
+    /// A system with one pinned worker per core that the process may use.
+    ///
+    /// # Errors
+    /// See [`SystemBuilder::build`].
+    pub fn new() -> Result<Self, StartError> {
+        Self::builder().build()
+    }
+
+    /// A system described step by step.
+    pub fn builder() -> SystemBuilder {
+        let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        SystemBuilder {
+            settings: Settings {
+                workers,
+                pin: true,
+                name: "actor".into(),
+                turn_budget: Duration::from_micros(100),
+            },
+            dead_letters: None,
+        }
+    }
+
+    pub(crate) fn of(runtime: &'static Runtime) -> Self {
+        runtime.handles.fetch_add(1, Ordering::Relaxed);
+        Self { runtime }
+    }
+
+    /// Describes a top-level actor. The factory makes each incarnation: the first and those after
+    /// failures.
+    pub fn actor<F>(&self, factory: F) -> ActorBuilder<'_, F> {
+        ActorBuilder::new(self.runtime, None, factory)
+    }
+
+    /// Starts an actor with defaults, see [`System::actor`].
+    pub fn spawn<A, F>(&self, factory: F) -> ActorRef<A::Msg>
+    where
+        A: Actor + Send,
+        F: FnMut() -> A + Send + 'static,
+    {
+        self.actor(factory).spawn()
+    }
+
+    /// Starts an asynchronous actor with defaults, see [`AsyncActor`].
+    pub fn spawn_async<A, F>(&self, factory: F) -> ActorRef<A::Msg>
+    where
+        A: AsyncActor,
+        F: FnMut() -> A + Send + 'static,
+    {
+        self.actor(factory).spawn_async()
+    }
+
+    /// Starts an actor with a thread of its own: its state need not be `Send` (the factory runs on that
+    /// thread), and its handlers may block.
+    ///
+    /// ```
+    /// use actor_rt::{Actor, Context, Reply, System};
+    /// use std::rc::Rc;
+    ///
+    /// struct Local { shared: Rc<str> }
+    /// impl Actor for Local {
+    ///     type Msg = Reply<usize>;
+    ///     fn handle(&mut self, reply: Reply<usize>, _ctx: &mut Context<'_, Self>) {
+    ///         reply.send(self.shared.len());
+    ///     }
+    /// }
+    /// let system = System::new()?;
+    /// let local = system.spawn_dedicated(|| Local { shared: "not Send".into() });
+    /// assert_eq!(local.ask(|reply| reply).wait()?, 8);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn spawn_dedicated<A, F>(&self, factory: F) -> ActorRef<A::Msg>
+    where
+        A: Actor,
+        F: FnMut() -> A + Send + 'static,
+    {
+        self.actor(factory).spawn_dedicated()
+    }
+
+    /// The actor of this name, if there is one and it takes messages of type `M`.
+    #[must_use]
+    pub fn lookup<M: Send + 'static>(&self, name: &str) -> Option<ActorRef<M>> {
+        let names = self
+            .runtime
+            .names
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let (message, cell) = names.get(name)?;
+        (*message == TypeId::of::<M>()).then(|| ActorRef::from_cell(cell.clone()))
+    }
+
+    /// The names in use, sorted.
+    #[must_use]
+    pub fn names(&self) -> Vec<Arc<str>> {
+        let names = self
+            .runtime
+            .names
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut names: Vec<_> = names.keys().cloned().collect();
+        names.sort();
+        names
+    }
+
+    /// How many workers run actors.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.runtime.worker_count()
+    }
+
+    /// Totals since the start.
+    #[must_use]
+    pub fn stats(&self) -> SystemStats {
+        let counters = &self.runtime.counters;
+        SystemStats {
+            live: self.runtime.live(),
+            spawned: counters.spawned.load(Ordering::Relaxed),
+            failures: counters.failures.load(Ordering::Relaxed),
+            restarts: counters.restarts.load(Ordering::Relaxed),
+            dead_letters: counters.dead_letters.load(Ordering::Relaxed),
+        }
+    }
+
+    /// The tree of actors, one line each, indented, for people.
+    #[must_use]
+    pub fn tree(&self) -> String {
+        let mut text = String::new();
+        crate::family::describe(&self.runtime.roots, 0, &mut text);
+        text
+    }
+
+    /// A handle to the tokio runtime that asynchronous actors run in: for work that is not an actor's.
+    #[must_use]
+    pub fn tokio(&self) -> tokio::runtime::Handle {
+        self.runtime.io().handle().clone()
+    }
+
+    /// Stops every actor (children before parents, `stopped` runs for each), kills at the deadline what
+    /// has not ended, then joins the threads. New actors end at once from now on.
+    ///
+    /// # Errors
+    /// Actors are still running a little after the deadline, because a handler does not return. Their
+    /// threads are left behind.
+    ///
+    /// # Panics
+    /// On a worker, which would wait for itself.
+    pub fn shutdown(&self, deadline: Duration) -> Result<(), ShutdownError> {
+        assert!(
+            !is_worker(),
+            "a worker cannot wait for its own system to end"
+        );
+        /// Between the kill and giving up.
+        const GRACE: Duration = Duration::from_millis(500);
+        self.runtime.close();
+        self.runtime.order_all(control::STOP);
+        if !self.runtime.wait_ended(Instant::now() + deadline) {
+            self.runtime.order_all(control::KILL);
+            if !self.runtime.wait_ended(Instant::now() + GRACE) {
+                return Err(ShutdownError {
+                    still_running: self.runtime.live(),
+                });
+            }
+        }
+        self.runtime.join_threads();
+        Ok(())
+    }
+}
+
+impl Clone for System {
+    fn clone(&self) -> Self {
+        Self::of(self.runtime)
+    }
+}
+
+impl Drop for System {
+    fn drop(&mut self) {
+        // AcqRel: the last handle comes after the uses of the others.
+        if self.runtime.handles.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.runtime.close();
+            self.runtime.order_all(control::STOP);
+        }
+    }
+}
+
+impl fmt::Debug for System {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("System")
+            .field("workers", &self.workers())
+            .field("stats", &self.stats())
+            .finish()
+    }
+}
