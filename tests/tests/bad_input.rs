@@ -1,0 +1,241 @@
+//! Every mistake a person can make in a workspace ends in one clear error, a status that is not 0,
+//! and an intact store.
+
+use zako_tests::{Outcome, Project};
+
+const IMPORT: &str = "import { target, glob, transpile } from \"zako:build\";\n";
+
+/// A workspace with targets in its root, in the notation of a build file.
+fn project(targets: &str) -> Project {
+    Project::with_build(&format!("{IMPORT}export default {{\n{targets}\n}};\n"))
+}
+
+#[track_caller]
+fn fails(project: &Project, arguments: &[&str], words: &[&str]) -> Outcome {
+    let outcome = project.zako(arguments).fails_saying(words);
+    project.store_is_intact();
+    outcome
+}
+
+#[test]
+fn a_syntax_error_is_shown_with_its_place_and_line() {
+    let project = Project::with_build(&format!(
+        "{IMPORT}export default {{\n  a: target({{ cmd: [ }}),\n}};\n"
+    ));
+    fails(
+        &project,
+        &["build"],
+        &["BUILD.ts:3:", "a: target({ cmd: [ }),"],
+    );
+}
+
+#[test]
+fn an_exception_is_shown_with_its_place_in_typescript() {
+    let build = "type Name = string;\ninterface Unused { a: Name }\n\nconst names: Name[] = [];\nexport default { a: (names[0] as Name).length };\n";
+    let project = Project::with_build(build);
+    fails(&project, &["build"], &["BUILD.ts:5:", "length"]);
+}
+
+#[test]
+fn an_unknown_import_names_the_file_that_is_missing() {
+    let project =
+        Project::with_build("import { x } from \"./nowhere.ts\";\nexport default { x };\n");
+    fails(&project, &["build"], &["BUILD.ts:1:", "nowhere.ts"]);
+}
+
+#[test]
+fn an_unknown_built_in_module_is_refused() {
+    let project = Project::with_build("import { x } from \"zako:biuld\";\nexport default { x };\n");
+    fails(
+        &project,
+        &["build"],
+        &["BUILD.ts:1:", "zako:biuld", "zako:build"],
+    );
+}
+
+#[test]
+fn a_build_file_must_not_import_the_system() {
+    let project = Project::with_build("import fs from \"node:fs\";\nexport default { fs };\n");
+    fails(&project, &["build"], &["BUILD.ts:1:", "node:fs"]);
+}
+
+#[test]
+fn a_library_must_not_import_the_build_language() {
+    let project =
+        Project::with_build("import { steps } from \"./steps.ts\";\nexport default steps;\n");
+    project.write("steps.ts", "import { target } from \"zako:build\";\nexport const steps = { a: target({ cmd: [\"true\"] }) };\n");
+    fails(&project, &["build"], &["steps.ts:1:", "zako:build"]);
+}
+
+#[test]
+fn a_build_file_must_not_import_another_build_file() {
+    let project =
+        Project::with_build("import other from \"./sub/BUILD.ts\";\nexport default other;\n");
+    project.write("sub/BUILD.ts", &format!("{IMPORT}export default {{}};\n"));
+    fails(&project, &["build"], &["BUILD.ts:1:", "sub/BUILD.ts"]);
+}
+
+#[test]
+fn a_build_file_that_never_ends_is_stopped() {
+    let project = Project::with_build("for (;;) {}\nexport default {};\n");
+    project.write(
+        "zako.ts",
+        "import { workspace } from \"zako:package\";\nexport default workspace({});\n",
+    );
+    let mut command = project.command(&["build"]);
+    command.env("ZAKO_EVALUATION_SECONDS", "1");
+    Outcome::of(&mut command).fails_saying(&["BUILD.ts", "1 s"]);
+    project.store_is_intact();
+}
+
+#[test]
+fn a_cycle_is_named_in_order() {
+    let project = project(
+        "  a: target({ cmd: [\"true\"], deps: [\":b\"] }),\n\
+         \x20 b: target({ cmd: [\"true\"], deps: [\":c\"] }),\n\
+         \x20 c: target({ cmd: [\"true\"], deps: [\":a\"] }),",
+    );
+    fails(
+        &project,
+        &["build"],
+        &["BUILD.ts:3:", "//:a → //:b → //:c → //:a"],
+    );
+}
+
+#[test]
+fn a_missing_source_is_named() {
+    let project = project("  a: target({ cmd: [\"true\"], srcs: [\"main.c\"] }),");
+    fails(&project, &["build"], &["//:a", "main.c"]);
+}
+
+#[test]
+fn two_targets_must_not_write_one_output() {
+    let project = project(
+        "  a: target({ cmd: [\"true\"], outs: [\"out/x\"] }),\n\
+         \x20 b: target({ cmd: [\"true\"], outs: [\"out/\"] }),",
+    );
+    fails(&project, &["build"], &["//:a", "//:b", "out"]);
+}
+
+#[test]
+fn a_source_must_not_be_overwritten() {
+    let project = project(
+        "  a: target({ cmd: [\"sh\", \"-c\", \"echo made > a.txt\"], outs: [\"a.txt\"] }),",
+    );
+    project.write("a.txt", "written by hand\n");
+    fails(&project, &["build"], &["a.txt"]);
+    assert_eq!(project.read("a.txt"), "written by hand\n");
+}
+
+#[test]
+fn a_failing_command_shows_its_output_once_and_how_to_rerun_it() {
+    let project = project(
+        "  a: target({ cmd: [\"sh\", \"-c\", \"echo to stdout; echo to stderr >&2; exit 3\"] }),",
+    );
+    let text = fails(&project, &["build"], &["//:a", "exit status 3"]).text();
+    for words in ["to stdout\n", "to stderr\n"] {
+        let shown = text
+            .lines()
+            .filter(|line| line.trim() == words.trim())
+            .count();
+        assert_eq!(shown, 1, "{words:?}:\n{text}");
+    }
+    assert!(
+        text.contains("sh -c 'echo to stdout; echo to stderr >&2; exit 3'"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_command_that_does_not_exist_is_named() {
+    let project = project("  a: target({ cmd: [\"no-such-compiler\", \"-c\"] }),");
+    fails(&project, &["build"], &["//:a", "no-such-compiler"]);
+}
+
+#[test]
+fn a_command_that_makes_less_than_it_declared_fails() {
+    let project = project("  a: target({ cmd: [\"true\"], outs: [\"a.txt\"] }),");
+    fails(&project, &["build"], &["//:a", "a.txt"]);
+}
+
+#[test]
+fn a_command_that_takes_too_long_is_killed() {
+    let project = project("  a: target({ cmd: [\"sleep\", \"600\"], timeout: 1 }),");
+    fails(&project, &["build"], &["//:a", "1 s"]);
+}
+
+#[test]
+fn an_unknown_label_suggests_the_nearest() {
+    let project =
+        project("  library: target({ cmd: [\"true\"] }),\n  tests: target({ cmd: [\"true\"] }),");
+    fails(
+        &project,
+        &["build", "//:libary"],
+        &["//:libary", "did you mean `//:library`?"],
+    );
+}
+
+#[test]
+fn an_unknown_dependency_is_shown_in_its_build_file() {
+    let project = project(
+        "  library: target({ cmd: [\"true\"] }),\n  a: target({ cmd: [\"true\"], deps: [\":libary\"] }),",
+    );
+    fails(
+        &project,
+        &["build"],
+        &["BUILD.ts:4:", ":libary", "//:library"],
+    );
+}
+
+#[test]
+fn a_label_with_dots_is_refused() {
+    let project = project("  a: target({ cmd: [\"true\"] }),");
+    fails(&project, &["build", "//../x:y"], &["//../x:y"]);
+}
+
+#[test]
+fn a_wrong_argument_is_shown_where_it_was_written() {
+    let project = project("  a: target({ cmd: \"gcc -c main.c\" }),");
+    fails(&project, &["build"], &["BUILD.ts:3:", "cmd"]);
+}
+
+#[test]
+fn a_misspelt_argument_suggests_the_right_one() {
+    let project = project("  a: target({ cmd: [\"true\"], sources: [] }),");
+    fails(&project, &["build"], &["BUILD.ts:3:", "sources", "srcs"]);
+}
+
+#[test]
+fn typescript_that_cannot_be_compiled_is_told_with_every_error() {
+    let project = project("  js: transpile({ srcs: [\"a.ts\", \"b.ts\"], out: \"dist\" }),");
+    project.write("a.ts", "export const a: = 1;\n");
+    project.write("b.ts", "export const = 2;\n");
+    fails(&project, &["build"], &["a.ts:1:", "b.ts:1:"]);
+}
+
+#[test]
+fn a_wrong_manifest_is_shown_with_its_line() {
+    let project = project("  a: target({ cmd: [\"true\"] }),");
+    project.write(
+        "zako.toml",
+        "group = \"test\"\nartefact = \"x\"\nversion = \"1.0.0\"\n",
+    );
+    project
+        .zako(&["build"])
+        .fails_saying(&["zako.toml:2:", "artefact", "artifact"]);
+}
+
+#[test]
+fn outside_a_workspace_the_error_says_how_to_make_one() {
+    let project = Project::new();
+    let mut command = project.command(&["build"]);
+    command.current_dir(project.outside());
+    Outcome::of(&mut command).fails_saying(&["zako.toml", "zako init"]);
+}
+
+#[test]
+fn an_unknown_option_is_refused_by_name() {
+    let project = Project::new();
+    let outcome = project.zako(&["build", "--kepp-going"]);
+    outcome.fails_saying(&["--kepp-going", "--keep-going"]);
+}

@@ -1,0 +1,140 @@
+//! The commands beside `build`.
+
+use std::fs;
+
+use zako_tests::{Outcome, Project};
+
+const BUILD: &str = r#"
+import { target, test } from "zako:build";
+export default {
+  made: target({ cmd: ["sh", "-c", "echo made >> $RAN; mkdir -p out/deep; echo x > out/deep/x.txt; echo y > y.txt"],
+                 outs: ["out/", "y.txt"] }),
+  checked: test({ cmd: ["sh", "-c", "echo checked >> $RAN; test -e y.txt"], deps: [":made"] }),
+};
+"#;
+
+#[test]
+fn clean_removes_what_was_built_and_nothing_else() {
+    let project = Project::with_build(BUILD);
+    project.write("kept.txt", "kept\n");
+    project.build();
+    assert!(project.has("out/deep/x.txt") && project.has("y.txt"));
+    project.zako(&["clean"]).succeeds();
+    assert!(!project.has("out") && !project.has("y.txt"));
+    assert_eq!(project.read("kept.txt"), "kept\n");
+    assert!(project.has("BUILD.ts"));
+
+    project.ran();
+    project.build();
+    assert!(project.has("out/deep/x.txt"));
+    assert!(project.ran().is_empty(), "the cache outlives `clean`");
+}
+
+#[test]
+fn tests_run_under_test_and_are_cached() {
+    let project = Project::with_build(BUILD);
+    project.zako(&["test"]).succeeds();
+    assert!(project.ran().contains(&"checked".to_owned()));
+    project.zako(&["test"]).succeeds();
+    assert!(project.ran().is_empty());
+}
+
+#[test]
+fn a_failing_test_fails_the_command() {
+    let project = Project::with_build(&BUILD.replace("test -e y.txt", "echo no such luck; false"));
+    project
+        .zako(&["test"])
+        .fails_saying(&["//:checked", "no such luck"]);
+}
+
+#[test]
+fn init_makes_a_workspace_that_builds() {
+    let project = Project::new();
+    let fresh = project.outside().join("fresh");
+    fs::create_dir(&fresh).unwrap();
+    let in_fresh = |arguments: &[&str]| {
+        let mut command = project.command(arguments);
+        command.current_dir(&fresh);
+        Outcome::of(&mut command)
+    };
+    in_fresh(&["init"]).succeeds();
+    assert!(fresh.join("zako.toml").is_file());
+    in_fresh(&["build"]).succeeds();
+    // Nothing that is there already is overwritten.
+    in_fresh(&["init"]).fails_saying(&["zako.toml"]);
+}
+
+#[test]
+fn completions_are_made_for_the_usual_shells() {
+    let project = Project::new();
+    for shell in ["bash", "zsh", "fish"] {
+        let script = project.zako(&["completions", shell]).succeeds().stdout;
+        assert!(
+            script.contains("zako") && script.contains("build"),
+            "{shell}"
+        );
+    }
+    let bash = project.zako(&["completions", "bash"]).succeeds().stdout;
+    let file = project.outside().join("zako.bash");
+    fs::write(&file, bash).unwrap();
+    Outcome::of(std::process::Command::new("bash").arg("-n").arg(file)).succeeds();
+}
+
+#[test]
+fn the_cache_gives_back_what_was_put_into_it() {
+    let project = Project::new();
+    for (name, bytes) in [("empty", 0_usize), ("small", 100), ("large", 3 << 20)] {
+        let content: Vec<u8> = (0..bytes).map(|i| (i % 251) as u8).collect();
+        let file = project.outside().join(name);
+        fs::write(&file, &content).unwrap();
+        let path = file.to_str().unwrap();
+        let digest = project.zako(&["cache", "put", path]).succeeds().stdout;
+        let digest = digest
+            .split_whitespace()
+            .next()
+            .expect("a digest")
+            .to_owned();
+
+        let back = project.outside().join(format!("{name}.back"));
+        project
+            .zako(&["cache", "get", &digest, "--output", back.to_str().unwrap()])
+            .succeeds();
+        assert!(fs::read(&back).unwrap() == content, "{name}");
+        let again = project.zako(&["cache", "put", path]).succeeds().stdout;
+        assert!(again.starts_with(&digest), "the same bytes have one name");
+    }
+    let stats = project.zako(&["cache", "stats"]).succeeds().stdout;
+    assert!(stats.contains('3'), "{stats}");
+    project.store_is_intact();
+}
+
+#[test]
+fn the_cache_refuses_what_is_no_digest_and_what_it_does_not_have() {
+    let project = Project::new();
+    project
+        .zako(&["cache", "get", "../../etc/passwd"])
+        .fails_saying(&["../../etc/passwd"]);
+    let unknown = "0".repeat(64);
+    project
+        .zako(&["cache", "get", &unknown])
+        .fails_saying(&[&unknown[..8]]);
+}
+
+#[test]
+fn another_directory_can_be_named_from_anywhere() {
+    let project = Project::with_build(BUILD);
+    let mut command = project.command(&["-C", project.root().to_str().unwrap(), "build"]);
+    command.current_dir(project.outside());
+    Outcome::of(&mut command).succeeds();
+    assert!(project.has("y.txt"));
+}
+
+#[test]
+fn the_workspace_is_found_from_below() {
+    let project = Project::with_build(BUILD);
+    project.write("a/b/c.txt", "");
+    let mut command = project.command(&["build", "//:made"]);
+    command.current_dir(project.root().join("a/b"));
+    Outcome::of(&mut command).succeeds();
+    assert!(project.has("y.txt"));
+}

@@ -1,0 +1,257 @@
+//! What is built again, and what is not.
+
+use zako_tests::{Outcome, Project};
+
+/// `one` reads `one.txt`; `upper` and `count` read what it makes; `two` stands alone.
+const BUILD: &str = r#"
+import { target } from "zako:build";
+
+const step = (name, script, rest) =>
+  target({ cmd: ["sh", "-c", `echo ${name} >> $RAN; ${script}`], ...rest });
+
+export default {
+  one: step("one", "grep -v '^#' one.txt > one.out || true", { srcs: ["one.txt"], outs: ["one.out"] }),
+  upper: step("upper", "tr a-z A-Z < one.out > upper.out", { deps: [":one"], outs: ["upper.out"] }),
+  count: step("count", "wc -l < upper.out > count.out", { deps: [":upper"], outs: ["count.out"] }),
+  two: step("two", "cp two.txt two.out", { srcs: ["two.txt"], outs: ["two.out"] }),
+};
+"#;
+
+fn project() -> Project {
+    let project = Project::with_build(BUILD);
+    project.write("one.txt", "# a comment\nalpha\nbeta\n");
+    project.write("two.txt", "two\n");
+    project
+}
+
+fn built() -> Project {
+    let project = project();
+    project.build();
+    assert_eq!(project.ran(), ["count", "one", "two", "upper"]);
+    project
+}
+
+#[test]
+fn outputs_land_beside_their_build_file() {
+    let project = built();
+    assert_eq!(project.read("upper.out"), "ALPHA\nBETA\n");
+    assert_eq!(project.read("count.out").trim(), "2");
+    assert_eq!(project.read("two.out"), "two\n");
+}
+
+#[test]
+fn a_second_build_runs_nothing() {
+    let project = built();
+    project.build();
+    assert!(project.ran().is_empty());
+}
+
+#[test]
+fn touching_a_file_runs_nothing() {
+    let project = built();
+    let text = project.read("one.txt");
+    project.write("one.txt", &text);
+    project.build();
+    assert!(project.ran().is_empty());
+}
+
+#[test]
+fn an_edit_runs_what_depends_on_it_and_nothing_else() {
+    let project = built();
+    project.write("one.txt", "alpha\nbeta\ngamma\n");
+    project.build();
+    assert_eq!(project.ran(), ["count", "one", "upper"]);
+    assert_eq!(project.read("count.out").trim(), "3");
+
+    project.write("two.txt", "2\n");
+    project.build();
+    assert_eq!(project.ran(), ["two"]);
+}
+
+#[test]
+fn an_output_that_did_not_change_stops_the_rebuilding() {
+    let project = built();
+    project.write("one.txt", "# another comment\nalpha\nbeta\n");
+    project.build();
+    assert_eq!(project.ran(), ["one"]);
+}
+
+#[test]
+fn going_back_to_an_older_state_runs_nothing() {
+    let project = built();
+    let before = project.read("one.txt");
+    project.write("one.txt", "delta\n");
+    project.build();
+    project.ran();
+    project.write("one.txt", &before);
+    project.build();
+    assert!(project.ran().is_empty());
+    assert_eq!(project.read("upper.out"), "ALPHA\nBETA\n");
+}
+
+#[test]
+fn only_what_is_asked_for_is_built() {
+    let project = project();
+    project.zako(&["build", "//:upper"]).succeeds();
+    assert_eq!(project.ran(), ["one", "upper"]);
+    assert!(!project.has("two.out"));
+}
+
+#[test]
+fn a_deleted_or_damaged_output_is_restored_without_running() {
+    let project = built();
+    std::fs::remove_file(project.root().join("upper.out")).unwrap();
+    project.write("two.out", "damaged");
+    project.build();
+    assert!(project.ran().is_empty());
+    assert_eq!(project.read("upper.out"), "ALPHA\nBETA\n");
+    assert_eq!(project.read("two.out"), "two\n");
+}
+
+#[test]
+fn a_changed_command_runs_again() {
+    let project = built();
+    project.write("BUILD.ts", &BUILD.replace("wc -l", "wc -c"));
+    project.build();
+    assert_eq!(project.ran(), ["count"]);
+}
+
+#[test]
+fn a_comment_in_a_build_file_runs_nothing() {
+    let project = built();
+    project.write("BUILD.ts", &format!("// A comment.\n{BUILD}"));
+    project.build();
+    assert!(project.ran().is_empty());
+}
+
+#[test]
+fn a_failure_stops_what_depends_on_it_and_keeps_the_rest() {
+    let project = project();
+    project.write(
+        "BUILD.ts",
+        &BUILD.replace("tr a-z A-Z", "false && tr a-z A-Z"),
+    );
+    project
+        .zako(&["build", "--keep-going"])
+        .fails_saying(&["//:upper"]);
+    assert_eq!(project.ran(), ["one", "two", "upper"]);
+    assert_eq!(project.read("two.out"), "two\n");
+
+    project.write("BUILD.ts", BUILD);
+    project.build();
+    assert_eq!(project.ran(), ["count", "upper"]);
+}
+
+#[test]
+fn one_job_at_a_time_gives_the_same() {
+    let project = project();
+    project.zako(&["build", "-j", "1"]).succeeds();
+    assert_eq!(project.read("count.out").trim(), "2");
+    assert_eq!(project.ran(), ["count", "one", "two", "upper"]);
+}
+
+#[test]
+fn steps_run_side_by_side() {
+    // Each of the two ends only when the other has begun: alone, neither would.
+    let build = r#"
+import { target } from "zako:build";
+const meet = (mine, other) =>
+  target({ cmd: ["sh", "-c", `echo here > $RAN.${mine}; read line < $RAN.${other}`], timeout: 60 });
+export default { a: meet("a", "b"), b: meet("b", "a") };
+"#;
+    let project = Project::with_build(build);
+    for name in ["ran.a", "ran.b"] {
+        let fifo = project.outside().join(name);
+        let made = std::process::Command::new("mkfifo").arg(fifo).status();
+        assert!(made.unwrap().success());
+    }
+    project.zako(&["build", "-j", "2"]).succeeds();
+}
+
+#[test]
+fn a_step_sees_declared_inputs_only_and_a_clean_environment() {
+    let build = r#"
+import { target } from "zako:build";
+export default {
+  look: target({
+    cmd: ["sh", "-c", "find . -type f | sort > seen.txt; env | sort > env.txt"],
+    srcs: ["declared.txt"],
+    env: { DECLARED: "yes" },
+    outs: ["seen.txt", "env.txt"],
+  }),
+};
+"#;
+    let project = Project::with_build(build);
+    project.write("declared.txt", "");
+    project.write("undeclared.txt", "");
+    let mut command = project.command(&["build"]);
+    command.env("UNDECLARED", "no");
+    Outcome::of(&mut command).succeeds();
+    let seen = project.read("seen.txt");
+    assert!(
+        seen.contains("declared.txt") && !seen.contains("undeclared.txt"),
+        "{seen}"
+    );
+    let env = project.read("env.txt");
+    assert!(
+        env.contains("DECLARED=yes") && !env.contains("UNDECLARED"),
+        "{env}"
+    );
+}
+
+#[test]
+fn a_step_cannot_change_its_sources() {
+    let build = r#"
+import { target } from "zako:build";
+export default {
+  vandal: target({ cmd: ["sh", "-c", "chmod u+w a.txt; echo gone > a.txt"], srcs: ["a.txt"] }),
+};
+"#;
+    let project = Project::with_build(build);
+    project.write("a.txt", "precious\n");
+    project.build();
+    assert_eq!(project.read("a.txt"), "precious\n");
+}
+
+#[test]
+fn a_new_file_under_a_glob_runs_what_reads_it() {
+    let build = r#"
+import { glob, target } from "zako:build";
+export default {
+  list: target({
+    cmd: ["sh", "-c", "echo list >> $RAN; cat texts/*.txt > all.out"],
+    srcs: glob("texts/**/*.txt", { exclude: ["**/draft.txt"] }),
+    outs: ["all.out"],
+  }),
+};
+"#;
+    let project = Project::with_build(build);
+    project.write("texts/a.txt", "a\n");
+    project.build();
+    project.write("texts/draft.txt", "not yet\n");
+    project.build();
+    assert_eq!(project.ran(), ["list"]);
+
+    project.write("texts/b.txt", "b\n");
+    project.build();
+    assert_eq!(project.ran(), ["list"]);
+    assert_eq!(project.read("all.out"), "a\nb\n");
+
+    std::fs::remove_file(project.root().join("texts/a.txt")).unwrap();
+    project.build();
+    assert_eq!(project.read("all.out"), "b\n");
+}
+
+#[test]
+fn two_processes_at_once_build_the_same_workspace() {
+    let project = project();
+    let first = project.start(&["build"]);
+    let second = project.start(&["build"]);
+    first.wait().succeeds();
+    second.wait().succeeds();
+    assert_eq!(project.read("count.out").trim(), "2");
+    project.store_is_intact();
+    project.ran();
+    project.build();
+    assert!(project.ran().is_empty());
+}

@@ -1,0 +1,112 @@
+//! Ctrl-C, SIGTERM and SIGKILL: no child is left, and the next run goes on from there.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::process::Command;
+
+use zako_tests::{Project, is_alive};
+
+/// `first` is quick. `second` starts a child and a grandchild, says their ids through a pipe that
+/// all of them keep open, and waits for ever while the file `$RAN.hang` exists.
+const BUILD: &str = r#"
+import { target } from "zako:build";
+const script = `
+  echo second >> $RAN
+  if [ -e $RAN.hang ]; then
+    exec 3> $RAN.pipe
+    (sleep 600 & echo $! >&3; wait) &
+    echo $$ $! >&3
+    echo ready >&3
+    wait
+  fi
+  cp first.out second.out`;
+export default {
+  first: target({ cmd: ["sh", "-c", "echo first >> $RAN; echo 1 > first.out"], outs: ["first.out"] }),
+  second: target({ cmd: ["sh", "-c", script], deps: [":first"], outs: ["second.out"] }),
+};
+"#;
+
+/// Builds until the second step hangs, sends a signal, and returns when zako has ended. All of the
+/// step's processes must be dead by then.
+fn interrupt(project: &Project, signal: &str) {
+    let hang = project.outside().join("ran.hang");
+    let pipe = project.outside().join("ran.pipe");
+    File::create(&hang).unwrap();
+    let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+
+    let running = project.start(&["build"]);
+    // Opening waits for the step; reading lines waits for what it says.
+    let mut said = BufReader::new(File::open(&pipe).unwrap());
+    let mut ids = Vec::new();
+    loop {
+        let mut line = String::new();
+        assert_ne!(
+            said.read_line(&mut line).unwrap(),
+            0,
+            "the step ended early"
+        );
+        if line.trim() == "ready" {
+            break;
+        }
+        ids.extend(line.split_whitespace().map(str::to_owned));
+    }
+    assert_eq!(ids.len(), 3, "{ids:?}");
+    assert!(ids.iter().all(|id| is_alive(id)));
+
+    running.signal(signal);
+    let outcome = running.wait();
+    assert!(!outcome.status.success(), "{}", outcome.text());
+    assert!(
+        !outcome.text().contains("panicked at"),
+        "{}",
+        outcome.text()
+    );
+    if signal == "KILL" {
+        // Nobody can clean up after that but the system; the pipe ends with its last holder.
+        for id in &ids {
+            let _ = Command::new("kill").args(["-KILL", id]).output();
+        }
+    } else {
+        for id in &ids {
+            assert!(!is_alive(id), "{id} outlived zako");
+        }
+    }
+    let mut rest = String::new();
+    said.read_to_string(&mut rest).unwrap();
+    assert_eq!(rest, "");
+    std::fs::remove_file(hang).unwrap();
+}
+
+fn goes_on_after(signal: &str) {
+    let project = Project::with_build(BUILD);
+    interrupt(&project, signal);
+    assert_eq!(project.ran(), ["first", "second"]);
+    assert!(!project.has("second.out"));
+    project.store_is_intact();
+
+    project.build();
+    assert_eq!(
+        project.ran(),
+        ["second"],
+        "what was finished is not run again"
+    );
+    assert_eq!(project.read("second.out"), "1\n");
+    project.build();
+    assert!(project.ran().is_empty());
+}
+
+#[test]
+fn ctrl_c_kills_every_child_and_the_next_run_goes_on() {
+    goes_on_after("INT");
+}
+
+#[test]
+fn a_polite_end_does_the_same() {
+    goes_on_after("TERM");
+}
+
+#[test]
+fn a_killed_zako_leaves_a_state_to_go_on_from() {
+    goes_on_after("KILL");
+}

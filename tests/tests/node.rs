@@ -1,0 +1,101 @@
+//! `zako node`: it says where it listens, answers, and ends when it is told to.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use zako_tests::{Project, Running};
+
+/// Starts a node on a free port and returns it with its HTTP address.
+fn start(project: &Project) -> (Running, String) {
+    let data = project.outside().join("data");
+    let mut node = project.start(&[
+        "node",
+        "--http",
+        "127.0.0.1:0",
+        "--data-dir",
+        data.to_str().unwrap(),
+    ]);
+    loop {
+        let line = node.line();
+        assert!(!line.is_empty(), "the node ended without an address");
+        if let Some((_, address)) = line.split_once("http://") {
+            let address = address.split(['/', ' ']).next().unwrap_or_default();
+            return (node, address.to_owned());
+        }
+    }
+}
+
+/// The answer to a request, head and body.
+fn get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn it_tells_its_health_and_figures() {
+    let project = Project::new();
+    let (node, address) = start(&project);
+    let health = get(&address, "/healthz");
+    assert!(health.starts_with("HTTP/1.1 200"), "{health}");
+    let metrics = get(&address, "/metrics");
+    assert!(metrics.starts_with("HTTP/1.1 200"), "{metrics}");
+    assert!(metrics.contains("# TYPE zako_v1_"), "{metrics}");
+    let nothing = get(&address, "/no/such/page");
+    assert!(nothing.starts_with("HTTP/1.1 404"), "{nothing}");
+    node.signal("TERM");
+    node.wait().succeeds();
+}
+
+#[test]
+fn ctrl_c_ends_it_cleanly_and_it_starts_again() {
+    let project = Project::new();
+    for _ in 0..2 {
+        let (node, address) = start(&project);
+        assert!(get(&address, "/healthz").starts_with("HTTP/1.1 200"));
+        node.signal("INT");
+        node.wait().succeeds();
+        assert!(TcpStream::connect(&address).is_err());
+    }
+}
+
+#[test]
+fn an_address_in_use_is_named() {
+    let project = Project::new();
+    let (node, address) = start(&project);
+    let other = project.outside().join("other");
+    let arguments = [
+        "node",
+        "--http",
+        &address,
+        "--data-dir",
+        other.to_str().unwrap(),
+    ];
+    project.zako(&arguments).fails_saying(&[&address, "in use"]);
+    node.signal("TERM");
+    node.wait().succeeds();
+}
+
+#[test]
+fn garbage_on_the_wire_harms_nobody() {
+    let project = Project::new();
+    let (node, address) = start(&project);
+    for garbage in [
+        &b"\0\xff\xfe garbage\r\n\r\n"[..],
+        b"GET",
+        b"GET / HTTP/9.9\r\n\r\n",
+    ] {
+        let mut stream = TcpStream::connect(&address).unwrap();
+        stream.write_all(garbage).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut answer = Vec::new();
+        // Closing without an answer, even abruptly, is an answer too.
+        let _ = stream.read_to_end(&mut answer);
+    }
+    assert!(get(&address, "/healthz").starts_with("HTTP/1.1 200"));
+    node.signal("TERM");
+    node.wait().succeeds();
+}
