@@ -10,7 +10,7 @@ import { pathToFileURL } from "node:url";
 import { scenarios } from "./scenarios.mjs";
 import { checkSourceMaps } from "./source_maps.mjs";
 
-register("./extensionless.mjs", import.meta.url);
+register("./module_format.mjs", import.meta.url);
 const require = createRequire(import.meta.url);
 
 const importFrom = async (directory) => {
@@ -44,7 +44,7 @@ for (const [title, observe] of Object.entries(scenarios)) {
   report.push(`${title}: ${JSON.stringify(expected)}`);
 }
 
-const positions = checkSourceMaps(["dist/esm", "dist/cjs"], "sources");
+const positions = checkSourceMaps(["dist/esm", "dist/cjs"], "package/src");
 report.push(`source maps: ${positions} positions lead back to the line they came from`);
 
 const count = Object.keys(scenarios).length;
