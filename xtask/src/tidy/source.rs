@@ -11,15 +11,37 @@ use super::Finding;
 const LONGEST_FILE: usize = 500;
 
 /// Files that may be longer, each with its own limit.
-const LONGER: [(&str, usize); 4] = [
+const LONGER: [(&str, usize); 6] = [
+    ("actor_rt/src/cell.rs", 600),
     ("actor_rt/src/ring/broadcast.rs", 560),
     ("actor_rt/src/ring/mpmc.rs", 560),
     ("actor_rt/src/ring/mpsc.rs", 600),
+    ("zako_actors/src/lang/target.rs", 540),
     ("zako_actors/src/transpile/commonjs.rs", 640),
 ];
 
 /// Where `unsafe` may stand: small modules with a safe face.
-const UNSAFE_ALLOWED: [&str; 1] = ["actor_rt/src/ring/"];
+const UNSAFE_ALLOWED: [&str; 15] = [
+    // Slots that are written and read by turns, by protocol.
+    "actor_rt/src/ring/",
+    "actor_rt/src/mailbox/",
+    "actor_rt/src/slab.rs",
+    "actor_rt/src/ask.rs",
+    // Cells of actors: counted by hand, typed again at their edges.
+    "actor_rt/src/cell.rs",
+    "actor_rt/src/actor_ref.rs",
+    "actor_rt/src/builder.rs",
+    "actor_rt/src/family.rs",
+    "actor_rt/src/shell.rs",
+    "actor_rt/src/awaiting.rs",
+    "actor_rt/src/dedicated.rs",
+    // Run queues.
+    "actor_rt/src/sched/mod.rs",
+    "actor_rt/src/sched/queue.rs",
+    "actor_rt/src/sched/worker.rs",
+    // Memory-mapped files.
+    "cas_actor/src/mapped.rs",
+];
 
 /// Checks one Rust file.
 pub fn check(path: &str, text: &str) -> Vec<Finding> {
@@ -37,7 +59,7 @@ pub fn check(path: &str, text: &str) -> Vec<Finding> {
         let message = format!("{count} lines; {limit} are the limit: perhaps two rooms");
         findings.push(Finding::new(path, 0, message));
     }
-    let may_be_unsafe = UNSAFE_ALLOWED.iter().any(|place| path.starts_with(place));
+    let mut may_be_unsafe = UNSAFE_ALLOWED.iter().any(|place| path.starts_with(place));
     for (index, line) in text.lines().enumerate() {
         let mut find = |message: &str| findings.push(Finding::new(path, index + 1, message));
         for (leftover, why) in LEFTOVERS {
@@ -47,11 +69,13 @@ pub fn check(path: &str, text: &str) -> Vec<Finding> {
             }
         }
         let code = line.split("//").next().unwrap_or_default();
-        if !may_be_unsafe && is_unsafe(code) {
-            find("`unsafe` outside the modules that may hold it (see tidy/source.rs)");
-        }
-        if is_test(path) && code.contains("::sleep(") {
+        if is_test(path) && code.contains("thread::sleep(") {
             find("sleeps in a test: wait for what is meant instead");
+        }
+        // Once per file is enough.
+        if !may_be_unsafe && is_unsafe(code) {
+            may_be_unsafe = true;
+            find("`unsafe` outside the modules that may hold it (see tidy/source.rs)");
         }
     }
     findings
