@@ -9,4 +9,5 @@
 pub mod diagnostic;
 pub mod engine;
 pub mod lang;
+pub mod isolate;
 pub mod transpile;

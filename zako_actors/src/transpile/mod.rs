@@ -38,6 +38,7 @@ use oxc::transformer::Transformer;
 pub use options::{Decorators, Jsx, ModuleFormat, TranspileOptions};
 pub use specifiers::output_path;
 pub(crate) use specifiers::{is_relative, join_relative};
+pub(crate) use survey::ImportSite;
 pub use survey::{ModuleFacts, ModuleIndex, ModuleSurvey};
 
 use crate::diagnostic::{Diagnostic, Severity};
@@ -118,6 +119,16 @@ impl Transpiler {
         };
         self.arena.reset();
         survey
+    }
+
+    /// The modules that a file asks for at run time, with their places; none if it does not parse.
+    pub(crate) fn import_sites(&mut self, path: &str, source: &str) -> Vec<ImportSite> {
+        let sites = match source_type(path) {
+            Ok(source_type) => survey::import_sites(&self.arena, source, source_type),
+            Err(_) => Vec::new(),
+        };
+        self.arena.reset();
+        sites
     }
 
     /// Gives the arena's memory back.

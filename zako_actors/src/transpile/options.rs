@@ -38,7 +38,7 @@ pub enum Jsx {
 
 /// What happens to decorators.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "camelCase")]
 pub enum Decorators {
     /// TypeScript's `experimentalDecorators`.
     #[default]

@@ -123,6 +123,51 @@ pub(super) fn survey(arena: &Allocator, source: &str, source_type: SourceType) -
     surveyor.survey
 }
 
+/// One place where a file asks for a module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ImportSite {
+    /// The specifier.
+    pub specifier: String,
+    /// Where its literal starts, in bytes.
+    pub start_bytes: usize,
+    /// Length of the literal with its quotes, in bytes.
+    pub length_bytes: usize,
+}
+
+/// Static imports and re-exports that are not `type`, and `import("literal")`, in source order.
+pub(super) fn import_sites(
+    arena: &Allocator,
+    source: &str,
+    source_type: SourceType,
+) -> Vec<ImportSite> {
+    let parsed = Parser::new(arena, source, source_type).parse();
+    let record = parsed.module_record;
+    let site = |specifier: &str, start: u32, end: u32| ImportSite {
+        specifier: specifier.to_owned(),
+        start_bytes: start as usize,
+        length_bytes: (end - start) as usize,
+    };
+    let mut sites = Vec::new();
+    for (specifier, requests) in &record.requested_modules {
+        let values = requests.iter().filter(|request| !request.is_type);
+        sites.extend(values.map(|r| site(specifier.as_str(), r.span.start, r.span.end)));
+    }
+    for import in &record.dynamic_imports {
+        let span = import.module_request;
+        let text = source
+            .get(span.start as usize..span.end as usize)
+            .unwrap_or_default();
+        let quoted = text
+            .strip_prefix(['"', '\''])
+            .and_then(|rest| rest.strip_suffix(['"', '\'']));
+        if let Some(specifier) = quoted {
+            sites.push(site(specifier, span.start, span.end));
+        }
+    }
+    sites.sort_by_key(|site| site.start_bytes);
+    sites
+}
+
 #[derive(Default)]
 struct Surveyor {
     survey: ModuleSurvey,

@@ -1,0 +1,302 @@
+//! One evaluation from request to result.
+//!
+//! Owns: the sequence load, start, limit, run, read; and which of several causes ended it.
+//! Invariant: when `evaluate` returns, no other thread holds a way into the runtime.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use deno_core::error::{CoreError, CoreErrorKind};
+use deno_core::{JsRuntime, PollEventLoopOptions, v8};
+use serde_json::Value;
+
+use crate::diagnostic::Diagnostic;
+
+use super::exception;
+use super::loader::{WorkspaceLoader, url_of_path};
+use super::modules::ModuleGraph;
+use super::runtime::{self, HostState};
+use super::value::{NotJson, to_json};
+use super::{
+    EvaluateError, EvaluateRequest, Evaluation, FailureKind, Inputs, Limits, LogLine, watchdog,
+};
+
+/// Evaluates build files, one after another, on the thread that made it.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use zako_actors::isolate::{ContextKind, EvaluateRequest, Evaluator};
+/// let workspace = tempfile::tempdir()?;
+/// std::fs::write(
+///     workspace.path().join("BUILD.ts"),
+///     r#"import { target } from "zako:build"; export default { hello: target({ cmd: ["echo"] }) };"#,
+/// )?;
+/// let mut evaluator = Evaluator::new()?;
+/// let request = EvaluateRequest::new(workspace.path(), "BUILD.ts", ContextKind::Build);
+/// let evaluation = evaluator.evaluate(&request)?;
+/// assert_eq!(evaluation.value["hello"]["cmd"][0], "echo");
+/// # Ok(())
+/// # }
+/// ```
+pub struct Evaluator {
+    /// V8 posts delayed tasks to the reactor that is entered when an isolate is made, and aborts
+    /// without one.
+    reactor: tokio::runtime::Runtime,
+    use_snapshot: bool,
+}
+
+impl Evaluator {
+    /// An evaluator for this thread.
+    ///
+    /// # Errors
+    /// When the operating system gives no event queue.
+    pub fn new() -> std::io::Result<Self> {
+        let reactor = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()?;
+        Ok(Self {
+            reactor,
+            use_snapshot: true,
+        })
+    }
+
+    /// An evaluator whose runtimes start without the snapshot (for measurements).
+    ///
+    /// # Errors
+    /// When the operating system gives no event queue.
+    pub fn without_snapshot() -> std::io::Result<Self> {
+        Ok(Self {
+            use_snapshot: false,
+            ..Self::new()?
+        })
+    }
+
+    /// Evaluates one entry file. Blocks this thread, no longer than the request's limits allow.
+    ///
+    /// # Errors
+    /// See [`FailureKind`].
+    pub fn evaluate(&mut self, request: &EvaluateRequest) -> Result<Evaluation, EvaluateError> {
+        let (graph, loaded) = load(request);
+        let graph = Rc::new(RefCell::new(graph));
+        let mut logs = Vec::new();
+        let outcome = match loaded {
+            Err(mistakes) => Err((FailureKind::Source, mistakes)),
+            Ok(()) => self.run(request, &graph, &mut logs),
+        };
+        let graph = graph.borrow();
+        let (modules, absent) = (graph.loaded(), graph.absent());
+        match outcome {
+            Ok(value) => Ok(Evaluation {
+                value,
+                modules,
+                absent,
+                logs,
+            }),
+            Err((kind, diagnostics)) => Err(EvaluateError {
+                kind,
+                diagnostics,
+                inputs: Inputs { modules, absent },
+                logs,
+            }),
+        }
+    }
+
+    fn run(
+        &self,
+        request: &EvaluateRequest,
+        graph: &Rc<RefCell<ModuleGraph>>,
+        logs: &mut Vec<LogLine>,
+    ) -> Result<Value, Failure> {
+        let _entered = self.reactor.enter();
+        let loader = Rc::new(WorkspaceLoader::new(Rc::clone(graph)));
+        let mut runtime =
+            runtime::create(loader.clone(), request.limits.heap_bytes, self.use_snapshot)
+                .map_err(engine_failure)?;
+        let host = HostState {
+            context: request.context,
+            logs: Vec::new(),
+        };
+        runtime::lock_down(&mut runtime, host, &request.execution_context)
+            .map_err(engine_failure)?;
+
+        let stop = Arc::new(Stop::default());
+        let guards = arm(&mut runtime, request, &stop);
+        let result = self
+            .reactor
+            .block_on(run_module(&mut runtime, &request.entry));
+        let result = match result {
+            Ok(module) => read_default(&mut runtime, module, &request.entry),
+            Err(error) => Err(describe(&error, &loader, &graph.borrow())),
+        };
+        // Disarmed before the runtime goes: nobody terminates what no longer exists.
+        drop(guards);
+        if let Some(host) = runtime.op_state().borrow_mut().try_take::<HostState>() {
+            *logs = host.logs;
+        }
+        match stop.cause() {
+            None => result,
+            Some(cause) => Err(stopped(cause, &request.entry, request.limits)),
+        }
+    }
+}
+
+type Failure = (FailureKind, Vec<Diagnostic>);
+
+fn load(request: &EvaluateRequest) -> (ModuleGraph, Result<(), Vec<Diagnostic>>) {
+    let (graph, result) = ModuleGraph::load(&request.root, &request.entry, request.context);
+    let bad = request
+        .entry
+        .split('/')
+        .any(|part| matches!(part, "" | "." | ".."));
+    if bad {
+        let message = format!("`{}` is not a path inside the workspace", request.entry);
+        return (graph, Err(vec![Diagnostic::error(message)]));
+    }
+    (graph, result)
+}
+
+fn engine_failure(message: String) -> Failure {
+    let diagnostic = Diagnostic::error(format!("the JavaScript engine failed: {message}"))
+        .with_help("this is a mistake in Zako; please report it with the build file");
+    (FailureKind::Engine, vec![diagnostic])
+}
+
+/// Why a script was stopped: the first cause counts.
+#[derive(Default)]
+struct Stop {
+    cause: AtomicU8,
+}
+
+impl Stop {
+    fn set(&self, cause: FailureKind) {
+        let code = match cause {
+            FailureKind::Memory => 1,
+            FailureKind::Timeout => 2,
+            _ => 3,
+        };
+        // Relaxed: the isolate's termination orders the write before the evaluator's read; the
+        // value itself is all that is communicated.
+        let _ = self
+            .cause
+            .compare_exchange(0, code, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    fn cause(&self) -> Option<FailureKind> {
+        match self.cause.load(Ordering::Relaxed) {
+            0 => None,
+            1 => Some(FailureKind::Memory),
+            2 => Some(FailureKind::Timeout),
+            _ => Some(FailureKind::Cancelled),
+        }
+    }
+}
+
+/// How many times its heap limit a script may use before it reaches the point where it stops.
+const MAX_OVERDRAFT: usize = 32;
+
+/// Arms the heap limit, the wall-clock limit and the token; dropping the result disarms the last
+/// two (the first dies with the isolate).
+fn arm(runtime: &mut JsRuntime, request: &EvaluateRequest, stop: &Arc<Stop>) -> impl Drop + use<> {
+    struct Guards {
+        _wall: watchdog::DeadlineGuard,
+        _cancel: super::CancelGuard,
+    }
+    impl Drop for Guards {
+        fn drop(&mut self) {}
+    }
+    let handle = runtime.v8_isolate().thread_safe_handle();
+    let terminate = |cause: FailureKind| {
+        let (stop, handle) = (Arc::clone(stop), handle.clone());
+        move || {
+            stop.set(cause);
+            handle.terminate_execution();
+        }
+    };
+    let mut out_of_memory = Some(terminate(FailureKind::Memory));
+    runtime.add_near_heap_limit_callback(move |current, initial| {
+        if let Some(terminate) = out_of_memory.take() {
+            terminate();
+        }
+        // Room to unwind: V8 ends the process when the limit is reached again before that. Ending
+        // it is right when the script cannot be stopped and eats the machine's memory.
+        if current < initial.saturating_mul(MAX_OVERDRAFT) {
+            current.saturating_mul(2)
+        } else {
+            current
+        }
+    });
+    Guards {
+        _wall: watchdog::after(request.limits.wall, terminate(FailureKind::Timeout)),
+        _cancel: request.cancel.on_cancel(terminate(FailureKind::Cancelled)),
+    }
+}
+
+async fn run_module(
+    runtime: &mut JsRuntime,
+    entry: &str,
+) -> Result<v8::Global<v8::Object>, CoreError> {
+    let url = url_of_path(entry)?;
+    let module = runtime.load_main_es_module(&url).await?;
+    let evaluated = runtime.mod_evaluate(module);
+    runtime
+        .run_event_loop(PollEventLoopOptions::default())
+        .await?;
+    evaluated.await?;
+    runtime.get_module_namespace(module)
+}
+
+/// The `default` property of the namespace as JSON.
+fn read_default(
+    runtime: &mut JsRuntime,
+    namespace: v8::Global<v8::Object>,
+    entry: &str,
+) -> Result<Value, Failure> {
+    deno_core::scope!(scope, runtime);
+    v8::tc_scope!(let scope, scope);
+    let namespace = v8::Local::new(scope, namespace);
+    let value =
+        v8::String::new(scope, "default").and_then(|name| namespace.get(scope, name.into()));
+    let value_failure = |diagnostic: Diagnostic| (FailureKind::Value, vec![diagnostic]);
+    let Some(value) = value.filter(|value| !value.is_undefined()) else {
+        let diagnostic = Diagnostic::error(format!("{entry} has no default export"))
+            .with_help("write: export default { name: target({ … }) };");
+        return Err(value_failure(diagnostic.at_line(entry, None, 1, 1, 1)));
+    };
+    to_json(scope, value, "default").map_err(|NotJson { path, what }| {
+        let message = format!("`{path}` is {what}: the default export must be plain JSON data");
+        let diagnostic = Diagnostic::error(message)
+            .with_help("use strings, numbers, booleans, null, lists and plain objects");
+        value_failure(diagnostic.at_line(entry, None, 1, 1, 1))
+    })
+}
+
+fn describe(error: &CoreError, loader: &WorkspaceLoader, graph: &ModuleGraph) -> Failure {
+    let late = loader.take_late_mistakes();
+    if !late.is_empty() {
+        return (FailureKind::Source, late);
+    }
+    let diagnostic = match error.as_kind() {
+        CoreErrorKind::Js(exception) => exception::to_diagnostic(exception, graph),
+        other => Diagnostic::error(other.to_string()),
+    };
+    (FailureKind::Exception, vec![diagnostic])
+}
+
+fn stopped(cause: FailureKind, entry: &str, limits: Limits) -> Failure {
+    let diagnostic = match cause {
+        FailureKind::Memory => Diagnostic::error(format!(
+            "{entry} needs more memory than its limit of {} MiB",
+            limits.heap_bytes >> 20
+        ))
+        .with_help("look for a list or string that grows without an end"),
+        FailureKind::Timeout => Diagnostic::error(format!(
+            "{entry} took longer than its limit of {:?}",
+            limits.wall
+        ))
+        .with_help("look for a loop without an end"),
+        _ => Diagnostic::error(format!("the evaluation of {entry} was cancelled")),
+    };
+    (cause, vec![diagnostic])
+}

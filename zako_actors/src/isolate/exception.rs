@@ -1,0 +1,184 @@
+//! JavaScript exceptions as diagnostics.
+//!
+//! Owns: mapping stack frames back to the sources, choosing the frame to blame, and the advice
+//! that belongs to well-known mistakes.
+//! Does not know: how the code was run.
+//! Invariant: no path outside the workspace and no embedded module appears in a message.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use deno_core::error::{JsError, JsStackFrame};
+use deno_core::sourcemap::SourceMap;
+
+use crate::diagnostic::{Diagnostic, Location};
+
+use super::loader::path_of_url;
+use super::modules::ModuleGraph;
+
+/// Frames shown in a stack.
+const MAX_FRAMES: usize = 12;
+
+/// Globals that build files do not have, and why.
+const ABSENT_GLOBALS: &[(&str, &str)] = &[
+    ("Date", "the time differs from one run to the next"),
+    ("Temporal", "the time differs from one run to the next"),
+    ("performance", "timings differ from one run to the next"),
+    ("Intl", "its results depend on the machine's locale"),
+    ("crypto", "random numbers differ from one run to the next"),
+    ("Crypto", "random numbers differ from one run to the next"),
+    ("WeakRef", "its result depends on garbage collection"),
+    (
+        "FinalizationRegistry",
+        "its result depends on garbage collection",
+    ),
+    ("setTimeout", "build files have no clock"),
+    ("setInterval", "build files have no clock"),
+    ("setImmediate", "build files have no event loop to wait on"),
+    ("SharedArrayBuffer", "there are no threads to share it with"),
+    ("Atomics", "there are no threads to share memory with"),
+    ("WebAssembly", "build files are TypeScript only"),
+    ("ArrayBuffer", NO_BINARY),
+    ("DataView", NO_BINARY),
+    ("Uint8Array", NO_BINARY),
+    ("Buffer", NO_BINARY),
+    ("Deno", "build files have no access to the system"),
+    (
+        "process",
+        "build files have no access to the system; declare what a target needs in its `env`",
+    ),
+    ("require", "build files are ES modules; use import"),
+    ("fetch", "build files have no network"),
+];
+
+/// deno_core's words for a module whose top-level await cannot end.
+const NEVER_SETTLED: &str = "Top-level await promise never resolved";
+
+const NO_BINARY: &str = "build files describe targets; let a target read and write binary data";
+
+/// One frame in terms of the sources.
+struct Frame {
+    function: Option<String>,
+    location: Location,
+}
+
+/// Turns an exception into a diagnostic.
+pub(super) fn to_diagnostic(error: &JsError, graph: &ModuleGraph) -> Diagnostic {
+    let frames = source_frames(&error.frames, graph);
+    let (message, mut help) = message_and_help(error);
+    let mut diagnostic = Diagnostic::error(message);
+    if let Some(frame) = frames.first() {
+        let Location { path, line, column } = &frame.location;
+        let source = graph.get(path).map(|module| module.source.as_str());
+        diagnostic = diagnostic.at_line(path, source, *line, *column, 1);
+    }
+    if frames.len() > 1 {
+        let mut text = help
+            .take()
+            .map(|help| format!("{help}\n"))
+            .unwrap_or_default();
+        text.push_str("called from:");
+        for frame in frames.iter().skip(1).take(MAX_FRAMES) {
+            let function = frame.function.as_deref().unwrap_or("the top of the module");
+            let _ = write!(text, "\n  {function} ({})", frame.location);
+        }
+        help = Some(text);
+    }
+    diagnostic.help = help;
+    diagnostic
+}
+
+/// Message and advice: embedded checks put their advice after `help: `.
+fn message_and_help(error: &JsError) -> (String, Option<String>) {
+    let name = error.name.as_deref().unwrap_or("Error");
+    let text = error.message.as_deref().unwrap_or_default();
+    if let Some(absent) = absent_global(text) {
+        let (global, why) = absent;
+        return (
+            format!("{global} is not available in build files: {why}"),
+            None,
+        );
+    }
+    let (message, help) = match text.split_once("\nhelp: ") {
+        Some((message, help)) => (message, Some(help.to_owned())),
+        None => (text, None),
+    };
+    if error.exception_message.contains(NEVER_SETTLED) {
+        return (
+            "the script waits for a promise that nothing will ever settle".to_owned(),
+            Some("build files have no timers and no input: look for a promise whose resolve is never called".to_owned()),
+        );
+    }
+    let is_thrown_value = error.name.is_none() && error.message.is_none();
+    if is_thrown_value {
+        let thrown = error.exception_message.trim_start_matches("Uncaught ");
+        let thrown = thrown.trim_start_matches("(in promise) ");
+        return (
+            format!("the script threw a value that is not an Error: {thrown}"),
+            Some("throw new Error(\"…\") keeps the place where it happened".to_owned()),
+        );
+    }
+    if text.contains("call stack size exceeded") || text.contains("stack overflow") {
+        return (
+            "the script's recursion is too deep".to_owned(),
+            Some("look for a function that calls itself without an end".to_owned()),
+        );
+    }
+    // Errors of the embedded checks speak for themselves; the class of others tells something.
+    let message =
+        if help.is_some() || name == "Error" || name == "TypeError" && text.contains("(): ") {
+            message.to_owned()
+        } else {
+            format!("{name}: {message}")
+        };
+    (message, help)
+}
+
+/// `X is not defined` for a global that was taken away.
+fn absent_global(message: &str) -> Option<(&'static str, &'static str)> {
+    let name = message.strip_suffix(" is not defined")?.trim_matches('\'');
+    ABSENT_GLOBALS
+        .iter()
+        .find(|(global, _)| *global == name)
+        .copied()
+}
+
+/// Frames of workspace files, innermost first, mapped to the sources.
+fn source_frames(frames: &[JsStackFrame], graph: &ModuleGraph) -> Vec<Frame> {
+    let mut maps: BTreeMap<String, Option<SourceMap>> = BTreeMap::new();
+    frames
+        .iter()
+        .filter_map(|frame| {
+            let path = path_of_url(frame.file_name.as_deref()?)?;
+            let module = graph.get(&path)?;
+            let line = u32::try_from(frame.line_number?).ok()?;
+            let column = u32::try_from(frame.column_number.unwrap_or(1)).ok()?;
+            let map = maps.entry(path.clone()).or_insert_with(|| {
+                let json = module.map.as_deref()?;
+                SourceMap::from_slice(json.as_bytes()).ok()
+            });
+            let (line, column) = mapped(map.as_ref(), line, column);
+            Some(Frame {
+                function: function_name(frame),
+                location: Location { path, line, column },
+            })
+        })
+        .collect()
+}
+
+fn mapped(map: Option<&SourceMap>, line: u32, column: u32) -> (u32, u32) {
+    let token =
+        map.and_then(|map| map.lookup_token(line.checked_sub(1)?, column.saturating_sub(1)));
+    match token {
+        Some(token) => (token.get_src_line() + 1, token.get_src_col() + 1),
+        None => (line, column),
+    }
+}
+
+fn function_name(frame: &JsStackFrame) -> Option<String> {
+    let name = frame
+        .function_name
+        .as_deref()
+        .or(frame.method_name.as_deref())?;
+    (!name.is_empty()).then(|| name.to_owned())
+}

@@ -1,0 +1,148 @@
+// Takes away everything whose result could differ between two evaluations of the same sources.
+//
+// Globals: an allow list, so that what a newer engine adds is absent until somebody allows it.
+// Members of allowed globals: a ban list, each replaced by a function that says why.
+
+const ALLOWED = new Set([
+  "Object", "Function", "Array", "Number", "parseFloat", "parseInt", "Infinity", "NaN", "undefined",
+  "Boolean", "String", "Symbol", "Promise", "RegExp", "Error", "AggregateError", "EvalError",
+  "RangeError", "ReferenceError", "SyntaxError", "TypeError", "URIError", "SuppressedError",
+  "DisposableStack", "AsyncDisposableStack", "globalThis", "JSON", "Math", "Map", "BigInt", "Set",
+  "WeakMap", "WeakSet", "Proxy", "Reflect", "Iterator", "decodeURI", "decodeURIComponent",
+  "encodeURI", "encodeURIComponent", "escape", "unescape", "isFinite", "isNaN", "queueMicrotask",
+]);
+
+const { defineProperty, getOwnPropertyDescriptor, getOwnPropertyNames, getPrototypeOf, freeze } = Object;
+const ownKeys = Reflect.ownKeys;
+
+const LOCALE = "its result depends on the machine's locale";
+
+function replace(holder, name, why, owner) {
+  if (holder === undefined || !(name in holder)) return;
+  const message = `${owner}${name} is not available in build files: ${why}`;
+  const banned = { [name]() { throw new TypeError(message); } }[name];
+  defineProperty(holder, name, { value: banned, writable: false, enumerable: false, configurable: false });
+}
+
+function banMembers() {
+  replace(Math, "random", "a build must give the same result every time", "Math.");
+  replace(Promise, "race", "its result depends on timing; use Promise.all or await one after another", "Promise.");
+  for (const name of ["localeCompare", "toLocaleLowerCase", "toLocaleUpperCase"]) {
+    const plain = name === "localeCompare" ? "compare with < and >" : `use ${name.replace("Locale", "")}()`;
+    replace(String.prototype, name, `${LOCALE}; ${plain}`, "String.prototype.");
+  }
+  replace(Number.prototype, "toLocaleString", `${LOCALE}; use toString()`, "Number.prototype.");
+  replace(BigInt.prototype, "toLocaleString", `${LOCALE}; use toString()`, "BigInt.prototype.");
+  replace(Array.prototype, "toLocaleString", `${LOCALE}; use join()`, "Array.prototype.");
+}
+
+// `Symbol()` makes a value that no other evaluation can make again; registered and well-known
+// symbols are the same everywhere and stay.
+function banSymbolConstructor() {
+  const original = Symbol;
+  function BannedSymbol() {
+    throw new TypeError(
+      'the Symbol constructor is not available in build files: use Symbol.for("name") or a string',
+    );
+  }
+  for (const key of ownKeys(original)) {
+    if (key === "length" || key === "prototype") continue;
+    defineProperty(BannedSymbol, key, getOwnPropertyDescriptor(original, key));
+  }
+  defineProperty(BannedSymbol, "prototype", { value: original.prototype, writable: false });
+  defineProperty(original.prototype, "constructor", { value: BannedSymbol, writable: false, configurable: false });
+  defineProperty(globalThis, "Symbol", { value: BannedSymbol, writable: true, enumerable: false, configurable: true });
+}
+
+// Code made from strings has no file, no import rules and no place to report.
+function banCodeFromStrings() {
+  const kinds = [
+    function () {},
+    async function () {},
+    function* () {},
+    async function* () {},
+  ];
+  for (const sample of kinds) {
+    const prototype = getPrototypeOf(sample);
+    const original = prototype.constructor;
+    const name = original.name;
+    const banned = { [name]: function () {
+      throw new EvalError(`${name}() is not available in build files: code cannot be made from strings`);
+    } }[name];
+    defineProperty(banned, "prototype", { value: prototype, writable: false });
+    defineProperty(prototype, "constructor", { value: banned, writable: false, configurable: false });
+    if (name === "Function") {
+      defineProperty(globalThis, name, { value: banned, writable: true, enumerable: false, configurable: true });
+    }
+  }
+}
+
+// A hook on stack traces would see the functions of the embedding modules.
+function banStackHooks() {
+  defineProperty(Error, "prepareStackTrace", {
+    get() { return undefined; },
+    set() {
+      throw new TypeError("Error.prepareStackTrace is not available in build files: stack traces are normalised");
+    },
+    enumerable: false,
+    configurable: false,
+  });
+}
+
+// The engine's own loops over a list cannot be interrupted, so a list of four thousand million
+// holes would outlive every limit: methods that walk a list refuse such lengths.
+const MAX_LENGTH = 50_000_000;
+const WALKS = [
+  "concat", "copyWithin", "every", "fill", "filter", "find", "findIndex", "findLast",
+  "findLastIndex", "flat", "flatMap", "forEach", "includes", "indexOf", "join", "lastIndexOf", "map",
+  "reduce", "reduceRight", "reverse", "shift", "slice", "some", "sort", "splice", "toReversed",
+  "toSorted", "toSpliced", "toString", "unshift", "with",
+];
+
+function limitLengths() {
+  const { apply } = Reflect;
+  const check = (list) => {
+    if (list !== null && typeof list === "object" && list.length > MAX_LENGTH) {
+      throw new RangeError(`a list of ${list.length} elements is too long for a build file`);
+    }
+  };
+  const limit = (holder, name, subject) => {
+    const original = holder[name];
+    if (original === undefined) return;
+    const limited = { [name](...args) {
+      check(subject === undefined ? this : args[subject]);
+      return apply(original, this, args);
+    } }[name];
+    defineProperty(limited, "length", { value: original.length, configurable: true });
+    defineProperty(holder, name, { value: limited, writable: true, enumerable: false, configurable: true });
+  };
+  for (const name of WALKS) limit(Array.prototype, name);
+  limit(Array, "from", 0);
+  limit(JSON, "stringify", 0);
+}
+
+function deepFreeze(value) {
+  if (typeof value === "object" && value !== null) {
+    for (const key of ownKeys(value)) deepFreeze(value[key]);
+    freeze(value);
+  }
+  return value;
+}
+
+export function lockdown({ console, executionContext }) {
+  limitLengths();
+  for (const name of getOwnPropertyNames(globalThis)) {
+    if (!ALLOWED.has(name)) delete globalThis[name];
+  }
+  for (const key of Object.getOwnPropertySymbols(globalThis)) {
+    if (key !== Symbol.toStringTag) delete globalThis[key];
+  }
+  banMembers();
+  banSymbolConstructor();
+  banCodeFromStrings();
+  banStackHooks();
+  const constant = (name, value) =>
+    defineProperty(globalThis, name, { value, writable: false, enumerable: false, configurable: false });
+  constant("console", freeze(console));
+  constant("executionContext", deepFreeze(executionContext));
+}

@@ -1,0 +1,20 @@
+// Entry point of the embedded modules. The import order matters: `host.js` first.
+import "ext:zako/host.js";
+import "zako:internal/check";
+import "zako:semver";
+import "zako:console";
+import "zako:core";
+import "zako:rt";
+import "zako:global";
+import "zako:internal/targets";
+import "zako:build";
+import "zako:package";
+import { console } from "zako:console";
+import { lockdown } from "ext:zako/lockdown.js";
+
+// Called once by the isolate, with the last step before user code; removes itself.
+globalThis.__zakoStart = (executionContext) => {
+  delete globalThis.__zakoHost;
+  delete globalThis.__zakoStart;
+  lockdown({ console, executionContext });
+};

@@ -1,0 +1,153 @@
+//! The module loader that the JavaScript engine asks.
+//!
+//! Owns: the mapping between workspace paths and module URLs, and imports whose specifier is
+//! only known while the code runs.
+//! Does not know: rules and files; [`ModuleGraph`] does.
+//! Invariant: nothing is loaded that the graph did not check.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use deno_core::error::ModuleLoaderError;
+use deno_core::{
+    ModuleLoadOptions, ModuleLoadReferrer, ModuleLoadResponse, ModuleLoader, ModuleSource,
+    ModuleSourceCode, ModuleSpecifier, ModuleType, ResolutionKind,
+};
+
+use crate::diagnostic::Diagnostic;
+
+use super::modules::ModuleGraph;
+
+/// Scripts see this instead of the place of the workspace on the disk.
+const SCHEME: &str = "workspace:///";
+
+/// The URL of a file of the workspace.
+pub(super) fn url_of_path(path: &str) -> Result<ModuleSpecifier, deno_core::url::ParseError> {
+    let mut url = ModuleSpecifier::parse(SCHEME)?;
+    url.set_path(&format!("/{}", path.replace('%', "%25")));
+    Ok(url)
+}
+
+/// The path of a workspace URL.
+pub(super) fn path_of_url(url: &str) -> Option<String> {
+    let path = url.strip_prefix(SCHEME)?;
+    Some(percent_decoded(path))
+}
+
+fn percent_decoded(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut index = 0;
+    while index < bytes.len() {
+        let digits = text.get(index + 1..index + 3);
+        match (
+            bytes[index],
+            digits.and_then(|d| u8::from_str_radix(d, 16).ok()),
+        ) {
+            (b'%', Some(byte)) => {
+                out.push(byte);
+                index += 3;
+            }
+            (byte, _) => {
+                out.push(byte);
+                index += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// Serves a module graph.
+pub(super) struct WorkspaceLoader {
+    graph: Rc<RefCell<ModuleGraph>>,
+    /// Mistakes found while the code ran (by `import()` of a computed specifier).
+    late_mistakes: RefCell<Vec<Diagnostic>>,
+}
+
+impl WorkspaceLoader {
+    pub fn new(graph: Rc<RefCell<ModuleGraph>>) -> Self {
+        Self {
+            graph,
+            late_mistakes: RefCell::default(),
+        }
+    }
+
+    /// Mistakes that the engine saw only as text.
+    pub fn take_late_mistakes(&self) -> Vec<Diagnostic> {
+        self.late_mistakes.take()
+    }
+}
+
+impl ModuleLoader for WorkspaceLoader {
+    fn resolve(
+        &self,
+        specifier: &str,
+        referrer: &str,
+        kind: ResolutionKind,
+    ) -> Result<ModuleSpecifier, ModuleLoaderError> {
+        let url_error =
+            |error: deno_core::url::ParseError| ModuleLoaderError::type_error(error.to_string());
+        if matches!(kind, ResolutionKind::MainModule) {
+            return ModuleSpecifier::parse(specifier).map_err(url_error);
+        }
+        let Some(importer) = path_of_url(referrer) else {
+            // Embedded modules import each other by name.
+            return ModuleSpecifier::parse(specifier).map_err(url_error);
+        };
+        let resolved = self.graph.borrow_mut().resolve(&importer, specifier);
+        match resolved {
+            Ok(Some(path)) => url_of_path(&path).map_err(url_error),
+            Ok(None) => ModuleSpecifier::parse(specifier).map_err(url_error),
+            Err(refusal) => Err(ModuleLoaderError::type_error(format!(
+                "{}\nhelp: {}",
+                refusal.message, refusal.help
+            ))),
+        }
+    }
+
+    fn load(
+        &self,
+        url: &ModuleSpecifier,
+        _referrer: Option<&ModuleLoadReferrer>,
+        _options: ModuleLoadOptions,
+    ) -> ModuleLoadResponse {
+        let Some(path) = path_of_url(url.as_str()) else {
+            let message = format!("there is no module `{url}`");
+            return ModuleLoadResponse::Sync(Err(ModuleLoaderError::type_error(message)));
+        };
+        let mut graph = self.graph.borrow_mut();
+        if let Err(mistakes) = graph.load_from(&path) {
+            let message = mistakes
+                .first()
+                .map(|m| m.message.clone())
+                .unwrap_or_default();
+            self.late_mistakes.borrow_mut().extend(mistakes);
+            return ModuleLoadResponse::Sync(Err(ModuleLoaderError::type_error(message)));
+        }
+        let code = graph
+            .get(&path)
+            .map(|module| module.code.clone())
+            .unwrap_or_default();
+        let code = ModuleSourceCode::String(code.into());
+        ModuleLoadResponse::Sync(Ok(ModuleSource::new(
+            ModuleType::JavaScript,
+            code,
+            url,
+            None,
+        )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_survive_as_urls() {
+        for path in ["BUILD.ts", "a b/ü.ts", "100%.ts", "a%20b.ts", "q?x#y.ts"] {
+            let url = url_of_path(path).unwrap();
+            assert_eq!(path_of_url(url.as_str()).as_deref(), Some(path), "{url}");
+        }
+        assert_eq!(path_of_url("zako:build"), None);
+    }
+}

@@ -1,0 +1,186 @@
+//! Build files, evaluated hermetically.
+//!
+//! Owns: evaluating one entry file to JSON: a fresh JavaScript context per evaluation, limits,
+//! termination, errors in terms of the sources. This folder is the only one that imports
+//! deno_core.
+//! Does not know: what the JSON means, the build graph, caching.
+//!
+//! Invariants:
+//! 1. A result depends on the listed modules, the context kind and the execution context only.
+//! 2. No script reaches the file system, the network, the clock, or the engine's internals.
+//! 3. A script cannot outlive its limits, nor harm the evaluation after it: every evaluation has
+//!    a runtime of its own (globals and the module map are mutable, so sharing one would let an
+//!    evaluation see another; a fresh one costs little thanks to the startup snapshot).
+
+mod cancel;
+mod evaluate;
+mod exception;
+mod kinds;
+mod loader;
+mod modules;
+mod runtime;
+mod value;
+mod watchdog;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::diagnostic::Diagnostic;
+
+pub use cancel::{CancelGuard, CancelToken};
+pub use evaluate::Evaluator;
+pub use kinds::ContextKind;
+pub use runtime::engine_name;
+
+/// What a script may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Size of the JavaScript heap in bytes.
+    pub heap_bytes: usize,
+    /// Wall-clock time of the evaluation.
+    pub wall: Duration,
+}
+
+impl Default for Limits {
+    /// 256 MiB and 30 seconds.
+    fn default() -> Self {
+        Self {
+            heap_bytes: 256 << 20,
+            wall: Duration::from_secs(30),
+        }
+    }
+}
+
+/// One evaluation.
+#[derive(Debug, Clone)]
+pub struct EvaluateRequest {
+    /// Root of the workspace; nothing outside it is read.
+    pub root: PathBuf,
+    /// The entry file, relative to the root, separated by `/`.
+    pub entry: String,
+    /// What the entry is.
+    pub context: ContextKind,
+    /// The value of the global `executionContext`.
+    pub execution_context: Value,
+    /// What the script may use.
+    pub limits: Limits,
+    /// Ends the evaluation from another thread.
+    pub cancel: CancelToken,
+}
+
+impl EvaluateRequest {
+    /// A request with default limits, an empty execution context, and a token of its own.
+    pub fn new(root: impl Into<PathBuf>, entry: impl Into<String>, context: ContextKind) -> Self {
+        Self {
+            root: root.into(),
+            entry: entry.into(),
+            context,
+            execution_context: Value::Object(serde_json::Map::new()),
+            limits: Limits::default(),
+            cancel: CancelToken::new(),
+        }
+    }
+}
+
+/// A file that an evaluation read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoadedModule {
+    /// Path relative to the workspace root.
+    pub path: String,
+    /// BLAKE3 of its bytes, in hexadecimal.
+    pub digest: String,
+}
+
+/// Importance of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// For finding mistakes.
+    Debug,
+    /// Normal.
+    Info,
+    /// Worth a look.
+    Warn,
+    /// Something is wrong.
+    Error,
+}
+
+/// What a script wrote with `log` or `console`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// Importance.
+    pub level: LogLevel,
+    /// The text.
+    pub message: String,
+}
+
+/// The files that an evaluation depended on, successful or not.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inputs {
+    /// Every file read, the entry included.
+    pub modules: Vec<LoadedModule>,
+    /// Paths tried in vain; creating one of them could change the result.
+    pub absent: Vec<String>,
+}
+
+/// A successful evaluation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Evaluation {
+    /// The entry's default export.
+    pub value: Value,
+    /// Every file read, the entry included.
+    pub modules: Vec<LoadedModule>,
+    /// Paths tried in vain; creating one of them could change the result.
+    pub absent: Vec<String>,
+    /// What the scripts wrote.
+    pub logs: Vec<LogLine>,
+}
+
+/// What ended an evaluation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailureKind {
+    /// A mistake in a source file: syntax, a forbidden or unknown import, an unreadable file.
+    Source,
+    /// An exception.
+    Exception,
+    /// The default export is missing or has no JSON form.
+    Value,
+    /// The heap limit was reached.
+    Memory,
+    /// The wall-clock limit was reached.
+    Timeout,
+    /// The token was cancelled.
+    Cancelled,
+    /// The engine failed; a bug of Zako.
+    Engine,
+}
+
+/// A failed evaluation.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", render(.diagnostics))]
+pub struct EvaluateError {
+    /// What ended it.
+    pub kind: FailureKind,
+    /// At least one.
+    pub diagnostics: Vec<Diagnostic>,
+    /// What was read until then.
+    pub inputs: Inputs,
+    /// What the scripts wrote until then.
+    pub logs: Vec<LogLine>,
+}
+
+impl EvaluateError {
+    /// The first diagnostic.
+    pub fn diagnostic(&self) -> Option<&Diagnostic> {
+        self.diagnostics.first()
+    }
+}
+
+fn render(diagnostics: &[Diagnostic]) -> String {
+    let all: Vec<String> = diagnostics.iter().map(ToString::to_string).collect();
+    all.join("\n\n")
+}

@@ -1,0 +1,266 @@
+//! The source files of one evaluation.
+//!
+//! Owns: finding, reading, checking and transpiling every file that an entry reaches by imports.
+//! Does not know: the JavaScript engine; it is given finished text.
+//! Invariants: no file outside the workspace root is read, symbolic links followed; every file
+//! read is listed with its digest, every path tried in vain is listed too; all mistakes of all
+//! files are reported together.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::diagnostic::{Diagnostic, nearest_name};
+use crate::transpile::{
+    ImportSite, TranspileJob, TranspileOptions, Transpiler, is_relative, join_relative,
+};
+
+use super::kinds::{FileKind, Refusal, check_file, check_module};
+use super::{ContextKind, LoadedModule};
+
+/// Extensions that build files may have, in the order in which they are tried.
+const EXTENSIONS: [&str; 4] = ["ts", "mts", "js", "mjs"];
+
+/// One file, ready to run.
+pub(super) struct Module {
+    /// JavaScript.
+    pub code: String,
+    /// Source map as JSON.
+    pub map: Option<String>,
+    /// The source as read, for code frames.
+    pub source: String,
+}
+
+/// All files reached so far.
+pub(super) struct ModuleGraph {
+    root: PathBuf,
+    entry: String,
+    entry_kind: FileKind,
+    transpiler: Transpiler,
+    modules: BTreeMap<String, Module>,
+    digests: BTreeMap<String, String>,
+    absent: BTreeSet<String>,
+}
+
+impl ModuleGraph {
+    /// Loads the entry and everything that it imports.
+    ///
+    /// # Errors
+    /// All mistakes found; the graph still knows what was read.
+    pub fn load(
+        root: &Path,
+        entry: &str,
+        context: ContextKind,
+    ) -> (Self, Result<(), Vec<Diagnostic>>) {
+        let canonical = fs::canonicalize(root);
+        let mut graph = Self {
+            root: canonical.as_deref().unwrap_or(root).to_owned(),
+            entry: entry.to_owned(),
+            entry_kind: context.entry_kind(),
+            transpiler: Transpiler::new(),
+            modules: BTreeMap::new(),
+            digests: BTreeMap::new(),
+            absent: BTreeSet::new(),
+        };
+        if let Err(error) = canonical {
+            let message = format!("cannot open the workspace `{}`: {error}", root.display());
+            return (graph, Err(vec![Diagnostic::error(message)]));
+        }
+        let result = graph.load_from(entry);
+        (graph, result)
+    }
+
+    /// A loaded file.
+    pub fn get(&self, path: &str) -> Option<&Module> {
+        self.modules.get(path)
+    }
+
+    /// Every file read, with the digest of its bytes.
+    pub fn loaded(&self) -> Vec<LoadedModule> {
+        let digests = self.digests.iter();
+        digests
+            .map(|(path, digest)| LoadedModule {
+                path: path.clone(),
+                digest: digest.clone(),
+            })
+            .collect()
+    }
+
+    /// Every path that was tried and does not exist; creating one could change the result.
+    pub fn absent(&self) -> Vec<String> {
+        self.absent.iter().cloned().collect()
+    }
+
+    /// Loads `path` and what it imports, unless that happened before.
+    pub fn load_from(&mut self, path: &str) -> Result<(), Vec<Diagnostic>> {
+        let mut mistakes = Vec::new();
+        let mut queue = VecDeque::from([path.to_owned()]);
+        while let Some(path) = queue.pop_front() {
+            if self.modules.contains_key(&path) {
+                continue;
+            }
+            match self.load_one(&path) {
+                Ok(imports) => queue.extend(imports),
+                Err(found) => mistakes.extend(found),
+            }
+        }
+        if mistakes.is_empty() {
+            Ok(())
+        } else {
+            Err(mistakes)
+        }
+    }
+
+    /// Resolves an import of `importer` to a workspace path (`Ok(None)`: a `zako:` module).
+    pub fn resolve(&mut self, importer: &str, specifier: &str) -> Result<Option<String>, Refusal> {
+        let kind = self.kind_of(importer);
+        if !is_relative(specifier) {
+            return check_module(kind, specifier).map(|()| None);
+        }
+        let Some(target) = join_relative(importer, specifier) else {
+            return Err(Refusal {
+                message: format!("`{specifier}` leaves the workspace"),
+                help: "only files below the workspace root can be imported".to_owned(),
+            });
+        };
+        let found = self.find(&target, specifier)?;
+        check_file(kind, &found)?;
+        Ok(Some(found))
+    }
+
+    fn kind_of(&self, path: &str) -> FileKind {
+        if path == self.entry {
+            self.entry_kind
+        } else {
+            FileKind::of(path)
+        }
+    }
+
+    /// The file that `target` means: itself, with an extension, or the index of a directory.
+    fn find(&mut self, target: &str, specifier: &str) -> Result<String, Refusal> {
+        let mut candidates = vec![target.to_owned()];
+        if let Some(stem) = target.strip_suffix(".js") {
+            candidates.push(format!("{stem}.ts"));
+        } else if let Some(stem) = target.strip_suffix(".mjs") {
+            candidates.push(format!("{stem}.mts"));
+        }
+        candidates.extend(EXTENSIONS.map(|extension| format!("{target}.{extension}")));
+        candidates.extend(EXTENSIONS.map(|extension| format!("{target}/index.{extension}")));
+        for candidate in candidates {
+            let extension = candidate.rsplit_once('.').map(|(_, extension)| extension);
+            if !extension.is_some_and(|extension| EXTENSIONS.contains(&extension)) {
+                continue;
+            }
+            let full = self.root.join(&candidate);
+            if !full.is_file() {
+                self.absent.insert(candidate);
+                continue;
+            }
+            return match fs::canonicalize(&full) {
+                Ok(real) if real.starts_with(&self.root) => Ok(candidate),
+                _ => Err(Refusal {
+                    message: format!("`{specifier}` is a symbolic link that leaves the workspace"),
+                    help: "only files below the workspace root can be imported".to_owned(),
+                }),
+            };
+        }
+        let kind = FileKind::of(target);
+        Err(Refusal {
+            message: format!("cannot find `{specifier}`: there is no file `{target}`"),
+            help: match self.similar(target, specifier) {
+                Some(near) => format!("did you mean \"{near}\"?"),
+                None if target.ends_with(".json") || kind == FileKind::Script => {
+                    "build files import .ts, .mts, .js and .mjs files only".to_owned()
+                }
+                None => "the path is relative to the importing file".to_owned(),
+            },
+        })
+    }
+
+    /// The specifier of an existing file or directory whose name is close.
+    fn similar(&self, target: &str, specifier: &str) -> Option<String> {
+        let (directory, name) = target.rsplit_once('/').unwrap_or(("", target));
+        let entries = fs::read_dir(self.root.join(directory)).ok()?;
+        let mut names: Vec<String> = entries
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .collect();
+        names.sort();
+        let stem = |name: &'_ str| -> String {
+            let known = EXTENSIONS
+                .iter()
+                .find_map(|e| name.strip_suffix(&format!(".{e}")));
+            known.unwrap_or(name).to_owned()
+        };
+        let stems: Vec<String> = names.iter().map(|name| stem(name)).collect();
+        let near = nearest_name(&stem(name), stems.iter().map(String::as_str))?;
+        let index = stems.iter().position(|candidate| candidate == near)?;
+        let prefix = specifier.rsplit_once('/').map_or(".", |(prefix, _)| prefix);
+        Some(format!("{prefix}/{}", names[index]))
+    }
+
+    /// Reads, checks and transpiles one file; returns the files that it imports.
+    fn load_one(&mut self, path: &str) -> Result<Vec<String>, Vec<Diagnostic>> {
+        let source = self.read(path).map_err(|error| vec![error])?;
+        let mut job = TranspileJob::new(path, source.as_str());
+        job.options = TranspileOptions {
+            target: "es2022".to_owned(),
+            source_map: true,
+            ..TranspileOptions::default()
+        };
+        let output = self.transpiler.transpile(&job)?;
+        let mut imports = Vec::new();
+        let mut mistakes = Vec::new();
+        for site in self.transpiler.import_sites(path, &source) {
+            match self.resolve(path, &site.specifier) {
+                Ok(Some(file)) => imports.push(file),
+                Ok(None) => {}
+                Err(refusal) => mistakes.push(refused(path, &source, &site, refusal)),
+            }
+        }
+        if !mistakes.is_empty() {
+            return Err(mistakes);
+        }
+        let module = Module {
+            code: output.code,
+            map: output.map,
+            source,
+        };
+        self.modules.insert(path.to_owned(), module);
+        Ok(imports)
+    }
+
+    fn read(&mut self, path: &str) -> Result<String, Diagnostic> {
+        let full = self.root.join(path);
+        let real = fs::canonicalize(&full).and_then(|real| {
+            if real.starts_with(&self.root) {
+                Ok(real)
+            } else {
+                Err(io::Error::other(
+                    "it is a symbolic link that leaves the workspace",
+                ))
+            }
+        });
+        let bytes = real.and_then(fs::read).map_err(|error| {
+            if error.kind() == io::ErrorKind::NotFound {
+                self.absent.insert(path.to_owned());
+            }
+            Diagnostic::error(format!("cannot read `{path}`: {error}"))
+        })?;
+        self.digests
+            .insert(path.to_owned(), blake3::hash(&bytes).to_hex().to_string());
+        String::from_utf8(bytes).map_err(|error| {
+            let line = 1 + error.as_bytes()[..error.utf8_error().valid_up_to()]
+                .iter()
+                .filter(|byte| **byte == b'\n')
+                .count();
+            Diagnostic::error(format!("`{path}` is not UTF-8 text (line {line})"))
+        })
+    }
+}
+
+fn refused(path: &str, source: &str, site: &ImportSite, refusal: Refusal) -> Diagnostic {
+    Diagnostic::error(refusal.message)
+        .at(path, source, site.start_bytes, site.length_bytes)
+        .with_help(refusal.help)
+}
