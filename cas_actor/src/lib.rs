@@ -1,1 +1,76 @@
-//! cas_actor
+//! A content-addressed store and an action cache whose shards are actors.
+//!
+//! A [`Store`] keeps blobs under the BLAKE3 hash of their content ([`Digest`]) and small action
+//! entries under the hash of whatever decided them ([`ActionKey`]). The first bits of a hash
+//! choose a shard; a shard is an actor on its own thread and the only owner of its files, so that
+//! presence, reading and eviction of a blob are one serial decision.
+//!
+//! What it promises:
+//! - **Nothing acknowledged is lost.** A put is answered after its content and its name are on
+//!   disk ([`Durability`] loosens that); puts that wait together are made durable together.
+//! - **Nothing wrong is served.** Content is checked when it comes in and when it is read;
+//!   damaged files go to quarantine and count as missing.
+//! - **No scan at the start.** Presence is the file under its name.
+//!
+//! ```
+//! use cas_actor::{ActionEntry, Store, StoreConfig};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let directory = tempfile::tempdir()?;
+//! # let root = directory.path();
+//! let system = actor_rt::System::new()?;
+//! let store = Store::open(StoreConfig::new(root), &system)?;
+//! let store = store.blocking(); // or `.await` the same methods of `Store`
+//!
+//! let output = store.put("int main() {}")?;
+//! assert_eq!(&*store.get(&output)?, b"int main() {}");
+//!
+//! let key = [7; 32];
+//! store.put_action(&key, ActionEntry::new("exit 0").with_outputs(vec![output]))?;
+//! let entry = store.get_complete_action(&key)?.expect("just stored");
+//! assert_eq!(entry.payload, "exit 0");
+//! # store.close();
+//! # Ok(())
+//! # }
+//! ```
+#![deny(unsafe_code)]
+
+mod action;
+mod blob;
+mod blocking;
+mod commit;
+mod digest;
+mod error;
+mod export;
+mod fs;
+mod group;
+mod ingest;
+mod layout;
+mod maintain;
+mod mapped;
+mod memory;
+mod open;
+mod shard;
+mod shard_actor;
+#[cfg(test)]
+mod shard_tests;
+mod staging;
+mod stats;
+mod store;
+mod upkeep;
+
+pub use action::{ActionEntry, EntryError};
+pub use blob::{Blob, ByteRange, RangeError};
+pub use blocking::Blocking;
+pub use commit::Durability;
+pub use digest::{Digest, DigestParseError, HASH_BYTES, Hasher};
+pub use error::{ExportError, GetError, IoFailure, PutError, ShardError, StoreError};
+pub use export::Export;
+pub use ingest::Upload;
+pub use layout::ActionKey;
+pub use memory::MemoryConfig;
+pub use open::{StoreConfig, is_store};
+pub use shard::{PutOutcome, VerifyReads};
+pub use stats::{LATENCY_BUCKETS, Latency, Stats};
+pub use store::Store;
+pub use upkeep::{GcReport, VerifyProgress, VerifyReport};

@@ -1,0 +1,166 @@
+//! The content of a blob as readers get it, and ranges of it.
+//!
+//! Owns: [`Blob`] and [`ByteRange`].
+//! Does not know: where the bytes came from beyond "memory" or "a mapped file".
+//! Invariant: a clone or a slice of a blob never copies its bytes.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::ops::{Deref, Range};
+
+use bytes::Bytes;
+use memmap2::Mmap;
+
+/// The content of a blob: small ones lie in memory, large ones are a mapped file.
+///
+/// Clones and slices share the bytes. A blob stays readable after the store has deleted or
+/// evicted it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Blob {
+    bytes: Bytes,
+    mapped: bool,
+}
+
+impl Blob {
+    /// A blob of a mapped file.
+    pub(crate) fn from_map(map: Mmap) -> Self {
+        Self {
+            bytes: Bytes::from_owner(map),
+            mapped: true,
+        }
+    }
+
+    /// Whether the bytes are a mapped file rather than memory of the process.
+    pub fn is_mapped(&self) -> bool {
+        self.mapped
+    }
+
+    /// The part of the blob that `range` names, sharing its bytes.
+    ///
+    /// # Errors
+    /// When the range reaches past the end.
+    pub fn slice(&self, range: ByteRange) -> Result<Self, RangeError> {
+        let within = range.within(self.bytes.len() as u64)?;
+        Ok(Self {
+            bytes: self.bytes.slice(within),
+            mapped: self.mapped,
+        })
+    }
+
+    /// The bytes in the form that network libraries take, still shared.
+    pub fn into_bytes(self) -> Bytes {
+        self.bytes
+    }
+}
+
+impl Deref for Blob {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl AsRef<[u8]> for Blob {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl From<Bytes> for Blob {
+    fn from(bytes: Bytes) -> Self {
+        Self {
+            bytes,
+            mapped: false,
+        }
+    }
+}
+
+impl fmt::Debug for Blob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Blob")
+            .field("size_bytes", &self.bytes.len())
+            .field("mapped", &self.mapped)
+            .finish()
+    }
+}
+
+/// A part of a blob: `length` bytes from `start`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ByteRange {
+    /// First byte, from 0.
+    pub start: u64,
+    /// How many bytes.
+    pub length: u64,
+}
+
+impl ByteRange {
+    /// `length` bytes from `start`.
+    pub const fn new(start: u64, length: u64) -> Self {
+        Self { start, length }
+    }
+
+    /// The range as indices into `size_bytes` bytes. A range of no bytes at the very end is valid.
+    ///
+    /// # Errors
+    /// When the range reaches past the end.
+    pub fn within(self, size_bytes: u64) -> Result<Range<usize>, RangeError> {
+        let error = RangeError {
+            range: self,
+            size_bytes,
+        };
+        let end = self.start.checked_add(self.length).ok_or(error)?;
+        if end > size_bytes {
+            return Err(error);
+        }
+        let index = |at: u64| usize::try_from(at).map_err(|_| error);
+        Ok(index(self.start)?..index(end)?)
+    }
+}
+
+/// A range reaches past the end of the blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "range of {} bytes from {} reaches past the end of a blob of {size_bytes} bytes",
+    range.length,
+    range.start
+)]
+pub struct RangeError {
+    /// What was asked for.
+    pub range: ByteRange,
+    /// The size of the blob in bytes.
+    pub size_bytes: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn refuses_ranges_outside() {
+        let blob = Blob::from(Bytes::from_static(b"0123456789"));
+        let slice = |start, length| blob.slice(ByteRange::new(start, length));
+        assert_eq!(&*slice(2, 3).unwrap(), b"234");
+        assert_eq!(&*slice(10, 0).unwrap(), b"");
+        assert_eq!(slice(0, 11).unwrap_err().size_bytes, 10);
+        assert!(slice(11, 0).is_err());
+        assert!(slice(u64::MAX, 2).is_err());
+        let said = slice(8, 5).unwrap_err().to_string();
+        assert_eq!(
+            said,
+            "range of 5 bytes from 8 reaches past the end of a blob of 10 bytes"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn slices_agree_with_the_standard_library(
+            content in any::<Vec<u8>>(), start in 0u64..80, length in 0u64..80,
+        ) {
+            let expected = content.get(start as usize..(start + length) as usize);
+            let blob = Blob::from(Bytes::from(content.clone()));
+            let found = blob.slice(ByteRange::new(start, length)).ok();
+            prop_assert_eq!(found.as_deref(), expected);
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! The few calls on the file system whose failure must not lose data, behind one seam.
+//!
+//! Owns: [`Fs`], which tests replace to make an fsync fail or a write fall short.
+//! Does not know: what is written or in which order (`commit` does).
+//! Invariant: every byte that a shard promises to keep goes through this trait.
+#![forbid(unsafe_code)]
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::Path;
+
+/// The writing half of the file system.
+pub(crate) trait Fs: Send + 'static {
+    /// Creates a file that must not exist yet and writes `content`.
+    fn write_new(&self, path: &Path, content: &[u8]) -> io::Result<File> {
+        let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
+        file.write_all(content)?;
+        Ok(file)
+    }
+
+    /// Makes the content of one file durable.
+    fn sync_file(&self, file: &File) -> io::Result<()> {
+        file.sync_data()
+    }
+
+    /// Makes the names in one directory durable.
+    fn sync_directory(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
+    }
+
+    /// Makes everything on the file system of `path` durable: one journal commit for many files.
+    fn sync_all(&self, path: &Path) -> io::Result<()> {
+        Ok(rustix::fs::syncfs(File::open(path)?)?)
+    }
+
+    /// Gives a file its name, replacing what had it.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+}
+
+/// The operating system.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct RealFs;
+
+impl Fs for RealFs {}
+
+#[cfg(test)]
+pub(crate) mod faulty {
+    //! A file system that fails on demand.
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    /// What fails.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(crate) enum Fault {
+        /// Half of the content arrives, then the disk is full.
+        ShortWrite,
+        /// Syncing reports an I/O error.
+        Sync,
+        /// Renaming reports a full disk.
+        Rename,
+    }
+
+    /// Lets `countdown` calls of the faulty kind pass, then fails one.
+    #[derive(Debug, Clone)]
+    pub(crate) struct FaultyFs {
+        pub(crate) fault: Fault,
+        pub(crate) countdown: Arc<AtomicI64>,
+    }
+
+    impl FaultyFs {
+        pub(crate) fn new(fault: Fault, after: i64) -> Self {
+            Self {
+                fault,
+                countdown: Arc::new(AtomicI64::new(after)),
+            }
+        }
+
+        fn strikes(&self, fault: Fault) -> bool {
+            self.fault == fault && self.countdown.fetch_sub(1, Ordering::Relaxed) == 0
+        }
+
+        fn syncing(&self) -> io::Result<()> {
+            match self.strikes(Fault::Sync) {
+                true => Err(io::Error::other("injected sync failure")),
+                false => Ok(()),
+            }
+        }
+    }
+
+    impl Fs for FaultyFs {
+        fn write_new(&self, path: &Path, content: &[u8]) -> io::Result<File> {
+            if self.strikes(Fault::ShortWrite) {
+                RealFs.write_new(path, &content[..content.len() / 2])?;
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            RealFs.write_new(path, content)
+        }
+
+        fn sync_file(&self, _: &File) -> io::Result<()> {
+            self.syncing()
+        }
+
+        fn sync_directory(&self, _: &Path) -> io::Result<()> {
+            self.syncing()
+        }
+
+        fn sync_all(&self, _: &Path) -> io::Result<()> {
+            self.syncing()
+        }
+
+        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+            if self.strikes(Fault::Rename) {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            RealFs.rename(from, to)
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! Opening a store: the directory, its lock, its format, and what the machine suggests.
+//!
+//! Owns: [`StoreConfig`], the lock file and the version file.
+//! Does not know: shards beyond their number.
+//! Invariants: nothing below the root is touched before the lock is held; a store of another
+//! format is left as it is; the number of shards never changes during the life of a store.
+#![forbid(unsafe_code)]
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use crate::commit::Durability;
+use crate::error::{During, IoFailure, StoreError};
+use crate::layout::{Kind, Layout};
+use crate::memory::MemoryConfig;
+use crate::shard::VerifyReads;
+use crate::staging::Staging;
+
+const FORMAT: &str = "zako-store 1";
+const MAX_SHARDS: usize = 8;
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+const GIB: u64 = 1024 * MIB;
+
+/// How a store is opened. [`StoreConfig::new`] derives everything but the root from the machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreConfig {
+    /// The directory; made when it does not exist.
+    pub root: PathBuf,
+    /// Shards of a new store, 1 to 8. An existing store keeps its number.
+    pub shards: usize,
+    /// Messages that may wait at one shard before senders have to.
+    pub mailbox: usize,
+    /// When a put counts as done; [`Store::with_durability`](crate::Store::with_durability)
+    /// changes it for one handle.
+    pub durability: Durability,
+    /// Larger blobs are mapped, smaller ones are read.
+    pub map_above_bytes: u64,
+    /// When content is checked against its digest.
+    pub verify_reads: VerifyReads,
+    /// The memory tier.
+    pub memory: MemoryConfig,
+    /// Wait while another process holds the store, instead of failing with
+    /// [`StoreError::Locked`].
+    pub wait_for_lock: bool,
+}
+
+impl StoreConfig {
+    /// The defaults of this machine for a store at `root`: a shard per CPU (1 to 8), a tenth of
+    /// the memory (4 MiB to 4 GiB) for the memory tier.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        let cpus = thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            root: root.into(),
+            shards: cpus.clamp(1, MAX_SHARDS),
+            mailbox: 1024,
+            durability: Durability::Durable,
+            map_above_bytes: 64 * KIB,
+            verify_reads: VerifyReads::FirstLarge,
+            memory: MemoryConfig {
+                capacity_bytes: (memory_bytes() / 10).clamp(4 * MIB, 4 * GIB),
+                admit_up_to_bytes: 64 * KIB,
+                time_to_live: Duration::from_secs(30 * 60),
+                time_to_idle: Duration::from_secs(5 * 60),
+            },
+            wait_for_lock: false,
+        }
+    }
+}
+
+/// Memory that this process may use: the machine's, or less in a container.
+fn memory_bytes() -> u64 {
+    let info = rustix::system::sysinfo();
+    let machine = (info.totalram as u64).saturating_mul(u64::from(info.mem_unit));
+    let container = fs::read_to_string("/sys/fs/cgroup/memory.max")
+        .ok()
+        .and_then(|text| text.trim().parse().ok());
+    container.map_or(machine, |limit: u64| limit.min(machine))
+}
+
+/// A directory that this process has locked and that has our format.
+#[derive(Debug)]
+pub(crate) struct OpenedRoot {
+    pub(crate) layout: Layout,
+    pub(crate) staging: Staging,
+    pub(crate) shards: usize,
+    pub(crate) lock: LockFile,
+}
+
+/// Locks the directory, making it when it is new, and sweeps what a killed process left.
+pub(crate) fn open_root(config: &StoreConfig) -> Result<OpenedRoot, StoreError> {
+    let layout = Layout::new(config.root.clone());
+    let root = layout.root();
+    fs::create_dir_all(root).during("create", root)?;
+    let lock = LockFile::acquire(&layout, config.wait_for_lock)?;
+    let shards = match read_version(&layout)? {
+        Some(shards) => shards,
+        None => create(&layout, config.shards.clamp(1, MAX_SHARDS))?,
+    };
+    let staging = Staging::new(layout.temp());
+    let swept = staging.sweep()?;
+    if swept > 0 {
+        tracing::info!(swept, "removed unfinished files of an earlier process");
+    }
+    Ok(OpenedRoot {
+        layout,
+        staging,
+        shards,
+        lock,
+    })
+}
+
+/// Makes the directories, then the version file, which says that they are there.
+fn create(layout: &Layout, shards: usize) -> Result<usize, IoFailure> {
+    let directories = [
+        layout.temp(),
+        layout.kind(Kind::Blob),
+        layout.kind(Kind::Action),
+    ];
+    for directory in &directories {
+        fs::create_dir_all(directory).during("create", directory)?;
+    }
+    let path = layout.version();
+    let temp = layout.temp().join("VERSION");
+    fs::write(&temp, format!("{FORMAT} shards={shards}\n")).during("write", &temp)?;
+    File::open(&temp)
+        .and_then(|file| file.sync_all())
+        .during("sync", &temp)?;
+    fs::rename(&temp, &path).during("write", &path)?;
+    let root = layout.root();
+    File::open(root)
+        .and_then(|directory| directory.sync_all())
+        .during("sync", root)?;
+    Ok(shards)
+}
+
+/// The number of shards of an existing store; `None` when there is no store yet.
+fn read_version(layout: &Layout) -> Result<Option<usize>, StoreError> {
+    let path = layout.version();
+    let text = match fs::read(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        read => read.during("read", &path)?,
+    };
+    parse_version(&text).map(Some).ok_or_else(|| {
+        let text = String::from_utf8_lossy(&text);
+        let line: String = text.lines().next().unwrap_or("").chars().take(60).collect();
+        StoreError::Version {
+            path,
+            found: line,
+            expected: FORMAT,
+        }
+    })
+}
+
+fn parse_version(text: &[u8]) -> Option<usize> {
+    let text = str::from_utf8(text).ok()?;
+    let shards = text
+        .lines()
+        .next()?
+        .strip_prefix(FORMAT)?
+        .strip_prefix(" shards=")?;
+    let shards = shards.parse().ok()?;
+    (1..=MAX_SHARDS).contains(&shards).then_some(shards)
+}
+
+/// Held for as long as the store is open. The kernel lets go of it when the process dies.
+#[derive(Debug)]
+pub(crate) struct LockFile {
+    _file: File,
+}
+
+impl LockFile {
+    fn acquire(layout: &Layout, wait: bool) -> Result<Self, StoreError> {
+        let path = layout.lock();
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .during("open", &path)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) if wait => file.lock().during("lock", &path)?,
+            Err(TryLockError::WouldBlock) => {
+                return Err(StoreError::Locked {
+                    root: layout.root().to_owned(),
+                    pid: read_pid(&mut file),
+                });
+            }
+            Err(TryLockError::Error(error)) => {
+                return Err(IoFailure::new("lock", &path, error).into());
+            }
+        }
+        write_pid(&mut file);
+        Ok(Self { _file: file })
+    }
+}
+
+/// The pid only serves messages: a full disk must not keep a store from opening.
+fn write_pid(file: &mut File) {
+    let pid = format!("{:<10}\n", std::process::id());
+    let _ = file.rewind().and_then(|()| file.write_all(pid.as_bytes()));
+}
+
+fn read_pid(file: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    file.take(16).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
+
+/// Whether a path looks like the root of a store, for messages.
+pub fn is_store(root: &Path) -> bool {
+    Layout::new(root.to_owned()).version().is_file()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn config(root: &Path) -> StoreConfig {
+        StoreConfig {
+            shards: 3,
+            ..StoreConfig::new(root)
+        }
+    }
+
+    #[test]
+    fn a_second_opener_is_told_who_holds_the_store() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = open_root(&config(directory.path())).unwrap();
+        let error = open_root(&config(directory.path())).unwrap_err();
+        let ours = std::process::id();
+        assert!(
+            matches!(error, StoreError::Locked { pid: Some(pid), .. } if pid == ours),
+            "{error}"
+        );
+        drop(first);
+        assert!(open_root(&config(directory.path())).is_ok());
+    }
+
+    #[test]
+    fn a_waiting_opener_gets_the_store_when_it_is_free() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = open_root(&config(directory.path())).unwrap();
+        let waiting = StoreConfig {
+            wait_for_lock: true,
+            ..config(directory.path())
+        };
+        let waiter = thread::spawn(move || open_root(&waiting).map(|opened| opened.shards));
+        drop(first);
+        assert_eq!(waiter.join().unwrap().unwrap(), 3);
+    }
+
+    #[test]
+    fn the_number_of_shards_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        drop(open_root(&config(directory.path())).unwrap());
+        let other = StoreConfig {
+            shards: 7,
+            ..config(directory.path())
+        };
+        assert_eq!(open_root(&other).unwrap().shards, 3);
+    }
+
+    #[test]
+    fn another_format_is_named_and_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("VERSION");
+        for text in [
+            "zako-store 2 shards=4\n",
+            "",
+            "zako-store 1 shards=99\n",
+            "\u{0}",
+        ] {
+            fs::write(&path, text).unwrap();
+            let error = open_root(&config(directory.path())).unwrap_err();
+            assert!(matches!(error, StoreError::Version { .. }), "{error}");
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn defaults_are_within_their_bounds() {
+        let config = StoreConfig::new("/x");
+        assert!((1..=8).contains(&config.shards));
+        assert!((4 * MIB..=4 * GIB).contains(&config.memory.capacity_bytes));
+    }
+
+    proptest! {
+        #[test]
+        fn any_version_file_parses_or_errs(text in any::<Vec<u8>>()) {
+            if let Some(shards) = parse_version(&text) {
+                prop_assert!((1..=MAX_SHARDS).contains(&shards));
+            }
+        }
+    }
+}

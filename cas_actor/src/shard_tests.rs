@@ -1,0 +1,453 @@
+//! The shard's core against a model, against damage on disk, and against a failing disk.
+#![forbid(unsafe_code)]
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use crate::action::ActionEntry;
+use crate::commit::{Committer, Durability, Unsynced};
+use crate::digest::Digest;
+use crate::error::{GetError, PutError};
+use crate::fs::faulty::{Fault, FaultyFs};
+use crate::fs::{Fs, RealFs};
+use crate::group::Put;
+use crate::layout::{Kind, Layout};
+use crate::maintain::Checked;
+use crate::memory::{MemoryConfig, MemoryTier};
+use crate::shard::{PutOutcome, Shard, ShardConfig, VerifyReads, lock};
+use crate::staging::{Staging, Verified};
+use crate::stats::Counters;
+
+const MAP_ABOVE: usize = 1000;
+
+/// A shard of the whole digest space over `root`, without a lock.
+fn shard<F: Fs>(root: &Path, fs: F) -> Shard<F> {
+    let layout = Arc::new(Layout::new(root.into()));
+    for directory in [
+        layout.temp(),
+        layout.kind(Kind::Blob),
+        layout.kind(Kind::Action),
+    ] {
+        fs::create_dir_all(directory).unwrap();
+    }
+    let staging = Staging::new(layout.temp());
+    staging.sweep().unwrap();
+    let counters = Arc::new(Counters::default());
+    let memory = MemoryTier::new(MemoryConfig {
+        capacity_bytes: 2000,
+        admit_up_to_bytes: 500,
+        time_to_live: Duration::MAX,
+        time_to_idle: Duration::MAX,
+    });
+    let committer = Committer::new(
+        fs,
+        Arc::clone(&layout),
+        Arc::new(staging),
+        Arc::clone(&counters),
+        Arc::new(Unsynced::new()),
+    );
+    let config = ShardConfig {
+        map_above_bytes: MAP_ABOVE as u64,
+        verify_reads: VerifyReads::FirstLarge,
+    };
+    let memory = Arc::new(Mutex::new(memory));
+    Shard::new(0..=255, layout, config, memory, counters, committer)
+}
+
+fn blob(content: &[u8]) -> Put {
+    let verified = Verified::hash(Bytes::copy_from_slice(content));
+    Put::Blob(verified, Durability::Durable)
+}
+
+fn put<F: Fs>(shard: &mut Shard<F>, content: &[u8]) -> Digest {
+    let mut answers = shard.put_group(vec![blob(content)]);
+    answers.pop().unwrap().unwrap();
+    Digest::of(content)
+}
+
+fn path_of<F>(shard: &Shard<F>, digest: &Digest) -> std::path::PathBuf {
+    shard.layout.path(Kind::Blob, digest.hash())
+}
+
+/// Replaces a stored file, as damage does. Stored files are read-only.
+fn overwrite(path: &Path, content: &[u8]) {
+    fs::remove_file(path).unwrap();
+    fs::write(path, content).unwrap();
+}
+
+fn temp_files<F>(shard: &Shard<F>) -> usize {
+    fs::read_dir(shard.layout.temp()).unwrap().count()
+}
+
+#[test]
+fn damaged_blobs_are_reported_once_and_healed_by_a_put() {
+    let directory = tempfile::tempdir().unwrap();
+    for content in [vec![1; 10], vec![2; MAP_ABOVE + 1]] {
+        let damages: [fn(&mut Vec<u8>); 4] = [
+            |bytes| bytes[3] ^= 1,
+            |bytes| bytes.truncate(5),
+            |bytes| bytes.push(0),
+            Vec::clear,
+        ];
+        for damage in damages {
+            let mut shard = shard(directory.path(), RealFs);
+            let digest = put(&mut shard, &content);
+            lock(&shard.memory).remove(digest.hash());
+            let mut damaged = content.clone();
+            damage(&mut damaged);
+            overwrite(&path_of(&shard, &digest), &damaged);
+
+            let error = shard.get(&digest).unwrap_err();
+            let GetError::Corrupt { quarantined, .. } = error else {
+                panic!("{error}");
+            };
+            assert_eq!(fs::read(quarantined).unwrap(), damaged);
+            let again = shard.get(&digest).unwrap_err();
+            assert!(matches!(again, GetError::NotFound(_)), "{again}");
+            assert!(!shard.contains(&digest));
+
+            put(&mut shard, &content);
+            assert_eq!(*shard.get(&digest).unwrap().blob, content);
+        }
+    }
+}
+
+#[test]
+fn a_wrong_size_in_the_question_is_not_damage() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut shard = shard(directory.path(), RealFs);
+    let digest = put(&mut shard, b"content");
+    let wrong = Digest::new(*digest.hash(), 5);
+    assert!(!shard.contains(&wrong));
+    let error = shard.get(&wrong).unwrap_err();
+    assert!(matches!(error, GetError::NotFound(_)), "{error}");
+    assert!(shard.get(&digest).is_ok());
+}
+
+#[test]
+fn the_empty_blob_is_always_here() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut shard = shard(directory.path(), RealFs);
+    let empty = Digest::of(b"");
+    assert!(shard.contains(&empty));
+    assert!(shard.get(&empty).unwrap().blob.is_empty());
+    let answers = shard.put_group(vec![blob(b"")]);
+    assert!(matches!(answers[..], [Ok(PutOutcome::Present)]));
+}
+
+#[test]
+fn large_blobs_are_mapped_and_outlive_their_deletion() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut shard = shard(directory.path(), RealFs);
+    let content = vec![9; MAP_ABOVE + 1];
+    let digest = put(&mut shard, &content);
+    let found = shard.get(&digest).unwrap();
+    assert!(found.blob.is_mapped());
+    assert!(shard.delete(&digest).unwrap());
+    assert!(!shard.delete(&digest).unwrap());
+    assert_eq!(*found.blob, content);
+}
+
+#[test]
+fn a_damaged_action_entry_is_a_miss() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut shard = shard(directory.path(), RealFs);
+    let key = [7; 32];
+    let entry = ActionEntry::new(b"result".to_vec());
+    let encoded = Bytes::from(entry.encode(&key));
+    let put = |encoded| Put::Action(key, encoded, Durability::Durable);
+    shard
+        .put_group(vec![put(encoded.clone())])
+        .remove(0)
+        .unwrap();
+    assert_eq!(shard.get_action(&key).unwrap(), Some(entry.clone()));
+
+    let path = shard.layout.path(Kind::Action, &key);
+    let mut damaged = encoded.to_vec();
+    *damaged.last_mut().unwrap() ^= 1;
+    overwrite(&path, &damaged);
+    assert_eq!(shard.get_action(&key).unwrap(), None);
+    assert!(!path.exists());
+    shard.put_group(vec![put(encoded)]).remove(0).unwrap();
+    assert_eq!(shard.get_action(&key).unwrap(), Some(entry));
+}
+
+#[test]
+fn a_group_writes_each_blob_once_and_syncs_it_together() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut shard = shard(directory.path(), RealFs);
+    put(&mut shard, b"before");
+    let before = shard
+        .counters
+        .fsyncs
+        .load(std::sync::atomic::Ordering::Relaxed);
+    let group = (0..50u8).map(|n| blob(&[n % 40]));
+    let outcomes: Vec<_> = shard
+        .put_group(group.collect())
+        .into_iter()
+        .map(Result::unwrap)
+        .collect();
+    let stored = outcomes
+        .iter()
+        .filter(|outcome| **outcome == PutOutcome::Stored);
+    assert_eq!(stored.count(), 40);
+    let after = shard
+        .counters
+        .fsyncs
+        .load(std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(after - before, 2, "once for contents, once for names");
+}
+
+#[test]
+fn every_fault_leaves_the_old_state_or_the_new_one() {
+    for fault in [Fault::ShortWrite, Fault::Sync, Fault::Rename] {
+        for after in 0..8 {
+            let directory = tempfile::tempdir().unwrap();
+            let mut faulty = shard(directory.path(), FaultyFs::new(fault, after));
+            let contents: Vec<Vec<u8>> = (0..6u8).map(|n| vec![n; 100]).collect();
+            let mut acknowledged = HashSet::new();
+            for group in contents.chunks(2) {
+                let puts = group.iter().map(|content| blob(content)).collect();
+                for (content, answer) in group.iter().zip(faulty.put_group(puts)) {
+                    match answer {
+                        Ok(_) => drop(acknowledged.insert(content)),
+                        Err(PutError::NoSpace(_) | PutError::Io(_)) => {}
+                        Err(other) => panic!("{other}"),
+                    }
+                }
+            }
+            assert_eq!(temp_files(&faulty), 0, "{fault:?} after {after}");
+            let mut reopened = shard(directory.path(), RealFs);
+            for content in &contents {
+                let digest = Digest::of(content);
+                match reopened.get(&digest) {
+                    Ok(found) => assert_eq!(*found.blob, **content),
+                    Err(GetError::NotFound(_)) => assert!(!acknowledged.contains(content)),
+                    Err(other) => panic!("{other}"),
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_failing_sync_names_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut shard = shard(directory.path(), FaultyFs::new(Fault::Sync, 0));
+    let answers = shard.put_group(vec![blob(b"a"), blob(b"b")]);
+    assert!(answers.iter().all(Result::is_err));
+    assert!(!shard.contains(&Digest::of(b"a")) && !shard.contains(&Digest::of(b"b")));
+}
+
+#[test]
+fn an_action_entry_makes_earlier_relaxed_blobs_durable() {
+    let directory = tempfile::tempdir().unwrap();
+    let fs = FaultyFs::new(Fault::Sync, i64::MAX);
+    let countdown = Arc::clone(&fs.countdown);
+    let mut shard = shard(directory.path(), fs);
+    let relaxed = Put::Blob(
+        Verified::hash(Bytes::from_static(b"out")),
+        Durability::Relaxed,
+    );
+    shard.put_group(vec![relaxed]).remove(0).unwrap();
+    assert_eq!(
+        countdown.load(std::sync::atomic::Ordering::Relaxed),
+        i64::MAX
+    );
+    // The next sync fails: so must the entry, for its blob may be lost.
+    countdown.store(0, std::sync::atomic::Ordering::Relaxed);
+    let entry = || Put::Action([1; 32], Bytes::from_static(b"x"), Durability::Durable);
+    assert!(shard.put_group(vec![entry()]).remove(0).is_err());
+    assert!(shard.put_group(vec![entry()]).remove(0).is_ok());
+}
+
+#[test]
+fn eviction_spares_what_was_used_since_it_was_planned() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut shard = shard(directory.path(), RealFs);
+    let (old, used) = (put(&mut shard, b"old"), put(&mut shard, b"used"));
+    let long_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
+    for digest in [&old, &used] {
+        fs::File::open(path_of(&shard, digest))
+            .unwrap()
+            .set_modified(long_ago)
+            .unwrap();
+    }
+    let plan = shard.list().unwrap();
+    assert!(shard.contains(&used));
+    let freed: u64 = plan
+        .iter()
+        .map(|file| shard.evict(file, file.used).unwrap())
+        .sum();
+    assert_eq!(freed, 3);
+    assert!(shard.contains(&used) && !shard.contains(&old));
+    assert_eq!(shard.usage().unwrap().blob_bytes, 4);
+}
+
+#[test]
+fn a_scrub_finds_damage_and_is_not_a_use() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut shard = shard(directory.path(), RealFs);
+    let (good, bad) = (put(&mut shard, b"good"), put(&mut shard, b"bad"));
+    overwrite(&path_of(&shard, &bad), b"bat");
+    let long_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
+    fs::File::open(path_of(&shard, &good))
+        .unwrap()
+        .set_modified(long_ago)
+        .unwrap();
+    for file in shard.list().unwrap() {
+        let expected = match file.hash == *good.hash() {
+            true => Checked::Intact,
+            false => Checked::Damaged,
+        };
+        assert_eq!(shard.check(&file).unwrap(), expected);
+    }
+    assert_eq!(shard.list().unwrap().len(), 1);
+    assert_eq!(shard.list().unwrap()[0].used, long_ago);
+}
+
+#[derive(Debug, Clone)]
+enum Op {
+    Put(Vec<u8>, Durability),
+    Get(u8),
+    Contains(u8),
+    Delete(u8),
+    PutAction(u8, u8),
+    GetAction(u8),
+    Damage(u8),
+    Usage,
+    Reopen,
+}
+
+/// Few distinct contents, of sizes on both sides of every limit.
+fn content(n: u8) -> Vec<u8> {
+    let sizes = [0, 1, 400, 499, 501, 999, 1000, 1001, 3000];
+    vec![n; sizes[n as usize % sizes.len()]]
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let name = 0u8..12;
+    let durability = prop_oneof![
+        Just(Durability::Durable),
+        Just(Durability::Relaxed),
+        Just(Durability::Volatile)
+    ];
+    prop_oneof![
+        4 => (prop::collection::vec(name.clone(), 1..5), durability).prop_map(|(n, d)| Op::Put(n, d)),
+        4 => name.clone().prop_map(Op::Get),
+        2 => name.clone().prop_map(Op::Contains),
+        1 => name.clone().prop_map(Op::Delete),
+        1 => (name.clone(), any::<u8>()).prop_map(|(k, v)| Op::PutAction(k, v)),
+        1 => name.clone().prop_map(Op::GetAction),
+        1 => name.prop_map(Op::Damage),
+        1 => Just(Op::Usage),
+        1 => Just(Op::Reopen),
+    ]
+}
+
+#[derive(Default)]
+struct Model {
+    /// Whether each blob is intact on disk.
+    blobs: HashMap<u8, bool>,
+    actions: HashMap<u8, u8>,
+}
+
+impl Model {
+    fn apply(&mut self, shard: &mut Shard<RealFs>, op: Op) -> Result<(), TestCaseError> {
+        match op {
+            Op::Put(names, durability) => {
+                let puts = names.iter().map(|n| Verified::hash(content(*n).into()));
+                let puts = puts.map(|verified| Put::Blob(verified, durability));
+                for (name, answer) in names.iter().zip(shard.put_group(puts.collect())) {
+                    let expected = match content(*name).is_empty() || self.blobs.contains_key(name)
+                    {
+                        true => PutOutcome::Present,
+                        false => PutOutcome::Stored,
+                    };
+                    prop_assert_eq!(answer.unwrap(), expected);
+                    if !content(*name).is_empty() {
+                        self.blobs.entry(*name).or_insert(true);
+                    }
+                }
+            }
+            Op::Get(name) => self.get(shard, name)?,
+            Op::Contains(name) => {
+                let expected = content(name).is_empty() || self.blobs.contains_key(&name);
+                prop_assert_eq!(shard.contains(&Digest::of(&content(name))), expected);
+            }
+            Op::Delete(name) => {
+                let was = shard.delete(&Digest::of(&content(name))).unwrap();
+                prop_assert_eq!(was, self.blobs.remove(&name).is_some());
+            }
+            Op::PutAction(key, value) => {
+                let encoded = ActionEntry::new(vec![value]).encode(&[key; 32]);
+                let put = Put::Action([key; 32], encoded.into(), Durability::Durable);
+                shard.put_group(vec![put]).remove(0).unwrap();
+                self.actions.insert(key, value);
+            }
+            Op::GetAction(key) => {
+                let found = shard.get_action(&[key; 32]).unwrap();
+                let expected = self
+                    .actions
+                    .get(&key)
+                    .map(|value| ActionEntry::new(vec![*value]));
+                prop_assert_eq!(found, expected);
+            }
+            Op::Damage(name) => {
+                if let Some(intact) = self.blobs.get_mut(&name) {
+                    // Damage of the same size: presence cannot tell it, reading must.
+                    *intact = false;
+                    let digest = Digest::of(&content(name));
+                    overwrite(&path_of(shard, &digest), &vec![!name; content(name).len()]);
+                }
+            }
+            Op::Usage => {
+                let usage = shard.usage().unwrap();
+                let bytes: usize = self.blobs.keys().map(|name| content(*name).len()).sum();
+                prop_assert_eq!(usage.blobs, self.blobs.len() as u64);
+                prop_assert_eq!(usage.blob_bytes, bytes as u64);
+                prop_assert_eq!(usage.actions, self.actions.len() as u64);
+            }
+            Op::Reopen => *shard = self::shard(shard.layout.root(), RealFs),
+        }
+        Ok(())
+    }
+
+    fn get(&mut self, shard: &mut Shard<RealFs>, name: u8) -> Result<(), TestCaseError> {
+        let digest = Digest::of(&content(name));
+        let peeked = lock(&shard.memory).get(digest.hash(), std::time::Instant::now());
+        if let Some(blob) = peeked {
+            prop_assert_eq!(&*blob, content(name));
+        }
+        match (shard.get(&digest), self.blobs.get(&name)) {
+            (Ok(found), _) if content(name).is_empty() => prop_assert!(found.blob.is_empty()),
+            (Ok(found), Some(true)) => prop_assert_eq!(&*found.blob, content(name)),
+            // A large blob that was read before may be damaged later: it is checked once.
+            (Ok(found), Some(false)) => prop_assert!(found.blob.is_mapped()),
+            (Err(GetError::Corrupt { .. }), Some(false)) => drop(self.blobs.remove(&name)),
+            (Err(GetError::NotFound(_)), None) => {}
+            (got, model) => prop_assert!(false, "{got:?} where the model has {model:?}"),
+        }
+        Ok(())
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn behaves_like_the_model(ops in prop::collection::vec(op(), 1..60)) {
+        let directory = tempfile::tempdir().unwrap();
+        let mut shard = shard(directory.path(), RealFs);
+        let mut model = Model::default();
+        for op in ops {
+            model.apply(&mut shard, op)?;
+            prop_assert_eq!(temp_files(&shard), 0);
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Content on its way into the store: verified, not yet named.
+//!
+//! Owns: temporary files, their names and their removal; the proof that content was hashed.
+//! Does not know: when a temporary file gets its name (`commit` does that).
+//! Invariants: a staged file that is not committed is removed when dropped; those of a killed
+//! process are removed at the next open, under the lock; [`Verified`] can only be made by
+//! hashing its content.
+#![forbid(unsafe_code)]
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use bytes::Bytes;
+
+use crate::digest::Digest;
+use crate::error::{During, IoFailure, PutError};
+
+/// Hands out temporary files in one directory.
+#[derive(Debug)]
+pub(crate) struct Staging {
+    directory: PathBuf,
+    next: AtomicU64,
+}
+
+impl Staging {
+    pub(crate) fn new(directory: PathBuf) -> Self {
+        Self {
+            directory,
+            next: AtomicU64::new(0),
+        }
+    }
+
+    /// Removes what an earlier process left behind. Only under the lock of the store.
+    pub(crate) fn sweep(&self) -> Result<u64, IoFailure> {
+        let mut swept = 0;
+        for entry in fs::read_dir(&self.directory).during("list", &self.directory)? {
+            let path = entry.during("list", &self.directory)?.path();
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(IoFailure::new("remove", &path, error));
+                }
+                _ => swept += 1,
+            }
+        }
+        Ok(swept)
+    }
+
+    /// A path that no other temporary file has.
+    pub(crate) fn path(&self) -> TempPath {
+        let number = self.next.fetch_add(1, Relaxed);
+        TempPath {
+            path: self.directory.join(number.to_string()),
+            named: false,
+        }
+    }
+
+    /// A new temporary file, open for reading and writing.
+    pub(crate) fn create(&self) -> Result<StagedFile, IoFailure> {
+        let path = self.path();
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(path.as_path())
+            .during("create", path.as_path())?;
+        Ok(StagedFile { path, file })
+    }
+}
+
+/// The path of a temporary file, which is removed on drop unless it was given its name.
+#[derive(Debug)]
+pub(crate) struct TempPath {
+    path: PathBuf,
+    named: bool,
+}
+
+impl TempPath {
+    pub(crate) fn as_path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The file was renamed: there is nothing to remove.
+    pub(crate) fn named(mut self) {
+        self.named = true;
+    }
+}
+
+impl Drop for TempPath {
+    fn drop(&mut self) {
+        if !self.named {
+            // A leftover costs space only until the next open.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// A complete temporary file.
+#[derive(Debug)]
+pub(crate) struct StagedFile {
+    pub(crate) path: TempPath,
+    pub(crate) file: File,
+}
+
+/// Where verified content lies.
+#[derive(Debug)]
+pub(crate) enum Content {
+    /// In memory.
+    Bytes(Bytes),
+    /// In a temporary file of the store.
+    Staged(StagedFile),
+}
+
+/// Content together with the digest that was computed from it.
+#[derive(Debug)]
+pub(crate) struct Verified {
+    digest: Digest,
+    content: Content,
+}
+
+impl Verified {
+    /// Hashes content in memory.
+    pub(crate) fn hash(content: Bytes) -> Self {
+        Self {
+            digest: Digest::of(&content),
+            content: Content::Bytes(content),
+        }
+    }
+
+    /// Content that was hashed on its way to where it is now, or there.
+    pub(crate) fn hashed(digest: Digest, content: Content) -> Self {
+        Self { digest, content }
+    }
+
+    /// Refuses content that is not what `expected` names.
+    pub(crate) fn expect(self, expected: Option<Digest>) -> Result<Self, PutError> {
+        match expected {
+            Some(expected) if expected != self.digest => Err(PutError::DigestMismatch {
+                expected,
+                actual: self.digest,
+            }),
+            _ => Ok(self),
+        }
+    }
+
+    pub(crate) fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    pub(crate) fn content(&self) -> &Content {
+        &self.content
+    }
+
+    pub(crate) fn into_content(self) -> Content {
+        self.content
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uncommitted_files_vanish_and_leftovers_are_swept() {
+        let directory = tempfile::tempdir().unwrap();
+        let staging = Staging::new(directory.path().into());
+        let staged = staging.create().unwrap();
+        let path = staged.path.as_path().to_owned();
+        assert!(path.exists());
+        drop(staged);
+        assert!(!path.exists());
+
+        std::mem::forget(staging.create().unwrap());
+        fs::write(directory.path().join("leftover"), "x").unwrap();
+        assert_eq!(Staging::new(directory.path().into()).sweep().unwrap(), 2);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn content_that_is_not_what_was_promised_is_refused() {
+        let other = Digest::of(b"other");
+        let refused = Verified::hash(Bytes::from_static(b"content")).expect(Some(other));
+        assert!(matches!(
+            refused,
+            Err(PutError::DigestMismatch { expected, .. }) if expected == other
+        ));
+    }
+}

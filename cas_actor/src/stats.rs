@@ -1,0 +1,172 @@
+//! Counters of a store: what it holds, how it is used, how long that takes.
+//!
+//! Owns: the counters that a shard writes and anybody reads, and the snapshot of them.
+//! Does not know: who shows them.
+//! Invariant: counters are only added to; all loads and stores are `Relaxed`, for no other
+//! memory hangs on them.
+#![forbid(unsafe_code)]
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+/// Buckets of a histogram: bucket `i` counts durations below `2^i` µs, the last one the rest.
+pub const LATENCY_BUCKETS: usize = 24;
+
+macro_rules! counters {
+    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
+        /// The counters of one shard.
+        #[derive(Debug, Default)]
+        pub(crate) struct Counters {
+            $(pub(crate) $name: AtomicU64,)+
+            pub(crate) put_latency: LatencyCounters,
+            pub(crate) get_latency: LatencyCounters,
+        }
+
+        /// The use of a store since it was opened, and what it holds.
+        #[derive(Debug, Clone, Default, PartialEq, Eq)]
+        pub struct Stats {
+            /// Blobs on disk.
+            pub blobs: u64,
+            /// Bytes of the blobs on disk.
+            pub blob_bytes: u64,
+            /// Entries of the action cache.
+            pub actions: u64,
+            /// Bytes of the entries of the action cache.
+            pub action_bytes: u64,
+            /// Blobs in the memory tier.
+            pub memory_blobs: u64,
+            /// Bytes of the memory tier, overhead included.
+            pub memory_bytes: u64,
+            $($(#[doc = $doc])+ pub $name: u64,)+
+            /// How long puts took in the shard, in groups as they were made durable.
+            pub put_latency: Latency,
+            /// How long reads from disk took in the shard.
+            pub get_latency: Latency,
+        }
+
+        impl Stats {
+            pub(crate) fn add_counters(&mut self, counters: &Counters) {
+                $(self.$name += counters.$name.load(Relaxed);)+
+                self.put_latency.add(&counters.put_latency);
+                self.get_latency.add(&counters.get_latency);
+            }
+        }
+    };
+}
+
+counters! {
+    /// Blobs written.
+    puts,
+    /// Bytes of blobs written.
+    put_bytes,
+    /// Puts of a blob that was here already.
+    puts_present,
+    /// Reads answered from the memory tier.
+    memory_hits,
+    /// Reads answered from disk.
+    disk_hits,
+    /// Reads of blobs that are not here.
+    misses,
+    /// Bytes read, from either tier.
+    get_bytes,
+    /// Action entries found.
+    action_hits,
+    /// Action entries not found.
+    action_misses,
+    /// Calls that make data durable (fdatasync, fsync of a directory, syncfs).
+    fsyncs,
+    /// Groups of puts that were made durable together.
+    commits,
+    /// Damaged blobs and action entries met.
+    corrupt,
+    /// Blobs and action entries evicted.
+    evicted,
+    /// Bytes evicted.
+    evicted_bytes,
+}
+
+/// A histogram that many threads may read while one writes.
+#[derive(Debug, Default)]
+pub(crate) struct LatencyCounters {
+    buckets: [AtomicU64; LATENCY_BUCKETS],
+    sum_ns: AtomicU64,
+}
+
+impl LatencyCounters {
+    pub(crate) fn record(&self, took: Duration) {
+        let bucket = bucket_of(took);
+        self.buckets[bucket].fetch_add(1, Relaxed);
+        self.sum_ns
+            .fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+    }
+}
+
+fn bucket_of(took: Duration) -> usize {
+    let micros = took.as_micros();
+    let bits = u128::BITS - micros.leading_zeros();
+    (bits as usize).min(LATENCY_BUCKETS - 1)
+}
+
+/// A histogram of durations with buckets that double.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Latency {
+    /// `buckets[i]` counts durations below `2^i` µs and not below the bucket before; the last
+    /// bucket counts all longer ones.
+    pub buckets: [u64; LATENCY_BUCKETS],
+    /// Sum of all durations in ns.
+    pub sum_ns: u64,
+}
+
+impl Latency {
+    fn add(&mut self, counters: &LatencyCounters) {
+        for (sum, bucket) in self.buckets.iter_mut().zip(&counters.buckets) {
+            *sum += bucket.load(Relaxed);
+        }
+        self.sum_ns += counters.sum_ns.load(Relaxed);
+    }
+
+    /// How many durations were counted.
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().sum()
+    }
+
+    /// An upper bound of the given quantile (0 to 1), exact to a factor of two.
+    pub fn quantile(&self, quantile: f64) -> Option<Duration> {
+        let wanted = (self.count() as f64 * quantile.clamp(0.0, 1.0)).ceil() as u64;
+        let mut seen = 0;
+        for (index, count) in self.buckets.iter().enumerate() {
+            seen += count;
+            if seen > 0 && seen >= wanted {
+                return Some(Duration::from_micros(1 << index));
+            }
+        }
+        None
+    }
+}
+
+/// Adds to a counter.
+pub(crate) fn count(counter: &AtomicU64, amount: u64) {
+    counter.fetch_add(amount, Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_come_from_the_right_bucket() {
+        let counters = LatencyCounters::default();
+        for _ in 0..99 {
+            counters.record(Duration::from_nanos(500));
+        }
+        counters.record(Duration::from_micros(700));
+        let mut latency = Latency::default();
+        latency.add(&counters);
+        assert_eq!(latency.count(), 100);
+        assert_eq!(latency.quantile(0.5), Some(Duration::from_micros(1)));
+        assert_eq!(latency.quantile(1.0), Some(Duration::from_micros(1024)));
+        assert_eq!(latency.sum_ns, 99 * 500 + 700_000);
+        assert_eq!(Latency::default().quantile(0.5), None);
+        assert_eq!(bucket_of(Duration::from_secs(1 << 40)), LATENCY_BUCKETS - 1);
+    }
+}

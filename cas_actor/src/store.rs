@@ -1,0 +1,467 @@
+//! The handle of a store: finds the shard of a digest, asks it, and waits.
+//!
+//! Owns: the shards' lives and the memory tier's fast path.
+//! Does not know: what a shard does with a message.
+//! Invariants: the lock is held until the last shard has stopped; content is hashed by the
+//! caller before a shard hears of it.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::future::Future;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use actor_rt::{ActorRef, Reply, System};
+use bytes::Bytes;
+use futures_util::future::join_all;
+
+use crate::action::ActionEntry;
+use crate::blob::{Blob, ByteRange};
+use crate::blocking::Blocking;
+use crate::commit::{Committer, Durability, Unsynced};
+use crate::digest::Digest;
+use crate::error::{GetError, PutError, ShardError, StoreError};
+use crate::fs::RealFs;
+use crate::group::Put;
+use crate::ingest::Upload;
+use crate::layout::ActionKey;
+use crate::memory::{MemoryConfig, MemoryTier};
+use crate::open::{LockFile, OpenedRoot, StoreConfig, open_root};
+use crate::shard::{Found, PutOutcome, Shard, ShardConfig, lock};
+use crate::shard_actor::{ShardActor, ShardMsg};
+use crate::staging::{Staging, Verified};
+use crate::stats::{Counters, count};
+
+/// First bytes of hashes.
+const FANS: usize = 256;
+
+/// An open store. Clones share it; it closes when the last one is dropped.
+///
+/// Methods are asynchronous and run on any executor; [`blocking`](Self::blocking) has the same
+/// for threads that may wait.
+#[derive(Clone)]
+pub struct Store {
+    pub(crate) inner: Arc<Inner>,
+    durability: Durability,
+}
+
+/// One shard as the handle sees it.
+pub(crate) struct ShardHandle {
+    actor: ActorRef<ShardMsg>,
+    pub(crate) memory: Arc<Mutex<MemoryTier>>,
+    pub(crate) counters: Arc<Counters>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) shards: Vec<ShardHandle>,
+    pub(crate) staging: Arc<Staging>,
+    config: StoreConfig,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        for shard in &self.shards {
+            shard.actor.drain();
+        }
+    }
+}
+
+impl Store {
+    /// Opens the store at `config.root`, making it when there is none. Reads no blobs.
+    ///
+    /// # Errors
+    /// When another process has it open, when it has another format, or when the directory
+    /// cannot be used.
+    pub fn open(config: StoreConfig, system: &System) -> Result<Self, StoreError> {
+        let OpenedRoot {
+            layout,
+            staging,
+            shards: number,
+            lock,
+        } = open_root(&config)?;
+        let parts = Parts {
+            layout: Arc::new(layout),
+            staging: Arc::new(staging),
+            unsynced: Arc::new(Unsynced::new()),
+            lock: Arc::new(lock),
+            config: ShardConfig {
+                map_above_bytes: config.map_above_bytes,
+                verify_reads: config.verify_reads,
+            },
+        };
+        let memory = MemoryConfig {
+            capacity_bytes: config.memory.capacity_bytes / number as u64,
+            ..config.memory
+        };
+        let shards = (0..number).map(|index| {
+            let memory = Arc::new(Mutex::new(MemoryTier::new(memory)));
+            let counters = Arc::new(Counters::default());
+            let actor = start_shard(system, &config, &parts, index, number, &memory, &counters);
+            ShardHandle {
+                actor,
+                memory,
+                counters,
+            }
+        });
+        Ok(Self {
+            durability: config.durability,
+            inner: Arc::new(Inner {
+                shards: shards.collect(),
+                staging: parts.staging,
+                config,
+            }),
+        })
+    }
+
+    /// How the store was opened.
+    pub fn config(&self) -> &StoreConfig {
+        &self.inner.config
+    }
+
+    /// The directory of the store.
+    pub fn root(&self) -> &Path {
+        &self.inner.config.root
+    }
+
+    /// A handle whose puts count as done earlier or later than this one's.
+    #[must_use]
+    pub fn with_durability(&self, durability: Durability) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+            durability,
+        }
+    }
+
+    /// The same operations for threads that may wait, and those on the caller's files.
+    pub fn blocking(&self) -> Blocking<'_> {
+        Blocking::new(self)
+    }
+
+    /// Stores `content` and returns its name.
+    ///
+    /// # Errors
+    /// When the disk is full, read-only or failing; see [`PutError`].
+    pub async fn put(&self, content: impl Into<Bytes>) -> Result<Digest, PutError> {
+        let verified = Verified::hash(content.into());
+        let digest = verified.digest();
+        self.put_verified(verified).await?;
+        Ok(digest)
+    }
+
+    /// Stores `content` if it is what `digest` names.
+    ///
+    /// # Errors
+    /// When it is not, or as for [`put`](Self::put).
+    pub async fn put_as(
+        &self,
+        digest: Digest,
+        content: impl Into<Bytes>,
+    ) -> Result<PutOutcome, PutError> {
+        let verified = Verified::hash(content.into()).expect(Some(digest))?;
+        self.put_verified(verified).await
+    }
+
+    /// Starts an upload in pieces. With `expected`, anything else is refused.
+    pub fn upload(&self, expected: Option<Digest>) -> Upload {
+        Upload::new(Arc::clone(&self.inner.staging), expected)
+    }
+
+    /// Stores what an upload has gathered.
+    ///
+    /// # Errors
+    /// When it is not what was expected, or as for [`put`](Self::put).
+    pub async fn commit(&self, upload: Upload) -> Result<(Digest, PutOutcome), PutError> {
+        let verified = upload.finish()?;
+        let digest = verified.digest();
+        Ok((digest, self.put_verified(verified).await?))
+    }
+
+    pub(crate) async fn put_verified(&self, verified: Verified) -> Result<PutOutcome, PutError> {
+        let shard = self.shard(verified.digest().hash());
+        let put = Put::Blob(verified, self.durability);
+        let answer = shard.ask(|reply| ShardMsg::Put(put, reply)).await;
+        answer.unwrap_or(Err(PutError::Closed))
+    }
+
+    /// The content of a blob.
+    ///
+    /// # Errors
+    /// When the store does not hold it, or what it holds is damaged; see [`GetError`].
+    pub async fn get(&self, digest: &Digest) -> Result<Blob, GetError> {
+        match self.peek(digest) {
+            Some(blob) => Ok(blob),
+            None => Ok(self.find(digest).await?.blob),
+        }
+    }
+
+    /// A part of a blob.
+    ///
+    /// # Errors
+    /// When the range reaches past the end, or as for [`get`](Self::get).
+    pub async fn get_range(&self, digest: &Digest, range: ByteRange) -> Result<Blob, GetError> {
+        range.within(digest.size_bytes())?;
+        Ok(self.get(digest).await?.slice(range)?)
+    }
+
+    /// The content of a blob if it is in the memory tier; never waits.
+    pub fn peek(&self, digest: &Digest) -> Option<Blob> {
+        let shard = self.shard(digest.hash());
+        let blob = lock(&shard.memory).get(digest.hash(), Instant::now())?;
+        if blob.len() as u64 != digest.size_bytes() {
+            return None;
+        }
+        count(&shard.counters.memory_hits, 1);
+        count(&shard.counters.get_bytes, blob.len() as u64);
+        Some(blob)
+    }
+
+    pub(crate) async fn find(&self, digest: &Digest) -> Result<Found, GetError> {
+        let digest = *digest;
+        let shard = self.shard(digest.hash());
+        let answer = shard.ask(|reply| ShardMsg::Get(digest, reply)).await;
+        answer.unwrap_or(Err(GetError::Closed))
+    }
+
+    /// Which of the blobs are here, in the order asked; counts as a use of them.
+    ///
+    /// # Errors
+    /// When the store is closed.
+    pub async fn contains(&self, digests: &[Digest]) -> Result<Vec<bool>, ShardError> {
+        let number = self.inner.shards.len();
+        let mut parts: Vec<(Vec<usize>, Vec<Digest>)> = vec![Default::default(); number];
+        for (index, digest) in digests.iter().enumerate() {
+            let part = &mut parts[shard_of(digest.hash(), number)];
+            part.0.push(index);
+            part.1.push(*digest);
+        }
+        let asked = parts
+            .into_iter()
+            .zip(&self.inner.shards)
+            .filter(|(part, _)| !part.0.is_empty())
+            .map(async |((indices, digests), shard)| {
+                let present = shard.ask(|reply| ShardMsg::Contains(digests, reply)).await;
+                (indices, present)
+            });
+        let mut all = vec![false; digests.len()];
+        for (indices, present) in join_all(asked).await {
+            for (index, present) in indices.into_iter().zip(present.ok_or(ShardError::Closed)?) {
+                all[index] = present;
+            }
+        }
+        Ok(all)
+    }
+
+    /// Removes a blob; says whether it was here.
+    ///
+    /// # Errors
+    /// When the disk fails or the store is closed.
+    pub async fn delete(&self, digest: &Digest) -> Result<bool, ShardError> {
+        let digest = *digest;
+        let shard = self.shard(digest.hash());
+        shard.try_ask(|reply| ShardMsg::Delete(digest, reply)).await
+    }
+
+    /// Keeps the result of an action. Unless the handle is volatile, it is durable on return, and
+    /// so is everything that was put before with less.
+    ///
+    /// # Errors
+    /// As for [`put`](Self::put).
+    pub async fn put_action(
+        &self,
+        key: &ActionKey,
+        entry: impl Into<ActionEntry>,
+    ) -> Result<(), PutError> {
+        let durability = match self.durability {
+            Durability::Volatile => Durability::Volatile,
+            Durability::Durable | Durability::Relaxed => Durability::Durable,
+        };
+        let encoded = Bytes::from(entry.into().encode(key));
+        let put = Put::Action(*key, encoded, durability);
+        let shard = self.shard(key);
+        let answer = shard.ask(|reply| ShardMsg::Put(put, reply)).await;
+        answer.unwrap_or(Err(PutError::Closed)).map(drop)
+    }
+
+    /// The result of an action. A damaged entry is reported to the log once, dropped, and a miss.
+    ///
+    /// # Errors
+    /// When the disk fails or the store is closed.
+    pub async fn get_action(&self, key: &ActionKey) -> Result<Option<ActionEntry>, ShardError> {
+        let wanted = *key;
+        let shard = self.shard(key);
+        shard
+            .try_ask(|reply| ShardMsg::GetAction(wanted, reply))
+            .await
+    }
+
+    /// The result of an action if all blobs that it names are here.
+    ///
+    /// # Errors
+    /// When the disk fails or the store is closed.
+    pub async fn get_complete_action(
+        &self,
+        key: &ActionKey,
+    ) -> Result<Option<ActionEntry>, ShardError> {
+        let Some(entry) = self.get_action(key).await? else {
+            return Ok(None);
+        };
+        let present = self.contains(&entry.outputs).await?;
+        Ok(present.iter().all(|present| *present).then_some(entry))
+    }
+
+    /// Forgets the result of an action; says whether there was one.
+    ///
+    /// # Errors
+    /// When the disk fails or the store is closed.
+    pub async fn delete_action(&self, key: &ActionKey) -> Result<bool, ShardError> {
+        let wanted = *key;
+        let shard = self.shard(key);
+        shard
+            .try_ask(|reply| ShardMsg::DeleteAction(wanted, reply))
+            .await
+    }
+
+    /// Makes everything durable that was put with [`Durability::Relaxed`].
+    ///
+    /// # Errors
+    /// When the disk fails or the store is closed.
+    pub async fn sync(&self) -> Result<(), ShardError> {
+        // All shards share one count of what is unsynced; every mailbox is asked so that what
+        // waits there is committed first.
+        let asked = self.inner.shards.iter();
+        let asked = asked.map(|shard| shard.try_ask(ShardMsg::Sync));
+        join_all(asked).await.into_iter().collect()
+    }
+
+    /// Finishes what was asked, stops the shards and lets go of the lock. Other handles answer
+    /// `Closed` from then on.
+    pub async fn close(self) {
+        for shard in &self.inner.shards {
+            shard.actor.drain();
+        }
+        for shard in &self.inner.shards {
+            shard.actor.closed().await;
+        }
+    }
+
+    pub(crate) fn shard_index(&self, hash: &[u8; 32]) -> usize {
+        shard_of(hash, self.inner.shards.len())
+    }
+
+    pub(crate) fn shard(&self, hash: &[u8; 32]) -> &ShardHandle {
+        &self.inner.shards[self.shard_index(hash)]
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("root", &self.root())
+            .field("shards", &self.inner.shards.len())
+            .field("durability", &self.durability)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ShardHandle {
+    /// `None` when the shard is gone or was restarted meanwhile.
+    async fn ask<R: Send + 'static>(
+        &self,
+        message: impl FnOnce(Reply<R>) -> ShardMsg,
+    ) -> Option<R> {
+        self.actor.ask(message).await.ok()
+    }
+
+    pub(crate) fn try_ask<R: Send + 'static, E: Send + 'static>(
+        &self,
+        message: impl FnOnce(Reply<Result<R, E>>) -> ShardMsg,
+    ) -> impl Future<Output = Result<R, ShardError>>
+    where
+        ShardError: From<E>,
+    {
+        let asked = self.ask(message);
+        async { Ok(asked.await.ok_or(ShardError::Closed)??) }
+    }
+}
+
+/// What all shards of a store share.
+struct Parts {
+    layout: Arc<crate::layout::Layout>,
+    staging: Arc<Staging>,
+    unsynced: Arc<Unsynced>,
+    lock: Arc<LockFile>,
+    config: ShardConfig,
+}
+
+fn start_shard(
+    system: &System,
+    config: &StoreConfig,
+    parts: &Parts,
+    index: usize,
+    number: usize,
+    memory: &Arc<Mutex<MemoryTier>>,
+    counters: &Arc<Counters>,
+) -> ActorRef<ShardMsg> {
+    let fans = fans_of(index, number);
+    let (layout, staging) = (Arc::clone(&parts.layout), Arc::clone(&parts.staging));
+    let (unsynced, lock) = (Arc::clone(&parts.unsynced), Arc::clone(&parts.lock));
+    let (memory, counters) = (Arc::clone(memory), Arc::clone(counters));
+    let shard_config = parts.config;
+    // A factory: a shard that panicked starts again from what is on disk.
+    let make = move || {
+        let committer = Committer::new(
+            RealFs,
+            Arc::clone(&layout),
+            Arc::clone(&staging),
+            Arc::clone(&counters),
+            Arc::clone(&unsynced),
+        );
+        let shard = Shard::new(
+            fans.clone(),
+            Arc::clone(&layout),
+            shard_config,
+            Arc::clone(&memory),
+            Arc::clone(&counters),
+            committer,
+        );
+        ShardActor::new(shard, Arc::clone(&lock))
+    };
+    system
+        .actor(make)
+        .name(format!("cas-shard-{index}"))
+        .mailbox(config.mailbox)
+        .spawn_dedicated()
+}
+
+/// The shard of a hash: ranges of the first byte.
+fn shard_of(hash: &[u8; 32], number: usize) -> usize {
+    usize::from(hash[0]) * number / FANS
+}
+
+/// The first bytes that one shard owns.
+fn fans_of(index: usize, number: usize) -> std::ops::RangeInclusive<u8> {
+    let start = (index * FANS).div_ceil(number);
+    let end = ((index + 1) * FANS).div_ceil(number) - 1;
+    start as u8..=end as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_hash_has_one_owner() {
+        for number in 1..=8 {
+            for first in 0..=255u8 {
+                let mut hash = [0; 32];
+                hash[0] = first;
+                let owner = shard_of(&hash, number);
+                for index in 0..number {
+                    let owned = fans_of(index, number).contains(&first);
+                    assert_eq!(owned, index == owner, "{first} of {number}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! Looking after a whole store: statistics, eviction, scrubbing, listing.
+//!
+//! Owns: what is decided over all shards, such as which blobs are the oldest of the store.
+//! Does not know: how a shard lists, evicts or checks.
+#![forbid(unsafe_code)]
+
+use std::time::SystemTime;
+
+use futures_util::future::join_all;
+
+use crate::digest::Digest;
+use crate::error::ShardError;
+use crate::layout::{ActionKey, Kind};
+use crate::maintain::{Checked, Listed};
+use crate::shard::lock;
+use crate::shard_actor::ShardMsg;
+use crate::stats::Stats;
+use crate::store::Store;
+
+/// Files that one message evicts: a shard serves others between two of them.
+const EVICT_BATCH: usize = 256;
+
+/// What an eviction did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct GcReport {
+    /// Bytes of blobs and entries before.
+    pub before_bytes: u64,
+    /// Bytes freed.
+    pub freed_bytes: u64,
+    /// Blobs and entries evicted.
+    pub evicted: u64,
+}
+
+/// How far [`Store::verify`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VerifyProgress {
+    /// Blobs and entries checked.
+    pub checked: u64,
+    /// Blobs and entries in all.
+    pub total: u64,
+    /// Bytes read.
+    pub checked_bytes: u64,
+    /// Bytes in all.
+    pub total_bytes: u64,
+}
+
+/// What [`Store::verify`] found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct VerifyReport {
+    /// Blobs and entries checked.
+    pub checked: u64,
+    /// Bytes read.
+    pub checked_bytes: u64,
+    /// Hashes of damaged blobs, now in quarantine. The size is that of the damaged file.
+    pub damaged_blobs: Vec<Digest>,
+    /// Keys of damaged action entries, now in quarantine.
+    pub damaged_actions: Vec<ActionKey>,
+    /// Keys of action entries that were dropped because a blob that they name is gone.
+    pub incomplete_actions: Vec<ActionKey>,
+}
+
+impl VerifyReport {
+    /// Whether nothing was wrong.
+    pub fn is_clean(&self) -> bool {
+        self.damaged_blobs.is_empty()
+            && self.damaged_actions.is_empty()
+            && self.incomplete_actions.is_empty()
+    }
+}
+
+impl Store {
+    /// The names of all blobs, in no order.
+    ///
+    /// # Errors
+    /// When the disk fails or the store is closed.
+    pub async fn list(&self) -> Result<Vec<Digest>, ShardError> {
+        let listed = self.list_all().await?;
+        Ok(listed.iter().filter_map(as_blob).collect())
+    }
+
+    async fn list_all(&self) -> Result<Vec<Listed>, ShardError> {
+        let asked = self.inner.shards.iter();
+        let asked = asked.map(|shard| shard.try_ask(ShardMsg::List));
+        let mut all = Vec::new();
+        for listed in join_all(asked).await {
+            all.extend(listed?);
+        }
+        Ok(all)
+    }
+
+    /// What the store holds and how it was used since it was opened. Walks the directories the
+    /// first time.
+    ///
+    /// # Errors
+    /// When the disk fails or the store is closed.
+    pub async fn stats(&self) -> Result<Stats, ShardError> {
+        let mut stats = Stats::default();
+        for shard in &self.inner.shards {
+            let usage = shard.try_ask(ShardMsg::Usage).await?;
+            stats.blobs += usage.blobs;
+            stats.blob_bytes += usage.blob_bytes;
+            stats.actions += usage.actions;
+            stats.action_bytes += usage.action_bytes;
+            stats.add_counters(&shard.counters);
+            let memory = lock(&shard.memory);
+            stats.memory_blobs += memory.len() as u64;
+            stats.memory_bytes += memory.weight_bytes();
+        }
+        Ok(stats)
+    }
+
+    /// Evicts the least recently used blobs and entries until at most `max_bytes` are left.
+    /// What is used while this runs stays. Uses are remembered to the minute.
+    ///
+    /// # Errors
+    /// When the disk fails or the store is closed; what was evicted until then stays evicted.
+    pub async fn gc(&self, max_bytes: u64) -> Result<GcReport, ShardError> {
+        let mut listed = self.list_all().await?;
+        let mut report = GcReport {
+            before_bytes: listed.iter().map(|file| file.size_bytes).sum(),
+            ..GcReport::default()
+        };
+        listed.sort_unstable_by_key(|file| (file.used, file.hash));
+        let mut left = report.before_bytes;
+        let victims = listed.into_iter().take_while(|file| {
+            let needed = left > max_bytes;
+            left = left.saturating_sub(file.size_bytes);
+            needed
+        });
+        let mut plans: Vec<Vec<(Listed, SystemTime)>> = Vec::new();
+        plans.resize_with(self.inner.shards.len(), Vec::new);
+        for victim in victims {
+            plans[self.shard_index(&victim.hash)].push((victim, victim.used));
+        }
+        for (plan, shard) in plans.iter().zip(&self.inner.shards) {
+            for batch in plan.chunks(EVICT_BATCH) {
+                let batch = batch.to_vec();
+                let (number, bytes) = shard.try_ask(|reply| ShardMsg::Evict(batch, reply)).await?;
+                report.evicted += number;
+                report.freed_bytes += bytes;
+            }
+        }
+        Ok(report)
+    }
+
+    /// Reads and hashes everything. Damaged blobs and entries go to quarantine, entries that
+    /// name a missing blob are dropped. Calls `progress` after each file.
+    ///
+    /// # Errors
+    /// When the disk fails or the store is closed.
+    pub async fn verify(
+        &self,
+        mut progress: impl FnMut(VerifyProgress),
+    ) -> Result<VerifyReport, ShardError> {
+        let mut listed = self.list_all().await?;
+        // Blobs first, so that entries are compared with what is left of them.
+        listed.sort_unstable_by_key(|file| (file.kind, file.hash));
+        let total_bytes = listed.iter().map(|file| file.size_bytes).sum();
+        let mut report = VerifyReport::default();
+        for file in &listed {
+            let shard = self.shard(&file.hash);
+            let asked = *file;
+            match (
+                shard.try_ask(|reply| ShardMsg::Check(asked, reply)).await?,
+                file.kind,
+            ) {
+                (Checked::Damaged, Kind::Blob) => report.damaged_blobs.extend(as_blob(file)),
+                (Checked::Damaged, Kind::Action) => report.damaged_actions.push(file.hash),
+                (Checked::Intact, Kind::Action) => {
+                    if self.get_complete_action(&file.hash).await?.is_none()
+                        && self.delete_action(&file.hash).await?
+                    {
+                        report.incomplete_actions.push(file.hash);
+                    }
+                }
+                (Checked::Intact | Checked::Gone, _) => {}
+            }
+            report.checked += 1;
+            report.checked_bytes += file.size_bytes;
+            progress(VerifyProgress {
+                checked: report.checked,
+                total: listed.len() as u64,
+                checked_bytes: report.checked_bytes,
+                total_bytes,
+            });
+        }
+        Ok(report)
+    }
+}
+
+fn as_blob(listed: &Listed) -> Option<Digest> {
+    let is_blob = listed.kind == Kind::Blob;
+    is_blob.then(|| Digest::new(listed.hash, listed.size_bytes))
+}
