@@ -1,13 +1,15 @@
-//! Gives content its name so that a crash at any moment leaves the old state or the new one.
+//! Stores groups of writes so that a crash at any moment leaves the old state or the new one.
 //!
 //! Owns: the order of writes, syncs and renames, and their grouping.
 //! Does not know: whether a blob is present, what an entry means, or who waits.
 //! Invariants, in the order in which they hold:
-//! 1. content is complete in a temporary file before anything is renamed;
-//! 2. with a durable write in the group, every content of the group and all earlier unsynced
-//!    ones are on disk before the first rename (`a_failing_sync_names_nothing`);
-//! 3. a durable write is answered after its name is on disk;
-//! 4. a write that fails leaves neither name nor temporary file.
+//! 1. large content is complete in a temporary file before anything is renamed;
+//! 2. with a durable write in the group, every large content of the group and everything unsynced
+//!    from earlier is on disk before the first rename or record
+//!    (`a_failing_sync_names_nothing`);
+//! 3. a durable write is answered after its name or its record is on disk;
+//! 4. a write that fails leaves neither name nor temporary file, and its record is not in the
+//!    index.
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeSet, HashSet};
@@ -17,10 +19,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use bytes::Bytes;
+
 use crate::digest::HASH_BYTES;
 use crate::error::{During, IoFailure};
 use crate::fs::Fs;
-use crate::layout::{Kind, Layout};
+use crate::layout::Layout;
+use crate::pack::{Header, Packs};
 use crate::staging::{Content, StagedFile, Staging};
 use crate::stats::{Counters, count};
 
@@ -39,32 +44,52 @@ pub enum Durability {
     Volatile,
 }
 
-/// One file to be written.
+/// One thing to be written.
 #[derive(Debug)]
 pub(crate) struct Write {
-    pub(crate) kind: Kind,
-    pub(crate) hash: [u8; HASH_BYTES],
-    pub(crate) content: Content,
+    pub(crate) what: Target,
     pub(crate) durability: Durability,
 }
 
-/// A write whose content is complete in a temporary file.
+/// Where it goes.
+#[derive(Debug)]
+pub(crate) enum Target {
+    /// A record in the packs.
+    Record(Header, Bytes),
+    /// A file of its own.
+    File([u8; HASH_BYTES], Content),
+}
+
+/// A large content, complete in a temporary file.
 struct Ready {
     /// Its place in the group.
     index: usize,
     staged: StagedFile,
-    durability: Durability,
-    kind: Kind,
+    durable: bool,
     hash: [u8; HASH_BYTES],
 }
 
-/// Counts what all shards of a store have named without syncing, and how much of that a sync
+/// A group on its way.
+#[derive(Default)]
+struct Group {
+    answers: Answers,
+    /// Which writes are answered after a sync.
+    durable: Vec<bool>,
+    ready: Vec<Ready>,
+    records: Vec<(Header, Bytes)>,
+    /// The place in the group of each record.
+    owners: Vec<usize>,
+    /// Whether the group leaves something behind that a later sync must cover.
+    unsynced: bool,
+}
+
+/// Counts what all shards of a store have written without syncing, and how much of that a sync
 /// has covered since. One sync of the file system covers every shard.
 ///
 /// All accesses are `Relaxed`: who must see a count has got a message that was sent after it.
 #[derive(Debug)]
 pub(crate) struct Unsynced {
-    named: AtomicU64,
+    written: AtomicU64,
     synced: AtomicU64,
 }
 
@@ -72,30 +97,32 @@ impl Unsynced {
     /// Starts as unsynced: an earlier process may have been killed before its sync.
     pub(crate) fn new() -> Self {
         Self {
-            named: AtomicU64::new(1),
+            written: AtomicU64::new(1),
             synced: AtomicU64::new(0),
         }
     }
 
     fn add(&self) {
-        self.named.fetch_add(1, Relaxed);
+        self.written.fetch_add(1, Relaxed);
     }
 
     fn any(&self) -> bool {
-        self.named.load(Relaxed) > self.synced.load(Relaxed)
+        self.written.load(Relaxed) > self.synced.load(Relaxed)
     }
 }
 
 /// Commits groups of writes of one shard.
 pub(crate) struct Committer<F> {
-    fs: F,
+    pub(crate) fs: F,
     layout: Arc<Layout>,
-    staging: Arc<Staging>,
+    pub(crate) staging: Arc<Staging>,
     counters: Arc<Counters>,
     unsynced: Arc<Unsynced>,
     /// Fan directories that exist.
-    fans: HashSet<(Kind, u8)>,
+    fans: HashSet<u8>,
 }
+
+type Answers = Vec<Result<(), IoFailure>>;
 
 impl<F: Fs> Committer<F> {
     pub(crate) fn new(
@@ -116,47 +143,105 @@ impl<F: Fs> Committer<F> {
     }
 
     /// Writes a group; the answers are in its order.
-    pub(crate) fn commit(&mut self, group: Vec<Write>) -> Vec<Result<(), IoFailure>> {
-        let mut answers: Vec<_> = group.iter().map(|_| Ok(())).collect();
-        let mut ready = Vec::with_capacity(group.len());
-        for (index, write) in group.into_iter().enumerate() {
-            match self.stage(index, write) {
-                Ok(staged) => ready.push(staged),
-                Err(failure) => answers[index] = Err(failure),
-            }
-        }
+    pub(crate) fn commit(&mut self, packs: &mut Packs<F>, group: Vec<Write>) -> Answers {
         count(&self.counters.commits, 1);
-        if let Err(failure) = self.sync_contents(&ready) {
-            for ready in ready {
-                answers[ready.index] = Err(failure.clone());
-            }
-            return answers;
+        let mut group = self.prepare(group);
+        if group.durable.contains(&true)
+            && let Err(failure) = self.sync_contents(&group.ready)
+        {
+            return vec![Err(failure); group.answers.len()];
         }
-        let mut durable = Vec::new();
-        let mut directories = BTreeSet::new();
-        for ready in ready {
-            let (index, durability) = (ready.index, ready.durability);
-            let mut made = Vec::new();
-            match self.name(ready, &mut made) {
-                Err(failure) => answers[index] = Err(failure),
-                Ok(directory) => match durability {
-                    Durability::Durable => {
-                        directories.insert(directory);
-                        directories.extend(made);
-                        durable.push(index);
-                    }
-                    Durability::Volatile if made.is_empty() => {}
-                    Durability::Relaxed | Durability::Volatile => self.unsynced.add(),
+        let directories = self.name_files(&mut group);
+        let synced = self.record(packs, &mut group, &directories);
+        if let Err(failure) = synced {
+            group.unsynced = true;
+            for (answer, durable) in group.answers.iter_mut().zip(&group.durable) {
+                if *durable && answer.is_ok() {
+                    *answer = Err(failure.clone());
+                }
+            }
+        }
+        if group.unsynced {
+            self.unsynced.add();
+        }
+        group.answers
+    }
+
+    /// Brings large contents into temporary files and gathers the records.
+    fn prepare(&self, writes: Vec<Write>) -> Group {
+        let mut group = Group::default();
+        for (index, write) in writes.into_iter().enumerate() {
+            group.answers.push(Ok(()));
+            let durable = write.durability == Durability::Durable;
+            group.durable.push(durable);
+            group.unsynced |= write.durability == Durability::Relaxed;
+            match write.what {
+                Target::Record(header, payload) => {
+                    group.records.push((header, payload));
+                    group.owners.push(index);
+                }
+                Target::File(hash, content) => match self.stage(content) {
+                    Err(failure) => group.answers[index] = Err(failure),
+                    Ok(staged) => group.ready.push(Ready {
+                        index,
+                        staged,
+                        durable,
+                        hash,
+                    }),
                 },
             }
         }
-        if let Err(failure) = self.sync_names(&directories) {
-            self.unsynced.add();
-            for index in durable {
-                answers[index] = Err(failure.clone());
+        group
+    }
+
+    /// Renames the large contents; returns the directories that must be synced.
+    fn name_files(&mut self, group: &mut Group) -> BTreeSet<PathBuf> {
+        let mut directories = BTreeSet::new();
+        for ready in std::mem::take(&mut group.ready) {
+            let (index, durable) = (ready.index, ready.durable);
+            let mut touched = BTreeSet::new();
+            match self.name(ready, &mut touched) {
+                Err(failure) => group.answers[index] = Err(failure),
+                Ok(()) if durable => directories.append(&mut touched),
+                // A new directory: others may rely on its name later.
+                Ok(()) => group.unsynced |= touched.len() > 1,
             }
         }
-        answers
+        directories
+    }
+
+    /// Appends the records and makes names and records durable. The error is that of the sync;
+    /// records that could not be written have their answers.
+    fn record(
+        &self,
+        packs: &mut Packs<F>,
+        group: &mut Group,
+        directories: &BTreeSet<PathBuf>,
+    ) -> Result<(), IoFailure> {
+        let must_sync = group.owners.iter().any(|index| group.durable[*index]);
+        let appended = match group.records.is_empty() {
+            true => Ok(Vec::new()),
+            false => packs.append(&group.records),
+        };
+        let synced = match &appended {
+            Ok(_) if must_sync => self.sync_names(directories, Some(packs)),
+            _ => self.sync_names(directories, None),
+        };
+        let failure = match (appended, &synced) {
+            (Err(failure), _) => failure,
+            (Ok(_), Err(failure)) if must_sync => {
+                packs.abandon();
+                failure.clone()
+            }
+            (Ok(places), _) => {
+                packs.publish(&group.records, &places);
+                return synced;
+            }
+        };
+        for index in &group.owners {
+            group.answers[*index] = Err(failure.clone());
+        }
+        synced
     }
 
     /// Makes everything durable that was acknowledged earlier as relaxed.
@@ -167,78 +252,71 @@ impl<F: Fs> Committer<F> {
         }
     }
 
-    fn stage(&self, index: usize, write: Write) -> Result<Ready, IoFailure> {
-        let staged = match write.content {
-            Content::Staged(staged) => staged,
+    fn stage(&self, content: Content) -> Result<StagedFile, IoFailure> {
+        match content {
+            Content::Staged(staged) => Ok(staged),
             Content::Bytes(bytes) => {
                 let path = self.staging.path();
                 let file = self
                     .fs
                     .write_new(path.as_path(), &bytes)
                     .during("write", path.as_path())?;
-                StagedFile { path, file }
+                Ok(StagedFile { path, file })
             }
-        };
-        Ok(Ready {
-            index,
-            staged,
-            durability: write.durability,
-            kind: write.kind,
-            hash: write.hash,
-        })
+        }
     }
 
     /// One fdatasync for a single file, one journal commit for many: 64 files of 2 KiB took
     /// 11 ms with fdatasync each and 0.7 ms with syncfs (ext4, virtual disk).
-    fn sync_contents(&mut self, ready: &[Ready]) -> Result<(), IoFailure> {
-        let mut durable = ready
-            .iter()
-            .filter(|ready| ready.durability == Durability::Durable);
-        let Some(first) = durable.next() else {
-            return Ok(());
-        };
-        if durable.next().is_some() || self.unsynced.any() {
-            return self.sync_everything();
+    fn sync_contents(&self, ready: &[Ready]) -> Result<(), IoFailure> {
+        let mut durable = ready.iter().filter(|ready| ready.durable);
+        match (self.unsynced.any(), durable.next(), durable.next()) {
+            (false, None, _) => Ok(()),
+            (false, Some(only), None) => {
+                count(&self.counters.fsyncs, 1);
+                let StagedFile { path, file } = &only.staged;
+                self.fs.sync_file(file).during("sync", path.as_path())
+            }
+            _ => self.sync_everything(),
         }
-        count(&self.counters.fsyncs, 1);
-        let StagedFile { path, file } = &first.staged;
-        self.fs.sync_file(file).during("sync", path.as_path())
     }
 
-    fn sync_names(&self, directories: &BTreeSet<PathBuf>) -> Result<(), IoFailure> {
-        match directories.first() {
-            None => Ok(()),
-            Some(only) if directories.len() == 1 => {
+    /// Makes names, and what was appended to the packs, durable.
+    fn sync_names(
+        &self,
+        directories: &BTreeSet<PathBuf>,
+        packs: Option<&mut Packs<F>>,
+    ) -> Result<(), IoFailure> {
+        match (directories.len(), directories.first(), packs) {
+            (0, _, None) => Ok(()),
+            (0, _, Some(packs)) => packs.sync(),
+            (1, Some(only), None) => {
                 count(&self.counters.fsyncs, 1);
                 self.fs.sync_directory(only).during("sync", only)
             }
-            Some(_) => self.sync_everything(),
+            _ => self.sync_everything(),
         }
     }
 
     fn sync_everything(&self) -> Result<(), IoFailure> {
         count(&self.counters.fsyncs, 1);
-        let covered = self.unsynced.named.load(Relaxed);
+        let covered = self.unsynced.written.load(Relaxed);
         let root = self.layout.root();
         self.fs.sync_all(root).during("sync", root)?;
         self.unsynced.synced.fetch_max(covered, Relaxed);
         Ok(())
     }
 
-    /// Renames a staged file to its name and returns the directory; directories that had to be
-    /// made add their parent to `made`.
-    fn name(&mut self, ready: Ready, made: &mut Vec<PathBuf>) -> Result<PathBuf, IoFailure> {
-        let path = self.layout.path(ready.kind, &ready.hash);
-        let fan = self.layout.fan(ready.kind, ready.hash[0]);
-        if self.fans.insert((ready.kind, ready.hash[0])) {
-            match make_directory(&fan) {
-                Ok(true) => made.push(self.layout.kind(ready.kind)),
-                Ok(false) => {}
-                Err(failure) => {
-                    self.fans.remove(&(ready.kind, ready.hash[0]));
-                    return Err(failure);
-                }
+    /// Renames a staged file to its name. `touched` gets the directory, and its parent when the
+    /// directory had to be made.
+    fn name(&mut self, ready: Ready, touched: &mut BTreeSet<PathBuf>) -> Result<(), IoFailure> {
+        let path = self.layout.blob(&ready.hash);
+        let fan = self.layout.fan(ready.hash[0]);
+        if !self.fans.contains(&ready.hash[0]) {
+            if make_directory(&fan)? {
+                touched.insert(self.layout.blobs());
             }
+            self.fans.insert(ready.hash[0]);
         }
         let StagedFile { path: temp, file } = ready.staged;
         set_read_only(&file);
@@ -246,7 +324,8 @@ impl<F: Fs> Committer<F> {
             .rename(temp.as_path(), &path)
             .during("write", &path)?;
         temp.named();
-        Ok(fan)
+        touched.insert(fan);
+        Ok(())
     }
 }
 

@@ -84,6 +84,14 @@ pub enum PutError {
     /// The caller's file could not be read. Fix the input.
     #[error("{0}")]
     Source(IoFailure),
+    /// The action entry is larger than the store takes. Put the bulk of it into a blob.
+    #[error("an action entry of {size_bytes} bytes is too large, the limit is {limit_bytes}")]
+    EntryTooLarge {
+        /// Its size in bytes as it would be stored.
+        size_bytes: u64,
+        /// What the store takes.
+        limit_bytes: u64,
+    },
     /// The caller's reader failed. Nothing was stored; send the content again.
     #[error("the content could not be read to its end: {0}")]
     Stream(Arc<io::Error>),

@@ -7,15 +7,21 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 /// The writing half of the file system.
-pub(crate) trait Fs: Send + 'static {
+pub(crate) trait Fs: Clone + Send + 'static {
     /// Creates a file that must not exist yet and writes `content`.
     fn write_new(&self, path: &Path, content: &[u8]) -> io::Result<File> {
         let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
         file.write_all(content)?;
         Ok(file)
+    }
+
+    /// Writes `content` at `offset` of a file.
+    fn write_at(&self, file: &File, content: &[u8], offset: u64) -> io::Result<()> {
+        file.write_all_at(content, offset)
     }
 
     /// Makes the content of one file durable.
@@ -97,6 +103,14 @@ pub(crate) mod faulty {
                 return Err(io::ErrorKind::StorageFull.into());
             }
             RealFs.write_new(path, content)
+        }
+
+        fn write_at(&self, file: &File, content: &[u8], offset: u64) -> io::Result<()> {
+            if self.strikes(Fault::ShortWrite) {
+                RealFs.write_at(file, &content[..content.len() / 2], offset)?;
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            RealFs.write_at(file, content, offset)
         }
 
         fn sync_file(&self, _: &File) -> io::Result<()> {

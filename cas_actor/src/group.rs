@@ -7,16 +7,16 @@
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
-use std::fs;
 use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::commit::{Durability, Write};
+use crate::commit::{Durability, Target, Write};
 use crate::digest::HASH_BYTES;
 use crate::error::{IoFailure, PutError};
 use crate::fs::Fs;
-use crate::layout::{ActionKey, Kind};
+use crate::layout::{ActionKey, Kind, is_packed};
+use crate::pack::Header;
 use crate::shard::{PutOutcome, Shard, lock};
 use crate::staging::{Content, Verified};
 use crate::stats::count;
@@ -36,6 +36,8 @@ struct Plan {
     writes: Vec<Write>,
     in_group: HashMap<[u8; HASH_BYTES], usize>,
     admit: Vec<(usize, [u8; HASH_BYTES], Bytes)>,
+    /// Writes that are blobs, and their sizes.
+    blobs: Vec<(usize, u64)>,
     sync_earlier: bool,
 }
 
@@ -50,12 +52,16 @@ enum Step {
     SameAs(usize),
 }
 
-fn size_of_write(write: &Write) -> (Kind, u64) {
-    let size_bytes = match &write.content {
-        Content::Bytes(bytes) => bytes.len() as u64,
-        Content::Staged(staged) => staged.file.metadata().map_or(0, |data| data.len()),
+/// A record of a blob or an entry.
+fn record(kind: Kind, hash: [u8; HASH_BYTES], payload: Bytes) -> Target {
+    let header = Header {
+        kind,
+        deleted: false,
+        hash,
+        // The limits of what is packed lie far below.
+        length: payload.len() as u32,
     };
-    (write.kind, size_bytes)
+    Target::Record(header, payload)
 }
 
 impl<F: Fs> Shard<F> {
@@ -71,20 +77,29 @@ impl<F: Fs> Shard<F> {
             writes,
             sync_earlier,
             admit,
+            blobs,
             ..
         } = plan;
-        let sizes: Vec<(Kind, u64)> = writes.iter().map(size_of_write).collect();
-        let written = self.commit.commit(writes);
+        let written = match self.open_packs() {
+            Ok((packs, commit)) => commit.commit(packs, writes),
+            Err(failure) => vec![Err(failure); writes.len()],
+        };
         let earlier = match sync_earlier {
             true => self.commit.sync(),
             false => Ok(()),
         };
-        for ((kind, size_bytes), result) in sizes.iter().zip(&written) {
-            if result.is_ok() {
-                self.count_stored(*kind, *size_bytes);
+        for (index, size_bytes) in blobs {
+            if written[index].is_ok() {
+                self.count_stored(size_bytes);
             }
         }
         self.admit_written(admit, &written);
+        if let Some(packs) = &mut self.packs
+            && let Err(failure) = packs.checkpoint_if_due()
+        {
+            // Records are safe without it; the next group tries again.
+            tracing::warn!(%failure, "cannot write the index");
+        }
         let took = started.elapsed();
         let answers = steps.drain(..).map(|step| {
             self.counters.put_latency.record(took);
@@ -112,12 +127,9 @@ impl<F: Fs> Shard<F> {
         let (verified, durability) = match put {
             Put::Blob(verified, durability) => (verified, durability),
             Put::Action(key, entry, durability) => {
-                self.uncount_replaced(&key);
                 plan.steps.push(Step::Write(plan.writes.len()));
                 plan.writes.push(Write {
-                    kind: Kind::Action,
-                    hash: key,
-                    content: Content::Bytes(entry),
+                    what: record(Kind::Action, key, entry),
                     durability,
                 });
                 return;
@@ -144,32 +156,27 @@ impl<F: Fs> Shard<F> {
         let index = plan.writes.len();
         plan.in_group.insert(*digest.hash(), index);
         plan.steps.push(Step::Write(index));
+        plan.blobs.push((index, digest.size_bytes()));
         let content = verified.into_content();
         if let Content::Bytes(bytes) = &content {
             plan.admit.push((index, *digest.hash(), bytes.clone()));
         }
-        plan.writes.push(Write {
-            kind: Kind::Blob,
-            hash: *digest.hash(),
-            content,
-            durability,
-        });
+        let what = match content {
+            Content::Bytes(bytes) if is_packed(digest.size_bytes()) => {
+                record(Kind::Blob, *digest.hash(), bytes)
+            }
+            content => Target::File(*digest.hash(), content),
+        };
+        plan.writes.push(Write { what, durability });
     }
 
-    fn count_stored(&mut self, kind: Kind, size_bytes: u64) {
-        if kind == Kind::Blob {
-            count(&self.counters.puts, 1);
-            count(&self.counters.put_bytes, size_bytes);
-        }
-        if let Some(usage) = &mut self.usage {
-            usage.add(kind, size_bytes);
-        }
-    }
-
-    fn uncount_replaced(&mut self, key: &ActionKey) {
-        let Some(usage) = &mut self.usage else { return };
-        if let Ok(replaced) = fs::metadata(self.layout.path(Kind::Action, key)) {
-            usage.subtract(Kind::Action, replaced.len());
+    fn count_stored(&mut self, size_bytes: u64) {
+        count(&self.counters.puts, 1);
+        count(&self.counters.put_bytes, size_bytes);
+        if let Some(files) = &mut self.files
+            && !is_packed(size_bytes)
+        {
+            files.add(Kind::Blob, size_bytes);
         }
     }
 

@@ -6,7 +6,7 @@
 //! changes meanwhile; nothing in the store shares an inode with a file of the caller.
 #![forbid(unsafe_code)]
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -15,11 +15,12 @@ use bytes::Bytes;
 
 use crate::digest::{Digest, Hasher};
 use crate::error::{During, IoFailure, PutError};
+use crate::layout::{PACK_UP_TO_BYTES, is_packed};
 use crate::maintain::hash_file;
 use crate::staging::{Content, StagedFile, Staging, Verified};
 
-/// Content of up to this size stays in memory until it is committed.
-const SPILL_ABOVE_BYTES: usize = 64 * 1024;
+/// Content that will be packed stays in memory until it is committed.
+const SPILL_ABOVE_BYTES: usize = PACK_UP_TO_BYTES as usize;
 /// How much is read from a file at a time.
 const PIECE_BYTES: usize = 256 * 1024;
 
@@ -134,6 +135,11 @@ fn clone_in(staging: &Staging, source: &File) -> Result<Option<Verified>, PutErr
     }
     let path = staged.path.as_path();
     let digest = hash_file(&staged.file).during("read", path)?;
+    if is_packed(digest.size_bytes()) {
+        // It shrank while it was opened.
+        let content = fs::read(path).during("read", path)?;
+        return Ok(Some(Verified::hash(content.into())));
+    }
     Ok(Some(Verified::hashed(digest, Content::Staged(staged))))
 }
 
@@ -141,8 +147,6 @@ fn clone_in(staging: &Staging, source: &File) -> Result<Option<Verified>, PutErr
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::fs;
-
     fn content_of(verified: Verified) -> Vec<u8> {
         match verified.into_content() {
             Content::Bytes(bytes) => bytes.to_vec(),

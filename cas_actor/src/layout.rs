@@ -14,7 +14,7 @@ use crate::digest::{HASH_BYTES, parse_hash, push_hex};
 /// A key of the action cache: the hash of everything that decides the action's result.
 pub type ActionKey = [u8; HASH_BYTES];
 
-/// What a named file is.
+/// What a record is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Kind {
     /// A blob, named by its hash.
@@ -23,13 +23,13 @@ pub(crate) enum Kind {
     Action,
 }
 
-impl Kind {
-    const fn directory(self) -> &'static str {
-        match self {
-            Self::Blob => "blobs",
-            Self::Action => "actions",
-        }
-    }
+/// Blobs of up to this size are packed into segments; larger ones are files of their own. Part
+/// of the format: where a blob lies follows from its digest alone.
+pub(crate) const PACK_UP_TO_BYTES: u64 = 64 * 1024;
+
+/// Whether a blob of this size is packed.
+pub(crate) fn is_packed(size_bytes: u64) -> bool {
+    size_bytes <= PACK_UP_TO_BYTES
 }
 
 /// The paths below one root.
@@ -47,33 +47,38 @@ impl Layout {
         &self.root
     }
 
-    /// `root/KIND/aa/rest`.
-    pub(crate) fn path(&self, kind: Kind, hash: &[u8; HASH_BYTES]) -> PathBuf {
+    /// Where a large blob lies: `root/blobs/aa/rest`.
+    pub(crate) fn blob(&self, hash: &[u8; HASH_BYTES]) -> PathBuf {
         let mut name = String::with_capacity(2 * HASH_BYTES + 1);
         push_hex(&mut name, &hash[..1]);
         name.push('/');
         push_hex(&mut name, &hash[1..]);
-        self.kind(kind).join(name)
+        self.blobs().join(name)
     }
 
-    /// `root/KIND/aa`.
-    pub(crate) fn fan(&self, kind: Kind, first: u8) -> PathBuf {
+    /// `root/blobs/aa`.
+    pub(crate) fn fan(&self, first: u8) -> PathBuf {
         let mut name = String::with_capacity(2);
         push_hex(&mut name, &[first]);
-        self.kind(kind).join(name)
+        self.blobs().join(name)
     }
 
-    /// `root/KIND`.
-    pub(crate) fn kind(&self, kind: Kind) -> PathBuf {
-        self.root.join(kind.directory())
+    /// `root/blobs`.
+    pub(crate) fn blobs(&self) -> PathBuf {
+        self.root.join("blobs")
     }
 
-    /// The hash of a file found in `root/KIND/aa`; `None` for anything that no store wrote.
+    /// The hash of a file found in `root/blobs/aa`; `None` for anything that no store wrote.
     pub(crate) fn hash_of(first: u8, file_name: &OsStr) -> Option<[u8; HASH_BYTES]> {
         let mut hex = String::with_capacity(2 * HASH_BYTES);
         push_hex(&mut hex, &[first]);
         hex.push_str(file_name.to_str()?);
         parse_hash(&hex).ok()
+    }
+
+    /// The segments and the index of one shard's small blobs and action entries.
+    pub(crate) fn pack(&self, shard: usize) -> PathBuf {
+        self.root.join(format!("packs/{shard}"))
     }
 
     /// Where files are written before they get their name.
@@ -106,11 +111,9 @@ mod tests {
         #[test]
         fn a_path_leads_back_to_its_hash(hash in any::<[u8; 32]>()) {
             let layout = Layout::new("/store".into());
-            for kind in [Kind::Blob, Kind::Action] {
-                let path = layout.path(kind, &hash);
-                prop_assert_eq!(path.parent().unwrap(), layout.fan(kind, hash[0]));
-                prop_assert_eq!(Layout::hash_of(hash[0], path.file_name().unwrap()), Some(hash));
-            }
+            let path = layout.blob(&hash);
+            prop_assert_eq!(path.parent().unwrap(), layout.fan(hash[0]));
+            prop_assert_eq!(Layout::hash_of(hash[0], path.file_name().unwrap()), Some(hash));
         }
     }
 

@@ -50,6 +50,7 @@ mod maintain;
 mod mapped;
 mod memory;
 mod open;
+mod pack;
 mod shard;
 mod shard_actor;
 #[cfg(test)]

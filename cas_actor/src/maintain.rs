@@ -6,24 +6,38 @@
 #![forbid(unsafe_code)]
 
 use std::fs::{self, File};
-use std::io::{self, Read};
-use std::time::SystemTime;
+use std::io::{self, Read as _};
 
-use crate::action::ActionEntry;
 use crate::digest::{Digest, HASH_BYTES, Hasher};
 use crate::error::{During, IoFailure};
 use crate::fs::Fs;
-use crate::layout::{Kind, Layout};
-use crate::shard::{Shard, Usage};
-use crate::stats::count;
+use crate::layout::{Kind, Layout, is_packed};
+use crate::pack::{Name, Read, seconds};
+use crate::shard::Shard;
+use crate::stats::{Usage, count};
 
-/// One file of a shard.
+/// Segments of which less than this is alive are rewritten after an eviction.
+const WORTH_KEEPING_PERCENT: u64 = 60;
+
+/// One blob or entry of a shard.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Listed {
     pub(crate) kind: Kind,
     pub(crate) hash: [u8; HASH_BYTES],
     pub(crate) size_bytes: u64,
-    pub(crate) used: SystemTime,
+    /// Seconds since 1970.
+    pub(crate) used: u32,
+}
+
+impl Listed {
+    fn name(&self) -> Name {
+        (self.hash, self.kind)
+    }
+
+    /// Whether it is a record in the packs.
+    fn is_record(&self) -> bool {
+        self.kind == Kind::Action || is_packed(self.size_bytes)
+    }
 }
 
 /// What a check of one blob found.
@@ -39,21 +53,27 @@ impl<F: Fs> Shard<F> {
     /// Every blob and entry, in no order.
     pub(crate) fn list(&mut self) -> Result<Vec<Listed>, IoFailure> {
         let mut found = Vec::new();
-        for kind in [Kind::Blob, Kind::Action] {
-            for first in self.fans.clone() {
-                self.list_fan(kind, first, &mut found)?;
-            }
+        for first in self.fans.clone() {
+            self.list_fan(first, &mut found)?;
         }
-        let mut usage = Usage::default();
+        let mut files = Usage::default();
         for listed in &found {
-            usage.add(listed.kind, listed.size_bytes);
+            files.add(listed.kind, listed.size_bytes);
         }
-        self.usage = Some(usage);
+        self.files = Some(files);
+        let (packs, _) = self.open_packs()?;
+        let records = packs.list().map(|((hash, kind), place)| Listed {
+            kind,
+            hash,
+            size_bytes: u64::from(place.length),
+            used: place.used,
+        });
+        found.extend(records);
         Ok(found)
     }
 
-    fn list_fan(&self, kind: Kind, first: u8, found: &mut Vec<Listed>) -> Result<(), IoFailure> {
-        let directory = self.layout.fan(kind, first);
+    fn list_fan(&self, first: u8, found: &mut Vec<Listed>) -> Result<(), IoFailure> {
+        let directory = self.layout.fan(first);
         let entries = match fs::read_dir(&directory) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             entries => entries.during("list", &directory)?,
@@ -68,62 +88,86 @@ impl<F: Fs> Shard<F> {
                 continue;
             };
             found.push(Listed {
-                kind,
+                kind: Kind::Blob,
                 hash,
                 size_bytes: metadata.len(),
-                used: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+                used: metadata.modified().map_or(0, seconds),
             });
         }
         Ok(())
     }
 
-    /// What the shard holds; walks the files the first time.
+    /// What the shard holds; walks the large files the first time.
     pub(crate) fn usage(&mut self) -> Result<Usage, IoFailure> {
-        if self.usage.is_none() {
+        if self.files.is_none() {
             self.list()?;
         }
-        Ok(self.usage.unwrap_or_default())
+        let mut usage = self.open_packs()?.0.usage();
+        let files = self.files.unwrap_or_default();
+        usage.blobs += files.blobs;
+        usage.blob_bytes += files.blob_bytes;
+        Ok(usage)
     }
 
-    /// Removes one file unless it was used after `cutoff`; returns the bytes freed.
-    pub(crate) fn evict(&mut self, listed: &Listed, cutoff: SystemTime) -> Result<u64, IoFailure> {
-        let path = self.layout.path(listed.kind, &listed.hash);
-        let Ok(metadata) = fs::metadata(&path) else {
+    /// Removes one blob or entry unless it was used at `started` or later; returns the bytes
+    /// freed.
+    pub(crate) fn evict(&mut self, listed: &Listed, started: u32) -> Result<u64, IoFailure> {
+        let Some(used) = self.last_use(listed)? else {
             return Ok(0);
         };
-        if metadata.modified().is_ok_and(|used| used > cutoff) {
+        if used >= started {
             return Ok(0);
         }
-        let size_bytes = metadata.len();
-        if !self.remove(listed.kind, &listed.hash, &path, size_bytes)? {
+        let removed = match listed.is_record() {
+            true => self.delete_record(&listed.name())?,
+            false => self.delete_file(&listed.hash, listed.size_bytes)?,
+        };
+        if !removed {
             return Ok(0);
         }
         count(&self.counters.evicted, 1);
-        count(&self.counters.evicted_bytes, size_bytes);
-        Ok(size_bytes)
+        count(&self.counters.evicted_bytes, listed.size_bytes);
+        Ok(listed.size_bytes)
+    }
+
+    fn last_use(&mut self, listed: &Listed) -> Result<Option<u32>, IoFailure> {
+        if listed.is_record() {
+            let place = self.open_packs()?.0.find(&listed.name());
+            return Ok(place.map(|place| place.used));
+        }
+        let metadata = fs::metadata(self.layout.blob(&listed.hash));
+        Ok(metadata
+            .ok()
+            .map(|metadata| metadata.modified().map_or(0, seconds)))
+    }
+
+    /// Gives the space of evicted records back; returns the bytes that the disk got.
+    pub(crate) fn compact(&mut self) -> Result<u64, IoFailure> {
+        self.open_packs()?.0.compact(WORTH_KEEPING_PERCENT)
     }
 
     /// Reads a blob or an entry from disk and quarantines it when it is damaged. Not a use.
     pub(crate) fn check(&mut self, listed: &Listed) -> Result<Checked, IoFailure> {
-        let path = self.layout.path(listed.kind, &listed.hash);
+        if listed.is_record() {
+            return match self.open_packs()?.0.read(&listed.name())? {
+                Read::Missing => Ok(Checked::Gone),
+                Read::Intact(_) => Ok(Checked::Intact),
+                Read::Damaged(bytes) => {
+                    self.quarantine_record(&listed.name(), &bytes);
+                    Ok(Checked::Damaged)
+                }
+            };
+        }
+        let path = self.layout.blob(&listed.hash);
         let file = match File::open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Checked::Gone),
             opened => opened.during("open", &path)?,
         };
-        let intact = match listed.kind {
-            Kind::Blob => {
-                let digest = hash_file(&file).during("read", &path)?;
-                *digest.hash() == listed.hash
-            }
-            Kind::Action => {
-                let stored = fs::read(&path).during("read", &path)?;
-                ActionEntry::decode(&listed.hash, &stored.into()).is_ok()
-            }
-        };
-        if intact {
+        let found = hash_file(&file).during("read", &path)?;
+        if *found.hash() == listed.hash && !is_packed(found.size_bytes()) {
             return Ok(Checked::Intact);
         }
-        self.quarantine(listed.kind, &listed.hash, &path)?;
+        self.quarantine_file(&listed.hash, &path)?;
         Ok(Checked::Damaged)
     }
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crate::commit::Durability;
 use crate::error::{During, IoFailure, StoreError};
-use crate::layout::{Kind, Layout};
+use crate::layout::Layout;
 use crate::memory::MemoryConfig;
 use crate::shard::VerifyReads;
 use crate::staging::Staging;
@@ -37,8 +37,6 @@ pub struct StoreConfig {
     /// When a put counts as done; [`Store::with_durability`](crate::Store::with_durability)
     /// changes it for one handle.
     pub durability: Durability,
-    /// Larger blobs are mapped, smaller ones are read.
-    pub map_above_bytes: u64,
     /// When content is checked against its digest.
     pub verify_reads: VerifyReads,
     /// The memory tier.
@@ -58,7 +56,6 @@ impl StoreConfig {
             shards: cpus.clamp(1, MAX_SHARDS),
             mailbox: 1024,
             durability: Durability::Durable,
-            map_above_bytes: 64 * KIB,
             verify_reads: VerifyReads::FirstLarge,
             memory: MemoryConfig {
                 capacity_bytes: (memory_bytes() / 10).clamp(4 * MIB, 4 * GIB),
@@ -115,11 +112,7 @@ pub(crate) fn open_root(config: &StoreConfig) -> Result<OpenedRoot, StoreError> 
 
 /// Makes the directories, then the version file, which says that they are there.
 fn create(layout: &Layout, shards: usize) -> Result<usize, IoFailure> {
-    let directories = [
-        layout.temp(),
-        layout.kind(Kind::Blob),
-        layout.kind(Kind::Action),
-    ];
+    let directories = [layout.temp(), layout.blobs()];
     for directory in &directories {
         fs::create_dir_all(directory).during("create", directory)?;
     }

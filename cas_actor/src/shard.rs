@@ -2,14 +2,14 @@
 //!
 //! Owns: presence, reading, verification, quarantine and deletion of its blobs and entries.
 //! Does not know: mailboxes, replies or other shards (`shard_actor`, `store`).
-//! Invariants: presence is the file under its name, so "present" and "readable" are one fact;
-//! bytes that do not match their digest are never served; a damaged file leaves its name before
-//! the error is answered.
+//! Invariants: the size in a digest decides whether a blob is a record in the packs or a file of
+//! its own, so presence is one fact in one place; bytes that do not match their digest are never
+//! served; what is damaged loses its name before the error is answered.
 #![forbid(unsafe_code)]
 
 use std::collections::HashSet;
 use std::fs::{self, File, Metadata};
-use std::io::{self, Read};
+use std::io;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,14 +24,15 @@ use crate::commit::Committer;
 use crate::digest::{Digest, HASH_BYTES};
 use crate::error::{During, GetError, IoFailure};
 use crate::fs::Fs;
-use crate::layout::{ActionKey, Kind, Layout};
+use crate::layout::{ActionKey, Kind, Layout, is_packed};
 use crate::maintain::hash_file;
 use crate::mapped;
 use crate::memory::MemoryTier;
-use crate::stats::{Counters, count};
+use crate::pack::{Name, Packs, Read};
+use crate::stats::{Counters, Usage, count};
 
 /// A use is written down (as the file's modification time) at most this often.
-const USE_GRANULARITY: Duration = Duration::from_secs(60);
+const USE_GRANULARITY: Duration = Duration::from_secs(1);
 
 /// When reads check content against its digest. Blobs in the memory tier were checked when they
 /// came in.
@@ -43,14 +44,6 @@ pub enum VerifyReads {
     Always,
     /// Small blobs only; large ones are left to [`Store::verify`](crate::Store::verify).
     SmallOnly,
-}
-
-/// What a shard needs to know of the configuration.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct ShardConfig {
-    /// Larger blobs are mapped, others are read.
-    pub(crate) map_above_bytes: u64,
-    pub(crate) verify_reads: VerifyReads,
 }
 
 /// Whether a put had to write.
@@ -70,68 +63,68 @@ pub(crate) struct Found {
     pub(crate) file: Option<File>,
 }
 
-/// Blobs and entries of a shard on disk.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Usage {
-    pub(crate) blobs: u64,
-    pub(crate) blob_bytes: u64,
-    pub(crate) actions: u64,
-    pub(crate) action_bytes: u64,
-}
-
-impl Usage {
-    fn of(&mut self, kind: Kind) -> (&mut u64, &mut u64) {
-        match kind {
-            Kind::Blob => (&mut self.blobs, &mut self.blob_bytes),
-            Kind::Action => (&mut self.actions, &mut self.action_bytes),
-        }
-    }
-
-    pub(crate) fn add(&mut self, kind: Kind, size_bytes: u64) {
-        let (number, bytes) = self.of(kind);
-        *number += 1;
-        *bytes += size_bytes;
-    }
-
-    pub(crate) fn subtract(&mut self, kind: Kind, size_bytes: u64) {
-        let (number, bytes) = self.of(kind);
-        *number = number.saturating_sub(1);
-        *bytes = bytes.saturating_sub(size_bytes);
-    }
-}
-
 /// The synchronous core of a shard actor.
 pub(crate) struct Shard<F> {
+    pub(crate) index: usize,
     /// First bytes of the hashes that this shard owns.
     pub(crate) fans: RangeInclusive<u8>,
     pub(crate) layout: Arc<Layout>,
     pub(crate) counters: Arc<Counters>,
-    pub(crate) usage: Option<Usage>,
-    config: ShardConfig,
+    /// Large blobs, once they were counted.
+    pub(crate) files: Option<Usage>,
     pub(crate) memory: Arc<Mutex<MemoryTier>>,
     pub(crate) commit: Committer<F>,
+    /// Opened at the first use: a program that asks little opens little.
+    pub(crate) packs: Option<Packs<F>>,
+    verify_reads: VerifyReads,
     /// Large blobs that were checked since the store was opened.
     checked: HashSet<[u8; HASH_BYTES]>,
 }
 
 impl<F: Fs> Shard<F> {
     pub(crate) fn new(
+        index: usize,
         fans: RangeInclusive<u8>,
         layout: Arc<Layout>,
-        config: ShardConfig,
+        verify_reads: VerifyReads,
         memory: Arc<Mutex<MemoryTier>>,
         counters: Arc<Counters>,
         commit: Committer<F>,
     ) -> Self {
         Self {
+            index,
             fans,
             layout,
             counters,
-            usage: None,
-            config,
+            files: None,
             memory,
             commit,
+            packs: None,
+            verify_reads,
             checked: HashSet::new(),
+        }
+    }
+
+    /// The packs, and the committer that writes to them.
+    pub(crate) fn open_packs(&mut self) -> Result<(&mut Packs<F>, &mut Committer<F>), IoFailure> {
+        let packs = match self.packs.take() {
+            Some(packs) => packs,
+            None => Packs::open(
+                self.commit.fs.clone(),
+                self.layout.pack(self.index),
+                Arc::clone(&self.commit.staging),
+                Arc::clone(&self.counters),
+            )?,
+        };
+        Ok((self.packs.insert(packs), &mut self.commit))
+    }
+
+    /// Leaves little to do for the next opening.
+    pub(crate) fn close(&mut self) {
+        if let Some(packs) = &mut self.packs
+            && let Err(failure) = packs.close()
+        {
+            tracing::warn!(%failure, "the next opening reads more than it should");
         }
     }
 
@@ -140,10 +133,27 @@ impl<F: Fs> Shard<F> {
         if digest.is_empty_blob() {
             return true;
         }
-        let path = self.layout.path(Kind::Blob, digest.hash());
+        if is_packed(digest.size_bytes()) {
+            return self.contains_packed(digest);
+        }
+        let path = self.layout.blob(digest.hash());
         match fs::metadata(&path) {
             Ok(metadata) if metadata.len() == digest.size_bytes() => {
                 mark_used(&path, &metadata);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn contains_packed(&mut self, digest: &Digest) -> bool {
+        let Ok((packs, _)) = self.open_packs() else {
+            return false;
+        };
+        let name = (*digest.hash(), Kind::Blob);
+        match packs.find(&name) {
+            Some(place) if u64::from(place.length) == digest.size_bytes() => {
+                packs.mark_used(&name, place);
                 true
             }
             _ => false,
@@ -159,7 +169,10 @@ impl<F: Fs> Shard<F> {
             });
         }
         let started = Instant::now();
-        let found = self.read(digest);
+        let found = match is_packed(digest.size_bytes()) {
+            true => self.read_packed(digest),
+            false => self.read_file(digest),
+        };
         self.counters.get_latency.record(started.elapsed());
         match &found {
             Ok(found) => {
@@ -172,8 +185,30 @@ impl<F: Fs> Shard<F> {
         found
     }
 
-    fn read(&mut self, digest: &Digest) -> Result<Found, GetError> {
-        let path = self.layout.path(Kind::Blob, digest.hash());
+    fn read_packed(&mut self, digest: &Digest) -> Result<Found, GetError> {
+        let (packs, _) = self.open_packs()?;
+        let name = (*digest.hash(), Kind::Blob);
+        let place = packs
+            .find(&name)
+            .filter(|place| u64::from(place.length) == digest.size_bytes())
+            .ok_or(GetError::NotFound(*digest))?;
+        packs.mark_used(&name, place);
+        match packs.read(&name)? {
+            Read::Missing => Err(GetError::NotFound(*digest)),
+            Read::Damaged(bytes) => Err(GetError::Corrupt {
+                digest: *digest,
+                quarantined: self.quarantine_record(&name, &bytes),
+            }),
+            Read::Intact(bytes) => {
+                let blob = Blob::from(bytes);
+                lock(&self.memory).admit(digest.hash(), blob.clone(), Instant::now());
+                Ok(Found { blob, file: None })
+            }
+        }
+    }
+
+    fn read_file(&mut self, digest: &Digest) -> Result<Found, GetError> {
+        let path = self.layout.blob(digest.hash());
         let file = match File::open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(GetError::NotFound(*digest));
@@ -185,39 +220,15 @@ impl<F: Fs> Shard<F> {
             return Err(self.judge_size(digest, &path, &file));
         }
         mark_used(&path, &metadata);
-        if metadata.len() > self.config.map_above_bytes {
-            self.read_large(digest, &path, file)
-        } else {
-            self.read_small(digest, &path, file)
-        }
-    }
-
-    fn read_small(
-        &mut self,
-        digest: &Digest,
-        path: &Path,
-        mut file: File,
-    ) -> Result<Found, GetError> {
-        let mut content = Vec::with_capacity(digest.size_bytes() as usize);
-        file.read_to_end(&mut content).during("read", path)?;
-        if Digest::of(&content) != *digest {
-            return Err(self.damaged(digest, path));
-        }
-        let blob = Blob::from(Bytes::from(content));
-        lock(&self.memory).admit(digest.hash(), blob.clone(), Instant::now());
-        Ok(Found { blob, file: None })
-    }
-
-    fn read_large(&mut self, digest: &Digest, path: &Path, file: File) -> Result<Found, GetError> {
-        let map = mapped::map(&file).during("map", path)?;
-        let check = match self.config.verify_reads {
+        let map = mapped::map(&file).during("map", &path)?;
+        let check = match self.verify_reads {
             VerifyReads::Always => true,
             VerifyReads::FirstLarge => !self.checked.contains(digest.hash()),
             VerifyReads::SmallOnly => false,
         };
         if check {
             if Digest::of(&map) != *digest {
-                return Err(self.damaged(digest, path));
+                return Err(self.damaged(digest, &path));
             }
             self.checked.insert(*digest.hash());
         }
@@ -237,9 +248,8 @@ impl<F: Fs> Shard<F> {
         }
     }
 
-    /// Moves a damaged blob out of the way.
     fn damaged(&mut self, digest: &Digest, path: &Path) -> GetError {
-        match self.quarantine(Kind::Blob, digest.hash(), path) {
+        match self.quarantine_file(digest.hash(), path) {
             Ok(quarantined) => GetError::Corrupt {
                 digest: *digest,
                 quarantined,
@@ -248,98 +258,111 @@ impl<F: Fs> Shard<F> {
         }
     }
 
-    pub(crate) fn quarantine(
+    /// Moves a damaged file out of the way.
+    pub(crate) fn quarantine_file(
         &mut self,
-        kind: Kind,
         hash: &[u8; HASH_BYTES],
         path: &Path,
     ) -> Result<PathBuf, IoFailure> {
         count(&self.counters.corrupt, 1);
-        self.forget(hash);
         let size_bytes = fs::metadata(path).map_or(0, |metadata| metadata.len());
+        self.forget_file(hash, size_bytes);
         let directory = self.layout.quarantine();
-        let name = match kind {
-            Kind::Blob => Digest::new(*hash, 0).hex(),
-            Kind::Action => format!("action-{}", Digest::new(*hash, 0).hex()),
-        };
-        let target = directory.join(name);
+        let target = directory.join(Digest::new(*hash, 0).hex());
         let moved = fs::create_dir_all(&directory).and_then(|()| fs::rename(path, &target));
         if moved.is_err() {
             // Without room for a quarantine the damaged file still must not keep its name.
             fs::remove_file(path).during("remove the damaged", path)?;
         }
-        if let Some(usage) = &mut self.usage {
-            usage.subtract(kind, size_bytes);
-        }
-        tracing::warn!(file = %path.display(), moved_to = %target.display(), "damaged file in the store");
+        tracing::warn!(file = %path.display(), moved_to = %target.display(), "damaged blob");
         Ok(target)
+    }
+
+    /// Takes a damaged record out of the index and keeps its bytes for a person to look at.
+    pub(crate) fn quarantine_record(&mut self, name: &Name, bytes: &[u8]) -> PathBuf {
+        count(&self.counters.corrupt, 1);
+        lock(&self.memory).remove(&name.0);
+        if let Some(packs) = &mut self.packs {
+            packs.remove(name);
+        }
+        let hex = Digest::new(name.0, 0).hex();
+        let directory = self.layout.quarantine();
+        let target = directory.join(match name.1 {
+            Kind::Blob => hex,
+            Kind::Action => format!("action-{hex}"),
+        });
+        let kept = fs::create_dir_all(&directory).and_then(|()| fs::write(&target, bytes));
+        tracing::warn!(moved_to = %target.display(), ?kept, "damaged record");
+        target
     }
 
     /// Removes a blob; says whether it was here.
     pub(crate) fn delete(&mut self, digest: &Digest) -> Result<bool, IoFailure> {
-        let path = self.layout.path(Kind::Blob, digest.hash());
-        self.remove(Kind::Blob, digest.hash(), &path, digest.size_bytes())
+        if is_packed(digest.size_bytes()) {
+            self.delete_record(&(*digest.hash(), Kind::Blob))
+        } else {
+            self.delete_file(digest.hash(), digest.size_bytes())
+        }
     }
 
-    pub(crate) fn remove(
+    pub(crate) fn delete_record(&mut self, name: &Name) -> Result<bool, IoFailure> {
+        if name.1 == Kind::Blob {
+            lock(&self.memory).remove(&name.0);
+        }
+        let (packs, _) = self.open_packs()?;
+        Ok(packs.remove(name))
+    }
+
+    pub(crate) fn delete_file(
         &mut self,
-        kind: Kind,
         hash: &[u8; HASH_BYTES],
-        path: &Path,
         size_bytes: u64,
     ) -> Result<bool, IoFailure> {
-        if kind == Kind::Blob {
-            self.forget(hash);
-        }
-        match fs::remove_file(path) {
+        let path = self.layout.blob(hash);
+        match fs::remove_file(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(IoFailure::new("remove", path, error)),
+            Err(error) => Err(IoFailure::new("remove", &path, error)),
             Ok(()) => {
-                if let Some(usage) = &mut self.usage {
-                    usage.subtract(kind, size_bytes);
-                }
+                self.forget_file(hash, size_bytes);
                 Ok(true)
             }
         }
     }
 
-    fn forget(&mut self, hash: &[u8; HASH_BYTES]) {
-        lock(&self.memory).remove(hash);
+    fn forget_file(&mut self, hash: &[u8; HASH_BYTES], size_bytes: u64) {
         self.checked.remove(hash);
+        lock(&self.memory).remove(hash);
+        if let Some(files) = &mut self.files {
+            files.subtract(Kind::Blob, size_bytes);
+        }
     }
 
-    /// Reads an action entry. A damaged one is reported once, moved away, and is a miss.
+    /// Reads an action entry. A damaged one is reported once, set aside, and is a miss.
     pub(crate) fn get_action(&mut self, key: &ActionKey) -> Result<Option<ActionEntry>, IoFailure> {
-        let path = self.layout.path(Kind::Action, key);
-        let stored = match fs::read(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                count(&self.counters.action_misses, 1);
-                return Ok(None);
-            }
-            read => Bytes::from(read.during("read", &path)?),
-        };
-        match ActionEntry::decode(key, &stored) {
-            Ok(entry) => {
-                count(&self.counters.action_hits, 1);
-                if let Ok(metadata) = fs::metadata(&path) {
-                    mark_used(&path, &metadata);
-                }
-                Ok(Some(entry))
-            }
-            Err(error) => {
-                tracing::warn!(%error, "dropping an action entry");
-                count(&self.counters.action_misses, 1);
-                self.quarantine(Kind::Action, key, &path)?;
-                Ok(None)
-            }
+        let (packs, _) = self.open_packs()?;
+        let name = (*key, Kind::Action);
+        if let Some(place) = packs.find(&name) {
+            packs.mark_used(&name, place);
         }
+        let entry = match packs.read(&name)? {
+            Read::Missing => None,
+            Read::Intact(bytes) => ActionEntry::decode(key, &bytes).ok(),
+            Read::Damaged(bytes) => {
+                self.quarantine_record(&name, &bytes);
+                None
+            }
+        };
+        let counter = match &entry {
+            Some(_) => &self.counters.action_hits,
+            None => &self.counters.action_misses,
+        };
+        count(counter, 1);
+        Ok(entry)
     }
 
     /// Removes an action entry; says whether it was here.
     pub(crate) fn delete_action(&mut self, key: &ActionKey) -> Result<bool, IoFailure> {
-        let path = self.layout.path(Kind::Action, key);
-        let size_bytes = fs::metadata(&path).map_or(0, |metadata| metadata.len());
-        self.remove(Kind::Action, key, &path, size_bytes)
+        self.delete_record(&(*key, Kind::Action))
     }
 
     /// Makes everything acknowledged as relaxed durable.

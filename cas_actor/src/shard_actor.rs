@@ -8,7 +8,6 @@
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use actor_rt::{Actor, Context, ExitReason, Reply};
 
@@ -20,8 +19,9 @@ use crate::group::Put;
 use crate::layout::ActionKey;
 use crate::maintain::{Checked, Listed};
 use crate::open::LockFile;
-use crate::shard::{Found, PutOutcome, Shard, Usage};
+use crate::shard::{Found, PutOutcome, Shard};
 use crate::staging::Content;
+use crate::stats::Usage;
 
 /// A group is committed at this many puts, whatever still waits.
 const GROUP_PUTS: usize = 256;
@@ -39,10 +39,9 @@ pub(crate) enum ShardMsg {
     Sync(Reply<Result<(), IoFailure>>),
     List(Reply<Result<Vec<Listed>, IoFailure>>),
     Usage(Reply<Result<Usage, IoFailure>>),
-    Evict(
-        Vec<(Listed, SystemTime)>,
-        Reply<Result<(u64, u64), IoFailure>>,
-    ),
+    /// What to evict unless it was used at this second or later.
+    Evict(Vec<Listed>, u32, Reply<Result<(u64, u64), IoFailure>>),
+    Compact(Reply<Result<u64, IoFailure>>),
     Check(Listed, Reply<Result<Checked, IoFailure>>),
     /// From the shard to itself: commit what was gathered.
     Commit,
@@ -96,10 +95,10 @@ impl ShardActor {
         }
     }
 
-    fn evict(&mut self, plan: &[(Listed, SystemTime)]) -> Result<(u64, u64), IoFailure> {
+    fn evict(&mut self, plan: &[Listed], started: u32) -> Result<(u64, u64), IoFailure> {
         let (mut number, mut bytes) = (0, 0);
-        for (listed, cutoff) in plan {
-            let freed = self.shard.evict(listed, *cutoff)?;
+        for listed in plan {
+            let freed = self.shard.evict(listed, started)?;
             number += u64::from(freed > 0);
             bytes += freed;
         }
@@ -130,7 +129,10 @@ impl Actor for ShardActor {
                     ShardMsg::Sync(reply) => reply.send(self.shard.sync()),
                     ShardMsg::List(reply) => reply.send(self.shard.list()),
                     ShardMsg::Usage(reply) => reply.send(self.shard.usage()),
-                    ShardMsg::Evict(plan, reply) => reply.send(self.evict(&plan)),
+                    ShardMsg::Evict(plan, started, reply) => {
+                        reply.send(self.evict(&plan, started));
+                    }
+                    ShardMsg::Compact(reply) => reply.send(self.shard.compact()),
                     ShardMsg::Check(listed, reply) => reply.send(self.shard.check(&listed)),
                     _ => unreachable!("handled above"),
                 }
@@ -140,6 +142,7 @@ impl Actor for ShardActor {
 
     fn stopped(&mut self, _reason: &ExitReason) {
         self.commit();
+        self.shard.close();
     }
 }
 

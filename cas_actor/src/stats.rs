@@ -9,6 +9,8 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use crate::layout::Kind;
+
 /// Buckets of a histogram: bucket `i` counts durations below `2^i` µs, the last one the rest.
 pub const LATENCY_BUCKETS: usize = 24;
 
@@ -83,6 +85,36 @@ counters! {
     evicted,
     /// Bytes evicted.
     evicted_bytes,
+}
+
+/// Blobs and entries of a shard on disk.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Usage {
+    pub(crate) blobs: u64,
+    pub(crate) blob_bytes: u64,
+    pub(crate) actions: u64,
+    pub(crate) action_bytes: u64,
+}
+
+impl Usage {
+    fn of(&mut self, kind: Kind) -> (&mut u64, &mut u64) {
+        match kind {
+            Kind::Blob => (&mut self.blobs, &mut self.blob_bytes),
+            Kind::Action => (&mut self.actions, &mut self.action_bytes),
+        }
+    }
+
+    pub(crate) fn add(&mut self, kind: Kind, size_bytes: u64) {
+        let (number, bytes) = self.of(kind);
+        *number += 1;
+        *bytes += size_bytes;
+    }
+
+    pub(crate) fn subtract(&mut self, kind: Kind, size_bytes: u64) {
+        let (number, bytes) = self.of(kind);
+        *number = number.saturating_sub(1);
+        *bytes = bytes.saturating_sub(size_bytes);
+    }
 }
 
 /// A histogram that many threads may read while one writes.

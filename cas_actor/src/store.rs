@@ -28,11 +28,13 @@ use crate::ingest::Upload;
 use crate::layout::ActionKey;
 use crate::memory::{MemoryConfig, MemoryTier};
 use crate::open::{LockFile, OpenedRoot, StoreConfig, open_root};
-use crate::shard::{Found, PutOutcome, Shard, ShardConfig, lock};
+use crate::shard::{Found, PutOutcome, Shard, lock};
 use crate::shard_actor::{ShardActor, ShardMsg};
 use crate::staging::{Staging, Verified};
 use crate::stats::{Counters, count};
 
+/// Entries are read whole and packed; larger results belong into blobs.
+const ENTRY_UP_TO_BYTES: u64 = 16 * 1024 * 1024;
 /// First bytes of hashes.
 const FANS: usize = 256;
 
@@ -85,10 +87,6 @@ impl Store {
             staging: Arc::new(staging),
             unsynced: Arc::new(Unsynced::new()),
             lock: Arc::new(lock),
-            config: ShardConfig {
-                map_above_bytes: config.map_above_bytes,
-                verify_reads: config.verify_reads,
-            },
         };
         let memory = MemoryConfig {
             capacity_bytes: config.memory.capacity_bytes / number as u64,
@@ -277,6 +275,12 @@ impl Store {
             Durability::Durable | Durability::Relaxed => Durability::Durable,
         };
         let encoded = Bytes::from(entry.into().encode(key));
+        if encoded.len() as u64 > ENTRY_UP_TO_BYTES {
+            return Err(PutError::EntryTooLarge {
+                size_bytes: encoded.len() as u64,
+                limit_bytes: ENTRY_UP_TO_BYTES,
+            });
+        }
         let put = Put::Action(*key, encoded, durability);
         let shard = self.shard(key);
         let answer = shard.ask(|reply| ShardMsg::Put(put, reply)).await;
@@ -391,7 +395,6 @@ struct Parts {
     staging: Arc<Staging>,
     unsynced: Arc<Unsynced>,
     lock: Arc<LockFile>,
-    config: ShardConfig,
 }
 
 fn start_shard(
@@ -407,7 +410,7 @@ fn start_shard(
     let (layout, staging) = (Arc::clone(&parts.layout), Arc::clone(&parts.staging));
     let (unsynced, lock) = (Arc::clone(&parts.unsynced), Arc::clone(&parts.lock));
     let (memory, counters) = (Arc::clone(memory), Arc::clone(counters));
-    let shard_config = parts.config;
+    let verify_reads = config.verify_reads;
     // A factory: a shard that panicked starts again from what is on disk.
     let make = move || {
         let committer = Committer::new(
@@ -418,9 +421,10 @@ fn start_shard(
             Arc::clone(&unsynced),
         );
         let shard = Shard::new(
+            index,
             fans.clone(),
             Arc::clone(&layout),
-            shard_config,
+            verify_reads,
             Arc::clone(&memory),
             Arc::clone(&counters),
             committer,

@@ -12,6 +12,7 @@ use crate::digest::Digest;
 use crate::error::ShardError;
 use crate::layout::{ActionKey, Kind};
 use crate::maintain::{Checked, Listed};
+use crate::pack::seconds;
 use crate::shard::lock;
 use crate::shard_actor::ShardMsg;
 use crate::stats::Stats;
@@ -110,11 +111,12 @@ impl Store {
     }
 
     /// Evicts the least recently used blobs and entries until at most `max_bytes` are left.
-    /// What is used while this runs stays. Uses are remembered to the minute.
+    /// What is used while this runs stays. Uses are remembered to the second.
     ///
     /// # Errors
     /// When the disk fails or the store is closed; what was evicted until then stays evicted.
     pub async fn gc(&self, max_bytes: u64) -> Result<GcReport, ShardError> {
+        let started = seconds(SystemTime::now());
         let mut listed = self.list_all().await?;
         let mut report = GcReport {
             before_bytes: listed.iter().map(|file| file.size_bytes).sum(),
@@ -127,18 +129,21 @@ impl Store {
             left = left.saturating_sub(file.size_bytes);
             needed
         });
-        let mut plans: Vec<Vec<(Listed, SystemTime)>> = Vec::new();
+        let mut plans: Vec<Vec<Listed>> = Vec::new();
         plans.resize_with(self.inner.shards.len(), Vec::new);
         for victim in victims {
-            plans[self.shard_index(&victim.hash)].push((victim, victim.used));
+            plans[self.shard_index(&victim.hash)].push(victim);
         }
         for (plan, shard) in plans.iter().zip(&self.inner.shards) {
             for batch in plan.chunks(EVICT_BATCH) {
                 let batch = batch.to_vec();
-                let (number, bytes) = shard.try_ask(|reply| ShardMsg::Evict(batch, reply)).await?;
+                let (number, bytes) = shard
+                    .try_ask(|reply| ShardMsg::Evict(batch, started, reply))
+                    .await?;
                 report.evicted += number;
                 report.freed_bytes += bytes;
             }
+            shard.try_ask(ShardMsg::Compact).await?;
         }
         Ok(report)
     }

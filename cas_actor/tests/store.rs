@@ -211,7 +211,7 @@ fn verify_quarantines_damage_and_drops_what_points_to_it() {
     let store = open(directory.path(), &system);
     let blocking = store.blocking();
     let digests: Vec<Digest> = (0..20)
-        .map(|seed| blocking.put(content(seed, 100)).unwrap())
+        .map(|seed| blocking.put(content(seed, 70_000)).unwrap())
         .collect();
     let entry = ActionEntry::new("result").with_outputs(vec![digests[3]]);
     blocking.put_action(&[9; 32], entry).unwrap();
@@ -222,7 +222,7 @@ fn verify_quarantines_damage_and_drops_what_points_to_it() {
         .join(&hex[..2])
         .join(&hex[2..]);
     fs::remove_file(&path).unwrap();
-    fs::write(&path, content(99, 100)).unwrap();
+    fs::write(&path, content(99, 70_000)).unwrap();
 
     let mut seen = 0;
     let report = blocking.verify(|progress| seen = progress.checked).unwrap();
@@ -240,7 +240,7 @@ fn gc_keeps_what_was_used_last() {
     let store = open(directory.path(), &system);
     let blocking = store.blocking();
     let digests: Vec<Digest> = (0..10)
-        .map(|seed| blocking.put(content(seed, 1000)).unwrap())
+        .map(|seed| blocking.put(content(seed, 100_000)).unwrap())
         .collect();
     // Hours apart, in the order of `digests`.
     for (age, digest) in digests.iter().rev().enumerate() {
@@ -254,10 +254,10 @@ fn gc_keeps_what_was_used_last() {
             std::time::SystemTime::now() - std::time::Duration::from_secs(3600 * (age as u64 + 1));
         fs::File::open(path).unwrap().set_modified(used).unwrap();
     }
-    let report = blocking.gc(3500).unwrap();
+    let report = blocking.gc(350_000).unwrap();
     assert_eq!(
         (report.before_bytes, report.freed_bytes, report.evicted),
-        (10_000, 7000, 7)
+        (1_000_000, 700_000, 7)
     );
     let present = blocking.contains(&digests).unwrap();
     assert_eq!(present, [vec![false; 7], vec![true; 3]].concat());

@@ -1,0 +1,349 @@
+//! The checkpoint of a pack's index: a sorted table on disk that is searched where it lies.
+//!
+//! Owns: the format of the table and the search in it.
+//! Does not know: what happened after the checkpoint (`pack` replays that), or the segments'
+//! content.
+//! Invariants: a table is written once and never changed, so it may be mapped; opening reads the
+//! header only; a damaged entry can mislead a search, but the record that it leads to proves
+//! itself, so it is never believed.
+//!
+//! Format, all numbers little endian: `ZKI1`, number of segments (u32), number of entries (u64),
+//! covered segment (u32), covered end (u32), blobs, their bytes, action entries, their bytes (u64
+//! each), 16 bytes of BLAKE3 over that and the segments; each segment: number (u32), end (u32),
+//! live bytes (u64); each entry, sorted by hash and kind: hash (32 bytes), segment, offset, length
+//! with the kind in the top bit, second of last use (u32 each).
+#![forbid(unsafe_code)]
+
+use std::cmp::Ordering;
+
+use memmap2::Mmap;
+
+use crate::digest::HASH_BYTES;
+use crate::layout::Kind;
+use crate::stats::Usage;
+
+const MAGIC: &[u8; 4] = b"ZKI1";
+const USAGE_AT: usize = 24;
+const CHECK_AT: usize = USAGE_AT + 32;
+const CHECK_BYTES: usize = 16;
+const HEADER_BYTES: usize = CHECK_AT + CHECK_BYTES;
+const SEGMENT_BYTES: usize = 16;
+/// Bytes of an entry.
+pub(crate) const ENTRY_BYTES: usize = HASH_BYTES + 16;
+const ACTION_BIT: u32 = 1 << 31;
+/// Interpolating steps before the search halves: digests are uniform, damage need not be.
+const INTERPOLATIONS: usize = 4;
+
+/// The name of a record.
+pub(crate) type Name = ([u8; HASH_BYTES], Kind);
+
+/// Where a record lies, and when it was last used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) segment: u32,
+    pub(crate) offset: u32,
+    /// Bytes of the payload, below 2^31.
+    pub(crate) length: u32,
+    /// Seconds since 1970.
+    pub(crate) used: u32,
+}
+
+/// What is known of a segment without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SegmentState {
+    pub(crate) number: u32,
+    /// End of its last record.
+    pub(crate) end: u32,
+    /// Bytes of records that the index points to.
+    pub(crate) live_bytes: u64,
+}
+
+/// Up to where a checkpoint covers the segments.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Covered {
+    pub(crate) segment: u32,
+    pub(crate) end: u32,
+}
+
+/// A table on disk.
+#[derive(Debug)]
+pub(crate) struct Table {
+    map: Mmap,
+    pub(crate) covered: Covered,
+    pub(crate) usage: Usage,
+    pub(crate) segments: Vec<SegmentState>,
+    entries_at: usize,
+    entries: usize,
+}
+
+impl Table {
+    /// A mapped table; `None` when it is no table or its header was damaged.
+    pub(crate) fn new(map: Mmap) -> Option<Self> {
+        let header = parse(&map)?;
+        Some(Self {
+            covered: header.covered,
+            usage: header.usage,
+            segments: header.segments,
+            entries_at: header.entries_at,
+            entries: header.entries,
+            map,
+        })
+    }
+
+    /// Number of entries.
+    pub(crate) fn len(&self) -> usize {
+        self.entries
+    }
+
+    /// Where a record lies.
+    pub(crate) fn find(&self, name: &Name) -> Option<Place> {
+        let index = search(self.records(), name)?;
+        Some(decode_entry(&self.records()[index]).1)
+    }
+
+    /// All entries in the order of their names.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Name, Place)> + '_ {
+        self.records().iter().map(decode_entry)
+    }
+
+    fn records(&self) -> &[[u8; ENTRY_BYTES]] {
+        let end = self.entries_at + self.entries * ENTRY_BYTES;
+        self.map[self.entries_at..end].as_chunks().0
+    }
+}
+
+struct Parsed {
+    covered: Covered,
+    usage: Usage,
+    segments: Vec<SegmentState>,
+    entries_at: usize,
+    entries: usize,
+}
+
+/// Reads the header and the segments of a table, and checks that the entries are all there.
+fn parse(bytes: &[u8]) -> Option<Parsed> {
+    if bytes.len() < HEADER_BYTES || !bytes.starts_with(MAGIC) {
+        return None;
+    }
+    let segments = u32_at(bytes, 4) as usize;
+    let entries = usize::try_from(u64_at(bytes, 8)).ok()?;
+    let entries_at = HEADER_BYTES.checked_add(segments.checked_mul(SEGMENT_BYTES)?)?;
+    let end = entries_at.checked_add(entries.checked_mul(ENTRY_BYTES)?)?;
+    if end != bytes.len() {
+        return None;
+    }
+    let check = check(&bytes[..CHECK_AT], &bytes[HEADER_BYTES..entries_at]);
+    if bytes[CHECK_AT..HEADER_BYTES] != check {
+        return None;
+    }
+    let segments = bytes[HEADER_BYTES..entries_at].chunks_exact(SEGMENT_BYTES);
+    Some(Parsed {
+        covered: Covered {
+            segment: u32_at(bytes, 16),
+            end: u32_at(bytes, 20),
+        },
+        usage: Usage {
+            blobs: u64_at(bytes, USAGE_AT),
+            blob_bytes: u64_at(bytes, USAGE_AT + 8),
+            actions: u64_at(bytes, USAGE_AT + 16),
+            action_bytes: u64_at(bytes, USAGE_AT + 24),
+        },
+        segments: segments
+            .map(|segment| SegmentState {
+                number: u32_at(segment, 0),
+                end: u32_at(segment, 4),
+                live_bytes: u64_at(segment, 8),
+            })
+            .collect(),
+        entries_at,
+        entries,
+    })
+}
+
+/// The bytes of a table. `entries` are sorted by name.
+pub(crate) fn encode(
+    covered: Covered,
+    usage: &Usage,
+    segments: &[SegmentState],
+    entries: impl Iterator<Item = (Name, Place)>,
+) -> Vec<u8> {
+    let mut out = Vec::with_capacity(HEADER_BYTES + entries.size_hint().0 * ENTRY_BYTES);
+    out.extend_from_slice(MAGIC);
+    out.extend_from_slice(&(segments.len() as u32).to_le_bytes());
+    out.extend_from_slice(&0u64.to_le_bytes());
+    out.extend_from_slice(&covered.segment.to_le_bytes());
+    out.extend_from_slice(&covered.end.to_le_bytes());
+    for number in [
+        usage.blobs,
+        usage.blob_bytes,
+        usage.actions,
+        usage.action_bytes,
+    ] {
+        out.extend_from_slice(&number.to_le_bytes());
+    }
+    out.extend_from_slice(&[0; CHECK_BYTES]);
+    for segment in segments {
+        out.extend_from_slice(&segment.number.to_le_bytes());
+        out.extend_from_slice(&segment.end.to_le_bytes());
+        out.extend_from_slice(&segment.live_bytes.to_le_bytes());
+    }
+    let entries_at = out.len();
+    for ((hash, kind), place) in entries {
+        let kind = match kind {
+            Kind::Blob => 0,
+            Kind::Action => ACTION_BIT,
+        };
+        out.extend_from_slice(&hash);
+        for number in [place.segment, place.offset, place.length | kind, place.used] {
+            out.extend_from_slice(&number.to_le_bytes());
+        }
+    }
+    let entries = ((out.len() - entries_at) / ENTRY_BYTES) as u64;
+    out[8..16].copy_from_slice(&entries.to_le_bytes());
+    let check = check(&out[..CHECK_AT], &out[HEADER_BYTES..entries_at]);
+    out[CHECK_AT..HEADER_BYTES].copy_from_slice(&check);
+    out
+}
+
+fn check(header: &[u8], segments: &[u8]) -> [u8; CHECK_BYTES] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(header).update(segments);
+    let mut check = [0; CHECK_BYTES];
+    check.copy_from_slice(&hasher.finalize().as_bytes()[..CHECK_BYTES]);
+    check
+}
+
+fn decode_entry(entry: &[u8; ENTRY_BYTES]) -> (Name, Place) {
+    let mut hash = [0; HASH_BYTES];
+    hash.copy_from_slice(&entry[..HASH_BYTES]);
+    let length = u32_at(entry, HASH_BYTES + 8);
+    let kind = match length & ACTION_BIT {
+        0 => Kind::Blob,
+        _ => Kind::Action,
+    };
+    let place = Place {
+        segment: u32_at(entry, HASH_BYTES),
+        offset: u32_at(entry, HASH_BYTES + 4),
+        length: length & !ACTION_BIT,
+        used: u32_at(entry, HASH_BYTES + 12),
+    };
+    ((hash, kind), place)
+}
+
+/// Interpolates while that narrows the search, then halves.
+fn search(records: &[[u8; ENTRY_BYTES]], name: &Name) -> Option<usize> {
+    let (mut low, mut high) = (0, records.len());
+    let wanted = prefix(&name.0);
+    let mut step = 0;
+    while low < high {
+        let mut middle = low + (high - low) / 2;
+        let (first, last) = (prefix(&records[low]), prefix(&records[high - 1]));
+        if step < INTERPOLATIONS && first <= wanted && wanted <= last && first < last {
+            let share = u128::from(wanted - first) * (high - 1 - low) as u128;
+            middle = low + (share / u128::from(last - first)) as usize;
+        }
+        step += 1;
+        match decode_entry(&records[middle]).0.cmp(name) {
+            Ordering::Equal => return Some(middle),
+            Ordering::Less => low = middle + 1,
+            Ordering::Greater => high = middle,
+        }
+    }
+    None
+}
+
+/// The first eight bytes as a number that sorts like them.
+fn prefix(bytes: &[u8]) -> u64 {
+    let mut first = [0; 8];
+    first.copy_from_slice(&bytes[..8]);
+    u64::from_be_bytes(first)
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    let mut number = [0; 4];
+    number.copy_from_slice(&bytes[at..at + 4]);
+    u32::from_le_bytes(number)
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    let mut number = [0; 8];
+    number.copy_from_slice(&bytes[at..at + 8]);
+    u64::from_le_bytes(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+    use std::fs;
+
+    fn table(bytes: &[u8]) -> Option<Table> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("index");
+        fs::write(&path, bytes).unwrap();
+        Table::new(crate::mapped::map(&fs::File::open(path).unwrap()).unwrap())
+    }
+
+    fn entries() -> impl Strategy<Value = BTreeMap<Name, Place>> {
+        // Few distinct first bytes, so that neighbours and equal prefixes occur.
+        let name = (0u8..4, 0u8..4, any::<u8>(), any::<bool>()).prop_map(|(a, b, c, action)| {
+            let mut hash = [a; HASH_BYTES];
+            hash[7] = b;
+            hash[31] = c;
+            (hash, if action { Kind::Action } else { Kind::Blob })
+        });
+        let place = (any::<u32>(), any::<u32>(), 0..ACTION_BIT, any::<u32>()).prop_map(
+            |(segment, offset, length, used)| Place {
+                segment,
+                offset,
+                length,
+                used,
+            },
+        );
+        prop::collection::btree_map(name, place, 0..60)
+    }
+
+    proptest! {
+        #[test]
+        fn finds_what_is_there_and_nothing_else(entries in entries(), others in entries()) {
+            let covered = Covered { segment: 3, end: 99 };
+            let segments = [SegmentState { number: 3, end: 99, live_bytes: 5 }];
+            let usage = Usage { blobs: 1, blob_bytes: 2, actions: 3, action_bytes: 4 };
+            let bytes = encode(covered, &usage, &segments, entries.clone().into_iter());
+            let table = table(&bytes).unwrap();
+            prop_assert_eq!((table.covered, table.usage), (covered, usage));
+            prop_assert_eq!(&table.segments[..], &segments[..]);
+            prop_assert_eq!(table.iter().collect::<BTreeMap<_, _>>(), entries.clone());
+            for name in entries.keys().chain(others.keys()) {
+                prop_assert_eq!(table.find(name), entries.get(name).copied());
+            }
+        }
+
+        #[test]
+        fn any_bytes_parse_or_not(mut bytes in any::<Vec<u8>>(), magic in any::<bool>()) {
+            if magic && bytes.len() > 4 {
+                bytes[..4].copy_from_slice(MAGIC);
+            }
+            let _ = parse(&bytes);
+        }
+
+        #[test]
+        fn damage_to_the_header_is_noticed_and_to_entries_does_not_panic(
+            entries in entries(), at in any::<prop::sample::Index>(), bit in 0u8..8,
+        ) {
+            let mut bytes = encode(Covered::default(), &Usage::default(), &[], entries.clone().into_iter());
+            let at = at.index(bytes.len());
+            bytes[at] ^= 1 << bit;
+            match table(&bytes) {
+                None => prop_assert!(at < HEADER_BYTES),
+                Some(table) => {
+                    prop_assert!(at >= HEADER_BYTES);
+                    for name in entries.keys() {
+                        let _ = table.find(name);
+                    }
+                }
+            }
+        }
+    }
+}

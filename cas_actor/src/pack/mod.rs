@@ -1,0 +1,445 @@
+//! Small blobs and action entries of one shard, packed into append-only segments.
+//!
+//! Owns: the segments, the index over them (a table on disk plus the changes since), and its
+//! recovery.
+//! Does not know: who asks, large blobs, or when to sync.
+//! Invariants:
+//! 1. segments only grow, and only behind the last complete record; a group whose write failed is
+//!    cut off, one whose sync failed is never followed by another in the same segment;
+//! 2. the index is derived: table, then every record behind what the table covers, in order; with
+//!    no usable table, every record;
+//! 3. a table never covers bytes that are not durable, and a segment is removed only after a
+//!    durable table that points nowhere into it;
+//! 4. a record is believed only if it proves itself, wherever the index says it is.
+#![forbid(unsafe_code)]
+
+mod compact;
+mod index;
+mod record;
+mod recover;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+
+use crate::error::{During, IoFailure};
+use crate::fs::Fs;
+use crate::mapped;
+use crate::staging::Staging;
+use crate::stats::{Counters, Usage, count};
+
+use index::{Covered, ENTRY_BYTES, SegmentState, Table, encode};
+pub(crate) use index::{Name, Place};
+pub(crate) use record::{HEADER_BYTES, Header};
+
+/// A segment that has reached this is not appended to.
+const SEGMENT_BYTES: u32 = 64 * 1024 * 1024;
+/// Segments that stay open for reading.
+const OPEN_SEGMENTS: usize = 64;
+/// Changes are folded into a new table at this many bytes of records behind the old one, or at
+/// twice the size of the table if that is more: recovery stays short and rewriting rare.
+const CHECKPOINT_BYTES: u64 = 64 * 1024 * 1024;
+/// Changes in memory before they are folded into a new table, unless the table is much larger.
+const CHECKPOINT_CHANGES: usize = 64 * 1024;
+/// On closing, this many bytes of records are left to the next opening.
+const LEAVE_BYTES: u64 = 512 * 1024;
+/// Uses are worth a new table on closing when the known ones are this many seconds old.
+const STALE_USE_SECONDS: u32 = 24 * 3600;
+
+/// What reading a record gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Read {
+    /// There is none of that name.
+    Missing,
+    /// The payload, which matches its name.
+    Intact(Bytes),
+    /// What lies there instead.
+    Damaged(Bytes),
+}
+
+/// The segment that grows.
+struct Active {
+    number: u32,
+    file: File,
+    end: u32,
+}
+
+/// The packed part of a shard.
+pub(crate) struct Packs<F> {
+    fs: F,
+    directory: PathBuf,
+    staging: Arc<Staging>,
+    counters: Arc<Counters>,
+    table: Option<Table>,
+    /// What changed since the table; `None` is a deletion.
+    changes: HashMap<Name, Option<Place>>,
+    segments: BTreeMap<u32, SegmentState>,
+    active: Option<Active>,
+    readers: HashMap<u32, File>,
+    usage: Usage,
+    /// Whether a segment was made whose name is not durable yet.
+    new_names: bool,
+    /// Bytes of records behind the table.
+    tail_bytes: u64,
+    /// Whether uses were noted that are much newer than the known ones.
+    stale_uses: bool,
+}
+
+impl<F: Fs> Packs<F> {
+    /// What the packs hold.
+    pub(crate) fn usage(&self) -> Usage {
+        self.usage
+    }
+
+    /// Where a record lies.
+    pub(crate) fn find(&self, name: &Name) -> Option<Place> {
+        match self.changes.get(name) {
+            Some(change) => *change,
+            None => self.table.as_ref()?.find(name),
+        }
+    }
+
+    /// Notes the use of a record for eviction.
+    pub(crate) fn mark_used(&mut self, name: &Name, place: Place) {
+        let now = seconds(SystemTime::now());
+        if place.used < now {
+            self.stale_uses |= now - place.used > STALE_USE_SECONDS;
+            let used = Place { used: now, ..place };
+            self.changes.insert(*name, Some(used));
+        }
+    }
+
+    /// Reads a record and checks it against its name.
+    pub(crate) fn read(&mut self, name: &Name) -> Result<Read, IoFailure> {
+        let Some(place) = self.find(name) else {
+            return Ok(Read::Missing);
+        };
+        let mut record = vec![0; HEADER_BYTES + place.length as usize];
+        let path = self.segment_path(place.segment);
+        let read = self
+            .reader(place.segment)
+            .and_then(|file| file.read_exact_at(&mut record, u64::from(place.offset)));
+        match read {
+            Err(error) if cut_off(&error) => return Ok(Read::Damaged(Bytes::new())),
+            other => other.during("read", &path)?,
+        }
+        let record = Bytes::from(record);
+        let payload = record.slice(HEADER_BYTES..);
+        let intact = Header::decode(&record).is_some_and(|header| {
+            let named = (header.hash, header.kind) == *name && !header.deleted;
+            named && header.length == place.length && header.matches(&payload)
+        });
+        Ok(match intact {
+            true => Read::Intact(payload),
+            false => Read::Damaged(payload),
+        })
+    }
+
+    /// Appends a group of records in one write. They are not in the index before
+    /// [`publish`](Self::publish) is called with the places.
+    pub(crate) fn append(&mut self, records: &[(Header, Bytes)]) -> Result<Vec<Place>, IoFailure> {
+        let size = records.iter().map(|(header, _)| header.record_bytes());
+        let size = usize::try_from(size.sum::<u64>()).unwrap_or(usize::MAX);
+        let mut buffer = Vec::with_capacity(size);
+        let active = self.active_for(size)?;
+        let (number, start) = (active.number, active.end);
+        let used = seconds(SystemTime::now());
+        let mut places = Vec::with_capacity(records.len());
+        for (header, payload) in records {
+            places.push(Place {
+                segment: number,
+                offset: start + buffer.len() as u32,
+                length: header.length,
+                used,
+            });
+            buffer.extend_from_slice(&header.encode());
+            buffer.extend_from_slice(payload);
+        }
+        let written = self
+            .fs
+            .write_at(&self.active_ref().file, &buffer, u64::from(start));
+        if let Err(error) = written {
+            self.undo_append(start);
+            let path = self.segment_path(number);
+            return Err(IoFailure::new("write", &path, error));
+        }
+        let end = start + buffer.len() as u32;
+        self.tail_bytes += buffer.len() as u64;
+        if let Some(active) = &mut self.active {
+            active.end = end;
+        }
+        Ok(places)
+    }
+
+    fn active_ref(&self) -> &Active {
+        self.active
+            .as_ref()
+            .expect("`active_for` made one and nothing between took it")
+    }
+
+    /// Cuts a half-written group off; where that fails, the segment gets no more records.
+    fn undo_append(&mut self, end: u32) {
+        if self.active_ref().file.set_len(u64::from(end)).is_err() {
+            self.active = None;
+        }
+    }
+
+    /// Puts appended records into the index.
+    pub(crate) fn publish(&mut self, records: &[(Header, Bytes)], places: &[Place]) {
+        for ((header, _), place) in records.iter().zip(places) {
+            self.apply(header, *place);
+        }
+    }
+
+    /// Gives up a group that was appended but could not be made durable.
+    pub(crate) fn abandon(&mut self) {
+        self.active = None;
+    }
+
+    /// Makes what was appended durable.
+    pub(crate) fn sync(&mut self) -> Result<(), IoFailure> {
+        let Some(active) = &self.active else {
+            return Ok(());
+        };
+        count(&self.counters.fsyncs, 1);
+        if self.new_names {
+            // The segment, and perhaps directories above it, are new: rare enough to sync all.
+            let synced = self.fs.sync_all(&self.directory);
+            synced.during("sync", &self.directory)?;
+            self.new_names = false;
+            return Ok(());
+        }
+        let path = self.segment_path(active.number);
+        self.fs.sync_file(&active.file).during("sync", &path)
+    }
+
+    /// Forgets a record; says whether it was here. The note of it on disk is not synced, and is
+    /// left out where the disk is full: a deletion must work then, and a blob that comes back
+    /// after a crash does no harm.
+    pub(crate) fn remove(&mut self, name: &Name) -> bool {
+        if self.find(name).is_none() {
+            return false;
+        }
+        let header = Header {
+            kind: name.1,
+            deleted: true,
+            hash: name.0,
+            length: 0,
+        };
+        let note = [(header, Bytes::new())];
+        if let Err(failure) = self.append(&note) {
+            tracing::warn!(%failure, "a deletion may be forgotten");
+        }
+        self.forget(name);
+        true
+    }
+
+    /// Every record in the order of names.
+    pub(crate) fn list(&self) -> impl Iterator<Item = (Name, Place)> + '_ {
+        merge(self.table.as_ref(), &self.changes)
+    }
+
+    /// Folds the changes into a new table when there are many.
+    pub(crate) fn checkpoint_if_due(&mut self) -> Result<(), IoFailure> {
+        let entries = self.table.as_ref().map_or(0, Table::len);
+        let bytes = CHECKPOINT_BYTES.max(2 * (entries * ENTRY_BYTES) as u64);
+        let changes = CHECKPOINT_CHANGES.max(entries / 4);
+        match self.tail_bytes > bytes || self.changes.len() > changes {
+            true => self.checkpoint(),
+            false => Ok(()),
+        }
+    }
+
+    /// Leaves little to do for the next opening.
+    pub(crate) fn close(&mut self) -> Result<(), IoFailure> {
+        match self.tail_bytes > LEAVE_BYTES || self.stale_uses {
+            true => self.checkpoint(),
+            false => Ok(()),
+        }
+    }
+
+    /// Writes a table that covers everything.
+    pub(crate) fn checkpoint(&mut self) -> Result<(), IoFailure> {
+        self.sync()?;
+        let covered = match &self.active {
+            Some(active) => Covered {
+                segment: active.number,
+                end: active.end,
+            },
+            // Nothing will be appended to what exists; covered is all of it.
+            None => Covered {
+                segment: self.segments.keys().next_back().map_or(0, |last| last + 1),
+                end: 0,
+            },
+        };
+        let states: Vec<SegmentState> = self.segments.values().copied().collect();
+        let bytes = encode(covered, &self.usage, &states, self.list());
+        fs::create_dir_all(&self.directory).during("create", &self.directory)?;
+        let temp = self.staging.path();
+        let file = self
+            .fs
+            .write_new(temp.as_path(), &bytes)
+            .and_then(|file| self.fs.sync_file(&file).map(|()| file))
+            .during("write", temp.as_path())?;
+        let path = self.directory.join(INDEX);
+        self.fs
+            .rename(temp.as_path(), &path)
+            .during("write", &path)?;
+        temp.named();
+        count(&self.counters.fsyncs, 2);
+        self.fs
+            .sync_directory(&self.directory)
+            .during("sync", &self.directory)?;
+        drop(file);
+        let file = File::open(&path).during("open", &path)?;
+        self.table = Table::new(mapped::map(&file).during("map", &path)?);
+        self.changes = HashMap::new();
+        self.tail_bytes = 0;
+        self.stale_uses = false;
+        Ok(())
+    }
+
+    fn segment_path(&self, number: u32) -> PathBuf {
+        self.directory.join(format!("{number:08}{SEGMENT_SUFFIX}"))
+    }
+
+    fn reader(&mut self, number: u32) -> io::Result<&File> {
+        if !self.readers.contains_key(&number) {
+            if self.readers.len() >= OPEN_SEGMENTS {
+                self.readers.clear();
+            }
+            let file = File::open(self.segment_path(number))?;
+            self.readers.insert(number, file);
+        }
+        Ok(&self.readers[&number])
+    }
+
+    /// The segment to append to: the active one, or a new one when that is full.
+    fn active_for(&mut self, size: usize) -> Result<&Active, IoFailure> {
+        let full = self.active.as_ref().is_some_and(|active| {
+            active.end > 0 && active.end as usize + size > SEGMENT_BYTES as usize
+        });
+        if full {
+            self.sync()?;
+            self.active = None;
+        }
+        if self.active.is_none() {
+            self.active = Some(self.create_segment()?);
+        }
+        Ok(self.active_ref())
+    }
+
+    fn create_segment(&mut self) -> Result<Active, IoFailure> {
+        let number = self.segments.keys().next_back().map_or(1, |last| last + 1);
+        let path = self.segment_path(number);
+        fs::create_dir_all(&self.directory).during("create", &self.directory)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&path)
+            .during("create", &path)?;
+        let state = SegmentState {
+            number,
+            end: 0,
+            live_bytes: 0,
+        };
+        self.segments.insert(number, state);
+        self.new_names = true;
+        Ok(Active {
+            number,
+            file,
+            end: 0,
+        })
+    }
+
+    /// Changes the index by one record.
+    fn apply(&mut self, header: &Header, place: Place) {
+        let name = (header.hash, header.kind);
+        self.forget(&name);
+        let end = u64::from(place.offset) + header.record_bytes();
+        if let Some(segment) = self.segments.get_mut(&place.segment) {
+            segment.end = segment.end.max(u32::try_from(end).unwrap_or(u32::MAX));
+            if !header.deleted {
+                segment.live_bytes += header.record_bytes();
+            }
+        }
+        if !header.deleted {
+            self.usage.add(header.kind, u64::from(header.length));
+            self.changes.insert(name, Some(place));
+        }
+    }
+
+    fn forget(&mut self, name: &Name) {
+        let Some(place) = self.find(name) else { return };
+        let record_bytes = HEADER_BYTES as u64 + u64::from(place.length);
+        if let Some(segment) = self.segments.get_mut(&place.segment) {
+            segment.live_bytes = segment.live_bytes.saturating_sub(record_bytes);
+        }
+        self.usage.subtract(name.1, u64::from(place.length));
+        self.changes.insert(*name, None);
+    }
+}
+
+const SEGMENT_SUFFIX: &str = ".seg";
+const INDEX: &str = "index";
+
+/// A segment that is too short, or gone, as after damage to the file system.
+fn cut_off(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::NotFound
+    )
+}
+
+/// Seconds since 1970, as uses are noted.
+pub(crate) fn seconds(time: SystemTime) -> u32 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u32::try_from(since.as_secs()).unwrap_or(u32::MAX)
+    })
+}
+
+/// The entries of the table with the changes applied, sorted.
+fn merge<'p>(
+    table: Option<&'p Table>,
+    changes: &'p HashMap<Name, Option<Place>>,
+) -> impl Iterator<Item = (Name, Place)> + 'p {
+    let mut changed: Vec<(Name, Option<Place>)> = changes
+        .iter()
+        .map(|(name, place)| (*name, *place))
+        .collect();
+    changed.sort_unstable_by_key(|(name, _)| *name);
+    let mut changed = changed.into_iter().peekable();
+    let mut kept = table.into_iter().flat_map(Table::iter).peekable();
+    std::iter::from_fn(move || {
+        loop {
+            let take_change = match (changed.peek(), kept.peek()) {
+                (None, None) => return None,
+                (Some(_), None) => true,
+                (None, Some(_)) => false,
+                (Some((change, _)), Some((keep, _))) => {
+                    if change == keep {
+                        kept.next();
+                    }
+                    match kept.peek() {
+                        Some((keep, _)) => change < keep,
+                        None => true,
+                    }
+                }
+            };
+            if !take_change {
+                return kept.next();
+            }
+            if let Some((name, Some(place))) = changed.next() {
+                return Some((name, place));
+            }
+        }
+    })
+}

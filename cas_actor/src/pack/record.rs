@@ -1,0 +1,213 @@
+//! One record of a segment: a header that proves itself, then the payload.
+//!
+//! Owns: the format of records, and finding them in the bytes of a segment.
+//! Does not know: files or the index.
+//! Invariants: scanning arbitrary bytes never panics; a record is reported only if its header
+//! proves itself, its payload is complete, and the payload matches its name.
+//!
+//! Format: `ZKR1`, kind (1 byte), three zero bytes, length of the payload (u32, little endian),
+//! hash or key (32 bytes), the first 8 bytes of BLAKE3 over all of that, the payload.
+#![forbid(unsafe_code)]
+
+use bytes::Bytes;
+
+use crate::action::ActionEntry;
+use crate::digest::{Digest, HASH_BYTES};
+use crate::layout::Kind;
+
+const MAGIC: &[u8; 4] = b"ZKR1";
+const LENGTH_AT: usize = 8;
+const HASH_AT: usize = 12;
+const CHECK_AT: usize = HASH_AT + HASH_BYTES;
+const CHECK_BYTES: usize = 8;
+/// Bytes of a header.
+pub(crate) const HEADER_BYTES: usize = CHECK_AT + CHECK_BYTES;
+
+/// What a record says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub(crate) kind: Kind,
+    /// The name is gone from here on; there is no payload.
+    pub(crate) deleted: bool,
+    pub(crate) hash: [u8; HASH_BYTES],
+    /// Bytes of the payload.
+    pub(crate) length: u32,
+}
+
+impl Header {
+    pub(crate) fn encode(&self) -> [u8; HEADER_BYTES] {
+        let mut out = [0; HEADER_BYTES];
+        out[..MAGIC.len()].copy_from_slice(MAGIC);
+        out[MAGIC.len()] = match (self.kind, self.deleted) {
+            (Kind::Blob, false) => 1,
+            (Kind::Action, false) => 2,
+            (Kind::Blob, true) => 3,
+            (Kind::Action, true) => 4,
+        };
+        out[LENGTH_AT..HASH_AT].copy_from_slice(&self.length.to_le_bytes());
+        out[HASH_AT..CHECK_AT].copy_from_slice(&self.hash);
+        let check = check(&out[..CHECK_AT]);
+        out[CHECK_AT..].copy_from_slice(&check);
+        out
+    }
+
+    /// The header at the start of `bytes`, if there is one that proves itself.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let bytes = bytes.first_chunk::<HEADER_BYTES>()?;
+        if !bytes.starts_with(MAGIC) || bytes[CHECK_AT..] != check(&bytes[..CHECK_AT]) {
+            return None;
+        }
+        let (kind, deleted) = match bytes[MAGIC.len()] {
+            1 => (Kind::Blob, false),
+            2 => (Kind::Action, false),
+            3 => (Kind::Blob, true),
+            4 => (Kind::Action, true),
+            _ => return None,
+        };
+        Some(Self {
+            kind,
+            deleted,
+            hash: bytes[HASH_AT..CHECK_AT].try_into().ok()?,
+            length: u32::from_le_bytes(bytes[LENGTH_AT..HASH_AT].try_into().ok()?),
+        })
+    }
+
+    /// Bytes of the whole record.
+    pub(crate) fn record_bytes(&self) -> u64 {
+        HEADER_BYTES as u64 + u64::from(self.length)
+    }
+
+    /// Whether `payload` is what the header names.
+    pub(crate) fn matches(&self, payload: &[u8]) -> bool {
+        match (self.deleted, self.kind) {
+            (true, _) => payload.is_empty(),
+            (false, Kind::Blob) => *Digest::of(payload).hash() == self.hash,
+            (false, Kind::Action) => {
+                ActionEntry::decode(&self.hash, &Bytes::copy_from_slice(payload)).is_ok()
+            }
+        }
+    }
+}
+
+fn check(header: &[u8]) -> [u8; CHECK_BYTES] {
+    let mut check = [0; CHECK_BYTES];
+    check.copy_from_slice(&blake3::hash(header).as_bytes()[..CHECK_BYTES]);
+    check
+}
+
+/// What a scan met.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Met<'b> {
+    /// An intact record.
+    Record(Header, &'b [u8]),
+    /// A record whose payload was damaged.
+    Damaged(Header, &'b [u8]),
+    /// Bytes between records that are no record.
+    Gap(&'b [u8]),
+}
+
+/// Walks the records of `bytes` from `start`, reporting each with its offset, and returns the end
+/// of the last one: what follows is an unfinished write.
+pub(crate) fn scan<'b>(
+    bytes: &'b [u8],
+    start: usize,
+    mut meet: impl FnMut(usize, Met<'b>),
+) -> usize {
+    let mut end = start.min(bytes.len());
+    while let Some((offset, header)) = next_header(bytes, end) {
+        if offset > end {
+            meet(end, Met::Gap(&bytes[end..offset]));
+        }
+        let body = offset + HEADER_BYTES;
+        end = body + header.length as usize;
+        let payload = &bytes[body..end];
+        match header.matches(payload) {
+            true => meet(offset, Met::Record(header, payload)),
+            false => meet(offset, Met::Damaged(header, payload)),
+        }
+    }
+    end
+}
+
+/// The next header at or after `from` whose payload is complete.
+fn next_header(bytes: &[u8], from: usize) -> Option<(usize, Header)> {
+    let mut at = from;
+    loop {
+        let rest = bytes.get(at..)?;
+        if let Some(header) = Header::decode(rest)
+            && header.record_bytes() <= rest.len() as u64
+        {
+            return Some((at, header));
+        }
+        let rest = rest.get(1..)?;
+        at += 1 + rest.windows(MAGIC.len()).position(|found| found == MAGIC)?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn record(kind: u8, content: &[u8]) -> Vec<u8> {
+        let hash = *Digest::of(content).hash();
+        let (kind, deleted, payload) = match kind % 3 {
+            0 => (Kind::Blob, false, content.to_vec()),
+            1 => (
+                Kind::Action,
+                false,
+                ActionEntry::new(content.to_vec()).encode(&hash),
+            ),
+            _ => (Kind::Blob, true, Vec::new()),
+        };
+        let header = Header {
+            kind,
+            deleted,
+            hash,
+            length: payload.len() as u32,
+        };
+        [header.encode().to_vec(), payload].concat()
+    }
+
+    /// Offsets of the intact records, whether anything else was met, and the end.
+    fn scanned(bytes: &[u8], start: usize) -> (Vec<usize>, bool, usize) {
+        let (mut offsets, mut harmed) = (Vec::new(), false);
+        let end = scan(bytes, start, |offset, met| match met {
+            Met::Record(..) => offsets.push(offset),
+            Met::Damaged(..) | Met::Gap(_) => harmed = true,
+        });
+        (offsets, harmed, end)
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_scan_without_a_panic(bytes in any::<Vec<u8>>(), start in 0usize..300) {
+            let (_, _, end) = scanned(&bytes, start);
+            prop_assert!(end <= bytes.len());
+        }
+
+        #[test]
+        fn a_flipped_bit_costs_one_record_and_a_cut_only_the_tail(
+            contents in prop::collection::vec((any::<u8>(), any::<Vec<u8>>()), 1..8),
+            at in any::<prop::sample::Index>(), bit in 0u8..8,
+        ) {
+            let mut bytes = Vec::new();
+            let mut offsets = Vec::new();
+            for (kind, content) in &contents {
+                offsets.push(bytes.len());
+                bytes.extend(record(*kind, content));
+            }
+            prop_assert_eq!(scanned(&bytes, 0), (offsets.clone(), false, bytes.len()));
+            let at = at.index(bytes.len());
+            let hit = offsets.iter().rposition(|offset| *offset <= at).unwrap();
+
+            let (found, harmed, end) = scanned(&bytes[..at], 0);
+            prop_assert_eq!((&found[..], harmed, end), (&offsets[..hit], false, offsets[hit]));
+
+            bytes[at] ^= 1 << bit;
+            let (found, _, _) = scanned(&bytes, 0);
+            offsets.remove(hit);
+            prop_assert_eq!(found, offsets);
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Opening packs: the table, then what was appended behind it.
+//!
+//! Owns: which files of the directory count, and reading their records.
+//! Does not know: how the index is used afterwards.
+//! Invariant: opening loses no complete record, whatever state a killed process left.
+#![forbid(unsafe_code)]
+
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsStr;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::index::{SegmentState, Table};
+use super::record::{Met, scan};
+use super::{Active, CHECKPOINT_BYTES, INDEX, Packs, Place, SEGMENT_SUFFIX, seconds};
+use crate::error::{During, IoFailure};
+use crate::fs::Fs;
+use crate::mapped;
+use crate::staging::Staging;
+use crate::stats::{Counters, Usage, count};
+
+impl<F: Fs> Packs<F> {
+    /// Opens the packs in `directory`, which need not exist.
+    pub(crate) fn open(
+        fs: F,
+        directory: PathBuf,
+        staging: Arc<Staging>,
+        counters: Arc<Counters>,
+    ) -> Result<Self, IoFailure> {
+        let found = segments_in(&directory)?;
+        let table = read_table(&directory)?.filter(|table| covers(table, &found));
+        let mut packs = Self {
+            fs,
+            directory,
+            staging,
+            counters,
+            usage: table
+                .as_ref()
+                .map_or_else(Usage::default, |table| table.usage),
+            table,
+            changes: HashMap::new(),
+            segments: BTreeMap::new(),
+            active: None,
+            readers: HashMap::new(),
+            // An earlier process may have been killed before it synced them.
+            new_names: true,
+            tail_bytes: 0,
+            stale_uses: false,
+        };
+        if let Some(table) = &packs.table {
+            let known = table.segments.iter();
+            packs.segments = known.map(|state| (state.number, *state)).collect();
+        }
+        for number in found.keys() {
+            packs.recover_segment(*number)?;
+        }
+        packs.resume(&found)?;
+        if packs.tail_bytes > CHECKPOINT_BYTES / 8 {
+            packs.checkpoint()?;
+        }
+        Ok(packs)
+    }
+
+    /// Applies the records of one segment that the table does not cover.
+    fn recover_segment(&mut self, number: u32) -> Result<(), IoFailure> {
+        let covered = self.table.as_ref().map(|table| table.covered);
+        let start = match covered {
+            Some(covered) if number == covered.segment => covered.end as usize,
+            Some(covered) if number < covered.segment => {
+                if !self.segments.contains_key(&number) {
+                    // Compacted away, but the process was killed before it was removed.
+                    let path = self.segment_path(number);
+                    fs::remove_file(&path).during("remove", &path)?;
+                }
+                return Ok(());
+            }
+            _ => 0,
+        };
+        self.segments.entry(number).or_insert(SegmentState {
+            number,
+            end: start as u32,
+            live_bytes: 0,
+        });
+        let path = self.segment_path(number);
+        let file = File::open(&path).during("open", &path)?;
+        if file.metadata().during("read", &path)?.len() <= start as u64 {
+            return Ok(());
+        }
+        let map = mapped::map(&file).during("map", &path)?;
+        let used = seconds(SystemTime::now());
+        let mut harmed = 0u64;
+        let end = scan(&map, start, |offset, met| match met {
+            Met::Record(header, _) => {
+                let place = Place {
+                    segment: number,
+                    offset: offset as u32,
+                    length: header.length,
+                    used,
+                };
+                self.apply(&header, place);
+            }
+            Met::Damaged(..) | Met::Gap(_) => harmed += 1,
+        });
+        if harmed > 0 {
+            count(&self.counters.corrupt, harmed);
+            tracing::warn!(segment = %path.display(), harmed, "skipped damaged records");
+        }
+        self.tail_bytes += (end - start) as u64;
+        if let Some(state) = self.segments.get_mut(&number) {
+            state.end = end as u32;
+        }
+        Ok(())
+    }
+
+    /// Goes on appending to the last segment, behind its last complete record, unless the table
+    /// covers that segment as one that is finished.
+    fn resume(&mut self, found: &BTreeMap<u32, u64>) -> Result<(), IoFailure> {
+        let finished = self.table.as_ref().map_or(0, |table| table.covered.segment);
+        let last = self.segments.values().next_back().copied();
+        let Some(last) = last.filter(|last| last.number >= finished) else {
+            return Ok(());
+        };
+        let size_bytes = found.get(&last.number).copied().unwrap_or(0);
+        let path = self.segment_path(last.number);
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&path)
+            .during("open", &path)?;
+        if size_bytes > u64::from(last.end) {
+            file.set_len(u64::from(last.end)).during("write", &path)?;
+        }
+        self.active = Some(Active {
+            number: last.number,
+            file,
+            end: last.end,
+        });
+        Ok(())
+    }
+}
+
+/// The segments on disk with their sizes in bytes.
+fn segments_in(directory: &Path) -> Result<BTreeMap<u32, u64>, IoFailure> {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        entries => entries.during("list", directory)?,
+    };
+    let mut found = BTreeMap::new();
+    for entry in entries {
+        let entry = entry.during("list", directory)?;
+        if let Some(number) = number_of(&entry.file_name()) {
+            let metadata = entry.metadata().during("read", &entry.path())?;
+            found.insert(number, metadata.len());
+        }
+    }
+    Ok(found)
+}
+
+fn number_of(name: &OsStr) -> Option<u32> {
+    name.to_str()?.strip_suffix(SEGMENT_SUFFIX)?.parse().ok()
+}
+
+fn read_table(directory: &Path) -> Result<Option<Table>, IoFailure> {
+    let path = directory.join(INDEX);
+    let file = match File::open(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened.during("open", &path)?,
+    };
+    if file.metadata().during("read", &path)?.len() == 0 {
+        return Ok(None);
+    }
+    let table = Table::new(mapped::map(&file).during("map", &path)?);
+    if table.is_none() {
+        tracing::warn!(index = %path.display(), "damaged index; reading all segments instead");
+    }
+    Ok(table)
+}
+
+/// Whether every segment that a table points into is there in full.
+fn covers(table: &Table, found: &BTreeMap<u32, u64>) -> bool {
+    let missing = table.segments.iter().find(|state| {
+        let size_bytes = found.get(&state.number).copied().unwrap_or(0);
+        size_bytes < u64::from(state.end)
+    });
+    if let Some(state) = missing {
+        tracing::warn!(
+            segment = state.number,
+            "a segment is missing or too short; reading all others anew"
+        );
+    }
+    missing.is_none()
+}
