@@ -356,6 +356,21 @@ fn a_lost_or_damaged_index_is_built_anew() {
     }
 }
 
+/// A deletion at the end of a segment was covered by the index, but not counted as its end: what
+/// was put after reopening was not found after the next.
+#[test]
+fn a_put_behind_a_covered_deletion_is_found() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut shard = shard(directory.path(), RealFs);
+    let deleted = put(&mut shard, b"deleted");
+    shard.delete(&deleted).unwrap();
+    shard.open_packs().unwrap().0.checkpoint().unwrap();
+    let mut shard = self::shard(directory.path(), RealFs);
+    let later = put(&mut shard, b"later");
+    let mut shard = self::shard(directory.path(), RealFs);
+    assert!(shard.contains(&later) && !shard.contains(&deleted));
+}
+
 #[test]
 fn a_torn_group_at_the_end_is_cut_off() {
     let directory = tempfile::tempdir().unwrap();

@@ -374,7 +374,11 @@ impl ShardHandle {
         &self,
         message: impl FnOnce(Reply<R>) -> ShardMsg,
     ) -> Option<R> {
-        self.actor.ask(message).await.ok()
+        let (reply, answer) = Reply::pair();
+        // Not `ask`, which is refused when the mailbox is full: who puts faster than the disk
+        // takes it has to wait.
+        self.actor.send(message(reply)).await.ok()?;
+        answer.await.ok()
     }
 
     pub(crate) fn try_ask<R: Send + 'static, E: Send + 'static>(
@@ -433,7 +437,7 @@ fn start_shard(
     };
     system
         .actor(make)
-        .name(format!("cas-shard-{index}"))
+        .name(format!("store {} shard {index}", config.root.display()))
         .mailbox(config.mailbox)
         .spawn_dedicated()
 }

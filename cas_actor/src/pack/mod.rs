@@ -174,6 +174,9 @@ impl<F: Fs> Packs<F> {
         if let Some(active) = &mut self.active {
             active.end = end;
         }
+        if let Some(state) = self.segments.get_mut(&number) {
+            state.end = end;
+        }
         Ok(places)
     }
 
@@ -363,14 +366,10 @@ impl<F: Fs> Packs<F> {
     fn apply(&mut self, header: &Header, place: Place) {
         let name = (header.hash, header.kind);
         self.forget(&name);
-        let end = u64::from(place.offset) + header.record_bytes();
-        if let Some(segment) = self.segments.get_mut(&place.segment) {
-            segment.end = segment.end.max(u32::try_from(end).unwrap_or(u32::MAX));
-            if !header.deleted {
+        if !header.deleted {
+            if let Some(segment) = self.segments.get_mut(&place.segment) {
                 segment.live_bytes += header.record_bytes();
             }
-        }
-        if !header.deleted {
             self.usage.add(header.kind, u64::from(header.length));
             self.changes.insert(name, Some(place));
         }

@@ -86,7 +86,7 @@ impl<F: Fs> Packs<F> {
         });
         let path = self.segment_path(number);
         let file = File::open(&path).during("open", &path)?;
-        if file.metadata().during("read", &path)?.len() <= start as u64 {
+        if file.metadata().during("read", &path)?.len() == start as u64 {
             return Ok(());
         }
         let map = mapped::map(&file).during("map", &path)?;
