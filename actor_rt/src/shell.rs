@@ -154,6 +154,9 @@ impl<B: Behaviour> Shell<B> {
                     drop(drain);
                     return self.begin_end(cell, ExitReason::Drained);
                 }
+                if drain.is_large() {
+                    drain.trim();
+                }
                 match drain.settle() {
                     Settled::Idle => Step::Done(Outcome::Released),
                     Settled::Signalled => Step::Go,

@@ -14,6 +14,9 @@ use std::ptr::{NonNull, null_mut};
 /// Most messages that are consumed before senders see the room.
 const LARGEST_CHUNK: u32 = 64;
 
+/// Most bytes of ring that an idle actor keeps for its next messages.
+const KEPT_BYTES: usize = 16 * 1024;
+
 /// How an attempt to go idle ended.
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
 pub(crate) enum Settled {
@@ -157,7 +160,7 @@ impl<'a, M> Drain<'a, M> {
     #[inline]
     pub(crate) fn publish_and_wake(&mut self) {
         self.publish();
-        if Word(self.mailbox.front.word.load(Ordering::Relaxed)).has(WAITERS) {
+        if Word(self.mailbox.front.word.load(Ordering::Acquire)).has(WAITERS) {
             self.mailbox.front.wake_waiters();
         }
     }
@@ -205,8 +208,8 @@ impl<'a, M> Drain<'a, M> {
     #[inline(always)]
     fn try_settle(&mut self) -> Settled {
         let front = self.mailbox.front;
-        // Relaxed: the exchange below orders what it decides.
-        let mut word = Word(front.word.load(Ordering::Relaxed));
+        // Acquire pairs with the Release of `Front::wait`: who sets `WAITERS` has made the list.
+        let mut word = Word(front.word.load(Ordering::Acquire));
         loop {
             if word.has(SIGNAL) {
                 return Settled::Signalled;
@@ -217,7 +220,7 @@ impl<'a, M> Drain<'a, M> {
             if word.has(WAITERS) {
                 self.publish();
                 front.wake_waiters();
-                word = Word(front.word.load(Ordering::Relaxed));
+                word = Word(front.word.load(Ordering::Acquire));
                 continue;
             }
             let next = if self.position == 0 {
@@ -226,12 +229,12 @@ impl<'a, M> Drain<'a, M> {
                 word.flipped(self.next_epoch(word))
             };
             // Release pairs with the Acquire of the claim or signal that clears `IDLE` again, and of
-            // every claim in the new epoch. A failure is only looked at again.
+            // every claim in the new epoch. Acquire as above.
             match front.word.compare_exchange_weak(
                 word.0,
                 next.with(IDLE).0,
                 Ordering::Release,
-                Ordering::Relaxed,
+                Ordering::Acquire,
             ) {
                 Ok(_) => return Settled::Idle,
                 Err(now) => word = Word(now),
@@ -248,6 +251,13 @@ impl<'a, M> Drain<'a, M> {
             return word.epoch_after(4);
         }
         next
+    }
+
+    /// Whether this epoch reached so many slots that an idle actor should give them back.
+    #[inline]
+    pub(crate) fn is_large(&self) -> bool {
+        let reached = self.position.min(1 << self.mailbox.front.capacity_log2) as usize;
+        reached * size_of::<Slot<M>>() > KEPT_BYTES
     }
 
     /// Moves to the other base and frees this one (rule 8); `false` if anything is claimed.

@@ -26,8 +26,8 @@
 //!    holds a claim in it, and positions may start again at zero: a lightly loaded actor keeps using
 //!    its first slot. Even steps keep the ring base, an odd step moves to the other one.
 //! 8. **Trim.** An odd step makes the old base unreachable to new claims, and none are left from
-//!    before (rule 7), so the owner frees it without hazard pointers. (`trim_frees_and_goes_on`,
-//!    `loom::trim_races_claim`)
+//!    before (rule 7), so the owner frees it without hazard pointers. It does so when it goes
+//!    idle with a large ring. (`trim_frees_and_goes_on`, `loom::trim_races_claim`)
 //! 9. **Close.** Setting `CLOSED` ends claiming. What was claimed before is still published and
 //!    consumed or discarded. (`close_hands_messages_back`)
 //! 10. **Waiters.** A sender registers and sets `WAITERS` under the waiters' lock, then tries again.
@@ -454,7 +454,10 @@ impl<'a, M> Mailbox<'a, M> {
             "only a drop-oldest mailbox is consumed by its senders"
         );
         let _turn = lock(&self.front.waiters().turn);
-        Drain::new(self).pop_exclusive()
+        let mut drain = Drain::new(self);
+        let oldest = drain.pop_exclusive();
+        drain.publish();
+        oldest
     }
 }
 
