@@ -1,6 +1,6 @@
 //! What a user is told about a mistake in a source file.
 //!
-//! Owns: the [`Diagnostic`] type, its rendering, code frames, and the search for the nearest valid name.
+//! Owns: the [`Diagnostic`] type, its rendering, and code frames.
 //! Does not know: who found the mistake (transpiler, loader, JavaScript engine, engine of the build).
 //! Invariant: lines and columns are 1-based, columns count Unicode scalar values, paths are relative to the workspace.
 
@@ -201,42 +201,6 @@ fn code_frame(source: &str, line: u32, column: u32, length_chars: usize) -> Opti
     Some(frame)
 }
 
-/// The candidate closest to `name`, if one is close enough to be a likely misspelling.
-///
-/// Distance: optimal string alignment (insert, delete, replace, swap neighbours), case ignored; at most a third of the name's length, and at least 1.
-pub fn nearest_name<'c>(
-    name: &str,
-    candidates: impl IntoIterator<Item = &'c str>,
-) -> Option<&'c str> {
-    let limit = (name.chars().count() / 3).max(1);
-    candidates
-        .into_iter()
-        .map(|candidate| (edit_distance(name, candidate), candidate))
-        .filter(|(distance, _)| *distance <= limit)
-        .min_by_key(|(distance, candidate)| (*distance, candidate.len()))
-        .map(|(_, candidate)| candidate)
-}
-
-fn edit_distance(a: &str, b: &str) -> usize {
-    let a: Vec<char> = a.chars().flat_map(char::to_lowercase).collect();
-    let b: Vec<char> = b.chars().flat_map(char::to_lowercase).collect();
-    let mut two_ago: Vec<usize> = vec![0; b.len() + 1];
-    let mut last: Vec<usize> = (0..=b.len()).collect();
-    for (i, left) in a.iter().enumerate() {
-        let mut row = vec![i + 1];
-        for (j, right) in b.iter().enumerate() {
-            let replace = last[j] + usize::from(left != right);
-            let mut cost = replace.min(last[j + 1] + 1).min(row[j] + 1);
-            if i > 0 && j > 0 && *left == b[j - 1] && a[i - 1] == *right {
-                cost = cost.min(two_ago[j - 1] + 1);
-            }
-            row.push(cost);
-        }
-        two_ago = std::mem::replace(&mut last, row);
-    }
-    last[b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -283,14 +247,5 @@ mod tests {
         assert!(frame.lines().all(|line| line.chars().count() < 200));
         let lines: Vec<&str> = frame.lines().collect();
         assert_eq!(lines[1].find("bad"), lines[2].find("^^^"));
-    }
-
-    #[test]
-    fn nearest_name_finds_misspellings_only() {
-        let keys = ["srcs", "deps", "outs", "cmd"];
-        assert_eq!(nearest_name("srsc", keys), Some("srcs"));
-        assert_eq!(nearest_name("out", keys), Some("outs"));
-        assert_eq!(nearest_name("Deps", keys), Some("deps"));
-        assert_eq!(nearest_name("environment", keys), None);
     }
 }

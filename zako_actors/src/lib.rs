@@ -8,6 +8,7 @@
 
 pub mod diagnostic;
 pub mod engine;
-pub mod lang;
 pub mod isolate;
+pub mod lang;
+mod pool;
 pub mod transpile;

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::diagnostic::nearest_name;
+use crate::lang::suggest::nearest;
 
 /// What an evaluation is for. It decides which `zako:` modules exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -213,7 +213,7 @@ pub(super) fn check_module(importer: FileKind, specifier: &str) -> Result<(), Re
     if !ALL_MODULES.contains(&specifier) {
         return Err(Refusal {
             message: format!("there is no module `{specifier}`"),
-            help: match nearest_name(specifier, allowed.iter().copied()) {
+            help: match nearest(specifier, allowed.iter().copied()) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => importer.allowed_text(),
             },

@@ -12,6 +12,7 @@
 //!    a runtime of its own (globals and the module map are mutable, so sharing one would let an
 //!    evaluation see another; a fresh one costs little thanks to the startup snapshot).
 
+mod actor;
 mod cancel;
 mod evaluate;
 mod exception;
@@ -30,6 +31,7 @@ use serde_json::Value;
 
 use crate::diagnostic::Diagnostic;
 
+pub use actor::{Isolate, IsolateMsg, IsolatePool};
 pub use cancel::{CancelGuard, CancelToken};
 pub use evaluate::Evaluator;
 pub use kinds::ContextKind;

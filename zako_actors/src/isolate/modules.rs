@@ -11,7 +11,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::diagnostic::{Diagnostic, nearest_name};
+use crate::diagnostic::Diagnostic;
+use crate::lang::suggest::nearest;
 use crate::transpile::{
     ImportSite, TranspileJob, TranspileOptions, Transpiler, is_relative, join_relative,
 };
@@ -193,7 +194,7 @@ impl ModuleGraph {
             known.unwrap_or(name).to_owned()
         };
         let stems: Vec<String> = names.iter().map(|name| stem(name)).collect();
-        let near = nearest_name(&stem(name), stems.iter().map(String::as_str))?;
+        let near = nearest(&stem(name), stems.iter().map(String::as_str))?;
         let index = stems.iter().position(|candidate| candidate == near)?;
         let prefix = specifier.rsplit_once('/').map_or(".", |(prefix, _)| prefix);
         Some(format!("{prefix}/{}", names[index]))

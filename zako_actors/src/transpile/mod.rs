@@ -6,6 +6,7 @@
 //! Invariants: the output depends on the job only; every diagnostic of a source is reported, not
 //! just the first; the arena is empty between jobs.
 
+mod actor;
 mod commonjs;
 mod helpers;
 mod options;
@@ -35,6 +36,7 @@ use oxc::span::SourceType;
 use oxc::str::Str;
 use oxc::transformer::Transformer;
 
+pub use actor::{TranspileMsg, TranspileResult, TranspilerPool};
 pub use options::{Decorators, Jsx, ModuleFormat, TranspileOptions};
 pub use specifiers::output_path;
 pub(crate) use specifiers::{is_relative, join_relative};
