@@ -16,6 +16,8 @@ mod block;
 #[cfg(not(loom))]
 mod builder;
 #[cfg(not(loom))]
+mod cancel;
+#[cfg(not(loom))]
 mod cell;
 #[cfg(not(loom))]
 mod clock;
@@ -38,6 +40,8 @@ mod overflow;
 #[cfg(not(loom))]
 mod plain;
 #[cfg(not(loom))]
+mod pool;
+#[cfg(not(loom))]
 mod restart;
 pub mod ring;
 #[cfg(not(loom))]
@@ -56,10 +60,12 @@ pub use {
     actor_ref::{ActorRef, Closed, Sending, TellError},
     ask::{Ask, AskError, Reply},
     builder::{ActorBuilder, DEFAULT_MAILBOX, Placement},
+    cancel::{CancelGuard, CancelToken},
     context::{AsyncContext, Context},
     dead_letter::{DeadLetter, DeadReason},
     exit::{ExitReason, Failure},
     overflow::{Fallback, Overflow},
+    pool::{Output as PoolOutput, Pool, PoolConfig, PoolError, PoolStats, Work},
     restart::Restart,
     system::{ShutdownError, StartError, System, SystemBuilder, SystemStats},
 };

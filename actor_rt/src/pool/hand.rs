@@ -1,0 +1,104 @@
+//! A pool's worker: one thread that does one job at a time.
+//!
+//! Owns: the user's state, which it makes at the first job and again after a panic.
+//! Does not know: what waits, who else works.
+
+use super::board::Call;
+use super::{PoolError, Shared, Task, Work};
+use crate::actor::Actor;
+use crate::actor_ref::ActorRef;
+use crate::context::Context;
+use crate::exit::ExitReason;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+pub(super) enum Order<W: Work> {
+    Run(Box<Task<W>>),
+    CollectGarbage,
+}
+
+pub(super) struct Hand<W: Work> {
+    shared: Arc<Shared<W>>,
+    board: ActorRef<Call<W>>,
+    id: u64,
+    work: Option<W>,
+}
+
+impl<W: Work> Hand<W> {
+    pub(super) fn new(shared: Arc<Shared<W>>, board: ActorRef<Call<W>>, id: u64) -> Self {
+        shared.counters.workers.fetch_add(1, Ordering::Relaxed);
+        Self {
+            shared,
+            board,
+            id,
+            work: None,
+        }
+    }
+
+    fn run(&mut self, task: Task<W>) {
+        let Task { job, cancel, reply } = task;
+        let counters = &self.shared.counters;
+        if cancel.is_cancelled() {
+            counters.cancelled.fetch_add(1, Ordering::Relaxed);
+            return reply.send(Err(PoolError::Cancelled));
+        }
+        counters.busy.fetch_add(1, Ordering::Relaxed);
+        let began = Instant::now();
+        let work = &mut self.work;
+        let output = catch_unwind(AssertUnwindSafe(|| {
+            work.get_or_insert_with(|| (self.shared.factory)())
+                .run(job, &cancel)
+        }));
+        let took = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        counters.busy_ns.fetch_add(took, Ordering::Relaxed);
+        counters.busy.fetch_sub(1, Ordering::Relaxed);
+        match output {
+            Ok(output) => {
+                counters.finished.fetch_add(1, Ordering::Relaxed);
+                reply.send(Ok(output));
+            }
+            Err(payload) => {
+                counters.panicked.fetch_add(1, Ordering::Relaxed);
+                let reason = ExitReason::from_panic(payload);
+                tracing::error!(pool = self.shared.config.name, %reason, "a job failed");
+                // The state may be half changed: make it anew.
+                let broken = self.work.take();
+                let _ = catch_unwind(AssertUnwindSafe(|| drop(broken)));
+                let message = match reason {
+                    ExitReason::Panicked(failure) => failure.message().to_owned(),
+                    other => other.to_string(),
+                };
+                reply.send(Err(PoolError::Panicked(message)));
+            }
+        }
+    }
+}
+
+impl<W: Work> Actor for Hand<W> {
+    type Msg = Order<W>;
+
+    fn handle(&mut self, order: Order<W>, _ctx: &mut Context<'_, Self>) {
+        match order {
+            Order::Run(task) => {
+                self.run(*task);
+                // The board keeps room for its workers' news; if it has ended, nobody asks.
+                let _ = self.board.tell(Call::Free(self.id));
+            }
+            Order::CollectGarbage => {
+                if let Some(work) = &mut self.work {
+                    work.collect_garbage();
+                    self.shared
+                        .counters
+                        .collections
+                        .fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        }
+    }
+
+    fn stopped(&mut self, _reason: &ExitReason) {
+        self.shared.counters.workers.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,206 @@
+//! The worker pool: growing, retiring, cancelling, panicking, collecting, ending.
+
+use actor_rt::{CancelToken, Pool, PoolConfig, PoolError, System, Work};
+use std::rc::Rc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+const LONG: Duration = Duration::from_secs(60);
+
+/// Does what the job says; counts its jobs in state that is not `Send`.
+struct Worker {
+    jobs: Rc<()>,
+    kept: Vec<Rc<()>>,
+}
+
+enum Job {
+    Count,
+    Panic,
+    /// Says that it runs, then waits for a word.
+    Hold(Sender<()>, Receiver<()>),
+    /// Runs until it is cancelled.
+    Forever(Sender<()>),
+}
+
+impl Work for Worker {
+    type Job = Job;
+    type Output = usize;
+    fn run(&mut self, job: Job, cancel: &CancelToken) -> usize {
+        self.kept.push(Rc::clone(&self.jobs));
+        match job {
+            Job::Count => {}
+            Job::Panic => panic!("as told"),
+            Job::Hold(begun, word) => {
+                begun.send(()).expect("the test listens");
+                word.recv().expect("the test says a word");
+            }
+            Job::Forever(begun) => {
+                begun.send(()).expect("the test listens");
+                while !cancel.is_cancelled() {
+                    std::thread::yield_now();
+                }
+            }
+        }
+        Rc::strong_count(&self.jobs) - 1
+    }
+    fn collect_garbage(&mut self) {
+        self.kept.clear();
+    }
+}
+
+fn pool(min: usize, max: usize, idle: Duration, backlog: usize) -> (System, Pool<Worker>) {
+    let config = PoolConfig {
+        name: "test".into(),
+        min,
+        max,
+        idle,
+        backlog,
+    };
+    let pool = Pool::new(config, || Worker {
+        jobs: Rc::new(()),
+        kept: Vec::new(),
+    });
+    let system = System::builder().workers(2).build().expect("threads");
+    (system, pool)
+}
+
+/// A job that runs until the sender is used.
+fn hold(pool: &Pool<Worker>) -> (Sender<()>, actor_rt::PoolOutput<usize>) {
+    let (begun, begins) = channel();
+    let (word, waits) = channel();
+    let output = pool.submit(Job::Hold(begun, waits), &CancelToken::new());
+    begins.recv_timeout(LONG).expect("the job begins");
+    (word, output)
+}
+
+#[test]
+fn a_pool_is_started_once_and_before_use() {
+    let (system, pool) = pool(1, 1, LONG, 4);
+    let never = CancelToken::new();
+    assert_eq!(
+        pool.submit(Job::Count, &never).wait(),
+        Err(PoolError::NotStarted)
+    );
+    pool.start(&system).expect("the first start");
+    assert_eq!(pool.start(&system), Err(PoolError::StartedTwice));
+    assert_eq!(pool.submit(Job::Count, &never).wait(), Ok(1));
+    pool.stop();
+    pool.join();
+    assert_eq!(
+        pool.submit(Job::Count, &never).wait(),
+        Err(PoolError::Stopped)
+    );
+    system.shutdown(LONG).expect("everything ends");
+}
+
+#[test]
+fn it_grows_with_the_backlog_up_to_max_and_refuses_beyond_the_backlog() {
+    let (system, pool) = pool(1, 3, LONG, 2);
+    pool.start(&system).expect("the first start");
+    let held: Vec<_> = (0..3).map(|_| hold(&pool)).collect();
+    assert_eq!(pool.stats().workers, 3);
+    assert_eq!(pool.stats().busy, 3);
+    let never = CancelToken::new();
+    let waiting: Vec<_> = (0..2).map(|_| pool.submit(Job::Count, &never)).collect();
+    assert_eq!(
+        pool.submit(Job::Count, &never).wait(),
+        Err(PoolError::Full(2))
+    );
+    for (word, output) in held {
+        word.send(()).expect("the job waits");
+        assert_eq!(output.wait(), Ok(1));
+    }
+    for output in waiting {
+        assert!(output.wait().is_ok());
+    }
+    assert_eq!(pool.stats().finished, 5);
+    system.shutdown(LONG).expect("everything ends");
+    assert_eq!(pool.stats().workers, 0);
+}
+
+#[test]
+fn idle_workers_above_min_retire() {
+    let (system, pool) = pool(1, 4, Duration::from_millis(1), 16);
+    pool.start(&system).expect("the first start");
+    let held: Vec<_> = (0..4).map(|_| hold(&pool)).collect();
+    for (word, output) in held {
+        word.send(()).expect("the job waits");
+        assert_eq!(output.wait(), Ok(1));
+    }
+    while pool.stats().workers > 1 {
+        std::thread::yield_now();
+    }
+    assert_eq!(pool.stats().retired, 3);
+    assert!(pool.submit(Job::Count, &CancelToken::new()).wait().is_ok());
+    system.shutdown(LONG).expect("everything ends");
+}
+
+#[test]
+fn a_panic_costs_the_state_and_nothing_else() {
+    let (system, pool) = pool(1, 1, LONG, 16);
+    pool.start(&system).expect("the first start");
+    let never = CancelToken::new();
+    assert_eq!(pool.submit(Job::Count, &never).wait(), Ok(1));
+    assert_eq!(pool.submit(Job::Count, &never).wait(), Ok(2));
+    let panicked = pool.submit(Job::Panic, &never).wait();
+    assert_eq!(panicked, Err(PoolError::Panicked("as told".into())));
+    assert_eq!(pool.submit(Job::Count, &never).wait(), Ok(1));
+    assert_eq!((pool.stats().panicked, pool.stats().workers), (1, 1));
+    system.shutdown(LONG).expect("everything ends");
+}
+
+#[test]
+fn a_waiting_job_is_cancelled_at_once_and_a_running_one_sees_it() {
+    let (system, pool) = pool(1, 1, LONG, 16);
+    pool.start(&system).expect("the first start");
+    let (begun, begins) = channel();
+    let running = CancelToken::new();
+    let forever = pool.submit(Job::Forever(begun), &running);
+    begins.recv_timeout(LONG).expect("the job begins");
+    let waiting = CancelToken::new();
+    let output = pool.submit(Job::Count, &waiting);
+    waiting.cancel();
+    assert_eq!(
+        output.wait(),
+        Err(PoolError::Cancelled),
+        "while the worker is still busy"
+    );
+    let early = pool.submit(Job::Count, &waiting);
+    assert_eq!(early.wait(), Err(PoolError::Cancelled));
+    running.cancel();
+    assert_eq!(forever.wait(), Ok(1));
+    assert_eq!(pool.stats().cancelled, 2);
+    system.shutdown(LONG).expect("everything ends");
+}
+
+#[test]
+fn garbage_is_collected_by_every_worker() {
+    let (system, pool) = pool(2, 2, LONG, 16);
+    pool.start(&system).expect("the first start");
+    let held: Vec<_> = (0..2).map(|_| hold(&pool)).collect();
+    pool.collect_garbage();
+    for (word, output) in held {
+        word.send(()).expect("the job waits");
+        assert_eq!(output.wait(), Ok(1));
+    }
+    while pool.stats().collections < 2 {
+        std::thread::yield_now();
+    }
+    assert_eq!(pool.submit(Job::Count, &CancelToken::new()).wait(), Ok(1));
+    system.shutdown(LONG).expect("everything ends");
+}
+
+#[test]
+fn stopping_finishes_what_runs_and_drops_what_waits() {
+    let (system, pool) = pool(1, 1, LONG, 16);
+    pool.start(&system).expect("the first start");
+    let (word, running) = hold(&pool);
+    let waiting = pool.submit(Job::Count, &CancelToken::new());
+    pool.stop();
+    word.send(()).expect("the job waits");
+    assert_eq!(running.wait(), Ok(1));
+    assert_eq!(waiting.wait(), Err(PoolError::Stopped));
+    pool.join();
+    assert_eq!(pool.stats().workers, 0);
+    system.shutdown(LONG).expect("everything ends");
+}
