@@ -16,10 +16,11 @@ use bytes::Bytes;
 
 use crate::action::ActionEntry;
 use crate::blob::{Blob, ByteRange};
+use crate::commit::Durability;
 use crate::digest::Digest;
 use crate::error::{ExportError, GetError, PutError, ShardError};
 use crate::export::{Export, write_out};
-use crate::ingest::{Upload, copy_in};
+use crate::ingest::{Opened, Upload, open_source};
 use crate::layout::ActionKey;
 use crate::shard::{Found, PutOutcome};
 use crate::stats::Stats;
@@ -73,13 +74,18 @@ impl<'s> Blocking<'s> {
         verify(progress: impl FnMut(VerifyProgress)) -> Result<VerifyReport, ShardError>;
     }
 
-    /// Stores a copy of a file and returns its name. Hashes and copies in one pass; shares
-    /// extents where the file system can, never the inode.
+    /// Stores a copy of a file and returns its name. Shares extents where the file system can,
+    /// never the inode; a file that the store holds already is read but not copied.
     ///
     /// # Errors
     /// [`PutError::Source`] when the file cannot be read, or as for [`Store::put`].
     pub fn put_file(self, path: &Path) -> Result<Digest, PutError> {
-        let verified = copy_in(&self.store.inner.staging, path)?;
+        let durable = self.store.durability() == Durability::Durable;
+        let verified = match open_source(path)? {
+            Opened::Small(verified) => verified,
+            Opened::Large(_, digest) if block_on(self.store.keep(digest))? => return Ok(digest),
+            Opened::Large(source, _) => source.copy_in(&self.store.inner.staging, durable)?,
+        };
         let digest = verified.digest();
         block_on(self.store.put_verified(verified))?;
         Ok(digest)
@@ -133,7 +139,7 @@ impl<'s> Blocking<'s> {
 
     async fn find(self, digest: &Digest) -> Result<Found, GetError> {
         match self.store.peek(digest) {
-            Some(blob) => Ok(Found { blob, file: None }),
+            Some(blob) => Ok(Found::in_memory(blob)),
             None => self.store.find(digest).await,
         }
     }

@@ -163,6 +163,15 @@ pub enum ShardError {
     Closed,
 }
 
+impl From<ShardError> for PutError {
+    fn from(error: ShardError) -> Self {
+        match error {
+            ShardError::Io(failure) => failure.into(),
+            ShardError::Closed => Self::Closed,
+        }
+    }
+}
+
 /// Why a store did not open.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {

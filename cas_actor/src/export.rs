@@ -89,10 +89,7 @@ mod tests {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     fn found(content: &'static [u8]) -> Found {
-        Found {
-            blob: Blob::from(bytes::Bytes::from_static(content)),
-            file: None,
-        }
+        Found::in_memory(Blob::from(bytes::Bytes::from_static(content)))
     }
 
     #[test]
@@ -128,6 +125,7 @@ mod tests {
         let found = Found {
             blob: Blob::from(bytes::Bytes::from_static(b"from the file")),
             file: Some(File::open(&stored).unwrap()),
+            unchecked: false,
         };
         let path = directory.path().join("out");
         write_out(&found, &path, 0o640).unwrap();

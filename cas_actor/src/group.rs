@@ -80,13 +80,19 @@ impl<F: Fs> Shard<F> {
             blobs,
             ..
         } = plan;
-        let written = match self.open_packs() {
-            Ok((packs, commit)) => commit.commit(packs, writes),
-            Err(failure) => vec![Err(failure); writes.len()],
-        };
-        let earlier = match sync_earlier {
-            true => self.commit.sync(),
-            false => Ok(()),
+        let (written, earlier) = match self.open_packs() {
+            Err(failure) => (vec![Err(failure.clone()); writes.len()], Err(failure)),
+            Ok((packs, commit)) => {
+                let written = match writes.is_empty() {
+                    true => Vec::new(),
+                    false => commit.commit(packs, writes),
+                };
+                let earlier = match sync_earlier {
+                    true => commit.sync(packs),
+                    false => Ok(()),
+                };
+                (written, earlier)
+            }
         };
         for (index, size_bytes) in blobs {
             if written[index].is_ok() {
@@ -147,6 +153,9 @@ impl<F: Fs> Shard<F> {
             count(&self.counters.puts_present, 1);
             let durable = durability == Durability::Durable;
             plan.sync_earlier |= durable;
+            if durability != Durability::Volatile && !is_packed(digest.size_bytes()) {
+                self.commit.met(digest.hash());
+            }
             plan.steps.push(match durable {
                 true => Step::PresentUnsynced,
                 false => Step::Present,

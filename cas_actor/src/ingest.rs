@@ -7,9 +7,10 @@
 #![forbid(unsafe_code)]
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 use std::sync::Arc;
+use std::thread;
 
 use bytes::Bytes;
 
@@ -21,8 +22,6 @@ use crate::staging::{Content, StagedFile, Staging, Verified};
 
 /// Content that will be packed stays in memory until it is committed.
 const SPILL_ABOVE_BYTES: usize = PACK_UP_TO_BYTES as usize;
-/// How much is read from a file at a time.
-const PIECE_BYTES: usize = 256 * 1024;
 
 /// Content that arrives in pieces. Dropping it leaves nothing behind.
 ///
@@ -103,44 +102,90 @@ fn append(staged: &mut StagedFile, piece: &[u8]) -> Result<(), IoFailure> {
         .during("write", staged.path.as_path())
 }
 
-/// Takes a copy of a file of the caller, hashing it on the way.
-pub(crate) fn copy_in(staging: &Arc<Staging>, path: &Path) -> Result<Verified, PutError> {
-    let source = |error| PutError::Source(IoFailure::new("read", path, error));
-    let mut file = File::open(path).map_err(source)?;
-    let size_bytes = file.metadata().map_err(source)?.len();
-    if size_bytes <= SPILL_ABOVE_BYTES as u64 {
-        let mut content = Vec::with_capacity(size_bytes as usize + 1);
-        file.read_to_end(&mut content).map_err(source)?;
-        return Ok(Verified::hash(content.into()));
-    }
-    if let Some(verified) = clone_in(staging, &file)? {
-        return Ok(verified);
-    }
-    let mut upload = Upload::new(Arc::clone(staging), None);
-    let mut piece = vec![0; PIECE_BYTES];
-    loop {
-        match file.read(&mut piece).map_err(source)? {
-            0 => return upload.finish(),
-            length => upload.write(&piece[..length])?,
-        }
-    }
+/// A file of the caller that was opened to be stored.
+pub(crate) struct Source<'p> {
+    path: &'p Path,
+    file: File,
 }
 
-/// Shares the extents of the file where the file system can, then hashes the private clone:
-/// whatever happens to the original, the clone stays.
-fn clone_in(staging: &Staging, source: &File) -> Result<Option<Verified>, PutError> {
-    let staged = staging.create()?;
-    if rustix::fs::ioctl_ficlone(&staged.file, source).is_err() {
-        return Ok(None);
+/// What is known of a source before it is copied.
+pub(crate) enum Opened<'p> {
+    /// It is small and here in full.
+    Small(Verified),
+    /// It had this digest a moment ago.
+    Large(Source<'p>, Digest),
+}
+
+/// Opens a file and hashes it: that is a fraction of the work of copying it durably, and the
+/// store may hold it already.
+pub(crate) fn open_source(path: &Path) -> Result<Opened<'_>, PutError> {
+    let failed = |error| PutError::Source(IoFailure::new("read", path, error));
+    let mut file = File::open(path).map_err(failed)?;
+    let size_bytes = file.metadata().map_err(failed)?.len();
+    if is_packed(size_bytes) {
+        let mut content = Vec::with_capacity(size_bytes as usize + 1);
+        file.read_to_end(&mut content).map_err(failed)?;
+        return Ok(Opened::Small(Verified::hash(content.into())));
     }
-    let path = staged.path.as_path();
-    let digest = hash_file(&staged.file).during("read", path)?;
-    if is_packed(digest.size_bytes()) {
-        // It shrank while it was opened.
-        let content = fs::read(path).during("read", path)?;
-        return Ok(Some(Verified::hash(content.into())));
+    let digest = hash_file(&file).map_err(failed)?;
+    Ok(Opened::Large(Source { path, file }, digest))
+}
+
+impl Source<'_> {
+    /// Takes a copy, sharing extents where the file system can, and hashes the copy: whatever
+    /// happens to the source meanwhile, the digest is that of what is stored. With `durable`,
+    /// the copy goes to disk while it is hashed.
+    pub(crate) fn copy_in(
+        mut self,
+        staging: &Staging,
+        durable: bool,
+    ) -> Result<Verified, PutError> {
+        let mut staged = staging.create()?;
+        if rustix::fs::ioctl_ficlone(&staged.file, &self.file).is_err() {
+            self.copy_bytes(&mut staged)?;
+        }
+        let path = staged.path.as_path();
+        let file = &staged.file;
+        let digest = thread::scope(|scope| {
+            if durable {
+                // Only to start early: the commit syncs again, and reports what fails.
+                scope.spawn(move || drop(file.sync_data()));
+            }
+            hash_file(file)
+        });
+        let digest = digest.during("read", path)?;
+        if is_packed(digest.size_bytes()) {
+            // It shrank since it was opened.
+            let content = fs::read(path).during("read", path)?;
+            return Ok(Verified::hash(content.into()));
+        }
+        Ok(Verified::hashed(digest, Content::Staged(staged)))
     }
-    Ok(Some(Verified::hashed(digest, Content::Staged(staged))))
+
+    fn copy_bytes(&mut self, staged: &mut StagedFile) -> Result<(), PutError> {
+        let size_bytes = self
+            .file
+            .rewind()
+            // In the kernel, without a buffer of ours, where it can do that.
+            .and_then(|()| io::copy(&mut self.file, &mut staged.file));
+        let size_bytes = size_bytes.map_err(|error| self.copy_failure(staged, error))?;
+        staged.file.rewind().during("read", staged.path.as_path())?;
+        tracing::trace!(size_bytes, "copied a file into the store");
+        Ok(())
+    }
+
+    /// Whether reading or writing failed does not show in the error: a full or read-only disk is
+    /// the store's, anything else is put to the source.
+    fn copy_failure(&self, staged: &StagedFile, error: io::Error) -> PutError {
+        match PutError::from(IoFailure::new("write", staged.path.as_path(), error)) {
+            PutError::Io(failure) => PutError::Source(IoFailure {
+                action: "read",
+                path: self.path.to_owned(),
+                ..failure
+            }),
+            about_the_store => about_the_store,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -174,9 +219,26 @@ mod tests {
     #[test]
     fn a_missing_source_is_the_callers_error() {
         let directory = tempfile::tempdir().unwrap();
-        let staging = Arc::new(Staging::new(directory.path().into()));
-        let error = copy_in(&staging, &directory.path().join("none")).unwrap_err();
+        let missing = directory.path().join("none");
+        let error = open_source(&missing).err().expect("there is nothing");
         assert!(matches!(error, PutError::Source(_)), "{error}");
+    }
+
+    #[test]
+    fn a_source_that_changes_while_it_is_stored_is_stored_as_it_was_copied() {
+        let directory = tempfile::tempdir().unwrap();
+        let staging = Staging::new(directory.path().into());
+        let path = directory.path().join("source");
+        for changed in [vec![2; 200_000], vec![3; 10]] {
+            fs::write(&path, vec![1; 100_000]).unwrap();
+            let Opened::Large(source, _) = open_source(&path).unwrap() else {
+                panic!("it is large");
+            };
+            fs::write(&path, &changed).unwrap();
+            let verified = source.copy_in(&staging, false).unwrap();
+            assert_eq!(verified.digest(), Digest::of(&changed));
+            assert_eq!(content_of(verified), changed);
+        }
     }
 
     proptest! {
@@ -184,6 +246,7 @@ mod tests {
         #[test]
         fn pieces_and_files_come_in_whole(
             sizes in prop::collection::vec(0usize..90_000, 0..5), seed in any::<u8>(),
+            durable in any::<bool>(),
         ) {
             let directory = tempfile::tempdir().unwrap();
             let staging = Arc::new(Staging::new(directory.path().into()));
@@ -200,7 +263,13 @@ mod tests {
 
             let path = directory.path().join("source");
             fs::write(&path, &whole).unwrap();
-            let verified = copy_in(&staging, &path).unwrap();
+            let verified = match open_source(&path).unwrap() {
+                Opened::Small(verified) => verified,
+                Opened::Large(source, digest) => {
+                    prop_assert_eq!(digest, Digest::of(&whole));
+                    source.copy_in(&staging, durable).unwrap()
+                }
+            };
             prop_assert_eq!(verified.digest(), Digest::of(&whole));
             prop_assert_eq!(content_of(verified), whole);
         }

@@ -6,7 +6,7 @@
 #![forbid(unsafe_code)]
 
 use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Seek};
 
 use crate::digest::{Digest, HASH_BYTES, Hasher};
 use crate::error::{During, IoFailure};
@@ -172,8 +172,9 @@ impl<F: Fs> Shard<F> {
     }
 }
 
-/// The digest of what a file holds now.
+/// The digest of what a file holds now. Reads from its start, whatever its position was.
 pub(crate) fn hash_file(mut file: &File) -> io::Result<Digest> {
+    file.rewind()?;
     let mut hasher = Hasher::new();
     let mut piece = vec![0; 256 * 1024];
     loop {

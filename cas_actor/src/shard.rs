@@ -11,6 +11,7 @@ use std::collections::HashSet;
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::ops::RangeInclusive;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -20,7 +21,7 @@ use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 
 use crate::action::ActionEntry;
 use crate::blob::Blob;
-use crate::commit::Committer;
+use crate::commit::{Committer, Durability};
 use crate::digest::{Digest, HASH_BYTES};
 use crate::error::{During, GetError, IoFailure};
 use crate::fs::Fs;
@@ -61,6 +62,24 @@ pub(crate) struct Found {
     pub(crate) blob: Blob,
     /// The file of a large blob.
     pub(crate) file: Option<File>,
+    /// The content must be checked against the digest before anybody gets it; the outcome goes
+    /// to [`Shard::checked`].
+    pub(crate) unchecked: bool,
+}
+
+impl Found {
+    pub(crate) fn in_memory(blob: Blob) -> Self {
+        Self {
+            blob,
+            file: None,
+            unchecked: false,
+        }
+    }
+
+    /// The same blob for another reader. Not the file: its position cannot be shared.
+    pub(crate) fn share(&self) -> Self {
+        Self::in_memory(self.blob.clone())
+    }
 }
 
 /// The synchronous core of a shard actor.
@@ -78,7 +97,7 @@ pub(crate) struct Shard<F> {
     pub(crate) packs: Option<Packs<F>>,
     verify_reads: VerifyReads,
     /// Large blobs that were checked since the store was opened.
-    checked: HashSet<[u8; HASH_BYTES]>,
+    intact: HashSet<[u8; HASH_BYTES]>,
 }
 
 impl<F: Fs> Shard<F> {
@@ -101,7 +120,7 @@ impl<F: Fs> Shard<F> {
             commit,
             packs: None,
             verify_reads,
-            checked: HashSet::new(),
+            intact: HashSet::new(),
         }
     }
 
@@ -146,6 +165,24 @@ impl<F: Fs> Shard<F> {
         }
     }
 
+    /// Whether the blob is here; if so, it is as durable on return as a put would make it.
+    pub(crate) fn keep(
+        &mut self,
+        digest: &Digest,
+        durability: Durability,
+    ) -> Result<bool, IoFailure> {
+        if !self.contains(digest) {
+            return Ok(false);
+        }
+        if durability != Durability::Volatile && !is_packed(digest.size_bytes()) {
+            self.commit.met(digest.hash());
+        }
+        if durability == Durability::Durable {
+            self.sync()?;
+        }
+        Ok(true)
+    }
+
     fn contains_packed(&mut self, digest: &Digest) -> bool {
         let Ok((packs, _)) = self.open_packs() else {
             return false;
@@ -160,13 +197,11 @@ impl<F: Fs> Shard<F> {
         }
     }
 
-    /// Reads a blob.
+    /// Reads a blob. A large one may still have to be checked, which takes long: the caller says
+    /// where.
     pub(crate) fn get(&mut self, digest: &Digest) -> Result<Found, GetError> {
         if digest.is_empty_blob() {
-            return Ok(Found {
-                blob: Blob::from(Bytes::new()),
-                file: None,
-            });
+            return Ok(Found::in_memory(Bytes::new().into()));
         }
         let started = Instant::now();
         let found = match is_packed(digest.size_bytes()) {
@@ -202,7 +237,7 @@ impl<F: Fs> Shard<F> {
             Read::Intact(bytes) => {
                 let blob = Blob::from(bytes);
                 lock(&self.memory).admit(digest.hash(), blob.clone(), Instant::now());
-                Ok(Found { blob, file: None })
+                Ok(Found::in_memory(blob))
             }
         }
     }
@@ -221,21 +256,42 @@ impl<F: Fs> Shard<F> {
         }
         mark_used(&path, &metadata);
         let map = mapped::map(&file).during("map", &path)?;
-        let check = match self.verify_reads {
+        let unchecked = match self.verify_reads {
             VerifyReads::Always => true,
-            VerifyReads::FirstLarge => !self.checked.contains(digest.hash()),
+            VerifyReads::FirstLarge => !self.intact.contains(digest.hash()),
             VerifyReads::SmallOnly => false,
         };
-        if check {
-            if Digest::of(&map) != *digest {
-                return Err(self.damaged(digest, &path));
-            }
-            self.checked.insert(*digest.hash());
-        }
         Ok(Found {
             blob: Blob::from_map(map),
             file: Some(file),
+            unchecked,
         })
+    }
+
+    /// Takes the outcome of the check that [`get`](Self::get) asked for.
+    pub(crate) fn checked(
+        &mut self,
+        digest: &Digest,
+        found: Found,
+        intact: bool,
+    ) -> Result<Found, GetError> {
+        if intact {
+            self.intact.insert(*digest.hash());
+            return Ok(Found {
+                unchecked: false,
+                ..found
+            });
+        }
+        let path = self.layout.blob(digest.hash());
+        let is_that_file = match (&found.file, fs::metadata(&path)) {
+            (Some(file), Ok(now)) => file.metadata().is_ok_and(|then| then.ino() == now.ino()),
+            _ => false,
+        };
+        if !is_that_file {
+            // Deleted, and perhaps put anew, while it was checked.
+            return Err(GetError::NotFound(*digest));
+        }
+        Err(self.damaged(digest, &path))
     }
 
     /// The file has another size than the digest says: either the file is damaged, or the asker
@@ -330,7 +386,7 @@ impl<F: Fs> Shard<F> {
     }
 
     fn forget_file(&mut self, hash: &[u8; HASH_BYTES], size_bytes: u64) {
-        self.checked.remove(hash);
+        self.intact.remove(hash);
         lock(&self.memory).remove(hash);
         if let Some(files) = &mut self.files {
             files.subtract(Kind::Blob, size_bytes);
@@ -367,7 +423,8 @@ impl<F: Fs> Shard<F> {
 
     /// Makes everything acknowledged as relaxed durable.
     pub(crate) fn sync(&mut self) -> Result<(), IoFailure> {
-        self.commit.sync()
+        let (packs, commit) = self.open_packs()?;
+        commit.sync(packs)
     }
 }
 

@@ -7,11 +7,14 @@
 //! group is what was in the mailbox; whatever needs a settled shard commits first.
 #![forbid(unsafe_code)]
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::thread;
 
 use actor_rt::{Actor, Context, ExitReason, Reply};
 
 use crate::action::ActionEntry;
+use crate::commit::Durability;
 use crate::digest::Digest;
 use crate::error::{GetError, IoFailure, PutError};
 use crate::fs::RealFs;
@@ -28,10 +31,18 @@ const GROUP_PUTS: usize = 256;
 /// A group is committed when it holds this many bytes in memory.
 const GROUP_BYTES: u64 = 16 * 1024 * 1024;
 
+/// Up to this size, hashing takes less than starting a thread for it is worth.
+const CHECK_HERE_BYTES: u64 = 4 * 1024 * 1024;
+/// Checks that run at once beside a shard.
+const MAX_CHECKS: usize = 4;
+
 /// What a shard can be asked.
 pub(crate) enum ShardMsg {
     Put(Put, Reply<Result<PutOutcome, PutError>>),
     Get(Digest, Reply<Result<Found, GetError>>),
+    /// From a checking thread: whether what was found is what the digest names.
+    Checked(Digest, Found, bool),
+    Keep(Digest, Durability, Reply<Result<bool, IoFailure>>),
     Contains(Vec<Digest>, Reply<Vec<bool>>),
     Delete(Digest, Reply<Result<bool, IoFailure>>),
     GetAction(ActionKey, Reply<Result<Option<ActionEntry>, IoFailure>>),
@@ -47,12 +58,16 @@ pub(crate) enum ShardMsg {
     Commit,
 }
 
+type GetReply = Reply<Result<Found, GetError>>;
+
 /// A shard behind a mailbox.
 pub(crate) struct ShardActor {
     shard: Shard<RealFs>,
     gathered: Vec<Put>,
     waiting: Vec<Reply<Result<PutOutcome, PutError>>>,
     gathered_bytes: u64,
+    /// Large blobs that are being checked, and who waits for them.
+    checking: HashMap<Digest, Vec<GetReply>>,
     /// Dropped, and so let go of, after the shard.
     _lock: Arc<LockFile>,
 }
@@ -61,6 +76,7 @@ impl ShardActor {
     pub(crate) fn new(shard: Shard<RealFs>, lock: Arc<LockFile>) -> Self {
         Self {
             shard,
+            checking: HashMap::new(),
             _lock: lock,
             gathered: Vec::new(),
             waiting: Vec::new(),
@@ -95,6 +111,51 @@ impl ShardActor {
         }
     }
 
+    /// Answers a read. The check of a large blob runs on a thread of its own, so that the shard
+    /// goes on serving; who asks for the same blob meanwhile waits for that check.
+    fn get(&mut self, digest: Digest, reply: GetReply, ctx: &mut Context<'_, Self>) {
+        if let Some(waiting) = self.checking.get_mut(&digest) {
+            waiting.push(reply);
+            return;
+        }
+        let found = match self.shard.get(&digest) {
+            Ok(found) if found.unchecked => found,
+            settled => return reply.send(settled),
+        };
+        let here = digest.size_bytes() <= CHECK_HERE_BYTES || self.checking.len() >= MAX_CHECKS;
+        self.checking.insert(digest, vec![reply]);
+        if here {
+            let intact = Digest::of(&found.blob) == digest;
+            return self.checked(&digest, found, intact);
+        }
+        let shard = ctx.me();
+        let check = move || {
+            let intact = Digest::of(&found.blob) == digest;
+            // Refused only when the store closes, which answers who waits.
+            let _ = shard.send_blocking(ShardMsg::Checked(digest, found, intact));
+        };
+        let started = thread::Builder::new()
+            .name("store-check".into())
+            .spawn(check);
+        if let Err(error) = started {
+            tracing::warn!(%error, "cannot check a blob");
+            self.checking.remove(&digest);
+        }
+    }
+
+    fn checked(&mut self, digest: &Digest, found: Found, intact: bool) {
+        let waiting = self.checking.remove(digest).unwrap_or_default();
+        let answer = self.shard.checked(digest, found, intact);
+        let mut waiting = waiting.into_iter();
+        let first = waiting.next();
+        for reply in waiting {
+            reply.send(answer.as_ref().map(Found::share).map_err(GetError::clone));
+        }
+        if let Some(first) = first {
+            first.send(answer);
+        }
+    }
+
     fn evict(&mut self, plan: &[Listed], started: u32) -> Result<(u64, u64), IoFailure> {
         let (mut number, mut bytes) = (0, 0);
         for listed in plan {
@@ -113,7 +174,11 @@ impl Actor for ShardActor {
         match msg {
             ShardMsg::Put(put, reply) => self.gather(put, reply, ctx),
             ShardMsg::Commit => self.commit(),
-            ShardMsg::Get(digest, reply) => reply.send(self.shard.get(&digest)),
+            ShardMsg::Get(digest, reply) => self.get(digest, reply, ctx),
+            ShardMsg::Checked(digest, found, intact) => self.checked(&digest, found, intact),
+            ShardMsg::Keep(digest, durability, reply) => {
+                reply.send(self.shard.keep(&digest, durability));
+            }
             ShardMsg::Contains(digests, reply) => {
                 let present = digests.iter().map(|digest| self.shard.contains(digest));
                 reply.send(present.collect());

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use crate::action::ActionEntry;
-use crate::commit::{Committer, Durability, Unsynced};
+use crate::commit::{Committer, Durability, UnsyncedFlag};
 use crate::digest::Digest;
 use crate::error::{GetError, PutError};
 use crate::fs::faulty::{Fault, FaultyFs};
@@ -23,7 +23,7 @@ use crate::layout::{Kind, Layout, PACK_UP_TO_BYTES, is_packed};
 use crate::maintain::Checked;
 use crate::memory::{MemoryConfig, MemoryTier};
 use crate::pack::{HEADER_BYTES, seconds};
-use crate::shard::{PutOutcome, Shard, VerifyReads, lock};
+use crate::shard::{Found, PutOutcome, Shard, VerifyReads, lock};
 use crate::staging::{Staging, Verified};
 use crate::stats::Counters;
 
@@ -48,7 +48,7 @@ fn shard<F: Fs>(root: &Path, fs: F) -> Shard<F> {
         Arc::clone(&layout),
         Arc::new(staging),
         Arc::clone(&counters),
-        Arc::new(Unsynced::new()),
+        UnsyncedFlag::default(),
     );
     let memory = Arc::new(Mutex::new(memory));
     let verify = VerifyReads::FirstLarge;
@@ -64,6 +64,16 @@ fn put<F: Fs>(shard: &mut Shard<F>, content: &[u8]) -> Digest {
     let mut answers = shard.put_group(vec![blob(content)]);
     answers.pop().unwrap().unwrap();
     Digest::of(content)
+}
+
+/// Reads a blob and checks it, as the actor does.
+fn get<F: Fs>(shard: &mut Shard<F>, digest: &Digest) -> Result<Found, GetError> {
+    let found = shard.get(digest)?;
+    if !found.unchecked {
+        return Ok(found);
+    }
+    let intact = Digest::of(&found.blob) == *digest;
+    shard.checked(digest, found, intact)
 }
 
 /// Changes the stored bytes of a blob, as damage does.
@@ -105,18 +115,18 @@ fn damaged_blobs_are_reported_once_and_healed_by_a_put() {
         lock(&shard.memory).remove(digest.hash());
         damage(&mut shard, &digest, |bytes| bytes[7] ^= 1);
 
-        let error = shard.get(&digest).unwrap_err();
+        let error = get(&mut shard, &digest).unwrap_err();
         let GetError::Corrupt { quarantined, .. } = error else {
             panic!("{error}");
         };
         assert_eq!(fs::read(quarantined).unwrap().len(), content.len());
-        let again = shard.get(&digest).unwrap_err();
+        let again = get(&mut shard, &digest).unwrap_err();
         assert!(matches!(again, GetError::NotFound(_)), "{again}");
         assert!(!shard.contains(&digest));
 
         put(&mut shard, &content);
         lock(&shard.memory).remove(digest.hash());
-        assert_eq!(*shard.get(&digest).unwrap().blob, content);
+        assert_eq!(*get(&mut shard, &digest).unwrap().blob, content);
     }
 }
 
@@ -135,7 +145,7 @@ fn a_cut_file_or_segment_is_damage() {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
         file.set_len(500).unwrap();
-        let error = shard.get(&digest).unwrap_err();
+        let error = get(&mut shard, &digest).unwrap_err();
         assert!(matches!(error, GetError::Corrupt { .. }), "{error}");
         assert!(!shard.contains(&digest));
     }
@@ -148,9 +158,9 @@ fn a_wrong_size_in_the_question_is_not_damage() {
     let digest = put(&mut shard, b"content");
     let wrong = Digest::new(*digest.hash(), 5);
     assert!(!shard.contains(&wrong));
-    let error = shard.get(&wrong).unwrap_err();
+    let error = get(&mut shard, &wrong).unwrap_err();
     assert!(matches!(error, GetError::NotFound(_)), "{error}");
-    assert!(shard.get(&digest).is_ok());
+    assert!(get(&mut shard, &digest).is_ok());
 }
 
 #[test]
@@ -159,7 +169,7 @@ fn the_empty_blob_is_always_here() {
     let mut shard = shard(directory.path(), RealFs);
     let empty = Digest::of(b"");
     assert!(shard.contains(&empty));
-    assert!(shard.get(&empty).unwrap().blob.is_empty());
+    assert!(get(&mut shard, &empty).unwrap().blob.is_empty());
     let answers = shard.put_group(vec![blob(b"")]);
     assert!(matches!(answers[..], [Ok(PutOutcome::Present)]));
 }
@@ -170,7 +180,7 @@ fn large_blobs_are_mapped_and_outlive_their_deletion() {
     let mut shard = shard(directory.path(), RealFs);
     let content = vec![9; PACKED + 1];
     let digest = put(&mut shard, &content);
-    let found = shard.get(&digest).unwrap();
+    let found = get(&mut shard, &digest).unwrap();
     assert!(found.blob.is_mapped());
     assert!(shard.delete(&digest).unwrap());
     assert!(!shard.delete(&digest).unwrap());
@@ -220,7 +230,7 @@ fn a_group_writes_each_blob_once_and_syncs_it_together() {
     assert_eq!(stored.count(), 40);
     let after = shard.counters.fsyncs.load(Relaxed);
     assert_eq!(after - before, 1, "one sync for the whole group");
-    let large = (0..4u8).map(|n| blob(&vec![n; PACKED + 1])).collect();
+    let large = (0..16u8).map(|n| blob(&vec![n; PACKED + 1])).collect();
     let answers = shard.put_group(large);
     assert!(answers.iter().all(Result::is_ok));
     let both = shard.counters.fsyncs.load(Relaxed) - after;
@@ -250,7 +260,7 @@ fn every_fault_leaves_the_old_state_or_the_new_one() {
             let mut reopened = shard(directory.path(), RealFs);
             for content in &contents {
                 let digest = Digest::of(content);
-                match reopened.get(&digest) {
+                match get(&mut reopened, &digest) {
                     Ok(found) => assert_eq!(*found.blob, **content),
                     Err(GetError::NotFound(_)) => assert!(!acknowledged.contains(content)),
                     Err(other) => panic!("{other}"),
@@ -271,21 +281,45 @@ fn a_failing_sync_names_nothing() {
 
 #[test]
 fn an_action_entry_makes_earlier_relaxed_blobs_durable() {
-    let directory = tempfile::tempdir().unwrap();
-    let fs = FaultyFs::new(Fault::Sync, i64::MAX);
-    let countdown = Arc::clone(&fs.countdown);
-    let mut shard = shard(directory.path(), fs);
-    let relaxed = Put::Blob(
-        Verified::hash(Bytes::from_static(b"out")),
-        Durability::Relaxed,
-    );
-    shard.put_group(vec![relaxed]).remove(0).unwrap();
-    assert_eq!(countdown.load(Relaxed), i64::MAX);
-    // The next sync fails: so must the entry, for its blob may be lost.
-    countdown.store(0, Relaxed);
-    let entry = || Put::Action([1; 32], Bytes::from_static(b"x"), Durability::Durable);
-    assert!(shard.put_group(vec![entry()]).remove(0).is_err());
-    assert!(shard.put_group(vec![entry()]).remove(0).is_ok());
+    for size in [10, PACKED + 1] {
+        let directory = tempfile::tempdir().unwrap();
+        let fs = FaultyFs::new(Fault::Sync, i64::MAX);
+        let countdown = Arc::clone(&fs.countdown);
+        let mut shard = shard(directory.path(), fs);
+        let relaxed = Put::Blob(Verified::hash(vec![1; size].into()), Durability::Relaxed);
+        shard.put_group(vec![relaxed]).remove(0).unwrap();
+        assert_eq!(
+            countdown.load(Relaxed),
+            i64::MAX,
+            "relaxed waits for nothing"
+        );
+        // The next sync fails: so must the entry, for its blob may be lost.
+        countdown.store(0, Relaxed);
+        let entry = || Put::Action([1; 32], Bytes::from_static(b"x"), Durability::Durable);
+        assert!(shard.put_group(vec![entry()]).remove(0).is_err());
+        assert!(shard.put_group(vec![entry()]).remove(0).is_ok());
+        // Nothing is owed any more: one sync for one more entry.
+        let before = countdown.load(Relaxed);
+        assert!(shard.put_group(vec![entry()]).remove(0).is_ok());
+        assert_eq!(before - countdown.load(Relaxed), 1);
+    }
+}
+
+#[test]
+fn a_durable_put_of_a_relaxed_blob_waits_for_the_disk() {
+    for size in [10, PACKED + 1] {
+        let directory = tempfile::tempdir().unwrap();
+        let fs = FaultyFs::new(Fault::Sync, i64::MAX);
+        let countdown = Arc::clone(&fs.countdown);
+        let mut shard = shard(directory.path(), fs);
+        let put = |durability| Put::Blob(Verified::hash(vec![1; size].into()), durability);
+        let relaxed = shard.put_group(vec![put(Durability::Relaxed)]).remove(0);
+        assert_eq!(relaxed.unwrap(), PutOutcome::Stored);
+        countdown.store(0, Relaxed);
+        let durable = |shard: &mut Shard<_>| shard.put_group(vec![put(Durability::Durable)]);
+        assert!(durable(&mut shard).remove(0).is_err());
+        assert_eq!(durable(&mut shard).remove(0).unwrap(), PutOutcome::Present);
+    }
 }
 
 #[test]
@@ -330,7 +364,7 @@ fn eviction_gives_the_space_back() {
     for mut shard in [shard, self::shard(directory.path(), RealFs)] {
         for (n, digest) in digests.iter().enumerate() {
             assert_eq!(shard.contains(digest), n >= 80);
-            assert_eq!(shard.get(digest).is_ok(), n >= 80);
+            assert_eq!(get(&mut shard, digest).is_ok(), n >= 80);
         }
         assert_eq!(shard.usage().unwrap().blobs, 20);
     }
@@ -351,7 +385,11 @@ fn a_lost_or_damaged_index_is_built_anew() {
         fs::remove_file(&index).unwrap();
         fs::write(&index, bytes).unwrap();
         let mut reopened = self::shard(directory.path(), RealFs);
-        assert!(digests.iter().all(|digest| reopened.get(digest).is_ok()));
+        assert!(
+            digests
+                .iter()
+                .all(|digest| get(&mut reopened, digest).is_ok())
+        );
         assert_eq!(reopened.usage().unwrap().blobs, 50);
     }
 }
@@ -389,7 +427,7 @@ fn a_torn_group_at_the_end_is_cut_off() {
     assert!(reopened.contains(&kept) && !reopened.contains(&torn));
     let later = put(&mut reopened, b"later");
     let mut again = self::shard(directory.path(), RealFs);
-    assert!(again.get(&kept).is_ok() && again.get(&later).is_ok());
+    assert!(get(&mut again, &kept).is_ok() && get(&mut again, &later).is_ok());
     assert_eq!(again.counters.corrupt.load(Relaxed), 0);
 }
 
@@ -556,7 +594,7 @@ impl Model {
         if let Some(blob) = peeked {
             prop_assert_eq!(&*blob, content(name));
         }
-        match (shard.get(&digest), self.blobs.get(&name)) {
+        match (get(shard, &digest), self.blobs.get(&name)) {
             (Ok(found), _) if content(name).is_empty() => prop_assert!(found.blob.is_empty()),
             (Ok(found), Some(true)) => prop_assert_eq!(&*found.blob, content(name)),
             // A large blob that was read before may be damaged later: it is checked once.

@@ -9,6 +9,7 @@
 use std::fmt;
 use std::future::Future;
 use std::path::Path;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -19,7 +20,7 @@ use futures_util::future::join_all;
 use crate::action::ActionEntry;
 use crate::blob::{Blob, ByteRange};
 use crate::blocking::Blocking;
-use crate::commit::{Committer, Durability, Unsynced};
+use crate::commit::{Committer, Durability, UnsyncedFlag};
 use crate::digest::Digest;
 use crate::error::{GetError, PutError, ShardError, StoreError};
 use crate::fs::RealFs;
@@ -53,6 +54,7 @@ pub(crate) struct ShardHandle {
     actor: ActorRef<ShardMsg>,
     pub(crate) memory: Arc<Mutex<MemoryTier>>,
     pub(crate) counters: Arc<Counters>,
+    unsynced: UnsyncedFlag,
 }
 
 pub(crate) struct Inner {
@@ -85,7 +87,6 @@ impl Store {
         let parts = Parts {
             layout: Arc::new(layout),
             staging: Arc::new(staging),
-            unsynced: Arc::new(Unsynced::new()),
             lock: Arc::new(lock),
         };
         let memory = MemoryConfig {
@@ -95,11 +96,18 @@ impl Store {
         let shards = (0..number).map(|index| {
             let memory = Arc::new(Mutex::new(MemoryTier::new(memory)));
             let counters = Arc::new(Counters::default());
-            let actor = start_shard(system, &config, &parts, index, number, &memory, &counters);
+            let unsynced = UnsyncedFlag::default();
+            let shared = Shared {
+                memory: &memory,
+                counters: &counters,
+                unsynced: &unsynced,
+            };
+            let actor = start_shard(system, &config, &parts, (index, number), &shared);
             ShardHandle {
                 actor,
                 memory,
                 counters,
+                unsynced,
             }
         });
         Ok(Self {
@@ -129,6 +137,11 @@ impl Store {
             inner: Arc::clone(&self.inner),
             durability,
         }
+    }
+
+    /// When puts by this handle count as done.
+    pub fn durability(&self) -> Durability {
+        self.durability
     }
 
     /// The same operations for threads that may wait, and those on the caller's files.
@@ -180,6 +193,15 @@ impl Store {
         let put = Put::Blob(verified, self.durability);
         let answer = shard.ask(|reply| ShardMsg::Put(put, reply)).await;
         answer.unwrap_or(Err(PutError::Closed))
+    }
+
+    /// Whether a blob is here, and as durable as a put by this handle would make it.
+    pub(crate) async fn keep(&self, digest: Digest) -> Result<bool, ShardError> {
+        let durability = self.durability;
+        let shard = self.shard(digest.hash());
+        shard
+            .try_ask(|reply| ShardMsg::Keep(digest, durability, reply))
+            .await
     }
 
     /// The content of a blob.
@@ -274,6 +296,10 @@ impl Store {
             Durability::Volatile => Durability::Volatile,
             Durability::Durable | Durability::Relaxed => Durability::Durable,
         };
+        if durability == Durability::Durable {
+            // What was acknowledged with less, wherever it lies: blobs before what names them.
+            self.sync().await?;
+        }
         let encoded = Bytes::from(entry.into().encode(key));
         if encoded.len() as u64 > ENTRY_UP_TO_BYTES {
             return Err(PutError::EntryTooLarge {
@@ -331,10 +357,10 @@ impl Store {
     /// # Errors
     /// When the disk fails or the store is closed.
     pub async fn sync(&self) -> Result<(), ShardError> {
-        // All shards share one count of what is unsynced; every mailbox is asked so that what
-        // waits there is committed first.
         let asked = self.inner.shards.iter();
-        let asked = asked.map(|shard| shard.try_ask(ShardMsg::Sync));
+        let asked = asked
+            .filter(|shard| shard.unsynced.load(Relaxed))
+            .map(|shard| shard.try_ask(ShardMsg::Sync));
         join_all(asked).await.into_iter().collect()
     }
 
@@ -397,22 +423,31 @@ impl ShardHandle {
 struct Parts {
     layout: Arc<crate::layout::Layout>,
     staging: Arc<Staging>,
-    unsynced: Arc<Unsynced>,
     lock: Arc<LockFile>,
+}
+
+/// What a shard shares with the handles.
+struct Shared<'s> {
+    memory: &'s Arc<Mutex<MemoryTier>>,
+    counters: &'s Arc<Counters>,
+    unsynced: &'s UnsyncedFlag,
 }
 
 fn start_shard(
     system: &System,
     config: &StoreConfig,
     parts: &Parts,
-    index: usize,
-    number: usize,
-    memory: &Arc<Mutex<MemoryTier>>,
-    counters: &Arc<Counters>,
+    (index, number): (usize, usize),
+    shared: &Shared<'_>,
 ) -> ActorRef<ShardMsg> {
+    let Shared {
+        memory,
+        counters,
+        unsynced,
+    } = *shared;
     let fans = fans_of(index, number);
     let (layout, staging) = (Arc::clone(&parts.layout), Arc::clone(&parts.staging));
-    let (unsynced, lock) = (Arc::clone(&parts.unsynced), Arc::clone(&parts.lock));
+    let (unsynced, lock) = (Arc::clone(unsynced), Arc::clone(&parts.lock));
     let (memory, counters) = (Arc::clone(memory), Arc::clone(counters));
     let verify_reads = config.verify_reads;
     // A factory: a shard that panicked starts again from what is on disk.

@@ -289,3 +289,43 @@ fn a_closed_store_says_so_and_lets_go_of_its_lock() {
     ));
     open(directory.path(), &system);
 }
+
+#[test]
+fn a_large_blob_is_checked_once_for_all_who_ask() {
+    let directory = tempfile::tempdir().unwrap();
+    let system = System::new().unwrap();
+    let store = open(directory.path(), &system);
+    let large = content(5, 6_000_000);
+    let digest = store.blocking().put(large.clone()).unwrap();
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| assert_eq!(*store.blocking().get(&digest).unwrap(), large));
+        }
+    });
+    store.blocking().close();
+    drop(store);
+
+    let hex = digest.hex();
+    let path = directory
+        .path()
+        .join("blobs")
+        .join(&hex[..2])
+        .join(&hex[2..]);
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, content(6, 6_000_000)).unwrap();
+    let store = open(directory.path(), &system);
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let error = store.blocking().get(&digest).unwrap_err();
+                assert!(
+                    matches!(error, GetError::Corrupt { .. } | GetError::NotFound(_)),
+                    "{error}"
+                );
+            });
+        }
+    });
+    assert_eq!(store.blocking().stats().unwrap().corrupt, 1);
+    assert_eq!(store.blocking().put(large.clone()).unwrap(), digest);
+    assert_eq!(*store.blocking().get(&digest).unwrap(), large);
+}

@@ -83,6 +83,8 @@ pub(crate) struct Packs<F> {
     active: Option<Active>,
     readers: HashMap<u32, File>,
     usage: Usage,
+    /// Whether something was appended since the last sync.
+    unsynced: bool,
     /// Whether a segment was made whose name is not durable yet.
     new_names: bool,
     /// Bytes of records behind the table.
@@ -164,6 +166,7 @@ impl<F: Fs> Packs<F> {
         let written = self
             .fs
             .write_at(&self.active_ref().file, &buffer, u64::from(start));
+        self.unsynced = true;
         if let Err(error) = written {
             self.undo_append(start);
             let path = self.segment_path(number);
@@ -205,6 +208,11 @@ impl<F: Fs> Packs<F> {
         self.active = None;
     }
 
+    /// Whether something was appended that is not durable.
+    pub(crate) fn is_unsynced(&self) -> bool {
+        self.unsynced
+    }
+
     /// Makes what was appended durable.
     pub(crate) fn sync(&mut self) -> Result<(), IoFailure> {
         let Some(active) = &self.active else {
@@ -216,10 +224,12 @@ impl<F: Fs> Packs<F> {
             let synced = self.fs.sync_all(&self.directory);
             synced.during("sync", &self.directory)?;
             self.new_names = false;
-            return Ok(());
+        } else {
+            let path = self.segment_path(active.number);
+            self.fs.sync_file(&active.file).during("sync", &path)?;
         }
-        let path = self.segment_path(active.number);
-        self.fs.sync_file(&active.file).during("sync", &path)
+        self.unsynced = false;
+        Ok(())
     }
 
     /// Forgets a record; says whether it was here. The note of it on disk is not synced, and is

@@ -45,8 +45,8 @@ impl<F: Fs> Packs<F> {
             segments: BTreeMap::new(),
             active: None,
             readers: HashMap::new(),
-            // An earlier process may have been killed before it synced them.
-            new_names: true,
+            unsynced: false,
+            new_names: false,
             tail_bytes: 0,
             stale_uses: false,
         };
@@ -58,6 +58,9 @@ impl<F: Fs> Packs<F> {
             packs.recover_segment(*number)?;
         }
         packs.resume(&found)?;
+        // What the table does not cover may come from a process that was killed before its sync.
+        packs.unsynced = packs.tail_bytes > 0;
+        packs.new_names = packs.unsynced;
         if packs.tail_bytes > CHECKPOINT_BYTES / 8 {
             packs.checkpoint()?;
         }
