@@ -17,7 +17,7 @@ use crate::diagnostic::Diagnostic;
 use super::exception;
 use super::loader::{WorkspaceLoader, url_of_path};
 use super::modules::ModuleGraph;
-use super::runtime::{self, HostState};
+use super::runtime;
 use super::value::{NotJson, to_json};
 use super::{
     EvaluateError, EvaluateRequest, Evaluation, FailureKind, Inputs, Limits, LogLine, watchdog,
@@ -114,11 +114,7 @@ impl Evaluator {
         let mut runtime =
             runtime::create(loader.clone(), request.limits.heap_bytes, self.use_snapshot)
                 .map_err(engine_failure)?;
-        let host = HostState {
-            context: request.context,
-            logs: Vec::new(),
-        };
-        runtime::lock_down(&mut runtime, host, &request.execution_context)
+        let lines = runtime::lock_down(&mut runtime, request.context, &request.execution_context)
             .map_err(engine_failure)?;
 
         let stop = Arc::new(Stop::default());
@@ -132,9 +128,7 @@ impl Evaluator {
         };
         // Disarmed before the runtime goes: nobody terminates what no longer exists.
         drop(guards);
-        if let Some(host) = runtime.op_state().borrow_mut().try_take::<HostState>() {
-            *logs = host.logs;
-        }
+        *logs = lines.read(&mut runtime);
         match stop.cause() {
             None => result,
             Some(cause) => Err(stopped(cause, &request.entry, request.limits)),

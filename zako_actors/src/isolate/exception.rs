@@ -42,6 +42,7 @@ const ABSENT_GLOBALS: &[(&str, &str)] = &[
     ("DataView", NO_BINARY),
     ("Uint8Array", NO_BINARY),
     ("Buffer", NO_BINARY),
+    ("eval", "code cannot be made from strings"),
     ("Deno", "build files have no access to the system"),
     (
         "process",

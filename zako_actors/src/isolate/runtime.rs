@@ -1,6 +1,6 @@
 //! Making JavaScript runtimes.
 //!
-//! Owns: the embedded modules, the operations that they may call, the startup snapshot, and the
+//! Owns: the embedded modules, the startup snapshot, and the
 //! order of steps that ends with a runtime in which user code may run.
 //! Does not know: files, limits, results.
 //! Invariant: user code runs only after `__zakoStart` (see `js/lockdown.js`) and with code from
@@ -11,55 +11,12 @@ use std::rc::Rc;
 use std::sync::{Once, OnceLock};
 
 use deno_core::{
-    Extension, ExtensionFileSource, JsRuntime, JsRuntimeForSnapshot, ModuleLoader, OpState,
-    RuntimeOptions, ascii_str_include, op2, v8,
+    Extension, ExtensionFileSource, JsRuntime, JsRuntimeForSnapshot, ModuleLoader, RuntimeOptions,
+    ascii_str_include, v8,
 };
 use serde_json::Value;
 
-use super::{ContextKind, LogLevel, LogLine};
-
-/// What operations may see.
-pub(super) struct HostState {
-    /// The evaluation's context.
-    pub context: ContextKind,
-    /// What the script logged.
-    pub logs: Vec<LogLine>,
-}
-
-/// Log lines beyond this are dropped.
-const MAX_LOG_LINES: usize = 10_000;
-
-#[op2(fast)]
-fn op_zako_log(state: &mut OpState, #[string] level: &str, #[string] message: &str) {
-    let level = match level {
-        "debug" => LogLevel::Debug,
-        "warn" => LogLevel::Warn,
-        "error" => LogLevel::Error,
-        _ => LogLevel::Info,
-    };
-    if let Some(host) = state.try_borrow_mut::<HostState>()
-        && host.logs.len() < MAX_LOG_LINES
-    {
-        host.logs.push(LogLine {
-            level,
-            message: message.to_owned(),
-        });
-    }
-}
-
-#[op2]
-#[string]
-fn op_zako_info(state: &mut OpState, #[string] what: &str) -> String {
-    match what {
-        "version" => env!("CARGO_PKG_VERSION").to_owned(),
-        "engine" => engine_name().to_owned(),
-        "context" => state
-            .try_borrow::<HostState>()
-            .map_or("", |host| host.context.name())
-            .to_owned(),
-        _ => String::new(),
-    }
-}
+use super::{ContextKind, LogLine};
 
 /// `v8` or `quickjs`.
 pub fn engine_name() -> &'static str {
@@ -76,8 +33,10 @@ fn sources() -> Vec<ExtensionFileSource> {
             vec![$(ExtensionFileSource::new($specifier, ascii_str_include!($file))),*]
         };
     }
-    embedded![
-        "ext:zako/host.js" = "js/host.js",
+    let host = include_str!("js/host.js")
+        .replace("@VERSION@", env!("CARGO_PKG_VERSION"))
+        .replace("@ENGINE@", engine_name());
+    let mut sources = embedded![
         "zako:internal/check" = "js/check.js",
         "zako:semver" = "js/semver.js",
         "zako:console" = "js/console.js",
@@ -89,13 +48,17 @@ fn sources() -> Vec<ExtensionFileSource> {
         "zako:package" = "js/package.js",
         "ext:zako/lockdown.js" = "js/lockdown.js",
         "ext:zako/main.js" = "js/main.js",
-    ]
+    ];
+    sources.insert(
+        0,
+        ExtensionFileSource::new_computed("ext:zako/host.js", host.into()),
+    );
+    sources
 }
 
 fn extension(with_sources: bool) -> Extension {
     Extension {
         name: "zako",
-        ops: Cow::Owned(vec![op_zako_log(), op_zako_info()]),
         esm_files: Cow::Owned(if with_sources { sources() } else { Vec::new() }),
         esm_entry_point: with_sources.then_some("ext:zako/main.js"),
         ..Extension::default()
@@ -162,32 +125,47 @@ pub(super) fn create(
     .map_err(|error| error.to_string())
 }
 
-/// The last step before user code: gives the context its value and takes everything else away.
+/// The list that a script's log lines are added to.
+pub(super) struct Logs(v8::Global<v8::Array>);
+
+/// The last step before user code: gives the context its values and takes everything else away.
 ///
 /// # Errors
 /// The engine's message.
 pub(super) fn lock_down(
     runtime: &mut JsRuntime,
-    host: HostState,
+    context_kind: ContextKind,
     execution_context: &Value,
-) -> Result<(), String> {
-    runtime.op_state().borrow_mut().put(host);
+) -> Result<Logs, String> {
     deno_core::scope!(scope, runtime);
     let context = scope.get_current_context();
     let global = context.global(scope);
-    let name = v8::String::new(scope, "__zakoStart").ok_or("out of memory")?;
-    let start = global
-        .get(scope, name.into())
+    let start = v8::String::new(scope, "__zakoStart")
+        .and_then(|name| global.get(scope, name.into()))
         .and_then(|value| v8::Local::<v8::Function>::try_from(value).ok())
         .ok_or("the embedded modules did not start")?;
+    let kind = v8::String::new(scope, context_kind.name()).ok_or("out of memory")?;
     let value = deno_core::serde_v8::to_v8(scope, execution_context)
         .map_err(|error| format!("the execution context cannot be passed: {error}"))?;
     v8::tc_scope!(let scope, scope);
     let receiver = v8::undefined(scope).into();
-    if start.call(scope, receiver, &[value]).is_none() {
+    let lines = start.call(scope, receiver, &[kind.into(), value]);
+    let Some(lines) = lines.and_then(|lines| v8::Local::<v8::Array>::try_from(lines).ok()) else {
         let message = scope.exception().map(|e| e.to_rust_string_lossy(scope));
         return Err(message.unwrap_or_else(|| "the embedded modules failed".to_owned()));
-    }
+    };
+    let lines = v8::Global::new(scope, lines);
     context.set_allow_generation_from_strings(false);
-    Ok(())
+    Ok(Logs(lines))
+}
+
+impl Logs {
+    /// What was logged, also when the script was stopped.
+    pub fn read(self, runtime: &mut JsRuntime) -> Vec<LogLine> {
+        runtime.v8_isolate().cancel_terminate_execution();
+        deno_core::scope!(scope, runtime);
+        let lines = v8::Local::new(scope, self.0);
+        let lines = deno_core::serde_v8::from_v8::<Vec<LogLine>>(scope, lines.into());
+        lines.unwrap_or_default()
+    }
 }

@@ -176,11 +176,12 @@ fn push_key(path: &mut String, name: &str) {
 }
 
 fn unsupported(value: v8::Local<'_, v8::Value>) -> Option<&'static str> {
-    let tests: [(bool, &'static str); 11] = [
+    let tests: [(bool, &'static str); 12] = [
         (value.is_undefined(), "undefined"),
         (value.is_function(), "a function"),
         (value.is_symbol(), "a symbol"),
         (value.is_big_int(), "a bigint"),
+        (value.is_proxy(), "a Proxy"),
         (value.is_promise(), "a promise (await it)"),
         (value.is_map(), "a Map (use a plain object)"),
         (value.is_set(), "a Set (use a list)"),

@@ -1,9 +1,9 @@
 // zako:core: what every kind of file but scripts may use.
-const { log: emit, info } = globalThis.__zakoHost;
+const { log: emit, version: hostVersion } = globalThis.__zakoHost;
 
 export { coerce, compare, parse, satisfies } from "zako:semver";
 
-export const version = info("version");
+export const version = hostVersion;
 
 const write = (level) => (...parts) => {
   emit(level, parts.map((part) => typeof part === "string" ? part : show(part)).join(" "));

@@ -1,5 +1,19 @@
-// Evaluated before every other module: hands the engine's operations to the zako: modules.
-// `main.js` takes the handle away again before any script of a user runs.
-import { op_zako_log, op_zako_info } from "ext:core/ops";
+// What the embedding program tells the zako: modules. Evaluated before them; `main.js` takes the
+// handle away again before any script of a user runs. There are no native functions: log lines
+// are collected here and read by the isolate at the end.
 
-globalThis.__zakoHost = { log: op_zako_log, info: op_zako_info };
+const MAX_LINES = 10_000;
+const MAX_CHARS = 100_000;
+
+const lines = [];
+
+globalThis.__zakoHost = {
+  version: "@VERSION@",
+  engine: "@ENGINE@",
+  context: "",
+  lines,
+  log(level, message) {
+    if (lines.length >= MAX_LINES) return;
+    lines[lines.length] = { level, message: message.length > MAX_CHARS ? message.slice(0, MAX_CHARS) : message };
+  },
+};

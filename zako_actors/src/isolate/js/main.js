@@ -12,9 +12,13 @@ import "zako:package";
 import { console } from "zako:console";
 import { lockdown } from "ext:zako/lockdown.js";
 
-// Called once by the isolate, with the last step before user code; removes itself.
-globalThis.__zakoStart = (executionContext) => {
+// Called once by the isolate, as the last step before user code; removes itself. Returns the list
+// that log lines will be added to.
+const host = globalThis.__zakoHost;
+globalThis.__zakoStart = (context, executionContext) => {
   delete globalThis.__zakoHost;
   delete globalThis.__zakoStart;
+  host.context = context;
   lockdown({ console, executionContext });
+  return host.lines;
 };

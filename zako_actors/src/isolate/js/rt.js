@@ -1,10 +1,10 @@
 // zako:rt: which engine runs this file, and as what.
-const { info } = globalThis.__zakoHost;
+const host = globalThis.__zakoHost;
 
 // "v8" or "quickjs". Builds must not depend on it; it is for bug reports.
-export const engine = info("engine");
+export const engine = host.engine;
 
 // "package", "build", "rule", "toolchain" or "config".
 export function contextName() {
-  return info("context");
+  return host.context;
 }

@@ -1,0 +1,207 @@
+//! Scripts that misbehave: each ends in one clear error, and the evaluator works afterwards.
+
+mod isolate_support;
+
+use std::time::Duration;
+
+use isolate_support::Workspace;
+use zako_actors::isolate::{
+    CancelToken, ContextKind, EvaluateError, EvaluateRequest, FailureKind, IsolatePool,
+};
+
+/// Evaluates a hostile script and then a good one on the same evaluator.
+#[track_caller]
+fn survive(source: &str, wall: Duration) -> EvaluateError {
+    let mut workspace = Workspace::new(&[
+        ("BUILD.ts", source),
+        ("good.ts", "export default [1, 'a'].map(String);"),
+    ]);
+    let mut request = workspace.request("BUILD.ts");
+    request.limits.heap_bytes = 64 << 20;
+    request.limits.wall = wall;
+    let result = workspace.evaluator.evaluate(&request);
+    let after = workspace.evaluate("good.ts").unwrap();
+    assert_eq!(after.value, serde_json::json!(["1", "a"]));
+    match result {
+        Ok(evaluation) => panic!("unexpected success: {}", evaluation.value),
+        Err(error) => error,
+    }
+}
+
+/// Long enough for a slow machine; reached only by scripts that never end.
+const SHORT: Duration = Duration::from_millis(300);
+const LONG: Duration = Duration::from_secs(120);
+
+#[test]
+fn endless_loops_hit_the_wall_limit() {
+    for source in [
+        "while (true) {}",
+        "for (;;) { try { while (true) {} } catch {} }",
+        "const f = () => { Promise.resolve().then(f) }; f(); export default await new Promise(() => {});",
+        "export default { get a() { while (true) {} } };",
+        "/(a+)+$/.test('a'.repeat(64) + 'b');",
+        "(function f(): void { try { f() } finally { f() } })();",
+    ] {
+        let error = survive(source, SHORT);
+        assert_eq!(error.kind, FailureKind::Timeout, "{source}: {error}");
+        assert!(
+            error
+                .to_string()
+                .contains("took longer than its limit of 300ms"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn memory_bombs_hit_the_heap_limit() {
+    for source in [
+        "const a: unknown[] = []; while (true) a.push({ x: 1, y: [1, 2, 3] });",
+        // V8 once dropped the interrupt check of this loop.
+        "const a: unknown[] = []; while (true) a.push(new Array(1000));",
+        "const s = new Set<number>(); for (let i = 0; ; i++) s.add(i);",
+        "const a: string[] = []; for (let i = 0; ; i++) a.push(String(i).repeat(100).split('').join('.'));",
+    ] {
+        let error = survive(source, LONG);
+        assert_eq!(error.kind, FailureKind::Memory, "{source}: {error}");
+        assert!(error.to_string().contains("its limit of 64 MiB"), "{error}");
+    }
+}
+
+#[test]
+fn long_lists_are_refused_before_the_engine_walks_them() {
+    for source in [
+        "new Array(4294967295).fill(0);",
+        "Array.from({ length: 4294967295 });",
+        "const a: number[] = [3]; a.length = 4294967295; a.sort();",
+        "const a: number[] = [3]; a.length = 4294967295; a.reverse();",
+        "new Array(4294967295).join('x');",
+        "JSON.stringify(new Array(4294967295));",
+    ] {
+        let error = survive(source, LONG);
+        assert_eq!(error.kind, FailureKind::Exception, "{source}: {error}");
+        assert!(
+            error.to_string().contains("too long for a build file"),
+            "{source}: {error}"
+        );
+    }
+}
+
+#[test]
+fn deep_recursion_is_an_error() {
+    for source in [
+        "function f(n: number): number { return f(n + 1) + 1 } export default f(1);",
+        "class A { get a(): unknown { return this.a } } export default new A().a;",
+        "const o: any = {}; o.toString = () => `${o}`; export default `${o}`;",
+    ] {
+        let error = survive(source, LONG);
+        assert_eq!(error.kind, FailureKind::Exception, "{source}: {error}");
+        assert!(
+            error.to_string().contains("recursion is too deep"),
+            "{source}: {error}"
+        );
+    }
+}
+
+#[test]
+fn tampering_with_prototypes_harms_only_the_script() {
+    for source in [
+        "for (const p of [Object, Array, String, Promise, Map, Set, Function, RegExp].map((c) => c.prototype)) for (const k of Reflect.ownKeys(p)) { try { (p as any)[k] = () => { throw 1 } } catch {} }\nthrow new Error('done');",
+        "Object.defineProperty(Object.prototype, 'then', { value(r: any) { while (true) {} } }); export default await ({} as any);",
+        "Object.prototype.toString = () => { throw 1 }; Error.prototype.toString = () => { throw 2 }; Object.defineProperty(Error.prototype, 'message', { get() { throw 3 } }); throw new TypeError('x');",
+        "const p = new Proxy({}, { ownKeys() { throw new Error('no') } }); export default { p };",
+        "export default new Proxy({}, { getPrototypeOf() { throw new Error('no') } });",
+        "throw null;",
+        "throw { get message() { throw 1 }, get stack() { throw 2 } };",
+        "await Promise.reject(undefined);",
+    ] {
+        let error = survive(source, SHORT);
+        assert!(
+            !error.diagnostics.is_empty() && !error.to_string().is_empty(),
+            "{source}"
+        );
+    }
+}
+
+#[test]
+fn a_promise_that_never_settles_is_an_error() {
+    let error = survive("export default await new Promise(() => {});", LONG);
+    assert!(
+        error
+            .to_string()
+            .contains("waits for a promise that nothing will ever settle"),
+        "{error}"
+    );
+}
+
+#[test]
+fn an_unhandled_rejection_is_an_error() {
+    let error = survive(
+        "Promise.reject(new Error('lost'));\nexport default 1;",
+        LONG,
+    );
+    assert_eq!(error.kind, FailureKind::Exception);
+    assert!(error.to_string().contains("lost"), "{error}");
+}
+
+#[test]
+fn cancelling_ends_a_script_at_once() {
+    let workspace = Workspace::new(&[("BUILD.ts", "console.log('started'); while (true) {}")]);
+    let mut request = workspace.request("BUILD.ts");
+    request.limits.wall = LONG;
+    let token: CancelToken = request.cancel.clone();
+    let mut evaluator = workspace.evaluator;
+    let error = std::thread::scope(|scope| {
+        scope.spawn(|| token.cancel());
+        evaluator.evaluate(&request).unwrap_err()
+    });
+    assert_eq!(error.kind, FailureKind::Cancelled);
+    assert!(error.to_string().contains("was cancelled"), "{error}");
+    // A token that is cancelled beforehand does not let the script start its work either.
+    let error = evaluator.evaluate(&request).unwrap_err();
+    assert_eq!(error.kind, FailureKind::Cancelled);
+}
+
+#[test]
+fn logs_of_a_stopped_script_are_kept() {
+    let error = survive("console.log('before'); while (true) {}", SHORT);
+    assert_eq!(error.logs.len(), 1);
+    assert_eq!(error.logs[0].message, "before");
+}
+
+#[test]
+fn a_pool_survives_a_mix_of_good_and_hostile_scripts() {
+    let workspace = Workspace::new(&[
+        ("loop.ts", "while (true) {}"),
+        (
+            "bomb.ts",
+            "const a: unknown[] = []; while (true) a.push(new Array(1000));",
+        ),
+        ("deep.ts", "(function f(): void { f(); f(); })();"),
+        ("good.ts", "export default 1;"),
+    ]);
+    let system = actor_rt::System::builder().workers(1).build().unwrap();
+    let pool = IsolatePool::new(&system, 2);
+    let asks: Vec<_> = [
+        "good.ts", "loop.ts", "good.ts", "bomb.ts", "good.ts", "deep.ts", "good.ts",
+    ]
+    .into_iter()
+    .map(|entry| {
+        let mut request = EvaluateRequest::new(workspace.root.path(), entry, ContextKind::Build);
+        request.limits.heap_bytes = 32 << 20;
+        if entry == "loop.ts" {
+            request.limits.wall = SHORT;
+        }
+        (entry, pool.evaluate(request))
+    })
+    .collect();
+    for (entry, ask) in asks {
+        let result = ask.wait().unwrap();
+        match entry {
+            "good.ts" => assert_eq!(result.unwrap().value, 1),
+            "loop.ts" => assert_eq!(result.unwrap_err().kind, FailureKind::Timeout),
+            "bomb.ts" => assert_eq!(result.unwrap_err().kind, FailureKind::Memory),
+            _ => assert_eq!(result.unwrap_err().kind, FailureKind::Exception),
+        }
+    }
+}
