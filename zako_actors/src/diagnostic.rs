@@ -184,11 +184,7 @@ fn code_frame(source: &str, line: u32, column: u32, length_chars: usize) -> Opti
     let mut frame = format!("{:digits$} |", "");
     for (index, text) in lines.iter().take(before + 1).enumerate() {
         let number = line_index + 1 - before + index;
-        frame.push_str(
-            &format!("\n{number:digits$} | {}", cut(text))
-                .trim_end()
-                .to_owned(),
-        );
+        frame.push_str(format!("\n{number:digits$} | {}", cut(text)).trim_end());
     }
     let room = target.chars().count().saturating_sub(column_index).max(1);
     let carets = "^".repeat(length_chars.clamp(1, room.min(FRAME_WIDTH_CHARS / 2)));

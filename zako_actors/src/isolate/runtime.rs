@@ -139,6 +139,8 @@ pub(super) fn lock_down(
 ) -> Result<Logs, String> {
     deno_core::scope!(scope, runtime);
     let context = scope.get_current_context();
+    // Before the lock-down: QuickJS's stand-in for this puts an `eval` onto the global object.
+    context.set_allow_generation_from_strings(false);
     let global = context.global(scope);
     let start = v8::String::new(scope, "__zakoStart")
         .and_then(|name| global.get(scope, name.into()))
@@ -155,7 +157,6 @@ pub(super) fn lock_down(
         return Err(message.unwrap_or_else(|| "the embedded modules failed".to_owned()));
     };
     let lines = v8::Global::new(scope, lines);
-    context.set_allow_generation_from_strings(false);
     Ok(Logs(lines))
 }
 

@@ -227,7 +227,7 @@ impl<'a> Run<'a> {
         let mut prologue = Prologue::default();
         let mut renamed = None;
         if options.module == ModuleFormat::CommonJs {
-            renamed = self.to_commonjs(&mut prologue, &helpers)?;
+            renamed = self.rewrite_to_commonjs(&mut prologue, &helpers)?;
         } else if !helpers.is_empty() {
             self.take_directives(&mut prologue);
             helpers.iter().for_each(|helper| prologue.line(helper));
@@ -235,7 +235,7 @@ impl<'a> Run<'a> {
         Ok(self.print(prologue, renamed))
     }
 
-    fn to_commonjs(
+    fn rewrite_to_commonjs(
         &mut self,
         prologue: &mut Prologue,
         helpers: &[String],
