@@ -5,13 +5,14 @@
 //! Invariants: a `Graph` has no cycle, no dangling edge, and no output that two targets declare;
 //! `NodeId`s index this graph only and never reach a hash or the disk.
 
+use crate::diagnostic::Diagnostic;
 use std::collections::{BTreeMap, BTreeSet};
 
 use rustc_hash::FxHashMap;
 
 use super::outputs_index::OutputIndex;
 use crate::lang::label::{Label, LabelPattern};
-use crate::lang::locate::{At, Mistake};
+use crate::lang::locate::{At, mistake};
 use crate::lang::suggest::did_you_mean;
 use crate::lang::target::Target;
 
@@ -67,7 +68,7 @@ impl Graph {
     pub fn new(
         mut targets: Vec<Target>,
         text_of: &dyn Fn(&str) -> String,
-    ) -> Result<Self, Mistake> {
+    ) -> Result<Self, Diagnostic> {
         targets.sort_by(|a, b| a.label.cmp(&b.label));
         let mut by_label = FxHashMap::default();
         for (index, target) in targets.iter().enumerate() {
@@ -75,8 +76,8 @@ impl Graph {
             if let Some(first) = by_label.insert(target.label.clone(), id) {
                 let other = &targets[first.index()].at;
                 let message = format!("target {} is defined twice; first in {other}", target.label);
-                return Err(Mistake::new(
-                    target.at.clone(),
+                return Err(mistake(
+                    &target.at.clone(),
                     message,
                     &text_of(&target.at.path),
                 ));
@@ -240,7 +241,7 @@ fn unknown_dep(
     dep: &Label,
     known: &FxHashMap<Label, NodeId>,
     text_of: &dyn Fn(&str) -> String,
-) -> Mistake {
+) -> Diagnostic {
     let text = text_of(&target.at.path);
     let written = [
         dep.to_string(),
@@ -265,7 +266,7 @@ fn unknown_dep(
             target.label
         )
     };
-    Mistake::new(at, message, &text)
+    mistake(&at, message, &text)
 }
 
 /// Kahn's algorithm; smallest label first among equals, so the order is stable.
@@ -317,7 +318,7 @@ fn cycle_mistake(
     targets: &[Target],
     cycle: &[NodeId],
     text_of: &dyn Fn(&str) -> String,
-) -> Mistake {
+) -> Diagnostic {
     let names: Vec<String> = cycle
         .iter()
         .map(|id| targets[id.index()].label.to_string())
@@ -327,12 +328,13 @@ fn cycle_mistake(
         "dependency cycle: {}; remove one of these dependencies",
         names.join(" → ")
     );
-    Mistake::new(first.at.clone(), message, &text_of(&first.at.path))
+    mistake(&first.at.clone(), message, &text_of(&first.at.path))
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::lang::locate::flat;
     use crate::lang::target::{BuildFile, read_targets};
     use serde_json::json;
 
@@ -350,7 +352,7 @@ pub(crate) mod tests {
     }
 
     fn graph(list: &[(&str, &[&str], &[&str])]) -> Result<Graph, String> {
-        Graph::new(targets(list), &|_| String::new()).map_err(|e| e.to_string())
+        Graph::new(targets(list), &|_| String::new()).map_err(|e| flat(&e))
     }
 
     #[test]

@@ -4,10 +4,11 @@
 //! outputs out of source globs. Does not know what is on disk.
 //! Invariant: no path belongs to the declared files or trees of two targets.
 
+use crate::diagnostic::Diagnostic;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::lang::label::is_within;
-use crate::lang::locate::{At, Mistake};
+use crate::lang::locate::{At, mistake};
 use crate::lang::pattern::Pattern;
 use crate::lang::target::{Output, Source, Target, Work};
 
@@ -25,7 +26,7 @@ impl OutputIndex {
     ///
     /// # Errors
     /// When two targets declare one output, or a target names its own source as output.
-    pub fn new(targets: &[Target], text_of: &dyn Fn(&str) -> String) -> Result<Self, Mistake> {
+    pub fn new(targets: &[Target], text_of: &dyn Fn(&str) -> String) -> Result<Self, Diagnostic> {
         let mut index = Self::default();
         let mut owners: FxHashMap<String, &Target> = FxHashMap::default();
         for target in targets {
@@ -98,15 +99,15 @@ fn check_not_a_source(
     target: &Target,
     out: &Output,
     text_of: &dyn Fn(&str) -> String,
-) -> Result<(), Mistake> {
+) -> Result<(), Diagnostic> {
     let own = target.srcs.iter().find_map(|source| match source {
         Source::File(path) if out.covers(path) => Some(path),
         _ => None,
     });
     match own {
         None => Ok(()),
-        Some(path) => Err(Mistake::new(
-            target.at.clone(),
+        Some(path) => Err(mistake(
+            &target.at.clone(),
             format!(
                 "{} names {path} both in `srcs` and in `outs`; a step may not change its own input",
                 target.label
@@ -121,7 +122,7 @@ fn clash(
     other: &Target,
     out: &Output,
     text_of: &dyn Fn(&str) -> String,
-) -> Mistake {
+) -> Diagnostic {
     // In a stable order, whichever was met first.
     let (first, second) = if target.label <= other.label {
         (target, other)
@@ -136,8 +137,8 @@ fn clash(
         .trim_start_matches('/');
     let at = At::in_target(&second.at.path, &text, second.label.name(), Some(needle));
     let at = if at.line == 0 { second.at.clone() } else { at };
-    Mistake::new(
-        at,
+    mistake(
+        &at,
         format!(
             "{} and {} both write {shown}; give one of them another output",
             first.label, second.label
@@ -150,9 +151,10 @@ fn clash(
 mod tests {
     use super::super::graph::tests::targets;
     use super::*;
+    use crate::lang::locate::flat;
 
     fn index(list: &[(&str, &[&str], &[&str])]) -> Result<OutputIndex, String> {
-        OutputIndex::new(&targets(list), &|_| String::new()).map_err(|e| e.to_string())
+        OutputIndex::new(&targets(list), &|_| String::new()).map_err(|e| flat(&e))
     }
 
     #[test]

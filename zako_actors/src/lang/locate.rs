@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use crate::diagnostic::Diagnostic;
 use serde::{Deserialize, Serialize};
 
 /// A place in a file of the workspace. Lines and columns count from 1; 0 means unknown.
@@ -68,37 +69,23 @@ impl fmt::Display for At {
     }
 }
 
-/// A user's mistake in a file of the workspace; answered by editing that file.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("{at}: {message}{}", .frame.as_ref().map(|f| format!("\n{f}")).unwrap_or_default())]
-pub struct Mistake {
-    /// Where.
-    pub at: At,
-    /// What is wrong, what was expected, and the nearest valid name.
-    pub message: String,
-    /// The line itself with a caret.
-    pub frame: Option<String>,
-}
-
-impl Mistake {
-    /// A mistake at `at` in the file whose content is `text`.
-    pub fn new(at: At, message: impl Into<String>, text: &str) -> Self {
-        Self {
-            frame: frame(text, &at),
-            at,
-            message: message.into(),
-        }
+/// A user's mistake in a file of the workspace, at `at`; answered by editing that file, whose
+/// content is `text`.
+pub fn mistake(at: &At, message: impl Into<String>, text: &str) -> Diagnostic {
+    let message = message.into();
+    if at.line == 0 {
+        return Diagnostic::error(format!("{}: {message}", at.path));
     }
+    Diagnostic::error(message).at_line(&at.path, Some(text), at.line, at.column, 1)
 }
 
-/// The line of `text` that holds `at`, with a caret under the column; `None` without a line.
-pub fn frame(text: &str, at: &At) -> Option<String> {
-    let line_index = usize::try_from(at.line).ok()?.checked_sub(1)?;
-    let line = text.lines().nth(line_index)?;
-    let number = at.line.to_string();
-    let pad = " ".repeat(number.len());
-    let caret = " ".repeat(usize::try_from(at.column).ok()?.saturating_sub(1));
-    Some(format!("{pad} |\n{number} | {line}\n{pad} | {caret}^"))
+/// `path:line:column: message`, for tests.
+#[cfg(test)]
+pub(crate) fn flat(diagnostic: &Diagnostic) -> String {
+    match &diagnostic.location {
+        Some(location) => format!("{location}: {}", diagnostic.message),
+        None => diagnostic.message.clone(),
+    }
 }
 
 fn find_quoted(text: &str, needle: &str) -> Option<usize> {
@@ -136,10 +123,6 @@ mod tests {
     fn a_dependency_is_found_in_its_own_target() {
         let at = At::in_target("BUILD.ts", TEXT, "b", Some("//c:d"));
         assert_eq!(at.to_string(), "BUILD.ts:5:19");
-        assert_eq!(
-            frame(TEXT, &at).unwrap().lines().last().unwrap().trim_end(),
-            "  |                   ^"
-        );
     }
 
     #[test]

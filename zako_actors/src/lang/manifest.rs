@@ -3,13 +3,14 @@
 //! Owns the fields, their validation and the answers to mistakes. Does not fetch dependencies.
 //! Invariant: a `Manifest` is complete and valid; unknown fields never pass silently.
 
+use crate::diagnostic::Diagnostic;
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use toml::Spanned;
 
 use super::label::{Label, LabelError};
-use super::locate::{At, Mistake};
+use super::locate::{At, mistake};
 use super::pattern::{Pattern, PatternError};
 use super::suggest::did_you_mean;
 
@@ -163,7 +164,7 @@ impl Manifest {
     ///
     /// # Errors
     /// The first mistake, with its line.
-    pub fn parse(text: &str) -> Result<Self, Mistake> {
+    pub fn parse(text: &str) -> Result<Self, Diagnostic> {
         let reader = Reader { text };
         let raw: Raw = toml::from_str(text).map_err(|error| reader.syntax(&error))?;
         for (field, word) in [("group", &raw.group), ("artifact", &raw.artifact)] {
@@ -218,11 +219,11 @@ impl Manifest {
 }
 
 impl Reader<'_> {
-    fn error(&self, offset: usize, message: String) -> Mistake {
-        Mistake::new(At::offset(MANIFEST, self.text, offset), message, self.text)
+    fn error(&self, offset: usize, message: String) -> Diagnostic {
+        mistake(&At::offset(MANIFEST, self.text, offset), message, self.text)
     }
 
-    fn syntax(&self, error: &toml::de::Error) -> Mistake {
+    fn syntax(&self, error: &toml::de::Error) -> Diagnostic {
         let mut message = error.message().replace('\n', "; ");
         if let Some(unknown) = message.strip_prefix("unknown field `")
             && let Some((name, _)) = unknown.split_once('`')
@@ -238,11 +239,11 @@ impl Reader<'_> {
             Some(span) if span.start > 0 || !message.starts_with("missing field") => {
                 self.error(span.start, message)
             }
-            _ => Mistake::new(At::file(MANIFEST), message, self.text),
+            _ => mistake(&At::file(MANIFEST), message, self.text),
         }
     }
 
-    fn check_word(&self, field: &str, word: &Spanned<String>) -> Result<(), Mistake> {
+    fn check_word(&self, field: &str, word: &Spanned<String>) -> Result<(), Diagnostic> {
         let text = word.as_ref();
         let good = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
         if !text.is_empty() && text.chars().all(good) {
@@ -256,7 +257,7 @@ impl Reader<'_> {
         ))
     }
 
-    fn patterns(&self, list: &[Spanned<String>]) -> Result<Vec<Pattern>, Mistake> {
+    fn patterns(&self, list: &[Spanned<String>]) -> Result<Vec<Pattern>, Diagnostic> {
         list.iter()
             .map(|text| {
                 Pattern::parse(text.as_ref())
@@ -265,7 +266,7 @@ impl Reader<'_> {
             .collect()
     }
 
-    fn option(&self, name: &str, start: usize, raw: RawOption) -> Result<ConfigOption, Mistake> {
+    fn option(&self, name: &str, start: usize, raw: RawOption) -> Result<ConfigOption, Diagnostic> {
         let wrong = |message: String| self.error(start, format!("config `{name}`: {message}"));
         match (raw.r#type.as_str(), raw.default) {
             ("boolean", toml::Value::Boolean(value)) => Ok(ConfigOption::Boolean(value)),
@@ -321,13 +322,12 @@ fn is_semver(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lang::locate::flat;
 
     const HEAD: &str = "group = \"org.example\"\nartifact = \"app\"\nversion = \"1.0.0\"\n";
 
     fn message(tail: &str) -> String {
-        Manifest::parse(&format!("{HEAD}{tail}"))
-            .unwrap_err()
-            .to_string()
+        flat(&Manifest::parse(&format!("{HEAD}{tail}")).unwrap_err())
     }
 
     #[test]
@@ -364,14 +364,12 @@ mod tests {
             message("[dependencies]\na = { git = \"x\" }\n")
                 .contains("dependency `a` needs one of")
         );
-        let missing = Manifest::parse("group = \"g\"\n").unwrap_err().to_string();
+        let missing = flat(&Manifest::parse("group = \"g\"\n").unwrap_err());
         assert!(
             missing.contains("zako.toml: missing field `artifact`"),
             "{missing}"
         );
-        let version = Manifest::parse(&HEAD.replace("1.0.0", "1.0"))
-            .unwrap_err()
-            .to_string();
+        let version = flat(&Manifest::parse(&HEAD.replace("1.0.0", "1.0")).unwrap_err());
         assert!(
             version.starts_with("zako.toml:3:11: version `1.0` is not"),
             "{version}"

@@ -5,13 +5,14 @@
 //! Invariants: every path is workspace-relative, normalised, and inside the target's directory;
 //! every output specification is unique within its target.
 
+use crate::diagnostic::Diagnostic;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::label::Label;
-use super::locate::{At, Mistake};
+use super::locate::{At, mistake};
 use super::pattern::Pattern;
 use super::suggest::did_you_mean;
 
@@ -116,10 +117,10 @@ const KINDS: [&str; 3] = ["command", "test", "transpile"];
 ///
 /// # Errors
 /// The first mistake, with its line.
-pub fn read_targets(exported: &Value, file: BuildFile<'_>) -> Result<Vec<Target>, Mistake> {
+pub fn read_targets(exported: &Value, file: BuildFile<'_>) -> Result<Vec<Target>, Diagnostic> {
     let Value::Object(entries) = exported else {
-        return Err(Mistake::new(
-            At::file(file.path),
+        return Err(mistake(
+            &At::file(file.path),
             "the default export must be an object of targets: `export default { name: target({…}) }`",
             file.text,
         ));
@@ -136,19 +137,19 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn mistake(&self, needle: Option<&str>, message: impl Into<String>) -> Mistake {
+    fn mistake(&self, needle: Option<&str>, message: impl Into<String>) -> Diagnostic {
         let at = At::in_target(self.file.path, self.file.text, self.name, needle);
-        Mistake::new(at, message, self.file.text)
+        mistake(&at, message, self.file.text)
     }
 
-    fn wrong(&self, field: &str, expected: &str) -> Mistake {
+    fn wrong(&self, field: &str, expected: &str) -> Diagnostic {
         self.mistake(
             None,
             format!("`{field}` of target `{}` must be {expected}", self.name),
         )
     }
 
-    fn target(&self, value: &Value) -> Result<Target, Mistake> {
+    fn target(&self, value: &Value) -> Result<Target, Diagnostic> {
         let label = Label::new(self.file.dir, self.name)
             .map_err(|error| self.mistake(None, error.to_string()))?;
         let fields = value.as_object();
@@ -177,7 +178,7 @@ impl Reader<'_> {
             }
         }
         Ok(Target {
-            at: self.mistake(None, "").at,
+            at: At::in_target(self.file.path, self.file.text, self.name, None),
             label,
             srcs: self.sources(fields)?,
             deps: labels,
@@ -185,7 +186,7 @@ impl Reader<'_> {
         })
     }
 
-    fn command(&self, fields: &Map<String, Value>, test: bool) -> Result<Command, Mistake> {
+    fn command(&self, fields: &Map<String, Value>, test: bool) -> Result<Command, Diagnostic> {
         let argv = self.strings(fields, "cmd")?;
         if argv.first().is_none_or(String::is_empty) {
             return Err(self.wrong("cmd", "a non-empty list: the program, then its arguments"));
@@ -227,7 +228,7 @@ impl Reader<'_> {
         })
     }
 
-    fn transpile(&self, fields: &Map<String, Value>) -> Result<Transpile, Mistake> {
+    fn transpile(&self, fields: &Map<String, Value>) -> Result<Transpile, Diagnostic> {
         let text = |field: &str| match present(fields, field) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.clone())),
@@ -257,7 +258,7 @@ impl Reader<'_> {
         })
     }
 
-    fn sources(&self, fields: &Map<String, Value>) -> Result<Vec<Source>, Mistake> {
+    fn sources(&self, fields: &Map<String, Value>) -> Result<Vec<Source>, Diagnostic> {
         let list = match present(fields, "srcs") {
             None => return Ok(Vec::new()),
             Some(Value::Array(list)) => list.as_slice(),
@@ -266,7 +267,7 @@ impl Reader<'_> {
         list.iter().map(|value| self.source(value)).collect()
     }
 
-    fn source(&self, value: &Value) -> Result<Source, Mistake> {
+    fn source(&self, value: &Value) -> Result<Source, Diagnostic> {
         if let Some(text) = value.as_str() {
             if text.starts_with([':', '@']) || text.starts_with("//") {
                 return Err(self.mistake(
@@ -288,7 +289,7 @@ impl Reader<'_> {
             .get("$glob")
             .and_then(Value::as_object)
             .ok_or_else(|| self.wrong("srcs", "a list of file names and `glob(…)`"))?;
-        let patterns = |field: &str| -> Result<Vec<Pattern>, Mistake> {
+        let patterns = |field: &str| -> Result<Vec<Pattern>, Diagnostic> {
             self.strings(glob, field)?
                 .iter()
                 .map(|text| {
@@ -304,7 +305,7 @@ impl Reader<'_> {
         })
     }
 
-    fn output(&self, text: &str) -> Result<Output, Mistake> {
+    fn output(&self, text: &str) -> Result<Output, Diagnostic> {
         if Pattern::is_wild(text) {
             let whole = join(self.file.dir, text);
             return Pattern::parse(&whole)
@@ -328,7 +329,7 @@ impl Reader<'_> {
     }
 
     /// `text` (as written: `whole`) made workspace-relative.
-    fn path(&self, text: &str, whole: &str) -> Result<String, Mistake> {
+    fn path(&self, text: &str, whole: &str) -> Result<String, Diagnostic> {
         if text.starts_with('/') || whole.starts_with('/') {
             return Err(self.mistake(
                 Some(whole),
@@ -357,7 +358,7 @@ impl Reader<'_> {
         Ok(path)
     }
 
-    fn strings(&self, fields: &Map<String, Value>, field: &str) -> Result<Vec<String>, Mistake> {
+    fn strings(&self, fields: &Map<String, Value>, field: &str) -> Result<Vec<String>, Diagnostic> {
         let Some(value) = present(fields, field) else {
             return Ok(Vec::new());
         };
@@ -367,7 +368,7 @@ impl Reader<'_> {
             .ok_or_else(|| self.wrong(field, "a list of strings"))
     }
 
-    fn number(&self, fields: &Map<String, Value>, field: &str) -> Result<Option<u64>, Mistake> {
+    fn number(&self, fields: &Map<String, Value>, field: &str) -> Result<Option<u64>, Diagnostic> {
         match present(fields, field) {
             None => Ok(None),
             // JavaScript hands whole numbers over as floats now and then.
@@ -437,6 +438,7 @@ impl Target {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lang::locate::flat;
     use serde_json::json;
 
     const FILE: BuildFile<'static> = BuildFile {
@@ -448,7 +450,7 @@ mod tests {
     fn read(value: Value) -> Result<Target, String> {
         read_targets(&json!({ "t": value }), FILE)
             .map(|mut list| list.remove(0))
-            .map_err(|e| e.to_string())
+            .map_err(|e| flat(&e))
     }
 
     #[test]
@@ -507,7 +509,7 @@ mod tests {
                 .unwrap_err()
                 .contains("did you mean `test`?")
         );
-        let whole = read_targets(&json!([1]), FILE).unwrap_err().to_string();
+        let whole = flat(&read_targets(&json!([1]), FILE).unwrap_err());
         assert!(whole.contains("default export must be an object"));
     }
 

@@ -3,12 +3,13 @@
 //! Owns the reading of its default export. Does not know how it is evaluated, nor the build files
 //! that its patterns find.
 
+use crate::diagnostic::Diagnostic;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::locate::{At, Mistake};
+use super::locate::{At, mistake};
 use super::pattern::Pattern;
 use super::target::{BuildFile, Target, read_targets};
 
@@ -46,13 +47,13 @@ impl WorkspaceFile {
     ///
     /// # Errors
     /// The first mistake, with its line.
-    pub fn read(exported: &Value, file: BuildFile<'_>) -> Result<Self, Mistake> {
+    pub fn read(exported: &Value, file: BuildFile<'_>) -> Result<Self, Diagnostic> {
         let wrong = |needle: Option<&str>, message: String| {
             let at = needle.map_or_else(
                 || At::file(file.path),
                 |needle| At::in_target(file.path, file.text, needle, Some(needle)),
             );
-            Mistake::new(at, message, file.text)
+            mistake(&at, message, file.text)
         };
         if exported.get("$zako").and_then(Value::as_str) != Some("workspace") {
             return Err(wrong(
@@ -100,6 +101,7 @@ impl WorkspaceFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lang::locate::flat;
     use serde_json::json;
 
     const FILE: BuildFile<'static> = BuildFile {
@@ -121,7 +123,7 @@ mod tests {
 
     #[test]
     fn mistakes_point_at_the_line() {
-        let text = |value| WorkspaceFile::read(&value, FILE).unwrap_err().to_string();
+        let text = |value| flat(&WorkspaceFile::read(&value, FILE).unwrap_err());
         assert!(text(json!({})).contains("must be `workspace({…})`"));
         let absolute = text(json!({"$zako": "workspace", "builds": ["/abs"]}));
         assert!(
