@@ -107,6 +107,8 @@ pub enum Cause {
     Removed(Box<str>),
     /// An output is gone or was edited.
     Output(Box<str>),
+    /// A person asked for it.
+    Forced,
 }
 
 impl std::fmt::Display for Cause {
@@ -117,6 +119,7 @@ impl std::fmt::Display for Cause {
             Self::Changed(path) => write!(f, "{path} changed"),
             Self::Added(path) => write!(f, "{path} is a new input"),
             Self::Removed(path) => write!(f, "{path} is no longer an input"),
+            Self::Forced => f.write_str("forced"),
             Self::Output(path) => write!(f, "output {path} is missing or was edited"),
         }
     }

@@ -47,6 +47,8 @@ pub struct Evaluated {
     pub context: Hash,
     /// Every module that was read, the file itself included.
     pub modules: Vec<(Box<str>, Hash)>,
+    /// Paths that were tried in vain; one that appears could change the result.
+    pub absent: Vec<Box<str>>,
     /// What the file said.
     pub result: EvaluatedResult,
 }

@@ -1,0 +1,247 @@
+//! The build actor: the one owner of a running build's state.
+//!
+//! Owns the schedule, the outputs and records of finished nodes, the figures, and the stream of
+//! events. Does not know how a step is carried out, nor who reads the events.
+//! Invariants: a node that was started ends by its step's one report; when the last one has ended,
+//! whoever asked for the build is answered once; nothing is started after a cancellation.
+
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::Instant;
+
+use actor_rt::{Actor, Context, Reply};
+use rustc_hash::FxHashMap;
+
+use super::event::{Event, Outcome, Summary};
+use super::plan::{Freshness, Plan};
+use super::record::{OutputItem, Record};
+use super::schedule::{End, Schedule};
+use super::step::{Reporter, Step, StepEnv, StepJob, StepReport};
+
+/// What a build is told.
+#[derive(Debug)]
+pub enum BuildMsg {
+    /// Begin; the answer comes when every node has ended.
+    Run(Reply<BuildResult>),
+    /// A step is over.
+    StepEnded(u32, Box<StepReport>),
+    /// Start nothing more. Running steps are ended by the cancel signal.
+    Stop,
+}
+
+/// What is left of a build.
+#[derive(Debug)]
+pub struct BuildResult {
+    /// Its figures.
+    pub summary: Summary,
+    /// Newly built targets, by label.
+    pub records: Vec<(String, Record)>,
+    /// Whether it was stopped.
+    pub cancelled: bool,
+}
+
+/// What a build needs to begin.
+#[derive(Debug)]
+pub struct BuildSpec {
+    /// What to do.
+    pub plan: Arc<Plan>,
+    /// What steps share.
+    pub env: Arc<StepEnv>,
+    /// Memory of finished targets.
+    pub records: Arc<FxHashMap<Box<str>, Record>>,
+    /// Steps at a time.
+    pub jobs: usize,
+    /// Whether a failure stops the build.
+    pub keep_going: bool,
+    /// Where events go. A reader that has left is no reason to stop.
+    pub events: Sender<Event>,
+    /// JavaScript engine with its version.
+    pub engine: String,
+    /// When the command began.
+    pub begin: Instant,
+}
+
+/// The actor.
+pub struct Build {
+    spec: Arc<BuildSpec>,
+    schedule: Schedule,
+    /// Node of the plan by node of the schedule.
+    stale: Vec<u32>,
+    outputs: Vec<Option<Arc<[OutputItem]>>>,
+    made: Vec<(String, Record)>,
+    summary: Summary,
+    asked: Option<Reply<BuildResult>>,
+}
+
+impl Build {
+    /// A build that has not begun.
+    pub fn new(spec: Arc<BuildSpec>) -> Self {
+        let nodes = &spec.plan.nodes;
+        let mut outputs = vec![None; nodes.len()];
+        let mut place = vec![None; nodes.len()];
+        let mut stale = Vec::new();
+        for (index, node) in nodes.iter().enumerate() {
+            if let Freshness::Fresh(items) = &node.state {
+                outputs[index] = Some(Arc::clone(items));
+            } else {
+                place[index] = Some(stale.len() as u32);
+                stale.push(index as u32);
+            }
+        }
+        let deps: Vec<Vec<u32>> = stale
+            .iter()
+            .map(|node| nodes[*node as usize].deps.iter().filter_map(|d| place[*d as usize]).collect())
+            .collect();
+        let label = |node: &u32| spec.plan.target(*node).label.to_string();
+        let costs: Vec<u64> = stale
+            .iter()
+            .map(|node| spec.records.get(label(node).as_str()).map_or(0, |r| r.duration_us))
+            .collect();
+        let summary = Summary {
+            targets: nodes.len(),
+            up_to_date: nodes.len() - stale.len(),
+            engine: spec.engine.clone(),
+            ..Summary::default()
+        };
+        Self {
+            schedule: Schedule::new(&deps, &costs, spec.jobs, spec.keep_going),
+            stale,
+            outputs,
+            made: Vec::new(),
+            summary,
+            asked: None,
+            spec,
+        }
+    }
+
+    fn emit(&self, event: Event) {
+        // The reader may have gone; the build goes on.
+        drop(self.spec.events.send(event));
+    }
+
+    fn label(&self, node: u32) -> String {
+        self.spec.plan.target(self.stale[node as usize]).label.to_string()
+    }
+
+    fn advance(&mut self, ctx: &mut Context<'_, Self>) {
+        while let Some(node) = self.schedule.start_next() {
+            self.start(node, ctx);
+        }
+        if self.schedule.is_quiet() {
+            let mut skipped = Vec::new();
+            self.schedule.skip_rest(|node| skipped.push(node));
+            skipped.into_iter().for_each(|node| self.skip(node));
+            self.answer();
+            ctx.stop();
+        }
+    }
+
+    fn start(&mut self, node: u32, ctx: &mut Context<'_, Self>) {
+        let index = self.stale[node as usize];
+        let planned = &self.spec.plan.nodes[index as usize];
+        let label = self.label(node);
+        let previous = self.spec.records.get(label.as_str()).cloned();
+        let job = Arc::new(StepJob {
+            graph: Arc::clone(&self.spec.plan.graph),
+            id: planned.id,
+            sources: planned.sources.clone(),
+            // Every dependency is done, so none is missing.
+            deps: planned.deps.iter().filter_map(|d| self.outputs[*d as usize].clone()).collect(),
+            previous,
+        });
+        let cause = match &planned.state {
+            Freshness::Stale(cause) => cause.to_string(),
+            _ => "something that it needs is built".to_owned(),
+        };
+        self.emit(Event::StepStarted { label, cause });
+        let env = Arc::clone(&self.spec.env);
+        let step = ctx.spawn_async(move || Step::new(Arc::clone(&env), Arc::clone(&job)));
+        // When the message is not taken, dropping it reports the step as lost.
+        drop(step.tell(Reporter::new(ctx.me(), node)));
+    }
+
+    fn step_ended(&mut self, node: u32, report: StepReport) {
+        let label = self.label(node);
+        let end = match report.outcome {
+            Outcome::Executed | Outcome::Cached | Outcome::UpToDate => End::Done,
+            Outcome::Cancelled => End::Cancelled,
+            Outcome::Failed | Outcome::Skipped => End::Failed,
+        };
+        if let Some(record) = report.record {
+            self.outputs[self.stale[node as usize] as usize] = Some(record.outputs.clone().into());
+            self.made.push((label.clone(), record));
+        }
+        let target = self.spec.plan.target(self.stale[node as usize]);
+        let failure = match end {
+            End::Failed => report.failure.map(|failure| failure.explain(&target.label)),
+            _ => None,
+        };
+        self.finish(label, report.outcome, report.duration_us, failure, report.output);
+        let mut skipped = Vec::new();
+        self.schedule.finish(node, end, |node| skipped.push(node));
+        skipped.into_iter().for_each(|node| self.skip(node));
+    }
+
+    fn skip(&mut self, node: u32) {
+        let label = self.label(node);
+        self.summary.count(Outcome::Skipped);
+        self.emit(Event::StepFinished {
+            label,
+            outcome: Outcome::Skipped,
+            duration_us: 0,
+            failure: None,
+            output: None,
+        });
+    }
+
+    fn finish(
+        &mut self,
+        label: String,
+        outcome: Outcome,
+        duration_us: u64,
+        failure: Option<String>,
+        output: Option<String>,
+    ) {
+        self.summary.count(outcome);
+        self.emit(Event::StepFinished {
+            label,
+            outcome,
+            duration_us,
+            failure,
+            output,
+        });
+    }
+
+    fn answer(&mut self) {
+        let Some(reply) = self.asked.take() else { return };
+        let files = self.outputs.iter().flatten().map(|outputs| outputs.len()).sum();
+        self.summary.files = files;
+        self.summary.duration_us =
+            u64::try_from(self.spec.begin.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.emit(Event::BuildFinished(self.summary.clone()));
+        reply.send(BuildResult {
+            summary: self.summary.clone(),
+            records: std::mem::take(&mut self.made),
+            cancelled: self.spec.env.cancel.reason().is_some(),
+        });
+    }
+}
+
+impl Actor for Build {
+    type Msg = BuildMsg;
+
+    fn handle(&mut self, msg: BuildMsg, ctx: &mut Context<'_, Self>) {
+        match msg {
+            BuildMsg::Run(reply) => {
+                self.asked = Some(reply);
+                self.emit(Event::BuildStarted {
+                    targets: self.summary.targets,
+                    fresh: self.summary.up_to_date,
+                });
+            }
+            BuildMsg::StepEnded(node, report) => self.step_ended(node, *report),
+            BuildMsg::Stop => self.schedule.stop(),
+        }
+        self.advance(ctx);
+    }
+}

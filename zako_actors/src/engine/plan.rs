@@ -1,0 +1,255 @@
+//! The plan: which targets, which sources, and what is up to date already.
+//!
+//! Owns the expansion of sources and the survey that answers a no-op. Does not run anything.
+//! Invariants: a target is fresh only when everything it needs is fresh, its key is the recorded
+//! one, and every recorded output is in the workspace as it was left; nodes are in dependency
+//! order.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use super::action::Describer;
+use super::dirs::DirTable;
+use super::files::FileTable;
+use super::graph::{Graph, NodeId};
+use super::outputs::is_intact;
+use super::record::{Cause, OutputItem, Record};
+use crate::diagnostic::Diagnostic;
+use crate::lang::locate::{At, mistake};
+use crate::lang::suggest::did_you_mean;
+use crate::lang::target::{Source, Target, Work};
+
+/// A target to be brought up to date.
+#[derive(Debug)]
+pub struct Planned {
+    /// Its place in the graph.
+    pub id: NodeId,
+    /// Indices of what it needs, all smaller than its own.
+    pub deps: Vec<u32>,
+    /// Source files, workspace-relative, sorted.
+    pub sources: Vec<String>,
+    /// Fresh, or why not.
+    pub state: Freshness,
+}
+
+/// Whether a planned target has to be looked at.
+#[derive(Clone, Debug)]
+pub enum Freshness {
+    /// Up to date; these are its outputs.
+    Fresh(Arc<[OutputItem]>),
+    /// For this reason not.
+    Stale(Cause),
+    /// Something that it needs is not fresh.
+    Unknown,
+}
+
+/// The targets of one build, dependencies first.
+#[derive(Debug)]
+pub struct Plan {
+    /// The whole graph.
+    pub graph: Arc<Graph>,
+    /// What this build is about.
+    pub nodes: Vec<Planned>,
+}
+
+/// What planning looks at.
+pub struct Planner<'a> {
+    /// The whole graph.
+    pub graph: Arc<Graph>,
+    /// Stat cache.
+    pub files: &'a FileTable,
+    /// Listing cache.
+    pub dirs: &'a mut DirTable,
+    /// Describes actions.
+    pub describer: &'a Describer,
+    /// Memory of finished targets.
+    pub records: &'a FxHashMap<Box<str>, Record>,
+    /// Reads a build file again, for the frame of an error.
+    pub text_of: &'a dyn Fn(&str) -> String,
+    /// Takes every target for stale.
+    pub force: bool,
+}
+
+impl Planner<'_> {
+    /// Plans `wanted` (dependencies first).
+    ///
+    /// # Errors
+    /// When a source is missing or a glob matches nothing.
+    pub fn plan(mut self, wanted: &[NodeId]) -> Result<Plan, Diagnostic> {
+        let mut place = FxHashMap::default();
+        let mut nodes: Vec<Planned> = Vec::with_capacity(wanted.len());
+        for id in wanted {
+            place.insert(*id, nodes.len() as u32);
+            let deps: Vec<u32> = self.graph.deps(*id).iter().map(|dep| place[dep]).collect();
+            let sources = self.sources(*id)?;
+            let state = self.survey(*id, &sources, &deps, &nodes);
+            nodes.push(Planned {
+                id: *id,
+                deps,
+                sources,
+                state,
+            });
+        }
+        Ok(Plan {
+            graph: self.graph,
+            nodes,
+        })
+    }
+
+    fn sources(&mut self, id: NodeId) -> Result<Vec<String>, Diagnostic> {
+        let graph = Arc::clone(&self.graph);
+        let target = graph.target(id);
+        let mut sources = Vec::new();
+        for source in &target.srcs {
+            match source {
+                Source::File(path) => {
+                    self.check_source(&graph, id, path)?;
+                    // An output of a dependency arrives with the dependency.
+                    if !graph.outputs().covers(path) {
+                        sources.push(path.clone());
+                    }
+                }
+                Source::Glob {
+                    dir,
+                    include,
+                    exclude,
+                } => {
+                    let found = self
+                        .dirs
+                        .expand(dir, include, exclude, &|path| graph.outputs().covers(path))
+                        .map_err(|error| self.mistake(target, None, format!("{}: {error}", target.label)))?;
+                    // A transpile step also takes what its dependencies write.
+                    let may_be_empty =
+                        matches!(target.work, Work::Transpile(_)) && !target.deps.is_empty();
+                    if found.is_empty() && !may_be_empty {
+                        let shown: Vec<&str> = include.iter().map(|p| p.as_str()).collect();
+                        let message = format!(
+                            "glob \"{}\" of {} matches no file in //{dir}; correct it or remove it",
+                            shown.join("\", \""),
+                            target.label,
+                        );
+                        return Err(self.mistake(target, shown.first().copied(), message));
+                    }
+                    sources.extend(found);
+                }
+            }
+        }
+        sources.sort_unstable();
+        sources.dedup();
+        Ok(sources)
+    }
+
+    fn check_source(&self, graph: &Graph, id: NodeId, path: &str) -> Result<(), Diagnostic> {
+        let target = graph.target(id);
+        let dir = target.label.dir();
+        let written = path.strip_prefix(dir).unwrap_or(path).trim_start_matches('/');
+        if graph.outputs().covers(path) {
+            let writer = graph.targets().iter().find(|t| {
+                t.command().is_some_and(|c| c.outs.iter().any(|out| out.covers(path)))
+                    || matches!(&t.work, Work::Transpile(step) if crate::lang::label::is_within(path, &step.out))
+            });
+            return match writer {
+                Some(writer) if writer.label != target.label && !target.deps.contains(&writer.label) => {
+                    Err(self.mistake(
+                        target,
+                        Some(written),
+                        format!("source {path} of {} is written by {}; add that label to `deps`", target.label, writer.label),
+                    ))
+                }
+                _ => Ok(()),
+            };
+        }
+        let full = self.files.root().join(path);
+        match std::fs::metadata(&full) {
+            Ok(metadata) if metadata.is_file() => Ok(()),
+            Ok(metadata) if metadata.is_dir() => Err(self.mistake(
+                target,
+                Some(written),
+                format!("source {path} of {} is a directory; write `glob(\"{written}/**\")`", target.label),
+            )),
+            Ok(_) => Err(self.mistake(
+                target,
+                Some(written),
+                format!("source {path} of {} is not a regular file", target.label),
+            )),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let parent = full.parent().map(std::path::Path::to_owned).unwrap_or_default();
+                let names: Vec<String> = std::fs::read_dir(parent)
+                    .into_iter()
+                    .flatten()
+                    .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+                    .collect();
+                let name = path.rsplit('/').next().unwrap_or(path);
+                let hint = did_you_mean(name, names.iter().map(String::as_str));
+                Err(self.mistake(
+                    target,
+                    Some(written),
+                    format!("source {path} of {} does not exist{hint}", target.label),
+                ))
+            }
+            Err(error) => Err(self.mistake(
+                target,
+                Some(written),
+                format!("source {path} of {}: {error}", target.label),
+            )),
+        }
+    }
+
+    fn mistake(&self, target: &Target, needle: Option<&str>, message: String) -> Diagnostic {
+        let text = (self.text_of)(&target.at.path);
+        let at = At::in_target(&target.at.path, &text, target.label.name(), needle);
+        let at = if at.line == 0 { target.at.clone() } else { at };
+        mistake(&at, message, &text)
+    }
+
+    fn survey(
+        &self,
+        id: NodeId,
+        sources: &[String],
+        deps: &[u32],
+        nodes: &[Planned],
+    ) -> Freshness {
+        let target = self.graph.target(id);
+        let Some(record) = self.records.get(target.label.to_string().as_str()) else {
+            return Freshness::Stale(Cause::New);
+        };
+        if self.force {
+            return Freshness::Stale(Cause::Forced);
+        }
+        let mut dep_outputs = Vec::with_capacity(deps.len());
+        for dep in deps {
+            match &nodes[*dep as usize].state {
+                Freshness::Fresh(outputs) => dep_outputs.push(&**outputs),
+                _ => return Freshness::Unknown,
+            }
+        }
+        let action = self
+            .describer
+            .describe(target, sources, dep_outputs.into_iter(), self.files);
+        let Ok(action) = action else {
+            // The step itself says what is wrong, when its turn comes.
+            return Freshness::Stale(Cause::Recipe);
+        };
+        if action.key != record.key {
+            let cause = record.cause(&action.recipe, &action.inputs);
+            return Freshness::Stale(cause.unwrap_or(Cause::Recipe));
+        }
+        match record.outputs.iter().find(|item| !is_intact(self.files, item)) {
+            Some(item) => Freshness::Stale(Cause::Output(item.path.clone())),
+            None => Freshness::Fresh(record.outputs.clone().into()),
+        }
+    }
+}
+
+impl Plan {
+    /// Whether there is nothing to do.
+    pub fn is_fresh(&self) -> bool {
+        self.nodes.iter().all(|node| matches!(node.state, Freshness::Fresh(_)))
+    }
+
+    /// The target of node `index`.
+    pub fn target(&self, index: u32) -> &Target {
+        self.graph.target(self.nodes[index as usize].id)
+    }
+}

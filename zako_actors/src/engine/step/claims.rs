@@ -1,0 +1,83 @@
+//! Who writes which path in this build.
+//!
+//! Owns the check that two targets do not write one file when only running them shows it (globs,
+//! directory trees, transpiled files). Does not know outputs that are declared by name: the graph
+//! refuses these before.
+//! Invariant: a path is claimed by one label per build.
+
+use std::sync::{Mutex, PoisonError};
+
+use rustc_hash::FxHashMap;
+
+use crate::lang::label::Label;
+
+/// Two targets that write one path.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{first} and {second} both write {path}; give one of them another output")]
+pub struct Clash {
+    /// The path, workspace-relative.
+    pub path: String,
+    /// Who had it.
+    pub first: Label,
+    /// Who wants it.
+    pub second: Label,
+}
+
+/// Claims on output paths.
+#[derive(Debug, Default)]
+pub struct Claims(Mutex<FxHashMap<Box<str>, Label>>);
+
+impl Claims {
+    /// Claims `paths` for `label`, all or up to the first clash.
+    ///
+    /// # Errors
+    /// When another label has one of them.
+    pub fn claim<'a>(
+        &self,
+        label: &Label,
+        paths: impl Iterator<Item = &'a str>,
+    ) -> Result<(), Clash> {
+        let mut claims = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for path in paths {
+            match claims.get(path) {
+                Some(other) if other != label => {
+                    let (first, second) =
+                        if other < label { (other, label) } else { (label, other) };
+                    return Err(Clash {
+                        path: path.to_owned(),
+                        first: first.clone(),
+                        second: second.clone(),
+                    });
+                }
+                Some(_) => {}
+                None => drop(claims.insert(path.into(), label.clone())),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether `label` may remove its old output at `path`: nobody else writes it now.
+    pub fn may_remove(&self, path: &str, label: &Label) -> bool {
+        let claims = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        claims.get(path).is_none_or(|owner| owner == label)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_has_one_owner() {
+        let label = |text: &str| Label::parse(text, "").unwrap();
+        let claims = Claims::default();
+        claims.claim(&label("//b:y"), ["o", "p"].into_iter()).unwrap();
+        claims.claim(&label("//b:y"), ["o"].into_iter()).unwrap();
+        let clash = claims.claim(&label("//a:x"), ["p"].into_iter()).unwrap_err();
+        assert_eq!(
+            clash.to_string(),
+            "//a:x and //b:y both write p; give one of them another output"
+        );
+        assert!(!claims.may_remove("o", &label("//a:x")) && claims.may_remove("q", &label("//a:x")));
+    }
+}

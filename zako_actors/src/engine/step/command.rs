@@ -1,0 +1,127 @@
+//! Command steps: a child process on declared inputs.
+//!
+//! Owns the sequence scratch directory, process, outputs. Does not know the parts' insides.
+//! Invariant: nothing reaches the workspace unless the command succeeded and wrote everything that
+//! it declares.
+
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::failure::CommandFailure;
+use super::{Lookup, StepEnv, StepFailure, StepJob, StepReport, look_up, put_in_place, record, remember};
+use crate::engine::action::Tool;
+use crate::engine::event::Outcome;
+use crate::engine::outputs::{collect, install, store};
+use crate::engine::process::{ProcessEnd, ProcessSpec, describe, run as run_process};
+use crate::engine::record::ActionResult;
+use crate::engine::scratch::Scratch;
+use crate::lang::target::{Command, Output};
+
+/// More output than this is cut in the middle when it is shown.
+const SHOWN_BYTES: u64 = 256 * 1024;
+
+/// Carries a command step out. Blocks until its process and all descendants are gone.
+pub fn run(env: &StepEnv, job: &StepJob) -> Result<StepReport, StepFailure> {
+    let action = match look_up(env, job)? {
+        Lookup::Answered(report) => return Ok(*report),
+        Lookup::Run(action) => action,
+    };
+    let target = job.target();
+    let (Some(command), Some(tool)) = (target.command(), &action.tool) else {
+        return Err(StepFailure::Lost);
+    };
+    let mut attempts_left = command.test_retries.unwrap_or(0);
+    loop {
+        let mut scratch = Scratch::create(&env.scratch, env.keep_scratch)?;
+        scratch.fill(&env.files, &action.inputs, directories(target.label.dir(), command))?;
+        let begin = Instant::now();
+        let attempt = attempt(env, job, command, tool, &mut scratch);
+        if let Err(StepFailure::Command(_)) = attempt
+            && attempts_left > 0
+        {
+            attempts_left -= 1;
+            continue;
+        }
+        attempt?;
+        let duration_us = u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let found = collect(&scratch.work(), &command.outs)?;
+        let outputs = store(&env.store, &scratch.work(), &found)?;
+        put_in_place(env, job, &outputs, || install(&env.files, &scratch.work(), &outputs))?;
+        let result = ActionResult { outputs, duration_us };
+        remember(env, &action.key, &result);
+        let mut report = StepReport::success(Outcome::Executed, record(&action, result));
+        report.output = Some(read_log(&scratch.log())).filter(|text| !text.trim().is_empty());
+        return Ok(report);
+    }
+}
+
+/// What has to exist before the command starts: its working directory and its outputs' parents.
+fn directories<'a>(dir: &'a str, command: &'a Command) -> impl Iterator<Item = &'a str> {
+    let parents = command.outs.iter().filter_map(|out| match out {
+        Output::File(path) => Some(path.rsplit_once('/')?.0),
+        Output::Tree(_) | Output::Glob(_) => None,
+    });
+    std::iter::once(dir).chain(parents)
+}
+
+fn attempt(
+    env: &StepEnv,
+    job: &StepJob,
+    command: &Command,
+    tool: &Tool,
+    scratch: &mut Scratch,
+) -> Result<(), StepFailure> {
+    let mut variables = env.describer.environment(command);
+    let path = |path: PathBuf| path.display().to_string();
+    variables.entry("HOME".into()).or_insert(path(scratch.home()));
+    // By this variable the step's processes are known, so it is not the target's to choose.
+    variables.insert("TMPDIR".into(), path(scratch.tmp()));
+    let cwd = scratch.work().join(job.target().label.dir());
+    let program = if tool.program.is_absolute() { tool.program.clone() } else { cwd.join(&tool.program) };
+    let spec = ProcessSpec {
+        program,
+        argv: command.argv.clone(),
+        env: variables,
+        cwd,
+        log: scratch.log(),
+        timeout: command.timeout_s.map(Duration::from_secs),
+        mark: scratch.dir().to_owned(),
+    };
+    let end = run_process(&spec, &env.cancel).map_err(|source| StepFailure::Start {
+        program: command.argv[0].clone(),
+        source,
+    })?;
+    let how = match end {
+        ProcessEnd::Exited(status) if status.success() => return Ok(()),
+        ProcessEnd::Exited(status) => describe(status),
+        ProcessEnd::TimedOut => {
+            format!("killed after {} s, its timeout", command.timeout_s.unwrap_or_default())
+        }
+        ProcessEnd::Cancelled(reason) => return Err(StepFailure::Cancelled(reason)),
+    };
+    if env.keep_scratch {
+        scratch.keep();
+    }
+    Err(StepFailure::Command(Box::new(CommandFailure {
+        how,
+        argv: spec.argv,
+        env: spec.env,
+        output: read_log(&spec.log),
+        kept: env.keep_scratch.then_some(spec.cwd),
+    })))
+}
+
+/// What a command printed; the end of it when it printed very much.
+fn read_log(path: &Path) -> String {
+    let read = || -> std::io::Result<Vec<u8>> {
+        let size = fs::metadata(path)?.len();
+        let mut file = File::open(path)?;
+        file.seek(SeekFrom::Start(size.saturating_sub(SHOWN_BYTES)))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
+}

@@ -1,0 +1,183 @@
+//! Why a step failed, in words that let a person mend it.
+//!
+//! Owns the wording, the shortening of long output, and the command line to rerun. Does not print.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io;
+use std::path::PathBuf;
+
+use super::claims::Clash;
+use crate::diagnostic::Diagnostic;
+use crate::engine::action::ActionError;
+use crate::engine::cancel::CancelReason;
+use crate::engine::outputs::OutputError;
+use crate::engine::scratch::ScratchError;
+use crate::lang::label::Label;
+
+/// Lines kept from the beginning and the end of a long output.
+const HEAD_LINES: usize = 40;
+const TAIL_LINES: usize = 160;
+
+/// Why a step failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StepFailure {
+    /// The action could not be described.
+    #[error(transparent)]
+    Action(#[from] ActionError),
+    /// The scratch directory could not be made.
+    #[error(transparent)]
+    Scratch(#[from] ScratchError),
+    /// The outputs are not what was declared, or could not be put in place.
+    #[error(transparent)]
+    Outputs(#[from] OutputError),
+    /// Another target writes the same file.
+    #[error(transparent)]
+    Clash(Clash),
+    /// The program could not be started.
+    #[error("cannot start {program}: {source}")]
+    Start {
+        /// The program.
+        program: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The command ran and failed.
+    #[error("{}", .0.how)]
+    Command(Box<CommandFailure>),
+    /// Sources with mistakes.
+    #[error("{} in its sources", if .0.len() == 1 { "a mistake".into() } else { format!("{} mistakes", .0.len()) })]
+    Sources(Vec<Diagnostic>),
+    /// The build was stopped.
+    #[error("{0}")]
+    Cancelled(CancelReason),
+    /// The step died without an answer.
+    #[error("the step died without an answer; this is a mistake in zako, please report it")]
+    Lost,
+}
+
+/// A command that ran and failed.
+#[derive(Debug)]
+pub struct CommandFailure {
+    /// `exit status 2`, `killed after 5 s (its timeout)`.
+    pub how: String,
+    /// Program and arguments.
+    pub argv: Vec<String>,
+    /// Its whole environment.
+    pub env: BTreeMap<String, String>,
+    /// What it printed.
+    pub output: String,
+    /// Its working directory, when it was kept.
+    pub kept: Option<PathBuf>,
+}
+
+impl StepFailure {
+    /// The whole text for a person: one line that names target and reason, then the details.
+    pub fn explain(&self, label: &Label) -> String {
+        let mut text = format!("error: {label} failed: {self}");
+        match self {
+            Self::Command(failure) => {
+                let _ = write!(text, "\n  command: {}", shell_line(&failure.argv));
+                if failure.output.trim().is_empty() {
+                    text.push_str("\n  it printed nothing");
+                } else {
+                    let _ = write!(text, "\n  output:\n{}", indent(&shorten(&failure.output)));
+                }
+                match &failure.kept {
+                    Some(dir) => {
+                        let env = failure
+                            .env
+                            .iter()
+                            .map(|(name, value)| quote(&format!("{name}={value}")));
+                        let env: Vec<String> = env.collect();
+                        let _ = write!(
+                            text,
+                            "\n  rerun it: cd {} && env -i {} {}",
+                            quote(&dir.display().to_string()),
+                            env.join(" "),
+                            shell_line(&failure.argv)
+                        );
+                    }
+                    None => {
+                        let _ = write!(
+                            text,
+                            "\n  rerun it: zako build {label}    (--keep-scratch leaves its directory for a look)"
+                        );
+                    }
+                }
+            }
+            Self::Sources(diagnostics) => {
+                for diagnostic in diagnostics {
+                    // One "error:" per failure: the rest is detail of it.
+                    let _ = write!(text, "\n{}", indent(&diagnostic.to_string()));
+                }
+            }
+            _ => {}
+        }
+        text
+    }
+}
+
+/// A command line that a shell reads back as `argv`.
+pub fn shell_line(argv: &[String]) -> String {
+    let words: Vec<String> = argv.iter().map(|word| quote(word)).collect();
+    words.join(" ")
+}
+
+fn quote(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "_-./:=+,@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+fn indent(text: &str) -> String {
+    let lines: Vec<String> = text.trim_end().lines().map(|line| format!("    {line}")).collect();
+    lines.join("\n")
+}
+
+/// Beginning and end of a long text, with the number of lines left out.
+pub fn shorten(text: &str) -> String {
+    let lines: Vec<&str> = text.trim_end().lines().collect();
+    if lines.len() <= HEAD_LINES + TAIL_LINES {
+        return lines.join("\n");
+    }
+    let left_out = lines.len() - HEAD_LINES - TAIL_LINES;
+    format!(
+        "{}\n… {left_out} lines left out …\n{}",
+        lines[..HEAD_LINES].join("\n"),
+        lines[lines.len() - TAIL_LINES..].join("\n")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_command_can_be_run_again_from_what_is_printed() {
+        let failure = StepFailure::Command(Box::new(CommandFailure {
+            how: "exit status 2".into(),
+            argv: ["cc", "-DX=\"a b\"", "it's.c"].map(str::to_owned).to_vec(),
+            env: BTreeMap::from([("A".to_owned(), "1 2".to_owned())]),
+            output: "it's.c:1: no\n".into(),
+            kept: Some("/s/work".into()),
+        }));
+        let text = failure.explain(&Label::parse("//a:x", "").unwrap());
+        assert_eq!(
+            text,
+            "error: //a:x failed: exit status 2\n  command: cc '-DX=\"a b\"' 'it'\\''s.c'\n  output:\n    it's.c:1: no\n  \
+             rerun it: cd /s/work && env -i 'A=1 2' cc '-DX=\"a b\"' 'it'\\''s.c'"
+        );
+    }
+
+    #[test]
+    fn long_output_keeps_both_ends() {
+        let long: String = (0..1000).map(|n| format!("{n}\n")).collect();
+        let short = shorten(&long);
+        assert!(short.starts_with("0\n1\n") && short.ends_with("998\n999"));
+        assert!(short.contains("… 800 lines left out …"));
+    }
+}

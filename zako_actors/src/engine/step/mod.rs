@@ -1,0 +1,304 @@
+//! Steps: what one target's turn consists of.
+//!
+//! Owns the step actor, which lives only while its target is computed, and what every kind of
+//! step shares: the check against the record and the action cache, the claim on output paths, and
+//! the report. Does not know the schedule.
+//! Invariants: every step reports exactly once, also when it panics or its mailbox is dropped; an
+//! output path belongs to one target per build.
+
+mod claims;
+mod command;
+mod failure;
+mod transpile;
+mod transpiler;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use actor_rt::{ActorRef, AsyncActor, AsyncContext};
+use cas_actor::{ActionEntry, Digest, Store};
+
+pub use claims::Claims;
+pub use failure::{StepFailure, shorten};
+pub use transpiler::{TranspileMsg, spawn_transpilers};
+
+use super::action::{Action, Describer};
+use super::build::BuildMsg;
+use super::cancel::Cancel;
+use super::event::Outcome;
+use super::files::FileTable;
+use super::graph::{Graph, NodeId};
+use super::hash::Hash;
+use super::outputs::{is_intact, remove, restore};
+use super::record::{ActionResult, OutputItem, OutputKind, Record};
+use crate::lang::target::{Target, Work};
+
+
+/// What all steps of a build share.
+#[derive(Debug)]
+pub struct StepEnv {
+    /// Stat cache.
+    pub files: Arc<FileTable>,
+    /// Describes actions.
+    pub describer: Arc<Describer>,
+    /// Blobs and action results.
+    pub store: Store,
+    /// Parent of scratch directories.
+    pub scratch: PathBuf,
+    /// Leave the directories of failed steps.
+    pub keep_scratch: bool,
+    /// Run although the action cache has a result.
+    pub force: bool,
+    /// Ends every step.
+    pub cancel: Cancel,
+    /// Who writes what in this build.
+    pub claims: Claims,
+    /// Transpilers, one per core.
+    pub transpilers: Vec<ActorRef<TranspileMsg>>,
+}
+
+/// One step.
+#[derive(Debug)]
+pub struct StepJob {
+    /// The whole graph.
+    pub graph: Arc<Graph>,
+    /// The target.
+    pub id: NodeId,
+    /// Source files.
+    pub sources: Vec<String>,
+    /// Outputs of its dependencies.
+    pub deps: Vec<Arc<[OutputItem]>>,
+    /// What is remembered.
+    pub previous: Option<Record>,
+}
+
+impl StepJob {
+    fn target(&self) -> &Target {
+        self.graph.target(self.id)
+    }
+}
+
+/// A step that is over.
+#[derive(Debug)]
+pub struct StepReport {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// To be remembered, when it succeeded.
+    pub record: Option<Record>,
+    /// What went wrong, when it did not.
+    pub failure: Option<StepFailure>,
+    /// What a command printed although it succeeded.
+    pub output: Option<String>,
+    /// Wall time, µs.
+    pub duration_us: u64,
+}
+
+impl StepReport {
+    fn success(outcome: Outcome, record: Record) -> Self {
+        Self {
+            outcome,
+            record: Some(record),
+            failure: None,
+            output: None,
+            duration_us: 0,
+        }
+    }
+
+    fn failure(failure: StepFailure) -> Self {
+        let cancelled = matches!(failure, StepFailure::Cancelled(_));
+        Self {
+            outcome: if cancelled { Outcome::Cancelled } else { Outcome::Failed },
+            record: None,
+            failure: Some(failure),
+            output: None,
+            duration_us: 0,
+        }
+    }
+}
+
+/// Reports to the build exactly once: with what it is given, or on drop that the step was lost.
+#[derive(Debug)]
+pub struct Reporter {
+    build: ActorRef<BuildMsg>,
+    node: u32,
+    begin: Instant,
+    reported: bool,
+}
+
+impl Reporter {
+    /// For node `node` of the build.
+    pub fn new(build: ActorRef<BuildMsg>, node: u32) -> Self {
+        Self {
+            build,
+            node,
+            begin: Instant::now(),
+            reported: false,
+        }
+    }
+
+    fn report(mut self, report: StepReport) {
+        self.send(report);
+    }
+
+    fn send(&mut self, mut report: StepReport) {
+        self.reported = true;
+        report.duration_us = u64::try_from(self.begin.elapsed().as_micros()).unwrap_or(u64::MAX);
+        // The build's mailbox has room for every step of the build; a build that is gone has been
+        // answered already.
+        drop(self.build.tell(BuildMsg::StepEnded(self.node, Box::new(report))));
+    }
+}
+
+impl Drop for Reporter {
+    fn drop(&mut self) {
+        if !self.reported {
+            self.send(StepReport::failure(StepFailure::Lost));
+        }
+    }
+}
+
+/// The actor that carries one step out.
+pub struct Step {
+    env: Arc<StepEnv>,
+    job: Arc<StepJob>,
+}
+
+impl Step {
+    /// For one job.
+    pub fn new(env: Arc<StepEnv>, job: Arc<StepJob>) -> Self {
+        Self { env, job }
+    }
+}
+
+impl AsyncActor for Step {
+    type Msg = Reporter;
+
+    async fn handle(&mut self, reporter: Reporter, ctx: &mut AsyncContext<Self>) {
+        let report = carry_out(&self.env, &self.job).await;
+        reporter.report(report.unwrap_or_else(StepReport::failure));
+        ctx.stop();
+    }
+}
+
+async fn carry_out(env: &Arc<StepEnv>, job: &Arc<StepJob>) -> Result<StepReport, StepFailure> {
+    match job.target().work {
+        Work::Command(_) => {
+            let (env, job) = (Arc::clone(env), Arc::clone(job));
+            blocking(move || command::run(&env, &job)).await
+        }
+        Work::Transpile(_) => transpile::run(env, job).await,
+    }
+}
+
+/// Runs what waits for the disk or a process on a thread that may.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StepFailure> + Send + 'static,
+) -> Result<T, StepFailure> {
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(StepFailure::Lost))
+}
+
+/// What is known before anything is run. Blocks.
+enum Lookup {
+    /// Nothing has to run.
+    Answered(Box<StepReport>),
+    /// This has to run.
+    Run(Action),
+}
+
+fn look_up(env: &StepEnv, job: &StepJob) -> Result<Lookup, StepFailure> {
+    if let Some(reason) = env.cancel.reason() {
+        return Err(StepFailure::Cancelled(reason));
+    }
+    let deps = job.deps.iter().map(|outputs| &**outputs);
+    let action = env.describer.describe(job.target(), &job.sources, deps, &env.files)?;
+    if env.force {
+        return Ok(Lookup::Run(action));
+    }
+    if let Some(previous) = &job.previous
+        && previous.key == action.key
+        && previous.outputs.iter().all(|item| is_intact(&env.files, item))
+    {
+        claim(env, job, &previous.outputs)?;
+        let report = StepReport::success(Outcome::UpToDate, previous.clone());
+        return Ok(Lookup::Answered(Box::new(report)));
+    }
+    let entry = env.store.blocking().get_complete_action(action.key.bytes()).ok().flatten();
+    let Some(result) = entry.and_then(|entry| decode(&entry)) else {
+        return Ok(Lookup::Run(action));
+    };
+    put_in_place(env, job, &result.outputs, || restore(&env.files, &env.store, &result.outputs))
+        .map_or_else(
+            |failure| match failure {
+                // A blob that turned out to be damaged is a miss: the step is run again.
+                StepFailure::Outputs(super::outputs::OutputError::Export(
+                    cas_actor::ExportError::Get(error),
+                )) => {
+                    tracing::warn!("{}: {error}; running the step again", job.target().label);
+                    Ok(Lookup::Run(action.clone()))
+                }
+                other => Err(other),
+            },
+            |()| {
+                let record = record(&action, result.clone());
+                Ok(Lookup::Answered(Box::new(StepReport::success(Outcome::Cached, record))))
+            },
+        )
+}
+
+/// Claims `outputs`, takes away what the step left before and leaves no more, then `place`s.
+fn put_in_place(
+    env: &StepEnv,
+    job: &StepJob,
+    outputs: &[OutputItem],
+    place: impl FnOnce() -> Result<(), super::outputs::OutputError>,
+) -> Result<(), StepFailure> {
+    claim(env, job, outputs)?;
+    if let Some(previous) = &job.previous {
+        let target = job.target();
+        let stale = previous.outputs.iter().filter(|old| {
+            outputs.binary_search_by(|new| new.path.cmp(&old.path)).is_err()
+                && env.claims.may_remove(&old.path, &target.label)
+        });
+        remove(&env.files, stale.map(|old| &*old.path), target.label.dir());
+    }
+    Ok(place()?)
+}
+
+fn claim(env: &StepEnv, job: &StepJob, outputs: &[OutputItem]) -> Result<(), StepFailure> {
+    let paths = outputs.iter().filter(|item| item.kind != OutputKind::Directory);
+    env.claims
+        .claim(&job.target().label, paths.map(|item| &*item.path))
+        .map_err(StepFailure::Clash)
+}
+
+/// Keeps a result for the next time. A full disk costs the cache entry, not the build.
+fn remember(env: &StepEnv, key: &Hash, result: &ActionResult) {
+    let stored = encode(result).map(|entry| env.store.blocking().put_action(*key.bytes(), entry));
+    if let Some(Err(error)) = stored {
+        tracing::warn!("a result was not cached: {error}");
+    }
+}
+
+fn encode(result: &ActionResult) -> Option<ActionEntry> {
+    let blobs = result.outputs.iter().filter_map(|item| match item.kind {
+        OutputKind::File { hash, size_bytes, .. } => Some(Digest::new(*hash.bytes(), size_bytes)),
+        _ => None,
+    });
+    let payload = postcard::to_stdvec(result).ok()?;
+    Some(ActionEntry::new(payload).with_outputs(blobs.collect()))
+}
+
+fn decode(entry: &ActionEntry) -> Option<ActionResult> {
+    postcard::from_bytes(&entry.payload).ok()
+}
+
+fn record(action: &Action, result: ActionResult) -> Record {
+    Record {
+        key: action.key,
+        recipe: action.recipe,
+        inputs: action.inputs.clone(),
+        outputs: result.outputs,
+        duration_us: result.duration_us,
+    }
+}

@@ -1,0 +1,301 @@
+//! Transpile steps: TypeScript to JavaScript in process, file by file over all transpilers.
+//!
+//! Owns which inputs are transpiled, the per-file action cache, and the writing of results.
+//! Does not know the language.
+//! Invariants: a file whose text and facts did not change is not transpiled again, in whichever
+//! target or workspace; nothing is written when any file has a mistake; all mistakes of all files
+//! are reported together.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use actor_rt::ActorRef;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+
+use super::transpiler::TranspileMsg;
+use super::{Lookup, StepEnv, StepFailure, StepJob, StepReport, blocking, decode, encode, look_up, put_in_place, record, remember};
+use crate::diagnostic::Diagnostic;
+use crate::engine::action::Action;
+use crate::engine::event::Outcome;
+use crate::engine::hash::{Hash, KeyWriter};
+use crate::engine::outputs::{OutputError, restore, write};
+use crate::engine::record::{ActionResult, InputContent, OutputItem, OutputKind};
+use crate::engine::scratch::ScratchError;
+use crate::lang::label::is_within;
+use crate::lang::target::{Source, Target, Transpile, Work, join};
+use crate::transpile::{Jsx, ModuleFormat, ModuleIndex, TranspileJob, TranspileOptions, output_path};
+
+/// Files in flight per step.
+const WINDOW: usize = 64;
+/// Mode of everything that is written.
+const MODE: u32 = 0o644;
+
+/// One file on its way.
+struct Unit {
+    path: String,
+    hash: Hash,
+    out: String,
+    source: Arc<str>,
+}
+
+/// What became of one file.
+struct Made {
+    items: Vec<OutputItem>,
+    /// Contents parallel to `items`; empty when they are in the store only.
+    contents: Vec<String>,
+}
+
+/// Carries a transpile step out.
+pub async fn run(env: &Arc<StepEnv>, job: &Arc<StepJob>) -> Result<StepReport, StepFailure> {
+    let begin = Instant::now();
+    let prepared = {
+        let (env, job) = (Arc::clone(env), Arc::clone(job));
+        blocking(move || prepare(&env, &job)).await?
+    };
+    let (action, units) = match prepared {
+        Prepared::Answered(report) => return Ok(*report),
+        Prepared::Run(action, units) => (action, units),
+    };
+    let Work::Transpile(step) = &job.target().work else {
+        return Err(StepFailure::Lost);
+    };
+    let index = survey(env, &units).await?;
+    let options = options(step);
+    let recipe = env.describer.transpile_recipe(step);
+    let results: Vec<Result<Made, Vec<Diagnostic>>> = stream::iter(units.iter().enumerate())
+        .map(|(number, unit)| {
+            let job = TranspileJob {
+                source: Arc::clone(&unit.source),
+                path: unit.path.clone(),
+                options: TranspileOptions {
+                    output_path: Some(unit.out.clone()),
+                    ..options.clone()
+                },
+                facts: index.facts(&unit.path),
+            };
+            let transpiler = &env.transpilers[number % env.transpilers.len()];
+            make(env, unit, job, recipe, transpiler)
+        })
+        .buffered(WINDOW)
+        .try_collect()
+        .await?;
+    let mut made = Vec::with_capacity(results.len());
+    let mut mistakes = Vec::new();
+    for result in results {
+        match result {
+            Ok(file) => made.push(file),
+            Err(found) => mistakes.extend(found),
+        }
+    }
+    if !mistakes.is_empty() {
+        return Err(StepFailure::Sources(mistakes));
+    }
+    let (env, job) = (Arc::clone(env), Arc::clone(job));
+    blocking(move || finish(&env, &job, &action, &made, begin)).await
+}
+
+enum Prepared {
+    Answered(Box<StepReport>),
+    Run(Action, Vec<Unit>),
+}
+
+fn prepare(env: &StepEnv, job: &StepJob) -> Result<Prepared, StepFailure> {
+    let action = match look_up(env, job)? {
+        Lookup::Answered(report) => return Ok(Prepared::Answered(report)),
+        Lookup::Run(action) => action,
+    };
+    let target = job.target();
+    let Work::Transpile(step) = &target.work else {
+        return Err(StepFailure::Lost);
+    };
+    let mut units = Vec::new();
+    for input in &action.inputs {
+        let InputContent::File { hash, .. } = input.content else { continue };
+        let is_source = job.sources.binary_search_by(|s| s.as_str().cmp(&input.path)).is_ok();
+        if !(is_source || takes(target, &input.path)) || !is_within(&input.path, &step.root) {
+            continue;
+        }
+        let below = input.path[step.root.len()..].trim_start_matches('/');
+        let Some(out) = output_path(below) else { continue };
+        let source = std::fs::read_to_string(env.files.root().join(&*input.path)).map_err(|source| {
+            OutputError::Io { action: "read", path: (*input.path).into(), source }
+        })?;
+        if Hash::of(source.as_bytes()) != hash {
+            return Err(ScratchError::Changed(input.path.to_string()).into());
+        }
+        units.push(Unit {
+            path: input.path.to_string(),
+            hash,
+            out: join(&step.out, &out),
+            source: source.into(),
+        });
+    }
+    if units.is_empty() {
+        let message = format!(
+            "no TypeScript file below `{}` among its sources and the outputs of its dependencies; correct `srcs`, `deps` or `root`",
+            step.root
+        );
+        return Err(StepFailure::Sources(vec![Diagnostic::error(message)]));
+    }
+    Ok(Prepared::Run(action, units))
+}
+
+/// Whether an output of a dependency is meant by the target's `srcs`; without any, all are.
+fn takes(target: &Target, path: &str) -> bool {
+    target.srcs.is_empty()
+        || target.srcs.iter().any(|source| match source {
+            Source::File(file) => file == path,
+            Source::Glob { dir, include, exclude } => {
+                is_within(path, dir) && {
+                    let below = path[dir.len()..].trim_start_matches('/');
+                    include.iter().any(|p| p.matches(below)) && !exclude.iter().any(|p| p.matches(below))
+                }
+            }
+        })
+}
+
+fn options(step: &Transpile) -> TranspileOptions {
+    TranspileOptions {
+        module: match step.module.as_str() {
+            "commonjs" => ModuleFormat::CommonJs,
+            _ => ModuleFormat::Esm,
+        },
+        target: step.target.clone(),
+        source_map: step.source_maps,
+        jsx: match step.jsx.as_deref() {
+            Some("classic") => Jsx::Classic,
+            Some("preserve") => Jsx::Preserve,
+            _ => Jsx::Automatic,
+        },
+        ..TranspileOptions::default()
+    }
+}
+
+/// What the files say about each other.
+async fn survey(env: &StepEnv, units: &[Unit]) -> Result<ModuleIndex, StepFailure> {
+    let surveys: Vec<_> = stream::iter(units.iter().enumerate())
+        .map(|(number, unit)| {
+            let transpiler = &env.transpilers[number % env.transpilers.len()];
+            let ask = transpiler.ask(|reply| TranspileMsg::Survey {
+                path: unit.path.clone(),
+                source: Arc::clone(&unit.source),
+                reply,
+            });
+            async move {
+                let survey = ask.await.map_err(|_| StepFailure::Lost)?;
+                Ok::<_, StepFailure>((unit.path.clone(), survey))
+            }
+        })
+        .buffered(WINDOW)
+        .try_collect()
+        .await?;
+    Ok(ModuleIndex::new(surveys))
+}
+
+async fn make(
+    env: &StepEnv,
+    unit: &Unit,
+    job: TranspileJob,
+    recipe: Hash,
+    transpiler: &ActorRef<TranspileMsg>,
+) -> Result<Result<Made, Vec<Diagnostic>>, StepFailure> {
+    if let Some(reason) = env.cancel.reason() {
+        return Err(StepFailure::Cancelled(reason));
+    }
+    let key = file_key(unit, &job, recipe);
+    if !env.force {
+        let entry = env.store.get_complete_action(key.bytes()).await.ok().flatten();
+        if let Some(result) = entry.and_then(|entry| decode(&entry)) {
+            return Ok(Ok(Made { items: result.outputs, contents: Vec::new() }));
+        }
+    }
+    let begin = Instant::now();
+    let answer = transpiler.ask(|reply| TranspileMsg::Run(Box::new(job), reply)).await;
+    let output = match answer.map_err(|_| StepFailure::Lost)? {
+        Ok(output) => output,
+        Err(mistakes) => return Ok(Err(mistakes)),
+    };
+    let map = output.map.map(|map| (format!("{}.map", unit.out), map));
+    let mut made = Made { items: Vec::new(), contents: Vec::new() };
+    for (path, content) in std::iter::once((unit.out.clone(), output.code)).chain(map) {
+        let digest = env.store.put(content.clone().into_bytes()).await.map_err(|source| {
+            OutputError::Store { path: path.clone(), source }
+        })?;
+        made.items.push(OutputItem {
+            path: path.into(),
+            kind: OutputKind::File {
+                hash: Hash::new(*digest.hash()),
+                size_bytes: digest.size_bytes(),
+                mode: MODE,
+            },
+        });
+        made.contents.push(content);
+    }
+    let result = ActionResult {
+        outputs: made.items.clone(),
+        duration_us: u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX),
+    };
+    if let Some(entry) = encode(&result)
+        && let Err(error) = env.store.put_action(*key.bytes(), entry).await
+    {
+        tracing::warn!("a result was not cached: {error}");
+    }
+    Ok(Ok(made))
+}
+
+fn file_key(unit: &Unit, job: &TranspileJob, recipe: Hash) -> Hash {
+    let mut key = KeyWriter::new("zako transpiled file");
+    key.hash(&recipe).text(&unit.path).text(&unit.out).hash(&unit.hash);
+    // Both are sorted, so equal facts are equal bytes.
+    key.number(job.facts.resolved.len() as u64);
+    for (specifier, path) in &job.facts.resolved {
+        key.text(specifier).text(path);
+    }
+    key.number(job.facts.type_only.len() as u64);
+    for (specifier, name) in &job.facts.type_only {
+        key.text(specifier).text(name);
+    }
+    key.finish()
+}
+
+fn finish(
+    env: &StepEnv,
+    job: &StepJob,
+    action: &Action,
+    made: &[Made],
+    begin: Instant,
+) -> Result<StepReport, StepFailure> {
+    let mut outputs: Vec<OutputItem> = made.iter().flat_map(|file| file.items.clone()).collect();
+    outputs.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    if let Some(twice) = outputs.windows(2).find(|pair| pair[0].path == pair[1].path) {
+        let message = format!("two of its sources would both become {}", twice[0].path);
+        return Err(StepFailure::Sources(vec![Diagnostic::error(message)]));
+    }
+    put_in_place(env, job, &outputs, || {
+        let threads = env.transpilers.len().clamp(1, made.len().max(1));
+        std::thread::scope(|scope| {
+            let parts = made.chunks(made.len().div_ceil(threads));
+            let writers: Vec<_> = parts.map(|part| scope.spawn(|| place(env, part))).collect();
+            writers.into_iter().try_for_each(|writer| match writer.join() {
+                Ok(result) => result,
+                Err(panic) => std::panic::resume_unwind(panic),
+            })
+        })
+    })?;
+    let duration_us = u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let result = ActionResult { outputs, duration_us };
+    remember(env, &action.key, &result);
+    Ok(StepReport::success(Outcome::Executed, record(action, result)))
+}
+
+fn place(env: &StepEnv, made: &[Made]) -> Result<(), OutputError> {
+    for file in made {
+        if file.contents.is_empty() {
+            restore(&env.files, &env.store, &file.items)?;
+        }
+        for (item, content) in file.items.iter().zip(&file.contents) {
+            write(&env.files, item, content.as_bytes())?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,236 @@
+//! The workspace on disk: where it is, where its files go, and who may build in it.
+//!
+//! Owns finding the root, the layout of `.zako`, and the lock. Does not know targets.
+//! Invariants: one build at a time per workspace; state follows the cache directory, because it
+//! describes what that cache holds; scratch directories stay inside the workspace, so that outputs
+//! can be moved into place.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use super::hash::Hash;
+use crate::diagnostic::Diagnostic;
+use crate::lang::manifest::{MANIFEST, Manifest};
+
+/// The directory that zako keeps its own files in.
+pub const PRIVATE_DIR: &str = ".zako";
+
+/// A found workspace.
+#[derive(Clone, Debug)]
+pub struct Workspace {
+    /// Absolute path of the root.
+    pub root: PathBuf,
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// Hash of the manifest's text: build files see parts of it.
+    pub manifest_hash: Hash,
+}
+
+/// Why there is no workspace to work in.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkspaceError {
+    /// No manifest here or above.
+    #[error("no {MANIFEST} in {} or any directory above it; `zako init` makes one", .0.display())]
+    NotFound(PathBuf),
+    /// A manifest with a mistake.
+    #[error("{}", .0.message)]
+    Manifest(Box<Diagnostic>),
+    /// The disk refused.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// As a verb.
+        action: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+fn failed<'a>(
+    action: &'static str,
+    path: &'a Path,
+) -> impl FnOnce(io::Error) -> WorkspaceError + 'a {
+    move |source| WorkspaceError::Io {
+        action,
+        path: path.to_owned(),
+        source,
+    }
+}
+
+impl Workspace {
+    /// The workspace around directory `from`.
+    ///
+    /// # Errors
+    /// When there is none, or its manifest cannot be used.
+    pub fn find(from: &Path) -> Result<Self, WorkspaceError> {
+        let from = fs::canonicalize(from).map_err(failed("enter", from))?;
+        let root = from
+            .ancestors()
+            .find(|dir| dir.join(MANIFEST).is_file())
+            .ok_or_else(|| WorkspaceError::NotFound(from.clone()))?
+            .to_owned();
+        let path = root.join(MANIFEST);
+        let text = fs::read_to_string(&path).map_err(failed("read", &path))?;
+        let manifest = Manifest::parse(&text)
+            .map_err(|error| WorkspaceError::Manifest(Box::new(error)))?;
+        Ok(Self {
+            root,
+            manifest,
+            manifest_hash: Hash::of(text.as_bytes()),
+        })
+    }
+
+    /// `dir` as labels write it: relative to the root, with slashes.
+    pub fn relative(&self, dir: &Path) -> Option<String> {
+        let dir = fs::canonicalize(dir).ok()?;
+        Some(dir.strip_prefix(&self.root).ok()?.to_str()?.to_owned())
+    }
+}
+
+/// Where zako keeps its files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// `.zako` in the workspace.
+    pub private: PathBuf,
+    /// The store with blobs and action results.
+    pub store: PathBuf,
+    /// The persisted state.
+    pub state: PathBuf,
+    /// Scratch directories.
+    pub scratch: PathBuf,
+    /// Taken by the process that builds.
+    pub lock: PathBuf,
+}
+
+impl Layout {
+    /// The layout for the workspace at `root`; `cache` is another place for the cache, which may
+    /// serve several workspaces.
+    pub fn new(root: &Path, cache: Option<&Path>) -> Self {
+        let private = root.join(PRIVATE_DIR);
+        let state = match cache {
+            None => private.join("state"),
+            Some(cache) => {
+                let name = Hash::of(root.as_os_str().as_encoded_bytes()).to_string();
+                cache.join("workspaces").join(&name[..16]).join("state")
+            }
+        };
+        Self {
+            store: cache.unwrap_or(&private).join("store"),
+            state,
+            scratch: private.join("scratch"),
+            lock: private.join("lock"),
+            private,
+        }
+    }
+
+    /// Makes the directories.
+    ///
+    /// # Errors
+    /// When the disk refuses, with the directory.
+    pub fn create(&self) -> Result<(), WorkspaceError> {
+        let ignore = self.private.join(".gitignore");
+        if ignore.exists() && self.state.parent().is_some_and(Path::is_dir) {
+            return Ok(());
+        }
+        for dir in [Some(self.private.as_path()), self.state.parent()].into_iter().flatten() {
+            fs::create_dir_all(dir).map_err(failed("create", dir))?;
+        }
+        fs::write(&ignore, "*\n").map_err(failed("write", &ignore))
+    }
+}
+
+/// The right to build in a workspace; given back when dropped.
+#[derive(Debug)]
+pub struct WorkspaceLock(File);
+
+impl WorkspaceLock {
+    /// Takes the lock. `waiting` is told once when another process has it, with its id.
+    ///
+    /// # Errors
+    /// When the lock file cannot be used.
+    pub fn acquire(
+        layout: &Layout,
+        waiting: impl FnOnce(Option<u32>),
+    ) -> Result<Self, WorkspaceError> {
+        let path = &layout.lock;
+        let mut file = OpenOptions::new()
+            .create(true)
+            .read(true)
+            .write(true)
+            .truncate(false)
+            .open(path)
+            .map_err(failed("open", path))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                // The holder may be about to write its id; then it is merely not named.
+                drop(file.read_to_string(&mut holder));
+                waiting(holder.trim().parse().ok());
+                file.lock().map_err(failed("lock", path))?;
+            }
+            Err(TryLockError::Error(error)) => return Err(failed("lock", path)(error)),
+        }
+        let written = file
+            .rewind()
+            .and_then(|()| file.set_len(0))
+            .and_then(|()| writeln!(file, "{}", std::process::id()));
+        written.map_err(failed("write", path))?;
+        Ok(Self(file))
+    }
+}
+
+impl Drop for WorkspaceLock {
+    fn drop(&mut self) {
+        // A stale id would be named to the next one who waits.
+        drop(self.0.set_len(0));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_root_is_found_from_below() {
+        let dir = tempfile::tempdir().unwrap();
+        let below = dir.path().join("a/b");
+        fs::create_dir_all(&below).unwrap();
+        assert!(matches!(Workspace::find(&below), Err(WorkspaceError::NotFound(_))));
+        fs::write(
+            dir.path().join(MANIFEST),
+            "group = \"g\"\nartifact = \"a\"\nversion = \"1.0.0\"\n",
+        )
+        .unwrap();
+        let workspace = Workspace::find(&below).unwrap();
+        assert_eq!(workspace.relative(&below).unwrap(), "a/b");
+        assert_eq!(workspace.relative(dir.path()).unwrap(), "");
+    }
+
+    #[test]
+    fn the_second_waits_for_the_first_and_is_told_its_id() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path(), None);
+        layout.create().unwrap();
+        let first = WorkspaceLock::acquire(&layout, |_| panic!("nobody has it")).unwrap();
+        let (tell, told) = std::sync::mpsc::channel();
+        let second = std::thread::spawn(move || {
+            WorkspaceLock::acquire(&layout, |pid| tell.send(pid).unwrap()).unwrap();
+        });
+        assert_eq!(told.recv().unwrap(), Some(std::process::id()));
+        drop(first);
+        second.join().unwrap();
+    }
+
+    #[test]
+    fn state_follows_the_cache() {
+        let own = Layout::new(Path::new("/w"), None);
+        assert_eq!(own.state, Path::new("/w/.zako/state"));
+        let shared = Layout::new(Path::new("/w"), Some(Path::new("/c")));
+        assert!(shared.state.starts_with("/c/workspaces"));
+        assert_eq!(shared.store, Path::new("/c/store"));
+        assert_eq!(shared.scratch, own.scratch);
+    }
+}
