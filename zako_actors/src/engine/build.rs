@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Instant;
 
-use actor_rt::{Actor, Context, Reply};
+use actor_rt::{Actor, Context, Reply, Restart};
 use rustc_hash::FxHashMap;
 
 use super::event::{Event, Outcome, Summary};
@@ -155,7 +155,10 @@ impl Build {
         };
         self.emit(Event::StepStarted { label, cause });
         let env = Arc::clone(&self.spec.env);
-        let step = ctx.spawn_async(move || Step::new(Arc::clone(&env), Arc::clone(&job)));
+        let step = ctx
+            .actor(move || Step::new(Arc::clone(&env), Arc::clone(&job)))
+            .restart(Restart::never())
+            .spawn_async();
         // When the message is not taken, dropping it reports the step as lost.
         drop(step.tell(Reporter::new(ctx.me(), node)));
     }

@@ -6,15 +6,23 @@
 //! that is over has no process left.
 
 pub mod action;
+pub mod build;
 pub mod cancel;
 pub mod dirs;
 pub mod event;
 pub mod files;
 pub mod graph;
 pub mod hash;
+pub mod load;
+pub mod outputs;
 pub mod outputs_index;
+pub mod plan;
 pub mod process;
 pub mod record;
 pub mod schedule;
 pub mod scratch;
+pub mod services;
+pub mod session;
 pub mod state;
+pub mod step;
+pub mod workspace;

@@ -1,0 +1,91 @@
+//! The parts that only a build that has something to do needs.
+//!
+//! Owns the actor system and the store of one command, started at the first use and ended together.
+//! Does not know what they are used for.
+//! Invariant: a no-op starts none of them.
+
+use std::cell::OnceCell;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use actor_rt::{StartError, System};
+use cas_actor::{Durability, Store, StoreConfig, StoreError};
+
+/// How long actors may take to end after a build.
+const SHUTDOWN: Duration = Duration::from_secs(5);
+
+/// Lazily started services.
+#[derive(Debug)]
+pub struct Services {
+    store_root: PathBuf,
+    system: OnceCell<System>,
+    store: OnceCell<Store>,
+}
+
+/// Why a service did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// No threads.
+    #[error("cannot start the actor system: {0}")]
+    System(#[from] StartError),
+    /// No store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Services {
+    /// Services with the store at `store_root`; nothing is started.
+    pub fn new(store_root: PathBuf) -> Self {
+        Self {
+            store_root,
+            system: OnceCell::new(),
+            store: OnceCell::new(),
+        }
+    }
+
+    /// The actor system.
+    ///
+    /// # Errors
+    /// When the machine refuses threads.
+    pub fn system(&self) -> Result<&System, StartError> {
+        if let Some(system) = self.system.get() {
+            return Ok(system);
+        }
+        // Unpinned: a child process inherits the affinity of the thread that starts it, and a
+        // build's time is its children's.
+        let system = System::builder().name("zako").pin(false).build()?;
+        Ok(self.system.get_or_init(|| system))
+    }
+
+    /// The store. Waits for another process that has it.
+    ///
+    /// # Errors
+    /// When it cannot be used.
+    pub fn store(&self) -> Result<&Store, ServiceError> {
+        if let Some(store) = self.store.get() {
+            return Ok(store);
+        }
+        let config = StoreConfig {
+            wait_for_lock: true,
+            // A build's results can be had again: after a power cut a damaged or missing blob is
+            // noticed by its digest and its step runs again. Waiting for the disk at every output
+            // would cost more than that ever saves.
+            durability: Durability::Volatile,
+            ..StoreConfig::new(&self.store_root)
+        };
+        let store = Store::open(config, self.system()?)?;
+        Ok(self.store.get_or_init(|| store))
+    }
+
+    /// Ends what was started.
+    pub fn end(self) {
+        if let Some(store) = self.store.into_inner() {
+            store.blocking().close();
+        }
+        if let Some(system) = self.system.into_inner()
+            && let Err(error) = system.shutdown(SHUTDOWN)
+        {
+            tracing::warn!("{error}");
+        }
+    }
+}

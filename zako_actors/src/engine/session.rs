@@ -1,0 +1,354 @@
+//! One command's work in one workspace, from the lock to the saved state.
+//!
+//! Owns the order of things: lock, state, build files, graph, plan, build, state. Does not know
+//! flags, nor how anything is shown.
+//! Invariants: state is read and written under the lock only; whatever happens between, the state
+//! that is saved describes what is on disk; a no-op starts neither threads nor engines.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::Instant;
+
+use actor_rt::Restart;
+use rustc_hash::FxHashMap;
+
+use super::action::Describer;
+use super::build::{Build, BuildMsg, BuildResult, BuildSpec};
+use super::cancel::Cancel;
+use super::dirs::DirTable;
+use super::event::Event;
+use super::files::FileTable;
+use super::graph::Graph;
+use super::load::{Evaluate, LoadError, Loaded, Loader};
+use super::outputs::remove;
+use super::plan::{Plan, Planner};
+use super::process::adopt_orphans;
+use super::record::Record;
+use super::scratch::remove_tree;
+use super::services::{ServiceError, Services};
+use super::state::{Evaluated, State};
+use super::step::{Claims, StepEnv, spawn_transpilers};
+use super::workspace::{Layout, Workspace, WorkspaceError, WorkspaceLock};
+use crate::diagnostic::Diagnostic;
+use crate::lang::label::LabelPattern;
+
+/// How a build is carried out.
+#[derive(Clone, Debug)]
+pub struct BuildOptions {
+    /// Steps at a time.
+    pub jobs: usize,
+    /// Whether a failure leaves the rest running.
+    pub keep_going: bool,
+    /// Leave scratch directories.
+    pub keep_scratch: bool,
+    /// Run everything that is asked for.
+    pub force: bool,
+    /// JavaScript engine with its version, for the summary.
+    pub engine: String,
+    /// When the command began.
+    pub begin: Instant,
+}
+
+/// A locked workspace with its memory.
+pub struct Session {
+    /// The workspace.
+    pub workspace: Workspace,
+    /// Where its files are.
+    pub layout: Layout,
+    files: Arc<FileTable>,
+    dirs: DirTable,
+    evaluations: BTreeMap<Box<str>, Evaluated>,
+    records: Arc<FxHashMap<Box<str>, Record>>,
+    changed: bool,
+    _lock: WorkspaceLock,
+}
+
+/// Why a build did not come to running steps.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The workspace cannot be used.
+    #[error(transparent)]
+    Workspace(#[from] WorkspaceError),
+    /// Build files have mistakes.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The graph or the plan has a mistake.
+    #[error("{}", .0.message)]
+    Mistake(Box<Diagnostic>),
+    /// A label selects nothing.
+    #[error(transparent)]
+    Select(#[from] super::graph::SelectError),
+    /// A service did not start.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+    /// The system refuses something small.
+    #[error("cannot {action}: {source}")]
+    Io {
+        /// As a verb with its object.
+        action: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The build actor died.
+    #[error("the build ended without an answer; this is a mistake in zako, please report it")]
+    Lost,
+}
+
+impl From<Diagnostic> for BuildError {
+    fn from(mistake: Diagnostic) -> Self {
+        Self::Mistake(Box::new(mistake))
+    }
+}
+
+/// What happened while a session was opened that a person should know.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// Another process builds here.
+    Waiting(Option<u32>),
+    /// The state could not be used.
+    StateLost(String),
+}
+
+impl Session {
+    /// Locks the workspace and reads its state.
+    ///
+    /// # Errors
+    /// When the workspace's directories cannot be used.
+    pub fn open(
+        workspace: Workspace,
+        cache: Option<&Path>,
+        notify: &mut dyn FnMut(Notice),
+    ) -> Result<Self, BuildError> {
+        let layout = Layout::new(&workspace.root, cache);
+        layout.create()?;
+        let lock = WorkspaceLock::acquire(&layout, |pid| notify(Notice::Waiting(pid)))?;
+        let (state, changed) = match State::load(&layout.state) {
+            Ok(state) => (state, false),
+            Err(error) => {
+                let path = layout.state.display();
+                notify(Notice::StateLost(format!(
+                    "{path} is not used: {error}; everything is checked again"
+                )));
+                (State::default(), true)
+            }
+        };
+        let State {
+            files,
+            dirs,
+            evaluations,
+            records,
+        } = state;
+        Ok(Self {
+            files: Arc::new(FileTable::new(workspace.root.clone(), files)),
+            dirs: DirTable::new(workspace.root.clone(), dirs),
+            evaluations,
+            records: Arc::new(records),
+            changed,
+            workspace,
+            layout,
+            _lock: lock,
+        })
+    }
+
+    /// Reads the build files, evaluating those that changed.
+    ///
+    /// # Errors
+    /// The mistakes in them.
+    pub fn load(&mut self, evaluator: &mut dyn Evaluate) -> Result<Loaded, BuildError> {
+        let loaded = Loader {
+            workspace: &self.workspace,
+            files: &self.files,
+            dirs: &mut self.dirs,
+            memory: &mut self.evaluations,
+            evaluator,
+        }
+        .load();
+        self.changed |= loaded.as_ref().map_or(true, |loaded| loaded.evaluated > 0);
+        Ok(loaded?)
+    }
+
+    /// Links targets into a graph.
+    ///
+    /// # Errors
+    /// The first mistake in it.
+    pub fn graph(&self, loaded: &mut Loaded) -> Result<Arc<Graph>, BuildError> {
+        let targets = std::mem::take(&mut loaded.targets);
+        Ok(Arc::new(Graph::new(targets, &text_in(&self.workspace.root))?))
+    }
+
+    /// Plans what `patterns` name.
+    ///
+    /// # Errors
+    /// When they name nothing, or a source is missing.
+    pub fn plan(
+        &mut self,
+        graph: &Arc<Graph>,
+        patterns: &[LabelPattern],
+        describer: &Describer,
+        force: bool,
+    ) -> Result<Plan, BuildError> {
+        let wanted = graph.select(patterns)?;
+        self.forget_vanished(graph);
+        let planner = Planner {
+            graph: Arc::clone(graph),
+            files: &self.files,
+            dirs: &mut self.dirs,
+            describer,
+            records: &self.records,
+            text_of: &text_in(&self.workspace.root),
+            force,
+        };
+        Ok(planner.plan(&wanted)?)
+    }
+
+    /// Takes away what targets left that the build files do not have any more.
+    fn forget_vanished(&mut self, graph: &Graph) {
+        let known: rustc_hash::FxHashSet<String> =
+            graph.targets().iter().map(|target| target.label.to_string()).collect();
+        if self.records.keys().all(|label| known.contains(&**label)) {
+            return;
+        }
+        let records = Arc::make_mut(&mut self.records);
+        let gone: Vec<Box<str>> =
+            records.keys().filter(|label| !known.contains(&***label)).cloned().collect();
+        for label in gone {
+            let Some(record) = records.remove(&label) else { continue };
+            let others: rustc_hash::FxHashSet<&str> =
+                records.values().flat_map(|r| &r.outputs).map(|item| &*item.path).collect();
+            let stale = record
+                .outputs
+                .iter()
+                .map(|item| &*item.path)
+                .filter(|path| !others.contains(path) && !graph.outputs().covers(path));
+            let dir = label.trim_start_matches('/').split(':').next().unwrap_or_default();
+            remove(&self.files, stale, dir);
+            self.changed = true;
+        }
+    }
+
+    /// Carries a plan out. Blocks until it is done; `cancel` ends it sooner.
+    ///
+    /// # Errors
+    /// When it cannot begin. Failed steps are no error: they are in the result.
+    pub fn build(
+        &mut self,
+        plan: Plan,
+        describer: Arc<Describer>,
+        options: &BuildOptions,
+        services: &Services,
+        cancel: &Cancel,
+        events: Sender<Event>,
+    ) -> Result<BuildResult, BuildError> {
+        adopt_orphans();
+        // Whatever lies there was left by a process that is gone: the lock is ours.
+        remove_tree(&self.layout.scratch).map_err(|source| BuildError::Io {
+            action: format!("empty {}", self.layout.scratch.display()),
+            source,
+        })?;
+        let store = services.store()?.clone();
+        let system = services.system().map_err(ServiceError::from)?;
+        let window = 1024.max(options.jobs * 128);
+        let claims = self.claims(&plan);
+        let mailbox = plan.nodes.len() + 16;
+        let spec = Arc::new(BuildSpec {
+            plan: Arc::new(plan),
+            env: Arc::new(StepEnv {
+                files: Arc::clone(&self.files),
+                describer,
+                store,
+                scratch: self.layout.scratch.clone(),
+                keep_scratch: options.keep_scratch,
+                force: options.force,
+                cancel: cancel.clone(),
+                claims,
+                transpilers: spawn_transpilers(system, window),
+            }),
+            records: Arc::clone(&self.records),
+            jobs: options.jobs,
+            keep_going: options.keep_going,
+            events,
+            engine: options.engine.clone(),
+            begin: options.begin,
+        });
+        let made = Arc::clone(&spec);
+        let build = system
+            .actor(move || Build::new(Arc::clone(&made)))
+            .name("build")
+            .mailbox(mailbox)
+            .restart(Restart::never())
+            .spawn();
+        let answer = build.ask(BuildMsg::Run);
+        let stopper = build.clone();
+        cancel.then(move || drop(stopper.tell(BuildMsg::Stop)));
+        let result = answer.wait().map_err(|_| BuildError::Lost)?;
+        let records = Arc::make_mut(&mut self.records);
+        for (label, record) in &result.records {
+            records.insert(label.as_str().into(), record.clone());
+        }
+        self.changed = true;
+        Ok(result)
+    }
+
+    /// Outputs of fresh targets belong to them in this build.
+    fn claims(&self, plan: &Plan) -> Claims {
+        let claims = Claims::default();
+        for node in &plan.nodes {
+            if let super::plan::Freshness::Fresh(outputs) = &node.state {
+                let label = &plan.graph.target(node.id).label;
+                // Fresh targets have built side by side before, so they do not clash.
+                drop(claims.claim(label, outputs.iter().map(|item| &*item.path)));
+            }
+        }
+        claims
+    }
+
+    /// What is remembered about finished targets, by label.
+    pub fn records(&self) -> &FxHashMap<Box<str>, Record> {
+        &self.records
+    }
+
+    /// Removes the outputs of every target and forgets what was built.
+    pub fn clean(&mut self) -> usize {
+        let records = std::mem::take(Arc::make_mut(&mut self.records));
+        let mut count = 0;
+        for (label, record) in &records {
+            let dir = label.trim_start_matches('/').split(':').next().unwrap_or_default();
+            count += record.outputs.len();
+            // Deepest first, so that directories are empty when their turn comes.
+            remove(&self.files, record.outputs.iter().rev().map(|item| &*item.path), dir);
+        }
+        self.changed = true;
+        count
+    }
+
+    /// Writes the state, when there is news.
+    ///
+    /// # Errors
+    /// When the disk refuses; the old state stays.
+    pub fn save(&mut self) -> Result<(), BuildError> {
+        if !(self.changed || self.files.is_changed() || self.dirs.is_changed()) {
+            return Ok(());
+        }
+        let state = State {
+            files: self.files.save(),
+            dirs: self.dirs.save(),
+            evaluations: std::mem::take(&mut self.evaluations),
+            records: std::mem::take(Arc::make_mut(&mut self.records)),
+        };
+        let saved = state.save(&self.layout.state);
+        self.evaluations = state.evaluations;
+        self.records = Arc::new(state.records);
+        self.changed = false;
+        saved.map_err(|source| BuildError::Io {
+            action: format!("write {}", self.layout.state.display()),
+            source,
+        })
+    }
+}
+
+fn text_in(root: &Path) -> impl Fn(&str) -> String {
+    let root = root.to_owned();
+    move |path| std::fs::read_to_string(root.join(path)).unwrap_or_default()
+}
