@@ -90,12 +90,22 @@ impl Build {
         }
         let deps: Vec<Vec<u32>> = stale
             .iter()
-            .map(|node| nodes[*node as usize].deps.iter().filter_map(|d| place[*d as usize]).collect())
+            .map(|node| {
+                nodes[*node as usize]
+                    .deps
+                    .iter()
+                    .filter_map(|d| place[*d as usize])
+                    .collect()
+            })
             .collect();
         let label = |node: &u32| spec.plan.target(*node).label.to_string();
         let costs: Vec<u64> = stale
             .iter()
-            .map(|node| spec.records.get(label(node).as_str()).map_or(0, |r| r.duration_us))
+            .map(|node| {
+                spec.records
+                    .get(label(node).as_str())
+                    .map_or(0, |r| r.duration_us)
+            })
             .collect();
         let summary = Summary {
             targets: nodes.len(),
@@ -120,7 +130,11 @@ impl Build {
     }
 
     fn label(&self, node: u32) -> String {
-        self.spec.plan.target(self.stale[node as usize]).label.to_string()
+        self.spec
+            .plan
+            .target(self.stale[node as usize])
+            .label
+            .to_string()
     }
 
     fn advance(&mut self, ctx: &mut Context<'_, Self>) {
@@ -146,7 +160,11 @@ impl Build {
             id: planned.id,
             sources: planned.sources.clone(),
             // Every dependency is done, so none is missing.
-            deps: planned.deps.iter().filter_map(|d| self.outputs[*d as usize].clone()).collect(),
+            deps: planned
+                .deps
+                .iter()
+                .filter_map(|d| self.outputs[*d as usize].clone())
+                .collect(),
             previous,
         });
         let cause = match &planned.state {
@@ -179,7 +197,13 @@ impl Build {
             End::Failed => report.failure.map(|failure| failure.explain(&target.label)),
             _ => None,
         };
-        self.finish(label, report.outcome, report.duration_us, failure, report.output);
+        self.finish(
+            label,
+            report.outcome,
+            report.duration_us,
+            failure,
+            report.output,
+        );
         let mut skipped = Vec::new();
         self.schedule.finish(node, end, |node| skipped.push(node));
         skipped.into_iter().for_each(|node| self.skip(node));
@@ -216,8 +240,15 @@ impl Build {
     }
 
     fn answer(&mut self) {
-        let Some(reply) = self.asked.take() else { return };
-        let files = self.outputs.iter().flatten().map(|outputs| outputs.len()).sum();
+        let Some(reply) = self.asked.take() else {
+            return;
+        };
+        let files = self
+            .outputs
+            .iter()
+            .flatten()
+            .map(|outputs| outputs.len())
+            .sum();
         self.summary.files = files;
         self.summary.duration_us =
             u64::try_from(self.spec.begin.elapsed().as_micros()).unwrap_or(u64::MAX);

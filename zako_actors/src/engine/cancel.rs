@@ -50,7 +50,10 @@ impl Cancel {
     /// When the process is out of file descriptors.
     pub fn new() -> io::Result<Self> {
         let (reader, writer) = pipe()?;
-        let state = Mutex::new(State::Open { _writer: writer, then: Vec::new() });
+        let state = Mutex::new(State::Open {
+            _writer: writer,
+            then: Vec::new(),
+        });
         Ok(Self(Arc::new(Signal { reader, state })))
     }
 

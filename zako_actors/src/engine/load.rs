@@ -59,7 +59,10 @@ pub trait Evaluate {
     fn version(&self) -> &str;
 
     /// Evaluates all `jobs`, in parallel where it can; one answer per job, in order.
-    fn evaluate(&mut self, jobs: Vec<EvaluationJob>) -> Vec<Result<EvaluationOutput, Vec<Diagnostic>>>;
+    fn evaluate(
+        &mut self,
+        jobs: Vec<EvaluationJob>,
+    ) -> Vec<Result<EvaluationOutput, Vec<Diagnostic>>>;
 }
 
 /// Everything the build files said.
@@ -117,7 +120,12 @@ impl Loader<'_> {
                 package = file;
             }
         }
-        let builds = self.workspace.manifest.builds.as_ref().unwrap_or(&package.builds);
+        let builds = self
+            .workspace
+            .manifest
+            .builds
+            .as_ref()
+            .unwrap_or(&package.builds);
         // Nothing is known about outputs yet; build files are written by people.
         let mut paths = self.dirs.expand("", builds, &[], &|_| false)?;
         paths.retain(|path| path != PACKAGE_FILE);
@@ -159,7 +167,8 @@ impl Loader<'_> {
             for (path, answer) in names.into_iter().zip(self.evaluator.evaluate(stale)) {
                 let answer = answer.and_then(|mut output| {
                     loaded.logs.append(&mut output.logs);
-                    self.read(&path, kind, output, context_hash).map_err(|mistake| vec![mistake])
+                    self.read(&path, kind, output, context_hash)
+                        .map_err(|mistake| vec![mistake])
                 });
                 match answer {
                     Ok(evaluated) => {
@@ -229,7 +238,10 @@ impl Loader<'_> {
                     .modules
                     .iter()
                     .all(|(path, hash)| self.files.fact(path).is_ok_and(|f| f.hash == *hash))
-                && !known.absent.iter().any(|path| self.workspace.root.join(&**path).exists())
+                && !known
+                    .absent
+                    .iter()
+                    .any(|path| self.workspace.root.join(&**path).exists())
         })
     }
 
@@ -273,15 +285,25 @@ mod tests {
             "fake 1"
         }
 
-        fn evaluate(&mut self, jobs: Vec<EvaluationJob>) -> Vec<Result<EvaluationOutput, Vec<Diagnostic>>> {
+        fn evaluate(
+            &mut self,
+            jobs: Vec<EvaluationJob>,
+        ) -> Vec<Result<EvaluationOutput, Vec<Diagnostic>>> {
             jobs.into_iter()
                 .map(|job| {
                     self.asked.push(job.path.clone());
                     let text = fs::read_to_string(self.root.join(&job.path)).unwrap();
                     let hash = Hash::of(text.as_bytes());
                     match serde_json::from_str(&text) {
-                        Ok(value) => Ok(EvaluationOutput { value, modules: vec![(job.path, hash)], absent: Vec::new(), logs: Vec::new() }),
-                        Err(error) => Err(vec![Diagnostic::error(format!("{}: {error}", job.path))]),
+                        Ok(value) => Ok(EvaluationOutput {
+                            value,
+                            modules: vec![(job.path, hash)],
+                            absent: Vec::new(),
+                            logs: Vec::new(),
+                        }),
+                        Err(error) => {
+                            Err(vec![Diagnostic::error(format!("{}: {error}", job.path))])
+                        }
                     }
                 })
                 .collect()
@@ -295,8 +317,14 @@ mod tests {
 
     impl World {
         fn new() -> Self {
-            let world = Self { dir: tempfile::tempdir().unwrap(), memory: BTreeMap::new() };
-            world.write("zako.toml", "group = \"g\"\nartifact = \"a\"\nversion = \"1.0.0\"\n");
+            let world = Self {
+                dir: tempfile::tempdir().unwrap(),
+                memory: BTreeMap::new(),
+            };
+            world.write(
+                "zako.toml",
+                "group = \"g\"\nartifact = \"a\"\nversion = \"1.0.0\"\n",
+            );
             world
         }
 
@@ -310,7 +338,10 @@ mod tests {
             let workspace = Workspace::find(self.dir.path()).unwrap();
             let files = FileTable::new(workspace.root.clone(), SavedFiles::default());
             let mut dirs = DirTable::new(workspace.root.clone(), SavedDirs::default());
-            let mut evaluator = Fake { root: &workspace.root, asked: Vec::new() };
+            let mut evaluator = Fake {
+                root: &workspace.root,
+                asked: Vec::new(),
+            };
             let loaded = Loader {
                 workspace: &workspace,
                 files: &files,
@@ -331,7 +362,10 @@ mod tests {
         let mut world = World::new();
         world.write("a/BUILD.ts", TARGET);
         world.write("b/BUILD.ts", TARGET);
-        world.write("zako.ts", r#"{"$zako": "workspace", "targets": {"r": {"$zako": "command", "cmd": ["true"]}}}"#);
+        world.write(
+            "zako.ts",
+            r#"{"$zako": "workspace", "targets": {"r": {"$zako": "command", "cmd": ["true"]}}}"#,
+        );
         let (asked, labels) = world.load();
         assert_eq!(asked, ["zako.ts", "a/BUILD.ts", "b/BUILD.ts"]);
         assert_eq!(labels.unwrap(), ["//a:t", "//b:t", "//:r"]);
@@ -349,7 +383,9 @@ mod tests {
         let mut world = World::new();
         world.write("a/BUILD.ts", "{");
         world.write("b/BUILD.ts", "[1]");
-        let Err(LoadError::Mistakes(mistakes)) = world.load().1 else { panic!("no mistakes") };
+        let Err(LoadError::Mistakes(mistakes)) = world.load().1 else {
+            panic!("no mistakes")
+        };
         assert_eq!(mistakes.len(), 2);
         assert_eq!(world.load().0.len(), 2, "a failure is not remembered");
     }

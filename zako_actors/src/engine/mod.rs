@@ -13,6 +13,7 @@ pub mod event;
 pub mod files;
 pub mod graph;
 pub mod hash;
+pub mod ledger;
 pub mod load;
 pub mod outputs;
 pub mod outputs_index;

@@ -15,6 +15,7 @@ use cas_actor::{Digest, Export, ExportError, PutError, Store};
 
 use super::files::{FileFact, FileTable, Stamp};
 use super::hash::Hash;
+use super::ledger::Ledger;
 use super::record::{OutputItem, OutputKind};
 use crate::lang::target::{Output, join};
 
@@ -39,6 +40,9 @@ pub enum OutputError {
     /// A name that labels and build files cannot express.
     #[error("output {0:?} has a name that is not UTF-8")]
     BadName(PathBuf),
+    /// A person's file.
+    #[error("{0} exists and zako did not write it; correct `outs`, or move that file away")]
+    NotOurs(String),
     /// The store refused.
     #[error("cannot store {path}: {source}")]
     Store {
@@ -74,14 +78,17 @@ fn failed<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) ->
 ///
 /// # Errors
 /// When something declared is missing or of the wrong kind.
-pub fn collect(work: &Path, declared: &[Output]) -> Result<BTreeMap<String, Metadata>, OutputError> {
+pub fn collect(
+    work: &Path,
+    declared: &[Output],
+) -> Result<BTreeMap<String, Metadata>, OutputError> {
     let mut found = BTreeMap::new();
     for output in declared {
         match output {
             Output::File(path) => {
                 let full = work.join(path);
-                let metadata = fs::symlink_metadata(&full)
-                    .map_err(|_| OutputError::Missing(path.clone()))?;
+                let metadata =
+                    fs::symlink_metadata(&full).map_err(|_| OutputError::Missing(path.clone()))?;
                 if metadata.is_dir() {
                     return Err(OutputError::IsDirectory(path.clone()));
                 }
@@ -101,7 +108,12 @@ pub fn collect(work: &Path, declared: &[Output]) -> Result<BTreeMap<String, Meta
                 let before = found.len();
                 let base = pattern.base();
                 if work.join(base).is_dir() {
-                    walk(&work.join(base), base, &|path| pattern.matches(path), &mut found)?;
+                    walk(
+                        &work.join(base),
+                        base,
+                        &|path| pattern.matches(path),
+                        &mut found,
+                    )?;
                 }
                 if found.len() == before {
                     return Err(OutputError::Missing(format!("anything matching {pattern}")));
@@ -170,17 +182,21 @@ pub fn store(
             let full = work.join(path);
             let kind = if metadata.is_symlink() {
                 let to = fs::read_link(&full).map_err(failed("read", &full))?;
-                let to = to.to_str().ok_or_else(|| OutputError::BadName(full.clone()))?;
+                let to = to
+                    .to_str()
+                    .ok_or_else(|| OutputError::BadName(full.clone()))?;
                 OutputKind::Link(to.into())
             } else if metadata.is_dir() {
                 OutputKind::Directory
             } else {
-                let digest = store.blocking().put_file(&full).map_err(|source| {
-                    OutputError::Store {
-                        path: path.clone(),
-                        source,
-                    }
-                })?;
+                let digest =
+                    store
+                        .blocking()
+                        .put_file(&full)
+                        .map_err(|source| OutputError::Store {
+                            path: path.clone(),
+                            source,
+                        })?;
                 OutputKind::File {
                     hash: Hash::new(*digest.hash()),
                     size_bytes: digest.size_bytes(),
@@ -225,12 +241,19 @@ pub fn install(files: &FileTable, work: &Path, items: &[OutputItem]) -> Result<(
 /// # Errors
 /// When a blob is gone or the workspace cannot be written.
 pub fn restore(files: &FileTable, store: &Store, items: &[OutputItem]) -> Result<(), OutputError> {
-    let missing: Vec<&OutputItem> = items.iter().filter(|item| !is_intact(files, item)).collect();
+    let missing: Vec<&OutputItem> = items
+        .iter()
+        .filter(|item| !is_intact(files, item))
+        .collect();
     let mut exports = Vec::with_capacity(missing.len());
     for item in &missing {
         let to = files.root().join(&*item.path);
         match &item.kind {
-            OutputKind::File { hash, size_bytes, mode } => {
+            OutputKind::File {
+                hash,
+                size_bytes,
+                mode,
+            } => {
                 make_parent(&to)?;
                 exports.push(Export {
                     digest: Digest::new(*hash.bytes(), *size_bytes),
@@ -243,6 +266,34 @@ pub fn restore(files: &FileTable, store: &Store, items: &[OutputItem]) -> Result
     }
     store.blocking().export_many(&exports)?;
     missing.iter().try_for_each(|item| note(files, item))
+}
+
+/// Makes sure that `items` may be written, and lists them as zako's.
+///
+/// # Errors
+/// When one of them would replace a person's file.
+pub fn take_over(
+    files: &FileTable,
+    ledger: &Ledger,
+    items: &[OutputItem],
+) -> Result<(), OutputError> {
+    for item in items {
+        let theirs = !ledger.contains(&item.path)
+            && item.kind != OutputKind::Directory
+            && fs::symlink_metadata(files.root().join(&*item.path)).is_ok()
+            // Exactly what would be written harms nobody: the ledger was lost, say.
+            && !is_intact(files, item);
+        if theirs {
+            return Err(OutputError::NotOurs(item.path.to_string()));
+        }
+    }
+    ledger
+        .add(items.iter().map(|item| &*item.path))
+        .map_err(|source| OutputError::Io {
+            action: "write",
+            path: PathBuf::from("the list of outputs"),
+            source,
+        })
 }
 
 /// Writes one output that is at hand in memory.
@@ -286,7 +337,9 @@ fn copy_whole(from: &Path, to: &Path) -> Result<(), OutputError> {
 }
 
 fn make_parent(to: &Path) -> Result<(), OutputError> {
-    let Some(parent) = to.parent() else { return Ok(()) };
+    let Some(parent) = to.parent() else {
+        return Ok(());
+    };
     fs::create_dir_all(parent).map_err(failed("create", parent))
 }
 
@@ -332,13 +385,22 @@ pub fn is_intact(files: &FileTable, item: &OutputItem) -> bool {
 
 /// Removes outputs that are not wanted any more, and the directories that this empties, up to
 /// directory `stop` (workspace-relative). What cannot be removed stays.
-pub fn remove(files: &FileTable, paths: impl Iterator<Item = impl AsRef<str>>, stop: &str) {
-    for path in paths {
-        let path = path.as_ref();
+pub fn remove<'a>(
+    files: &FileTable,
+    ledger: &Ledger,
+    paths: impl Iterator<Item = &'a str>,
+    stop: &str,
+) {
+    for path in paths.filter(|path| ledger.contains(path)) {
         let full = files.root().join(path);
         let is_dir = fs::symlink_metadata(&full).is_ok_and(|metadata| metadata.is_dir());
-        let removed = if is_dir { fs::remove_dir(&full) } else { fs::remove_file(&full) };
+        let removed = if is_dir {
+            fs::remove_dir(&full)
+        } else {
+            fs::remove_file(&full)
+        };
         files.removed(path);
+        ledger.strike(path);
         if removed.is_err() {
             continue;
         }

@@ -118,7 +118,9 @@ impl Planner<'_> {
                     let found = self
                         .dirs
                         .expand(dir, include, exclude, &|path| graph.outputs().covers(path))
-                        .map_err(|error| self.mistake(target, None, format!("{}: {error}", target.label)))?;
+                        .map_err(|error| {
+                            self.mistake(target, None, format!("{}: {error}", target.label))
+                        })?;
                     // A transpile step also takes what its dependencies write.
                     let may_be_empty =
                         matches!(target.work, Work::Transpile(_)) && !target.deps.is_empty();
@@ -143,18 +145,26 @@ impl Planner<'_> {
     fn check_source(&self, graph: &Graph, id: NodeId, path: &str) -> Result<(), Diagnostic> {
         let target = graph.target(id);
         let dir = target.label.dir();
-        let written = path.strip_prefix(dir).unwrap_or(path).trim_start_matches('/');
+        let written = path
+            .strip_prefix(dir)
+            .unwrap_or(path)
+            .trim_start_matches('/');
         if graph.outputs().covers(path) {
             let writer = graph.targets().iter().find(|t| {
                 t.command().is_some_and(|c| c.outs.iter().any(|out| out.covers(path)))
                     || matches!(&t.work, Work::Transpile(step) if crate::lang::label::is_within(path, &step.out))
             });
             return match writer {
-                Some(writer) if writer.label != target.label && !target.deps.contains(&writer.label) => {
+                Some(writer)
+                    if writer.label != target.label && !target.deps.contains(&writer.label) =>
+                {
                     Err(self.mistake(
                         target,
                         Some(written),
-                        format!("source {path} of {} is written by {}; add that label to `deps`", target.label, writer.label),
+                        format!(
+                            "source {path} of {} is written by {}; add that label to `deps`",
+                            target.label, writer.label
+                        ),
                     ))
                 }
                 _ => Ok(()),
@@ -166,7 +176,10 @@ impl Planner<'_> {
             Ok(metadata) if metadata.is_dir() => Err(self.mistake(
                 target,
                 Some(written),
-                format!("source {path} of {} is a directory; write `glob(\"{written}/**\")`", target.label),
+                format!(
+                    "source {path} of {} is a directory; write `glob(\"{written}/**\")`",
+                    target.label
+                ),
             )),
             Ok(_) => Err(self.mistake(
                 target,
@@ -174,7 +187,10 @@ impl Planner<'_> {
                 format!("source {path} of {} is not a regular file", target.label),
             )),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let parent = full.parent().map(std::path::Path::to_owned).unwrap_or_default();
+                let parent = full
+                    .parent()
+                    .map(std::path::Path::to_owned)
+                    .unwrap_or_default();
                 let names: Vec<String> = std::fs::read_dir(parent)
                     .into_iter()
                     .flatten()
@@ -203,13 +219,7 @@ impl Planner<'_> {
         mistake(&at, message, &text)
     }
 
-    fn survey(
-        &self,
-        id: NodeId,
-        sources: &[String],
-        deps: &[u32],
-        nodes: &[Planned],
-    ) -> Freshness {
+    fn survey(&self, id: NodeId, sources: &[String], deps: &[u32], nodes: &[Planned]) -> Freshness {
         let target = self.graph.target(id);
         let Some(record) = self.records.get(target.label.to_string().as_str()) else {
             return Freshness::Stale(Cause::New);
@@ -235,7 +245,11 @@ impl Planner<'_> {
             let cause = record.cause(&action.recipe, &action.inputs);
             return Freshness::Stale(cause.unwrap_or(Cause::Recipe));
         }
-        match record.outputs.iter().find(|item| !is_intact(self.files, item)) {
+        match record
+            .outputs
+            .iter()
+            .find(|item| !is_intact(self.files, item))
+        {
             Some(item) => Freshness::Stale(Cause::Output(item.path.clone())),
             None => Freshness::Fresh(record.outputs.clone().into()),
         }
@@ -245,7 +259,9 @@ impl Planner<'_> {
 impl Plan {
     /// Whether there is nothing to do.
     pub fn is_fresh(&self) -> bool {
-        self.nodes.iter().all(|node| matches!(node.state, Freshness::Fresh(_)))
+        self.nodes
+            .iter()
+            .all(|node| matches!(node.state, Freshness::Fresh(_)))
     }
 
     /// The target of node `index`.

@@ -5,6 +5,7 @@
 //! Invariants: state is read and written under the lock only; whatever happens between, the state
 //! that is saved describes what is on disk; a no-op starts neither threads nor engines.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use super::dirs::DirTable;
 use super::event::Event;
 use super::files::FileTable;
 use super::graph::Graph;
+use super::ledger::Ledger;
 use super::load::{Evaluate, LoadError, Loaded, Loader};
 use super::outputs::remove;
 use super::plan::{Plan, Planner};
@@ -61,6 +63,7 @@ pub struct Session {
     dirs: DirTable,
     evaluations: BTreeMap<Box<str>, Evaluated>,
     records: Arc<FxHashMap<Box<str>, Record>>,
+    ledger: OnceCell<Arc<Ledger>>,
     changed: bool,
     _lock: WorkspaceLock,
 }
@@ -145,11 +148,18 @@ impl Session {
             dirs: DirTable::new(workspace.root.clone(), dirs),
             evaluations,
             records: Arc::new(records),
+            ledger: OnceCell::new(),
             changed,
             workspace,
             layout,
             _lock: lock,
         })
+    }
+
+    /// Read when it is needed: a no-op does not.
+    fn ledger(&self) -> &Arc<Ledger> {
+        self.ledger
+            .get_or_init(|| Arc::new(Ledger::load(&self.layout.outputs)))
     }
 
     /// Reads the build files, evaluating those that changed.
@@ -175,7 +185,10 @@ impl Session {
     /// The first mistake in it.
     pub fn graph(&self, loaded: &mut Loaded) -> Result<Arc<Graph>, BuildError> {
         let targets = std::mem::take(&mut loaded.targets);
-        Ok(Arc::new(Graph::new(targets, &text_in(&self.workspace.root))?))
+        Ok(Arc::new(Graph::new(
+            targets,
+            &text_in(&self.workspace.root),
+        )?))
     }
 
     /// Plans what `patterns` name.
@@ -205,25 +218,41 @@ impl Session {
 
     /// Takes away what targets left that the build files do not have any more.
     fn forget_vanished(&mut self, graph: &Graph) {
-        let known: rustc_hash::FxHashSet<String> =
-            graph.targets().iter().map(|target| target.label.to_string()).collect();
+        let known: rustc_hash::FxHashSet<String> = graph
+            .targets()
+            .iter()
+            .map(|target| target.label.to_string())
+            .collect();
         if self.records.keys().all(|label| known.contains(&**label)) {
             return;
         }
+        let ledger = Arc::clone(self.ledger());
         let records = Arc::make_mut(&mut self.records);
-        let gone: Vec<Box<str>> =
-            records.keys().filter(|label| !known.contains(&***label)).cloned().collect();
+        let gone: Vec<Box<str>> = records
+            .keys()
+            .filter(|label| !known.contains(&***label))
+            .cloned()
+            .collect();
         for label in gone {
-            let Some(record) = records.remove(&label) else { continue };
-            let others: rustc_hash::FxHashSet<&str> =
-                records.values().flat_map(|r| &r.outputs).map(|item| &*item.path).collect();
+            let Some(record) = records.remove(&label) else {
+                continue;
+            };
+            let others: rustc_hash::FxHashSet<&str> = records
+                .values()
+                .flat_map(|r| &r.outputs)
+                .map(|item| &*item.path)
+                .collect();
             let stale = record
                 .outputs
                 .iter()
                 .map(|item| &*item.path)
                 .filter(|path| !others.contains(path) && !graph.outputs().covers(path));
-            let dir = label.trim_start_matches('/').split(':').next().unwrap_or_default();
-            remove(&self.files, stale, dir);
+            let dir = label
+                .trim_start_matches('/')
+                .split(':')
+                .next()
+                .unwrap_or_default();
+            remove(&self.files, &ledger, stale, dir);
             self.changed = true;
         }
     }
@@ -262,6 +291,7 @@ impl Session {
                 keep_scratch: options.keep_scratch,
                 force: options.force,
                 cancel: cancel.clone(),
+                ledger: Arc::clone(self.ledger()),
                 claims,
                 transpilers: spawn_transpilers(system, window),
             }),
@@ -309,18 +339,24 @@ impl Session {
         &self.records
     }
 
-    /// Removes the outputs of every target and forgets what was built.
-    pub fn clean(&mut self) -> usize {
-        let records = std::mem::take(Arc::make_mut(&mut self.records));
-        let mut count = 0;
-        for (label, record) in &records {
-            let dir = label.trim_start_matches('/').split(':').next().unwrap_or_default();
-            count += record.outputs.len();
-            // Deepest first, so that directories are empty when their turn comes.
-            remove(&self.files, record.outputs.iter().rev().map(|item| &*item.path), dir);
-        }
+    /// Removes everything that zako wrote into the workspace and forgets what was built. Tells how
+    /// many files there were.
+    ///
+    /// # Errors
+    /// When the list of outputs cannot be written.
+    pub fn clean(&mut self) -> Result<usize, BuildError> {
+        let paths = self.ledger().paths();
+        // Deepest first, so that directories are empty when their turn comes.
+        remove(
+            &self.files,
+            self.ledger(),
+            paths.iter().rev().map(|path| &**path),
+            "",
+        );
+        *Arc::make_mut(&mut self.records) = FxHashMap::default();
         self.changed = true;
-        count
+        self.save()?;
+        Ok(paths.len())
     }
 
     /// Writes the state, when there is news.
@@ -337,7 +373,8 @@ impl Session {
             evaluations: std::mem::take(&mut self.evaluations),
             records: std::mem::take(Arc::make_mut(&mut self.records)),
         };
-        let saved = state.save(&self.layout.state);
+        let saved = self.ledger.get().map_or(Ok(()), |ledger| ledger.save());
+        let saved = saved.and_then(|()| state.save(&self.layout.state));
         self.evaluations = state.evaluations;
         self.records = Arc::new(state.records);
         self.changed = false;

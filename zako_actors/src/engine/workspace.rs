@@ -73,8 +73,8 @@ impl Workspace {
             .to_owned();
         let path = root.join(MANIFEST);
         let text = fs::read_to_string(&path).map_err(failed("read", &path))?;
-        let manifest = Manifest::parse(&text)
-            .map_err(|error| WorkspaceError::Manifest(Box::new(error)))?;
+        let manifest =
+            Manifest::parse(&text).map_err(|error| WorkspaceError::Manifest(Box::new(error)))?;
         Ok(Self {
             root,
             manifest,
@@ -100,6 +100,8 @@ pub struct Layout {
     pub state: PathBuf,
     /// Scratch directories.
     pub scratch: PathBuf,
+    /// The list of files that zako wrote.
+    pub outputs: PathBuf,
     /// Taken by the process that builds.
     pub lock: PathBuf,
 }
@@ -120,6 +122,7 @@ impl Layout {
             store: cache.unwrap_or(&private).join("store"),
             state,
             scratch: private.join("scratch"),
+            outputs: private.join("outputs"),
             lock: private.join("lock"),
             private,
         }
@@ -134,7 +137,10 @@ impl Layout {
         if ignore.exists() && self.state.parent().is_some_and(Path::is_dir) {
             return Ok(());
         }
-        for dir in [Some(self.private.as_path()), self.state.parent()].into_iter().flatten() {
+        for dir in [Some(self.private.as_path()), self.state.parent()]
+            .into_iter()
+            .flatten()
+        {
             fs::create_dir_all(dir).map_err(failed("create", dir))?;
         }
         fs::write(&ignore, "*\n").map_err(failed("write", &ignore))
@@ -198,7 +204,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let below = dir.path().join("a/b");
         fs::create_dir_all(&below).unwrap();
-        assert!(matches!(Workspace::find(&below), Err(WorkspaceError::NotFound(_))));
+        assert!(matches!(
+            Workspace::find(&below),
+            Err(WorkspaceError::NotFound(_))
+        ));
         fs::write(
             dir.path().join(MANIFEST),
             "group = \"g\"\nartifact = \"a\"\nversion = \"1.0.0\"\n",

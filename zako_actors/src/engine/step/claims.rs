@@ -41,8 +41,11 @@ impl Claims {
         for path in paths {
             match claims.get(path) {
                 Some(other) if other != label => {
-                    let (first, second) =
-                        if other < label { (other, label) } else { (label, other) };
+                    let (first, second) = if other < label {
+                        (other, label)
+                    } else {
+                        (label, other)
+                    };
                     return Err(Clash {
                         path: path.to_owned(),
                         first: first.clone(),
@@ -71,13 +74,19 @@ mod tests {
     fn a_path_has_one_owner() {
         let label = |text: &str| Label::parse(text, "").unwrap();
         let claims = Claims::default();
-        claims.claim(&label("//b:y"), ["o", "p"].into_iter()).unwrap();
+        claims
+            .claim(&label("//b:y"), ["o", "p"].into_iter())
+            .unwrap();
         claims.claim(&label("//b:y"), ["o"].into_iter()).unwrap();
-        let clash = claims.claim(&label("//a:x"), ["p"].into_iter()).unwrap_err();
+        let clash = claims
+            .claim(&label("//a:x"), ["p"].into_iter())
+            .unwrap_err();
         assert_eq!(
             clash.to_string(),
             "//a:x and //b:y both write p; give one of them another output"
         );
-        assert!(!claims.may_remove("o", &label("//a:x")) && claims.may_remove("q", &label("//a:x")));
+        assert!(
+            !claims.may_remove("o", &label("//a:x")) && claims.may_remove("q", &label("//a:x"))
+        );
     }
 }

@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::failure::CommandFailure;
-use super::{Lookup, StepEnv, StepFailure, StepJob, StepReport, look_up, put_in_place, record, remember};
+use super::{
+    Lookup, StepEnv, StepFailure, StepJob, StepReport, look_up, put_in_place, record, remember,
+};
 use crate::engine::action::Tool;
 use crate::engine::event::Outcome;
 use crate::engine::outputs::{collect, install, store};
@@ -35,7 +37,11 @@ pub fn run(env: &StepEnv, job: &StepJob) -> Result<StepReport, StepFailure> {
     let mut attempts_left = command.test_retries.unwrap_or(0);
     loop {
         let mut scratch = Scratch::create(&env.scratch, env.keep_scratch)?;
-        scratch.fill(&env.files, &action.inputs, directories(target.label.dir(), command))?;
+        scratch.fill(
+            &env.files,
+            &action.inputs,
+            directories(target.label.dir(), command),
+        )?;
         let begin = Instant::now();
         let attempt = attempt(env, job, command, tool, &mut scratch);
         if let Err(StepFailure::Command(_)) = attempt
@@ -48,8 +54,13 @@ pub fn run(env: &StepEnv, job: &StepJob) -> Result<StepReport, StepFailure> {
         let duration_us = u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX);
         let found = collect(&scratch.work(), &command.outs)?;
         let outputs = store(&env.store, &scratch.work(), &found)?;
-        put_in_place(env, job, &outputs, || install(&env.files, &scratch.work(), &outputs))?;
-        let result = ActionResult { outputs, duration_us };
+        put_in_place(env, job, &outputs, || {
+            install(&env.files, &scratch.work(), &outputs)
+        })?;
+        let result = ActionResult {
+            outputs,
+            duration_us,
+        };
         remember(env, &action.key, &result);
         let mut report = StepReport::success(Outcome::Executed, record(&action, result));
         report.output = Some(read_log(&scratch.log())).filter(|text| !text.trim().is_empty());
@@ -75,11 +86,17 @@ fn attempt(
 ) -> Result<(), StepFailure> {
     let mut variables = env.describer.environment(command);
     let path = |path: PathBuf| path.display().to_string();
-    variables.entry("HOME".into()).or_insert(path(scratch.home()));
+    variables
+        .entry("HOME".into())
+        .or_insert(path(scratch.home()));
     // By this variable the step's processes are known, so it is not the target's to choose.
     variables.insert("TMPDIR".into(), path(scratch.tmp()));
     let cwd = scratch.work().join(job.target().label.dir());
-    let program = if tool.program.is_absolute() { tool.program.clone() } else { cwd.join(&tool.program) };
+    let program = if tool.program.is_absolute() {
+        tool.program.clone()
+    } else {
+        cwd.join(&tool.program)
+    };
     let spec = ProcessSpec {
         program,
         argv: command.argv.clone(),
@@ -97,7 +114,10 @@ fn attempt(
         ProcessEnd::Exited(status) if status.success() => return Ok(()),
         ProcessEnd::Exited(status) => describe(status),
         ProcessEnd::TimedOut => {
-            format!("killed after {} s, its timeout", command.timeout_s.unwrap_or_default())
+            format!(
+                "killed after {} s, its timeout",
+                command.timeout_s.unwrap_or_default()
+            )
         }
         ProcessEnd::Cancelled(reason) => return Err(StepFailure::Cancelled(reason)),
     };

@@ -134,7 +134,11 @@ fn quote(word: &str) -> String {
 }
 
 fn indent(text: &str) -> String {
-    let lines: Vec<String> = text.trim_end().lines().map(|line| format!("    {line}")).collect();
+    let lines: Vec<String> = text
+        .trim_end()
+        .lines()
+        .map(|line| format!("    {line}"))
+        .collect();
     lines.join("\n")
 }
 

@@ -30,10 +30,10 @@ use super::event::Outcome;
 use super::files::FileTable;
 use super::graph::{Graph, NodeId};
 use super::hash::Hash;
-use super::outputs::{is_intact, remove, restore};
+use super::ledger::Ledger;
+use super::outputs::{is_intact, remove, restore, take_over};
 use super::record::{ActionResult, OutputItem, OutputKind, Record};
 use crate::lang::target::{Target, Work};
-
 
 /// What all steps of a build share.
 #[derive(Debug)]
@@ -52,6 +52,8 @@ pub struct StepEnv {
     pub force: bool,
     /// Ends every step.
     pub cancel: Cancel,
+    /// What zako wrote in this workspace.
+    pub ledger: Arc<Ledger>,
     /// Who writes what in this build.
     pub claims: Claims,
     /// Transpilers, one per core.
@@ -108,7 +110,11 @@ impl StepReport {
     fn failure(failure: StepFailure) -> Self {
         let cancelled = matches!(failure, StepFailure::Cancelled(_));
         Self {
-            outcome: if cancelled { Outcome::Cancelled } else { Outcome::Failed },
+            outcome: if cancelled {
+                Outcome::Cancelled
+            } else {
+                Outcome::Failed
+            },
             record: None,
             failure: Some(failure),
             output: None,
@@ -146,7 +152,10 @@ impl Reporter {
         report.duration_us = u64::try_from(self.begin.elapsed().as_micros()).unwrap_or(u64::MAX);
         // The build's mailbox has room for every step of the build; a build that is gone has been
         // answered already.
-        drop(self.build.tell(BuildMsg::StepEnded(self.node, Box::new(report))));
+        drop(
+            self.build
+                .tell(BuildMsg::StepEnded(self.node, Box::new(report))),
+        );
     }
 }
 
@@ -195,7 +204,9 @@ async fn carry_out(env: &Arc<StepEnv>, job: &Arc<StepJob>) -> Result<StepReport,
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StepFailure> + Send + 'static,
 ) -> Result<T, StepFailure> {
-    tokio::task::spawn_blocking(work).await.unwrap_or(Err(StepFailure::Lost))
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or(Err(StepFailure::Lost))
 }
 
 /// What is known before anything is run. Blocks.
@@ -211,39 +222,54 @@ fn look_up(env: &StepEnv, job: &StepJob) -> Result<Lookup, StepFailure> {
         return Err(StepFailure::Cancelled(reason));
     }
     let deps = job.deps.iter().map(|outputs| &**outputs);
-    let action = env.describer.describe(job.target(), &job.sources, deps, &env.files)?;
+    let action = env
+        .describer
+        .describe(job.target(), &job.sources, deps, &env.files)?;
     if env.force {
         return Ok(Lookup::Run(action));
     }
     if let Some(previous) = &job.previous
         && previous.key == action.key
-        && previous.outputs.iter().all(|item| is_intact(&env.files, item))
+        && previous
+            .outputs
+            .iter()
+            .all(|item| is_intact(&env.files, item))
     {
         claim(env, job, &previous.outputs)?;
         let report = StepReport::success(Outcome::UpToDate, previous.clone());
         return Ok(Lookup::Answered(Box::new(report)));
     }
-    let entry = env.store.blocking().get_complete_action(action.key.bytes()).ok().flatten();
+    let entry = env
+        .store
+        .blocking()
+        .get_complete_action(action.key.bytes())
+        .ok()
+        .flatten();
     let Some(result) = entry.and_then(|entry| decode(&entry)) else {
         return Ok(Lookup::Run(action));
     };
-    put_in_place(env, job, &result.outputs, || restore(&env.files, &env.store, &result.outputs))
-        .map_or_else(
-            |failure| match failure {
-                // A blob that turned out to be damaged is a miss: the step is run again.
-                StepFailure::Outputs(super::outputs::OutputError::Export(
-                    cas_actor::ExportError::Get(error),
-                )) => {
-                    tracing::warn!("{}: {error}; running the step again", job.target().label);
-                    Ok(Lookup::Run(action.clone()))
-                }
-                other => Err(other),
-            },
-            |()| {
-                let record = record(&action, result.clone());
-                Ok(Lookup::Answered(Box::new(StepReport::success(Outcome::Cached, record))))
-            },
-        )
+    put_in_place(env, job, &result.outputs, || {
+        restore(&env.files, &env.store, &result.outputs)
+    })
+    .map_or_else(
+        |failure| match failure {
+            // A blob that turned out to be damaged is a miss: the step is run again.
+            StepFailure::Outputs(super::outputs::OutputError::Export(
+                cas_actor::ExportError::Get(error),
+            )) => {
+                tracing::warn!("{}: {error}; running the step again", job.target().label);
+                Ok(Lookup::Run(action.clone()))
+            }
+            other => Err(other),
+        },
+        |()| {
+            let record = record(&action, result.clone());
+            Ok(Lookup::Answered(Box::new(StepReport::success(
+                Outcome::Cached,
+                record,
+            ))))
+        },
+    )
 }
 
 /// Claims `outputs`, takes away what the step left before and leaves no more, then `place`s.
@@ -257,16 +283,26 @@ fn put_in_place(
     if let Some(previous) = &job.previous {
         let target = job.target();
         let stale = previous.outputs.iter().filter(|old| {
-            outputs.binary_search_by(|new| new.path.cmp(&old.path)).is_err()
+            outputs
+                .binary_search_by(|new| new.path.cmp(&old.path))
+                .is_err()
                 && env.claims.may_remove(&old.path, &target.label)
         });
-        remove(&env.files, stale.map(|old| &*old.path), target.label.dir());
+        remove(
+            &env.files,
+            &env.ledger,
+            stale.map(|old| &*old.path),
+            target.label.dir(),
+        );
     }
+    take_over(&env.files, &env.ledger, outputs)?;
     Ok(place()?)
 }
 
 fn claim(env: &StepEnv, job: &StepJob, outputs: &[OutputItem]) -> Result<(), StepFailure> {
-    let paths = outputs.iter().filter(|item| item.kind != OutputKind::Directory);
+    let paths = outputs
+        .iter()
+        .filter(|item| item.kind != OutputKind::Directory);
     env.claims
         .claim(&job.target().label, paths.map(|item| &*item.path))
         .map_err(StepFailure::Clash)
@@ -274,7 +310,7 @@ fn claim(env: &StepEnv, job: &StepJob, outputs: &[OutputItem]) -> Result<(), Ste
 
 /// Keeps a result for the next time. A full disk costs the cache entry, not the build.
 fn remember(env: &StepEnv, key: &Hash, result: &ActionResult) {
-    let stored = encode(result).map(|entry| env.store.blocking().put_action(*key.bytes(), entry));
+    let stored = encode(result).map(|entry| env.store.blocking().put_action(key.bytes(), entry));
     if let Some(Err(error)) = stored {
         tracing::warn!("a result was not cached: {error}");
     }
@@ -282,7 +318,9 @@ fn remember(env: &StepEnv, key: &Hash, result: &ActionResult) {
 
 fn encode(result: &ActionResult) -> Option<ActionEntry> {
     let blobs = result.outputs.iter().filter_map(|item| match item.kind {
-        OutputKind::File { hash, size_bytes, .. } => Some(Digest::new(*hash.bytes(), size_bytes)),
+        OutputKind::File {
+            hash, size_bytes, ..
+        } => Some(Digest::new(*hash.bytes(), size_bytes)),
         _ => None,
     });
     let payload = postcard::to_stdvec(result).ok()?;

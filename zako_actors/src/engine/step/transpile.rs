@@ -13,7 +13,10 @@ use actor_rt::ActorRef;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::transpiler::TranspileMsg;
-use super::{Lookup, StepEnv, StepFailure, StepJob, StepReport, blocking, decode, encode, look_up, put_in_place, record, remember};
+use super::{
+    Lookup, StepEnv, StepFailure, StepJob, StepReport, blocking, decode, encode, look_up,
+    put_in_place, record, remember,
+};
 use crate::diagnostic::Diagnostic;
 use crate::engine::action::Action;
 use crate::engine::event::Outcome;
@@ -23,7 +26,9 @@ use crate::engine::record::{ActionResult, InputContent, OutputItem, OutputKind};
 use crate::engine::scratch::ScratchError;
 use crate::lang::label::is_within;
 use crate::lang::target::{Source, Target, Transpile, Work, join};
-use crate::transpile::{Jsx, ModuleFormat, ModuleIndex, TranspileJob, TranspileOptions, output_path};
+use crate::transpile::{
+    Jsx, ModuleFormat, ModuleIndex, TranspileJob, TranspileOptions, output_path,
+};
 
 /// Files in flight per step.
 const WINDOW: usize = 64;
@@ -62,8 +67,9 @@ pub async fn run(env: &Arc<StepEnv>, job: &Arc<StepJob>) -> Result<StepReport, S
     let index = survey(env, &units).await?;
     let options = options(step);
     let recipe = env.describer.transpile_recipe(step);
-    let results: Vec<Result<Made, Vec<Diagnostic>>> = stream::iter(units.iter().enumerate())
-        .map(|(number, unit)| {
+    let results: Vec<Result<Made, Vec<Diagnostic>>> = stream::iter(0..units.len())
+        .map(|number| {
+            let unit = &units[number];
             let job = TranspileJob {
                 source: Arc::clone(&unit.source),
                 path: unit.path.clone(),
@@ -110,16 +116,28 @@ fn prepare(env: &StepEnv, job: &StepJob) -> Result<Prepared, StepFailure> {
     };
     let mut units = Vec::new();
     for input in &action.inputs {
-        let InputContent::File { hash, .. } = input.content else { continue };
-        let is_source = job.sources.binary_search_by(|s| s.as_str().cmp(&input.path)).is_ok();
+        let InputContent::File { hash, .. } = input.content else {
+            continue;
+        };
+        let is_source = job
+            .sources
+            .binary_search_by(|s| s.as_str().cmp(&input.path))
+            .is_ok();
         if !(is_source || takes(target, &input.path)) || !is_within(&input.path, &step.root) {
             continue;
         }
         let below = input.path[step.root.len()..].trim_start_matches('/');
-        let Some(out) = output_path(below) else { continue };
-        let source = std::fs::read_to_string(env.files.root().join(&*input.path)).map_err(|source| {
-            OutputError::Io { action: "read", path: (*input.path).into(), source }
-        })?;
+        let Some(out) = output_path(below) else {
+            continue;
+        };
+        let source =
+            std::fs::read_to_string(env.files.root().join(&*input.path)).map_err(|source| {
+                OutputError::Io {
+                    action: "read",
+                    path: (*input.path).into(),
+                    source,
+                }
+            })?;
         if Hash::of(source.as_bytes()) != hash {
             return Err(ScratchError::Changed(input.path.to_string()).into());
         }
@@ -145,10 +163,15 @@ fn takes(target: &Target, path: &str) -> bool {
     target.srcs.is_empty()
         || target.srcs.iter().any(|source| match source {
             Source::File(file) => file == path,
-            Source::Glob { dir, include, exclude } => {
+            Source::Glob {
+                dir,
+                include,
+                exclude,
+            } => {
                 is_within(path, dir) && {
                     let below = path[dir.len()..].trim_start_matches('/');
-                    include.iter().any(|p| p.matches(below)) && !exclude.iter().any(|p| p.matches(below))
+                    include.iter().any(|p| p.matches(below))
+                        && !exclude.iter().any(|p| p.matches(below))
                 }
             }
         })
@@ -173,8 +196,9 @@ fn options(step: &Transpile) -> TranspileOptions {
 
 /// What the files say about each other.
 async fn survey(env: &StepEnv, units: &[Unit]) -> Result<ModuleIndex, StepFailure> {
-    let surveys: Vec<_> = stream::iter(units.iter().enumerate())
-        .map(|(number, unit)| {
+    let surveys: Vec<_> = stream::iter(0..units.len())
+        .map(|number| {
+            let unit = &units[number];
             let transpiler = &env.transpilers[number % env.transpilers.len()];
             let ask = transpiler.ask(|reply| TranspileMsg::Survey {
                 path: unit.path.clone(),
@@ -204,23 +228,41 @@ async fn make(
     }
     let key = file_key(unit, &job, recipe);
     if !env.force {
-        let entry = env.store.get_complete_action(key.bytes()).await.ok().flatten();
+        let entry = env
+            .store
+            .get_complete_action(key.bytes())
+            .await
+            .ok()
+            .flatten();
         if let Some(result) = entry.and_then(|entry| decode(&entry)) {
-            return Ok(Ok(Made { items: result.outputs, contents: Vec::new() }));
+            return Ok(Ok(Made {
+                items: result.outputs,
+                contents: Vec::new(),
+            }));
         }
     }
     let begin = Instant::now();
-    let answer = transpiler.ask(|reply| TranspileMsg::Run(Box::new(job), reply)).await;
+    let answer = transpiler
+        .ask(|reply| TranspileMsg::Run(Box::new(job), reply))
+        .await;
     let output = match answer.map_err(|_| StepFailure::Lost)? {
         Ok(output) => output,
         Err(mistakes) => return Ok(Err(mistakes)),
     };
     let map = output.map.map(|map| (format!("{}.map", unit.out), map));
-    let mut made = Made { items: Vec::new(), contents: Vec::new() };
+    let mut made = Made {
+        items: Vec::new(),
+        contents: Vec::new(),
+    };
     for (path, content) in std::iter::once((unit.out.clone(), output.code)).chain(map) {
-        let digest = env.store.put(content.clone().into_bytes()).await.map_err(|source| {
-            OutputError::Store { path: path.clone(), source }
-        })?;
+        let digest = env
+            .store
+            .put(content.clone().into_bytes())
+            .await
+            .map_err(|source| OutputError::Store {
+                path: path.clone(),
+                source,
+            })?;
         made.items.push(OutputItem {
             path: path.into(),
             kind: OutputKind::File {
@@ -236,7 +278,7 @@ async fn make(
         duration_us: u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX),
     };
     if let Some(entry) = encode(&result)
-        && let Err(error) = env.store.put_action(*key.bytes(), entry).await
+        && let Err(error) = env.store.put_action(key.bytes(), entry).await
     {
         tracing::warn!("a result was not cached: {error}");
     }
@@ -245,7 +287,10 @@ async fn make(
 
 fn file_key(unit: &Unit, job: &TranspileJob, recipe: Hash) -> Hash {
     let mut key = KeyWriter::new("zako transpiled file");
-    key.hash(&recipe).text(&unit.path).text(&unit.out).hash(&unit.hash);
+    key.hash(&recipe)
+        .text(&unit.path)
+        .text(&unit.out)
+        .hash(&unit.hash);
     // Both are sorted, so equal facts are equal bytes.
     key.number(job.facts.resolved.len() as u64);
     for (specifier, path) in &job.facts.resolved {
@@ -276,16 +321,24 @@ fn finish(
         std::thread::scope(|scope| {
             let parts = made.chunks(made.len().div_ceil(threads));
             let writers: Vec<_> = parts.map(|part| scope.spawn(|| place(env, part))).collect();
-            writers.into_iter().try_for_each(|writer| match writer.join() {
-                Ok(result) => result,
-                Err(panic) => std::panic::resume_unwind(panic),
-            })
+            writers
+                .into_iter()
+                .try_for_each(|writer| match writer.join() {
+                    Ok(result) => result,
+                    Err(panic) => std::panic::resume_unwind(panic),
+                })
         })
     })?;
     let duration_us = u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX);
-    let result = ActionResult { outputs, duration_us };
+    let result = ActionResult {
+        outputs,
+        duration_us,
+    };
     remember(env, &action.key, &result);
-    Ok(StepReport::success(Outcome::Executed, record(action, result)))
+    Ok(StepReport::success(
+        Outcome::Executed,
+        record(action, result),
+    ))
 }
 
 fn place(env: &StepEnv, made: &[Made]) -> Result<(), OutputError> {

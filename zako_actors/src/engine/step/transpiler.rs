@@ -22,7 +22,10 @@ pub enum TranspileMsg {
         reply: Reply<ModuleSurvey>,
     },
     /// Transpile one file.
-    Run(Box<TranspileJob>, Reply<Result<TranspileOutput, Vec<Diagnostic>>>),
+    Run(
+        Box<TranspileJob>,
+        Reply<Result<TranspileOutput, Vec<Diagnostic>>>,
+    ),
 }
 
 /// A transpiler with a mailbox.
@@ -34,7 +37,11 @@ impl Actor for TranspileActor {
 
     fn handle(&mut self, msg: TranspileMsg, _ctx: &mut Context<'_, Self>) {
         match msg {
-            TranspileMsg::Survey { path, source, reply } => {
+            TranspileMsg::Survey {
+                path,
+                source,
+                reply,
+            } => {
                 reply.send(self.0.survey(&path, &source));
             }
             TranspileMsg::Run(job, reply) => reply.send(self.0.transpile(&job)),
@@ -45,6 +52,11 @@ impl Actor for TranspileActor {
 /// As many transpilers as the system has workers.
 pub fn spawn_transpilers(system: &System, mailbox: usize) -> Vec<ActorRef<TranspileMsg>> {
     (0..system.workers())
-        .map(|_| system.actor(TranspileActor::default).mailbox(mailbox).spawn())
+        .map(|_| {
+            system
+                .actor(TranspileActor::default)
+                .mailbox(mailbox)
+                .spawn()
+        })
         .collect()
 }
