@@ -1,0 +1,192 @@
+//! The command line as it is written.
+//!
+//! Owns flags, their help, and nothing else: what they mean is decided in `options` and in the
+//! commands. Does not know the engine.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+const EXAMPLES: &str = "\
+Examples:
+  zako init                       make a workspace here
+  zako build                      build everything except tests
+  zako build //libs/ui:bundle     build one target and what it needs
+  zako build //libs/...           build everything below libs
+  zako build -k -j 8              keep going after a failure, eight steps at a time
+  zako test                       run all tests; results are cached
+  zako cache stats                what the cache holds
+
+Labels: `//dir:name` from the workspace root, `:name` in this directory, `//dir/...` for a subtree.
+Exit status: 0 done; 1 a step failed; 2 wrong use or a mistake in a build file; 130 interrupted.
+Environment: ZAKO_CACHE_DIR, ZAKO_JOBS, ZAKO_EVALUATION_SECONDS, NO_COLOR, RUST_LOG.";
+
+/// Builds TypeScript and mixed-language workspaces, and runs only what changed.
+#[derive(Debug, Parser)]
+#[command(name = "zako", version, about, after_help = EXAMPLES, max_term_width = 100)]
+#[command(disable_help_subcommand = true, subcommand_required = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Flags of every command.
+    #[command(flatten)]
+    pub global: Global,
+}
+
+/// Flags of every command.
+#[derive(Clone, Debug, Args)]
+pub struct Global {
+    /// Work in DIR instead of the current directory
+    #[arg(short = 'C', long = "directory", value_name = "DIR", global = true, help_heading = "Global options")]
+    pub directory: Option<PathBuf>,
+    /// Keep blobs, results and state in DIR [default: .zako in the workspace]
+    #[arg(long, value_name = "DIR", global = true, env = "ZAKO_CACHE_DIR", hide_env = true, help_heading = "Global options")]
+    pub cache_dir: Option<PathBuf>,
+    /// Say more: why steps run, what was cached
+    #[arg(short, long, global = true, help_heading = "Global options")]
+    pub verbose: bool,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Bring targets up to date
+    #[command(after_help = BUILD_HELP)]
+    Build(BuildArgs),
+    /// Run tests and what they need; results are cached
+    Test(BuildArgs),
+    /// Remove what was built; the cache stays
+    Clean(CleanArgs),
+    /// Look into the cache, put blobs in, get them out
+    #[command(subcommand)]
+    Cache(CacheCommand),
+    /// Serve: the actor system with its store, health and metrics over HTTP
+    Node(NodeArgs),
+    /// Check this machine and print the settings derived from it
+    Doctor(DoctorArgs),
+    /// Make a workspace in the current directory
+    Init(InitArgs),
+    /// Print a completion script for a shell
+    #[command(after_help = "Example: zako completions bash > ~/.local/share/bash-completion/completions/zako")]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+const BUILD_HELP: &str = "\
+How a step runs: in a directory of its own that mirrors the workspace and holds only the files of
+`srcs` and the outputs of `deps`; with PATH, LANG, HOME, TMPDIR and the target's `env`, nothing else.
+Directories of declared output files exist before it starts. Outputs go to the cache and to the
+package directory. A step runs again only when its command, tool, environment or inputs changed.";
+
+/// Flags of `build` and `test`.
+#[derive(Clone, Debug, Args)]
+pub struct BuildArgs {
+    /// What to build: labels, `//dir/...`, `//dir:*` [default: //...]
+    #[arg(value_name = "LABEL")]
+    pub labels: Vec<String>,
+    /// Run at most N steps at a time [default: one per CPU]
+    #[arg(short, long, value_name = "N", env = "ZAKO_JOBS", hide_env = true)]
+    pub jobs: Option<std::num::NonZeroU32>,
+    /// After a failure, build everything that does not depend on it
+    #[arg(short, long)]
+    pub keep_going: bool,
+    /// Run steps even when a result is known
+    #[arg(long)]
+    pub force: bool,
+    /// Leave the directory of a failed step, to look at it and to rerun the command there
+    #[arg(long)]
+    pub keep_scratch: bool,
+    /// Write one JSON object per event to FILE
+    #[arg(long, value_name = "FILE")]
+    pub events: Option<PathBuf>,
+    /// Print the summary as JSON on standard output
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags of `clean`.
+#[derive(Clone, Debug, Args)]
+pub struct CleanArgs {
+    /// Remove the cache and all state as well
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// The commands of `cache`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum CacheCommand {
+    /// Count blobs, results and bytes
+    Stats {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write the blob DIGEST to standard output, or to a file
+    Get {
+        /// 64 hex characters, with or without `/SIZE`; the first ones are enough
+        digest: String,
+        /// Write here
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Store files and print their digests
+    Put {
+        /// The files; `-` is standard input
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Read everything again; what is damaged is set aside
+    Verify {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Flags of `node`.
+#[derive(Clone, Debug, Args)]
+pub struct NodeArgs {
+    /// Keep the store in DIR [default: $XDG_DATA_HOME/zako or ~/.local/share/zako]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Answer HTTP on ADDR [default: 127.0.0.1:7471]
+    #[arg(long, value_name = "ADDR")]
+    pub http: Option<std::net::SocketAddr>,
+    /// Read settings from FILE (TOML); flags win
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// Flags of `doctor`.
+#[derive(Clone, Debug, Args)]
+pub struct DoctorArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags of `init`.
+#[derive(Clone, Debug, Args)]
+pub struct InitArgs {
+    /// The package's group [default: local]
+    #[arg(long)]
+    pub group: Option<String>,
+    /// The package's name [default: that of package.json, or of the directory]
+    #[arg(long)]
+    pub name: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,158 @@
+//! `zako cache`: the store by hand.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use cas_actor::{Blocking, Digest, GetError};
+use serde_json::json;
+
+use super::args::{CacheCommand, Global};
+use super::options::{cache_dir, directory};
+use super::{Exit, Failure, print, print_json, print_line, say};
+use crate::engine::services::Services;
+use crate::engine::workspace::{Layout, Workspace, WorkspaceError};
+
+/// Runs one of the commands.
+pub fn run(global: &Global, command: CacheCommand) -> Result<Exit, Failure> {
+    let services = Services::new(store_root(global)?);
+    let exit = {
+        let store = services.store().map_err(Failure::work)?.blocking();
+        match command {
+            CacheCommand::Stats { json } => stats(store, json),
+            CacheCommand::Get { digest, output } => get(store, &digest, output.as_deref()),
+            CacheCommand::Put { files } => put(store, &files),
+            CacheCommand::Verify { json } => verify(store, json),
+        }
+    };
+    services.end();
+    exit
+}
+
+/// The store of the workspace, or of `--cache-dir` anywhere.
+fn store_root(global: &Global) -> Result<PathBuf, Failure> {
+    match Workspace::find(&directory(global)) {
+        Ok(workspace) => {
+            let cache = cache_dir(global, Some(&workspace))?;
+            Ok(Layout::new(&workspace.root, cache.as_deref()).store)
+        }
+        Err(WorkspaceError::NotFound(from)) => match cache_dir(global, None)? {
+            Some(cache) => Ok(cache.join("store")),
+            None => Err(Failure::usage(WorkspaceError::NotFound(from))),
+        },
+        Err(error) => Err(super::build::workspace_failure(error)),
+    }
+}
+
+fn stats(store: Blocking<'_>, as_json: bool) -> Result<Exit, Failure> {
+    let stats = store.stats().map_err(Failure::work)?;
+    if as_json {
+        print_json(&json!({
+            "blobs": stats.blobs,
+            "blob_bytes": stats.blob_bytes,
+            "actions": stats.actions,
+            "action_bytes": stats.action_bytes,
+        }))?;
+    } else {
+        print_line(&format!("blobs    {:>10}  {}", stats.blobs, bytes(stats.blob_bytes)))?;
+        print_line(&format!("results  {:>10}  {}", stats.actions, bytes(stats.action_bytes)))?;
+    }
+    Ok(Exit::Done)
+}
+
+fn get(store: Blocking<'_>, text: &str, output: Option<&Path>) -> Result<Exit, Failure> {
+    let digest = resolve(store, text)?;
+    let blob = store.get(&digest).map_err(|error| match error {
+        GetError::NotFound(_) => Failure::work(format!("no blob {text} in the cache")),
+        other => Failure::work(other),
+    })?;
+    match output {
+        None => print(&blob.into_bytes())?,
+        Some(path) => std::fs::write(path, blob.into_bytes())
+            .map_err(|error| Failure::work(format!("cannot write {}: {error}", path.display())))?,
+    }
+    Ok(Exit::Done)
+}
+
+/// A digest written in full, or the one blob whose hash begins with `text`.
+fn resolve(store: Blocking<'_>, text: &str) -> Result<Digest, Failure> {
+    if text.contains('/') {
+        return text.parse().map_err(|error| Failure::usage(format!("{text}: {error}")));
+    }
+    if let Some(found) = text.chars().find(|c| !c.is_ascii_hexdigit()) {
+        return Err(Failure::usage(format!("{text}: `{found}` is not a hex digit (0-9, a-f)")));
+    }
+    if text.len() < 4 || text.len() > 64 {
+        return Err(Failure::usage(format!("{text}: a digest has 4 to 64 hex characters here")));
+    }
+    let wanted = text.to_ascii_lowercase();
+    // The blob of no bytes is always there and never listed.
+    let empty = Digest::of(b"");
+    let listed = store.list().map_err(Failure::work)?;
+    let mut hits = listed
+        .into_iter()
+        .filter(|digest| !digest.is_empty_blob())
+        .chain([empty])
+        .filter(|digest| digest.hex().starts_with(&wanted));
+    match (hits.next(), hits.next()) {
+        (None, _) => Err(Failure::work(format!("no blob {text} in the cache"))),
+        (Some(digest), None) => Ok(digest),
+        (Some(_), Some(_)) => Err(Failure::usage(format!("{text} begins several digests; write more of it"))),
+    }
+}
+
+fn put(store: Blocking<'_>, files: &[PathBuf]) -> Result<Exit, Failure> {
+    for file in files {
+        let stored = if file.as_os_str() == "-" {
+            store.put_reader(io::stdin().lock(), None)
+        } else {
+            store.put_file(file)
+        };
+        let digest = stored.map_err(Failure::work)?;
+        print_line(&format!("{digest}  {}", file.display()))?;
+    }
+    store.sync().map_err(Failure::work)?;
+    Ok(Exit::Done)
+}
+
+fn verify(store: Blocking<'_>, as_json: bool) -> Result<Exit, Failure> {
+    let report = store.verify(|_| ()).map_err(Failure::work)?;
+    let hex = |key: &[u8; 32]| key.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    if as_json {
+        print_json(&json!({
+            "checked": report.checked,
+            "checked_bytes": report.checked_bytes,
+            "damaged_blobs": report.damaged_blobs.iter().map(Digest::hex).collect::<Vec<_>>(),
+            "damaged_results": report.damaged_actions.iter().map(hex).collect::<Vec<_>>(),
+            "dropped_results": report.incomplete_actions.iter().map(hex).collect::<Vec<_>>(),
+        }))?;
+    }
+    for digest in &report.damaged_blobs {
+        say(&format!("damaged blob {}", digest.hex()));
+    }
+    for key in &report.damaged_actions {
+        say(&format!("damaged result {}", hex(key)));
+    }
+    let damaged = report.damaged_blobs.len() + report.damaged_actions.len();
+    if damaged > 0 {
+        return Err(Failure::work(format!(
+            "{damaged} of {} entries are damaged; they were set aside, and a build makes them again",
+            report.checked
+        )));
+    }
+    if !as_json {
+        print_line(&format!("{} entries checked, {}, all intact", report.checked, bytes(report.checked_bytes)))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// A size for people.
+pub fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut value = count as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{count} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+}

@@ -1,0 +1,146 @@
+//! The command line: flags to work to words.
+//!
+//! Owns dispatch, exit statuses and everything that is printed. Does not know how anything is
+//! built. Invariants: one failure prints one line that begins with `error`; what a script reads
+//! goes to standard output, what a person reads to standard error.
+
+mod args;
+mod build;
+mod cache;
+mod clean;
+mod display;
+mod doctor;
+mod init;
+mod options;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::{CommandFactory, Parser};
+
+use args::{Cli, Command};
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// As asked.
+    Done,
+    /// A step failed, or something was found wrong.
+    Failed,
+    /// Stopped by a signal.
+    Interrupted,
+}
+
+/// Why a command could not do its work.
+#[derive(Debug)]
+pub struct Failure {
+    code: u8,
+    text: String,
+}
+
+impl Failure {
+    /// Wrong use, or a mistake in a file that a person wrote.
+    pub fn usage(message: impl std::fmt::Display) -> Self {
+        Self {
+            code: 2,
+            text: format!("error: {message}"),
+        }
+    }
+
+    /// The work itself failed.
+    pub fn work(message: impl std::fmt::Display) -> Self {
+        Self {
+            code: 1,
+            text: format!("error: {message}"),
+        }
+    }
+
+    /// A text that says "error" already.
+    pub fn rendered(text: String) -> Self {
+        Self { code: 2, text }
+    }
+}
+
+/// Runs the program to its exit status.
+pub fn main() -> ExitCode {
+    let begin = Instant::now();
+    let cli = Cli::parse();
+    init_log(cli.global.verbose);
+    match run(cli, begin) {
+        Ok(Exit::Done) => ExitCode::SUCCESS,
+        Ok(Exit::Failed) => ExitCode::FAILURE,
+        Ok(Exit::Interrupted) => ExitCode::from(130),
+        Err(failure) => {
+            say(&failure.text);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn run(cli: Cli, begin: Instant) -> Result<Exit, Failure> {
+    let global = cli.global;
+    match cli.command {
+        Command::Build(args) => build::run(&global, &args, build::Wanted::Targets, begin),
+        Command::Test(args) => build::run(&global, &args, build::Wanted::Tests, begin),
+        Command::Clean(args) => clean::run(&global, &args),
+        Command::Cache(command) => cache::run(&global, command),
+        Command::Node(args) => {
+            let settings = crate::node::Settings {
+                data_dir: args.data_dir,
+                http: args.http,
+                config: args.config,
+            };
+            crate::node::run(&settings).map_err(Failure::work)?;
+            Ok(Exit::Done)
+        }
+        Command::Doctor(args) => doctor::run(&global, &args),
+        Command::Init(args) => init::run(&global, &args),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "zako", &mut script);
+            print(&script)?;
+            Ok(Exit::Done)
+        }
+    }
+}
+
+/// One line for a person. A closed standard error is no reason to stop.
+fn say(text: &str) {
+    drop(writeln!(io::stderr().lock(), "{text}"));
+}
+
+/// Bytes for a script. A reader that has seen enough is no failure.
+fn print(bytes: &[u8]) -> Result<(), Failure> {
+    match io::stdout().lock().write_all(bytes) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::work(format!("cannot write the answer: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn print_line(text: &str) -> Result<(), Failure> {
+    print(format!("{text}\n").as_bytes())
+}
+
+fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|error| Failure::work(format!("cannot write the answer: {error}")))?;
+    print_line(&text)
+}
+
+fn init_log(verbose: bool) {
+    let builder = tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_target(false)
+        .without_time();
+    // Reading filters costs more than a whole no-op may, so only when somebody asks.
+    match std::env::var("RUST_LOG") {
+        Ok(filter) => builder.with_env_filter(filter).init(),
+        Err(_) => {
+            let level = if verbose { tracing::Level::INFO } else { tracing::Level::WARN };
+            builder.with_max_level(level).init();
+        }
+    }
+}
