@@ -6,9 +6,12 @@
 
 #![deny(unsafe_code)]
 
+pub mod cli;
 pub mod diagnostic;
 pub mod engine;
 pub mod isolate;
 pub mod lang;
+pub mod machine;
+pub mod node;
 mod pool;
 pub mod transpile;

@@ -25,7 +25,11 @@ Environment: ZAKO_CACHE_DIR, ZAKO_JOBS, ZAKO_EVALUATION_SECONDS, NO_COLOR, RUST_
 /// Builds TypeScript and mixed-language workspaces, and runs only what changed.
 #[derive(Debug, Parser)]
 #[command(name = "zako", version, about, after_help = EXAMPLES, max_term_width = 100)]
-#[command(disable_help_subcommand = true, subcommand_required = true, arg_required_else_help = true)]
+#[command(
+    disable_help_subcommand = true,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -39,10 +43,23 @@ pub struct Cli {
 #[derive(Clone, Debug, Args)]
 pub struct Global {
     /// Work in DIR instead of the current directory
-    #[arg(short = 'C', long = "directory", value_name = "DIR", global = true, help_heading = "Global options")]
+    #[arg(
+        short = 'C',
+        long = "directory",
+        value_name = "DIR",
+        global = true,
+        help_heading = "Global options"
+    )]
     pub directory: Option<PathBuf>,
     /// Keep blobs, results and state in DIR [default: .zako in the workspace]
-    #[arg(long, value_name = "DIR", global = true, env = "ZAKO_CACHE_DIR", hide_env = true, help_heading = "Global options")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        global = true,
+        env = "ZAKO_CACHE_DIR",
+        hide_env = true,
+        help_heading = "Global options"
+    )]
     pub cache_dir: Option<PathBuf>,
     /// Say more: why steps run, what was cached
     #[arg(short, long, global = true, help_heading = "Global options")]
@@ -69,7 +86,9 @@ pub enum Command {
     /// Make a workspace in the current directory
     Init(InitArgs),
     /// Print a completion script for a shell
-    #[command(after_help = "Example: zako completions bash > ~/.local/share/bash-completion/completions/zako")]
+    #[command(
+        after_help = "Example: zako completions bash > ~/.local/share/bash-completion/completions/zako"
+    )]
     Completions {
         /// The shell
         shell: Shell,

@@ -53,8 +53,16 @@ fn stats(store: Blocking<'_>, as_json: bool) -> Result<Exit, Failure> {
             "action_bytes": stats.action_bytes,
         }))?;
     } else {
-        print_line(&format!("blobs    {:>10}  {}", stats.blobs, bytes(stats.blob_bytes)))?;
-        print_line(&format!("results  {:>10}  {}", stats.actions, bytes(stats.action_bytes)))?;
+        print_line(&format!(
+            "blobs    {:>10}  {}",
+            stats.blobs,
+            bytes(stats.blob_bytes)
+        ))?;
+        print_line(&format!(
+            "results  {:>10}  {}",
+            stats.actions,
+            bytes(stats.action_bytes)
+        ))?;
     }
     Ok(Exit::Done)
 }
@@ -76,13 +84,19 @@ fn get(store: Blocking<'_>, text: &str, output: Option<&Path>) -> Result<Exit, F
 /// A digest written in full, or the one blob whose hash begins with `text`.
 fn resolve(store: Blocking<'_>, text: &str) -> Result<Digest, Failure> {
     if text.contains('/') {
-        return text.parse().map_err(|error| Failure::usage(format!("{text}: {error}")));
+        return text
+            .parse()
+            .map_err(|error| Failure::usage(format!("{text}: {error}")));
     }
     if let Some(found) = text.chars().find(|c| !c.is_ascii_hexdigit()) {
-        return Err(Failure::usage(format!("{text}: `{found}` is not a hex digit (0-9, a-f)")));
+        return Err(Failure::usage(format!(
+            "{text}: `{found}` is not a hex digit (0-9, a-f)"
+        )));
     }
     if text.len() < 4 || text.len() > 64 {
-        return Err(Failure::usage(format!("{text}: a digest has 4 to 64 hex characters here")));
+        return Err(Failure::usage(format!(
+            "{text}: a digest has 4 to 64 hex characters here"
+        )));
     }
     let wanted = text.to_ascii_lowercase();
     // The blob of no bytes is always there and never listed.
@@ -96,7 +110,9 @@ fn resolve(store: Blocking<'_>, text: &str) -> Result<Digest, Failure> {
     match (hits.next(), hits.next()) {
         (None, _) => Err(Failure::work(format!("no blob {text} in the cache"))),
         (Some(digest), None) => Ok(digest),
-        (Some(_), Some(_)) => Err(Failure::usage(format!("{text} begins several digests; write more of it"))),
+        (Some(_), Some(_)) => Err(Failure::usage(format!(
+            "{text} begins several digests; write more of it"
+        ))),
     }
 }
 
@@ -116,7 +132,11 @@ fn put(store: Blocking<'_>, files: &[PathBuf]) -> Result<Exit, Failure> {
 
 fn verify(store: Blocking<'_>, as_json: bool) -> Result<Exit, Failure> {
     let report = store.verify(|_| ()).map_err(Failure::work)?;
-    let hex = |key: &[u8; 32]| key.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let hex = |key: &[u8; 32]| {
+        key.iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<String>()
+    };
     if as_json {
         print_json(&json!({
             "checked": report.checked,
@@ -140,7 +160,11 @@ fn verify(store: Blocking<'_>, as_json: bool) -> Result<Exit, Failure> {
         )));
     }
     if !as_json {
-        print_line(&format!("{} entries checked, {}, all intact", report.checked, bytes(report.checked_bytes)))?;
+        print_line(&format!(
+            "{} entries checked, {}, all intact",
+            report.checked,
+            bytes(report.checked_bytes)
+        ))?;
     }
     Ok(Exit::Done)
 }
@@ -154,5 +178,9 @@ pub fn bytes(count: u64) -> String {
         value /= 1024.0;
         unit += 1;
     }
-    if unit == 0 { format!("{count} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+    if unit == 0 {
+        format!("{count} B")
+    } else {
+        format!("{value:.1} {}", UNITS[unit])
+    }
 }

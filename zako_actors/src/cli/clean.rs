@@ -19,8 +19,9 @@ pub fn run(global: &Global, args: &CleanArgs) -> Result<Exit, Failure> {
         let layout = session.layout.clone();
         // The lock goes last, with the directory that holds it.
         for dir in [&layout.store, &layout.scratch, &layout.private] {
-            remove_tree(dir)
-                .map_err(|error| Failure::work(format!("cannot remove {}: {error}", dir.display())))?;
+            remove_tree(dir).map_err(|error| {
+                Failure::work(format!("cannot remove {}: {error}", dir.display()))
+            })?;
         }
         say("removed the cache and all state");
     }

@@ -37,7 +37,8 @@ impl Display {
     /// # Errors
     /// When that file cannot be made.
     pub fn new(verbose: bool, events: Option<&Path>) -> io::Result<Self> {
-        let live = io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|t| t != "dumb");
+        let live =
+            io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|t| t != "dumb");
         Ok(Self {
             verbose,
             bar: live.then(|| {
@@ -118,7 +119,13 @@ impl Display {
                 self.running.retain(|(running, _)| running != label);
                 self.ended += 1;
                 self.cached += usize::from(*outcome == Outcome::Cached);
-                self.step(label, *outcome, *duration_us, failure.as_deref(), output.as_deref());
+                self.step(
+                    label,
+                    *outcome,
+                    *duration_us,
+                    failure.as_deref(),
+                    output.as_deref(),
+                );
             }
             Event::Warning { message } => self.line(&format!("warning: {message}")),
             Event::BuildFinished(_) => {}
@@ -170,7 +177,11 @@ impl Display {
         if self.running.len() > SHOWN {
             names.push(format!("{} more", self.running.len() - SHOWN));
         }
-        let cached = if self.cached > 0 { format!("{} cached · ", self.cached) } else { String::new() };
+        let cached = if self.cached > 0 {
+            format!("{} cached · ", self.cached)
+        } else {
+            String::new()
+        };
         bar.set_message(format!("{cached}{}", names.join(", ")));
         bar.set_position(self.ended as u64);
         bar.tick();
@@ -180,7 +191,11 @@ impl Display {
 /// The last line of a build.
 pub fn summarise(summary: &Summary) -> String {
     let plural = |count: usize, word: &str| {
-        format!("{} {word}{}", group(count), if count == 1 { "" } else { "s" })
+        format!(
+            "{} {word}{}",
+            group(count),
+            if count == 1 { "" } else { "s" }
+        )
     };
     let targets = plural(summary.targets, "target");
     let files = plural(summary.files, "file");
@@ -201,12 +216,20 @@ pub fn summarise(summary: &Summary) -> String {
     if parts.is_empty() {
         parts.push("nothing to do".into());
     }
-    format!("{targets}, {files}: {} · {} · {time}", parts.join(", "), summary.engine)
+    format!(
+        "{targets}, {files}: {} · {} · {time}",
+        parts.join(", "),
+        summary.engine
+    )
 }
 
 fn duration(us: u64) -> String {
     let seconds = us as f64 / 1e6;
-    if seconds < 1.0 { format!("{:.1} ms", seconds * 1e3) } else { format!("{seconds:.2} s") }
+    if seconds < 1.0 {
+        format!("{:.1} ms", seconds * 1e3)
+    } else {
+        format!("{seconds:.2} s")
+    }
 }
 
 /// `12,345`.

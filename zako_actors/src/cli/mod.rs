@@ -11,6 +11,7 @@ mod clean;
 mod display;
 mod doctor;
 mod init;
+mod interrupt;
 mod options;
 
 use std::io::{self, Write};
@@ -139,7 +140,11 @@ fn init_log(verbose: bool) {
     match std::env::var("RUST_LOG") {
         Ok(filter) => builder.with_env_filter(filter).init(),
         Err(_) => {
-            let level = if verbose { tracing::Level::INFO } else { tracing::Level::WARN };
+            let level = if verbose {
+                tracing::Level::INFO
+            } else {
+                tracing::Level::WARN
+            };
             builder.with_max_level(level).init();
         }
     }

@@ -53,10 +53,16 @@ pub fn cache_dir(
         std::path::absolute(base.join(path))
             .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
     };
-    if let Some(dir) = global.cache_dir.as_deref().filter(|dir| !dir.as_os_str().is_empty()) {
+    if let Some(dir) = global
+        .cache_dir
+        .as_deref()
+        .filter(|dir| !dir.as_os_str().is_empty())
+    {
         return absolute(Path::new(""), dir).map(Some);
     }
-    let Some(workspace) = workspace else { return Ok(None) };
+    let Some(workspace) = workspace else {
+        return Ok(None);
+    };
     match &workspace.manifest.settings.cache_dir {
         Some(dir) => absolute(&workspace.root, Path::new(dir)).map(Some),
         None => Ok(None),
@@ -65,7 +71,10 @@ pub fn cache_dir(
 
 /// The directory that a command works in.
 pub fn directory(global: &Global) -> PathBuf {
-    global.directory.clone().unwrap_or_else(|| PathBuf::from("."))
+    global
+        .directory
+        .clone()
+        .unwrap_or_else(|| PathBuf::from("."))
 }
 
 /// CPUs that this process may use.
@@ -79,7 +88,9 @@ fn evaluation_limit() -> Result<Duration, Failure> {
         Err(_) => Ok(Duration::from_secs(30)),
         Ok(text) => match text.parse() {
             Ok(seconds) if seconds > 0 => Ok(Duration::from_secs(seconds)),
-            _ => Err(Failure::usage(format!("{NAME}={text}: a number of seconds, at least 1"))),
+            _ => Err(Failure::usage(format!(
+                "{NAME}={text}: a number of seconds, at least 1"
+            ))),
         },
     }
 }

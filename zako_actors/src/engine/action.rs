@@ -16,6 +16,7 @@ use super::files::{FactError, FileTable};
 use super::hash::{Hash, KeyWriter};
 use super::record::{Input, InputContent};
 use crate::lang::label::Label;
+use crate::lang::pattern::Pattern;
 use crate::lang::suggest::did_you_mean;
 use crate::lang::target::{Command, Output, Target, Transpile, Work};
 
@@ -198,11 +199,10 @@ impl Describer {
         let mut key = recipe("transpile");
         key.text(&self.transpiler)
             .text(&transpile.root)
-            .text(&transpile.out)
-            .text(&transpile.module)
-            .text(&transpile.target)
-            .number(u64::from(transpile.source_maps))
-            .text(transpile.jsx.as_deref().unwrap_or_default());
+            .text(&transpile.out);
+        // Two equal values have equal texts.
+        key.text(&format!("{:?}", transpile.options));
+        key.texts(transpile.include.iter().map(Pattern::as_str));
         key.finish()
     }
 

@@ -36,12 +36,9 @@ pub struct BuildResult {
     pub summary: Summary,
     /// Newly built targets, by label.
     pub records: Vec<(String, Record)>,
-    /// Whether it was stopped.
-    pub cancelled: bool,
 }
 
 /// What a build needs to begin.
-#[derive(Debug)]
 pub struct BuildSpec {
     /// What to do.
     pub plan: Arc<Plan>,
@@ -250,13 +247,13 @@ impl Build {
             .map(|outputs| outputs.len())
             .sum();
         self.summary.files = files;
+        self.summary.interrupted = self.spec.env.cancel.reason().is_some();
         self.summary.duration_us =
             u64::try_from(self.spec.begin.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.emit(Event::BuildFinished(self.summary.clone()));
         reply.send(BuildResult {
             summary: self.summary.clone(),
             records: std::mem::take(&mut self.made),
-            cancelled: self.spec.env.cancel.reason().is_some(),
         });
     }
 }

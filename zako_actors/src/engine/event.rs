@@ -86,6 +86,8 @@ pub struct Summary {
     pub skipped: usize,
     /// Steps that were stopped.
     pub cancelled: usize,
+    /// Whether the build was stopped.
+    pub interrupted: bool,
     /// Wall time, µs.
     pub duration_us: u64,
     /// JavaScript engine with its version.

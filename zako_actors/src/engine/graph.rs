@@ -146,11 +146,16 @@ impl Graph {
         &self.outputs
     }
 
-    /// The targets that `patterns` name and everything they need, dependencies first.
+    /// The targets that `patterns` name and everything they need, dependencies first. Wildcards
+    /// mean those targets for which `wildcard` says so.
     ///
     /// # Errors
     /// When a pattern names nothing.
-    pub fn select(&self, patterns: &[LabelPattern]) -> Result<Vec<NodeId>, SelectError> {
+    pub fn select(
+        &self,
+        patterns: &[LabelPattern],
+        wildcard: &dyn Fn(&Target) -> bool,
+    ) -> Result<Vec<NodeId>, SelectError> {
         let mut wanted = vec![false; self.len()];
         let mut pending = Vec::new();
         for pattern in patterns {
@@ -160,11 +165,10 @@ impl Graph {
                     Some(&id) => pending.push(id),
                     None => return Err(self.unknown(label)),
                 },
-                _ => pending.extend(
-                    self.order
-                        .iter()
-                        .filter(|id| pattern.matches(&self.target(**id).label)),
-                ),
+                _ => pending.extend(self.order.iter().filter(|id| {
+                    let target = self.target(**id);
+                    pattern.matches(&target.label) && wildcard(target)
+                })),
             }
             if pending.len() == before && *pattern != LabelPattern::everything() {
                 return Err(self.no_match(pattern));
@@ -365,7 +369,7 @@ pub(crate) mod tests {
         ])
         .unwrap();
         let wanted = graph
-            .select(&[LabelPattern::parse("//a:x", "").unwrap()])
+            .select(&[LabelPattern::parse("//a:x", "").unwrap()], &|_| true)
             .unwrap();
         let names: Vec<_> = wanted
             .iter()
@@ -373,7 +377,10 @@ pub(crate) mod tests {
             .collect();
         assert_eq!(names, ["//c:z", "//b:y", "//a:x"]);
         assert_eq!(
-            graph.select(&[LabelPattern::everything()]).unwrap().len(),
+            graph
+                .select(&[LabelPattern::everything()], &|_| true)
+                .unwrap()
+                .len(),
             4
         );
     }
@@ -404,7 +411,7 @@ pub(crate) mod tests {
         let graph = graph(&[("//libs/a:lib", &[], &[])]).unwrap();
         let ask = |text: &str| {
             graph
-                .select(&[LabelPattern::parse(text, "").unwrap()])
+                .select(&[LabelPattern::parse(text, "").unwrap()], &|_| true)
                 .unwrap_err()
                 .to_string()
         };

@@ -9,6 +9,7 @@ pub mod action;
 pub mod build;
 pub mod cancel;
 pub mod dirs;
+pub mod evaluate;
 pub mod event;
 pub mod files;
 pub mod graph;

@@ -31,10 +31,12 @@ use super::record::Record;
 use super::scratch::remove_tree;
 use super::services::{ServiceError, Services};
 use super::state::{Evaluated, State};
-use super::step::{Claims, StepEnv, spawn_transpilers};
+use super::step::{Claims, StepEnv};
 use super::workspace::{Layout, Workspace, WorkspaceError, WorkspaceLock};
 use crate::diagnostic::Diagnostic;
 use crate::lang::label::LabelPattern;
+use crate::lang::target::Target;
+use crate::transpile::TranspilerPool;
 
 /// How a build is carried out.
 #[derive(Clone, Debug)]
@@ -191,7 +193,7 @@ impl Session {
         )?))
     }
 
-    /// Plans what `patterns` name.
+    /// Plans what `patterns` name; `wildcard` says which targets wildcards mean.
     ///
     /// # Errors
     /// When they name nothing, or a source is missing.
@@ -199,10 +201,11 @@ impl Session {
         &mut self,
         graph: &Arc<Graph>,
         patterns: &[LabelPattern],
+        wildcard: &dyn Fn(&Target) -> bool,
         describer: &Describer,
         force: bool,
     ) -> Result<Plan, BuildError> {
-        let wanted = graph.select(patterns)?;
+        let wanted = graph.select(patterns, wildcard)?;
         self.forget_vanished(graph);
         let planner = Planner {
             graph: Arc::clone(graph),
@@ -278,7 +281,6 @@ impl Session {
         })?;
         let store = services.store()?.clone();
         let system = services.system().map_err(ServiceError::from)?;
-        let window = 1024.max(options.jobs * 128);
         let claims = self.claims(&plan);
         let mailbox = plan.nodes.len() + 16;
         let spec = Arc::new(BuildSpec {
@@ -293,7 +295,8 @@ impl Session {
                 cancel: cancel.clone(),
                 ledger: Arc::clone(self.ledger()),
                 claims,
-                transpilers: spawn_transpilers(system, window),
+                transpilers: TranspilerPool::new(system, system.workers()),
+                writers: system.workers(),
             }),
             records: Arc::clone(&self.records),
             jobs: options.jobs,

@@ -35,7 +35,7 @@ pub use actor::{Isolate, IsolateMsg, IsolatePool};
 pub use cancel::{CancelGuard, CancelToken};
 pub use evaluate::Evaluator;
 pub use kinds::ContextKind;
-pub use runtime::engine_name;
+pub use runtime::{engine_name, engine_version};
 
 /// What a script may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -27,6 +27,20 @@ pub fn engine_name() -> &'static str {
     }
 }
 
+/// The engine with its version, for people.
+#[cfg(not(feature = "quickjs"))]
+pub fn engine_version() -> String {
+    let version = v8::VERSION_STRING;
+    let short: Vec<&str> = version.split(['.', '-']).take(3).collect();
+    format!("V8 {}", short.join("."))
+}
+
+/// The engine, for people.
+#[cfg(feature = "quickjs")]
+pub fn engine_version() -> String {
+    "QuickJS-ng".to_owned()
+}
+
 fn sources() -> Vec<ExtensionFileSource> {
     macro_rules! embedded {
         ($($specifier:literal = $file:literal),* $(,)?) => {

@@ -40,7 +40,7 @@ pub enum LabelError {
     #[error("label `{0}` has no target name after `:`")]
     NoName(String),
     /// A character outside the grammar.
-    #[error("label `{label}`: `{found}` is not allowed; use letters, digits and `_ - . + / @ =`")]
+    #[error("label `{label}`: `{found}` is not allowed; use letters, digits and `_ - . + ~ / @ =`")]
     BadCharacter {
         /// The whole text.
         label: String,
@@ -50,7 +50,7 @@ pub enum LabelError {
 }
 
 fn allowed(c: char) -> bool {
-    c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '+' | '@' | '=')
+    c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '+' | '~' | '@' | '=')
 }
 
 fn check_dir(dir: &str, whole: &str) -> Result<(), LabelError> {

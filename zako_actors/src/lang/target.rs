@@ -15,6 +15,7 @@ use super::label::Label;
 use super::locate::{At, mistake};
 use super::pattern::Pattern;
 use super::suggest::did_you_mean;
+use crate::transpile::TranspileOptions;
 
 /// One target of the workspace.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,8 +50,8 @@ pub struct Command {
     pub outs: Vec<Output>,
     /// Variables beyond the clean environment.
     pub env: BTreeMap<String, String>,
-    /// Killed after this many seconds.
-    pub timeout_s: Option<u64>,
+    /// Killed after this many milliseconds.
+    pub timeout_ms: Option<u64>,
     /// `Some` makes it a test, tried again this many times when it fails.
     pub test_retries: Option<u32>,
 }
@@ -62,14 +63,10 @@ pub struct Transpile {
     pub root: String,
     /// Receives the results; workspace-relative.
     pub out: String,
-    /// `esm` or `commonjs`.
-    pub module: String,
-    /// Language level, `es2022` and the like.
-    pub target: String,
-    /// Whether to write `.js.map` files.
-    pub source_maps: bool,
-    /// JSX mode, handed to the transpiler as it is.
-    pub jsx: Option<String>,
+    /// Only inputs that match are transpiled; empty takes all. From the target's directory.
+    pub include: Vec<Pattern>,
+    /// Language options. `output_path` is set per file.
+    pub options: TranspileOptions,
 }
 
 /// What a target reads.
@@ -218,7 +215,7 @@ impl Reader<'_> {
             argv,
             outs,
             env,
-            timeout_s: self.number(fields, "timeoutSeconds")?,
+            timeout_ms: self.milliseconds(fields, "timeoutSeconds")?,
             test_retries: if test {
                 let retries = self.number(fields, "retries")?.unwrap_or(0);
                 Some(u32::try_from(retries).map_err(|_| self.wrong("retries", "a small number"))?)
@@ -235,27 +232,38 @@ impl Reader<'_> {
             Some(_) => Err(self.wrong(field, "a string")),
         };
         let out = text("out")?.ok_or_else(|| self.wrong("out", "the directory for the results"))?;
-        let module = text("module")?.unwrap_or_else(|| "esm".into());
-        if !matches!(module.as_str(), "esm" | "commonjs") {
-            let hint = did_you_mean(&module, ["esm", "commonjs"]);
-            return Err(self.mistake(
-                Some(&module),
-                format!("module format `{module}` is unknown{hint}; formats are esm, commonjs"),
-            ));
-        }
         let directory = |text: &str| self.path(text.trim_end_matches('/'), text);
         Ok(Transpile {
             root: directory(text("root")?.as_deref().unwrap_or("."))?,
             out: directory(&out)?,
-            module,
-            target: text("target")?.unwrap_or_else(|| "es2022".into()),
-            source_maps: match present(fields, "sourceMaps") {
-                None => false,
-                Some(Value::Bool(on)) => *on,
-                Some(_) => return Err(self.wrong("sourceMaps", "true or false")),
-            },
-            jsx: text("jsx")?,
+            include: self.patterns(fields, "include")?,
+            options: self.options(fields)?,
         })
+    }
+
+    /// The fields that are the transpiler's business, in the transpiler's own words.
+    fn options(&self, fields: &Map<String, Value>) -> Result<TranspileOptions, Diagnostic> {
+        let mut options = fields.clone();
+        if let Some(on) = options.remove("sourceMaps") {
+            options.insert("sourceMap".into(), on);
+        }
+        options.remove("outputPath");
+        serde_json::from_value(Value::Object(options)).map_err(|error| {
+            self.mistake(None, format!("options of target `{}`: {error}", self.name))
+        })
+    }
+
+    fn patterns(
+        &self,
+        fields: &Map<String, Value>,
+        field: &str,
+    ) -> Result<Vec<Pattern>, Diagnostic> {
+        self.strings(fields, field)?
+            .iter()
+            .map(|text| {
+                Pattern::parse(text).map_err(|error| self.mistake(Some(text), error.to_string()))
+            })
+            .collect()
     }
 
     fn sources(&self, fields: &Map<String, Value>) -> Result<Vec<Source>, Diagnostic> {
@@ -289,19 +297,10 @@ impl Reader<'_> {
             .get("$glob")
             .and_then(Value::as_object)
             .ok_or_else(|| self.wrong("srcs", "a list of file names and `glob(…)`"))?;
-        let patterns = |field: &str| -> Result<Vec<Pattern>, Diagnostic> {
-            self.strings(glob, field)?
-                .iter()
-                .map(|text| {
-                    Pattern::parse(text)
-                        .map_err(|error| self.mistake(Some(text), error.to_string()))
-                })
-                .collect()
-        };
         Ok(Source::Glob {
             dir: self.file.dir.to_owned(),
-            include: patterns("include")?,
-            exclude: patterns("exclude")?,
+            include: self.patterns(glob, "include")?,
+            exclude: self.patterns(glob, "exclude")?,
         })
     }
 
@@ -366,6 +365,21 @@ impl Reader<'_> {
             .as_array()
             .and_then(|list| list.iter().map(|v| v.as_str().map(str::to_owned)).collect())
             .ok_or_else(|| self.wrong(field, "a list of strings"))
+    }
+
+    fn milliseconds(
+        &self,
+        fields: &Map<String, Value>,
+        field: &str,
+    ) -> Result<Option<u64>, Diagnostic> {
+        match present(fields, field) {
+            None => Ok(None),
+            Some(value) => value
+                .as_f64()
+                .filter(|seconds| *seconds > 0.0 && *seconds < 1e9)
+                .map(|seconds| Some(((seconds * 1e3) as u64).max(1)))
+                .ok_or_else(|| self.wrong(field, "a number of seconds above zero")),
+        }
     }
 
     fn number(&self, fields: &Map<String, Value>, field: &str) -> Result<Option<u64>, Diagnostic> {
@@ -439,6 +453,7 @@ impl Target {
 mod tests {
     use super::*;
     use crate::lang::locate::flat;
+    use crate::transpile::ModuleFormat;
     use serde_json::json;
 
     const FILE: BuildFile<'static> = BuildFile {
@@ -467,7 +482,7 @@ mod tests {
         let command = target.command().unwrap();
         let outs: Vec<_> = command.outs.iter().map(Output::show).collect();
         assert_eq!(outs, ["libs/ui/x.o", "libs/ui/dist/", "libs/ui/gen/*.h"]);
-        assert_eq!(command.timeout_s, Some(5));
+        assert_eq!(command.timeout_ms, Some(5000));
         assert!(!target.is_test());
     }
 
@@ -524,8 +539,8 @@ mod tests {
             ("libs/ui", "libs/ui/dist")
         );
         assert_eq!(
-            (transpile.module.as_str(), transpile.source_maps),
-            ("esm", false)
+            (transpile.options.module, transpile.options.source_map),
+            (ModuleFormat::Esm, false)
         );
     }
 }

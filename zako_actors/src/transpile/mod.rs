@@ -46,6 +46,9 @@ pub use survey::{ModuleFacts, ModuleIndex, ModuleSurvey};
 use crate::diagnostic::{Diagnostic, Severity};
 use prologue::Prologue;
 
+/// What outputs depend on beside source and options: part of every cache key.
+pub const TRANSPILER_VERSION: &str = "oxc 0.146.0";
+
 /// One file to transpile.
 #[derive(Debug, Clone)]
 pub struct TranspileJob {

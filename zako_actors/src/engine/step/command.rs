@@ -103,7 +103,7 @@ fn attempt(
         env: variables,
         cwd,
         log: scratch.log(),
-        timeout: command.timeout_s.map(Duration::from_secs),
+        timeout: command.timeout_ms.map(Duration::from_millis),
         mark: scratch.dir().to_owned(),
     };
     let end = run_process(&spec, &env.cancel).map_err(|source| StepFailure::Start {
@@ -114,10 +114,8 @@ fn attempt(
         ProcessEnd::Exited(status) if status.success() => return Ok(()),
         ProcessEnd::Exited(status) => describe(status),
         ProcessEnd::TimedOut => {
-            format!(
-                "killed after {} s, its timeout",
-                command.timeout_s.unwrap_or_default()
-            )
+            let limit = Duration::from_millis(command.timeout_ms.unwrap_or_default());
+            format!("killed after {} s, its timeout", limit.as_secs_f64())
         }
         ProcessEnd::Cancelled(reason) => return Err(StepFailure::Cancelled(reason)),
     };

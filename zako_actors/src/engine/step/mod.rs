@@ -10,7 +10,6 @@ mod claims;
 mod command;
 mod failure;
 mod transpile;
-mod transpiler;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,9 +18,9 @@ use std::time::Instant;
 use actor_rt::{ActorRef, AsyncActor, AsyncContext};
 use cas_actor::{ActionEntry, Digest, Store};
 
+use crate::transpile::TranspilerPool;
 pub use claims::Claims;
 pub use failure::{StepFailure, shorten};
-pub use transpiler::{TranspileMsg, spawn_transpilers};
 
 use super::action::{Action, Describer};
 use super::build::BuildMsg;
@@ -36,7 +35,6 @@ use super::record::{ActionResult, OutputItem, OutputKind, Record};
 use crate::lang::target::{Target, Work};
 
 /// What all steps of a build share.
-#[derive(Debug)]
 pub struct StepEnv {
     /// Stat cache.
     pub files: Arc<FileTable>,
@@ -57,7 +55,9 @@ pub struct StepEnv {
     /// Who writes what in this build.
     pub claims: Claims,
     /// Transpilers, one per core.
-    pub transpilers: Vec<ActorRef<TranspileMsg>>,
+    pub transpilers: TranspilerPool,
+    /// Threads that one step writes its results with.
+    pub writers: usize,
 }
 
 /// One step.

@@ -9,10 +9,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use actor_rt::ActorRef;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
-use super::transpiler::TranspileMsg;
 use super::{
     Lookup, StepEnv, StepFailure, StepJob, StepReport, blocking, decode, encode, look_up,
     put_in_place, record, remember,
@@ -25,10 +23,8 @@ use crate::engine::outputs::{OutputError, restore, write};
 use crate::engine::record::{ActionResult, InputContent, OutputItem, OutputKind};
 use crate::engine::scratch::ScratchError;
 use crate::lang::label::is_within;
-use crate::lang::target::{Source, Target, Transpile, Work, join};
-use crate::transpile::{
-    Jsx, ModuleFormat, ModuleIndex, TranspileJob, TranspileOptions, output_path,
-};
+use crate::lang::target::{Source, Target, Work, join};
+use crate::transpile::{ModuleIndex, TranspileJob, TranspileOptions, output_path};
 
 /// Files in flight per step.
 const WINDOW: usize = 64;
@@ -65,7 +61,6 @@ pub async fn run(env: &Arc<StepEnv>, job: &Arc<StepJob>) -> Result<StepReport, S
         return Err(StepFailure::Lost);
     };
     let index = survey(env, &units).await?;
-    let options = options(step);
     let recipe = env.describer.transpile_recipe(step);
     let results: Vec<Result<Made, Vec<Diagnostic>>> = stream::iter(0..units.len())
         .map(|number| {
@@ -75,12 +70,11 @@ pub async fn run(env: &Arc<StepEnv>, job: &Arc<StepJob>) -> Result<StepReport, S
                 path: unit.path.clone(),
                 options: TranspileOptions {
                     output_path: Some(unit.out.clone()),
-                    ..options.clone()
+                    ..step.options.clone()
                 },
                 facts: index.facts(&unit.path),
             };
-            let transpiler = &env.transpilers[number % env.transpilers.len()];
-            make(env, unit, job, recipe, transpiler)
+            make(env, unit, job, recipe)
         })
         .buffered(WINDOW)
         .try_collect()
@@ -124,6 +118,15 @@ fn prepare(env: &StepEnv, job: &StepJob) -> Result<Prepared, StepFailure> {
             .binary_search_by(|s| s.as_str().cmp(&input.path))
             .is_ok();
         if !(is_source || takes(target, &input.path)) || !is_within(&input.path, &step.root) {
+            continue;
+        }
+        let dir = target.label.dir();
+        let from_package = input
+            .path
+            .strip_prefix(dir)
+            .unwrap_or(&input.path)
+            .trim_start_matches('/');
+        if !step.include.is_empty() && !step.include.iter().any(|p| p.matches(from_package)) {
             continue;
         }
         let below = input.path[step.root.len()..].trim_start_matches('/');
@@ -177,34 +180,14 @@ fn takes(target: &Target, path: &str) -> bool {
         })
 }
 
-fn options(step: &Transpile) -> TranspileOptions {
-    TranspileOptions {
-        module: match step.module.as_str() {
-            "commonjs" => ModuleFormat::CommonJs,
-            _ => ModuleFormat::Esm,
-        },
-        target: step.target.clone(),
-        source_map: step.source_maps,
-        jsx: match step.jsx.as_deref() {
-            Some("classic") => Jsx::Classic,
-            Some("preserve") => Jsx::Preserve,
-            _ => Jsx::Automatic,
-        },
-        ..TranspileOptions::default()
-    }
-}
-
 /// What the files say about each other.
 async fn survey(env: &StepEnv, units: &[Unit]) -> Result<ModuleIndex, StepFailure> {
     let surveys: Vec<_> = stream::iter(0..units.len())
         .map(|number| {
             let unit = &units[number];
-            let transpiler = &env.transpilers[number % env.transpilers.len()];
-            let ask = transpiler.ask(|reply| TranspileMsg::Survey {
-                path: unit.path.clone(),
-                source: Arc::clone(&unit.source),
-                reply,
-            });
+            let ask = env
+                .transpilers
+                .survey(unit.path.clone(), Arc::clone(&unit.source));
             async move {
                 let survey = ask.await.map_err(|_| StepFailure::Lost)?;
                 Ok::<_, StepFailure>((unit.path.clone(), survey))
@@ -221,7 +204,6 @@ async fn make(
     unit: &Unit,
     job: TranspileJob,
     recipe: Hash,
-    transpiler: &ActorRef<TranspileMsg>,
 ) -> Result<Result<Made, Vec<Diagnostic>>, StepFailure> {
     if let Some(reason) = env.cancel.reason() {
         return Err(StepFailure::Cancelled(reason));
@@ -242,9 +224,7 @@ async fn make(
         }
     }
     let begin = Instant::now();
-    let answer = transpiler
-        .ask(|reply| TranspileMsg::Run(Box::new(job), reply))
-        .await;
+    let answer = env.transpilers.run(job).await;
     let output = match answer.map_err(|_| StepFailure::Lost)? {
         Ok(output) => output,
         Err(mistakes) => return Ok(Err(mistakes)),
@@ -317,7 +297,7 @@ fn finish(
         return Err(StepFailure::Sources(vec![Diagnostic::error(message)]));
     }
     put_in_place(env, job, &outputs, || {
-        let threads = env.transpilers.len().clamp(1, made.len().max(1));
+        let threads = env.writers.clamp(1, made.len().max(1));
         std::thread::scope(|scope| {
             let parts = made.chunks(made.len().div_ceil(threads));
             let writers: Vec<_> = parts.map(|part| scope.spawn(|| place(env, part))).collect();

@@ -1,0 +1,189 @@
+//! `zako doctor`: what this machine offers, what zako makes of it, and what to mend.
+
+use std::fs;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::args::{DoctorArgs, Global};
+use super::cache::bytes;
+use super::options::{cache_dir, cpus, directory};
+use super::{Exit, Failure, print_json, print_line};
+use crate::engine::action::find_program;
+use crate::engine::workspace::{Layout, Workspace};
+use crate::isolate::engine_version;
+use crate::machine::Machine;
+
+/// One finding.
+#[derive(Debug, Serialize)]
+struct Finding {
+    ok: bool,
+    name: String,
+    value: String,
+    /// What to do, when it is not well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    advice: Option<String>,
+}
+
+/// Prints the findings.
+pub fn run(global: &Global, args: &DoctorArgs) -> Result<Exit, Failure> {
+    let mut findings = Vec::new();
+    machine(&mut findings);
+    tools(&mut findings);
+    workspace(global, &mut findings);
+    if args.json {
+        print_json(&findings)?;
+    } else {
+        for finding in &findings {
+            let mark = if finding.ok { "ok  " } else { "warn" };
+            print_line(&format!("{mark}  {:<18} {}", finding.name, finding.value))?;
+            if let Some(advice) = &finding.advice {
+                print_line(&format!("      {:<18} → {advice}", ""))?;
+            }
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn add(findings: &mut Vec<Finding>, name: &str, value: impl Into<String>) {
+    findings.push(Finding {
+        ok: true,
+        name: name.into(),
+        value: value.into(),
+        advice: None,
+    });
+}
+
+fn warn(findings: &mut Vec<Finding>, name: &str, value: impl Into<String>, advice: &str) {
+    findings.push(Finding {
+        ok: false,
+        name: name.into(),
+        value: value.into(),
+        advice: Some(advice.into()),
+    });
+}
+
+fn machine(findings: &mut Vec<Finding>) {
+    let machine = Machine::look();
+    add(findings, "version", env!("CARGO_PKG_VERSION"));
+    if cfg!(feature = "quickjs") {
+        warn(
+            findings,
+            "JavaScript engine",
+            engine_version(),
+            "build files are evaluated more slowly; a build of zako with V8 is faster",
+        );
+    } else {
+        add(findings, "JavaScript engine", engine_version());
+    }
+    add(findings, "CPUs", cpus().to_string());
+    add(findings, "NUMA nodes", machine.numa_nodes.to_string());
+    let memory = bytes(machine.memory_bytes);
+    if machine.memory_bytes < 1 << 30 {
+        warn(
+            findings,
+            "memory",
+            memory,
+            "less than 1 GiB; lower `jobs` in [settings] of zako.toml",
+        );
+    } else {
+        add(findings, "memory", memory);
+    }
+    let defaults = machine.defaults();
+    add(
+        findings,
+        "jobs",
+        format!("{} steps at a time", defaults.jobs),
+    );
+    add(
+        findings,
+        "pool of workers",
+        format!(
+            "{} to {}, idle ones leave after {} s",
+            defaults.min_workers,
+            defaults.max_workers,
+            defaults.idle_timeout.as_secs()
+        ),
+    );
+    add(findings, "disk jobs", defaults.disk_jobs.to_string());
+    add(findings, "network jobs", defaults.network_jobs.to_string());
+    add(findings, "memory tier", bytes(defaults.memory_tier_bytes));
+}
+
+fn tools(findings: &mut Vec<Finding>) {
+    let path = std::env::var("PATH").unwrap_or_default();
+    if path.is_empty() {
+        warn(
+            findings,
+            "PATH",
+            "empty",
+            "steps find their programs on PATH; set it",
+        );
+        return;
+    }
+    for tool in ["sh", "node", "gcc", "clang", "git"] {
+        match find_program(tool, &path) {
+            Some(found) => add(findings, tool, found.display().to_string()),
+            None if tool == "sh" => {
+                warn(
+                    findings,
+                    tool,
+                    "not found",
+                    "steps that say `sh -c` will fail; install a shell",
+                );
+            }
+            None => add(
+                findings,
+                tool,
+                "not found (needed only by steps that name it)",
+            ),
+        }
+    }
+}
+
+fn workspace(global: &Global, findings: &mut Vec<Finding>) {
+    let workspace = match Workspace::find(&directory(global)) {
+        Ok(workspace) => workspace,
+        Err(error) => {
+            warn(
+                findings,
+                "workspace",
+                error.to_string(),
+                "work inside a workspace, or make one with `zako init`",
+            );
+            return;
+        }
+    };
+    add(
+        findings,
+        "workspace",
+        format!("{} ({})", workspace.root.display(), workspace.manifest.id()),
+    );
+    let cache = match cache_dir(global, Some(&workspace)) {
+        Ok(cache) => cache,
+        Err(_) => return,
+    };
+    let layout = Layout::new(&workspace.root, cache.as_deref());
+    for (name, dir) in [("cache", &layout.store), ("scratch", &layout.scratch)] {
+        match writable(dir) {
+            Ok(()) => add(findings, name, dir.display().to_string()),
+            Err(error) => warn(
+                findings,
+                name,
+                format!("{}: {error}", dir.display()),
+                "make this directory writable, or choose another with --cache-dir",
+            ),
+        }
+    }
+}
+
+/// Whether files can be made in `dir`, or in the nearest directory above it that exists.
+fn writable(dir: &Path) -> std::io::Result<()> {
+    let existing = dir
+        .ancestors()
+        .find(|dir| dir.is_dir())
+        .unwrap_or(Path::new("/"));
+    let probe = existing.join(format!(".zako-doctor-{}", std::process::id()));
+    fs::write(&probe, b"")?;
+    fs::remove_file(probe)
+}

@@ -1,0 +1,120 @@
+//! Evaluation of build files by isolates.
+//!
+//! Owns the pool of isolates of one command, made at the first file that has to be evaluated.
+//! Does not know what the values mean.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::hash::Hash;
+use super::load::{Evaluate, EvaluationJob, EvaluationOutput, FileKind};
+use super::services::Services;
+use crate::diagnostic::Diagnostic;
+use crate::isolate::{
+    ContextKind, EvaluateError, EvaluateRequest, Evaluation, IsolatePool, Limits, LogLine,
+    engine_name,
+};
+
+/// Evaluates build files in isolates.
+pub struct Isolates<'a> {
+    services: &'a Services,
+    root: PathBuf,
+    limit: Duration,
+    pool: Option<IsolatePool>,
+}
+
+impl<'a> Isolates<'a> {
+    /// For the workspace at `root`; a file may take `limit`. Nothing is started.
+    pub fn new(services: &'a Services, root: PathBuf, limit: Duration) -> Self {
+        Self {
+            services,
+            root,
+            limit,
+            pool: None,
+        }
+    }
+
+    fn pool(&mut self, files: usize) -> Result<IsolatePool, Diagnostic> {
+        if let Some(pool) = &self.pool {
+            return Ok(pool.clone());
+        }
+        let system = self
+            .services
+            .system()
+            .map_err(|error| Diagnostic::error(error.to_string()))?;
+        // More isolates than files would only cost their start.
+        let pool = IsolatePool::new(system, files.clamp(1, system.workers()));
+        // `zako.ts` comes alone and before the others: its isolate is not the measure.
+        if files > 1 {
+            self.pool = Some(pool.clone());
+        }
+        Ok(pool)
+    }
+}
+
+impl Evaluate for Isolates<'_> {
+    fn version(&self) -> &str {
+        engine_name()
+    }
+
+    fn evaluate(
+        &mut self,
+        jobs: Vec<EvaluationJob>,
+    ) -> Vec<Result<EvaluationOutput, Vec<Diagnostic>>> {
+        let pool = match self.pool(jobs.len()) {
+            Ok(pool) => pool,
+            Err(error) => return jobs.iter().map(|_| Err(vec![error.clone()])).collect(),
+        };
+        let asks: Vec<_> = jobs
+            .into_iter()
+            .map(|job| {
+                let kind = match job.kind {
+                    FileKind::Package => ContextKind::Package,
+                    FileKind::Build => ContextKind::Build,
+                };
+                let mut request = EvaluateRequest::new(&self.root, &job.path, kind);
+                request.execution_context = job.context;
+                request.limits = Limits {
+                    wall: self.limit,
+                    ..Limits::default()
+                };
+                (job.path, pool.evaluate(request))
+            })
+            .collect();
+        asks.into_iter()
+            .map(|(path, ask)| match ask.wait() {
+                Ok(Ok(evaluation)) => output(evaluation),
+                Ok(Err(error)) => Err(mistakes(error)),
+                Err(error) => Err(vec![Diagnostic::error(format!(
+                    "{path} was not evaluated: {error}"
+                ))]),
+            })
+            .collect()
+    }
+}
+
+fn output(evaluation: Evaluation) -> Result<EvaluationOutput, Vec<Diagnostic>> {
+    let modules = evaluation.modules.into_iter().map(|module| {
+        let hash = Hash::from_hex(&module.digest).ok_or_else(|| {
+            vec![Diagnostic::error(format!(
+                "{}: `{}` is no digest",
+                module.path, module.digest
+            ))]
+        })?;
+        Ok((module.path, hash))
+    });
+    Ok(EvaluationOutput {
+        value: evaluation.value,
+        modules: modules.collect::<Result<_, Vec<Diagnostic>>>()?,
+        absent: evaluation.absent,
+        logs: evaluation
+            .logs
+            .into_iter()
+            .map(|line: LogLine| line.message)
+            .collect(),
+    })
+}
+
+fn mistakes(error: EvaluateError) -> Vec<Diagnostic> {
+    error.diagnostics
+}

@@ -1,0 +1,229 @@
+//! The node's figures in the Prometheus text format.
+//!
+//! Owns names, help and types: every name begins with `zako_v1_` and keeps its meaning.
+//! Does not know HTTP.
+
+use std::fmt::{Display, Write};
+
+use cas_actor::{Latency, Stats};
+
+use super::Node;
+
+/// Renders every figure.
+pub async fn render(node: &Node) -> String {
+    let mut page = Page(String::with_capacity(8 * 1024));
+    actors(node, &mut page);
+    match node.store.stats().await {
+        Ok(stats) => {
+            page.gauge("store_up", "Whether the store answers.", 1);
+            store(&stats, &mut page);
+        }
+        Err(_) => page.gauge("store_up", "Whether the store answers.", 0),
+    }
+    process(node, &mut page);
+    page.0
+}
+
+struct Page(String);
+
+impl Page {
+    fn sample(&mut self, kind: &str, name: &str, help: &str, value: impl Display) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            self.0,
+            "# HELP zako_v1_{name} {help}\n# TYPE zako_v1_{name} {kind}\nzako_v1_{name} {value}"
+        );
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
+        self.sample("gauge", name, help, value);
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: impl Display) {
+        self.sample("counter", name, help, value);
+    }
+
+    fn histogram(&mut self, name: &str, help: &str, latency: &Latency) {
+        let _ = writeln!(
+            self.0,
+            "# HELP zako_v1_{name} {help}\n# TYPE zako_v1_{name} histogram"
+        );
+        let mut sum = 0;
+        for (index, count) in latency.buckets.iter().enumerate() {
+            sum += count;
+            // The last bucket has no upper bound.
+            if index + 1 < latency.buckets.len() {
+                let bound = (1_u64 << index) as f64 / 1e6;
+                let _ = writeln!(self.0, "zako_v1_{name}_bucket{{le=\"{bound}\"}} {sum}");
+            }
+        }
+        let seconds = latency.sum_ns as f64 / 1e9;
+        let _ = writeln!(
+            self.0,
+            "zako_v1_{name}_bucket{{le=\"+Inf\"}} {sum}\nzako_v1_{name}_sum {seconds}\nzako_v1_{name}_count {sum}"
+        );
+    }
+}
+
+fn actors(node: &Node, page: &mut Page) {
+    let stats = node.system.stats();
+    page.gauge("actors_live", "Actors that have not ended.", stats.live);
+    page.gauge(
+        "actors_workers",
+        "Threads that run actors.",
+        node.system.workers(),
+    );
+    page.counter("actors_spawned_total", "Actors started.", stats.spawned);
+    page.counter(
+        "actors_failures_total",
+        "Panics and failures of actors.",
+        stats.failures,
+    );
+    page.counter(
+        "actors_restarts_total",
+        "Restarts after failures.",
+        stats.restarts,
+    );
+    page.counter(
+        "actors_dead_letters_total",
+        "Messages that nobody handled.",
+        stats.dead_letters,
+    );
+}
+
+fn store(stats: &Stats, page: &mut Page) {
+    page.gauge("store_blobs", "Blobs on disk.", stats.blobs);
+    page.gauge(
+        "store_blob_bytes",
+        "Bytes of blobs on disk.",
+        stats.blob_bytes,
+    );
+    page.gauge(
+        "store_actions",
+        "Entries of the action cache.",
+        stats.actions,
+    );
+    page.gauge(
+        "store_action_bytes",
+        "Bytes of the action cache.",
+        stats.action_bytes,
+    );
+    page.gauge(
+        "store_memory_blobs",
+        "Blobs in the memory tier.",
+        stats.memory_blobs,
+    );
+    page.gauge(
+        "store_memory_bytes",
+        "Bytes of the memory tier.",
+        stats.memory_bytes,
+    );
+    page.counter("store_puts_total", "Blobs written.", stats.puts);
+    page.counter(
+        "store_put_bytes_total",
+        "Bytes of blobs written.",
+        stats.put_bytes,
+    );
+    page.counter(
+        "store_puts_present_total",
+        "Puts of blobs that were there.",
+        stats.puts_present,
+    );
+    page.counter(
+        "store_memory_hits_total",
+        "Reads from the memory tier.",
+        stats.memory_hits,
+    );
+    page.counter("store_disk_hits_total", "Reads from disk.", stats.disk_hits);
+    page.counter(
+        "store_misses_total",
+        "Reads of blobs that are not there.",
+        stats.misses,
+    );
+    page.counter("store_get_bytes_total", "Bytes read.", stats.get_bytes);
+    page.counter(
+        "store_action_hits_total",
+        "Action entries found.",
+        stats.action_hits,
+    );
+    page.counter(
+        "store_action_misses_total",
+        "Action entries not found.",
+        stats.action_misses,
+    );
+    page.counter(
+        "store_fsyncs_total",
+        "Calls that make data durable.",
+        stats.fsyncs,
+    );
+    page.counter(
+        "store_corrupt_total",
+        "Damaged blobs and entries met.",
+        stats.corrupt,
+    );
+    page.counter(
+        "store_evicted_total",
+        "Blobs and entries evicted.",
+        stats.evicted,
+    );
+    page.counter(
+        "store_evicted_bytes_total",
+        "Bytes evicted.",
+        stats.evicted_bytes,
+    );
+    page.histogram(
+        "store_put_seconds",
+        "How long groups of puts took.",
+        &stats.put_latency,
+    );
+    page.histogram(
+        "store_get_seconds",
+        "How long reads from disk took.",
+        &stats.get_latency,
+    );
+}
+
+fn process(node: &Node, page: &mut Page) {
+    let uptime = node.begin.elapsed().as_secs_f64();
+    page.gauge("process_uptime_seconds", "Since the node started.", uptime);
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let resident: Option<u64> = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok());
+    if let Some(pages) = resident {
+        let bytes = pages * rustix::param::page_size() as u64;
+        page.gauge("process_resident_bytes", "Memory in use.", bytes);
+    }
+    if let Ok(open) = std::fs::read_dir("/proc/self/fd") {
+        page.gauge("process_open_fds", "Open file descriptors.", open.count());
+    }
+    if let Ok(threads) = std::fs::read_dir("/proc/self/task") {
+        page.gauge("process_threads", "Threads.", threads.count());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn histograms_add_up() {
+        let mut latency = Latency::default();
+        latency.buckets[0] = 1;
+        latency.buckets[3] = 2;
+        latency.sum_ns = 3_000_000_000;
+        let mut page = Page(String::new());
+        page.histogram("x_seconds", "Help.", &latency);
+        assert!(
+            page.0
+                .contains("zako_v1_x_seconds_bucket{le=\"0.000001\"} 1\n"),
+            "{}",
+            page.0
+        );
+        assert!(
+            page.0
+                .contains("zako_v1_x_seconds_bucket{le=\"0.000008\"} 3\n")
+        );
+        assert!(page.0.ends_with(
+            "_bucket{le=\"+Inf\"} 3\nzako_v1_x_seconds_sum 3\nzako_v1_x_seconds_count 3\n"
+        ));
+    }
+}
