@@ -34,7 +34,7 @@ impl<'a> Isolates<'a> {
         }
     }
 
-    fn pool(&mut self, files: usize) -> Result<IsolatePool, Diagnostic> {
+    fn pool(&mut self) -> Result<IsolatePool, Diagnostic> {
         if let Some(pool) = &self.pool {
             return Ok(pool.clone());
         }
@@ -42,13 +42,8 @@ impl<'a> Isolates<'a> {
             .services
             .system()
             .map_err(|error| Diagnostic::error(error.to_string()))?;
-        // More isolates than files would only cost their start.
-        let pool = IsolatePool::new(system, files.clamp(1, system.workers()));
-        // `zako.ts` comes alone and before the others: its isolate is not the measure.
-        if files > 1 {
-            self.pool = Some(pool.clone());
-        }
-        Ok(pool)
+        let pool = IsolatePool::new(system, system.workers());
+        Ok(self.pool.insert(pool).clone())
     }
 }
 
@@ -61,7 +56,7 @@ impl Evaluate for Isolates<'_> {
         &mut self,
         jobs: Vec<EvaluationJob>,
     ) -> Vec<Result<EvaluationOutput, Vec<Diagnostic>>> {
-        let pool = match self.pool(jobs.len()) {
+        let pool = match self.pool() {
             Ok(pool) => pool,
             Err(error) => return jobs.iter().map(|_| Err(vec![error.clone()])).collect(),
         };

@@ -107,7 +107,9 @@ pub fn run(settings: &Settings) -> Result<(), NodeError> {
         .unwrap_or(([127, 0, 0, 1], 0).into());
     let system = System::builder().name("zako-node").build()?;
     let outcome = system.tokio().block_on(start(&system, &data, address));
-    drop(system.shutdown(DRAIN));
+    if let Err(error) = system.shutdown(DRAIN) {
+        tracing::warn!("{error}");
+    }
     outcome
 }
 
