@@ -1,6 +1,6 @@
 //! How fast it is on this machine: the shapes that actor systems are usually compared by.
 //!
-//! `cargo run --release --example speed [name…]`. The comparison with other systems lives in
+//! `[WORKERS=n] cargo run --release --example speed [name…]`. The comparison with other systems lives in
 //! `bench_harness`; this is for looking and profiling.
 
 use actor_rt::{Actor, ActorRef, AsyncActor, AsyncContext, Context, Failure, Reply, System};
@@ -347,7 +347,13 @@ fn skynet(system: &System) -> Outcome {
 
 fn main() -> Outcome {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
-    let system = System::new()?;
+    let workers = std::env::var("WORKERS")
+        .ok()
+        .and_then(|text| text.parse().ok());
+    let system = match workers {
+        Some(count) => System::builder().workers(count).build()?,
+        None => System::new()?,
+    };
     type Scenario = fn(&System) -> Outcome;
     let scenarios: [(&str, Scenario); 11] = [
         ("tell1", |system| tell(system, 1, "tell, 1 sender")),

@@ -11,7 +11,7 @@ use crate::dead_letter::DeadReason;
 use crate::exit::ExitReason;
 use crate::mailbox::{Mailbox, Refused, Ticket};
 use crate::overflow::Overflow;
-use crate::sched::is_worker;
+use crate::sched::{is_worker, yield_turn};
 use crate::shell::bury;
 use std::fmt;
 use std::future::Future;
@@ -152,7 +152,10 @@ impl<M: Send + 'static> ActorRef<M> {
     fn overflow(&self, mut message: M) -> Result<(), TellError<M>> {
         let cell = self.cell.ptr();
         match &self.cell.overflow {
-            Overflow::Wait | Overflow::Fail => Err(TellError::Full(message)),
+            Overflow::Wait | Overflow::Fail => {
+                yield_turn();
+                Err(TellError::Full(message))
+            }
             Overflow::DropNewest => {
                 bury(cell, message, DeadReason::DroppedNewest);
                 Ok(())
@@ -210,7 +213,10 @@ impl<M: Send + 'static> ActorRef<M> {
                 }
                 Ok(count as usize)
             }
-            Err(Refused::Full(())) => Ok(0),
+            Err(Refused::Full(())) => {
+                yield_turn();
+                Ok(0)
+            }
             Err(Refused::Closed(())) => Err(TellError::Closed(())),
         }
     }

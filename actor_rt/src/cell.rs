@@ -62,6 +62,8 @@ pub(crate) mod control {
     pub(crate) const AWAIT_CHILDREN: u32 = 1 << 4;
     /// The delay before a restart is over.
     pub(crate) const RESUME: u32 = 1 << 5;
+    /// End the turn after the current message: the actor met a full mailbox.
+    pub(crate) const YIELD: u32 = 1 << 7;
     /// The actor has ended; its exit reason is readable.
     pub(crate) const ENDED: u32 = 1 << 6;
 }

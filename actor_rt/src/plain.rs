@@ -18,7 +18,7 @@ const MOST: u32 = 1024;
 /// Messages between looks at the clock, and before the first one.
 const LOOK_EVERY: u32 = 16;
 /// Bits that end a turn after the current message.
-const INTERRUPTS: u32 = control::KILL | control::FAIL;
+const INTERRUPTS: u32 = control::KILL | control::FAIL | control::YIELD;
 
 pub(crate) struct Plain<A, F> {
     factory: F,

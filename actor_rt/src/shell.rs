@@ -139,8 +139,13 @@ impl<B: Behaviour> Shell<B> {
 
     #[inline]
     fn run(&mut self, cell: CellPtr, looks: &mut u32) -> Step {
-        if cell.control() & (control::KILL | control::STOP | control::FAIL) != 0 {
+        let orders = cell.control();
+        if orders & (control::KILL | control::STOP | control::FAIL) != 0 {
             return self.obey(cell);
+        }
+        if orders & control::YIELD != 0 {
+            // It did.
+            cell.control.fetch_and(!control::YIELD, Ordering::Relaxed);
         }
         let Some(behaviour) = &mut self.behaviour else {
             return Step::Done(Outcome::Ended);

@@ -155,12 +155,15 @@ impl<'a, M> Drain<'a, M> {
         }
     }
 
-    /// Publishes progress and wakes waiting senders. A sender that registers right after is seen at
-    /// the next call, at the latest by `settle` (rule 10).
+    /// Publishes progress and, once half of the mailbox is free, wakes waiting senders: a wake-up costs
+    /// more than many messages. A sender that registers right after is seen at the next call, at the
+    /// latest by `settle` (rule 10).
     #[inline]
     pub(crate) fn publish_and_wake(&mut self) {
         self.publish();
-        if Word(self.mailbox.front.word.load(Ordering::Acquire)).has(WAITERS) {
+        let word = Word(self.mailbox.front.word.load(Ordering::Acquire));
+        let depth = word.position().wrapping_sub(self.position);
+        if word.has(WAITERS) && depth <= self.mailbox.front.bound / 2 {
             self.mailbox.front.wake_waiters();
         }
     }

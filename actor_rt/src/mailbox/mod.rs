@@ -43,6 +43,7 @@ mod drain;
 #[cfg(all(test, loom))]
 mod loom_tests;
 mod pages;
+mod prefetch;
 #[cfg(all(test, not(loom)))]
 mod tests;
 mod waiters;
@@ -54,7 +55,7 @@ pub(crate) use waiters::Ticket;
 use waiters::Waiters;
 use word::{CLOSED, IDLE, SIGNAL, WAITERS, Word};
 
-use crate::sync::{AtomicPtr, AtomicU64, Ordering, lock};
+use crate::sync::{AtomicPtr, AtomicU64, Ordering, hint, lock};
 use std::marker::PhantomData;
 use std::ptr::{NonNull, null_mut};
 
@@ -76,6 +77,11 @@ pub(crate) struct Front {
     shared: bool,
     waiters: AtomicPtr<Waiters>,
 }
+
+/// log2 of the most pauses after a lost exchange: about a microsecond.
+const LONGEST_BACKOFF: u32 = if cfg!(loom) { 0 } else { 5 };
+/// Slots between the one being written and the one whose line is asked for.
+const AHEAD: usize = 16;
 
 impl Front {
     /// A front with room for exactly `bound` messages (1 to [`LARGEST_BOUND`]); its maker is the owner.
@@ -141,6 +147,18 @@ impl Front {
     /// Most messages that may wait at once.
     pub(crate) fn bound(&self) -> u32 {
         self.bound
+    }
+
+    /// After a lost exchange: lets the winner go on for a while, so that producers take turns in bursts
+    /// instead of sending the word and each slot's line back and forth at every message.
+    #[cold]
+    #[inline(never)]
+    fn contended(&self, times: &mut u32) -> Word {
+        *times = (*times + 1).min(LONGEST_BACKOFF);
+        for _ in 0..1_u32 << *times {
+            hint::spin_loop();
+        }
+        Word(self.word.load(Ordering::Acquire))
     }
 
     fn waiters(&self) -> &Waiters {
@@ -289,6 +307,7 @@ impl<'a, M> Mailbox<'a, M> {
         let front = self.front;
         // Acquire pairs with the Release of rule 6: in a new epoch the slots are seen empty.
         let mut word = Word(front.word.load(Ordering::Acquire));
+        let mut contended = 0;
         loop {
             if word.has(CLOSED) {
                 return Err(Refusal::Closed);
@@ -325,7 +344,9 @@ impl<'a, M> Mailbox<'a, M> {
                         woke: word.has(IDLE),
                     });
                 }
-                Err(now) => word = Word(now),
+                Err(_) => {
+                    word = front.contended(&mut contended);
+                }
             }
         }
     }
@@ -395,6 +416,7 @@ impl<'a, M> Mailbox<'a, M> {
             Err(Refusal::Closed) => return Err(Refused::Closed(message)),
         };
         let slot = self.claimed_slot(&claim, claim.position);
+        prefetch::for_write(slot.wrapping_add(AHEAD));
         // SAFETY: the slot is ours by rule 1, and its page lives while our claim is unpublished.
         let slot = unsafe { &*slot };
         slot.message.with_mut(|place| {

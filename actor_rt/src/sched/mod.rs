@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use worker::Worker;
-pub(crate) use worker::is_worker;
+pub(crate) use worker::{is_worker, yield_turn};
 
 /// How a runtime is made.
 #[derive(Clone, Debug)]

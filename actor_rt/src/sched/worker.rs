@@ -12,7 +12,7 @@
 use super::Runtime;
 use super::queue::{Local, PLACES, Shared};
 use super::topology::Layout;
-use crate::cell::{ANYWHERE, CellPtr, Header, Outcome};
+use crate::cell::{ANYWHERE, CellPtr, Header, Outcome, control};
 use std::cell::Cell;
 use std::ptr::{null, null_mut};
 use std::sync::OnceLock;
@@ -49,16 +49,31 @@ pub(super) struct Worker {
 struct Here {
     runtime: Cell<*const Runtime>,
     worker: Cell<*const Worker>,
+    /// The actor whose turn it is.
+    running: Cell<*mut Header>,
 }
 
 thread_local! {
-    static HERE: Here = const { Here { runtime: Cell::new(null()), worker: Cell::new(null()) } };
+    static HERE: Here = const { Here { runtime: Cell::new(null()), worker: Cell::new(null()), running: Cell::new(null_mut()) } };
 }
 
 /// Whether the calling thread is a worker, of any system.
 pub(crate) fn is_worker() -> bool {
     HERE.try_with(|here| !here.worker.get().is_null())
         .unwrap_or(false)
+}
+
+/// Ends the turn of the actor that runs on the calling worker after its current message: it met a full
+/// mailbox, and whoever is to empty it may need this worker.
+#[cold]
+pub(crate) fn yield_turn() {
+    let running = HERE
+        .try_with(|here| here.running.get())
+        .unwrap_or(null_mut());
+    // SAFETY: set while the actor's turn lasts, on this very thread.
+    if let Some(actor) = unsafe { CellPtr::from_ptr(running) } {
+        actor.control.fetch_or(control::YIELD, Ordering::Relaxed);
+    }
 }
 
 /// Queues the actor on the calling worker; `false` if the caller is none, or not the right one.
@@ -162,33 +177,32 @@ pub(super) fn work(runtime: &Runtime, index: usize) {
     HERE.with(|here| {
         here.runtime.set(runtime);
         here.worker.set(worker);
+        work_loop(runtime, worker, &here.running);
+        here.runtime.set(null());
+        here.worker.set(null());
     });
+}
+
+fn work_loop(runtime: &Runtime, worker: &Worker, running: &Cell<*mut Header>) {
     let mut in_a_row = 0;
     let mut turns = 0_u64;
     loop {
         turns += 1;
         worker.turns.store(turns, Ordering::Relaxed);
-        let actor = if turns.is_multiple_of(INJECT_EVERY) {
-            runtime
-                .inject
-                .pop()
-                .or_else(|| worker.inbox.pop())
-                .or_else(|| find(runtime, worker, &mut in_a_row))
+        let urgent = if turns.is_multiple_of(INJECT_EVERY) {
+            runtime.inject.pop().or_else(|| worker.inbox.pop())
         } else {
-            find(runtime, worker, &mut in_a_row)
+            None
         };
-        let Some(actor) = actor.or_else(|| search(runtime, worker)) else {
-            if runtime.is_closing() && runtime.live() == 0 {
-                break;
-            }
-            continue;
-        };
-        run(runtime, worker, actor);
+        let actor = urgent
+            .or_else(|| find(runtime, worker, &mut in_a_row))
+            .or_else(|| search(runtime, worker));
+        match actor {
+            Some(actor) => run(runtime, worker, running, actor),
+            None if runtime.is_closing() && runtime.live() == 0 => return,
+            None => {}
+        }
     }
-    HERE.with(|here| {
-        here.runtime.set(null());
-        here.worker.set(null());
-    });
 }
 
 #[inline]
@@ -215,9 +229,12 @@ fn share(runtime: &Runtime) -> u64 {
 }
 
 #[inline]
-fn run(runtime: &Runtime, worker: &Worker, actor: CellPtr) {
+fn run(runtime: &Runtime, worker: &Worker, running: &Cell<*mut Header>, actor: CellPtr) {
+    running.set(actor.as_ptr());
     // SAFETY: whoever dequeues an actor owns it.
-    match unsafe { (actor.table.run)(actor) } {
+    let outcome = unsafe { (actor.table.run)(actor) };
+    running.set(null_mut());
+    match outcome {
         Outcome::Released => {}
         Outcome::Again => {
             if actor.home == ANYWHERE {

@@ -1,0 +1,22 @@
+//! Asking for a cache line before it is written.
+//!
+//! Owns: one instruction. A compare-exchange waits until earlier stores are done, so a producer that
+//! meets each slot's line cold pays a transfer between cores per line; asked for in time it is there.
+//! Does not know: what the line holds; a hint has no effect on what a program computes.
+#![allow(unsafe_code)]
+
+/// Asks for the line at `address`, to be written soon. Any address will do.
+#[inline(always)]
+pub(super) fn for_write<T>(address: *const T) {
+    #[cfg(all(target_arch = "x86_64", not(loom), not(miri)))]
+    // SAFETY: a hint: it neither reads, writes nor faults.
+    unsafe {
+        std::arch::asm!(
+            "prefetchw [{address}]",
+            address = in(reg) address,
+            options(nostack, preserves_flags, readonly)
+        );
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(loom), not(miri))))]
+    let _ = address;
+}
