@@ -20,7 +20,7 @@ use crate::commit::Durability;
 use crate::digest::Digest;
 use crate::error::{ExportError, GetError, PutError, ShardError};
 use crate::export::{Export, write_out};
-use crate::ingest::{Opened, Upload, open_source};
+use crate::ingest::{Taken, Upload, take_file};
 use crate::layout::ActionKey;
 use crate::shard::{Found, PutOutcome};
 use crate::stats::Stats;
@@ -81,14 +81,16 @@ impl<'s> Blocking<'s> {
     /// [`PutError::Source`] when the file cannot be read, or as for [`Store::put`].
     pub fn put_file(self, path: &Path) -> Result<Digest, PutError> {
         let durable = self.store.durability() == Durability::Durable;
-        let verified = match open_source(path)? {
-            Opened::Small(verified) => verified,
-            Opened::Large(_, digest) if block_on(self.store.keep(digest))? => return Ok(digest),
-            Opened::Large(source, _) => source.copy_in(&self.store.inner.staging, durable)?,
-        };
-        let digest = verified.digest();
-        block_on(self.store.put_verified(verified))?;
-        Ok(digest)
+        // A failure shows again when the copy is put.
+        let is_here = |digest| block_on(self.store.keep(digest)).unwrap_or(false);
+        match take_file(&self.store.inner.staging, path, durable, is_here)? {
+            Taken::Present(digest) => Ok(digest),
+            Taken::Copied(verified) => {
+                let digest = verified.digest();
+                block_on(self.store.put_verified(verified))?;
+                Ok(digest)
+            }
+        }
     }
 
     /// Stores everything that a reader yields. With `expected`, anything else is refused.

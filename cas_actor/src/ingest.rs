@@ -10,6 +10,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 
 use bytes::Bytes;
@@ -22,6 +23,12 @@ use crate::staging::{Content, StagedFile, Staging, Verified};
 
 /// Content that will be packed stays in memory until it is committed.
 const SPILL_ABOVE_BYTES: usize = PACK_UP_TO_BYTES as usize;
+/// Up to this size a file is hashed before it is copied, for the store may hold it already.
+/// Larger ones are hashed and copied side by side, and the copy is given up when it was for
+/// nothing.
+const LOOK_FIRST_UP_TO_BYTES: u64 = 4 * 1024 * 1024;
+/// How much is copied before looking whether to go on.
+const COPY_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Content that arrives in pieces. Dropping it leaves nothing behind.
 ///
@@ -102,76 +109,101 @@ fn append(staged: &mut StagedFile, piece: &[u8]) -> Result<(), IoFailure> {
         .during("write", staged.path.as_path())
 }
 
-/// A file of the caller that was opened to be stored.
-pub(crate) struct Source<'p> {
-    path: &'p Path,
-    file: File,
+/// What became of a file of the caller.
+pub(crate) enum Taken {
+    /// The store holds its content already.
+    Present(Digest),
+    /// A copy that can be committed.
+    Copied(Verified),
 }
 
-/// What is known of a source before it is copied.
-pub(crate) enum Opened<'p> {
-    /// It is small and here in full.
-    Small(Verified),
-    /// It had this digest a moment ago.
-    Large(Source<'p>, Digest),
-}
-
-/// Opens a file and hashes it: that is a fraction of the work of copying it durably, and the
-/// store may hold it already.
-pub(crate) fn open_source(path: &Path) -> Result<Opened<'_>, PutError> {
+/// Takes a copy of a file of the caller unless `is_here` says that the store holds its content.
+/// With `durable`, the copy goes to disk while it is hashed.
+pub(crate) fn take_file(
+    staging: &Staging,
+    path: &Path,
+    durable: bool,
+    is_here: impl Fn(Digest) -> bool + Sync,
+) -> Result<Taken, PutError> {
     let failed = |error| PutError::Source(IoFailure::new("read", path, error));
     let mut file = File::open(path).map_err(failed)?;
     let size_bytes = file.metadata().map_err(failed)?.len();
     if is_packed(size_bytes) {
         let mut content = Vec::with_capacity(size_bytes as usize + 1);
         file.read_to_end(&mut content).map_err(failed)?;
-        return Ok(Opened::Small(Verified::hash(content.into())));
+        return Ok(Taken::Copied(Verified::hash(content.into())));
     }
-    let digest = hash_file(&file).map_err(failed)?;
-    Ok(Opened::Large(Source { path, file }, digest))
+    let source = Source { path, file };
+    if size_bytes <= LOOK_FIRST_UP_TO_BYTES {
+        let digest = hash_file(&source.file).map_err(failed)?;
+        if is_here(digest) {
+            return Ok(Taken::Present(digest));
+        }
+        let staged = source.copy(staging, &AtomicBool::new(false))?;
+        return Ok(Taken::Copied(hash_staged(staged, durable)?));
+    }
+    let stop = AtomicBool::new(false);
+    let (present, copied) = thread::scope(|scope| {
+        let look = scope.spawn(|| {
+            // A second opening: the two readers must not share a position.
+            let digest = File::open(path).and_then(|file| hash_file(&file)).ok()?;
+            let present = is_here(digest).then_some(digest);
+            stop.store(present.is_some(), Relaxed);
+            present
+        });
+        let copied = source.copy(staging, &stop);
+        (look.join().unwrap_or(None), copied)
+    });
+    match present {
+        Some(digest) => Ok(Taken::Present(digest)),
+        None => Ok(Taken::Copied(hash_staged(copied?, durable)?)),
+    }
+}
+
+/// Hashes a copy: whatever happens to the source meanwhile, the digest is that of what is stored.
+fn hash_staged(staged: StagedFile, durable: bool) -> Result<Verified, PutError> {
+    let path = staged.path.as_path();
+    let file = &staged.file;
+    let digest = thread::scope(|scope| {
+        if durable {
+            // Only to start early: the commit syncs again, and reports what fails.
+            scope.spawn(move || drop(file.sync_data()));
+        }
+        hash_file(file)
+    });
+    let digest = digest.during("read", path)?;
+    if is_packed(digest.size_bytes()) {
+        // It shrank since it was opened.
+        let content = fs::read(path).during("read", path)?;
+        return Ok(Verified::hash(content.into()));
+    }
+    Ok(Verified::hashed(digest, Content::Staged(staged)))
+}
+
+/// A file of the caller.
+struct Source<'p> {
+    path: &'p Path,
+    file: File,
 }
 
 impl Source<'_> {
-    /// Takes a copy, sharing extents where the file system can, and hashes the copy: whatever
-    /// happens to the source meanwhile, the digest is that of what is stored. With `durable`,
-    /// the copy goes to disk while it is hashed.
-    pub(crate) fn copy_in(
-        mut self,
-        staging: &Staging,
-        durable: bool,
-    ) -> Result<Verified, PutError> {
+    /// Takes a copy, sharing extents where the file system can. With `stop`, it ends early.
+    fn copy(&self, staging: &Staging, stop: &AtomicBool) -> Result<StagedFile, PutError> {
         let mut staged = staging.create()?;
-        if rustix::fs::ioctl_ficlone(&staged.file, &self.file).is_err() {
-            self.copy_bytes(&mut staged)?;
+        if rustix::fs::ioctl_ficlone(&staged.file, &self.file).is_ok() {
+            return Ok(staged);
         }
-        let path = staged.path.as_path();
-        let file = &staged.file;
-        let digest = thread::scope(|scope| {
-            if durable {
-                // Only to start early: the commit syncs again, and reports what fails.
-                scope.spawn(move || drop(file.sync_data()));
-            }
-            hash_file(file)
-        });
-        let digest = digest.during("read", path)?;
-        if is_packed(digest.size_bytes()) {
-            // It shrank since it was opened.
-            let content = fs::read(path).during("read", path)?;
-            return Ok(Verified::hash(content.into()));
-        }
-        Ok(Verified::hashed(digest, Content::Staged(staged)))
-    }
-
-    fn copy_bytes(&mut self, staged: &mut StagedFile) -> Result<(), PutError> {
-        let size_bytes = self
-            .file
+        (&self.file)
             .rewind()
+            .map_err(|error| self.copy_failure(&staged, error))?;
+        while !stop.load(Relaxed) {
             // In the kernel, without a buffer of ours, where it can do that.
-            .and_then(|()| io::copy(&mut self.file, &mut staged.file));
-        let size_bytes = size_bytes.map_err(|error| self.copy_failure(staged, error))?;
-        staged.file.rewind().during("read", staged.path.as_path())?;
-        tracing::trace!(size_bytes, "copied a file into the store");
-        Ok(())
+            let copied = io::copy(&mut (&self.file).take(COPY_BYTES), &mut staged.file);
+            if copied.map_err(|error| self.copy_failure(&staged, error))? == 0 {
+                break;
+            }
+        }
+        Ok(staged)
     }
 
     /// Whether reading or writing failed does not show in the error: a full or read-only disk is
@@ -219,8 +251,11 @@ mod tests {
     #[test]
     fn a_missing_source_is_the_callers_error() {
         let directory = tempfile::tempdir().unwrap();
+        let staging = Staging::new(directory.path().into());
         let missing = directory.path().join("none");
-        let error = open_source(&missing).err().expect("there is nothing");
+        let error = take_file(&staging, &missing, true, |_| false)
+            .err()
+            .unwrap();
         assert!(matches!(error, PutError::Source(_)), "{error}");
     }
 
@@ -231,14 +266,35 @@ mod tests {
         let path = directory.path().join("source");
         for changed in [vec![2; 200_000], vec![3; 10]] {
             fs::write(&path, vec![1; 100_000]).unwrap();
-            let Opened::Large(source, _) = open_source(&path).unwrap() else {
-                panic!("it is large");
+            // Between looking and copying.
+            let change = |_| fs::write(&path, &changed).is_err();
+            let taken = take_file(&staging, &path, false, change).unwrap();
+            let Taken::Copied(verified) = taken else {
+                panic!("it was written");
             };
-            fs::write(&path, &changed).unwrap();
-            let verified = source.copy_in(&staging, false).unwrap();
             assert_eq!(verified.digest(), Digest::of(&changed));
             assert_eq!(content_of(verified), changed);
         }
+    }
+
+    #[test]
+    fn what_is_here_is_not_copied() {
+        let directory = tempfile::tempdir().unwrap();
+        let staging = Staging::new(directory.path().join("tmp"));
+        fs::create_dir(directory.path().join("tmp")).unwrap();
+        let path = directory.path().join("source");
+        for size in [100_000, LOOK_FIRST_UP_TO_BYTES as usize + 1] {
+            let content = vec![1; size];
+            fs::write(&path, &content).unwrap();
+            let taken = take_file(&staging, &path, true, |_| true).unwrap();
+            assert!(matches!(taken, Taken::Present(digest) if digest == Digest::of(&content)));
+            let taken = take_file(&staging, &path, true, |_| false).unwrap();
+            assert!(matches!(taken, Taken::Copied(copy) if copy.digest() == Digest::of(&content)));
+        }
+        assert_eq!(
+            fs::read_dir(directory.path().join("tmp")).unwrap().count(),
+            0
+        );
     }
 
     proptest! {
@@ -263,12 +319,9 @@ mod tests {
 
             let path = directory.path().join("source");
             fs::write(&path, &whole).unwrap();
-            let verified = match open_source(&path).unwrap() {
-                Opened::Small(verified) => verified,
-                Opened::Large(source, digest) => {
-                    prop_assert_eq!(digest, Digest::of(&whole));
-                    source.copy_in(&staging, durable).unwrap()
-                }
+            let taken = take_file(&staging, &path, durable, |_| false).unwrap();
+            let Taken::Copied(verified) = taken else {
+                panic!("nothing is here");
             };
             prop_assert_eq!(verified.digest(), Digest::of(&whole));
             prop_assert_eq!(content_of(verified), whole);

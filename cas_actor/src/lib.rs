@@ -75,3 +75,9 @@ pub use shard::{PutOutcome, VerifyReads};
 pub use stats::{LATENCY_BUCKETS, Latency, Stats};
 pub use store::Store;
 pub use upkeep::{GcReport, VerifyProgress, VerifyReport};
+
+/// Doors for the fuzz targets; not part of the API.
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::pack::fuzzing::{scan_segment, search_index};
+}

@@ -112,6 +112,14 @@ impl Table {
     }
 }
 
+/// Reads any bytes as a table and searches it.
+pub(crate) fn search_bytes(bytes: &[u8], name: &Name) -> Option<Place> {
+    let parsed = parse(bytes)?;
+    let end = parsed.entries_at + parsed.entries * ENTRY_BYTES;
+    let records = bytes[parsed.entries_at..end].as_chunks().0;
+    search(records, name).map(|index| decode_entry(&records[index]).1)
+}
+
 struct Parsed {
     covered: Covered,
     usage: Usage,
@@ -325,7 +333,7 @@ mod tests {
             if magic && bytes.len() > 4 {
                 bytes[..4].copy_from_slice(MAGIC);
             }
-            let _ = parse(&bytes);
+            let _ = search_bytes(&bytes, &([1; HASH_BYTES], Kind::Blob));
         }
 
         #[test]

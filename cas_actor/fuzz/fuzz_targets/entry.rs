@@ -1,0 +1,12 @@
+//! Any bytes are the one encoding of an action entry, or an error.
+#![no_main]
+
+use bytes::Bytes;
+use cas_actor::ActionEntry;
+
+libfuzzer_sys::fuzz_target!(|stored: &[u8]| {
+    let key = [7; 32];
+    if let Ok(entry) = ActionEntry::decode(&key, &Bytes::copy_from_slice(stored)) {
+        assert_eq!(entry.encode(&key), stored);
+    }
+});
