@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::command::Steps;
+use crate::command::{Steps, output};
 use crate::engine::EngineKind;
 use crate::setup;
 use crate::workspace::Workspace;
@@ -34,8 +34,9 @@ pub fn run(workspace: &Workspace, asked: Option<EngineKind>) -> Result<()> {
 
     println!("\nSummary");
     println!("    engine      {}", engine.describe());
-    println!("    targets     {}", example.targets()?);
-    println!("    files       {}", example.files()?);
+    let (targets, files) = example.counts()?;
+    println!("    targets     {targets}");
+    println!("    files       {files} outputs; {}", example.files()?);
     println!(
         "    cold        {:.2} s, the download from the npm registry included",
         cold.as_secs_f64()
@@ -99,16 +100,18 @@ impl Example {
         Ok(times[NO_OP_RUNS / 2])
     }
 
-    fn targets(&self) -> Result<String> {
-        let result = self.build().stdin(Stdio::null()).output()?;
-        let said = [result.stderr, result.stdout].concat();
-        let said = String::from_utf8_lossy(&said).into_owned();
-        Ok(said.lines().last().unwrap_or_default().trim().to_owned())
+    /// Targets and files in their outputs, as zako counts them.
+    fn counts(&self) -> Result<(usize, usize)> {
+        let json = output(self.build().arg("--json"))?;
+        let figure = |name| {
+            number_in(&json, name).with_context(|| format!("no `{name}` in zako's summary: {json}"))
+        };
+        Ok((figure("targets")?, figure("files")?))
     }
 
     fn files(&self) -> Result<String> {
         Ok(format!(
-            "{} TypeScript sources; {} modules and {} source maps made of them",
+            "{} TypeScript sources became {} modules and {} source maps",
             count(&self.directory.join("package/src"), "ts")?,
             count(&self.directory.join("dist"), "js")?,
             count(&self.directory.join("dist"), "map")?,
@@ -122,6 +125,14 @@ impl Example {
             .with_context(|| format!("cannot read {}", report.display()))?;
         Ok(text.lines().last().unwrap_or_default().to_owned())
     }
+}
+
+/// The whole number after `"name":` in flat JSON; all that is wanted here of it.
+fn number_in(json: &str, name: &str) -> Option<usize> {
+    let (_, rest) = json.split_once(&format!("\"{name}\":"))?;
+    let rest = rest.trim_start();
+    let end = rest.find(|c: char| !c.is_ascii_digit())?;
+    rest[..end].parse().ok()
 }
 
 /// How many files with this extension lie under a directory.
@@ -143,6 +154,14 @@ fn count(directory: &Path, extension: &str) -> Result<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn figures_are_read_from_the_summary() {
+        let json = "{\"targets\": 4,\"files\":12,\"engine\":\"V8\"}";
+        assert_eq!(number_in(json, "targets"), Some(4));
+        assert_eq!(number_in(json, "files"), Some(12));
+        assert_eq!(number_in(json, "engine"), None);
+    }
 
     #[test]
     fn files_are_counted_in_depth_by_extension() {
