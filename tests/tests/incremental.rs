@@ -152,12 +152,14 @@ fn one_job_at_a_time_gives_the_same() {
 
 #[test]
 fn steps_run_side_by_side() {
-    // Each of the two ends only when the other has begun: alone, neither would.
+    // `a` waits until `b` reads from it, and `b` ends only with the answer: alone, neither ends.
     let build = r#"
 import { target } from "zako:build";
-const meet = (mine, other) =>
-  target({ cmd: ["sh", "-c", `echo here > $RAN.${mine}; read line < $RAN.${other}`], timeout: 60 });
-export default { a: meet("a", "b"), b: meet("b", "a") };
+const run = (script) => target({ cmd: ["sh", "-c", script], timeout: 60 });
+export default {
+  a: run("echo question > $RAN.a; read answer < $RAN.b"),
+  b: run("read question < $RAN.a; echo answer > $RAN.b"),
+};
 "#;
     let project = Project::with_build(build);
     for name in ["ran.a", "ran.b"] {
