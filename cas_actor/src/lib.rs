@@ -54,6 +54,9 @@ mod pack;
 mod shard;
 mod shard_actor;
 #[cfg(test)]
+mod shard_model_tests;
+mod shard_set;
+#[cfg(test)]
 mod shard_tests;
 mod staging;
 mod stats;

@@ -1,44 +1,38 @@
 //! The handle of a store: finds the shard of a digest, asks it, and waits.
 //!
-//! Owns: the shards' lives and the memory tier's fast path.
+//! Owns: the public operations on blobs and action entries, and the memory tier's fast path.
 //! Does not know: what a shard does with a message.
-//! Invariants: the lock is held until the last shard has stopped; content is hashed by the
-//! caller before a shard hears of it.
+//! Invariant: content is hashed by the caller before a shard hears of it.
 #![forbid(unsafe_code)]
 
 use std::fmt;
-use std::future::Future;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use actor_rt::{ActorRef, Reply, System};
+use actor_rt::System;
 use bytes::Bytes;
 use futures_util::future::join_all;
 
 use crate::action::ActionEntry;
 use crate::blob::{Blob, ByteRange};
 use crate::blocking::Blocking;
-use crate::commit::{Committer, Durability, UnsyncedFlag};
+use crate::commit::Durability;
 use crate::digest::Digest;
 use crate::error::{GetError, PutError, ShardError, StoreError};
-use crate::fs::RealFs;
 use crate::group::Put;
 use crate::ingest::Upload;
 use crate::layout::ActionKey;
-use crate::memory::{MemoryConfig, MemoryTier};
-use crate::open::{LockFile, OpenedRoot, StoreConfig, open_root};
-use crate::shard::{Found, PutOutcome, Shard, lock};
-use crate::shard_actor::{ShardActor, ShardMsg};
+use crate::open::{StoreConfig, open_root};
+use crate::shard::{Found, PutOutcome, lock};
+use crate::shard_actor::ShardMsg;
+use crate::shard_set::{self, ShardHandle, shard_of};
 use crate::staging::{Staging, Verified};
-use crate::stats::{Counters, count};
+use crate::stats::count;
 
 /// Entries are read whole and packed; larger results belong into blobs.
 const ENTRY_UP_TO_BYTES: u64 = 16 * 1024 * 1024;
-/// First bytes of hashes.
-const FANS: usize = 256;
-
 /// An open store. Clones share it; it closes when the last one is dropped.
 ///
 /// Methods are asynchronous and run on any executor; [`blocking`](Self::blocking) has the same
@@ -47,14 +41,6 @@ const FANS: usize = 256;
 pub struct Store {
     pub(crate) inner: Arc<Inner>,
     durability: Durability,
-}
-
-/// One shard as the handle sees it.
-pub(crate) struct ShardHandle {
-    actor: ActorRef<ShardMsg>,
-    pub(crate) memory: Arc<Mutex<MemoryTier>>,
-    pub(crate) counters: Arc<Counters>,
-    unsynced: UnsyncedFlag,
 }
 
 pub(crate) struct Inner {
@@ -78,43 +64,13 @@ impl Store {
     /// When another process has it open, when it has another format, or when the directory
     /// cannot be used.
     pub fn open(config: StoreConfig, system: &System) -> Result<Self, StoreError> {
-        let OpenedRoot {
-            layout,
-            staging,
-            shards: number,
-            lock,
-        } = open_root(&config)?;
-        let parts = Parts {
-            layout: Arc::new(layout),
-            staging: Arc::new(staging),
-            lock: Arc::new(lock),
-        };
-        let memory = MemoryConfig {
-            capacity_bytes: config.memory.capacity_bytes / number as u64,
-            ..config.memory
-        };
-        let shards = (0..number).map(|index| {
-            let memory = Arc::new(Mutex::new(MemoryTier::new(memory)));
-            let counters = Arc::new(Counters::default());
-            let unsynced = UnsyncedFlag::default();
-            let shared = Shared {
-                memory: &memory,
-                counters: &counters,
-                unsynced: &unsynced,
-            };
-            let actor = start_shard(system, &config, &parts, (index, number), &shared);
-            ShardHandle {
-                actor,
-                memory,
-                counters,
-                unsynced,
-            }
-        });
+        let opened = open_root(&config)?;
+        let (shards, staging) = shard_set::start(system, &config, opened);
         Ok(Self {
             durability: config.durability,
             inner: Arc::new(Inner {
-                shards: shards.collect(),
-                staging: parts.staging,
+                shards,
+                staging,
                 config,
             }),
         })
@@ -391,120 +347,5 @@ impl fmt::Debug for Store {
             .field("shards", &self.inner.shards.len())
             .field("durability", &self.durability)
             .finish_non_exhaustive()
-    }
-}
-
-impl ShardHandle {
-    /// `None` when the shard is gone or was restarted meanwhile.
-    async fn ask<R: Send + 'static>(
-        &self,
-        message: impl FnOnce(Reply<R>) -> ShardMsg,
-    ) -> Option<R> {
-        let (reply, answer) = Reply::pair();
-        // Not `ask`, which is refused when the mailbox is full: who puts faster than the disk
-        // takes it has to wait.
-        self.actor.send(message(reply)).await.ok()?;
-        answer.await.ok()
-    }
-
-    pub(crate) fn try_ask<R: Send + 'static, E: Send + 'static>(
-        &self,
-        message: impl FnOnce(Reply<Result<R, E>>) -> ShardMsg,
-    ) -> impl Future<Output = Result<R, ShardError>>
-    where
-        ShardError: From<E>,
-    {
-        let asked = self.ask(message);
-        async { Ok(asked.await.ok_or(ShardError::Closed)??) }
-    }
-}
-
-/// What all shards of a store share.
-struct Parts {
-    layout: Arc<crate::layout::Layout>,
-    staging: Arc<Staging>,
-    lock: Arc<LockFile>,
-}
-
-/// What a shard shares with the handles.
-struct Shared<'s> {
-    memory: &'s Arc<Mutex<MemoryTier>>,
-    counters: &'s Arc<Counters>,
-    unsynced: &'s UnsyncedFlag,
-}
-
-fn start_shard(
-    system: &System,
-    config: &StoreConfig,
-    parts: &Parts,
-    (index, number): (usize, usize),
-    shared: &Shared<'_>,
-) -> ActorRef<ShardMsg> {
-    let Shared {
-        memory,
-        counters,
-        unsynced,
-    } = *shared;
-    let fans = fans_of(index, number);
-    let (layout, staging) = (Arc::clone(&parts.layout), Arc::clone(&parts.staging));
-    let (unsynced, lock) = (Arc::clone(unsynced), Arc::clone(&parts.lock));
-    let (memory, counters) = (Arc::clone(memory), Arc::clone(counters));
-    let verify_reads = config.verify_reads;
-    // A factory: a shard that panicked starts again from what is on disk.
-    let make = move || {
-        let committer = Committer::new(
-            RealFs,
-            Arc::clone(&layout),
-            Arc::clone(&staging),
-            Arc::clone(&counters),
-            Arc::clone(&unsynced),
-        );
-        let shard = Shard::new(
-            index,
-            fans.clone(),
-            Arc::clone(&layout),
-            verify_reads,
-            Arc::clone(&memory),
-            Arc::clone(&counters),
-            committer,
-        );
-        ShardActor::new(shard, Arc::clone(&lock))
-    };
-    system
-        .actor(make)
-        .name(format!("store {} shard {index}", config.root.display()))
-        .mailbox(config.mailbox)
-        .spawn_dedicated()
-}
-
-/// The shard of a hash: ranges of the first byte.
-fn shard_of(hash: &[u8; 32], number: usize) -> usize {
-    usize::from(hash[0]) * number / FANS
-}
-
-/// The first bytes that one shard owns.
-fn fans_of(index: usize, number: usize) -> std::ops::RangeInclusive<u8> {
-    let start = (index * FANS).div_ceil(number);
-    let end = ((index + 1) * FANS).div_ceil(number) - 1;
-    start as u8..=end as u8
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_hash_has_one_owner() {
-        for number in 1..=8 {
-            for first in 0..=255u8 {
-                let mut hash = [0; 32];
-                hash[0] = first;
-                let owner = shard_of(&hash, number);
-                for index in 0..number {
-                    let owned = fans_of(index, number).contains(&first);
-                    assert_eq!(owned, index == owner, "{first} of {number}");
-                }
-            }
-        }
     }
 }

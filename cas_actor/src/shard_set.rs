@@ -1,0 +1,178 @@
+//! The shards of an open store, as the handle sees them.
+//!
+//! Owns: starting the shards, which of them owns a hash, and asking one.
+//! Does not know: what is asked.
+//! Invariants: every hash has exactly one owner; the lock of the store is held by the shards, so
+//! until the last of them has stopped.
+#![forbid(unsafe_code)]
+
+use std::future::Future;
+use std::ops::RangeInclusive;
+use std::sync::{Arc, Mutex};
+
+use actor_rt::{ActorRef, Reply, System};
+
+use crate::commit::{Committer, UnsyncedFlag};
+use crate::digest::HASH_BYTES;
+use crate::error::ShardError;
+use crate::fs::RealFs;
+use crate::layout::Layout;
+use crate::memory::{MemoryConfig, MemoryTier};
+use crate::open::{LockFile, OpenedRoot, StoreConfig};
+use crate::shard::{Shard, VerifyReads};
+use crate::shard_actor::{ShardActor, ShardMsg};
+use crate::staging::Staging;
+use crate::stats::Counters;
+
+/// First bytes of hashes.
+const FANS: usize = 256;
+
+/// One shard.
+pub(crate) struct ShardHandle {
+    pub(crate) actor: ActorRef<ShardMsg>,
+    pub(crate) memory: Arc<Mutex<MemoryTier>>,
+    pub(crate) counters: Arc<Counters>,
+    /// Whether it has acknowledged something that is not durable.
+    pub(crate) unsynced: UnsyncedFlag,
+}
+
+impl ShardHandle {
+    /// Sends a question, waiting for room in the mailbox, and waits for the answer. `None` when
+    /// the shard is gone or was restarted meanwhile.
+    pub(crate) async fn ask<R: Send + 'static>(
+        &self,
+        message: impl FnOnce(Reply<R>) -> ShardMsg,
+    ) -> Option<R> {
+        let (reply, answer) = Reply::pair();
+        // Not `ActorRef::ask`, which is refused when the mailbox is full: who puts faster than
+        // the disk takes it has to wait.
+        self.actor.send(message(reply)).await.ok()?;
+        answer.await.ok()
+    }
+
+    /// [`ask`](Self::ask) for answers that may be errors of the disk.
+    pub(crate) fn try_ask<R: Send + 'static, E: Send + 'static>(
+        &self,
+        message: impl FnOnce(Reply<Result<R, E>>) -> ShardMsg,
+    ) -> impl Future<Output = Result<R, ShardError>>
+    where
+        ShardError: From<E>,
+    {
+        let asked = self.ask(message);
+        async { Ok(asked.await.ok_or(ShardError::Closed)??) }
+    }
+}
+
+/// Everything that a shard is made of, kept to make it again when it has panicked: it starts from
+/// what is on disk.
+struct Blueprint {
+    index: usize,
+    fans: RangeInclusive<u8>,
+    layout: Arc<Layout>,
+    staging: Arc<Staging>,
+    lock: Arc<LockFile>,
+    memory: Arc<Mutex<MemoryTier>>,
+    counters: Arc<Counters>,
+    unsynced: UnsyncedFlag,
+    verify_reads: VerifyReads,
+}
+
+impl Blueprint {
+    fn make(&self) -> ShardActor {
+        let committer = Committer::new(
+            RealFs,
+            Arc::clone(&self.layout),
+            Arc::clone(&self.staging),
+            Arc::clone(&self.counters),
+            Arc::clone(&self.unsynced),
+        );
+        let shard = Shard::new(
+            self.index,
+            self.fans.clone(),
+            Arc::clone(&self.layout),
+            self.verify_reads,
+            Arc::clone(&self.memory),
+            Arc::clone(&self.counters),
+            committer,
+        );
+        ShardActor::new(shard, Arc::clone(&self.lock))
+    }
+}
+
+/// Starts the shards of an opened directory; also returns where uploads are staged.
+pub(crate) fn start(
+    system: &System,
+    config: &StoreConfig,
+    opened: OpenedRoot,
+) -> (Vec<ShardHandle>, Arc<Staging>) {
+    let number = opened.shards;
+    let (layout, lock) = (Arc::new(opened.layout), Arc::new(opened.lock));
+    let staging = Arc::new(opened.staging);
+    let share = MemoryConfig {
+        capacity_bytes: config.memory.capacity_bytes / number as u64,
+        ..config.memory
+    };
+    let start_one = |index| {
+        let blueprint = Blueprint {
+            index,
+            fans: fans_of(index, number),
+            layout: Arc::clone(&layout),
+            staging: Arc::clone(&staging),
+            lock: Arc::clone(&lock),
+            memory: Arc::new(Mutex::new(MemoryTier::new(share))),
+            counters: Arc::default(),
+            unsynced: UnsyncedFlag::default(),
+            verify_reads: config.verify_reads,
+        };
+        let (memory, counters) = (
+            Arc::clone(&blueprint.memory),
+            Arc::clone(&blueprint.counters),
+        );
+        let unsynced = Arc::clone(&blueprint.unsynced);
+        let actor = system
+            .actor(move || blueprint.make())
+            .name(format!("store {} shard {index}", config.root.display()))
+            .mailbox(config.mailbox)
+            .spawn_dedicated();
+        ShardHandle {
+            actor,
+            memory,
+            counters,
+            unsynced,
+        }
+    };
+    let shards = (0..number).map(start_one).collect();
+    (shards, staging)
+}
+
+/// The owner of a hash: ranges of the first byte.
+pub(crate) fn shard_of(hash: &[u8; HASH_BYTES], number: usize) -> usize {
+    usize::from(hash[0]) * number / FANS
+}
+
+/// The first bytes that one shard owns.
+fn fans_of(index: usize, number: usize) -> RangeInclusive<u8> {
+    let start = (index * FANS).div_ceil(number);
+    let end = ((index + 1) * FANS).div_ceil(number) - 1;
+    start as u8..=end as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_hash_has_one_owner() {
+        for number in 1..=8 {
+            for first in 0..=255u8 {
+                let mut hash = [0; 32];
+                hash[0] = first;
+                let owner = shard_of(&hash, number);
+                for index in 0..number {
+                    let owned = fans_of(index, number).contains(&first);
+                    assert_eq!(owned, index == owner, "{first} of {number}");
+                }
+            }
+        }
+    }
+}
