@@ -16,7 +16,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use oxc::allocator::{Allocator, TakeIn};
+use oxc::allocator::{Allocator, ArenaBox, TakeIn};
 use oxc::ast::ast::*;
 use oxc::ast::builder::AstBuilder;
 use oxc::ast_visit::{VisitMut, walk_mut};
@@ -483,6 +483,30 @@ impl<'a> Rewriter<'a, '_> {
         })
     }
 
+    /// `m_1.A` as the name of an element that stays JSX.
+    fn jsx_member(
+        &self,
+        identifier: &IdentifierReference<'a>,
+    ) -> Option<ArenaBox<'a, JSXMemberExpression<'a>>> {
+        let binding = self.binding_of(identifier)?;
+        let property = binding.property.as_deref()?;
+        let variable = self.requests[binding.request].variable.as_deref()?;
+        let (span, builder) = (identifier.span, &self.builder);
+        let object = JSXMemberExpressionObject::new_identifier_reference(
+            span,
+            Ident::from_str_in(variable, builder),
+            builder,
+        );
+        let property = JSXIdentifier::new(span, Str::from_str_in(property, builder), builder);
+        Some(JSXMemberExpression::boxed(span, object, property, builder))
+    }
+
+    fn namespace_variable(&self, identifier: &IdentifierReference<'a>) -> Option<Ident<'a>> {
+        let binding = self.binding_of(identifier)?;
+        let variable = self.requests[binding.request].variable.as_deref()?;
+        Some(Ident::from_str_in(variable, &self.builder))
+    }
+
     /// A callee: `(0, m_1.a)`, so that the call's `this` stays undefined.
     fn replace_callee(&self, callee: &mut Expression<'a>) {
         let mut inner = &*callee;
@@ -574,29 +598,26 @@ impl<'a> VisitMut<'a> for Rewriter<'a, '_> {
 
     fn visit_jsx_element_name(&mut self, name: &mut JSXElementName<'a>) {
         if let JSXElementName::IdentifierReference(identifier) = name
-            && let Some(binding) = self.binding_of(identifier)
-            && let Some(variable) = self.requests[binding.request].variable.as_deref()
-            && let Some(property) = &binding.property
+            && let Some(member) = self.jsx_member(identifier)
         {
-            let object = JSXMemberExpressionObject::new_identifier_reference(
-                identifier.span,
-                Ident::from_str_in(variable, &self.builder),
-                &self.builder,
-            );
-            let property = JSXIdentifier::new(
-                identifier.span,
-                Str::from_str_in(property, &self.builder),
-                &self.builder,
-            );
-            *name = JSXElementName::new_member_expression(
-                identifier.span,
-                object,
-                property,
-                &self.builder,
-            );
+            *name = JSXElementName::MemberExpression(member);
             return;
         }
         walk_mut::walk_jsx_element_name(self, name);
+    }
+
+    fn visit_jsx_member_expression_object(&mut self, object: &mut JSXMemberExpressionObject<'a>) {
+        if let JSXMemberExpressionObject::IdentifierReference(identifier) = object {
+            if let Some(member) = self.jsx_member(identifier) {
+                *object = JSXMemberExpressionObject::MemberExpression(member);
+                return;
+            }
+            if let Some(variable) = self.namespace_variable(identifier) {
+                identifier.name = variable;
+                return;
+            }
+        }
+        walk_mut::walk_jsx_member_expression_object(self, object);
     }
 
     fn visit_identifier_reference(&mut self, identifier: &mut IdentifierReference<'a>) {
