@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use oxc::allocator::Allocator;
 use oxc::ast::ast::*;
 use oxc::parser::Parser;
+use oxc::syntax::module_record::ModuleRecord;
 use serde::{Deserialize, Serialize};
 
 use super::specifiers::{is_relative, resolve_among};
@@ -111,6 +112,9 @@ impl ModuleIndex {
 pub(super) fn survey(arena: &Allocator, source: &str, source_type: SourceType) -> ModuleSurvey {
     let parsed = Parser::new(arena, source, source_type).parse();
     let mut surveyor = Surveyor::default();
+    for (specifier, ..) in dynamic_imports(&parsed.module_record, source) {
+        surveyor.request(specifier, "");
+    }
     for statement in &parsed.program.body {
         surveyor.imports(statement);
     }
@@ -152,20 +156,23 @@ pub(super) fn import_sites(
         let values = requests.iter().filter(|request| !request.is_type);
         sites.extend(values.map(|r| site(specifier.as_str(), r.span.start, r.span.end)));
     }
-    for import in &record.dynamic_imports {
-        let span = import.module_request;
-        let text = source
-            .get(span.start as usize..span.end as usize)
-            .unwrap_or_default();
-        let quoted = text
-            .strip_prefix(['"', '\''])
-            .and_then(|rest| rest.strip_suffix(['"', '\'']));
-        if let Some(specifier) = quoted {
-            sites.push(site(specifier, span.start, span.end));
-        }
-    }
+    let dynamic = dynamic_imports(&record, source);
+    sites.extend(dynamic.map(|(specifier, span)| site(specifier, span.start, span.end)));
     sites.sort_by_key(|site| site.start_bytes);
     sites
+}
+
+/// Specifier and literal of every `import("literal")`.
+fn dynamic_imports<'s>(
+    record: &'s ModuleRecord<'_>,
+    source: &'s str,
+) -> impl Iterator<Item = (&'s str, Span)> {
+    record.dynamic_imports.iter().filter_map(|import| {
+        let span = import.module_request;
+        let text = source.get(span.start as usize..span.end as usize)?;
+        let inside = text.strip_prefix(['"', '\''])?.strip_suffix(['"', '\''])?;
+        Some((inside, span))
+    })
 }
 
 #[derive(Default)]

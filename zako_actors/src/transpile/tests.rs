@@ -1,24 +1,205 @@
-//! Tests of the transpiler that look at whole outputs.
+//! Tests of ES module output and of diagnostics. CommonJS output is run in `tests/`.
 
 use super::*;
 
-fn transpile(path: &str, source: &str, options: TranspileOptions) -> TranspileOutput {
+fn attempt(
+    path: &str,
+    source: &str,
+    options: TranspileOptions,
+) -> Result<TranspileOutput, Vec<Diagnostic>> {
     let mut job = TranspileJob::new(path, source);
     job.options = options;
-    Transpiler::new()
-        .transpile(&job)
-        .unwrap_or_else(|errors| panic!("{}", errors[0]))
+    Transpiler::new().transpile(&job)
+}
+
+#[track_caller]
+fn esm(path: &str, source: &str) -> String {
+    match attempt(path, source, TranspileOptions::default()) {
+        Ok(output) => output.code,
+        Err(errors) => panic!("{}", errors[0]),
+    }
 }
 
 #[test]
 fn types_go_and_values_stay() {
-    let out = transpile(
-        "a.ts",
-        "import { T, v } from './b'; import type { U } from './c'; export const x: T & U = v as T;",
-        TranspileOptions::default(),
-    );
     assert_eq!(
-        out.code,
-        "import { v } from \"./b\";\nexport const x = v;\n"
+        esm(
+            "a.ts",
+            "import { T, v } from './b'; import type { U } from './c'; import './d'; export const x: T & U = v as T;"
+        ),
+        "import { v } from \"./b\";\nimport \"./d\";\nexport const x = v;\n"
     );
+}
+
+#[test]
+fn verbatim_syntax_keeps_imports() {
+    let options = TranspileOptions {
+        verbatim_module_syntax: true,
+        ..TranspileOptions::default()
+    };
+    let source = "import { a, type T } from './b';\nexport { a };";
+    let code = attempt("a.ts", source, options).unwrap().code;
+    assert_eq!(code, "import { a } from \"./b\";\nexport { a };\n");
+}
+
+#[test]
+fn known_files_complete_specifiers() {
+    let files = [
+        (
+            "src/main.ts",
+            "import { a } from './a';\nexport * from './dir';\nexport { b } from './b.ts';\nimport c from './c.js';\nconst d = import('./d');\nexport { I } from './types';\nimport 'rxjs';\nconsole.log(a, c, d);",
+        ),
+        ("src/a.ts", "export const a = 1;"),
+        ("src/b.ts", "export const b = 1;"),
+        ("src/c.ts", "export default 1;"),
+        ("src/d.mts", "export {};"),
+        ("src/dir/index.tsx", "export {};"),
+        ("src/types.ts", "export interface I {}"),
+    ];
+    let mut transpiler = Transpiler::new();
+    let surveys: Vec<_> = files
+        .iter()
+        .map(|(path, source)| ((*path).to_owned(), transpiler.survey(path, source)))
+        .collect();
+    let mut job = TranspileJob::new(files[0].0, files[0].1);
+    job.facts = ModuleIndex::new(surveys).facts("src/main.ts");
+    assert_eq!(
+        transpiler.transpile(&job).unwrap().code,
+        "import { a } from \"./a.js\";\nexport * from \"./dir/index.js\";\nexport { b } from \"./b.js\";\nimport c from \"./c.js\";\nconst d = import(\"./d.mjs\");\nimport \"rxjs\";\nconsole.log(a, c, d);\n"
+    );
+}
+
+#[test]
+fn all_mistakes_are_reported_with_their_places() {
+    let errors = attempt(
+        "src/a.ts",
+        "let a = 1;\nlet a = 2;\nconst b;\nlabel: label: for (;;) {}\nbreak;\n",
+        TranspileOptions::default(),
+    )
+    .unwrap_err();
+    let mut lines: Vec<u32> = errors
+        .iter()
+        .filter_map(|error| error.location.as_ref().map(|l| l.line))
+        .collect();
+    lines.sort_unstable();
+    lines.dedup();
+    assert_eq!(lines, [1, 3, 4, 5], "{errors:#?}");
+    assert!(errors.iter().all(|error| error.frame.is_some()));
+    assert!(errors[0].to_string().contains("--> src/a.ts:"));
+}
+
+#[test]
+fn unknown_targets_and_files_are_reported() {
+    let options = TranspileOptions {
+        target: "es2099".to_owned(),
+        ..TranspileOptions::default()
+    };
+    let errors = attempt("a.ts", "1;", options).unwrap_err();
+    assert!(
+        errors[0].to_string().contains("`es2099` is not a target"),
+        "{}",
+        errors[0]
+    );
+    let errors = attempt("a.css", "", TranspileOptions::default()).unwrap_err();
+    assert!(
+        errors[0]
+            .to_string()
+            .contains("`a.css` is not a file that the transpiler reads")
+    );
+}
+
+#[test]
+fn import_equals_is_refused_in_es_modules() {
+    let errors = attempt(
+        "a.ts",
+        "import x = require('x');\nexport = x;",
+        TranspileOptions::default(),
+    )
+    .unwrap_err();
+    assert_eq!(errors.len(), 2);
+    assert!(errors[0].to_string().contains("a.ts:1:1"), "{}", errors[0]);
+}
+
+#[test]
+fn class_fields_follow_the_option() {
+    let source = "class A { a; b = 1; declare c: number; constructor(readonly d = 2) {} }";
+    let with = |define| {
+        let options = TranspileOptions {
+            use_define_for_class_fields: define,
+            ..TranspileOptions::default()
+        };
+        attempt("a.ts", source, options).unwrap().code
+    };
+    assert!(with(None).contains("\ta;\n"));
+    assert!(!with(Some(false)).contains("\ta;\n"));
+    assert!(!with(None).contains("\tc;"));
+}
+
+#[test]
+fn helpers_are_inline_and_after_the_directives() {
+    let options = TranspileOptions {
+        target: "es2017".to_owned(),
+        ..TranspileOptions::default()
+    };
+    let code = attempt("a.ts", "'use client';\nexport const a = { ...b };", options)
+        .unwrap()
+        .code;
+    assert!(
+        code.starts_with("\"use client\";\nconst _objectSpread = function"),
+        "{code}"
+    );
+    assert!(!code.contains("import"), "{code}");
+}
+
+#[test]
+fn maps_name_their_source_relative_to_the_output() {
+    let options = TranspileOptions {
+        source_map: true,
+        output_path: Some("dist/a.js".to_owned()),
+        ..TranspileOptions::default()
+    };
+    let output = attempt("src/a.ts", "export const é: number = 1;\n", options).unwrap();
+    assert_eq!(
+        output.code,
+        "export const é = 1;\n//# sourceMappingURL=a.js.map\n"
+    );
+    let map: serde_json::Value = serde_json::from_str(&output.map.unwrap()).unwrap();
+    assert_eq!(map["sources"][0], "../src/a.ts");
+    assert_eq!(map["version"], 3);
+}
+
+#[test]
+fn nesting_beyond_any_stack_is_survived() {
+    let depth = 20_000;
+    for (open, close) in [
+        ("(", ")"),
+        ("[", "]"),
+        ("!", ""),
+        ("a=>", ""),
+        ("if(a){}else ", ""),
+    ] {
+        let source = format!("{}a{}", open.repeat(depth), close.repeat(depth));
+        assert!(
+            attempt("a.ts", &source, TranspileOptions::default()).is_ok(),
+            "{open}"
+        );
+    }
+}
+
+#[test]
+fn the_arena_forgets_between_jobs() {
+    let mut transpiler = Transpiler::new();
+    for round in 0..3 {
+        assert!(
+            transpiler
+                .transpile(&TranspileJob::new("a.ts", "let x = ;"))
+                .is_err()
+        );
+        let job = TranspileJob::new("b.ts", format!("let x: number = {round};"));
+        assert_eq!(
+            transpiler.transpile(&job).unwrap().code,
+            format!("let x = {round};\n")
+        );
+        transpiler.gc();
+    }
 }
