@@ -1,0 +1,117 @@
+//! The command line: parsed flags, kept apart from the options they become.
+#![forbid(unsafe_code)]
+
+use anyhow::{Context as _, bail};
+use clap::{Args, Parser, Subcommand};
+
+use bench_harness::options::{Options, Scale, WaitKind};
+use bench_harness::scenario::{self, Scenario};
+
+/// Throughput, latency, stress and regression, against the peers.
+#[derive(Debug, Parser)]
+#[command(name = "bench_harness", version, about)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// The scenarios, one line each.
+    List,
+    /// Measures ours alone.
+    Run {
+        /// Names from `list`.
+        #[arg(required = true)]
+        scenarios: Vec<String>,
+        #[command(flatten)]
+        load: LoadArgs,
+    },
+    /// Measures ours and every peer in the same run, and prints the ratios.
+    Compare {
+        /// Names from `list`.
+        #[arg(required = true)]
+        scenarios: Vec<String>,
+        #[command(flatten)]
+        load: LoadArgs,
+    },
+}
+
+/// How to measure.
+#[derive(Debug, Args)]
+pub struct LoadArgs {
+    /// Only these implementations (as named in the tables).
+    #[arg(long = "impl", value_name = "NAME")]
+    only: Vec<String>,
+    /// Writing threads or actors.
+    #[arg(long)]
+    producers: Option<usize>,
+    /// Reading threads or actors.
+    #[arg(long)]
+    consumers: Option<usize>,
+    /// Slots of the ring or mailbox.
+    #[arg(long, default_value_t = 1024)]
+    capacity: usize,
+    /// Items per batch.
+    #[arg(long, default_value_t = 64)]
+    batch: usize,
+    /// Bytes per item: 8, 64 or 1024.
+    #[arg(long, default_value_t = 8, value_name = "BYTES")]
+    payload: usize,
+    /// Cores to pin to, for example `0,1`; all by default.
+    #[arg(long, value_delimiter = ',')]
+    cores: Vec<usize>,
+    /// How threads wait in rings of ours.
+    #[arg(long, value_enum, default_value_t = WaitKind::Spin)]
+    wait: WaitKind,
+    /// Measured runs of each case [default: 5, with --quick 3].
+    #[arg(long)]
+    repeat: Option<usize>,
+    /// A fifth of the work.
+    #[arg(long)]
+    quick: bool,
+    /// Prints one JSON object per scenario instead of a table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl LoadArgs {
+    /// The options these flags mean.
+    pub fn options(&self) -> anyhow::Result<Options> {
+        let defaults = Options::default();
+        if self.capacity == 0 || self.batch == 0 || self.producers == Some(0) || self.consumers == Some(0) {
+            bail!("--capacity, --batch, --producers and --consumers must be at least 1");
+        }
+        let cores = if self.cores.is_empty() { defaults.cores } else { self.cores.clone() };
+        let unknown = cores.iter().find(|core| !bench_harness::pin::available().contains(core));
+        if let Some(core) = unknown {
+            bail!("core {core} is not available here; these are: {:?}", bench_harness::pin::available());
+        }
+        Ok(Options {
+            producers: self.producers,
+            consumers: self.consumers,
+            capacity: self.capacity.next_power_of_two(),
+            batch: self.batch,
+            payload: self.payload,
+            cores,
+            wait: self.wait,
+            repeat: self.repeat.unwrap_or(if self.quick { 3 } else { 5 }).max(1),
+            scale: if self.quick { Scale::Quick } else { Scale::Full },
+            only: self.only.clone(),
+            peers: false,
+        })
+    }
+}
+
+/// The scenarios with these names, or an error that names the nearest.
+pub fn scenarios(names: &[String]) -> anyhow::Result<Vec<&'static Scenario>> {
+    names
+        .iter()
+        .map(|name| {
+            let all = || scenario::ALL.iter().map(|scenario| scenario.name).collect::<Vec<_>>().join(", ");
+            scenario::find(name).with_context(|| format!("there is no scenario `{name}`; these are: {}", all()))
+        })
+        .collect()
+}

@@ -1,0 +1,209 @@
+//! The rules of measuring: warm-up apart, rotated order, medians, and a checksum that all must agree on.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use serde::Serialize;
+
+use crate::machine::Machine;
+use crate::options::{Options, WaitKind};
+use crate::scenario::Scenario;
+
+/// The name under which everything of this workspace is measured.
+pub const OURS: &str = "actor_rt";
+
+/// What a number means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// Millions of something per second; more is better.
+    MillionPerSecond(&'static str),
+    /// Milliseconds for the whole task; less is better.
+    Milliseconds,
+    /// Bytes each; less is better.
+    Bytes,
+}
+
+impl Unit {
+    /// As printed.
+    pub fn label(self) -> String {
+        match self {
+            Self::MillionPerSecond(what) => format!("M {what}/s"),
+            Self::Milliseconds => "ms".into(),
+            Self::Bytes => "bytes each".into(),
+        }
+    }
+
+    /// How many times better `ours` is than `theirs`.
+    pub fn ratio(self, ours: f64, theirs: f64) -> f64 {
+        match self {
+            Self::MillionPerSecond(_) => ours / theirs,
+            Self::Milliseconds | Self::Bytes => theirs / ours,
+        }
+    }
+}
+
+/// One measured run.
+#[derive(Debug, Clone, Copy)]
+pub struct Sample {
+    /// In the scenario's unit.
+    pub value: f64,
+    /// Computed from everything the run delivered.
+    pub checksum: u64,
+}
+
+impl Sample {
+    /// Millions per second.
+    pub fn rate(items: u64, elapsed: Duration, checksum: u64) -> Self {
+        Self { value: items as f64 / elapsed.as_secs_f64() / 1e6, checksum }
+    }
+
+    /// Milliseconds.
+    pub fn time(elapsed: Duration, checksum: u64) -> Self {
+        Self { value: elapsed.as_secs_f64() * 1e3, checksum }
+    }
+}
+
+/// One implementation in one variant of a scenario.
+pub struct Case {
+    /// Who is measured: [`OURS`] or the peer's crate name.
+    pub implementation: &'static str,
+    /// What of the scenario, for example `batch of 64`.
+    pub variant: String,
+    /// Threads that poll without sleeping while this runs.
+    pub spinning: usize,
+    /// Does the work once; the number scales it down for the warm-up.
+    pub run: Box<dyn Fn() -> Sample>,
+}
+
+/// The measured runs of a case.
+#[derive(Debug, Clone, Serialize)]
+pub struct Row {
+    /// As [`Case::implementation`].
+    #[serde(rename = "impl")]
+    pub implementation: String,
+    /// As [`Case::variant`].
+    pub variant: String,
+    /// Median of the runs.
+    pub median: f64,
+    /// Least of the runs.
+    pub min: f64,
+    /// Greatest of the runs.
+    pub max: f64,
+    /// The same for every run and every implementation of the variant.
+    pub checksum: u64,
+}
+
+/// All that was measured of one scenario.
+#[derive(Debug, Clone, Serialize)]
+pub struct Outcome {
+    /// The scenario's name.
+    pub scenario: String,
+    /// What the numbers are.
+    pub unit: String,
+    /// Where they were measured.
+    pub machine: Machine,
+    /// One per implementation and variant.
+    pub results: Vec<Row>,
+    /// Per variant: how many times better ours is than the best of the peers.
+    pub ratio_to_best_peer: BTreeMap<String, f64>,
+    /// False when threads that never sleep outnumbered the cores, so that a comparison says little.
+    pub valid: bool,
+    /// What else a reader must know.
+    pub notes: Vec<String>,
+    #[serde(skip)]
+    pub(crate) meaning: Option<Unit>,
+}
+
+impl Outcome {
+    /// How many times better ours is than this row, if ours was measured in the same variant.
+    pub fn ratio(&self, row: &Row) -> Option<f64> {
+        let ours = self.results.iter().find(|ours| ours.implementation == OURS && ours.variant == row.variant)?;
+        (row.implementation != OURS).then(|| self.meaning.map(|unit| unit.ratio(ours.median, row.median)))?
+    }
+}
+
+/// Runs every case of a scenario: one warm-up each, then the measured rounds, each beginning with another case so
+/// that nobody always runs on the warmest or the most throttled machine.
+///
+/// # Errors
+/// When two runs of a variant computed different checksums, or nothing matches the options.
+pub fn measure(scenario: &Scenario, options: &Options) -> anyhow::Result<Outcome> {
+    let cases: Vec<Case> =
+        (scenario.cases)(options).into_iter().filter(|case| options.wants(case.implementation)).collect();
+    if cases.is_empty() {
+        bail!("no implementation of `{}` matches; `list` names them", scenario.name);
+    }
+    let machine = Machine::look();
+    let mut samples: Vec<Vec<Sample>> = cases.iter().map(|_| Vec::new()).collect();
+    for case in &cases {
+        (case.run)();
+    }
+    for round in 0..options.repeat {
+        for position in 0..cases.len() {
+            let index = (round + position) % cases.len();
+            samples[index].push((cases[index].run)());
+        }
+    }
+    let mut results = Vec::new();
+    for (case, samples) in cases.iter().zip(&samples) {
+        results.push(row(case, samples)?);
+    }
+    for row in &results {
+        let first = results.iter().find(|other| other.variant == row.variant).context("a row has a variant")?;
+        if row.checksum != first.checksum {
+            bail!(
+                "{}, {}: {} computed checksum {:x}, {} computed {:x}: one of them lost or repeated items",
+                scenario.name, row.variant, row.implementation, row.checksum, first.implementation, first.checksum
+            );
+        }
+    }
+    let spinning = cases.iter().map(|case| case.spinning).max().unwrap_or(0);
+    let mut notes = machine.doubts();
+    let crowded = spinning > options.cores.len();
+    if crowded {
+        notes.push(format!("{spinning} threads share {} cores: they take turns.", options.cores.len()));
+    }
+    let valid = !(crowded && options.wait == WaitKind::Busy);
+    if !valid {
+        notes.push("Not a valid comparison: more spinning threads than cores. Choose another --wait.".into());
+    }
+    let mut outcome = Outcome {
+        scenario: scenario.name.into(),
+        unit: scenario.unit.label(),
+        machine,
+        ratio_to_best_peer: BTreeMap::new(),
+        results,
+        valid,
+        notes,
+        meaning: Some(scenario.unit),
+    };
+    for row in &outcome.results {
+        if let Some(ratio) = outcome.ratio(row) {
+            let best = outcome.ratio_to_best_peer.entry(row.variant.clone()).or_insert(ratio);
+            *best = best.min(ratio);
+        }
+    }
+    Ok(outcome)
+}
+
+fn row(case: &Case, samples: &[Sample]) -> anyhow::Result<Row> {
+    let mut values: Vec<f64> = samples.iter().map(|sample| sample.value).collect();
+    values.sort_by(f64::total_cmp);
+    let first = samples.first().context("--repeat must be at least 1")?;
+    if let Some(other) = samples.iter().find(|sample| sample.checksum != first.checksum) {
+        bail!(
+            "{} ({}): two runs computed different checksums, {:x} and {:x}",
+            case.implementation, case.variant, first.checksum, other.checksum
+        );
+    }
+    Ok(Row {
+        implementation: case.implementation.into(),
+        variant: case.variant.clone(),
+        median: values[values.len() / 2],
+        min: values[0],
+        max: values[values.len() - 1],
+        checksum: first.checksum,
+    })
+}

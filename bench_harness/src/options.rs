@@ -1,0 +1,106 @@
+//! What is to be measured: the usable form of the command line's flags.
+#![forbid(unsafe_code)]
+
+use clap::ValueEnum;
+
+use crate::pin;
+
+/// How a thread waits for a ring of ours; see `actor_rt::ring`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum WaitKind {
+    /// Polls without pause.
+    Busy,
+    /// Polls for a moment, then yields.
+    Spin,
+    /// Yields between polls.
+    Yield,
+    /// Sleeps until woken.
+    Block,
+}
+
+/// How much work one measurement does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scale {
+    /// A fraction of a second each: for figures that are quoted.
+    Full,
+    /// Tens of milliseconds each.
+    Quick,
+    /// As little as still means something: for the tests.
+    Tiny,
+}
+
+/// Everything that can be chosen for a run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Writing threads or actors, where the scenario lets choose; else its own numbers.
+    pub producers: Option<usize>,
+    /// Reading threads or actors, likewise.
+    pub consumers: Option<usize>,
+    /// Slots of a ring or mailbox.
+    pub capacity: usize,
+    /// Items per batch in the batched variants.
+    pub batch: usize,
+    /// Bytes per item: 8, 64 or 1024; others are rounded up.
+    pub payload: usize,
+    /// Cores to pin to.
+    pub cores: Vec<usize>,
+    /// Waiting in rings of ours.
+    pub wait: WaitKind,
+    /// Measured runs of each case.
+    pub repeat: usize,
+    /// Work per run.
+    pub scale: Scale,
+    /// Only implementations whose names are listed; all when empty.
+    pub only: Vec<String>,
+    /// Whether peers are measured too (they must also be compiled in).
+    pub peers: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            producers: None,
+            consumers: None,
+            capacity: 1024,
+            batch: 64,
+            payload: 8,
+            cores: pin::available(),
+            wait: WaitKind::Spin,
+            repeat: 5,
+            scale: Scale::Full,
+            only: Vec::new(),
+            peers: false,
+        }
+    }
+}
+
+impl Options {
+    /// The sizes of the tests: every ring still wraps a hundred times.
+    pub fn tiny() -> Self {
+        Self { capacity: 16, batch: 8, repeat: 1, scale: Scale::Tiny, ..Self::default() }
+    }
+
+    /// A number of items for this scale, `full` for figures; never fewer than a hundred laps of the ring.
+    pub fn items(&self, full: u64) -> u64 {
+        let items = match self.scale {
+            Scale::Full => full,
+            Scale::Quick => full / 5,
+            Scale::Tiny => 0,
+        };
+        items.max(100 * self.capacity.next_power_of_two() as u64)
+    }
+
+    /// A count that is not about rings (actors, rounds): `full`, a fifth, or as good as nothing.
+    pub fn count(&self, full: u64, tiny: u64) -> u64 {
+        match self.scale {
+            Scale::Full => full,
+            Scale::Quick => (full / 5).max(tiny),
+            Scale::Tiny => tiny,
+        }
+    }
+
+    /// Whether an implementation was asked for.
+    pub fn wants(&self, implementation: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|name| name == implementation)
+    }
+}

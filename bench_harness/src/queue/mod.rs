@@ -1,0 +1,170 @@
+//! One face for every queue, and the one driver that moves items through it.
+//!
+//! Owns: how threads are placed, started together and timed.
+//! Does not know: which queue it drives; each is used as its own documentation recommends, behind [`Tx`] and [`Rx`].
+#![forbid(unsafe_code)]
+
+pub mod ours;
+#[cfg(feature = "peers")]
+pub mod peers;
+
+use std::sync::Barrier;
+use std::thread;
+use std::time::Instant;
+
+use crate::measure::{Case, Sample};
+use crate::options::Options;
+use crate::payload::Payload;
+use crate::{pin, with_payload};
+
+/// One run through a queue.
+#[derive(Debug, Clone)]
+pub struct Load {
+    /// Items in all.
+    pub items: u64,
+    /// Slots of the queue.
+    pub capacity: usize,
+    /// Items per batch in the batched variant.
+    pub batch: usize,
+    /// Bytes per item.
+    pub payload: usize,
+    /// Writing threads.
+    pub producers: usize,
+    /// Reading threads.
+    pub consumers: usize,
+    /// Cores to pin to.
+    pub cores: Vec<usize>,
+}
+
+impl Load {
+    /// A load with the sizes of the options.
+    pub fn new(options: &Options, full_items: u64, producers: usize, consumers: usize) -> Self {
+        Self {
+            // A multiple, so that every producer sends as many and in whole batches.
+            items: options.items(full_items).next_multiple_of((producers * options.batch) as u64),
+            capacity: options.capacity,
+            batch: options.batch.min(options.capacity),
+            payload: options.payload,
+            producers,
+            consumers,
+            cores: options.cores.clone(),
+        }
+    }
+}
+
+/// A writing end.
+pub trait Tx<P: Payload>: Send {
+    /// Sends, waiting for room.
+    fn send(&mut self, item: P);
+
+    /// Sends the items `from..from + count`, at once if the queue can.
+    #[inline]
+    fn send_batch(&mut self, from: u64, count: usize) {
+        (from..from + count as u64).for_each(|seq| self.send(P::new(seq)));
+    }
+}
+
+/// A reading end.
+pub trait Rx<P: Payload>: Send {
+    /// Receives one item, waiting for it; `None` when everything was received.
+    fn recv(&mut self) -> Option<P>;
+
+    /// Receives up to `max` items, waiting for the first; `false` when everything was received.
+    #[inline]
+    fn recv_batch(&mut self, _max: usize, each: &mut impl FnMut(&P)) -> bool {
+        self.recv().map(|item| each(&item)).is_some()
+    }
+}
+
+/// A kind of queue.
+pub trait Queue: 'static {
+    /// As it is printed.
+    const NAME: &'static str;
+    /// Whether reading item by item is against its nature: then it is read in batches in every variant.
+    const READS_IN_BATCHES: bool = false;
+    /// Its writing end.
+    type Tx<P: Payload>: Tx<P>;
+    /// Its reading end.
+    type Rx<P: Payload>: Rx<P>;
+    /// A new queue with as many ends as the load asks for.
+    fn open<P: Payload>(load: &Load) -> (Vec<Self::Tx<P>>, Vec<Self::Rx<P>>);
+}
+
+/// The case of sending and receiving item by item.
+pub fn one_by_one<Q: Queue>(load: &Load, variant: impl Into<String>) -> Case {
+    case::<Q, false>(load, variant)
+}
+
+/// The case of sending and receiving in batches.
+pub fn batched<Q: Queue>(load: &Load, variant: impl Into<String>) -> Case {
+    case::<Q, true>(load, variant)
+}
+
+fn case<Q: Queue, const BATCHED: bool>(load: &Load, variant: impl Into<String>) -> Case {
+    let load = load.clone();
+    Case {
+        implementation: Q::NAME,
+        variant: variant.into(),
+        spinning: load.producers + load.consumers,
+        run: Box::new(move || with_payload!(load.payload, P => exchange::<Q, P, BATCHED>(&load))),
+    }
+}
+
+fn exchange<Q: Queue, P: Payload, const BATCHED: bool>(load: &Load) -> Sample {
+    let (writers, readers) = Q::open::<P>(load);
+    assert_eq!((writers.len(), readers.len()), (load.producers, load.consumers), "{}", Q::NAME);
+    let start = Barrier::new(load.producers + load.consumers + 1);
+    let each = load.items / load.producers as u64;
+    thread::scope(|scope| {
+        let mut sums = Vec::new();
+        for (index, reader) in readers.into_iter().enumerate() {
+            let start = &start;
+            sums.push(scope.spawn(move || {
+                pin::to(pin::consumer(&load.cores, index));
+                start.wait();
+                read_all(reader, load.batch, BATCHED || Q::READS_IN_BATCHES)
+            }));
+        }
+        for (index, writer) in writers.into_iter().enumerate() {
+            let start = &start;
+            scope.spawn(move || {
+                pin::to(pin::producer(&load.cores, index));
+                start.wait();
+                write_all::<P, _, BATCHED>(writer, each * index as u64, each, load.batch);
+            });
+        }
+        start.wait();
+        let began = Instant::now();
+        let sum = sums.into_iter().fold(0_u64, |sum, reader| sum.wrapping_add(reader.join().expect("a reader ends")));
+        Sample::rate(each * load.producers as u64, began.elapsed(), sum)
+    })
+}
+
+/// Sends `count` items from the number `from` on, then hangs up.
+#[inline(never)]
+fn write_all<P: Payload, T: Tx<P>, const BATCHED: bool>(mut writer: T, from: u64, count: u64, batch: usize) {
+    if BATCHED {
+        let mut seq = from;
+        while seq < from + count {
+            let size = (batch as u64).min(from + count - seq);
+            writer.send_batch(seq, size as usize);
+            seq += size;
+        }
+    } else {
+        (from..from + count).for_each(|seq| writer.send(P::new(seq)));
+    }
+}
+
+/// Receives until the writers have hung up, and sums every word.
+#[inline(never)]
+fn read_all<P: Payload>(mut reader: impl Rx<P>, batch: usize, batched: bool) -> u64 {
+    let mut sum = 0_u64;
+    if batched {
+        while reader.recv_batch(batch, &mut |item| sum = sum.wrapping_add(item.sum())) {}
+    } else {
+        while let Some(item) = reader.recv() {
+            sum = sum.wrapping_add(item.sum());
+        }
+    }
+    sum
+}

@@ -1,0 +1,39 @@
+//! Several writers, several readers, each item to one of them: the shape of a work queue.
+#![forbid(unsafe_code)]
+
+use super::{Scenario, with_wait};
+use crate::measure::{Case, Unit};
+use crate::options::Options;
+use crate::queue::{Load, batched, one_by_one, ours};
+
+/// `mpmc`.
+pub const SCENARIO: Scenario = Scenario {
+    name: "mpmc",
+    about: "2 writers to 2 readers, each item to one of them, item by item and in batches",
+    unit: Unit::MillionPerSecond("items"),
+    cases,
+};
+
+const ITEMS: u64 = 10_000_000;
+
+fn cases(options: &Options) -> Vec<Case> {
+    let load = Load::new(options, ITEMS, options.producers.unwrap_or(2), options.consumers.unwrap_or(2));
+    let single = format!("{} × {}", load.producers, load.consumers);
+    let batch = format!("{single}, batch of {}", load.batch);
+    let mut cases = with_wait!(options, W => vec![
+        one_by_one::<ours::Mpmc<W>>(&load, &single),
+        batched::<ours::Mpmc<W>>(&load, &batch),
+    ]);
+    #[cfg(feature = "peers")]
+    if options.peers {
+        use crate::queue::peers::{ArrayQueue, Crossbeam, CrossfireMpmc, Flume, Kanal};
+        for variant in [&single, &batch] {
+            cases.push(one_by_one::<ArrayQueue>(&load, variant));
+            cases.push(one_by_one::<Crossbeam>(&load, variant));
+            cases.push(one_by_one::<Kanal>(&load, variant));
+            cases.push(one_by_one::<CrossfireMpmc>(&load, variant));
+            cases.push(one_by_one::<Flume>(&load, variant));
+        }
+    }
+    cases
+}

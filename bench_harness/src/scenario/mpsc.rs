@@ -1,0 +1,44 @@
+//! Several writers, one reader: the shape of a mailbox.
+#![forbid(unsafe_code)]
+
+use super::{Scenario, with_wait};
+use crate::measure::{Case, Unit};
+use crate::options::Options;
+use crate::queue::{Load, batched, one_by_one, ours};
+
+/// `mpsc`.
+pub const SCENARIO: Scenario = Scenario {
+    name: "mpsc",
+    about: "2 and 4 writers to one reader, item by item and in batches",
+    unit: Unit::MillionPerSecond("items"),
+    cases,
+};
+
+const ITEMS: u64 = 10_000_000;
+
+fn cases(options: &Options) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for producers in options.producers.map_or(vec![2, 4], |count| vec![count]) {
+        let load = Load::new(options, ITEMS, producers, 1);
+        let single = format!("{producers} producers");
+        let batch = format!("{producers} producers, batch of {}", load.batch);
+        with_wait!(options, W => {
+            cases.push(one_by_one::<ours::Mpsc<W>>(&load, &single));
+            cases.push(batched::<ours::Mpsc<W>>(&load, &batch));
+        });
+        #[cfg(feature = "peers")]
+        if options.peers {
+            use crate::queue::peers::{Crossbeam, CrossfireMpsc, DisruptorMulti, Flume, Kanal};
+            // The channels have no batched send: they are measured in both variants with what they have.
+            for variant in [&single, &batch] {
+                cases.push(one_by_one::<Crossbeam>(&load, variant));
+                cases.push(one_by_one::<Kanal>(&load, variant));
+                cases.push(one_by_one::<CrossfireMpsc>(&load, variant));
+                cases.push(one_by_one::<Flume>(&load, variant));
+            }
+            cases.push(one_by_one::<DisruptorMulti>(&load, &single));
+            cases.push(batched::<DisruptorMulti>(&load, &batch));
+        }
+    }
+    cases
+}

@@ -1,0 +1,54 @@
+//! Results for people to read in a terminal.
+#![forbid(unsafe_code)]
+
+use std::fmt::Write as _;
+
+use crate::measure::{OURS, Outcome};
+
+/// A table of one scenario: a block per variant, the best first, ratios where there is a peer.
+pub fn render(outcome: &Outcome) -> String {
+    let mut text = String::new();
+    let _ = writeln!(text, "{} ({})", outcome.scenario, outcome.unit);
+    let mut variants: Vec<&str> = Vec::new();
+    for row in &outcome.results {
+        if !variants.contains(&row.variant.as_str()) {
+            variants.push(&row.variant);
+        }
+    }
+    for variant in variants {
+        let _ = writeln!(text, "  {variant}");
+        let _ = writeln!(
+            text,
+            "    {:<22}{:>10}{:>10}{:>10}  {:>8}  checksum",
+            "", "median", "min", "max", "ours is"
+        );
+        let mut rows: Vec<_> = outcome.results.iter().filter(|row| row.variant == variant).collect();
+        rows.sort_by_key(|row| row.implementation != OURS);
+        for row in rows {
+            let ratio = outcome.ratio(row).map_or(String::new(), |ratio| format!("{ratio:.2} ×"));
+            let _ = writeln!(
+                text,
+                "    {:<22}{:>10}{:>10}{:>10}  {ratio:>8}  {:016x}",
+                row.implementation,
+                number(row.median),
+                number(row.min),
+                number(row.max),
+                row.checksum
+            );
+        }
+    }
+    for note in &outcome.notes {
+        let _ = writeln!(text, "  note: {note}");
+    }
+    text
+}
+
+/// Four digits that matter.
+pub fn number(value: f64) -> String {
+    match value.abs() {
+        1000.0.. => format!("{value:.0}"),
+        100.0.. => format!("{value:.1}"),
+        1.0.. => format!("{value:.2}"),
+        _ => format!("{value:.4}"),
+    }
+}
