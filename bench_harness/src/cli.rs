@@ -81,13 +81,26 @@ impl LoadArgs {
     /// The options these flags mean.
     pub fn options(&self) -> anyhow::Result<Options> {
         let defaults = Options::default();
-        if self.capacity == 0 || self.batch == 0 || self.producers == Some(0) || self.consumers == Some(0) {
+        if self.capacity == 0
+            || self.batch == 0
+            || self.producers == Some(0)
+            || self.consumers == Some(0)
+        {
             bail!("--capacity, --batch, --producers and --consumers must be at least 1");
         }
-        let cores = if self.cores.is_empty() { defaults.cores } else { self.cores.clone() };
-        let unknown = cores.iter().find(|core| !bench_harness::pin::available().contains(core));
+        let cores = if self.cores.is_empty() {
+            defaults.cores
+        } else {
+            self.cores.clone()
+        };
+        let unknown = cores
+            .iter()
+            .find(|core| !bench_harness::pin::available().contains(core));
         if let Some(core) = unknown {
-            bail!("core {core} is not available here; these are: {:?}", bench_harness::pin::available());
+            bail!(
+                "core {core} is not available here; these are: {:?}",
+                bench_harness::pin::available()
+            );
         }
         Ok(Options {
             producers: self.producers,
@@ -98,7 +111,11 @@ impl LoadArgs {
             cores,
             wait: self.wait,
             repeat: self.repeat.unwrap_or(if self.quick { 3 } else { 5 }).max(1),
-            scale: if self.quick { Scale::Quick } else { Scale::Full },
+            scale: if self.quick {
+                Scale::Quick
+            } else {
+                Scale::Full
+            },
             only: self.only.clone(),
             peers: false,
         })
@@ -110,8 +127,15 @@ pub fn scenarios(names: &[String]) -> anyhow::Result<Vec<&'static Scenario>> {
     names
         .iter()
         .map(|name| {
-            let all = || scenario::ALL.iter().map(|scenario| scenario.name).collect::<Vec<_>>().join(", ");
-            scenario::find(name).with_context(|| format!("there is no scenario `{name}`; these are: {}", all()))
+            let all = || {
+                scenario::ALL
+                    .iter()
+                    .map(|scenario| scenario.name)
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            };
+            scenario::find(name)
+                .with_context(|| format!("there is no scenario `{name}`; these are: {}", all()))
         })
         .collect()
 }

@@ -30,7 +30,9 @@ pub struct Machine {
 }
 
 fn read(path: &str) -> Option<String> {
-    fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
+    fs::read_to_string(path)
+        .ok()
+        .map(|text| text.trim().to_owned())
 }
 
 fn field(text: &str, name: &str) -> Option<String> {
@@ -42,15 +44,28 @@ impl Machine {
     /// Looks at the machine now.
     pub fn look() -> Self {
         let nodes = fs::read_dir("/sys/devices/system/node").map_or(1, |entries| {
-            let is_node = |name: &str| name.strip_prefix("node").is_some_and(|n| n.parse::<u32>().is_ok());
-            entries.flatten().filter(|entry| is_node(&entry.file_name().to_string_lossy())).count().max(1)
+            let is_node = |name: &str| {
+                name.strip_prefix("node")
+                    .is_some_and(|n| n.parse::<u32>().is_ok())
+            };
+            entries
+                .flatten()
+                .filter(|entry| is_node(&entry.file_name().to_string_lossy()))
+                .count()
+                .max(1)
         });
         let memory = field(&read("/proc/meminfo").unwrap_or_default(), "MemTotal");
-        let memory_kib = memory.and_then(|text| text.split(' ').next()?.parse::<u64>().ok()).unwrap_or(0);
-        let commit = Command::new("git").args(["rev-parse", "--short", "HEAD"]).output().ok();
+        let memory_kib = memory
+            .and_then(|text| text.split(' ').next()?.parse::<u64>().ok())
+            .unwrap_or(0);
+        let commit = Command::new("git")
+            .args(["rev-parse", "--short", "HEAD"])
+            .output()
+            .ok();
         let commit = commit.filter(|out| out.status.success());
         Self {
-            cpu: field(&read("/proc/cpuinfo").unwrap_or_default(), "model name").unwrap_or_else(|| "unknown".into()),
+            cpu: field(&read("/proc/cpuinfo").unwrap_or_default(), "model name")
+                .unwrap_or_else(|| "unknown".into()),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             numa_nodes: nodes,
             memory_mib: memory_kib / 1024,
@@ -74,7 +89,9 @@ impl Machine {
         if let Some(governor) = &self.governor
             && governor != "performance"
         {
-            doubts.push(format!("The frequency governor is `{governor}`, not `performance`."));
+            doubts.push(format!(
+                "The frequency governor is `{governor}`, not `performance`."
+            ));
         }
         if self.numa_nodes == 1 {
             doubts.push("One NUMA node: nothing about NUMA was measured.".into());
@@ -87,7 +104,9 @@ impl Machine {
 }
 
 fn load_1m() -> f64 {
-    read("/proc/loadavg").and_then(|text| text.split(' ').next()?.parse().ok()).unwrap_or(0.0)
+    read("/proc/loadavg")
+        .and_then(|text| text.split(' ').next()?.parse().ok())
+        .unwrap_or(0.0)
 }
 
 /// Resident memory of this process in bytes, and its peak.
@@ -97,5 +116,8 @@ pub fn resident_bytes() -> (u64, u64) {
         let text: String = field(&status, name)?;
         text.split(' ').next()?.parse::<u64>().ok()
     };
-    (kib("VmRSS").unwrap_or(0) * 1024, kib("VmHWM").unwrap_or(0) * 1024)
+    (
+        kib("VmRSS").unwrap_or(0) * 1024,
+        kib("VmHWM").unwrap_or(0) * 1024,
+    )
 }

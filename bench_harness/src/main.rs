@@ -13,7 +13,12 @@ fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::List => {
             for scenario in scenario::ALL {
-                println!("{:<16}{} [{}]", scenario.name, scenario.about, scenario.unit.label());
+                println!(
+                    "{:<16}{} [{}]",
+                    scenario.name,
+                    scenario.about,
+                    scenario.unit.label()
+                );
             }
             Ok(())
         }

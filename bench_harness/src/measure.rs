@@ -56,12 +56,18 @@ pub struct Sample {
 impl Sample {
     /// Millions per second.
     pub fn rate(items: u64, elapsed: Duration, checksum: u64) -> Self {
-        Self { value: items as f64 / elapsed.as_secs_f64() / 1e6, checksum }
+        Self {
+            value: items as f64 / elapsed.as_secs_f64() / 1e6,
+            checksum,
+        }
     }
 
     /// Milliseconds.
     pub fn time(elapsed: Duration, checksum: u64) -> Self {
-        Self { value: elapsed.as_secs_f64() * 1e3, checksum }
+        Self {
+            value: elapsed.as_secs_f64() * 1e3,
+            checksum,
+        }
     }
 }
 
@@ -119,8 +125,12 @@ pub struct Outcome {
 impl Outcome {
     /// How many times better ours is than this row, if ours was measured in the same variant.
     pub fn ratio(&self, row: &Row) -> Option<f64> {
-        let ours = self.results.iter().find(|ours| ours.implementation == OURS && ours.variant == row.variant)?;
-        (row.implementation != OURS).then(|| self.meaning.map(|unit| unit.ratio(ours.median, row.median)))?
+        let ours = self
+            .results
+            .iter()
+            .find(|ours| ours.implementation == OURS && ours.variant == row.variant)?;
+        (row.implementation != OURS)
+            .then(|| self.meaning.map(|unit| unit.ratio(ours.median, row.median)))?
     }
 }
 
@@ -130,10 +140,15 @@ impl Outcome {
 /// # Errors
 /// When two runs of a variant computed different checksums, or nothing matches the options.
 pub fn measure(scenario: &Scenario, options: &Options) -> anyhow::Result<Outcome> {
-    let cases: Vec<Case> =
-        (scenario.cases)(options).into_iter().filter(|case| options.wants(case.implementation)).collect();
+    let cases: Vec<Case> = (scenario.cases)(options)
+        .into_iter()
+        .filter(|case| options.wants(case.implementation))
+        .collect();
     if cases.is_empty() {
-        bail!("no implementation of `{}` matches; `list` names them", scenario.name);
+        bail!(
+            "no implementation of `{}` matches; `list` names them",
+            scenario.name
+        );
     }
     let machine = Machine::look();
     let mut samples: Vec<Vec<Sample>> = cases.iter().map(|_| Vec::new()).collect();
@@ -151,11 +166,19 @@ pub fn measure(scenario: &Scenario, options: &Options) -> anyhow::Result<Outcome
         results.push(row(case, samples)?);
     }
     for row in &results {
-        let first = results.iter().find(|other| other.variant == row.variant).context("a row has a variant")?;
+        let first = results
+            .iter()
+            .find(|other| other.variant == row.variant)
+            .context("a row has a variant")?;
         if row.checksum != first.checksum {
             bail!(
                 "{}, {}: {} computed checksum {:x}, {} computed {:x}: one of them lost or repeated items",
-                scenario.name, row.variant, row.implementation, row.checksum, first.implementation, first.checksum
+                scenario.name,
+                row.variant,
+                row.implementation,
+                row.checksum,
+                first.implementation,
+                first.checksum
             );
         }
     }
@@ -163,11 +186,17 @@ pub fn measure(scenario: &Scenario, options: &Options) -> anyhow::Result<Outcome
     let mut notes = machine.doubts();
     let crowded = spinning > options.cores.len();
     if crowded {
-        notes.push(format!("{spinning} threads share {} cores: they take turns.", options.cores.len()));
+        notes.push(format!(
+            "{spinning} threads share {} cores: they take turns.",
+            options.cores.len()
+        ));
     }
     let valid = !(crowded && options.wait == WaitKind::Busy);
     if !valid {
-        notes.push("Not a valid comparison: more spinning threads than cores. Choose another --wait.".into());
+        notes.push(
+            "Not a valid comparison: more spinning threads than cores. Choose another --wait."
+                .into(),
+        );
     }
     let mut outcome = Outcome {
         scenario: scenario.name.into(),
@@ -181,7 +210,10 @@ pub fn measure(scenario: &Scenario, options: &Options) -> anyhow::Result<Outcome
     };
     for row in &outcome.results {
         if let Some(ratio) = outcome.ratio(row) {
-            let best = outcome.ratio_to_best_peer.entry(row.variant.clone()).or_insert(ratio);
+            let best = outcome
+                .ratio_to_best_peer
+                .entry(row.variant.clone())
+                .or_insert(ratio);
             *best = best.min(ratio);
         }
     }
@@ -192,10 +224,16 @@ fn row(case: &Case, samples: &[Sample]) -> anyhow::Result<Row> {
     let mut values: Vec<f64> = samples.iter().map(|sample| sample.value).collect();
     values.sort_by(f64::total_cmp);
     let first = samples.first().context("--repeat must be at least 1")?;
-    if let Some(other) = samples.iter().find(|sample| sample.checksum != first.checksum) {
+    if let Some(other) = samples
+        .iter()
+        .find(|sample| sample.checksum != first.checksum)
+    {
         bail!(
             "{} ({}): two runs computed different checksums, {:x} and {:x}",
-            case.implementation, case.variant, first.checksum, other.checksum
+            case.implementation,
+            case.variant,
+            first.checksum,
+            other.checksum
         );
     }
     Ok(Row {

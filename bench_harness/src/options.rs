@@ -77,7 +77,13 @@ impl Default for Options {
 impl Options {
     /// The sizes of the tests: every ring still wraps a hundred times.
     pub fn tiny() -> Self {
-        Self { capacity: 16, batch: 8, repeat: 1, scale: Scale::Tiny, ..Self::default() }
+        Self {
+            capacity: 16,
+            batch: 8,
+            repeat: 1,
+            scale: Scale::Tiny,
+            ..Self::default()
+        }
     }
 
     /// A number of items for this scale, `full` for figures; never fewer than a hundred laps of the ring.

@@ -25,5 +25,9 @@ pub fn consumer(cores: &[usize], index: usize) -> usize {
 /// The core of the producer number `index`.
 pub fn producer(cores: &[usize], index: usize) -> usize {
     let half = cores.len() / 2;
-    if half == 0 { cores[0] } else { cores[cores.len() - half + index % half] }
+    if half == 0 {
+        cores[0]
+    } else {
+        cores[cores.len() - half + index % half]
+    }
 }

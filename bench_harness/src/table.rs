@@ -22,10 +22,16 @@ pub fn render(outcome: &Outcome) -> String {
             "    {:<22}{:>10}{:>10}{:>10}  {:>8}  checksum",
             "", "median", "min", "max", "ours is"
         );
-        let mut rows: Vec<_> = outcome.results.iter().filter(|row| row.variant == variant).collect();
+        let mut rows: Vec<_> = outcome
+            .results
+            .iter()
+            .filter(|row| row.variant == variant)
+            .collect();
         rows.sort_by_key(|row| row.implementation != OURS);
         for row in rows {
-            let ratio = outcome.ratio(row).map_or(String::new(), |ratio| format!("{ratio:.2} ×"));
+            let ratio = outcome
+                .ratio(row)
+                .map_or(String::new(), |ratio| format!("{ratio:.2} ×"));
             let _ = writeln!(
                 text,
                 "    {:<22}{:>10}{:>10}{:>10}  {ratio:>8}  {:016x}",

@@ -358,14 +358,25 @@ impl<T, W: Wait> Producer<T, W> {
     ///
     /// # Errors
     /// [`SendError`] with the item when the last consumer is gone.
-    pub fn send(&mut self, mut item: T) -> Result<(), SendError<T>> {
+    #[inline]
+    pub fn send(&mut self, item: T) -> Result<(), SendError<T>> {
+        match self.try_send(item) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full(item)) => self.send_slowly(item),
+            Err(TrySendError::Disconnected(item)) => Err(SendError(item)),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn send_slowly(&mut self, mut item: T) -> Result<(), SendError<T>> {
         loop {
+            self.wait_for_room();
             match self.try_send(item) {
                 Ok(()) => return Ok(()),
                 Err(TrySendError::Disconnected(back)) => return Err(SendError(back)),
                 Err(TrySendError::Full(back)) => item = back,
             }
-            self.wait_for_room();
         }
     }
 }

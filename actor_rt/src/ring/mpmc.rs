@@ -270,14 +270,25 @@ impl<T, W: Wait> Sender<T, W> {
     ///
     /// # Errors
     /// [`SendError`] with the item when the last receiver is gone.
-    pub fn send(&mut self, mut item: T) -> Result<(), SendError<T>> {
+    #[inline]
+    pub fn send(&mut self, item: T) -> Result<(), SendError<T>> {
+        match self.try_send(item) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full(item)) => self.send_slowly(item),
+            Err(TrySendError::Disconnected(item)) => Err(SendError(item)),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn send_slowly(&mut self, mut item: T) -> Result<(), SendError<T>> {
         loop {
+            self.wait_for_room();
             match self.try_send(item) {
                 Ok(()) => return Ok(()),
                 Err(TrySendError::Disconnected(back)) => return Err(SendError(back)),
                 Err(TrySendError::Full(back)) => item = back,
             }
-            self.wait_for_room();
         }
     }
 
@@ -415,11 +426,17 @@ impl<T, W: Wait> Receiver<T, W> {
         if seq == end {
             return None;
         }
-        // SAFETY: `seq` is published and was claimed by this receiver alone.
+        Some(self.take(seq))
+    }
+
+    /// Takes the item that was claimed at `seq`.
+    #[inline]
+    fn take(&mut self, seq: u64) -> T {
+        // SAFETY: `seq` is published and was claimed by this receiver alone, for this call.
         let item = unsafe { self.shared.slots.take(seq) };
-        self.shared.free(seq, end);
+        self.shared.free(seq, seq.wrapping_add(1));
         self.shared.not_full.wake();
-        Some(item)
+        item
     }
 
     fn is_finished(&self) -> bool {
@@ -431,7 +448,17 @@ impl<T, W: Wait> Receiver<T, W> {
     ///
     /// # Errors
     /// [`RecvError`] when everything was received and every sender is gone.
+    #[inline]
     pub fn recv(&mut self) -> Result<T, RecvError> {
+        match self.claim_one() {
+            Some(item) => Ok(item),
+            None => self.recv_slowly(),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn recv_slowly(&mut self) -> Result<T, RecvError> {
         loop {
             match self.try_recv() {
                 Ok(item) => return Ok(item),

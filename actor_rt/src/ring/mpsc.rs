@@ -41,7 +41,8 @@ pub use self::chunk::{ReadChunk, WriteChunk};
 
 use crossbeam_utils::CachePadded;
 
-use super::slots::{Slots, drop_all};
+use super::slots::{Slots, drop_all, prefetch_for_write};
+use super::wait::build_up;
 use super::{ClaimError, RecvError, SendError, SpinThenYield, TryRecvError, TrySendError, Wait};
 use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Ordering, hint};
 
@@ -49,6 +50,16 @@ const LENGTH: u64 = 0;
 const ITEM: u64 = 1;
 const RUN: u64 = 2;
 const TOMB: u64 = 3;
+
+/// How many items a blocking reader looks for at once.
+const LOOK_AHEAD: u64 = 64;
+/// After how many small batches in a row a blocking reader is too close behind the writers.
+const CLOSE_BEHIND: u32 = 4;
+/// How many slots ahead a sender asks for the lines that it will write.
+///
+/// The readers had them last, and the locked instruction of the next claim waits until the stores of this one have
+/// their lines: without asking early, each line costs its whole way between cores, and nothing overlaps.
+const PREFETCH: u64 = 16;
 
 #[inline]
 fn stamp(seq: u64, kind: u64) -> u64 {
@@ -75,6 +86,12 @@ enum Published {
 }
 
 impl<T, W> Shared<T, W> {
+    #[inline]
+    fn prefetch(&self, seq: u64) {
+        self.slots.prefetch(seq);
+        prefetch_for_write(self.stamp_at(seq));
+    }
+
     #[inline]
     fn stamp_at(&self, seq: u64) -> &AtomicU64 {
         let index = self.slots.index(seq);
@@ -214,6 +231,7 @@ pub(super) fn channel_from<T, W: Wait>(
             shared,
             head: start,
             ready: start,
+            close_behind: 0,
         },
     )
 }
@@ -289,6 +307,7 @@ impl<T, W: Wait> Sender<T, W> {
     pub fn try_send(&mut self, item: T) -> Result<(), TrySendError<T>> {
         match self.claim_range(1, 1) {
             Ok((seq, end)) => {
+                self.shared.prefetch(seq.wrapping_add(PREFETCH));
                 // SAFETY: `seq` was claimed by this sender alone, and is free.
                 unsafe { self.shared.slots.write(seq, item) };
                 self.shared.publish(seq, end, end);
@@ -304,14 +323,25 @@ impl<T, W: Wait> Sender<T, W> {
     ///
     /// # Errors
     /// [`SendError`] with the item when the receiver is gone.
-    pub fn send(&mut self, mut item: T) -> Result<(), SendError<T>> {
+    #[inline]
+    pub fn send(&mut self, item: T) -> Result<(), SendError<T>> {
+        match self.try_send(item) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full(item)) => self.send_slowly(item),
+            Err(TrySendError::Disconnected(item)) => Err(SendError(item)),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn send_slowly(&mut self, mut item: T) -> Result<(), SendError<T>> {
         loop {
+            self.wait_for_room();
             match self.try_send(item) {
                 Ok(()) => return Ok(()),
                 Err(TrySendError::Disconnected(back)) => return Err(SendError(back)),
                 Err(TrySendError::Full(back)) => item = back,
             }
-            self.wait_for_room();
         }
     }
 
@@ -401,6 +431,8 @@ pub struct Receiver<T, W: Wait = SpinThenYield> {
     head: u64,
     /// The slots `head..ready` were seen to be published, without a tombstone among them.
     ready: u64,
+    /// How often in a row a look ahead found only a few items.
+    close_behind: u32,
 }
 
 impl<T, W: Wait> Receiver<T, W> {
@@ -432,6 +464,23 @@ impl<T, W: Wait> Receiver<T, W> {
                 }
             }
         }
+    }
+
+    /// Looks for a batch, and lets one build up after having followed close behind the writers for a while.
+    #[inline(never)]
+    fn look_ahead(&mut self) -> u64 {
+        let found = self.look(LOOK_AHEAD);
+        if found == 0 {
+            self.close_behind = 0;
+        } else if found < LOOK_AHEAD / 4 {
+            self.close_behind += 1;
+            if self.close_behind > CLOSE_BEHIND {
+                let far = self.ready.wrapping_add(self.shared.slots.capacity() / 2);
+                build_up::<W>(|| !matches!(self.shared.published_at(far), Published::Nothing));
+                return self.look(LOOK_AHEAD);
+            }
+        }
+        found
     }
 
     #[inline]
@@ -484,7 +533,20 @@ impl<T, W: Wait> Receiver<T, W> {
     ///
     /// # Errors
     /// [`RecvError`] when everything was received and every sender is gone.
+    #[inline]
     pub fn recv(&mut self) -> Result<T, RecvError> {
+        if self.head == self.ready && self.look_ahead() == 0 {
+            return self.recv_slowly();
+        }
+        // SAFETY: `head` is published and was not taken; only this receiver takes.
+        let item = unsafe { self.shared.slots.take(self.head) };
+        self.release(self.head.wrapping_add(1));
+        Ok(item)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn recv_slowly(&mut self) -> Result<T, RecvError> {
         loop {
             match self.try_recv() {
                 Ok(item) => return Ok(item),

@@ -41,7 +41,9 @@ impl Load {
     pub fn new(options: &Options, full_items: u64, producers: usize, consumers: usize) -> Self {
         Self {
             // A multiple, so that every producer sends as many and in whole batches.
-            items: options.items(full_items).next_multiple_of((producers * options.batch) as u64),
+            items: options
+                .items(full_items)
+                .next_multiple_of((producers * options.batch) as u64),
             capacity: options.capacity,
             batch: options.batch.min(options.capacity),
             payload: options.payload,
@@ -112,59 +114,96 @@ fn case<Q: Queue, const BATCHED: bool>(load: &Load, variant: impl Into<String>) 
 
 fn exchange<Q: Queue, P: Payload, const BATCHED: bool>(load: &Load) -> Sample {
     let (writers, readers) = Q::open::<P>(load);
-    assert_eq!((writers.len(), readers.len()), (load.producers, load.consumers), "{}", Q::NAME);
-    let start = Barrier::new(load.producers + load.consumers + 1);
+    assert_eq!(
+        (writers.len(), readers.len()),
+        (load.producers, load.consumers),
+        "{}",
+        Q::NAME
+    );
+    let start = Barrier::new(load.producers + load.consumers);
     let each = load.items / load.producers as u64;
     thread::scope(|scope| {
-        let mut sums = Vec::new();
+        let mut threads = Vec::new();
         for (index, reader) in readers.into_iter().enumerate() {
             let start = &start;
-            sums.push(scope.spawn(move || {
+            threads.push(scope.spawn(move || {
                 pin::to(pin::consumer(&load.cores, index));
                 start.wait();
-                read_all(reader, load.batch, BATCHED || Q::READS_IN_BATCHES)
+                let began = Instant::now();
+                let sum = if BATCHED || Q::READS_IN_BATCHES {
+                    read_batches(reader, load.batch)
+                } else {
+                    read_items(reader)
+                };
+                (began, sum, Instant::now())
             }));
         }
         for (index, writer) in writers.into_iter().enumerate() {
             let start = &start;
-            scope.spawn(move || {
+            threads.push(scope.spawn(move || {
                 pin::to(pin::producer(&load.cores, index));
                 start.wait();
-                write_all::<P, _, BATCHED>(writer, each * index as u64, each, load.batch);
-            });
+                let began = Instant::now();
+                if BATCHED {
+                    write_batches(writer, each * index as u64, each, load.batch);
+                } else {
+                    write_items(writer, each * index as u64, each);
+                }
+                (began, 0, Instant::now())
+            }));
         }
-        start.wait();
-        let began = Instant::now();
-        let sum = sums.into_iter().fold(0_u64, |sum, reader| sum.wrapping_add(reader.join().expect("a reader ends")));
-        Sample::rate(each * load.producers as u64, began.elapsed(), sum)
+        // From the first thread's start to the last one's end: a thread that takes the time for the others may itself
+        // be away while they run.
+        let runs: Vec<_> = threads
+            .into_iter()
+            .map(|thread| thread.join().expect("every end finishes"))
+            .collect();
+        let began = runs
+            .iter()
+            .map(|run| run.0)
+            .min()
+            .expect("there are threads");
+        let ended = runs
+            .iter()
+            .map(|run| run.2)
+            .max()
+            .expect("there are threads");
+        let sum = runs.iter().fold(0_u64, |sum, run| sum.wrapping_add(run.1));
+        Sample::rate(each * load.producers as u64, ended - began, sum)
     })
 }
 
-/// Sends `count` items from the number `from` on, then hangs up.
+/// Sends `count` items from the number `from` on, in batches, then hangs up.
 #[inline(never)]
-fn write_all<P: Payload, T: Tx<P>, const BATCHED: bool>(mut writer: T, from: u64, count: u64, batch: usize) {
-    if BATCHED {
-        let mut seq = from;
-        while seq < from + count {
-            let size = (batch as u64).min(from + count - seq);
-            writer.send_batch(seq, size as usize);
-            seq += size;
-        }
-    } else {
-        (from..from + count).for_each(|seq| writer.send(P::new(seq)));
+fn write_batches<P: Payload>(mut writer: impl Tx<P>, from: u64, count: u64, batch: usize) {
+    let mut seq = from;
+    while seq < from + count {
+        let size = (batch as u64).min(from + count - seq);
+        writer.send_batch(seq, size as usize);
+        seq += size;
     }
 }
 
-/// Receives until the writers have hung up, and sums every word.
+/// Sends `count` items from the number `from` on, one by one, then hangs up.
 #[inline(never)]
-fn read_all<P: Payload>(mut reader: impl Rx<P>, batch: usize, batched: bool) -> u64 {
+fn write_items<P: Payload>(mut writer: impl Tx<P>, from: u64, count: u64) {
+    (from..from + count).for_each(|seq| writer.send(P::new(seq)));
+}
+
+/// Receives batches until the writers have hung up, and sums every word.
+#[inline(never)]
+fn read_batches<P: Payload>(mut reader: impl Rx<P>, batch: usize) -> u64 {
     let mut sum = 0_u64;
-    if batched {
-        while reader.recv_batch(batch, &mut |item| sum = sum.wrapping_add(item.sum())) {}
-    } else {
-        while let Some(item) = reader.recv() {
-            sum = sum.wrapping_add(item.sum());
-        }
+    while reader.recv_batch(batch, &mut |item| sum = sum.wrapping_add(item.sum())) {}
+    sum
+}
+
+/// Receives items until the writers have hung up, and sums every word.
+#[inline(never)]
+fn read_items<P: Payload>(mut reader: impl Rx<P>) -> u64 {
+    let mut sum = 0_u64;
+    while let Some(item) = reader.recv() {
+        sum = sum.wrapping_add(item.sum());
     }
     sum
 }

@@ -22,7 +22,10 @@ macro_rules! ring {
         impl<P: Payload, W: Wait> Tx<P> for $module::$Writer<P, W> {
             #[inline]
             fn send(&mut self, item: P) {
-                assert!($module::$Writer::send(self, item).is_ok(), "the reader left early");
+                assert!(
+                    $module::$Writer::send(self, item).is_ok(),
+                    "the reader left early"
+                );
             }
 
             #[inline]
@@ -45,7 +48,9 @@ macro_rules! ring {
 
             #[inline]
             fn recv_batch(&mut self, max: usize, each: &mut impl FnMut(&P)) -> bool {
-                let Ok(mut chunk) = self.read_wait(max) else { return false };
+                let Ok(mut chunk) = self.read_wait(max) else {
+                    return false;
+                };
                 chunk.drain(|item| each(&item));
                 true
             }
@@ -65,8 +70,24 @@ macro_rules! ring {
     };
 }
 
-ring!(Spsc, spsc, Producer, Consumer, |writer, reader, _: &Load| (vec![writer], vec![reader]));
-ring!(Mpsc, mpsc, Sender, Receiver, |writer, reader, load: &Load| (vec![writer; load.producers], vec![reader]));
-ring!(Mpmc, mpmc, Sender, Receiver, |writer, reader, load: &Load| {
-    (vec![writer; load.producers], vec![reader; load.consumers])
-});
+ring!(
+    Spsc,
+    spsc,
+    Producer,
+    Consumer,
+    |writer, reader, _: &Load| (vec![writer], vec![reader])
+);
+ring!(
+    Mpsc,
+    mpsc,
+    Sender,
+    Receiver,
+    |writer, reader, load: &Load| (vec![writer; load.producers], vec![reader])
+);
+ring!(
+    Mpmc,
+    mpmc,
+    Sender,
+    Receiver,
+    |writer, reader, load: &Load| { (vec![writer; load.producers], vec![reader; load.consumers]) }
+);

@@ -40,7 +40,9 @@ impl<P: Payload> Tx<P> for rtrb::Producer<P> {
                 continue;
             }
             let size = free.min(count);
-            let chunk = self.write_chunk_uninit(size).expect("as many slots are free");
+            let chunk = self
+                .write_chunk_uninit(size)
+                .expect("as many slots are free");
             chunk.fill_from_iter((from..from + size as u64).map(P::new));
             from += size as u64;
             count -= size;
@@ -70,7 +72,9 @@ impl<P: Payload> Rx<P> for rtrb::Consumer<P> {
                 _ => self.slots(),
             };
             if ready > 0 {
-                let chunk = self.read_chunk(ready.min(max)).expect("as many items are there");
+                let chunk = self
+                    .read_chunk(ready.min(max))
+                    .expect("as many items are there");
                 chunk.into_iter().for_each(|item| each(&item));
                 return true;
             }
@@ -255,7 +259,10 @@ impl Queue for ArrayQueue {
         let writers = Arc::new(AtomicUsize::new(load.producers));
         let writer = |_| ArrayTx(Arc::clone(&queue), Arc::clone(&writers));
         let reader = |_| ArrayRx(Arc::clone(&queue), Arc::clone(&writers));
-        ((0..load.producers).map(writer).collect(), (0..load.consumers).map(reader).collect())
+        (
+            (0..load.producers).map(writer).collect(),
+            (0..load.consumers).map(reader).collect(),
+        )
     }
 }
 
@@ -279,7 +286,9 @@ impl<P: Payload, T: disruptor::Producer<P> + Send> Tx<P> for DisruptorTx<T> {
     #[inline]
     fn send_batch(&mut self, from: u64, count: usize) {
         self.0.batch_publish(count, |slots| {
-            slots.zip(from..).for_each(|(slot, seq)| *slot = P::new(seq));
+            slots
+                .zip(from..)
+                .for_each(|(slot, seq)| *slot = P::new(seq));
         });
     }
 }
@@ -313,21 +322,33 @@ macro_rules! disruptor_queue {
         impl Queue for $Queue {
             const NAME: &'static str = "disruptor";
             const READS_IN_BATCHES: bool = true;
-            type Tx<P: Payload> = DisruptorTx<disruptor::$Producer<P, disruptor::SingleConsumerBarrier>>;
+            type Tx<P: Payload> =
+                DisruptorTx<disruptor::$Producer<P, disruptor::SingleConsumerBarrier>>;
             type Rx<P: Payload> = DisruptorRx<P, disruptor::$Barrier>;
 
             fn open<P: Payload>(load: &Load) -> (Vec<Self::Tx<P>>, Vec<Self::Rx<P>>) {
                 let builder = disruptor::$build(load.capacity, P::default, disruptor::BusySpin);
                 let (poller, builder) = builder.new_event_poller();
-                (($writers)(DisruptorTx(builder.build()), load), vec![DisruptorRx(poller)])
+                (
+                    ($writers)(DisruptorTx(builder.build()), load),
+                    vec![DisruptorRx(poller)],
+                )
             }
         }
     };
 }
 
-disruptor_queue!(Disruptor, build_single_producer, SingleProducer, SingleProducerBarrier, |writer, _: &Load| vec![
-    writer
-]);
-disruptor_queue!(DisruptorMulti, build_multi_producer, MultiProducer, MultiProducerBarrier, |writer, load: &Load| {
-    vec![writer; load.producers]
-});
+disruptor_queue!(
+    Disruptor,
+    build_single_producer,
+    SingleProducer,
+    SingleProducerBarrier,
+    |writer, _: &Load| vec![writer]
+);
+disruptor_queue!(
+    DisruptorMulti,
+    build_multi_producer,
+    MultiProducer,
+    MultiProducerBarrier,
+    |writer, load: &Load| { vec![writer; load.producers] }
+);

@@ -17,7 +17,12 @@ pub const SCENARIO: Scenario = Scenario {
 const ITEMS: u64 = 10_000_000;
 
 fn cases(options: &Options) -> Vec<Case> {
-    let load = Load::new(options, ITEMS, options.producers.unwrap_or(2), options.consumers.unwrap_or(2));
+    let load = Load::new(
+        options,
+        ITEMS,
+        options.producers.unwrap_or(2),
+        options.consumers.unwrap_or(2),
+    );
     let single = format!("{} × {}", load.producers, load.consumers);
     let batch = format!("{single}, batch of {}", load.batch);
     let mut cases = with_wait!(options, W => vec![
