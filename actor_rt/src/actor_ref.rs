@@ -11,6 +11,7 @@ use crate::dead_letter::DeadReason;
 use crate::exit::ExitReason;
 use crate::mailbox::{Mailbox, Refused, Ticket};
 use crate::overflow::Overflow;
+use crate::recipient::Recipient;
 use crate::sched::{is_worker, yield_turn};
 use crate::shell::bury;
 use std::fmt;
@@ -190,6 +191,45 @@ impl<M: Send + 'static> ActorRef<M> {
                 Ok(())
             }
         }
+    }
+
+    /// [`ActorRef::tell`] for anything that turns into a message; what is not accepted comes back as it
+    /// was. Overflow policies other than handing back do not apply.
+    ///
+    /// # Errors
+    /// As [`ActorRef::tell`].
+    pub fn tell_from<T>(&self, message: T) -> Result<(), TellError<T>>
+    where
+        M: From<T>,
+    {
+        // Converted only once its place is claimed.
+        let mut unsent = Some(message);
+        let pushed = self
+            .mailbox()
+            .push_batch(1, |_| unsent.take().map(M::from).into_iter());
+        match (pushed, unsent) {
+            (Ok((_, schedule)), _) => {
+                if schedule {
+                    self.cell.ptr().schedule();
+                }
+                Ok(())
+            }
+            (Err(Refused::Full(())), Some(message)) => {
+                yield_turn();
+                Err(TellError::Full(message))
+            }
+            (Err(Refused::Closed(())), Some(message)) => Err(TellError::Closed(message)),
+            (Err(_), None) => unreachable!("a refused message is not converted"),
+        }
+    }
+
+    /// A reference that only takes messages of type `T`.
+    #[must_use]
+    pub fn recipient<T: Send + 'static>(&self) -> Recipient<T>
+    where
+        M: From<T>,
+    {
+        Recipient::narrow(self.clone())
     }
 
     /// Puts in as many messages as fit, from the front of `messages`, with one claim; what does not

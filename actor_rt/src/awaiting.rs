@@ -139,7 +139,10 @@ impl<A: AsyncActor, F: FnMut() -> A + 'static> Behaviour for Awaiting<A, F> {
             let _ = future.as_mut().poll(&mut task);
             // SAFETY: the future is not being polled any more.
             let busy = unsafe { (*life.parts.desk.get()).busy };
-            if cell.control.load(Ordering::Relaxed) & (control::KILL | control::FAIL) != 0 {
+            if cell.control.load(Ordering::Relaxed)
+                & (control::KILL | control::FAIL | control::REGROUP)
+                != 0
+            {
                 return Turn::Enough;
             }
             if busy {

@@ -12,7 +12,7 @@ use crate::family;
 use crate::mailbox::{Front, LARGEST_BOUND};
 use crate::overflow::Overflow;
 use crate::plain::Plain;
-use crate::restart::Restart;
+use crate::restart::{Restart, Strategy};
 use crate::sched::Runtime;
 use crate::shell::{Behaviour, Shell};
 use std::any::{TypeId, type_name};
@@ -66,6 +66,7 @@ pub struct ActorBuilder<'a, F> {
     bound: u32,
     overflow: Overflow,
     restart: Option<Box<Restart>>,
+    strategy: Strategy,
     placement: Placement,
     lifetime: PhantomData<&'a ()>,
 }
@@ -91,6 +92,7 @@ impl<F> ActorBuilder<'_, F> {
             bound: DEFAULT_MAILBOX as u32,
             overflow: Overflow::Wait,
             restart: None,
+            strategy: Strategy::OneForOne,
             placement: Placement::Anywhere,
             lifetime: PhantomData,
         }
@@ -128,6 +130,13 @@ impl<F> ActorBuilder<'_, F> {
     /// What happens when the actor fails (default [`Restart::on_failure`]).
     pub fn restart(mut self, policy: Restart) -> Self {
         self.restart = Some(Box::new(policy));
+        self
+    }
+
+    /// What the restart of one of its children means for the others (default
+    /// [`Strategy::OneForOne`]).
+    pub fn strategy(mut self, strategy: Strategy) -> Self {
+        self.strategy = strategy;
         self
     }
 
@@ -206,6 +215,7 @@ impl<F> ActorBuilder<'_, F> {
             runtime: self.runtime,
             home,
             overflow: self.overflow,
+            strategy: self.strategy,
             parent: self.parent.map(CellPtr::to_ref),
             name: self.name,
         };

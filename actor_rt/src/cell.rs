@@ -13,6 +13,7 @@
 use crate::exit::ExitReason;
 use crate::mailbox::{Front, Mailbox};
 use crate::overflow::Overflow;
+use crate::restart::Strategy;
 use crate::sched::Runtime;
 use crate::slab;
 use std::alloc::Layout;
@@ -60,6 +61,8 @@ pub(crate) mod control {
     pub(crate) const FAIL: u32 = 1 << 3;
     /// Tell this actor when its last child has gone.
     pub(crate) const AWAIT_CHILDREN: u32 = 1 << 4;
+    /// A sibling restarts, and this actor with it.
+    pub(crate) const REGROUP: u32 = 1 << 8;
     /// The delay before a restart is over.
     pub(crate) const RESUME: u32 = 1 << 5;
     /// End the turn after the current message: the actor met a full mailbox.
@@ -92,10 +95,14 @@ pub(crate) struct Header {
     /// The worker that must run this actor, or [`ANYWHERE`].
     pub(crate) home: u32,
     wait: AtomicU8,
+    /// Counts up when an incarnation ends; owner writes.
+    incarnation: AtomicU32,
     /// Messages per turn, adapted to what handling them costs.
     pub(crate) batch: AtomicU32,
     // Rarely touched from here on.
     pub(crate) overflow: Overflow,
+    /// What a child's restart means for its siblings.
+    pub(crate) strategy: Strategy,
     parent: UnsafeCell<Option<CellRef>>,
     /// Guarded by the lock of the parent's `children`.
     siblings: UnsafeCell<Siblings>,
@@ -114,7 +121,13 @@ struct News {
     name: Option<Arc<str>>,
     reason: Option<ExitReason>,
     failure: Option<ExitReason>,
-    watchers: Vec<Waker>,
+    watchers: Vec<Watcher>,
+}
+
+/// Who wants to know of the end.
+pub(crate) enum Watcher {
+    Waits(Waker),
+    Calls(Box<dyn FnOnce(&ExitReason) + Send>),
 }
 
 // SAFETY: the mailbox carries only `Send` messages (bounds of `ActorRef`); `parent` is written at
@@ -240,6 +253,11 @@ impl Header {
         &self.front
     }
 
+    /// Messages that wait.
+    pub(crate) fn depth(&self) -> u32 {
+        self.front.depth(&self.tail)
+    }
+
     /// At the start of a turn: takes note of a wake-up.
     #[inline]
     pub(crate) fn begin(&self) {
@@ -269,6 +287,13 @@ impl Header {
 
     pub(crate) fn is_ended(&self) -> bool {
         self.control() & control::ENDED != 0
+    }
+
+    /// # Safety
+    /// Owner only.
+    pub(crate) unsafe fn parent(&self) -> Option<&CellRef> {
+        // SAFETY: only the owner writes it.
+        unsafe { (*self.parent.get()).as_ref() }
     }
 
     /// Lets go of the parent.
@@ -310,7 +335,7 @@ impl Header {
         let watchers = {
             let mut news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
             if reason != ExitReason::Stopped {
-                news.get_or_insert_default().reason = Some(reason);
+                news.get_or_insert_default().reason = Some(reason.clone());
             }
             // Release pairs with the Acquire of `control`: whoever sees the end sees its reason.
             self.control.fetch_or(control::ENDED, Ordering::Release);
@@ -319,7 +344,10 @@ impl Header {
                 .unwrap_or_default()
         };
         for watcher in watchers {
-            watcher.wake();
+            match watcher {
+                Watcher::Waits(waker) => waker.wake(),
+                Watcher::Calls(call) => call(&reason),
+            }
         }
     }
 
@@ -332,11 +360,39 @@ impl Header {
         }
         if let Some(waker) = waker {
             let watchers = &mut news.get_or_insert_default().watchers;
-            if !watchers.iter().any(|known| known.will_wake(waker)) {
-                watchers.push(waker.clone());
+            let known = |watcher: &Watcher| match watcher {
+                Watcher::Waits(known) => known.will_wake(waker),
+                Watcher::Calls(_) => false,
+            };
+            if !watchers.iter().any(known) {
+                watchers.push(Watcher::Waits(waker.clone()));
             }
         }
         None
+    }
+}
+
+impl Header {
+    pub(crate) fn incarnation(&self) -> u32 {
+        self.incarnation.load(Ordering::Acquire)
+    }
+
+    /// Silences what the incarnation that ends has set going.
+    pub(crate) fn end_incarnation(&self) {
+        self.incarnation.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Calls back with the exit reason, at once if the actor has ended.
+    pub(crate) fn on_end(&self, call: impl FnOnce(&ExitReason) + Send + 'static) {
+        let mut news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_ended() {
+            let reason = news.as_ref().and_then(|news| news.reason.clone());
+            drop(news);
+            call(&reason.unwrap_or(ExitReason::Stopped));
+        } else {
+            let watchers = &mut news.get_or_insert_default().watchers;
+            watchers.push(Watcher::Calls(Box::new(call)));
+        }
     }
 }
 
@@ -365,8 +421,10 @@ impl CellRef {
             control: AtomicU32::new(0),
             home: parts.home,
             wait: AtomicU8::new(0),
+            incarnation: AtomicU32::new(0),
             batch: AtomicU32::new(64),
             overflow: parts.overflow,
+            strategy: parts.strategy,
             parent: UnsafeCell::new(parts.parent),
             siblings: UnsafeCell::new(Siblings {
                 before: null_mut(),
@@ -410,6 +468,7 @@ pub(crate) struct Parts {
     pub(crate) runtime: &'static Runtime,
     pub(crate) home: u32,
     pub(crate) overflow: Overflow,
+    pub(crate) strategy: Strategy,
     pub(crate) parent: Option<CellRef>,
     pub(crate) name: Option<Arc<str>>,
 }
@@ -570,13 +629,23 @@ impl Children {
 
     /// Calls `visit` for each child, newest first, under the lock.
     pub(crate) fn for_each(&self, mut visit: impl FnMut(CellPtr)) {
+        self.for_each_while(|child| {
+            visit(child);
+            true
+        });
+    }
+
+    /// Calls `visit` for each child, newest first, until it says no.
+    pub(crate) fn for_each_while(&self, mut visit: impl FnMut(CellPtr) -> bool) {
         let chain = self.chain();
         let mut next = chain.first;
         // SAFETY: children in the chain are alive.
         while let Some(child) = unsafe { CellPtr::from_ptr(next) } {
             // SAFETY: guarded by the lock we hold.
             next = unsafe { (*child.siblings.get()).after };
-            visit(child);
+            if !visit(child) {
+                return;
+            }
         }
     }
 

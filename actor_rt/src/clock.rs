@@ -81,6 +81,22 @@ impl Clock {
         }
     }
 
+    /// When the first job is due.
+    pub(crate) fn next_at(&self) -> Option<Instant> {
+        self.lock().heap.peek().map(|first| first.at)
+    }
+
+    /// Runs the first job if it is due at `now`, for a clock without a thread.
+    pub(crate) fn run_due(&self, now: Instant) {
+        let mut state = self.lock();
+        if state.heap.peek().is_some_and(|first| first.at <= now)
+            && let Some(entry) = state.heap.pop()
+        {
+            drop(state);
+            (entry.job)();
+        }
+    }
+
     /// Runs `job` at `at`; jobs of the same time run in the order given.
     pub(crate) fn at(&self, at: Instant, job: impl FnOnce() + Send + 'static) {
         let mut state = self.lock();

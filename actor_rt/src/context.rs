@@ -5,12 +5,14 @@
 use crate::actor::{Actor, AsyncActor};
 use crate::actor_ref::ActorRef;
 use crate::builder::ActorBuilder;
-use crate::cell::{CellPtr, control};
+use crate::cell::{CellPtr, CellRef, control};
 use crate::exit::{ExitReason, Failure};
 use crate::system::System;
+use crate::timer::{self, Timer};
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// What a synchronous handler can reach.
 pub struct Context<'a, A: Actor> {
@@ -101,6 +103,49 @@ macro_rules! context_methods {
             self.actor(factory).spawn_dedicated()
         }
 
+        /// Sends this actor a message after a time. See [`Timer`] for how it ends.
+        pub fn after(&mut self, delay: Duration, message: A::Msg) -> Timer {
+            let mut message = Some(message);
+            timer::set(self.inner.cell, delay, None, move || message.take())
+        }
+
+        /// Sends this actor a message every `period`, the first one after one period. The next one is
+        /// planned when the last one has found room, so they never pile up.
+        ///
+        /// # Panics
+        /// If the period is zero.
+        pub fn every(
+            &mut self,
+            period: Duration,
+            mut make: impl FnMut() -> A::Msg + Send + 'static,
+        ) -> Timer {
+            assert!(!period.is_zero(), "a period takes some time");
+            timer::set(self.inner.cell, period, Some(period), move || Some(make()))
+        }
+
+        /// Monitors another actor: when it ends (or if it has), this actor gets the message that `make`
+        /// builds from the reason. A restart of this actor forgets the monitor.
+        pub fn monitor<M: Send + 'static>(
+            &mut self,
+            other: &ActorRef<M>,
+            make: impl FnOnce(&ExitReason) -> A::Msg + Send + 'static,
+        ) {
+            let me = self.inner.cell.to_ref();
+            let incarnation = me.incarnation();
+            other.cell().on_end(move |reason| {
+                if me.incarnation() == incarnation {
+                    timer::deliver(me.ptr(), make(reason));
+                }
+            });
+        }
+
+        /// Links this actor and another: when one of them ends by a failure or is killed, the other one
+        /// fails, and its restart policy decides. Ending in peace breaks the link.
+        pub fn link<M: Send + 'static>(&mut self, other: &ActorRef<M>) {
+            link(self.inner.cell.to_ref(), other.cell());
+            link(other.cell().clone(), &self.inner.cell.to_ref());
+        }
+
         /// How many children this actor has.
         #[must_use]
         pub fn children(&self) -> usize {
@@ -113,6 +158,20 @@ macro_rules! context_methods {
             self.me().queued()
         }
     };
+}
+
+/// Lets `heir` fail when `other` ends badly.
+fn link(heir: CellRef, other: &CellRef) {
+    let incarnation = heir.incarnation();
+    let name = other.label();
+    other.on_end(move |reason| {
+        let badly = reason.is_failure() || *reason == ExitReason::Killed;
+        if badly && heir.incarnation() == incarnation {
+            let failure = Failure::new(format_args!("the linked actor {name} ended: {reason}"));
+            heir.leave_failure(ExitReason::Failed(failure));
+            heir.ptr().order(control::FAIL);
+        }
+    });
 }
 
 impl<A: Actor> Context<'_, A> {

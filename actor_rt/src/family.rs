@@ -5,6 +5,8 @@
 
 use crate::cell::{CellPtr, CellRef, Children, control};
 use crate::exit::ExitReason;
+use crate::restart::Strategy;
+use std::fmt::Write;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
@@ -18,6 +20,30 @@ pub(crate) fn join(child: CellPtr, parent: Option<CellPtr>) {
                 child.order(control::STOP);
             }
         }
+    }
+}
+
+/// Tells the siblings of an actor that restarts, as far as the parent's strategy concerns them.
+#[allow(unsafe_code)]
+pub(crate) fn regroup(cell: CellPtr) {
+    // SAFETY: the owner.
+    let Some(parent) = (unsafe { cell.parent() }) else {
+        return;
+    };
+    match parent.strategy {
+        Strategy::OneForOne => {}
+        Strategy::OneForAll => parent.children.for_each(|sibling| {
+            if sibling != cell {
+                sibling.order(control::REGROUP);
+            }
+        }),
+        // Newest first: those before it in the list were started after it.
+        Strategy::RestForOne => parent.children.for_each_while(|sibling| {
+            if sibling != cell {
+                sibling.order(control::REGROUP);
+            }
+            sibling != cell
+        }),
     }
 }
 
@@ -55,6 +81,17 @@ pub(crate) fn depart(cell: CellPtr, reason: ExitReason, escalates: bool) {
     }
 }
 
+/// Adds up what a whole family has handled and what waits for it.
+pub(crate) fn measure(children: &Children, handled: &mut u64, queued: &mut u64) {
+    let mut members = Vec::new();
+    children.for_each(|child| members.push(child.to_ref()));
+    for child in members {
+        *handled += child.handled.load(Ordering::Relaxed);
+        *queued += u64::from(child.depth());
+        measure(&child.children, handled, queued);
+    }
+}
+
 /// Writes one line per actor, children indented below their parents.
 pub(crate) fn describe(children: &Children, depth: usize, text: &mut String) {
     let mut lines = Vec::new();
@@ -63,13 +100,16 @@ pub(crate) fn describe(children: &Children, depth: usize, text: &mut String) {
     for child in lines.into_iter().rev() {
         let indent = depth * 2;
         let handled = child.handled.load(Ordering::Relaxed);
+        let queued = child.depth();
         let kind = (child.table.actor)();
         let name = child.name();
         let name = name.as_deref().unwrap_or("-");
-        text.push_str(&format!(
-            "{:indent$}{name} ({kind}) handled={handled}\n",
+        // Writing to a string does not fail.
+        let _ = writeln!(
+            text,
+            "{:indent$}{name} ({kind}) handled={handled} queued={queued}",
             ""
-        ));
+        );
         describe(&child.children, depth + 1, text);
     }
 }

@@ -42,17 +42,27 @@ mod plain;
 #[cfg(not(loom))]
 mod pool;
 #[cfg(not(loom))]
+mod recipient;
+#[cfg(not(loom))]
 mod restart;
 pub mod ring;
+#[cfg(not(loom))]
+mod router;
 #[cfg(not(loom))]
 mod sched;
 #[cfg(not(loom))]
 mod shell;
 #[cfg_attr(loom, allow(dead_code))]
 mod slab;
+#[cfg(not(loom))]
+mod stash;
 mod sync;
 #[cfg(not(loom))]
 mod system;
+#[cfg(not(loom))]
+pub mod testkit;
+#[cfg(not(loom))]
+mod timer;
 
 #[cfg(not(loom))]
 pub use {
@@ -66,6 +76,10 @@ pub use {
     exit::{ExitReason, Failure},
     overflow::{Fallback, Overflow},
     pool::{Output as PoolOutput, Pool, PoolConfig, PoolError, PoolStats, Work},
-    restart::Restart,
-    system::{ShutdownError, StartError, System, SystemBuilder, SystemStats},
+    recipient::Recipient,
+    restart::{Restart, Strategy},
+    router::{Published, Route, Router, Topic},
+    stash::Stash,
+    system::{MessageStats, ShutdownError, StartError, System, SystemBuilder, SystemStats},
+    timer::Timer,
 };

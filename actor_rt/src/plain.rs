@@ -18,7 +18,7 @@ const MOST: u32 = 1024;
 /// Messages between looks at the clock, and before the first one.
 const LOOK_EVERY: u32 = 16;
 /// Bits that end a turn after the current message.
-const INTERRUPTS: u32 = control::KILL | control::FAIL | control::YIELD;
+const INTERRUPTS: u32 = control::KILL | control::FAIL | control::REGROUP | control::YIELD;
 
 pub(crate) struct Plain<A, F> {
     factory: F,
@@ -64,6 +64,7 @@ impl<A: Actor, F: FnMut() -> A + 'static> Behaviour for Plain<A, F> {
         let Some(actor) = &mut self.actor else {
             return Turn::Empty;
         };
+        let simulated = cell.runtime.simulated.as_ref();
         let limit = cell.batch.load(Ordering::Relaxed);
         let mut context = Context::new(cell);
         let mut count = Count {
@@ -76,9 +77,18 @@ impl<A: Actor, F: FnMut() -> A + 'static> Behaviour for Plain<A, F> {
                 return Turn::Empty;
             };
             count.handled += 1;
+            if let Some(simulated) = simulated {
+                simulated.maybe_fail();
+            }
             actor.handle(message, &mut context);
             if cell.control.load(Ordering::Relaxed) & INTERRUPTS != 0 || context.wants_stop() {
                 return Turn::Enough;
+            }
+            if let Some(simulated) = simulated {
+                if simulated.random().is_multiple_of(4) {
+                    return Turn::Enough;
+                }
+                continue;
             }
             if count.handled.is_multiple_of(LOOK_EVERY) || limit == FEWEST {
                 let budget = cell.runtime.settings.turn_budget;

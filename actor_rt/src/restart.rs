@@ -1,6 +1,6 @@
 //! Restart policy: whether, how often and how soon a failed actor starts again.
 //!
-//! Owns: [`Restart`] and the record of recent restarts.
+//! Owns: [`Restart`], [`Strategy`] and the record of recent restarts.
 //! Does not know: how an incarnation is made or ended (see `shell`).
 
 use std::collections::VecDeque;
@@ -87,6 +87,19 @@ impl Restart {
     pub(crate) fn escalates(&self) -> bool {
         self.escalate
     }
+}
+
+/// What the restart of one child means for the other children of the same parent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Strategy {
+    /// Nothing: only the child that failed restarts.
+    #[default]
+    OneForOne,
+    /// Every child restarts.
+    OneForAll,
+    /// The children that were started after it restart too.
+    RestForOne,
 }
 
 /// What to do about a failure.

@@ -14,14 +14,13 @@
 //! 5. A panic never leaves this module.
 
 use crate::cell::{CellPtr, Outcome, control};
-use crate::clock::clock;
 use crate::dead_letter::{DeadLetter, DeadReason};
 use crate::exit::{ExitReason, Failure};
 use crate::mailbox::{Drain, Settled};
 use crate::restart::{History, Restart, Verdict};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How a behaviour's turn ended.
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
@@ -140,7 +139,7 @@ impl<B: Behaviour> Shell<B> {
     #[inline]
     fn run(&mut self, cell: CellPtr, looks: &mut u32) -> Step {
         let orders = cell.control();
-        if orders & (control::KILL | control::STOP | control::FAIL) != 0 {
+        if orders & (control::KILL | control::STOP | control::FAIL | control::REGROUP) != 0 {
             return self.obey(cell);
         }
         if orders & control::YIELD != 0 {
@@ -201,9 +200,22 @@ impl<B: Behaviour> Shell<B> {
             Some(reason) => self.begin_end(cell, reason),
             None => match take_failure(cell) {
                 Some(reason) => self.fail(cell, reason),
-                None => Step::Go,
+                None => self.regroup(cell),
             },
         }
+    }
+
+    /// Restarts because a sibling does.
+    #[cold]
+    fn regroup(&mut self, cell: CellPtr) -> Step {
+        cell.control.fetch_and(!control::REGROUP, Ordering::AcqRel);
+        cell.children.for_each(|child| child.order(control::KILL));
+        let next = Next::RestartAfter(Duration::ZERO);
+        self.phase = Phase::Unwinding {
+            reason: ExitReason::SiblingFailed,
+            next,
+        };
+        Step::Go
     }
 
     /// Judges a failure and begins to end the incarnation.
@@ -216,11 +228,12 @@ impl<B: Behaviour> Shell<B> {
         let verdict = if runtime.is_closing() {
             Verdict::GiveUp
         } else {
-            history.judge(&policy, Instant::now())
+            history.judge(&policy, runtime.now())
         };
         let next = match verdict {
             Verdict::RestartAfter(delay) => {
                 tracing::warn!(actor = cell.label(), %reason, ?delay, "actor failed and restarts");
+                crate::family::regroup(cell);
                 Next::RestartAfter(delay)
             }
             Verdict::GiveUp => {
@@ -288,9 +301,8 @@ impl<B: Behaviour> Shell<B> {
                     Phase::Fresh
                 } else {
                     let waiting = cell.to_ref();
-                    clock().at(Instant::now() + delay, move || {
-                        waiting.ptr().order(control::RESUME);
-                    });
+                    cell.runtime
+                        .after(delay, move || waiting.ptr().order(control::RESUME));
                     Phase::Delayed
                 }
             }
@@ -299,6 +311,9 @@ impl<B: Behaviour> Shell<B> {
     }
 
     fn end_incarnation(&mut self, cell: CellPtr, reason: &ExitReason) {
+        cell.end_incarnation();
+        // A new incarnation is as good as one that was restarted together with its siblings.
+        cell.control.fetch_and(!control::REGROUP, Ordering::AcqRel);
         let Some(behaviour) = &mut self.behaviour else {
             return;
         };

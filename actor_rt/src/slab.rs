@@ -16,7 +16,7 @@ use std::ptr::NonNull;
 /// Alignment of every block: one cache line.
 const ALIGN: usize = 64;
 /// Largest block served from the slabs, in bytes.
-const LARGEST: usize = 8192;
+const LARGEST: usize = 64 * 1024;
 
 /// Takes a block that fits `layout` (size above zero).
 #[inline]
@@ -53,7 +53,7 @@ fn system_take(layout: Layout) -> NonNull<u8> {
 
 /// Multiples of 64 bytes up to 1 KiB, then powers of two.
 #[cfg(not(loom))]
-const CLASSES: usize = 19;
+const CLASSES: usize = 22;
 
 #[cfg(not(loom))]
 #[inline]
@@ -63,9 +63,7 @@ const fn class_of(layout: Layout) -> Option<usize> {
     }
     Some(match layout.size() {
         0..=1024 => (layout.size() - 1) / ALIGN,
-        1025..=2048 => 16,
-        2049..=4096 => 17,
-        _ => 18,
+        size => 16 + (size - 1).ilog2() as usize - 10,
     })
 }
 
@@ -154,10 +152,10 @@ mod magazine {
         };
     }
 
-    /// Blocks per batch: about 16 KiB, never less than four blocks.
+    /// Blocks per batch: about 16 KiB.
     const fn batch_len(class: usize) -> u32 {
         let len = 16 * 1024 / block_size(class);
-        if len < 4 { 4 } else { len as u32 }
+        if len < 1 { 1 } else { len as u32 }
     }
 
     #[inline]
@@ -292,7 +290,7 @@ mod tests {
 
     #[test]
     fn blocks_are_distinct_and_aligned_and_come_back() {
-        for size in [1, 64, 65, 500, 1024, 1025, 8192, 20_000] {
+        for size in [1, 64, 65, 500, 1024, 1025, 8192, 20_000, 70_000] {
             let layout = Layout::from_size_align(size, 8).expect("valid");
             let blocks: Vec<_> = (0..700).map(|_| take(layout)).collect();
             let distinct: HashSet<_> = blocks.iter().map(|block| block.as_ptr() as usize).collect();

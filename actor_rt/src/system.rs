@@ -117,7 +117,21 @@ pub struct SystemStats {
     pub dead_letters: u64,
 }
 
+/// A count of messages, see [`System::messages`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MessageStats {
+    /// Given to a handler, including those whose handler failed.
+    pub handled: u64,
+    /// Waiting in mailboxes.
+    pub queued: u64,
+}
+
 impl System {
+    pub(crate) fn simulated(runtime: &'static Runtime) -> Self {
+        Self { runtime }
+    }
+
     /// A system with one pinned worker per core that the process may use.
     ///
     /// # Errors
@@ -238,6 +252,20 @@ impl System {
             restarts: counters.restarts.load(Ordering::Relaxed),
             dead_letters: counters.dead_letters.load(Ordering::Relaxed),
         }
+    }
+
+    /// Messages handled since the start, and messages waiting now, by looking at every actor: exact when
+    /// nothing moves.
+    #[must_use]
+    pub fn messages(&self) -> MessageStats {
+        let mut stats = MessageStats::default();
+        crate::family::measure(&self.runtime.roots, &mut stats.handled, &mut stats.queued);
+        stats.handled += self
+            .runtime
+            .counters
+            .handled_by_ended
+            .load(Ordering::Relaxed);
+        stats
     }
 
     /// The tree of actors, one line each, indented, for people.

@@ -144,6 +144,19 @@ impl Front {
         Word(self.word.load(Ordering::Acquire)).has(CLOSED)
     }
 
+    /// Messages claimed and not yet consumed; exact when nothing moves.
+    pub(crate) fn depth(&self, tail: &AtomicU64) -> u32 {
+        loop {
+            let word = self.word.load(Ordering::Acquire);
+            let tail = Word(tail.load(Ordering::Acquire));
+            if word == self.word.load(Ordering::Acquire) {
+                let word = Word(word);
+                let depth = word.position().wrapping_sub(tail.tail_in(word.epoch()));
+                return depth.min(self.bound);
+            }
+        }
+    }
+
     /// Most messages that may wait at once.
     pub(crate) fn bound(&self) -> u32 {
         self.bound
@@ -208,13 +221,18 @@ impl Front {
         if self.waiters.load(Ordering::Acquire).is_null() {
             return;
         }
-        let woken = {
-            let mut waiting = lock(&self.waiters().waiting);
-            self.word.fetch_and(!WAITERS, Ordering::AcqRel);
-            waiting.take_all()
-        };
-        for waker in woken {
-            waker.wake();
+        let mut all = false;
+        while !all {
+            let mut woken = [const { None }; 16];
+            {
+                let mut waiting = lock(&self.waiters().waiting);
+                all = waiting.take_some(&mut woken);
+                if all {
+                    self.word.fetch_and(!WAITERS, Ordering::AcqRel);
+                }
+            }
+            // Outside the lock: a waker is a user's.
+            woken.into_iter().flatten().for_each(std::task::Waker::wake);
         }
     }
 }
@@ -288,17 +306,9 @@ impl<'a, M> Mailbox<'a, M> {
         (1 << self.front.capacity_log2) - 1
     }
 
-    /// Messages claimed and not yet consumed; exact when nothing moves.
+    /// See [`Front::depth`].
     pub(crate) fn depth(self) -> u32 {
-        loop {
-            let word = self.front.word.load(Ordering::Acquire);
-            let tail = Word(self.tail.load(Ordering::Acquire));
-            if word == self.front.word.load(Ordering::Acquire) {
-                let word = Word(word);
-                let depth = word.position().wrapping_sub(tail.tail_in(word.epoch()));
-                return depth.min(self.front.bound);
-            }
-        }
+        self.front.depth(self.tail)
     }
 
     /// Claims up to `wanted` positions, at least `least` of them (rule 1).

@@ -66,7 +66,12 @@ impl Waiting {
         }
     }
 
-    pub(super) fn take_all(&mut self) -> Vec<Waker> {
-        self.registered.drain(..).map(|(_, waker)| waker).collect()
+    /// Takes the first few, in the order in which they came; `true` if that was all.
+    pub(super) fn take_some(&mut self, some: &mut [Option<Waker>]) -> bool {
+        let count = some.len().min(self.registered.len());
+        for (place, (_, waker)) in some.iter_mut().zip(self.registered.drain(..count)) {
+            *place = Some(waker);
+        }
+        self.registered.is_empty()
     }
 }

@@ -11,14 +11,17 @@
 #![allow(unsafe_code)]
 
 mod queue;
+mod simulated;
 mod sleep;
 mod topology;
 mod worker;
 
-use crate::cell::{ANYWHERE, CellPtr, CellRef, Children};
+use crate::cell::{ANYWHERE, CellPtr, CellRef, Children, Outcome};
+use crate::clock::clock;
 use crate::dead_letter::{DeadLetter, DeadLetterHook};
 use crossbeam_utils::CachePadded;
 use queue::Shared;
+pub(crate) use simulated::Simulated;
 use sleep::Sleepers;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -58,6 +61,8 @@ pub(crate) struct Runtime {
     io: OnceLock<crate::io::Reactor>,
     /// Dedicated threads so far.
     dedicated: AtomicU64,
+    /// Present if a test runs the actors instead of workers.
+    pub(crate) simulated: Option<Simulated>,
 }
 
 /// Totals since the start.
@@ -76,12 +81,24 @@ impl Runtime {
     /// # Errors
     /// A thread could not be started.
     pub(crate) fn start(settings: Settings) -> std::io::Result<&'static Self> {
+        let runtime = Self::make(settings, None);
+        runtime.start_workers()?;
+        Ok(runtime)
+    }
+
+    /// A runtime without workers, whose actors are run by [`Simulated`].
+    pub(crate) fn simulated(settings: Settings, simulated: Simulated) -> &'static Self {
+        debug_assert_eq!(settings.workers, 0);
+        Self::make(settings, Some(simulated))
+    }
+
+    fn make(settings: Settings, simulated: Option<Simulated>) -> &'static Self {
         let layout = topology::plan(settings.workers, settings.pin);
         let spin = settings.workers <= layout.cores_available;
         let workers = (0..settings.workers)
             .map(|index| CachePadded::new(Worker::new(index, &layout, spin)))
             .collect();
-        let runtime: &'static Self = Box::leak(Box::new(Self {
+        Box::leak(Box::new(Self {
             workers,
             inject: Shared::new(),
             sleepers: Sleepers::new(settings.workers),
@@ -98,7 +115,12 @@ impl Runtime {
             threads: Mutex::default(),
             io: OnceLock::new(),
             dedicated: AtomicU64::new(0),
-        }));
+            simulated,
+        }))
+    }
+
+    fn start_workers(&'static self) -> std::io::Result<()> {
+        let runtime = self;
         for index in 0..runtime.workers.len() {
             let thread = std::thread::Builder::new()
                 .name(format!("{}-{index}", runtime.settings.name))
@@ -111,7 +133,7 @@ impl Runtime {
                 }
             }
         }
-        Ok(runtime)
+        Ok(())
     }
 
     fn lock_threads(&self) -> std::sync::MutexGuard<'_, Vec<std::thread::JoinHandle<()>>> {
@@ -120,7 +142,44 @@ impl Runtime {
 
     /// How many workers run.
     pub(crate) fn worker_count(&self) -> usize {
-        self.workers.len()
+        self.workers.len().max(1)
+    }
+
+    /// The time that restart policies go by: virtual in a simulation.
+    pub(crate) fn now(&self) -> Instant {
+        self.simulated
+            .as_ref()
+            .map_or_else(Instant::now, Simulated::now)
+    }
+
+    /// Runs a quick job after a delay, by the clock that `now` reads.
+    pub(crate) fn after(&self, delay: Duration, job: impl FnOnce() + Send + 'static) {
+        match &self.simulated {
+            None => clock().at(Instant::now() + delay, job),
+            Some(simulated) => simulated.clock.at(simulated.now() + delay, job),
+        }
+    }
+
+    /// Runs one turn of the runnable actor that the simulation chooses; `false` if there is none.
+    pub(crate) fn simulate_turn(&self) -> bool {
+        let Some(simulated) = &self.simulated else {
+            return false;
+        };
+        let runnable = self.inject.len() as u64;
+        if runnable == 0 {
+            return false;
+        }
+        let chosen = simulated.random() % runnable;
+        let Some(actor) = self.inject.take_nth(chosen) else {
+            return false;
+        };
+        // SAFETY: whoever dequeues an actor owns it.
+        match unsafe { (actor.table.run)(actor) } {
+            Outcome::Released => {}
+            Outcome::Again => self.inject.push(actor),
+            Outcome::Ended => self.actor_ended(actor),
+        }
+        true
     }
 
     /// Queues a runnable actor, on this worker if the caller is one, and sees to it that it runs.
@@ -134,7 +193,7 @@ impl Runtime {
     #[cold]
     #[inline(never)]
     fn schedule_elsewhere(&self, actor: CellPtr) {
-        if actor.home == ANYWHERE {
+        if actor.home == ANYWHERE || self.workers.is_empty() {
             self.inject.push(actor);
             self.wake_one();
         } else {
@@ -200,6 +259,10 @@ impl Runtime {
 
     /// Waits until no actor is alive; `false` at the deadline.
     pub(crate) fn wait_ended(&self, deadline: Instant) -> bool {
+        if self.simulated.is_some() {
+            while self.simulate_turn() {}
+            return self.live() == 0;
+        }
         let mut guard = self
             .ended_lock
             .lock()

@@ -182,6 +182,29 @@ impl Shared {
         Some(actor)
     }
 
+    /// Takes the actor at this place of the line.
+    pub(super) fn take_nth(&self, place: u64) -> Option<CellPtr> {
+        let mut list = self.list();
+        let mut before: Option<CellPtr> = None;
+        // SAFETY: queued actors are alive; the links are ours under the lock.
+        let mut actor = unsafe { CellPtr::from_ptr(list.first) }?;
+        for _ in 0..place {
+            before = Some(actor);
+            // SAFETY: as above.
+            actor = unsafe { CellPtr::from_ptr(actor.next.load(Ordering::Relaxed)) }?;
+        }
+        let after = actor.next.load(Ordering::Relaxed);
+        match before {
+            Some(before) => before.next.store(after, Ordering::Relaxed),
+            None => list.first = after,
+        }
+        if after.is_null() {
+            list.last = before.map_or(null_mut(), CellPtr::as_ptr);
+        }
+        self.length.fetch_sub(1, Ordering::Release);
+        Some(actor)
+    }
+
     /// Takes one to run and moves up to `more` into the ring of the calling worker.
     pub(super) fn pop_into(&self, ring: &Local, more: u64) -> Option<CellPtr> {
         if self.is_empty() {

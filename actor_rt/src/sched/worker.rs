@@ -45,6 +45,9 @@ pub(super) struct Worker {
     spin: bool,
 }
 
+/// Another worker's turn count and next slot, at some time.
+type Glimpse = (u64, *mut Header);
+
 /// What a worker's thread knows about itself.
 struct Here {
     runtime: Cell<*const Runtime>,
@@ -186,6 +189,7 @@ pub(super) fn work(runtime: &Runtime, index: usize) {
 fn work_loop(runtime: &Runtime, worker: &Worker, running: &Cell<*mut Header>) {
     let mut in_a_row = 0;
     let mut turns = 0_u64;
+    let mut seen = Vec::with_capacity(worker.victims.len());
     loop {
         turns += 1;
         worker.turns.store(turns, Ordering::Relaxed);
@@ -196,7 +200,7 @@ fn work_loop(runtime: &Runtime, worker: &Worker, running: &Cell<*mut Header>) {
         };
         let actor = urgent
             .or_else(|| find(runtime, worker, &mut in_a_row))
-            .or_else(|| search(runtime, worker));
+            .or_else(|| search(runtime, worker, &mut seen));
         match actor {
             Some(actor) => run(runtime, worker, running, actor),
             None if runtime.is_closing() && runtime.live() == 0 => return,
@@ -255,7 +259,7 @@ fn run(runtime: &Runtime, worker: &Worker, running: &Cell<*mut Header>, actor: C
 /// Looks everywhere, spins a little, then sleeps. `None` after having slept.
 #[cold]
 #[inline(never)]
-fn search(runtime: &Runtime, worker: &Worker) -> Option<CellPtr> {
+fn search(runtime: &Runtime, worker: &Worker, seen: &mut Vec<Glimpse>) -> Option<CellPtr> {
     runtime.sleepers.begin_search();
     let found = search_others(runtime, worker, None);
     if found.is_some() {
@@ -263,7 +267,7 @@ fn search(runtime: &Runtime, worker: &Worker) -> Option<CellPtr> {
         return found;
     }
     runtime.sleepers.end_search();
-    sleep(runtime, worker)
+    sleep(runtime, worker, seen)
 }
 
 /// A searcher found something: if there may be more, somebody else should look.
@@ -273,11 +277,7 @@ fn found_work(runtime: &Runtime) {
     }
 }
 
-fn search_others(
-    runtime: &Runtime,
-    worker: &Worker,
-    stuck: Option<&[(u64, *mut Header)]>,
-) -> Option<CellPtr> {
+fn search_others(runtime: &Runtime, worker: &Worker, stuck: Option<&[Glimpse]>) -> Option<CellPtr> {
     let rounds = if worker.spin { SPIN_ROUNDS } else { 1 };
     for _ in 0..rounds {
         if let Some(actor) = worker.inbox.pop().or_else(|| worker.take_next()) {
@@ -307,15 +307,16 @@ fn search_others(
     None
 }
 
-fn snapshot(runtime: &Runtime, worker: &Worker) -> Vec<(u64, *mut Header)> {
-    let look = |&victim: &usize| {
+/// Remembers where the others stand.
+fn glance(runtime: &Runtime, worker: &Worker, seen: &mut Vec<Glimpse>) {
+    seen.clear();
+    seen.extend(worker.victims.iter().map(|&victim| {
         let victim = &runtime.workers[victim];
         (
             victim.turns.load(Ordering::Relaxed),
             victim.next.load(Ordering::Relaxed),
         )
-    };
-    worker.victims.iter().map(look).collect()
+    }));
 }
 
 fn work_anywhere(runtime: &Runtime, worker: &Worker) -> bool {
@@ -327,7 +328,7 @@ fn work_anywhere(runtime: &Runtime, worker: &Worker) -> bool {
             .any(|&victim| runtime.workers[victim].local.len() > 0)
 }
 
-fn sleep(runtime: &Runtime, worker: &Worker) -> Option<CellPtr> {
+fn sleep(runtime: &Runtime, worker: &Worker, seen: &mut Vec<Glimpse>) -> Option<CellPtr> {
     let sleepers = &runtime.sleepers;
     sleepers.lie_down(worker.index);
     let leave = || work_anywhere(runtime, worker) || (runtime.is_closing() && runtime.live() == 0);
@@ -343,10 +344,10 @@ fn sleep(runtime: &Runtime, worker: &Worker) -> Option<CellPtr> {
             continue;
         }
         // Somebody works: watch for an actor stuck behind a long handler.
-        let before = snapshot(runtime, worker);
+        glance(runtime, worker, seen);
         sleepers.watch(WATCH);
         if sleepers.is_down(worker.index)
-            && let Some(actor) = search_others(runtime, worker, Some(&before))
+            && let Some(actor) = search_others(runtime, worker, Some(seen))
         {
             if !sleepers.get_up(worker.index) {
                 found_work(runtime);

@@ -1,0 +1,288 @@
+//! The runtime's own invariants over many seeds, and that a seed repeats a run.
+//!
+//! A failing seed prints the command that reruns it alone.
+
+use actor_rt::testkit::Simulation;
+use actor_rt::{Actor, ActorRef, Context, ExitReason, Overflow, Restart, Strategy};
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// What all nodes of one run write down.
+#[derive(Default)]
+struct Record {
+    accepted: AtomicU64,
+    alive: Mutex<HashMap<usize, u32>>,
+    /// Last number seen per (receiver, sender).
+    last: Mutex<HashMap<(usize, usize), u64>>,
+    log: Mutex<Vec<(usize, u64)>>,
+}
+
+struct Message {
+    from: usize,
+    number: u64,
+    hops: u32,
+}
+
+struct Node {
+    me: usize,
+    record: Arc<Record>,
+    peers: Arc<Mutex<Vec<ActorRef<Message>>>>,
+    next: Arc<AtomicU64>,
+    random: Cell<u64>,
+}
+
+impl Node {
+    fn made(
+        me: usize,
+        record: &Arc<Record>,
+        peers: &Arc<Mutex<Vec<ActorRef<Message>>>>,
+        next: &Arc<AtomicU64>,
+    ) -> Self {
+        let mut alive = record.alive.lock().expect("not poisoned");
+        let count = alive.entry(me).or_default();
+        *count += 1;
+        assert_eq!(*count, 1, "two incarnations of node {me} at a time");
+        drop(alive);
+        Self {
+            me,
+            record: Arc::clone(record),
+            peers: Arc::clone(peers),
+            next: Arc::clone(next),
+            random: Cell::new(me as u64 + 1),
+        }
+    }
+
+    fn random(&self) -> usize {
+        let next = self
+            .random
+            .get()
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        self.random.set(next);
+        (next >> 33) as usize
+    }
+}
+
+impl Actor for Node {
+    type Msg = Message;
+    fn handle(&mut self, message: Message, ctx: &mut Context<'_, Self>) {
+        let Message { from, number, hops } = message;
+        self.record
+            .log
+            .lock()
+            .expect("not poisoned")
+            .push((self.me, number));
+        let before = self
+            .record
+            .last
+            .lock()
+            .expect("not poisoned")
+            .insert((self.me, from), number);
+        assert!(
+            before.is_none_or(|before| before < number),
+            "order of {from} at {}",
+            self.me
+        );
+        if hops == 0 {
+            return;
+        }
+        if hops == 7 && self.random().is_multiple_of(40) {
+            ctx.stop();
+        }
+        for _ in 0..1 + self.random() % 2 {
+            let peers = self.peers.lock().expect("not poisoned");
+            let peer = peers[self.random() % peers.len()].clone();
+            drop(peers);
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            let message = Message {
+                from: self.me,
+                number,
+                hops: hops - 1,
+            };
+            if peer.tell(message).is_ok() {
+                self.record.accepted.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+    fn stopped(&mut self, _reason: &ExitReason) {
+        let mut alive = self.record.alive.lock().expect("not poisoned");
+        *alive.entry(self.me).or_default() -= 1;
+    }
+}
+
+/// Runs one seed and returns what happened, in order.
+fn run(seed: u64) -> Vec<(usize, u64)> {
+    let simulation = Simulation::new(seed);
+    let record = Arc::new(Record::default());
+    let peers = Arc::new(Mutex::new(Vec::new()));
+    for me in 0..6 {
+        let (record, shared, next) = (
+            Arc::clone(&record),
+            Arc::clone(&peers),
+            Arc::new(AtomicU64::new(1)),
+        );
+        let overflow = match me % 3 {
+            0 => Overflow::Fail,
+            1 => Overflow::DropNewest,
+            _ => Overflow::DropOldest,
+        };
+        let policy = Restart::on_failure().at_most(3, Duration::from_secs(5));
+        let bound = 1 + simulation.random() as usize % 20;
+        let actor = simulation
+            .system()
+            .actor(move || Node::made(me, &record, &shared, &next))
+            .mailbox(bound)
+            .overflow(overflow)
+            .restart(policy)
+            .spawn();
+        peers.lock().expect("not poisoned").push(actor);
+    }
+    simulation.inject_faults(10);
+    for number in 1..=60 {
+        let target = peers.lock().expect("not poisoned")[simulation.random() as usize % 6].clone();
+        let message = Message {
+            from: usize::MAX,
+            number,
+            hops: 7,
+        };
+        match simulation.random() % 40 {
+            0 => target.stop(),
+            1 => target.drain(),
+            2 => target.kill(),
+            3 => simulation.advance(Duration::from_millis(20)),
+            _ => {
+                if target.tell(message).is_ok() {
+                    record.accepted.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        }
+        for _ in 0..simulation.random() % 8 {
+            simulation.step();
+        }
+        check(&simulation, &record);
+    }
+    simulation.advance(Duration::from_secs(60));
+    check(&simulation, &record);
+    let log = record.log.lock().expect("not poisoned").clone();
+    // The actors hold references to each other.
+    peers.lock().expect("not poisoned").clear();
+    log
+}
+
+fn check(simulation: &Simulation, record: &Record) {
+    let stats = simulation.system().messages();
+    let accepted = record.accepted.load(Ordering::Relaxed);
+    let dead = simulation.system().stats().dead_letters;
+    assert_eq!(
+        accepted,
+        stats.handled + stats.queued + dead,
+        "accepted = handled + queued + dead; rerun with SEED={} cargo test -p actor_rt --test simulation",
+        simulation.seed()
+    );
+}
+
+#[test]
+fn nothing_is_lost_or_handled_twice_over_many_seeds() {
+    let seeds = match std::env::var("SEED")
+        .ok()
+        .and_then(|text| text.parse().ok())
+    {
+        Some(seed) => seed..seed + 1,
+        None => 0..2000_u64,
+    };
+    std::panic::set_hook(Box::new(|info| {
+        // Injected faults would fill the screen.
+        let text = info.to_string();
+        if !text.contains("a fault injected") {
+            eprintln!("{text}");
+        }
+    }));
+    for seed in seeds {
+        let ran = std::panic::catch_unwind(|| run(seed));
+        assert!(
+            ran.is_ok(),
+            "rerun with SEED={seed} cargo test -p actor_rt --test simulation"
+        );
+    }
+}
+
+#[test]
+fn a_seed_repeats_its_run() {
+    for seed in [3, 77, 1234] {
+        assert_eq!(run(seed), run(seed));
+    }
+    assert_ne!(run(1), run(2));
+}
+
+struct Member {
+    made: Arc<AtomicU32>,
+}
+
+impl Actor for Member {
+    type Msg = bool;
+    fn handle(&mut self, fail: bool, _ctx: &mut Context<'_, Self>) {
+        let _ = &self.made;
+        assert!(!fail, "as told");
+    }
+}
+
+struct Group {
+    strategy_counts: Arc<Mutex<Vec<Arc<AtomicU32>>>>,
+    members: Vec<ActorRef<bool>>,
+}
+
+impl Actor for Group {
+    type Msg = usize;
+    fn started(&mut self, ctx: &mut Context<'_, Self>) -> Result<(), actor_rt::Failure> {
+        let counts: Vec<_> = (0..4).map(|_| Arc::new(AtomicU32::new(0))).collect();
+        for count in &counts {
+            let made = Arc::clone(count);
+            self.members.push(ctx.spawn(move || {
+                made.fetch_add(1, Ordering::Relaxed);
+                Member {
+                    made: Arc::clone(&made),
+                }
+            }));
+        }
+        *self.strategy_counts.lock().expect("not poisoned") = counts;
+        Ok(())
+    }
+    fn handle(&mut self, failing: usize, _ctx: &mut Context<'_, Self>) {
+        self.members[failing].tell(true).expect("room");
+    }
+}
+
+#[test]
+fn strategies_restart_the_right_siblings() {
+    for (strategy, expected) in [
+        (Strategy::OneForOne, [1, 2, 1, 1]),
+        (Strategy::OneForAll, [2, 2, 2, 2]),
+        (Strategy::RestForOne, [1, 2, 2, 2]),
+    ] {
+        for seed in 0..50 {
+            let simulation = Simulation::new(seed);
+            let counts = Arc::new(Mutex::new(Vec::new()));
+            let strategy_counts = Arc::clone(&counts);
+            let group = simulation
+                .system()
+                .actor(move || Group {
+                    strategy_counts: Arc::clone(&strategy_counts),
+                    members: Vec::new(),
+                })
+                .strategy(strategy)
+                .spawn();
+            simulation.run();
+            group.tell(1).expect("room");
+            simulation.advance(Duration::from_secs(1));
+            let counts = counts.lock().expect("not poisoned");
+            let made: Vec<_> = counts
+                .iter()
+                .map(|count| count.load(Ordering::Relaxed))
+                .collect();
+            assert_eq!(made, expected, "{strategy:?}, seed {seed}");
+        }
+    }
+}
