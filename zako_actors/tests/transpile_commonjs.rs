@@ -57,7 +57,7 @@ function require(name) {
   }
   return cache[name].exports;
 }
-export default require("./main").result;
+export default await require("./main").result;
 "#,
     );
     let mut workspace = Workspace::new(&[("BUILD.mjs", &program)]);
@@ -392,6 +392,29 @@ fn lowered_syntax_brings_its_helpers() {
             json!([4, 1, true, false, "object", { "b": 2, "c": 3 }, { "b": 2, "c": 3, "d": 4 }, 5, 8, null, 4]),
             "{target}"
         );
+    }
+}
+
+#[test]
+fn async_generators_are_lowered() {
+    let source = "const log: unknown[] = [];\nasync function* inner() { try { yield 1; const got = yield await Promise.resolve(2); log.push(['got', got]); yield 3 } finally { log.push('closed') } return 'r' }\nasync function* outer() { const r = yield* inner(); log.push(r); yield* [Promise.resolve(4)]; try { yield 5 } catch (e) { log.push(['caught', e]); yield 6 } }\nconst run = async () => { for await (const x of outer()) log.push(x); const it = outer(); log.push(await it.next()); log.push(await it.return('early')); log.push(await it.next()); const t = outer(); for (let i = 0; i < 5; i++) await t.next('n'); log.push(await t.throw('err')); for await (const x of [Promise.resolve(7), 8]) log.push(x); return log };\nexport const result = run();";
+    let expected = json!([
+        1, 2, ["got", null], 3, "closed", "r", 4, 5, { "value": 1, "done": false }, "closed",
+        { "value": "early", "done": true }, { "done": true }, ["got", "n"], "closed", "r",
+        ["caught", "err"], { "value": 6, "done": false }, 7, 8
+    ]);
+    for target in ["es2015", "es2016", "es2017", "es2018", "es2022"] {
+        let value = run_with(
+            &[(
+                "main.ts",
+                &source.replace("log.push(['got', got])", "log.push(['got', got ?? null])"),
+            )],
+            &TranspileOptions {
+                target: target.to_owned(),
+                ..options()
+            },
+        );
+        assert_eq!(value, expected, "{target}");
     }
 }
 

@@ -53,6 +53,18 @@ const HELPERS: &[(&str, &str)] = &[
         "function (iterable) { const method = iterable[Symbol.asyncIterator]; if (method != null) return method.call(iterable); const sync = iterable[Symbol.iterator](); const settle = function (result) { return Promise.resolve(result.value).then(function (value) { return { value, done: result.done }; }); }; return { next(value) { try { return settle(sync.next(value)); } catch (error) { return Promise.reject(error); } }, return(value) { try { return sync.return ? settle(sync.return(value)) : Promise.resolve({ value, done: true }); } catch (error) { return Promise.reject(error); } } }; }",
     ),
     (
+        "awaitAsyncGenerator",
+        "function (value) { return { [Symbol.for(\"zako.await\")]: { value, delegate: false } }; }",
+    ),
+    (
+        "asyncGeneratorDelegate",
+        "function (inner) { let waiting = false; function pump(method, value) { waiting = true; const result = new Promise(function (resolve) { resolve(inner[method](value)); }); return { done: false, value: { [Symbol.for(\"zako.await\")]: { value: result, delegate: true } } }; } return { [Symbol.iterator]() { return this; }, next(value) { if (waiting) { waiting = false; return value; } return pump(\"next\", value); }, throw(error) { if (waiting) { waiting = false; throw error; } if (typeof inner.throw === \"function\") return pump(\"throw\", error); if (typeof inner.return === \"function\") inner.return(); throw new TypeError(\"The iterator does not provide a 'throw' method\"); }, return(value) { if (waiting) { waiting = false; return value; } return typeof inner.return === \"function\" ? pump(\"return\", value) : { value, done: true }; } }; }",
+    ),
+    (
+        "wrapAsyncGenerator",
+        "function (generator) { const mark = Symbol.for(\"zako.await\"); return function () { const iterator = generator.apply(this, arguments); let last = Promise.resolve(); function run(method, value) { return new Promise(function (resolve, reject) { function step(how, input) { let result; try { result = iterator[how](input); } catch (error) { reject(error); return; } const given = result.value; const wait = given !== null && typeof given === \"object\" ? given[mark] : undefined; Promise.resolve(wait ? wait.value : given).then(function (output) { if (wait) step(how === \"return\" && wait.delegate ? \"return\" : \"next\", output); else resolve({ value: output, done: result.done }); }, function (error) { step(\"throw\", error); }); } step(method, value); }); } function enqueue(method, value) { const result = last.then(function () { return run(method, value); }); last = result.then(function () {}, function () {}); return result; } return { [Symbol.asyncIterator || Symbol.for(\"Symbol.asyncIterator\")]() { return this; }, next(value) { return enqueue(\"next\", value); }, throw(error) { return enqueue(\"throw\", error); }, return(value) { return enqueue(\"return\", value); } }; }; }",
+    ),
+    (
         "classPrivateFieldInitSpec",
         "function (object, fields, value) { if (fields.has(object)) throw new TypeError(\"Cannot initialize the same private elements twice on the same object\"); fields.set(object, value); }",
     ),

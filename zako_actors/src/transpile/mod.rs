@@ -231,14 +231,16 @@ impl<'a> Run<'a> {
             .into_scoping();
         let transformed = Transformer::new(self.arena, Path::new(&self.job.path), &transform)
             .build_with_scoping(scoping, &mut self.program);
-        // oxc warns where `tsc` refuses (`import =` in ES modules, namespaces with mutable exports,
-        // syntax that the target lacks): the output would not do what the source says.
-        let refused = transformed.diagnostics.into_vec().into_iter();
-        self.accept(
-            refused
-                .map(|found| found.with_severity(OxcSeverity::Error))
-                .collect(),
-        )?;
+        // oxc warns where `tsc` refuses (`import =` in ES modules, namespaces with mutable
+        // exports): the output would not do what the source says. About syntax that the target
+        // lacks it warns in types too, so that stays a warning.
+        let mut found = transformed.diagnostics.into_vec();
+        for diagnostic in &mut found {
+            if !diagnostic.message.contains("target environment") {
+                *diagnostic = diagnostic.clone().with_severity(OxcSeverity::Error);
+            }
+        }
+        self.accept(found)?;
 
         let builder = AstBuilder::new(self.arena);
         let helpers = helpers::take_helpers(&mut self.program, &builder).map_err(|name| {
