@@ -107,6 +107,7 @@ fn child_write(root: &Path, seed: u64) {
             scope.spawn(move || {
                 let mut random = Random(seed.wrapping_mul(31).wrapping_add(number));
                 loop {
+                    churn(store, &mut random);
                     let digest = match random.below(4) {
                         0 => store.blocking().put_reader(&*random.content(), None),
                         _ => store.blocking().put(random.content()),
@@ -127,6 +128,17 @@ fn child_write(root: &Path, seed: u64) {
             });
         }
     });
+}
+
+/// Leaves dead records behind, and now and then has the segments that hold them rewritten.
+fn churn(store: &Store, random: &mut Random) {
+    if random.below(2) == 0 {
+        let unwanted = store.blocking().put(random.content()).unwrap();
+        assert!(store.blocking().delete(&unwanted).unwrap() || unwanted.size_bytes() == 0);
+    }
+    if random.below(12) == 0 {
+        store.blocking().gc(u64::MAX).unwrap();
+    }
 }
 
 fn killed_writers_lose_nothing_acknowledged() {
