@@ -22,7 +22,9 @@ use crate::error::{ExportError, GetError, PutError, ShardError};
 use crate::export::{Export, write_out};
 use crate::ingest::{Taken, Upload, take_file};
 use crate::layout::ActionKey;
+use crate::sha256::Sha256Digest;
 use crate::shard::{Found, PutOutcome};
+use crate::staging::Expected;
 use crate::stats::Stats;
 use crate::store::Store;
 use crate::upkeep::{GcReport, VerifyProgress, VerifyReport};
@@ -58,6 +60,8 @@ impl<'s> Blocking<'s> {
     twins! {
         put(content: impl Into<Bytes>) -> Result<Digest, PutError>;
         put_as(digest: Digest, content: impl Into<Bytes>) -> Result<PutOutcome, PutError>;
+        put_as_sha256(name: Sha256Digest, content: impl Into<Bytes>) -> Result<Digest, PutError>;
+        resolve(names: &[Sha256Digest]) -> Result<Vec<Option<Digest>>, ShardError>;
         commit(upload: Upload) -> Result<(Digest, PutOutcome), PutError>;
         get(digest: &Digest) -> Result<Blob, GetError>;
         get_range(digest: &Digest, range: ByteRange) -> Result<Blob, GetError>;
@@ -81,9 +85,10 @@ impl<'s> Blocking<'s> {
     /// [`PutError::Source`] when the file cannot be read, or as for [`Store::put`].
     pub fn put_file(self, path: &Path) -> Result<Digest, PutError> {
         let durable = self.store.durability() == Durability::Durable;
+        let hasher = Expected::Anything.hasher(self.store.config().sha256_names);
         // A failure shows again when the copy is put.
         let is_here = |digest| block_on(self.store.keep(digest)).unwrap_or(false);
-        match take_file(&self.store.inner.staging, path, durable, is_here)? {
+        match take_file(&self.store.inner.staging, path, durable, &hasher, is_here)? {
             Taken::Present(digest) => Ok(digest),
             Taken::Copied(verified) => {
                 let digest = verified.digest();

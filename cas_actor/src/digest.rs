@@ -8,6 +8,10 @@
 use std::fmt;
 use std::str::FromStr;
 
+use sha2::{Digest as _, Sha256};
+
+use crate::sha256::Sha256Digest;
+
 /// Bytes in a hash.
 pub const HASH_BYTES: usize = 32;
 /// Characters of a hash in hex.
@@ -160,10 +164,11 @@ pub(crate) fn push_hex(text: &mut String, bytes: &[u8]) {
     }
 }
 
-/// Computes a digest from content that arrives in pieces.
+/// Computes a digest, or both names of a blob in one pass, from content that arrives in pieces.
 #[derive(Clone, Default)]
 pub struct Hasher {
     blake3: blake3::Hasher,
+    sha256: Option<Sha256>,
     size_bytes: u64,
 }
 
@@ -173,15 +178,32 @@ impl Hasher {
         Self::default()
     }
 
+    /// A hasher that has seen nothing and computes the second name as well.
+    pub fn with_sha256() -> Self {
+        Self {
+            sha256: Some(Sha256::new()),
+            ..Self::default()
+        }
+    }
+
     /// Takes the next piece.
     pub fn update(&mut self, piece: &[u8]) {
         self.blake3.update(piece);
+        if let Some(sha256) = &mut self.sha256 {
+            sha256.update(piece);
+        }
         self.size_bytes += piece.len() as u64;
     }
 
     /// The digest of everything taken so far.
     pub fn finish(&self) -> Digest {
         Digest::new(*self.blake3.finalize().as_bytes(), self.size_bytes)
+    }
+
+    /// The second name of everything taken so far, if the hasher computes it.
+    pub fn finish_sha256(&self) -> Option<Sha256Digest> {
+        let sha256 = self.sha256.clone()?;
+        Some(Sha256Digest::new(sha256.finalize().into(), self.size_bytes))
     }
 }
 
@@ -262,10 +284,14 @@ mod tests {
         #[test]
         fn pieces_hash_like_the_whole(content in any::<Vec<u8>>(), cut in any::<prop::sample::Index>()) {
             let cut = cut.index(content.len() + 1);
-            let mut hasher = Hasher::new();
-            hasher.update(&content[..cut]);
-            hasher.update(&content[cut..]);
-            prop_assert_eq!(hasher.finish(), Digest::of(&content));
+            for mut hasher in [Hasher::new(), Hasher::with_sha256()] {
+                hasher.update(&content[..cut]);
+                hasher.update(&content[cut..]);
+                prop_assert_eq!(hasher.finish(), Digest::of(&content));
+                if let Some(second) = hasher.finish_sha256() {
+                    prop_assert_eq!(second, Sha256Digest::of(&content));
+                }
+            }
         }
     }
 }

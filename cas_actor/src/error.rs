@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use crate::blob::RangeError;
 use crate::digest::Digest;
+use crate::sha256::Sha256Digest;
 
 /// A call to the operating system that failed. Cheap to clone: one failing fsync answers a
 /// whole group of puts.
@@ -74,6 +75,14 @@ pub enum PutError {
         expected: Digest,
         /// The digest of what came.
         actual: Digest,
+    },
+    /// The content is not what the SHA-256 name says. Fix the input.
+    #[error("the content does not match its name: expected {expected}, got {actual}")]
+    Sha256Mismatch {
+        /// The name that was promised.
+        expected: Sha256Digest,
+        /// The name of what came.
+        actual: Sha256Digest,
     },
     /// The disk, a quota or a file-size limit is full. Free space or run `gc`, then retry.
     #[error("{0}; free some space or shrink the store, then try again")]

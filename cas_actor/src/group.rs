@@ -12,11 +12,12 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use crate::commit::{Durability, Target, Write};
-use crate::digest::HASH_BYTES;
+use crate::digest::{Digest, HASH_BYTES};
 use crate::error::{IoFailure, PutError};
 use crate::fs::Fs;
 use crate::layout::{ActionKey, Kind, is_packed};
 use crate::pack::Header;
+use crate::sha256::Sha256Digest;
 use crate::shard::{PutOutcome, Shard, lock};
 use crate::staging::{Content, Verified};
 use crate::stats::count;
@@ -27,6 +28,8 @@ pub(crate) enum Put {
     Blob(Verified, Durability),
     /// An encoded entry.
     Action(ActionKey, Bytes, Durability),
+    /// The second name of a blob.
+    Link(Sha256Digest, Digest, Durability),
 }
 
 /// What a group of puts comes down to.
@@ -39,6 +42,23 @@ struct Plan {
     /// Writes that are blobs, and their sizes.
     blobs: Vec<(usize, u64)>,
     sync_earlier: bool,
+}
+
+impl Plan {
+    fn write(&mut self, what: Target, durability: Durability) {
+        self.steps.push(Step::Write(self.writes.len()));
+        self.writes.push(Write { what, durability });
+    }
+
+    /// It is here; whether it is durable is not known.
+    fn present(&mut self, durability: Durability) {
+        let durable = durability == Durability::Durable;
+        self.sync_earlier |= durable;
+        self.steps.push(match durable {
+            true => Step::PresentUnsynced,
+            false => Step::Present,
+        });
+    }
 }
 
 enum Step {
@@ -133,11 +153,17 @@ impl<F: Fs> Shard<F> {
         let (verified, durability) = match put {
             Put::Blob(verified, durability) => (verified, durability),
             Put::Action(key, entry, durability) => {
-                plan.steps.push(Step::Write(plan.writes.len()));
-                plan.writes.push(Write {
-                    what: record(Kind::Action, key, entry),
-                    durability,
-                });
+                plan.write(record(Kind::Action, key, entry), durability);
+                return;
+            }
+            Put::Link(name, digest, durability) => {
+                match self.holds_link(&name) {
+                    true => plan.present(durability),
+                    false => {
+                        let link = record(Kind::Link, *name.hash(), name.link_to(&digest));
+                        plan.write(link, durability);
+                    }
+                }
                 return;
             }
         };
@@ -151,20 +177,14 @@ impl<F: Fs> Shard<F> {
         }
         if self.contains(&digest) {
             count(&self.counters.puts_present, 1);
-            let durable = durability == Durability::Durable;
-            plan.sync_earlier |= durable;
             if durability != Durability::Volatile && !is_packed(digest.size_bytes()) {
                 self.commit.met(digest.hash());
             }
-            plan.steps.push(match durable {
-                true => Step::PresentUnsynced,
-                false => Step::Present,
-            });
+            plan.present(durability);
             return;
         }
         let index = plan.writes.len();
         plan.in_group.insert(*digest.hash(), index);
-        plan.steps.push(Step::Write(index));
         plan.blobs.push((index, digest.size_bytes()));
         let content = verified.into_content();
         if let Content::Bytes(bytes) = &content {
@@ -176,7 +196,13 @@ impl<F: Fs> Shard<F> {
             }
             content => Target::File(*digest.hash(), content),
         };
-        plan.writes.push(Write { what, durability });
+        plan.write(what, durability);
+    }
+
+    /// A link never changes: whoever wrote it had both hashes of the same content.
+    fn holds_link(&mut self, name: &Sha256Digest) -> bool {
+        let packs = self.open_packs();
+        packs.is_ok_and(|(packs, _)| packs.find(&(*name.hash(), Kind::Link)).is_some())
     }
 
     fn count_stored(&mut self, size_bytes: u64) {

@@ -18,8 +18,8 @@ use bytes::Bytes;
 use crate::digest::{Digest, Hasher};
 use crate::error::{During, IoFailure, PutError};
 use crate::layout::{PACK_UP_TO_BYTES, is_packed};
-use crate::maintain::hash_file;
-use crate::staging::{Content, StagedFile, Staging, Verified};
+use crate::maintain::{hash_file, hash_file_with};
+use crate::staging::{Content, Expected, StagedFile, Staging, Verified};
 
 /// Content that will be packed stays in memory until it is committed.
 const SPILL_ABOVE_BYTES: usize = PACK_UP_TO_BYTES as usize;
@@ -36,7 +36,7 @@ const COPY_BYTES: u64 = 16 * 1024 * 1024;
 #[derive(Debug)]
 pub struct Upload {
     staging: Arc<Staging>,
-    expected: Option<Digest>,
+    expected: Expected,
     hasher: Hasher,
     written_bytes: u64,
     buffer: Vec<u8>,
@@ -44,11 +44,11 @@ pub struct Upload {
 }
 
 impl Upload {
-    pub(crate) fn new(staging: Arc<Staging>, expected: Option<Digest>) -> Self {
+    pub(crate) fn new(staging: Arc<Staging>, expected: Expected, sha256_names: bool) -> Self {
         Self {
             staging,
             expected,
-            hasher: Hasher::new(),
+            hasher: expected.hasher(sha256_names),
             written_bytes: 0,
             buffer: Vec::new(),
             spilled: None,
@@ -68,13 +68,13 @@ impl Upload {
     pub fn write(&mut self, piece: &[u8]) -> Result<(), PutError> {
         self.written_bytes += piece.len() as u64;
         self.hasher.update(piece);
-        if let Some(expected) = self.expected
-            && self.written_bytes > expected.size_bytes()
+        if let Some(size_bytes) = self.expected.size_bytes()
+            && self.written_bytes > size_bytes
         {
-            return Err(PutError::DigestMismatch {
-                expected,
-                actual: self.hasher.finish(),
-            });
+            let so_far = Content::Bytes(Bytes::new());
+            return Verified::hashed(&self.hasher, so_far)
+                .expect(self.expected)
+                .map(drop);
         }
         if self.spilled.is_none() && self.buffer.len() + piece.len() <= SPILL_ABOVE_BYTES {
             self.buffer.extend_from_slice(piece);
@@ -98,7 +98,7 @@ impl Upload {
             Some(staged) => Content::Staged(staged),
             None => Content::Bytes(Bytes::from(self.buffer)),
         };
-        Verified::hashed(self.hasher.finish(), content).expect(self.expected)
+        Verified::hashed(&self.hasher, content).expect(self.expected)
     }
 }
 
@@ -123,6 +123,7 @@ pub(crate) fn take_file(
     staging: &Staging,
     path: &Path,
     durable: bool,
+    hasher: &Hasher,
     is_here: impl Fn(Digest) -> bool + Sync,
 ) -> Result<Taken, PutError> {
     let failed = |error| PutError::Source(IoFailure::new("read", path, error));
@@ -131,7 +132,10 @@ pub(crate) fn take_file(
     if is_packed(size_bytes) {
         let mut content = Vec::with_capacity(size_bytes as usize + 1);
         file.read_to_end(&mut content).map_err(failed)?;
-        return Ok(Taken::Copied(Verified::hash(content.into())));
+        return Ok(Taken::Copied(Verified::hash(
+            content.into(),
+            hasher.clone(),
+        )));
     }
     let source = Source { path, file };
     if size_bytes <= LOOK_FIRST_UP_TO_BYTES {
@@ -140,7 +144,7 @@ pub(crate) fn take_file(
             return Ok(Taken::Present(digest));
         }
         let staged = source.copy(staging, &AtomicBool::new(false))?;
-        return Ok(Taken::Copied(hash_staged(staged, durable)?));
+        return Ok(Taken::Copied(hash_staged(staged, durable, hasher.clone())?));
     }
     let stop = AtomicBool::new(false);
     let (present, copied) = thread::scope(|scope| {
@@ -156,28 +160,32 @@ pub(crate) fn take_file(
     });
     match present {
         Some(digest) => Ok(Taken::Present(digest)),
-        None => Ok(Taken::Copied(hash_staged(copied?, durable)?)),
+        None => Ok(Taken::Copied(hash_staged(
+            copied?,
+            durable,
+            hasher.clone(),
+        )?)),
     }
 }
 
 /// Hashes a copy: whatever happens to the source meanwhile, the digest is that of what is stored.
-fn hash_staged(staged: StagedFile, durable: bool) -> Result<Verified, PutError> {
+fn hash_staged(staged: StagedFile, durable: bool, fresh: Hasher) -> Result<Verified, PutError> {
     let path = staged.path.as_path();
     let file = &staged.file;
-    let digest = thread::scope(|scope| {
+    let hasher = thread::scope(|scope| {
         if durable {
             // Only to start early: the commit syncs again, and reports what fails.
             scope.spawn(move || drop(file.sync_data()));
         }
-        hash_file(file)
+        hash_file_with(fresh.clone(), file)
     });
-    let digest = digest.during("read", path)?;
-    if is_packed(digest.size_bytes()) {
+    let hasher = hasher.during("read", path)?;
+    if is_packed(hasher.finish().size_bytes()) {
         // It shrank since it was opened.
         let content = fs::read(path).during("read", path)?;
-        return Ok(Verified::hash(content.into()));
+        return Ok(Verified::hash(content.into(), fresh));
     }
-    Ok(Verified::hashed(digest, Content::Staged(staged)))
+    Ok(Verified::hashed(&hasher, Content::Staged(staged)))
 }
 
 /// A file of the caller.
@@ -235,13 +243,14 @@ mod tests {
     fn an_upload_larger_than_promised_stops_early() {
         let directory = tempfile::tempdir().unwrap();
         let staging = Arc::new(Staging::new(directory.path().into()));
-        let mut upload = Upload::new(Arc::clone(&staging), Some(Digest::of(b"ab")));
+        let expected = Expected::Blake3(Digest::of(b"ab"));
+        let mut upload = Upload::new(Arc::clone(&staging), expected, false);
         upload.write(b"a").unwrap();
         assert!(matches!(
             upload.write(b"bc"),
             Err(PutError::DigestMismatch { .. })
         ));
-        let short = Upload::new(staging, Some(Digest::of(b"ab")));
+        let short = Upload::new(staging, expected, false);
         assert!(matches!(
             short.finish(),
             Err(PutError::DigestMismatch { .. })
@@ -253,7 +262,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let staging = Staging::new(directory.path().into());
         let missing = directory.path().join("none");
-        let error = take_file(&staging, &missing, true, |_| false)
+        let error = take_file(&staging, &missing, true, &Hasher::new(), |_| false)
             .err()
             .unwrap();
         assert!(matches!(error, PutError::Source(_)), "{error}");
@@ -268,7 +277,7 @@ mod tests {
             fs::write(&path, vec![1; 100_000]).unwrap();
             // Between looking and copying.
             let change = |_| fs::write(&path, &changed).is_err();
-            let taken = take_file(&staging, &path, false, change).unwrap();
+            let taken = take_file(&staging, &path, false, &Hasher::new(), change).unwrap();
             let Taken::Copied(verified) = taken else {
                 panic!("it was written");
             };
@@ -286,9 +295,9 @@ mod tests {
         for size in [100_000, LOOK_FIRST_UP_TO_BYTES as usize + 1] {
             let content = vec![1; size];
             fs::write(&path, &content).unwrap();
-            let taken = take_file(&staging, &path, true, |_| true).unwrap();
+            let taken = take_file(&staging, &path, true, &Hasher::new(), |_| true).unwrap();
             assert!(matches!(taken, Taken::Present(digest) if digest == Digest::of(&content)));
-            let taken = take_file(&staging, &path, true, |_| false).unwrap();
+            let taken = take_file(&staging, &path, true, &Hasher::new(), |_| false).unwrap();
             assert!(matches!(taken, Taken::Copied(copy) if copy.digest() == Digest::of(&content)));
         }
         assert_eq!(
@@ -306,7 +315,7 @@ mod tests {
         ) {
             let directory = tempfile::tempdir().unwrap();
             let staging = Arc::new(Staging::new(directory.path().into()));
-            let mut upload = Upload::new(Arc::clone(&staging), None);
+            let mut upload = Upload::new(Arc::clone(&staging), Expected::Anything, false);
             let mut whole = Vec::new();
             for size in sizes {
                 let piece: Vec<u8> = (0..size).map(|at| (at as u8).wrapping_mul(31) ^ seed).collect();
@@ -319,7 +328,7 @@ mod tests {
 
             let path = directory.path().join("source");
             fs::write(&path, &whole).unwrap();
-            let taken = take_file(&staging, &path, durable, |_| false).unwrap();
+            let taken = take_file(&staging, &path, durable, &Hasher::new(), |_| false).unwrap();
             let Taken::Copied(verified) = taken else {
                 panic!("nothing is here");
             };

@@ -21,6 +21,8 @@ pub(crate) enum Kind {
     Blob,
     /// An entry of the action cache, named by its key.
     Action,
+    /// A link from the SHA-256 of a blob to the blob.
+    Link,
 }
 
 /// Blobs of up to this size are packed into segments; larger ones are files of their own. Part

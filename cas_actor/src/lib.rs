@@ -51,6 +51,7 @@ mod mapped;
 mod memory;
 mod open;
 mod pack;
+mod sha256;
 mod shard;
 mod shard_actor;
 #[cfg(test)]
@@ -74,6 +75,7 @@ pub use ingest::Upload;
 pub use layout::ActionKey;
 pub use memory::MemoryConfig;
 pub use open::{StoreConfig, is_store};
+pub use sha256::Sha256Digest;
 pub use shard::{PutOutcome, VerifyReads};
 pub use stats::{LATENCY_BUCKETS, Latency, Stats};
 pub use store::Store;

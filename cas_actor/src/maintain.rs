@@ -36,7 +36,7 @@ impl Listed {
 
     /// Whether it is a record in the packs.
     fn is_record(&self) -> bool {
-        self.kind == Kind::Action || is_packed(self.size_bytes)
+        self.kind != Kind::Blob || is_packed(self.size_bytes)
     }
 }
 
@@ -172,14 +172,18 @@ impl<F: Fs> Shard<F> {
     }
 }
 
-/// The digest of what a file holds now. Reads from its start, whatever its position was.
-pub(crate) fn hash_file(mut file: &File) -> io::Result<Digest> {
+/// The digest of what a file holds now.
+pub(crate) fn hash_file(file: &File) -> io::Result<Digest> {
+    Ok(hash_file_with(Hasher::new(), file)?.finish())
+}
+
+/// Hashes what a file holds now, from its start, whatever its position was.
+pub(crate) fn hash_file_with(mut hasher: Hasher, mut file: &File) -> io::Result<Hasher> {
     file.rewind()?;
-    let mut hasher = Hasher::new();
     let mut piece = vec![0; 256 * 1024];
     loop {
         match file.read(&mut piece)? {
-            0 => return Ok(hasher.finish()),
+            0 => return Ok(hasher),
             length => hasher.update(&piece[..length]),
         }
     }

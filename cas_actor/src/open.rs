@@ -39,6 +39,9 @@ pub struct StoreConfig {
     pub durability: Durability,
     /// When content is checked against its digest.
     pub verify_reads: VerifyReads,
+    /// Compute the SHA-256 of everything that is put, and keep it as a second name, so that
+    /// clients of either hash find it. Off by default: SHA-256 takes longer than everything else.
+    pub sha256_names: bool,
     /// The memory tier.
     pub memory: MemoryConfig,
     /// Wait while another process holds the store, instead of failing with
@@ -57,6 +60,7 @@ impl StoreConfig {
             mailbox: 1024,
             durability: Durability::Durable,
             verify_reads: VerifyReads::FirstLarge,
+            sha256_names: false,
             memory: MemoryConfig {
                 capacity_bytes: (memory_bytes() / 10).clamp(4 * MIB, 4 * GIB),
                 admit_up_to_bytes: 64 * KIB,

@@ -30,6 +30,7 @@ use crate::maintain::hash_file;
 use crate::mapped;
 use crate::memory::MemoryTier;
 use crate::pack::{Name, Packs, Read};
+use crate::sha256::{Sha256Digest, follow_link};
 use crate::stats::{Counters, Usage, count};
 
 /// A use is written down (as the file's modification time) at most this often.
@@ -346,6 +347,7 @@ impl<F: Fs> Shard<F> {
         let target = directory.join(match name.1 {
             Kind::Blob => hex,
             Kind::Action => format!("action-{hex}"),
+            Kind::Link => format!("link-{hex}"),
         });
         let kept = fs::create_dir_all(&directory).and_then(|()| fs::write(&target, bytes));
         tracing::warn!(moved_to = %target.display(), ?kept, "damaged record");
@@ -419,6 +421,31 @@ impl<F: Fs> Shard<F> {
     /// Removes an action entry; says whether it was here.
     pub(crate) fn delete_action(&mut self, key: &ActionKey) -> Result<bool, IoFailure> {
         self.delete_record(&(*key, Kind::Action))
+    }
+
+    /// Where the links of these names lead; a damaged one is set aside and leads nowhere.
+    pub(crate) fn follow(
+        &mut self,
+        names: &[Sha256Digest],
+    ) -> Result<Vec<Option<Digest>>, IoFailure> {
+        names.iter().map(|name| self.follow_one(name)).collect()
+    }
+
+    fn follow_one(&mut self, name: &Sha256Digest) -> Result<Option<Digest>, IoFailure> {
+        let (packs, _) = self.open_packs()?;
+        let record = (*name.hash(), Kind::Link);
+        if let Some(place) = packs.find(&record) {
+            packs.mark_used(&record, place);
+        }
+        Ok(match packs.read(&record)? {
+            Read::Missing => None,
+            Read::Intact(link) => follow_link(name.hash(), &link)
+                .filter(|digest| digest.size_bytes() == name.size_bytes()),
+            Read::Damaged(bytes) => {
+                self.quarantine_record(&record, &bytes);
+                None
+            }
+        })
     }
 
     /// Makes everything acknowledged as relaxed durable.

@@ -22,6 +22,7 @@ use crate::group::Put;
 use crate::layout::ActionKey;
 use crate::maintain::{Checked, Listed};
 use crate::open::LockFile;
+use crate::sha256::Sha256Digest;
 use crate::shard::{Found, PutOutcome, Shard};
 use crate::staging::Content;
 use crate::stats::Usage;
@@ -44,6 +45,10 @@ pub(crate) enum ShardMsg {
     Checked(Digest, Found, bool),
     Keep(Digest, Durability, Reply<Result<bool, IoFailure>>),
     Contains(Vec<Digest>, Reply<Vec<bool>>),
+    Follow(
+        Vec<Sha256Digest>,
+        Reply<Result<Vec<Option<Digest>>, IoFailure>>,
+    ),
     Delete(Digest, Reply<Result<bool, IoFailure>>),
     GetAction(ActionKey, Reply<Result<Option<ActionEntry>, IoFailure>>),
     DeleteAction(ActionKey, Reply<Result<bool, IoFailure>>),
@@ -183,6 +188,7 @@ impl Actor for ShardActor {
                 let present = digests.iter().map(|digest| self.shard.contains(digest));
                 reply.send(present.collect());
             }
+            ShardMsg::Follow(names, reply) => reply.send(self.shard.follow(&names)),
             ShardMsg::GetAction(key, reply) => reply.send(self.shard.get_action(&key)),
             settled => {
                 self.commit();
@@ -214,6 +220,7 @@ impl Actor for ShardActor {
 fn bytes_in_memory(put: &Put) -> u64 {
     match put {
         Put::Action(_, entry, _) => entry.len() as u64,
+        Put::Link(..) => 0,
         Put::Blob(verified, _) => match verified.content() {
             Content::Bytes(bytes) => bytes.len() as u64,
             Content::Staged(_) => 0,

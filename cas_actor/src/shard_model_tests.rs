@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use crate::action::ActionEntry;
 use crate::commit::Durability;
-use crate::digest::Digest;
+use crate::digest::{Digest, Hasher};
 use crate::error::GetError;
 use crate::fs::RealFs;
 use crate::group::Put;
@@ -71,7 +71,9 @@ impl Model {
     fn apply(&mut self, shard: &mut Shard<RealFs>, op: Op) -> Result<(), TestCaseError> {
         match op {
             Op::Put(names, durability) => {
-                let puts = names.iter().map(|n| Verified::hash(content(*n).into()));
+                let puts = names
+                    .iter()
+                    .map(|n| Verified::hash(content(*n).into(), Hasher::new()));
                 let puts = puts.map(|verified| Put::Blob(verified, durability));
                 for (name, answer) in names.iter().zip(shard.put_group(puts.collect())) {
                     let expected = match content(*name).is_empty() || self.blobs.contains_key(name)

@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use crate::action::ActionEntry;
 use crate::commit::{Committer, Durability, UnsyncedFlag};
-use crate::digest::Digest;
+use crate::digest::{Digest, Hasher};
 use crate::error::{GetError, PutError};
 use crate::fs::faulty::{Fault, FaultyFs};
 use crate::fs::{Fs, RealFs};
@@ -55,7 +55,7 @@ pub(crate) fn shard<F: Fs>(root: &Path, fs: F) -> Shard<F> {
 }
 
 fn blob(content: &[u8]) -> Put {
-    let verified = Verified::hash(Bytes::copy_from_slice(content));
+    let verified = Verified::hash(Bytes::copy_from_slice(content), Hasher::new());
     Put::Blob(verified, Durability::Durable)
 }
 
@@ -285,7 +285,10 @@ fn an_action_entry_makes_earlier_relaxed_blobs_durable() {
         let fs = FaultyFs::new(Fault::Sync, i64::MAX);
         let countdown = Arc::clone(&fs.countdown);
         let mut shard = shard(directory.path(), fs);
-        let relaxed = Put::Blob(Verified::hash(vec![1; size].into()), Durability::Relaxed);
+        let relaxed = Put::Blob(
+            Verified::hash(vec![1; size].into(), Hasher::new()),
+            Durability::Relaxed,
+        );
         shard.put_group(vec![relaxed]).remove(0).unwrap();
         assert_eq!(
             countdown.load(Relaxed),
@@ -311,7 +314,12 @@ fn a_durable_put_of_a_relaxed_blob_waits_for_the_disk() {
         let fs = FaultyFs::new(Fault::Sync, i64::MAX);
         let countdown = Arc::clone(&fs.countdown);
         let mut shard = shard(directory.path(), fs);
-        let put = |durability| Put::Blob(Verified::hash(vec![1; size].into()), durability);
+        let put = |durability| {
+            Put::Blob(
+                Verified::hash(vec![1; size].into(), Hasher::new()),
+                durability,
+            )
+        };
         let relaxed = shard.put_group(vec![put(Durability::Relaxed)]).remove(0);
         assert_eq!(relaxed.unwrap(), PutOutcome::Stored);
         countdown.store(0, Relaxed);

@@ -14,8 +14,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use bytes::Bytes;
 
-use crate::digest::Digest;
+use crate::digest::{Digest, Hasher};
 use crate::error::{During, IoFailure, PutError};
+use crate::sha256::Sha256Digest;
 
 /// Hands out temporary files in one directory.
 #[derive(Debug)]
@@ -112,36 +113,83 @@ pub(crate) enum Content {
     Staged(StagedFile),
 }
 
+/// What content must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Expected {
+    Anything,
+    Blake3(Digest),
+    Sha256(Sha256Digest),
+}
+
+impl Expected {
+    pub(crate) fn size_bytes(&self) -> Option<u64> {
+        match self {
+            Self::Anything => None,
+            Self::Blake3(digest) => Some(digest.size_bytes()),
+            Self::Sha256(digest) => Some(digest.size_bytes()),
+        }
+    }
+
+    /// A hasher that computes what is needed to tell.
+    pub(crate) fn hasher(&self, sha256_names: bool) -> Hasher {
+        match self {
+            Self::Sha256(_) => Hasher::with_sha256(),
+            _ if sha256_names => Hasher::with_sha256(),
+            _ => Hasher::new(),
+        }
+    }
+}
+
+impl From<Option<Digest>> for Expected {
+    fn from(expected: Option<Digest>) -> Self {
+        expected.map_or(Self::Anything, Self::Blake3)
+    }
+}
+
 /// Content together with the digest that was computed from it.
 #[derive(Debug)]
 pub(crate) struct Verified {
     digest: Digest,
+    sha256: Option<Sha256Digest>,
     content: Content,
 }
 
 impl Verified {
     /// Hashes content in memory.
-    pub(crate) fn hash(content: Bytes) -> Self {
-        Self {
-            digest: Digest::of(&content),
-            content: Content::Bytes(content),
-        }
+    pub(crate) fn hash(content: Bytes, mut hasher: Hasher) -> Self {
+        hasher.update(&content);
+        Self::hashed(&hasher, Content::Bytes(content))
     }
 
-    /// Content that was hashed on its way to where it is now, or there.
-    pub(crate) fn hashed(digest: Digest, content: Content) -> Self {
-        Self { digest, content }
+    /// Content that went through `hasher`, and nothing else did.
+    pub(crate) fn hashed(hasher: &Hasher, content: Content) -> Self {
+        Self {
+            digest: hasher.finish(),
+            sha256: hasher.finish_sha256(),
+            content,
+        }
     }
 
     /// Refuses content that is not what `expected` names.
-    pub(crate) fn expect(self, expected: Option<Digest>) -> Result<Self, PutError> {
-        match expected {
-            Some(expected) if expected != self.digest => Err(PutError::DigestMismatch {
-                expected,
-                actual: self.digest,
-            }),
+    pub(crate) fn expect(self, expected: Expected) -> Result<Self, PutError> {
+        match (expected, self.sha256) {
+            (Expected::Blake3(expected), _) if expected != self.digest => {
+                Err(PutError::DigestMismatch {
+                    expected,
+                    actual: self.digest,
+                })
+            }
+            (Expected::Sha256(expected), Some(actual)) if expected != actual => {
+                Err(PutError::Sha256Mismatch { expected, actual })
+            }
+            (Expected::Sha256(_), None) => unreachable!("what is expected was computed"),
             _ => Ok(self),
         }
+    }
+
+    /// The second name, if it was computed.
+    pub(crate) fn sha256(&self) -> Option<Sha256Digest> {
+        self.sha256
     }
 
     pub(crate) fn digest(&self) -> Digest {
@@ -180,7 +228,15 @@ mod tests {
     #[test]
     fn content_that_is_not_what_was_promised_is_refused() {
         let other = Digest::of(b"other");
-        let refused = Verified::hash(Bytes::from_static(b"content")).expect(Some(other));
+        let content = || Verified::hash(Bytes::from_static(b"content"), Hasher::with_sha256());
+        let refused = content().expect(Expected::Sha256(Sha256Digest::of(b"other")));
+        assert!(matches!(refused, Err(PutError::Sha256Mismatch { .. })));
+        assert!(
+            content()
+                .expect(Expected::Sha256(Sha256Digest::of(b"content")))
+                .is_ok()
+        );
+        let refused = content().expect(Expected::Blake3(other));
         assert!(matches!(
             refused,
             Err(PutError::DigestMismatch { expected, .. }) if expected == other

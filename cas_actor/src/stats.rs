@@ -94,6 +94,8 @@ pub(crate) struct Usage {
     pub(crate) blob_bytes: u64,
     pub(crate) actions: u64,
     pub(crate) action_bytes: u64,
+    pub(crate) links: u64,
+    pub(crate) link_bytes: u64,
 }
 
 impl Usage {
@@ -101,6 +103,7 @@ impl Usage {
         match kind {
             Kind::Blob => (&mut self.blobs, &mut self.blob_bytes),
             Kind::Action => (&mut self.actions, &mut self.action_bytes),
+            Kind::Link => (&mut self.links, &mut self.link_bytes),
         }
     }
 

@@ -19,16 +19,17 @@ use crate::action::ActionEntry;
 use crate::blob::{Blob, ByteRange};
 use crate::blocking::Blocking;
 use crate::commit::Durability;
-use crate::digest::Digest;
+use crate::digest::{Digest, HASH_BYTES};
 use crate::error::{GetError, PutError, ShardError, StoreError};
 use crate::group::Put;
 use crate::ingest::Upload;
 use crate::layout::ActionKey;
 use crate::open::{StoreConfig, open_root};
+use crate::sha256::Sha256Digest;
 use crate::shard::{Found, PutOutcome, lock};
 use crate::shard_actor::ShardMsg;
 use crate::shard_set::{self, ShardHandle, shard_of};
-use crate::staging::{Staging, Verified};
+use crate::staging::{Expected, Staging, Verified};
 use crate::stats::count;
 
 /// Entries are read whole and packed; larger results belong into blobs.
@@ -110,7 +111,8 @@ impl Store {
     /// # Errors
     /// When the disk is full, read-only or failing; see [`PutError`].
     pub async fn put(&self, content: impl Into<Bytes>) -> Result<Digest, PutError> {
-        let verified = Verified::hash(content.into());
+        let hasher = Expected::Anything.hasher(self.inner.config.sha256_names);
+        let verified = Verified::hash(content.into(), hasher);
         let digest = verified.digest();
         self.put_verified(verified).await?;
         Ok(digest)
@@ -125,13 +127,41 @@ impl Store {
         digest: Digest,
         content: impl Into<Bytes>,
     ) -> Result<PutOutcome, PutError> {
-        let verified = Verified::hash(content.into()).expect(Some(digest))?;
+        let expected = Expected::Blake3(digest);
+        let hasher = expected.hasher(self.inner.config.sha256_names);
+        let verified = Verified::hash(content.into(), hasher).expect(expected)?;
         self.put_verified(verified).await
+    }
+
+    /// Stores `content` if it is what `name` says, under both names.
+    ///
+    /// # Errors
+    /// When it is not, or as for [`put`](Self::put).
+    pub async fn put_as_sha256(
+        &self,
+        name: Sha256Digest,
+        content: impl Into<Bytes>,
+    ) -> Result<Digest, PutError> {
+        let expected = Expected::Sha256(name);
+        let verified = Verified::hash(content.into(), expected.hasher(true)).expect(expected)?;
+        let digest = verified.digest();
+        self.put_verified(verified).await?;
+        Ok(digest)
     }
 
     /// Starts an upload in pieces. With `expected`, anything else is refused.
     pub fn upload(&self, expected: Option<Digest>) -> Upload {
-        Upload::new(Arc::clone(&self.inner.staging), expected)
+        self.start_upload(expected.into())
+    }
+
+    /// Starts an upload in pieces of what `expected` names; it gets both names.
+    pub fn upload_sha256(&self, expected: Sha256Digest) -> Upload {
+        self.start_upload(Expected::Sha256(expected))
+    }
+
+    fn start_upload(&self, expected: Expected) -> Upload {
+        let sha256_names = self.inner.config.sha256_names;
+        Upload::new(Arc::clone(&self.inner.staging), expected, sha256_names)
     }
 
     /// Stores what an upload has gathered.
@@ -145,10 +175,69 @@ impl Store {
     }
 
     pub(crate) async fn put_verified(&self, verified: Verified) -> Result<PutOutcome, PutError> {
-        let shard = self.shard(verified.digest().hash());
-        let put = Put::Blob(verified, self.durability);
+        let digest = verified.digest();
+        let second = verified.sha256();
+        let outcome = self
+            .put_one(digest.hash(), Put::Blob(verified, self.durability))
+            .await?;
+        if let Some(name) = second {
+            // After the blob, so that a name that is known leads somewhere.
+            let link = Put::Link(name, digest, self.durability);
+            self.put_one(name.hash(), link).await?;
+        }
+        Ok(outcome)
+    }
+
+    async fn put_one(&self, hash: &[u8; HASH_BYTES], put: Put) -> Result<PutOutcome, PutError> {
+        let shard = self.shard(hash);
         let answer = shard.ask(|reply| ShardMsg::Put(put, reply)).await;
         answer.unwrap_or(Err(PutError::Closed))
+    }
+
+    /// The blobs that have these second names and are here, in the order asked; counts as a use
+    /// of them.
+    ///
+    /// # Errors
+    /// When the disk fails or the store is closed.
+    pub async fn resolve(&self, names: &[Sha256Digest]) -> Result<Vec<Option<Digest>>, ShardError> {
+        let parts = self.by_shard(names, Sha256Digest::hash);
+        let asked = parts.into_iter().map(async |(shard, indices, names)| {
+            let followed = shard.try_ask(|reply| ShardMsg::Follow(names, reply)).await;
+            (indices, followed)
+        });
+        let mut all = vec![None; names.len()];
+        for (indices, followed) in join_all(asked).await {
+            for (index, digest) in indices.into_iter().zip(followed?) {
+                all[index] = digest;
+            }
+        }
+        let known: Vec<Digest> = all.iter().flatten().copied().collect();
+        let mut present = self.contains(&known).await?.into_iter();
+        for known in all.iter_mut().filter(|known| known.is_some()) {
+            if present.next() != Some(true) {
+                *known = None;
+            }
+        }
+        Ok(all)
+    }
+
+    /// Sorts names by their shards, each with its place in `names`.
+    fn by_shard<N: Copy>(
+        &self,
+        names: &[N],
+        hash: impl Fn(&N) -> &[u8; HASH_BYTES],
+    ) -> Vec<(&ShardHandle, Vec<usize>, Vec<N>)> {
+        let shards = self.inner.shards.iter();
+        let mut parts: Vec<_> = shards
+            .map(|shard| (shard, Vec::new(), Vec::new()))
+            .collect();
+        for (index, name) in names.iter().enumerate() {
+            let part = &mut parts[self.shard_index(hash(name))];
+            part.1.push(index);
+            part.2.push(*name);
+        }
+        parts.retain(|part| !part.1.is_empty());
+        parts
     }
 
     /// Whether a blob is here, and as durable as a put by this handle would make it.
@@ -204,21 +293,11 @@ impl Store {
     /// # Errors
     /// When the store is closed.
     pub async fn contains(&self, digests: &[Digest]) -> Result<Vec<bool>, ShardError> {
-        let number = self.inner.shards.len();
-        let mut parts: Vec<(Vec<usize>, Vec<Digest>)> = vec![Default::default(); number];
-        for (index, digest) in digests.iter().enumerate() {
-            let part = &mut parts[shard_of(digest.hash(), number)];
-            part.0.push(index);
-            part.1.push(*digest);
-        }
-        let asked = parts
-            .into_iter()
-            .zip(&self.inner.shards)
-            .filter(|(part, _)| !part.0.is_empty())
-            .map(async |((indices, digests), shard)| {
-                let present = shard.ask(|reply| ShardMsg::Contains(digests, reply)).await;
-                (indices, present)
-            });
+        let parts = self.by_shard(digests, Digest::hash);
+        let asked = parts.into_iter().map(async |(shard, indices, digests)| {
+            let present = shard.ask(|reply| ShardMsg::Contains(digests, reply)).await;
+            (indices, present)
+        });
         let mut all = vec![false; digests.len()];
         for (indices, present) in join_all(asked).await {
             for (index, present) in indices.into_iter().zip(present.ok_or(ShardError::Closed)?) {
@@ -264,9 +343,7 @@ impl Store {
             });
         }
         let put = Put::Action(*key, encoded, durability);
-        let shard = self.shard(key);
-        let answer = shard.ask(|reply| ShardMsg::Put(put, reply)).await;
-        answer.unwrap_or(Err(PutError::Closed)).map(drop)
+        self.put_one(key, put).await.map(drop)
     }
 
     /// The result of an action. A damaged entry is reported to the log once, dropped, and a miss.

@@ -56,6 +56,8 @@ pub struct VerifyReport {
     pub damaged_blobs: Vec<Digest>,
     /// Keys of damaged action entries, now in quarantine.
     pub damaged_actions: Vec<ActionKey>,
+    /// Links from SHA-256 names that were damaged and dropped.
+    pub damaged_links: u64,
     /// Keys of action entries that were dropped because a blob that they name is gone.
     pub incomplete_actions: Vec<ActionKey>,
 }
@@ -65,6 +67,7 @@ impl VerifyReport {
     pub fn is_clean(&self) -> bool {
         self.damaged_blobs.is_empty()
             && self.damaged_actions.is_empty()
+            && self.damaged_links == 0
             && self.incomplete_actions.is_empty()
     }
 }
@@ -178,6 +181,7 @@ impl Store {
                         report.incomplete_actions.push(file.hash);
                     }
                 }
+                (Checked::Damaged, Kind::Link) => report.damaged_links += 1,
                 (Checked::Intact | Checked::Gone, _) => {}
             }
             report.checked += 1;

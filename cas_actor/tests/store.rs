@@ -7,8 +7,8 @@ use std::thread;
 
 use actor_rt::System;
 use cas_actor::{
-    ActionEntry, ByteRange, Digest, Durability, Export, GetError, PutError, PutOutcome, Store,
-    StoreConfig, StoreError,
+    ActionEntry, ByteRange, Digest, Durability, Export, GetError, PutError, PutOutcome,
+    Sha256Digest, Store, StoreConfig, StoreError,
 };
 
 fn open(root: &Path, system: &System) -> Store {
@@ -328,4 +328,65 @@ fn a_large_blob_is_checked_once_for_all_who_ask() {
     assert_eq!(store.blocking().stats().unwrap().corrupt, 1);
     assert_eq!(store.blocking().put(large.clone()).unwrap(), digest);
     assert_eq!(*store.blocking().get(&digest).unwrap(), large);
+}
+
+#[test]
+fn a_blob_is_found_under_both_names() {
+    let directory = tempfile::tempdir().unwrap();
+    let system = System::new().unwrap();
+    let both = |root: &Path| {
+        let config = StoreConfig {
+            sha256_names: true,
+            ..StoreConfig::new(root)
+        };
+        Store::open(config, &system).unwrap()
+    };
+    let store = both(directory.path());
+    let source = directory.path().join("source");
+    let mut names = Vec::new();
+    for (seed, size) in SIZES.into_iter().enumerate() {
+        let content = content(seed as u32, size);
+        let name = Sha256Digest::of(&content);
+        let blocking = store.blocking();
+        let digest = match seed % 4 {
+            0 => blocking.put(content).unwrap(),
+            1 => blocking.put_as_sha256(name, content).unwrap(),
+            2 => {
+                fs::write(&source, content).unwrap();
+                blocking.put_file(&source).unwrap()
+            }
+            _ => {
+                let mut upload = store.upload_sha256(name);
+                upload.write(&content).unwrap();
+                blocking.commit(upload).unwrap().0
+            }
+        };
+        names.push((name, digest));
+    }
+    store.blocking().close();
+    drop(store);
+    // Names that are there need no store that computes them.
+    let store = open(directory.path(), &system);
+    let blocking = store.blocking();
+    let (asked, mut expected): (Vec<_>, Vec<_>) = names
+        .iter()
+        .map(|(name, digest)| (*name, Some(*digest)))
+        .unzip();
+    assert_eq!(blocking.resolve(&asked).unwrap(), expected);
+    let wrong_size = Sha256Digest::new(*asked[2].hash(), 1);
+    let stranger = Sha256Digest::of(b"stranger");
+    assert_eq!(
+        blocking.resolve(&[wrong_size, stranger]).unwrap(),
+        [None, None]
+    );
+    // A link to a blob that is gone leads nowhere.
+    assert!(blocking.delete(&names[3].1).unwrap());
+    expected[3] = None;
+    assert_eq!(blocking.resolve(&asked).unwrap(), expected);
+    let refused = blocking.put_as_sha256(stranger, "other").unwrap_err();
+    assert!(
+        matches!(refused, PutError::Sha256Mismatch { .. }),
+        "{refused}"
+    );
+    assert!(blocking.verify(|_| ()).unwrap().is_clean());
 }

@@ -8,10 +8,10 @@
 //! itself, so it is never believed.
 //!
 //! Format, all numbers little endian: `ZKI1`, number of segments (u32), number of entries (u64),
-//! covered segment (u32), covered end (u32), blobs, their bytes, action entries, their bytes (u64
-//! each), 16 bytes of BLAKE3 over that and the segments; each segment: number (u32), end (u32),
+//! covered segment (u32), covered end (u32), blobs, their bytes, action entries, their bytes, links,
+//! their bytes (u64 each), 16 bytes of BLAKE3 over that and the segments; each segment: number (u32), end (u32),
 //! live bytes (u64); each entry, sorted by hash and kind: hash (32 bytes), segment, offset, length
-//! with the kind in the top bit, second of last use (u32 each).
+//! with the kind in the top two bits, second of last use (u32 each).
 #![forbid(unsafe_code)]
 
 use std::cmp::Ordering;
@@ -24,13 +24,14 @@ use crate::stats::Usage;
 
 const MAGIC: &[u8; 4] = b"ZKI1";
 const USAGE_AT: usize = 24;
-const CHECK_AT: usize = USAGE_AT + 32;
+const CHECK_AT: usize = USAGE_AT + 48;
 const CHECK_BYTES: usize = 16;
 const HEADER_BYTES: usize = CHECK_AT + CHECK_BYTES;
 const SEGMENT_BYTES: usize = 16;
 /// Bytes of an entry.
 pub(crate) const ENTRY_BYTES: usize = HASH_BYTES + 16;
 const ACTION_BIT: u32 = 1 << 31;
+const LINK_BIT: u32 = 1 << 30;
 /// Interpolating steps before the search halves: digests are uniform, damage need not be.
 const INTERPOLATIONS: usize = 4;
 
@@ -42,7 +43,7 @@ pub(crate) type Name = ([u8; HASH_BYTES], Kind);
 pub(crate) struct Place {
     pub(crate) segment: u32,
     pub(crate) offset: u32,
-    /// Bytes of the payload, below 2^31.
+    /// Bytes of the payload, below 2^30.
     pub(crate) length: u32,
     /// Seconds since 1970.
     pub(crate) used: u32,
@@ -155,6 +156,8 @@ fn parse(bytes: &[u8]) -> Option<Parsed> {
             blob_bytes: u64_at(bytes, USAGE_AT + 8),
             actions: u64_at(bytes, USAGE_AT + 16),
             action_bytes: u64_at(bytes, USAGE_AT + 24),
+            links: u64_at(bytes, USAGE_AT + 32),
+            link_bytes: u64_at(bytes, USAGE_AT + 40),
         },
         segments: segments
             .map(|segment| SegmentState {
@@ -186,6 +189,8 @@ pub(crate) fn encode(
         usage.blob_bytes,
         usage.actions,
         usage.action_bytes,
+        usage.links,
+        usage.link_bytes,
     ] {
         out.extend_from_slice(&number.to_le_bytes());
     }
@@ -200,6 +205,7 @@ pub(crate) fn encode(
         let kind = match kind {
             Kind::Blob => 0,
             Kind::Action => ACTION_BIT,
+            Kind::Link => LINK_BIT,
         };
         out.extend_from_slice(&hash);
         for number in [place.segment, place.offset, place.length | kind, place.used] {
@@ -225,14 +231,15 @@ fn decode_entry(entry: &[u8; ENTRY_BYTES]) -> (Name, Place) {
     let mut hash = [0; HASH_BYTES];
     hash.copy_from_slice(&entry[..HASH_BYTES]);
     let length = u32_at(entry, HASH_BYTES + 8);
-    let kind = match length & ACTION_BIT {
-        0 => Kind::Blob,
+    let kind = match (length & ACTION_BIT, length & LINK_BIT) {
+        (0, 0) => Kind::Blob,
+        (0, _) => Kind::Link,
         _ => Kind::Action,
     };
     let place = Place {
         segment: u32_at(entry, HASH_BYTES),
         offset: u32_at(entry, HASH_BYTES + 4),
-        length: length & !ACTION_BIT,
+        length: length & !(ACTION_BIT | LINK_BIT),
         used: u32_at(entry, HASH_BYTES + 12),
     };
     ((hash, kind), place)
@@ -295,13 +302,13 @@ mod tests {
 
     fn entries() -> impl Strategy<Value = BTreeMap<Name, Place>> {
         // Few distinct first bytes, so that neighbours and equal prefixes occur.
-        let name = (0u8..4, 0u8..4, any::<u8>(), any::<bool>()).prop_map(|(a, b, c, action)| {
+        let name = (0u8..4, 0u8..4, any::<u8>(), 0u8..3).prop_map(|(a, b, c, kind)| {
             let mut hash = [a; HASH_BYTES];
             hash[7] = b;
             hash[31] = c;
-            (hash, if action { Kind::Action } else { Kind::Blob })
+            (hash, [Kind::Blob, Kind::Action, Kind::Link][kind as usize])
         });
-        let place = (any::<u32>(), any::<u32>(), 0..ACTION_BIT, any::<u32>()).prop_map(
+        let place = (any::<u32>(), any::<u32>(), 0..LINK_BIT, any::<u32>()).prop_map(
             |(segment, offset, length, used)| Place {
                 segment,
                 offset,
@@ -317,7 +324,14 @@ mod tests {
         fn finds_what_is_there_and_nothing_else(entries in entries(), others in entries()) {
             let covered = Covered { segment: 3, end: 99 };
             let segments = [SegmentState { number: 3, end: 99, live_bytes: 5 }];
-            let usage = Usage { blobs: 1, blob_bytes: 2, actions: 3, action_bytes: 4 };
+            let usage = Usage {
+                blobs: 1,
+                blob_bytes: 2,
+                actions: 3,
+                action_bytes: 4,
+                links: 5,
+                link_bytes: 6,
+            };
             let bytes = encode(covered, &usage, &segments, entries.clone().into_iter());
             let table = table(&bytes).unwrap();
             prop_assert_eq!((table.covered, table.usage), (covered, usage));

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use crate::action::ActionEntry;
 use crate::digest::{Digest, HASH_BYTES};
 use crate::layout::Kind;
+use crate::sha256::follow_link;
 
 const MAGIC: &[u8; 4] = b"ZKR1";
 const LENGTH_AT: usize = 8;
@@ -43,6 +44,8 @@ impl Header {
             (Kind::Action, false) => 2,
             (Kind::Blob, true) => 3,
             (Kind::Action, true) => 4,
+            (Kind::Link, false) => 5,
+            (Kind::Link, true) => 6,
         };
         out[LENGTH_AT..HASH_AT].copy_from_slice(&self.length.to_le_bytes());
         out[HASH_AT..CHECK_AT].copy_from_slice(&self.hash);
@@ -62,6 +65,8 @@ impl Header {
             2 => (Kind::Action, false),
             3 => (Kind::Blob, true),
             4 => (Kind::Action, true),
+            5 => (Kind::Link, false),
+            6 => (Kind::Link, true),
             _ => return None,
         };
         Some(Self {
@@ -85,6 +90,7 @@ impl Header {
             (false, Kind::Action) => {
                 ActionEntry::decode(&self.hash, &Bytes::copy_from_slice(payload)).is_ok()
             }
+            (false, Kind::Link) => follow_link(&self.hash, payload).is_some(),
         }
     }
 }
@@ -147,17 +153,22 @@ fn next_header(bytes: &[u8], from: usize) -> Option<(usize, Header)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sha256::Sha256Digest;
     use proptest::prelude::*;
 
     fn record(kind: u8, content: &[u8]) -> Vec<u8> {
         let hash = *Digest::of(content).hash();
-        let (kind, deleted, payload) = match kind % 3 {
+        let (kind, deleted, payload) = match kind % 4 {
             0 => (Kind::Blob, false, content.to_vec()),
             1 => (
                 Kind::Action,
                 false,
                 ActionEntry::new(content.to_vec()).encode(&hash),
             ),
+            2 => {
+                let link = Sha256Digest::new(hash, 0).link_to(&Digest::of(content));
+                (Kind::Link, false, link.to_vec())
+            }
             _ => (Kind::Blob, true, Vec::new()),
         };
         let header = Header {
