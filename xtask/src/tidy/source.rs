@@ -13,18 +13,22 @@ const LONGEST_FILE: usize = 500;
 /// Lines of a file that holds tests only: many small parts that nobody reads at once.
 const LONGEST_TEST_FILE: usize = 600;
 
-/// Files that may be longer, each with its own limit.
-const LONGER: [(&str, usize); 6] = [
-    ("actor_rt/src/cell.rs", 600),
-    ("actor_rt/src/ring/broadcast.rs", 560),
-    ("actor_rt/src/ring/mpmc.rs", 560),
-    ("actor_rt/src/ring/mpsc.rs", 600),
-    ("zako_actors/src/lang/target.rs", 540),
-    ("zako_actors/src/transpile/commonjs.rs", 640),
+/// Files that grew beyond that and hold together; a new one belongs here only with a reason.
+const LONGER: [&str; 8] = [
+    // One protocol each, with its rules and their unit tests.
+    "actor_rt/src/cell.rs",
+    "actor_rt/src/mailbox/mod.rs",
+    "actor_rt/src/ring/broadcast.rs",
+    "actor_rt/src/ring/mpmc.rs",
+    "actor_rt/src/ring/mpsc.rs",
+    "actor_rt/src/ring/spsc.rs",
+    "zako_actors/src/lang/target.rs",
+    "zako_actors/src/transpile/commonjs.rs",
 ];
+const LONGEST_OF_THESE: usize = 700;
 
 /// Where `unsafe` may stand: small modules with a safe face.
-const UNSAFE_ALLOWED: [&str; 15] = [
+const UNSAFE_ALLOWED: [&str; 16] = [
     // Slots that are written and read by turns, by protocol.
     "actor_rt/src/ring/",
     "actor_rt/src/mailbox/",
@@ -42,6 +46,8 @@ const UNSAFE_ALLOWED: [&str; 15] = [
     "actor_rt/src/sched/mod.rs",
     "actor_rt/src/sched/queue.rs",
     "actor_rt/src/sched/worker.rs",
+    // An allocator that counts, to prove that messages allocate nothing.
+    "actor_rt/tests/allocations.rs",
     // Memory-mapped files.
     "cas_actor/src/mapped.rs",
 ];
@@ -54,10 +60,10 @@ pub fn check(path: &str, text: &str) -> Vec<Finding> {
         findings.push(Finding::new(path, 1, message));
     }
     let count = text.lines().count();
-    let limit = match LONGER.iter().find(|(file, _)| *file == path) {
-        Some((_, limit)) => *limit,
-        None if is_test(path) => LONGEST_TEST_FILE,
-        None => LONGEST_FILE,
+    let limit = match path {
+        path if LONGER.contains(&path) => LONGEST_OF_THESE,
+        path if is_test(path) => LONGEST_TEST_FILE,
+        _ => LONGEST_FILE,
     };
     if count > limit {
         let message = format!("{count} lines; {limit} are the limit: perhaps two rooms");
