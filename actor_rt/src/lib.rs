@@ -1,6 +1,8 @@
-//! Actors with bounded, fast, cheap mailboxes and real supervision.
+//! The actor runtime: mailboxes, scheduler, supervision, and the rings on their own.
 //!
-//! See [`Actor`] for a first program.
+//! Owns: everything below. Does not know: JSON, V8, gRPC, builds.
+#![doc = include_str!("../README.md")]
+// Unsafe code is allowed, with reasons, in: slab, mailbox, cell, sched, ask, awaiting, dedicated, ring.
 #![deny(missing_docs, unsafe_code)]
 
 #[cfg(not(loom))]
