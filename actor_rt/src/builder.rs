@@ -33,6 +33,8 @@ pub enum Placement {
     /// On this worker only, counted from zero, modulo the number of workers. With pinning, worker `n`
     /// has the `n`-th core that the process may use.
     Core(usize),
+    /// On one worker of this NUMA node, the node's workers taking turns; anywhere if it has none.
+    Node(u32),
 }
 
 /// An actor to be: give it a name, a bound, a policy, and end with one of the `spawn`s.
@@ -208,6 +210,10 @@ impl<F> ActorBuilder<'_, F> {
         }
         let home = match self.placement {
             Placement::Anywhere => ANYWHERE,
+            Placement::Node(node) => self
+                .runtime
+                .worker_of_node(node)
+                .map_or(ANYWHERE, |worker| worker as u32),
             Placement::Core(core) => (core % self.runtime.worker_count()) as u32,
         };
         let parts = Parts {

@@ -67,6 +67,13 @@ impl SystemBuilder {
         self
     }
 
+    /// Whether idle workers take actors from workers that share a cache or a NUMA node first (default:
+    /// yes). Takes effect with pinned workers and the `topology` feature; off for comparisons.
+    pub fn near_first(mut self, near: bool) -> Self {
+        self.settings.near = near;
+        self
+    }
+
     /// The prefix of the names of the system's threads (default `actor`).
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.settings.name = name.into();
@@ -147,6 +154,7 @@ impl System {
             settings: Settings {
                 workers,
                 pin: true,
+                near: true,
                 name: "actor".into(),
                 turn_budget: Duration::from_micros(100),
             },

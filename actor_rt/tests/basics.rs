@@ -277,6 +277,11 @@ fn a_placed_actor_stays_on_its_worker() {
             .expect("an answer");
         assert_eq!(place.as_deref(), Some("w-2"));
     }
+    // Without pinning every worker counts as node 0; a node that does not exist places nothing.
+    for node in [0, 77] {
+        let placed = system.actor(|| Where).on(Placement::Node(node)).spawn();
+        assert!(placed.ask(|reply| reply).timeout(LONG).wait().is_ok());
+    }
     system.shutdown(LONG).expect("everything ends");
 }
 

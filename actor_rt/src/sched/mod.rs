@@ -35,6 +35,8 @@ pub(crate) use worker::{is_worker, yield_turn};
 pub(crate) struct Settings {
     pub(crate) workers: usize,
     pub(crate) pin: bool,
+    /// Whether thieves prefer near victims.
+    pub(crate) near: bool,
     pub(crate) name: String,
     pub(crate) turn_budget: Duration,
 }
@@ -93,7 +95,7 @@ impl Runtime {
     }
 
     fn make(settings: Settings, simulated: Option<Simulated>) -> &'static Self {
-        let layout = topology::plan(settings.workers, settings.pin);
+        let layout = topology::plan(settings.workers, settings.pin, settings.near);
         let spin = settings.workers <= layout.cores_available;
         let workers = (0..settings.workers)
             .map(|index| CachePadded::new(Worker::new(index, &layout, spin)))
@@ -143,6 +145,16 @@ impl Runtime {
     /// How many workers run.
     pub(crate) fn worker_count(&self) -> usize {
         self.workers.len().max(1)
+    }
+
+    /// A worker of this NUMA node, each in turn; `None` if the node has none.
+    pub(crate) fn worker_of_node(&self, node: u32) -> Option<usize> {
+        let on_node = |index: &usize| self.workers[*index].node == node;
+        let count = (0..self.workers.len()).filter(on_node).count();
+        let turn = self.counters.spawned.load(Ordering::Relaxed) as usize;
+        (0..self.workers.len())
+            .filter(on_node)
+            .nth(turn.checked_rem(count)?)
     }
 
     /// The time that restart policies go by: virtual in a simulation.

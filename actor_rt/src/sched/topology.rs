@@ -16,18 +16,26 @@ pub(super) struct Layout {
     pub(super) cores_available: usize,
 }
 
-/// Places `workers` on the cores that this process may use.
-pub(super) fn plan(workers: usize, pin: bool) -> Layout {
+/// Places `workers` on the cores that this process may use. With `near`, workers prefer to rob those
+/// that share a cache or a NUMA node; that takes pinned workers and the `topology` feature.
+pub(super) fn plan(workers: usize, pin: bool, near: bool) -> Layout {
     let available = core_affinity::get_core_ids().unwrap_or_default();
     let cores_available = available.len().max(1);
     let pin = pin && workers <= cores_available && !available.is_empty();
     let cores: Vec<_> = (0..workers)
         .map(|index| pin.then(|| available[index % available.len()]))
         .collect();
-    let places = cores
-        .iter()
-        .map(|core| core.map_or((0, 0), place_of))
-        .collect();
+    // Among two workers there is no choice to make, and reading the topology takes milliseconds.
+    let known = if near && pin && workers > 2 {
+        known_places()
+    } else {
+        &[]
+    };
+    let place_of = |core: &Option<CoreId>| {
+        let place = core.and_then(|core| known.iter().find(|place| place.0 == core.id));
+        place.map_or((0, 0), |&(_, cache, node)| (cache, node))
+    };
+    let places = cores.iter().map(place_of).collect();
     Layout {
         cores,
         places,
@@ -48,13 +56,43 @@ pub(super) fn pin(core: CoreId) {
     }
 }
 
-fn place_of(_core: CoreId) -> (u32, u32) {
-    (0, 0)
+/// (core, cache, node) of every core, read once per process.
+#[cfg(feature = "topology")]
+fn known_places() -> &'static [(usize, u32, u32)] {
+    use hwlocality::Topology;
+    use hwlocality::object::TopologyObject;
+    use hwlocality::object::types::ObjectType;
+    static PLACES: std::sync::OnceLock<Vec<(usize, u32, u32)>> = std::sync::OnceLock::new();
+    PLACES.get_or_init(|| {
+        let topology = match Topology::new() {
+            Ok(topology) => topology,
+            Err(error) => {
+                tracing::warn!(%error, "cannot read the machine's topology; all cores count as near");
+                return Vec::new();
+            }
+        };
+        let place = |core: &TopologyObject| {
+            let id = core.os_index()?;
+            let cache = core.first_shared_cache().map_or(0, TopologyObject::logical_index);
+            let node = core.nodeset().and_then(|nodes| nodes.first_set()).map_or(0, usize::from);
+            Some((id, u32::try_from(cache).ok()?, u32::try_from(node).ok()?))
+        };
+        topology.objects_with_type(ObjectType::PU).filter_map(place).collect()
+    })
+}
+
+#[cfg(not(feature = "topology"))]
+fn known_places() -> &'static [(usize, u32, u32)] {
+    &[]
 }
 
 impl Layout {
     pub(super) fn core_of(&self, worker: usize) -> Option<CoreId> {
         self.cores[worker]
+    }
+
+    pub(super) fn node_of(&self, worker: usize) -> u32 {
+        self.places[worker].1
     }
 
     /// Every other worker: those that share a cache first, then those of the same node.
@@ -86,8 +124,23 @@ mod tests {
     }
 
     #[test]
+    fn every_core_of_this_machine_has_a_place() {
+        let layout = plan(3, true, true);
+        assert_eq!(layout.victims_of(1).len(), 2);
+        if cfg!(feature = "topology") {
+            let cores = core_affinity::get_core_ids().unwrap_or_default();
+            let known = known_places();
+            assert!(
+                cores
+                    .iter()
+                    .all(|core| known.iter().any(|place| place.0 == core.id))
+            );
+        }
+    }
+
+    #[test]
     fn more_workers_than_cores_are_not_pinned() {
-        let layout = plan(10_000, true);
+        let layout = plan(10_000, true, true);
         assert!((0..10_000).all(|worker| layout.core_of(worker).is_none()));
         assert_eq!(layout.victims_of(0).len(), 9_999);
     }

@@ -40,6 +40,7 @@ pub(super) struct Worker {
     turns: AtomicU64,
     thread: OnceLock<std::thread::Thread>,
     core: Option<core_affinity::CoreId>,
+    pub(super) node: u32,
     /// The others, nearest first.
     victims: Box<[usize]>,
     spin: bool,
@@ -103,6 +104,7 @@ impl Worker {
             turns: AtomicU64::new(0),
             thread: OnceLock::new(),
             core: layout.core_of(index),
+            node: layout.node_of(index),
             victims: layout.victims_of(index),
             spin,
         }

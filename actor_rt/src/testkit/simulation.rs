@@ -58,6 +58,7 @@ impl Simulation {
         let settings = Settings {
             workers: 0,
             pin: false,
+            near: false,
             name: "simulated".into(),
             turn_budget: Duration::ZERO,
         };
