@@ -22,6 +22,30 @@ Labels: `//dir:name` from the workspace root, `:name` in this directory, `//dir/
 Exit status: 0 done; 1 a step failed; 2 wrong use or a mistake in a build file; 130 interrupted.
 Environment: ZAKO_CACHE_DIR, ZAKO_JOBS, ZAKO_EVALUATION_SECONDS, NO_COLOR, RUST_LOG.";
 
+/// Commands by what they are for; a test keeps the list complete.
+const TEMPLATE: &str = "\
+{about}
+
+{usage-heading} {usage}
+
+Build:
+  build        Bring targets up to date
+  test         Run tests and what they need; results are cached
+  clean        Remove what was built; the cache stays
+
+Look inside:
+  cache        Look into the cache, put blobs in, get them out
+  doctor       Check this machine and print the settings derived from it
+
+Set up:
+  init         Make a workspace in the current directory
+  completions  Print a completion script for a shell
+
+Serve:
+  node         Serve: the actor system with its store, health and metrics over HTTP
+
+{options}{after-help}";
+
 /// Builds TypeScript and mixed-language workspaces, and runs only what changed.
 #[derive(Debug, Parser)]
 #[command(name = "zako", version, about, after_help = EXAMPLES, max_term_width = 100)]
@@ -205,7 +229,16 @@ mod tests {
     use clap::CommandFactory;
 
     #[test]
-    fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+    fn the_command_line_is_consistent_and_its_help_complete() {
+        let cli = Cli::command();
+        cli.clone().debug_assert();
+        for command in cli.get_subcommands() {
+            let about = command
+                .get_about()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            let line = format!("  {:<12} {about}\n", command.get_name());
+            assert!(TEMPLATE.contains(&line), "{line}");
+        }
     }
 }
