@@ -50,6 +50,7 @@ Serve:
 #[derive(Debug, Parser)]
 #[command(name = "zako", version, about, after_help = EXAMPLES, max_term_width = 100)]
 #[command(
+    help_template = TEMPLATE,
     disable_help_subcommand = true,
     subcommand_required = true,
     arg_required_else_help = true
