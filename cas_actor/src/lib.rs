@@ -51,6 +51,8 @@ mod mapped;
 mod memory;
 mod open;
 mod pack;
+#[cfg(test)]
+mod power_tests;
 mod sha256;
 mod shard;
 mod shard_actor;
