@@ -11,6 +11,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -75,6 +76,7 @@ impl<'s> Blocking<'s> {
         list() -> Result<Vec<Digest>, ShardError>;
         stats() -> Result<Stats, ShardError>;
         gc(max_bytes: u64) -> Result<GcReport, ShardError>;
+        gc_sparing(max_bytes: u64, spare: Duration) -> Result<GcReport, ShardError>;
         verify(progress: impl FnMut(VerifyProgress)) -> Result<VerifyReport, ShardError>;
     }
 

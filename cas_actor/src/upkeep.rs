@@ -4,7 +4,7 @@
 //! Does not know: how a shard lists, evicts or checks.
 #![forbid(unsafe_code)]
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
 
@@ -119,7 +119,22 @@ impl Store {
     /// # Errors
     /// When the disk fails or the store is closed; what was evicted until then stays evicted.
     pub async fn gc(&self, max_bytes: u64) -> Result<GcReport, ShardError> {
-        let started = seconds(SystemTime::now());
+        self.gc_sparing(max_bytes, Duration::ZERO).await
+    }
+
+    /// [`gc`](Self::gc) that also spares what was used within `spare`, even if more than
+    /// `max_bytes` are left then: a client that was told that a blob is here relies on it for a
+    /// while.
+    ///
+    /// # Errors
+    /// As that.
+    pub async fn gc_sparing(
+        &self,
+        max_bytes: u64,
+        spare: Duration,
+    ) -> Result<GcReport, ShardError> {
+        let spare = u32::try_from(spare.as_secs()).unwrap_or(u32::MAX);
+        let started = seconds(SystemTime::now()).saturating_sub(spare);
         let mut listed = self.list_all().await?;
         let mut report = GcReport {
             before_bytes: listed.iter().map(|file| file.size_bytes).sum(),

@@ -254,6 +254,9 @@ fn gc_keeps_what_was_used_last() {
             std::time::SystemTime::now() - std::time::Duration::from_secs(3600 * (age as u64 + 1));
         fs::File::open(path).unwrap().set_modified(used).unwrap();
     }
+    let day = std::time::Duration::from_secs(86_400);
+    let spared = blocking.gc_sparing(350_000, day).unwrap();
+    assert_eq!(spared.evicted, 0, "all were used within a day");
     let report = blocking.gc(350_000).unwrap();
     assert_eq!(
         (report.before_bytes, report.freed_bytes, report.evicted),
