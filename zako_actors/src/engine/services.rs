@@ -5,9 +5,7 @@
 //! Invariant: a no-op starts none of them.
 
 use std::cell::OnceCell;
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use actor_rt::{StartError, System};
@@ -30,14 +28,6 @@ pub enum ServiceError {
     /// No threads.
     #[error("cannot start the actor system: {0}")]
     System(#[from] StartError),
-    /// A store that cannot be read cannot be moved away either.
-    #[error("cannot move the unreadable store {} away: {source}", path.display())]
-    SetAside {
-        /// The store.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
     /// No store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -88,36 +78,8 @@ impl Services {
             durability: Durability::Volatile,
             ..StoreConfig::new(&self.store_root)
         };
-        let store = match Store::open(config.clone(), self.system()?) {
-            Err(StoreError::Version { path, found, .. }) => {
-                self.set_aside(&path, &found)?;
-                Store::open(config, self.system()?)?
-            }
-            opened => opened?,
-        };
+        let store = Store::open(config, self.system()?)?;
         Ok(self.store.get_or_init(|| store))
-    }
-
-    /// Moves a store that cannot be read out of the way: what it holds can be built again, and
-    /// whoever can read it still finds it.
-    fn set_aside(&self, version: &Path, found: &str) -> Result<(), ServiceError> {
-        let aside = (0..)
-            .map(|number| {
-                self.store_root
-                    .with_extension(format!("unreadable-{number}"))
-            })
-            .find(|path| !path.exists())
-            .unwrap_or_else(|| self.store_root.with_extension("unreadable"));
-        fs::rename(&self.store_root, &aside).map_err(|source| ServiceError::SetAside {
-            path: self.store_root.clone(),
-            source,
-        })?;
-        tracing::warn!(
-            "{} is damaged or of another format (`{found}`): the cache was moved to {} and begins empty",
-            version.display(),
-            aside.display()
-        );
-        Ok(())
     }
 
     /// Ends what was started.
