@@ -322,3 +322,46 @@ fn failures_list_what_was_read_and_what_was_missing() {
     assert!(error.to_string().contains("cannot read `missing/BUILD.ts`"));
     assert_eq!(error.inputs.absent, ["missing/BUILD.ts"]);
 }
+
+#[test]
+fn json_files_are_data() {
+    let files = [
+        (
+            "BUILD.ts",
+            "import data from './data.json' with { type: 'json' };\nexport default data.a;",
+        ),
+        ("data.json", "{ \"a\": [1, 2] }"),
+    ];
+    let mut workspace = Workspace::new(&files);
+    let evaluation = workspace.evaluate("BUILD.ts").unwrap();
+    assert_eq!(evaluation.value, serde_json::json!([1, 2]));
+    assert_eq!(evaluation.modules[1].path, "data.json");
+    refused(
+        &[files[0], ("data.json", "{\n  \"a\": }")],
+        ContextKind::Build,
+        &["`data.json` is not JSON", "--> data.json:2:8"],
+    );
+    refused(
+        &[
+            ("BUILD.ts", "import './logo.svg';\nexport default 1;"),
+            ("logo.svg", "<svg/>"),
+        ],
+        ContextKind::Build,
+        &["cannot find `./logo.svg`", "the file exists, but only"],
+    );
+}
+
+#[test]
+fn an_edit_between_evaluations_is_seen() {
+    let mut workspace = Workspace::new(&[
+        ("BUILD.ts", "import { a } from './lib';\nexport default a;"),
+        ("lib.ts", "export const a: number = 1;"),
+    ]);
+    assert_eq!(workspace.evaluate("BUILD.ts").unwrap().value, 1);
+    std::fs::write(
+        workspace.root.path().join("lib.ts"),
+        "export const a: number = 2;",
+    )
+    .unwrap();
+    assert_eq!(workspace.evaluate("BUILD.ts").unwrap().value, 2);
+}

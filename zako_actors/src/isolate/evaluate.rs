@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::diagnostic::Diagnostic;
 
+use super::compile::Compiler;
 use super::exception;
 use super::loader::{WorkspaceLoader, url_of_path};
 use super::modules::ModuleGraph;
@@ -45,6 +46,7 @@ pub struct Evaluator {
     /// without one.
     reactor: tokio::runtime::Runtime,
     use_snapshot: bool,
+    compiler: Rc<RefCell<Compiler>>,
 }
 
 impl Evaluator {
@@ -59,6 +61,7 @@ impl Evaluator {
         Ok(Self {
             reactor,
             use_snapshot: true,
+            compiler: Rc::default(),
         })
     }
 
@@ -78,7 +81,12 @@ impl Evaluator {
     /// # Errors
     /// See [`FailureKind`].
     pub fn evaluate(&mut self, request: &EvaluateRequest) -> Result<Evaluation, EvaluateError> {
-        let (graph, loaded) = load(request);
+        let (graph, loaded) = ModuleGraph::load(
+            &request.root,
+            &request.entry,
+            request.context,
+            &self.compiler,
+        );
         let graph = Rc::new(RefCell::new(graph));
         let mut logs = Vec::new();
         let outcome = match loaded {
@@ -123,7 +131,13 @@ impl Evaluator {
             .reactor
             .block_on(run_module(&mut runtime, &request.entry));
         let result = match result {
-            Ok(module) => read_default(&mut runtime, module, &request.entry),
+            Ok(module) => {
+                let graph = graph.borrow();
+                let source = graph
+                    .get(&request.entry)
+                    .map_or("", |module| &module.source);
+                read_default(&mut runtime, module, &request.entry, source)
+            }
             Err(error) => Err(describe(&error, &loader, &graph.borrow())),
         };
         // Disarmed before the runtime goes: nobody terminates what no longer exists.
@@ -137,19 +151,6 @@ impl Evaluator {
 }
 
 type Failure = (FailureKind, Vec<Diagnostic>);
-
-fn load(request: &EvaluateRequest) -> (ModuleGraph, Result<(), Vec<Diagnostic>>) {
-    let (graph, result) = ModuleGraph::load(&request.root, &request.entry, request.context);
-    let bad = request
-        .entry
-        .split('/')
-        .any(|part| matches!(part, "" | "." | ".."));
-    if bad {
-        let message = format!("`{}` is not a path inside the workspace", request.entry);
-        return (graph, Err(vec![Diagnostic::error(message)]));
-    }
-    (graph, result)
-}
 
 fn engine_failure(message: String) -> Failure {
     let diagnostic = Diagnostic::error(format!("the JavaScript engine failed: {message}"))
@@ -187,8 +188,8 @@ impl Stop {
     }
 }
 
-/// How many times its heap limit a script may use before it reaches the point where it stops.
-const MAX_OVERDRAFT: usize = 32;
+/// What a script may use beyond its heap limit before it reaches the point where it stops.
+const MAX_OVERDRAFT_BYTES: usize = 2 << 30;
 
 /// Arms the heap limit, the wall-clock limit and the token; dropping the result disarms the last
 /// two (the first dies with the isolate).
@@ -215,11 +216,9 @@ fn arm(runtime: &mut JsRuntime, request: &EvaluateRequest, stop: &Arc<Stop>) -> 
         }
         // Room to unwind: V8 ends the process when the limit is reached again before that. Ending
         // it is right when the script cannot be stopped and eats the machine's memory.
-        if current < initial.saturating_mul(MAX_OVERDRAFT) {
-            current.saturating_mul(2)
-        } else {
-            current
-        }
+        current
+            .saturating_mul(2)
+            .min(initial.saturating_add(MAX_OVERDRAFT_BYTES))
     });
     Guards {
         _wall: watchdog::after(request.limits.wall, terminate(FailureKind::Timeout)),
@@ -241,28 +240,40 @@ async fn run_module(
     runtime.get_module_namespace(module)
 }
 
+const DEFAULT_EXPORT: &str = "export default";
+
 /// The `default` property of the namespace as JSON.
 fn read_default(
     runtime: &mut JsRuntime,
     namespace: v8::Global<v8::Object>,
     entry: &str,
+    source: &str,
 ) -> Result<Value, Failure> {
     deno_core::scope!(scope, runtime);
     v8::tc_scope!(let scope, scope);
     let namespace = v8::Local::new(scope, namespace);
     let value =
         v8::String::new(scope, "default").and_then(|name| namespace.get(scope, name.into()));
-    let value_failure = |diagnostic: Diagnostic| (FailureKind::Value, vec![diagnostic]);
+    let value_failure = |diagnostic: Diagnostic| {
+        let place = source
+            .find(DEFAULT_EXPORT)
+            .map(|at| (at, DEFAULT_EXPORT.len()));
+        let (start, length) = place.unwrap_or_default();
+        (
+            FailureKind::Value,
+            vec![diagnostic.at(entry, source, start, length)],
+        )
+    };
     let Some(value) = value.filter(|value| !value.is_undefined()) else {
         let diagnostic = Diagnostic::error(format!("{entry} has no default export"))
             .with_help("write: export default { name: target({ … }) };");
-        return Err(value_failure(diagnostic.at_line(entry, None, 1, 1, 1)));
+        return Err(value_failure(diagnostic));
     };
     to_json(scope, value, "default").map_err(|NotJson { path, what }| {
         let message = format!("`{path}` is {what}: the default export must be plain JSON data");
         let diagnostic = Diagnostic::error(message)
             .with_help("use strings, numbers, booleans, null, lists and plain objects");
-        value_failure(diagnostic.at_line(entry, None, 1, 1, 1))
+        value_failure(diagnostic)
     })
 }
 

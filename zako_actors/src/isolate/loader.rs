@@ -16,6 +16,7 @@ use deno_core::{
 
 use crate::diagnostic::Diagnostic;
 
+use super::compile::is_json;
 use super::modules::ModuleGraph;
 
 /// Scripts see this instead of the place of the workspace on the disk.
@@ -130,7 +131,11 @@ impl ModuleLoader for WorkspaceLoader {
             .unwrap_or_default();
         let code = ModuleSourceCode::String(code.into());
         ModuleLoadResponse::Sync(Ok(ModuleSource::new(
-            ModuleType::JavaScript,
+            if is_json(&path) {
+                ModuleType::Json
+            } else {
+                ModuleType::JavaScript
+            },
             code,
             url,
             None,

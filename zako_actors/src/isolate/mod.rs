@@ -14,6 +14,7 @@
 
 mod actor;
 mod cancel;
+mod compile;
 mod evaluate;
 mod exception;
 mod kinds;

@@ -1,45 +1,36 @@
 //! The source files of one evaluation.
 //!
-//! Owns: finding, reading, checking and transpiling every file that an entry reaches by imports.
+//! Owns: finding, reading and checking every file that an entry reaches by imports.
 //! Does not know: the JavaScript engine; it is given finished text.
 //! Invariants: no file outside the workspace root is read, symbolic links followed; every file
 //! read is listed with its digest, every path tried in vain is listed too; all mistakes of all
 //! files are reported together.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use crate::diagnostic::Diagnostic;
 use crate::lang::suggest::nearest;
-use crate::transpile::{
-    ImportSite, TranspileJob, TranspileOptions, Transpiler, is_relative, join_relative,
-};
+use crate::transpile::{ImportSite, is_relative, join_relative};
 
+use super::compile::{Compiler, Module, is_json};
 use super::kinds::{FileKind, Refusal, check_file, check_module};
 use super::{ContextKind, LoadedModule};
 
 /// Extensions that build files may have, in the order in which they are tried.
 const EXTENSIONS: [&str; 4] = ["ts", "mts", "js", "mjs"];
 
-/// One file, ready to run.
-pub(super) struct Module {
-    /// JavaScript.
-    pub code: String,
-    /// Source map as JSON.
-    pub map: Option<String>,
-    /// The source as read, for code frames.
-    pub source: String,
-}
-
 /// All files reached so far.
 pub(super) struct ModuleGraph {
     root: PathBuf,
     entry: String,
     entry_kind: FileKind,
-    transpiler: Transpiler,
-    modules: BTreeMap<String, Module>,
+    compiler: Rc<RefCell<Compiler>>,
+    modules: BTreeMap<String, Rc<Module>>,
     digests: BTreeMap<String, String>,
     absent: BTreeSet<String>,
 }
@@ -53,13 +44,14 @@ impl ModuleGraph {
         root: &Path,
         entry: &str,
         context: ContextKind,
+        compiler: &Rc<RefCell<Compiler>>,
     ) -> (Self, Result<(), Vec<Diagnostic>>) {
         let canonical = fs::canonicalize(root);
         let mut graph = Self {
             root: canonical.as_deref().unwrap_or(root).to_owned(),
             entry: entry.to_owned(),
             entry_kind: context.entry_kind(),
-            transpiler: Transpiler::new(),
+            compiler: Rc::clone(compiler),
             modules: BTreeMap::new(),
             digests: BTreeMap::new(),
             absent: BTreeSet::new(),
@@ -68,13 +60,17 @@ impl ModuleGraph {
             let message = format!("cannot open the workspace `{}`: {error}", root.display());
             return (graph, Err(vec![Diagnostic::error(message)]));
         }
+        if entry.split('/').any(|part| matches!(part, "" | "." | "..")) {
+            let message = format!("`{entry}` is not a path inside the workspace");
+            return (graph, Err(vec![Diagnostic::error(message)]));
+        }
         let result = graph.load_from(entry);
         (graph, result)
     }
 
     /// A loaded file.
     pub fn get(&self, path: &str) -> Option<&Module> {
-        self.modules.get(path)
+        self.modules.get(path).map(Rc::as_ref)
     }
 
     /// Every file read, with the digest of its bytes.
@@ -150,7 +146,8 @@ impl ModuleGraph {
         candidates.extend(EXTENSIONS.map(|extension| format!("{target}/index.{extension}")));
         for candidate in candidates {
             let extension = candidate.rsplit_once('.').map(|(_, extension)| extension);
-            if !extension.is_some_and(|extension| EXTENSIONS.contains(&extension)) {
+            let is_data = is_json(&candidate) && candidate == target;
+            if !is_data && !extension.is_some_and(|known| EXTENSIONS.contains(&known)) {
                 continue;
             }
             let full = self.root.join(&candidate);
@@ -166,13 +163,16 @@ impl ModuleGraph {
                 }),
             };
         }
-        let kind = FileKind::of(target);
         Err(Refusal {
-            message: format!("cannot find `{specifier}`: there is no file `{target}`"),
-            help: match self.similar(target, specifier) {
+            message: format!("cannot find `{specifier}`: there is no module `{target}`"),
+            help: match self
+                .similar(target, specifier)
+                .filter(|near| near != specifier)
+            {
                 Some(near) => format!("did you mean \"{near}\"?"),
-                None if target.ends_with(".json") || kind == FileKind::Script => {
-                    "build files import .ts, .mts, .js and .mjs files only".to_owned()
+                None if self.root.join(target).is_file() => {
+                    "the file exists, but only .ts, .mts, .js, .mjs and .json can be imported"
+                        .to_owned()
                 }
                 None => "the path is relative to the importing file".to_owned(),
             },
@@ -202,36 +202,25 @@ impl ModuleGraph {
 
     /// Reads, checks and transpiles one file; returns the files that it imports.
     fn load_one(&mut self, path: &str) -> Result<Vec<String>, Vec<Diagnostic>> {
-        let source = self.read(path).map_err(|error| vec![error])?;
-        let mut job = TranspileJob::new(path, source.as_str());
-        job.options = TranspileOptions {
-            target: "es2022".to_owned(),
-            source_map: true,
-            ..TranspileOptions::default()
-        };
-        let output = self.transpiler.transpile(&job)?;
+        let (source, digest) = self.read(path).map_err(|error| vec![error])?;
+        let module = self.compiler.borrow_mut().compile(path, digest, source)?;
         let mut imports = Vec::new();
         let mut mistakes = Vec::new();
-        for site in self.transpiler.import_sites(path, &source) {
+        for site in &module.imports {
             match self.resolve(path, &site.specifier) {
                 Ok(Some(file)) => imports.push(file),
                 Ok(None) => {}
-                Err(refusal) => mistakes.push(refused(path, &source, &site, refusal)),
+                Err(refusal) => mistakes.push(refused(path, &module.source, site, refusal)),
             }
         }
         if !mistakes.is_empty() {
             return Err(mistakes);
         }
-        let module = Module {
-            code: output.code,
-            map: output.map,
-            source,
-        };
         self.modules.insert(path.to_owned(), module);
         Ok(imports)
     }
 
-    fn read(&mut self, path: &str) -> Result<String, Diagnostic> {
+    fn read(&mut self, path: &str) -> Result<(String, blake3::Hash), Diagnostic> {
         let full = self.root.join(path);
         let real = fs::canonicalize(&full).and_then(|real| {
             if real.starts_with(&self.root) {
@@ -248,15 +237,17 @@ impl ModuleGraph {
             }
             Diagnostic::error(format!("cannot read `{path}`: {error}"))
         })?;
+        let digest = blake3::hash(&bytes);
         self.digests
-            .insert(path.to_owned(), blake3::hash(&bytes).to_hex().to_string());
-        String::from_utf8(bytes).map_err(|error| {
+            .insert(path.to_owned(), digest.to_hex().to_string());
+        let text = String::from_utf8(bytes).map_err(|error| {
             let line = 1 + error.as_bytes()[..error.utf8_error().valid_up_to()]
                 .iter()
                 .filter(|byte| **byte == b'\n')
                 .count();
             Diagnostic::error(format!("`{path}` is not UTF-8 text (line {line})"))
-        })
+        })?;
+        Ok((text, digest))
     }
 }
 

@@ -1,0 +1,98 @@
+//! Build files made ready to run.
+//!
+//! Owns: transpiling a file once per content, and what it imports.
+//! Does not know: the file system, resolution, rules.
+//! Invariant: a compiled module depends on path and content only, so evaluations may share it.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use crate::diagnostic::Diagnostic;
+use crate::transpile::{ImportSite, TranspileJob, TranspileOptions, Transpiler};
+
+/// One file, ready to run.
+pub(super) struct Module {
+    /// JavaScript, or JSON.
+    pub code: String,
+    /// Source map as JSON.
+    pub map: Option<String>,
+    /// The source as read, for code frames.
+    pub source: String,
+    /// What it asks for at run time.
+    pub imports: Vec<ImportSite>,
+}
+
+/// Compiled files that are kept; beyond it all are forgotten.
+const MAX_CACHED: usize = 4096;
+
+/// Compiles, and remembers what it compiled.
+#[derive(Default)]
+pub(super) struct Compiler {
+    transpiler: Transpiler,
+    compiled: HashMap<(String, blake3::Hash), Rc<Module>>,
+}
+
+impl Compiler {
+    /// Compiles a file, unless that was done before.
+    ///
+    /// # Errors
+    /// All mistakes of the file.
+    pub fn compile(
+        &mut self,
+        path: &str,
+        digest: blake3::Hash,
+        source: String,
+    ) -> Result<Rc<Module>, Vec<Diagnostic>> {
+        let key = (path.to_owned(), digest);
+        if let Some(module) = self.compiled.get(&key) {
+            return Ok(Rc::clone(module));
+        }
+        let module = Rc::new(if is_json(path) {
+            data(path, source).map_err(|mistake| vec![mistake])?
+        } else {
+            self.script(path, source)?
+        });
+        if self.compiled.len() >= MAX_CACHED {
+            self.compiled.clear();
+        }
+        self.compiled.insert(key, Rc::clone(&module));
+        Ok(module)
+    }
+
+    fn script(&mut self, path: &str, source: String) -> Result<Module, Vec<Diagnostic>> {
+        let mut job = TranspileJob::new(path, source.as_str());
+        job.options = TranspileOptions {
+            target: "es2022".to_owned(),
+            source_map: true,
+            ..TranspileOptions::default()
+        };
+        let output = self.transpiler.transpile(&job)?;
+        Ok(Module {
+            code: output.code,
+            map: output.map,
+            imports: self.transpiler.import_sites(path, &source),
+            source,
+        })
+    }
+}
+
+/// Whether a file is data.
+pub(super) fn is_json(path: &str) -> bool {
+    path.rsplit_once('.')
+        .is_some_and(|(_, extension)| extension == "json")
+}
+
+fn data(path: &str, source: String) -> Result<Module, Diagnostic> {
+    if let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(&source) {
+        let place = |number: usize| u32::try_from(number.max(1)).unwrap_or(u32::MAX);
+        let (line, column) = (place(error.line()), place(error.column()));
+        let mistake = Diagnostic::error(format!("`{path}` is not JSON: {error}"));
+        return Err(mistake.at_line(path, Some(&source), line, column, 1));
+    }
+    Ok(Module {
+        code: source.clone(),
+        map: None,
+        source,
+        imports: Vec::new(),
+    })
+}
