@@ -2,8 +2,8 @@
 //!
 //! Owns: which puts are committed together.
 //! Does not know: how anything is stored (`shard`).
-//! Invariants: a put is answered after its group was committed; with the first put of a group
-//! the shard sends itself `Commit`, which arrives behind everything that waits by then, so a
+//! Invariants: a put or a sync is answered after its group was committed; with the first of a
+//! group the shard sends itself `Commit`, which arrives behind everything that waits by then, so a
 //! group is what was in the mailbox; whatever needs a settled shard commits first.
 #![forbid(unsafe_code)]
 
@@ -71,6 +71,10 @@ pub(crate) struct ShardActor {
     gathered: Vec<Put>,
     waiting: Vec<Reply<Result<PutOutcome, PutError>>>,
     gathered_bytes: u64,
+    /// Who waits for everything to be durable.
+    syncing: Vec<Reply<Result<(), IoFailure>>>,
+    /// Whether a `Commit` is on its way that somebody waits for.
+    commit_is_due: bool,
     /// Large blobs that are being checked, and who waits for them.
     checking: HashMap<Digest, Vec<GetReply>>,
     /// Dropped, and so let go of, after the shard.
@@ -86,33 +90,43 @@ impl ShardActor {
             gathered: Vec::new(),
             waiting: Vec::new(),
             gathered_bytes: 0,
+            syncing: Vec::new(),
+            commit_is_due: false,
         }
     }
 
-    fn gather(
-        &mut self,
-        put: Put,
-        reply: Reply<Result<PutOutcome, PutError>>,
-        ctx: &mut Context<'_, Self>,
-    ) {
+    fn gather(&mut self, put: Put, reply: Reply<Result<PutOutcome, PutError>>) {
         self.gathered_bytes += bytes_in_memory(&put);
         self.gathered.push(put);
         self.waiting.push(reply);
-        let full = self.gathered.len() >= GROUP_PUTS || self.gathered_bytes >= GROUP_BYTES;
-        let first = self.gathered.len() == 1;
-        if full || (first && ctx.me().tell(ShardMsg::Commit).is_err()) {
+        if self.gathered.len() >= GROUP_PUTS || self.gathered_bytes >= GROUP_BYTES {
             self.commit();
         }
     }
 
-    fn commit(&mut self) {
-        if self.gathered.is_empty() {
-            return;
+    /// Has the shard commit behind everything that waits by now. Where the mailbox is full, more
+    /// messages follow, and one of them tries again; where it is closed, `stopped` commits.
+    fn commit_later(&mut self, ctx: &mut Context<'_, Self>) {
+        let owed = !self.gathered.is_empty() || !self.syncing.is_empty();
+        if owed && !self.commit_is_due {
+            self.commit_is_due = ctx.me().tell(ShardMsg::Commit).is_ok();
         }
+    }
+
+    fn commit(&mut self) {
+        self.commit_is_due = false;
         self.gathered_bytes = 0;
-        let answers = self.shard.put_group(std::mem::take(&mut self.gathered));
-        for (reply, answer) in self.waiting.drain(..).zip(answers) {
-            reply.send(answer);
+        if !self.gathered.is_empty() {
+            let answers = self.shard.put_group(std::mem::take(&mut self.gathered));
+            for (reply, answer) in self.waiting.drain(..).zip(answers) {
+                reply.send(answer);
+            }
+        }
+        if !self.syncing.is_empty() {
+            let synced = self.shard.sync();
+            for reply in self.syncing.drain(..) {
+                reply.send(synced.clone());
+            }
         }
     }
 
@@ -177,8 +191,11 @@ impl Actor for ShardActor {
 
     fn handle(&mut self, msg: ShardMsg, ctx: &mut Context<'_, Self>) {
         match msg {
-            ShardMsg::Put(put, reply) => self.gather(put, reply, ctx),
-            ShardMsg::Commit => self.commit(),
+            ShardMsg::Put(put, reply) => self.gather(put, reply),
+            ShardMsg::Sync(reply) => self.syncing.push(reply),
+            // One that was overtaken by a full group has nothing to do.
+            ShardMsg::Commit if self.commit_is_due => self.commit(),
+            ShardMsg::Commit => {}
             ShardMsg::Get(digest, reply) => self.get(digest, reply, ctx),
             ShardMsg::Checked(digest, found, intact) => self.checked(&digest, found, intact),
             ShardMsg::Keep(digest, durability, reply) => {
@@ -197,7 +214,6 @@ impl Actor for ShardActor {
                     ShardMsg::DeleteAction(key, reply) => {
                         reply.send(self.shard.delete_action(&key));
                     }
-                    ShardMsg::Sync(reply) => reply.send(self.shard.sync()),
                     ShardMsg::List(reply) => reply.send(self.shard.list()),
                     ShardMsg::Usage(reply) => reply.send(self.shard.usage()),
                     ShardMsg::Evict(plan, started, reply) => {
@@ -209,6 +225,7 @@ impl Actor for ShardActor {
                 }
             }
         }
+        self.commit_later(ctx);
     }
 
     fn stopped(&mut self, _reason: &ExitReason) {

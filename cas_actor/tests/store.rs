@@ -393,3 +393,88 @@ fn a_blob_is_found_under_both_names() {
     );
     assert!(blocking.verify(|_| ()).unwrap().is_clean());
 }
+
+#[test]
+fn eviction_scrubbing_readers_and_writers_get_along() {
+    let directory = tempfile::tempdir().unwrap();
+    let system = System::new().unwrap();
+    let store = open(directory.path(), &system).with_durability(Durability::Volatile);
+    thread::scope(|scope| {
+        for worker in 0..4 {
+            let store = &store;
+            scope.spawn(move || {
+                for round in 0..150 {
+                    let seed = (worker * 7 + round) % 60;
+                    let content = content(seed, SIZES[seed as usize % SIZES.len()] / 8);
+                    let digest = store.blocking().put(content.clone()).unwrap();
+                    match store.blocking().get(&digest) {
+                        Ok(blob) => assert_eq!(*blob, content),
+                        Err(GetError::NotFound(_)) => {}
+                        Err(other) => panic!("{other}"),
+                    }
+                }
+            });
+        }
+        scope.spawn(|| {
+            for round in 0..15 {
+                store.blocking().gc(round * 10_000).unwrap();
+                assert!(store.blocking().verify(|_| ()).unwrap().is_clean());
+            }
+        });
+    });
+}
+
+/// Every operation can run on an executor that moves tasks between threads.
+#[test]
+fn operations_are_send() {
+    fn send<T: Send>(_: T) {}
+    let directory = tempfile::tempdir().unwrap();
+    let system = System::new().unwrap();
+    let store = open(directory.path(), &system);
+    let (digest, name, key) = (Digest::of(b""), Sha256Digest::of(b""), [0; 32]);
+    send(store.put("x"));
+    send(store.put_as(digest, "x"));
+    send(store.put_as_sha256(name, "x"));
+    send(store.commit(store.upload(None)));
+    send(store.get(&digest));
+    send(store.get_range(&digest, ByteRange::new(0, 0)));
+    send(store.contains(&[digest]));
+    send(store.resolve(&[name]));
+    send(store.delete(&digest));
+    send(store.put_action(&key, ActionEntry::default()));
+    send(store.get_complete_action(&key));
+    send(store.delete_action(&key));
+    send(store.sync());
+    send(store.list());
+    send(store.stats());
+    send(store.gc(0));
+    send(store.verify(|_| ()));
+    send(store.close());
+}
+
+#[test]
+fn a_full_mailbox_makes_writers_wait_and_loses_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let system = System::new().unwrap();
+    let config = StoreConfig {
+        shards: 1,
+        mailbox: 4,
+        ..StoreConfig::new(directory.path())
+    };
+    let store = Store::open(config, &system).unwrap();
+    thread::scope(|scope| {
+        for worker in 0..48u32 {
+            let store = &store;
+            scope.spawn(move || {
+                for round in 0..20 {
+                    store
+                        .blocking()
+                        .put(content(worker * 100 + round, 300))
+                        .unwrap();
+                }
+            });
+        }
+    });
+    let stats = store.blocking().stats().unwrap();
+    assert_eq!((stats.puts, stats.blobs), (48 * 20, 48 * 20));
+}
