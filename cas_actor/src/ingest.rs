@@ -60,6 +60,11 @@ impl Upload {
         self.written_bytes
     }
 
+    /// The name of the content so far.
+    pub fn digest(&self) -> Digest {
+        self.hasher.finish()
+    }
+
     /// Takes the next piece. Blocks on the disk once the content is large.
     ///
     /// # Errors

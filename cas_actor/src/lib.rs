@@ -42,6 +42,7 @@ mod commit;
 mod digest;
 mod error;
 mod export;
+pub mod front;
 mod fs;
 mod group;
 mod ingest;

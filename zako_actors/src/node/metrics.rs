@@ -5,6 +5,7 @@
 
 use std::fmt::{Display, Write};
 
+use cas_actor::front::{FrontStats, SpaceStats};
 use cas_actor::{Latency, Stats};
 
 use super::Node;
@@ -19,6 +20,9 @@ pub async fn render(node: &Node) -> String {
             store(&stats, &mut page);
         }
         Err(_) => page.gauge("store_up", "Whether the store answers.", 0),
+    }
+    if let Some(front) = node.front.get() {
+        fronts(&front.read(), &mut page);
     }
     process(node, &mut page);
     page.0
@@ -41,6 +45,25 @@ impl Page {
 
     fn counter(&mut self, name: &str, help: &str, value: impl Display) {
         self.sample("counter", name, help, value);
+    }
+
+    fn by_client(
+        &mut self,
+        name: &str,
+        help: &str,
+        stats: &FrontStats,
+        of: fn(&SpaceStats) -> u64,
+    ) {
+        let name = format!("zako_v1_front_{name}_total");
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} counter");
+        for (space, stats) in &stats.spaces {
+            let _ = writeln!(
+                self.0,
+                "{name}{{client=\"{}\"}} {}",
+                space.name(),
+                of(stats)
+            );
+        }
     }
 
     fn histogram(&mut self, name: &str, help: &str, latency: &Latency) {
@@ -181,6 +204,38 @@ fn store(stats: &Stats, page: &mut Page) {
         "How long reads from disk took.",
         &stats.get_latency,
     );
+}
+
+fn fronts(stats: &FrontStats, page: &mut Page) {
+    page.gauge(
+        "front_connections",
+        "Connections that are open.",
+        stats.connections,
+    );
+    page.gauge(
+        "front_requests",
+        "Requests that are being answered.",
+        stats.requests,
+    );
+    page.counter(
+        "front_overloaded_total",
+        "Connections and requests turned away because of a limit.",
+        stats.overloaded,
+    );
+    type Of = fn(&SpaceStats) -> u64;
+    let families: [(&str, &str, Of); 6] = [
+        ("hits", "Reads that found an entry.", |s| s.hits),
+        ("misses", "Reads that found none.", |s| s.misses),
+        ("stored", "Entries stored.", |s| s.stored),
+        ("refused", "Requests refused.", |s| s.refused),
+        ("read_bytes", "Bytes of entries read.", |s| s.read_bytes),
+        ("stored_bytes", "Bytes of entries stored.", |s| {
+            s.stored_bytes
+        }),
+    ];
+    for (name, help, of) in families {
+        page.by_client(name, help, stats, of);
+    }
 }
 
 fn process(node: &Node, page: &mut Page) {

@@ -1,25 +1,24 @@
 //! `zako node`: the long-running process.
 //!
 //! Owns its settings, the order of starting and stopping, and the wait for a signal. Does not know
-//! HTTP (`http`), nor what the figures mean (`metrics`, `health`). Front ends of the store are
-//! started in [`Node::start`], beside HTTP: that is the one place for them.
+//! HTTP (`cas_actor::front`), nor what the figures mean (`metrics`, `health`).
 //! Invariants: an address is printed once it answers; after SIGTERM or SIGINT no connection is
 //! taken, those that are open finish within [`DRAIN`], then the store is closed.
 
 mod health;
-mod http;
 mod metrics;
+mod pages;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use actor_rt::{StartError, System};
+use cas_actor::front::{AccessConfig, AccessError, Front, FrontConfig, FrontFigures, LimitsConfig};
 use cas_actor::{Store, StoreConfig, StoreError};
 use serde::Deserialize;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// How long open connections may take to finish.
@@ -44,6 +43,10 @@ pub struct Settings {
 struct Config {
     data_dir: Option<PathBuf>,
     http: Option<SocketAddr>,
+    #[serde(default)]
+    limits: LimitsConfig,
+    #[serde(default)]
+    access: AccessConfig,
 }
 
 /// Why a node did not run.
@@ -60,6 +63,13 @@ pub enum NodeError {
     /// There is no place for the store.
     #[error("no HOME and no --data-dir: say where the store may be")]
     NoDataDir,
+    /// The credentials of the configuration make no sense.
+    #[error("{error}")]
+    Access {
+        /// What is wrong with them.
+        #[from]
+        error: AccessError,
+    },
     /// The address is taken or not this machine's.
     #[error("cannot listen on {address}: {source}")]
     Listen {
@@ -87,6 +97,8 @@ pub struct Node {
     store: Store,
     /// When it started.
     begin: Instant,
+    /// What its front ends did; set before the first request.
+    front: OnceLock<FrontFigures>,
 }
 
 /// Runs a node until a signal ends it.
@@ -106,34 +118,59 @@ pub fn run(settings: &Settings) -> Result<(), NodeError> {
         .or(default)
         .unwrap_or(([127, 0, 0, 1], 0).into());
     let system = System::builder().name("zako-node").build()?;
-    let outcome = system.tokio().block_on(start(&system, &data, address));
+    // Connections are tasks, many and short: on threads of their own, so that they neither wait
+    // for actors nor hold them up.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .thread_name("front")
+        .enable_all()
+        .build()?;
+    let front = FrontConfig {
+        limits: config.limits,
+        access: config.access,
+    };
+    let outcome = runtime.block_on(start(&system, &data, address, &front));
+    // What a cut-off upload still writes is of no use to anybody.
+    runtime.shutdown_background();
     if let Err(error) = system.shutdown(DRAIN) {
         tracing::warn!("{error}");
     }
     outcome
 }
 
-async fn start(system: &System, data: &Path, address: SocketAddr) -> Result<(), NodeError> {
+async fn start(
+    system: &System,
+    data: &Path,
+    address: SocketAddr,
+    config: &FrontConfig,
+) -> Result<(), NodeError> {
     // Before the address is said, so that nobody's signal is lost.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let listener = TcpListener::bind(address)
-        .await
-        .map_err(|source| NodeError::Listen { address, source })?;
     let store = Store::open(StoreConfig::new(data.join("store")), system)?;
     let node = Arc::new(Node {
         system: system.clone(),
         store: store.clone(),
         begin: Instant::now(),
+        front: OnceLock::new(),
     });
+    let pages = pages::NodePages(Arc::clone(&node));
+    let front = Front::with_pages(store.clone(), config, Some(Arc::new(pages)))?;
+    node.front.get_or_init(|| front.figures());
+    let listening = front
+        .listen(address)
+        .map_err(|source| NodeError::Listen { address, source })?;
     say(&format!("store  {}", data.join("store").display()))?;
-    say(&format!("http   http://{}", listener.local_addr()?))?;
-    let server = http::Server::start(Arc::clone(&node), listener);
+    say(&format!("http   http://{listening}"))?;
+    if front.is_open() && !listening.ip().is_loopback() {
+        say("note   everybody who reaches this address may read and write; see [access]")?;
+    }
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-    server.drain(DRAIN).await;
+    if !front.drain(DRAIN).await {
+        tracing::warn!("connections were still open after {DRAIN:?}");
+    }
     drop(node);
     store.close().await;
     Ok(())

@@ -1,0 +1,121 @@
+//! Figures of the front ends, per name space.
+//!
+//! Owns: the counters and the snapshot of them.
+//! Does not know: who shows them.
+//! Invariant: all accesses are `Relaxed`, for no other memory hangs on a counter.
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use super::Space;
+
+/// A handle to the figures of a [`Front`](super::Front).
+#[derive(Debug, Clone)]
+pub struct FrontFigures(pub(crate) Arc<Counters>);
+
+impl FrontFigures {
+    /// The figures now.
+    pub fn read(&self) -> FrontStats {
+        self.0.snapshot()
+    }
+}
+
+/// Counts while requests run.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    /// Connections that are open now.
+    pub(crate) connections: AtomicU64,
+    /// Requests that are being answered now.
+    pub(crate) requests: AtomicU64,
+    /// Connections and requests that were answered 503 because of a limit.
+    pub(crate) overloaded: AtomicU64,
+    spaces: [SpaceCounters; Space::ALL.len()],
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct SpaceCounters {
+    pub(crate) hits: AtomicU64,
+    pub(crate) misses: AtomicU64,
+    pub(crate) stored: AtomicU64,
+    pub(crate) refused: AtomicU64,
+    pub(crate) read_bytes: AtomicU64,
+    pub(crate) stored_bytes: AtomicU64,
+}
+
+/// What the front ends have done since they were made, and are doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FrontStats {
+    /// Connections that are open now.
+    pub connections: u64,
+    /// Requests that are being answered now.
+    pub requests: u64,
+    /// Connections and requests that were answered 503 because of a limit.
+    pub overloaded: u64,
+    /// Per name space, in the order of [`Space::ALL`].
+    pub spaces: [(Space, SpaceStats); Space::ALL.len()],
+}
+
+/// What clients of one name space did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SpaceStats {
+    /// Reads that were answered with an entry.
+    pub hits: u64,
+    /// Reads of entries that are not here.
+    pub misses: u64,
+    /// Entries stored.
+    pub stored: u64,
+    /// Requests refused: credentials, limits, wrong digests.
+    pub refused: u64,
+    /// Bytes of entries read.
+    pub read_bytes: u64,
+    /// Bytes of entries stored.
+    pub stored_bytes: u64,
+}
+
+impl Counters {
+    pub(crate) fn space(&self, space: Space) -> &SpaceCounters {
+        &self.spaces[space as usize]
+    }
+
+    pub(crate) fn snapshot(&self) -> FrontStats {
+        let load = |counter: &AtomicU64| counter.load(Relaxed);
+        FrontStats {
+            connections: load(&self.connections),
+            requests: load(&self.requests),
+            overloaded: load(&self.overloaded),
+            spaces: Space::ALL.map(|space| {
+                let counters = self.space(space);
+                let stats = SpaceStats {
+                    hits: load(&counters.hits),
+                    misses: load(&counters.misses),
+                    stored: load(&counters.stored),
+                    refused: load(&counters.refused),
+                    read_bytes: load(&counters.read_bytes),
+                    stored_bytes: load(&counters.stored_bytes),
+                };
+                (space, stats)
+            }),
+        }
+    }
+}
+
+impl SpaceCounters {
+    pub(crate) fn hit(&self, size_bytes: u64) {
+        self.hits.fetch_add(1, Relaxed);
+        self.read_bytes.fetch_add(size_bytes, Relaxed);
+    }
+
+    pub(crate) fn miss(&self) {
+        self.misses.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn store(&self, size_bytes: u64) {
+        self.stored.fetch_add(1, Relaxed);
+        self.stored_bytes.fetch_add(size_bytes, Relaxed);
+    }
+
+    pub(crate) fn refuse(&self) {
+        self.refused.fetch_add(1, Relaxed);
+    }
+}

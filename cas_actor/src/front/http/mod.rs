@@ -1,0 +1,228 @@
+//! The HTTP dialects: from a request to an answer.
+//!
+//! Owns: which handler answers which route and method, rights, the limit on running requests.
+//! Does not know: connections (`listen`), or what a path means (`route`).
+//! Invariants: rights are checked before anything of the store is told or changed; every request
+//! gets an answer; an answer that refuses says why in one line.
+#![forbid(unsafe_code)]
+
+mod entry;
+mod index;
+mod problem;
+mod range;
+mod route;
+mod turborepo;
+mod webdav;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{Method, Request, Response, StatusCode, Version};
+
+use self::problem::Problem;
+use self::route::{Entry, Route, route};
+use super::Space;
+use super::access::{Refusal, Right};
+use super::body::Answer;
+use super::listen::Shared;
+use super::timed::Pulse;
+
+/// A page of the node beside the dialects: `/healthz`, `/metrics`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// The HTTP status, 200 for a page that is there.
+    pub status: u16,
+    /// `text/plain; charset=utf-8` or what it is.
+    pub content_type: &'static str,
+    /// The bytes.
+    pub body: Bytes,
+}
+
+/// Pages of the node at paths that belong to no dialect.
+pub trait Pages: Send + Sync + 'static {
+    /// The page at a path; `None` when there is none.
+    fn page(&self, path: &str) -> Option<Pin<Box<dyn Future<Output = Page> + Send>>>;
+}
+
+/// Answers requests.
+pub(crate) struct Http {
+    shared: Arc<Shared>,
+}
+
+/// What is stored.
+#[derive(Clone, Copy)]
+enum Put<'p> {
+    Entry(Entry<'p>),
+    /// Under its own digest.
+    Blob(&'p str),
+}
+
+type Answered = Result<Response<Answer>, Problem>;
+
+impl Http {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// The answer to a request. The request counts as running until the answer's body is gone.
+    pub(crate) async fn answer(
+        &self,
+        request: Request<Incoming>,
+        pulse: &Arc<Pulse>,
+    ) -> Response<Answer> {
+        let counters = &self.shared.counters;
+        let busy = pulse.begin(request.version() == Version::HTTP_2, counters);
+        if counters.requests.load(Relaxed) > self.shared.limits.requests {
+            counters.overloaded.fetch_add(1, Relaxed);
+            let problem = Problem::busy("too many requests at this node; try again in a second");
+            return problem.answer(None).map(|answer| answer.of(busy));
+        }
+        self.dispatch(request).await.map(|answer| answer.of(busy))
+    }
+
+    async fn dispatch(&self, request: Request<Incoming>) -> Response<Answer> {
+        let (parts, body) = request.into_parts();
+        let route = match route(parts.uri.path(), parts.uri.query()) {
+            Ok(route) => route,
+            Err(error) => return Problem::bad_request(error.to_string()).answer(None),
+        };
+        let space = space_of(&route);
+        let answered = match route {
+            Route::Entry(entry) => match parts.method {
+                Method::GET | Method::HEAD => self.get_entry(&entry, &parts).await,
+                Method::PUT => self.put_in_time(&parts, body, Put::Entry(entry)).await,
+                _ => self.other_method(&entry, &parts).await,
+            },
+            Route::Blob { hash } => match parts.method {
+                Method::GET | Method::HEAD => self.get_blob(hash, &parts).await,
+                Method::PUT => self.put_in_time(&parts, body, Put::Blob(hash)).await,
+                _ => Err(Problem::method("GET, HEAD, PUT")),
+            },
+            Route::TurborepoStatus | Route::TurborepoEvents => self.turborepo(route, &parts),
+            Route::Collection => self.collection(&parts),
+            Route::Index if is_read(&parts.method) => Ok(index::page(&parts.headers)),
+            Route::Index => Err(Problem::method("GET, HEAD")),
+            Route::Unclaimed => self.page(&parts).await,
+        };
+        answered.unwrap_or_else(|problem| {
+            if let Some(space) = space
+                && problem.is_refusal()
+            {
+                self.shared.counters.space(space).refuse();
+            }
+            problem.answer(space)
+        })
+    }
+
+    async fn put_in_time(&self, parts: &Parts, mut body: Incoming, what: Put<'_>) -> Answered {
+        let space = match what {
+            Put::Entry(entry) => entry.space,
+            Put::Blob(_) => Space::Bazel,
+        };
+        self.may(&parts.headers, space, Right::Write)?;
+        let limit = self.shared.limits.request();
+        let put = async {
+            match what {
+                Put::Entry(entry) => self.put_entry(&entry, parts, &mut body).await,
+                Put::Blob(hash) => self.put_blob(hash, parts, &mut body).await,
+            }
+        };
+        // Boxed: reads, which are most requests, should not carry the state of an upload.
+        match tokio::time::timeout(limit, Box::pin(put)).await {
+            Ok(Err(problem)) => {
+                problem::take_the_rest(&parts.headers, body).await;
+                Err(problem)
+            }
+            Ok(done) => done,
+            Err(_) => Err(Problem::new(
+                StatusCode::REQUEST_TIMEOUT,
+                format!("the upload took longer than {} s", limit.as_secs()),
+            )),
+        }
+    }
+
+    async fn other_method(&self, entry: &Entry<'_>, parts: &Parts) -> Answered {
+        let headers = &parts.headers;
+        match (entry.space, parts.method.as_str()) {
+            (Space::Ccache | Space::Sccache | Space::Gradle, "DELETE") => {
+                self.may(headers, entry.space, Right::Write)?;
+                self.delete_entry(entry).await
+            }
+            (Space::Sccache, "PROPFIND") => {
+                self.may(headers, entry.space, Right::Read)?;
+                self.properties_of_entry(entry, parts.uri.path()).await
+            }
+            (Space::Sccache, "MKCOL") => {
+                self.may(headers, entry.space, Right::Write)?;
+                Ok(status(StatusCode::CREATED))
+            }
+            (Space::Sccache, "OPTIONS") => Ok(webdav::options()),
+            (Space::Turborepo, "OPTIONS") => Ok(turborepo::preflight()),
+            (Space::Sccache, _) => Err(Problem::method(webdav::METHODS)),
+            (Space::Ccache | Space::Gradle, _) => Err(Problem::method("GET, HEAD, PUT, DELETE")),
+            _ => Err(Problem::method("GET, HEAD, PUT")),
+        }
+    }
+
+    /// Checks the credentials of a request.
+    fn may(&self, headers: &HeaderMap, space: Space, wanted: Right) -> Result<(), Problem> {
+        let authorization = headers.get(header::AUTHORIZATION);
+        let authorization = authorization.map(HeaderValue::as_bytes);
+        match self.shared.access.check(authorization, space, wanted) {
+            Ok(()) => Ok(()),
+            Err(Refusal::Unknown) => Err(Problem::unknown()),
+            Err(Refusal::Forbidden) => Err(Problem::forbidden(space, wanted)),
+        }
+    }
+
+    async fn page(&self, parts: &Parts) -> Answered {
+        let pages = self.shared.pages.as_ref();
+        let Some(page) = pages.and_then(|pages| pages.page(parts.uri.path())) else {
+            return Err(Problem::new(
+                StatusCode::NOT_FOUND,
+                "nothing is here; the page at / lists what this node serves".to_owned(),
+            ));
+        };
+        if !is_read(&parts.method) {
+            return Err(Problem::method("GET, HEAD"));
+        }
+        let page = page.await;
+        let mut answer = Response::new(Answer::bytes(page.body));
+        *answer.status_mut() =
+            StatusCode::from_u16(page.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let kind = HeaderValue::from_static(page.content_type);
+        answer.headers_mut().insert(header::CONTENT_TYPE, kind);
+        Ok(answer)
+    }
+}
+
+fn is_read(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
+}
+
+fn space_of(route: &Route<'_>) -> Option<Space> {
+    match route {
+        Route::Entry(entry) => Some(entry.space),
+        Route::Blob { .. } => Some(Space::Bazel),
+        Route::TurborepoStatus | Route::TurborepoEvents => Some(Space::Turborepo),
+        Route::Collection => Some(Space::Sccache),
+        Route::Index | Route::Unclaimed => None,
+    }
+}
+
+/// An answer without a body.
+fn status(status: StatusCode) -> Response<Answer> {
+    let mut answer = Response::new(Answer::empty());
+    *answer.status_mut() = status;
+    answer
+}

@@ -1,0 +1,226 @@
+//! Content from the network on its way into the store, with bounded memory.
+//!
+//! Owns: gathering pieces, hashing them with SHA-256 beside the store's own hash, inflating, and
+//! keeping the disk away from the threads that serve connections.
+//! Does not know: HTTP or gRPC.
+//! Invariants: at most one piece of [`PIECE_BYTES`] and one frame of the network wait in memory;
+//! more than the limit is refused before it is written; dropping an intake leaves nothing behind.
+#![forbid(unsafe_code)]
+
+use std::io::{self, Write};
+
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+
+use crate::{Digest, Durability, PutError, PutOutcome, Store, Upload};
+
+/// Written and hashed at once, on a thread that may wait.
+const PIECE_BYTES: usize = 256 * 1024;
+/// Content up to this size is hashed where it is: cheaper than a change of threads.
+const INLINE_BYTES: u64 = 64 * 1024;
+/// The largest window that a compressed upload may ask for: 8 MiB, what `zstd -19` uses.
+const WINDOW_LOG: u32 = 23;
+
+/// Why content was not taken in. Nothing of it was kept.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum IntakeError {
+    /// More than the limit.
+    #[error("the content is larger than the limit of {limit_bytes} bytes")]
+    TooLarge { limit_bytes: u64 },
+    /// It cannot be inflated.
+    #[error("the content is not a valid zstd stream: {0}")]
+    Compression(io::Error),
+    /// The store refused it.
+    #[error(transparent)]
+    Put(#[from] PutError),
+    /// The process is going down.
+    #[error("the node is shutting down")]
+    Stopping,
+}
+
+/// What a whole content is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Names {
+    /// The name in the store.
+    pub(crate) digest: Digest,
+    /// SHA-256 of the content.
+    pub(crate) sha256: [u8; 32],
+}
+
+/// Hashes and keeps what is written to it.
+struct Sink {
+    upload: Upload,
+    sha256: Sha256,
+    limit_bytes: u64,
+    /// Why the last write failed: `io::Write` has no room for it.
+    failure: Option<IntakeError>,
+}
+
+impl Sink {
+    fn take(&mut self, piece: &[u8]) -> Result<(), IntakeError> {
+        let limit_bytes = self.limit_bytes;
+        if self.upload.written_bytes() + piece.len() as u64 > limit_bytes {
+            return Err(IntakeError::TooLarge { limit_bytes });
+        }
+        self.sha256.update(piece);
+        Ok(self.upload.write(piece)?)
+    }
+}
+
+impl Write for Sink {
+    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+        match self.take(piece) {
+            Ok(()) => Ok(piece.len()),
+            Err(error) => {
+                self.failure = Some(error);
+                Err(io::ErrorKind::Other.into())
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+enum Pipe {
+    Plain(Box<Sink>),
+    Zstd(Box<zstd::stream::write::Decoder<'static, Sink>>),
+}
+
+impl Pipe {
+    fn write(&mut self, pieces: &[Bytes]) -> Result<(), IntakeError> {
+        for piece in pieces {
+            match self {
+                Self::Plain(sink) => sink.take(piece)?,
+                Self::Zstd(decoder) => {
+                    let written = decoder.write_all(piece);
+                    written.map_err(|error| failure_of(decoder.get_mut(), error))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<(Upload, Names), IntakeError> {
+        let mut sink = match self {
+            Self::Plain(sink) => *sink,
+            Self::Zstd(mut decoder) => {
+                let flushed = decoder.flush();
+                flushed.map_err(|error| failure_of(decoder.get_mut(), error))?;
+                decoder.into_inner()
+            }
+        };
+        let names = Names {
+            digest: sink.upload.digest(),
+            sha256: sink.sha256.finalize_reset().into(),
+        };
+        Ok((sink.upload, names))
+    }
+}
+
+fn failure_of(sink: &mut Sink, error: io::Error) -> IntakeError {
+    let failure = sink.failure.take();
+    failure.unwrap_or(IntakeError::Compression(error))
+}
+
+/// One content that is coming in.
+pub(crate) struct Intake {
+    pipe: Option<Pipe>,
+    waiting: Vec<Bytes>,
+    waiting_bytes: usize,
+    taken_bytes: u64,
+}
+
+/// A content that is complete and hashed, and not yet in the store.
+#[derive(Debug)]
+pub(crate) struct Complete {
+    upload: Upload,
+    /// What it is called.
+    pub(crate) names: Names,
+}
+
+impl Intake {
+    /// An intake of at most `limit_bytes`, counted after inflating.
+    pub(crate) fn new(store: &Store, limit_bytes: u64) -> Self {
+        let sink = Sink {
+            upload: store.upload(None),
+            sha256: Sha256::new(),
+            limit_bytes,
+            failure: None,
+        };
+        Self {
+            pipe: Some(Pipe::Plain(Box::new(sink))),
+            waiting: Vec::new(),
+            waiting_bytes: 0,
+            taken_bytes: 0,
+        }
+    }
+
+    /// The same for content that comes compressed with zstd.
+    ///
+    /// # Errors
+    /// When there is no memory for the decoder.
+    pub(crate) fn inflating(store: &Store, limit_bytes: u64) -> Result<Self, IntakeError> {
+        let mut intake = Self::new(store, limit_bytes);
+        if let Some(Pipe::Plain(sink)) = intake.pipe.take() {
+            let mut decoder =
+                zstd::stream::write::Decoder::new(*sink).map_err(IntakeError::Compression)?;
+            let limited = decoder.window_log_max(WINDOW_LOG);
+            limited.map_err(IntakeError::Compression)?;
+            intake.pipe = Some(Pipe::Zstd(Box::new(decoder)));
+        }
+        Ok(intake)
+    }
+
+    /// Takes the next bytes; waits for the disk when enough have gathered.
+    pub(crate) async fn take(&mut self, bytes: Bytes) -> Result<(), IntakeError> {
+        self.taken_bytes += bytes.len() as u64;
+        self.waiting_bytes += bytes.len();
+        self.waiting.push(bytes);
+        if self.waiting_bytes < PIECE_BYTES {
+            return Ok(());
+        }
+        let mut pipe = self.pipe.take().ok_or(IntakeError::Stopping)?;
+        let pieces = std::mem::take(&mut self.waiting);
+        self.waiting_bytes = 0;
+        let written = tokio::task::spawn_blocking(move || {
+            pipe.write(&pieces)?;
+            Ok::<_, IntakeError>(pipe)
+        });
+        self.pipe = Some(written.await.map_err(|_| IntakeError::Stopping)??);
+        Ok(())
+    }
+
+    /// The end of the content.
+    pub(crate) async fn complete(self) -> Result<Complete, IntakeError> {
+        let mut pipe = self.pipe.ok_or(IntakeError::Stopping)?;
+        // A few compressed bytes may be many inflated ones.
+        let inline = self.taken_bytes <= INLINE_BYTES && matches!(pipe, Pipe::Plain(_));
+        let pieces = self.waiting;
+        let rest = move || {
+            pipe.write(&pieces)?;
+            let (upload, names) = pipe.finish()?;
+            Ok(Complete { upload, names })
+        };
+        if inline {
+            return rest();
+        }
+        let rest = tokio::task::spawn_blocking(rest);
+        rest.await.map_err(|_| IntakeError::Stopping)?
+    }
+}
+
+impl Complete {
+    /// Stores the content. It becomes durable with the next durable entry, which is the name that
+    /// it is about to get, or at once with `durability`.
+    pub(crate) async fn store(
+        self,
+        store: &Store,
+        durability: Durability,
+    ) -> Result<PutOutcome, IntakeError> {
+        let store = store.with_durability(durability);
+        let (_, outcome) = store.commit(self.upload).await?;
+        Ok(outcome)
+    }
+}

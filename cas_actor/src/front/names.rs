@@ -1,0 +1,208 @@
+//! Names from the network to blobs: a name space and a key become an entry that points at a blob.
+//!
+//! Owns: the entries of names in the store, and a cache of them.
+//! Does not know: what a name means in its dialect.
+//! Invariants: whether a blob is here is decided by the store alone, a name is a hint; a name that
+//! was bound or unbound is never answered from before that (`a_reader_never_brings_back_...`);
+//! both kinds of digest in the name space `cas` are names like all others, so one blob serves
+//! SHA-256 and BLAKE3.
+#![forbid(unsafe_code)]
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+
+use crate::{ActionEntry, ActionKey, Digest, Durability, PutError, ShardError, Store};
+
+/// Names never collide with the keys of other users of the store's entries.
+const DOMAIN: &[u8; 32] = b"zako front: names of entries, v1";
+const STRIPES: usize = 64;
+/// Names of one stripe's younger half; about 30 MB for all of them when full.
+const NAMES_OF_A_HALF: usize = 1024;
+const SECONDS_BYTES: usize = 8;
+
+/// What a name points at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Bound {
+    /// The blob.
+    pub(crate) digest: Digest,
+    /// When it was bound, in seconds since 1970.
+    pub(crate) stored_unix_s: u64,
+    /// What the dialect keeps beside the blob; usually nothing.
+    pub(crate) note: Bytes,
+}
+
+impl Bound {
+    /// Points at `digest` from now on.
+    pub(crate) fn now(digest: Digest, note: Bytes) -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        Self {
+            digest,
+            stored_unix_s: now.map_or(0, |since| since.as_secs()),
+            note,
+        }
+    }
+
+    fn encode(&self) -> ActionEntry {
+        let mut payload = Vec::with_capacity(SECONDS_BYTES + self.note.len());
+        payload.extend_from_slice(&self.stored_unix_s.to_le_bytes());
+        payload.extend_from_slice(&self.note);
+        ActionEntry::new(payload).with_outputs(vec![self.digest])
+    }
+
+    fn decode(entry: &ActionEntry) -> Option<Self> {
+        let seconds = entry.payload.first_chunk::<SECONDS_BYTES>()?;
+        Some(Self {
+            digest: *entry.outputs.first()?,
+            stored_unix_s: u64::from_le_bytes(*seconds),
+            note: entry.payload.slice(SECONDS_BYTES..),
+        })
+    }
+}
+
+/// The key of a name. `space` and `key` are kept apart whatever they contain.
+pub(crate) fn name(space: &str, key: &[&str]) -> ActionKey {
+    let mut hasher = blake3::Hasher::new_keyed(DOMAIN);
+    hasher.update(space.as_bytes());
+    for part in key {
+        hasher.update(&[0]).update(part.as_bytes());
+    }
+    *hasher.finalize().as_bytes()
+}
+
+/// Names that were used lately. Two halves: the younger one becomes the older one when it is
+/// full, and what was in the older one and not used since is forgotten.
+#[derive(Debug, Default)]
+struct Stripe {
+    young: HashMap<ActionKey, Bound>,
+    old: HashMap<ActionKey, Bound>,
+    /// Counts changes, so that a reader can tell whether what it has read is still so.
+    changes: u64,
+}
+
+impl Stripe {
+    fn get(&mut self, key: &ActionKey) -> Option<Bound> {
+        if let Some(bound) = self.young.get(key) {
+            return Some(bound.clone());
+        }
+        let bound = self.old.remove(key)?;
+        self.insert(key, bound.clone());
+        Some(bound)
+    }
+
+    fn insert(&mut self, key: &ActionKey, bound: Bound) {
+        if self.young.len() >= NAMES_OF_A_HALF {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(*key, bound);
+    }
+
+    fn forget(&mut self, key: &ActionKey) {
+        self.changes += 1;
+        self.young.remove(key);
+        self.old.remove(key);
+    }
+}
+
+/// The names of one store. All changes of names go through one of these.
+#[derive(Debug)]
+pub(crate) struct Names {
+    store: Store,
+    stripes: Box<[Mutex<Stripe>]>,
+}
+
+impl Names {
+    pub(crate) fn new(store: Store) -> Self {
+        // A name is durable when it is acknowledged, and with it the blob that came before.
+        let store = store.with_durability(Durability::Durable);
+        let stripes = (0..STRIPES).map(|_| Mutex::default()).collect();
+        Self { store, stripes }
+    }
+
+    fn stripe(&self, key: &ActionKey) -> std::sync::MutexGuard<'_, Stripe> {
+        let stripe = &self.stripes[usize::from(key[31]) % STRIPES];
+        // A panic between two steps of a change loses a hint at worst.
+        stripe.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the name points at, if that was asked lately; never waits.
+    pub(crate) fn peek(&self, key: &ActionKey) -> Option<Bound> {
+        self.stripe(key).get(key)
+    }
+
+    /// What the name points at.
+    pub(crate) async fn resolve(&self, key: &ActionKey) -> Result<Option<Bound>, ShardError> {
+        let changes = {
+            let mut stripe = self.stripe(key);
+            if let Some(bound) = stripe.get(key) {
+                return Ok(Some(bound));
+            }
+            stripe.changes
+        };
+        let entry = self.store.get_action(key).await?;
+        let Some(bound) = entry.as_ref().and_then(Bound::decode) else {
+            return Ok(None);
+        };
+        let mut stripe = self.stripe(key);
+        if stripe.changes == changes {
+            stripe.insert(key, bound.clone());
+        }
+        Ok(Some(bound))
+    }
+
+    /// Points a name at a blob; durable on return, the blob included.
+    pub(crate) async fn bind(&self, key: &ActionKey, bound: &Bound) -> Result<(), PutError> {
+        let put = self.store.put_action(key, bound.encode()).await;
+        // Also after a failure: what the store holds now is for the next reader to find out.
+        self.stripe(key).forget(key);
+        put
+    }
+
+    /// Forgets a name; says whether there was one.
+    pub(crate) async fn unbind(&self, key: &ActionKey) -> Result<bool, ShardError> {
+        let deleted = self.store.delete_action(key).await;
+        self.stripe(key).forget(key);
+        deleted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_name_is_cut_at_its_parts() {
+        assert_ne!(name("a", &["bc"]), name("ab", &["c"]));
+        assert_ne!(name("a", &["b", "c"]), name("a", &["bc"]));
+        assert_eq!(name("a", &["b"]), name("a", &["b"]));
+    }
+
+    #[test]
+    fn the_cache_stays_within_its_bound_and_keeps_what_is_used() {
+        let mut stripe = Stripe::default();
+        let bound = Bound::now(Digest::of(b"x"), Bytes::new());
+        let key = |number: usize| name("t", &[&number.to_string()]);
+        stripe.insert(&key(0), bound.clone());
+        for number in 1..10 * NAMES_OF_A_HALF {
+            stripe.insert(&key(number), bound.clone());
+            if number % 100 == 0 {
+                assert!(stripe.get(&key(0)).is_some(), "used all the time");
+            }
+        }
+        assert!(stripe.young.len() + stripe.old.len() <= 2 * NAMES_OF_A_HALF);
+        assert!(stripe.get(&key(1)).is_none(), "not used since");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_bound_is_read_back(
+            hash in any::<[u8; 32]>(), size in any::<u64>(), note in any::<Vec<u8>>(), at in any::<u64>(),
+        ) {
+            let bound = Bound { digest: Digest::new(hash, size), stored_unix_s: at, note: note.into() };
+            prop_assert_eq!(Bound::decode(&bound.encode()), Some(bound));
+        }
+    }
+}

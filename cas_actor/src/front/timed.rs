@@ -1,0 +1,331 @@
+//! A stream that gives up on a peer who does not move.
+//!
+//! Owns: the idle, head and stall limits of one connection.
+//! Does not know: HTTP; the service tells it through a [`Pulse`] when requests begin and end.
+//! Invariants: between requests the limit counts from the last byte; inside a head it counts from
+//! the head's first byte, so a byte now and then does not help; inside a request every byte in
+//! either direction starts it anew. One timer per connection, moved only when it fires.
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep};
+
+use super::counters::Counters;
+
+/// How long a peer may take to close its side after we have closed ours.
+const LINGER: Duration = Duration::from_secs(1);
+/// A peer that goes on sending is cut off after this many bytes.
+const LINGER_BYTES: usize = 1024 * 1024;
+
+/// Where a connection's requests stand. `Relaxed` all over: a late view costs one more tick.
+#[derive(Debug, Default)]
+pub(crate) struct Pulse {
+    begun: AtomicU64,
+    ended: AtomicU64,
+    /// Requests share the connection (HTTP/2), so bytes between them are no head.
+    multiplexed: AtomicBool,
+}
+
+impl Pulse {
+    /// A request begins; it ends when the guard is dropped.
+    pub(crate) fn begin(self: &Arc<Self>, multiplexed: bool, counters: &Arc<Counters>) -> Busy {
+        self.begun.fetch_add(1, Relaxed);
+        counters.requests.fetch_add(1, Relaxed);
+        if multiplexed {
+            self.multiplexed.store(true, Relaxed);
+        }
+        Busy {
+            pulse: Arc::clone(self),
+            counters: Arc::clone(counters),
+        }
+    }
+
+    fn is_busy(&self) -> bool {
+        self.begun.load(Relaxed) != self.ended.load(Relaxed)
+    }
+}
+
+/// A request that is being answered.
+#[derive(Debug)]
+pub(crate) struct Busy {
+    pulse: Arc<Pulse>,
+    counters: Arc<Counters>,
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.pulse.ended.fetch_add(1, Relaxed);
+        self.counters.requests.fetch_sub(1, Relaxed);
+    }
+}
+
+/// How long a peer may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    pub(crate) idle: Duration,
+    pub(crate) head: Duration,
+    pub(crate) stall: Duration,
+}
+
+/// A stream with limits on time.
+#[derive(Debug)]
+pub(crate) struct Timed<S> {
+    inner: S,
+    pulse: Arc<Pulse>,
+    patience: Patience,
+    tick: Pin<Box<Sleep>>,
+    moved: Instant,
+    /// The peer does not take what is written: a part of an answer is still on its way.
+    writing: bool,
+    /// Bytes thrown away since we said goodbye.
+    linger: Option<usize>,
+    /// When the current head began, and how many requests had begun by then.
+    head: Option<(Instant, u64)>,
+}
+
+impl<S> Timed<S> {
+    pub(crate) fn new(inner: S, pulse: Arc<Pulse>, patience: Patience) -> Self {
+        Self {
+            inner,
+            pulse,
+            patience,
+            tick: Box::pin(sleep(Duration::ZERO)),
+            moved: Instant::now(),
+            writing: false,
+            head: None,
+            linger: None,
+        }
+    }
+
+    fn bytes_came(&mut self) {
+        self.moved = Instant::now();
+        let begun = self.pulse.begun.load(Relaxed);
+        if self.pulse.is_busy() || self.pulse.multiplexed.load(Relaxed) {
+            self.head = None;
+        } else if self.head.is_none_or(|(_, at)| at != begun) {
+            self.head = Some((self.moved, begun));
+        }
+    }
+
+    fn deadline(&self) -> Instant {
+        if self.pulse.is_busy() || self.writing {
+            return self.moved + self.patience.stall;
+        }
+        match self.head {
+            Some((since, at)) if at == self.pulse.begun.load(Relaxed) => since + self.patience.head,
+            _ => self.moved + self.patience.idle,
+        }
+    }
+
+    /// Called when nothing moves: registers the timer, and fails once the limit has passed.
+    fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        while self.tick.as_mut().poll(cx).is_ready() {
+            let now = Instant::now();
+            let deadline = self.deadline();
+            if deadline <= now {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            // What is waited for may change to something shorter before that.
+            let shortest = self.patience.head.min(self.patience.stall);
+            let soon = now + shortest.max(Duration::from_millis(1));
+            self.tick.as_mut().reset(deadline.min(soon));
+        }
+        Ok(())
+    }
+
+    fn wait<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        match self.check(cx) {
+            Ok(()) => Poll::Pending,
+            Err(error) => Poll::Ready(Err(error)),
+        }
+    }
+
+    fn wrote(
+        &mut self,
+        cx: &mut Context<'_>,
+        polled: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        self.writing = polled.is_pending();
+        if self.writing {
+            return self.wait(cx);
+        }
+        self.moved = Instant::now();
+        polled
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match Pin::new(&mut self.inner).poll_read(cx, buffer) {
+            Poll::Ready(done) => {
+                self.bytes_came();
+                Poll::Ready(done)
+            }
+            Poll::Pending => self.wait(cx),
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Timed<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.inner).poll_write(cx, bytes);
+        self.wrote(cx, polled)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.inner).poll_write_vectored(cx, slices);
+        self.wrote(cx, polled)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    /// Says goodbye, then waits a little for the peer to do the same: closing while something
+    /// unread is on its way would destroy our last answer before the peer has seen it.
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let linger = match &mut self.linger {
+            Some(linger) => linger,
+            None => {
+                std::task::ready!(Pin::new(&mut self.inner).poll_shutdown(cx))?;
+                self.tick.as_mut().reset(Instant::now() + LINGER);
+                self.linger.insert(0)
+            }
+        };
+        let mut discarded = *linger;
+        let mut bytes = [MaybeUninit::uninit(); 4096];
+        while discarded < LINGER_BYTES {
+            let mut buffer = ReadBuf::uninit(&mut bytes);
+            match Pin::new(&mut self.inner).poll_read(cx, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                    discarded += buffer.filled().len();
+                }
+                Poll::Ready(_) => return Poll::Ready(Ok(())),
+                Poll::Pending => {
+                    self.linger = Some(discarded);
+                    return self.tick.as_mut().poll(cx).map(Ok);
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    const PATIENCE: Patience = Patience {
+        idle: Duration::from_secs(300),
+        head: Duration::from_secs(10),
+        stall: Duration::from_secs(60),
+    };
+
+    type Pair = (
+        Timed<tokio::io::DuplexStream>,
+        tokio::io::DuplexStream,
+        Arc<Pulse>,
+    );
+
+    fn pair() -> Pair {
+        let (ours, theirs) = tokio::io::duplex(8);
+        let pulse = Arc::new(Pulse::default());
+        (
+            Timed::new(ours, Arc::clone(&pulse), PATIENCE),
+            theirs,
+            pulse,
+        )
+    }
+
+    /// Reads until the limit; says how many seconds of paused time that took.
+    async fn read_until_timeout(timed: &mut Timed<tokio::io::DuplexStream>) -> u64 {
+        let begin = Instant::now();
+        let error = loop {
+            match timed.read_u8().await {
+                Ok(_) => {}
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        begin.elapsed().as_secs()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_connection_is_closed_late_and_a_slow_head_soon() {
+        let (mut timed, _theirs, _) = pair();
+        assert_eq!(read_until_timeout(&mut timed).await, 300);
+
+        let (mut timed, mut theirs, _) = pair();
+        let drip = tokio::spawn(async move {
+            while theirs.write_all(b"x").await.is_ok() {
+                sleep(Duration::from_secs(1)).await;
+            }
+        });
+        assert_eq!(read_until_timeout(&mut timed).await, 10);
+        drop(timed);
+        drip.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn inside_a_request_every_byte_counts() {
+        let (mut timed, mut theirs, pulse) = pair();
+        let busy = pulse.begin(false, &Arc::default());
+        let drip = tokio::spawn(async move {
+            for _ in 0..5 {
+                theirs.write_all(b"x").await.unwrap();
+                sleep(Duration::from_secs(50)).await;
+            }
+            std::future::pending::<()>().await;
+            drop(theirs);
+        });
+        assert_eq!(read_until_timeout(&mut timed).await, 4 * 50 + 60);
+        drip.abort();
+        drop(busy);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_who_stops_reading_is_given_up() {
+        let (mut timed, _theirs, pulse) = pair();
+        let _busy = pulse.begin(false, &Arc::default());
+        let begin = Instant::now();
+        let error = timed.write_all(&[0; 64]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(begin.elapsed().as_secs(), 60);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_next_head_has_its_own_time() {
+        let (mut timed, mut theirs, pulse) = pair();
+        theirs.write_all(b"a").await.unwrap();
+        timed.read_u8().await.unwrap();
+        drop(pulse.begin(false, &Arc::default()));
+        sleep(Duration::from_secs(100)).await;
+        theirs.write_all(b"b").await.unwrap();
+        assert_eq!(read_until_timeout(&mut timed).await, 10);
+    }
+}
