@@ -15,6 +15,7 @@ use crate::cell::{CellPtr, control};
 use crate::context::AsyncContext;
 use crate::exit::{ExitReason, Failure};
 use crate::mailbox::Drain;
+use crate::sched::is_worker;
 use crate::shell::{Behaviour, Turn};
 use std::cell::UnsafeCell;
 use std::future::{Future, poll_fn};
@@ -121,7 +122,14 @@ impl<A: AsyncActor, F: FnMut() -> A + 'static> Behaviour for Awaiting<A, F> {
         let Some(future) = &mut life.future else {
             return Turn::Empty;
         };
-        let _entered = cell.runtime.io().handle().enter();
+        let io = cell.runtime.io();
+        let _entered = if is_worker() {
+            io.enter_for_good();
+            None
+        } else {
+            // A simulation runs on the test's thread.
+            Some(io.handle().enter())
+        };
         let mut task = TaskContext::from_waker(&life.waker);
         for _ in 0..MOST {
             // SAFETY: the future is not being polled (invariant 2).

@@ -1,18 +1,19 @@
 //! The actor cell: one allocation that holds an actor's header, mailbox halves and body.
 //!
-//! Owns: reference counts, the wait flag of parked actors, the tree of parents and children, exit
+//! Owns: reference counts, the tree of parents and children, exit
 //! news. `CellRef` is the counted reference behind every `ActorRef`.
 //! Does not know: what kind of actor the body is; it calls through a table of functions.
 //! Invariants:
 //! 1. `refs` counts every `CellRef`, plus one for the actor being alive, released by whoever runs it
 //!    to its end. The cell is freed at zero, so an actor that is not idle may be touched by its runner.
 //! 2. An actor is in at most one queue, once: only the one who took the scheduling edge (mailbox rule
-//!    2, or `wake` from WAITING) queues it. So the link for queues lives in the header.
+//!    2, or parking rule 2) queues it. So the link for queues lives in the header.
 #![allow(unsafe_code)]
 
 use crate::exit::ExitReason;
 use crate::mailbox::{Front, Mailbox};
 use crate::overflow::Overflow;
+use crate::parking::Parking;
 use crate::restart::Strategy;
 use crate::sched::Runtime;
 use crate::slab;
@@ -22,7 +23,7 @@ use std::cell::UnsafeCell;
 use std::fmt;
 use std::ops::Deref;
 use std::ptr::{NonNull, null_mut};
-use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{RawWaker, RawWakerVTable, Waker};
 
@@ -71,15 +72,12 @@ pub(crate) mod control {
     pub(crate) const ENDED: u32 = 1 << 6;
 }
 
-/// `Header::wait`: 0 while running or idle.
-const WAITING: u8 = 1;
-const WOKEN: u8 = 2;
-
 /// Runs wherever a worker is free.
 pub(crate) const ANYWHERE: u32 = u32::MAX;
 
-/// Everything about an actor that does not depend on its type.
-#[repr(C, align(64))]
+/// Everything about an actor that does not depend on its type. The slab aligns cells to cache lines; the
+/// header itself does not ask for it, so that the body follows without a gap.
+#[repr(C)]
 pub(crate) struct Header {
     // First line: senders.
     front: Front,
@@ -94,7 +92,7 @@ pub(crate) struct Header {
     pub(crate) control: AtomicU32,
     /// The worker that must run this actor, or [`ANYWHERE`].
     pub(crate) home: u32,
-    wait: AtomicU8,
+    parking: Parking,
     /// Counts up when an incarnation ends; owner writes.
     incarnation: AtomicU32,
     /// Messages per turn, adapted to what handling them costs.
@@ -232,8 +230,7 @@ impl CellPtr {
 
     /// Wakes the actor if it waits; remembered if it is running.
     pub(crate) fn wake(self) {
-        // AcqRel: what the waker did is seen by the owner's swap in `begin` or `try_wait`.
-        if self.wait.fetch_or(WOKEN, Ordering::AcqRel) == WAITING {
+        if self.parking.wake() {
             self.schedule();
         }
     }
@@ -258,27 +255,16 @@ impl Header {
         self.front.depth(&self.tail)
     }
 
-    /// At the start of a turn: takes note of a wake-up.
+    /// At the start of a turn: takes note of wake-ups.
     #[inline]
     pub(crate) fn begin(&self) {
-        if self.wait.load(Ordering::Relaxed) != 0 {
-            // Acquire pairs with the Release of `wake`.
-            self.wait.swap(0, Ordering::AcqRel);
-        }
+        self.parking.begin();
     }
 
     /// Gives the actor up until somebody wakes or signals it; `false` if that happened already.
+    #[inline]
     pub(crate) fn try_wait(&self) -> bool {
-        // Release: the next owner sees this turn. Acquire pairs with the Release of `wake`.
-        if self
-            .wait
-            .compare_exchange(0, WAITING, Ordering::AcqRel, Ordering::Acquire)
-            .is_ok()
-        {
-            return true;
-        }
-        self.wait.swap(0, Ordering::AcqRel);
-        false
+        self.parking.try_wait()
     }
 
     pub(crate) fn control(&self) -> u32 {
@@ -420,7 +406,7 @@ impl CellRef {
             runtime: parts.runtime,
             control: AtomicU32::new(0),
             home: parts.home,
-            wait: AtomicU8::new(0),
+            parking: Parking::new(),
             incarnation: AtomicU32::new(0),
             batch: AtomicU32::new(64),
             overflow: parts.overflow,

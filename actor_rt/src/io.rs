@@ -4,6 +4,7 @@
 //! tasks of it: workers poll them and tokio only wakes them.
 //! Does not know: actors.
 
+use std::cell::Cell;
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub(crate) struct Reactor {
@@ -33,6 +34,20 @@ impl Reactor {
             handle,
             stop,
             thread: Mutex::new(Some(thread)),
+        }
+    }
+
+    /// Makes the runtime the current one of a worker's thread, for good: asked for at every turn, this
+    /// is a look at a flag.
+    #[inline]
+    pub(crate) fn enter_for_good(&'static self) {
+        thread_local! {
+            static ENTERED: Cell<bool> = const { Cell::new(false) };
+        }
+        if !ENTERED.get() {
+            ENTERED.set(true);
+            // A worker serves one system until its thread ends, and with it tokio's thread-local.
+            std::mem::forget(self.handle.enter());
         }
     }
 

@@ -11,6 +11,10 @@ mod actor;
 mod actor_ref;
 #[cfg(not(loom))]
 mod ask;
+#[cfg(loom)]
+#[allow(dead_code)]
+#[path = "ask/slot.rs"]
+mod ask_slot;
 #[cfg(not(loom))]
 mod awaiting;
 #[cfg(not(loom))]
@@ -39,6 +43,8 @@ mod io;
 mod mailbox;
 #[cfg(not(loom))]
 mod overflow;
+#[cfg_attr(loom, allow(dead_code))]
+mod parking;
 #[cfg(not(loom))]
 mod plain;
 #[cfg(not(loom))]

@@ -1,0 +1,228 @@
+//! Asking: a question that carries the right to answer it.
+//!
+//! Owns: [`Reply`], [`Ask`], timeouts.
+//! Does not know: actors, mailboxes; how the answer is handed over (see `slot`).
+
+mod slot;
+
+use crate::block::block_on;
+use crate::clock::clock;
+use crate::sched::is_worker;
+use slot::{Answering, Asking};
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+/// Why a question has no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AskError {
+    /// The mailbox was full: the question was not sent. Try later.
+    #[error("the question was not sent: the actor's mailbox is full")]
+    Full,
+    /// The actor takes no more messages: the question was not sent.
+    #[error("the question was not sent: the actor has ended or is ending")]
+    Closed,
+    /// The actor dropped the question: it failed, ended, or chose not to answer.
+    #[error("the actor dropped the question without an answer")]
+    NoReply,
+    /// The time was up. The question may still be handled.
+    #[error("no answer came in time")]
+    Timeout,
+    /// `wait` was called on a worker thread, which must not block; await the answer instead.
+    #[error("a worker thread cannot block for an answer; await it")]
+    OnWorker,
+}
+
+/// The right to answer a question, once. Part of a message; may be passed on to another actor.
+///
+/// Dropped without an answer, the asker gets [`AskError::NoReply`].
+#[must_use = "dropping a reply tells the asker that there is no answer"]
+pub struct Reply<R> {
+    side: Answering<R>,
+}
+
+impl<R> fmt::Debug for Reply<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reply")
+    }
+}
+
+impl<R> Reply<R> {
+    /// A reply and the answer to come, for questions that are not sent by
+    /// [`ActorRef::ask`](crate::ActorRef::ask): in a batch, say.
+    #[inline]
+    pub fn pair() -> (Self, Ask<R>) {
+        let (answering, asking) = slot::pair();
+        let ask = Ask {
+            side: Some(asking),
+            refused: AskError::NoReply,
+            deadline: None,
+            timer: false,
+        };
+        (Self { side: answering }, ask)
+    }
+
+    /// Answers.
+    #[inline]
+    pub fn send(mut self, value: R) {
+        self.side.put(value);
+    }
+
+    /// Whether nobody waits for the answer any more.
+    #[must_use]
+    pub fn is_abandoned(&self) -> bool {
+        self.side.is_abandoned()
+    }
+}
+
+/// An answer to come. Await it, or [`wait`](Ask::wait) for it on a thread that may block.
+#[must_use = "the answer comes through this"]
+pub struct Ask<R> {
+    /// `None` once the answer is known.
+    side: Option<Asking<R>>,
+    refused: AskError,
+    deadline: Option<Instant>,
+    timer: bool,
+}
+
+impl<R> Unpin for Ask<R> {}
+
+impl<R> fmt::Debug for Ask<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Ask")
+    }
+}
+
+impl<R> Ask<R> {
+    #[cold]
+    pub(crate) fn refused(mut self, error: AskError) -> Self {
+        self.side = None;
+        self.refused = error;
+        self
+    }
+
+    /// Gives up after this time, counted from now.
+    pub fn timeout(mut self, after: Duration) -> Self {
+        self.deadline = Instant::now().checked_add(after);
+        self
+    }
+
+    /// Blocks the thread until the answer comes.
+    ///
+    /// # Errors
+    /// See [`AskError`].
+    pub fn wait(mut self) -> Result<R, AskError> {
+        if let Some(ready) = self.try_take() {
+            return ready;
+        }
+        if is_worker() {
+            return Err(AskError::OnWorker);
+        }
+        let deadline = self.deadline.take();
+        block_on(&mut self, deadline).unwrap_or(Err(AskError::Timeout))
+    }
+
+    /// The answer, if it is there.
+    #[inline]
+    fn try_take(&mut self) -> Option<Result<R, AskError>> {
+        let Some(side) = &self.side else {
+            return Some(Err(self.refused));
+        };
+        let value = side.try_take()?;
+        self.side = None;
+        Some(value.ok_or(AskError::NoReply))
+    }
+}
+
+impl<R> Future for Ask<R> {
+    type Output = Result<R, AskError>;
+
+    fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Some(ready) = self.try_take() {
+            return Poll::Ready(ready);
+        }
+        if !self
+            .side
+            .as_ref()
+            .is_some_and(|side| side.register(task.waker()))
+            && let Some(ready) = self.try_take()
+        {
+            return Poll::Ready(ready);
+        }
+        if let Some(deadline) = self.deadline {
+            if Instant::now() >= deadline {
+                self.side = None;
+                self.refused = AskError::Timeout;
+                return Poll::Ready(Err(AskError::Timeout));
+            }
+            if !self.timer {
+                self.timer = true;
+                let waker = task.waker().clone();
+                clock().at(deadline, move || waker.wake());
+            }
+        }
+        Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_before_the_question_is_waited_for() {
+        let (reply, ask) = Reply::pair();
+        reply.send(7);
+        assert_eq!(ask.wait(), Ok(7));
+    }
+
+    #[test]
+    fn a_dropped_reply_says_so() {
+        let (reply, ask) = Reply::<u8>::pair();
+        drop(reply);
+        assert_eq!(ask.wait(), Err(AskError::NoReply));
+    }
+
+    #[test]
+    fn an_abandoned_answer_is_dropped_once() {
+        let value = std::sync::Arc::new(());
+        let (reply, ask) = Reply::pair();
+        assert!(!reply.is_abandoned());
+        drop(ask);
+        assert!(reply.is_abandoned());
+        reply.send(std::sync::Arc::clone(&value));
+        assert_eq!(std::sync::Arc::strong_count(&value), 1);
+    }
+
+    #[test]
+    fn an_unread_answer_is_dropped_once() {
+        let value = std::sync::Arc::new(());
+        let (reply, ask) = Reply::pair();
+        reply.send(std::sync::Arc::clone(&value));
+        drop(ask);
+        assert_eq!(std::sync::Arc::strong_count(&value), 1);
+    }
+
+    #[test]
+    fn answers_cross_threads() {
+        for round in 0..2000_u64 {
+            let (reply, ask) = Reply::pair();
+            let answerer = std::thread::spawn(move || reply.send(round));
+            assert_eq!(ask.timeout(Duration::from_secs(60)).wait(), Ok(round));
+            answerer.join().expect("no panic");
+        }
+    }
+
+    #[test]
+    fn a_timeout_ends_the_waiting() {
+        let (reply, ask) = Reply::<u8>::pair();
+        assert_eq!(
+            ask.timeout(Duration::from_millis(5)).wait(),
+            Err(AskError::Timeout)
+        );
+        assert!(reply.is_abandoned());
+    }
+}
