@@ -59,15 +59,21 @@ impl Steps {
     }
 }
 
-/// The standard output of a program that must succeed.
+/// The standard output of a program that must succeed. What it says beside that is shown only when
+/// it fails.
 pub fn output(command: &mut Command) -> Result<String> {
     let result = command
         .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
         .output()
         .with_context(|| format!("cannot start `{}`", line(command)))?;
     if !result.status.success() {
-        bail!("`{}`: {}", line(command), result.status);
+        let said = String::from_utf8_lossy(&result.stderr);
+        bail!(
+            "`{}`: {}\n{}",
+            line(command),
+            result.status,
+            said.trim_end()
+        );
     }
     String::from_utf8(result.stdout).with_context(|| format!("`{}` printed no text", line(command)))
 }

@@ -111,8 +111,9 @@ impl Example {
 
     fn files(&self) -> Result<String> {
         Ok(format!(
-            "{} TypeScript sources became {} modules and {} source maps",
+            "{} TypeScript and {} JavaScript sources became {} modules and {} source maps",
             count(&self.directory.join("package/src"), "ts")?,
+            count(&self.directory.join("package/src"), "js")?,
             count(&self.directory.join("dist"), "js")?,
             count(&self.directory.join("dist"), "map")?,
         ))
