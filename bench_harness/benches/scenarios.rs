@@ -1,1 +1,3 @@
+//! Criterion over the scenarios of this crate, for `cargo bench`.
+
 fn main() {}
