@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail};
 #[derive(Debug, Default)]
 pub struct Steps {
     done: Vec<(String, Duration)>,
+    failures: Vec<String>,
 }
 
 impl Steps {
@@ -34,12 +35,35 @@ impl Steps {
     }
 
     /// Announces and runs a step that is a function of xtask itself.
-    pub fn call(&mut self, title: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
+    fn call(&mut self, title: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
         println!("\n==> {title}");
         let begin = Instant::now();
         let result = work();
         self.record(title, begin);
         result
+    }
+
+    /// Like [`Steps::run`], but a failure is kept for [`Steps::verdict`]: what follows runs too.
+    pub fn check(&mut self, title: &str, command: &mut Command) {
+        if let Err(error) = self.run(title, command) {
+            self.failures.push(error.to_string());
+        }
+    }
+
+    /// Like [`Steps::call`], with a failure kept likewise.
+    pub fn check_call(&mut self, title: &str, work: impl FnOnce() -> Result<()>) {
+        if let Err(error) = self.call(title, work) {
+            self.failures.push(format!("{title}: {error:#}"));
+        }
+    }
+
+    /// Prints the times; an error names every check that failed.
+    pub fn verdict(&self) -> Result<()> {
+        self.print_times();
+        match self.failures.len() {
+            0 => Ok(()),
+            count => bail!("{count} failed\n{}", self.failures.join("\n")),
+        }
     }
 
     fn record(&mut self, title: &str, begin: Instant) -> Duration {
@@ -49,7 +73,7 @@ impl Steps {
     }
 
     /// Prints every step with its wall time.
-    pub fn print_times(&self) {
+    fn print_times(&self) {
         println!();
         for (title, took) in &self.done {
             println!("{:>8.1} s  {title}", took.as_secs_f64());
@@ -152,6 +176,23 @@ mod tests {
         let error = steps.run("three", &mut command).unwrap_err().to_string();
         assert!(error.contains("three: exit status: 3"), "{error}");
         assert!(error.contains("sh -c 'exit 3'"), "{error}");
+    }
+
+    #[test]
+    fn checks_go_on_after_a_failure_and_the_verdict_names_it() {
+        let shell = |script: &str| {
+            let mut command = Command::new("sh");
+            command.args(["-c", script]);
+            command
+        };
+        let mut steps = Steps::default();
+        steps.check("first", &mut shell("exit 1"));
+        steps.check("second", &mut shell("exit 0"));
+        steps.check_call("third", || bail!("no"));
+        assert_eq!(steps.done.len(), 3);
+        let verdict = steps.verdict().unwrap_err().to_string();
+        assert!(verdict.starts_with("2 failed\nfirst: "), "{verdict}");
+        assert!(!verdict.contains("second") && verdict.contains("third: no"));
     }
 
     #[test]

@@ -13,48 +13,45 @@ use crate::setup;
 use crate::tidy;
 use crate::workspace::Workspace;
 
-/// Runs everything.
+/// Runs everything, also after a failure: one run tells all that is wrong.
 pub fn test(workspace: &Workspace, asked: Option<EngineKind>) -> Result<()> {
     let engine = setup::prepare(workspace, asked, &setup::FOR_EXAMPLES)?;
     let mut steps = Steps::default();
-    let result = whole_suite(workspace, &engine, &mut steps);
-    steps.print_times();
-    result?;
+    check_style(workspace, &engine, &mut steps);
+    run_tests(workspace, &engine, &mut steps);
+    steps.verdict()?;
     println!("\nall tests passed, with {}", engine.name());
     Ok(())
 }
 
-fn whole_suite(workspace: &Workspace, engine: &Engine, steps: &mut Steps) -> Result<()> {
-    steps.call("tidy: the house rules", || tidy::run(workspace))?;
-    steps.run(
-        "formatting",
-        &mut workspace.cargo(&["fmt", "--all", "--check"]),
-    )?;
+fn check_style(workspace: &Workspace, engine: &Engine, steps: &mut Steps) {
+    steps.check_call("tidy: the house rules", || tidy::run(workspace));
+    let mut format = workspace.cargo(&["fmt", "--all", "--check"]);
+    steps.check("formatting", &mut format);
     if succeeds("cargo", &["deny", "--version"]) {
         let mut deny = workspace.cargo(&["deny", "check", "licenses", "bans", "sources"]);
-        steps.run("licences and sources of dependencies", &mut deny)?;
+        steps.check("licences and sources of dependencies", &mut deny);
     }
-
     let mut clippy = workspace.cargo(&["clippy", "--locked", "--all-targets"]);
     engine.for_workspace(&mut clippy);
     clippy.args(["--", "-D", "warnings"]);
-    steps.run("lints", &mut clippy)?;
+    steps.check("lints", &mut clippy);
+}
 
+fn run_tests(workspace: &Workspace, engine: &Engine, steps: &mut Steps) {
     let mut build = workspace.cargo(&["build", "--locked", "--bin", "zako"]);
     engine.for_workspace(&mut build);
-    steps.run("build zako", &mut build)?;
+    steps.check("build zako", &mut build);
 
     let mut tests = workspace.cargo(&["test", "--locked", "--no-run"]);
     engine.for_workspace(&mut tests);
-    steps.run("build the tests", &mut tests)?;
+    steps.check("build the tests", &mut tests);
 
     let mut tests = workspace.cargo(&["test", "--locked", "--no-fail-fast"]);
     engine.for_workspace(&mut tests);
     tests.env("ZAKO_BIN", workspace.zako("debug"));
-    steps.run(
-        "unit, integration, example and documentation tests",
-        &mut tests,
-    )?;
+    let title = "unit, integration, example and documentation tests";
+    steps.check(title, &mut tests);
 
     let mut loom = workspace.cargo(&["test", "--locked", "--package", "actor_rt", "--lib"]);
     // A target directory of its own: the flag would otherwise rebuild everything back and forth.
@@ -64,22 +61,14 @@ fn whole_suite(workspace: &Workspace, engine: &Engine, steps: &mut Steps) -> Res
         .env("CARGO_TARGET_DIR", workspace.target().join("loom"))
         .env("RUSTFLAGS", "--cfg loom")
         .env("LOOM_MAX_PREEMPTIONS", "3");
-    steps.run("models of the lock-free parts (loom)", &mut loom)?;
-    Ok(())
+    steps.check("models of the lock-free parts (loom)", &mut loom);
 }
 
 /// Builds zako with an engine and runs the tests that touch it.
 pub fn smoke(workspace: &Workspace, asked: Option<EngineKind>) -> Result<()> {
     let engine = setup::prepare(workspace, asked, &setup::FOR_EXAMPLES)?;
     let mut steps = Steps::default();
-    let result = smoke_steps(workspace, &engine, &mut steps);
-    steps.print_times();
-    result?;
-    println!("\nsmoke tests passed, with {}", engine.name());
-    Ok(())
-}
 
-fn smoke_steps(workspace: &Workspace, engine: &Engine, steps: &mut Steps) -> Result<()> {
     let mut build = workspace.cargo(&["build", "--locked", "--bin", "zako"]);
     engine.for_package(&mut build);
     steps.run("build zako", &mut build)?;
@@ -87,12 +76,14 @@ fn smoke_steps(workspace: &Workspace, engine: &Engine, steps: &mut Steps) -> Res
     let mut units = workspace.cargo(&["test", "--locked", "--lib"]);
     engine.for_package(&mut units);
     units.args(["--", "isolate"]);
-    steps.run("tests of the isolate actors", &mut units)?;
+    steps.check("tests of the isolate actors", &mut units);
 
     let mut whole = workspace.cargo(&["test", "--locked", "--package", "zako_tests"]);
     whole
         .args(["--test", "smoke"])
         .env("ZAKO_BIN", workspace.zako("debug"));
-    steps.run("smoke tests of the whole program", &mut whole)?;
+    steps.check("smoke tests of the whole program", &mut whole);
+    steps.verdict()?;
+    println!("\nsmoke tests passed, with {}", engine.name());
     Ok(())
 }
