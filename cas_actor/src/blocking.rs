@@ -81,7 +81,7 @@ impl<'s> Blocking<'s> {
     }
 
     /// Stores a copy of a file and returns its name. Shares extents where the file system can,
-    /// never the inode; a file that the store holds already is read but not copied.
+    /// never the inode; unless the file is huge, it is not copied when the store holds it already.
     ///
     /// # Errors
     /// [`PutError::Source`] when the file cannot be read, or as for [`Store::put`].

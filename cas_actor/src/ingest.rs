@@ -9,8 +9,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, mpsc};
 use std::thread;
 
 use bytes::Bytes;
@@ -23,12 +22,15 @@ use crate::staging::{Content, Expected, StagedFile, Staging, Verified};
 
 /// Content that will be packed stays in memory until it is committed.
 const SPILL_ABOVE_BYTES: usize = PACK_UP_TO_BYTES as usize;
-/// Up to this size a file is hashed before it is copied, for the store may hold it already.
-/// Larger ones are hashed and copied side by side, and the copy is given up when it was for
-/// nothing.
-const LOOK_FIRST_UP_TO_BYTES: u64 = 4 * 1024 * 1024;
-/// How much is copied before looking whether to go on.
-const COPY_BYTES: u64 = 16 * 1024 * 1024;
+/// Up to this size a file is hashed before it is copied, for the store may hold it already. A
+/// larger one, which a build seldom makes again, is hashed while it is copied.
+const LOOK_FIRST_UP_TO_BYTES: u64 = 64 * 1024 * 1024;
+/// How much is copied and hashed at a time.
+const PIECE_BYTES: usize = 1024 * 1024;
+/// Pieces that are copied before the first of them is hashed.
+const PIECES_AHEAD: usize = 4;
+/// How much is copied before the disk is set to work on it.
+const FLUSH_BYTES: usize = 64 * 1024 * 1024;
 
 /// Content that arrives in pieces. Dropping it leaves nothing behind.
 ///
@@ -129,7 +131,7 @@ pub(crate) fn take_file(
     path: &Path,
     durable: bool,
     hasher: &Hasher,
-    is_here: impl Fn(Digest) -> bool + Sync,
+    is_here: impl Fn(Digest) -> bool,
 ) -> Result<Taken, PutError> {
     let failed = |error| PutError::Source(IoFailure::new("read", path, error));
     let mut file = File::open(path).map_err(failed)?;
@@ -148,29 +150,16 @@ pub(crate) fn take_file(
         if is_here(digest) {
             return Ok(Taken::Present(digest));
         }
-        let staged = source.copy(staging, &AtomicBool::new(false))?;
+        let staged = match source.clone_into(staging)? {
+            Some(staged) => staged,
+            None => source.copy(staging.create()?)?,
+        };
         return Ok(Taken::Copied(hash_staged(staged, durable, hasher.clone())?));
     }
-    let stop = AtomicBool::new(false);
-    let (present, copied) = thread::scope(|scope| {
-        let look = scope.spawn(|| {
-            // A second opening: the two readers must not share a position.
-            let digest = File::open(path).and_then(|file| hash_file(&file)).ok()?;
-            let present = is_here(digest).then_some(digest);
-            stop.store(present.is_some(), Relaxed);
-            present
-        });
-        let copied = source.copy(staging, &stop);
-        (look.join().unwrap_or(None), copied)
-    });
-    match present {
-        Some(digest) => Ok(Taken::Present(digest)),
-        None => Ok(Taken::Copied(hash_staged(
-            copied?,
-            durable,
-            hasher.clone(),
-        )?)),
-    }
+    Ok(Taken::Copied(match source.clone_into(staging)? {
+        Some(staged) => hash_staged(staged, durable, hasher.clone())?,
+        None => source.copy_hashing(staging.create()?, durable, hasher.clone())?,
+    }))
 }
 
 /// Hashes a copy: whatever happens to the source meanwhile, the digest is that of what is stored.
@@ -200,23 +189,78 @@ struct Source<'p> {
 }
 
 impl Source<'_> {
-    /// Takes a copy, sharing extents where the file system can. With `stop`, it ends early.
-    fn copy(&self, staging: &Staging, stop: &AtomicBool) -> Result<StagedFile, PutError> {
-        let mut staged = staging.create()?;
-        if rustix::fs::ioctl_ficlone(&staged.file, &self.file).is_ok() {
-            return Ok(staged);
-        }
-        (&self.file)
+    /// Shares extents where the file system can.
+    fn clone_into(&self, staging: &Staging) -> Result<Option<StagedFile>, PutError> {
+        let staged = staging.create()?;
+        let cloned = rustix::fs::ioctl_ficlone(&staged.file, &self.file);
+        Ok(cloned.is_ok().then_some(staged))
+    }
+
+    /// Copies in the kernel, without a buffer of ours, where it can do that.
+    fn copy(&self, mut staged: StagedFile) -> Result<StagedFile, PutError> {
+        let copied = (&self.file)
             .rewind()
-            .map_err(|error| self.copy_failure(&staged, error))?;
-        while !stop.load(Relaxed) {
-            // In the kernel, without a buffer of ours, where it can do that.
-            let copied = io::copy(&mut (&self.file).take(COPY_BYTES), &mut staged.file);
-            if copied.map_err(|error| self.copy_failure(&staged, error))? == 0 {
-                break;
-            }
-        }
+            .and_then(|()| io::copy(&mut &self.file, &mut staged.file));
+        copied.map_err(|error| self.copy_failure(&staged, error))?;
         Ok(staged)
+    }
+
+    /// Copies and hashes in one pass, each on its own thread. With `durable`, a third one keeps
+    /// the disk busy meanwhile.
+    fn copy_hashing(
+        &self,
+        staged: StagedFile,
+        durable: bool,
+        mut hasher: Hasher,
+    ) -> Result<Verified, PutError> {
+        let copied = thread::scope(|scope| {
+            let (to_hash, pieces) = mpsc::sync_channel::<Vec<u8>>(PIECES_AHEAD);
+            let (to_reuse, hashed) = mpsc::channel();
+            let hashing = scope.spawn(move || {
+                for piece in pieces {
+                    hasher.update(&piece);
+                    // Nobody reuses it once everything is copied.
+                    let _ = to_reuse.send(piece);
+                }
+                hasher
+            });
+            let (to_flush, flushes) = mpsc::sync_channel(1);
+            if durable {
+                let file = &staged.file;
+                // Only to start early: the commit syncs again, and reports what fails.
+                scope.spawn(move || flushes.iter().for_each(|()| drop(file.sync_data())));
+            }
+            let mut unflushed = 0;
+            loop {
+                let mut piece = hashed.try_recv().unwrap_or_default();
+                piece.resize(PIECE_BYTES, 0);
+                let length = (&self.file).read(&mut piece)?;
+                if length == 0 {
+                    break;
+                }
+                piece.truncate(length);
+                (&staged.file).write_all(&piece)?;
+                if to_hash.send(piece).is_err() {
+                    break;
+                }
+                unflushed += length;
+                if unflushed >= FLUSH_BYTES && to_flush.try_send(()).is_ok() {
+                    unflushed = 0;
+                }
+            }
+            drop((to_hash, to_flush));
+            hashing
+                .join()
+                .map_err(|_| io::Error::other("hashing failed"))
+        });
+        let hasher = copied.map_err(|error| self.copy_failure(&staged, error))?;
+        if is_packed(hasher.finish().size_bytes()) {
+            // It shrank since it was opened.
+            let path = staged.path.as_path();
+            let content = fs::read(path).during("read", path)?;
+            return Ok(Verified::hashed(&hasher, Content::Bytes(content.into())));
+        }
+        Ok(Verified::hashed(&hasher, Content::Staged(staged)))
     }
 
     /// Whether reading or writing failed does not show in the error: a full or read-only disk is
@@ -292,19 +336,34 @@ mod tests {
     }
 
     #[test]
+    fn one_pass_copies_and_hashes_the_same_bytes() {
+        let directory = tempfile::tempdir().unwrap();
+        let staging = Staging::new(directory.path().into());
+        let path = directory.path().join("source");
+        for size in [10, 2 * PIECE_BYTES, 7 * PIECE_BYTES + 13] {
+            let content: Vec<u8> = (0..size).map(|at| (at / 1000) as u8).collect();
+            fs::write(&path, &content).unwrap();
+            let source = Source {
+                path: &path,
+                file: File::open(&path).unwrap(),
+            };
+            let staged = staging.create().unwrap();
+            let verified = source.copy_hashing(staged, true, Hasher::new()).unwrap();
+            assert_eq!(verified.digest(), Digest::of(&content));
+            assert_eq!(content_of(verified), content);
+        }
+    }
+
+    #[test]
     fn what_is_here_is_not_copied() {
         let directory = tempfile::tempdir().unwrap();
         let staging = Staging::new(directory.path().join("tmp"));
         fs::create_dir(directory.path().join("tmp")).unwrap();
         let path = directory.path().join("source");
-        for size in [100_000, LOOK_FIRST_UP_TO_BYTES as usize + 1] {
-            let content = vec![1; size];
-            fs::write(&path, &content).unwrap();
-            let taken = take_file(&staging, &path, true, &Hasher::new(), |_| true).unwrap();
-            assert!(matches!(taken, Taken::Present(digest) if digest == Digest::of(&content)));
-            let taken = take_file(&staging, &path, true, &Hasher::new(), |_| false).unwrap();
-            assert!(matches!(taken, Taken::Copied(copy) if copy.digest() == Digest::of(&content)));
-        }
+        let content = vec![1; 100_000];
+        fs::write(&path, &content).unwrap();
+        let taken = take_file(&staging, &path, true, &Hasher::new(), |_| true).unwrap();
+        assert!(matches!(taken, Taken::Present(digest) if digest == Digest::of(&content)));
         assert_eq!(
             fs::read_dir(directory.path().join("tmp")).unwrap().count(),
             0
