@@ -89,8 +89,11 @@ pub trait Queue: 'static {
     /// Its reading end.
     type Rx<P: Payload>: Rx<P>;
     /// A new queue with as many ends as the load asks for.
-    fn open<P: Payload>(load: &Load) -> (Vec<Self::Tx<P>>, Vec<Self::Rx<P>>);
+    fn open<P: Payload>(load: &Load) -> Ends<Self::Tx<P>, Self::Rx<P>>;
 }
+
+/// All writing and all reading ends of a queue.
+pub type Ends<T, R> = (Vec<T>, Vec<R>);
 
 /// The case of sending and receiving item by item.
 pub fn one_by_one<Q: Queue>(load: &Load, variant: impl Into<String>) -> Case {

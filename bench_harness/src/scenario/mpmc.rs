@@ -25,6 +25,7 @@ fn cases(options: &Options) -> Vec<Case> {
     );
     let single = format!("{} × {}", load.producers, load.consumers);
     let batch = format!("{single}, batch of {}", load.batch);
+    #[cfg_attr(not(feature = "peers"), expect(unused_mut))]
     let mut cases = with_wait!(options, W => vec![
         one_by_one::<ours::Mpmc<W>>(&load, &single),
         batched::<ours::Mpmc<W>>(&load, &batch),
