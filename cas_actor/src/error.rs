@@ -209,9 +209,6 @@ pub enum StoreError {
     /// The directory cannot be made, read or written.
     #[error("{0}")]
     Io(#[from] IoFailure),
-    /// The shards could not be started.
-    #[error("cannot start the shards of the store: {0}")]
-    Start(String),
 }
 
 fn describe_holder(pid: Option<u32>) -> String {

@@ -77,7 +77,7 @@ pub use export::Export;
 pub use ingest::Upload;
 pub use layout::ActionKey;
 pub use memory::MemoryConfig;
-pub use open::{StoreConfig, is_store};
+pub use open::StoreConfig;
 pub use sha256::Sha256Digest;
 pub use shard::{PutOutcome, VerifyReads};
 pub use stats::{LATENCY_BUCKETS, Latency, Stats};

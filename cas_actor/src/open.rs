@@ -209,11 +209,6 @@ fn read_pid(file: &mut File) -> Option<u32> {
     text.trim().parse().ok()
 }
 
-/// Whether a path looks like the root of a store, for messages.
-pub fn is_store(root: &Path) -> bool {
-    Layout::new(root.to_owned()).version().is_file()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
