@@ -85,6 +85,9 @@ impl Work<'_> {
                 "warning: {error}; the next build will check everything again"
             ));
         }
+        // The process ends soon: giving back a large graph piece by piece would be a good part of a
+        // no-op. The lock goes with the process.
+        std::mem::forget(session);
         let summary = outcome?;
         if self.args.json {
             print_json(&summary)?;
@@ -120,7 +123,10 @@ impl Work<'_> {
             )
             .map_err(|error| failure(&error))?;
         if plan.is_fresh() && self.args.events.is_none() {
-            return Ok(self.nothing_to_do(&plan));
+            let summary = self.nothing_to_do(&plan);
+            // As with the session: the process ends soon.
+            std::mem::forget((plan, graph));
+            return Ok(summary);
         }
         self.run(session, plan, describer)
     }

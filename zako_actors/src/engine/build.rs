@@ -17,6 +17,7 @@ use super::plan::{Freshness, Plan};
 use super::record::{OutputItem, Record};
 use super::schedule::{End, Schedule};
 use super::step::{Reporter, Step, StepEnv, StepJob, StepReport};
+use crate::lang::label::Label;
 
 /// What a build is told.
 #[derive(Debug)]
@@ -35,7 +36,7 @@ pub struct BuildResult {
     /// Its figures.
     pub summary: Summary,
     /// Newly built targets, by label.
-    pub records: Vec<(String, Record)>,
+    pub records: Vec<(Label, Record)>,
 }
 
 /// What a build needs to begin.
@@ -45,7 +46,7 @@ pub struct BuildSpec {
     /// What steps share.
     pub env: Arc<StepEnv>,
     /// Memory of finished targets.
-    pub records: Arc<FxHashMap<Box<str>, Record>>,
+    pub records: Arc<FxHashMap<Label, Record>>,
     /// Steps at a time.
     pub jobs: usize,
     /// Whether a failure stops the build.
@@ -65,7 +66,7 @@ pub struct Build {
     /// Node of the plan by node of the schedule.
     stale: Vec<u32>,
     outputs: Vec<Option<Arc<[OutputItem]>>>,
-    made: Vec<(String, Record)>,
+    made: Vec<(Label, Record)>,
     summary: Summary,
     asked: Option<Reply<BuildResult>>,
 }
@@ -95,13 +96,13 @@ impl Build {
                     .collect()
             })
             .collect();
-        let label = |node: &u32| spec.plan.target(*node).label.to_string();
         let costs: Vec<u64> = stale
             .iter()
             .map(|node| {
+                let label = &spec.plan.target(*node).label;
                 spec.records
-                    .get(label(node).as_str())
-                    .map_or(0, |r| r.duration_us)
+                    .get(label)
+                    .map_or(0, |record| record.duration_us)
             })
             .collect();
         let summary = Summary {
@@ -151,7 +152,11 @@ impl Build {
         let index = self.stale[node as usize];
         let planned = &self.spec.plan.nodes[index as usize];
         let label = self.label(node);
-        let previous = self.spec.records.get(label.as_str()).cloned();
+        let previous = self
+            .spec
+            .records
+            .get(&self.spec.plan.target(index).label)
+            .cloned();
         let job = Arc::new(StepJob {
             graph: Arc::clone(&self.spec.plan.graph),
             id: planned.id,
@@ -186,8 +191,15 @@ impl Build {
             Outcome::Failed | Outcome::Skipped => End::Failed,
         };
         if let Some(record) = report.record {
-            self.outputs[self.stale[node as usize] as usize] = Some(record.outputs.clone().into());
-            self.made.push((label.clone(), record));
+            self.outputs[self.stale[node as usize] as usize] = Some(Arc::clone(&record.outputs));
+            self.made.push((
+                self.spec
+                    .plan
+                    .target(self.stale[node as usize])
+                    .label
+                    .clone(),
+                record,
+            ));
         }
         let target = self.spec.plan.target(self.stale[node as usize]);
         let failure = match end {

@@ -7,6 +7,7 @@
 
 use crate::diagnostic::Diagnostic;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
@@ -30,7 +31,7 @@ impl NodeId {
 /// Every target of a workspace and what depends on what.
 #[derive(Debug)]
 pub struct Graph {
-    targets: Vec<Target>,
+    targets: Vec<Arc<Target>>,
     by_label: FxHashMap<Label, NodeId>,
     deps: Vec<Vec<NodeId>>,
     dependants: Vec<Vec<NodeId>>,
@@ -66,7 +67,7 @@ impl Graph {
     /// The first mistake: two targets of one name, an unknown dependency, a cycle (its members
     /// named in order), two targets with one output.
     pub fn new(
-        mut targets: Vec<Target>,
+        mut targets: Vec<Arc<Target>>,
         text_of: &dyn Fn(&str) -> String,
     ) -> Result<Self, Diagnostic> {
         targets.sort_by(|a, b| a.label.cmp(&b.label));
@@ -127,8 +128,13 @@ impl Graph {
     }
 
     /// All targets, by label.
-    pub fn targets(&self) -> &[Target] {
+    pub fn targets(&self) -> &[Arc<Target>] {
         &self.targets
+    }
+
+    /// Whether there is a target `label`.
+    pub fn contains(&self, label: &Label) -> bool {
+        self.by_label.contains_key(label)
     }
 
     /// What `id` needs.
@@ -197,7 +203,7 @@ impl Graph {
                 .iter()
                 .filter(|t| t.label.dir() == label.dir())
                 .collect();
-            let list = |targets: &[&Target]| {
+            let list = |targets: &[&Arc<Target>]| {
                 let shown: Vec<_> = targets
                     .iter()
                     .take(8)
@@ -319,7 +325,7 @@ fn topological_order(
 }
 
 fn cycle_mistake(
-    targets: &[Target],
+    targets: &[Arc<Target>],
     cycle: &[NodeId],
     text_of: &dyn Fn(&str) -> String,
 ) -> Diagnostic {
@@ -343,14 +349,14 @@ pub(crate) mod tests {
     use serde_json::json;
 
     /// Command targets from `(label, deps, outs)`.
-    pub fn targets(list: &[(&str, &[&str], &[&str])]) -> Vec<Target> {
+    pub fn targets(list: &[(&str, &[&str], &[&str])]) -> Vec<Arc<Target>> {
         list.iter()
             .map(|(label, deps, outs)| {
                 let label = Label::parse(label, "").unwrap();
                 let path = format!("{}/BUILD.ts", label.dir());
                 let file = BuildFile { path: &path, dir: label.dir(), text: "" };
                 let value = json!({ label.name(): {"$zako": "command", "cmd": ["true"], "deps": deps, "outs": outs} });
-                read_targets(&value, file).unwrap().remove(0)
+                Arc::new(read_targets(&value, file).unwrap().remove(0))
             })
             .collect()
     }

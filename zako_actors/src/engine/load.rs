@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -69,7 +70,7 @@ pub trait Evaluate {
 #[derive(Debug, Default, PartialEq)]
 pub struct Loaded {
     /// All targets, unordered.
-    pub targets: Vec<Target>,
+    pub targets: Vec<Arc<Target>>,
     /// Variables for every command.
     pub env: BTreeMap<String, String>,
     /// What the evaluated files logged.
@@ -225,7 +226,10 @@ impl Loader<'_> {
                 FileKind::Package => {
                     EvaluatedResult::Workspace(WorkspaceFile::read(&output.value, file)?)
                 }
-                FileKind::Build => EvaluatedResult::Targets(read_targets(&output.value, file)?),
+                FileKind::Build => {
+                    let targets = read_targets(&output.value, file)?;
+                    EvaluatedResult::Targets(targets.into_iter().map(Arc::new).collect())
+                }
             },
         })
     }

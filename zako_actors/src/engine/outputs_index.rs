@@ -5,6 +5,8 @@
 //! Invariant: no path belongs to the declared files or trees of two targets.
 
 use crate::diagnostic::Diagnostic;
+use std::sync::Arc;
+
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::lang::label::is_within;
@@ -26,7 +28,10 @@ impl OutputIndex {
     ///
     /// # Errors
     /// When two targets declare one output, or a target names its own source as output.
-    pub fn new(targets: &[Target], text_of: &dyn Fn(&str) -> String) -> Result<Self, Diagnostic> {
+    pub fn new(
+        targets: &[Arc<Target>],
+        text_of: &dyn Fn(&str) -> String,
+    ) -> Result<Self, Diagnostic> {
         let mut index = Self::default();
         let mut owners: FxHashMap<String, &Target> = FxHashMap::default();
         for target in targets {

@@ -16,6 +16,7 @@ use super::graph::{Graph, NodeId};
 use super::outputs::is_intact;
 use super::record::{Cause, OutputItem, Record};
 use crate::diagnostic::Diagnostic;
+use crate::lang::label::Label;
 use crate::lang::locate::{At, mistake};
 use crate::lang::suggest::did_you_mean;
 use crate::lang::target::{Source, Target, Work};
@@ -64,7 +65,7 @@ pub struct Planner<'a> {
     /// Describes actions.
     pub describer: &'a Describer,
     /// Memory of finished targets.
-    pub records: &'a FxHashMap<Box<str>, Record>,
+    pub records: &'a FxHashMap<Label, Record>,
     /// Reads a build file again, for the frame of an error.
     pub text_of: &'a dyn Fn(&str) -> String,
     /// Takes every target for stale.
@@ -221,7 +222,7 @@ impl Planner<'_> {
 
     fn survey(&self, id: NodeId, sources: &[String], deps: &[u32], nodes: &[Planned]) -> Freshness {
         let target = self.graph.target(id);
-        let Some(record) = self.records.get(target.label.to_string().as_str()) else {
+        let Some(record) = self.records.get(&target.label) else {
             return Freshness::Stale(Cause::New);
         };
         if self.force {
@@ -251,7 +252,7 @@ impl Planner<'_> {
             .find(|item| !is_intact(self.files, item))
         {
             Some(item) => Freshness::Stale(Cause::Output(item.path.clone())),
-            None => Freshness::Fresh(record.outputs.clone().into()),
+            None => Freshness::Fresh(Arc::clone(&record.outputs)),
         }
     }
 }

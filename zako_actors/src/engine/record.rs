@@ -4,6 +4,8 @@
 //! Does not know where they are kept.
 //! Invariants: paths are workspace-relative and sorted; a record describes a success.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::hash::Hash;
@@ -86,8 +88,8 @@ pub struct Record {
     pub recipe: Hash,
     /// Everything that was read.
     pub inputs: Vec<Input>,
-    /// Everything that was left behind.
-    pub outputs: Vec<OutputItem>,
+    /// Everything that was left behind. Shared: a no-op hands thousands of these around.
+    pub outputs: Arc<[OutputItem]>,
     /// How long it took when it really ran, µs.
     pub duration_us: u64,
 }
@@ -157,7 +159,7 @@ impl Record {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ActionResult {
     /// What the action left behind.
-    pub outputs: Vec<OutputItem>,
+    pub outputs: Arc<[OutputItem]>,
     /// How long it took when it really ran, µs.
     pub duration_us: u64,
 }
@@ -185,7 +187,7 @@ mod tests {
             key: recipe,
             recipe,
             inputs: vec![input("a", "1"), input("c", "1")],
-            outputs: Vec::new(),
+            outputs: Arc::default(),
             duration_us: 0,
         };
         let cause = |now: &[Input]| record.cause(&recipe, now);

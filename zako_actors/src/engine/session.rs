@@ -13,7 +13,7 @@ use std::sync::mpsc::Sender;
 use std::time::Instant;
 
 use actor_rt::Restart;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::action::Describer;
 use super::build::{Build, BuildMsg, BuildResult, BuildSpec};
@@ -34,7 +34,7 @@ use super::state::{Evaluated, State};
 use super::step::{Claims, StepEnv};
 use super::workspace::{Layout, Workspace, WorkspaceError, WorkspaceLock};
 use crate::diagnostic::Diagnostic;
-use crate::lang::label::LabelPattern;
+use crate::lang::label::{Label, LabelPattern};
 use crate::lang::target::Target;
 use crate::transpile::TranspilerPool;
 
@@ -64,7 +64,7 @@ pub struct Session {
     files: Arc<FileTable>,
     dirs: DirTable,
     evaluations: BTreeMap<Box<str>, Evaluated>,
-    records: Arc<FxHashMap<Box<str>, Record>>,
+    records: Arc<FxHashMap<Label, Record>>,
     ledger: OnceCell<Arc<Ledger>>,
     changed: bool,
     _lock: WorkspaceLock,
@@ -221,43 +221,36 @@ impl Session {
 
     /// Takes away what targets left that the build files do not have any more.
     fn forget_vanished(&mut self, graph: &Graph) {
-        let known: rustc_hash::FxHashSet<String> = graph
-            .targets()
-            .iter()
-            .map(|target| target.label.to_string())
+        let vanished = |label: &Label| !graph.contains(label);
+        let gone: Vec<Label> = self
+            .records
+            .keys()
+            .filter(|l| vanished(l))
+            .cloned()
             .collect();
-        if self.records.keys().all(|label| known.contains(&**label)) {
+        if gone.is_empty() {
             return;
         }
         let ledger = Arc::clone(self.ledger());
         let records = Arc::make_mut(&mut self.records);
-        let gone: Vec<Box<str>> = records
-            .keys()
-            .filter(|label| !known.contains(&***label))
-            .cloned()
+        let left: Vec<(Label, Record)> = gone
+            .into_iter()
+            .filter_map(|label| records.remove_entry(&label))
             .collect();
-        for label in gone {
-            let Some(record) = records.remove(&label) else {
-                continue;
-            };
-            let others: rustc_hash::FxHashSet<&str> = records
-                .values()
-                .flat_map(|r| &r.outputs)
-                .map(|item| &*item.path)
-                .collect();
+        let others: FxHashSet<&str> = records
+            .values()
+            .flat_map(|r| r.outputs.iter())
+            .map(|item| &*item.path)
+            .collect();
+        for (label, record) in &left {
             let stale = record
                 .outputs
                 .iter()
                 .map(|item| &*item.path)
                 .filter(|path| !others.contains(path) && !graph.outputs().covers(path));
-            let dir = label
-                .trim_start_matches('/')
-                .split(':')
-                .next()
-                .unwrap_or_default();
-            remove(&self.files, &ledger, stale, dir);
-            self.changed = true;
+            remove(&self.files, &ledger, stale, label.dir());
         }
+        self.changed = true;
     }
 
     /// Carries a plan out. Blocks until it is done; `cancel` ends it sooner.
@@ -318,7 +311,7 @@ impl Session {
         let result = answer.wait().map_err(|_| BuildError::Lost)?;
         let records = Arc::make_mut(&mut self.records);
         for (label, record) in &result.records {
-            records.insert(label.as_str().into(), record.clone());
+            records.insert(label.clone(), record.clone());
         }
         self.changed = true;
         Ok(result)
@@ -335,11 +328,6 @@ impl Session {
             }
         }
         claims
-    }
-
-    /// What is remembered about finished targets, by label.
-    pub fn records(&self) -> &FxHashMap<Box<str>, Record> {
-        &self.records
     }
 
     /// Removes everything that zako wrote into the workspace and forgets what was built. Tells how

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
@@ -18,12 +19,13 @@ use super::dirs::SavedDirs;
 use super::files::SavedFiles;
 use super::hash::Hash;
 use super::record::Record;
+use crate::lang::label::Label;
 use crate::lang::target::Target;
 use crate::lang::workspace_file::WorkspaceFile;
 
 const MAGIC: &[u8; 8] = b"ZAKOSTAT";
 /// Raised whenever the meaning of the bytes changes.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// Magic, format, length, checksum.
 const HEADER_BYTES: usize = 8 + 4 + 8 + 32;
 
@@ -37,7 +39,7 @@ pub struct State {
     /// Build files by path.
     pub evaluations: BTreeMap<Box<str>, Evaluated>,
     /// Finished targets by label.
-    pub records: FxHashMap<Box<str>, Record>,
+    pub records: FxHashMap<Label, Record>,
 }
 
 /// One evaluated build file.
@@ -59,7 +61,7 @@ pub enum EvaluatedResult {
     /// `zako.ts`.
     Workspace(WorkspaceFile),
     /// `BUILD.ts`.
-    Targets(Vec<Target>),
+    Targets(Vec<Arc<Target>>),
 }
 
 /// Why a stored state is not used; the build starts from nothing then.
@@ -148,12 +150,12 @@ mod tests {
     fn sample() -> State {
         let mut state = State::default();
         state.records.insert(
-            "//a:b".into(),
+            Label::new("a", "b").unwrap(),
             Record {
                 key: Hash::of(b"k"),
                 recipe: Hash::of(b"r"),
                 inputs: Vec::new(),
-                outputs: Vec::new(),
+                outputs: Arc::default(),
                 duration_us: 7,
             },
         );

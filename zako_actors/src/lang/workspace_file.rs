@@ -5,6 +5,7 @@
 
 use crate::diagnostic::Diagnostic;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -24,7 +25,7 @@ pub struct WorkspaceFile {
     /// Variables for every command; a target's own win.
     pub env: BTreeMap<String, String>,
     /// Targets of the root directory.
-    pub targets: Vec<Target>,
+    pub targets: Vec<Arc<Target>>,
 }
 
 impl Default for WorkspaceFile {
@@ -88,7 +89,10 @@ impl WorkspaceFile {
         }
         let targets = match exported.get("targets").filter(|v| !v.is_null()) {
             None => Vec::new(),
-            Some(targets) => read_targets(targets, file)?,
+            Some(targets) => read_targets(targets, file)?
+                .into_iter()
+                .map(Arc::new)
+                .collect(),
         };
         Ok(Self {
             builds,

@@ -58,7 +58,7 @@ pub fn run(env: &StepEnv, job: &StepJob) -> Result<StepReport, StepFailure> {
             install(&env.files, &scratch.work(), &outputs)
         })?;
         let result = ActionResult {
-            outputs,
+            outputs: outputs.into(),
             duration_us,
         };
         remember(env, &action.key, &result);

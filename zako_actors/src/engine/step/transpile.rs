@@ -218,7 +218,7 @@ async fn make(
             .flatten();
         if let Some(result) = entry.and_then(|entry| decode(&entry)) {
             return Ok(Ok(Made {
-                items: result.outputs,
+                items: result.outputs.to_vec(),
                 contents: Vec::new(),
             }));
         }
@@ -254,7 +254,7 @@ async fn make(
         made.contents.push(content);
     }
     let result = ActionResult {
-        outputs: made.items.clone(),
+        outputs: made.items.as_slice().into(),
         duration_us: u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX),
     };
     if let Some(entry) = encode(&result)
@@ -311,7 +311,7 @@ fn finish(
     })?;
     let duration_us = u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX);
     let result = ActionResult {
-        outputs,
+        outputs: outputs.into(),
         duration_us,
     };
     remember(env, &action.key, &result);
