@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use cas_actor::{Blocking, Digest, GetError};
+use cas_actor::{Blocking, Digest, Durability, ExportError, GetError};
 use serde_json::json;
 
 use super::args::{CacheCommand, Global};
@@ -16,7 +16,12 @@ use crate::engine::workspace::{Layout, Workspace, WorkspaceError};
 pub fn run(global: &Global, command: CacheCommand) -> Result<Exit, Failure> {
     let services = Services::new(store_root(global)?);
     let exit = {
-        let store = services.store().map_err(Failure::work)?.blocking();
+        // What a person puts in by hand cannot be built again.
+        let store = services
+            .store()
+            .map_err(Failure::work)?
+            .with_durability(Durability::Durable);
+        let store = store.blocking();
         match command {
             CacheCommand::Stats { json } => stats(store, json),
             CacheCommand::Get { digest, output } => get(store, &digest, output.as_deref()),
@@ -69,14 +74,18 @@ fn stats(store: Blocking<'_>, as_json: bool) -> Result<Exit, Failure> {
 
 fn get(store: Blocking<'_>, text: &str, output: Option<&Path>) -> Result<Exit, Failure> {
     let digest = resolve(store, text)?;
-    let blob = store.get(&digest).map_err(|error| match error {
+    let missing = |error: GetError| match error {
         GetError::NotFound(_) => Failure::work(format!("no blob {text} in the cache")),
         other => Failure::work(other),
-    })?;
+    };
     match output {
-        None => print(&blob.into_bytes())?,
-        Some(path) => std::fs::write(path, blob.into_bytes())
-            .map_err(|error| Failure::work(format!("cannot write {}: {error}", path.display())))?,
+        None => print(&store.get(&digest).map_err(missing)?.into_bytes())?,
+        Some(path) => store
+            .export(&digest, path, 0o644)
+            .map_err(|error| match error {
+                ExportError::Get(error) => missing(error),
+                other => Failure::work(other),
+            })?,
     }
     Ok(Exit::Done)
 }
@@ -126,7 +135,6 @@ fn put(store: Blocking<'_>, files: &[PathBuf]) -> Result<Exit, Failure> {
         let digest = stored.map_err(Failure::work)?;
         print_line(&format!("{digest}  {}", file.display()))?;
     }
-    store.sync().map_err(Failure::work)?;
     Ok(Exit::Done)
 }
 

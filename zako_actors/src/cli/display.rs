@@ -127,7 +127,6 @@ impl Display {
                     output.as_deref(),
                 );
             }
-            Event::Warning { message } => self.line(&format!("warning: {message}")),
             Event::BuildFinished(_) => {}
         }
     }

@@ -40,11 +40,6 @@ pub enum Event {
         #[serde(skip_serializing_if = "Option::is_none")]
         output: Option<String>,
     },
-    /// Something worth a line that is no failure.
-    Warning {
-        /// One sentence.
-        message: String,
-    },
     /// The build is over.
     BuildFinished(Summary),
 }

@@ -340,3 +340,64 @@ fn record(action: &Action, result: ActionResult) -> Record {
         duration_us: result.duration_us,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Sender, channel};
+
+    use actor_rt::{Actor, Context, Restart, System};
+
+    use super::*;
+
+    /// Hands on what a build would be told.
+    struct Probe(Sender<(u32, Outcome)>);
+
+    impl Actor for Probe {
+        type Msg = BuildMsg;
+
+        fn handle(&mut self, msg: BuildMsg, _ctx: &mut Context<'_, Self>) {
+            if let BuildMsg::StepEnded(node, report) = msg {
+                self.0.send((node, report.outcome)).unwrap();
+            }
+        }
+    }
+
+    struct Panics;
+
+    impl Actor for Panics {
+        type Msg = Reporter;
+
+        fn handle(&mut self, _reporter: Reporter, _ctx: &mut Context<'_, Self>) {
+            panic!("a step that panics");
+        }
+    }
+
+    #[test]
+    fn a_step_is_reported_exactly_once_whatever_becomes_of_it() {
+        let system = System::builder().workers(2).build().unwrap();
+        let (tell, told) = channel();
+        let build = system.spawn(move || Probe(tell.clone()));
+        let reporter = |node| Reporter::new(build.clone(), node);
+
+        let panics = system.actor(|| Panics).restart(Restart::never()).spawn();
+        panics.tell(reporter(1)).unwrap();
+        panics.join();
+        // A mailbox that takes nothing any more gives the message back, which is dropped.
+        drop(panics.tell(reporter(2)));
+        reporter(3).report(StepReport::failure(StepFailure::Cancelled(
+            crate::engine::cancel::CancelReason::Interrupted,
+        )));
+        build.drain();
+        build.join();
+        let mut all: Vec<_> = told.try_iter().collect();
+        all.sort_unstable_by_key(|(node, _)| *node);
+        assert_eq!(
+            all,
+            [
+                (1, Outcome::Failed),
+                (2, Outcome::Failed),
+                (3, Outcome::Cancelled)
+            ]
+        );
+    }
+}
