@@ -18,7 +18,7 @@ use super::compile::Compiler;
 use super::exception;
 use super::loader::{WorkspaceLoader, url_of_path};
 use super::modules::ModuleGraph;
-use super::runtime;
+use super::runtime::{self, Startup};
 use super::value::{NotJson, to_json};
 use super::{
     EvaluateError, EvaluateRequest, Evaluation, FailureKind, Inputs, Limits, LogLine, watchdog,
@@ -45,7 +45,7 @@ pub struct Evaluator {
     /// V8 posts delayed tasks to the reactor that is entered when an isolate is made, and aborts
     /// without one.
     reactor: tokio::runtime::Runtime,
-    use_snapshot: bool,
+    startup: Startup,
     compiler: Rc<RefCell<Compiler>>,
 }
 
@@ -60,20 +60,16 @@ impl Evaluator {
             .build()?;
         Ok(Self {
             reactor,
-            use_snapshot: true,
+            startup: Startup::default(),
             compiler: Rc::default(),
         })
     }
 
-    /// An evaluator whose runtimes start without the snapshot (for measurements).
-    ///
-    /// # Errors
-    /// When the operating system gives no event queue.
-    pub fn without_snapshot() -> std::io::Result<Self> {
-        Ok(Self {
-            use_snapshot: false,
-            ..Self::new()?
-        })
+    /// The same with another way of starting runtimes; it holds if this is the process's first.
+    #[must_use]
+    pub fn with_startup(mut self, startup: Startup) -> Self {
+        self.startup = startup;
+        self
     }
 
     /// Evaluates one entry file. Blocks this thread, no longer than the request's limits allow.
@@ -119,9 +115,8 @@ impl Evaluator {
     ) -> Result<Value, Failure> {
         let _entered = self.reactor.enter();
         let loader = Rc::new(WorkspaceLoader::new(Rc::clone(graph)));
-        let mut runtime =
-            runtime::create(loader.clone(), request.limits.heap_bytes, self.use_snapshot)
-                .map_err(engine_failure)?;
+        let mut runtime = runtime::create(loader.clone(), request.limits.heap_bytes, self.startup)
+            .map_err(engine_failure)?;
         let lines = runtime::lock_down(&mut runtime, request.context, &request.execution_context)
             .map_err(engine_failure)?;
 

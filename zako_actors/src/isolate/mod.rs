@@ -36,7 +36,7 @@ pub use actor::{Isolate, IsolateMsg, IsolatePool};
 pub use cancel::{CancelGuard, CancelToken};
 pub use evaluate::Evaluator;
 pub use kinds::ContextKind;
-pub use runtime::{engine_name, engine_version};
+pub use runtime::{Startup, engine_name, engine_version};
 
 /// What a script may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

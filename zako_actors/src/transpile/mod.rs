@@ -169,6 +169,7 @@ struct Run<'a> {
     arena: &'a Allocator,
     job: &'a TranspileJob,
     program: Program<'a>,
+    scoping: Scoping,
     has_module_syntax: bool,
     has_export_assignment: bool,
     warnings: Vec<Diagnostic>,
@@ -194,16 +195,23 @@ impl<'a> Run<'a> {
             arena,
             job,
             program: parsed.program,
+            scoping: Scoping::default(),
             has_module_syntax,
             has_export_assignment,
             warnings: Vec::new(),
         };
+        if !job.facts.type_only.is_empty() && !job.options.verbatim_module_syntax {
+            mark_types(&mut run.program, &job.facts);
+        }
         let mut diagnostics = parsed.diagnostics.into_vec();
         if !parsed.panicked {
             let checked = SemanticBuilder::new()
                 .with_check_syntax_error(true)
+                .with_enum_eval(true)
+                .with_excess_capacity(2.0)
                 .build(&run.program);
             diagnostics.extend(checked.diagnostics.into_vec());
+            run.scoping = checked.semantic.into_scoping();
         }
         run.accept(diagnostics)?;
         Ok(run)
@@ -220,15 +228,7 @@ impl<'a> Run<'a> {
                     ),
             ]
         })?;
-        if !self.job.facts.type_only.is_empty() && !options.verbatim_module_syntax {
-            mark_types(&mut self.program, &self.job.facts);
-        }
-        let scoping = SemanticBuilder::new()
-            .with_excess_capacity(2.0)
-            .with_enum_eval(true)
-            .build(&self.program)
-            .semantic
-            .into_scoping();
+        let scoping = std::mem::take(&mut self.scoping);
         let transformed = Transformer::new(self.arena, Path::new(&self.job.path), &transform)
             .build_with_scoping(scoping, &mut self.program);
         // oxc warns where `tsc` refuses (`import =` in ES modules, namespaces with mutable
