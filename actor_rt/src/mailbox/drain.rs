@@ -211,8 +211,7 @@ impl<'a, M> Drain<'a, M> {
     #[inline(always)]
     fn try_settle(&mut self) -> Settled {
         let front = self.mailbox.front;
-        // Acquire pairs with the Release of `Front::wait`: who sets `WAITERS` has made the list.
-        let mut word = Word(front.word.load(Ordering::Acquire));
+        let mut word = front.observe();
         loop {
             if word.has(SIGNAL) {
                 return Settled::Signalled;
@@ -269,7 +268,7 @@ impl<'a, M> Drain<'a, M> {
         if self.is_shared() {
             return false;
         }
-        let mut word = Word(front.word.load(Ordering::Relaxed));
+        let mut word = front.observe();
         loop {
             if word.position() != self.position {
                 return false;

@@ -39,7 +39,10 @@ impl Whole {
 /// Two producers and the owner: nothing lost, nothing twice, a slot is only reused once it was read.
 #[test]
 fn claim_races_consume() {
-    loom::model(|| {
+    // Three threads: every schedule with up to two preemptions (all of them pass too, in two minutes).
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(2);
+    model.check(|| {
         let whole = Whole::new(1);
         let producers: Vec<_> = (1..=2)
             .map(|n| {

@@ -101,9 +101,23 @@ impl Front {
         }
     }
 
+    /// The word, before it is exchanged.
+    ///
+    /// Loom remembers one last access per object, so a thread's own load hides an earlier access of
+    /// another thread from its search for races; an addition of zero does not.
+    #[inline(always)]
+    fn observe(&self) -> Word {
+        if cfg!(loom) {
+            return Word(self.word.fetch_add(0, Ordering::Acquire));
+        }
+        // Acquire pairs with the Release of rule 6 (in a new epoch the slots are seen empty) and of
+        // `wait` (who sets `WAITERS` has made the list).
+        Word(self.word.load(Ordering::Acquire))
+    }
+
     /// Raises the system lane's flag; `true` if the caller must schedule the actor.
     pub(crate) fn signal(&self) -> bool {
-        let mut word = Word(self.word.load(Ordering::Relaxed));
+        let mut word = self.observe();
         loop {
             let next = word.with(SIGNAL).without(IDLE);
             // Release: the owner's Acquire in `take_signal` sees what the signal is about. Acquire:
@@ -315,8 +329,7 @@ impl<'a, M> Mailbox<'a, M> {
     #[inline(always)]
     fn claim(self, wanted: u32, least: u32) -> Result<Claim, Refusal> {
         let front = self.front;
-        // Acquire pairs with the Release of rule 6: in a new epoch the slots are seen empty.
-        let mut word = Word(front.word.load(Ordering::Acquire));
+        let mut word = front.observe();
         let mut contended = 0;
         loop {
             if word.has(CLOSED) {
