@@ -132,20 +132,16 @@ fn build_file(package: Option<&Value>) -> String {
         return FIRST_BUILD_FILE.to_owned();
     }
     let mut text = String::from(
-        "// The scripts of package.json as targets. Declare what each reads in `srcs` and what it\n\
-         // writes in `outs`; then remove the comment before it.\n\
+        "// The scripts of package.json as targets. Declare everything that each reads in `srcs`, what\n\
+         // it uses of node_modules included, and what it writes in `outs`; then uncomment it.\n\
          import { glob, target, test } from \"zako:build\";\n\n\
          export default {\n",
     );
     for (name, script) in steps {
         let kind = if name == "test" { "test" } else { "target" };
-        let shell = serde_json::json!([
-            "sh",
-            "-c",
-            format!("export PATH=\"$PWD/node_modules/.bin:$PATH\"; {script}")
-        ]);
+        let shell = serde_json::json!(["sh", "-c", script]);
         let part = format!(
-            "{name}: {kind}({{\n  cmd: {shell},\n  srcs: glob(\"package.json\", \"src/**\", \"node_modules/**\"),\n}}),"
+            "{name}: {kind}({{\n  cmd: {shell},\n  srcs: glob(\"package.json\", \"src/**\"),\n}}),"
         );
         for line in part.lines() {
             text.push_str("  // ");
