@@ -336,7 +336,7 @@ fn resolve(dir: &str, name: &str) -> Option<String> {
 mod tests {
     use super::super::files::SavedFiles;
     use super::*;
-    use crate::lang::target::{BuildFile, read_targets};
+    use crate::lang::descriptor::{BuildFile, read_targets};
     use serde_json::{Value, json};
     use std::fs;
 

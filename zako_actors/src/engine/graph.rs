@@ -344,8 +344,8 @@ fn cycle_mistake(
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::lang::descriptor::{BuildFile, read_targets};
     use crate::lang::locate::flat;
-    use crate::lang::target::{BuildFile, read_targets};
     use serde_json::json;
 
     /// Command targets from `(label, deps, outs)`.

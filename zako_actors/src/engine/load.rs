@@ -18,7 +18,8 @@ use super::hash::{Hash, KeyWriter};
 use super::state::{Evaluated, EvaluatedResult};
 use super::workspace::Workspace;
 use crate::diagnostic::Diagnostic;
-use crate::lang::target::{BuildFile, Target, read_targets};
+use crate::lang::descriptor::{BuildFile, read_targets};
+use crate::lang::target::Target;
 use crate::lang::workspace_file::{PACKAGE_FILE, WorkspaceFile};
 
 /// Which built-in modules a file may import.

@@ -10,9 +10,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::descriptor::{BuildFile, read_targets};
 use super::locate::{At, mistake};
 use super::pattern::Pattern;
-use super::target::{BuildFile, Target, read_targets};
+use super::target::Target;
 
 /// File name of the package root.
 pub const PACKAGE_FILE: &str = "zako.ts";

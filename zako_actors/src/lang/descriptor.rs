@@ -1,0 +1,413 @@
+//! From the plain descriptors that evaluating a build file returns to typed targets.
+//!
+//! Owns the meaning of every descriptor field and the answers to mistakes that only show once the
+//! whole file has been evaluated. Does not know the graph: a dependency's existence is checked there.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use super::label::Label;
+use super::locate::{At, mistake};
+use super::pattern::Pattern;
+use super::suggest::did_you_mean;
+use super::target::{Command, Output, Source, Target, Transpile, Work, join};
+use crate::diagnostic::Diagnostic;
+use crate::transpile::TranspileOptions;
+
+/// A build file's text and place, for error messages.
+#[derive(Clone, Copy, Debug)]
+pub struct BuildFile<'a> {
+    /// Workspace-relative path.
+    pub path: &'a str,
+    /// Its directory, workspace-relative.
+    pub dir: &'a str,
+    /// Its content.
+    pub text: &'a str,
+}
+
+/// The kinds of descriptor that become targets.
+const KINDS: [&str; 3] = ["command", "test", "transpile"];
+
+/// Reads every target that a build file exports.
+///
+/// # Errors
+/// The first mistake, with its line.
+pub fn read_targets(exported: &Value, file: BuildFile<'_>) -> Result<Vec<Target>, Diagnostic> {
+    let Value::Object(entries) = exported else {
+        return Err(mistake(
+            &At::file(file.path),
+            "the default export must be an object of targets: `export default { name: target({…}) }`",
+            file.text,
+        ));
+    };
+    entries
+        .iter()
+        .map(|(name, value)| Reader { name, file }.target(value))
+        .collect()
+}
+
+struct Reader<'a> {
+    name: &'a str,
+    file: BuildFile<'a>,
+}
+
+impl Reader<'_> {
+    fn mistake(&self, needle: Option<&str>, message: impl Into<String>) -> Diagnostic {
+        let at = At::in_target(self.file.path, self.file.text, self.name, needle);
+        mistake(&at, message, self.file.text)
+    }
+
+    fn wrong(&self, field: &str, expected: &str) -> Diagnostic {
+        self.mistake(
+            None,
+            format!("`{field}` of target `{}` must be {expected}", self.name),
+        )
+    }
+
+    fn target(&self, value: &Value) -> Result<Target, Diagnostic> {
+        let label = Label::new(self.file.dir, self.name)
+            .map_err(|error| self.mistake(None, error.to_string()))?;
+        let fields = value.as_object();
+        let kind = fields.and_then(|f| f.get("$zako")).and_then(Value::as_str);
+        let (Some(fields), Some(kind)) = (fields, kind) else {
+            return Err(self.mistake(
+                None,
+                format!("export `{}` is not a target; make it with `target({{…}})`, `test({{…}})` or `transpile({{…}})`", self.name),
+            ));
+        };
+        let work = match kind {
+            "command" | "test" => Work::Command(self.command(fields, kind == "test")?),
+            "transpile" => Work::Transpile(self.transpile(fields)?),
+            other => {
+                let hint = did_you_mean(other, KINDS);
+                return Err(self.mistake(None, format!("target kind `{other}` is unknown{hint}")));
+            }
+        };
+        let deps = self.strings(fields, "deps")?;
+        let mut labels = Vec::with_capacity(deps.len());
+        for text in &deps {
+            let dep = Label::parse(text, self.file.dir)
+                .map_err(|error| self.mistake(Some(text), error.to_string()))?;
+            if !labels.contains(&dep) {
+                labels.push(dep);
+            }
+        }
+        Ok(Target {
+            at: At::in_target(self.file.path, self.file.text, self.name, None),
+            label,
+            srcs: self.sources(fields)?,
+            deps: labels,
+            work,
+        })
+    }
+
+    fn command(&self, fields: &Map<String, Value>, test: bool) -> Result<Command, Diagnostic> {
+        let argv = self.strings(fields, "cmd")?;
+        if argv.first().is_none_or(String::is_empty) {
+            return Err(self.wrong("cmd", "a non-empty list: the program, then its arguments"));
+        }
+        let mut outs = Vec::new();
+        for text in self.strings(fields, "outs")? {
+            let output = self.output(&text)?;
+            if outs.contains(&output) {
+                return Err(self.mistake(Some(&text), format!("output `{text}` is listed twice")));
+            }
+            outs.push(output);
+        }
+        let mut env = BTreeMap::new();
+        if let Some(value) = present(fields, "env") {
+            let entries = value
+                .as_object()
+                .ok_or_else(|| self.wrong("env", "an object"))?;
+            for (key, value) in entries {
+                let value = value
+                    .as_str()
+                    .filter(|value| {
+                        !value.contains('\0') && !key.is_empty() && !key.contains(['=', '\0'])
+                    })
+                    .ok_or_else(|| self.wrong("env", "an object of names and strings"))?;
+                env.insert(key.clone(), value.to_owned());
+            }
+        }
+        Ok(Command {
+            argv,
+            outs,
+            env,
+            timeout_ms: self.milliseconds(fields, "timeoutSeconds")?,
+            test_retries: if test {
+                let retries = self.number(fields, "retries")?.unwrap_or(0);
+                Some(u32::try_from(retries).map_err(|_| self.wrong("retries", "a small number"))?)
+            } else {
+                None
+            },
+        })
+    }
+
+    fn transpile(&self, fields: &Map<String, Value>) -> Result<Transpile, Diagnostic> {
+        let text = |field: &str| match present(fields, field) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text.clone())),
+            Some(_) => Err(self.wrong(field, "a string")),
+        };
+        let out = text("out")?.ok_or_else(|| self.wrong("out", "the directory for the results"))?;
+        let directory = |text: &str| self.path(text.trim_end_matches('/'), text);
+        Ok(Transpile {
+            root: directory(text("root")?.as_deref().unwrap_or("."))?,
+            out: directory(&out)?,
+            include: self.patterns(fields, "include")?,
+            options: self.options(fields)?,
+        })
+    }
+
+    /// The fields that are the transpiler's business, in the transpiler's own words.
+    fn options(&self, fields: &Map<String, Value>) -> Result<TranspileOptions, Diagnostic> {
+        let mut options = fields.clone();
+        if let Some(on) = options.remove("sourceMaps") {
+            options.insert("sourceMap".into(), on);
+        }
+        options.remove("outputPath");
+        serde_json::from_value(Value::Object(options)).map_err(|error| {
+            self.mistake(None, format!("options of target `{}`: {error}", self.name))
+        })
+    }
+
+    fn patterns(
+        &self,
+        fields: &Map<String, Value>,
+        field: &str,
+    ) -> Result<Vec<Pattern>, Diagnostic> {
+        self.strings(fields, field)?
+            .iter()
+            .map(|text| {
+                Pattern::parse(text).map_err(|error| self.mistake(Some(text), error.to_string()))
+            })
+            .collect()
+    }
+
+    fn sources(&self, fields: &Map<String, Value>) -> Result<Vec<Source>, Diagnostic> {
+        let list = match present(fields, "srcs") {
+            None => return Ok(Vec::new()),
+            Some(Value::Array(list)) => list.as_slice(),
+            Some(one) => std::slice::from_ref(one),
+        };
+        list.iter().map(|value| self.source(value)).collect()
+    }
+
+    fn source(&self, value: &Value) -> Result<Source, Diagnostic> {
+        if let Some(text) = value.as_str() {
+            if text.starts_with([':', '@']) || text.starts_with("//") {
+                return Err(self.mistake(
+                    Some(text),
+                    format!(
+                        "`{text}` in `srcs` is a label; name targets in `deps`, files in `srcs`"
+                    ),
+                ));
+            }
+            if Pattern::is_wild(text) {
+                return Err(self.mistake(
+                    Some(text),
+                    format!("`{text}` in `srcs` has wildcards; write `glob(\"{text}\")`"),
+                ));
+            }
+            return Ok(Source::File(self.path(text, text)?));
+        }
+        let glob = value
+            .get("$glob")
+            .and_then(Value::as_object)
+            .ok_or_else(|| self.wrong("srcs", "a list of file names and `glob(…)`"))?;
+        Ok(Source::Glob {
+            dir: self.file.dir.to_owned(),
+            include: self.patterns(glob, "include")?,
+            exclude: self.patterns(glob, "exclude")?,
+        })
+    }
+
+    fn output(&self, text: &str) -> Result<Output, Diagnostic> {
+        if Pattern::is_wild(text) {
+            let whole = join(self.file.dir, text);
+            return Pattern::parse(&whole)
+                .map(Output::Glob)
+                .map_err(|error| self.mistake(Some(text), error.to_string()));
+        }
+        let path = self.path(text.trim_end_matches('/'), text)?;
+        if path == self.file.dir {
+            return Err(self.mistake(
+                Some(text),
+                format!(
+                    "output `{text}` is the whole package directory; name a directory inside it"
+                ),
+            ));
+        }
+        Ok(if text.ends_with('/') {
+            Output::Tree(path)
+        } else {
+            Output::File(path)
+        })
+    }
+
+    /// `text` (as written: `whole`) made workspace-relative.
+    fn path(&self, text: &str, whole: &str) -> Result<String, Diagnostic> {
+        if text.starts_with('/') || whole.starts_with('/') {
+            return Err(self.mistake(
+                Some(whole),
+                format!(
+                    "path `{whole}` is absolute; write it relative to `{}`",
+                    self.file.path
+                ),
+            ));
+        }
+        let mut path = self.file.dir.to_owned();
+        for segment in text.split('/') {
+            match segment {
+                "" | "." => {}
+                ".." => {
+                    return Err(self.mistake(
+                        Some(whole),
+                        format!("path `{whole}` leaves its package; depend on a target of the other package instead"),
+                    ));
+                }
+                _ => path = join(&path, segment),
+            }
+        }
+        if text.is_empty() || path.contains('\0') {
+            return Err(self.mistake(Some(whole), "a path is empty or holds a NUL character"));
+        }
+        Ok(path)
+    }
+
+    fn strings(&self, fields: &Map<String, Value>, field: &str) -> Result<Vec<String>, Diagnostic> {
+        let Some(value) = present(fields, field) else {
+            return Ok(Vec::new());
+        };
+        value
+            .as_array()
+            .and_then(|list| list.iter().map(|v| v.as_str().map(str::to_owned)).collect())
+            .ok_or_else(|| self.wrong(field, "a list of strings"))
+    }
+
+    fn milliseconds(
+        &self,
+        fields: &Map<String, Value>,
+        field: &str,
+    ) -> Result<Option<u64>, Diagnostic> {
+        match present(fields, field) {
+            None => Ok(None),
+            Some(value) => value
+                .as_f64()
+                .filter(|seconds| *seconds > 0.0 && *seconds < 1e9)
+                .map(|seconds| Some(((seconds * 1e3) as u64).max(1)))
+                .ok_or_else(|| self.wrong(field, "a number of seconds above zero")),
+        }
+    }
+
+    fn number(&self, fields: &Map<String, Value>, field: &str) -> Result<Option<u64>, Diagnostic> {
+        match present(fields, field) {
+            None => Ok(None),
+            // JavaScript hands whole numbers over as floats now and then.
+            Some(value) => value
+                .as_u64()
+                .or_else(|| {
+                    value
+                        .as_f64()
+                        .filter(|n| *n >= 0.0 && n.fract() == 0.0 && *n < 1e15)
+                        .map(|n| n as u64)
+                })
+                .map(Some)
+                .ok_or_else(|| self.wrong(field, "a whole number")),
+        }
+    }
+}
+
+fn present<'a>(fields: &'a Map<String, Value>, field: &str) -> Option<&'a Value> {
+    fields.get(field).filter(|value| !value.is_null())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lang::locate::flat;
+    use crate::transpile::ModuleFormat;
+    use serde_json::json;
+
+    const FILE: BuildFile<'static> = BuildFile {
+        path: "libs/ui/BUILD.ts",
+        dir: "libs/ui",
+        text: "export default {\n  t: target({\n    srcs: [\"../x\", \"//a:b\"],\n    outs: [\"./\"] }),\n};\n",
+    };
+
+    fn read(value: Value) -> Result<Target, String> {
+        read_targets(&json!({ "t": value }), FILE)
+            .map(|mut list| list.remove(0))
+            .map_err(|e| flat(&e))
+    }
+
+    #[test]
+    fn a_command_is_read_with_paths_from_the_root() {
+        let target = read(json!({
+            "$zako": "command", "cmd": ["sh", "-c", "x"], "srcs": ["a.c", {"$glob": {"include": ["src/**"], "exclude": []}}],
+            "deps": [":other", "//a/b"], "outs": ["x.o", "dist/", "gen/*.h"], "env": {"A": "1"}, "timeoutSeconds": 5.0
+        }))
+        .unwrap();
+        assert_eq!(target.label.to_string(), "//libs/ui:t");
+        assert_eq!(target.srcs[0], Source::File("libs/ui/a.c".into()));
+        let deps: Vec<_> = target.deps.iter().map(ToString::to_string).collect();
+        assert_eq!(deps, ["//libs/ui:other", "//a/b:b"]);
+        let command = target.command().unwrap();
+        let outs: Vec<_> = command.outs.iter().map(Output::show).collect();
+        assert_eq!(outs, ["libs/ui/x.o", "libs/ui/dist/", "libs/ui/gen/*.h"]);
+        assert_eq!(command.timeout_ms, Some(5000));
+        assert!(!target.is_test());
+    }
+
+    #[test]
+    fn mistakes_point_at_the_line() {
+        let cmd = |extra: Value| {
+            let mut value = json!({"$zako": "command", "cmd": ["x"]});
+            value
+                .as_object_mut()
+                .unwrap()
+                .extend(extra.as_object().unwrap().clone());
+            read(value).unwrap_err()
+        };
+        assert!(
+            cmd(json!({"srcs": ["../x"]}))
+                .starts_with("libs/ui/BUILD.ts:3:13: path `../x` leaves its package")
+        );
+        assert!(
+            cmd(json!({"srcs": ["//a:b"]}))
+                .starts_with("libs/ui/BUILD.ts:3:21: `//a:b` in `srcs` is a label")
+        );
+        assert!(cmd(json!({"outs": ["./"]})).contains("whole package directory"));
+        assert!(cmd(json!({"outs": ["a", "a"]})).contains("listed twice"));
+        assert!(cmd(json!({"srcs": ["*.c"]})).contains("write `glob(\"*.c\")`"));
+        assert!(
+            read(json!({"a": 1}))
+                .unwrap_err()
+                .contains("export `t` is not a target")
+        );
+        assert!(
+            read(json!({"$zako": "tset"}))
+                .unwrap_err()
+                .contains("did you mean `test`?")
+        );
+        let whole = flat(&read_targets(&json!([1]), FILE).unwrap_err());
+        assert!(whole.contains("default export must be an object"));
+    }
+
+    #[test]
+    fn a_transpile_step_has_its_defaults() {
+        let target = read(json!({"$zako": "transpile", "srcs": {"$glob": {"include": ["src/**"]}}, "out": "dist/"})).unwrap();
+        let Work::Transpile(transpile) = target.work else {
+            panic!("not a transpile step")
+        };
+        assert_eq!(
+            (transpile.root.as_str(), transpile.out.as_str()),
+            ("libs/ui", "libs/ui/dist")
+        );
+        assert_eq!(
+            (transpile.options.module, transpile.options.source_map),
+            (ModuleFormat::Esm, false)
+        );
+    }
+}
