@@ -21,6 +21,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 /// A message that was not accepted, handed back.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -327,7 +328,8 @@ impl<M: Send + 'static> ActorRef<M> {
     }
 
     /// Asks the actor to stop after its current batch; what is still queued becomes dead letters. Its
-    /// children stop first.
+    /// children stop first. An asynchronous handler that awaits is dropped there; [`ActorRef::drain`]
+    /// lets it finish.
     pub fn stop(&self) {
         self.cell.ptr().order(control::STOP);
     }
@@ -338,8 +340,17 @@ impl<M: Send + 'static> ActorRef<M> {
         self.cell.ptr().order(control::DRAIN);
     }
 
-    /// Stops the actor and its children before their next message. A handler that runs is not
-    /// interrupted; an asynchronous one is dropped where it awaits.
+    /// [`ActorRef::stop`], and [`ActorRef::kill`] for what has not ended after `patience`.
+    pub fn stop_within(&self, patience: Duration) {
+        self.stop();
+        let actor = self.cell.clone();
+        self.cell
+            .runtime
+            .after(patience, move || actor.ptr().order(control::KILL));
+    }
+
+    /// Stops the actor and its children before their next message, without waiting for the end of a
+    /// batch. A handler that runs is not interrupted; an asynchronous one is dropped where it awaits.
     pub fn kill(&self) {
         self.cell.ptr().order(control::KILL);
     }

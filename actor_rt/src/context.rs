@@ -61,12 +61,14 @@ macro_rules! context_methods {
             System::of(self.inner.cell.runtime)
         }
 
-        /// Stops this actor after the current message. What is still queued becomes dead letters.
+        /// Stops this actor after the current message (an asynchronous one where it next awaits). What
+        /// is still queued becomes dead letters.
         pub fn stop(&mut self) {
             self.inner.stop();
         }
 
-        /// Fails this actor after the current message, like a panic but in words.
+        /// Fails this actor after the current message (an asynchronous one where it next awaits): like a
+        /// panic, but in words.
         pub fn fail(&mut self, failure: impl Into<Failure>) {
             self.inner.fail(failure.into());
         }

@@ -1,8 +1,8 @@
 //! What the README promises: telling, asking, backpressure, ending, from outside.
 
 use actor_rt::{
-    Actor, ActorRef, AskError, AsyncActor, AsyncContext, Context, ExitReason, Overflow, Placement,
-    Reply, System, TellError,
+    Actor, ActorRef, Ask, AskError, AsyncActor, AsyncContext, Context, ExitReason, Overflow,
+    Placement, Reply, System, TellError,
 };
 use std::rc::Rc;
 use std::sync::{Arc, Barrier, mpsc};
@@ -238,6 +238,40 @@ fn an_async_actor_is_killed_where_it_awaits() {
     stuck.kill();
     assert_eq!(stuck.join(), ExitReason::Killed);
     assert_eq!(reason.recv(), Ok(ExitReason::Killed));
+    system.shutdown(LONG).expect("everything ends");
+}
+
+#[test]
+fn an_async_handler_is_dropped_by_stop_and_finished_by_drain() {
+    struct Patient(mpsc::Sender<&'static str>);
+    impl AsyncActor for Patient {
+        type Msg = Ask<()>;
+        async fn handle(&mut self, word: Ask<()>, _ctx: &mut AsyncContext<Self>) {
+            self.0.send("begun").expect("the test listens");
+            if word.await.is_ok() {
+                self.0.send("finished").expect("the test listens");
+            }
+        }
+        fn stopped(&mut self, _reason: &ExitReason) {
+            self.0.send("stopped").expect("the test listens");
+        }
+    }
+    let system = System::new().expect("threads");
+    for drain in [false, true] {
+        let (events, seen) = mpsc::channel();
+        let patient = system.spawn_async(move || Patient(events.clone()));
+        let (reply, word) = Reply::pair();
+        patient.tell(word).expect("room");
+        assert_eq!(seen.recv_timeout(LONG), Ok("begun"));
+        if drain {
+            patient.drain();
+            reply.send(());
+            assert_eq!(seen.recv_timeout(LONG), Ok("finished"));
+        } else {
+            patient.stop_within(LONG);
+        }
+        assert_eq!(seen.recv_timeout(LONG), Ok("stopped"));
+    }
     system.shutdown(LONG).expect("everything ends");
 }
 
