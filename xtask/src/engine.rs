@@ -187,7 +187,11 @@ fn find_v8(workspace: &Workspace) -> Result<Result<Library, String>> {
 }
 
 fn archive_directories(workspace: &Workspace, version: &str) -> Vec<PathBuf> {
-    let mut directories = vec![workspace.root().join("../shared/v8")];
+    let beside = workspace.root().parent();
+    let mut directories: Vec<PathBuf> = beside
+        .map(|dir| dir.join("shared/v8"))
+        .into_iter()
+        .collect();
     let cache = std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
