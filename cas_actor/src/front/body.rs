@@ -19,9 +19,14 @@ pub(crate) type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The body of an answer.
 pub(crate) struct Answer {
-    content: Bytes,
+    content: Content,
     /// Ends with the body.
     busy: Option<Busy>,
+}
+
+enum Content {
+    Bytes(Bytes),
+    Stream(Pin<Box<dyn Body<Data = Bytes, Error = BodyError> + Send>>),
 }
 
 impl Answer {
@@ -33,7 +38,18 @@ impl Answer {
     /// These bytes.
     pub(crate) fn bytes(bytes: impl Into<Bytes>) -> Self {
         Self {
-            content: bytes.into(),
+            content: Content::Bytes(bytes.into()),
+            busy: None,
+        }
+    }
+
+    /// Whatever another body yields.
+    pub(crate) fn stream<B>(body: B) -> Self
+    where
+        B: Body<Data = Bytes, Error = BodyError> + Send + 'static,
+    {
+        Self {
+            content: Content::Stream(Box::pin(body)),
             busy: None,
         }
     }
@@ -51,19 +67,26 @@ impl Body for Answer {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _cx: &mut Context<'_>,
+        cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if self.content.is_empty() {
-            return Poll::Ready(None);
+        match &mut self.content {
+            Content::Bytes(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Content::Bytes(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Content::Stream(body) => body.as_mut().poll_frame(cx),
         }
-        Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.content)))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.content.is_empty()
+        match &self.content {
+            Content::Bytes(bytes) => bytes.is_empty(),
+            Content::Stream(body) => body.is_end_stream(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.content.len() as u64)
+        match &self.content {
+            Content::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Content::Stream(body) => body.size_hint(),
+        }
     }
 }

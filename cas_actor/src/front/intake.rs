@@ -173,6 +173,11 @@ impl Intake {
         Ok(intake)
     }
 
+    /// Bytes taken from the network so far.
+    pub(crate) fn taken_bytes(&self) -> u64 {
+        self.taken_bytes
+    }
+
     /// Takes the next bytes; waits for the disk when enough have gathered.
     pub(crate) async fn take(&mut self, bytes: Bytes) -> Result<(), IntakeError> {
         self.taken_bytes += bytes.len() as u64;

@@ -24,6 +24,7 @@ mod access;
 mod body;
 mod config;
 mod counters;
+mod grpc;
 mod http;
 mod intake;
 mod listen;

@@ -39,7 +39,7 @@ const CONFINED: [Confined; 5] = [
     },
     Confined {
         name: "tonic",
-        folder: "zako_actors/src/node/grpc",
+        folder: "cas_actor/src/front/grpc",
     },
     Confined {
         name: "hwlocality",

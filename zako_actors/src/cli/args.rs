@@ -200,6 +200,9 @@ pub struct NodeArgs {
     /// Answer HTTP on ADDR [default: 127.0.0.1:7471]
     #[arg(long, value_name = "ADDR")]
     pub http: Option<std::net::SocketAddr>,
+    /// Answer on ADDR as well, for gRPC [default: gRPC is answered where HTTP is]
+    #[arg(long, value_name = "ADDR")]
+    pub grpc: Option<std::net::SocketAddr>,
     /// Read settings from FILE (TOML); flags win
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,

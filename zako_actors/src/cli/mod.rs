@@ -90,6 +90,7 @@ fn run(cli: Cli, begin: Instant) -> Result<Exit, Failure> {
             let settings = crate::node::Settings {
                 data_dir: args.data_dir,
                 http: args.http,
+                grpc: args.grpc,
                 config: args.config,
             };
             crate::node::run(&settings).map_err(Failure::work)?;

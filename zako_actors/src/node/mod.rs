@@ -33,6 +33,8 @@ pub struct Settings {
     pub data_dir: Option<PathBuf>,
     /// Address of HTTP.
     pub http: Option<SocketAddr>,
+    /// A second address, for gRPC. Both addresses speak both.
+    pub grpc: Option<SocketAddr>,
     /// Configuration file.
     pub config: Option<PathBuf>,
 }
@@ -43,6 +45,7 @@ pub struct Settings {
 struct Config {
     data_dir: Option<PathBuf>,
     http: Option<SocketAddr>,
+    grpc: Option<SocketAddr>,
     #[serde(default)]
     limits: LimitsConfig,
     #[serde(default)]
@@ -117,6 +120,7 @@ pub fn run(settings: &Settings) -> Result<(), NodeError> {
         .or(config.http)
         .or(default)
         .unwrap_or(([127, 0, 0, 1], 0).into());
+    let grpc = settings.grpc.or(config.grpc);
     let system = System::builder().name("zako-node").build()?;
     // Connections are tasks, many and short: on threads of their own, so that they neither wait
     // for actors nor hold them up.
@@ -128,7 +132,7 @@ pub fn run(settings: &Settings) -> Result<(), NodeError> {
         limits: config.limits,
         access: config.access,
     };
-    let outcome = runtime.block_on(start(&system, &data, address, &front));
+    let outcome = runtime.block_on(start(&system, &data, address, grpc, &front));
     // What a cut-off upload still writes is of no use to anybody.
     runtime.shutdown_background();
     if let Err(error) = system.shutdown(DRAIN) {
@@ -141,6 +145,7 @@ async fn start(
     system: &System,
     data: &Path,
     address: SocketAddr,
+    grpc: Option<SocketAddr>,
     config: &FrontConfig,
 ) -> Result<(), NodeError> {
     // Before the address is said, so that nobody's signal is lost.
@@ -156,12 +161,16 @@ async fn start(
     let pages = pages::NodePages(Arc::clone(&node));
     let front = Front::with_pages(store.clone(), config, Some(Arc::new(pages)))?;
     node.front.get_or_init(|| front.figures());
-    let listening = front
-        .listen(address)
-        .map_err(|source| NodeError::Listen { address, source })?;
+    let listen = |address| {
+        let listening = front.listen(address);
+        listening.map_err(|source| NodeError::Listen { address, source })
+    };
+    let listening = listen(address)?;
+    let grpc = grpc.map(listen).transpose()?.unwrap_or(listening);
     say(&format!("store  {}", data.join("store").display()))?;
     say(&format!("http   http://{listening}"))?;
-    if front.is_open() && !listening.ip().is_loopback() {
+    say(&format!("grpc   grpc://{grpc}"))?;
+    if front.is_open() && !(listening.ip().is_loopback() && grpc.ip().is_loopback()) {
         say("note   everybody who reaches this address may read and write; see [access]")?;
     }
     tokio::select! {

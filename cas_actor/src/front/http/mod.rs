@@ -30,6 +30,7 @@ use self::route::{Entry, Route, route};
 use super::Space;
 use super::access::{Refusal, Right};
 use super::body::Answer;
+use super::grpc::Grpc;
 use super::listen::Shared;
 use super::timed::Pulse;
 
@@ -53,6 +54,7 @@ pub trait Pages: Send + Sync + 'static {
 /// Answers requests.
 pub(crate) struct Http {
     shared: Arc<Shared>,
+    grpc: Grpc,
 }
 
 /// What is stored.
@@ -67,7 +69,10 @@ type Answered = Result<Response<Answer>, Problem>;
 
 impl Http {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+        Self {
+            grpc: Grpc::new(Arc::clone(&shared)),
+            shared,
+        }
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -87,7 +92,12 @@ impl Http {
             let problem = Problem::busy("too many requests at this node; try again in a second");
             return problem.answer(None).map(|answer| answer.of(busy));
         }
-        self.dispatch(request).await.map(|answer| answer.of(busy))
+        let answer = match Grpc::is_for_us(&request) {
+            // Boxed: most requests should not carry the state of a call.
+            true => Box::pin(self.grpc.answer(request)).await,
+            false => self.dispatch(request).await,
+        };
+        answer.map(|answer| answer.of(busy))
     }
 
     async fn dispatch(&self, request: Request<Incoming>) -> Response<Answer> {

@@ -1,0 +1,93 @@
+//! ActionCache: results of actions.
+//!
+//! Owns: their names, which are the same over HTTP.
+//! Invariant: a result is served only while everything that it points at is here.
+#![forbid(unsafe_code)]
+
+use prost::Message;
+use tonic::{Request, Response, Status};
+
+use super::api::re::{self, action_cache_server::ActionCache};
+use super::failure::failed;
+use super::{Api, Function, Name, key_of};
+use crate::front::Space;
+use crate::front::access::Right;
+use crate::front::intake::Intake;
+use crate::front::names::Bound;
+use crate::{ActionKey, Durability, GetError};
+
+/// A result with more than this in it should have put it into blobs.
+const RESULT_BYTES: u64 = 16 * 1024 * 1024;
+
+#[tonic::async_trait]
+impl ActionCache for Api {
+    async fn get_action_result(
+        &self,
+        request: Request<re::GetActionResultRequest>,
+    ) -> Result<Response<re::ActionResult>, Status> {
+        self.may(request.metadata(), Right::Read)?;
+        let request = request.into_inner();
+        let function = Function::read(request.digest_function)?;
+        let digest = request.action_digest.as_ref();
+        let action = Name::required(digest, function, "action_digest")?;
+        let counters = self.shared.counters.space(Space::Bazel);
+        let result = self.result(&key(&request.instance_name, &action)).await?;
+        if let Some(result) = result
+            && self.is_complete(&result, function).await?
+        {
+            counters.hit(0);
+            return Ok(Response::new(result));
+        }
+        counters.miss();
+        let hash = action.hex();
+        Err(Status::not_found(format!(
+            "no complete result of action {hash}"
+        )))
+    }
+
+    async fn update_action_result(
+        &self,
+        request: Request<re::UpdateActionResultRequest>,
+    ) -> Result<Response<re::ActionResult>, Status> {
+        self.may(request.metadata(), Right::Write)?;
+        let request = request.into_inner();
+        let function = Function::read(request.digest_function)?;
+        let digest = request.action_digest.as_ref();
+        let action = Name::required(digest, function, "action_digest")?;
+        let missing = || Status::invalid_argument("`action_result` is missing");
+        let result = request.action_result.ok_or_else(missing)?;
+
+        let mut intake = Intake::new(&self.shared.store, RESULT_BYTES);
+        let encoded = intake.take(result.encode_to_vec().into());
+        encoded.await.map_err(failed)?;
+        let complete = intake.complete().await.map_err(failed)?;
+        let bound = Bound::now(complete.names.digest, ::bytes::Bytes::new());
+        let stored = complete.store(&self.shared.store, Durability::Relaxed);
+        stored.await.map_err(failed)?;
+        let key = key(&request.instance_name, &action);
+        let named = self.shared.names.bind(&key, &bound).await;
+        named.map_err(failed)?;
+        let counters = self.shared.counters.space(Space::Bazel);
+        counters.store(bound.digest.size_bytes());
+        Ok(Response::new(result))
+    }
+}
+
+fn key(instance: &str, action: &Name) -> ActionKey {
+    key_of("ac", &[instance, &action.hex()])
+}
+
+impl Api {
+    async fn result(&self, key: &ActionKey) -> Result<Option<re::ActionResult>, Status> {
+        let bound = self.shared.names.resolve(key).await.map_err(failed)?;
+        let Some(bound) = bound else {
+            return Ok(None);
+        };
+        match self.shared.store.get(&bound.digest).await {
+            // What came over HTTP may be anything.
+            Ok(blob) => Ok(re::ActionResult::decode(blob.into_bytes()).ok()),
+            Err(GetError::NotFound(_) | GetError::Corrupt { .. }) => Ok(None),
+            Err(error) => Err(failed(error)),
+        }
+    }
+}

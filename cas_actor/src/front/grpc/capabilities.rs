@@ -1,0 +1,46 @@
+//! What this node can do, as clients ask first.
+#![forbid(unsafe_code)]
+
+use tonic::{Request, Response, Status};
+
+use super::api::SemVer;
+use super::api::re::{self, capabilities_server::Capabilities};
+use super::{Api, BATCH_BYTES};
+use crate::front::access::Right;
+
+#[tonic::async_trait]
+impl Capabilities for Api {
+    async fn get_capabilities(
+        &self,
+        request: Request<re::GetCapabilitiesRequest>,
+    ) -> Result<Response<re::ServerCapabilities>, Status> {
+        self.may(request.metadata(), Right::Read)?;
+        let may_write = self.may(request.metadata(), Right::Write).is_ok();
+        let version = |minor| SemVer {
+            major: 2,
+            minor,
+            ..Default::default()
+        };
+        let zstd = vec![re::compressor::Value::Zstd as i32];
+        Ok(Response::new(re::ServerCapabilities {
+            cache_capabilities: Some(re::CacheCapabilities {
+                digest_functions: vec![
+                    re::digest_function::Value::Sha256 as i32,
+                    re::digest_function::Value::Blake3 as i32,
+                ],
+                action_cache_update_capabilities: Some(re::ActionCacheUpdateCapabilities {
+                    update_enabled: may_write,
+                }),
+                max_batch_total_size_bytes: BATCH_BYTES.cast_signed(),
+                symlink_absolute_path_strategy: re::symlink_absolute_path_strategy::Value::Allowed
+                    as i32,
+                supported_compressors: zstd.clone(),
+                supported_batch_update_compressors: zstd,
+                ..Default::default()
+            }),
+            low_api_version: Some(version(0)),
+            high_api_version: Some(version(3)),
+            ..Default::default()
+        }))
+    }
+}
