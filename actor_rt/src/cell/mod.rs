@@ -1,7 +1,7 @@
 //! The actor cell: one allocation that holds an actor's header, mailbox halves and body.
 //!
-//! Owns: reference counts, the tree of parents and children, exit
-//! news. `CellRef` is the counted reference behind every `ActorRef`.
+//! Owns: reference counts and what is in a header; the family list and the exit news have files of their
+//! own. `CellRef` is the counted reference behind every `ActorRef`.
 //! Does not know: what kind of actor the body is; it calls through a table of functions.
 //! Invariants:
 //! 1. `refs` counts every `CellRef`, plus one for the actor being alive, released by whoever runs it
@@ -10,7 +10,13 @@
 //!    2, or parking rule 2) queues it. So the link for queues lives in the header.
 #![allow(unsafe_code)]
 
-use crate::exit::ExitReason;
+mod children;
+mod news;
+
+pub(crate) use children::Children;
+use children::Siblings;
+use news::News;
+
 use crate::mailbox::{Front, Mailbox};
 use crate::overflow::Overflow;
 use crate::parking::Parking;
@@ -24,7 +30,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::ptr::{NonNull, null_mut};
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{RawWaker, RawWakerVTable, Waker};
 
 /// How a turn of an actor ended.
@@ -106,26 +112,6 @@ pub(crate) struct Header {
     siblings: UnsafeCell<Siblings>,
     pub(crate) children: Children,
     news: Mutex<Option<Box<News>>>,
-}
-
-struct Siblings {
-    before: *mut Header,
-    after: *mut Header,
-}
-
-/// What only some actors have: a name, watchers, an exit reason that says more than "stopped".
-#[derive(Default)]
-struct News {
-    name: Option<Arc<str>>,
-    reason: Option<ExitReason>,
-    failure: Option<ExitReason>,
-    watchers: Vec<Watcher>,
-}
-
-/// Who wants to know of the end.
-pub(crate) enum Watcher {
-    Waits(Waker),
-    Calls(Box<dyn FnOnce(&ExitReason) + Send>),
 }
 
 // SAFETY: the mailbox carries only `Send` messages (bounds of `ActorRef`); `parent` is written at
@@ -290,72 +276,6 @@ impl Header {
         // SAFETY: the owner is the only one to look at it.
         unsafe { (*self.parent.get()).take() }
     }
-
-    fn with_news<R>(&self, access: impl FnOnce(&mut News) -> R) -> R {
-        let mut news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
-        access(news.get_or_insert_default())
-    }
-
-    pub(crate) fn name(&self) -> Option<Arc<str>> {
-        let news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
-        news.as_ref().and_then(|news| news.name.clone())
-    }
-
-    /// For messages to people: the name, or else the actor's type.
-    pub(crate) fn label(&self) -> String {
-        self.name()
-            .map_or_else(|| (self.table.actor)().to_owned(), |name| name.to_string())
-    }
-
-    /// Leaves word of a failure that the owner shall act upon.
-    pub(crate) fn leave_failure(&self, reason: ExitReason) {
-        self.with_news(|news| news.failure.get_or_insert(reason).is_failure());
-    }
-
-    pub(crate) fn take_failure(&self) -> Option<ExitReason> {
-        self.with_news(|news| news.failure.take())
-    }
-
-    /// Publishes the end and wakes everybody who waits for it.
-    pub(crate) fn announce_end(&self, reason: ExitReason) {
-        let watchers = {
-            let mut news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
-            if reason != ExitReason::Stopped {
-                news.get_or_insert_default().reason = Some(reason.clone());
-            }
-            // Release pairs with the Acquire of `control`: whoever sees the end sees its reason.
-            self.control.fetch_or(control::ENDED, Ordering::Release);
-            news.as_mut()
-                .map(|news| std::mem::take(&mut news.watchers))
-                .unwrap_or_default()
-        };
-        for watcher in watchers {
-            match watcher {
-                Watcher::Waits(waker) => waker.wake(),
-                Watcher::Calls(call) => call(&reason),
-            }
-        }
-    }
-
-    /// The exit reason, or `None` while the actor lives, in which case `waker` is kept.
-    pub(crate) fn poll_end(&self, waker: Option<&Waker>) -> Option<ExitReason> {
-        let mut news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.is_ended() {
-            let reason = news.as_ref().and_then(|news| news.reason.clone());
-            return Some(reason.unwrap_or(ExitReason::Stopped));
-        }
-        if let Some(waker) = waker {
-            let watchers = &mut news.get_or_insert_default().watchers;
-            let known = |watcher: &Watcher| match watcher {
-                Watcher::Waits(known) => known.will_wake(waker),
-                Watcher::Calls(_) => false,
-            };
-            if !watchers.iter().any(known) {
-                watchers.push(Watcher::Waits(waker.clone()));
-            }
-        }
-        None
-    }
 }
 
 impl Header {
@@ -366,19 +286,6 @@ impl Header {
     /// Silences what the incarnation that ends has set going.
     pub(crate) fn end_incarnation(&self) {
         self.incarnation.fetch_add(1, Ordering::AcqRel);
-    }
-
-    /// Calls back with the exit reason, at once if the actor has ended.
-    pub(crate) fn on_end(&self, call: impl FnOnce(&ExitReason) + Send + 'static) {
-        let mut news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.is_ended() {
-            let reason = news.as_ref().and_then(|news| news.reason.clone());
-            drop(news);
-            call(&reason.unwrap_or(ExitReason::Stopped));
-        } else {
-            let watchers = &mut news.get_or_insert_default().watchers;
-            watchers.push(Watcher::Calls(Box::new(call)));
-        }
     }
 }
 
@@ -412,17 +319,9 @@ impl CellRef {
             overflow: parts.overflow,
             strategy: parts.strategy,
             parent: UnsafeCell::new(parts.parent),
-            siblings: UnsafeCell::new(Siblings {
-                before: null_mut(),
-                after: null_mut(),
-            }),
+            siblings: UnsafeCell::new(Siblings::none()),
             children: Children::new(),
-            news: Mutex::new(parts.name.map(|name| {
-                Box::new(News {
-                    name: Some(name),
-                    ..News::default()
-                })
-            })),
+            news: Mutex::new(parts.name.map(|name| Box::new(News::named(name)))),
         };
         // SAFETY: a fresh block of this layout.
         unsafe {
@@ -549,106 +448,6 @@ const WAKER: RawWakerVTable = RawWakerVTable::new(
         }
     },
 );
-
-/// The children of an actor, or of the system: an intrusive list under a lock.
-pub(crate) struct Children(Mutex<Chain>);
-
-struct Chain {
-    first: *mut Header,
-    count: usize,
-}
-
-// SAFETY: the chain holds actors that are alive (they leave it before they end).
-unsafe impl Send for Chain {}
-
-impl Children {
-    pub(crate) const fn new() -> Self {
-        Self(Mutex::new(Chain {
-            first: null_mut(),
-            count: 0,
-        }))
-    }
-
-    fn chain(&self) -> std::sync::MutexGuard<'_, Chain> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Adds a new actor.
-    pub(crate) fn link(&self, child: CellPtr) {
-        let mut chain = self.chain();
-        // SAFETY: the siblings' links are guarded by the lock we hold.
-        unsafe {
-            *child.siblings.get() = Siblings {
-                before: null_mut(),
-                after: chain.first,
-            };
-            if let Some(first) = CellPtr::from_ptr(chain.first) {
-                (*first.siblings.get()).before = child.as_ptr();
-            }
-        }
-        chain.first = child.as_ptr();
-        chain.count += 1;
-    }
-
-    /// Removes an actor; `true` if it was the last.
-    pub(crate) fn unlink(&self, child: CellPtr) -> bool {
-        let mut chain = self.chain();
-        // SAFETY: the siblings' links are guarded by the lock we hold, and siblings are alive.
-        unsafe {
-            let links = &mut *child.siblings.get();
-            let (before, after) = (links.before, links.after);
-            *links = Siblings {
-                before: null_mut(),
-                after: null_mut(),
-            };
-            match CellPtr::from_ptr(before) {
-                Some(before) => (*before.siblings.get()).after = after,
-                None => chain.first = after,
-            }
-            if let Some(after) = CellPtr::from_ptr(after) {
-                (*after.siblings.get()).before = before;
-            }
-        }
-        chain.count -= 1;
-        chain.count == 0
-    }
-
-    /// Calls `visit` for each child, newest first, under the lock.
-    pub(crate) fn for_each(&self, mut visit: impl FnMut(CellPtr)) {
-        self.for_each_while(|child| {
-            visit(child);
-            true
-        });
-    }
-
-    /// Calls `visit` for each child, newest first, until it says no.
-    pub(crate) fn for_each_while(&self, mut visit: impl FnMut(CellPtr) -> bool) {
-        let chain = self.chain();
-        let mut next = chain.first;
-        // SAFETY: children in the chain are alive.
-        while let Some(child) = unsafe { CellPtr::from_ptr(next) } {
-            // SAFETY: guarded by the lock we hold.
-            next = unsafe { (*child.siblings.get()).after };
-            if !visit(child) {
-                return;
-            }
-        }
-    }
-
-    /// How many there are.
-    pub(crate) fn count(&self) -> usize {
-        self.chain().count
-    }
-
-    /// Runs `then` under the lock if any child is left; says whether one is.
-    pub(crate) fn if_any(&self, then: impl FnOnce()) -> bool {
-        let chain = self.chain();
-        if chain.count > 0 {
-            then();
-        }
-        chain.count > 0
-    }
-}
 
 const _: () = assert!(std::mem::offset_of!(Header, tail) == 64);
 const _: () = assert!(std::mem::offset_of!(Header, overflow) <= 128);
