@@ -1,3 +1,31 @@
-//! Criterion over the scenarios of this crate, for `cargo bench`.
+//! Criterion over the same scenarios as the program: `cargo bench -p bench_harness [--features peers]`.
 
-fn main() {}
+use bench_harness::options::{Options, Scale};
+use bench_harness::scenario;
+use criterion::{Criterion, criterion_group, criterion_main};
+
+fn scenarios(criterion: &mut Criterion) {
+    let options = Options {
+        scale: Scale::Quick,
+        peers: cfg!(feature = "peers"),
+        ..Options::default()
+    };
+    // Starting a hundred thousand actors is no microbenchmark; the program measures those.
+    for scenario in scenario::ALL
+        .iter()
+        .filter(|scenario| !["idle_memory", "skynet", "spawn"].contains(&scenario.name))
+    {
+        let mut group = criterion.benchmark_group(scenario.name);
+        group.sample_size(10);
+        for case in (scenario.cases)(&options) {
+            group.bench_function(
+                format!("{} / {}", case.implementation, case.variant),
+                |bencher| bencher.iter(&case.run),
+            );
+        }
+        group.finish();
+    }
+}
+
+criterion_group!(benches, scenarios);
+criterion_main!(benches);

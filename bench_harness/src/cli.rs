@@ -1,6 +1,8 @@
 //! The command line: parsed flags, kept apart from the options they become.
 #![forbid(unsafe_code)]
 
+use std::path::PathBuf;
+
 use anyhow::{Context as _, bail};
 use clap::{Args, Parser, Subcommand};
 
@@ -33,6 +35,71 @@ pub enum Command {
     Compare {
         /// Names from `list`.
         #[arg(required = true)]
+        scenarios: Vec<String>,
+        #[command(flatten)]
+        load: LoadArgs,
+    },
+    /// One-way and round-trip latency, corrected for coordinated omission.
+    Latency {
+        #[command(flatten)]
+        load: LoadArgs,
+    },
+    /// A million actors × 64 B, 100,000 × 1 KiB, 10,000 × 10 KiB: everything sent must arrive.
+    Stress {
+        /// Part of the full size.
+        #[arg(long, default_value_t = 1.0)]
+        scale: f64,
+        /// Prints JSON instead of a table.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Mixed load with injected faults: leak rate, error rate, a verdict.
+    Soak {
+        /// How long.
+        #[arg(long, default_value_t = 10.0)]
+        minutes: f64,
+        /// Prints JSON instead of text.
+        #[arg(long)]
+        json: bool,
+    },
+    /// The regression gate: compares with a baseline file, or writes it.
+    Check {
+        /// The baseline file.
+        #[arg(
+            long,
+            value_name = "FILE",
+            default_value = "bench_harness/baseline.json"
+        )]
+        baseline: PathBuf,
+        /// Slower than this is a regression.
+        #[arg(long, value_name = "PERCENT", default_value_t = 15.0)]
+        threshold: f64,
+        /// Writes the baseline instead.
+        #[arg(long)]
+        update: bool,
+        /// Names from `list`.
+        #[arg(default_values_t = ["spsc", "mpsc", "mpmc", "multicast", "tell", "tell_batch", "ask", "ping_pong", "big"].map(String::from))]
+        scenarios: Vec<String>,
+    },
+    /// A flame graph, allocation counts and system calls of one scenario.
+    Profile {
+        /// A name from `list`.
+        scenario: String,
+        /// Where the flame graph goes [default: SCENARIO.svg].
+        #[arg(long, value_name = "FILE")]
+        svg: Option<PathBuf>,
+        /// Also runs under valgrind's massif and leaves its file here.
+        #[arg(long, value_name = "FILE")]
+        massif: Option<PathBuf>,
+        #[command(flatten)]
+        load: LoadArgs,
+    },
+    /// One self-contained HTML file with plots.
+    Report {
+        /// Where it goes.
+        #[arg(long, value_name = "FILE", default_value = "bench_report.html")]
+        out: PathBuf,
+        /// Names from `list`; all by default.
         scenarios: Vec<String>,
         #[command(flatten)]
         load: LoadArgs,

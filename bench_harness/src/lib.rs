@@ -6,11 +6,19 @@
 //! The program's face is `src/main.rs`; everything it does can be called from here, which is how the small sizes of
 //! every scenario run in the tests and how `cargo bench` stays a thin wrapper.
 
+pub mod actor;
+pub mod alloc_count;
+pub mod gate;
+pub mod latency;
 pub mod machine;
 pub mod measure;
 pub mod options;
 pub mod payload;
 pub mod pin;
+pub mod profile;
 pub mod queue;
+pub mod report;
 pub mod scenario;
+pub mod soak;
+pub mod stress;
 pub mod table;

@@ -3,13 +3,25 @@
 
 mod cli;
 
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::bail;
 use bench_harness::measure::measure;
-use bench_harness::{scenario, table};
+use bench_harness::options::Options;
+use bench_harness::report::{self, Scaling};
+use bench_harness::{alloc_count, gate, latency, machine, profile, scenario, soak, stress, table};
 use clap::Parser as _;
 
 use cli::{Cli, Command, LoadArgs};
 
+#[global_allocator]
+static ALLOCATOR: alloc_count::Counting = alloc_count::Counting;
+
 fn main() -> anyhow::Result<()> {
+    if scenario::idle_memory::answer_probe() {
+        return Ok(());
+    }
     match Cli::parse().command {
         Command::List => {
             for scenario in scenario::ALL {
@@ -25,25 +37,197 @@ fn main() -> anyhow::Result<()> {
         Command::Run { scenarios, load } => run(&scenarios, &load, false),
         Command::Compare { scenarios, load } => {
             if !cfg!(feature = "peers") {
-                anyhow::bail!(
-                    "the peers are not compiled in; run `cargo run --release -p bench_harness --features peers -- compare …`"
+                bail!(
+                    "the peers are not compiled in; run\n  \
+                     cargo run --release -p bench_harness --features peers -- compare …"
                 );
             }
             run(&scenarios, &load, true)
         }
+        Command::Latency { load } => {
+            let all = latency::all(&load.options()?);
+            print(load.json, &all, || latency::render(&all))
+        }
+        Command::Stress { scale, json } => {
+            let shapes = stress::run(scale)?;
+            print(json, &shapes, || stress::render(&shapes))?;
+            if shapes.iter().all(|shape| shape.intact) {
+                Ok(())
+            } else {
+                bail!("not everything sent arrived")
+            }
+        }
+        Command::Soak { minutes, json } => {
+            let verdict = soak::run(Duration::from_secs_f64(minutes * 60.0))?;
+            print(json, &verdict, || format!("{verdict:#?}\n"))?;
+            if verdict.passed {
+                Ok(())
+            } else {
+                bail!("{}", verdict.verdict)
+            }
+        }
+        Command::Check {
+            baseline,
+            threshold,
+            update,
+            scenarios,
+        } => check(&baseline, threshold, update, &scenarios),
+        Command::Profile {
+            scenario,
+            svg,
+            massif,
+            load,
+        } => {
+            let svg = svg.unwrap_or_else(|| format!("{scenario}.svg").into());
+            profile(&scenario, &svg, massif.as_deref(), &load)
+        }
+        Command::Report {
+            out,
+            scenarios,
+            load,
+        } => report(&out, scenarios, &load),
     }
 }
 
+fn print(
+    json: bool,
+    value: &impl serde::Serialize,
+    text: impl FnOnce() -> String,
+) -> anyhow::Result<()> {
+    if json {
+        println!("{}", serde_json::to_string(value)?);
+    } else {
+        print!("{}", text());
+    }
+    Ok(())
+}
+
 fn run(names: &[String], load: &LoadArgs, peers: bool) -> anyhow::Result<()> {
-    let mut options = load.options()?;
-    options.peers = peers;
+    let options = Options {
+        peers,
+        ..load.options()?
+    };
     for scenario in cli::scenarios(names)? {
         let outcome = measure(scenario, &options)?;
-        if load.json {
-            println!("{}", serde_json::to_string(&outcome)?);
-        } else {
-            println!("{}", table::render(&outcome));
+        print(load.json, &outcome, || table::render(&outcome) + "\n")?;
+    }
+    Ok(())
+}
+
+fn check(path: &Path, threshold: f64, update: bool, names: &[String]) -> anyhow::Result<()> {
+    let options = Options {
+        scale: bench_harness::options::Scale::Quick,
+        ..Options::default()
+    };
+    let scenarios = cli::scenarios(names)?;
+    if update {
+        let baseline = gate::take(&scenarios, &options)?;
+        gate::write(path, &baseline)?;
+        println!(
+            "{} figures written to {}",
+            baseline.figures.len(),
+            path.display()
+        );
+        return Ok(());
+    }
+    let baseline = gate::read(path)?;
+    let findings = gate::compare(&baseline, &gate::take(&scenarios, &options)?, threshold);
+    if findings.is_empty() {
+        bail!(
+            "{} has none of these figures; renew it with --update",
+            path.display()
+        );
+    }
+    for finding in &findings {
+        let mark = if finding.regressed { "SLOWER" } else { "ok" };
+        println!(
+            "{mark:<8}{:>+8.1} %  {}",
+            finding.change_percent, finding.name
+        );
+    }
+    let slower = findings.iter().filter(|finding| finding.regressed).count();
+    if slower > 0 {
+        bail!(
+            "{slower} of {} figures are more than {threshold} % slower than the baseline",
+            findings.len()
+        );
+    }
+    Ok(())
+}
+
+fn profile(name: &str, svg: &Path, massif: Option<&Path>, load: &LoadArgs) -> anyhow::Result<()> {
+    let scenario = cli::scenarios(&[name.to_owned()])?[0];
+    let mut found = profile::run(scenario, &load.options()?, svg)?;
+    found.system_calls = profile::system_calls(scenario)?;
+    print(load.json, &found, || profile::render(&found))?;
+    eprintln!("flame graph in {}", svg.display());
+    if let Some(file) = massif {
+        match profile::massif(scenario, file)? {
+            Some(()) => eprintln!("heap profile in {} (read it with ms_print)", file.display()),
+            None => eprintln!("no heap profile: valgrind is not installed"),
         }
     }
     Ok(())
+}
+
+fn report(out: &Path, names: Vec<String>, load: &LoadArgs) -> anyhow::Result<()> {
+    let all = || {
+        scenario::ALL
+            .iter()
+            .map(|scenario| scenario.name.to_owned())
+            .collect()
+    };
+    let names: Vec<String> = if names.is_empty() { all() } else { names };
+    let options = Options {
+        peers: cfg!(feature = "peers"),
+        ..load.options()?
+    };
+    let mut outcomes = Vec::new();
+    for scenario in cli::scenarios(&names)? {
+        eprintln!("{} …", scenario.name);
+        outcomes.push(measure(scenario, &options)?);
+    }
+    eprintln!("latency …");
+    let latencies = latency::all(&options);
+    let page = report::html(
+        &machine::Machine::look(),
+        &outcomes,
+        &latencies,
+        &scaling(&options)?,
+    );
+    std::fs::write(out, page)?;
+    println!("{}", out.display());
+    Ok(())
+}
+
+/// Throughput of ours over the number of cores, where there are cores to scale over.
+fn scaling(options: &Options) -> anyhow::Result<Vec<Scaling>> {
+    let cores = options.cores.len();
+    if cores < 2 {
+        return Ok(Vec::new());
+    }
+    let mut lines = Vec::new();
+    for name in ["big", "tell"] {
+        let scenario = scenario::find(name).expect("a known scenario");
+        let mut points = Vec::new();
+        for count in (1..=cores).filter(|count| count.is_power_of_two() || *count == cores) {
+            let cores = options.cores[..count].to_vec();
+            let outcome = measure(
+                scenario,
+                &Options {
+                    cores,
+                    peers: false,
+                    ..options.clone()
+                },
+            )?;
+            let last = outcome.results.last().expect("a case ran");
+            points.push((count, last.median));
+        }
+        lines.push(Scaling {
+            name: name.into(),
+            unit: scenario.unit.label(),
+            points,
+        });
+    }
+    Ok(lines)
 }

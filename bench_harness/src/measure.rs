@@ -123,6 +123,11 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Whether smaller numbers are better in this scenario.
+    pub fn less_is_better(&self) -> bool {
+        !matches!(self.meaning, Some(Unit::MillionPerSecond(_)))
+    }
+
     /// How many times better ours is than this row, if ours was measured in the same variant.
     pub fn ratio(&self, row: &Row) -> Option<f64> {
         let ours = self

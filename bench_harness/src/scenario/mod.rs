@@ -1,9 +1,21 @@
 //! The scenarios, one file each. Their names are part of the interface.
 #![forbid(unsafe_code)]
 
+mod actors;
+pub mod ask;
+pub mod big;
+pub mod broadcast;
+pub mod burst;
+pub mod idle_memory;
 pub mod mpmc;
 pub mod mpsc;
+pub mod ping_pong;
+pub mod skynet;
+pub mod spawn;
 pub mod spsc;
+pub mod tell;
+pub mod tell_batch;
+pub mod thread_ring;
 
 use crate::measure::{Case, Unit};
 use crate::options::Options;
@@ -21,7 +33,24 @@ pub struct Scenario {
 }
 
 /// Every scenario, in the order of `list`.
-pub const ALL: &[Scenario] = &[spsc::SCENARIO, mpsc::SCENARIO, mpmc::SCENARIO];
+pub const ALL: &[Scenario] = &[
+    spsc::SCENARIO,
+    mpsc::SCENARIO,
+    mpmc::SCENARIO,
+    broadcast::MULTICAST,
+    broadcast::PIPELINE,
+    broadcast::DIAMONDS,
+    burst::SCENARIO,
+    tell::SCENARIO,
+    tell_batch::SCENARIO,
+    ask::SCENARIO,
+    ping_pong::SCENARIO,
+    thread_ring::SCENARIO,
+    big::SCENARIO,
+    spawn::SCENARIO,
+    skynet::SCENARIO,
+    idle_memory::SCENARIO,
+];
 
 /// The scenario with this name.
 pub fn find(name: &str) -> Option<&'static Scenario> {

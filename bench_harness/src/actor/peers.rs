@@ -1,0 +1,27 @@
+//! Other actor libraries behind the common face, each used as its own documentation recommends.
+#![forbid(unsafe_code)]
+
+pub mod actix_kit;
+pub mod kameo_kit;
+pub mod kompact_kit;
+pub mod ractor_kit;
+pub mod tokio_kit;
+pub mod xtra_kit;
+
+/// A tokio runtime with so many workers, pinned to the first cores as ours are.
+fn runtime(workers: usize) -> tokio::runtime::Runtime {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    let cores = crate::pin::available();
+    let next = AtomicUsize::new(0);
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers)
+        .enable_time()
+        .on_thread_start(move || {
+            let worker = next.fetch_add(1, Ordering::Relaxed);
+            if worker < workers {
+                crate::pin::to(cores[worker % cores.len()]);
+            }
+        })
+        .build()
+        .expect("a runtime")
+}

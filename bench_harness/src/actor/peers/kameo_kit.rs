@@ -1,0 +1,171 @@
+//! `kameo`: bounded mailboxes by default, `tell` and `ask`.
+#![forbid(unsafe_code)]
+
+use std::sync::mpsc::Sender;
+
+use kameo::Actor;
+use kameo::actor::{ActorRef, Spawn as _};
+use kameo::error::{Infallible, SendError};
+use kameo::mailbox;
+use kameo::message::{Context, Message};
+
+use super::runtime;
+use crate::actor::{Kit, Msg, Ops, Role};
+
+/// Slots of every mailbox: the default bound of ours.
+const CAPACITY: usize = 1024;
+
+/// `kameo`.
+pub struct Kameo(tokio::runtime::Runtime);
+
+/// A reference to a kameo actor.
+#[derive(Clone)]
+pub struct KameoRef(ActorRef<Node>);
+
+/// The actor behind a [`KameoRef`].
+pub struct Node(Role<KameoRef>);
+
+impl Actor for Node {
+    type Args = Self;
+    type Error = Infallible;
+
+    async fn on_start(args: Self, _: ActorRef<Self>) -> Result<Self, Infallible> {
+        Ok(args)
+    }
+}
+
+impl Message<Msg<KameoRef>> for Node {
+    type Reply = ();
+
+    async fn handle(&mut self, msg: Msg<KameoRef>, ctx: &mut Context<Self, ()>) {
+        self.0.on(msg, &mut NodeOps(ctx));
+    }
+}
+
+struct NodeOps<'a>(&'a mut Context<Node, ()>);
+
+fn spawn(role: Role<KameoRef>) -> KameoRef {
+    KameoRef(Node::spawn_with_mailbox(
+        Node(role),
+        mailbox::bounded(CAPACITY),
+    ))
+}
+
+impl Ops<KameoRef> for NodeOps<'_> {
+    fn tell(&mut self, to: &KameoRef, msg: Msg<KameoRef>) -> Result<(), Msg<KameoRef>> {
+        match to.0.tell(msg).try_send() {
+            Ok(()) => Ok(()),
+            Err(SendError::MailboxFull(msg) | SendError::ActorNotRunning(msg)) => Err(msg),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn me(&mut self) -> KameoRef {
+        KameoRef(self.0.actor_ref().clone())
+    }
+
+    fn spawn(&mut self, role: Role<KameoRef>) -> KameoRef {
+        spawn(role)
+    }
+
+    fn stop(&mut self) {
+        self.0.stop();
+    }
+}
+
+impl Kit for Kameo {
+    const NAME: &'static str = "kameo";
+    type Ref = KameoRef;
+
+    fn start(workers: usize) -> Self {
+        Self(runtime(workers))
+    }
+
+    fn spawn(&self, role: Role<KameoRef>) -> KameoRef {
+        let _entered = self.0.enter();
+        spawn(role)
+    }
+
+    fn tell(&self, to: &KameoRef, msg: Msg<KameoRef>) {
+        assert!(
+            to.0.tell(msg).blocking_send().is_ok(),
+            "the actor has ended"
+        );
+    }
+
+    // Faster than `blocking_send`, which parks the thread for every full mailbox.
+    fn flood(&self, to: &KameoRef, from: u64, count: u64) {
+        for item in from..from + count {
+            let mut msg = Msg::Item(item);
+            while let Err(SendError::MailboxFull(back)) = to.0.tell(msg).try_send() {
+                msg = back;
+                std::thread::yield_now();
+            }
+        }
+    }
+
+    fn ask(&self, count: u64, done: Sender<u64>) {
+        self.0.spawn(async move {
+            let answerer = Answerer::spawn(Answerer);
+            let asker = Asker::spawn(Asker { answerer, done });
+            asker.tell(Count(count)).await.expect("it lives");
+        });
+    }
+
+    fn stop(self) {
+        drop(self.0);
+    }
+}
+
+struct Question(u64);
+struct Count(u64);
+
+struct Answerer;
+
+impl Actor for Answerer {
+    type Args = Self;
+    type Error = Infallible;
+
+    async fn on_start(args: Self, _: ActorRef<Self>) -> Result<Self, Infallible> {
+        Ok(args)
+    }
+}
+
+impl Message<Question> for Answerer {
+    type Reply = u64;
+
+    async fn handle(&mut self, msg: Question, _: &mut Context<Self, u64>) -> u64 {
+        msg.0
+    }
+}
+
+struct Asker {
+    answerer: ActorRef<Answerer>,
+    done: Sender<u64>,
+}
+
+impl Actor for Asker {
+    type Args = Self;
+    type Error = Infallible;
+
+    async fn on_start(args: Self, _: ActorRef<Self>) -> Result<Self, Infallible> {
+        Ok(args)
+    }
+}
+
+impl Message<Count> for Asker {
+    type Reply = ();
+
+    async fn handle(&mut self, count: Count, _: &mut Context<Self, ()>) {
+        let mut sum = 0_u64;
+        for number in 0..count.0 {
+            sum = sum.wrapping_add(
+                self.answerer
+                    .ask(Question(number))
+                    .await
+                    .expect("an answer"),
+            );
+        }
+        let _ = self.done.send(sum);
+    }
+}

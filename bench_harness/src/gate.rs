@@ -1,0 +1,249 @@
+//! The regression gate: figures against a stored baseline, by ratios that survive a change of weather.
+//!
+//! Absolute figures drift with the machine, its neighbours and its clock. So each scenario is measured between two runs
+//! of a calibration loop (plain arithmetic and memory traffic), and what is stored and compared is the quotient. Noise is
+//! measured too: a figure fails only when even the best of its runs is below the threshold.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::hint::black_box;
+use std::time::Instant;
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+
+use crate::measure::{OURS, Outcome, Unit, measure};
+use crate::options::Options;
+use crate::scenario::Scenario;
+
+/// A baseline file.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Baseline {
+    /// Commit it was taken at, if known.
+    pub commit: Option<String>,
+    /// Per `scenario / variant`.
+    pub figures: BTreeMap<String, Figure>,
+}
+
+/// A figure relative to the calibration loop; greater is better.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Figure {
+    /// Of the median run.
+    pub median: f64,
+    /// Of the best run.
+    pub best: f64,
+}
+
+/// What became of a figure.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Finding {
+    /// `scenario / variant`.
+    pub name: String,
+    /// Change of the median in percent; negative is slower.
+    pub change_percent: f64,
+    /// Slower than the threshold allows, noise considered.
+    pub regressed: bool,
+}
+
+/// Millions of steps per second of a loop of arithmetic and memory traffic.
+fn calibrate() -> f64 {
+    let mut table = vec![0_u64; 1 << 14];
+    let steps = 2_000_000_u64;
+    let began = Instant::now();
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    for _ in 0..steps {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        table[(state >> 50) as usize] += state;
+    }
+    black_box(&table);
+    steps as f64 / began.elapsed().as_secs_f64() / 1e6
+}
+
+/// Measures ours in these scenarios, each relative to the calibration loop around it.
+///
+/// # Errors
+/// When a scenario fails.
+pub fn take(scenarios: &[&Scenario], options: &Options) -> anyhow::Result<Baseline> {
+    let mut baseline = Baseline {
+        commit: crate::machine::Machine::look().commit,
+        ..Baseline::default()
+    };
+    let options = Options {
+        only: vec![OURS.into()],
+        peers: false,
+        ..options.clone()
+    };
+    for scenario in scenarios {
+        let before = calibrate();
+        let outcome = measure(scenario, &options)?;
+        let speed = f64::midpoint(before, calibrate());
+        baseline
+            .figures
+            .extend(figures(&outcome, scenario.unit, speed));
+    }
+    Ok(baseline)
+}
+
+fn figures(outcome: &Outcome, unit: Unit, speed: f64) -> Vec<(String, Figure)> {
+    let relative = |value: f64| match unit {
+        Unit::MillionPerSecond(_) => value / speed,
+        // Times shrink on a faster machine; bytes do not.
+        Unit::Milliseconds => 1e3 / (value * speed),
+        Unit::Bytes => 1e3 / value,
+    };
+    let figure = |row: &crate::measure::Row| {
+        let best = relative(row.min).max(relative(row.max));
+        (
+            format!("{} / {}", outcome.scenario, row.variant),
+            Figure {
+                median: relative(row.median),
+                best,
+            },
+        )
+    };
+    outcome.results.iter().map(figure).collect()
+}
+
+/// Compares new figures with a baseline; those that either lacks are left out.
+pub fn compare(baseline: &Baseline, now: &Baseline, threshold_percent: f64) -> Vec<Finding> {
+    let factor = 1.0 - threshold_percent / 100.0;
+    now.figures
+        .iter()
+        .filter_map(|(name, now)| {
+            let then = baseline.figures.get(name)?;
+            Some(Finding {
+                name: name.clone(),
+                change_percent: 100.0 * (now.median / then.median - 1.0),
+                regressed: now.median < then.median * factor && now.best < then.median * factor,
+            })
+        })
+        .collect()
+}
+
+/// Reads a baseline file.
+///
+/// # Errors
+/// When it is not there or not a baseline.
+pub fn read(path: &std::path::Path) -> anyhow::Result<Baseline> {
+    let text = std::fs::read_to_string(path).with_context(|| {
+        format!(
+            "no baseline at {}; make one with `check --baseline … --update`",
+            path.display()
+        )
+    })?;
+    serde_json::from_str(&text)
+        .with_context(|| format!("{} is not a baseline file", path.display()))
+}
+
+/// Writes a baseline file.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write(path: &std::path::Path, baseline: &Baseline) -> anyhow::Result<()> {
+    let text = serde_json::to_string_pretty(baseline)?;
+    std::fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measure::{Case, Sample};
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    /// How many times slower than it could be the planted scenario is.
+    static SLOWDOWN: AtomicU64 = AtomicU64::new(1);
+
+    fn planted(_: &Options) -> Vec<Case> {
+        // Counted steps instead of a clock: the test of the gate must not depend on the machine's mood.
+        let run = || {
+            let steps = 1000 * SLOWDOWN.load(Ordering::Relaxed);
+            Sample {
+                value: 1e6 / steps as f64,
+                checksum: 0,
+            }
+        };
+        vec![Case {
+            implementation: OURS,
+            variant: "counted".into(),
+            spinning: 0,
+            run: Box::new(run),
+        }]
+    }
+
+    const PLANTED: Scenario = Scenario {
+        name: "planted",
+        about: "as fast as the test wants",
+        unit: Unit::MillionPerSecond("steps"),
+        cases: planted,
+    };
+
+    fn baseline(factor: f64) -> Baseline {
+        let outcome = measure(&PLANTED, &Options::tiny()).unwrap();
+        Baseline {
+            commit: None,
+            figures: figures(&outcome, PLANTED.unit, factor)
+                .into_iter()
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn a_planted_slowdown_is_caught_and_a_slower_machine_is_not() {
+        let then = baseline(1.0);
+        assert!(
+            compare(&then, &baseline(1.0), 10.0)
+                .iter()
+                .all(|finding| !finding.regressed)
+        );
+
+        SLOWDOWN.store(2, Ordering::Relaxed);
+        let findings = compare(&then, &baseline(1.0), 10.0);
+        assert!(findings[0].regressed && (findings[0].change_percent + 50.0).abs() < 1e-9);
+        // Twice as slow on a machine that is twice as slow is no regression.
+        assert!(
+            compare(&then, &baseline(0.5), 10.0)
+                .iter()
+                .all(|finding| !finding.regressed)
+        );
+        SLOWDOWN.store(1, Ordering::Relaxed);
+    }
+
+    #[test]
+    fn noise_alone_is_no_regression() {
+        let figure = |median, best| Baseline {
+            commit: None,
+            figures: [("x".into(), Figure { median, best })].into(),
+        };
+        let then = figure(100.0, 105.0);
+        assert!(!compare(&then, &figure(80.0, 99.0), 10.0)[0].regressed);
+        assert!(compare(&then, &figure(80.0, 85.0), 10.0)[0].regressed);
+        assert!(!compare(&then, &figure(95.0, 96.0), 10.0)[0].regressed);
+    }
+
+    #[test]
+    fn a_baseline_survives_its_file() {
+        let path = tempfile::tempdir().unwrap();
+        let path = path.path().join("baseline.json");
+        let then = Baseline {
+            commit: Some("abc".into()),
+            figures: [(
+                "x".into(),
+                Figure {
+                    median: 1.5,
+                    best: 2.0,
+                },
+            )]
+            .into(),
+        };
+        write(&path, &then).unwrap();
+        assert_eq!(read(&path).unwrap().figures, then.figures);
+        assert!(
+            read(&path.with_file_name("none"))
+                .unwrap_err()
+                .to_string()
+                .contains("--update")
+        );
+    }
+}

@@ -1,0 +1,289 @@
+//! Latency, corrected for coordinated omission: messages are due on a fixed schedule, and an answer's delay counts from
+//! when its question was due, not from when a stalled sender got round to it.
+#![forbid(unsafe_code)]
+
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use actor_rt::ring::{BusySpin, spsc};
+use actor_rt::{Actor, Context, System};
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use crate::measure::OURS;
+use crate::options::{Options, Scale};
+use crate::pin;
+
+/// One distribution, in nanoseconds.
+#[derive(Debug, Clone, Serialize)]
+pub struct Latency {
+    /// What was measured.
+    pub path: String,
+    /// Who was measured.
+    #[serde(rename = "impl")]
+    pub implementation: String,
+    /// Messages per second on the schedule; zero means one after the other.
+    pub rate: u64,
+    /// Measurements.
+    pub count: u64,
+    /// Percentiles: name and nanoseconds.
+    pub percentiles: Vec<(String, u64)>,
+    /// For a curve: percentile and nanoseconds, finer towards the end.
+    pub curve: Vec<(f64, u64)>,
+}
+
+const NAMED: [(&str, f64); 5] = [
+    ("p50", 50.0),
+    ("p90", 90.0),
+    ("p99", 99.0),
+    ("p99.9", 99.9),
+    ("p99.99", 99.99),
+];
+
+impl Latency {
+    fn new(path: &str, rate: u64, histogram: &Histogram<u64>) -> Self {
+        let mut percentiles: Vec<_> = NAMED
+            .iter()
+            .map(|(name, at)| ((*name).into(), histogram.value_at_percentile(*at)))
+            .collect();
+        percentiles.push(("max".into(), histogram.max()));
+        let curve = (0..=20).map(|step| {
+            let at = 100.0 * (1.0 - 0.5_f64.powf(f64::from(step) / 1.5));
+            (at, histogram.value_at_percentile(at))
+        });
+        Self {
+            path: path.into(),
+            implementation: OURS.into(),
+            rate,
+            count: histogram.len(),
+            percentiles,
+            curve: curve.collect(),
+        }
+    }
+}
+
+fn histogram() -> Histogram<u64> {
+    Histogram::new(3).expect("three digits are allowed")
+}
+
+fn record(histogram: &mut Histogram<u64>, delay: Duration) {
+    histogram.saturating_record(delay.as_nanos().min(u128::from(u64::MAX)) as u64);
+}
+
+/// Every path that is measured.
+pub fn all(options: &Options) -> Vec<Latency> {
+    let count = match options.scale {
+        Scale::Full => 2_000_000,
+        Scale::Quick => 200_000,
+        Scale::Tiny => 500,
+    };
+    let (first, last) = (options.cores[0], options.cores[options.cores.len() - 1]);
+    let mut all = vec![
+        ring_round_trip("ring round trip, two cores, busy spin", first, last, count),
+        ring_one_way(
+            "ring one way, two cores, busy spin",
+            first,
+            last,
+            count,
+            100_000,
+        ),
+        actor_one_way(
+            "thread to actor, two cores",
+            options,
+            count.min(500_000),
+            100_000,
+        ),
+        actor_round_trip(
+            "actor round trip (ask from a thread), two cores",
+            options,
+            count.min(200_000),
+        ),
+    ];
+    if options.scale != Scale::Tiny {
+        all.push(ring_round_trip(
+            "ring round trip, one core shared",
+            first,
+            first,
+            count / 200,
+        ));
+    }
+    all
+}
+
+/// One after the other: there is no schedule to fall behind.
+fn ring_round_trip(path: &str, near: usize, far: usize, count: u64) -> Latency {
+    let (mut there, mut arrived) = spsc::channel_with::<u64, BusySpin>(64);
+    let (mut back, mut returned) = spsc::channel_with::<u64, BusySpin>(64);
+    let mut delays = histogram();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            pin::to(far);
+            while let Ok(item) = arrived.recv() {
+                if back.send(item).is_err() {
+                    break;
+                }
+            }
+        });
+        let delays = &mut delays;
+        scope.spawn(move || {
+            pin::to(near);
+            for number in 0..count + count / 10 {
+                let began = Instant::now();
+                there.send(number).expect("the other side waits");
+                let answer = returned.recv().expect("the other side answers");
+                assert_eq!(answer, number);
+                // The first tenth warms up.
+                if number >= count / 10 {
+                    record(delays, began.elapsed());
+                }
+            }
+        });
+    });
+    Latency::new(path, 0, &delays)
+}
+
+/// Waits for the time that the message number `number` is due.
+fn due(began: Instant, number: u64, rate: u64) -> Instant {
+    let due = began + Duration::from_nanos(number * 1_000_000_000 / rate);
+    while Instant::now() < due {
+        std::hint::spin_loop();
+    }
+    due
+}
+
+fn ring_one_way(path: &str, near: usize, far: usize, count: u64, rate: u64) -> Latency {
+    let (mut producer, mut consumer) = spsc::channel_with::<Instant, BusySpin>(1024);
+    let mut delays = histogram();
+    thread::scope(|scope| {
+        let delays = &mut delays;
+        scope.spawn(move || {
+            pin::to(far);
+            while let Ok(due) = consumer.recv() {
+                record(delays, due.elapsed());
+            }
+        });
+        scope.spawn(move || {
+            pin::to(near);
+            let began = Instant::now();
+            (0..count).for_each(|number| {
+                producer
+                    .send(due(began, number, rate))
+                    .expect("the reader stays")
+            });
+        });
+    });
+    Latency::new(path, rate, &delays)
+}
+
+/// Records how late messages are; hands the histogram over when it has seen them all.
+struct Clock {
+    left: u64,
+    delays: Histogram<u64>,
+    done: std::sync::mpsc::Sender<Histogram<u64>>,
+}
+
+impl Actor for Clock {
+    type Msg = Instant;
+
+    fn handle(&mut self, due: Instant, _ctx: &mut Context<'_, Self>) {
+        record(&mut self.delays, due.elapsed());
+        self.left -= 1;
+        if self.left == 0 {
+            let _ = self.done.send(self.delays.clone());
+        }
+    }
+}
+
+fn actor_one_way(path: &str, options: &Options, count: u64, rate: u64) -> Latency {
+    let workers = options.cores.len().saturating_sub(1).max(1);
+    let system = System::builder()
+        .workers(workers)
+        .build()
+        .expect("the system starts");
+    let (done, finished) = channel();
+    let clock = system.spawn(move || Clock {
+        left: count,
+        delays: histogram(),
+        done: done.clone(),
+    });
+    let core = options.cores[options.cores.len() - 1];
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            pin::to(core);
+            let began = Instant::now();
+            for number in 0..count {
+                assert!(
+                    clock.send_blocking(due(began, number, rate)).is_ok(),
+                    "the actor lives"
+                );
+            }
+        });
+    });
+    let delays = finished
+        .recv_timeout(Duration::from_secs(60))
+        .expect("every message is handled");
+    system
+        .shutdown(Duration::from_secs(10))
+        .expect("the actor ends");
+    Latency::new(path, rate, &delays)
+}
+
+struct Echo;
+
+impl Actor for Echo {
+    type Msg = (u64, actor_rt::Reply<u64>);
+
+    fn handle(&mut self, (number, reply): Self::Msg, _ctx: &mut Context<'_, Self>) {
+        reply.send(number);
+    }
+}
+
+fn actor_round_trip(path: &str, options: &Options, count: u64) -> Latency {
+    let workers = options.cores.len().saturating_sub(1).max(1);
+    let system = System::builder()
+        .workers(workers)
+        .build()
+        .expect("the system starts");
+    let echo = system.spawn(|| Echo);
+    let core = options.cores[options.cores.len() - 1];
+    let mut delays = histogram();
+    thread::scope(|scope| {
+        let (echo, delays) = (&echo, &mut delays);
+        scope.spawn(move || {
+            pin::to(core);
+            for number in 0..count {
+                let began = Instant::now();
+                let answer = echo.ask(|reply| (number, reply)).wait().expect("an answer");
+                assert_eq!(answer, number);
+                record(delays, began.elapsed());
+            }
+        });
+    });
+    system
+        .shutdown(Duration::from_secs(10))
+        .expect("the actor ends");
+    Latency::new(path, 0, &delays)
+}
+
+/// A table for people.
+pub fn render(all: &[Latency]) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::new();
+    let _ = write!(text, "{:<52}", "latency (ns)");
+    for (name, _) in all.first().map_or(&[][..], |first| &first.percentiles[..]) {
+        let _ = write!(text, "{name:>10}");
+    }
+    text.push('\n');
+    for latency in all {
+        let _ = write!(text, "{:<52}", latency.path);
+        for (_, value) in &latency.percentiles {
+            let _ = write!(text, "{value:>10}");
+        }
+        let _ = match latency.rate {
+            0 => writeln!(text, "  ({} one after the other)", latency.count),
+            rate => writeln!(text, "  ({} at {rate}/s)", latency.count),
+        };
+    }
+    text
+}

@@ -1,0 +1,179 @@
+//! Where a scenario spends its time: a flame graph, its allocations, its system calls.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Context as _;
+use serde::Serialize;
+
+use crate::alloc_count::{self, Counts};
+use crate::measure::OURS;
+use crate::options::Options;
+use crate::report::flame::{self, Stack};
+use crate::scenario::Scenario;
+
+/// Samples per second; a prime, so as not to beat with periodic work.
+const FREQUENCY: i32 = 997;
+
+/// What a profile found, beside the flame graph.
+#[derive(Debug, Clone, Serialize)]
+pub struct Profile {
+    /// Of the measured runs, without start-up.
+    pub allocations: Counts,
+    /// Samples in the flame graph.
+    pub samples: u64,
+    /// Calls per system call, if `strace` is there.
+    pub system_calls: Option<BTreeMap<String, u64>>,
+}
+
+/// Profiles ours in one scenario and writes the flame graph to `svg`.
+///
+/// # Errors
+/// When the profiler cannot start or the file cannot be written.
+pub fn run(scenario: &Scenario, options: &Options, svg: &Path) -> anyhow::Result<Profile> {
+    let cases: Vec<_> = (scenario.cases)(options)
+        .into_iter()
+        .filter(|case| case.implementation == OURS)
+        .collect();
+    for case in &cases {
+        (case.run)();
+    }
+    let guard = pprof::ProfilerGuardBuilder::default()
+        .frequency(FREQUENCY)
+        .build()
+        .context("the profiler cannot start")?;
+    let (allocations, ()) = alloc_count::count(|| {
+        for case in cases.iter().cycle().take(cases.len() * options.repeat) {
+            (case.run)();
+        }
+    });
+    let report = guard
+        .report()
+        .build()
+        .context("the profiler has no report")?;
+    drop(guard);
+    let stacks: Vec<Stack> = report
+        .data
+        .iter()
+        .map(|(frames, count)| {
+            // Innermost first in the profiler; a flame graph begins with the outermost.
+            let names = frames
+                .frames
+                .iter()
+                .rev()
+                .flat_map(|inlined| inlined.iter().rev().map(pprof::Symbol::name));
+            Stack {
+                frames: names.collect(),
+                count: u64::try_from(*count).unwrap_or(0),
+            }
+        })
+        .collect();
+    let samples = stacks.iter().map(|stack| stack.count).sum();
+    std::fs::write(svg, flame::render(scenario.name, &stacks))
+        .with_context(|| format!("cannot write {}", svg.display()))?;
+    Ok(Profile {
+        allocations,
+        samples,
+        system_calls: None,
+    })
+}
+
+/// Counts system calls of a run of this program in a process of its own; `None` without `strace`.
+///
+/// # Errors
+/// When the program cannot be started.
+pub fn system_calls(scenario: &Scenario) -> anyhow::Result<Option<BTreeMap<String, u64>>> {
+    let program = std::env::current_exe()?;
+    let output = Command::new("strace")
+        .args(["-f", "-c", "-q", "--"])
+        .arg(program)
+        .args(["run", scenario.name, "--quick", "--repeat", "1"])
+        .output();
+    let output = match output {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        other => other.context("strace cannot run")?,
+    };
+    Ok(Some(parse_strace(&String::from_utf8_lossy(&output.stderr))))
+}
+
+/// The table of `strace -c`: the last column is the name, the fourth the calls.
+fn parse_strace(text: &str) -> BTreeMap<String, u64> {
+    let line = |line: &str| {
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        let calls = columns.get(3)?.parse().ok()?;
+        columns.first()?.parse::<f64>().ok()?;
+        let name = columns.last().filter(|name| **name != "total")?;
+        Some(((*name).to_owned(), calls))
+    };
+    text.lines().filter_map(line).collect()
+}
+
+/// Runs a scenario under valgrind's massif; answers where the file is, `None` without valgrind.
+///
+/// # Errors
+/// When the program cannot be started.
+pub fn massif(scenario: &Scenario, file: &Path) -> anyhow::Result<Option<()>> {
+    let status = Command::new("valgrind")
+        .arg("--tool=massif")
+        .arg(format!("--massif-out-file={}", file.display()))
+        .arg(std::env::current_exe()?)
+        .args(["run", scenario.name, "--quick", "--repeat", "1"])
+        .status();
+    match status {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        other => {
+            anyhow::ensure!(
+                other.context("valgrind cannot run")?.success(),
+                "the run under valgrind failed"
+            );
+            Ok(Some(()))
+        }
+    }
+}
+
+/// For people.
+pub fn render(profile: &Profile) -> String {
+    use std::fmt::Write as _;
+    let counts = profile.allocations;
+    let mut text = String::new();
+    let _ = writeln!(text, "samples      {}", profile.samples);
+    let _ = writeln!(
+        text,
+        "allocations  {} ({} bytes, at most {} alive)",
+        counts.allocations, counts.bytes, counts.peak_bytes
+    );
+    match &profile.system_calls {
+        None => text.push_str("system calls: not counted (strace is not installed)\n"),
+        Some(calls) => {
+            let mut calls: Vec<_> = calls.iter().collect();
+            calls.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+            for (name, count) in calls.into_iter().take(10) {
+                let _ = writeln!(text, "  {name:<20}{count:>10}");
+            }
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_of_strace_is_read() {
+        let text = "\
+% time     seconds  usecs/call     calls    errors syscall
+------ ----------- ----------- --------- --------- ----------------
+ 91.01    0.002106           4       482         3 futex
+  8.99    0.000208           2       100           sched_yield
+------ ----------- ----------- --------- --------- ----------------
+100.00    0.002314           3       582         3 total
+";
+        let calls = parse_strace(text);
+        assert_eq!(calls.get("futex"), Some(&482));
+        assert_eq!(calls.get("sched_yield"), Some(&100));
+        assert_eq!(calls.len(), 2);
+    }
+}

@@ -1,0 +1,73 @@
+//! What every actor scenario shares: the list of libraries, and starting and ending them around a measurement.
+#![forbid(unsafe_code)]
+
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use crate::actor::{Done, Kit};
+use crate::measure::{Case, Sample};
+use crate::options::Options;
+
+/// Longer than any scenario takes: a lost message fails the run instead of hanging it.
+const DEADLINE: Duration = Duration::from_secs(300);
+
+/// Calls a generic function for ours and, if asked for, for every peer.
+macro_rules! every_kit {
+    ($options:expr, $cases:expr, $function:ident $(, $argument:expr)*) => {{
+        $cases.push($function::<$crate::actor::ours::Ours>($($argument),*));
+        #[cfg(feature = "peers")]
+        if $options.peers {
+            use $crate::actor::peers;
+            $cases.push($function::<peers::tokio_kit::Tokio>($($argument),*));
+            $cases.push($function::<peers::actix_kit::Actix>($($argument),*));
+            $cases.push($function::<peers::kompact_kit::Kompact>($($argument),*));
+            $cases.push($function::<peers::ractor_kit::Ractor>($($argument),*));
+            $cases.push($function::<peers::kameo_kit::Kameo>($($argument),*));
+            $cases.push($function::<peers::xtra_kit::Xtra>($($argument),*));
+        }
+        let _ = $options;
+    }};
+}
+pub(crate) use every_kit;
+
+/// Workers for scenarios in which nobody outside takes part: one per core.
+pub fn workers(options: &Options) -> usize {
+    options.cores.len()
+}
+
+/// A case that starts a library, runs `body` in it and ends it; `body` takes the time it means.
+pub fn case<K: Kit>(
+    variant: impl Into<String>,
+    workers: usize,
+    body: impl Fn(&K, Done, &Receiver<u64>) -> Sample + 'static,
+) -> Case {
+    Case {
+        implementation: K::NAME,
+        variant: variant.into(),
+        spinning: workers,
+        run: Box::new(move || {
+            let kit = K::start(workers);
+            let (done, finished) = channel();
+            let sample = body(&kit, done, &finished);
+            kit.stop();
+            sample
+        }),
+    }
+}
+
+/// The reports of `count` actors, added up.
+pub fn wait(finished: &Receiver<u64>, count: u64) -> u64 {
+    (0..count).fold(0, |sum, _| {
+        let report = finished
+            .recv_timeout(DEADLINE)
+            .expect("a message was lost: an actor never reported its end");
+        sum.wrapping_add(report)
+    })
+}
+
+/// The time that `body` takes, and what it computes.
+pub fn timed<T>(body: impl FnOnce() -> T) -> (Duration, T) {
+    let began = Instant::now();
+    let value = body();
+    (began.elapsed(), value)
+}

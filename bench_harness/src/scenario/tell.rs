@@ -1,0 +1,96 @@
+//! One-way messages: from threads outside to one actor, and from actor to actor.
+#![forbid(unsafe_code)]
+
+use std::sync::Barrier;
+use std::thread;
+use std::time::Instant;
+
+use super::Scenario;
+use super::actors::{case, every_kit, timed, wait, workers};
+use crate::actor::{Kit, Msg, Role};
+use crate::measure::{Case, Sample, Unit};
+use crate::options::Options;
+use crate::pin;
+
+/// `tell`.
+pub const SCENARIO: Scenario = Scenario {
+    name: "tell",
+    about: "one-way messages to one actor: from 1 and 4 threads on another core, and from another actor",
+    unit: Unit::MillionPerSecond("messages"),
+    cases,
+};
+
+const MESSAGES: u64 = 4_000_000;
+
+fn cases(options: &Options) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for senders in options
+        .producers
+        .map_or(vec![1, 4], |count| vec![count as u64])
+    {
+        every_kit!(options, cases, from_threads, options, senders);
+    }
+    every_kit!(options, cases, from_actor, options);
+    cases
+}
+
+/// Senders share the last core; the library has the others.
+pub(super) fn from_threads<K: Kit>(options: &Options, senders: u64) -> Case {
+    let count = options.items(MESSAGES).next_multiple_of(senders);
+    let variant = if senders == 1 {
+        "1 thread".into()
+    } else {
+        format!("{senders} threads")
+    };
+    let cores = options.cores.clone();
+    case::<K>(
+        variant,
+        cores.len().saturating_sub(1).max(1),
+        move |kit, done, finished| {
+            let sink = kit.spawn(Role::sink(count, done));
+            let start = Barrier::new(senders as usize);
+            thread::scope(|scope| {
+                let threads: Vec<_> = (0..senders)
+                    .map(|sender| {
+                        let (kit, sink, start, cores) = (kit, &sink, &start, &cores);
+                        scope.spawn(move || {
+                            pin::to(cores[cores.len() - 1]);
+                            start.wait();
+                            let began = Instant::now();
+                            let each = count / senders;
+                            kit.flood(sink, sender * each, each);
+                            began
+                        })
+                    })
+                    .collect();
+                let began = threads
+                    .into_iter()
+                    .map(|thread| thread.join().expect("a sender ends"))
+                    .min();
+                let sum = wait(finished, 1);
+                Sample::rate(count, began.expect("there is a sender").elapsed(), sum)
+            })
+        },
+    )
+}
+
+fn from_actor<K: Kit>(options: &Options) -> Case {
+    let count = options.items(MESSAGES);
+    case::<K>(
+        "actor to actor",
+        workers(options),
+        move |kit, done, finished| {
+            let sink = kit.spawn(Role::sink(count, done));
+            let source = kit.spawn(Role::Source {
+                sink: Some(sink),
+                next: 0,
+                end: count,
+            });
+            let (elapsed, sum) = timed(|| {
+                kit.tell(&source, Msg::Go);
+                wait(finished, 1)
+            });
+            Sample::rate(count, elapsed, sum)
+        },
+    )
+}

@@ -1,0 +1,128 @@
+//! The small sizes of every scenario, with their checksums: a scenario cannot rot, and no implementation loses an item.
+#![forbid(unsafe_code)]
+
+use bench_harness::measure::measure;
+use bench_harness::options::{Options, WaitKind};
+use bench_harness::{latency, scenario, soak, stress};
+
+#[test]
+fn every_scenario_delivers_what_was_sent() {
+    let options = Options {
+        peers: cfg!(feature = "peers"),
+        ..Options::tiny()
+    };
+    for scenario in scenario::ALL {
+        // `measure` itself compares the checksums of all implementations.
+        let outcome = measure(scenario, &options)
+            .unwrap_or_else(|error| panic!("{}: {error}", scenario.name));
+        assert!(!outcome.results.is_empty());
+        assert!(
+            outcome
+                .results
+                .iter()
+                .all(|row| row.min <= row.median && row.median <= row.max)
+        );
+    }
+}
+
+#[test]
+fn rings_deliver_with_every_wait_strategy_and_payload() {
+    for wait in [
+        WaitKind::Busy,
+        WaitKind::Spin,
+        WaitKind::Yield,
+        WaitKind::Block,
+    ] {
+        for payload in [8, 64, 1024] {
+            let options = Options {
+                wait,
+                payload,
+                ..Options::tiny()
+            };
+            for name in [
+                "spsc",
+                "mpsc",
+                "mpmc",
+                "multicast",
+                "pipeline",
+                "diamond",
+                "burst",
+            ] {
+                measure(scenario::find(name).unwrap(), &options).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn results_are_the_documented_json() {
+    let outcome = measure(scenario::find("spsc").unwrap(), &Options::tiny()).unwrap();
+    let json = serde_json::to_value(&outcome).unwrap();
+    for field in [
+        "scenario",
+        "unit",
+        "machine",
+        "results",
+        "ratio_to_best_peer",
+    ] {
+        assert!(json.get(field).is_some(), "{field} is missing");
+    }
+    for field in ["impl", "variant", "median", "min", "max", "checksum"] {
+        assert!(
+            json["results"][0].get(field).is_some(),
+            "{field} is missing"
+        );
+    }
+}
+
+#[test]
+fn too_many_spinning_threads_are_no_valid_comparison() {
+    let mut options = Options {
+        wait: WaitKind::Busy,
+        ..Options::tiny()
+    };
+    options.cores.truncate(1);
+    assert!(
+        !measure(scenario::find("mpsc").unwrap(), &options)
+            .unwrap()
+            .valid
+    );
+    options.wait = WaitKind::Spin;
+    assert!(
+        measure(scenario::find("mpsc").unwrap(), &options)
+            .unwrap()
+            .valid
+    );
+}
+
+#[test]
+fn names_are_unique() {
+    let mut names: Vec<_> = scenario::ALL.iter().map(|scenario| scenario.name).collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), scenario::ALL.len());
+}
+
+#[test]
+fn latencies_are_measured_on_every_path() {
+    for latency in latency::all(&Options::tiny()) {
+        assert!(latency.count > 0, "{}", latency.path);
+        assert!(latency.percentiles.is_sorted_by_key(|(_, value)| *value));
+    }
+}
+
+#[test]
+fn stress_delivers_everything() {
+    for shape in stress::run(0.002).unwrap() {
+        assert!(shape.intact, "{shape:?}");
+    }
+}
+
+#[test]
+fn a_short_soak_has_no_errors() {
+    let verdict = soak::run(std::time::Duration::from_millis(300)).unwrap();
+    assert!(
+        verdict.passed && verdict.errors == 0 && verdict.faults > 0,
+        "{verdict:?}"
+    );
+}
