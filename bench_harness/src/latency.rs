@@ -64,7 +64,8 @@ impl Latency {
 }
 
 fn histogram() -> Histogram<u64> {
-    Histogram::new(3).expect("three digits are allowed")
+    // Up to a minute; without a bound the histogram would refuse what it did not foresee.
+    Histogram::new_with_max(60_000_000_000, 3).expect("three digits are allowed")
 }
 
 fn record(histogram: &mut Histogram<u64>, delay: Duration) {

@@ -12,7 +12,7 @@ mod role;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
-pub use role::{Done, Role};
+pub use role::{Done, Play, Role, sent};
 
 /// What the actors of all scenarios understand: at most 24 bytes, so inline in every library.
 pub enum Msg<R> {

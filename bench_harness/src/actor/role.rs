@@ -12,8 +12,16 @@ pub type Done = Sender<u64>;
 /// Messages that a source sends before it lets others run.
 const CHUNK: u64 = 256;
 
+/// An actor of a scenario that brings its own.
+pub trait Play<R>: Send {
+    /// Handles one message.
+    fn on(&mut self, msg: Msg<R>, ops: &mut dyn Ops<R>);
+}
+
 /// An actor's state.
 pub enum Role<R> {
+    /// Whatever the scenario says.
+    Play(Box<dyn Play<R>>),
     /// Does nothing.
     Idle,
     /// Sums items until it has seen `left`.
@@ -85,6 +93,11 @@ pub enum Role<R> {
 }
 
 impl<R: Clone> Role<R> {
+    /// An actor that a scenario brings.
+    pub fn play(play: impl Play<R> + 'static) -> Self {
+        Self::Play(Box::new(play))
+    }
+
     /// A sink for so many items.
     pub fn sink(left: u64, done: Done) -> Self {
         Self::Sink { left, sum: 0, done }
@@ -106,6 +119,7 @@ impl<R: Clone> Role<R> {
     #[inline]
     pub fn on(&mut self, msg: Msg<R>, ops: &mut impl Ops<R>) {
         match (self, msg) {
+            (Self::Play(play), msg) => play.on(msg, ops),
             (Self::Sink { left, sum, done }, Msg::Item(item)) => {
                 *sum = sum.wrapping_add(item);
                 *left -= 1;
@@ -252,7 +266,7 @@ impl<R: Clone> Role<R> {
 }
 
 /// In these scenarios few messages are under way at a time: they fit into any mailbox.
-fn sent<R>(told: Result<(), Msg<R>>) {
+pub fn sent<R>(told: Result<(), Msg<R>>) {
     assert!(
         told.is_ok(),
         "a mailbox was full or closed where the scenario has few messages under way"

@@ -168,16 +168,17 @@ fn read<P: Payload, W: Wait>(mut consumer: Consumer<P, W>) -> u64 {
 
 #[cfg(feature = "peers")]
 mod peer {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicU64, Ordering};
-
-    use disruptor::{BusySpin, ProcessorSettings as _, Producer, build_single_producer};
+    use actor_rt::ring::{SpinThenYield, Wait as _};
+    use disruptor::{BusySpin, Polling, Producer, build_single_producer};
 
     use super::{
-        Case, DIAMOND, Graph, Instant, Load, ONE_BY_ONE, Payload, Sample, case, pin, with_payload,
+        Case, DIAMOND, Graph, Load, ONE_BY_ONE, Payload, Sample, case, drive, with_payload,
     };
 
-    /// `disruptor` with its managed threads, pinned like ours.
+    type Reader = Box<dyn FnOnce() -> u64 + Send>;
+
+    /// `disruptor` with event pollers: its managed threads spin without ever yielding, which is right with a core for
+    /// each and stands still with fewer.
     pub(super) fn disruptor(load: &Load, graph: Graph, variant: &str, batch: usize) -> Case {
         case(
             "disruptor",
@@ -187,80 +188,80 @@ mod peer {
         )
     }
 
-    fn run<P: Payload>(load: &Load, graph: Graph, batch: usize) -> Sample {
-        let sums: [Arc<AtomicU64>; 3] = Default::default();
-        let handler = |index: usize| {
-            let sum = Arc::clone(&sums[index]);
-            let mut mine = 0_u64;
-            move |event: &P, _: i64, end_of_batch: bool| {
-                mine = mine.wrapping_add(event.sum());
-                if end_of_batch {
-                    sum.store(mine, Ordering::Release);
+    /// A poller has another type behind every barrier.
+    macro_rules! reader {
+        ($poller:ident) => {{
+            let mut poller = $poller;
+            Box::new(move || {
+                let mut sum = 0_u64;
+                let mut over = false;
+                while !over {
+                    SpinThenYield.wait_until(|| match poller.poll() {
+                        Ok(mut events) => {
+                            sum = (&mut events)
+                                .fold(sum, |sum, event: &P| sum.wrapping_add(event.sum()));
+                            true
+                        }
+                        Err(Polling::NoEvents) => false,
+                        Err(Polling::Shutdown) => {
+                            over = true;
+                            true
+                        }
+                    });
                 }
-            }
-        };
-        let core = |index| pin::consumer(&load.cores, index);
-        let first = build_single_producer(load.capacity, P::default, BusySpin)
-            .pin_at_core(core(0))
-            .handle_events_with(handler(0));
+                sum
+            }) as Reader
+        }};
+    }
+
+    fn run<P: Payload>(load: &Load, graph: Graph, batch: usize) -> Sample {
+        let first = build_single_producer(load.capacity, P::default, BusySpin);
+        let (a, builder) = first.new_event_poller();
         // Each graph is a type of its own in this library.
         if std::ptr::eq(graph, ONE_BY_ONE) {
-            let builder = first
-                .and_then()
-                .pin_at_core(core(1))
-                .handle_events_with(handler(1));
-            let builder = builder
-                .and_then()
-                .pin_at_core(core(2))
-                .handle_events_with(handler(2));
-            publish(builder.build(), load, batch, &sums)
+            let (b, builder) = builder.and_then().new_event_poller();
+            let (c, builder) = builder.and_then().new_event_poller();
+            let producer = builder.build();
+            drive(
+                load,
+                move |load| publish(producer, load, batch),
+                vec![reader!(a), reader!(b), reader!(c)],
+            )
         } else if std::ptr::eq(graph, DIAMOND) {
-            let builder = first.pin_at_core(core(1)).handle_events_with(handler(1));
-            let builder = builder
-                .and_then()
-                .pin_at_core(core(2))
-                .handle_events_with(handler(2));
-            publish(builder.build(), load, batch, &sums)
+            let (b, builder) = builder.new_event_poller();
+            let (c, builder) = builder.and_then().new_event_poller();
+            let producer = builder.build();
+            drive(
+                load,
+                move |load| publish(producer, load, batch),
+                vec![reader!(a), reader!(b), reader!(c)],
+            )
         } else {
-            let builder = first.pin_at_core(core(1)).handle_events_with(handler(1));
-            let builder = builder.pin_at_core(core(2)).handle_events_with(handler(2));
-            publish(builder.build(), load, batch, &sums)
+            let (b, builder) = builder.new_event_poller();
+            let (c, builder) = builder.new_event_poller();
+            let producer = builder.build();
+            drive(
+                load,
+                move |load| publish(producer, load, batch),
+                vec![reader!(a), reader!(b), reader!(c)],
+            )
         }
     }
 
-    /// Publishes from a pinned thread; dropping the producer waits until every handler has seen everything.
-    fn publish<P: Payload>(
-        mut producer: impl Producer<P> + Send,
-        load: &Load,
-        batch: usize,
-        sums: &[Arc<AtomicU64>; 3],
-    ) -> Sample {
-        let elapsed = std::thread::scope(|scope| {
-            let publisher = scope.spawn(move || {
-                pin::to(pin::producer(&load.cores, 0));
-                let began = Instant::now();
-                let mut next = 0;
-                while next < load.items {
-                    let want = (batch as u64).min(load.items - next);
-                    if batch == 1 {
-                        producer.publish(|slot| *slot = P::new(next));
-                    } else {
-                        producer.batch_publish(want as usize, |slots| {
-                            slots
-                                .zip(next..)
-                                .for_each(|(slot, seq)| *slot = P::new(seq));
-                        });
-                    }
-                    next += want;
-                }
-                drop(producer);
-                began.elapsed()
-            });
-            publisher.join().expect("the publisher ends")
-        });
-        let sum = sums.iter().fold(0_u64, |sum, each| {
-            sum.wrapping_add(each.load(Ordering::Acquire))
-        });
-        Sample::rate(load.items, elapsed, sum)
+    fn publish<P: Payload>(mut producer: impl Producer<P>, load: &Load, batch: usize) {
+        let mut next = 0;
+        while next < load.items {
+            let want = (batch as u64).min(load.items - next);
+            if batch == 1 {
+                producer.publish(|slot| *slot = P::new(next));
+            } else {
+                producer.batch_publish(want as usize, |slots| {
+                    slots
+                        .zip(next..)
+                        .for_each(|(slot, seq)| *slot = P::new(seq));
+                });
+            }
+            next += want;
+        }
     }
 }

@@ -10,6 +10,7 @@ pub mod idle_memory;
 pub mod mpmc;
 pub mod mpsc;
 pub mod ping_pong;
+pub mod savina;
 pub mod skynet;
 pub mod spawn;
 pub mod spsc;
@@ -50,6 +51,16 @@ pub const ALL: &[Scenario] = &[
     spawn::SCENARIO,
     skynet::SCENARIO,
     idle_memory::SCENARIO,
+    savina::fork_join::THROUGHPUT,
+    savina::fork_join::CREATE,
+    savina::fibonacci::SCENARIO,
+    savina::sieve::SCENARIO,
+    savina::chameneos::SCENARIO,
+    savina::philosophers::SCENARIO,
+    savina::pinball::SCENARIO,
+    savina::dictionary::SCENARIO,
+    savina::smokers::SCENARIO,
+    savina::trapezoid::SCENARIO,
 ];
 
 /// The scenario with this name.

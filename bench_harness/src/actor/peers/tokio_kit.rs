@@ -21,14 +21,15 @@ pub struct Tokio(tokio::runtime::Runtime);
 pub struct TokioRef(mpsc::Sender<Msg<Self>>);
 
 struct TaskOps<'a> {
-    me: &'a mpsc::WeakSender<Msg<TokioRef>>,
+    me: &'a TokioRef,
     stop: bool,
 }
 
 fn spawn(role: Role<TokioRef>) -> TokioRef {
     // A channel allocates in blocks as it fills, so a large bound costs an idle actor nothing.
     let (sender, mut receiver) = mpsc::channel(CAPACITY);
-    let me = sender.downgrade();
+    // A task holds itself: it ends when it says so, or with the runtime.
+    let me = TokioRef(sender.clone());
     tokio::spawn(async move {
         let mut role = role;
         let mut batch = Vec::new();
@@ -55,7 +56,7 @@ impl Ops<TokioRef> for TaskOps<'_> {
     }
 
     fn me(&mut self) -> TokioRef {
-        TokioRef(self.me.upgrade().expect("somebody sent the message"))
+        self.me.clone()
     }
 
     fn spawn(&mut self, role: Role<TokioRef>) -> TokioRef {

@@ -19,12 +19,15 @@ pub struct XtraRef(Address<Node>);
 #[derive(xtra::Actor)]
 pub struct Node {
     role: Role<XtraRef>,
+    /// An actor holds itself: it ends when it says so, or with the runtime.
+    me: XtraRef,
     /// Sending is asynchronous: what a role sends is kept and awaited after it.
     outbox: Vec<(XtraRef, Msg<XtraRef>)>,
 }
 
 struct NodeOps<'a> {
     ctx: &'a mut Context<Node>,
+    me: &'a XtraRef,
     outbox: &'a mut Vec<(XtraRef, Msg<XtraRef>)>,
 }
 
@@ -36,6 +39,7 @@ impl Handler<Msg<XtraRef>> for Node {
             msg,
             &mut NodeOps {
                 ctx,
+                me: &self.me,
                 outbox: &mut self.outbox,
             },
         );
@@ -46,13 +50,15 @@ impl Handler<Msg<XtraRef>> for Node {
 }
 
 fn spawn(role: Role<XtraRef>) -> XtraRef {
-    XtraRef(xtra::spawn_tokio(
-        Node {
-            role,
-            outbox: Vec::new(),
-        },
-        Mailbox::unbounded(),
-    ))
+    let (address, mailbox) = Mailbox::unbounded();
+    let me = XtraRef(address.clone());
+    let node = Node {
+        role,
+        me: me.clone(),
+        outbox: Vec::new(),
+    };
+    xtra::spawn_tokio(node, (address, mailbox));
+    me
 }
 
 impl Ops<XtraRef> for NodeOps<'_> {
@@ -62,7 +68,7 @@ impl Ops<XtraRef> for NodeOps<'_> {
     }
 
     fn me(&mut self) -> XtraRef {
-        XtraRef(self.ctx.mailbox().address().try_upgrade().expect("alive"))
+        self.me.clone()
     }
 
     fn spawn(&mut self, role: Role<XtraRef>) -> XtraRef {

@@ -1,0 +1,68 @@
+//! An integral by the trapezoidal rule, cut into pieces for a hundred actors: work rather than messages.
+#![forbid(unsafe_code)]
+
+use crate::actor::{Done, Kit, Msg, Ops, Play, Role};
+use crate::measure::{Case, Sample, Unit};
+use crate::options::Options;
+use crate::scenario::Scenario;
+use crate::scenario::actors::{case, every_kit, timed, wait, workers};
+
+/// `trapezoid`.
+pub const SCENARIO: Scenario = Scenario {
+    name: "trapezoid",
+    about: "an integral cut into pieces for 100 actors",
+    unit: Unit::MillionPerSecond("steps"),
+    cases: |options| {
+        let mut cases = Vec::new();
+        every_kit!(options, cases, integrate, options);
+        cases
+    },
+};
+
+const PIECES: u64 = 100;
+
+struct Piece {
+    steps: u64,
+    done: Done,
+}
+
+/// The function that Savina integrates.
+fn f(x: f64) -> f64 {
+    1.0 / (x + 1.0) * (1.0 + (x.powi(3) - 1.0).exp()).sqrt()
+}
+
+impl<R> Play<R> for Piece {
+    fn on(&mut self, msg: Msg<R>, ops: &mut dyn Ops<R>) {
+        let Msg::Item(piece) = msg else { return };
+        let width = 4.0 / (PIECES * self.steps) as f64;
+        let from = 1.0 + 4.0 * piece as f64 / PIECES as f64;
+        let at = |step: u64| from + step as f64 * width;
+        let area: f64 = (0..self.steps)
+            .map(|step| width * (f(at(step)) + f(at(step + 1))) / 2.0)
+            .sum();
+        // Whole numbers, so that the order in which pieces arrive does not change the checksum.
+        let _ = self.done.send((area * 1e9) as u64);
+        ops.stop();
+    }
+}
+
+fn integrate<K: Kit>(options: &Options) -> Case {
+    let steps = options.count(50_000, 50);
+    case::<K>(
+        "100 actors",
+        workers(options),
+        move |kit, done, finished| {
+            let (elapsed, area) = timed(|| {
+                for piece in 0..PIECES {
+                    let actor = kit.spawn(Role::play(Piece {
+                        steps,
+                        done: done.clone(),
+                    }));
+                    kit.tell(&actor, Msg::Item(piece));
+                }
+                wait(finished, PIECES)
+            });
+            Sample::rate(steps * PIECES, elapsed, area)
+        },
+    )
+}
