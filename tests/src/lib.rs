@@ -7,9 +7,11 @@
 #![forbid(unsafe_code)]
 
 mod binary;
+mod node;
 mod process;
 mod project;
 
 pub use binary::zako;
+pub use node::{Node, is_installed, succeed};
 pub use process::{Outcome, Running, is_alive};
 pub use project::Project;

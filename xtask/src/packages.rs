@@ -108,6 +108,17 @@ pub const NPM: Requirement = Requirement {
     names: ["npm", "nodejs-npm", "npm20", "npm", "npm", ""],
 };
 
+pub const CCACHE: Requirement = Requirement {
+    purpose: "ccache, a client of the node",
+    probe: Probe::Program("ccache"),
+    names: ["ccache", "ccache", "ccache", "ccache", "ccache", "ccache"],
+};
+pub const BAZEL: Requirement = Requirement {
+    purpose: "Bazel, a client of the node",
+    probe: Probe::Program("bazel"),
+    names: ["bazel-bootstrap", "", "", "bazel", "", "bazel"],
+};
+
 /// The directories in which a system header may lie.
 pub const INCLUDE_DIRECTORIES: [&str; 3] = [
     "/usr/include",

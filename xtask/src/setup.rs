@@ -21,6 +21,17 @@ const TO_BUILD_QUICKJS: [&Requirement; 2] = [&packages::CMAKE, &packages::SIMDE]
 /// What the examples and the tests want besides.
 pub const FOR_EXAMPLES: [&Requirement; 2] = [&packages::NODE, &packages::NPM];
 
+/// Build tools that can use a node as their cache. Their tests run where they are.
+const CLIENTS: [&Requirement; 2] = [&packages::CCACHE, &packages::BAZEL];
+
+/// Provides the clients.
+///
+/// # Errors
+/// When one is missing and may not be installed.
+pub fn clients() -> Result<()> {
+    packages::provide(&CLIENTS, &mut Steps::default())
+}
+
 /// Provides packages and chooses the engine, and says both in a line each.
 ///
 /// # Errors

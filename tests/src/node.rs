@@ -1,0 +1,123 @@
+//! A node with a data directory of its own, which survives the node.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::process::{Outcome, Running};
+use crate::project::Project;
+
+/// A configuration in which only `ada` may write and nobody else may do anything.
+const CREDENTIALS: &str = "\
+[[access.credential]]
+name = \"ada\"
+user = \"ada\"
+password = \"s3cret\"
+right = \"write\"
+";
+
+/// A running node.
+#[derive(Debug)]
+pub struct Node {
+    project: Project,
+    running: Option<Running>,
+    address: String,
+    config: Option<PathBuf>,
+}
+
+impl Node {
+    /// Starts a node that is open to everybody on this machine.
+    ///
+    /// # Panics
+    /// When it does not start, as every function here.
+    pub fn open() -> Self {
+        Self::start(None)
+    }
+
+    /// Starts a node that wants the user `ada` with the password `s3cret`.
+    pub fn closed() -> Self {
+        Self::start(Some(CREDENTIALS))
+    }
+
+    fn start(config: Option<&str>) -> Self {
+        let project = Project::new();
+        let path = project.outside().join("node.toml");
+        let config = config.map(|text| {
+            fs::write(&path, text).expect("a configuration file");
+            path
+        });
+        let mut node = Self {
+            project,
+            running: None,
+            address: "127.0.0.1:0".to_owned(),
+            config,
+        };
+        node.run();
+        node
+    }
+
+    fn run(&mut self) {
+        let data = self.project.outside().join("data");
+        let mut command = self.project.command(&["node", "--http", &self.address]);
+        command.arg("--data-dir").arg(data);
+        if let Some(config) = &self.config {
+            command.arg("--config").arg(config);
+        }
+        let mut running = Running::start(&mut command);
+        self.address = loop {
+            let line = running.line();
+            assert!(!line.is_empty(), "{}", running.wait().text());
+            if let Some((_, address)) = line.split_once("http://") {
+                break address.to_owned();
+            }
+        };
+        self.running = Some(running);
+    }
+
+    /// Kills the node as a power cut would, and starts it again at the same address.
+    pub fn kill_and_restart(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.signal("KILL");
+            running.wait();
+        }
+        self.run();
+    }
+
+    /// Where it answers: an address and a port, with the credentials before it if it wants some.
+    pub fn authority(&self) -> String {
+        match self.config {
+            Some(_) => format!("ada:s3cret@{}", self.address),
+            None => self.address.clone(),
+        }
+    }
+
+    /// Where it answers, without credentials.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// A directory beside the node's, for the client.
+    pub fn directory(&self, name: &str) -> PathBuf {
+        let path = self.project.outside().join(name);
+        fs::create_dir_all(&path).expect("a directory");
+        path
+    }
+}
+
+/// Whether a client is on this machine; says so in the output of the test when it is not.
+pub fn is_installed(client: &str) -> bool {
+    let found = Command::new(client).arg("--version").output().is_ok();
+    if !found {
+        println!("did not run: no `{client}` on this machine; `cargo xtask clients` installs it");
+    }
+    found
+}
+
+/// Runs a command that must succeed, and returns both of its outputs.
+///
+/// # Panics
+/// When it fails.
+#[track_caller]
+pub fn succeed(command: &mut Command) -> String {
+    Outcome::of(command).succeeds().text()
+}
