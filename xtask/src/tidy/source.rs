@@ -14,9 +14,8 @@ const LONGEST_FILE: usize = 500;
 const LONGEST_TEST_FILE: usize = 600;
 
 /// Files that grew beyond that and hold together; a new one belongs here only with a reason.
-const LONGER: [&str; 8] = [
+const LONGER: [&str; 7] = [
     // One protocol each, with its rules and their unit tests.
-    "actor_rt/src/cell.rs",
     "actor_rt/src/mailbox/mod.rs",
     "actor_rt/src/ring/broadcast.rs",
     "actor_rt/src/ring/mpmc.rs",
@@ -28,14 +27,14 @@ const LONGER: [&str; 8] = [
 const LONGEST_OF_THESE: usize = 700;
 
 /// Where `unsafe` may stand: small modules with a safe face.
-const UNSAFE_ALLOWED: [&str; 16] = [
+const UNSAFE_ALLOWED: [&str; 17] = [
     // Slots that are written and read by turns, by protocol.
     "actor_rt/src/ring/",
     "actor_rt/src/mailbox/",
     "actor_rt/src/slab.rs",
     "actor_rt/src/ask/",
     // Cells of actors: counted by hand, typed again at their edges.
-    "actor_rt/src/cell.rs",
+    "actor_rt/src/cell/",
     "actor_rt/src/actor_ref.rs",
     "actor_rt/src/builder.rs",
     "actor_rt/src/family.rs",
@@ -48,6 +47,7 @@ const UNSAFE_ALLOWED: [&str; 16] = [
     "actor_rt/src/sched/worker.rs",
     // An allocator that counts, to prove that messages allocate nothing.
     "actor_rt/tests/allocations.rs",
+    "bench_harness/src/alloc_count.rs",
     // Memory-mapped files.
     "cas_actor/src/mapped.rs",
 ];
