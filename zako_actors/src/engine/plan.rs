@@ -5,6 +5,7 @@
 //! one, and every recorded output is in the workspace as it was left; nodes are in dependency
 //! order.
 
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
@@ -18,6 +19,7 @@ use super::record::{Cause, OutputItem, Record};
 use crate::diagnostic::Diagnostic;
 use crate::lang::label::Label;
 use crate::lang::locate::{At, mistake};
+use crate::lang::pattern::Pattern;
 use crate::lang::suggest::did_you_mean;
 use crate::lang::target::{Source, Target, Work};
 
@@ -72,6 +74,9 @@ pub struct Planner<'a> {
     pub force: bool,
 }
 
+/// Expanded globs of one plan, by directory and patterns: targets of one package often share them.
+type Globs = FxHashMap<(String, Vec<Pattern>, Vec<Pattern>), Vec<String>>;
+
 impl Planner<'_> {
     /// Plans `wanted` (dependencies first).
     ///
@@ -79,11 +84,12 @@ impl Planner<'_> {
     /// When a source is missing or a glob matches nothing.
     pub fn plan(mut self, wanted: &[NodeId]) -> Result<Plan, Diagnostic> {
         let mut place = FxHashMap::default();
+        let mut globs = Globs::default();
         let mut nodes: Vec<Planned> = Vec::with_capacity(wanted.len());
         for id in wanted {
             place.insert(*id, nodes.len() as u32);
             let deps: Vec<u32> = self.graph.deps(*id).iter().map(|dep| place[dep]).collect();
-            let sources = self.sources(*id)?;
+            let sources = self.sources(*id, &mut globs)?;
             let state = self.survey(*id, &sources, &deps, &nodes);
             nodes.push(Planned {
                 id: *id,
@@ -98,7 +104,7 @@ impl Planner<'_> {
         })
     }
 
-    fn sources(&mut self, id: NodeId) -> Result<Vec<String>, Diagnostic> {
+    fn sources(&mut self, id: NodeId, globs: &mut Globs) -> Result<Vec<String>, Diagnostic> {
         let graph = Arc::clone(&self.graph);
         let target = graph.target(id);
         let mut sources = Vec::new();
@@ -116,12 +122,19 @@ impl Planner<'_> {
                     include,
                     exclude,
                 } => {
-                    let found = self
-                        .dirs
-                        .expand(dir, include, exclude, &|path| graph.outputs().covers(path))
-                        .map_err(|error| {
-                            self.mistake(target, None, format!("{}: {error}", target.label))
-                        })?;
+                    let key = (dir.clone(), include.clone(), exclude.clone());
+                    let found = match globs.entry(key) {
+                        Entry::Occupied(known) => known.into_mut(),
+                        Entry::Vacant(new) => {
+                            let found = self.dirs.expand(dir, include, exclude, &|path| {
+                                graph.outputs().covers(path)
+                            });
+                            let found = found.map_err(|error| {
+                                self.mistake(target, None, format!("{}: {error}", target.label))
+                            })?;
+                            new.insert(found)
+                        }
+                    };
                     // A transpile step also takes what its dependencies write.
                     let may_be_empty =
                         matches!(target.work, Work::Transpile(_)) && !target.deps.is_empty();
@@ -134,7 +147,7 @@ impl Planner<'_> {
                         );
                         return Err(self.mistake(target, shown.first().copied(), message));
                     }
-                    sources.extend(found);
+                    sources.extend(found.iter().cloned());
                 }
             }
         }
