@@ -16,6 +16,7 @@ mod specifiers;
 mod survey;
 #[cfg(test)]
 mod tests;
+mod uses;
 
 use std::path::Path;
 use std::sync::Arc;
