@@ -166,7 +166,15 @@ fn parse_version(text: &[u8]) -> Option<usize> {
 /// Held for as long as the store is open. The kernel lets go of it when the process dies.
 #[derive(Debug)]
 pub(crate) struct LockFile {
-    _file: File,
+    file: File,
+}
+
+impl Drop for LockFile {
+    fn drop(&mut self) {
+        // Closing would not do: a child that was just forked and has not yet executed its program
+        // holds a copy of the descriptor, and with it the lock.
+        drop(self.file.unlock());
+    }
 }
 
 impl LockFile {
@@ -193,7 +201,7 @@ impl LockFile {
             }
         }
         write_pid(&mut file);
-        Ok(Self { _file: file })
+        Ok(Self { file })
     }
 }
 

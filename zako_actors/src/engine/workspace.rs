@@ -192,6 +192,9 @@ impl Drop for WorkspaceLock {
     fn drop(&mut self) {
         // A stale id would be named to the next one who waits.
         drop(self.0.set_len(0));
+        // Closing would not do: a child that was just forked and has not yet executed its program
+        // holds a copy of the descriptor, and with it the lock.
+        drop(self.0.unlock());
     }
 }
 

@@ -13,7 +13,6 @@
 //!    evaluation see another; a fresh one costs little thanks to the startup snapshot).
 
 mod actor;
-mod cancel;
 mod compile;
 mod evaluate;
 mod exception;
@@ -33,7 +32,7 @@ use serde_json::Value;
 use crate::diagnostic::Diagnostic;
 
 pub use actor::{Isolate, IsolateMsg, IsolatePool};
-pub use cancel::{CancelGuard, CancelToken};
+pub use actor_rt::{CancelGuard, CancelToken};
 pub use evaluate::Evaluator;
 pub use kinds::ContextKind;
 pub use runtime::{Startup, engine_name, engine_version};
