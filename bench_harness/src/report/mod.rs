@@ -35,9 +35,9 @@ const STYLE: &str = "
 @media(prefers-color-scheme:dark){:root{--ink:#e6edf3;--soft:#9198a1;--line:#3d444d;--paper:#0d1117;--ours:#4493f8;--peer:#656c76;--warn:#d29922}}
 *{box-sizing:border-box}body{margin:0 auto;padding:1rem;max-width:52rem;font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper)}
 h1{font-size:1.5rem;margin:.5rem 0}h2{font-size:1.15rem;margin:2rem 0 .25rem}p{margin:.25rem 0}.soft{color:var(--soft)}.warn{color:var(--warn)}
-svg{display:block;width:100%;height:auto;margin:.5rem 0}svg text{font:13px system-ui,sans-serif;fill:var(--ink)}svg .soft{fill:var(--soft)}
+svg{display:block;width:100%;max-width:40rem;height:auto;margin:.5rem 0}svg text{font:13px system-ui,sans-serif;fill:var(--ink)}svg .soft{fill:var(--soft)}
 .ours{fill:var(--ours)}.peer{fill:var(--peer)}.axis{stroke:var(--line)}.range{stroke:var(--ink);stroke-width:1.5}.curve{fill:none;stroke-width:2}
-.scroll{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.875rem}td,th{padding:.15rem .6rem;text-align:right;border-bottom:1px solid var(--line)}td:first-child,th:first-child{text-align:left;padding-left:0}
+.scroll{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.875rem}td,th{padding:.15rem .6rem;text-align:right;border-bottom:1px solid var(--line)}td:first-child,th:first-child{text-align:left;padding-left:0;min-width:11rem}
 ";
 
 /// The whole page.

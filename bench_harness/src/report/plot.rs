@@ -1,4 +1,4 @@
-//! Plots as SVG text, drawn for a width of 640 and scaled by the page.
+//! Plots as SVG text, drawn for a width of 480, so that text is readable on a phone, and scaled by the page.
 #![forbid(unsafe_code)]
 
 use std::fmt::Write as _;
@@ -8,11 +8,11 @@ use crate::latency::Latency;
 use crate::measure::{OURS, Outcome, Row};
 use crate::table::number;
 
-const WIDTH: f64 = 640.0;
+const WIDTH: f64 = 480.0;
 /// Where bars begin; names stand left of it.
-const LEFT: f64 = 150.0;
+const LEFT: f64 = 132.0;
 /// Where they end at most; figures stand right of it.
-const RIGHT: f64 = 520.0;
+const RIGHT: f64 = 330.0;
 const ROW: f64 = 24.0;
 
 /// Horizontal bars, a block per variant, ours in colour, with the range of all runs as a whisker.
