@@ -23,6 +23,7 @@ use crate::error::{ExportError, GetError, PutError, ShardError};
 use crate::export::{Export, write_out};
 use crate::ingest::{Taken, Upload, take_file};
 use crate::layout::ActionKey;
+use crate::name::BlobName;
 use crate::sha256::Sha256Digest;
 use crate::shard::{Found, PutOutcome};
 use crate::staging::Expected;
@@ -63,6 +64,8 @@ impl<'s> Blocking<'s> {
         put_as(digest: Digest, content: impl Into<Bytes>) -> Result<PutOutcome, PutError>;
         put_as_sha256(name: Sha256Digest, content: impl Into<Bytes>) -> Result<Digest, PutError>;
         resolve(names: &[Sha256Digest]) -> Result<Vec<Option<Digest>>, ShardError>;
+        locate(names: &[BlobName]) -> Result<Vec<Option<Digest>>, ShardError>;
+        get_named(name: &BlobName) -> Result<Option<(Digest, Blob)>, GetError>;
         commit(upload: Upload) -> Result<(Digest, PutOutcome), PutError>;
         get(digest: &Digest) -> Result<Blob, GetError>;
         get_range(digest: &Digest, range: ByteRange) -> Result<Blob, GetError>;

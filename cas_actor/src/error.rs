@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use crate::blob::RangeError;
 use crate::digest::Digest;
+use crate::name::BlobName;
 use crate::sha256::Sha256Digest;
 
 /// A call to the operating system that failed. Cheap to clone: one failing fsync answers a
@@ -83,6 +84,19 @@ pub enum PutError {
         expected: Sha256Digest,
         /// The name of what came.
         actual: Sha256Digest,
+    },
+    /// The content is not what the name says. Fix the input.
+    #[error(
+        "the content does not match its name: expected {expected}, got {}",
+        describe_names(actual, sha256.as_ref())
+    )]
+    NameMismatch {
+        /// The name that was promised.
+        expected: BlobName,
+        /// The name of what came.
+        actual: Digest,
+        /// Its second name, where that was computed.
+        sha256: Option<Sha256Digest>,
     },
     /// The disk, a quota or a file-size limit is full. Free space or run `gc`, then retry.
     #[error("{0}; free some space or shrink the store, then try again")]
@@ -172,6 +186,15 @@ pub enum ShardError {
     Closed,
 }
 
+impl From<ShardError> for GetError {
+    fn from(error: ShardError) -> Self {
+        match error {
+            ShardError::Io(failure) => failure.into(),
+            ShardError::Closed => Self::Closed,
+        }
+    }
+}
+
 impl From<ShardError> for PutError {
     fn from(error: ShardError) -> Self {
         match error {
@@ -209,6 +232,13 @@ pub enum StoreError {
     /// The directory cannot be made, read or written.
     #[error("{0}")]
     Io(#[from] IoFailure),
+}
+
+fn describe_names(digest: &Digest, sha256: Option<&Sha256Digest>) -> String {
+    match sha256 {
+        Some(sha256) => format!("blake3:{digest} and {sha256}"),
+        None => format!("blake3:{digest}"),
+    }
 }
 
 fn describe_holder(pid: Option<u32>) -> String {

@@ -18,6 +18,7 @@ use crate::digest::{Digest, Hasher};
 use crate::error::{During, IoFailure, PutError};
 use crate::layout::{PACK_UP_TO_BYTES, is_packed};
 use crate::maintain::{hash_file, hash_file_with};
+use crate::sha256::Sha256Digest;
 use crate::staging::{Content, Expected, StagedFile, Staging, Verified};
 
 /// Content that will be packed stays in memory until it is committed.
@@ -65,6 +66,11 @@ impl Upload {
     /// The name of the content so far.
     pub fn digest(&self) -> Digest {
         self.hasher.finish()
+    }
+
+    /// The second name of the content so far, if the upload computes it.
+    pub fn sha256(&self) -> Option<Sha256Digest> {
+        self.hasher.finish_sha256()
     }
 
     /// Takes the next piece. Blocks on the disk once the content is large.

@@ -34,7 +34,10 @@ pub struct MemoryConfig {
 /// Digests are uniform already: eight of their bytes are the hash. Not the first eight, whose
 /// high bits are the same all over a shard.
 #[derive(Default)]
-struct DigestBytes(u64);
+pub(crate) struct DigestBytes(u64);
+
+/// Makes maps whose keys are digests.
+pub(crate) type DigestBuild = BuildHasherDefault<DigestBytes>;
 
 impl Hasher for DigestBytes {
     fn finish(&self) -> u64 {
@@ -62,7 +65,7 @@ struct Slot {
 /// A least-recently-used cache of blobs.
 pub(crate) struct MemoryTier {
     config: MemoryConfig,
-    map: HashMap<Key, u32, BuildHasherDefault<DigestBytes>>,
+    map: HashMap<Key, u32, DigestBuild>,
     slots: Vec<Option<Slot>>,
     free: Vec<u32>,
     newest: u32,

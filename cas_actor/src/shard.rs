@@ -30,7 +30,6 @@ use crate::maintain::hash_file;
 use crate::mapped;
 use crate::memory::MemoryTier;
 use crate::pack::{Name, Packs, Read};
-use crate::sha256::{Sha256Digest, follow_link};
 use crate::stats::{Counters, Usage, count};
 
 /// A use is written down (as the file's modification time) at most this often.
@@ -189,13 +188,8 @@ impl<F: Fs> Shard<F> {
             return false;
         };
         let name = (*digest.hash(), Kind::Blob);
-        match packs.find(&name) {
-            Some(place) if u64::from(place.length) == digest.size_bytes() => {
-                packs.mark_used(&name, place);
-                true
-            }
-            _ => false,
-        }
+        let place = packs.touch(&name);
+        place.is_some_and(|place| u64::from(place.length) == digest.size_bytes())
     }
 
     /// Reads a blob. A large one may still have to be checked, which takes long: the caller says
@@ -224,11 +218,10 @@ impl<F: Fs> Shard<F> {
     fn read_packed(&mut self, digest: &Digest) -> Result<Found, GetError> {
         let (packs, _) = self.open_packs()?;
         let name = (*digest.hash(), Kind::Blob);
-        let place = packs
-            .find(&name)
+        packs
+            .touch(&name)
             .filter(|place| u64::from(place.length) == digest.size_bytes())
             .ok_or(GetError::NotFound(*digest))?;
-        packs.mark_used(&name, place);
         match packs.read(&name)? {
             Read::Missing => Err(GetError::NotFound(*digest)),
             Read::Damaged(bytes) => Err(GetError::Corrupt {
@@ -399,9 +392,7 @@ impl<F: Fs> Shard<F> {
     pub(crate) fn get_action(&mut self, key: &ActionKey) -> Result<Option<ActionEntry>, IoFailure> {
         let (packs, _) = self.open_packs()?;
         let name = (*key, Kind::Action);
-        if let Some(place) = packs.find(&name) {
-            packs.mark_used(&name, place);
-        }
+        packs.touch(&name);
         let entry = match packs.read(&name)? {
             Read::Missing => None,
             Read::Intact(bytes) => ActionEntry::decode(key, &bytes).ok(),
@@ -423,31 +414,6 @@ impl<F: Fs> Shard<F> {
         self.delete_record(&(*key, Kind::Action))
     }
 
-    /// Where the links of these names lead; a damaged one is set aside and leads nowhere.
-    pub(crate) fn follow(
-        &mut self,
-        names: &[Sha256Digest],
-    ) -> Result<Vec<Option<Digest>>, IoFailure> {
-        names.iter().map(|name| self.follow_one(name)).collect()
-    }
-
-    fn follow_one(&mut self, name: &Sha256Digest) -> Result<Option<Digest>, IoFailure> {
-        let (packs, _) = self.open_packs()?;
-        let record = (*name.hash(), Kind::Link);
-        if let Some(place) = packs.find(&record) {
-            packs.mark_used(&record, place);
-        }
-        Ok(match packs.read(&record)? {
-            Read::Missing => None,
-            Read::Intact(link) => follow_link(name.hash(), &link)
-                .filter(|digest| digest.size_bytes() == name.size_bytes()),
-            Read::Damaged(bytes) => {
-                self.quarantine_record(&record, &bytes);
-                None
-            }
-        })
-    }
-
     /// Makes everything acknowledged as relaxed durable.
     pub(crate) fn sync(&mut self) -> Result<(), IoFailure> {
         let (packs, commit) = self.open_packs()?;
@@ -462,7 +428,7 @@ pub(crate) fn lock(memory: &Mutex<MemoryTier>) -> std::sync::MutexGuard<'_, Memo
 }
 
 /// Notes the use of a file for eviction. Failing to (a read-only disk) does no harm.
-fn mark_used(path: &Path, metadata: &Metadata) {
+pub(crate) fn mark_used(path: &Path, metadata: &Metadata) {
     let fresh = metadata.modified().is_ok_and(|used| {
         SystemTime::now().duration_since(used).unwrap_or_default() < USE_GRANULARITY
     });

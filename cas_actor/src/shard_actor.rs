@@ -20,9 +20,10 @@ use crate::error::{GetError, IoFailure, PutError};
 use crate::fs::RealFs;
 use crate::group::Put;
 use crate::layout::ActionKey;
+use crate::lookup::Lead;
 use crate::maintain::{Checked, Listed};
+use crate::name::BlobName;
 use crate::open::LockFile;
-use crate::sha256::Sha256Digest;
 use crate::shard::{Found, PutOutcome, Shard};
 use crate::staging::Content;
 use crate::stats::Usage;
@@ -45,10 +46,7 @@ pub(crate) enum ShardMsg {
     Checked(Digest, Found, bool),
     Keep(Digest, Durability, Reply<Result<bool, IoFailure>>),
     Contains(Vec<Digest>, Reply<Vec<bool>>),
-    Follow(
-        Vec<Sha256Digest>,
-        Reply<Result<Vec<Option<Digest>>, IoFailure>>,
-    ),
+    LookUp(Vec<BlobName>, Reply<Result<Vec<Lead>, IoFailure>>),
     Delete(Digest, Reply<Result<bool, IoFailure>>),
     GetAction(ActionKey, Reply<Result<Option<ActionEntry>, IoFailure>>),
     DeleteAction(ActionKey, Reply<Result<bool, IoFailure>>),
@@ -205,7 +203,7 @@ impl Actor for ShardActor {
                 let present = digests.iter().map(|digest| self.shard.contains(digest));
                 reply.send(present.collect());
             }
-            ShardMsg::Follow(names, reply) => reply.send(self.shard.follow(&names)),
+            ShardMsg::LookUp(names, reply) => reply.send(self.shard.look_up(&names)),
             ShardMsg::GetAction(key, reply) => reply.send(self.shard.get_action(&key)),
             settled => {
                 self.commit();

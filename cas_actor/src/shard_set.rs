@@ -99,17 +99,19 @@ impl Blueprint {
     }
 }
 
-/// Starts the shards of an opened directory; also returns where uploads are staged.
+/// Starts the shards of an opened directory, which together keep at most `memory_bytes` in
+/// memory; also returns where uploads are staged.
 pub(crate) fn start(
     system: &System,
     config: &StoreConfig,
+    memory_bytes: u64,
     opened: OpenedRoot,
 ) -> (Vec<ShardHandle>, Arc<Staging>) {
     let number = opened.shards;
     let (layout, lock) = (Arc::new(opened.layout), Arc::new(opened.lock));
     let staging = Arc::new(opened.staging);
     let share = MemoryConfig {
-        capacity_bytes: config.memory.capacity_bytes / number as u64,
+        capacity_bytes: memory_bytes / number as u64,
         ..config.memory
     };
     let start_one = |index| {

@@ -16,6 +16,7 @@ use bytes::Bytes;
 
 use crate::digest::{Digest, Hasher};
 use crate::error::{During, IoFailure, PutError};
+use crate::name::{BlobName, HashFunction};
 use crate::sha256::Sha256Digest;
 
 /// Hands out temporary files in one directory.
@@ -119,6 +120,8 @@ pub(crate) enum Expected {
     Anything,
     Blake3(Digest),
     Sha256(Sha256Digest),
+    /// Either hash, with or without the size.
+    Named(BlobName),
 }
 
 impl Expected {
@@ -127,6 +130,7 @@ impl Expected {
             Self::Anything => None,
             Self::Blake3(digest) => Some(digest.size_bytes()),
             Self::Sha256(digest) => Some(digest.size_bytes()),
+            Self::Named(name) => name.size_bytes(),
         }
     }
 
@@ -134,6 +138,7 @@ impl Expected {
     pub(crate) fn hasher(&self, sha256_names: bool) -> Hasher {
         match self {
             Self::Sha256(_) => Hasher::with_sha256(),
+            Self::Named(name) if name.may_be(HashFunction::Sha256) => Hasher::with_sha256(),
             _ if sha256_names => Hasher::with_sha256(),
             _ => Hasher::new(),
         }
@@ -181,6 +186,15 @@ impl Verified {
             }
             (Expected::Sha256(expected), Some(actual)) if expected != actual => {
                 Err(PutError::Sha256Mismatch { expected, actual })
+            }
+            (Expected::Named(expected), sha256)
+                if !expected.names(&self.digest, sha256.as_ref()) =>
+            {
+                Err(PutError::NameMismatch {
+                    expected,
+                    actual: self.digest,
+                    sha256,
+                })
             }
             (Expected::Sha256(_), None) => unreachable!("what is expected was computed"),
             _ => Ok(self),

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use actor_rt::System;
 use bytes::Bytes;
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 
 use crate::action::ActionEntry;
 use crate::blob::{Blob, ByteRange};
@@ -24,6 +24,7 @@ use crate::error::{GetError, PutError, ShardError, StoreError};
 use crate::group::Put;
 use crate::ingest::Upload;
 use crate::layout::ActionKey;
+use crate::name_cache::NameCache;
 use crate::open::{StoreConfig, open_root};
 use crate::sha256::Sha256Digest;
 use crate::shard::{Found, PutOutcome, lock};
@@ -34,6 +35,9 @@ use crate::stats::count;
 
 /// Entries are read whole and packed; larger results belong into blobs.
 const ENTRY_UP_TO_BYTES: u64 = 16 * 1024 * 1024;
+/// The share of the memory tier's capacity that remembers where names lead: one in so many.
+const NAMES_SHARE: u64 = 16;
+
 /// An open store. Clones share it; it closes when the last one is dropped.
 ///
 /// Methods are asynchronous and run on any executor; [`blocking`](Self::blocking) has the same
@@ -47,6 +51,7 @@ pub struct Store {
 pub(crate) struct Inner {
     pub(crate) shards: Vec<ShardHandle>,
     pub(crate) staging: Arc<Staging>,
+    pub(crate) names: NameCache,
     config: StoreConfig,
 }
 
@@ -66,12 +71,15 @@ impl Store {
     /// cannot be used.
     pub fn open(config: StoreConfig, system: &System) -> Result<Self, StoreError> {
         let opened = open_root(&config)?;
-        let (shards, staging) = shard_set::start(system, &config, opened);
+        let names_bytes = config.memory.capacity_bytes / NAMES_SHARE;
+        let blob_bytes = config.memory.capacity_bytes - names_bytes;
+        let (shards, staging) = shard_set::start(system, &config, blob_bytes, opened);
         Ok(Self {
             durability: config.durability,
             inner: Arc::new(Inner {
                 shards,
                 staging,
+                names: NameCache::new(names_bytes),
                 config,
             }),
         })
@@ -159,7 +167,7 @@ impl Store {
         self.start_upload(Expected::Sha256(expected))
     }
 
-    fn start_upload(&self, expected: Expected) -> Upload {
+    pub(crate) fn start_upload(&self, expected: Expected) -> Upload {
         let sha256_names = self.inner.config.sha256_names;
         Upload::new(Arc::clone(&self.inner.staging), expected, sha256_names)
     }
@@ -177,14 +185,14 @@ impl Store {
     pub(crate) async fn put_verified(&self, verified: Verified) -> Result<PutOutcome, PutError> {
         let digest = verified.digest();
         let second = verified.sha256();
-        let outcome = self
-            .put_one(digest.hash(), Put::Blob(verified, self.durability))
-            .await?;
-        if let Some(name) = second {
-            // After the blob, so that a name that is known leads somewhere.
-            let link = Put::Link(name, digest, self.durability);
-            self.put_one(name.hash(), link).await?;
-        }
+        let put = self.put_one(digest.hash(), Put::Blob(verified, self.durability));
+        let Some(name) = second else { return put.await };
+        // Both at once: a name whose blob did not get here leads to a blob that is not here.
+        let link = Put::Link(name, digest, self.durability);
+        let (outcome, linked) = join(put, self.put_one(name.hash(), link)).await;
+        let outcome = outcome?;
+        linked?;
+        self.inner.names.insert(name.hash(), digest);
         Ok(outcome)
     }
 
@@ -192,52 +200,6 @@ impl Store {
         let shard = self.shard(hash);
         let answer = shard.ask(|reply| ShardMsg::Put(put, reply)).await;
         answer.unwrap_or(Err(PutError::Closed))
-    }
-
-    /// The blobs that have these second names and are here, in the order asked; counts as a use
-    /// of them.
-    ///
-    /// # Errors
-    /// When the disk fails or the store is closed.
-    pub async fn resolve(&self, names: &[Sha256Digest]) -> Result<Vec<Option<Digest>>, ShardError> {
-        let parts = self.by_shard(names, Sha256Digest::hash);
-        let asked = parts.into_iter().map(async |(shard, indices, names)| {
-            let followed = shard.try_ask(|reply| ShardMsg::Follow(names, reply)).await;
-            (indices, followed)
-        });
-        let mut all = vec![None; names.len()];
-        for (indices, followed) in join_all(asked).await {
-            for (index, digest) in indices.into_iter().zip(followed?) {
-                all[index] = digest;
-            }
-        }
-        let known: Vec<Digest> = all.iter().flatten().copied().collect();
-        let mut present = self.contains(&known).await?.into_iter();
-        for known in all.iter_mut().filter(|known| known.is_some()) {
-            if present.next() != Some(true) {
-                *known = None;
-            }
-        }
-        Ok(all)
-    }
-
-    /// Sorts names by their shards, each with its place in `names`.
-    fn by_shard<N: Copy>(
-        &self,
-        names: &[N],
-        hash: impl Fn(&N) -> &[u8; HASH_BYTES],
-    ) -> Vec<(&ShardHandle, Vec<usize>, Vec<N>)> {
-        let shards = self.inner.shards.iter();
-        let mut parts: Vec<_> = shards
-            .map(|shard| (shard, Vec::new(), Vec::new()))
-            .collect();
-        for (index, name) in names.iter().enumerate() {
-            let part = &mut parts[self.shard_index(hash(name))];
-            part.1.push(index);
-            part.2.push(*name);
-        }
-        parts.retain(|part| !part.1.is_empty());
-        parts
     }
 
     /// Whether a blob is here, and as durable as a put by this handle would make it.

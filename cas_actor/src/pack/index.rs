@@ -75,6 +75,9 @@ pub(crate) struct Table {
     pub(crate) segments: Vec<SegmentState>,
     entries_at: usize,
     entries: usize,
+    /// Second of last use of each entry since the table was written; 0 for none. Memory that was
+    /// never written to is not there, so a table nobody uses costs none.
+    uses: Vec<u32>,
 }
 
 impl Table {
@@ -87,6 +90,7 @@ impl Table {
             segments: header.segments,
             entries_at: header.entries_at,
             entries: header.entries,
+            uses: vec![0; header.entries],
             map,
         })
     }
@@ -99,12 +103,27 @@ impl Table {
     /// Where a record lies.
     pub(crate) fn find(&self, name: &Name) -> Option<Place> {
         let index = search(self.records(), name)?;
-        Some(decode_entry(&self.records()[index]).1)
+        Some(self.entry(index).1)
+    }
+
+    /// Where a record lies; notes that it is used now. The place still says when it was used
+    /// before.
+    pub(crate) fn touch(&mut self, name: &Name, now: u32) -> Option<Place> {
+        let index = search(self.records(), name)?;
+        let place = self.entry(index).1;
+        self.uses[index] = now;
+        Some(place)
     }
 
     /// All entries in the order of their names.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Name, Place)> + '_ {
-        self.records().iter().map(decode_entry)
+        (0..self.entries).map(|index| self.entry(index))
+    }
+
+    fn entry(&self, index: usize) -> (Name, Place) {
+        let (name, mut place) = decode_entry(&self.records()[index]);
+        place.used = place.used.max(self.uses[index]);
+        (name, place)
     }
 
     fn records(&self) -> &[[u8; ENTRY_BYTES]] {
@@ -340,6 +359,20 @@ mod tests {
             for name in entries.keys().chain(others.keys()) {
                 prop_assert_eq!(table.find(name), entries.get(name).copied());
             }
+        }
+
+        #[test]
+        fn uses_are_kept_beside_the_table(entries in entries(), at in any::<prop::sample::Index>(), now: u32) {
+            prop_assume!(!entries.is_empty());
+            let bytes = encode(Covered::default(), &Usage::default(), &[], entries.clone().into_iter());
+            let mut table = table(&bytes).unwrap();
+            let (name, place) = entries.iter().nth(at.index(entries.len())).unwrap();
+            prop_assert_eq!(table.touch(name, now), Some(*place));
+            let used = Place { used: place.used.max(now), ..*place };
+            let mut expected = entries.clone();
+            expected.insert(*name, used);
+            prop_assert_eq!(table.iter().collect::<BTreeMap<_, _>>(), expected);
+            prop_assert_eq!(table.find(name), Some(used));
         }
 
         #[test]

@@ -107,14 +107,23 @@ impl<F: Fs> Packs<F> {
         }
     }
 
-    /// Notes the use of a record for eviction.
-    pub(crate) fn mark_used(&mut self, name: &Name, place: Place) {
+    /// Where a record lies; notes its use for eviction.
+    pub(crate) fn touch(&mut self, name: &Name) -> Option<Place> {
         let now = seconds(SystemTime::now());
-        if place.used < now {
-            self.stale_uses |= now - place.used > STALE_USE_SECONDS;
-            let used = Place { used: now, ..place };
-            self.changes.insert(*name, Some(used));
-        }
+        let known = match self.changes.get_mut(name) {
+            Some(change) => {
+                let place = change.as_mut()?;
+                let known = *place;
+                place.used = place.used.max(now);
+                known
+            }
+            None => self.table.as_mut()?.touch(name, now)?,
+        };
+        self.stale_uses |= now.saturating_sub(known.used) > STALE_USE_SECONDS;
+        Some(Place {
+            used: known.used.max(now),
+            ..known
+        })
     }
 
     /// Reads a record and checks it against its name.
