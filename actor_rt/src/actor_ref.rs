@@ -334,15 +334,24 @@ impl<M: Send + 'static> ActorRef<M> {
         self.cell.ptr().order(control::STOP);
     }
 
-    /// Takes no further messages, handles what is queued, then stops.
+    /// Takes no further messages, handles what is queued, lets the children do the same, then ends.
     pub fn drain(&self) {
-        self.cell.front().close();
-        self.cell.ptr().order(control::DRAIN);
+        self.cell.ptr().drain();
     }
 
     /// [`ActorRef::stop`], and [`ActorRef::kill`] for what has not ended after `patience`.
     pub fn stop_within(&self, patience: Duration) {
         self.stop();
+        self.kill_after(patience);
+    }
+
+    /// [`ActorRef::drain`], and [`ActorRef::kill`] for what has not ended after `patience`.
+    pub fn drain_within(&self, patience: Duration) {
+        self.drain();
+        self.kill_after(patience);
+    }
+
+    fn kill_after(&self, patience: Duration) {
         let actor = self.cell.clone();
         self.cell
             .runtime

@@ -4,12 +4,15 @@
 
 use crate::actor::{Actor, AsyncActor};
 use crate::actor_ref::ActorRef;
+use crate::arena::Arena;
 use crate::builder::ActorBuilder;
 use crate::cell::{CellPtr, CellRef, control};
 use crate::exit::{ExitReason, Failure};
+use crate::pipe;
 use crate::system::System;
 use crate::timer::{self, Timer};
 use std::fmt;
+use std::future::Future;
 use std::marker::PhantomData;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -17,6 +20,7 @@ use std::time::Duration;
 /// What a synchronous handler can reach.
 pub struct Context<'a, A: Actor> {
     inner: Inner,
+    arena: Arena,
     actor: PhantomData<&'a mut A>,
 }
 
@@ -125,6 +129,58 @@ macro_rules! context_methods {
             timer::set(self.inner.cell, period, Some(period), move || Some(make()))
         }
 
+        /// Awaits `future` and then sends this actor what `make` builds from its output: how a synchronous
+        /// handler asks another actor without waiting for it. The waiting is done by a child, so it ends when
+        /// this incarnation does, and a panic of the future is a failure of this actor.
+        ///
+        /// ```
+        /// # use actor_rt::{Actor, ActorRef, AskError, Context, Reply};
+        /// enum Msg { Refresh, Price(Result<u64, AskError>) }
+        /// struct Shop { prices: ActorRef<Reply<u64>>, price: u64 }
+        /// impl Actor for Shop {
+        ///     type Msg = Msg;
+        ///     fn handle(&mut self, msg: Msg, ctx: &mut Context<'_, Self>) {
+        ///         match msg {
+        ///             Msg::Refresh => ctx.pipe(self.prices.ask(|reply| reply), Msg::Price),
+        ///             Msg::Price(price) => self.price = price.unwrap_or(self.price),
+        ///         }
+        ///     }
+        /// }
+        /// ```
+        pub fn pipe<F, T>(&mut self, future: F, make: impl FnOnce(T) -> A::Msg + Send + 'static)
+        where
+            F: Future<Output = T> + Send + 'static,
+            T: Send + 'static,
+        {
+            pipe::pipe(self.inner.cell, future, make);
+        }
+
+        /// Runs `work` on a thread that may block and then sends this actor what `make` builds from its
+        /// result. As for [`Self::pipe`], a panic of `work` is a failure of this actor; `work` itself is not
+        /// interrupted when the actor ends. For many such jobs there is [`Pool`](crate::Pool).
+        ///
+        /// ```
+        /// # use actor_rt::{Actor, Context};
+        /// enum Msg { Load(String), Loaded(std::io::Result<String>) }
+        /// struct Files { bytes: usize }
+        /// impl Actor for Files {
+        ///     type Msg = Msg;
+        ///     fn handle(&mut self, msg: Msg, ctx: &mut Context<'_, Self>) {
+        ///         match msg {
+        ///             Msg::Load(path) => ctx.blocking(|| std::fs::read_to_string(path), Msg::Loaded),
+        ///             Msg::Loaded(text) => self.bytes += text.map_or(0, |text| text.len()),
+        ///         }
+        ///     }
+        /// }
+        /// ```
+        pub fn blocking<T: Send + 'static>(
+            &mut self,
+            work: impl FnOnce() -> T + Send + 'static,
+            make: impl FnOnce(T) -> A::Msg + Send + 'static,
+        ) {
+            pipe::blocking(self.inner.cell, work, make);
+        }
+
         /// Monitors another actor: when it ends (or if it has), this actor gets the message that `make`
         /// builds from the reason. A restart of this actor forgets the monitor.
         pub fn monitor<M: Send + 'static>(
@@ -181,8 +237,27 @@ impl<A: Actor> Context<'_, A> {
     pub(crate) fn new(cell: CellPtr) -> Self {
         Self {
             inner: Inner { cell, stop: false },
+            arena: Arena::default(),
             actor: PhantomData,
         }
+    }
+
+    /// Memory for the length of this batch: what is put there costs a pointer's move, is not dropped, and is
+    /// gone after the actor's turn. Once warm, a batch that needs no more than the last one allocates nothing.
+    ///
+    /// ```
+    /// # use actor_rt::{Actor, Context};
+    /// struct Tokens { seen: usize }
+    /// impl Actor for Tokens {
+    ///     type Msg = String;
+    ///     fn handle(&mut self, line: String, ctx: &mut Context<'_, Self>) {
+    ///         let words = bumpalo::collections::Vec::from_iter_in(line.split(' '), ctx.arena());
+    ///         self.seen += words.len();
+    ///     }
+    /// }
+    /// ```
+    pub fn arena(&self) -> &bumpalo::Bump {
+        self.arena.get()
     }
 
     context_methods!();

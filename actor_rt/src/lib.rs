@@ -2,13 +2,15 @@
 //!
 //! Owns: everything below. Does not know: JSON, V8, gRPC, builds.
 #![doc = include_str!("../README.md")]
-// Unsafe code is allowed, with reasons, in: slab, mailbox, cell, sched, ask, awaiting, dedicated, ring.
+// Unsafe code is allowed, with reasons, in: slab, payload/pooled, mailbox, cell, sched, ask, awaiting, dedicated, ring.
 #![deny(missing_docs, unsafe_code)]
 
 #[cfg(not(loom))]
 mod actor;
 #[cfg(not(loom))]
 mod actor_ref;
+#[cfg(not(loom))]
+mod arena;
 #[cfg(not(loom))]
 mod ask;
 #[cfg(loom)]
@@ -38,13 +40,21 @@ mod exit;
 #[cfg(not(loom))]
 mod family;
 #[cfg(not(loom))]
+mod group;
+#[cfg(not(loom))]
 mod io;
+#[cfg(not(loom))]
+mod machine;
 #[cfg_attr(loom, allow(dead_code))]
 mod mailbox;
 #[cfg(not(loom))]
 mod overflow;
 #[cfg_attr(loom, allow(dead_code))]
 mod parking;
+#[cfg(not(loom))]
+mod payload;
+#[cfg(not(loom))]
+mod pipe;
 #[cfg(not(loom))]
 mod plain;
 #[cfg(not(loom))]
@@ -71,6 +81,8 @@ mod system;
 pub mod testkit;
 #[cfg(not(loom))]
 mod timer;
+#[cfg(not(loom))]
+mod traced;
 
 #[cfg(not(loom))]
 pub use {
@@ -82,12 +94,16 @@ pub use {
     context::{AsyncContext, Context},
     dead_letter::{DeadLetter, DeadReason},
     exit::{ExitReason, Failure},
+    group::Group,
+    machine::{Handler, Machine, Next},
     overflow::{Fallback, Overflow},
+    payload::{BytePool, MessageClass, Pooled},
     pool::{Output as PoolOutput, Pool, PoolConfig, PoolError, PoolStats, Work},
-    recipient::Recipient,
+    recipient::{Handle, Recipient},
     restart::{Restart, Strategy},
     router::{Published, Route, Router, Topic},
     stash::Stash,
     system::{MessageStats, ShutdownError, StartError, System, SystemBuilder, SystemStats},
     timer::Timer,
+    traced::Traced,
 };

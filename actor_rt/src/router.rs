@@ -77,7 +77,7 @@ impl<M: Send + 'static> Router<M> {
                     .map_or(0, |(index, _)| index)
             }
         };
-        self.tell_from(start, message)
+        first_taker(&self.targets, start, message)
     }
 
     /// Sends to the target that `key` always leads to, as long as it lives: by rendezvous hashing, so
@@ -114,24 +114,33 @@ impl<M: Send + 'static> Router<M> {
     pub fn targets(&self) -> &[ActorRef<M>] {
         &self.targets
     }
+}
 
-    fn tell_from(&self, start: usize, mut message: M) -> Result<(), TellError<M>> {
-        let mut full = false;
-        for step in 0..self.targets.len() {
-            match self.targets[start.wrapping_add(step) % self.targets.len()].tell(message) {
-                Ok(()) => return Ok(()),
-                Err(refused) => {
-                    full |= refused.is_full();
-                    message = refused.into_message();
-                }
+/// Sends to the first of `targets` that takes the message, beginning with the one at `start` modulo their
+/// number.
+///
+/// # Errors
+/// `Full` if every live one is full, `Closed` if all have ended.
+pub(crate) fn first_taker<M: Send + 'static>(
+    targets: &[ActorRef<M>],
+    start: usize,
+    mut message: M,
+) -> Result<(), TellError<M>> {
+    let mut full = false;
+    for step in 0..targets.len() {
+        match targets[start.wrapping_add(step) % targets.len()].tell(message) {
+            Ok(()) => return Ok(()),
+            Err(refused) => {
+                full |= refused.is_full();
+                message = refused.into_message();
             }
         }
-        Err(if full {
-            TellError::Full(message)
-        } else {
-            TellError::Closed(message)
-        })
     }
+    Err(if full {
+        TellError::Full(message)
+    } else {
+        TellError::Closed(message)
+    })
 }
 
 /// Publish and subscribe: every subscriber gets a copy of what is published from then on.
@@ -193,6 +202,17 @@ impl<M: Clone + Send + 'static> Topic<M> {
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .push(subscriber);
+    }
+
+    /// Removes a subscriber, as often as it was added; `false` if it was none.
+    pub fn unsubscribe(&self, subscriber: &Recipient<M>) -> bool {
+        let mut subscribers = self
+            .subscribers
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let before = subscribers.len();
+        subscribers.retain(|known| known != subscriber);
+        subscribers.len() < before
     }
 
     /// Sends a copy to every subscriber.

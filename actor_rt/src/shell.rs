@@ -250,12 +250,11 @@ impl<B: Behaviour> Shell<B> {
     #[cold]
     fn begin_end(&mut self, cell: CellPtr, reason: ExitReason) -> Step {
         cell.front().close();
-        let order = if reason == ExitReason::Killed {
-            control::KILL
-        } else {
-            control::STOP
-        };
-        cell.children.for_each(|child| child.order(order));
+        match reason {
+            ExitReason::Killed => cell.children.for_each(|child| child.order(control::KILL)),
+            ExitReason::Drained => cell.children.for_each(CellPtr::drain),
+            _ => cell.children.for_each(|child| child.order(control::STOP)),
+        }
         self.phase = Phase::Unwinding {
             reason,
             next: Next::Leave,
@@ -265,8 +264,10 @@ impl<B: Behaviour> Shell<B> {
 
     #[cold]
     fn unwind(&mut self, cell: CellPtr) -> Step {
-        if cell.control() & control::KILL != 0 {
-            cell.children.for_each(|child| child.order(control::KILL));
+        // Orders that came meanwhile concern the children too.
+        let orders = cell.control() & (control::KILL | control::STOP);
+        if orders != 0 {
+            cell.children.for_each(|child| child.order(orders));
         }
         let await_children = || {
             cell.control

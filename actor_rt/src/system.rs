@@ -5,7 +5,7 @@
 
 use crate::actor::{Actor, AsyncActor};
 use crate::actor_ref::ActorRef;
-use crate::builder::ActorBuilder;
+use crate::builder::{ActorBuilder, Placement};
 use crate::cell::control;
 use crate::dead_letter::{DeadLetter, DeadLetterHook};
 use crate::sched::{Runtime, Settings, is_worker};
@@ -162,6 +162,10 @@ impl System {
         }
     }
 
+    pub(crate) fn runtime(&self) -> &'static Runtime {
+        self.runtime
+    }
+
     pub(crate) fn of(runtime: &'static Runtime) -> Self {
         runtime.handles.fetch_add(1, Ordering::Relaxed);
         Self { runtime }
@@ -180,6 +184,30 @@ impl System {
         F: FnMut() -> A + Send + 'static,
     {
         self.actor(factory).spawn()
+    }
+
+    /// Starts an actor that stays where it is placed: on a core, or on a NUMA node. See [`Placement`].
+    ///
+    /// ```
+    /// use actor_rt::{Actor, Context, Placement, Reply, System};
+    /// struct Where;
+    /// impl Actor for Where {
+    ///     type Msg = Reply<String>;
+    ///     fn handle(&mut self, reply: Self::Msg, _ctx: &mut Context<'_, Self>) {
+    ///         reply.send(std::thread::current().name().unwrap_or("?").into());
+    ///     }
+    /// }
+    /// let system = System::builder().workers(2).name("w").build()?;
+    /// let placed = system.spawn_on(Placement::Core(1), || Where);
+    /// assert_eq!(placed.ask(|reply| reply).wait()?, "w-1");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn spawn_on<A, F>(&self, placement: Placement, factory: F) -> ActorRef<A::Msg>
+    where
+        A: Actor + Send,
+        F: FnMut() -> A + Send + 'static,
+    {
+        self.actor(factory).on(placement).spawn()
     }
 
     /// Starts an asynchronous actor with defaults, see [`AsyncActor`].
@@ -300,10 +328,7 @@ impl System {
     /// # Panics
     /// On a worker, which would wait for itself.
     pub fn shutdown(&self, deadline: Duration) -> Result<(), ShutdownError> {
-        assert!(
-            !is_worker(),
-            "a worker cannot wait for its own system to end"
-        );
+        assert_not_a_worker();
         /// Between the kill and giving up.
         const GRACE: Duration = Duration::from_millis(500);
         self.runtime.close();
@@ -319,6 +344,30 @@ impl System {
         self.runtime.join_threads();
         Ok(())
     }
+
+    /// [`System::shutdown`], but every actor first handles what is queued for it, parents before their
+    /// children. Actors that are started meanwhile live; if there are such, and they are not children, they
+    /// are stopped at the deadline.
+    ///
+    /// # Errors
+    /// As [`System::shutdown`].
+    ///
+    /// # Panics
+    /// As [`System::shutdown`].
+    pub fn drain(&self, deadline: Duration) -> Result<(), ShutdownError> {
+        assert_not_a_worker();
+        let end = Instant::now() + deadline;
+        self.runtime.drain_all();
+        self.runtime.wait_ended(end);
+        self.shutdown(end.saturating_duration_since(Instant::now()))
+    }
+}
+
+fn assert_not_a_worker() {
+    assert!(
+        !is_worker(),
+        "a worker cannot wait for its own system to end"
+    );
 }
 
 impl Clone for System {

@@ -205,6 +205,12 @@ impl CellPtr {
         self.nudge();
     }
 
+    /// Lets nothing more into the mailbox, and the actor end once it is empty.
+    pub(crate) fn drain(self) {
+        self.front.close();
+        self.order(control::DRAIN);
+    }
+
     /// Makes the actor look at its system lane.
     pub(crate) fn nudge(self) {
         if self.front.signal() {

@@ -55,6 +55,7 @@ pub(crate) struct Runtime {
     closing: AtomicBool,
     pub(crate) roots: Children,
     pub(crate) names: Mutex<HashMap<Arc<str>, (std::any::TypeId, CellRef)>>,
+    pub(crate) groups: crate::group::Groups,
     pub(crate) dead_letters: OnceLock<DeadLetterHook>,
     pub(crate) counters: Counters,
     ended: Condvar,
@@ -110,6 +111,7 @@ impl Runtime {
             closing: AtomicBool::new(false),
             roots: Children::new(),
             names: Mutex::default(),
+            groups: Mutex::default(),
             dead_letters: OnceLock::new(),
             counters: Counters::default(),
             ended: Condvar::new(),
@@ -261,12 +263,12 @@ impl Runtime {
 
     /// Gives an order to every top-level actor.
     pub(crate) fn order_all(&self, bits: u32) {
-        self.roots.for_each(|actor| {
-            if bits & crate::cell::control::DRAIN != 0 {
-                actor.front().close();
-            }
-            actor.order(bits);
-        });
+        self.roots.for_each(|actor| actor.order(bits));
+    }
+
+    /// Lets every top-level actor, and so every family, handle what is queued and end.
+    pub(crate) fn drain_all(&self) {
+        self.roots.for_each(CellPtr::drain);
     }
 
     /// Waits until no actor is alive; `false` at the deadline.
