@@ -96,6 +96,7 @@ impl<A: AsyncActor, F> Awaiting<A, F> {
 
 impl<A: AsyncActor, F: FnMut() -> A + 'static> Behaviour for Awaiting<A, F> {
     type Msg = A::Msg;
+    const AWAITS: bool = true;
 
     fn start(&mut self, cell: CellPtr) -> Result<(), Failure> {
         let parts = Box::new(Parts {

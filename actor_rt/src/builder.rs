@@ -271,6 +271,7 @@ impl<A: 'static, B: Behaviour> ShellTable<A, B> {
         |cell| cell.runtime.schedule(cell),
         type_name::<A>,
         TypeId::of::<B::Msg>,
+        B::AWAITS,
     );
 
     fn table() -> &'static Table {

@@ -35,6 +35,7 @@ impl<A: Actor, F: FnMut() -> A + 'static> DedicatedTable<A, F> {
         Self::schedule,
         type_name::<A>,
         TypeId::of::<A::Msg>,
+        false,
     );
 
     /// # Safety

@@ -37,6 +37,9 @@ pub(crate) enum Turn {
 pub(crate) trait Behaviour: 'static {
     type Msg: Send + 'static;
 
+    /// Whether its turns may end [`Turn::Pending`].
+    const AWAITS: bool = false;
+
     /// Makes an incarnation and starts it.
     fn start(&mut self, cell: CellPtr) -> Result<(), Failure>;
 

@@ -7,7 +7,7 @@ mod slot;
 
 use crate::block::block_on;
 use crate::clock::clock;
-use crate::sched::is_worker;
+use crate::sched::{is_worker, waker_of_running};
 use slot::{Answering, Asking};
 use std::fmt;
 use std::future::Future;
@@ -55,7 +55,8 @@ impl<R> Reply<R> {
     /// [`ActorRef::ask`](crate::ActorRef::ask): in a batch, say.
     #[inline]
     pub fn pair() -> (Self, Ask<R>) {
-        let (answering, asking) = slot::pair();
+        // An actor that asks will most likely await the answer next.
+        let (answering, asking) = slot::pair(waker_of_running());
         let ask = Ask {
             side: Some(asking),
             refused: AskError::NoReply,

@@ -11,6 +11,7 @@
 #![allow(unsafe_code)]
 
 mod children;
+pub(crate) mod credit;
 mod news;
 
 pub(crate) use children::Children;
@@ -54,6 +55,8 @@ pub(crate) struct Table {
     pub(crate) schedule: fn(CellPtr),
     pub(crate) actor: fn() -> &'static str,
     pub(crate) message: fn() -> TypeId,
+    /// Whether its handlers await, so that it is woken by what it asks for.
+    pub(crate) awaits: bool,
 }
 
 /// Bits of `Header::control`.
@@ -157,8 +160,13 @@ impl CellPtr {
 
     /// A counted reference.
     pub(crate) fn to_ref(self) -> CellRef {
+        self.to_refs(1)
+    }
+
+    /// So many counted references, of which one is handed out.
+    fn to_refs(self, count: usize) -> CellRef {
         // Relaxed: a new reference is made from a valid one.
-        let before = self.refs.fetch_add(1, Ordering::Relaxed);
+        let before = self.refs.fetch_add(count, Ordering::Relaxed);
         assert!(before < usize::MAX / 2, "too many references to one actor");
         CellRef(self.0)
     }
@@ -229,11 +237,8 @@ impl CellPtr {
 
     /// A waker that calls [`CellPtr::wake`].
     pub(crate) fn waker(self) -> Waker {
-        let counted = self.to_ref();
-        let raw = RawWaker::new(counted.0.as_ptr().cast(), &WAKER);
-        std::mem::forget(counted);
         // SAFETY: the table below keeps the contract of a raw waker.
-        unsafe { Waker::from_raw(raw) }
+        unsafe { Waker::from_raw(raw_waker(credit::lend(self))) }
     }
 }
 
@@ -416,6 +421,7 @@ impl Table {
         schedule: fn(CellPtr),
         actor: fn() -> &'static str,
         message: fn() -> TypeId,
+        awaits: bool,
     ) -> Self {
         Self {
             run,
@@ -423,22 +429,29 @@ impl Table {
             schedule,
             actor,
             message,
+            awaits,
         }
     }
 }
 
-const WAKER: RawWakerVTable = RawWakerVTable::new(
-    |cell| {
-        // SAFETY: a waker holds a counted reference.
-        let cell = unsafe { CellPtr::from_ptr(cell.cast_mut().cast()) };
-        std::mem::forget(cell.map(CellPtr::to_ref));
-        RawWaker::new(cell.map_or(null_mut(), CellPtr::as_ptr).cast(), &WAKER)
+/// A raw waker that owns the reference.
+fn raw_waker(counted: CellRef) -> RawWaker {
+    let cell = std::mem::ManuallyDrop::new(counted).0;
+    RawWaker::new(cell.as_ptr().cast(), &WAKER)
+}
+
+// A static, so that wakers of one actor are known to be the same by its address.
+static WAKER: RawWakerVTable = RawWakerVTable::new(
+    // SAFETY: a waker holds a counted reference.
+    |cell| match unsafe { CellPtr::from_ptr(cell.cast_mut().cast()) } {
+        Some(cell) => raw_waker(credit::lend(cell)),
+        None => RawWaker::new(cell, &WAKER),
     },
     |cell| {
         // SAFETY: as above; `wake` consumes the reference.
         if let Some(cell) = unsafe { CellPtr::from_ptr(cell.cast_mut().cast()) } {
-            let counted = CellRef(cell.0);
-            counted.ptr().wake();
+            cell.wake();
+            credit::take_back(CellRef(cell.0));
         }
     },
     |cell| {
@@ -450,7 +463,7 @@ const WAKER: RawWakerVTable = RawWakerVTable::new(
     |cell| {
         // SAFETY: as above; dropping a waker gives its reference back.
         if let Some(cell) = unsafe { CellPtr::from_ptr(cell.cast_mut().cast()) } {
-            drop(CellRef(cell.0));
+            credit::take_back(CellRef(cell.0));
         }
     },
 );

@@ -28,7 +28,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use worker::Worker;
-pub(crate) use worker::{is_worker, yield_turn};
+pub(crate) use worker::{is_worker, waker_of_running, yield_turn};
 
 /// How a runtime is made.
 #[derive(Clone, Debug)]
@@ -187,8 +187,7 @@ impl Runtime {
         let Some(actor) = self.inject.take_nth(chosen) else {
             return false;
         };
-        // SAFETY: whoever dequeues an actor owns it.
-        match unsafe { (actor.table.run)(actor) } {
+        match worker::turn(actor) {
             Outcome::Released => {}
             Outcome::Again => self.inject.push(actor),
             Outcome::Ended => self.actor_ended(actor),

@@ -12,11 +12,12 @@
 use super::Runtime;
 use super::queue::{Local, PLACES, Shared};
 use super::topology::Layout;
-use crate::cell::{ANYWHERE, CellPtr, Header, Outcome, control};
+use crate::cell::{ANYWHERE, CellPtr, Header, Outcome, control, credit};
 use std::cell::Cell;
 use std::ptr::{null, null_mut};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::task::Waker;
 use std::time::Duration;
 
 /// Uses of the next slot in a row while others wait.
@@ -65,6 +66,27 @@ thread_local! {
 pub(crate) fn is_worker() -> bool {
     HERE.try_with(|here| !here.worker.get().is_null())
         .unwrap_or(false)
+}
+
+/// A waker of the actor that runs on the calling thread, if it is one that awaits.
+#[inline]
+pub(crate) fn waker_of_running() -> Option<Waker> {
+    let running = HERE.try_with(|here| here.running.get()).ok()?;
+    // SAFETY: set while the actor's turn lasts, on this very thread.
+    let actor = unsafe { CellPtr::from_ptr(running) }?;
+    actor.table.awaits.then(|| actor.waker())
+}
+
+/// Runs one turn of an actor that the caller has dequeued.
+#[inline]
+pub(super) fn turn(actor: CellPtr) -> Outcome {
+    HERE.with(|here| {
+        here.running.set(actor.as_ptr());
+        // SAFETY: whoever dequeues an actor owns it.
+        let outcome = unsafe { (actor.table.run)(actor) };
+        here.running.set(null_mut());
+        outcome
+    })
 }
 
 /// Ends the turn of the actor that runs on the calling worker after its current message: it met a full
@@ -182,13 +204,15 @@ pub(super) fn work(runtime: &Runtime, index: usize) {
     HERE.with(|here| {
         here.runtime.set(runtime);
         here.worker.set(worker);
-        work_loop(runtime, worker, &here.running);
+        credit::set_open(true);
+        work_loop(runtime, worker);
+        credit::set_open(false);
         here.runtime.set(null());
         here.worker.set(null());
     });
 }
 
-fn work_loop(runtime: &Runtime, worker: &Worker, running: &Cell<*mut Header>) {
+fn work_loop(runtime: &Runtime, worker: &Worker) {
     let mut in_a_row = 0;
     let mut turns = 0_u64;
     let mut seen = Vec::with_capacity(worker.victims.len());
@@ -204,7 +228,7 @@ fn work_loop(runtime: &Runtime, worker: &Worker, running: &Cell<*mut Header>) {
             .or_else(|| find(runtime, worker, &mut in_a_row))
             .or_else(|| search(runtime, worker, &mut seen));
         match actor {
-            Some(actor) => run(runtime, worker, running, actor),
+            Some(actor) => run(runtime, worker, actor),
             None if runtime.is_closing() && runtime.live() == 0 => return,
             None => {}
         }
@@ -235,12 +259,8 @@ fn share(runtime: &Runtime) -> u64 {
 }
 
 #[inline]
-fn run(runtime: &Runtime, worker: &Worker, running: &Cell<*mut Header>, actor: CellPtr) {
-    running.set(actor.as_ptr());
-    // SAFETY: whoever dequeues an actor owns it.
-    let outcome = unsafe { (actor.table.run)(actor) };
-    running.set(null_mut());
-    match outcome {
+fn run(runtime: &Runtime, worker: &Worker, actor: CellPtr) {
+    match turn(actor) {
         Outcome::Released => {}
         Outcome::Again => {
             if actor.home == ANYWHERE {
@@ -262,6 +282,7 @@ fn run(runtime: &Runtime, worker: &Worker, running: &Cell<*mut Header>, actor: C
 #[cold]
 #[inline(never)]
 fn search(runtime: &Runtime, worker: &Worker, seen: &mut Vec<Glimpse>) -> Option<CellPtr> {
+    credit::settle();
     runtime.sleepers.begin_search();
     let found = search_others(runtime, worker, None);
     if found.is_some() {
