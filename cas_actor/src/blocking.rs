@@ -20,6 +20,7 @@ use crate::blob::{Blob, ByteRange};
 use crate::commit::Durability;
 use crate::digest::Digest;
 use crate::error::{ExportError, GetError, PutError, ShardError};
+use crate::evict::GcReport;
 use crate::export::{Export, write_out};
 use crate::ingest::{Taken, Upload, take_file};
 use crate::layout::ActionKey;
@@ -29,7 +30,7 @@ use crate::shard::{Found, PutOutcome};
 use crate::staging::Expected;
 use crate::stats::Stats;
 use crate::store::Store;
-use crate::upkeep::{GcReport, VerifyProgress, VerifyReport};
+use crate::upkeep::{VerifyProgress, VerifyReport};
 
 /// Blobs that [`Blocking::export_many`] asks for ahead of the one it writes.
 const EXPORT_WINDOW: usize = 64;

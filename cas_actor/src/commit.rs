@@ -34,6 +34,9 @@ use crate::stats::{Counters, count};
 /// 11 ms with fdatasync each and 0.7 ms with syncfs (ext4, virtual disk, nobody else writing).
 const SYNC_EACH_UP_TO: usize = 8;
 
+/// Large blobs that are remembered as not durable before they are made so unasked.
+const REMEMBER_UNSYNCED: usize = 16 * 1024;
+
 /// When a write counts as done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Durability {
@@ -160,6 +163,11 @@ impl<F: Fs> Committer<F> {
                     }
                 }
             }
+        }
+        if self.unsynced.len() > REMEMBER_UNSYNCED
+            && let Err(failure) = self.sync(packs)
+        {
+            tracing::warn!(%failure, "cannot sync; tried again with the next group");
         }
         self.raise_flag(packs);
         group.answers

@@ -66,6 +66,21 @@ impl<T> During<T> for io::Result<T> {
     }
 }
 
+/// A content and a name that is not its.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the content does not match its name: expected {expected}, got blake3:{actual}{}",
+    sha256.map(|sha256| format!(" and {sha256}")).unwrap_or_default()
+)]
+pub struct NameMismatch {
+    /// The name that was promised.
+    pub expected: BlobName,
+    /// The name of what came.
+    pub actual: Digest,
+    /// Its second name, where that was computed.
+    pub sha256: Option<Sha256Digest>,
+}
+
 /// Why nothing was stored. Whatever was stored before is untouched.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum PutError {
@@ -86,21 +101,23 @@ pub enum PutError {
         actual: Sha256Digest,
     },
     /// The content is not what the name says. Fix the input.
-    #[error(
-        "the content does not match its name: expected {expected}, got {}",
-        describe_names(actual, sha256.as_ref())
-    )]
-    NameMismatch {
-        /// The name that was promised.
-        expected: BlobName,
-        /// The name of what came.
-        actual: Digest,
-        /// Its second name, where that was computed.
-        sha256: Option<Sha256Digest>,
-    },
+    #[error(transparent)]
+    NameMismatch(Box<NameMismatch>),
     /// The disk, a quota or a file-size limit is full. Free space or run `gc`, then retry.
     #[error("{0}; free some space or shrink the store, then try again")]
     NoSpace(IoFailure),
+    /// The store has reached its own limit, and what it holds is in use or on its way in. Retry
+    /// when leases have ended, raise the limit, or do without.
+    #[error(
+        "no room for {needed_bytes} bytes in a store of at most {limit_bytes} bytes: everything \
+         in it was used lately; raise the limit or try again later"
+    )]
+    OverBudget {
+        /// What was to be stored, in bytes.
+        needed_bytes: u64,
+        /// The limit of the store in bytes.
+        limit_bytes: u64,
+    },
     /// The store may not be written. Fix the permissions or choose another directory.
     #[error("{0}; the store must be writable")]
     ReadOnly(IoFailure),
@@ -232,13 +249,6 @@ pub enum StoreError {
     /// The directory cannot be made, read or written.
     #[error("{0}")]
     Io(#[from] IoFailure),
-}
-
-fn describe_names(digest: &Digest, sha256: Option<&Sha256Digest>) -> String {
-    match sha256 {
-        Some(sha256) => format!("blake3:{digest} and {sha256}"),
-        None => format!("blake3:{digest}"),
-    }
 }
 
 fn describe_holder(pid: Option<u32>) -> String {

@@ -119,13 +119,9 @@ impl<F: Fs> Shard<F> {
                 self.count_stored(size_bytes);
             }
         }
+        self.note_held();
         self.admit_written(admit, &written);
-        if let Some(packs) = &mut self.packs
-            && let Err(failure) = packs.checkpoint_if_due()
-        {
-            // Records are safe without it; the next group tries again.
-            tracing::warn!(%failure, "cannot write the index");
-        }
+        self.checkpoint_if_due();
         let took = started.elapsed();
         let answers = steps.drain(..).map(|step| {
             self.counters.put_latency.record(took);
@@ -146,6 +142,16 @@ impl<F: Fs> Shard<F> {
             }
         });
         answers.collect()
+    }
+
+    /// Keeps what changed since the last table small.
+    pub(crate) fn checkpoint_if_due(&mut self) {
+        if let Some(packs) = &mut self.packs
+            && let Err(failure) = packs.checkpoint_if_due()
+        {
+            // Records are safe without it; the next group tries again.
+            tracing::warn!(%failure, "cannot write the index");
+        }
     }
 
     /// Decides what a put needs: nothing, a sync of what is here, or a write.
@@ -208,9 +214,11 @@ impl<F: Fs> Shard<F> {
     fn count_stored(&mut self, size_bytes: u64) {
         count(&self.counters.puts, 1);
         count(&self.counters.put_bytes, size_bytes);
-        if let Some(files) = &mut self.files
-            && !is_packed(size_bytes)
-        {
+        if is_packed(size_bytes) {
+            return;
+        }
+        self.counters.held.add_files(size_bytes);
+        if let Some(files) = &mut self.files {
             files.add(Kind::Blob, size_bytes);
         }
     }

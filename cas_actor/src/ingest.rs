@@ -14,10 +14,12 @@ use std::thread;
 
 use bytes::Bytes;
 
+use crate::budget::Reservation;
 use crate::digest::{Digest, Hasher};
 use crate::error::{During, IoFailure, PutError};
 use crate::layout::{PACK_UP_TO_BYTES, is_packed};
 use crate::maintain::{hash_file, hash_file_with};
+use crate::room::Room;
 use crate::sha256::Sha256Digest;
 use crate::staging::{Content, Expected, StagedFile, Staging, Verified};
 
@@ -44,10 +46,18 @@ pub struct Upload {
     written_bytes: u64,
     buffer: Vec<u8>,
     spilled: Option<StagedFile>,
+    /// Where a store with a limit has room.
+    room: Option<Arc<Room>>,
+    reservation: Option<Reservation>,
 }
 
 impl Upload {
-    pub(crate) fn new(staging: Arc<Staging>, expected: Expected, sha256_names: bool) -> Self {
+    pub(crate) fn new(
+        staging: Arc<Staging>,
+        room: Option<Arc<Room>>,
+        expected: Expected,
+        sha256_names: bool,
+    ) -> Self {
         Self {
             staging,
             expected,
@@ -55,6 +65,8 @@ impl Upload {
             written_bytes: 0,
             buffer: Vec::new(),
             spilled: None,
+            room,
+            reservation: None,
         }
     }
 
@@ -76,8 +88,8 @@ impl Upload {
     /// Takes the next piece. Blocks on the disk once the content is large.
     ///
     /// # Errors
-    /// When there is more than the expected digest says, or the disk fails; the upload is
-    /// useless then.
+    /// When there is more than the expected digest says, when the store has no room for it, or the
+    /// disk fails; the upload is useless then.
     pub fn write(&mut self, piece: &[u8]) -> Result<(), PutError> {
         self.written_bytes += piece.len() as u64;
         self.hasher.update(piece);
@@ -92,6 +104,13 @@ impl Upload {
         if self.spilled.is_none() && self.buffer.len() + piece.len() <= SPILL_ABOVE_BYTES {
             self.buffer.extend_from_slice(piece);
             return Ok(());
+        }
+        let (bytes, exact) = match self.expected.size_bytes() {
+            Some(size_bytes) => (size_bytes, true),
+            None => (self.written_bytes, false),
+        };
+        if let Some(room) = &self.room {
+            room.extend(&mut self.reservation, bytes, exact)?;
         }
         let staged = match &mut self.spilled {
             Some(staged) => staged,
@@ -111,7 +130,8 @@ impl Upload {
             Some(staged) => Content::Staged(staged),
             None => Content::Bytes(Bytes::from(self.buffer)),
         };
-        Verified::hashed(&self.hasher, content).expect(self.expected)
+        let verified = Verified::hashed(&self.hasher, content).with_room(self.reservation);
+        verified.expect(self.expected)
     }
 }
 
@@ -299,13 +319,13 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let staging = Arc::new(Staging::new(directory.path().into()));
         let expected = Expected::Blake3(Digest::of(b"ab"));
-        let mut upload = Upload::new(Arc::clone(&staging), expected, false);
+        let mut upload = Upload::new(Arc::clone(&staging), None, expected, false);
         upload.write(b"a").unwrap();
         assert!(matches!(
             upload.write(b"bc"),
             Err(PutError::DigestMismatch { .. })
         ));
-        let short = Upload::new(staging, expected, false);
+        let short = Upload::new(staging, None, expected, false);
         assert!(matches!(
             short.finish(),
             Err(PutError::DigestMismatch { .. })
@@ -385,7 +405,7 @@ mod tests {
         ) {
             let directory = tempfile::tempdir().unwrap();
             let staging = Arc::new(Staging::new(directory.path().into()));
-            let mut upload = Upload::new(Arc::clone(&staging), Expected::Anything, false);
+            let mut upload = Upload::new(Arc::clone(&staging), None, Expected::Anything, false);
             let mut whole = Vec::new();
             for size in sizes {
                 let piece: Vec<u8> = (0..size).map(|at| (at as u8).wrapping_mul(31) ^ seed).collect();

@@ -36,11 +36,14 @@
 #![deny(unsafe_code)]
 
 mod action;
+mod ages;
 mod blob;
 mod blocking;
+mod budget;
 mod commit;
 mod digest;
 mod error;
+mod evict;
 mod export;
 pub mod front;
 mod fs;
@@ -58,6 +61,7 @@ mod open;
 mod pack;
 #[cfg(test)]
 mod power_tests;
+mod room;
 mod sha256;
 mod shard;
 mod shard_actor;
@@ -70,13 +74,15 @@ mod staging;
 mod stats;
 mod store;
 mod upkeep;
+mod upkeep_actor;
 
 pub use action::{ActionEntry, EntryError};
 pub use blob::{Blob, ByteRange, RangeError};
 pub use blocking::Blocking;
 pub use commit::Durability;
 pub use digest::{Digest, DigestParseError, HASH_BYTES, Hasher};
-pub use error::{ExportError, GetError, IoFailure, PutError, ShardError, StoreError};
+pub use error::{ExportError, GetError, IoFailure, NameMismatch, PutError, ShardError, StoreError};
+pub use evict::GcReport;
 pub use export::Export;
 pub use ingest::Upload;
 pub use layout::ActionKey;
@@ -87,7 +93,7 @@ pub use sha256::Sha256Digest;
 pub use shard::{PutOutcome, VerifyReads};
 pub use stats::{LATENCY_BUCKETS, Latency, Stats};
 pub use store::Store;
-pub use upkeep::{GcReport, VerifyProgress, VerifyReport};
+pub use upkeep::{VerifyProgress, VerifyReport};
 
 /// Doors for the fuzz targets; not part of the API.
 #[doc(hidden)]

@@ -8,13 +8,14 @@
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek};
 
+use crate::ages::Ages;
 use crate::digest::{Digest, HASH_BYTES, Hasher};
 use crate::error::{During, IoFailure};
 use crate::fs::Fs;
 use crate::layout::{Kind, Layout, is_packed};
-use crate::pack::{Name, Read, seconds};
+use crate::pack::{Name, Place, Read, seconds};
 use crate::shard::Shard;
-use crate::stats::{Usage, count};
+use crate::stats::{RECORD_OVERHEAD_BYTES, Usage, count};
 
 /// Segments of which less than this is alive are rewritten after an eviction.
 const WORTH_KEEPING_PERCENT: u64 = 60;
@@ -30,6 +31,23 @@ pub(crate) struct Listed {
 }
 
 impl Listed {
+    fn record(((hash, kind), place): (Name, Place)) -> Self {
+        Self {
+            kind,
+            hash,
+            size_bytes: u64::from(place.length),
+            used: place.used,
+        }
+    }
+
+    /// What it costs on disk.
+    pub(crate) fn disk_bytes(&self) -> u64 {
+        match self.is_record() {
+            true => self.size_bytes + RECORD_OVERHEAD_BYTES,
+            false => self.size_bytes,
+        }
+    }
+
     fn name(&self) -> Name {
         (self.hash, self.kind)
     }
@@ -54,7 +72,7 @@ impl<F: Fs> Shard<F> {
     pub(crate) fn list(&mut self) -> Result<Vec<Listed>, IoFailure> {
         let mut found = Vec::new();
         for first in self.fans.clone() {
-            self.list_fan(first, &mut found)?;
+            list_fan(&self.layout, first, &mut found)?;
         }
         let mut files = Usage::default();
         for listed in &found {
@@ -62,39 +80,38 @@ impl<F: Fs> Shard<F> {
         }
         self.files = Some(files);
         let (packs, _) = self.open_packs()?;
-        let records = packs.list().map(|((hash, kind), place)| Listed {
-            kind,
-            hash,
-            size_bytes: u64::from(place.length),
-            used: place.used,
-        });
-        found.extend(records);
+        found.extend(packs.list().map(Listed::record));
         Ok(found)
     }
 
-    fn list_fan(&self, first: u8, found: &mut Vec<Listed>) -> Result<(), IoFailure> {
-        let directory = self.layout.fan(first);
-        let entries = match fs::read_dir(&directory) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            entries => entries.during("list", &directory)?,
-        };
-        for entry in entries {
-            let entry = entry.during("list", &directory)?;
-            let Some(hash) = Layout::hash_of(first, &entry.file_name()) else {
-                continue;
-            };
-            // Gone since it was listed.
-            let Ok(metadata) = entry.metadata() else {
-                continue;
-            };
-            found.push(Listed {
-                kind: Kind::Blob,
-                hash,
-                size_bytes: metadata.len(),
-                used: metadata.modified().map_or(0, seconds),
-            });
+    /// When how many bytes of records were last used.
+    pub(crate) fn ages(&mut self) -> Result<Ages, IoFailure> {
+        let mut ages = Ages::default();
+        let (packs, _) = self.open_packs()?;
+        for (_, place) in packs.list() {
+            let bytes = u64::from(place.length) + RECORD_OVERHEAD_BYTES;
+            ages.add(place.used, bytes);
         }
-        Ok(())
+        self.note_held();
+        Ok(ages)
+    }
+
+    /// Up to `limit` records that were last used before a second.
+    pub(crate) fn used_before(
+        &mut self,
+        before: u32,
+        limit: usize,
+    ) -> Result<Vec<Listed>, IoFailure> {
+        let (packs, _) = self.open_packs()?;
+        let old = packs.list().filter(|(_, place)| place.used < before);
+        Ok(old.map(Listed::record).take(limit).collect())
+    }
+
+    /// Tells the budget what the packs hold.
+    pub(crate) fn note_held(&mut self) {
+        if let Some(packs) = &self.packs {
+            self.counters.held.set_packed(packs.usage().record_bytes());
+        }
     }
 
     /// What the shard holds; walks the large files the first time.
@@ -127,7 +144,7 @@ impl<F: Fs> Shard<F> {
         }
         count(&self.counters.evicted, 1);
         count(&self.counters.evicted_bytes, listed.size_bytes);
-        Ok(listed.size_bytes)
+        Ok(listed.disk_bytes())
     }
 
     fn last_use(&mut self, listed: &Listed) -> Result<Option<u32>, IoFailure> {
@@ -143,7 +160,9 @@ impl<F: Fs> Shard<F> {
 
     /// Gives the space of evicted records back; returns the bytes that the disk got.
     pub(crate) fn compact(&mut self) -> Result<u64, IoFailure> {
-        self.open_packs()?.0.compact(WORTH_KEEPING_PERCENT)
+        let freed = self.open_packs()?.0.compact(WORTH_KEEPING_PERCENT);
+        self.note_held();
+        freed
     }
 
     /// Reads a blob or an entry from disk and quarantines it when it is damaged. Not a use.
@@ -170,6 +189,36 @@ impl<F: Fs> Shard<F> {
         self.quarantine_file(&listed.hash, &path)?;
         Ok(Checked::Damaged)
     }
+}
+
+/// The large blobs in one directory, in no order.
+pub(crate) fn list_fan(
+    layout: &Layout,
+    first: u8,
+    found: &mut Vec<Listed>,
+) -> Result<(), IoFailure> {
+    let directory = layout.fan(first);
+    let entries = match fs::read_dir(&directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.during("list", &directory)?,
+    };
+    for entry in entries {
+        let entry = entry.during("list", &directory)?;
+        let Some(hash) = Layout::hash_of(first, &entry.file_name()) else {
+            continue;
+        };
+        // Gone since it was listed.
+        let Ok(metadata) = entry.metadata() else {
+            continue;
+        };
+        found.push(Listed {
+            kind: Kind::Blob,
+            hash,
+            size_bytes: metadata.len(),
+            used: metadata.modified().map_or(0, seconds),
+        });
+    }
+    Ok(())
 }
 
 /// The digest of what a file holds now.

@@ -42,6 +42,14 @@ pub struct StoreConfig {
     /// Compute the SHA-256 of everything that is put, and keep it as a second name, so that
     /// clients of either hash find it. Off by default: SHA-256 takes longer than everything else.
     pub sha256_names: bool,
+    /// The most that the store may take on disk, in bytes; `None` for no limit. Above nine tenths
+    /// of it the least recently used blobs and entries are evicted in the background, down to
+    /// eight tenths.
+    pub max_bytes: Option<u64>,
+    /// What was put, read or asked for within this time is never evicted to make room: a build
+    /// that has seen a blob relies on it for a while. Remembered to the second; for small blobs,
+    /// a killed process forgets uses since the last index was written.
+    pub lease: Duration,
     /// The memory tier.
     pub memory: MemoryConfig,
     /// Wait while another process holds the store, instead of failing with
@@ -61,6 +69,8 @@ impl StoreConfig {
             durability: Durability::Durable,
             verify_reads: VerifyReads::FirstLarge,
             sha256_names: false,
+            max_bytes: None,
+            lease: Duration::from_secs(10 * 60),
             memory: MemoryConfig {
                 capacity_bytes: (memory_bytes() / 10).clamp(4 * MIB, 4 * GIB),
                 admit_up_to_bytes: 64 * KIB,

@@ -35,6 +35,9 @@ use crate::stats::{Counters, Usage, count};
 /// A use is written down (as the file's modification time) at most this often.
 const USE_GRANULARITY: Duration = Duration::from_secs(1);
 
+/// Large blobs that are remembered as checked; then all are forgotten, and checked once more.
+const REMEMBER_INTACT: usize = 64 * 1024;
+
 /// When reads check content against its digest. Blobs in the memory tier were checked when they
 /// came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -270,6 +273,9 @@ impl<F: Fs> Shard<F> {
         intact: bool,
     ) -> Result<Found, GetError> {
         if intact {
+            if self.intact.len() >= REMEMBER_INTACT {
+                self.intact.clear();
+            }
             self.intact.insert(*digest.hash());
             return Ok(Found {
                 unchecked: false,
@@ -361,7 +367,9 @@ impl<F: Fs> Shard<F> {
             lock(&self.memory).remove(&name.0);
         }
         let (packs, _) = self.open_packs()?;
-        Ok(packs.remove(name))
+        let removed = packs.remove(name);
+        self.note_held();
+        Ok(removed)
     }
 
     pub(crate) fn delete_file(
@@ -383,6 +391,7 @@ impl<F: Fs> Shard<F> {
     fn forget_file(&mut self, hash: &[u8; HASH_BYTES], size_bytes: u64) {
         self.intact.remove(hash);
         lock(&self.memory).remove(hash);
+        self.counters.held.subtract_files(size_bytes);
         if let Some(files) = &mut self.files {
             files.subtract(Kind::Blob, size_bytes);
         }

@@ -14,6 +14,7 @@ use std::thread;
 use actor_rt::{Actor, Context, ExitReason, Reply};
 
 use crate::action::ActionEntry;
+use crate::ages::Ages;
 use crate::commit::Durability;
 use crate::digest::Digest;
 use crate::error::{GetError, IoFailure, PutError};
@@ -53,6 +54,9 @@ pub(crate) enum ShardMsg {
     Sync(Reply<Result<(), IoFailure>>),
     List(Reply<Result<Vec<Listed>, IoFailure>>),
     Usage(Reply<Result<Usage, IoFailure>>),
+    Ages(Reply<Result<Ages, IoFailure>>),
+    /// Records last used before a second, so many at most.
+    UsedBefore(u32, usize, Reply<Result<Vec<Listed>, IoFailure>>),
     /// What to evict unless it was used at this second or later.
     Evict(Vec<Listed>, u32, Reply<Result<(u64, u64), IoFailure>>),
     Compact(Reply<Result<u64, IoFailure>>),
@@ -180,6 +184,7 @@ impl ShardActor {
             number += u64::from(freed > 0);
             bytes += freed;
         }
+        self.shard.checkpoint_if_due();
         Ok((number, bytes))
     }
 }
@@ -214,6 +219,10 @@ impl Actor for ShardActor {
                     }
                     ShardMsg::List(reply) => reply.send(self.shard.list()),
                     ShardMsg::Usage(reply) => reply.send(self.shard.usage()),
+                    ShardMsg::Ages(reply) => reply.send(self.shard.ages()),
+                    ShardMsg::UsedBefore(before, limit, reply) => {
+                        reply.send(self.shard.used_before(before, limit));
+                    }
                     ShardMsg::Evict(plan, started, reply) => {
                         reply.send(self.evict(&plan, started));
                     }

@@ -25,7 +25,7 @@ use crate::staging::Staging;
 use crate::stats::Counters;
 
 /// First bytes of hashes.
-const FANS: usize = 256;
+pub(crate) const FANS: usize = 256;
 
 /// One shard.
 pub(crate) struct ShardHandle {
@@ -48,6 +48,20 @@ impl ShardHandle {
         // the disk takes it has to wait.
         self.actor.send(message(reply)).await.ok()?;
         answer.await.ok()
+    }
+
+    /// [`try_ask`](Self::try_ask) for threads that may wait.
+    pub(crate) fn wait_for<R: Send + 'static, E: Send + 'static>(
+        &self,
+        message: impl FnOnce(Reply<Result<R, E>>) -> ShardMsg,
+    ) -> Result<R, ShardError>
+    where
+        ShardError: From<E>,
+    {
+        let (reply, answer) = Reply::pair();
+        let sent = self.actor.send_blocking(message(reply));
+        sent.map_err(|_| ShardError::Closed)?;
+        Ok(answer.wait().map_err(|_| ShardError::Closed)??)
     }
 
     /// [`ask`](Self::ask) for answers that may be errors of the disk.
@@ -106,7 +120,7 @@ pub(crate) fn start(
     config: &StoreConfig,
     memory_bytes: u64,
     opened: OpenedRoot,
-) -> (Vec<ShardHandle>, Arc<Staging>) {
+) -> (Arc<[ShardHandle]>, Arc<Staging>) {
     let number = opened.shards;
     let (layout, lock) = (Arc::new(opened.layout), Arc::new(opened.lock));
     let staging = Arc::new(opened.staging);
@@ -149,7 +163,12 @@ pub(crate) fn start(
 
 /// The owner of a hash: ranges of the first byte.
 pub(crate) fn shard_of(hash: &[u8; HASH_BYTES], number: usize) -> usize {
-    usize::from(hash[0]) * number / FANS
+    shard_of_fan(hash[0], number)
+}
+
+/// The owner of all hashes that begin with this byte.
+pub(crate) fn shard_of_fan(first: u8, number: usize) -> usize {
+    usize::from(first) * number / FANS
 }
 
 /// The first bytes that one shard owns.

@@ -14,8 +14,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use bytes::Bytes;
 
+use crate::budget::Reservation;
 use crate::digest::{Digest, Hasher};
-use crate::error::{During, IoFailure, PutError};
+use crate::error::{During, IoFailure, NameMismatch, PutError};
 use crate::name::{BlobName, HashFunction};
 use crate::sha256::Sha256Digest;
 
@@ -157,6 +158,8 @@ pub(crate) struct Verified {
     digest: Digest,
     sha256: Option<Sha256Digest>,
     content: Content,
+    /// The room that it takes, if somebody has spoken for that.
+    reservation: Option<Reservation>,
 }
 
 impl Verified {
@@ -172,7 +175,21 @@ impl Verified {
             digest: hasher.finish(),
             sha256: hasher.finish_sha256(),
             content,
+            reservation: None,
         }
+    }
+
+    /// Content for which room was reserved.
+    pub(crate) fn with_room(self, reservation: Option<Reservation>) -> Self {
+        Self {
+            reservation,
+            ..self
+        }
+    }
+
+    /// The room that was reserved.
+    pub(crate) fn take_room(&mut self) -> Option<Reservation> {
+        self.reservation.take()
     }
 
     /// Refuses content that is not what `expected` names.
@@ -190,11 +207,11 @@ impl Verified {
             (Expected::Named(expected), sha256)
                 if !expected.names(&self.digest, sha256.as_ref()) =>
             {
-                Err(PutError::NameMismatch {
+                Err(PutError::NameMismatch(Box::new(NameMismatch {
                     expected,
                     actual: self.digest,
                     sha256,
-                })
+                })))
             }
             (Expected::Sha256(_), None) => unreachable!("what is expected was computed"),
             _ => Ok(self),

@@ -2,11 +2,11 @@
 //!
 //! Owns: the counters that a shard writes and anybody reads, and the snapshot of them.
 //! Does not know: who shows them.
-//! Invariant: counters are only added to; all loads and stores are `Relaxed`, for no other
+//! Invariant: counters other than [`Held`] are only added to; all loads and stores are `Relaxed`, for no other
 //! memory hangs on them.
 #![forbid(unsafe_code)]
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::layout::Kind;
@@ -22,6 +22,7 @@ macro_rules! counters {
             $(pub(crate) $name: AtomicU64,)+
             pub(crate) put_latency: LatencyCounters,
             pub(crate) get_latency: LatencyCounters,
+            pub(crate) held: Held,
         }
 
         /// The use of a store since it was opened, and what it holds.
@@ -87,6 +88,45 @@ counters! {
     evicted_bytes,
 }
 
+/// What a record costs on disk beside its payload: its header and its entry in the index.
+pub(crate) const RECORD_OVERHEAD_BYTES: u64 = 100;
+
+/// The bytes that a shard holds on disk. Unlike the counters, they also become fewer.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    packed_bytes: AtomicU64,
+    /// Of large blobs, since the store was opened; of all of them once they were measured.
+    files_bytes: AtomicI64,
+}
+
+impl Held {
+    pub(crate) fn bytes(&self) -> u64 {
+        self.packed_bytes.load(Relaxed) + u64::try_from(self.files()).unwrap_or(0)
+    }
+
+    pub(crate) fn files(&self) -> i64 {
+        self.files_bytes.load(Relaxed)
+    }
+
+    pub(crate) fn set_packed(&self, bytes: u64) {
+        self.packed_bytes.store(bytes, Relaxed);
+    }
+
+    pub(crate) fn add_files(&self, bytes: u64) {
+        self.files_bytes.fetch_add(bytes.cast_signed(), Relaxed);
+    }
+
+    pub(crate) fn subtract_files(&self, bytes: u64) {
+        self.files_bytes.fetch_sub(bytes.cast_signed(), Relaxed);
+    }
+
+    /// Replaces what was known by what was found.
+    pub(crate) fn correct_files(&self, known: i64, found: u64) {
+        self.files_bytes
+            .fetch_add(found.cast_signed() - known, Relaxed);
+    }
+}
+
 /// Blobs and entries of a shard on disk.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Usage {
@@ -105,6 +145,12 @@ impl Usage {
             Kind::Action => (&mut self.actions, &mut self.action_bytes),
             Kind::Link => (&mut self.links, &mut self.link_bytes),
         }
+    }
+
+    /// What records of these numbers and sizes cost on disk.
+    pub(crate) fn record_bytes(&self) -> u64 {
+        let payloads = self.blob_bytes + self.action_bytes + self.link_bytes;
+        payloads + (self.blobs + self.actions + self.links) * RECORD_OVERHEAD_BYTES
     }
 
     pub(crate) fn add(&mut self, kind: Kind, size_bytes: u64) {

@@ -8,7 +8,7 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Instant;
 
 use actor_rt::System;
@@ -26,12 +26,14 @@ use crate::ingest::Upload;
 use crate::layout::ActionKey;
 use crate::name_cache::NameCache;
 use crate::open::{StoreConfig, open_root};
+use crate::room::Room;
 use crate::sha256::Sha256Digest;
 use crate::shard::{Found, PutOutcome, lock};
 use crate::shard_actor::ShardMsg;
 use crate::shard_set::{self, ShardHandle, shard_of};
 use crate::staging::{Expected, Staging, Verified};
 use crate::stats::count;
+use crate::upkeep_actor;
 
 /// Entries are read whole and packed; larger results belong into blobs.
 const ENTRY_UP_TO_BYTES: u64 = 16 * 1024 * 1024;
@@ -49,17 +51,29 @@ pub struct Store {
 }
 
 pub(crate) struct Inner {
-    pub(crate) shards: Vec<ShardHandle>,
+    pub(crate) shards: Arc<[ShardHandle]>,
     pub(crate) staging: Arc<Staging>,
+    /// Where puts get their room on disk from.
+    pub(crate) room: Arc<Room>,
+    /// Tells the upkeep to stop what it does.
+    closing: Arc<AtomicBool>,
     pub(crate) names: NameCache,
     config: StoreConfig,
 }
 
-impl Drop for Inner {
-    fn drop(&mut self) {
-        for shard in &self.shards {
+impl Inner {
+    fn drain(&self) {
+        self.closing.store(true, Relaxed);
+        self.room.upkeep().drain();
+        for shard in &*self.shards {
             shard.actor.drain();
         }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.drain();
     }
 }
 
@@ -73,12 +87,17 @@ impl Store {
         let opened = open_root(&config)?;
         let names_bytes = config.memory.capacity_bytes / NAMES_SHARE;
         let blob_bytes = config.memory.capacity_bytes - names_bytes;
+        let layout = opened.layout.clone();
         let (shards, staging) = shard_set::start(system, &config, blob_bytes, opened);
+        let closing = Arc::new(AtomicBool::new(false));
+        let room = upkeep_actor::start(system, &config, layout, &shards, &closing);
         Ok(Self {
             durability: config.durability,
             inner: Arc::new(Inner {
                 shards,
                 staging,
+                room,
+                closing,
                 names: NameCache::new(names_bytes),
                 config,
             }),
@@ -169,7 +188,16 @@ impl Store {
 
     pub(crate) fn start_upload(&self, expected: Expected) -> Upload {
         let sha256_names = self.inner.config.sha256_names;
-        Upload::new(Arc::clone(&self.inner.staging), expected, sha256_names)
+        let room = self
+            .config()
+            .max_bytes
+            .map(|_| Arc::clone(&self.inner.room));
+        Upload::new(
+            Arc::clone(&self.inner.staging),
+            room,
+            expected,
+            sha256_names,
+        )
     }
 
     /// Stores what an upload has gathered.
@@ -182,8 +210,19 @@ impl Store {
         Ok((digest, self.put_verified(verified).await?))
     }
 
-    pub(crate) async fn put_verified(&self, verified: Verified) -> Result<PutOutcome, PutError> {
+    pub(crate) async fn put_verified(
+        &self,
+        mut verified: Verified,
+    ) -> Result<PutOutcome, PutError> {
         let digest = verified.digest();
+        // Held until the shard has counted the blob.
+        let _room = match verified.take_room() {
+            Some(room) => room,
+            None => match self.inner.room.reserve(digest.size_bytes()).await {
+                Err(refusal) => return self.put_without_room(digest, refusal).await,
+                Ok(room) => room,
+            },
+        };
         let second = verified.sha256();
         let put = self.put_one(digest.hash(), Put::Blob(verified, self.durability));
         let Some(name) = second else { return put.await };
@@ -194,6 +233,18 @@ impl Store {
         linked?;
         self.inner.names.insert(name.hash(), digest);
         Ok(outcome)
+    }
+
+    /// What is here already needs no room.
+    async fn put_without_room(
+        &self,
+        digest: Digest,
+        refusal: PutError,
+    ) -> Result<PutOutcome, PutError> {
+        match self.keep(digest).await? {
+            true => Ok(PutOutcome::Present),
+            false => Err(refusal),
+        }
     }
 
     async fn put_one(&self, hash: &[u8; HASH_BYTES], put: Put) -> Result<PutOutcome, PutError> {
@@ -304,6 +355,7 @@ impl Store {
                 limit_bytes: ENTRY_UP_TO_BYTES,
             });
         }
+        let _room = self.inner.room.reserve(encoded.len() as u64).await?;
         let put = Put::Action(*key, encoded, durability);
         self.put_one(key, put).await.map(drop)
     }
@@ -362,12 +414,11 @@ impl Store {
     /// Finishes what was asked, stops the shards and lets go of the lock. Other handles answer
     /// `Closed` from then on.
     pub async fn close(self) {
-        for shard in &self.inner.shards {
-            shard.actor.drain();
-        }
-        for shard in &self.inner.shards {
+        self.inner.drain();
+        for shard in &*self.inner.shards {
             shard.actor.closed().await;
         }
+        self.inner.room.upkeep().closed().await;
     }
 
     pub(crate) fn shard_index(&self, hash: &[u8; 32]) -> usize {

@@ -1,36 +1,24 @@
-//! Looking after a whole store: statistics, eviction, scrubbing, listing.
+//! Looking after a whole store: statistics, eviction by hand, scrubbing, listing.
 //!
-//! Owns: what is decided over all shards, such as which blobs are the oldest of the store.
+//! Owns: the public operations on all shards at once.
 //! Does not know: how a shard lists, evicts or checks.
 #![forbid(unsafe_code)]
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
+use actor_rt::Reply;
 use futures_util::future::join_all;
 
 use crate::digest::Digest;
 use crate::error::ShardError;
+use crate::evict::GcReport;
 use crate::layout::{ActionKey, Kind};
 use crate::maintain::{Checked, Listed};
-use crate::pack::seconds;
 use crate::shard::lock;
 use crate::shard_actor::ShardMsg;
 use crate::stats::Stats;
 use crate::store::Store;
-
-/// Files that one message evicts: a shard serves others between two of them.
-const EVICT_BATCH: usize = 256;
-
-/// What an eviction did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct GcReport {
-    /// Bytes of blobs and entries before.
-    pub before_bytes: u64,
-    /// Bytes freed.
-    pub freed_bytes: u64,
-    /// Blobs and entries evicted.
-    pub evicted: u64,
-}
+use crate::upkeep_actor::UpkeepMsg;
 
 /// How far [`Store::verify`] is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,7 +87,7 @@ impl Store {
     /// When the disk fails or the store is closed.
     pub async fn stats(&self) -> Result<Stats, ShardError> {
         let mut stats = Stats::default();
-        for shard in &self.inner.shards {
+        for shard in &*self.inner.shards {
             let usage = shard.try_ask(ShardMsg::Usage).await?;
             stats.blobs += usage.blobs;
             stats.blob_bytes += usage.blob_bytes;
@@ -114,7 +102,7 @@ impl Store {
     }
 
     /// Evicts the least recently used blobs and entries until at most `max_bytes` are left.
-    /// What is used while this runs stays. Uses are remembered to the second.
+    /// What is used while this runs stays, leases do not count. Uses are remembered to the second.
     ///
     /// # Errors
     /// When the disk fails or the store is closed; what was evicted until then stays evicted.
@@ -133,37 +121,11 @@ impl Store {
         max_bytes: u64,
         spare: Duration,
     ) -> Result<GcReport, ShardError> {
-        let spare = u32::try_from(spare.as_secs()).unwrap_or(u32::MAX);
-        let started = seconds(SystemTime::now()).saturating_sub(spare);
-        let mut listed = self.list_all().await?;
-        let mut report = GcReport {
-            before_bytes: listed.iter().map(|file| file.size_bytes).sum(),
-            ..GcReport::default()
-        };
-        listed.sort_unstable_by_key(|file| (file.used, file.hash));
-        let mut left = report.before_bytes;
-        let victims = listed.into_iter().take_while(|file| {
-            let needed = left > max_bytes;
-            left = left.saturating_sub(file.size_bytes);
-            needed
-        });
-        let mut plans: Vec<Vec<Listed>> = Vec::new();
-        plans.resize_with(self.inner.shards.len(), Vec::new);
-        for victim in victims {
-            plans[self.shard_index(&victim.hash)].push(victim);
-        }
-        for (plan, shard) in plans.iter().zip(&self.inner.shards) {
-            for batch in plan.chunks(EVICT_BATCH) {
-                let batch = batch.to_vec();
-                let (number, bytes) = shard
-                    .try_ask(|reply| ShardMsg::Evict(batch, started, reply))
-                    .await?;
-                report.evicted += number;
-                report.freed_bytes += bytes;
-            }
-            shard.try_ask(ShardMsg::Compact).await?;
-        }
-        Ok(report)
+        let (reply, answer) = Reply::pair();
+        let asked = UpkeepMsg::Gc(max_bytes, spare, reply);
+        let sent = self.inner.room.upkeep().send(asked).await;
+        sent.map_err(|_| ShardError::Closed)?;
+        answer.await.map_err(|_| ShardError::Closed)?
     }
 
     /// Reads and hashes everything. Damaged blobs and entries go to quarantine, entries that

@@ -103,7 +103,7 @@ fn content_that_is_not_what_its_name_says_is_refused() {
         let mut upload = store.upload_as(name);
         upload.write(b"othertxt").unwrap();
         let refused = store.blocking().commit(upload).unwrap_err();
-        let told = matches!(&refused, PutError::NameMismatch { expected, .. } if *expected == name);
+        let told = matches!(&refused, PutError::NameMismatch(told) if told.expected == name);
         assert!(told, "{refused}");
     }
     assert_eq!(store.blocking().stats().unwrap().blobs, 0);

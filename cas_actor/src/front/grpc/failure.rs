@@ -51,8 +51,12 @@ impl Failure for GetError {
 impl Failure for PutError {
     fn status(self) -> Status {
         match &self {
-            Self::NoSpace(_) => Status::resource_exhausted(self.to_string()),
-            Self::EntryTooLarge { .. } => Status::invalid_argument(self.to_string()),
+            Self::NoSpace(_) | Self::OverBudget { .. } => {
+                Status::resource_exhausted(self.to_string())
+            }
+            Self::EntryTooLarge { .. } | Self::NameMismatch(_) => {
+                Status::invalid_argument(self.to_string())
+            }
             Self::Closed => closing(),
             _ => internal(&self),
         }

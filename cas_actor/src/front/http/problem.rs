@@ -156,11 +156,15 @@ impl From<GetError> for Problem {
 impl From<PutError> for Problem {
     fn from(error: PutError) -> Self {
         match &error {
-            PutError::DigestMismatch { .. } => Self::bad_request(error.to_string()),
+            PutError::DigestMismatch { .. } | PutError::NameMismatch(_) => {
+                Self::bad_request(error.to_string())
+            }
             PutError::EntryTooLarge { .. } => {
                 Self::new(StatusCode::PAYLOAD_TOO_LARGE, error.to_string())
             }
-            PutError::NoSpace(_) => failure(StatusCode::INSUFFICIENT_STORAGE, &error),
+            PutError::NoSpace(_) | PutError::OverBudget { .. } => {
+                failure(StatusCode::INSUFFICIENT_STORAGE, &error)
+            }
             PutError::Closed => Self::busy("the store is closing or restarting"),
             _ => failure(StatusCode::INTERNAL_SERVER_ERROR, &error),
         }

@@ -1,0 +1,169 @@
+//! Eviction over a whole store: the least recently used blobs and entries go first.
+//!
+//! Owns: what is decided over all shards, and walking the large files to decide it.
+//! Does not know: when eviction starts (`upkeep_actor`), or how a shard removes something.
+//! Invariants: memory does not grow with the number of blobs; nothing that was used since it was
+//! chosen is evicted, for its shard looks again; shards serve others between two batches.
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use crate::ages::Ages;
+use crate::error::ShardError;
+use crate::layout::Layout;
+use crate::maintain::{Listed, list_fan};
+use crate::shard_actor::ShardMsg;
+use crate::shard_set::{FANS, ShardHandle, shard_of_fan};
+
+/// Blobs and entries that one message evicts: a shard serves others between two of them.
+const EVICT_BATCH: usize = 256;
+/// Records that are chosen at a time.
+pub(crate) const CHOOSE_BATCH: usize = 4096;
+
+/// What an eviction did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct GcReport {
+    /// Bytes on disk of blobs and entries before. A small one counts 100 bytes for its record.
+    pub before_bytes: u64,
+    /// Bytes freed.
+    pub freed_bytes: u64,
+    /// Blobs and entries evicted.
+    pub evicted: u64,
+}
+
+impl GcReport {
+    /// Bytes that are left.
+    pub(crate) fn left_bytes(&self) -> u64 {
+        self.before_bytes.saturating_sub(self.freed_bytes)
+    }
+}
+
+/// Evicts from all shards. Blocks its thread.
+pub(crate) struct Evictor {
+    pub(crate) shards: Arc<[ShardHandle]>,
+    pub(crate) layout: Layout,
+    /// Set when the store closes.
+    pub(crate) closing: Arc<AtomicBool>,
+}
+
+impl Evictor {
+    /// What the store holds, and when it was last used. Corrects the counters of large files.
+    pub(crate) fn measure(&self) -> Result<Ages, ShardError> {
+        let mut ages = Ages::default();
+        for (index, shard) in self.shards.iter().enumerate() {
+            ages.merge(&shard.wait_for(ShardMsg::Ages)?);
+            let known = shard.counters.held.files();
+            let mut found = 0;
+            for fan in self.fans_of(index) {
+                self.check_open()?;
+                for file in self.list_fan(fan)? {
+                    ages.add(file.used, file.disk_bytes());
+                    found += file.disk_bytes();
+                }
+            }
+            // What came or went meanwhile has been counted by the shard.
+            shard.counters.held.correct_files(known, found);
+        }
+        Ok(ages)
+    }
+
+    /// Evicts until at most `target_bytes` are left, sparing what was used at `spared_since` or
+    /// later.
+    pub(crate) fn evict_to(
+        &self,
+        target_bytes: u64,
+        spared_since: u32,
+    ) -> Result<GcReport, ShardError> {
+        let ages = self.measure()?;
+        let mut report = GcReport {
+            before_bytes: ages.total_bytes(),
+            ..GcReport::default()
+        };
+        if report.before_bytes > target_bytes {
+            let cut = ages.cut(report.before_bytes - target_bytes);
+            for before in [cut.all_before, cut.some_before] {
+                self.evict_before(before.min(spared_since), target_bytes, &mut report)?;
+            }
+        }
+        for shard in &*self.shards {
+            shard.wait_for(ShardMsg::Compact)?;
+        }
+        Ok(report)
+    }
+
+    fn evict_before(
+        &self,
+        before: u32,
+        target_bytes: u64,
+        report: &mut GcReport,
+    ) -> Result<(), ShardError> {
+        for (index, shard) in self.shards.iter().enumerate() {
+            loop {
+                let chosen =
+                    shard.wait_for(|reply| ShardMsg::UsedBefore(before, CHOOSE_BATCH, reply))?;
+                let number = chosen.len();
+                let freed = self.evict_all(shard, chosen, before, target_bytes, report)?;
+                if freed == 0 || number < CHOOSE_BATCH {
+                    break;
+                }
+            }
+            for fan in self.fans_of(index) {
+                if report.left_bytes() <= target_bytes {
+                    return Ok(());
+                }
+                let mut chosen = self.list_fan(fan)?;
+                chosen.retain(|file| file.used < before);
+                self.evict_all(shard, chosen, before, target_bytes, report)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Evicts what was chosen, as far as that is needed; returns the bytes freed.
+    fn evict_all(
+        &self,
+        shard: &ShardHandle,
+        chosen: Vec<Listed>,
+        before: u32,
+        target_bytes: u64,
+        report: &mut GcReport,
+    ) -> Result<u64, ShardError> {
+        let freed_before = report.freed_bytes;
+        let mut chosen = chosen.into_iter().peekable();
+        while chosen.peek().is_some() && report.left_bytes() > target_bytes {
+            self.check_open()?;
+            let mut surplus = report.left_bytes() - target_bytes;
+            let mut plan = Vec::with_capacity(EVICT_BATCH);
+            while let Some(listed) = chosen.next_if(|_| surplus > 0 && plan.len() < EVICT_BATCH) {
+                surplus = surplus.saturating_sub(listed.disk_bytes());
+                plan.push(listed);
+            }
+            let (number, bytes) = shard.wait_for(|reply| ShardMsg::Evict(plan, before, reply))?;
+            report.evicted += number;
+            report.freed_bytes += bytes;
+        }
+        Ok(report.freed_bytes - freed_before)
+    }
+
+    fn list_fan(&self, fan: u8) -> Result<Vec<Listed>, ShardError> {
+        let mut found = Vec::new();
+        list_fan(&self.layout, fan, &mut found)?;
+        Ok(found)
+    }
+
+    fn fans_of(&self, shard: usize) -> impl Iterator<Item = u8> {
+        let number = self.shards.len();
+        (0..FANS).filter_map(move |fan| {
+            let fan = u8::try_from(fan).ok()?;
+            (shard_of_fan(fan, number) == shard).then_some(fan)
+        })
+    }
+
+    fn check_open(&self) -> Result<(), ShardError> {
+        match self.closing.load(Relaxed) {
+            true => Err(ShardError::Closed),
+            false => Ok(()),
+        }
+    }
+}

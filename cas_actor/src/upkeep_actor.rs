@@ -1,0 +1,163 @@
+//! The actor that keeps a store within its budget.
+//!
+//! Owns: when eviction starts by itself, and what it spares.
+//! Does not know: how the least recently used are found (`evict`).
+//! Invariants: it alone evicts, so two evictions never free for the same want; what is leased is
+//! evicted for no put, only by a `gc` that says so; a pass that could free nothing is not repeated
+//! for every put that waits.
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant, SystemTime};
+
+use actor_rt::{Actor, Context, Failure, Reply, System};
+
+use crate::budget::Budget;
+use crate::error::ShardError;
+use crate::evict::{Evictor, GcReport};
+use crate::layout::Layout;
+use crate::open::StoreConfig;
+use crate::pack::seconds;
+use crate::room::Room;
+use crate::shard_set::ShardHandle;
+
+/// After a pass that freed less than was wanted, the next one waits at least this long,
+const PAUSE: Duration = Duration::from_secs(1);
+/// and so many times as long as the pass took.
+const PAUSE_FACTOR: u32 = 10;
+
+/// What the upkeep can be asked.
+#[derive(Debug)]
+pub(crate) enum UpkeepMsg {
+    /// Count what is there, once.
+    Measure,
+    /// Evict if the store is above its high water.
+    LowerWater,
+    /// Make room for so many bytes; says whether there is room.
+    MakeRoom(u64, Reply<bool>),
+    /// Evict to so many bytes, sparing what was used within the duration.
+    Gc(u64, Duration, Reply<Result<GcReport, ShardError>>),
+}
+
+/// Starts the upkeep of a store.
+pub(crate) fn start(
+    system: &System,
+    config: &StoreConfig,
+    layout: Layout,
+    shards: &Arc<[ShardHandle]>,
+    closing: &Arc<AtomicBool>,
+) -> Arc<Room> {
+    let counters = shards.iter().map(|shard| Arc::clone(&shard.counters));
+    let budget = Budget::new(config.max_bytes, counters.collect());
+    let (shards, closing) = (Arc::clone(shards), Arc::clone(closing));
+    let (lease, for_upkeep) = (config.lease, Arc::clone(&budget));
+    let upkeep = system
+        .actor(move || {
+            let evictor = Evictor {
+                shards: Arc::clone(&shards),
+                layout: layout.clone(),
+                closing: Arc::clone(&closing),
+            };
+            Upkeep::new(evictor, Arc::clone(&for_upkeep), lease)
+        })
+        .name(format!("store {} upkeep", config.root.display()))
+        .mailbox(config.mailbox)
+        .spawn_dedicated();
+    Arc::new(Room::new(budget, upkeep))
+}
+
+/// The upkeep of one store, on a thread of its own.
+pub(crate) struct Upkeep {
+    evictor: Evictor,
+    budget: Arc<Budget>,
+    lease: Duration,
+    /// No automatic pass before this.
+    pause_until: Option<Instant>,
+}
+
+impl Upkeep {
+    pub(crate) fn new(evictor: Evictor, budget: Arc<Budget>, lease: Duration) -> Self {
+        Self {
+            evictor,
+            budget,
+            lease,
+            pause_until: None,
+        }
+    }
+
+    /// Evicts to the low water, with room for `more` bytes.
+    fn lower(&mut self, more: u64) {
+        if self.pause_until.is_some_and(|until| Instant::now() < until) {
+            return;
+        }
+        self.budget.asked.store(false, Relaxed);
+        let started = Instant::now();
+        let target_bytes = self.budget.low_bytes(more);
+        let evicted = self.evictor.evict_to(target_bytes, before(self.lease));
+        let took = started.elapsed();
+        match evicted {
+            Ok(report) => {
+                let enough = report.left_bytes() <= target_bytes;
+                self.pause_until = (!enough).then(|| started + PAUSE.max(took * PAUSE_FACTOR));
+                tracing::info!(?report, ?took, enough, "evicted");
+            }
+            Err(ShardError::Closed) => {}
+            Err(error) => {
+                self.pause_until = Some(started + PAUSE.max(took * PAUSE_FACTOR));
+                tracing::warn!(%error, "cannot evict");
+            }
+        }
+    }
+
+    fn has_room(&self, bytes: u64) -> bool {
+        self.budget.try_reserve(bytes).is_some()
+    }
+
+    fn measure(&mut self) {
+        match self.evictor.measure() {
+            Ok(_) if self.budget.is_high() => self.lower(0),
+            Ok(_) | Err(ShardError::Closed) => {}
+            Err(error) => tracing::warn!(%error, "cannot measure the store"),
+        }
+    }
+}
+
+/// The second before which a use is older than `age`.
+fn before(age: Duration) -> u32 {
+    let age = u32::try_from(age.as_secs()).unwrap_or(u32::MAX);
+    seconds(SystemTime::now()).saturating_sub(age)
+}
+
+impl Actor for Upkeep {
+    type Msg = UpkeepMsg;
+
+    fn started(&mut self, ctx: &mut Context<'_, Self>) -> Result<(), Failure> {
+        if self.budget.limit_bytes().is_some() {
+            // Closed before it began: there is nothing to measure.
+            let _ = ctx.me().tell(UpkeepMsg::Measure);
+        }
+        Ok(())
+    }
+
+    fn handle(&mut self, msg: UpkeepMsg, _: &mut Context<'_, Self>) {
+        match msg {
+            UpkeepMsg::Measure => self.measure(),
+            UpkeepMsg::LowerWater => {
+                self.budget.asked.store(false, Relaxed);
+                if self.budget.is_high() {
+                    self.lower(0);
+                }
+            }
+            UpkeepMsg::MakeRoom(bytes, reply) => {
+                if !self.has_room(bytes) {
+                    self.lower(bytes);
+                }
+                reply.send(self.has_room(bytes));
+            }
+            UpkeepMsg::Gc(max_bytes, spare, reply) => {
+                reply.send(self.evictor.evict_to(max_bytes, before(spare)));
+            }
+        }
+    }
+}
