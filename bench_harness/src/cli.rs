@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use clap::{Args, Parser, Subcommand};
 
 use bench_harness::options::{Options, Scale, WaitKind};
-use bench_harness::scenario::{self, Scenario};
+use bench_harness::scenario::{self, Family, Scenario};
 
 /// Throughput, latency, stress and regression, against the peers.
 #[derive(Debug, Parser)]
@@ -145,6 +145,28 @@ pub struct LoadArgs {
 }
 
 impl LoadArgs {
+    /// The flags that were given but mean nothing to scenarios of this family.
+    pub fn ignored_by(&self, family: Family) -> Option<String> {
+        let defaults = Options::default();
+        let rings = family == Family::Rings;
+        let actors = matches!(family, Family::Actors | Family::Savina(_));
+        let flags = [
+            ("--payload", self.payload != defaults.payload && !rings),
+            ("--wait", self.wait != defaults.wait && !rings),
+            ("--batch", self.batch != defaults.batch && !rings && !actors),
+            (
+                "--capacity",
+                self.capacity != defaults.capacity && !rings && !actors,
+            ),
+        ];
+        let ignored: Vec<&str> = flags
+            .iter()
+            .filter(|(_, ignored)| *ignored)
+            .map(|(flag, _)| *flag)
+            .collect();
+        (!ignored.is_empty()).then(|| ignored.join(", "))
+    }
+
     /// The options these flags mean.
     pub fn options(&self) -> anyhow::Result<Options> {
         let defaults = Options::default();
@@ -173,6 +195,7 @@ impl LoadArgs {
             producers: self.producers,
             consumers: self.consumers,
             capacity: self.capacity.next_power_of_two(),
+            mailbox: self.capacity,
             batch: self.batch,
             payload: self.payload,
             cores,

@@ -88,7 +88,7 @@ pub fn take(scenarios: &[&Scenario], options: &Options) -> anyhow::Result<Baseli
 
 fn figures(outcome: &Outcome, unit: Unit, speed: f64) -> Vec<(String, Figure)> {
     let relative = |value: f64| match unit {
-        Unit::MillionPerSecond(_) => value / speed,
+        Unit::MillionPerSecond(_) | Unit::ThousandPerSecond(_) => value / speed,
         // Times shrink on a faster machine; bytes do not.
         Unit::Milliseconds => 1e3 / (value * speed),
         Unit::Bytes => 1e3 / value,
@@ -174,6 +174,7 @@ mod tests {
 
     const PLANTED: Scenario = Scenario {
         name: "planted",
+        family: crate::scenario::Family::Actors,
         about: "as fast as the test wants",
         unit: Unit::MillionPerSecond("steps"),
         cases: planted,

@@ -22,3 +22,4 @@ pub mod scenario;
 pub mod soak;
 pub mod stress;
 pub mod table;
+pub mod usage;

@@ -21,7 +21,7 @@ pub struct Machine {
     pub kernel: String,
     /// Frequency governor of the first core, if the machine tells.
     pub governor: Option<String>,
-    /// Load average of the last minute when the run began.
+    /// Load average of the last minute when the run began, earlier runs of this program included.
     pub load_1m: f64,
     /// Commit of the checkout, if it is one.
     pub commit: Option<String>,
@@ -80,12 +80,6 @@ impl Machine {
     /// Reasons to doubt absolute figures, in sentences.
     pub fn doubts(&self) -> Vec<String> {
         let mut doubts = Vec::new();
-        if self.load_1m > 0.5 {
-            doubts.push(format!(
-                "The machine was busy (load {:.1} on {} cores): trust ratios, not absolute figures.",
-                self.load_1m, self.cores
-            ));
-        }
         if let Some(governor) = &self.governor
             && governor != "performance"
         {

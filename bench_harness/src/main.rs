@@ -4,6 +4,7 @@
 mod cli;
 
 use std::path::Path;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::bail;
@@ -18,20 +19,23 @@ use cli::{Cli, Command, LoadArgs};
 #[global_allocator]
 static ALLOCATOR: alloc_count::Counting = alloc_count::Counting;
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
+    match start() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start() -> anyhow::Result<()> {
     if scenario::idle_memory::answer_probe() {
         return Ok(());
     }
     match Cli::parse().command {
         Command::List => {
-            for scenario in scenario::ALL {
-                println!(
-                    "{:<16}{} [{}]",
-                    scenario.name,
-                    scenario.about,
-                    scenario.unit.label()
-                );
-            }
+            print!("{}", scenario::list());
             Ok(())
         }
         Command::Run { scenarios, load } => run(&scenarios, &load, false),
@@ -103,11 +107,16 @@ fn print(
 }
 
 fn run(names: &[String], load: &LoadArgs, peers: bool) -> anyhow::Result<()> {
+    let options = load.options()?;
     let options = Options {
-        peers,
-        ..load.options()?
+        // Who names a peer wants it.
+        peers: peers || !options.only.is_empty(),
+        ..options
     };
     for scenario in cli::scenarios(names)? {
+        if let Some(ignored) = load.ignored_by(scenario.family) {
+            eprintln!("{}: {ignored} means nothing here", scenario.name);
+        }
         let outcome = measure(scenario, &options)?;
         print(load.json, &outcome, || table::render(&outcome) + "\n")?;
     }

@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::machine::Machine;
 use crate::options::{Options, WaitKind};
 use crate::scenario::Scenario;
+use crate::usage::{Mark, Usage};
 
 /// The name under which everything of this workspace is measured.
 pub const OURS: &str = "actor_rt";
@@ -19,6 +20,8 @@ pub const OURS: &str = "actor_rt";
 pub enum Unit {
     /// Millions of something per second; more is better.
     MillionPerSecond(&'static str),
+    /// Thousands of something per second; more is better.
+    ThousandPerSecond(&'static str),
     /// Milliseconds for the whole task; less is better.
     Milliseconds,
     /// Bytes each; less is better.
@@ -30,6 +33,7 @@ impl Unit {
     pub fn label(self) -> String {
         match self {
             Self::MillionPerSecond(what) => format!("M {what}/s"),
+            Self::ThousandPerSecond(what) => format!("k {what}/s"),
             Self::Milliseconds => "ms".into(),
             Self::Bytes => "bytes each".into(),
         }
@@ -38,9 +42,14 @@ impl Unit {
     /// How many times better `ours` is than `theirs`.
     pub fn ratio(self, ours: f64, theirs: f64) -> f64 {
         match self {
-            Self::MillionPerSecond(_) => ours / theirs,
+            Self::MillionPerSecond(_) | Self::ThousandPerSecond(_) => ours / theirs,
             Self::Milliseconds | Self::Bytes => theirs / ours,
         }
+    }
+
+    /// Whether smaller numbers are better.
+    pub fn less_is_better(self) -> bool {
+        matches!(self, Self::Milliseconds | Self::Bytes)
     }
 }
 
@@ -58,6 +67,14 @@ impl Sample {
     pub fn rate(items: u64, elapsed: Duration, checksum: u64) -> Self {
         Self {
             value: items as f64 / elapsed.as_secs_f64() / 1e6,
+            checksum,
+        }
+    }
+
+    /// Thousands per second.
+    pub fn kilo_rate(items: u64, elapsed: Duration, checksum: u64) -> Self {
+        Self {
+            value: items as f64 / elapsed.as_secs_f64() / 1e3,
             checksum,
         }
     }
@@ -114,6 +131,8 @@ pub struct Outcome {
     pub results: Vec<Row>,
     /// Per variant: how many times better ours is than the best of the peers.
     pub ratio_to_best_peer: BTreeMap<String, f64>,
+    /// What the measured runs used of the machine.
+    pub usage: Usage,
     /// False when threads that never sleep outnumbered the cores, so that a comparison says little.
     pub valid: bool,
     /// What else a reader must know.
@@ -125,7 +144,7 @@ pub struct Outcome {
 impl Outcome {
     /// Whether smaller numbers are better in this scenario.
     pub fn less_is_better(&self) -> bool {
-        !matches!(self.meaning, Some(Unit::MillionPerSecond(_)))
+        self.meaning.is_some_and(Unit::less_is_better)
     }
 
     /// How many times better ours is than this row, if ours was measured in the same variant.
@@ -145,32 +164,76 @@ impl Outcome {
 /// # Errors
 /// When two runs of a variant computed different checksums, or nothing matches the options.
 pub fn measure(scenario: &Scenario, options: &Options) -> anyhow::Result<Outcome> {
-    let cases: Vec<Case> = (scenario.cases)(options)
-        .into_iter()
-        .filter(|case| options.wants(case.implementation))
-        .collect();
-    if cases.is_empty() {
-        bail!(
-            "no implementation of `{}` matches; `list` names them",
-            scenario.name
-        );
-    }
+    let cases = cases(scenario, options)?;
     let machine = Machine::look();
     let mut samples: Vec<Vec<Sample>> = cases.iter().map(|_| Vec::new()).collect();
     for case in &cases {
         (case.run)();
     }
+    let mark = Mark::now();
     for round in 0..options.repeat {
         for position in 0..cases.len() {
             let index = (round + position) % cases.len();
             samples[index].push((cases[index].run)());
         }
     }
+    let usage = mark.until_now();
     let mut results = Vec::new();
     for (case, samples) in cases.iter().zip(&samples) {
         results.push(row(case, samples)?);
     }
-    for row in &results {
+    agree(scenario, &results)?;
+    let spinning = cases.iter().map(|case| case.spinning).max().unwrap_or(0);
+    let (valid, notes) = judge(&machine, usage, spinning, options);
+    let mut outcome = Outcome {
+        scenario: scenario.name.into(),
+        unit: scenario.unit.label(),
+        machine,
+        ratio_to_best_peer: BTreeMap::new(),
+        results,
+        usage,
+        valid,
+        notes,
+        meaning: Some(scenario.unit),
+    };
+    for row in &outcome.results {
+        if let Some(ratio) = outcome.ratio(row) {
+            let best = outcome
+                .ratio_to_best_peer
+                .entry(row.variant.clone())
+                .or_insert(ratio);
+            *best = best.min(ratio);
+        }
+    }
+    Ok(outcome)
+}
+
+/// The cases that the options ask for.
+fn cases(scenario: &Scenario, options: &Options) -> anyhow::Result<Vec<Case>> {
+    let mut cases = (scenario.cases)(options);
+    let mut names: Vec<&str> = cases.iter().map(|case| case.implementation).collect();
+    cases.retain(|case| options.wants(case.implementation));
+    if cases.is_empty() {
+        names.sort_unstable();
+        names.dedup();
+        bail!(
+            "`{}` has no implementation `{}` here; it has: {}{}",
+            scenario.name,
+            options.only.join("`, `"),
+            names.join(", "),
+            if cfg!(feature = "peers") {
+                ""
+            } else {
+                " (peers need --features peers)"
+            }
+        );
+    }
+    Ok(cases)
+}
+
+/// All implementations of a variant must have computed the same.
+fn agree(scenario: &Scenario, results: &[Row]) -> anyhow::Result<()> {
+    for row in results {
         let first = results
             .iter()
             .find(|other| other.variant == row.variant)
@@ -187,8 +250,26 @@ pub fn measure(scenario: &Scenario, options: &Options) -> anyhow::Result<Outcome
             );
         }
     }
-    let spinning = cases.iter().map(|case| case.spinning).max().unwrap_or(0);
+    Ok(())
+}
+
+/// Others may use this share of the machine before a run counts as disturbed, in percent.
+const OTHERS_PERCENT: f64 = 5.0;
+
+/// Whether implementations can be compared by this run, and what a reader must know of it.
+fn judge(
+    machine: &Machine,
+    usage: Usage,
+    spinning: usize,
+    options: &Options,
+) -> (bool, Vec<String>) {
     let mut notes = machine.doubts();
+    if usage.others_percent > OTHERS_PERCENT {
+        notes.push(format!(
+            "The machine was busy: others used {:.0} % of it during these runs. Trust ratios, not absolute figures.",
+            usage.others_percent
+        ));
+    }
     let crowded = spinning > options.cores.len();
     if crowded {
         notes.push(format!(
@@ -203,26 +284,7 @@ pub fn measure(scenario: &Scenario, options: &Options) -> anyhow::Result<Outcome
                 .into(),
         );
     }
-    let mut outcome = Outcome {
-        scenario: scenario.name.into(),
-        unit: scenario.unit.label(),
-        machine,
-        ratio_to_best_peer: BTreeMap::new(),
-        results,
-        valid,
-        notes,
-        meaning: Some(scenario.unit),
-    };
-    for row in &outcome.results {
-        if let Some(ratio) = outcome.ratio(row) {
-            let best = outcome
-                .ratio_to_best_peer
-                .entry(row.variant.clone())
-                .or_insert(ratio);
-            *best = best.min(ratio);
-        }
-    }
-    Ok(outcome)
+    (valid, notes)
 }
 
 fn row(case: &Case, samples: &[Sample]) -> anyhow::Result<Row> {
@@ -249,4 +311,43 @@ fn row(case: &Case, samples: &[Sample]) -> anyhow::Result<Row> {
         max: values[values.len() - 1],
         checksum: first.checksum,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(spinning: usize, wait: WaitKind, others_percent: f64) -> (bool, String) {
+        let options = Options {
+            cores: vec![0, 1],
+            wait,
+            ..Options::tiny()
+        };
+        let usage = Usage {
+            others_percent,
+            ..Usage::default()
+        };
+        let mut machine = Machine::look();
+        machine.governor = Some("powersave".into());
+        machine.numa_nodes = 1;
+        let (valid, notes) = judge(&machine, usage, spinning, &options);
+        (valid, notes.join("\n"))
+    }
+
+    #[test]
+    fn a_run_says_what_makes_it_doubtful() {
+        let (valid, notes) = judged(2, WaitKind::Busy, 0.0);
+        assert!(valid && !notes.contains("busy") && !notes.contains("share"));
+        assert!(notes.contains("powersave") && notes.contains("NUMA"));
+        let (_, notes) = judged(2, WaitKind::Busy, 20.0);
+        assert!(notes.contains("others used 20 %"));
+    }
+
+    #[test]
+    fn more_spinning_threads_than_cores_are_no_comparison() {
+        let (valid, notes) = judged(3, WaitKind::Busy, 0.0);
+        assert!(!valid && notes.contains("3 threads share 2 cores"));
+        let (valid, notes) = judged(3, WaitKind::Spin, 0.0);
+        assert!(valid && notes.contains("3 threads share 2 cores"));
+    }
 }

@@ -5,6 +5,9 @@ use clap::ValueEnum;
 
 use crate::pin;
 
+/// Messages that wait in a mailbox unless something else is asked for: the default of ours.
+pub const MAILBOX: usize = 1024;
+
 /// How a thread waits for a ring of ours; see `actor_rt::ring`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum WaitKind {
@@ -36,8 +39,11 @@ pub struct Options {
     pub producers: Option<usize>,
     /// Reading threads or actors, likewise.
     pub consumers: Option<usize>,
-    /// Slots of a ring or mailbox.
+    /// Slots of a ring.
     pub capacity: usize,
+    /// Messages that wait in the mailbox of an actor that is flooded, in libraries that bound them. Everywhere else in
+    /// the actor scenarios mailboxes hold the default, [`MAILBOX`].
+    pub mailbox: usize,
     /// Items per batch in the batched variants.
     pub batch: usize,
     /// Bytes per item: 8, 64 or 1024; others are rounded up.
@@ -62,6 +68,7 @@ impl Default for Options {
             producers: None,
             consumers: None,
             capacity: 1024,
+            mailbox: MAILBOX,
             batch: 64,
             payload: 8,
             cores: pin::available(),
@@ -78,7 +85,8 @@ impl Options {
     /// The sizes of the tests: every ring still wraps a hundred times.
     pub fn tiny() -> Self {
         Self {
-            capacity: 16,
+            // The least that every peer can have.
+            capacity: 64,
             batch: 8,
             repeat: 1,
             scale: Scale::Tiny,

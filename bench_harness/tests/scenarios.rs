@@ -3,6 +3,7 @@
 
 use bench_harness::measure::measure;
 use bench_harness::options::{Options, WaitKind};
+use bench_harness::scenario::Family;
 use bench_harness::{latency, scenario, soak, stress};
 
 #[test]
@@ -93,6 +94,45 @@ fn too_many_spinning_threads_are_no_valid_comparison() {
             .unwrap()
             .valid
     );
+}
+
+/// Names are part of the interface.
+#[test]
+fn the_promised_scenarios_are_there() {
+    let rings_and_actors = [
+        "spsc",
+        "mpsc",
+        "mpmc",
+        "multicast",
+        "pipeline",
+        "diamond",
+        "tell",
+        "tell_batch",
+        "tell_n",
+        "ask",
+        "ping_pong",
+        "spawn",
+        "skynet",
+        "pinball",
+    ];
+    for name in rings_and_actors {
+        assert!(scenario::find(name).is_some(), "{name}");
+    }
+    let savina = |scenario: &&scenario::Scenario| matches!(scenario.family, Family::Savina(_));
+    assert!(scenario::ALL.iter().filter(savina).count() >= 15);
+    let list = scenario::list();
+    for scenario in scenario::ALL {
+        let line = |line: &str| {
+            line.trim_start()
+                .starts_with(&format!("{} ", scenario.name))
+        };
+        assert_eq!(
+            list.lines().filter(|it| line(it)).count(),
+            1,
+            "{}",
+            scenario.name
+        );
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod role;
 
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
+use std::time::Duration;
 
 pub use role::{Done, Play, Role, sent};
 
@@ -46,8 +47,19 @@ pub trait Ops<R> {
     fn me(&mut self) -> R;
     /// A new actor, a child where the library has such.
     fn spawn(&mut self, role: Role<R>) -> R;
+    /// Sends itself a message after a time.
+    fn later(&mut self, after: Duration, msg: Msg<R>);
     /// Ends this actor.
     fn stop(&mut self);
+}
+
+/// How a library is started.
+#[derive(Debug, Clone, Copy)]
+pub struct Setup {
+    /// Worker threads.
+    pub workers: usize,
+    /// Messages that wait in the mailbox of an actor spawned from outside, where mailboxes are bounded.
+    pub mailbox: usize,
 }
 
 /// A started actor library.
@@ -57,7 +69,7 @@ pub trait Kit: Sized + Sync + 'static {
     /// A reference to an actor.
     type Ref: Clone + Send + Sync + 'static;
     /// Starts with so many worker threads, pinned to the first cores where the library allows.
-    fn start(workers: usize) -> Self;
+    fn start(setup: Setup) -> Self;
     /// A new actor, from outside.
     fn spawn(&self, role: Role<Self::Ref>) -> Self::Ref;
     /// Sends from outside, waiting where the library has bounded mailboxes.

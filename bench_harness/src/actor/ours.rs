@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use actor_rt::{Actor, ActorRef, AsyncActor, AsyncContext, Context, Reply, Restart, System};
 
-use super::{Kit, Msg, Ops, Role};
+use super::{Kit, Msg, Ops, Role, Setup};
 use crate::measure::OURS;
 
 /// `actor_rt`.
 pub struct Ours {
     pub(crate) system: System,
+    mailbox: usize,
 }
 
 /// A reference to an actor of ours.
@@ -43,6 +44,10 @@ impl Ops<OurRef> for Context<'_, Node> {
         OurRef(Context::spawn(self, once(role)))
     }
 
+    fn later(&mut self, after: Duration, msg: Msg<OurRef>) {
+        self.after(after, msg);
+    }
+
     fn stop(&mut self) {
         Context::stop(self);
     }
@@ -58,12 +63,13 @@ impl Kit for Ours {
     const NAME: &'static str = OURS;
     type Ref = OurRef;
 
-    fn start(workers: usize) -> Self {
+    fn start(setup: Setup) -> Self {
         Self {
             system: System::builder()
-                .workers(workers)
+                .workers(setup.workers)
                 .build()
                 .expect("the system starts"),
+            mailbox: setup.mailbox,
         }
     }
 
@@ -72,6 +78,7 @@ impl Kit for Ours {
             self.system
                 .actor(once(role))
                 .restart(Restart::never())
+                .mailbox(self.mailbox)
                 .spawn(),
         )
     }

@@ -9,7 +9,7 @@ pub mod tokio_kit;
 pub mod xtra_kit;
 
 /// A tokio runtime with so many workers, pinned to the first cores as ours are.
-fn runtime(workers: usize) -> tokio::runtime::Runtime {
+pub(crate) fn runtime(workers: usize) -> tokio::runtime::Runtime {
     use std::sync::atomic::{AtomicUsize, Ordering};
     let cores = crate::pin::available();
     let next = AtomicUsize::new(0);

@@ -4,15 +4,29 @@
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use crate::actor::{Done, Kit};
+use crate::actor::{Done, Kit, Setup};
 use crate::measure::{Case, Sample};
-use crate::options::Options;
+use crate::options::{MAILBOX, Options};
 
 /// Longer than any scenario takes: a lost message fails the run instead of hanging it.
 const DEADLINE: Duration = Duration::from_secs(300);
 
 /// Calls a generic function for ours and, if asked for, for every peer.
 macro_rules! every_kit {
+    ($options:expr, $cases:expr, $function:ident $(, $argument:expr)*) => {{
+        $crate::scenario::actors::every_ordered_kit!($options, $cases, $function $(, $argument)*);
+        #[cfg(feature = "peers")]
+        if $options.peers {
+            use $crate::actor::peers::xtra_kit::Xtra;
+            $cases.push($function::<Xtra>($($argument),*));
+        }
+    }};
+}
+pub(crate) use every_kit;
+
+/// The same for scenarios that count on the order of one sender's messages. xtra keeps messages in a heap by priority,
+/// where those of equal priority overtake each other.
+macro_rules! every_ordered_kit {
     ($options:expr, $cases:expr, $function:ident $(, $argument:expr)*) => {{
         $cases.push($function::<$crate::actor::ours::Ours>($($argument),*));
         #[cfg(feature = "peers")]
@@ -23,12 +37,11 @@ macro_rules! every_kit {
             $cases.push($function::<peers::kompact_kit::Kompact>($($argument),*));
             $cases.push($function::<peers::ractor_kit::Ractor>($($argument),*));
             $cases.push($function::<peers::kameo_kit::Kameo>($($argument),*));
-            $cases.push($function::<peers::xtra_kit::Xtra>($($argument),*));
         }
         let _ = $options;
     }};
 }
-pub(crate) use every_kit;
+pub(crate) use every_ordered_kit;
 
 /// Workers for scenarios in which nobody outside takes part: one per core.
 pub fn workers(options: &Options) -> usize {
@@ -41,12 +54,25 @@ pub fn case<K: Kit>(
     workers: usize,
     body: impl Fn(&K, Done, &Receiver<u64>) -> Sample + 'static,
 ) -> Case {
+    let setup = Setup {
+        workers,
+        mailbox: MAILBOX,
+    };
+    case_with(variant, setup, body)
+}
+
+/// The same with mailboxes of another size.
+pub fn case_with<K: Kit>(
+    variant: impl Into<String>,
+    setup: Setup,
+    body: impl Fn(&K, Done, &Receiver<u64>) -> Sample + 'static,
+) -> Case {
     Case {
         implementation: K::NAME,
         variant: variant.into(),
-        spinning: workers,
+        spinning: setup.workers,
         run: Box::new(move || {
-            let kit = K::start(workers);
+            let kit = K::start(setup);
             let (done, finished) = channel();
             let sample = body(&kit, done, &finished);
             kit.stop();

@@ -1,8 +1,8 @@
 //! One actor asks another, one question after the other.
 #![forbid(unsafe_code)]
 
-use super::Scenario;
 use super::actors::{case, every_kit, timed, wait, workers};
+use super::{Family, Scenario};
 use crate::actor::Kit;
 use crate::measure::{Case, Sample, Unit};
 use crate::options::Options;
@@ -10,6 +10,7 @@ use crate::options::Options;
 /// `ask`.
 pub const SCENARIO: Scenario = Scenario {
     name: "ask",
+    family: Family::Actors,
     about: "one actor asks another, one question after the other",
     unit: Unit::MillionPerSecond("answers"),
     cases,

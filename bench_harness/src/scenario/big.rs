@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use super::Scenario;
 use super::actors::{case, every_kit, timed, wait, workers};
+use super::{Family, Scenario};
 use crate::actor::{Kit, Msg, Role};
 use crate::measure::{Case, Sample, Unit};
 use crate::options::Options;
@@ -12,6 +12,7 @@ use crate::options::Options;
 /// `big`.
 pub const SCENARIO: Scenario = Scenario {
     name: "big",
+    family: Family::Savina("Big"),
     about: "120 actors that ping random others and wait for the answer",
     unit: Unit::MillionPerSecond("round trips"),
     cases,

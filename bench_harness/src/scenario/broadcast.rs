@@ -8,7 +8,7 @@ use std::time::Instant;
 use actor_rt::ring::Wait;
 use actor_rt::ring::broadcast::{Builder, Consumer, Producer};
 
-use super::{Scenario, with_wait};
+use super::{Family, Scenario, with_wait};
 use crate::measure::{Case, OURS, Sample, Unit};
 use crate::options::Options;
 use crate::payload::Payload;
@@ -27,6 +27,7 @@ const DIAMOND: Graph = &[&[], &[], &[0, 1]];
 /// `multicast`.
 pub const MULTICAST: Scenario = Scenario {
     name: "multicast",
+    family: Family::Rings,
     about: "one writer to three readers that each see every item",
     unit: Unit::MillionPerSecond("items"),
     cases: |options| cases(options, THREE_AT_ONCE),
@@ -35,6 +36,7 @@ pub const MULTICAST: Scenario = Scenario {
 /// `pipeline`.
 pub const PIPELINE: Scenario = Scenario {
     name: "pipeline",
+    family: Family::Rings,
     about: "one writer to three readers, each after the one before",
     unit: Unit::MillionPerSecond("items"),
     cases: |options| cases(options, ONE_BY_ONE),
@@ -43,6 +45,7 @@ pub const PIPELINE: Scenario = Scenario {
 /// `diamond`.
 pub const DIAMONDS: Scenario = Scenario {
     name: "diamond",
+    family: Family::Rings,
     about: "one writer to two readers, and a third after both",
     unit: Unit::MillionPerSecond("items"),
     cases: |options| cases(options, DIAMOND),

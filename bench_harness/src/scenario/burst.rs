@@ -6,16 +6,17 @@ use std::time::{Duration, Instant};
 
 use actor_rt::ring::{Wait, spsc};
 
-use super::{Scenario, with_wait};
-use crate::measure::{Case, OURS, Sample, Unit};
+use super::{Family, Scenario, with_wait};
+use crate::measure::{Case, Sample, Unit};
 use crate::options::Options;
 use crate::payload::Payload;
-use crate::queue::Load;
+use crate::queue::{Load, Queue, Rx as _, Tx as _, ours};
 use crate::{pin, with_payload};
 
 /// `burst`.
 pub const SCENARIO: Scenario = Scenario {
     name: "burst",
+    family: Family::Rings,
     about: "bursts of a quarter of the ring with 100 µs of silence between; the pauses are not counted",
     unit: Unit::MillionPerSecond("items"),
     cases,
@@ -23,21 +24,43 @@ pub const SCENARIO: Scenario = Scenario {
 
 /// Silence between bursts, spent on the clock rather than asleep so that it is as long as it says.
 const PAUSE: Duration = Duration::from_micros(100);
+/// Bursts that make a hundred laps of the ring.
+const LEAST: u64 = 400;
 
 fn cases(options: &Options) -> Vec<Case> {
     let load = Load::new(options, 0, 1, 1);
-    let bursts = options.count(2000, 50);
-    let run: fn(&Load, u64) -> Sample = with_wait!(options, W => |load, bursts| with_payload!(load.payload, P => burst::<P, W>(load, bursts)));
-    vec![Case {
-        implementation: OURS,
-        variant: "spsc".into(),
-        spinning: 2,
-        run: Box::new(move || run(&load, bursts)),
-    }]
+    let bursts = options.count(2000, LEAST).max(LEAST);
+    with_wait!(options, W => {
+        #[cfg_attr(not(feature = "peers"), expect(unused_mut))]
+        let mut cases = vec![case::<ours::Spsc<W>, W>(&load, bursts)];
+        #[cfg(feature = "peers")]
+        if options.peers {
+            use crate::queue::peers::{Crossbeam, CrossfireSpsc, Flume, Kanal, Rtrb};
+            cases.push(case::<Rtrb, W>(&load, bursts));
+            cases.push(case::<Crossbeam, W>(&load, bursts));
+            cases.push(case::<Kanal, W>(&load, bursts));
+            cases.push(case::<CrossfireSpsc, W>(&load, bursts));
+            cases.push(case::<Flume, W>(&load, bursts));
+        }
+        cases
+    })
 }
 
-fn burst<P: Payload, W: Wait>(load: &Load, bursts: u64) -> Sample {
-    let (mut producer, mut consumer) = spsc::channel_with::<P, W>(load.capacity);
+fn case<Q: Queue, W: Wait>(load: &Load, bursts: u64) -> Case {
+    let load = load.clone();
+    Case {
+        implementation: Q::NAME,
+        variant: "one by one".into(),
+        spinning: 2,
+        run: Box::new(move || with_payload!(load.payload, P => burst::<Q, P, W>(&load, bursts))),
+    }
+}
+
+fn burst<Q: Queue, P: Payload, W: Wait>(load: &Load, bursts: u64) -> Sample {
+    let (mut writers, mut readers) = Q::open::<P>(load);
+    let mut writer = writers.pop().expect("a writer");
+    let mut reader = readers.pop().expect("a reader");
+    // The reader's word that a burst has arrived, the same for everybody.
     let (mut ack, mut acked) = spsc::channel_with::<(), W>(1);
     let size = (load.capacity as u64 / 4).max(1);
     thread::scope(|scope| {
@@ -46,7 +69,7 @@ fn burst<P: Payload, W: Wait>(load: &Load, bursts: u64) -> Sample {
             let mut sum = 0_u64;
             for _ in 0..bursts {
                 for _ in 0..size {
-                    sum = sum.wrapping_add(consumer.recv().expect("the writer stays").sum());
+                    sum = sum.wrapping_add(reader.recv().expect("the writer stays").sum());
                 }
                 ack.send(()).expect("the writer stays");
             }
@@ -58,9 +81,7 @@ fn burst<P: Payload, W: Wait>(load: &Load, bursts: u64) -> Sample {
             for number in 0..bursts {
                 let began = Instant::now();
                 for seq in 0..size {
-                    producer
-                        .send(P::new(number * size + seq))
-                        .expect("the reader stays");
+                    writer.send(P::new(number * size + seq));
                 }
                 acked.recv().expect("the reader stays");
                 busy += began.elapsed();

@@ -3,16 +3,17 @@
 
 use std::process::Command;
 
-use super::Scenario;
 use super::actors::every_kit;
-use crate::actor::{Kit, Role};
+use super::{Family, Scenario};
+use crate::actor::{Kit, Role, Setup};
 use crate::machine::resident_bytes;
 use crate::measure::{Case, Sample, Unit};
-use crate::options::{Options, Scale};
+use crate::options::{MAILBOX, Options, Scale};
 
 /// `idle_memory`.
 pub const SCENARIO: Scenario = Scenario {
     name: "idle_memory",
+    family: Family::Actors,
     about: "resident memory per idle actor, of 200,000",
     unit: Unit::Bytes,
     cases,
@@ -61,7 +62,10 @@ fn in_child(name: &str, count: u64) -> f64 {
 }
 
 fn measure<K: Kit>(count: u64) -> f64 {
-    let kit = K::start(1);
+    let kit = K::start(Setup {
+        workers: 1,
+        mailbox: MAILBOX,
+    });
     let first = kit.spawn(Role::Idle);
     let before = resident_bytes().0;
     let all: Vec<K::Ref> = (0..count).map(|_| kit.spawn(Role::Idle)).collect();

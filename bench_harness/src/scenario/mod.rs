@@ -9,22 +9,59 @@ pub mod burst;
 pub mod idle_memory;
 pub mod mpmc;
 pub mod mpsc;
+pub mod pinball;
 pub mod ping_pong;
+pub mod pool_submit;
+pub mod restart_storm;
+pub mod ring_ping_pong;
 pub mod savina;
 pub mod skynet;
 pub mod spawn;
+pub mod spawn_stop;
 pub mod spsc;
 pub mod tell;
 pub mod tell_batch;
+pub mod tell_n;
 pub mod thread_ring;
+pub mod timer_flood;
 
 use crate::measure::{Case, Unit};
 use crate::options::Options;
+
+/// What a scenario is about, and which options mean something to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// Rings between threads.
+    Rings,
+    /// Actors.
+    Actors,
+    /// Actors, as this benchmark of the Savina suite has them.
+    Savina(&'static str),
+    /// The store and its front ends.
+    Store,
+    /// The build engine.
+    Build,
+}
+
+impl Family {
+    /// As a heading.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Rings => "rings between threads",
+            Self::Actors => "actors",
+            Self::Savina(_) => "actors: the Savina suite",
+            Self::Store => "the store",
+            Self::Build => "the build engine",
+        }
+    }
+}
 
 /// Something that can be measured.
 pub struct Scenario {
     /// As on the command line.
     pub name: &'static str,
+    /// What it is about.
+    pub family: Family,
     /// One line for `list`.
     pub about: &'static str,
     /// What its numbers are.
@@ -37,31 +74,69 @@ pub struct Scenario {
 pub const ALL: &[Scenario] = &[
     spsc::SCENARIO,
     mpsc::SCENARIO,
+    mpsc::THREE,
     mpmc::SCENARIO,
+    mpmc::ONE_TO_THREE,
     broadcast::MULTICAST,
     broadcast::PIPELINE,
     broadcast::DIAMONDS,
+    ring_ping_pong::SCENARIO,
     burst::SCENARIO,
     tell::SCENARIO,
     tell_batch::SCENARIO,
+    tell_n::SCENARIO,
     ask::SCENARIO,
-    ping_pong::SCENARIO,
-    thread_ring::SCENARIO,
-    big::SCENARIO,
     spawn::SCENARIO,
-    skynet::SCENARIO,
+    spawn_stop::SCENARIO,
     idle_memory::SCENARIO,
+    skynet::SCENARIO,
+    pinball::SCENARIO,
+    timer_flood::SCENARIO,
+    restart_storm::SCENARIO,
+    pool_submit::SCENARIO,
+    ping_pong::SCENARIO,
+    savina::counting::SCENARIO,
     savina::fork_join::THROUGHPUT,
     savina::fork_join::CREATE,
-    savina::fibonacci::SCENARIO,
-    savina::sieve::SCENARIO,
+    thread_ring::SCENARIO,
     savina::chameneos::SCENARIO,
-    savina::philosophers::SCENARIO,
-    savina::pinball::SCENARIO,
+    big::SCENARIO,
     savina::dictionary::SCENARIO,
+    savina::sorted_list::SCENARIO,
+    savina::bounded_buffer::SCENARIO,
+    savina::philosophers::SCENARIO,
+    savina::barber::SCENARIO,
     savina::smokers::SCENARIO,
+    savina::logistic_map::SCENARIO,
+    savina::bank::SCENARIO,
+    savina::radix_sort::SCENARIO,
+    savina::sieve::SCENARIO,
     savina::trapezoid::SCENARIO,
+    savina::nqueens::SCENARIO,
+    savina::fibonacci::SCENARIO,
 ];
+
+/// A line per scenario, by family.
+pub fn list() -> String {
+    use std::fmt::Write as _;
+    let mut text = String::new();
+    let mut titles: Vec<&str> = ALL.iter().map(|scenario| scenario.family.title()).collect();
+    titles.dedup();
+    for (index, title) in titles.iter().enumerate() {
+        if titles[..index].contains(title) {
+            continue;
+        }
+        let _ = writeln!(text, "{title}");
+        for scenario in ALL.iter().filter(|it| it.family.title() == *title) {
+            let _ = write!(text, "  {:<22}{}", scenario.name, scenario.about);
+            if let Family::Savina(name) = scenario.family {
+                let _ = write!(text, " (Savina: {name})");
+            }
+            let _ = writeln!(text, " [{}]", scenario.unit.label());
+        }
+    }
+    text
+}
 
 /// The scenario with this name.
 pub fn find(name: &str) -> Option<&'static Scenario> {

@@ -1,7 +1,7 @@
 //! Several writers, several readers, each item to one of them: the shape of a work queue.
 #![forbid(unsafe_code)]
 
-use super::{Scenario, with_wait};
+use super::{Family, Scenario, with_wait};
 use crate::measure::{Case, Unit};
 use crate::options::Options;
 use crate::queue::{Load, batched, one_by_one, ours};
@@ -9,20 +9,28 @@ use crate::queue::{Load, batched, one_by_one, ours};
 /// `mpmc`.
 pub const SCENARIO: Scenario = Scenario {
     name: "mpmc",
+    family: Family::Rings,
     about: "2 writers to 2 readers, each item to one of them, item by item and in batches",
     unit: Unit::MillionPerSecond("items"),
-    cases,
+    cases: |options| {
+        let (producers, consumers) = (options.producers, options.consumers);
+        cases(options, producers.unwrap_or(2), consumers.unwrap_or(2))
+    },
+};
+
+/// `one_to_three`.
+pub const ONE_TO_THREE: Scenario = Scenario {
+    name: "one_to_three",
+    family: Family::Rings,
+    about: "one writer to 3 readers, each item to one of them",
+    unit: Unit::MillionPerSecond("items"),
+    cases: |options| cases(options, 1, options.consumers.unwrap_or(3)),
 };
 
 const ITEMS: u64 = 10_000_000;
 
-fn cases(options: &Options) -> Vec<Case> {
-    let load = Load::new(
-        options,
-        ITEMS,
-        options.producers.unwrap_or(2),
-        options.consumers.unwrap_or(2),
-    );
+fn cases(options: &Options, producers: usize, consumers: usize) -> Vec<Case> {
+    let load = Load::new(options, ITEMS, producers, consumers);
     let single = format!("{} × {}", load.producers, load.consumers);
     let batch = format!("{single}, batch of {}", load.batch);
     #[cfg_attr(not(feature = "peers"), expect(unused_mut))]

@@ -1,7 +1,7 @@
 //! Several writers, one reader: the shape of a mailbox.
 #![forbid(unsafe_code)]
 
-use super::{Scenario, with_wait};
+use super::{Family, Scenario, with_wait};
 use crate::measure::{Case, Unit};
 use crate::options::Options;
 use crate::queue::{Load, batched, one_by_one, ours};
@@ -9,16 +9,29 @@ use crate::queue::{Load, batched, one_by_one, ours};
 /// `mpsc`.
 pub const SCENARIO: Scenario = Scenario {
     name: "mpsc",
+    family: Family::Rings,
     about: "2 and 4 writers to one reader, item by item and in batches",
     unit: Unit::MillionPerSecond("items"),
-    cases,
+    cases: |options| match options.producers {
+        Some(count) => cases(options, &[count]),
+        None => cases(options, &[2, 4]),
+    },
 };
 
 const ITEMS: u64 = 10_000_000;
 
-fn cases(options: &Options) -> Vec<Case> {
+/// `three_to_one`.
+pub const THREE: Scenario = Scenario {
+    name: "three_to_one",
+    family: Family::Rings,
+    about: "3 writers to one reader: the sequencer of the LMAX tests",
+    unit: Unit::MillionPerSecond("items"),
+    cases: |options| cases(options, &[options.producers.unwrap_or(3)]),
+};
+
+fn cases(options: &Options, producers: &[usize]) -> Vec<Case> {
     let mut cases = Vec::new();
-    for producers in options.producers.map_or(vec![2, 4], |count| vec![count]) {
+    for &producers in producers {
         let load = Load::new(options, ITEMS, producers, 1);
         let single = format!("{producers} producers");
         let batch = format!("{producers} producers, batch of {}", load.batch);
@@ -36,8 +49,11 @@ fn cases(options: &Options) -> Vec<Case> {
                 cases.push(one_by_one::<CrossfireMpsc>(&load, variant));
                 cases.push(one_by_one::<Flume>(&load, variant));
             }
-            cases.push(one_by_one::<DisruptorMulti>(&load, &single));
-            cases.push(batched::<DisruptorMulti>(&load, &batch));
+            // It refuses smaller rings.
+            if load.capacity >= 64 {
+                cases.push(one_by_one::<DisruptorMulti>(&load, &single));
+                cases.push(batched::<DisruptorMulti>(&load, &batch));
+            }
         }
     }
     cases

@@ -1,8 +1,8 @@
 //! Two actors that answer each other: the cost of waking an actor for one message.
 #![forbid(unsafe_code)]
 
-use super::Scenario;
 use super::actors::{case, every_kit, timed, wait, workers};
+use super::{Family, Scenario};
 use crate::actor::{Kit, Msg, Role};
 use crate::measure::{Case, Sample, Unit};
 use crate::options::Options;
@@ -10,6 +10,7 @@ use crate::options::Options;
 /// `ping_pong`.
 pub const SCENARIO: Scenario = Scenario {
     name: "ping_pong",
+    family: Family::Savina("Ping Pong"),
     about: "two actors that answer each other",
     unit: Unit::MillionPerSecond("round trips"),
     cases,

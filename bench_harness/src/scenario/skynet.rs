@@ -1,8 +1,8 @@
 //! A tree of actors, ten children each, whose leaves report their number: spawn, sum up, end.
 #![forbid(unsafe_code)]
 
-use super::Scenario;
 use super::actors::{case, every_kit, timed, wait, workers};
+use super::{Family, Scenario};
 use crate::actor::{Kit, Msg, Role};
 use crate::measure::{Case, Sample, Unit};
 use crate::options::{Options, Scale};
@@ -10,6 +10,7 @@ use crate::options::{Options, Scale};
 /// `skynet`.
 pub const SCENARIO: Scenario = Scenario {
     name: "skynet",
+    family: Family::Actors,
     about: "a tree of a million leaves (100,000 with --quick) that is spawned, summed up and ended",
     unit: Unit::Milliseconds,
     cases,

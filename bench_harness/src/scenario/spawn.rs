@@ -1,8 +1,8 @@
 //! Starting actors that then do nothing.
 #![forbid(unsafe_code)]
 
-use super::Scenario;
 use super::actors::{case, every_kit, timed, workers};
+use super::{Family, Scenario};
 use crate::actor::{Kit, Role};
 use crate::measure::{Case, Sample, Unit};
 use crate::options::Options;
@@ -10,6 +10,7 @@ use crate::options::Options;
 /// `spawn`.
 pub const SCENARIO: Scenario = Scenario {
     name: "spawn",
+    family: Family::Actors,
     about: "starting idle actors from outside",
     unit: Unit::MillionPerSecond("actors"),
     cases,

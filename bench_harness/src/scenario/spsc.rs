@@ -1,7 +1,7 @@
 //! One writer, one reader, two cores: the crossing itself.
 #![forbid(unsafe_code)]
 
-use super::{Scenario, with_wait};
+use super::{Family, Scenario, with_wait};
 use crate::measure::{Case, Unit};
 use crate::options::Options;
 use crate::queue::{Load, batched, one_by_one, ours};
@@ -9,6 +9,7 @@ use crate::queue::{Load, batched, one_by_one, ours};
 /// `spsc`.
 pub const SCENARIO: Scenario = Scenario {
     name: "spsc",
+    family: Family::Rings,
     about: "one writer to one reader, item by item and in batches",
     unit: Unit::MillionPerSecond("items"),
     cases,

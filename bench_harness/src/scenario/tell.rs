@@ -5,9 +5,9 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::Instant;
 
-use super::Scenario;
-use super::actors::{case, every_kit, timed, wait, workers};
-use crate::actor::{Kit, Msg, Role};
+use super::actors::{case_with, every_kit, timed, wait, workers};
+use super::{Family, Scenario};
+use crate::actor::{Kit, Msg, Role, Setup};
 use crate::measure::{Case, Sample, Unit};
 use crate::options::Options;
 use crate::pin;
@@ -15,6 +15,7 @@ use crate::pin;
 /// `tell`.
 pub const SCENARIO: Scenario = Scenario {
     name: "tell",
+    family: Family::Actors,
     about: "one-way messages to one actor: from 1 and 4 threads on another core, and from another actor",
     unit: Unit::MillionPerSecond("messages"),
     cases,
@@ -43,54 +44,54 @@ pub(super) fn from_threads<K: Kit>(options: &Options, senders: u64) -> Case {
         format!("{senders} threads")
     };
     let cores = options.cores.clone();
-    case::<K>(
-        variant,
-        cores.len().saturating_sub(1).max(1),
-        move |kit, done, finished| {
-            let sink = kit.spawn(Role::sink(count, done));
-            let start = Barrier::new(senders as usize);
-            thread::scope(|scope| {
-                let threads: Vec<_> = (0..senders)
-                    .map(|sender| {
-                        let (kit, sink, start, cores) = (kit, &sink, &start, &cores);
-                        scope.spawn(move || {
-                            pin::to(cores[cores.len() - 1]);
-                            start.wait();
-                            let began = Instant::now();
-                            let each = count / senders;
-                            kit.flood(sink, sender * each, each);
-                            began
-                        })
+    let setup = Setup {
+        workers: cores.len().saturating_sub(1).max(1),
+        mailbox: options.mailbox,
+    };
+    case_with::<K>(variant, setup, move |kit, done, finished| {
+        let sink = kit.spawn(Role::sink(count, done));
+        let start = Barrier::new(senders as usize);
+        thread::scope(|scope| {
+            let threads: Vec<_> = (0..senders)
+                .map(|sender| {
+                    let (kit, sink, start, cores) = (kit, &sink, &start, &cores);
+                    scope.spawn(move || {
+                        pin::to(cores[cores.len() - 1]);
+                        start.wait();
+                        let began = Instant::now();
+                        let each = count / senders;
+                        kit.flood(sink, sender * each, each);
+                        began
                     })
-                    .collect();
-                let began = threads
-                    .into_iter()
-                    .map(|thread| thread.join().expect("a sender ends"))
-                    .min();
-                let sum = wait(finished, 1);
-                Sample::rate(count, began.expect("there is a sender").elapsed(), sum)
-            })
-        },
-    )
+                })
+                .collect();
+            let began = threads
+                .into_iter()
+                .map(|thread| thread.join().expect("a sender ends"))
+                .min();
+            let sum = wait(finished, 1);
+            Sample::rate(count, began.expect("there is a sender").elapsed(), sum)
+        })
+    })
 }
 
 fn from_actor<K: Kit>(options: &Options) -> Case {
     let count = options.items(MESSAGES);
-    case::<K>(
-        "actor to actor",
-        workers(options),
-        move |kit, done, finished| {
-            let sink = kit.spawn(Role::sink(count, done));
-            let source = kit.spawn(Role::Source {
-                sink: Some(sink),
-                next: 0,
-                end: count,
-            });
-            let (elapsed, sum) = timed(|| {
-                kit.tell(&source, Msg::Go);
-                wait(finished, 1)
-            });
-            Sample::rate(count, elapsed, sum)
-        },
-    )
+    let setup = Setup {
+        workers: workers(options),
+        mailbox: options.mailbox,
+    };
+    case_with::<K>("actor to actor", setup, move |kit, done, finished| {
+        let sink = kit.spawn(Role::sink(count, done));
+        let source = kit.spawn(Role::Source {
+            sink: Some(sink),
+            next: 0,
+            end: count,
+        });
+        let (elapsed, sum) = timed(|| {
+            kit.tell(&source, Msg::Go);
+            wait(finished, 1)
+        });
+        Sample::rate(count, elapsed, sum)
+    })
 }

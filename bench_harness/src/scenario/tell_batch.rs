@@ -1,8 +1,8 @@
 //! Batches to one actor from a thread on another core; peers have no batches and are measured message by message.
 #![forbid(unsafe_code)]
 
-use super::Scenario;
 use super::actors::{case, every_kit, timed, wait};
+use super::{Family, Scenario};
 use crate::actor::ours::Ours;
 use crate::actor::{Kit, Msg, Role};
 use crate::measure::{Case, Sample, Unit};
@@ -12,6 +12,7 @@ use crate::pin;
 /// `tell_batch`.
 pub const SCENARIO: Scenario = Scenario {
     name: "tell_batch",
+    family: Family::Actors,
     about: "batches to one actor from a thread on another core",
     unit: Unit::MillionPerSecond("messages"),
     cases,

@@ -1,8 +1,8 @@
 //! A token passed round a ring of actors (Savina's ThreadRing).
 #![forbid(unsafe_code)]
 
-use super::Scenario;
 use super::actors::{case, every_kit, timed, wait, workers};
+use super::{Family, Scenario};
 use crate::actor::{Kit, Msg, Role};
 use crate::measure::{Case, Sample, Unit};
 use crate::options::Options;
@@ -10,6 +10,7 @@ use crate::options::Options;
 /// `thread_ring`.
 pub const SCENARIO: Scenario = Scenario {
     name: "thread_ring",
+    family: Family::Savina("Thread Ring"),
     about: "a token passed round a ring of 100 actors",
     unit: Unit::MillionPerSecond("hops"),
     cases,

@@ -2,10 +2,11 @@
 #![forbid(unsafe_code)]
 
 use std::sync::mpsc::Sender;
+use std::time::Duration;
 
 use actix::prelude::*;
 
-use crate::actor::{Kit, Msg, Ops, Role};
+use crate::actor::{Kit, Msg, Ops, Role, Setup};
 
 /// `actix`, with one arbiter: actors that talk to each other belong on the same one.
 pub struct Actix {
@@ -51,6 +52,10 @@ impl Ops<ActixRef> for Context<Node> {
         ActixRef(Node(role).start())
     }
 
+    fn later(&mut self, after: Duration, msg: Msg<ActixRef>) {
+        self.notify_later(msg, after);
+    }
+
     fn stop(&mut self) {
         ActorContext::stop(self);
     }
@@ -60,7 +65,7 @@ impl Kit for Actix {
     const NAME: &'static str = "actix";
     type Ref = ActixRef;
 
-    fn start(_workers: usize) -> Self {
+    fn start(_setup: Setup) -> Self {
         let (sender, receiver) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
             crate::pin::to(crate::pin::available()[0]);

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::sync::mpsc::Sender;
+use std::time::Duration;
 
 use kameo::Actor;
 use kameo::actor::{ActorRef, Spawn as _};
@@ -10,13 +11,14 @@ use kameo::mailbox;
 use kameo::message::{Context, Message};
 
 use super::runtime;
-use crate::actor::{Kit, Msg, Ops, Role};
-
-/// Slots of every mailbox: the default bound of ours.
-const CAPACITY: usize = 1024;
+use crate::actor::{Kit, Msg, Ops, Role, Setup};
+use crate::options::MAILBOX;
 
 /// `kameo`.
-pub struct Kameo(tokio::runtime::Runtime);
+pub struct Kameo {
+    runtime: tokio::runtime::Runtime,
+    mailbox: usize,
+}
 
 /// A reference to a kameo actor.
 #[derive(Clone)]
@@ -44,10 +46,10 @@ impl Message<Msg<KameoRef>> for Node {
 
 struct NodeOps<'a>(&'a mut Context<Node, ()>);
 
-fn spawn(role: Role<KameoRef>) -> KameoRef {
+fn spawn(role: Role<KameoRef>, mailbox: usize) -> KameoRef {
     KameoRef(Node::spawn_with_mailbox(
         Node(role),
-        mailbox::bounded(CAPACITY),
+        mailbox::bounded(mailbox),
     ))
 }
 
@@ -65,7 +67,15 @@ impl Ops<KameoRef> for NodeOps<'_> {
     }
 
     fn spawn(&mut self, role: Role<KameoRef>) -> KameoRef {
-        spawn(role)
+        spawn(role, MAILBOX)
+    }
+
+    fn later(&mut self, after: Duration, msg: Msg<KameoRef>) {
+        let me = self.0.actor_ref().clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(after).await;
+            let _ = me.tell(msg).await;
+        });
     }
 
     fn stop(&mut self) {
@@ -77,13 +87,16 @@ impl Kit for Kameo {
     const NAME: &'static str = "kameo";
     type Ref = KameoRef;
 
-    fn start(workers: usize) -> Self {
-        Self(runtime(workers))
+    fn start(setup: Setup) -> Self {
+        Self {
+            runtime: runtime(setup.workers),
+            mailbox: setup.mailbox,
+        }
     }
 
     fn spawn(&self, role: Role<KameoRef>) -> KameoRef {
-        let _entered = self.0.enter();
-        spawn(role)
+        let _entered = self.runtime.enter();
+        spawn(role, self.mailbox)
     }
 
     fn tell(&self, to: &KameoRef, msg: Msg<KameoRef>) {
@@ -105,7 +118,7 @@ impl Kit for Kameo {
     }
 
     fn ask(&self, count: u64, done: Sender<u64>) {
-        self.0.spawn(async move {
+        self.runtime.spawn(async move {
             let answerer = Answerer::spawn(Answerer);
             let asker = Asker::spawn(Asker { answerer, done });
             asker.tell(Count(count)).await.expect("it lives");
@@ -113,7 +126,7 @@ impl Kit for Kameo {
     }
 
     fn stop(self) {
-        drop(self.0);
+        drop(self.runtime);
     }
 }
 

@@ -2,10 +2,11 @@
 #![forbid(unsafe_code)]
 
 use std::sync::mpsc::Sender;
+use std::time::Duration;
 
 use kompact::prelude::*;
 
-use crate::actor::{Kit, Msg, Ops, Role};
+use crate::actor::{Kit, Msg, Ops, Role, Setup};
 
 /// `kompact`.
 pub struct Kompact(KompactSystem);
@@ -19,6 +20,23 @@ pub struct KompactRef(ActorRefStrong<Msg<Self>>);
 pub struct Node {
     ctx: ComponentContext<Self>,
     role: Role<KompactRef>,
+    /// Only a component itself can set timers, not the context that a role has.
+    later: Vec<(Duration, Msg<KompactRef>)>,
+}
+
+impl Node {
+    fn new(role: Role<KompactRef>) -> Self {
+        Self {
+            ctx: ComponentContext::uninitialised(),
+            role,
+            later: Vec::new(),
+        }
+    }
+}
+
+struct NodeOps<'a> {
+    ctx: &'a mut ComponentContext<Node>,
+    later: &'a mut Vec<(Duration, Msg<KompactRef>)>,
 }
 
 ignore_lifecycle!(Node);
@@ -27,43 +45,45 @@ impl Actor for Node {
     type Message = Msg<KompactRef>;
 
     fn receive_local(&mut self, msg: Self::Message) -> HandlerResult {
-        self.role.on(msg, &mut self.ctx);
+        let mut ops = NodeOps {
+            ctx: &mut self.ctx,
+            later: &mut self.later,
+        };
+        self.role.on(msg, &mut ops);
+        while let Some((after, msg)) = self.later.pop() {
+            self.schedule_once(after, move |node, _| node.receive_local(msg));
+        }
         Handled::OK
     }
 }
 
-fn spawn(system: &KompactSystem, role: Role<KompactRef>) -> KompactRef {
-    let component = system.create(|| Node {
-        ctx: ComponentContext::uninitialised(),
-        role,
-    });
+fn spawn(system: &impl SystemHandle, role: Role<KompactRef>) -> KompactRef {
+    let component = system.create(|| Node::new(role));
     let actor = component.actor_ref().hold().expect("just made");
     system.start(&component);
     KompactRef(actor)
 }
 
-impl Ops<KompactRef> for ComponentContext<Node> {
+impl Ops<KompactRef> for NodeOps<'_> {
     fn tell(&mut self, to: &KompactRef, msg: Msg<KompactRef>) -> Result<(), Msg<KompactRef>> {
         to.0.tell(msg);
         Ok(())
     }
 
     fn me(&mut self) -> KompactRef {
-        KompactRef(self.actor_ref().hold().expect("alive"))
+        KompactRef(self.ctx.actor_ref().hold().expect("alive"))
     }
 
     fn spawn(&mut self, role: Role<KompactRef>) -> KompactRef {
-        let component = self.system().create(|| Node {
-            ctx: ComponentContext::uninitialised(),
-            role,
-        });
-        let actor = component.actor_ref().hold().expect("just made");
-        self.system().start(&component);
-        KompactRef(actor)
+        spawn(&self.ctx.system(), role)
+    }
+
+    fn later(&mut self, after: Duration, msg: Msg<KompactRef>) {
+        self.later.push((after, msg));
     }
 
     fn stop(&mut self) {
-        self.suicide();
+        self.ctx.suicide();
     }
 }
 
@@ -71,9 +91,9 @@ impl Kit for Kompact {
     const NAME: &'static str = "kompact";
     type Ref = KompactRef;
 
-    fn start(workers: usize) -> Self {
+    fn start(setup: Setup) -> Self {
         let mut config = KompactConfig::default();
-        config.set_config_value(&kompact::config_keys::system::THREADS, workers);
+        config.set_config_value(&kompact::config_keys::system::THREADS, setup.workers);
         Self(config.build().wait().expect("the system starts"))
     }
 

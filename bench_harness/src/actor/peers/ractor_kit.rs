@@ -2,11 +2,12 @@
 #![forbid(unsafe_code)]
 
 use std::sync::mpsc::Sender;
+use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 
 use super::runtime;
-use crate::actor::{Kit, Msg, Ops, Role};
+use crate::actor::{Kit, Msg, Ops, Role, Setup};
 
 /// `ractor`.
 pub struct Ractor(tokio::runtime::Runtime);
@@ -61,6 +62,11 @@ impl Ops<RactorRef> for ActorRef<Msg<RactorRef>> {
         spawn(role)
     }
 
+    fn later(&mut self, after: Duration, msg: Msg<RactorRef>) {
+        // Tells tokio to wait and then casts.
+        self.send_after(after, move || msg);
+    }
+
     fn stop(&mut self) {
         self.get_cell().stop(None);
     }
@@ -70,8 +76,8 @@ impl Kit for Ractor {
     const NAME: &'static str = "ractor";
     type Ref = RactorRef;
 
-    fn start(workers: usize) -> Self {
-        Self(runtime(workers))
+    fn start(setup: Setup) -> Self {
+        Self(runtime(setup.workers))
     }
 
     fn spawn(&self, role: Role<RactorRef>) -> RactorRef {

@@ -2,19 +2,22 @@
 #![forbid(unsafe_code)]
 
 use std::sync::mpsc::Sender;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::runtime;
-use crate::actor::{Kit, Msg, Ops, Role};
+use crate::actor::{Kit, Msg, Ops, Role, Setup};
+use crate::options::MAILBOX;
 
-/// Slots of every channel: the default bound of ours.
-const CAPACITY: usize = 1024;
 /// Messages per `recv_many`.
 const BATCH: usize = 64;
 
 /// tokio tasks and channels.
-pub struct Tokio(tokio::runtime::Runtime);
+pub struct Tokio {
+    runtime: tokio::runtime::Runtime,
+    mailbox: usize,
+}
 
 /// The sending half of a task's channel.
 #[derive(Clone)]
@@ -25,9 +28,9 @@ struct TaskOps<'a> {
     stop: bool,
 }
 
-fn spawn(role: Role<TokioRef>) -> TokioRef {
+fn spawn(role: Role<TokioRef>, mailbox: usize) -> TokioRef {
     // A channel allocates in blocks as it fills, so a large bound costs an idle actor nothing.
-    let (sender, mut receiver) = mpsc::channel(CAPACITY);
+    let (sender, mut receiver) = mpsc::channel(mailbox);
     // A task holds itself: it ends when it says so, or with the runtime.
     let me = TokioRef(sender.clone());
     tokio::spawn(async move {
@@ -60,7 +63,15 @@ impl Ops<TokioRef> for TaskOps<'_> {
     }
 
     fn spawn(&mut self, role: Role<TokioRef>) -> TokioRef {
-        spawn(role)
+        spawn(role, MAILBOX)
+    }
+
+    fn later(&mut self, after: Duration, msg: Msg<TokioRef>) {
+        let me = self.me.0.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(after).await;
+            let _ = me.send(msg).await;
+        });
     }
 
     fn stop(&mut self) {
@@ -72,13 +83,16 @@ impl Kit for Tokio {
     const NAME: &'static str = "tokio mpsc";
     type Ref = TokioRef;
 
-    fn start(workers: usize) -> Self {
-        Self(runtime(workers))
+    fn start(setup: Setup) -> Self {
+        Self {
+            runtime: runtime(setup.workers),
+            mailbox: setup.mailbox,
+        }
     }
 
     fn spawn(&self, role: Role<TokioRef>) -> TokioRef {
-        let _entered = self.0.enter();
-        spawn(role)
+        let _entered = self.runtime.enter();
+        spawn(role, self.mailbox)
     }
 
     fn tell(&self, to: &TokioRef, msg: Msg<TokioRef>) {
@@ -97,13 +111,13 @@ impl Kit for Tokio {
     }
 
     fn ask(&self, count: u64, done: Sender<u64>) {
-        let (sender, mut receiver) = mpsc::channel::<(u64, oneshot::Sender<u64>)>(CAPACITY);
-        self.0.spawn(async move {
+        let (sender, mut receiver) = mpsc::channel::<(u64, oneshot::Sender<u64>)>(MAILBOX);
+        self.runtime.spawn(async move {
             while let Some((number, reply)) = receiver.recv().await {
                 let _ = reply.send(number);
             }
         });
-        self.0.spawn(async move {
+        self.runtime.spawn(async move {
             let mut sum = 0_u64;
             for number in 0..count {
                 let (reply, answer) = oneshot::channel();
@@ -115,6 +129,6 @@ impl Kit for Tokio {
     }
 
     fn stop(self) {
-        drop(self.0);
+        drop(self.runtime);
     }
 }

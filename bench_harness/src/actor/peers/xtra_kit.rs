@@ -2,11 +2,12 @@
 #![forbid(unsafe_code)]
 
 use std::sync::mpsc::Sender;
+use std::time::Duration;
 
 use xtra::prelude::*;
 
 use super::runtime;
-use crate::actor::{Kit, Msg, Ops, Role};
+use crate::actor::{Kit, Msg, Ops, Role, Setup};
 
 /// `xtra`.
 pub struct Xtra(tokio::runtime::Runtime);
@@ -75,6 +76,14 @@ impl Ops<XtraRef> for NodeOps<'_> {
         spawn(role)
     }
 
+    fn later(&mut self, after: Duration, msg: Msg<XtraRef>) {
+        let me = self.me.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(after).await;
+            let _ = me.0.send(msg).detach().await;
+        });
+    }
+
     fn stop(&mut self) {
         self.ctx.stop_self();
     }
@@ -84,8 +93,8 @@ impl Kit for Xtra {
     const NAME: &'static str = "xtra";
     type Ref = XtraRef;
 
-    fn start(workers: usize) -> Self {
-        Self(runtime(workers))
+    fn start(setup: Setup) -> Self {
+        Self(runtime(setup.workers))
     }
 
     fn spawn(&self, role: Role<XtraRef>) -> XtraRef {

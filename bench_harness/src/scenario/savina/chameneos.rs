@@ -6,12 +6,13 @@ use std::sync::Arc;
 use crate::actor::{Done, Kit, Msg, Ops, Play, Role, sent};
 use crate::measure::{Case, Sample, Unit};
 use crate::options::Options;
-use crate::scenario::Scenario;
 use crate::scenario::actors::{case, every_kit, timed, wait, workers};
+use crate::scenario::{Family, Scenario};
 
 /// `chameneos`.
 pub const SCENARIO: Scenario = Scenario {
     name: "chameneos",
+    family: Family::Savina("Chameneos"),
     about: "100 creatures that meet two by two",
     unit: Unit::MillionPerSecond("meetings"),
     cases: |options| {

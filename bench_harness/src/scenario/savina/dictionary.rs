@@ -7,12 +7,13 @@ use std::sync::Arc;
 use crate::actor::{Done, Kit, Msg, Ops, Play, Role, sent};
 use crate::measure::{Case, Sample, Unit};
 use crate::options::Options;
-use crate::scenario::Scenario;
 use crate::scenario::actors::{case, every_kit, timed, wait, workers};
+use crate::scenario::{Family, Scenario};
 
 /// `dictionary`.
 pub const SCENARIO: Scenario = Scenario {
     name: "dictionary",
+    family: Family::Savina("Concurrent Dictionary"),
     about: "a dictionary actor that 20 workers read and write",
     unit: Unit::MillionPerSecond("operations"),
     cases: |options| {

@@ -4,12 +4,13 @@
 use crate::actor::{Done, Kit, Msg, Ops, Play, Role, sent};
 use crate::measure::{Case, Sample, Unit};
 use crate::options::{Options, Scale};
-use crate::scenario::Scenario;
 use crate::scenario::actors::{case, every_kit, timed, wait, workers};
+use crate::scenario::{Family, Scenario};
 
 /// `fibonacci`.
 pub const SCENARIO: Scenario = Scenario {
     name: "fibonacci",
+    family: Family::Savina("Recursive Fibonacci Tree"),
     about: "a Fibonacci number with an actor per call",
     unit: Unit::Milliseconds,
     cases: |options| {

@@ -4,12 +4,13 @@
 use crate::actor::{Done, Kit, Msg, Ops, Play, Role};
 use crate::measure::{Case, Sample, Unit};
 use crate::options::Options;
-use crate::scenario::Scenario;
 use crate::scenario::actors::{case, every_kit, timed, wait, workers};
+use crate::scenario::{Family, Scenario};
 
 /// `fork_join_throughput`.
 pub const THROUGHPUT: Scenario = Scenario {
     name: "fork_join_throughput",
+    family: Family::Savina("Fork Join (throughput)"),
     about: "messages spread over 60 actors",
     unit: Unit::MillionPerSecond("messages"),
     cases: |options| {
@@ -22,6 +23,7 @@ pub const THROUGHPUT: Scenario = Scenario {
 /// `fork_join_create`.
 pub const CREATE: Scenario = Scenario {
     name: "fork_join_create",
+    family: Family::Savina("Fork Join (actor creation)"),
     about: "actors that are started, handle one message and end",
     unit: Unit::MillionPerSecond("actors"),
     cases: |options| {

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use crate::actor::{Done, Kit, Msg, Ops, Play, Role, sent};
 use crate::measure::{Case, Sample, Unit};
 use crate::options::Options;
-use crate::scenario::Scenario;
 use crate::scenario::actors::{case, every_kit, timed, wait, workers};
+use crate::scenario::{Family, Scenario};
 
 /// `philosophers`.
 pub const SCENARIO: Scenario = Scenario {
     name: "philosophers",
+    family: Family::Savina("Dining Philosophers"),
     about: "20 dining philosophers and a waiter",
     unit: Unit::MillionPerSecond("meals"),
     cases: |options| {

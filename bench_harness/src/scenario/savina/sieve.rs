@@ -1,20 +1,22 @@
 //! A sieve of Eratosthenes: a chain of filters that grows by an actor for every prime found.
 #![forbid(unsafe_code)]
 
+use super::outbox::Outbox;
 use crate::actor::{Done, Kit, Msg, Ops, Play, Role};
 use crate::measure::{Case, Sample, Unit};
 use crate::options::{Options, Scale};
-use crate::scenario::Scenario;
-use crate::scenario::actors::{case, every_kit, timed, wait, workers};
+use crate::scenario::actors::{case, every_ordered_kit, timed, wait, workers};
+use crate::scenario::{Family, Scenario};
 
 /// `sieve`.
 pub const SCENARIO: Scenario = Scenario {
     name: "sieve",
+    family: Family::Savina("Sieve of Eratosthenes"),
     about: "primes by a chain of filters, one actor per prime",
     unit: Unit::Milliseconds,
     cases: |options| {
         let mut cases = Vec::new();
-        every_kit!(options, cases, sift, options);
+        every_ordered_kit!(options, cases, sift, options);
         cases
     },
 };
@@ -25,8 +27,7 @@ const END: u64 = 0;
 struct Filter<R> {
     prime: u64,
     next: Option<R>,
-    /// Numbers that did not fit into the next one's mailbox yet.
-    waiting: std::collections::VecDeque<u64>,
+    outbox: Outbox,
     done: Done,
 }
 
@@ -35,24 +36,16 @@ impl<R> Filter<R> {
         Self {
             prime,
             next: None,
-            waiting: std::collections::VecDeque::new(),
+            outbox: Outbox::default(),
             done,
         }
     }
 }
 
 impl<R: Clone + Send + 'static> Filter<R> {
-    /// Passes on what fits; comes back for the rest.
     fn flush(&mut self, ops: &mut dyn Ops<R>) {
-        let Some(next) = &self.next else { return };
-        while let Some(number) = self.waiting.pop_front() {
-            if ops.tell(next, Msg::Item(number)).is_err() {
-                self.waiting.push_front(number);
-                let me = ops.me();
-                // A full mailbox of one's own has messages in it, and each of them flushes too.
-                let _ = ops.tell(&me, Msg::Go);
-                return;
-            }
+        if let Some(next) = &self.next {
+            self.outbox.flush(next, ops);
         }
     }
 }
@@ -65,7 +58,7 @@ impl<R: Clone + Send + 'static> Play<R> for Filter<R> {
                 if self.next.is_none() {
                     self.next = Some(ops.spawn(Role::play(Self::new(number, self.done.clone()))));
                 } else {
-                    self.waiting.push_back(number);
+                    self.outbox.push(number);
                 }
                 self.flush(ops);
             }

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use crate::actor::{Done, Kit, Msg, Ops, Play, Role, sent};
 use crate::measure::{Case, Sample, Unit};
 use crate::options::Options;
-use crate::scenario::Scenario;
 use crate::scenario::actors::{case, every_kit, timed, wait, workers};
+use crate::scenario::{Family, Scenario};
 
 /// `smokers`.
 pub const SCENARIO: Scenario = Scenario {
     name: "smokers",
+    family: Family::Savina("Cigarette Smokers"),
     about: "an arbiter that wakes one of 200 actors at random, again and again",
     unit: Unit::MillionPerSecond("rounds"),
     cases: |options| {

@@ -4,12 +4,13 @@
 use crate::actor::{Done, Kit, Msg, Ops, Play, Role};
 use crate::measure::{Case, Sample, Unit};
 use crate::options::Options;
-use crate::scenario::Scenario;
 use crate::scenario::actors::{case, every_kit, timed, wait, workers};
+use crate::scenario::{Family, Scenario};
 
 /// `trapezoid`.
 pub const SCENARIO: Scenario = Scenario {
     name: "trapezoid",
+    family: Family::Savina("Trapezoidal Approximation"),
     about: "an integral cut into pieces for 100 actors",
     unit: Unit::MillionPerSecond("steps"),
     cases: |options| {

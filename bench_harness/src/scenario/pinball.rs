@@ -3,15 +3,16 @@
 
 use std::sync::Arc;
 
+use super::actors::{case, every_kit, timed, wait, workers};
+use super::{Family, Scenario};
 use crate::actor::{Done, Kit, Msg, Ops, Play, Role, sent};
 use crate::measure::{Case, Sample, Unit};
 use crate::options::Options;
-use crate::scenario::Scenario;
-use crate::scenario::actors::{case, every_kit, timed, wait, workers};
 
 /// `pinball`.
 pub const SCENARIO: Scenario = Scenario {
     name: "pinball",
+    family: Family::Actors,
     about: "61 balls that bounce through a graph of 13 actors",
     unit: Unit::MillionPerSecond("bounces"),
     cases: |options| {

@@ -1,0 +1,143 @@
+//! What a run used of the machine, and what others used of it meanwhile: the evidence for "the machine was busy".
+//!
+//! Owns: the counters of `/proc` and their differences. Where there is no `/proc` every figure is zero.
+#![forbid(unsafe_code)]
+
+use std::fs;
+use std::time::Instant;
+
+use serde::Serialize;
+
+use crate::machine::resident_bytes;
+
+/// Ticks of `/proc` per second: a hundredth of a second on every platform that Rust's Linux targets support.
+const TICKS_PER_SECOND: f64 = 100.0;
+const MIB: f64 = 1024.0 * 1024.0;
+
+/// What a stretch of time cost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Usage {
+    /// Share of all cores' time that this process (and children that ended) used, in percent.
+    pub cpu_percent: f64,
+    /// Share that everything else on the machine used, in percent.
+    pub others_percent: f64,
+    /// Share that cores were idle because somebody waited for a disk, in percent.
+    pub io_wait_percent: f64,
+    /// Highest resident memory of this process so far, in MiB.
+    pub peak_mib: f64,
+    /// Read from and written to storage by this process, in MiB.
+    pub storage_mib: (f64, f64),
+}
+
+/// A moment to measure from.
+#[derive(Debug, Clone, Copy)]
+pub struct Mark {
+    at: Instant,
+    own_seconds: f64,
+    busy_seconds: f64,
+    io_wait_seconds: f64,
+    storage_bytes: (u64, u64),
+}
+
+impl Mark {
+    /// Now.
+    pub fn now() -> Self {
+        let (busy_seconds, io_wait_seconds) = machine_seconds(&read("/proc/stat"));
+        Self {
+            at: Instant::now(),
+            own_seconds: process_seconds(&read("/proc/self/stat")),
+            busy_seconds,
+            io_wait_seconds,
+            storage_bytes: storage_bytes(&read("/proc/self/io")),
+        }
+    }
+
+    /// What was used since then.
+    pub fn until_now(self) -> Usage {
+        let now = Self::now();
+        let cores = std::thread::available_parallelism().map_or(1, usize::from) as f64;
+        let offered = (now.at - self.at).as_secs_f64().max(1e-9) * cores;
+        let percent = |seconds: f64| (100.0 * seconds / offered).clamp(0.0, 100.0);
+        let own = now.own_seconds - self.own_seconds;
+        let since = |now: u64, then: u64| now.saturating_sub(then) as f64 / MIB;
+        Usage {
+            cpu_percent: percent(own),
+            others_percent: percent(now.busy_seconds - self.busy_seconds - own),
+            io_wait_percent: percent(now.io_wait_seconds - self.io_wait_seconds),
+            peak_mib: resident_bytes().1 as f64 / MIB,
+            storage_mib: (
+                since(now.storage_bytes.0, self.storage_bytes.0),
+                since(now.storage_bytes.1, self.storage_bytes.1),
+            ),
+        }
+    }
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(path).unwrap_or_default()
+}
+
+/// User and system time of this process and of its children that ended.
+fn process_seconds(stat: &str) -> f64 {
+    // Fields 14 to 17 counted from 1; the second, in parentheses, may contain spaces.
+    let after = stat.rsplit(')').next().unwrap_or_default();
+    let ticks = after.split_whitespace().skip(11).take(4);
+    ticks
+        .filter_map(|field| field.parse::<f64>().ok())
+        .sum::<f64>()
+        / TICKS_PER_SECOND
+}
+
+/// Busy time and time waiting for a disk, of all cores together.
+fn machine_seconds(stat: &str) -> (f64, f64) {
+    let line = stat.lines().next().unwrap_or_default();
+    let ticks: Vec<f64> = line
+        .split_whitespace()
+        .skip(1)
+        .filter_map(|field| field.parse().ok())
+        .collect();
+    let tick = |index: usize| ticks.get(index).copied().unwrap_or(0.0);
+    // user, nice, system, idle, iowait, irq, softirq, steal; what a hypervisor gave to others is lost to us as well.
+    let busy = [0, 1, 2, 5, 6, 7].into_iter().map(tick).sum::<f64>();
+    (busy / TICKS_PER_SECOND, tick(4) / TICKS_PER_SECOND)
+}
+
+fn storage_bytes(io: &str) -> (u64, u64) {
+    let field = |name: &str| {
+        io.lines()
+            .find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+            .unwrap_or(0)
+    };
+    (field("read_bytes:"), field("write_bytes:"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_files_of_proc_are_read() {
+        let stat = "7 (a b) c) S 1 1 1 0 -1 4194304 10 0 0 0 150 50 20 30 20 0 1 0";
+        assert!((process_seconds(stat) - 2.5).abs() < 1e-9);
+        let stat = "cpu  100 10 40 999 25 1 2 3 0 0\ncpu0 1 2 3";
+        let (busy, waiting) = machine_seconds(stat);
+        assert!((busy - 1.56).abs() < 1e-9 && (waiting - 0.25).abs() < 1e-9);
+        let io =
+            "rchar: 1\nwchar: 2\nread_bytes: 4096\nwrite_bytes: 8192\ncancelled_write_bytes: 5\n";
+        assert_eq!(storage_bytes(io), (4096, 8192));
+        assert_eq!(storage_bytes(""), (0, 0));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn work_is_seen_as_ones_own() {
+        let mark = Mark::now();
+        let mut sum = 0_u64;
+        // Until the clock of the process has ticked a few times.
+        while process_seconds(&read("/proc/self/stat")) < mark.own_seconds + 0.05 {
+            sum = std::hint::black_box(sum.wrapping_add(1));
+        }
+        let usage = mark.until_now();
+        assert!(usage.cpu_percent > 0.0 && usage.peak_mib > 0.0, "{usage:?}");
+    }
+}
