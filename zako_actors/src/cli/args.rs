@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 const EXAMPLES: &str = "\
@@ -15,10 +15,17 @@ Examples:
   zako build //libs/ui:bundle     build one target and what it needs
   zako build //libs/...           build everything below libs
   zako build -k -j 8              keep going after a failure, eight steps at a time
+  zako build --since main         build what changes since `main` concern
+  zako build --dry                say what would run, and why
   zako test                       run all tests; results are cached
+  zako run //tool:count -- -w a   build a program, then run it
+  zako why //libs/ui:bundle       the file, flag or variable that made it run
+  zako query 'rdeps(//libs/ui)'   everything that needs a target
+  zako graph -o graph.html        a picture of all targets
   zako cache stats                what the cache holds
 
 Labels: `//dir:name` from the workspace root, `:name` in this directory, `//dir/...` for a subtree.
+`@FILE` is replaced by the arguments in FILE, one a line.
 Exit status: 0 done; 1 a step failed; 2 wrong use or a mistake in a build file; 130 interrupted.
 Environment: ZAKO_CACHE_DIR, ZAKO_JOBS, ZAKO_EVALUATION_SECONDS, NO_COLOR, RUST_LOG.";
 
@@ -31,9 +38,14 @@ const TEMPLATE: &str = "\
 Build:
   build        Bring targets up to date
   test         Run tests and what they need; results are cached
+  run          Build a target, then run the program that it made
   clean        Remove what was built; the cache stays
 
 Look inside:
+  why          Tell what made a target run, or would make it run now
+  query        Ask about the target graph
+  graph        Draw the target graph, as DOT or as a page
+  affected     List the targets that changes since a commit concern
   cache        Look into the cache, put blobs in, get them out
   doctor       Check this machine and print the settings derived from it
 
@@ -99,6 +111,17 @@ pub enum Command {
     Build(BuildArgs),
     /// Run tests and what they need; results are cached
     Test(BuildArgs),
+    /// Build a target, then run the program that it made
+    Run(RunArgs),
+    /// Tell what made a target run, or would make it run now
+    Why(WhyArgs),
+    /// Ask about the target graph
+    #[command(after_help = QUERY_HELP)]
+    Query(QueryArgs),
+    /// Draw the target graph, as DOT or as a page
+    Graph(GraphArgs),
+    /// List the targets that changes since a commit concern
+    Affected(AffectedArgs),
     /// Remove what was built; the cache stays
     Clean(CleanArgs),
     /// Look into the cache, put blobs in, get them out
@@ -126,8 +149,20 @@ How a step runs: in a directory of its own that mirrors the workspace and holds 
 Directories of declared output files exist before it starts. Outputs go to the cache and to the
 package directory. A step runs again only when its command, tool, environment or inputs changed.";
 
+const QUERY_HELP: &str = "\
+Functions: deps(X[, N])       X and what it needs, at most N steps away
+           rdeps(X[, N])      X and what needs it
+           somepath(X, Y)     one chain of dependencies from X to Y
+           allpaths(X, Y)     everything on any such chain
+           kind(KIND, X)      those of X that are of a kind: command, test, transpile
+           attr(NAME, TEXT, X)  those of X whose attribute contains TEXT
+           tests(X)           those of X that are tests
+X is a label, `//dir/...`, `//dir:*`, a function, or two of them with `union` (+), `except` (-) or
+`intersect` (^) between. Attributes: cmd, deps, env, file, kind, label, options, outs, retries, srcs.
+Example: zako query 'rdeps(//libs/core:build) ^ tests(//...)'";
+
 /// Flags of `build` and `test`.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub struct BuildArgs {
     /// What to build: labels, `//dir/...`, `//dir:*` [default: //...]
     #[arg(value_name = "LABEL")]
@@ -144,10 +179,108 @@ pub struct BuildArgs {
     /// Leave the directory of a failed step, to look at it and to rerun the command there
     #[arg(long)]
     pub keep_scratch: bool,
+    /// Only what changes since REF (a commit, branch or tag) concern, and what that needs
+    #[arg(long, value_name = "REF")]
+    pub since: Option<String>,
+    /// Say what would run and why; run nothing
+    #[arg(long)]
+    pub dry: bool,
     /// Write one JSON object per event to FILE
     #[arg(long, value_name = "FILE")]
     pub events: Option<PathBuf>,
+    /// Write a trace to FILE, to be opened in Perfetto (ui.perfetto.dev) or chrome://tracing
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
     /// Print the summary as JSON on standard output
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags of `run`.
+#[derive(Clone, Debug, Args)]
+pub struct RunArgs {
+    /// What to build and run
+    pub label: String,
+    /// Which of its outputs, when it makes several programs
+    #[arg(long, value_name = "NAME")]
+    pub bin: Option<String>,
+    /// Run at most N steps at a time [default: one per CPU]
+    #[arg(short, long, value_name = "N", env = "ZAKO_JOBS", hide_env = true)]
+    pub jobs: Option<std::num::NonZeroU32>,
+    /// Arguments of the program
+    #[arg(last = true)]
+    pub args: Vec<std::ffi::OsString>,
+}
+
+impl RunArgs {
+    /// As the build that comes first.
+    pub fn build(&self) -> BuildArgs {
+        BuildArgs {
+            labels: vec![self.label.clone()],
+            jobs: self.jobs,
+            ..BuildArgs::default()
+        }
+    }
+}
+
+/// Flags of `why`.
+#[derive(Clone, Debug, Args)]
+pub struct WhyArgs {
+    /// The targets
+    #[arg(value_name = "LABEL", required = true)]
+    pub labels: Vec<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags of `query`.
+#[derive(Clone, Debug, Args)]
+pub struct QueryArgs {
+    /// The question
+    #[arg(value_name = "QUERY", required = true)]
+    pub query: Vec<String>,
+    /// Print every attribute of each target as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How a graph is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum GraphFormat {
+    /// For Graphviz
+    Dot,
+    /// A page with picture, search and highlighting
+    Html,
+}
+
+/// Flags of `graph`.
+#[derive(Clone, Debug, Args)]
+pub struct GraphArgs {
+    /// What to draw, with everything that it needs [default: //...]
+    #[arg(value_name = "LABEL")]
+    pub labels: Vec<String>,
+    /// How to write it [default: by the name of the file, otherwise dot]
+    #[arg(long, value_enum)]
+    pub format: Option<GraphFormat>,
+    /// Write to FILE
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// One box for each package
+    #[arg(long)]
+    pub packages: bool,
+}
+
+/// Flags of `affected`.
+#[derive(Clone, Debug, Args)]
+pub struct AffectedArgs {
+    /// A commit, branch or tag to compare with; what is not committed counts as changed
+    #[arg(long, value_name = "REF")]
+    pub since: String,
+    /// Only tests
+    #[arg(long)]
+    pub tests: bool,
+    /// Print JSON, with the files that changed
     #[arg(long)]
     pub json: bool,
 }

@@ -1,33 +1,33 @@
 //! `zako build` and `zako test`.
 //!
-//! Owns the order of one command: workspace, options, session, plan, and only then anything that
-//! costs. Does not know how a step runs.
+//! Owns the order of one command: what is asked for, plan, and only then anything that costs. Does
+//! not know how a step runs.
 //! Invariant: when everything is up to date, neither threads nor engines have been started.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
 
 use super::args::{BuildArgs, Global};
-use super::display::{Display, summarise};
+use super::display::Display;
 use super::interrupt::cancel_on_signals;
-use super::options::{Options, directory};
-use super::{Exit, Failure, print_json, say};
-use crate::engine::action::Describer;
+use super::opened::{Opened, Targets, failure};
+use super::sink::{JsonLines, Sink};
+use super::summary::summarise;
+use super::trace::Trace;
+use super::{Exit, Failure, print_json, print_line, say};
+use crate::engine::affected::affected;
+use crate::engine::build::micros;
 use crate::engine::cancel::Cancel;
-use crate::engine::evaluate::Isolates;
-use crate::engine::event::{Event, Summary};
-use crate::engine::graph::Graph;
-use crate::engine::load::LoadError;
+use crate::engine::event::{Event, Stamped, Summary};
+use crate::engine::graph::NodeId;
 use crate::engine::plan::{Freshness, Plan};
-use crate::engine::services::Services;
-use crate::engine::session::{BuildError, BuildOptions, Notice, Session};
-use crate::engine::workspace::{Workspace, WorkspaceError};
+use crate::engine::session::BuildOptions;
+use crate::engine::since::changed_since;
 use crate::isolate::engine_version;
-use crate::lang::label::LabelPattern;
 use crate::lang::target::Target;
-use crate::transpile::TRANSPILER_VERSION;
 
 /// What wildcards mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +38,13 @@ pub enum Wanted {
     Tests,
 }
 
+impl Wanted {
+    /// Whether a wildcard means `target`.
+    pub fn takes(self, target: &Target) -> bool {
+        target.is_test() == (self == Self::Tests)
+    }
+}
+
 /// Builds.
 pub fn run(
     global: &Global,
@@ -45,24 +52,34 @@ pub fn run(
     wanted: Wanted,
     begin: Instant,
 ) -> Result<Exit, Failure> {
-    let workspace = Workspace::find(&directory(global)).map_err(workspace_failure)?;
-    let options = Options::settle(global, Some(args), &workspace)?;
-    let patterns = patterns(global, args, &workspace)?;
-    let session = Session::open(workspace, options.cache.as_deref(), &mut notice)
-        .map_err(|error| failure(&error))?;
-    let services = Services::new(session.layout.store.clone());
+    let mut opened = Opened::open(global, Some(args))?;
     let work = Work {
         global,
         args,
         wanted,
         begin,
-        options,
-        patterns,
-        services: &services,
     };
-    let outcome = work.carry_out(session);
-    services.end();
+    let outcome = work.carry_out(&mut opened);
+    opened.close();
     outcome
+}
+
+/// Builds `labels` for another command, which goes on with the results; `None` when it failed.
+pub fn bring_up_to_date(
+    global: &Global,
+    args: &BuildArgs,
+    opened: &mut Opened,
+    targets: &Targets,
+    begin: Instant,
+) -> Result<Summary, Failure> {
+    let work = Work {
+        global,
+        args,
+        wanted: Wanted::Targets,
+        begin,
+    };
+    let plan = work.plan(opened, targets)?;
+    work.run(opened, targets, plan, &[])
 }
 
 struct Work<'a> {
@@ -70,25 +87,22 @@ struct Work<'a> {
     args: &'a BuildArgs,
     wanted: Wanted,
     begin: Instant,
-    options: Options,
-    patterns: Vec<LabelPattern>,
-    services: &'a Services,
 }
 
+/// A part of the command that is no step.
+type Phase = (&'static str, Duration);
+
 impl Work<'_> {
-    fn carry_out(&self, mut session: Session) -> Result<Exit, Failure> {
-        let outcome = self.build(&mut session);
-        // What was learnt is kept, whatever came of it. A state that cannot be written costs time,
-        // not correctness.
-        if let Err(error) = session.save() {
-            say(&format!(
-                "warning: {error}; the next build will check everything again"
-            ));
+    fn carry_out(&self, opened: &mut Opened) -> Result<Exit, Failure> {
+        let targets = opened.load()?;
+        let loaded = self.begin.elapsed();
+        let plan = self.plan(opened, &targets)?;
+        if self.args.dry {
+            return self.dry(&plan);
         }
-        // The process ends soon: giving back a large graph piece by piece would be a good part of a
-        // no-op. The lock goes with the process.
-        std::mem::forget(session);
-        let summary = outcome?;
+        let planned = self.begin.elapsed().saturating_sub(loaded);
+        let phases = [("read build files", loaded), ("plan", planned)];
+        let summary = self.run(opened, &targets, plan, &phases)?;
         if self.args.json {
             print_json(&summary)?;
         }
@@ -102,58 +116,61 @@ impl Work<'_> {
         })
     }
 
-    fn build(&self, session: &mut Session) -> Result<Summary, Failure> {
-        let (graph, env) = self.load(session)?;
-        let describer = Arc::new(Describer::new(
-            std::env::var("PATH").unwrap_or_default(),
-            env,
-            TRANSPILER_VERSION.to_owned(),
-        ));
-        let wildcard: &dyn Fn(&Target) -> bool = match self.wanted {
-            Wanted::Targets => &|target| !target.is_test(),
-            Wanted::Tests => &|target| target.is_test(),
-        };
-        let plan = session
-            .plan(
-                &graph,
-                &self.patterns,
-                wildcard,
-                &describer,
-                self.args.force,
-            )
-            .map_err(|error| failure(&error))?;
-        if plan.is_fresh() && self.args.events.is_none() {
-            let summary = self.nothing_to_do(&plan);
-            // As with the session: the process ends soon.
-            std::mem::forget((plan, graph));
-            return Ok(summary);
-        }
-        self.run(session, plan, describer)
+    fn plan(&self, opened: &mut Opened, targets: &Targets) -> Result<Plan, Failure> {
+        let wanted = self.wanted(opened, targets)?;
+        opened
+            .session
+            .plan(&targets.graph, &wanted, &targets.describer, self.args.force)
+            .map_err(|error| failure(&error))
     }
 
-    fn load(
-        &self,
-        session: &mut Session,
-    ) -> Result<(Arc<Graph>, BTreeMap<String, String>), Failure> {
-        let root = session.workspace.root.clone();
-        let mut isolates = Isolates::new(self.services, root, self.options.evaluation);
-        let mut loaded = session
-            .load(&mut isolates)
-            .map_err(|error| failure(&error))?;
-        for line in &loaded.logs {
-            say(line);
+    /// What is asked for, with everything that it needs.
+    fn wanted(&self, opened: &Opened, targets: &Targets) -> Result<Vec<NodeId>, Failure> {
+        let graph = &targets.graph;
+        let patterns = opened.patterns(&self.args.labels)?;
+        let mut asked = graph
+            .matching(&patterns, &|target| self.wanted.takes(target))
+            .map_err(Failure::usage)?;
+        if let Some(reference) = &self.args.since {
+            let changed =
+                changed_since(&opened.session.workspace.root, reference).map_err(Failure::usage)?;
+            let touched = affected(graph, &changed, &|path| {
+                opened.session.build_files_reading(path)
+            });
+            asked.retain(|id| touched.contains(id));
         }
-        let env = std::mem::take(&mut loaded.env);
-        if self.global.verbose {
-            say(&format!(
-                "{} build files, {} evaluated",
-                loaded.files, loaded.evaluated
-            ));
+        Ok(graph.with_deps(asked))
+    }
+
+    fn dry(&self, plan: &Plan) -> Result<Exit, Failure> {
+        #[derive(Serialize)]
+        struct Line {
+            label: String,
+            cause: String,
         }
-        let graph = session
-            .graph(&mut loaded)
-            .map_err(|error| failure(&error))?;
-        Ok((graph, env))
+        let lines: Vec<Line> = plan
+            .nodes
+            .iter()
+            .filter_map(|node| {
+                Some(Line {
+                    label: plan.graph.target(node.id).label.to_string(),
+                    cause: node.cause()?.to_string(),
+                })
+            })
+            .collect();
+        if self.args.json {
+            print_json(&lines)?;
+        } else {
+            for line in &lines {
+                print_line(&format!("{}: {}", line.label, line.cause))?;
+            }
+        }
+        say(&format!(
+            "{} of {} targets are not up to date; nothing was run",
+            lines.len(),
+            plan.nodes.len()
+        ));
+        Ok(Exit::Done)
     }
 
     fn nothing_to_do(&self, plan: &Plan) -> Summary {
@@ -165,7 +182,7 @@ impl Work<'_> {
             targets: plan.nodes.len(),
             files: files.sum(),
             up_to_date: plan.nodes.len(),
-            duration_us: u64::try_from(self.begin.elapsed().as_micros()).unwrap_or(u64::MAX),
+            duration_us: micros(self.begin.elapsed()),
             engine: engine_version(),
             ..Summary::default()
         }
@@ -173,78 +190,66 @@ impl Work<'_> {
 
     fn run(
         &self,
-        session: &mut Session,
+        opened: &mut Opened,
+        targets: &Targets,
         plan: Plan,
-        describer: Arc<Describer>,
+        phases: &[Phase],
     ) -> Result<Summary, Failure> {
-        let display = Display::new(self.global.verbose, self.args.events.as_deref())
-            .map_err(|error| Failure::usage(format!("cannot write the event file: {error}")))?;
+        if plan.is_fresh() && self.args.events.is_none() && self.args.trace.is_none() {
+            let summary = self.nothing_to_do(&plan);
+            // As with the session: the process ends soon.
+            std::mem::forget(plan);
+            return Ok(summary);
+        }
+        let display = Display::new(self.global.verbose, self.sinks()?);
         let cancel = Cancel::new().map_err(Failure::work)?;
-        let system = self.services.system().map_err(Failure::work)?;
+        let system = opened.services.system().map_err(Failure::work)?;
         cancel_on_signals(system, &cancel);
         let build = BuildOptions {
-            jobs: self.options.jobs,
+            jobs: opened.options.jobs,
             keep_going: self.args.keep_going,
             keep_scratch: self.args.keep_scratch,
             force: self.args.force,
             engine: engine_version(),
             begin: self.begin,
         };
-        let (events, stream) = mpsc::channel::<Event>();
+        let (events, stream) = mpsc::channel::<Stamped>();
+        let mut end = Duration::ZERO;
+        for (phase, duration) in phases {
+            end += *duration;
+            let event = Event::PhaseFinished {
+                phase,
+                duration_us: micros(*duration),
+            };
+            // The reader is in this function.
+            drop(events.send(Stamped {
+                time_us: micros(end),
+                event,
+            }));
+        }
+        let describer = Arc::clone(&targets.describer);
         let result = std::thread::scope(|scope| {
             scope.spawn(move || display.follow(&stream));
-            session.build(plan, describer, &build, self.services, &cancel, events)
+            let services = &opened.services;
+            opened
+                .session
+                .build(plan, describer, &build, services, &cancel, events)
         });
         Ok(result.map_err(|error| failure(&error))?.summary)
     }
-}
 
-fn patterns(
-    global: &Global,
-    args: &BuildArgs,
-    workspace: &Workspace,
-) -> Result<Vec<LabelPattern>, Failure> {
-    if args.labels.is_empty() {
-        return Ok(vec![LabelPattern::everything()]);
-    }
-    let here = workspace.relative(&directory(global)).unwrap_or_default();
-    args.labels
-        .iter()
-        .map(|text| LabelPattern::parse(text, &here).map_err(Failure::usage))
-        .collect()
-}
-
-/// Tells a person what happened while the session was opened.
-pub fn notice(notice: Notice) {
-    say(&match notice {
-        Notice::Waiting(Some(pid)) => {
-            format!("waiting for process {pid}, which is building in this workspace")
+    fn sinks(&self) -> Result<Vec<Box<dyn Sink>>, Failure> {
+        let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
+        if let Some(path) = &self.args.events {
+            let file = JsonLines::create(path)
+                .map_err(|error| Failure::usage(format!("cannot write the event file: {error}")))?;
+            sinks.push(Box::new(file));
         }
-        Notice::Waiting(None) => "waiting for another process that builds in this workspace".into(),
-        Notice::StateLost(message) => format!("warning: {message}"),
-    });
-}
-
-/// Words and status for what kept a workspace from being used.
-pub fn workspace_failure(error: WorkspaceError) -> Failure {
-    match error {
-        WorkspaceError::Manifest(mistake) => Failure::rendered(mistake.to_string()),
-        WorkspaceError::NotFound(_) => Failure::usage(error),
-        WorkspaceError::Io { .. } => Failure::work(error),
-    }
-}
-
-/// Words and status for what kept a build from running.
-pub fn failure(error: &BuildError) -> Failure {
-    match error {
-        BuildError::Workspace(WorkspaceError::Manifest(mistake)) | BuildError::Mistake(mistake) => {
-            Failure::rendered(mistake.to_string())
+        if let Some(path) = &self.args.trace {
+            let file = Trace::create(path)
+                .map_err(|error| Failure::usage(format!("cannot write the trace: {error}")))?;
+            sinks.push(Box::new(file));
         }
-        BuildError::Load(LoadError::Mistakes(mistakes)) => {
-            let texts: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
-            Failure::rendered(texts.join("\n"))
-        }
-        BuildError::Select(_) => Failure::usage(error),
-        _ => Failure::work(error),
+        Ok(sinks)
     }
 }

@@ -44,7 +44,7 @@ fn store_root(global: &Global) -> Result<PathBuf, Failure> {
             Some(cache) => Ok(cache.join("store")),
             None => Err(Failure::usage(WorkspaceError::NotFound(from))),
         },
-        Err(error) => Err(super::build::workspace_failure(error)),
+        Err(error) => Err(super::opened::workspace_failure(error)),
     }
 }
 

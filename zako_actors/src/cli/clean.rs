@@ -2,18 +2,18 @@
 
 use super::args::{CleanArgs, Global};
 use super::options::{Options, directory};
-use super::{Exit, Failure, build, say};
+use super::{Exit, Failure, opened, say};
 use crate::engine::scratch::remove_tree;
 use crate::engine::session::Session;
 use crate::engine::workspace::Workspace;
 
 /// Removes what was built; with `--all` the cache and the state as well.
 pub fn run(global: &Global, args: &CleanArgs) -> Result<Exit, Failure> {
-    let workspace = Workspace::find(&directory(global)).map_err(build::workspace_failure)?;
+    let workspace = Workspace::find(&directory(global)).map_err(opened::workspace_failure)?;
     let options = Options::settle(global, None, &workspace)?;
-    let mut session = Session::open(workspace, options.cache.as_deref(), &mut build::notice)
-        .map_err(|error| build::failure(&error))?;
-    let count = session.clean().map_err(|error| build::failure(&error))?;
+    let mut session = Session::open(workspace, options.cache.as_deref(), &mut opened::notice)
+        .map_err(|error| opened::failure(&error))?;
+    let count = session.clean().map_err(|error| opened::failure(&error))?;
     say(&format!("removed {count} built files"));
     if args.all {
         let layout = session.layout.clone();

@@ -4,15 +4,25 @@
 //! built. Invariants: one failure prints one line that begins with `error`; what a script reads
 //! goes to standard output, what a person reads to standard error.
 
+mod affected;
+mod argfile;
 mod args;
 mod build;
 mod cache;
 mod clean;
 mod display;
 mod doctor;
+mod graph;
 mod init;
 mod interrupt;
+mod opened;
 mod options;
+mod query;
+mod run;
+mod sink;
+mod summary;
+mod trace;
+mod why;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -66,7 +76,14 @@ impl Failure {
 /// Runs the program to its exit status.
 pub fn main() -> ExitCode {
     let begin = Instant::now();
-    let cli = Cli::parse();
+    let arguments = match argfile::expand(std::env::args_os()) {
+        Ok(arguments) => arguments,
+        Err(message) => {
+            say(&format!("error: {message}"));
+            return ExitCode::from(2);
+        }
+    };
+    let cli = Cli::parse_from(arguments);
     init_log(cli.global.verbose);
     match run(cli, begin) {
         Ok(Exit::Done) => ExitCode::SUCCESS,
@@ -84,6 +101,11 @@ fn run(cli: Cli, begin: Instant) -> Result<Exit, Failure> {
     match cli.command {
         Command::Build(args) => build::run(&global, &args, build::Wanted::Targets, begin),
         Command::Test(args) => build::run(&global, &args, build::Wanted::Tests, begin),
+        Command::Run(args) => run::run(&global, &args, begin),
+        Command::Why(args) => why::run(&global, &args),
+        Command::Query(args) => query::run(&global, &args),
+        Command::Graph(args) => graph::run(&global, &args),
+        Command::Affected(args) => affected::run(&global, &args),
         Command::Clean(args) => clean::run(&global, &args),
         Command::Cache(command) => cache::run(&global, command),
         Command::Node(args) => {

@@ -12,6 +12,7 @@ use std::sync::{Mutex, PoisonError};
 
 use rustc_hash::FxHashMap;
 
+use super::cause::{RecipeParts, short};
 use super::files::{FactError, FileTable};
 use super::hash::{Hash, KeyWriter};
 use super::record::{Input, InputContent};
@@ -192,6 +193,43 @@ impl Describer {
             };
         }
         key.finish()
+    }
+
+    /// The recipe of `target` by its parts, for [`changed_parts`](super::cause::changed_parts).
+    pub fn parts(&self, target: &Target, tool: Option<&Tool>) -> RecipeParts {
+        let mut parts = RecipeParts::new();
+        let mut add = |name: String, value: &str| drop(parts.insert(name.into(), value.into()));
+        add("the version of zako".into(), env!("CARGO_PKG_VERSION"));
+        match &target.work {
+            Work::Command(command) => {
+                for (index, word) in command.argv.iter().enumerate() {
+                    add(format!("cmd[{index}]"), word);
+                }
+                for out in &command.outs {
+                    add(format!("output {}", out.show()), "declared");
+                }
+                for (name, value) in self.environment(command) {
+                    add(format!("env.{name}"), &short(&Hash::of(value.as_bytes())));
+                }
+                if let Some(Tool {
+                    program,
+                    hash: Some(hash),
+                }) = tool
+                {
+                    add(format!("tool {}", program.display()), &short(hash));
+                }
+            }
+            Work::Transpile(step) => {
+                add("the transpiler".into(), &self.transpiler);
+                add("root".into(), &step.root);
+                add("out".into(), &step.out);
+                for pattern in &step.include {
+                    add(format!("include {}", pattern.as_str()), "declared");
+                }
+                add("options".into(), &format!("{:?}", step.options));
+            }
+        }
+        parts
     }
 
     /// Everything but the sources that decides what a transpile step writes.

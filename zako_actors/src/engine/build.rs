@@ -7,13 +7,15 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use actor_rt::{Actor, Context, Reply, Restart};
 use rustc_hash::FxHashMap;
 
-use super::event::{Event, Outcome, Summary};
+use super::cause::Cause;
+use super::event::{Event, Outcome, Stamped, Summary};
 use super::plan::{Freshness, Plan};
+use super::reasons::LastRun;
 use super::record::{OutputItem, Record};
 use super::schedule::{End, Schedule};
 use super::step::{Reporter, Step, StepEnv, StepJob, StepReport};
@@ -37,6 +39,8 @@ pub struct BuildResult {
     pub summary: Summary,
     /// Newly built targets, by label.
     pub records: Vec<(Label, Record)>,
+    /// When and why targets ran, for a later `zako why`.
+    pub runs: Vec<(Label, LastRun)>,
 }
 
 /// What a build needs to begin.
@@ -52,7 +56,7 @@ pub struct BuildSpec {
     /// Whether a failure stops the build.
     pub keep_going: bool,
     /// Where events go. A reader that has left is no reason to stop.
-    pub events: Sender<Event>,
+    pub events: Sender<Stamped>,
     /// JavaScript engine with its version.
     pub engine: String,
     /// When the command began.
@@ -67,6 +71,7 @@ pub struct Build {
     stale: Vec<u32>,
     outputs: Vec<Option<Arc<[OutputItem]>>>,
     made: Vec<(Label, Record)>,
+    runs: Vec<(Label, LastRun)>,
     summary: Summary,
     asked: Option<Reply<BuildResult>>,
 }
@@ -116,6 +121,7 @@ impl Build {
             stale,
             outputs,
             made: Vec::new(),
+            runs: Vec::new(),
             summary,
             asked: None,
             spec,
@@ -124,7 +130,10 @@ impl Build {
 
     fn emit(&self, event: Event) {
         // The reader may have gone; the build goes on.
-        drop(self.spec.events.send(event));
+        drop(self.spec.events.send(Stamped {
+            time_us: micros(self.spec.begin.elapsed()),
+            event,
+        }));
     }
 
     fn label(&self, node: u32) -> String {
@@ -168,11 +177,9 @@ impl Build {
                 .filter_map(|d| self.outputs[*d as usize].clone())
                 .collect(),
             previous,
+            found: std::sync::OnceLock::new(),
         });
-        let cause = match &planned.state {
-            Freshness::Stale(cause) => cause.to_string(),
-            _ => "something that it needs is built".to_owned(),
-        };
+        let cause = planned.cause().unwrap_or(Cause::Dependency).to_string();
         self.emit(Event::StepStarted { label, cause });
         let env = Arc::clone(&self.spec.env);
         let step = ctx
@@ -206,13 +213,29 @@ impl Build {
             End::Failed => report.failure.map(|failure| failure.explain(&target.label)),
             _ => None,
         };
-        self.finish(
+        let mut causes = Vec::new();
+        if let Some(found) = report.found {
+            causes = found.causes.iter().map(ToString::to_string).collect();
+            if !matches!(report.outcome, Outcome::UpToDate | Outcome::Cancelled) {
+                let run = LastRun {
+                    at_s: seconds_now(),
+                    outcome: report.outcome,
+                    duration_us: report.duration_us,
+                    causes: found.causes,
+                    parts: found.parts,
+                };
+                self.runs.push((target.label.clone(), run));
+            }
+        }
+        self.summary.count(report.outcome);
+        self.emit(Event::StepFinished {
             label,
-            report.outcome,
-            report.duration_us,
+            outcome: report.outcome,
+            duration_us: report.duration_us,
+            causes,
             failure,
-            report.output,
-        );
+            output: report.output,
+        });
         let mut skipped = Vec::new();
         self.schedule.finish(node, end, |node| skipped.push(node));
         skipped.into_iter().for_each(|node| self.skip(node));
@@ -225,26 +248,9 @@ impl Build {
             label,
             outcome: Outcome::Skipped,
             duration_us: 0,
+            causes: Vec::new(),
             failure: None,
             output: None,
-        });
-    }
-
-    fn finish(
-        &mut self,
-        label: String,
-        outcome: Outcome,
-        duration_us: u64,
-        failure: Option<String>,
-        output: Option<String>,
-    ) {
-        self.summary.count(outcome);
-        self.emit(Event::StepFinished {
-            label,
-            outcome,
-            duration_us,
-            failure,
-            output,
         });
     }
 
@@ -260,14 +266,25 @@ impl Build {
             .sum();
         self.summary.files = files;
         self.summary.interrupted = self.spec.env.cancel.reason().is_some();
-        self.summary.duration_us =
-            u64::try_from(self.spec.begin.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.summary.duration_us = micros(self.spec.begin.elapsed());
         self.emit(Event::BuildFinished(self.summary.clone()));
         reply.send(BuildResult {
             summary: self.summary.clone(),
             records: std::mem::take(&mut self.made),
+            runs: std::mem::take(&mut self.runs),
         });
     }
+}
+
+/// Whole microseconds.
+pub fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn seconds_now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }
 
 impl Actor for Build {

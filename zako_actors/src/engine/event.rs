@@ -1,11 +1,21 @@
 //! What happens during a build, as one stream.
 //!
-//! Owns the vocabulary. Does not know who reads it: the live display, plain lines and the file of
-//! `--events` are fed by the same events.
+//! Owns the vocabulary. Does not know who reads it: the live display, plain lines, the file of
+//! `--events` and the trace of `--trace` are fed by the same events.
 //! Invariants: every `StepStarted` is followed by exactly one `StepFinished` of the same label;
 //! `BuildFinished` is the last.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+
+/// An event with its time. As JSON: one object, `time_us` beside the event's own fields.
+#[derive(Clone, Debug, Serialize)]
+pub struct Stamped {
+    /// Since the command began, µs.
+    pub time_us: u64,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: Event,
+}
 
 /// One event. As JSON: an object with `event` and the fields.
 #[derive(Clone, Debug, Serialize)]
@@ -17,6 +27,13 @@ pub enum Event {
         targets: usize,
         /// Of these, up to date already.
         fresh: usize,
+    },
+    /// A part of the command that is no step is over: reading build files, planning.
+    PhaseFinished {
+        /// Its name.
+        phase: &'static str,
+        /// Wall time, µs.
+        duration_us: u64,
     },
     /// A step was given to a worker.
     StepStarted {
@@ -33,6 +50,9 @@ pub enum Event {
         outcome: Outcome,
         /// Wall time, µs.
         duration_us: u64,
+        /// Why it was not up to date, as found once everything that it needs was there.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        causes: Vec<String>,
         /// What a person needs to mend it, when it failed.
         #[serde(skip_serializing_if = "Option::is_none")]
         failure: Option<String>,
@@ -45,7 +65,7 @@ pub enum Event {
 }
 
 /// How a step ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// It ran.
@@ -60,6 +80,19 @@ pub enum Outcome {
     Skipped,
     /// It was stopped.
     Cancelled,
+}
+
+impl std::fmt::Display for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Executed => "ran",
+            Self::Cached => "came from the cache",
+            Self::UpToDate => "was up to date",
+            Self::Failed => "failed",
+            Self::Skipped => "was skipped",
+            Self::Cancelled => "was stopped",
+        })
+    }
 }
 
 /// The figures of a build.

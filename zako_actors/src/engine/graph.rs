@@ -152,6 +152,16 @@ impl Graph {
         &self.outputs
     }
 
+    /// The place of `label`.
+    pub fn find(&self, label: &Label) -> Option<NodeId> {
+        self.by_label.get(label).copied()
+    }
+
+    /// Every target, dependencies first.
+    pub fn order(&self) -> &[NodeId] {
+        &self.order
+    }
+
     /// The targets that `patterns` name and everything they need, dependencies first. Wildcards
     /// mean those targets for which `wildcard` says so.
     ///
@@ -162,7 +172,18 @@ impl Graph {
         patterns: &[LabelPattern],
         wildcard: &dyn Fn(&Target) -> bool,
     ) -> Result<Vec<NodeId>, SelectError> {
-        let mut wanted = vec![false; self.len()];
+        Ok(self.with_deps(self.matching(patterns, wildcard)?))
+    }
+
+    /// The targets that `patterns` name, and nothing else; see [`select`](Self::select).
+    ///
+    /// # Errors
+    /// When a pattern names nothing.
+    pub fn matching(
+        &self,
+        patterns: &[LabelPattern],
+        wildcard: &dyn Fn(&Target) -> bool,
+    ) -> Result<Vec<NodeId>, SelectError> {
         let mut pending = Vec::new();
         for pattern in patterns {
             let before = pending.len();
@@ -180,17 +201,35 @@ impl Graph {
                 return Err(self.no_match(pattern));
             }
         }
+        Ok(pending)
+    }
+
+    /// `ids` and everything they need, dependencies first.
+    pub fn with_deps(&self, ids: Vec<NodeId>) -> Vec<NodeId> {
+        self.closure(ids, &|id| self.deps(id))
+    }
+
+    /// `ids` and everything that needs them, dependencies first.
+    pub fn with_dependants(&self, ids: Vec<NodeId>) -> Vec<NodeId> {
+        self.closure(ids, &|id| self.dependants(id))
+    }
+
+    fn closure<'a>(
+        &'a self,
+        mut pending: Vec<NodeId>,
+        next: &dyn Fn(NodeId) -> &'a [NodeId],
+    ) -> Vec<NodeId> {
+        let mut wanted = vec![false; self.len()];
         while let Some(id) = pending.pop() {
             if !std::mem::replace(&mut wanted[id.index()], true) {
-                pending.extend_from_slice(self.deps(id));
+                pending.extend_from_slice(next(id));
             }
         }
-        Ok(self
-            .order
+        self.order
             .iter()
             .copied()
             .filter(|id| wanted[id.index()])
-            .collect())
+            .collect()
     }
 
     fn unknown(&self, label: &Label) -> SelectError {

@@ -6,8 +6,10 @@
 //! that is over has no process left.
 
 pub mod action;
+pub mod affected;
 pub mod build;
 pub mod cancel;
+pub mod cause;
 pub mod dirs;
 pub mod evaluate;
 pub mod event;
@@ -18,13 +20,18 @@ pub mod ledger;
 pub mod load;
 pub mod outputs;
 pub mod outputs_index;
+pub mod picture;
 pub mod plan;
 pub mod process;
+pub mod query;
+pub mod reasons;
 pub mod record;
 pub mod schedule;
 pub mod scratch;
+pub mod sealed;
 pub mod services;
 pub mod session;
+pub mod since;
 pub mod state;
 pub mod step;
 pub mod workspace;

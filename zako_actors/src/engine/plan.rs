@@ -11,11 +11,12 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use super::action::Describer;
+use super::cause::Cause;
 use super::dirs::DirTable;
 use super::files::FileTable;
 use super::graph::{Graph, NodeId};
 use super::outputs::is_intact;
-use super::record::{Cause, OutputItem, Record};
+use super::record::{OutputItem, Record};
 use crate::diagnostic::Diagnostic;
 use crate::lang::label::Label;
 use crate::lang::locate::{At, mistake};
@@ -266,6 +267,17 @@ impl Planner<'_> {
         {
             Some(item) => Freshness::Stale(Cause::Output(item.path.clone())),
             None => Freshness::Fresh(Arc::clone(&record.outputs)),
+        }
+    }
+}
+
+impl Planned {
+    /// Why it is not known to be up to date; `None` when it is.
+    pub fn cause(&self) -> Option<Cause> {
+        match &self.state {
+            Freshness::Fresh(_) => None,
+            Freshness::Stale(cause) => Some(cause.clone()),
+            Freshness::Unknown => Some(Cause::Dependency),
         }
     }
 }

@@ -94,67 +94,6 @@ pub struct Record {
     pub duration_us: u64,
 }
 
-/// Why a target is run, for `-v` and later `zako why`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Cause {
-    /// Never built here.
-    New,
-    /// The command, its environment or its tool.
-    Recipe,
-    /// The content of this file.
-    Changed(Box<str>),
-    /// This file was not an input before.
-    Added(Box<str>),
-    /// This file is no longer an input.
-    Removed(Box<str>),
-    /// An output is gone or was edited.
-    Output(Box<str>),
-    /// A person asked for it.
-    Forced,
-}
-
-impl std::fmt::Display for Cause {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::New => f.write_str("never built here"),
-            Self::Recipe => f.write_str("its command, environment or tool changed"),
-            Self::Changed(path) => write!(f, "{path} changed"),
-            Self::Added(path) => write!(f, "{path} is a new input"),
-            Self::Removed(path) => write!(f, "{path} is no longer an input"),
-            Self::Forced => f.write_str("forced"),
-            Self::Output(path) => write!(f, "output {path} is missing or was edited"),
-        }
-    }
-}
-
-impl Record {
-    /// The first difference between this record's inputs and `now`, both sorted by path.
-    pub fn cause(&self, recipe: &Hash, now: &[Input]) -> Option<Cause> {
-        if self.recipe != *recipe {
-            return Some(Cause::Recipe);
-        }
-        let (mut old, mut new) = (self.inputs.iter().peekable(), now.iter().peekable());
-        loop {
-            match (old.peek(), new.peek()) {
-                (None, None) => return None,
-                (Some(gone), None) => return Some(Cause::Removed(gone.path.clone())),
-                (None, Some(added)) => return Some(Cause::Added(added.path.clone())),
-                (Some(a), Some(b)) if a.path < b.path => {
-                    return Some(Cause::Removed(a.path.clone()));
-                }
-                (Some(a), Some(b)) if a.path > b.path => return Some(Cause::Added(b.path.clone())),
-                (Some(a), Some(b)) if a.content != b.content => {
-                    return Some(Cause::Changed(b.path.clone()));
-                }
-                _ => {
-                    old.next();
-                    new.next();
-                }
-            }
-        }
-    }
-}
-
 /// The payload of an action-cache entry.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ActionResult {
@@ -162,46 +101,4 @@ pub struct ActionResult {
     pub outputs: Arc<[OutputItem]>,
     /// How long it took when it really ran, µs.
     pub duration_us: u64,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn input(path: &str, content: &str) -> Input {
-        let hash = Hash::of(content.as_bytes());
-        let content = InputContent::File {
-            hash,
-            executable: false,
-        };
-        Input {
-            path: path.into(),
-            content,
-        }
-    }
-
-    #[test]
-    fn the_cause_names_the_first_difference() {
-        let recipe = Hash::of(b"r");
-        let record = Record {
-            key: recipe,
-            recipe,
-            inputs: vec![input("a", "1"), input("c", "1")],
-            outputs: Arc::default(),
-            duration_us: 0,
-        };
-        let cause = |now: &[Input]| record.cause(&recipe, now);
-        assert_eq!(cause(&record.inputs.clone()), None);
-        assert_eq!(
-            cause(&[input("a", "2"), input("c", "1")]),
-            Some(Cause::Changed("a".into()))
-        );
-        assert_eq!(
-            cause(&[input("a", "1"), input("b", "1")]),
-            Some(Cause::Added("b".into()))
-        );
-        assert_eq!(cause(&[input("a", "1")]), Some(Cause::Removed("c".into())));
-        assert_eq!(cause(&[input("c", "1")]), Some(Cause::Removed("a".into())));
-        assert_eq!(record.cause(&Hash::of(b"x"), &[]), Some(Cause::Recipe));
-    }
 }

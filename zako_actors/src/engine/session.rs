@@ -19,14 +19,15 @@ use super::action::Describer;
 use super::build::{Build, BuildMsg, BuildResult, BuildSpec};
 use super::cancel::Cancel;
 use super::dirs::DirTable;
-use super::event::Event;
+use super::event::Stamped;
 use super::files::FileTable;
-use super::graph::Graph;
+use super::graph::{Graph, NodeId};
 use super::ledger::Ledger;
 use super::load::{Evaluate, LoadError, Loaded, Loader};
 use super::outputs::remove;
 use super::plan::{Plan, Planner};
 use super::process::adopt_orphans;
+use super::reasons::Reasons;
 use super::record::Record;
 use super::scratch::remove_tree;
 use super::services::{ServiceError, Services};
@@ -34,8 +35,7 @@ use super::state::{Evaluated, State};
 use super::step::{Claims, StepEnv};
 use super::workspace::{Layout, Workspace, WorkspaceError, WorkspaceLock};
 use crate::diagnostic::Diagnostic;
-use crate::lang::label::{Label, LabelPattern};
-use crate::lang::target::Target;
+use crate::lang::label::Label;
 use crate::transpile::TranspilerPool;
 
 /// How a build is carried out.
@@ -66,6 +66,7 @@ pub struct Session {
     evaluations: BTreeMap<Box<str>, Evaluated>,
     records: Arc<FxHashMap<Label, Record>>,
     ledger: OnceCell<Arc<Ledger>>,
+    reasons: OnceCell<Arc<Reasons>>,
     changed: bool,
     _lock: WorkspaceLock,
 }
@@ -151,6 +152,7 @@ impl Session {
             evaluations,
             records: Arc::new(records),
             ledger: OnceCell::new(),
+            reasons: OnceCell::new(),
             changed,
             workspace,
             layout,
@@ -162,6 +164,29 @@ impl Session {
     fn ledger(&self) -> &Arc<Ledger> {
         self.ledger
             .get_or_init(|| Arc::new(Ledger::load(&self.layout.outputs)))
+    }
+
+    /// When and why targets last ran. Read when it is needed: a no-op does not.
+    pub fn reasons(&self) -> &Arc<Reasons> {
+        self.reasons
+            .get_or_init(|| Arc::new(Reasons::load(&self.layout.reasons)))
+    }
+
+    /// What is remembered of a target.
+    pub fn record(&self, label: &Label) -> Option<&Record> {
+        self.records.get(label)
+    }
+
+    /// The build files that read `path` when they were evaluated, themselves included.
+    pub fn build_files_reading(&self, path: &str) -> Vec<&str> {
+        self.evaluations
+            .iter()
+            .filter(|(_, known)| {
+                known.modules.iter().any(|(module, _)| **module == *path)
+                    || known.absent.iter().any(|absent| **absent == *path)
+            })
+            .map(|(file, _)| &**file)
+            .collect()
     }
 
     /// Reads the build files, evaluating those that changed.
@@ -193,19 +218,17 @@ impl Session {
         )?))
     }
 
-    /// Plans what `patterns` name; `wildcard` says which targets wildcards mean.
+    /// Plans `wanted`: targets with everything they need, dependencies first.
     ///
     /// # Errors
-    /// When they name nothing, or a source is missing.
+    /// When a source is missing.
     pub fn plan(
         &mut self,
         graph: &Arc<Graph>,
-        patterns: &[LabelPattern],
-        wildcard: &dyn Fn(&Target) -> bool,
+        wanted: &[NodeId],
         describer: &Describer,
         force: bool,
     ) -> Result<Plan, BuildError> {
-        let wanted = graph.select(patterns, wildcard)?;
         self.forget_vanished(graph);
         let planner = Planner {
             graph: Arc::clone(graph),
@@ -216,7 +239,7 @@ impl Session {
             text_of: &text_in(&self.workspace.root),
             force,
         };
-        Ok(planner.plan(&wanted)?)
+        Ok(planner.plan(wanted)?)
     }
 
     /// Takes away what targets left that the build files do not have any more.
@@ -264,7 +287,7 @@ impl Session {
         options: &BuildOptions,
         services: &Services,
         cancel: &Cancel,
-        events: Sender<Event>,
+        events: Sender<Stamped>,
     ) -> Result<BuildResult, BuildError> {
         adopt_orphans();
         // Whatever lies there was left by a process that is gone: the lock is ours.
@@ -288,6 +311,7 @@ impl Session {
                 cancel: cancel.clone(),
                 ledger: Arc::clone(self.ledger()),
                 claims,
+                reasons: Arc::clone(self.reasons()),
                 transpilers: TranspilerPool::new(system, system.workers()),
                 writers: system.workers(),
             }),
@@ -314,6 +338,17 @@ impl Session {
             records.insert(label.clone(), record.clone());
         }
         self.changed = true;
+        if !result.runs.is_empty() {
+            let graph = &spec.plan.graph;
+            let mut reasons = self.reasons.take().unwrap_or_default();
+            // The steps of this build have ended, so that this is the only owner, or copies once.
+            Arc::make_mut(&mut reasons)
+                .merge(result.runs.iter().cloned(), |label| graph.contains(label));
+            if let Err(error) = reasons.save(&self.layout.reasons) {
+                tracing::warn!("`zako why` will not know about this build: {error}");
+            }
+            drop(self.reasons.set(reasons));
+        }
         Ok(result)
     }
 

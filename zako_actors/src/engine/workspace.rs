@@ -98,6 +98,8 @@ pub struct Layout {
     pub store: PathBuf,
     /// The persisted state.
     pub state: PathBuf,
+    /// When and why targets last ran.
+    pub reasons: PathBuf,
     /// Scratch directories.
     pub scratch: PathBuf,
     /// The list of files that zako wrote.
@@ -120,6 +122,7 @@ impl Layout {
         };
         Self {
             store: cache.unwrap_or(&private).join("store"),
+            reasons: state.with_file_name("why"),
             state,
             scratch: private.join("scratch"),
             outputs: private.join("outputs"),

@@ -11,7 +11,7 @@ use serde_json::Value;
 use zako_actors::diagnostic::Diagnostic;
 use zako_actors::engine::action::Describer;
 use zako_actors::engine::cancel::Cancel;
-use zako_actors::engine::event::{Event, Outcome, Summary};
+use zako_actors::engine::event::{Event, Outcome, Stamped, Summary};
 use zako_actors::engine::hash::Hash;
 use zako_actors::engine::load::{Evaluate, EvaluationJob, EvaluationOutput};
 use zako_actors::engine::services::Services;
@@ -137,8 +137,8 @@ impl World {
         let graph = session.graph(&mut loaded)?;
         let path = std::env::var("PATH").unwrap();
         let describer = Arc::new(Describer::new(path, BTreeMap::new(), "test".into()));
-        let everything = [LabelPattern::everything()];
-        let plan = session.plan(&graph, &everything, &|_| true, &describer, false)?;
+        let everything = graph.select(&[LabelPattern::everything()], &|_| true)?;
+        let plan = session.plan(&graph, &everything, &describer, false)?;
         let mut built = Built::default();
         if plan.is_fresh() {
             assert!(services.is_idle(), "a no-op starts nothing");
@@ -157,7 +157,7 @@ impl World {
         let cancel = Cancel::new().unwrap();
         let result = session.build(plan, describer, &options, services, &cancel, events)?;
         built.summary = result.summary;
-        for event in stream {
+        for Stamped { event, .. } in stream {
             if let Event::StepFinished {
                 label,
                 outcome,

@@ -8,11 +8,12 @@
 
 mod claims;
 mod command;
+mod explain;
 mod failure;
 mod transpile;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use actor_rt::{ActorRef, AsyncActor, AsyncContext};
@@ -20,6 +21,7 @@ use cas_actor::{ActionEntry, Digest, Store};
 
 use crate::transpile::TranspilerPool;
 pub use claims::Claims;
+pub use explain::Found;
 pub use failure::{StepFailure, shorten};
 
 use super::action::{Action, Describer};
@@ -31,6 +33,7 @@ use super::graph::{Graph, NodeId};
 use super::hash::Hash;
 use super::ledger::Ledger;
 use super::outputs::{is_intact, remove, restore, take_over};
+use super::reasons::Reasons;
 use super::record::{ActionResult, OutputItem, OutputKind, Record};
 use crate::lang::target::{Target, Work};
 
@@ -56,6 +59,8 @@ pub struct StepEnv {
     pub claims: Claims,
     /// Transpilers, one per core.
     pub transpilers: TranspilerPool,
+    /// Why targets ran the last time.
+    pub reasons: Arc<Reasons>,
     /// Threads that one step writes its results with.
     pub writers: usize,
 }
@@ -73,6 +78,8 @@ pub struct StepJob {
     pub deps: Vec<Arc<[OutputItem]>>,
     /// What is remembered.
     pub previous: Option<Record>,
+    /// Why it is not up to date, as soon as that is known.
+    pub found: OnceLock<Found>,
 }
 
 impl StepJob {
@@ -92,6 +99,8 @@ pub struct StepReport {
     pub failure: Option<StepFailure>,
     /// What a command printed although it succeeded.
     pub output: Option<String>,
+    /// Why it was not up to date.
+    pub found: Option<Found>,
     /// Wall time, µs.
     pub duration_us: u64,
 }
@@ -103,6 +112,7 @@ impl StepReport {
             record: Some(record),
             failure: None,
             output: None,
+            found: None,
             duration_us: 0,
         }
     }
@@ -118,6 +128,7 @@ impl StepReport {
             record: None,
             failure: Some(failure),
             output: None,
+            found: None,
             duration_us: 0,
         }
     }
@@ -185,7 +196,9 @@ impl AsyncActor for Step {
 
     async fn handle(&mut self, reporter: Reporter, ctx: &mut AsyncContext<Self>) {
         let report = carry_out(&self.env, &self.job).await;
-        reporter.report(report.unwrap_or_else(StepReport::failure));
+        let mut report = report.unwrap_or_else(StepReport::failure);
+        report.found = self.job.found.get().cloned();
+        reporter.report(report);
         ctx.stop();
     }
 }
@@ -225,6 +238,8 @@ fn look_up(env: &StepEnv, job: &StepJob) -> Result<Lookup, StepFailure> {
     let action = env
         .describer
         .describe(job.target(), &job.sources, deps, &env.files)?;
+    // Once per job: a step is looked up once.
+    drop(job.found.set(explain::find(env, job, &action)));
     if env.force {
         return Ok(Lookup::Run(action));
     }

@@ -1,0 +1,240 @@
+//! Why things ran, what depends on what, what changes concern: `why`, `query`, `graph`,
+//! `affected`, `--since`, `--dry`, `--events`, `--trace`, `run`, `@argfile`.
+
+use std::process::Command;
+
+use zako_tests::{Outcome, Project};
+
+const BUILD: &str = r#"
+import { target, test } from "zako:build";
+const step = (name, script, rest) =>
+  target({ cmd: ["sh", "-c", `echo ${name} >> $RAN; ${script}`], ...rest });
+export default {
+  one: step("one", "cat one.txt > one.out", { srcs: ["one.txt"], outs: ["one.out"] }),
+  upper: step("upper", "tr a-z A-Z < one.out > upper.out", { deps: [":one"], outs: ["upper.out"], env: { MODE: "fast" } }),
+  two: step("two", "cp two.txt two.out", { srcs: ["two.txt"], outs: ["two.out"] }),
+  tool: target({ cmd: ["sh", "-c", "printf '#!/bin/sh\necho tool says $1\nexit 7\n' > tool; chmod +x tool"], outs: ["tool"] }),
+  checked: test({ cmd: ["grep", "-q", "A", "upper.out"], deps: [":upper"] }),
+};
+"#;
+
+fn project() -> Project {
+    let project = Project::with_build(BUILD);
+    project.write("one.txt", "alpha\n");
+    project.write("two.txt", "two\n");
+    project
+}
+
+fn built() -> Project {
+    let project = project();
+    project.build();
+    project.ran();
+    project
+}
+
+fn why(project: &Project, label: &str) -> String {
+    project.zako(&["why", label]).succeeds().stdout
+}
+
+#[test]
+fn why_names_the_file_and_who_wrote_it_in_a_later_process() {
+    let project = built();
+    assert!(why(&project, "//:upper").contains("never built here"));
+    project.write("one.txt", "beta\n");
+    let now = why(&project, "//:upper");
+    assert!(
+        now.contains("now: something that it needs") && now.contains("//:one: one.txt changed ("),
+        "{now}"
+    );
+    project.build();
+    let text = why(&project, "//:upper");
+    for part in [
+        "now: up to date",
+        "one.out changed (",
+        ", written by //:one",
+        "which ran, because:",
+        "one.txt changed (",
+    ] {
+        assert!(text.contains(part), "does not say {part:?}:\n{text}");
+    }
+    // A build that does nothing leaves the answer as it was.
+    project.build();
+    assert_eq!(why(&project, "//:upper"), text);
+}
+
+#[test]
+fn why_names_the_flag_and_the_variable() {
+    let project = built();
+    project.write(
+        "BUILD.ts",
+        &BUILD.replace("fast", "slow").replace("cp two", "cp -p two"),
+    );
+    project.build();
+    let text = why(&project, "//:upper");
+    assert!(text.contains("env.MODE changed: `"), "{text}");
+    assert!(!text.contains("slow"), "a value may be a secret: {text}");
+    let text = why(&project, "//:two");
+    assert!(text.contains("cmd[2] changed: `"), "{text}");
+    assert!(text.contains("cp -p two.txt"), "{text}");
+}
+
+#[test]
+fn why_names_an_output_that_was_edited_and_speaks_json() {
+    let project = built();
+    project.write("two.out", "edited");
+    project.build();
+    let text = why(&project, "//:two");
+    assert!(
+        text.contains("output two.out is missing or was edited"),
+        "{text}"
+    );
+    assert!(text.contains("came from the cache"), "{text}");
+    let json = project.zako(&["why", "//:two", "--json"]).succeeds().stdout;
+    assert!(json.contains("\"path\": \"two.out\""), "{json}");
+    project
+        .zako(&["why", "//:tow"])
+        .fails_saying(&["did you mean `//:two`?"]);
+}
+
+#[test]
+fn query_answers_about_the_graph() {
+    let project = project();
+    let ask = |query: &str| project.zako(&["query", query]).succeeds().stdout;
+    assert_eq!(ask("deps(//:upper)"), "//:one\n//:upper\n");
+    assert_eq!(ask("rdeps(:one) ^ tests(//...)"), "//:checked\n");
+    assert_eq!(
+        ask("somepath(//:checked, //:one)"),
+        "//:checked\n//:upper\n//:one\n"
+    );
+    assert_eq!(ask("attr(outs, 'two.out', //...)"), "//:two\n");
+    assert_eq!(ask("kind(test, //...)"), "//:checked\n");
+    let json = project.zako(&["query", "--json", "//:upper"]).succeeds();
+    assert!(json.stdout.contains("\"MODE=fast\""), "{}", json.stdout);
+    project
+        .zako(&["query", "dep(//:one)"])
+        .fails_saying(&["did you mean `deps`?", "at column 1"]);
+    assert!(project.ran().is_empty(), "asking builds nothing");
+}
+
+#[test]
+fn graph_is_drawn_as_dot_and_as_a_page() {
+    let project = project();
+    let dot = project.zako(&["graph"]).succeeds().stdout;
+    assert!(dot.starts_with("digraph"), "{dot}");
+    assert!(dot.contains("\"//:upper\" -> \"//:one\";"), "{dot}");
+    project
+        .zako(&["graph", "-o", "graph.html", "//:checked"])
+        .succeeds();
+    let page = project.read("graph.html");
+    assert!(page.contains("//:checked") && !page.contains("//:two"));
+}
+
+fn git(project: &Project, arguments: &[&str]) {
+    let mut command = Command::new("git");
+    command
+        .current_dir(project.root())
+        .args(["-c", "user.name=t", "-c", "user.email=t@example.org"])
+        .args(arguments);
+    Outcome::of(&mut command).succeeds();
+}
+
+#[test]
+fn affected_and_since_follow_what_git_says_changed() {
+    let project = project();
+    project.write(".gitignore", "*.out\ntool\n");
+    git(&project, &["init", "-q", "-b", "main"]);
+    git(&project, &["add", "."]);
+    git(&project, &["commit", "-q", "-m", "first"]);
+    let affected = || {
+        let outcome = project.zako(&["affected", "--since", "main"]);
+        outcome.succeeds().stdout
+    };
+    assert_eq!(affected(), "");
+    project.write("one.txt", "beta\n");
+    assert_eq!(affected(), "//:one\n//:upper\n//:checked\n");
+    let tests = project.zako(&["affected", "--since", "main", "--tests"]);
+    assert_eq!(tests.succeeds().stdout, "//:checked\n");
+    project.zako(&["build", "--since", "main"]).succeeds();
+    assert_eq!(project.ran(), ["one", "upper"]);
+    git(&project, &["add", "."]);
+    git(&project, &["commit", "-q", "-m", "second"]);
+    assert_eq!(affected(), "");
+    project.write("BUILD.ts", &BUILD.replace("fast", "slow"));
+    assert!(affected().contains("//:two"), "its build file changed");
+    project
+        .zako(&["affected", "--since", "no-such-branch"])
+        .fails_saying(&["since `no-such-branch`"]);
+    project
+        .zako(&["affected", "--since", "--output=x"])
+        .fails_saying(&["--since"]);
+}
+
+#[test]
+fn a_dry_run_says_what_and_why_and_runs_nothing() {
+    let project = built();
+    project.write("one.txt", "beta\n");
+    let text = project.zako(&["build", "--dry"]).succeeds().stdout;
+    assert_eq!(
+        text,
+        "//:one: one.txt changed\n//:upper: something that it needs is not up to date\n"
+    );
+    assert!(project.ran().is_empty());
+}
+
+#[test]
+fn events_and_trace_tell_of_every_step() {
+    let project = project();
+    project
+        .zako(&["build", "--events", "events", "--trace", "trace.json"])
+        .succeeds();
+    let events = project.read("events");
+    assert!(events.lines().all(|line| line.contains("\"time_us\":")));
+    let finished = events
+        .lines()
+        .filter(|line| line.contains("\"event\":\"step_finished\""))
+        .count();
+    assert_eq!(finished, 4);
+    assert!(
+        events.contains("\"causes\":[\"never built here\"]"),
+        "{events}"
+    );
+    assert!(
+        events
+            .trim_end()
+            .lines()
+            .last()
+            .unwrap()
+            .contains("build_finished")
+    );
+    let trace = project.read("trace.json");
+    assert!(trace.starts_with('{') && trace.trim_end().ends_with("]}"));
+    assert_eq!(trace.matches("\"cat\":\"step\"").count(), 4);
+    project
+        .zako(&["build", "--trace", "/no/such/dir/t"])
+        .fails_saying(&["cannot write the trace"]);
+}
+
+#[test]
+fn run_builds_and_becomes_the_program() {
+    let project = project();
+    let outcome = project.zako(&["run", "//:tool", "--", "hello"]);
+    assert_eq!(outcome.status.code(), Some(7), "{}", outcome.text());
+    assert_eq!(outcome.stdout, "tool says hello\n");
+    project
+        .zako(&["run", "//:two"])
+        .fails_saying(&["makes nothing that can be run"]);
+    project
+        .zako(&["run", "//..."])
+        .fails_saying(&["name one to run"]);
+}
+
+#[test]
+fn arguments_are_read_from_a_file() {
+    let project = project();
+    project.write("args", "# what to build\nbuild\n//:two\n");
+    project.zako(&["@args"]).succeeds();
+    assert_eq!(project.ran(), ["two"]);
+    project
+        .zako(&["build", "@no-such-file"])
+        .fails_saying(&["@no-such-file"]);
+}

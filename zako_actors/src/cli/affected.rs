@@ -1,0 +1,41 @@
+//! `zako affected`: the targets that changes since a commit concern.
+
+use super::args::{AffectedArgs, Global};
+use super::opened::Opened;
+use super::{Exit, Failure, print_json, print_line};
+use crate::engine::affected::affected;
+use crate::engine::since::changed_since;
+
+/// Prints their labels, dependencies first.
+pub fn run(global: &Global, args: &AffectedArgs) -> Result<Exit, Failure> {
+    let mut opened = Opened::open(global, None)?;
+    let outcome = print(&mut opened, args);
+    opened.close();
+    outcome
+}
+
+fn print(opened: &mut Opened, args: &AffectedArgs) -> Result<Exit, Failure> {
+    let targets = opened.load()?;
+    let changed =
+        changed_since(&opened.session.workspace.root, &args.since).map_err(Failure::usage)?;
+    let touched = affected(&targets.graph, &changed, &|path| {
+        opened.session.build_files_reading(path)
+    });
+    let labels: Vec<String> = targets
+        .graph
+        .order()
+        .iter()
+        .filter(|id| touched.contains(id))
+        .map(|id| targets.graph.target(*id))
+        .filter(|target| !args.tests || target.is_test())
+        .map(|target| target.label.to_string())
+        .collect();
+    if args.json {
+        print_json(
+            &serde_json::json!({ "since": args.since, "files": changed, "targets": labels }),
+        )?;
+    } else {
+        labels.iter().try_for_each(|label| print_line(label))?;
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,165 @@
+//! An opened workspace: what every command that looks at targets begins with, and ends with.
+//!
+//! Owns the order workspace, options, session, build files, graph; and the words for what kept one
+//! of them from being used. Does not know what the targets are wanted for.
+//! Invariants: what was learnt is saved, whatever came of the command; a command that only looks
+//! starts no engine when no build file changed.
+
+use std::sync::Arc;
+
+use super::args::{BuildArgs, Global};
+use super::options::{Options, directory};
+use super::{Failure, say};
+use crate::engine::action::Describer;
+use crate::engine::evaluate::Isolates;
+use crate::engine::graph::Graph;
+use crate::engine::load::LoadError;
+use crate::engine::services::Services;
+use crate::engine::session::{BuildError, Notice, Session};
+use crate::engine::workspace::{Workspace, WorkspaceError};
+use crate::lang::label::LabelPattern;
+use crate::transpile::TRANSPILER_VERSION;
+
+/// A workspace in use by this command.
+pub struct Opened {
+    /// Settled settings.
+    pub options: Options,
+    /// Its memory, locked.
+    pub session: Session,
+    /// Threads and store, once they are needed.
+    pub services: Services,
+    /// The current directory as labels write it.
+    here: String,
+    verbose: bool,
+}
+
+/// What the build files say.
+pub struct Targets {
+    /// Every target.
+    pub graph: Arc<Graph>,
+    /// Describes their actions.
+    pub describer: Arc<Describer>,
+}
+
+impl Opened {
+    /// Finds and locks the workspace.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be used.
+    pub fn open(global: &Global, build: Option<&BuildArgs>) -> Result<Self, Failure> {
+        let dir = directory(global);
+        let workspace = Workspace::find(&dir).map_err(workspace_failure)?;
+        let options = Options::settle(global, build, &workspace)?;
+        let here = workspace.relative(&dir).unwrap_or_default();
+        let session = Session::open(workspace, options.cache.as_deref(), &mut notice)
+            .map_err(|error| failure(&error))?;
+        Ok(Self {
+            services: Services::new(session.layout.store.clone()),
+            options,
+            session,
+            here,
+            verbose: global.verbose,
+        })
+    }
+
+    /// Reads the build files and links their targets.
+    ///
+    /// # Errors
+    /// The mistakes in them.
+    pub fn load(&mut self) -> Result<Targets, Failure> {
+        let root = self.session.workspace.root.clone();
+        let mut isolates = Isolates::new(&self.services, root, self.options.evaluation);
+        let mut loaded = self
+            .session
+            .load(&mut isolates)
+            .map_err(|error| failure(&error))?;
+        for line in &loaded.logs {
+            say(line);
+        }
+        if self.verbose {
+            say(&format!(
+                "{} build files, {} evaluated",
+                loaded.files, loaded.evaluated
+            ));
+        }
+        let env = std::mem::take(&mut loaded.env);
+        let graph = self
+            .session
+            .graph(&mut loaded)
+            .map_err(|error| failure(&error))?;
+        let describer = Arc::new(Describer::new(
+            std::env::var("PATH").unwrap_or_default(),
+            env,
+            TRANSPILER_VERSION.to_owned(),
+        ));
+        Ok(Targets { graph, describer })
+    }
+
+    /// What `labels` mean here; everything when there are none.
+    ///
+    /// # Errors
+    /// When one of them is no label.
+    pub fn patterns(&self, labels: &[String]) -> Result<Vec<LabelPattern>, Failure> {
+        if labels.is_empty() {
+            return Ok(vec![LabelPattern::everything()]);
+        }
+        labels
+            .iter()
+            .map(|text| LabelPattern::parse(text, &self.here).map_err(Failure::usage))
+            .collect()
+    }
+
+    /// The current directory as labels write it.
+    pub fn here(&self) -> &str {
+        &self.here
+    }
+
+    /// Saves what was learnt and ends what was started.
+    pub fn close(mut self) {
+        // A state that cannot be written costs time, not correctness.
+        if let Err(error) = self.session.save() {
+            say(&format!(
+                "warning: {error}; the next build will check everything again"
+            ));
+        }
+        // The process ends soon: giving back a large graph piece by piece would be a good part of a
+        // no-op. The lock goes with the process.
+        std::mem::forget(self.session);
+        self.services.end();
+    }
+}
+
+/// Tells a person what happened while the session was opened.
+pub fn notice(notice: Notice) {
+    say(&match notice {
+        Notice::Waiting(Some(pid)) => {
+            format!("waiting for process {pid}, which is building in this workspace")
+        }
+        Notice::Waiting(None) => "waiting for another process that builds in this workspace".into(),
+        Notice::StateLost(message) => format!("warning: {message}"),
+    });
+}
+
+/// Words and status for what kept a workspace from being used.
+pub fn workspace_failure(error: WorkspaceError) -> Failure {
+    match error {
+        WorkspaceError::Manifest(mistake) => Failure::rendered(mistake.to_string()),
+        WorkspaceError::NotFound(_) => Failure::usage(error),
+        WorkspaceError::Io { .. } => Failure::work(error),
+    }
+}
+
+/// Words and status for what kept a build from running.
+pub fn failure(error: &BuildError) -> Failure {
+    match error {
+        BuildError::Workspace(WorkspaceError::Manifest(mistake)) | BuildError::Mistake(mistake) => {
+            Failure::rendered(mistake.to_string())
+        }
+        BuildError::Load(LoadError::Mistakes(mistakes)) => {
+            let texts: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+            Failure::rendered(texts.join("\n"))
+        }
+        BuildError::Select(_) => Failure::usage(error),
+        _ => Failure::work(error),
+    }
+}

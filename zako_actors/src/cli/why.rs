@@ -1,0 +1,178 @@
+//! `zako why`: what caused a target's last run, and what would cause the next.
+//!
+//! Owns the words and the chain of causes. Does not know how causes are found.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::time::{Duration, UNIX_EPOCH};
+
+use rustc_hash::FxHashMap;
+use serde_json::{Value, json};
+
+use super::args::{Global, WhyArgs};
+use super::opened::{Opened, Targets, failure};
+use super::{Exit, Failure, print, print_json};
+use crate::engine::cause::Cause;
+use crate::engine::graph::Graph;
+use crate::engine::plan::Plan;
+use crate::engine::reasons::{LastRun, Reasons};
+use crate::lang::label::Label;
+
+/// Things that are not up to date and are named for one target.
+const SHOWN: usize = 10;
+
+/// Prints both.
+pub fn run(global: &Global, args: &WhyArgs) -> Result<Exit, Failure> {
+    let mut opened = Opened::open(global, None)?;
+    let outcome = explain(&mut opened, args);
+    opened.close();
+    outcome
+}
+
+fn explain(opened: &mut Opened, args: &WhyArgs) -> Result<Exit, Failure> {
+    let targets = opened.load()?;
+    let patterns = opened.patterns(&args.labels)?;
+    let asked = targets
+        .graph
+        .matching(&patterns, &|_| true)
+        .map_err(Failure::usage)?;
+    let wanted = targets.graph.with_deps(asked.clone());
+    let plan = opened
+        .session
+        .plan(&targets.graph, &wanted, &targets.describer, false)
+        .map_err(|error| failure(&error))?;
+    let why = Why {
+        graph: &targets.graph,
+        now: plan
+            .nodes
+            .iter()
+            .filter_map(|node| Some((targets.graph.target(node.id).label.clone(), node.cause()?)))
+            .collect(),
+        reasons: opened.session.reasons(),
+        writers: writers(opened, &targets, &plan),
+    };
+    let labels = asked.iter().map(|id| &targets.graph.target(*id).label);
+    if args.json {
+        print_json(&labels.map(|label| why.json(label)).collect::<Vec<_>>())?;
+    } else {
+        let texts: Vec<String> = labels.map(|label| why.text(label)).collect();
+        print(texts.join("\n").as_bytes())?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Who wrote which file, by the records of the targets in `plan`.
+fn writers(opened: &Opened, targets: &Targets, plan: &Plan) -> FxHashMap<Box<str>, Label> {
+    let mut writers = FxHashMap::default();
+    for node in &plan.nodes {
+        let label = &targets.graph.target(node.id).label;
+        for item in opened
+            .session
+            .record(label)
+            .into_iter()
+            .flat_map(|r| r.outputs.iter())
+        {
+            writers.insert(item.path.clone(), label.clone());
+        }
+    }
+    writers
+}
+
+struct Why<'a> {
+    graph: &'a Graph,
+    now: FxHashMap<Label, Cause>,
+    reasons: &'a Reasons,
+    writers: FxHashMap<Box<str>, Label>,
+}
+
+impl Why<'_> {
+    fn text(&self, label: &Label) -> String {
+        let mut text = format!("{label}\n");
+        match self.now.get(label) {
+            None => text.push_str("  now: up to date\n"),
+            Some(Cause::Dependency) => {
+                let _ = writeln!(text, "  now: {}:", Cause::Dependency);
+                for (dep, cause) in self.stale_below(label).take(SHOWN) {
+                    let _ = writeln!(text, "    {dep}: {}", cause.in_full());
+                }
+            }
+            Some(cause) => {
+                let _ = writeln!(text, "  now: not up to date: {}", cause.in_full());
+            }
+        }
+        match self.reasons.get(label) {
+            None => text.push_str("  last run: none is remembered\n"),
+            Some(run) => {
+                let _ = writeln!(text, "  last run: {}", when_and_how(run));
+                text.push_str("  because:\n");
+                self.causes(&mut text, run, 2, &mut BTreeSet::from([label.clone()]));
+            }
+        }
+        text
+    }
+
+    /// What `label` needs and is not up to date by itself.
+    fn stale_below(&self, label: &Label) -> impl Iterator<Item = (&Label, &Cause)> {
+        let from = self.graph.find(label).into_iter().collect();
+        self.graph
+            .with_deps(from)
+            .into_iter()
+            .map(|id| &self.graph.target(id).label)
+            .filter_map(|dep| Some((dep, self.now.get(dep)?)))
+            .filter(|(_, cause)| **cause != Cause::Dependency)
+    }
+
+    fn causes(&self, text: &mut String, run: &LastRun, depth: usize, seen: &mut BTreeSet<Label>) {
+        let indent = "  ".repeat(depth);
+        if run.causes.is_empty() {
+            let _ = writeln!(text, "{indent}it is not known");
+        }
+        for cause in &run.causes {
+            let _ = write!(text, "{indent}{}", cause.in_full());
+            let Some(writer) = cause.path().and_then(|path| self.writers.get(path)) else {
+                text.push('\n');
+                continue;
+            };
+            let _ = writeln!(text, ", written by {writer}");
+            if !seen.insert(writer.clone()) {
+                continue;
+            }
+            if let Some(run) = self.reasons.get(writer) {
+                let _ = writeln!(text, "{indent}  which {}, because:", run.outcome);
+                self.causes(text, run, depth + 2, seen);
+            }
+        }
+    }
+
+    fn json(&self, label: &Label) -> Value {
+        let run = self.reasons.get(label).map(|run| {
+            json!({
+                "at": timestamp(run.at_s),
+                "outcome": run.outcome,
+                "duration_us": run.duration_us,
+                "causes": run.causes.iter().map(|cause| json!({
+                    "cause": cause.in_full(),
+                    "path": cause.path(),
+                    "writtenBy": cause.path()
+                        .and_then(|path| self.writers.get(path))
+                        .map(ToString::to_string),
+                })).collect::<Vec<_>>(),
+            })
+        });
+        json!({
+            "label": label.to_string(),
+            "now": self.now.get(label).map(Cause::in_full),
+            "lastRun": run,
+        })
+    }
+}
+
+fn when_and_how(run: &LastRun) -> String {
+    let seconds = run.duration_us as f64 / 1e6;
+    format!("{}, {} ({seconds:.2} s)", timestamp(run.at_s), run.outcome)
+}
+
+/// `2026-11-21T05:41:11Z`.
+fn timestamp(at_s: u64) -> String {
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(at_s)).to_string()
+}

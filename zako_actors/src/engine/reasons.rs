@@ -1,0 +1,104 @@
+//! The memory behind `zako why`: when each target last ran, and because of what.
+//!
+//! Owns the file and its merging. Does not know how causes are found.
+//! Invariants: a target that was merely found up to date keeps its last real run; a file that
+//! cannot be read costs answers, never a build.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::cause::{Cause, RecipeParts};
+use super::event::Outcome;
+use super::sealed::Seal;
+use crate::lang::label::Label;
+
+const SEAL: Seal = Seal {
+    magic: b"ZAKOWHY\n",
+    format: 1,
+};
+
+/// The last time that a target ran, was restored, or failed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LastRun {
+    /// Seconds since 1970.
+    pub at_s: u64,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Wall time, µs.
+    pub duration_us: u64,
+    /// Why it was not up to date.
+    pub causes: Vec<Cause>,
+    /// What its recipe was made of.
+    pub parts: RecipeParts,
+}
+
+/// Last runs by label.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Reasons(BTreeMap<Label, LastRun>);
+
+impl Reasons {
+    /// What `path` holds; nothing when it cannot be used.
+    pub fn load(path: &Path) -> Self {
+        SEAL.load(path).unwrap_or_else(|error| {
+            tracing::warn!("{} is not used: {error}", path.display());
+            Self::default()
+        })
+    }
+
+    /// Replaces the file.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn save(&self, path: &Path) -> io::Result<()> {
+        SEAL.save(self, path)
+    }
+
+    /// The last run of a target.
+    pub fn get(&self, label: &Label) -> Option<&LastRun> {
+        self.0.get(label)
+    }
+
+    /// Takes note of runs, and forgets targets that are not `known` any more.
+    pub fn merge(
+        &mut self,
+        runs: impl IntoIterator<Item = (Label, LastRun)>,
+        known: impl Fn(&Label) -> bool,
+    ) {
+        self.0.retain(|label, _| known(label));
+        self.0.extend(runs);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_merged_is_there_for_the_next_process() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("why");
+        let label = |name: &str| Label::new("a", name).unwrap();
+        let run = LastRun {
+            at_s: 7,
+            outcome: Outcome::Executed,
+            duration_us: 9,
+            causes: vec![Cause::New],
+            parts: RecipeParts::default(),
+        };
+        let mut reasons = Reasons::load(&path);
+        reasons.merge(
+            [(label("x"), run.clone()), (label("y"), run.clone())],
+            |_| true,
+        );
+        reasons.merge([], |known| *known == label("x"));
+        reasons.save(&path).unwrap();
+        let again = Reasons::load(&path);
+        assert_eq!(again.get(&label("x")), Some(&run));
+        assert_eq!(again.get(&label("y")), None);
+        std::fs::write(&path, "no such thing").unwrap();
+        assert_eq!(Reasons::load(&path).get(&label("x")), None);
+    }
+}

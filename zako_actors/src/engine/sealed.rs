@@ -1,0 +1,119 @@
+//! Files that are used only when they are exactly what was written.
+//!
+//! Owns the envelope: magic, format number, length, checksum, then postcard. Does not know what is
+//! inside.
+//! Invariants: a file that is damaged or of another format is never decoded; replacing is one
+//! rename, so a kill leaves the old file or the new one.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Write};
+use std::path::Path;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Magic, format, length, checksum.
+const HEADER_BYTES: usize = 8 + 4 + 8 + 32;
+
+/// What kind of file it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Seal {
+    /// The first bytes.
+    pub magic: &'static [u8; 8],
+    /// Raised whenever the meaning of the bytes changes.
+    pub format: u32,
+}
+
+/// Why a stored file is not used; whoever asks starts from nothing then.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum SealError {
+    /// Cut off, overwritten or never such a file.
+    #[error("it is damaged")]
+    Damaged,
+    /// Another version wrote it.
+    #[error("another version of zako wrote it (format {found}, this is {expected})")]
+    Format {
+        /// What it says.
+        found: u32,
+        /// What this version writes.
+        expected: u32,
+    },
+    /// It cannot be read.
+    #[error("it cannot be read: {0}")]
+    Unreadable(ErrorKind),
+}
+
+impl Seal {
+    /// What `path` holds; the default when there is no such file.
+    ///
+    /// # Errors
+    /// When there is one that cannot be used.
+    pub fn load<T: DeserializeOwned + Default>(&self, path: &Path) -> Result<T, SealError> {
+        match fs::read(path) {
+            Ok(bytes) => self.decode(&bytes),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(T::default()),
+            Err(error) => Err(SealError::Unreadable(error.kind())),
+        }
+    }
+
+    /// Reads what [`encode`](Self::encode) wrote.
+    ///
+    /// # Errors
+    /// When it is anything else.
+    pub fn decode<T: DeserializeOwned>(&self, bytes: &[u8]) -> Result<T, SealError> {
+        let (header, body) = bytes
+            .split_at_checked(HEADER_BYTES)
+            .ok_or(SealError::Damaged)?;
+        let (magic, header) = header.split_at(8);
+        let (format, header) = header.split_at(4);
+        let (length, checksum) = header.split_at(8);
+        if magic != self.magic {
+            return Err(SealError::Damaged);
+        }
+        let found = u32::from_le_bytes(format.try_into().map_err(|_| SealError::Damaged)?);
+        if found != self.format {
+            return Err(SealError::Format {
+                found,
+                expected: self.format,
+            });
+        }
+        let intact = length == (body.len() as u64).to_le_bytes()
+            && checksum == blake3::hash(body).as_bytes();
+        if !intact {
+            return Err(SealError::Damaged);
+        }
+        postcard::from_bytes(body).map_err(|_| SealError::Damaged)
+    }
+
+    /// `value` in its envelope.
+    ///
+    /// # Errors
+    /// When it cannot be encoded.
+    pub fn encode<T: Serialize>(&self, value: &T) -> io::Result<Vec<u8>> {
+        let body = postcard::to_stdvec(value).map_err(io::Error::other)?;
+        let mut bytes = Vec::with_capacity(HEADER_BYTES + body.len());
+        bytes.extend_from_slice(self.magic);
+        bytes.extend_from_slice(&self.format.to_le_bytes());
+        bytes.extend_from_slice(&(body.len() as u64).to_le_bytes());
+        bytes.extend_from_slice(blake3::hash(&body).as_bytes());
+        bytes.extend_from_slice(&body);
+        Ok(bytes)
+    }
+
+    /// Replaces the file at `path`.
+    ///
+    /// # Errors
+    /// When the disk refuses; the old file stays then.
+    pub fn save<T: Serialize>(&self, value: &T, path: &Path) -> io::Result<()> {
+        let bytes = self.encode(value)?;
+        let temporary = path.with_extension("new");
+        let written = File::create(&temporary)
+            .and_then(|mut file| file.write_all(&bytes))
+            .and_then(|()| fs::rename(&temporary, path));
+        if written.is_err() {
+            // A leftover of a full disk is the last thing the disk needs.
+            drop(fs::remove_file(&temporary));
+        }
+        written
+    }
+}

@@ -1,0 +1,73 @@
+//! What changed in the workspace since a commit.
+//!
+//! Owns the questions to git. Does not know targets.
+//! Invariant: a path is named whether it was committed, staged, edited, removed, or is new and not
+//! ignored.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+
+/// Why git did not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum SinceError {
+    /// It cannot be started.
+    #[error("cannot start git: {0}; --since compares with a commit")]
+    NoGit(std::io::Error),
+    /// It refused.
+    #[error("git cannot tell what changed since `{reference}`: {message}")]
+    Refused {
+        /// As asked for.
+        reference: String,
+        /// Its own words.
+        message: String,
+    },
+    /// What would be taken for a flag.
+    #[error("`{0}` is no commit")]
+    NoReference(String),
+}
+
+/// Workspace-relative paths of everything that differs between `reference` and the files on disk.
+///
+/// # Errors
+/// When git is missing, this is no repository, or there is no such commit.
+pub fn changed_since(root: &Path, reference: &str) -> Result<BTreeSet<String>, SinceError> {
+    if reference.is_empty() || reference.starts_with('-') {
+        return Err(SinceError::NoReference(reference.to_owned()));
+    }
+    let ask = |arguments: &[&str]| -> Result<Vec<String>, SinceError> {
+        let output = Command::new("git")
+            .current_dir(root)
+            .args(arguments)
+            .output()
+            .map_err(SinceError::NoGit)?;
+        if !output.status.success() {
+            let text = String::from_utf8_lossy(&output.stderr);
+            let line = text.lines().next().unwrap_or_default();
+            return Err(SinceError::Refused {
+                reference: reference.to_owned(),
+                message: line.trim_start_matches("fatal: ").to_owned(),
+            });
+        }
+        Ok(output
+            .stdout
+            .split(|byte| *byte == 0)
+            .filter(|path| !path.is_empty())
+            .map(|path| String::from_utf8_lossy(path).into_owned())
+            .collect())
+    };
+    let mut changed: BTreeSet<String> = ask(&[
+        "diff",
+        "--name-only",
+        "--no-renames",
+        "--relative",
+        "-z",
+        reference,
+        "--",
+        ".",
+    ])?
+    .into_iter()
+    .collect();
+    changed.extend(ask(&["ls-files", "--others", "--exclude-standard", "-z"])?);
+    Ok(changed)
+}
