@@ -98,5 +98,6 @@ pub use upkeep::{VerifyProgress, VerifyReport};
 /// Doors for the fuzz targets; not part of the API.
 #[doc(hidden)]
 pub mod fuzzing {
+    pub use crate::front::fuzzing::read_names;
     pub use crate::pack::fuzzing::{scan_segment, search_index};
 }

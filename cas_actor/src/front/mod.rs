@@ -80,3 +80,18 @@ impl Space {
         }
     }
 }
+
+/// What the fuzz targets reach.
+pub(crate) mod fuzzing {
+    /// Reads a text as whatever the front ends take from a request line.
+    pub fn read_names(text: &str) {
+        let (path, query) = match text.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (text, None),
+        };
+        let _ = super::http::route::route(path, query);
+        let _ = super::grpc::name::resource(text);
+        let _ = crate::BlobName::from_hex(text);
+        let _ = text.parse::<crate::Digest>();
+    }
+}

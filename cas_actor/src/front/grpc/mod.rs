@@ -11,7 +11,7 @@ mod api;
 mod blobs;
 mod capabilities;
 mod failure;
-mod name;
+pub(super) mod name;
 mod partial;
 mod stream;
 #[cfg(test)]

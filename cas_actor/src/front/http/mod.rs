@@ -10,7 +10,7 @@ mod entry;
 mod index;
 mod problem;
 mod range;
-mod route;
+pub(super) mod route;
 mod turborepo;
 mod webdav;
 
