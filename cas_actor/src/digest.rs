@@ -74,9 +74,7 @@ impl Digest {
 
     /// The hash as 64 lower-case hex characters.
     pub fn hex(&self) -> String {
-        let mut text = String::with_capacity(HEX_CHARS);
-        push_hex(&mut text, &self.hash);
-        text
+        hex(&self.hash)
     }
 
     /// Whether this names the blob of no bytes, which every store holds without storing it.
@@ -159,6 +157,13 @@ pub(crate) fn parse_hash(hex: &str) -> Result<[u8; HASH_BYTES], DigestParseError
         return Err(DigestParseError::Length { found: count });
     }
     Ok(hash)
+}
+
+/// `bytes` in lower-case hex.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(2 * bytes.len());
+    push_hex(&mut text, bytes);
+    text
 }
 
 /// Appends `bytes` in lower-case hex.

@@ -37,6 +37,7 @@
 
 mod action;
 mod ages;
+mod behind;
 mod blob;
 mod blocking;
 mod budget;
@@ -75,6 +76,7 @@ mod stats;
 mod store;
 mod upkeep;
 mod upkeep_actor;
+mod upstream;
 
 pub use action::{ActionEntry, EntryError};
 pub use blob::{Blob, ByteRange, RangeError};
@@ -94,6 +96,7 @@ pub use shard::{PutOutcome, VerifyReads};
 pub use stats::{LATENCY_BUCKETS, Latency, Stats};
 pub use store::Store;
 pub use upkeep::{VerifyProgress, VerifyReport};
+pub use upstream::{Pieces, Tier, TierConfig, TierStats, Upstream, UpstreamError, WriteThrough};
 
 /// Doors for the fuzz targets; not part of the API.
 #[doc(hidden)]

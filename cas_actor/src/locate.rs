@@ -96,17 +96,24 @@ impl Store {
     /// # Errors
     /// When the disk fails, the store is closed, or what it holds is damaged; see [`GetError`].
     pub async fn get_named(&self, name: &BlobName) -> Result<Option<(Digest, Blob)>, GetError> {
-        let digest = match self.lead_of(name) {
-            Some(digest) => digest,
-            None => match self.locate(&[*name]).await?.first() {
-                Some(Some(digest)) => *digest,
-                _ => return Ok(None),
-            },
+        let mut lead = self.lead_of(name);
+        if lead.is_none() {
+            lead = self.locate(&[*name]).await?[0];
+        }
+        if let Some(digest) = lead {
+            match self.get_here(&digest).await {
+                Ok(blob) => return Ok(Some((digest, blob))),
+                Err(GetError::NotFound(_)) => {}
+                Err(GetError::Corrupt { .. }) if self.upstream().is_some() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let Some(tier) = self.upstream() else {
+            return Ok(None);
         };
-        match self.get(&digest).await {
-            Ok(blob) => Ok(Some((digest, blob))),
-            Err(GetError::NotFound(_)) => Ok(None),
-            Err(error) => Err(error),
+        match tier.fetch(self, name).await {
+            Some(digest) => Ok(Some((digest, self.get_here(&digest).await?))),
+            None => Ok(None),
         }
     }
 

@@ -7,8 +7,8 @@
 
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use actor_rt::System;
@@ -34,6 +34,7 @@ use crate::shard_set::{self, ShardHandle, shard_of};
 use crate::staging::{Expected, Staging, Verified};
 use crate::stats::count;
 use crate::upkeep_actor;
+use crate::upstream::Tier;
 
 /// Entries are read whole and packed; larger results belong into blobs.
 const ENTRY_UP_TO_BYTES: u64 = 16 * 1024 * 1024;
@@ -58,6 +59,8 @@ pub(crate) struct Inner {
     /// Tells the upkeep to stop what it does.
     closing: Arc<AtomicBool>,
     pub(crate) names: NameCache,
+    /// The cache behind this one.
+    pub(crate) tier: OnceLock<Tier>,
     config: StoreConfig,
 }
 
@@ -99,9 +102,14 @@ impl Store {
                 room,
                 closing,
                 names: NameCache::new(names_bytes),
+                tier: OnceLock::new(),
                 config,
             }),
         })
+    }
+
+    pub(crate) fn from_inner(inner: Arc<Inner>, durability: Durability) -> Self {
+        Self { inner, durability }
     }
 
     /// How the store was opened.
@@ -210,10 +218,17 @@ impl Store {
         Ok((digest, self.put_verified(verified).await?))
     }
 
-    pub(crate) async fn put_verified(
-        &self,
-        mut verified: Verified,
-    ) -> Result<PutOutcome, PutError> {
+    pub(crate) async fn put_verified(&self, verified: Verified) -> Result<PutOutcome, PutError> {
+        let (digest, second) = (verified.digest(), verified.sha256());
+        let outcome = self.put_local(verified).await?;
+        if let (Some(tier), PutOutcome::Stored) = (self.upstream(), outcome) {
+            tier.offer(digest, second);
+        }
+        Ok(outcome)
+    }
+
+    /// Stores without handing on.
+    pub(crate) async fn put_local(&self, mut verified: Verified) -> Result<PutOutcome, PutError> {
         let digest = verified.digest();
         // Held until the shard has counted the blob.
         let _room = match verified.take_room() {
@@ -267,6 +282,17 @@ impl Store {
     /// # Errors
     /// When the store does not hold it, or what it holds is damaged; see [`GetError`].
     pub async fn get(&self, digest: &Digest) -> Result<Blob, GetError> {
+        match (self.get_here(digest).await, self.upstream()) {
+            (Err(GetError::NotFound(_) | GetError::Corrupt { .. }), Some(tier)) => {
+                tier.fetch(self, &(*digest).into()).await;
+                self.get_here(digest).await
+            }
+            (found, _) => found,
+        }
+    }
+
+    /// The content of a blob if it is in this store.
+    pub(crate) async fn get_here(&self, digest: &Digest) -> Result<Blob, GetError> {
         match self.peek(digest) {
             Some(blob) => Ok(blob),
             None => Ok(self.find(digest).await?.blob),

@@ -31,6 +31,9 @@ mod listen;
 mod names;
 mod timed;
 
+pub use grpc::ReapiUpstream;
+pub use http::HttpUpstream;
+
 pub use access::{AccessConfig, AccessError, CredentialConfig, Right};
 pub use config::{FrontConfig, LimitsConfig};
 pub use counters::{FrontFigures, FrontStats, SpaceStats};

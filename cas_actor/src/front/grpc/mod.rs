@@ -17,6 +17,9 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod upstream;
+
+pub use upstream::ReapiUpstream;
 
 use std::convert::Infallible;
 use std::future::Future;

@@ -12,7 +12,10 @@ mod problem;
 mod range;
 pub(super) mod route;
 mod turborepo;
+mod upstream;
 mod webdav;
+
+pub use upstream::HttpUpstream;
 
 use std::future::Future;
 use std::pin::Pin;

@@ -1,0 +1,242 @@
+//! Another server of the Remote Execution API behind this one.
+//!
+//! Owns: the calls to it.
+//! Does not know: when it is asked, or what becomes of the content (`upstream`).
+//! Invariant: only "not found" is a miss.
+#![forbid(unsafe_code)]
+
+use ::bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
+use prost::Message;
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+
+use super::api::bytestream::byte_stream_client::ByteStreamClient;
+use super::api::bytestream::{ReadRequest, WriteRequest};
+use super::api::re::action_cache_client::ActionCacheClient;
+use super::api::re::content_addressable_storage_client::ContentAddressableStorageClient;
+use super::api::re::{self, batch_update_blobs_request, digest_function};
+use crate::digest::hex;
+use crate::{Blob, BlobName, Digest, HashFunction, Pieces, Sha256Digest, Upstream, UpstreamError};
+
+/// Blobs up to this size are sent in one message; gRPC takes 4 MiB of them.
+const BATCH_UP_TO_BYTES: usize = 1024 * 1024;
+/// A message of a larger one.
+const PIECE_BYTES: usize = 256 * 1024;
+
+/// A server at `http://host:port`.
+#[derive(Debug)]
+pub struct ReapiUpstream {
+    name: String,
+    instance: String,
+    channel: Channel,
+}
+
+impl ReapiUpstream {
+    /// The server at `address`, for instance `http://cache:9092`, and the name of the instance
+    /// there, usually empty. Connects at the first call, on the runtime that this is called on.
+    ///
+    /// # Errors
+    /// When `address` is no address.
+    pub fn new(address: &str, instance: &str) -> Result<Self, UpstreamError> {
+        let endpoint = Channel::from_shared(address.to_owned());
+        let endpoint = endpoint.map_err(|error| UpstreamError::new(address, error))?;
+        Ok(Self {
+            name: address.to_owned(),
+            instance: instance.to_owned(),
+            channel: endpoint.connect_lazy(),
+        })
+    }
+
+    fn failed(&self, status: &Status) -> UpstreamError {
+        UpstreamError::new(&self.name, status)
+    }
+
+    /// `instance/kind/hash/size`.
+    fn resource(&self, kind: &str, function: HashFunction, digest: &re::Digest) -> String {
+        let mut parts = vec![kind];
+        if !self.instance.is_empty() {
+            parts.insert(0, &self.instance);
+        }
+        if function == HashFunction::Blake3 {
+            parts.push("blake3");
+        }
+        format!("{}/{}/{}", parts.join("/"), digest.hash, digest.size_bytes)
+    }
+
+    async fn write(
+        &self,
+        digest: re::Digest,
+        function: HashFunction,
+        content: Bytes,
+    ) -> Result<(), Status> {
+        if content.len() <= BATCH_UP_TO_BYTES {
+            let request = re::BatchUpdateBlobsRequest {
+                instance_name: self.instance.clone(),
+                digest_function: value(function),
+                requests: vec![batch_update_blobs_request::Request {
+                    digest: Some(digest),
+                    data: content,
+                    ..Default::default()
+                }],
+            };
+            let mut client = ContentAddressableStorageClient::new(self.channel.clone());
+            let answer = client.batch_update_blobs(request).await?.into_inner();
+            let refused = answer.responses.into_iter().filter_map(|one| one.status);
+            return match refused.into_iter().find(|status| status.code != 0) {
+                Some(status) => Err(Status::new(Code::from(status.code), status.message)),
+                None => Ok(()),
+            };
+        }
+        // Whoever sends the same blob at the same time sends the same bytes.
+        let upload = format!(
+            "uploads/{}",
+            hex(blake3::hash(digest.hash.as_bytes()).as_bytes())
+        );
+        let resource_name = self.resource(&format!("{upload}/blobs"), function, &digest);
+        let whole = content.len();
+        let requests = (0..whole).step_by(PIECE_BYTES).map(move |start| {
+            let end = whole.min(start + PIECE_BYTES);
+            WriteRequest {
+                resource_name: resource_name.clone(),
+                write_offset: start as i64,
+                finish_write: end == whole,
+                data: content.slice(start..end),
+            }
+        });
+        let mut client = ByteStreamClient::new(self.channel.clone());
+        client.write(stream::iter(requests)).await.map(drop)
+    }
+}
+
+fn value(function: HashFunction) -> i32 {
+    (match function {
+        HashFunction::Blake3 => digest_function::Value::Blake3,
+        HashFunction::Sha256 => digest_function::Value::Sha256,
+    }) as i32
+}
+
+/// A name in the form of the protocol, which needs to know the function and the size.
+fn digest_of(name: &BlobName) -> Option<(re::Digest, HashFunction)> {
+    let digest = re::Digest {
+        hash: hex(name.hash()),
+        size_bytes: i64::try_from(name.size_bytes()?).ok()?,
+    };
+    Some((digest, name.function()?))
+}
+
+/// "Not found" is no failure.
+fn found<T>(answer: Result<T, Status>) -> Result<Option<T>, Status> {
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(status) if status.code() == Code::NotFound => Ok(None),
+        Err(status) => Err(status),
+    }
+}
+
+impl Upstream for ReapiUpstream {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn get<'u>(
+        &'u self,
+        name: &'u BlobName,
+    ) -> BoxFuture<'u, Result<Option<Pieces>, UpstreamError>> {
+        async {
+            let Some((digest, function)) = digest_of(name) else {
+                return Ok(None);
+            };
+            let request = ReadRequest {
+                resource_name: self.resource("blobs", function, &digest),
+                ..Default::default()
+            };
+            let mut client = ByteStreamClient::new(self.channel.clone());
+            let answer = found(client.read(request).await);
+            let Some(answer) = answer.map_err(|status| self.failed(&status))? else {
+                return Ok(None);
+            };
+            let mut pieces = answer.into_inner();
+            // A server may say "not found" with the answer or behind its start.
+            let first = found(pieces.message().await);
+            let Some(first) = first.map_err(|status| self.failed(&status))? else {
+                return Ok(None);
+            };
+            let upstream = self.name.clone();
+            let pieces = stream::iter(first.map(Ok))
+                .chain(pieces)
+                .map_ok(|piece| piece.data)
+                .map_err(move |status| UpstreamError::new(&upstream, status));
+            Ok(Some(pieces.boxed()))
+        }
+        .boxed()
+    }
+
+    fn put<'u>(
+        &'u self,
+        digest: &'u Digest,
+        sha256: Option<&'u Sha256Digest>,
+        content: Blob,
+    ) -> BoxFuture<'u, Result<(), UpstreamError>> {
+        async move {
+            let name = match sha256 {
+                Some(sha256) => BlobName::from(*sha256),
+                None => BlobName::from(*digest),
+            };
+            let Some((digest, function)) = digest_of(&name) else {
+                return Ok(());
+            };
+            let written = self.write(digest, function, content.into_bytes()).await;
+            written.map_err(|status| self.failed(&status))
+        }
+        .boxed()
+    }
+
+    fn get_action<'u>(
+        &'u self,
+        action: &'u BlobName,
+    ) -> BoxFuture<'u, Result<Option<Bytes>, UpstreamError>> {
+        async {
+            let Some((digest, function)) = digest_of(action) else {
+                return Ok(None);
+            };
+            let request = re::GetActionResultRequest {
+                instance_name: self.instance.clone(),
+                action_digest: Some(digest),
+                digest_function: value(function),
+                ..Default::default()
+            };
+            let mut client = ActionCacheClient::new(self.channel.clone());
+            let answer = found(client.get_action_result(request).await);
+            let answer = answer.map_err(|status| self.failed(&status))?;
+            Ok(answer.map(|result| result.into_inner().encode_to_vec().into()))
+        }
+        .boxed()
+    }
+
+    fn put_action<'u>(
+        &'u self,
+        action: &'u BlobName,
+        result: Bytes,
+    ) -> BoxFuture<'u, Result<(), UpstreamError>> {
+        async {
+            let Some((digest, function)) = digest_of(action) else {
+                return Ok(());
+            };
+            let result = re::ActionResult::decode(result);
+            let result = result.map_err(|error| UpstreamError::new(&self.name, error))?;
+            let request = re::UpdateActionResultRequest {
+                instance_name: self.instance.clone(),
+                action_digest: Some(digest),
+                action_result: Some(result),
+                digest_function: value(function),
+                ..Default::default()
+            };
+            let mut client = ActionCacheClient::new(self.channel.clone());
+            let answer = client.update_action_result(request).await;
+            answer.map(drop).map_err(|status| self.failed(&status))
+        }
+        .boxed()
+    }
+}

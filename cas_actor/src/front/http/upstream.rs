@@ -1,0 +1,158 @@
+//! An HTTP cache behind this one, as Bazel's `--remote_cache=http://…` speaks to it.
+//!
+//! Owns: the requests and how answers are read.
+//! Does not know: when it is asked, or what becomes of the content (`upstream`).
+//! Invariant: an answer other than a hit or a clear miss is a failure, not a miss.
+#![forbid(unsafe_code)]
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt, TryStreamExt};
+use http_body_util::{BodyExt, BodyStream, Full};
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode, Uri};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+
+use crate::digest::hex;
+use crate::{Blob, BlobName, Digest, Pieces, Sha256Digest, Upstream, UpstreamError};
+
+/// The result of an action that is larger than this is not taken for one.
+const ACTION_UP_TO_BYTES: usize = 16 * 1024 * 1024;
+
+/// A cache at `http://host[:port][/prefix]` with `/cas/HASH` and `/ac/HASH` below it.
+#[derive(Debug)]
+pub struct HttpUpstream {
+    base: String,
+    authorization: Option<HeaderValue>,
+    client: Client<HttpConnector, Full<Bytes>>,
+}
+
+impl HttpUpstream {
+    /// The cache at `base`, for instance `http://cache:8080`. `authorization` is sent as the
+    /// header of that name.
+    ///
+    /// # Errors
+    /// When `base` is no `http` address, or `authorization` is no header.
+    pub fn new(base: &str, authorization: Option<&str>) -> Result<Self, UpstreamError> {
+        let base = base.trim_end_matches('/');
+        let wrong = |what: &str| UpstreamError::new(base, what);
+        let uri: Uri = base.parse().map_err(|_| wrong("is no address"))?;
+        if uri.scheme_str() != Some("http") || uri.host().is_none() {
+            return Err(wrong("is no address that begins with http://HOST"));
+        }
+        let authorization = authorization.map(HeaderValue::from_str).transpose();
+        let authorization = authorization.map_err(|_| wrong("the authorization is no header"))?;
+        Ok(Self {
+            base: base.to_owned(),
+            authorization,
+            client: Client::builder(TokioExecutor::new()).build_http(),
+        })
+    }
+
+    fn failed(&self, message: impl ToString) -> UpstreamError {
+        UpstreamError::new(&self.base, message)
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        space: &str,
+        hash: &[u8; 32],
+        body: Bytes,
+    ) -> Result<Response<Incoming>, UpstreamError> {
+        let uri = format!("{}/{space}/{}", self.base, hex(hash));
+        let mut request = Request::builder().method(method).uri(uri);
+        if let Some(authorization) = &self.authorization {
+            request = request.header(header::AUTHORIZATION, authorization);
+        }
+        let request = request.body(Full::new(body));
+        let request = request.map_err(|error| self.failed(error))?;
+        let sent = self.client.request(request).await;
+        sent.map_err(|error| self.failed(error))
+    }
+
+    async fn read(
+        &self,
+        space: &str,
+        hash: &[u8; 32],
+    ) -> Result<Option<Response<Incoming>>, UpstreamError> {
+        let answer = self.send(Method::GET, space, hash, Bytes::new()).await?;
+        match answer.status() {
+            StatusCode::OK => Ok(Some(answer)),
+            StatusCode::NOT_FOUND | StatusCode::NO_CONTENT => Ok(None),
+            other => Err(self.failed(format!("answered {other} to a GET"))),
+        }
+    }
+
+    async fn write(
+        &self,
+        space: &str,
+        hash: &[u8; 32],
+        content: Bytes,
+    ) -> Result<(), UpstreamError> {
+        let answer = self.send(Method::PUT, space, hash, content).await?;
+        match answer.status() {
+            status if status.is_success() => Ok(()),
+            other => Err(self.failed(format!("answered {other} to a PUT"))),
+        }
+    }
+}
+
+impl Upstream for HttpUpstream {
+    fn name(&self) -> &str {
+        &self.base
+    }
+
+    fn get<'u>(
+        &'u self,
+        name: &'u BlobName,
+    ) -> BoxFuture<'u, Result<Option<Pieces>, UpstreamError>> {
+        async {
+            let Some(answer) = self.read("cas", name.hash()).await? else {
+                return Ok(None);
+            };
+            let base = self.base.clone();
+            let pieces = BodyStream::new(answer.into_body())
+                .try_filter_map(async |frame| Ok(frame.into_data().ok()))
+                .map_err(move |error| UpstreamError::new(&base, error));
+            Ok(Some(pieces.boxed()))
+        }
+        .boxed()
+    }
+
+    fn put<'u>(
+        &'u self,
+        digest: &'u Digest,
+        sha256: Option<&'u Sha256Digest>,
+        content: Blob,
+    ) -> BoxFuture<'u, Result<(), UpstreamError>> {
+        let hash = sha256.map_or(*digest.hash(), |name| *name.hash());
+        async move { self.write("cas", &hash, content.into_bytes()).await }.boxed()
+    }
+
+    fn get_action<'u>(
+        &'u self,
+        action: &'u BlobName,
+    ) -> BoxFuture<'u, Result<Option<Bytes>, UpstreamError>> {
+        async {
+            let Some(answer) = self.read("ac", action.hash()).await? else {
+                return Ok(None);
+            };
+            let body = http_body_util::Limited::new(answer.into_body(), ACTION_UP_TO_BYTES);
+            let body = body.collect().await;
+            Ok(Some(body.map_err(|error| self.failed(error))?.to_bytes()))
+        }
+        .boxed()
+    }
+
+    fn put_action<'u>(
+        &'u self,
+        action: &'u BlobName,
+        result: Bytes,
+    ) -> BoxFuture<'u, Result<(), UpstreamError>> {
+        async { self.write("ac", action.hash(), result).await }.boxed()
+    }
+}

@@ -1,0 +1,91 @@
+//! Caches behind this one: where a blob is looked for when it is not here.
+//!
+//! Owns: what a cache behind this one has to be able to do, and how it fails.
+//! Does not know: any protocol. `front::grpc` and `front::http` speak to other servers.
+//! Invariant: what comes from there is hashed before anybody gets it.
+#![forbid(unsafe_code)]
+
+mod breaker;
+mod tier;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+
+use crate::blob::Blob;
+use crate::digest::Digest;
+use crate::name::BlobName;
+use crate::sha256::Sha256Digest;
+
+pub(crate) use tier::AsyncReadBlob;
+pub use tier::{Tier, TierConfig, TierStats, WriteThrough};
+
+/// The content of a blob as it comes in.
+pub type Pieces = BoxStream<'static, Result<Bytes, UpstreamError>>;
+
+/// A cache behind this one. Calls may be made from many tasks at once.
+pub trait Upstream: Send + Sync + 'static {
+    /// What it is called in messages: its address.
+    fn name(&self) -> &str;
+
+    /// The content of a blob; `None` when it has none of that name, or no way to ask for it.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    fn get<'u>(
+        &'u self,
+        name: &'u BlobName,
+    ) -> BoxFuture<'u, Result<Option<Pieces>, UpstreamError>>;
+
+    /// Stores a blob there.
+    ///
+    /// # Errors
+    /// When it does not take it.
+    fn put<'u>(
+        &'u self,
+        digest: &'u Digest,
+        sha256: Option<&'u Sha256Digest>,
+        content: Blob,
+    ) -> BoxFuture<'u, Result<(), UpstreamError>>;
+
+    /// The encoded result of an action, if it has one.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    fn get_action<'u>(
+        &'u self,
+        action: &'u BlobName,
+    ) -> BoxFuture<'u, Result<Option<Bytes>, UpstreamError>>;
+
+    /// Stores the encoded result of an action there.
+    ///
+    /// # Errors
+    /// When it does not take it.
+    fn put_action<'u>(
+        &'u self,
+        action: &'u BlobName,
+        result: Bytes,
+    ) -> BoxFuture<'u, Result<(), UpstreamError>>;
+}
+
+/// Why a cache behind this one did not do what was asked. The work goes on without it.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{upstream}: {message}")]
+pub struct UpstreamError {
+    /// The name of the upstream.
+    pub upstream: Arc<str>,
+    /// What went wrong.
+    pub message: Arc<str>,
+}
+
+impl UpstreamError {
+    /// A failure of the upstream of that name.
+    pub fn new(upstream: &str, message: impl ToString) -> Self {
+        Self {
+            upstream: upstream.into(),
+            message: message.to_string().into(),
+        }
+    }
+}
