@@ -27,7 +27,7 @@ use crate::layout::ActionKey;
 use crate::name::BlobName;
 use crate::sha256::Sha256Digest;
 use crate::shard::{Found, PutOutcome};
-use crate::staging::Expected;
+use crate::staging::{Expected, Verified};
 use crate::stats::Stats;
 use crate::store::Store;
 use crate::upkeep::{VerifyProgress, VerifyReport};
@@ -60,6 +60,14 @@ impl<'s> Blocking<'s> {
         Self { store }
     }
 
+    pub(crate) fn store(self) -> &'s Store {
+        self.store
+    }
+
+    pub(crate) fn put_verified(self, verified: Verified) -> Result<PutOutcome, PutError> {
+        block_on(self.store.put_verified(verified))
+    }
+
     twins! {
         put(content: impl Into<Bytes>) -> Result<Digest, PutError>;
         put_as(digest: Digest, content: impl Into<Bytes>) -> Result<PutOutcome, PutError>;
@@ -78,6 +86,7 @@ impl<'s> Blocking<'s> {
         delete_action(key: &ActionKey) -> Result<bool, ShardError>;
         sync() -> Result<(), ShardError>;
         list() -> Result<Vec<Digest>, ShardError>;
+        list_actions() -> Result<Vec<ActionKey>, ShardError>;
         stats() -> Result<Stats, ShardError>;
         gc(max_bytes: u64) -> Result<GcReport, ShardError>;
         gc_sparing(max_bytes: u64, spare: Duration) -> Result<GcReport, ShardError>;
@@ -98,7 +107,7 @@ impl<'s> Blocking<'s> {
             Taken::Present(digest) => Ok(digest),
             Taken::Copied(verified) => {
                 let digest = verified.digest();
-                block_on(self.store.put_verified(verified))?;
+                self.put_verified(verified)?;
                 Ok(digest)
             }
         }

@@ -8,6 +8,8 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
+use std::num::NonZeroU64;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -28,12 +30,10 @@ const SPILL_ABOVE_BYTES: usize = PACK_UP_TO_BYTES as usize;
 /// Up to this size a file is hashed before it is copied, for the store may hold it already. A
 /// larger one, which a build seldom makes again, is hashed while it is copied.
 const LOOK_FIRST_UP_TO_BYTES: u64 = 64 * 1024 * 1024;
-/// How much is copied and hashed at a time.
-const PIECE_BYTES: usize = 1024 * 1024;
-/// Pieces that are copied before the first of them is hashed.
-const PIECES_AHEAD: usize = 4;
-/// How much is copied before the disk is set to work on it.
-const FLUSH_BYTES: usize = 64 * 1024 * 1024;
+/// How much is copied at a time.
+const PIECE_BYTES: usize = 8 * 1024 * 1024;
+/// How much is hashed at a time: it stays in the cache of the core.
+const HASH_BYTES_AT_ONCE: usize = 256 * 1024;
 
 /// Content that arrives in pieces. Dropping it leaves nothing behind.
 ///
@@ -208,6 +208,18 @@ fn hash_staged(staged: StagedFile, durable: bool, fresh: Hasher) -> Result<Verif
     Ok(Verified::hashed(&hasher, Content::Staged(staged)))
 }
 
+/// Has the kernel start writing a part of a file to disk, without waiting for it. Only to start
+/// early: the commit syncs, and reports what fails.
+fn start_writing(file: &File, start: u64, length: usize) {
+    // "Not needed" makes dirty pages be written; they stay in memory until they are.
+    let _ = rustix::fs::fadvise(
+        file,
+        start,
+        NonZeroU64::new(length as u64),
+        rustix::fs::Advice::DontNeed,
+    );
+}
+
 /// A file of the caller.
 struct Source<'p> {
     path: &'p Path,
@@ -231,8 +243,8 @@ impl Source<'_> {
         Ok(staged)
     }
 
-    /// Copies and hashes in one pass, each on its own thread. With `durable`, a third one keeps
-    /// the disk busy meanwhile.
+    /// Copies and hashes in one pass, each on its own thread: what is hashed is read back from the
+    /// copy while that is still in memory. With `durable`, the disk is set to work meanwhile.
     fn copy_hashing(
         &self,
         staged: StagedFile,
@@ -240,44 +252,38 @@ impl Source<'_> {
         mut hasher: Hasher,
     ) -> Result<Verified, PutError> {
         let copied = thread::scope(|scope| {
-            let (to_hash, pieces) = mpsc::sync_channel::<Vec<u8>>(PIECES_AHEAD);
-            let (to_reuse, hashed) = mpsc::channel();
+            let (to_hash, ends) = mpsc::channel::<u64>();
+            let copy = &staged.file;
             let hashing = scope.spawn(move || {
-                for piece in pieces {
-                    hasher.update(&piece);
-                    // Nobody reuses it once everything is copied.
-                    let _ = to_reuse.send(piece);
+                let mut piece = vec![0; HASH_BYTES_AT_ONCE];
+                let mut start = 0;
+                for end in ends {
+                    while start < end {
+                        let length = piece.len().min((end - start) as usize);
+                        copy.read_exact_at(&mut piece[..length], start)?;
+                        hasher.update(&piece[..length]);
+                        start += length as u64;
+                    }
                 }
-                hasher
+                Ok(hasher)
             });
-            let (to_flush, flushes) = mpsc::sync_channel(1);
-            if durable {
-                let file = &staged.file;
-                // Only to start early: the commit syncs again, and reports what fails.
-                scope.spawn(move || flushes.iter().for_each(|()| drop(file.sync_data())));
-            }
-            let mut unflushed = 0;
+            let mut end = 0;
             loop {
-                let mut piece = hashed.try_recv().unwrap_or_default();
-                piece.resize(PIECE_BYTES, 0);
-                let length = (&self.file).read(&mut piece)?;
+                let length = self.copy_piece(copy)?;
                 if length == 0 {
                     break;
                 }
-                piece.truncate(length);
-                (&staged.file).write_all(&piece)?;
-                if to_hash.send(piece).is_err() {
+                if durable {
+                    start_writing(copy, end, length);
+                }
+                end += length as u64;
+                if to_hash.send(end).is_err() {
                     break;
                 }
-                unflushed += length;
-                if unflushed >= FLUSH_BYTES && to_flush.try_send(()).is_ok() {
-                    unflushed = 0;
-                }
             }
-            drop((to_hash, to_flush));
-            hashing
-                .join()
-                .map_err(|_| io::Error::other("hashing failed"))
+            drop(to_hash);
+            let hashed = hashing.join();
+            hashed.map_err(|_| io::Error::other("hashing failed"))?
         });
         let hasher = copied.map_err(|error| self.copy_failure(&staged, error))?;
         if is_packed(hasher.finish().size_bytes()) {
@@ -287,6 +293,18 @@ impl Source<'_> {
             return Ok(Verified::hashed(&hasher, Content::Bytes(content.into())));
         }
         Ok(Verified::hashed(&hasher, Content::Staged(staged)))
+    }
+
+    /// Copies the next piece, within the kernel where it can do that; 0 at the end.
+    fn copy_piece(&self, mut copy: &File) -> io::Result<usize> {
+        match rustix::fs::copy_file_range(&self.file, None, copy, None, PIECE_BYTES) {
+            Ok(length) if length > 0 => Ok(length),
+            // At the end, or between file systems that cannot: the plain way finds out.
+            _ => {
+                let piece = io::copy(&mut (&self.file).take(PIECE_BYTES as u64), &mut copy)?;
+                Ok(piece as usize)
+            }
+        }
     }
 
     /// Whether reading or writing failed does not show in the error: a full or read-only disk is

@@ -14,6 +14,7 @@ use crate::error::{During, IoFailure};
 use crate::fs::Fs;
 use crate::layout::{Kind, Layout, is_packed};
 use crate::pack::{Name, Place, Read, seconds};
+use crate::sha256::Sha256Digest;
 use crate::shard::Shard;
 use crate::stats::{RECORD_OVERHEAD_BYTES, Usage, count};
 
@@ -48,7 +49,7 @@ impl Listed {
         }
     }
 
-    fn name(&self) -> Name {
+    pub(crate) fn name(&self) -> Name {
         (self.hash, self.kind)
     }
 
@@ -61,7 +62,8 @@ impl Listed {
 /// What a check of one blob found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Checked {
-    Intact,
+    /// With the second name of a blob, if the store computes those.
+    Intact(Option<Sha256Digest>),
     Damaged,
     /// Deleted or evicted meanwhile.
     Gone,
@@ -105,6 +107,17 @@ impl<F: Fs> Shard<F> {
         let (packs, _) = self.open_packs()?;
         let old = packs.list().filter(|(_, place)| place.used < before);
         Ok(old.map(Listed::record).take(limit).collect())
+    }
+
+    /// Up to `limit` records behind a name, in the order of names.
+    pub(crate) fn records_after(
+        &mut self,
+        after: Option<Name>,
+        limit: usize,
+    ) -> Result<Vec<Listed>, IoFailure> {
+        let (packs, _) = self.open_packs()?;
+        let records = packs.list_after(after.as_ref());
+        Ok(records.map(Listed::record).take(limit).collect())
     }
 
     /// Tells the budget what the packs hold.
@@ -170,7 +183,10 @@ impl<F: Fs> Shard<F> {
         if listed.is_record() {
             return match self.open_packs()?.0.read(&listed.name())? {
                 Read::Missing => Ok(Checked::Gone),
-                Read::Intact(_) => Ok(Checked::Intact),
+                Read::Intact(bytes) => {
+                    let named = self.sha256_names && listed.kind == Kind::Blob;
+                    Ok(Checked::Intact(named.then(|| Sha256Digest::of(&bytes))))
+                }
                 Read::Damaged(bytes) => {
                     self.quarantine_record(&listed.name(), &bytes);
                     Ok(Checked::Damaged)
@@ -182,9 +198,14 @@ impl<F: Fs> Shard<F> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Checked::Gone),
             opened => opened.during("open", &path)?,
         };
-        let found = hash_file(&file).during("read", &path)?;
+        let hasher = match self.sha256_names {
+            true => Hasher::with_sha256(),
+            false => Hasher::new(),
+        };
+        let hasher = hash_file_with(hasher, &file).during("read", &path)?;
+        let found = hasher.finish();
         if *found.hash() == listed.hash && !is_packed(found.size_bytes()) {
-            return Ok(Checked::Intact);
+            return Ok(Checked::Intact(hasher.finish_sha256()));
         }
         self.quarantine_file(&listed.hash, &path)?;
         Ok(Checked::Damaged)

@@ -50,6 +50,9 @@ pub struct StoreConfig {
     /// that has seen a blob relies on it for a while. Remembered to the second; for small blobs,
     /// a killed process forgets uses since the last index was written.
     pub lease: Duration,
+    /// Read everything again in the background, so many bytes in a second, and set aside what is
+    /// damaged; `None` for not at all.
+    pub scrub_bytes_per_second: Option<u64>,
     /// The memory tier.
     pub memory: MemoryConfig,
     /// Wait while another process holds the store, instead of failing with
@@ -70,6 +73,7 @@ impl StoreConfig {
             verify_reads: VerifyReads::FirstLarge,
             sha256_names: false,
             max_bytes: None,
+            scrub_bytes_per_second: None,
             lease: Duration::from_secs(10 * 60),
             memory: MemoryConfig {
                 capacity_bytes: (memory_bytes() / 10).clamp(4 * MIB, 4 * GIB),

@@ -99,6 +99,8 @@ pub(crate) struct Shard<F> {
     /// Opened at the first use: a program that asks little opens little.
     pub(crate) packs: Option<Packs<F>>,
     verify_reads: VerifyReads,
+    /// Whether blobs that are met get their second name.
+    pub(crate) sha256_names: bool,
     /// Large blobs that were checked since the store was opened.
     intact: HashSet<[u8; HASH_BYTES]>,
 }
@@ -123,6 +125,7 @@ impl<F: Fs> Shard<F> {
             commit,
             packs: None,
             verify_reads,
+            sha256_names: false,
             intact: HashSet::new(),
         }
     }

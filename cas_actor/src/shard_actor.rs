@@ -25,6 +25,7 @@ use crate::lookup::Lead;
 use crate::maintain::{Checked, Listed};
 use crate::name::BlobName;
 use crate::open::LockFile;
+use crate::pack::Name;
 use crate::shard::{Found, PutOutcome, Shard};
 use crate::staging::Content;
 use crate::stats::Usage;
@@ -59,6 +60,8 @@ pub(crate) enum ShardMsg {
     UsedBefore(u32, usize, Reply<Result<Vec<Listed>, IoFailure>>),
     /// What to evict unless it was used at this second or later.
     Evict(Vec<Listed>, u32, Reply<Result<(u64, u64), IoFailure>>),
+    /// Records behind a name, so many at most.
+    RecordsAfter(Option<Name>, usize, Reply<Result<Vec<Listed>, IoFailure>>),
     Compact(Reply<Result<u64, IoFailure>>),
     Check(Listed, Reply<Result<Checked, IoFailure>>),
     /// From the shard to itself: commit what was gathered.
@@ -222,6 +225,9 @@ impl Actor for ShardActor {
                     ShardMsg::Ages(reply) => reply.send(self.shard.ages()),
                     ShardMsg::UsedBefore(before, limit, reply) => {
                         reply.send(self.shard.used_before(before, limit));
+                    }
+                    ShardMsg::RecordsAfter(after, limit, reply) => {
+                        reply.send(self.shard.records_after(after, limit));
                     }
                     ShardMsg::Evict(plan, started, reply) => {
                         reply.send(self.evict(&plan, started));

@@ -89,6 +89,7 @@ struct Blueprint {
     counters: Arc<Counters>,
     unsynced: UnsyncedFlag,
     verify_reads: VerifyReads,
+    sha256_names: bool,
 }
 
 impl Blueprint {
@@ -100,7 +101,7 @@ impl Blueprint {
             Arc::clone(&self.counters),
             Arc::clone(&self.unsynced),
         );
-        let shard = Shard::new(
+        let mut shard = Shard::new(
             self.index,
             self.fans.clone(),
             Arc::clone(&self.layout),
@@ -109,6 +110,7 @@ impl Blueprint {
             Arc::clone(&self.counters),
             committer,
         );
+        shard.sha256_names = self.sha256_names;
         ShardActor::new(shard, Arc::clone(&self.lock))
     }
 }
@@ -139,6 +141,7 @@ pub(crate) fn start(
             counters: Arc::default(),
             unsynced: UnsyncedFlag::default(),
             verify_reads: config.verify_reads,
+            sha256_names: config.sha256_names,
         };
         let (memory, counters) = (
             Arc::clone(&blueprint.memory),

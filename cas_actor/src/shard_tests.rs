@@ -451,7 +451,7 @@ fn a_scrub_finds_damage_and_is_not_a_use() {
         let before = shard.list().unwrap();
         for file in &before {
             let expected = match file.hash == *good.hash() {
-                true => Checked::Intact,
+                true => Checked::Intact(None),
                 false => Checked::Damaged,
             };
             assert_eq!(shard.check(file).unwrap(), expected);

@@ -82,6 +82,10 @@ counters! {
     commits,
     /// Damaged blobs and action entries met.
     corrupt,
+    /// Blobs and entries that the scrubber has read.
+    scrubbed,
+    /// Bytes that the scrubber has read.
+    scrubbed_bytes,
     /// Blobs and action entries evicted.
     evicted,
     /// Bytes evicted.

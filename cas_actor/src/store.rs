@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use actor_rt::System;
+use actor_rt::{ActorRef, System};
 use bytes::Bytes;
 use futures_util::future::{join, join_all};
 
@@ -27,6 +27,7 @@ use crate::layout::ActionKey;
 use crate::name_cache::NameCache;
 use crate::open::{StoreConfig, open_root};
 use crate::room::Room;
+use crate::scrub::{self, ScrubMsg};
 use crate::sha256::Sha256Digest;
 use crate::shard::{Found, PutOutcome, lock};
 use crate::shard_actor::ShardMsg;
@@ -56,7 +57,8 @@ pub(crate) struct Inner {
     pub(crate) staging: Arc<Staging>,
     /// Where puts get their room on disk from.
     pub(crate) room: Arc<Room>,
-    /// Tells the upkeep to stop what it does.
+    scrubber: Option<ActorRef<ScrubMsg>>,
+    /// Tells the upkeep and the scrubber to stop what they do.
     closing: Arc<AtomicBool>,
     pub(crate) names: NameCache,
     /// The cache behind this one.
@@ -68,6 +70,9 @@ impl Inner {
     fn drain(&self) {
         self.closing.store(true, Relaxed);
         self.room.upkeep().drain();
+        if let Some(scrubber) = &self.scrubber {
+            scrubber.stop();
+        }
         for shard in &*self.shards {
             shard.actor.drain();
         }
@@ -93,6 +98,7 @@ impl Store {
         let layout = opened.layout.clone();
         let (shards, staging) = shard_set::start(system, &config, blob_bytes, opened);
         let closing = Arc::new(AtomicBool::new(false));
+        let scrubber = scrub::start(system, &config, &layout, &shards, &closing);
         let room = upkeep_actor::start(system, &config, layout, &shards, &closing);
         Ok(Self {
             durability: config.durability,
@@ -100,6 +106,7 @@ impl Store {
                 shards,
                 staging,
                 room,
+                scrubber,
                 closing,
                 names: NameCache::new(names_bytes),
                 tier: OnceLock::new(),
@@ -262,7 +269,11 @@ impl Store {
         }
     }
 
-    async fn put_one(&self, hash: &[u8; HASH_BYTES], put: Put) -> Result<PutOutcome, PutError> {
+    pub(crate) async fn put_one(
+        &self,
+        hash: &[u8; HASH_BYTES],
+        put: Put,
+    ) -> Result<PutOutcome, PutError> {
         let shard = self.shard(hash);
         let answer = shard.ask(|reply| ShardMsg::Put(put, reply)).await;
         answer.unwrap_or(Err(PutError::Closed))
@@ -445,6 +456,9 @@ impl Store {
             shard.actor.closed().await;
         }
         self.inner.room.upkeep().closed().await;
+        if let Some(scrubber) = &self.inner.scrubber {
+            scrubber.closed().await;
+        }
     }
 
     pub(crate) fn shard_index(&self, hash: &[u8; 32]) -> usize {

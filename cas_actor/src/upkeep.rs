@@ -9,9 +9,11 @@ use std::time::Duration;
 use actor_rt::Reply;
 use futures_util::future::join_all;
 
+use crate::commit::Durability;
 use crate::digest::Digest;
 use crate::error::ShardError;
 use crate::evict::GcReport;
+use crate::group::Put;
 use crate::layout::{ActionKey, Kind};
 use crate::maintain::{Checked, Listed};
 use crate::shard::lock;
@@ -68,6 +70,16 @@ impl Store {
     pub async fn list(&self) -> Result<Vec<Digest>, ShardError> {
         let listed = self.list_all().await?;
         Ok(listed.iter().filter_map(as_blob).collect())
+    }
+
+    /// The keys of all action entries, in no order.
+    ///
+    /// # Errors
+    /// When the disk fails or the store is closed.
+    pub async fn list_actions(&self) -> Result<Vec<ActionKey>, ShardError> {
+        let mut listed = self.list_all().await?;
+        listed.retain(|listed| listed.kind == Kind::Action);
+        Ok(listed.iter().map(|listed| listed.hash).collect())
     }
 
     async fn list_all(&self) -> Result<Vec<Listed>, ShardError> {
@@ -151,7 +163,7 @@ impl Store {
             ) {
                 (Checked::Damaged, Kind::Blob) => report.damaged_blobs.extend(as_blob(file)),
                 (Checked::Damaged, Kind::Action) => report.damaged_actions.push(file.hash),
-                (Checked::Intact, Kind::Action) => {
+                (Checked::Intact(_), Kind::Action) => {
                     if self.get_complete_action(&file.hash).await?.is_none()
                         && self.delete_action(&file.hash).await?
                     {
@@ -159,7 +171,13 @@ impl Store {
                     }
                 }
                 (Checked::Damaged, Kind::Link) => report.damaged_links += 1,
-                (Checked::Intact | Checked::Gone, _) => {}
+                (Checked::Intact(Some(name)), Kind::Blob) => {
+                    let digest = Digest::new(file.hash, file.size_bytes);
+                    let link = Put::Link(name, digest, Durability::Volatile);
+                    // Without it the blob has one name, as before.
+                    let _ = self.put_one(name.hash(), link).await;
+                }
+                (Checked::Intact(_) | Checked::Gone, _) => {}
             }
             report.checked += 1;
             report.checked_bytes += file.size_bytes;

@@ -115,9 +115,17 @@ impl Table {
         Some(place)
     }
 
-    /// All entries in the order of their names.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (Name, Place)> + '_ {
-        (0..self.entries).map(|index| self.entry(index))
+    /// The place of the first entry behind a name.
+    pub(crate) fn first_after(&self, name: Option<&Name>) -> usize {
+        name.map_or(0, |name| {
+            let records = self.records();
+            records.partition_point(|record| decode_entry(record).0 <= *name)
+        })
+    }
+
+    /// The entries from a place on, in the order of their names.
+    pub(crate) fn iter_from(&self, start: usize) -> impl Iterator<Item = (Name, Place)> + '_ {
+        (start..self.entries).map(|index| self.entry(index))
     }
 
     fn entry(&self, index: usize) -> (Name, Place) {
@@ -311,6 +319,7 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeMap;
     use std::fs;
+    use std::ops::Bound;
 
     fn table(bytes: &[u8]) -> Option<Table> {
         let directory = tempfile::tempdir().unwrap();
@@ -355,8 +364,11 @@ mod tests {
             let table = table(&bytes).unwrap();
             prop_assert_eq!((table.covered, table.usage), (covered, usage));
             prop_assert_eq!(&table.segments[..], &segments[..]);
-            prop_assert_eq!(table.iter().collect::<BTreeMap<_, _>>(), entries.clone());
+            prop_assert_eq!(table.iter_from(0).collect::<BTreeMap<_, _>>(), entries.clone());
             for name in entries.keys().chain(others.keys()) {
+                let behind = table.iter_from(table.first_after(Some(name))).next();
+                let expected = entries.range((Bound::Excluded(*name), Bound::Unbounded)).next();
+                prop_assert_eq!(behind, expected.map(|(name, place)| (*name, *place)));
                 prop_assert_eq!(table.find(name), entries.get(name).copied());
             }
         }
@@ -371,7 +383,7 @@ mod tests {
             let used = Place { used: place.used.max(now), ..*place };
             let mut expected = entries.clone();
             expected.insert(*name, used);
-            prop_assert_eq!(table.iter().collect::<BTreeMap<_, _>>(), expected);
+            prop_assert_eq!(table.iter_from(0).collect::<BTreeMap<_, _>>(), expected);
             prop_assert_eq!(table.find(name), Some(used));
         }
 

@@ -266,7 +266,15 @@ impl<F: Fs> Packs<F> {
 
     /// Every record in the order of names.
     pub(crate) fn list(&self) -> impl Iterator<Item = (Name, Place)> + '_ {
-        merge(self.table.as_ref(), &self.changes)
+        self.list_after(None)
+    }
+
+    /// Every record behind a name, in the order of names.
+    pub(crate) fn list_after(
+        &self,
+        after: Option<&Name>,
+    ) -> impl Iterator<Item = (Name, Place)> + '_ {
+        merge(self.table.as_ref(), &self.changes, after)
     }
 
     /// Folds the changes into a new table when there are many.
@@ -426,18 +434,24 @@ pub(crate) fn seconds(time: SystemTime) -> u32 {
     })
 }
 
-/// The entries of the table with the changes applied, sorted.
+/// The entries of the table with the changes applied, sorted, those behind a name only.
 fn merge<'p>(
     table: Option<&'p Table>,
     changes: &'p HashMap<Name, Option<Place>>,
+    after: Option<&Name>,
 ) -> impl Iterator<Item = (Name, Place)> + 'p {
     let mut changed: Vec<(Name, Option<Place>)> = changes
         .iter()
+        .filter(|(name, _)| after.is_none_or(|after| *name > after))
         .map(|(name, place)| (*name, *place))
         .collect();
     changed.sort_unstable_by_key(|(name, _)| *name);
     let mut changed = changed.into_iter().peekable();
-    let mut kept = table.into_iter().flat_map(Table::iter).peekable();
+    let start = table.map_or(0, |table| table.first_after(after));
+    let kept = table
+        .into_iter()
+        .flat_map(move |table| table.iter_from(start));
+    let mut kept = kept.peekable();
     std::iter::from_fn(move || {
         loop {
             let take_change = match (changed.peek(), kept.peek()) {
