@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 use crate::blob::Blob;
 use crate::digest::HASH_BYTES;
 
-/// What an entry costs beside its bytes: slot, map entry and the header of the buffer.
-const ENTRY_OVERHEAD_BYTES: u64 = 160;
+/// What an entry costs beside its bytes at most: its slot and its place in the map, both of which
+/// may just have doubled, and two allocations for the buffer.
+const ENTRY_OVERHEAD_BYTES: u64 = 320;
 /// No slot.
 const NONE: u32 = u32::MAX;
 

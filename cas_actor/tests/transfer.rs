@@ -48,7 +48,7 @@ fn everything_comes_back_and_what_was_changed_is_left_out() {
     fs::write(cas.join("README"), "no blob").unwrap();
     let key = out.join("ac").join("08".repeat(32));
     let mut bytes = fs::read(&key).unwrap();
-    bytes[30] ^= 1;
+    bytes[25] ^= 1;
     fs::write(&key, bytes).unwrap();
 
     let other = open(&directory.path().join("two"), &system);

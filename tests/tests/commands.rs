@@ -109,6 +109,28 @@ fn the_cache_gives_back_what_was_put_into_it() {
 }
 
 #[test]
+fn the_cache_goes_out_to_files_and_back_and_is_emptied() {
+    let project = Project::new();
+    let file = project.outside().join("content");
+    fs::write(&file, "some content").unwrap();
+    project.zako(&["cache", "put", file.to_str().unwrap()]).succeeds();
+    let out = project.outside().join("out");
+    let out = out.to_str().unwrap();
+    project.zako(&["cache", "export", out]).succeeds();
+    let evicted = project.zako(&["cache", "gc", "--keep", "0"]).succeeds().stdout;
+    assert!(evicted.contains("evicted"), "{evicted}");
+    let came = project.zako(&["cache", "import", out]).succeeds().stdout;
+    assert!(came.starts_with("1 blobs (12 B)"), "{came}");
+    project.store_is_intact();
+    project
+        .zako(&["cache", "import", file.to_str().unwrap()])
+        .fails_saying(&["is no directory"]);
+    project
+        .zako(&["cache", "gc", "--keep", "10X"])
+        .fails_saying(&["K, M, G and T"]);
+}
+
+#[test]
 fn the_cache_refuses_what_is_no_digest_and_what_it_does_not_have() {
     let project = Project::new();
     project

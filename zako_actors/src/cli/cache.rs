@@ -2,8 +2,9 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use cas_actor::{Blocking, Digest, Durability, ExportError, GetError};
+use cas_actor::{Blocking, Digest, Durability, ExportError, GetError, Transfer};
 use serde_json::json;
 
 use super::args::{CacheCommand, Global};
@@ -27,6 +28,9 @@ pub fn run(global: &Global, command: CacheCommand) -> Result<Exit, Failure> {
             CacheCommand::Get { digest, output } => get(store, &digest, output.as_deref()),
             CacheCommand::Put { files } => put(store, &files),
             CacheCommand::Verify { json } => verify(store, json),
+            CacheCommand::Gc { keep, spare, json } => gc(store, keep, spare, json),
+            CacheCommand::Export { dir } => export(store, &dir),
+            CacheCommand::Import { dir } => import(store, &dir),
         }
     };
     services.end();
@@ -175,6 +179,57 @@ fn verify(store: Blocking<'_>, as_json: bool) -> Result<Exit, Failure> {
         ))?;
     }
     Ok(Exit::Done)
+}
+
+fn gc(store: Blocking<'_>, keep: u64, spare_minutes: u64, as_json: bool) -> Result<Exit, Failure> {
+    let spare = Duration::from_secs(spare_minutes.saturating_mul(60));
+    let report = store.gc_sparing(keep, spare).map_err(Failure::work)?;
+    let left = report.before_bytes.saturating_sub(report.freed_bytes);
+    if as_json {
+        print_json(&json!({
+            "before_bytes": report.before_bytes,
+            "freed_bytes": report.freed_bytes,
+            "evicted": report.evicted,
+        }))?;
+    } else {
+        print_line(&format!(
+            "{} entries evicted, {} freed, {} left",
+            report.evicted,
+            bytes(report.freed_bytes),
+            bytes(left)
+        ))?;
+    }
+    Ok(Exit::Done)
+}
+
+fn export(store: Blocking<'_>, directory: &Path) -> Result<Exit, Failure> {
+    let transfer = store.export_all(directory).map_err(Failure::work)?;
+    transferred(&transfer, "written")
+}
+
+fn import(store: Blocking<'_>, directory: &Path) -> Result<Exit, Failure> {
+    if !directory.is_dir() {
+        let told = format!("{} is no directory", directory.display());
+        return Err(Failure::usage(told));
+    }
+    let transfer = store.import_all(directory).map_err(Failure::work)?;
+    transferred(&transfer, "stored")
+}
+
+fn transferred(transfer: &Transfer, done: &str) -> Result<Exit, Failure> {
+    for (path, why) in &transfer.left_out {
+        say(&format!("left out {}: {why}", path.display()));
+    }
+    print_line(&format!(
+        "{} blobs ({}) and {} results {done}",
+        transfer.blobs,
+        bytes(transfer.blob_bytes),
+        transfer.actions
+    ))?;
+    match transfer.left_out.len() {
+        0 => Ok(Exit::Done),
+        number => Err(Failure::work(format!("{number} files were left out"))),
+    }
 }
 
 /// A size for people.
