@@ -12,7 +12,7 @@ use std::time::Instant;
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
-use crate::measure::{OURS, Outcome, Unit, measure};
+use crate::measure::{OWN, Outcome, Unit, measure};
 use crate::options::Options;
 use crate::scenario::Scenario;
 
@@ -71,7 +71,7 @@ pub fn take(scenarios: &[&Scenario], options: &Options) -> anyhow::Result<Baseli
         ..Baseline::default()
     };
     let options = Options {
-        only: vec![OURS.into()],
+        only: OWN.map(String::from).to_vec(),
         peers: false,
         ..options.clone()
     };
@@ -149,7 +149,7 @@ pub fn write(path: &std::path::Path, baseline: &Baseline) -> anyhow::Result<()> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::measure::{Case, Sample};
+    use crate::measure::{Case, OURS, Sample};
     use std::sync::atomic::{AtomicU64, Ordering};
 
     /// How many times slower than it could be the planted scenario is.

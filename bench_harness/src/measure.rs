@@ -12,8 +12,11 @@ use crate::options::{Options, WaitKind};
 use crate::scenario::Scenario;
 use crate::usage::{Mark, Usage};
 
-/// The name under which everything of this workspace is measured.
+/// The name of the runtime, and of everything of it that is measured.
 pub const OURS: &str = "actor_rt";
+
+/// The names of this workspace's crates: whatever is measured under another one is a peer.
+pub const OWN: [&str; 3] = [OURS, "cas_actor", "zako_actors"];
 
 /// What a number means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,7 +93,7 @@ impl Sample {
 
 /// One implementation in one variant of a scenario.
 pub struct Case {
-    /// Who is measured: [`OURS`] or the peer's crate name.
+    /// Who is measured: one of [`OWN`], or a peer's crate name.
     pub implementation: &'static str,
     /// What of the scenario, for example `batch of 64`.
     pub variant: String,
@@ -116,6 +119,13 @@ pub struct Row {
     pub max: f64,
     /// The same for every run and every implementation of the variant.
     pub checksum: u64,
+}
+
+impl Row {
+    /// Whether it is a crate of this workspace.
+    pub fn is_ours(&self) -> bool {
+        OWN.contains(&self.implementation.as_str())
+    }
 }
 
 /// All that was measured of one scenario.
@@ -152,9 +162,8 @@ impl Outcome {
         let ours = self
             .results
             .iter()
-            .find(|ours| ours.implementation == OURS && ours.variant == row.variant)?;
-        (row.implementation != OURS)
-            .then(|| self.meaning.map(|unit| unit.ratio(ours.median, row.median)))?
+            .find(|ours| ours.is_ours() && ours.variant == row.variant)?;
+        (!row.is_ours()).then(|| self.meaning.map(|unit| unit.ratio(ours.median, row.median)))?
     }
 }
 

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use crate::alloc_count::{self, Counts};
-use crate::measure::OURS;
+use crate::measure::OWN;
 use crate::options::Options;
 use crate::report::flame::{self, Stack};
 use crate::scenario::Scenario;
@@ -35,7 +35,7 @@ pub struct Profile {
 pub fn run(scenario: &Scenario, options: &Options, svg: &Path) -> anyhow::Result<Profile> {
     let cases: Vec<_> = (scenario.cases)(options)
         .into_iter()
-        .filter(|case| case.implementation == OURS)
+        .filter(|case| OWN.contains(&case.implementation))
         .collect();
     for case in &cases {
         (case.run)();

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use crate::measure::{OURS, Outcome};
+use crate::measure::Outcome;
 
 /// A table of one scenario: a block per variant, the best first, ratios where there is a peer.
 pub fn render(outcome: &Outcome) -> String {
@@ -27,7 +27,7 @@ pub fn render(outcome: &Outcome) -> String {
             .iter()
             .filter(|row| row.variant == variant)
             .collect();
-        rows.sort_by_key(|row| row.implementation != OURS);
+        rows.sort_by_key(|row| !row.is_ours());
         for row in rows {
             let ratio = outcome
                 .ratio(row)

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use super::{Scaling, escape};
 use crate::latency::Latency;
-use crate::measure::{OURS, Outcome, Row};
+use crate::measure::{Outcome, Row};
 use crate::table::number;
 
 const WIDTH: f64 = 480.0;
@@ -66,11 +66,7 @@ pub(super) fn bars(outcome: &Outcome) -> String {
 
 fn bar(svg: &mut String, outcome: &Outcome, row: &Row, most: f64, top: f64) {
     let at = |value: f64| LEFT + (RIGHT - LEFT) * value / most;
-    let class = if row.implementation == OURS {
-        "ours"
-    } else {
-        "peer"
-    };
+    let class = if row.is_ours() { "ours" } else { "peer" };
     let middle = top + ROW / 2.0 - 2.0;
     let _ = write!(
         svg,

@@ -5,7 +5,11 @@ mod actors;
 pub mod ask;
 pub mod big;
 pub mod broadcast;
+#[cfg(feature = "build")]
+pub mod build;
 pub mod burst;
+#[cfg(feature = "store")]
+pub mod http_get;
 pub mod idle_memory;
 pub mod mpmc;
 pub mod mpsc;
@@ -19,6 +23,8 @@ pub mod skynet;
 pub mod spawn;
 pub mod spawn_stop;
 pub mod spsc;
+#[cfg(feature = "store")]
+pub mod store;
 pub mod tell;
 pub mod tell_batch;
 pub mod tell_n;
@@ -114,6 +120,22 @@ pub const ALL: &[Scenario] = &[
     savina::trapezoid::SCENARIO,
     savina::nqueens::SCENARIO,
     savina::fibonacci::SCENARIO,
+    #[cfg(feature = "store")]
+    store::PUT,
+    #[cfg(feature = "store")]
+    store::GET,
+    #[cfg(feature = "store")]
+    store::CONTAINS,
+    #[cfg(feature = "store")]
+    http_get::SCENARIO,
+    #[cfg(feature = "build")]
+    build::transpile::SCENARIO,
+    #[cfg(feature = "build")]
+    build::isolate::CALL,
+    #[cfg(feature = "build")]
+    build::isolate::START,
+    #[cfg(feature = "build")]
+    build::noop::SCENARIO,
 ];
 
 /// A line per scenario, by family.

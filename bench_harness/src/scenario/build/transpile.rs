@@ -1,0 +1,178 @@
+//! A real source tree through the transpiler pool: RxJS, where `examples/rxjs` was built once, else the examples' own
+//! sources over and over. Beside it oxc itself on as many threads: what the pool and our passes add.
+#![forbid(unsafe_code)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use actor_rt::System;
+use zako_actors::transpile::{TranspileJob, TranspilerPool};
+
+use super::ZAKO;
+use crate::measure::{Case, Sample, Unit};
+use crate::options::{Options, Scale};
+use crate::scenario::actors::{timed, workers};
+use crate::scenario::{Family, Scenario};
+
+/// `transpile`.
+pub const SCENARIO: Scenario = Scenario {
+    name: "transpile",
+    family: Family::Build,
+    about: "a tree of TypeScript sources to ES modules (another one: ZAKO_BENCH_SOURCES=DIRECTORY)",
+    unit: Unit::MillionPerSecond("bytes of source"),
+    cases,
+};
+
+/// Names another tree.
+const SOURCES: &str = "ZAKO_BENCH_SOURCES";
+
+/// A tree in memory.
+struct Tree {
+    name: String,
+    files: Vec<(String, Arc<str>)>,
+    bytes: u64,
+}
+
+fn cases(options: &Options) -> Vec<Case> {
+    let workers = workers(options);
+    let tree = Arc::new(Tree::load(options.scale));
+    let variant = format!("{}, {} files", tree.name, tree.files.len());
+    let case = |implementation, run: fn(&Tree, usize) -> Sample| {
+        let tree = Arc::clone(&tree);
+        Case {
+            implementation,
+            variant: variant.clone(),
+            spinning: workers,
+            run: Box::new(move || run(&tree, workers)),
+        }
+    };
+    let mut cases = vec![case(ZAKO, ours)];
+    if options.peers {
+        cases.push(case("oxc", bare_oxc));
+    }
+    cases
+}
+
+impl Tree {
+    fn load(scale: Scale) -> Self {
+        let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+        let rxjs = examples.join("rxjs/package/src");
+        let (name, directory) = match std::env::var_os(SOURCES) {
+            Some(directory) => (directory.to_string_lossy().into_owned(), directory.into()),
+            None if scale != Scale::Tiny && rxjs.is_dir() => ("rxjs".to_owned(), rxjs),
+            None => ("examples".to_owned(), examples),
+        };
+        let mut files = Vec::new();
+        collect(&directory, &directory, &mut files);
+        assert!(
+            !files.is_empty(),
+            "{} has no TypeScript sources",
+            directory.display()
+        );
+        files.sort();
+        let few = files.clone();
+        // A tree of a few files is over before the pool is warm.
+        while scale != Scale::Tiny && files.len() < 200 {
+            files.extend_from_slice(&few);
+        }
+        let bytes = files.iter().map(|(_, source)| source.len() as u64).sum();
+        Self { name, files, bytes }
+    }
+
+    fn sample(&self, elapsed: Duration, transpiled: u64) -> Sample {
+        // What comes out differs in passes of ours; that everything came out does not.
+        assert_eq!(transpiled, self.files.len() as u64);
+        Sample::rate(self.bytes, elapsed, self.bytes)
+    }
+}
+
+fn collect(root: &Path, directory: &Path, files: &mut Vec<(String, Arc<str>)>) {
+    let entries = fs::read_dir(directory)
+        .unwrap_or_else(|error| panic!("cannot list {}: {error}", directory.display()));
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let hidden = |path: &PathBuf| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with('.') || name == "node_modules" || name == "dist"
+        };
+        let name = path.to_string_lossy();
+        if path.is_dir() && !hidden(&path) {
+            collect(root, &path, files);
+        } else if name.ends_with(".ts") && !name.ends_with(".d.ts") {
+            let relative = path.strip_prefix(root).unwrap_or(&path);
+            let source = fs::read_to_string(&path).unwrap_or_default();
+            files.push((relative.to_string_lossy().into_owned(), source.into()));
+        }
+    }
+}
+
+fn ours(tree: &Tree, workers: usize) -> Sample {
+    let system = System::builder()
+        .workers(workers)
+        .build()
+        .expect("the system starts");
+    let pool = TranspilerPool::new(&system, workers);
+    let (elapsed, transpiled) = timed(|| {
+        let jobs = tree
+            .files
+            .iter()
+            .map(|(path, source)| pool.run(TranspileJob::new(path.clone(), Arc::clone(source))));
+        let answers: Vec<_> = jobs.collect();
+        let outputs = answers
+            .into_iter()
+            .map(|answer| answer.wait().expect("an answer"));
+        outputs
+            .filter(|output| output.as_ref().is_ok_and(|it| !it.code.is_empty()))
+            .count()
+    });
+    drop(pool);
+    system
+        .shutdown(Duration::from_secs(10))
+        .expect("every actor ends");
+    tree.sample(elapsed, transpiled as u64)
+}
+
+/// Parse, check, transform, print: with an arena per thread that is kept between files.
+fn bare_oxc(tree: &Tree, workers: usize) -> Sample {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut arena = oxc::allocator::Allocator::default();
+        let mut transpiled = 0_u64;
+        while let Some((path, source)) = tree.files.get(next.fetch_add(1, Ordering::Relaxed)) {
+            transpiled += u64::from(!transpile(&arena, path, source).is_empty());
+            arena.reset();
+        }
+        transpiled
+    };
+    let (elapsed, transpiled) = timed(|| {
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+            threads
+                .into_iter()
+                .map(|it| it.join().expect("a thread ends"))
+                .sum()
+        })
+    });
+    tree.sample(elapsed, transpiled)
+}
+
+fn transpile(arena: &oxc::allocator::Allocator, path: &str, source: &str) -> String {
+    use oxc::codegen::Codegen;
+    use oxc::parser::Parser;
+    use oxc::semantic::SemanticBuilder;
+    use oxc::transformer::{TransformOptions, Transformer};
+
+    let kind = oxc::span::SourceType::from_path(path).expect("a TypeScript source");
+    let mut program = Parser::new(arena, source, kind).parse().program;
+    let checked = SemanticBuilder::new()
+        .with_check_syntax_error(true)
+        .with_enum_eval(true)
+        .with_excess_capacity(2.0)
+        .build(&program);
+    let scoping = checked.semantic.into_scoping();
+    let options = TransformOptions::from_target("es2022").expect("a target");
+    Transformer::new(arena, Path::new(path), &options).build_with_scoping(scoping, &mut program);
+    Codegen::new().build(&program).code
+}

@@ -1,0 +1,362 @@
+//! The store: putting, getting and asking for blobs, small and large; beside it one file per blob, as many caches do.
+//!
+//! Both name content by BLAKE3, write it to a temporary name first and rename it; "durable" means that both have synced
+//! it when they answer. 32 requests are under way at a time: as futures here, as threads there.
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+
+use actor_rt::System;
+use bytes::Bytes;
+use cas_actor::{Digest, Durability, Store, StoreConfig};
+use futures_util::stream::{self, StreamExt as _};
+
+use super::actors::timed;
+use super::{Family, Scenario};
+use crate::measure::{Case, Sample, Unit};
+use crate::options::Options;
+
+/// The name of ours in store scenarios.
+pub(super) const STORE: &str = "cas_actor";
+const FILES: &str = "file per blob";
+
+/// `store_put`.
+pub const PUT: Scenario = Scenario {
+    name: "store_put",
+    family: Family::Store,
+    about: "new blobs into an empty store, small and large, durable or not; 32 under way",
+    unit: Unit::ThousandPerSecond("blobs"),
+    cases: |options| {
+        let durable = [
+            (Durability::Durable, "durable"),
+            (Durability::Volatile, "not synced"),
+        ];
+        let mut cases = Vec::new();
+        for size in SIZES {
+            for (durability, name) in durable {
+                let load = Load::new(options, size, durability);
+                cases.extend(load.cases(options, format!("{}, {name}", size.name), put));
+            }
+        }
+        cases
+    },
+};
+
+/// `store_get`.
+pub const GET: Scenario = Scenario {
+    name: "store_get",
+    family: Family::Store,
+    about: "blobs out of a store, every byte read, small and large; 32 under way",
+    unit: Unit::ThousandPerSecond("blobs"),
+    cases: |options| both_sizes(options, get),
+};
+
+/// `store_contains`.
+pub const CONTAINS: Scenario = Scenario {
+    name: "store_contains",
+    family: Family::Store,
+    about: "which of these blobs are here: 100 per question, half of them; small and large",
+    unit: Unit::ThousandPerSecond("blobs"),
+    cases: |options| both_sizes(options, contains),
+};
+
+#[derive(Clone, Copy)]
+struct Size {
+    name: &'static str,
+    bytes: usize,
+    /// Blobs at full scale and in tests.
+    count: (u64, u64),
+}
+
+const SIZES: [Size; 2] = [
+    Size {
+        name: "1 KiB",
+        bytes: 1024,
+        count: (20_000, 40),
+    },
+    Size {
+        name: "4 MiB",
+        bytes: 4 << 20,
+        count: (20, 2),
+    },
+];
+const UNDER_WAY: usize = 32;
+const QUESTION: usize = 100;
+
+#[derive(Clone, Copy)]
+struct Load {
+    bytes: usize,
+    count: u64,
+    durability: Durability,
+}
+
+impl Load {
+    fn new(options: &Options, size: Size, durability: Durability) -> Self {
+        Self {
+            bytes: size.bytes,
+            count: options.count(size.count.0, size.count.1),
+            durability,
+        }
+    }
+
+    fn cases(
+        self,
+        options: &Options,
+        variant: String,
+        run: fn(&Shelf, Self) -> Sample,
+    ) -> Vec<Case> {
+        let case = |implementation, open: fn(Self) -> Shelf, variant| Case {
+            implementation,
+            variant,
+            spinning: 0,
+            run: Box::new(move || run(&open(self), self)),
+        };
+        let mut cases = vec![case(STORE, Shelf::store, variant.clone())];
+        if options.peers {
+            cases.push(case(FILES, Shelf::files, variant));
+        }
+        cases
+    }
+
+    /// Blobs that differ from each other, and each in all of its words.
+    fn blobs(self) -> Vec<Bytes> {
+        (0..self.count)
+            .map(|number| {
+                let words = (0..self.bytes as u64 / 8).flat_map(|word| {
+                    (number << 32 | word)
+                        .wrapping_mul(0x9E37_79B9_7F4A_7C15)
+                        .to_le_bytes()
+                });
+                words.collect()
+            })
+            .collect()
+    }
+}
+
+fn both_sizes(options: &Options, run: fn(&Shelf, Load) -> Sample) -> Vec<Case> {
+    SIZES
+        .iter()
+        .flat_map(|size| {
+            let load = Load::new(options, *size, Durability::Volatile);
+            load.cases(options, size.name.into(), run)
+        })
+        .collect()
+}
+
+/// Every word of a blob, added up.
+fn sum(content: &[u8]) -> u64 {
+    content.chunks_exact(8).fold(0, |sum, word| {
+        sum.wrapping_add(u64::from_le_bytes(word.try_into().expect("eight bytes")))
+    })
+}
+
+fn first_word(digest: &Digest) -> u64 {
+    sum(&digest.hash()[..8])
+}
+
+/// Where blobs are kept during one run.
+struct Shelf {
+    place: Place,
+    /// For our futures.
+    runtime: tokio::runtime::Runtime,
+    // Dropped last.
+    directory: tempfile::TempDir,
+}
+
+enum Place {
+    Store(Store, System),
+    Files(files::Files),
+}
+
+impl Drop for Shelf {
+    fn drop(&mut self) {
+        if let Place::Store(store, system) = &self.place {
+            store.clone().blocking().close();
+            let _ = system.shutdown(std::time::Duration::from_secs(10));
+        }
+        let _ = &self.directory;
+    }
+}
+
+impl Shelf {
+    fn new(place: impl FnOnce(&std::path::Path) -> Place) -> Self {
+        let directory = tempfile::tempdir().expect("a directory for the store");
+        Self {
+            place: place(directory.path()),
+            runtime: tokio::runtime::Builder::new_current_thread()
+                .build()
+                .expect("a runtime"),
+            directory,
+        }
+    }
+
+    fn store(load: Load) -> Self {
+        Self::new(|directory| {
+            let system = System::new().expect("the system starts");
+            let config = StoreConfig {
+                durability: load.durability,
+                ..StoreConfig::new(directory.join("store"))
+            };
+            let store = Store::open(config, &system).expect("a new store opens");
+            Place::Store(store, system)
+        })
+    }
+
+    fn files(load: Load) -> Self {
+        let durable = load.durability == Durability::Durable;
+        Self::new(|directory| Place::Files(files::Files::new(directory, durable)))
+    }
+
+    fn put(&self, blobs: &[Bytes]) -> Vec<Digest> {
+        match &self.place {
+            Place::Store(store, _) => {
+                let puts = stream::iter(blobs.to_vec())
+                    .map(|blob| async { store.put(blob).await.expect("the disk has room") })
+                    .buffered(UNDER_WAY);
+                self.runtime.block_on(puts.collect())
+            }
+            Place::Files(files) => files::spread(blobs, |blob| files.put(blob)),
+        }
+    }
+
+    fn get(&self, names: &[Digest]) -> u64 {
+        match &self.place {
+            Place::Store(store, _) => {
+                let gets = stream::iter(names)
+                    .map(|name| async { sum(&store.get(name).await.expect("it was put")) })
+                    .buffered(UNDER_WAY);
+                self.runtime
+                    .block_on(gets.fold(0, |all, one| async move { u64::wrapping_add(all, one) }))
+            }
+            Place::Files(files) => files::spread(names, |name| sum(&files.get(name)))
+                .into_iter()
+                .fold(0, u64::wrapping_add),
+        }
+    }
+
+    fn contains(&self, names: &[Digest]) -> u64 {
+        match &self.place {
+            Place::Store(store, _) => {
+                let questions = stream::iter(names.chunks(QUESTION))
+                    .map(|names| async { store.contains(names).await.expect("the store is open") })
+                    .buffered(UNDER_WAY);
+                let count = |all, found: Vec<bool>| async move {
+                    all + found.into_iter().filter(|found| *found).count() as u64
+                };
+                self.runtime.block_on(questions.fold(0, count))
+            }
+            Place::Files(files) => files::spread(names, |name| u64::from(files.contains(name)))
+                .into_iter()
+                .sum(),
+        }
+    }
+}
+
+fn put(shelf: &Shelf, load: Load) -> Sample {
+    let blobs = load.blobs();
+    let (elapsed, names) = timed(|| shelf.put(&blobs));
+    let checksum = names
+        .iter()
+        .fold(0, |sum: u64, name| sum.wrapping_add(first_word(name)));
+    Sample::kilo_rate(load.count, elapsed, checksum)
+}
+
+fn get(shelf: &Shelf, load: Load) -> Sample {
+    let names = shelf.put(&load.blobs());
+    let (elapsed, sum) = timed(|| shelf.get(&names));
+    Sample::kilo_rate(load.count, elapsed, sum)
+}
+
+fn contains(shelf: &Shelf, load: Load) -> Sample {
+    let here = shelf.put(&load.blobs());
+    // Each name that is here, and one that is not; few blobs are asked for again and again.
+    let both = here
+        .iter()
+        .flat_map(|name| [*name, Digest::of(name.hash())]);
+    let rounds = (20_000 / load.count).clamp(1, 500);
+    let both: Arc<[Digest]> = both.collect();
+    let (elapsed, found) = timed(|| (0..rounds).map(|_| shelf.contains(&both)).sum());
+    assert_eq!(found, load.count * rounds);
+    Sample::kilo_rate(2 * load.count * rounds, elapsed, found)
+}
+
+mod files {
+    use std::fs::{self, File};
+    use std::io::Write as _;
+    use std::path::{Path, PathBuf};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::thread;
+
+    use cas_actor::Digest;
+
+    use super::UNDER_WAY;
+
+    /// A directory with one file per blob in 256 directories.
+    pub(super) struct Files {
+        root: PathBuf,
+        durable: bool,
+        next_temporary: AtomicUsize,
+    }
+
+    impl Files {
+        pub(super) fn new(root: &Path, durable: bool) -> Self {
+            for first in 0..=255_u8 {
+                fs::create_dir_all(root.join(format!("{first:02x}"))).expect("the disk has room");
+            }
+            fs::create_dir_all(root.join("tmp")).expect("the disk has room");
+            Self {
+                root: root.into(),
+                durable,
+                next_temporary: AtomicUsize::new(0),
+            }
+        }
+
+        fn path(&self, name: &Digest) -> PathBuf {
+            let hex = name.hex();
+            self.root.join(&hex[..2]).join(&hex[2..])
+        }
+
+        pub(super) fn put(&self, blob: &[u8]) -> Digest {
+            let name = Digest::of(blob);
+            let number = self.next_temporary.fetch_add(1, Ordering::Relaxed);
+            let temporary = self.root.join("tmp").join(number.to_string());
+            let mut file = File::create(&temporary).expect("the disk has room");
+            file.write_all(blob).expect("the disk has room");
+            if self.durable {
+                file.sync_data().expect("the disk works");
+            }
+            let path = self.path(&name);
+            fs::rename(temporary, &path).expect("the directory is there");
+            if self.durable {
+                let directory = path.parent().expect("a directory");
+                let directory = File::open(directory).expect("it is there");
+                directory.sync_all().expect("the disk works");
+            }
+            name
+        }
+
+        pub(super) fn get(&self, name: &Digest) -> Vec<u8> {
+            fs::read(self.path(name)).expect("it was put")
+        }
+
+        pub(super) fn contains(&self, name: &Digest) -> bool {
+            self.path(name).exists()
+        }
+    }
+
+    /// Does something with all items on as many threads as requests may be under way; the results in order.
+    pub(super) fn spread<T: Sync, O: Send>(items: &[T], each: impl Fn(&T) -> O + Sync) -> Vec<O> {
+        let share = items.len().div_ceil(UNDER_WAY).max(1);
+        thread::scope(|scope| {
+            let each = &each;
+            let threads: Vec<_> = items
+                .chunks(share)
+                .map(|items| scope.spawn(move || items.iter().map(each).collect::<Vec<O>>()))
+                .collect();
+            let results = threads
+                .into_iter()
+                .map(|it| it.join().expect("a thread ends"));
+            results.flatten().collect()
+        })
+    }
+}
