@@ -28,18 +28,46 @@ pub struct Counts {
 
 /// Counts while `body` runs, on all threads. Zero unless the program installed [`Counting`].
 pub fn count<T>(body: impl FnOnce() -> T) -> (Counts, T) {
-    for counter in [&COUNT, &BYTES, &FREED, &PEAK] {
-        counter.store(0, Ordering::Relaxed);
-    }
-    ON.store(true, Ordering::SeqCst);
+    let watch = Watch::begin();
     let value = body();
-    ON.store(false, Ordering::SeqCst);
+    drop(watch);
     let counts = Counts {
         allocations: COUNT.load(Ordering::Relaxed),
         bytes: BYTES.load(Ordering::Relaxed),
         peak_bytes: PEAK.load(Ordering::Relaxed),
     };
     (counts, value)
+}
+
+/// Counting that goes on until this is dropped.
+pub struct Watch(());
+
+impl Watch {
+    /// Begins to count from zero.
+    pub fn begin() -> Self {
+        for counter in [&COUNT, &BYTES, &FREED, &PEAK] {
+            counter.store(0, Ordering::Relaxed);
+        }
+        ON.store(true, Ordering::SeqCst);
+        Self(())
+    }
+
+    /// Bytes allocated and not freed since then; negative when older ones were freed. `None` unless the program
+    /// installed [`Counting`].
+    pub fn live_bytes(&self) -> Option<i64> {
+        let taken = BYTES.load(Ordering::Relaxed);
+        (taken > 0).then(|| {
+            taken
+                .wrapping_sub(FREED.load(Ordering::Relaxed))
+                .cast_signed()
+        })
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        ON.store(false, Ordering::SeqCst);
+    }
 }
 
 fn took(bytes: usize) {

@@ -224,6 +224,9 @@ pub fn scenarios(names: &[String]) -> anyhow::Result<Vec<&'static Scenario>> {
                     .collect::<Vec<_>>()
                     .join(", ")
             };
+            if let Some(feature) = scenario::missing_feature(name) {
+                bail!("`{name}` is not compiled in; build with --features {feature}");
+            }
             scenario::find(name)
                 .with_context(|| format!("there is no scenario `{name}`; these are: {}", all()))
         })

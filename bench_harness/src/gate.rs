@@ -21,6 +21,9 @@ use crate::scenario::Scenario;
 pub struct Baseline {
     /// Commit it was taken at, if known.
     pub commit: Option<String>,
+    /// Processor and cores that it was taken on.
+    #[serde(default)]
+    pub machine: Option<String>,
     /// Per `scenario / variant`.
     pub figures: BTreeMap<String, Figure>,
 }
@@ -55,7 +58,8 @@ fn calibrate() -> f64 {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
-        table[(state >> 50) as usize] += state;
+        let place = &mut table[(state >> 50) as usize];
+        *place = place.wrapping_add(state);
     }
     black_box(&table);
     steps as f64 / began.elapsed().as_secs_f64() / 1e6
@@ -66,9 +70,11 @@ fn calibrate() -> f64 {
 /// # Errors
 /// When a scenario fails.
 pub fn take(scenarios: &[&Scenario], options: &Options) -> anyhow::Result<Baseline> {
+    let machine = crate::machine::Machine::look();
     let mut baseline = Baseline {
-        commit: crate::machine::Machine::look().commit,
-        ..Baseline::default()
+        machine: Some(format!("{}, {} cores", machine.cpu, machine.cores)),
+        commit: machine.commit,
+        figures: BTreeMap::new(),
     };
     let options = Options {
         only: OWN.map(String::from).to_vec(),
@@ -120,6 +126,41 @@ pub fn compare(baseline: &Baseline, now: &Baseline, threshold_percent: f64) -> V
             })
         })
         .collect()
+}
+
+/// Rounds that a figure gets to show that it was the machine's mood.
+const SECOND_LOOKS: usize = 2;
+
+/// Measures the scenarios against a baseline. What looks slower is measured again, and the best of all rounds counts: a
+/// disturbance passes, a regression stays.
+///
+/// # Errors
+/// When a scenario fails.
+pub fn check(
+    baseline: &Baseline,
+    scenarios: &[&Scenario],
+    options: &Options,
+    threshold_percent: f64,
+) -> anyhow::Result<Vec<Finding>> {
+    let mut now = take(scenarios, options)?;
+    for _ in 0..SECOND_LOOKS {
+        let findings = compare(baseline, &now, threshold_percent);
+        let slower = |scenario: &&&Scenario| {
+            let prefix = format!("{} / ", scenario.name);
+            let mut of_it = findings.iter().filter(|it| it.name.starts_with(&prefix));
+            of_it.any(|finding| finding.regressed)
+        };
+        let again: Vec<&Scenario> = scenarios.iter().filter(slower).copied().collect();
+        if again.is_empty() {
+            break;
+        }
+        for (name, figure) in take(&again, options)?.figures {
+            let known = now.figures.entry(name).or_insert(figure);
+            known.median = known.median.max(figure.median);
+            known.best = known.best.max(figure.best);
+        }
+    }
+    Ok(compare(baseline, &now, threshold_percent))
 }
 
 /// Reads a baseline file.
@@ -184,6 +225,7 @@ mod tests {
         let outcome = measure(&PLANTED, &Options::tiny()).unwrap();
         Baseline {
             commit: None,
+            machine: None,
             figures: figures(&outcome, PLANTED.unit, factor)
                 .into_iter()
                 .collect(),
@@ -208,6 +250,26 @@ mod tests {
                 .iter()
                 .all(|finding| !finding.regressed)
         );
+        // The whole gate finds it too, however often it looks.
+        let calibrated = Baseline {
+            figures: then
+                .figures
+                .iter()
+                .map(|(name, figure)| {
+                    // The planted figure is so much faster than any machine's calibration loop.
+                    (
+                        name.clone(),
+                        Figure {
+                            median: figure.median * 1e6,
+                            best: figure.best * 1e6,
+                        },
+                    )
+                })
+                .collect(),
+            ..then
+        };
+        let findings = check(&calibrated, &[&PLANTED], &Options::tiny(), 10.0).unwrap();
+        assert!(findings[0].regressed);
         SLOWDOWN.store(1, Ordering::Relaxed);
     }
 
@@ -215,6 +277,7 @@ mod tests {
     fn noise_alone_is_no_regression() {
         let figure = |median, best| Baseline {
             commit: None,
+            machine: None,
             figures: [("x".into(), Figure { median, best })].into(),
         };
         let then = figure(100.0, 105.0);
@@ -229,6 +292,7 @@ mod tests {
         let path = path.path().join("baseline.json");
         let then = Baseline {
             commit: Some("abc".into()),
+            machine: None,
             figures: [(
                 "x".into(),
                 Figure {

@@ -6,7 +6,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use actor_rt::ring::{BusySpin, spsc};
+use actor_rt::ring::{BusySpin, SpinThenYield, Wait, spsc};
 use actor_rt::{Actor, Context, System};
 use hdrhistogram::Histogram;
 use serde::Serialize;
@@ -72,7 +72,7 @@ fn record(histogram: &mut Histogram<u64>, delay: Duration) {
     histogram.saturating_record(delay.as_nanos().min(u128::from(u64::MAX)) as u64);
 }
 
-/// Every path that is measured.
+/// Every path that is measured: across cores, then on one core, where two sides take turns and yield to each other.
 pub fn all(options: &Options) -> Vec<Latency> {
     let count = match options.scale {
         Scale::Full => 2_000_000,
@@ -80,46 +80,67 @@ pub fn all(options: &Options) -> Vec<Latency> {
         Scale::Tiny => 500,
     };
     let (first, last) = (options.cores[0], options.cores[options.cores.len() - 1]);
-    let mut all = vec![
-        ring_round_trip("ring round trip, two cores, busy spin", first, last, count),
-        ring_one_way(
-            "ring one way, two cores, busy spin",
-            first,
-            last,
-            count,
-            100_000,
-        ),
-        actor_one_way(
-            "thread to actor, two cores",
-            options,
-            count.min(500_000),
-            100_000,
-        ),
-        actor_round_trip(
-            "actor round trip (ask from a thread), two cores",
-            options,
-            count.min(200_000),
-        ),
-    ];
-    if options.scale != Scale::Tiny {
-        all.push(ring_round_trip(
-            "ring round trip, one core shared",
-            first,
-            first,
-            count / 200,
-        ));
+    let across = Cores {
+        near: last,
+        far: first,
+        workers: options.cores.len().saturating_sub(1).max(1),
+    };
+    let same = Cores {
+        near: first,
+        far: first,
+        workers: 1,
+    };
+    let some = count.min(500_000);
+    let few = count.min(100_000);
+    vec![
+        ring_round_trip::<BusySpin>("ring round trip, two cores, busy spin", across, count),
+        ring_one_way::<BusySpin>("ring one way, two cores, busy spin", across, count, 100_000),
+        actor_one_way("thread to actor, two cores", across, some, 100_000),
+        actor_round_trip("ask from a thread, two cores", across, some),
+        ring_round_trip::<SpinThenYield>("ring round trip, same core", same, few),
+        ring_one_way::<SpinThenYield>("ring one way, same core", same, few, 20_000),
+        actor_one_way("thread to actor, same core", same, few, 20_000),
+        actor_round_trip("ask from a thread, same core", same, few),
+    ]
+}
+
+/// Where the two sides run.
+#[derive(Debug, Clone, Copy)]
+struct Cores {
+    /// The measuring side's core.
+    near: usize,
+    /// The other side's.
+    far: usize,
+    /// Workers of an actor system, pinned from the first core on.
+    workers: usize,
+}
+
+impl Cores {
+    fn shared(self) -> bool {
+        self.near == self.far
     }
-    all
+
+    fn system(self) -> System {
+        System::builder()
+            .workers(self.workers)
+            .build()
+            .expect("the system starts")
+    }
+}
+
+/// The first tenth warms up and is not recorded.
+fn warm_up(count: u64) -> u64 {
+    count / 10
 }
 
 /// One after the other: there is no schedule to fall behind.
-fn ring_round_trip(path: &str, near: usize, far: usize, count: u64) -> Latency {
-    let (mut there, mut arrived) = spsc::channel_with::<u64, BusySpin>(64);
-    let (mut back, mut returned) = spsc::channel_with::<u64, BusySpin>(64);
+fn ring_round_trip<W: Wait>(path: &str, cores: Cores, count: u64) -> Latency {
+    let (mut there, mut arrived) = spsc::channel_with::<u64, W>(64);
+    let (mut back, mut returned) = spsc::channel_with::<u64, W>(64);
     let mut delays = histogram();
     thread::scope(|scope| {
         scope.spawn(move || {
-            pin::to(far);
+            pin::to(cores.far);
             while let Ok(item) = arrived.recv() {
                 if back.send(item).is_err() {
                     break;
@@ -128,14 +149,13 @@ fn ring_round_trip(path: &str, near: usize, far: usize, count: u64) -> Latency {
         });
         let delays = &mut delays;
         scope.spawn(move || {
-            pin::to(near);
-            for number in 0..count + count / 10 {
+            pin::to(cores.near);
+            for number in 0..count + warm_up(count) {
                 let began = Instant::now();
                 there.send(number).expect("the other side waits");
                 let answer = returned.recv().expect("the other side answers");
                 assert_eq!(answer, number);
-                // The first tenth warms up.
-                if number >= count / 10 {
+                if number >= warm_up(count) {
                     record(delays, began.elapsed());
                 }
             }
@@ -144,34 +164,39 @@ fn ring_round_trip(path: &str, near: usize, far: usize, count: u64) -> Latency {
     Latency::new(path, 0, &delays)
 }
 
-/// Waits for the time that the message number `number` is due.
-fn due(began: Instant, number: u64, rate: u64) -> Instant {
+/// Waits for the time that the message number `number` is due; on a shared core it lets the other side run meanwhile.
+fn due(began: Instant, number: u64, rate: u64, shared: bool) -> Instant {
     let due = began + Duration::from_nanos(number * 1_000_000_000 / rate);
     while Instant::now() < due {
-        std::hint::spin_loop();
+        if shared {
+            thread::yield_now();
+        } else {
+            std::hint::spin_loop();
+        }
     }
     due
 }
 
-fn ring_one_way(path: &str, near: usize, far: usize, count: u64, rate: u64) -> Latency {
-    let (mut producer, mut consumer) = spsc::channel_with::<Instant, BusySpin>(1024);
+fn ring_one_way<W: Wait>(path: &str, cores: Cores, count: u64, rate: u64) -> Latency {
+    let (mut producer, mut consumer) = spsc::channel_with::<(u64, Instant), W>(1024);
     let mut delays = histogram();
     thread::scope(|scope| {
         let delays = &mut delays;
         scope.spawn(move || {
-            pin::to(far);
-            while let Ok(due) = consumer.recv() {
-                record(delays, due.elapsed());
+            pin::to(cores.far);
+            while let Ok((number, due)) = consumer.recv() {
+                if number >= warm_up(count) {
+                    record(delays, due.elapsed());
+                }
             }
         });
         scope.spawn(move || {
-            pin::to(near);
+            pin::to(cores.near);
             let began = Instant::now();
-            (0..count).for_each(|number| {
-                producer
-                    .send(due(began, number, rate))
-                    .expect("the reader stays")
-            });
+            for number in 0..count + warm_up(count) {
+                let due = due(began, number, rate, cores.shared());
+                producer.send((number, due)).expect("the reader stays");
+            }
         });
     });
     Latency::new(path, rate, &delays)
@@ -179,6 +204,7 @@ fn ring_one_way(path: &str, near: usize, far: usize, count: u64, rate: u64) -> L
 
 /// Records how late messages are; hands the histogram over when it has seen them all.
 struct Clock {
+    warm_up: u64,
     left: u64,
     delays: Histogram<u64>,
     done: std::sync::mpsc::Sender<Histogram<u64>>,
@@ -188,6 +214,10 @@ impl Actor for Clock {
     type Msg = Instant;
 
     fn handle(&mut self, due: Instant, _ctx: &mut Context<'_, Self>) {
+        if self.warm_up > 0 {
+            self.warm_up -= 1;
+            return;
+        }
         record(&mut self.delays, due.elapsed());
         self.left -= 1;
         if self.left == 0 {
@@ -196,28 +226,22 @@ impl Actor for Clock {
     }
 }
 
-fn actor_one_way(path: &str, options: &Options, count: u64, rate: u64) -> Latency {
-    let workers = options.cores.len().saturating_sub(1).max(1);
-    let system = System::builder()
-        .workers(workers)
-        .build()
-        .expect("the system starts");
+fn actor_one_way(path: &str, cores: Cores, count: u64, rate: u64) -> Latency {
+    let system = cores.system();
     let (done, finished) = channel();
     let clock = system.spawn(move || Clock {
+        warm_up: warm_up(count),
         left: count,
         delays: histogram(),
         done: done.clone(),
     });
-    let core = options.cores[options.cores.len() - 1];
     thread::scope(|scope| {
         scope.spawn(|| {
-            pin::to(core);
+            pin::to(cores.near);
             let began = Instant::now();
-            for number in 0..count {
-                assert!(
-                    clock.send_blocking(due(began, number, rate)).is_ok(),
-                    "the actor lives"
-                );
+            for number in 0..count + warm_up(count) {
+                let due = due(began, number, rate, cores.shared());
+                assert!(clock.send_blocking(due).is_ok(), "the actor lives");
             }
         });
     });
@@ -240,24 +264,21 @@ impl Actor for Echo {
     }
 }
 
-fn actor_round_trip(path: &str, options: &Options, count: u64) -> Latency {
-    let workers = options.cores.len().saturating_sub(1).max(1);
-    let system = System::builder()
-        .workers(workers)
-        .build()
-        .expect("the system starts");
+fn actor_round_trip(path: &str, cores: Cores, count: u64) -> Latency {
+    let system = cores.system();
     let echo = system.spawn(|| Echo);
-    let core = options.cores[options.cores.len() - 1];
     let mut delays = histogram();
     thread::scope(|scope| {
         let (echo, delays) = (&echo, &mut delays);
         scope.spawn(move || {
-            pin::to(core);
-            for number in 0..count {
+            pin::to(cores.near);
+            for number in 0..count + warm_up(count) {
                 let began = Instant::now();
                 let answer = echo.ask(|reply| (number, reply)).wait().expect("an answer");
                 assert_eq!(answer, number);
-                record(delays, began.elapsed());
+                if number >= warm_up(count) {
+                    record(delays, began.elapsed());
+                }
             }
         });
     });

@@ -63,7 +63,7 @@ fn start() -> anyhow::Result<()> {
         }
         Command::Soak { minutes, json } => {
             let verdict = soak::run(Duration::from_secs_f64(minutes * 60.0))?;
-            print(json, &verdict, || format!("{verdict:#?}\n"))?;
+            print(json, &verdict, || soak::render(&verdict))?;
             if verdict.passed {
                 Ok(())
             } else {
@@ -140,7 +140,15 @@ fn check(path: &Path, threshold: f64, update: bool, names: &[String]) -> anyhow:
         return Ok(());
     }
     let baseline = gate::read(path)?;
-    let findings = gate::compare(&baseline, &gate::take(&scenarios, &options)?, threshold);
+    if let Some(then) = &baseline.machine {
+        let now = machine::Machine::look();
+        if *then != format!("{}, {} cores", now.cpu, now.cores) {
+            eprintln!(
+                "the baseline is from another machine ({then}): renew it with --update to be sure"
+            );
+        }
+    }
+    let findings = gate::check(&baseline, &scenarios, &options, threshold)?;
     if findings.is_empty() {
         bail!(
             "{} has none of these figures; renew it with --update",

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use serde::Serialize;
@@ -13,15 +14,22 @@ use crate::measure::OWN;
 use crate::options::Options;
 use crate::report::flame::{self, Stack};
 use crate::scenario::Scenario;
+use crate::usage::{Mark, Usage};
 
 /// Samples per second; a prime, so as not to beat with periodic work.
 const FREQUENCY: i32 = 997;
+/// A scenario is run again and again for so long, so that there is something to see.
+const LEAST: Duration = Duration::from_secs(2);
 
 /// What a profile found, beside the flame graph.
 #[derive(Debug, Clone, Serialize)]
 pub struct Profile {
-    /// Of the measured runs, without start-up.
+    /// Times that every variant was run.
+    pub runs: u64,
+    /// Of all these runs.
     pub allocations: Counts,
+    /// What the measured runs used of the machine, storage included.
+    pub usage: Usage,
     /// Samples in the flame graph.
     pub samples: u64,
     /// Calls per system call, if `strace` is there.
@@ -44,11 +52,17 @@ pub fn run(scenario: &Scenario, options: &Options, svg: &Path) -> anyhow::Result
         .frequency(FREQUENCY)
         .build()
         .context("the profiler cannot start")?;
+    let mark = Mark::now();
+    let (began, mut runs) = (Instant::now(), 0);
     let (allocations, ()) = alloc_count::count(|| {
-        for case in cases.iter().cycle().take(cases.len() * options.repeat) {
-            (case.run)();
+        while runs < options.repeat as u64 || began.elapsed() < LEAST {
+            for case in &cases {
+                (case.run)();
+            }
+            runs += 1;
         }
     });
+    let usage = mark.until_now();
     let report = guard
         .report()
         .build()
@@ -74,7 +88,9 @@ pub fn run(scenario: &Scenario, options: &Options, svg: &Path) -> anyhow::Result
     std::fs::write(svg, flame::render(scenario.name, &stacks))
         .with_context(|| format!("cannot write {}", svg.display()))?;
     Ok(Profile {
+        runs,
         allocations,
+        usage,
         samples,
         system_calls: None,
     })
@@ -141,13 +157,20 @@ pub fn render(profile: &Profile) -> String {
     let _ = writeln!(text, "samples      {}", profile.samples);
     let _ = writeln!(
         text,
-        "allocations  {} ({} bytes, at most {} alive)",
-        counts.allocations, counts.bytes, counts.peak_bytes
+        "allocations  {} in {} runs ({} bytes, at most {} alive)",
+        counts.allocations, profile.runs, counts.bytes, counts.peak_bytes
+    );
+    let usage = profile.usage;
+    let _ = writeln!(
+        text,
+        "used         {:.0} % of all cores, {:.1} MiB read, {:.1} MiB written",
+        usage.cpu_percent, usage.storage_mib.0, usage.storage_mib.1
     );
     match &profile.system_calls {
         None => text.push_str("system calls: not counted (strace is not installed)\n"),
         Some(calls) => {
             let mut calls: Vec<_> = calls.iter().collect();
+            text.push_str("system calls of one quick run\n");
             calls.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
             for (name, count) in calls.into_iter().take(10) {
                 let _ = writeln!(text, "  {name:<20}{count:>10}");

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use actor_rt::{Actor, ActorRef, AskError, Context, Reply, Restart, System};
 use serde::Serialize;
 
+use crate::alloc_count::Watch;
 use crate::machine::resident_bytes;
 
 /// The verdict of a soak.
@@ -24,7 +25,11 @@ pub struct Verdict {
     /// Resident memory after warm-up and at the end, in KiB.
     pub resident_kib: (u64, u64),
     /// Growth of resident memory, by a line through the samples, in KiB per hour.
-    pub leak_kib_per_hour: f64,
+    pub resident_kib_per_hour: f64,
+    /// Growth of what is allocated and not freed, sampled at rest, in KiB per hour; `None` without a counting allocator.
+    pub leak_kib_per_hour: Option<f64>,
+    /// Twice the standard error of that.
+    pub leak_uncertainty: f64,
     /// Errors per question, in percent.
     pub error_percent: f64,
     /// In one sentence.
@@ -56,8 +61,10 @@ impl Actor for Worker {
 
 /// Errors above this share, in percent, fail a soak.
 const MAX_ERROR_PERCENT: f64 = 0.001;
-/// Growth above this fails a soak that was long enough to tell, in KiB per hour.
-const MAX_LEAK_KIB_PER_HOUR: f64 = 1024.0;
+/// A heap that certainly grows faster fails a soak, in KiB per hour.
+const MAX_LEAK_KIB_PER_HOUR: f64 = 1.0;
+/// Resident memory comes in pages and the allocator keeps some: only more than this, in KiB per hour, fails a soak.
+const MAX_RESIDENT_KIB_PER_HOUR: f64 = 4096.0;
 /// Shorter soaks say nothing about leaks.
 const MIN_FOR_LEAKS: Duration = Duration::from_secs(120);
 
@@ -77,27 +84,38 @@ pub fn run(length: Duration) -> anyhow::Result<Verdict> {
 fn soak(length: Duration) -> anyhow::Result<Verdict> {
     let system = System::new()?;
     let forever = || Restart::on_failure().at_most(1000, Duration::from_secs(1));
+    let watch = Watch::begin();
     let workers: Vec<ActorRef<Msg>> = (0..64)
         .map(|_| system.actor(|| Worker(0)).restart(forever()).spawn())
         .collect();
     let began = Instant::now();
     let mut verdict = Tally::default();
-    let mut samples = Vec::new();
+    let mut samples: Vec<Sample> = Vec::with_capacity(256);
     let every = (length / 200).max(Duration::from_millis(50));
     let mut next_sample = began + length / 10;
     while began.elapsed() < length {
         verdict.round(&system, &workers);
         if Instant::now() >= next_sample {
-            samples.push((
-                began.elapsed().as_secs_f64(),
-                resident_bytes().0 as f64 / 1024.0,
-            ));
+            verdict.settle(&workers);
+            samples.push(Sample {
+                second: began.elapsed().as_secs_f64(),
+                resident_kib: resident_bytes().0 as f64 / 1024.0,
+                live_kib: watch.live_bytes().map(|bytes| bytes as f64 / 1024.0),
+            });
             next_sample += every;
         }
     }
     let seconds = began.elapsed().as_secs_f64();
     system.shutdown(Duration::from_secs(60))?;
     Ok(verdict.conclude(seconds, &samples))
+}
+
+/// Memory at a moment of rest.
+#[derive(Debug, Clone, Copy)]
+struct Sample {
+    second: f64,
+    resident_kib: f64,
+    live_kib: Option<f64>,
 }
 
 #[derive(Default)]
@@ -135,29 +153,57 @@ impl Tally {
             self.asked += 1;
             self.errors += u64::from(answer != Ok(7));
             guest.stop();
+            // Gone for good before memory is looked at.
+            guest.join();
             self.short_lived += 1;
         }
     }
 
-    fn conclude(self, seconds: f64, samples: &[(f64, f64)]) -> Verdict {
-        let leak_kib_per_hour = 3600.0 * slope(samples);
+    /// Waits until every worker has restarted and answered.
+    fn settle(&mut self, workers: &[ActorRef<Msg>]) {
+        for worker in workers {
+            let answer = worker.ask(|reply| Msg::Add(1, reply)).wait();
+            self.asked += 1;
+            self.errors += u64::from(answer != Ok(1));
+        }
+    }
+
+    fn conclude(self, seconds: f64, samples: &[Sample]) -> Verdict {
+        let points = |of: fn(&Sample) -> Option<f64>| -> Vec<(f64, f64)> {
+            let point = |sample: &Sample| Some((sample.second, of(sample)?));
+            samples.iter().filter_map(point).collect()
+        };
+        let per_hour = |line: Line| (3600.0 * line.slope, 3600.0 * 2.0 * line.error);
+        let (resident_kib_per_hour, resident_uncertainty) =
+            per_hour(line(&points(|sample| Some(sample.resident_kib))));
+        let live = points(|sample| sample.live_kib);
+        let (leak, leak_uncertainty) = per_hour(line(&live));
+        let leak_kib_per_hour = (live.len() > 2).then_some(leak);
         let error_percent = 100.0 * self.errors as f64 / self.asked.max(1) as f64;
         let long_enough = seconds >= MIN_FOR_LEAKS.as_secs_f64();
-        let leaks = long_enough && leak_kib_per_hour > MAX_LEAK_KIB_PER_HOUR;
+        // Only what is above the limit by more than its uncertainty is certain.
+        let grows = leak_kib_per_hour
+            .is_some_and(|leak| leak - leak_uncertainty > MAX_LEAK_KIB_PER_HOUR)
+            || resident_kib_per_hour - resident_uncertainty > MAX_RESIDENT_KIB_PER_HOUR;
+        let leaks = long_enough && grows;
         let fails = error_percent > MAX_ERROR_PERCENT;
+        let memory = match leak_kib_per_hour {
+            Some(leak) => {
+                format!("the heap grows by {leak:.2} ± {leak_uncertainty:.2} KiB per hour")
+            }
+            None => format!("resident memory grows by {resident_kib_per_hour:.0} KiB per hour"),
+        };
         let verdict = match (fails, leaks, long_enough) {
             (true, _, _) => {
                 format!("FAILED: {error_percent:.4} % of the questions were not answered")
             }
-            (_, true, _) => format!("FAILED: memory grows by {leak_kib_per_hour:.0} KiB per hour"),
+            (_, true, _) => format!("FAILED: {memory}"),
             (_, _, false) => {
                 "passed, but too short to say anything about leaks (two minutes at least)".into()
             }
-            _ => {
-                format!("passed: {leak_kib_per_hour:.0} KiB per hour, {error_percent:.4} % errors")
-            }
+            _ => format!("passed: {memory}, {error_percent:.4} % errors"),
         };
-        let kib = |sample: Option<&(f64, f64)>| sample.map_or(0, |sample| sample.1 as u64);
+        let kib = |sample: Option<&Sample>| sample.map_or(0, |sample| sample.resident_kib as u64);
         Verdict {
             seconds,
             asked: self.asked,
@@ -165,7 +211,9 @@ impl Tally {
             faults: self.faults,
             short_lived: self.short_lived,
             resident_kib: (kib(samples.first()), kib(samples.last())),
+            resident_kib_per_hour,
             leak_kib_per_hour,
+            leak_uncertainty,
             error_percent,
             verdict,
             passed: !fails && !leaks,
@@ -173,20 +221,69 @@ impl Tally {
     }
 }
 
-/// Least squares through (seconds, value): value per second.
-fn slope(samples: &[(f64, f64)]) -> f64 {
-    let count = samples.len() as f64;
-    if samples.len() < 2 {
-        return 0.0;
+/// For people.
+pub fn render(verdict: &Verdict) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::new();
+    let _ = writeln!(text, "{}", verdict.verdict);
+    let _ = writeln!(text, "  ran          {:.0} s", verdict.seconds);
+    let _ = writeln!(
+        text,
+        "  questions    {}, {} of them unanswered",
+        verdict.asked, verdict.errors
+    );
+    let _ = writeln!(text, "  faults       {} panics injected", verdict.faults);
+    let _ = writeln!(
+        text,
+        "  short-lived  {} actors came and went",
+        verdict.short_lived
+    );
+    let _ = writeln!(
+        text,
+        "  resident     {} KiB after warm-up, {} KiB at the end ({:+.0} KiB per hour)",
+        verdict.resident_kib.0, verdict.resident_kib.1, verdict.resident_kib_per_hour
+    );
+    if let Some(leak) = verdict.leak_kib_per_hour {
+        let uncertainty = verdict.leak_uncertainty;
+        let _ = writeln!(
+            text,
+            "  heap         {leak:+.2} ± {uncertainty:.2} KiB per hour, at rest"
+        );
     }
-    let mean_x = samples.iter().map(|sample| sample.0).sum::<f64>() / count;
-    let mean_y = samples.iter().map(|sample| sample.1).sum::<f64>() / count;
+    text
+}
+
+/// A line through points.
+#[derive(Debug, Clone, Copy, Default)]
+struct Line {
+    slope: f64,
+    /// Standard error of the slope.
+    error: f64,
+}
+
+/// Least squares through (seconds, value).
+fn line(samples: &[(f64, f64)]) -> Line {
+    let count = samples.len() as f64;
+    if samples.len() < 3 {
+        return Line::default();
+    }
+    let mean = |of: fn(&(f64, f64)) -> f64| samples.iter().map(of).sum::<f64>() / count;
+    let (mean_x, mean_y) = (mean(|sample| sample.0), mean(|sample| sample.1));
     let over: f64 = samples
         .iter()
         .map(|(x, y)| (x - mean_x) * (y - mean_y))
         .sum();
     let under: f64 = samples.iter().map(|(x, _)| (x - mean_x).powi(2)).sum();
-    if under == 0.0 { 0.0 } else { over / under }
+    if under == 0.0 {
+        return Line::default();
+    }
+    let slope = over / under;
+    let off = |(x, y): &(f64, f64)| (y - mean_y - slope * (x - mean_x)).powi(2);
+    let variance = samples.iter().map(off).sum::<f64>() / (count - 2.0);
+    Line {
+        slope,
+        error: (variance / under).sqrt(),
+    }
 }
 
 #[cfg(test)]
@@ -194,34 +291,48 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_has_its_slope() {
-        assert!((slope(&[(0.0, 1.0), (1.0, 3.0), (2.0, 5.0)]) - 2.0).abs() < 1e-9);
-        assert!(slope(&[(0.0, 1.0)]).abs() < 1e-9);
+    fn a_line_has_its_slope_and_its_error() {
+        let straight = line(&[(0.0, 1.0), (1.0, 3.0), (2.0, 5.0)]);
+        assert!((straight.slope - 2.0).abs() < 1e-9 && straight.error < 1e-9);
+        let bent = line(&[(0.0, 1.0), (1.0, 4.0), (2.0, 5.0)]);
+        assert!((bent.slope - 2.0).abs() < 1e-9 && bent.error > 0.1);
+        assert!(line(&[(0.0, 1.0)]).slope.abs() < 1e-9);
+    }
+
+    fn tally(errors: u64) -> Tally {
+        Tally {
+            asked: 1000,
+            errors,
+            ..Tally::default()
+        }
     }
 
     #[test]
     fn errors_fail_a_soak() {
-        let tally = Tally {
-            asked: 1000,
-            errors: 1,
-            ..Tally::default()
+        assert!(!tally(1).conclude(10.0, &[]).passed);
+        assert!(tally(0).conclude(10.0, &[]).passed);
+    }
+
+    /// A heap that grows by so many KiB per hour, and moves up and down by some noise.
+    fn grown(kib_per_hour: f64, noise_kib: f64) -> Vec<Sample> {
+        let sample = |n: u32| Sample {
+            second: f64::from(n),
+            resident_kib: 5000.0,
+            live_kib: Some(f64::from(n) * kib_per_hour / 3600.0 + f64::from(n % 2) * noise_kib),
         };
-        assert!(!tally.conclude(10.0, &[]).passed);
-        let tally = Tally {
-            asked: 1000,
-            ..Tally::default()
-        };
-        assert!(tally.conclude(10.0, &[]).passed);
+        (0..300).map(sample).collect()
     }
 
     #[test]
-    fn growth_fails_a_long_soak() {
-        let samples: Vec<_> = (0..100).map(|n| (f64::from(n), f64::from(n))).collect();
-        let tally = || Tally {
-            asked: 1000,
-            ..Tally::default()
-        };
-        assert!(!tally().conclude(200.0, &samples).passed);
-        assert!(tally().conclude(10.0, &samples).passed);
+    fn certain_growth_fails_a_long_soak() {
+        assert!(!tally(0).conclude(300.0, &grown(60.0, 0.0)).passed);
+        assert!(tally(0).conclude(10.0, &grown(60.0, 0.0)).passed);
+        assert!(tally(0).conclude(300.0, &grown(0.5, 0.0)).passed);
+        // Growth that could be noise is told with its uncertainty, not as a failure.
+        let verdict = tally(0).conclude(300.0, &grown(2.0, 8.0));
+        assert!(
+            verdict.passed && verdict.leak_uncertainty > 1.0,
+            "{verdict:?}"
+        );
     }
 }

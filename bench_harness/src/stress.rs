@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use actor_rt::{Actor, ActorRef, Context, System};
 use serde::Serialize;
 
-use crate::machine::resident_bytes;
 use crate::payload::{Payload as _, Words};
+use crate::usage::Mark;
 
 /// What one shape of load came to.
 #[derive(Debug, Clone, Serialize)]
@@ -28,8 +28,10 @@ pub struct Shape {
     pub seconds: f64,
     /// Share of the cores' time that was used, in percent.
     pub cpu_percent: f64,
+    /// Share of the cores' time spent waiting for disks, in percent.
+    pub io_wait_percent: f64,
     /// Resident memory at its highest so far, in MiB.
-    pub peak_mib: u64,
+    pub peak_mib: f64,
 }
 
 #[derive(Default)]
@@ -69,7 +71,7 @@ pub fn run(scale: f64) -> anyhow::Result<Vec<Shape>> {
 fn shape<const N: usize>(actors: u64, rounds: u64) -> anyhow::Result<Shape> {
     let system = System::new()?;
     let tally = Arc::new(Tally::default());
-    let (began, busy) = (Instant::now(), cpu_seconds());
+    let (began, mark) = (Instant::now(), Mark::now());
     let all: Vec<ActorRef<Parcel<N>>> = (0..actors)
         .map(|_| {
             let tally = Arc::clone(&tally);
@@ -95,9 +97,7 @@ fn shape<const N: usize>(actors: u64, rounds: u64) -> anyhow::Result<Shape> {
         );
     }
     let seconds = began.elapsed().as_secs_f64();
-    let cores = std::thread::available_parallelism().map_or(1, usize::from) as f64;
-    let cpu_percent = 100.0 * (cpu_seconds() - busy) / seconds / cores;
-    let peak_mib = resident_bytes().1 >> 20;
+    let usage = mark.until_now();
     system.shutdown(Duration::from_secs(120))?;
     let delivered = tally.delivered.load(Ordering::Acquire);
     let intact = delivered == sent && tally.sum.load(Ordering::Relaxed) == expected;
@@ -108,43 +108,31 @@ fn shape<const N: usize>(actors: u64, rounds: u64) -> anyhow::Result<Shape> {
         delivered,
         intact,
         seconds,
-        cpu_percent,
-        peak_mib,
+        cpu_percent: usage.cpu_percent,
+        io_wait_percent: usage.io_wait_percent,
+        peak_mib: usage.peak_mib,
     })
-}
-
-/// Seconds of processor time that this process has used.
-pub fn cpu_seconds() -> f64 {
-    let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // Fields 14 and 15 counted from 1; the second, in parentheses, may contain spaces.
-    let after = text.rsplit(')').next().unwrap_or_default();
-    let ticks: f64 = after
-        .split_whitespace()
-        .skip(11)
-        .take(2)
-        .filter_map(|field| field.parse::<f64>().ok())
-        .sum();
-    // The kernel reports in hundredths on every platform that Rust's Linux targets support.
-    ticks / 100.0
 }
 
 /// A table for people.
 pub fn render(shapes: &[Shape]) -> String {
     use std::fmt::Write as _;
     let mut text = String::from(
-        "   actors    bytes       sent  delivered  intact   seconds   CPU %  peak MiB\n",
+        "   actors    bytes       sent  delivered  intact   seconds  M msg/s   CPU %  I/O %  peak MiB\n",
     );
     for shape in shapes {
         let _ = writeln!(
             text,
-            "{:>9}{:>9}{:>11}{:>11}{:>8}{:>10.2}{:>8.0}{:>10}",
+            "{:>9}{:>9}{:>11}{:>11}{:>8}{:>10.2}{:>9.2}{:>8.0}{:>7.0}{:>10.0}",
             shape.actors,
             shape.payload_bytes,
             shape.sent,
             shape.delivered,
             if shape.intact { "yes" } else { "NO" },
             shape.seconds,
+            shape.sent as f64 / shape.seconds / 1e6,
             shape.cpu_percent,
+            shape.io_wait_percent,
             shape.peak_mib
         );
     }

@@ -67,10 +67,10 @@ pub fn html(
                 "longer bars are better"
             }
         );
-        if !outcome.valid {
-            page.push_str(
-                "<p class=\"warn\">Not a valid comparison: more spinning threads than cores.</p>\n",
-            );
+        // What holds for the machine as such stands at the top.
+        let common = machine.doubts();
+        for note in outcome.notes.iter().filter(|note| !common.contains(note)) {
+            let _ = writeln!(page, "<p class=\"warn\">{}</p>", escape(note));
         }
         page.push_str(&plot::bars(outcome));
     }
@@ -121,4 +121,34 @@ fn latency_table(page: &mut String, latencies: &[Latency]) {
         page.push_str("</tr>\n");
     }
     page.push_str("</table></div>\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::{Options, WaitKind};
+
+    #[test]
+    fn a_page_says_what_was_measured_where_and_what_is_doubtful() {
+        let mut options = Options {
+            wait: WaitKind::Busy,
+            ..Options::tiny()
+        };
+        options.cores.truncate(1);
+        let spsc = crate::scenario::find("spsc").unwrap();
+        let outcome = crate::measure::measure(spsc, &options).unwrap();
+        let scaling = Scaling {
+            name: "a <b>".into(),
+            unit: "M/s".into(),
+            points: vec![(1, 1.0), (2, 1.5), (4, 2.0)],
+        };
+        let page = html(&Machine::look(), &[outcome], &[], &[scaling]);
+        assert!(page.contains("Not a valid comparison"));
+        assert!(page.contains("commit") && page.contains("NUMA"));
+        assert!(page.contains("a &lt;b&gt;") && page.contains("<polyline"));
+        // Self-contained: nothing is fetched.
+        for outside in ["<script", "<link", "src=", "url("] {
+            assert!(!page.contains(outside), "{outside}");
+        }
+    }
 }

@@ -105,8 +105,9 @@ fn frame(content: &str, height: f64, title: &str) -> String {
     )
 }
 
-const COLOURS: [&str; 6] = [
-    "#0969da", "#1a7f37", "#bc4c00", "#8250df", "#bf3989", "#57606a",
+/// As many as there are latency curves; told apart on white and on black.
+const COLOURS: [&str; 8] = [
+    "#0969da", "#1a7f37", "#bc4c00", "#8250df", "#bf3989", "#57606a", "#b8860b", "#0a8f9c",
 ];
 
 /// Percentile curves: nanoseconds on a logarithmic axis, over percentiles that get finer towards the end.
@@ -154,9 +155,11 @@ pub(super) fn curves(latencies: &[Latency]) -> String {
         let step = -1.5 * (1.0_f64 - at / 100.0).log2();
         let _ = writeln!(
             svg,
-            "<text class=\"soft\" x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{name}</text>",
+            "<text class=\"soft\" x=\"{:.1}\" y=\"{}\" text-anchor=\"{}\">{name}</text>",
             x(step),
-            BOTTOM + 18.0
+            BOTTOM + 18.0,
+            // The last one would be cut off at the edge.
+            if at > 99.95 { "end" } else { "middle" }
         );
     }
     let mut legend = BOTTOM + 42.0;
@@ -193,8 +196,9 @@ fn nanoseconds(ns: f64) -> String {
 
 /// A line over the number of cores.
 pub(super) fn line(scaling: &Scaling) -> String {
-    const TOP: f64 = 30.0;
-    const BOTTOM: f64 = 160.0;
+    // Below the title and the first figure.
+    const TOP: f64 = 50.0;
+    const BOTTOM: f64 = 180.0;
     const START: f64 = 60.0;
     let most = scaling
         .points

@@ -13,8 +13,9 @@ use bytes::Bytes;
 use cas_actor::front::{Front, FrontConfig};
 use cas_actor::{Store, StoreConfig};
 use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::{Method, Request, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
@@ -106,7 +107,7 @@ async fn ask(address: SocketAddr, first: u64, count: u64) -> u64 {
     let mut sum = 0_u64;
     for number in 0..count {
         let request = request(Method::GET, (first + number) % ENTRIES, Bytes::new());
-        let answer = connection.send_request(request).await.expect("an answer");
+        let answer = send(&mut connection, request).await;
         assert_eq!(answer.status(), StatusCode::OK);
         let mut body = answer.into_body();
         while let Some(frame) = body.frame().await {
@@ -124,6 +125,14 @@ async fn connect(address: SocketAddr) -> SendRequest<Full<Bytes>> {
     let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.expect("HTTP");
     tokio::spawn(connection);
     sender
+}
+
+async fn send(
+    connection: &mut SendRequest<Full<Bytes>>,
+    request: Request<Full<Bytes>>,
+) -> Response<Incoming> {
+    connection.ready().await.expect("the connection stays");
+    connection.send_request(request).await.expect("an answer")
 }
 
 fn request(method: Method, entry: u64, body: Bytes) -> Request<Full<Bytes>> {
@@ -153,7 +162,7 @@ impl Server {
             let mut connection = connect(address).await;
             for entry in 0..ENTRIES {
                 let request = request(Method::PUT, entry, body(entry, bytes));
-                let answer = connection.send_request(request).await.expect("an answer");
+                let answer = send(&mut connection, request).await;
                 assert!(answer.status().is_success(), "{}", answer.status());
                 answer.into_body().collect().await.expect("a whole body");
             }
@@ -183,11 +192,9 @@ impl Server {
             while let Ok((stream, _)) = listener.accept().await {
                 let _ = stream.set_nodelay(true);
                 let bodies = Arc::clone(&bodies);
-                let service = service_fn(move |request: Request<hyper::body::Incoming>| {
+                let service = service_fn(move |request: Request<Incoming>| {
                     let body = bodies[request.uri().path()].clone();
-                    async move {
-                        Ok::<_, std::convert::Infallible>(hyper::Response::new(Full::new(body)))
-                    }
+                    async move { Ok::<_, std::convert::Infallible>(Response::new(Full::new(body))) }
                 });
                 tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
             }

@@ -160,6 +160,20 @@ pub fn list() -> String {
     text
 }
 
+/// The feature that a scenario of this name needs, if it is none of this build.
+pub fn missing_feature(name: &str) -> Option<&'static str> {
+    let named = |names: &[&str]| names.contains(&name);
+    if find(name).is_some() {
+        None
+    } else if named(&["store_put", "store_get", "store_contains", "http_get"]) {
+        Some("store")
+    } else if named(&["transpile", "isolate_call", "isolate_start", "build_noop"]) {
+        Some("zako")
+    } else {
+        None
+    }
+}
+
 /// The scenario with this name.
 pub fn find(name: &str) -> Option<&'static Scenario> {
     ALL.iter().find(|scenario| scenario.name == name)

@@ -98,7 +98,10 @@ impl Tree {
         let write = |name: &str, text: &str| {
             fs::write(directory.path().join(name), text).expect("the disk has room");
         };
-        write("zako.toml", "");
+        write(
+            "zako.toml",
+            "group = \"bench\"\nartifact = \"noop\"\nversion = \"1.0.0\"\n",
+        );
         write(
             "zako.ts",
             "import { workspace } from \"zako:package\";\nexport default workspace({ builds: [\"BUILD.ts\"] });\n",
