@@ -167,8 +167,11 @@ impl Tree {
         let describer = Describer::new(path, BTreeMap::new(), TRANSPILER_VERSION.to_owned());
         let describer = Arc::new(describer);
         let everything = [LabelPattern::everything()];
+        let wanted = graph
+            .select(&everything, &|_| true)
+            .expect("there are targets");
         let plan = session
-            .plan(&graph, &everything, &|_| true, &describer, false)
+            .plan(&graph, &wanted, &describer, false)
             .expect("no mistakes");
         (session, plan, describer, services)
     }
