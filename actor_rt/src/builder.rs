@@ -12,7 +12,7 @@ use crate::family;
 use crate::mailbox::{Front, LARGEST_BOUND};
 use crate::overflow::Overflow;
 use crate::plain::Plain;
-use crate::restart::{Restart, Strategy};
+use crate::restart::{Care, Restart, Strategy};
 use crate::sched::Runtime;
 use crate::shell::{Behaviour, Shell};
 use std::any::{TypeId, type_name};
@@ -67,7 +67,7 @@ pub struct ActorBuilder<'a, F> {
     name: Option<Arc<str>>,
     bound: u32,
     overflow: Overflow,
-    restart: Option<Box<Restart>>,
+    care: Care,
     strategy: Strategy,
     placement: Placement,
     lifetime: PhantomData<&'a ()>,
@@ -93,7 +93,7 @@ impl<F> ActorBuilder<'_, F> {
             name: None,
             bound: DEFAULT_MAILBOX as u32,
             overflow: Overflow::Wait,
-            restart: None,
+            care: Care::Usual,
             strategy: Strategy::OneForOne,
             placement: Placement::Anywhere,
             lifetime: PhantomData,
@@ -131,7 +131,7 @@ impl<F> ActorBuilder<'_, F> {
 
     /// What happens when the actor fails (default [`Restart::on_failure`]).
     pub fn restart(mut self, policy: Restart) -> Self {
-        self.restart = Some(Box::new(policy));
+        self.care = policy.into();
         self
     }
 
@@ -157,8 +157,8 @@ impl<F> ActorBuilder<'_, F> {
         A: Actor + Send,
         F: FnMut() -> A + Send + 'static,
     {
-        let (parts, policy, factory) = self.into_parts::<A::Msg>();
-        let shell = Shell::new(Plain::new(factory), policy);
+        let (parts, care, factory) = self.into_parts::<A::Msg>();
+        let shell = Shell::new(Plain::new(factory), care);
         let parent = parts.parent.as_ref().map(CellRef::ptr);
         let cell = CellRef::new(parts, ShellTable::<A, Plain<A, F>>::table(), shell);
         launch(&cell, parent, || cell.ptr().schedule());
@@ -174,8 +174,8 @@ impl<F> ActorBuilder<'_, F> {
         A: AsyncActor,
         F: FnMut() -> A + Send + 'static,
     {
-        let (parts, policy, factory) = self.into_parts::<A::Msg>();
-        let shell = Shell::new(Awaiting::new(factory), policy);
+        let (parts, care, factory) = self.into_parts::<A::Msg>();
+        let shell = Shell::new(Awaiting::new(factory), care);
         let parent = parts.parent.as_ref().map(CellRef::ptr);
         let cell = CellRef::new(parts, ShellTable::<A, Awaiting<A, F>>::table(), shell);
         launch(&cell, parent, || cell.ptr().schedule());
@@ -192,15 +192,15 @@ impl<F> ActorBuilder<'_, F> {
         A: Actor,
         F: FnMut() -> A + Send + 'static,
     {
-        let (parts, policy, factory) = self.into_parts::<A::Msg>();
-        let body = Dedicated::new(Shell::new(Plain::new(factory), policy));
+        let (parts, care, factory) = self.into_parts::<A::Msg>();
+        let body = Dedicated::new(Shell::new(Plain::new(factory), care));
         let parent = parts.parent.as_ref().map(CellRef::ptr);
         let cell = CellRef::new(parts, dedicated::table::<A, F>(), body);
         launch(&cell, parent, || dedicated::launch::<A, F>(&cell));
         ActorRef::from_cell(cell)
     }
 
-    fn into_parts<M: Send + 'static>(self) -> (Parts, Option<Box<Restart>>, F) {
+    fn into_parts<M: Send + 'static>(self) -> (Parts, Care, F) {
         if let Overflow::Fallback(fallback) = &self.overflow {
             assert!(
                 fallback.takes(TypeId::of::<M>()),
@@ -225,7 +225,7 @@ impl<F> ActorBuilder<'_, F> {
             parent: self.parent.map(CellPtr::to_ref),
             name: self.name,
         };
-        (parts, self.restart, self.factory)
+        (parts, self.care, self.factory)
     }
 }
 

@@ -13,16 +13,18 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 /// Fewest and most messages of a turn.
-const FEWEST: u32 = 16;
-const MOST: u32 = 1024;
+const FEWEST: u16 = 16;
+const MOST: u16 = 1024;
 /// Messages between looks at the clock, and before the first one.
 const LOOK_EVERY: u32 = 16;
 /// Bits that end a turn after the current message.
 const INTERRUPTS: u32 = control::KILL | control::FAIL | control::REGROUP | control::YIELD;
 
+/// What every turn touches comes first.
+#[repr(C)]
 pub(crate) struct Plain<A, F> {
-    factory: F,
     actor: Option<A>,
+    factory: F,
 }
 
 impl<A, F> Plain<A, F> {
@@ -98,7 +100,7 @@ impl<A: Actor, F: FnMut() -> A + 'static> Behaviour for Plain<A, F> {
                     cell.batch.store((limit / 2).max(FEWEST), Ordering::Relaxed);
                     return Turn::Enough;
                 }
-                if count.handled >= limit {
+                if count.handled >= u32::from(limit) {
                     if took < budget / 2 {
                         cell.batch.store((limit * 2).min(MOST), Ordering::Relaxed);
                     }

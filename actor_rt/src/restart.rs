@@ -1,6 +1,6 @@
 //! Restart policy: whether, how often and how soon a failed actor starts again.
 //!
-//! Owns: [`Restart`], [`Strategy`] and the record of recent restarts.
+//! Owns: [`Restart`], [`Strategy`], the record of recent restarts, and how little of it an actor holds ([`Care`]).
 //! Does not know: how an incarnation is made or ended (see `shell`).
 
 use std::collections::VecDeque;
@@ -109,6 +109,50 @@ pub(crate) enum Verdict {
     GiveUp,
 }
 
+/// An actor's restart policy and its record, without memory of its own where that can be.
+#[derive(Debug)]
+pub(crate) enum Care {
+    /// [`Restart::on_failure`], and no failure yet.
+    Usual,
+    /// [`Restart::never`].
+    Never,
+    /// Anything else.
+    Own(Box<(Restart, History)>),
+}
+
+impl From<Restart> for Care {
+    fn from(policy: Restart) -> Self {
+        if policy == Restart::on_failure() {
+            Self::Usual
+        } else if policy == Restart::never() {
+            Self::Never
+        } else {
+            Self::Own(Box::new((policy, History::default())))
+        }
+    }
+}
+
+impl Care {
+    /// Judges a failure at `now` and, if it leads to a restart, remembers it.
+    pub(crate) fn judge(&mut self, now: Instant) -> Verdict {
+        if let Self::Usual = self {
+            *self = Self::Own(Box::new((Restart::on_failure(), History::default())));
+        }
+        match self {
+            Self::Own(own) => {
+                let (policy, history) = &mut **own;
+                history.judge(policy, now)
+            }
+            Self::Usual | Self::Never => Verdict::GiveUp,
+        }
+    }
+
+    /// Whether giving up lets the parent fail.
+    pub(crate) fn escalates(&self) -> bool {
+        matches!(self, Self::Own(own) if own.0.escalates())
+    }
+}
+
 /// When an actor was restarted lately.
 #[derive(Debug, Default)]
 pub(crate) struct History {
@@ -189,5 +233,20 @@ mod tests {
             history.judge(&Restart::never(), Instant::now()),
             Verdict::GiveUp
         );
+        let mut care = Care::from(Restart::never());
+        assert_eq!(care.judge(Instant::now()), Verdict::GiveUp);
+        assert!(!care.escalates());
+        assert!(Care::from(Restart::never().or_escalate()).escalates());
+    }
+
+    #[test]
+    fn the_usual_policy_keeps_a_record_once_it_is_needed() {
+        let start = Instant::now();
+        let mut care = Care::from(Restart::default());
+        assert!(matches!(care, Care::Usual), "no memory before a failure");
+        for _ in 0..5 {
+            assert_ne!(care.judge(start), Verdict::GiveUp);
+        }
+        assert_eq!(care.judge(start), Verdict::GiveUp);
     }
 }

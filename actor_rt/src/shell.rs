@@ -17,7 +17,7 @@ use crate::cell::{CellPtr, Outcome, control};
 use crate::dead_letter::{DeadLetter, DeadReason};
 use crate::exit::{ExitReason, Failure};
 use crate::mailbox::{Drain, Settled};
-use crate::restart::{History, Restart, Verdict};
+use crate::restart::{Care, Verdict};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -78,25 +78,23 @@ enum Step {
     Done(Outcome),
 }
 
-/// The body of an actor cell.
+/// The body of an actor cell. What every turn touches comes first.
+#[repr(C)]
 pub(crate) struct Shell<B> {
-    behaviour: Option<B>,
     phase: Phase,
-    /// `None`: the default policy.
-    policy: Option<Box<Restart>>,
-    history: Option<Box<History>>,
+    behaviour: Option<B>,
+    care: Care,
 }
 
 /// Turns in a row that may look at a claimed, unpublished slot before the actor goes to the back.
 const LOOKS: u32 = 2;
 
 impl<B: Behaviour> Shell<B> {
-    pub(crate) fn new(behaviour: B, policy: Option<Box<Restart>>) -> Self {
+    pub(crate) fn new(behaviour: B, care: Care) -> Self {
         Self {
             behaviour: Some(behaviour),
             phase: Phase::Fresh,
-            policy,
-            history: None,
+            care,
         }
     }
 
@@ -145,9 +143,10 @@ impl<B: Behaviour> Shell<B> {
         if orders & (control::KILL | control::STOP | control::FAIL | control::REGROUP) != 0 {
             return self.obey(cell);
         }
-        if orders & control::YIELD != 0 {
-            // It did.
-            cell.control.fetch_and(!control::YIELD, Ordering::Relaxed);
+        if orders & (control::YIELD | control::TRIM) != 0 {
+            // It did yield; and it will trim, unless there is something to do after all.
+            let done = control::YIELD | control::TRIM;
+            cell.control.fetch_and(!done, Ordering::Relaxed);
         }
         let Some(behaviour) = &mut self.behaviour else {
             return Step::Done(Outcome::Ended);
@@ -161,7 +160,7 @@ impl<B: Behaviour> Shell<B> {
                     drop(drain);
                     return self.begin_end(cell, ExitReason::Drained);
                 }
-                if drain.is_large() {
+                if drain.is_large() || orders & control::TRIM != 0 {
                     drain.trim();
                 }
                 match drain.settle() {
@@ -226,12 +225,10 @@ impl<B: Behaviour> Shell<B> {
     fn fail(&mut self, cell: CellPtr, reason: ExitReason) -> Step {
         let runtime = cell.runtime;
         runtime.counters.failures.fetch_add(1, Ordering::Relaxed);
-        let policy = self.policy.as_deref().cloned().unwrap_or_default();
-        let history = self.history.get_or_insert_default();
         let verdict = if runtime.is_closing() {
             Verdict::GiveUp
         } else {
-            history.judge(&policy, runtime.now())
+            self.care.judge(runtime.now())
         };
         let next = match verdict {
             Verdict::RestartAfter(delay) => {
@@ -360,8 +357,7 @@ impl<B: Behaviour> Shell<B> {
         let factory = self.behaviour.take();
         // What the factory captured is a user's, and so is its drop.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(factory)));
-        let escalates =
-            reason.is_failure() && self.policy.as_deref().is_some_and(Restart::escalates);
+        let escalates = reason.is_failure() && self.care.escalates();
         crate::family::depart(cell, reason, escalates);
         Step::Done(Outcome::Ended)
     }

@@ -6,7 +6,7 @@
 //! the list is alive; the links are only touched under the list's lock.
 #![allow(unsafe_code)]
 
-use super::{CellPtr, Header};
+use super::{CellPtr, CellRef, Header};
 use std::ptr::null_mut;
 use std::sync::{Mutex, PoisonError};
 
@@ -105,6 +105,32 @@ impl Children {
                 return;
             }
         }
+    }
+
+    /// Calls `visit` for up to `most` children that follow `after`, or for the first ones. Returns the last of
+    /// them if there are more; one that leaves the family meanwhile ends the walk early.
+    pub(crate) fn for_some(
+        &self,
+        after: Option<&CellRef>,
+        most: usize,
+        mut visit: impl FnMut(CellPtr),
+    ) -> Option<CellRef> {
+        let chain = self.chain();
+        let mut next = match after {
+            // SAFETY: guarded by the lock we hold; whoever has left has no links.
+            Some(after) => unsafe { (*after.siblings.get()).after },
+            None => chain.first,
+        };
+        let mut last = None;
+        for _ in 0..most {
+            // SAFETY: children in the chain are alive.
+            let child = unsafe { CellPtr::from_ptr(next) }?;
+            // SAFETY: guarded by the lock we hold.
+            next = unsafe { (*child.siblings.get()).after };
+            visit(child);
+            last = Some(child);
+        }
+        last.filter(|_| !next.is_null()).map(CellPtr::to_ref)
     }
 
     /// How many there are.

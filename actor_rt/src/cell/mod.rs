@@ -13,12 +13,13 @@
 mod children;
 pub(crate) mod credit;
 mod news;
+mod waker;
 
 pub(crate) use children::Children;
 use children::Siblings;
 use news::News;
 
-use crate::mailbox::{Front, Mailbox};
+use crate::mailbox::{Front, Mailbox, prefetch};
 use crate::overflow::Overflow;
 use crate::parking::Parking;
 use crate::restart::Strategy;
@@ -30,9 +31,10 @@ use std::cell::UnsafeCell;
 use std::fmt;
 use std::ops::Deref;
 use std::ptr::{NonNull, null_mut};
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{
+    AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+};
 use std::sync::{Arc, Mutex};
-use std::task::{RawWaker, RawWakerVTable, Waker};
 
 /// How a turn of an actor ended.
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
@@ -55,6 +57,8 @@ pub(crate) struct Table {
     pub(crate) schedule: fn(CellPtr),
     pub(crate) actor: fn() -> &'static str,
     pub(crate) message: fn() -> TypeId,
+    /// Of the whole cell.
+    size_bytes: usize,
     /// Whether its handlers await, so that it is woken by what it asks for.
     pub(crate) awaits: bool,
 }
@@ -79,10 +83,26 @@ pub(crate) mod control {
     pub(crate) const YIELD: u32 = 1 << 7;
     /// The actor has ended; its exit reason is readable.
     pub(crate) const ENDED: u32 = 1 << 6;
+    /// The actor was given a name.
+    pub(crate) const NAMED: u32 = 1 << 9;
+    /// Give the ring back: nothing came for a while.
+    pub(crate) const TRIM: u32 = 1 << 10;
 }
+
+/// The lines of a cell where the body begins: phase, and the state of a small actor.
+const BODY_LINES: [usize; 2] = [3, 4];
 
 /// Runs wherever a worker is free.
 pub(crate) const ANYWHERE: u32 = u32::MAX;
+
+/// Asks for the lines of a cell that its header says nothing about, because it may be gone.
+#[inline]
+pub(crate) fn prefetch_header(cell: *const Header) {
+    // The smallest cell has four lines.
+    for line in [0, 1, 3] {
+        prefetch::for_write(cell.cast::<u8>().wrapping_add(line * 64));
+    }
+}
 
 /// Everything about an actor that does not depend on its type. The slab aligns cells to cache lines; the
 /// header itself does not ask for it, so that the body follows without a gap.
@@ -105,11 +125,13 @@ pub(crate) struct Header {
     /// Counts up when an incarnation ends; owner writes.
     incarnation: AtomicU32,
     /// Messages per turn, adapted to what handling them costs.
-    pub(crate) batch: AtomicU32,
-    // Rarely touched from here on.
-    pub(crate) overflow: Overflow,
+    pub(crate) batch: AtomicU16,
     /// What a child's restart means for its siblings.
     pub(crate) strategy: Strategy,
+    /// How its mailbox stood at the last sweep.
+    pub(crate) mark: AtomicU8,
+    // Rarely touched from here on.
+    pub(crate) overflow: Overflow,
     parent: UnsafeCell<Option<CellRef>>,
     /// Guarded by the lock of the parent's `children`.
     siblings: UnsafeCell<Siblings>,
@@ -206,6 +228,21 @@ impl CellPtr {
         (self.table.schedule)(self);
     }
 
+    /// Asks for the lines that a turn writes, for whoever is about to run the actor: they may be in the cache of
+    /// the core that ran it last, and are better fetched together than one after the other.
+    #[inline]
+    pub(crate) fn prefetch(self) {
+        const LINE: usize = 64;
+        let cell = self.0.as_ptr().cast::<u8>();
+        prefetch::for_write(cell.wrapping_add(LINE));
+        let size_bytes = self.table.size_bytes;
+        for line in BODY_LINES {
+            if line * LINE < size_bytes {
+                prefetch::for_write(cell.wrapping_add(line * LINE));
+            }
+        }
+    }
+
     /// Raises control bits and sees to it that the actor notices.
     pub(crate) fn order(self, bits: u32) {
         // Release pairs with the Acquire load at the start of a turn.
@@ -233,12 +270,6 @@ impl CellPtr {
         if self.parking.wake() {
             self.schedule();
         }
-    }
-
-    /// A waker that calls [`CellPtr::wake`].
-    pub(crate) fn waker(self) -> Waker {
-        // SAFETY: the table below keeps the contract of a raw waker.
-        unsafe { Waker::from_raw(raw_waker(credit::lend(self))) }
     }
 }
 
@@ -322,11 +353,16 @@ impl CellRef {
             next: AtomicPtr::new(null_mut()),
             handled: AtomicU64::new(0),
             runtime: parts.runtime,
-            control: AtomicU32::new(0),
+            control: AtomicU32::new(if parts.name.is_some() {
+                control::NAMED
+            } else {
+                0
+            }),
             home: parts.home,
             parking: Parking::new(),
             incarnation: AtomicU32::new(0),
-            batch: AtomicU32::new(64),
+            batch: AtomicU16::new(64),
+            mark: AtomicU8::new(0),
             overflow: parts.overflow,
             strategy: parts.strategy,
             parent: UnsafeCell::new(parts.parent),
@@ -429,44 +465,12 @@ impl Table {
             schedule,
             actor,
             message,
+            size_bytes: size_of::<Cell<S>>(),
             awaits,
         }
     }
 }
 
-/// A raw waker that owns the reference.
-fn raw_waker(counted: CellRef) -> RawWaker {
-    let cell = std::mem::ManuallyDrop::new(counted).0;
-    RawWaker::new(cell.as_ptr().cast(), &WAKER)
-}
-
-// A static, so that wakers of one actor are known to be the same by its address.
-static WAKER: RawWakerVTable = RawWakerVTable::new(
-    // SAFETY: a waker holds a counted reference.
-    |cell| match unsafe { CellPtr::from_ptr(cell.cast_mut().cast()) } {
-        Some(cell) => raw_waker(credit::lend(cell)),
-        None => RawWaker::new(cell, &WAKER),
-    },
-    |cell| {
-        // SAFETY: as above; `wake` consumes the reference.
-        if let Some(cell) = unsafe { CellPtr::from_ptr(cell.cast_mut().cast()) } {
-            cell.wake();
-            credit::take_back(CellRef(cell.0));
-        }
-    },
-    |cell| {
-        // SAFETY: as above.
-        if let Some(cell) = unsafe { CellPtr::from_ptr(cell.cast_mut().cast()) } {
-            cell.wake();
-        }
-    },
-    |cell| {
-        // SAFETY: as above; dropping a waker gives its reference back.
-        if let Some(cell) = unsafe { CellPtr::from_ptr(cell.cast_mut().cast()) } {
-            credit::take_back(CellRef(cell.0));
-        }
-    },
-);
-
 const _: () = assert!(std::mem::offset_of!(Header, tail) == 64);
 const _: () = assert!(std::mem::offset_of!(Header, overflow) <= 128);
+const _: () = assert!(size_of::<Header>() <= 200);

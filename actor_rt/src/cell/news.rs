@@ -40,6 +40,10 @@ impl Header {
     }
 
     pub(crate) fn name(&self) -> Option<Arc<str>> {
+        // Relaxed: set at creation. Most actors have no name, and then no lock is taken.
+        if self.control.load(Ordering::Relaxed) & control::NAMED == 0 {
+            return None;
+        }
         let news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
         news.as_ref().and_then(|news| news.name.clone())
     }

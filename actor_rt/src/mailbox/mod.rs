@@ -43,7 +43,7 @@ mod drain;
 #[cfg(all(test, loom))]
 mod loom_tests;
 mod pages;
-mod prefetch;
+pub(crate) mod prefetch;
 #[cfg(all(test, not(loom)))]
 mod tests;
 mod waiters;
@@ -169,6 +169,19 @@ impl Front {
                 return depth.min(self.bound);
             }
         }
+    }
+
+    /// Whether a ring is attached.
+    pub(crate) fn has_ring(&self) -> bool {
+        let attached = |base: &AtomicPtr<u8>| !base.load(Ordering::Relaxed).is_null();
+        self.bases.iter().any(attached)
+    }
+
+    /// If the mailbox is idle and has a ring: a mark, never zero, that changes with the next message (and comes
+    /// back after 128 idle periods).
+    pub(crate) fn rest(&self) -> Option<u8> {
+        let word = Word(self.word.load(Ordering::Relaxed));
+        (word.has(IDLE) && self.has_ring()).then_some((word.epoch() >> 1) as u8 | 0x80)
     }
 
     /// Most messages that may wait at once.

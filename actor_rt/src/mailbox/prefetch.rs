@@ -7,7 +7,7 @@
 
 /// Asks for the line at `address`, to be written soon. Any address will do.
 #[inline(always)]
-pub(super) fn for_write<T>(address: *const T) {
+pub(crate) fn for_write<T>(address: *const T) {
     #[cfg(all(target_arch = "x86_64", not(loom), not(miri)))]
     // SAFETY: a hint: it neither reads, writes nor faults.
     unsafe {

@@ -13,6 +13,7 @@
 mod queue;
 mod simulated;
 mod sleep;
+mod sweep;
 mod topology;
 mod worker;
 
@@ -48,8 +49,9 @@ pub(crate) struct Runtime {
     workers: Box<[CachePadded<Worker>]>,
     inject: Shared,
     sleepers: Sleepers,
-    /// Actors that have not ended, those being made included.
-    live: CachePadded<AtomicUsize>,
+    sweep: sweep::Armed,
+    /// Actors that have ended; [`Counters::spawned`] less these are alive.
+    departed: CachePadded<AtomicU64>,
     /// `System` handles; at zero everything is asked to stop.
     pub(crate) handles: AtomicUsize,
     closing: AtomicBool,
@@ -71,7 +73,8 @@ pub(crate) struct Runtime {
 /// Totals since the start.
 #[derive(Default)]
 pub(crate) struct Counters {
-    pub(crate) spawned: AtomicU64,
+    /// Those being made included. Apart from the rest: spawners and workers would fight for the line.
+    pub(crate) spawned: CachePadded<AtomicU64>,
     pub(crate) restarts: AtomicU64,
     pub(crate) failures: AtomicU64,
     pub(crate) dead_letters: AtomicU64,
@@ -105,8 +108,9 @@ impl Runtime {
             workers,
             inject: Shared::new(),
             sleepers: Sleepers::new(settings.workers),
+            sweep: sweep::Armed::default(),
             settings,
-            live: CachePadded::new(AtomicUsize::new(0)),
+            departed: CachePadded::new(AtomicU64::new(0)),
             handles: AtomicUsize::new(1),
             closing: AtomicBool::new(false),
             roots: Children::new(),
@@ -223,7 +227,6 @@ impl Runtime {
 
     /// Counts a new actor.
     pub(crate) fn actor_made(&self) {
-        self.live.fetch_add(1, Ordering::Relaxed);
         self.counters.spawned.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -231,8 +234,10 @@ impl Runtime {
     pub(crate) fn actor_ended(&self, actor: CellPtr) {
         // SAFETY: called once by the runner that saw `Outcome::Ended`.
         unsafe { CellRef::release_life(actor) };
-        // AcqRel: whoever sees zero sees all the actors' work.
-        if self.live.fetch_sub(1, Ordering::AcqRel) == 1 {
+        // AcqRel: whoever sees that none is left sees all the actors' work.
+        let departed = self.departed.fetch_add(1, Ordering::AcqRel) + 1;
+        // An actor that is counted later will come by here itself.
+        if departed == self.counters.spawned.load(Ordering::Relaxed) {
             let _guard = self
                 .ended_lock
                 .lock()
@@ -246,7 +251,11 @@ impl Runtime {
 
     /// Actors that have not ended.
     pub(crate) fn live(&self) -> usize {
-        self.live.load(Ordering::Acquire)
+        // In this order: an actor that is counted between the two looks alive, so that "none" is never said
+        // too early. Acquire pairs with the Release of `actor_ended`.
+        let departed = self.departed.load(Ordering::Acquire);
+        let spawned = self.counters.spawned.load(Ordering::Relaxed);
+        spawned.saturating_sub(departed) as usize
     }
 
     /// Whether the system no longer wants to live.

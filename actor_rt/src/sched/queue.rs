@@ -14,7 +14,7 @@ use crate::cell::{CellPtr, Header};
 use crossbeam_utils::CachePadded;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Places of a local ring.
 pub(super) const PLACES: u64 = 256;
@@ -79,6 +79,17 @@ impl Local {
         }
     }
 
+    /// Asks for the cell that the next [`Local::pop`] may give.
+    #[inline]
+    pub(super) fn prefetch_first(&self) {
+        let head = self.head.load(Ordering::Relaxed);
+        if head < self.tail.load(Ordering::Relaxed) {
+            let actor = self.place(head).load(Ordering::Relaxed);
+            // The cell may be taken and freed meanwhile, so nothing of it is read.
+            crate::cell::prefetch_header(actor);
+        }
+    }
+
     /// Moves up to half of the actors into `thief`, whose worker calls this; returns one to run.
     pub(super) fn steal_into(&self, thief: &Local) -> Option<CellPtr> {
         let mut taken = [null_mut::<Header>(); PLACES as usize / 2];
@@ -116,32 +127,36 @@ impl Local {
 }
 
 /// Runnable actors for whoever is free, first in, first out.
+///
+/// Two chains: those who push hold the lock of the first for three stores; those who take, and who look at
+/// many cells that another core wrote, hold the lock of the second, and fetch the whole first chain when
+/// theirs is empty.
 pub(super) struct Shared {
     length: CachePadded<AtomicUsize>,
-    list: Mutex<List>,
+    pushed: CachePadded<Mutex<Chain>>,
+    ready: CachePadded<Mutex<Chain>>,
 }
 
-struct List {
+/// Actors linked through their headers.
+struct Chain {
     first: *mut Header,
     last: *mut Header,
 }
 
 // SAFETY: queued actors are alive and may be run by any thread.
-unsafe impl Send for List {}
+unsafe impl Send for Chain {}
+
+fn lock(chain: &Mutex<Chain>) -> MutexGuard<'_, Chain> {
+    chain.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 impl Shared {
     pub(super) fn new() -> Self {
         Self {
             length: CachePadded::new(AtomicUsize::new(0)),
-            list: Mutex::new(List {
-                first: null_mut(),
-                last: null_mut(),
-            }),
+            pushed: CachePadded::new(Mutex::new(Chain::EMPTY)),
+            ready: CachePadded::new(Mutex::new(Chain::EMPTY)),
         }
-    }
-
-    fn list(&self) -> std::sync::MutexGuard<'_, List> {
-        self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether there was nothing, at some recent time.
@@ -156,17 +171,21 @@ impl Shared {
     }
 
     pub(super) fn push(&self, actor: CellPtr) {
-        let mut list = self.list();
-        append(&mut list, actor);
+        // Before the lock: the cell may still be in another core's cache.
+        actor.next.store(null_mut(), Ordering::Relaxed);
+        let mut pushed = lock(&self.pushed);
+        pushed.append(actor);
+        // Under the lock, so that the length never falls behind what is taken.
         self.length.fetch_add(1, Ordering::Release);
     }
 
     /// Appends many under one lock.
     pub(super) fn push_all(&self, actors: impl Iterator<Item = CellPtr>) {
-        let mut list = self.list();
+        let mut pushed = lock(&self.pushed);
         let mut count = 0;
         for actor in actors {
-            append(&mut list, actor);
+            actor.next.store(null_mut(), Ordering::Relaxed);
+            pushed.append(actor);
             count += 1;
         }
         self.length.fetch_add(count, Ordering::Release);
@@ -176,31 +195,18 @@ impl Shared {
         if self.is_empty() {
             return None;
         }
-        let mut list = self.list();
-        let actor = take_first(&mut list)?;
+        let mut ready = lock(&self.ready);
+        let actor = self.take_first(&mut ready)?;
         self.length.fetch_sub(1, Ordering::Release);
         Some(actor)
     }
 
     /// Takes the actor at this place of the line.
     pub(super) fn take_nth(&self, place: u64) -> Option<CellPtr> {
-        let mut list = self.list();
-        let mut before: Option<CellPtr> = None;
-        // SAFETY: queued actors are alive; the links are ours under the lock.
-        let mut actor = unsafe { CellPtr::from_ptr(list.first) }?;
-        for _ in 0..place {
-            before = Some(actor);
-            // SAFETY: as above.
-            actor = unsafe { CellPtr::from_ptr(actor.next.load(Ordering::Relaxed)) }?;
-        }
-        let after = actor.next.load(Ordering::Relaxed);
-        match before {
-            Some(before) => before.next.store(after, Ordering::Relaxed),
-            None => list.first = after,
-        }
-        if after.is_null() {
-            list.last = before.map_or(null_mut(), CellPtr::as_ptr);
-        }
+        let mut ready = lock(&self.ready);
+        let newer = std::mem::replace(&mut *lock(&self.pushed), Chain::EMPTY);
+        ready.join(newer);
+        let actor = ready.take_nth(place)?;
         self.length.fetch_sub(1, Ordering::Release);
         Some(actor)
     }
@@ -210,11 +216,11 @@ impl Shared {
         if self.is_empty() {
             return None;
         }
-        let mut list = self.list();
-        let first = take_first(&mut list)?;
+        let mut ready = lock(&self.ready);
+        let first = self.take_first(&mut ready)?;
         let mut moved = 1;
         while moved <= more.min(PLACES - 1 - ring.len()) as usize {
-            let Some(actor) = take_first(&mut list) else {
+            let Some(actor) = self.take_first(&mut ready) else {
                 break;
             };
             moved += 1;
@@ -227,24 +233,71 @@ impl Shared {
         self.length.fetch_sub(moved, Ordering::Release);
         Some(first)
     }
+
+    /// The oldest of all, for whoever holds the lock of `ready`.
+    fn take_first(&self, ready: &mut Chain) -> Option<CellPtr> {
+        if ready.first.is_null() {
+            *ready = std::mem::replace(&mut *lock(&self.pushed), Chain::EMPTY);
+        }
+        ready.take_first()
+    }
 }
 
-fn append(list: &mut List, actor: CellPtr) {
-    actor.next.store(null_mut(), Ordering::Relaxed);
-    // SAFETY: queued actors are alive; the link is ours under the lock.
-    match unsafe { CellPtr::from_ptr(list.last) } {
-        Some(last) => last.next.store(actor.as_ptr(), Ordering::Relaxed),
-        None => list.first = actor.as_ptr(),
-    }
-    list.last = actor.as_ptr();
-}
+impl Chain {
+    const EMPTY: Self = Self {
+        first: null_mut(),
+        last: null_mut(),
+    };
 
-fn take_first(list: &mut List) -> Option<CellPtr> {
-    // SAFETY: queued actors are alive.
-    let first = unsafe { CellPtr::from_ptr(list.first) }?;
-    list.first = first.next.load(Ordering::Relaxed);
-    if list.first.is_null() {
-        list.last = null_mut();
+    /// Appends an actor whose link is null.
+    fn append(&mut self, actor: CellPtr) {
+        // SAFETY: queued actors are alive; the link is ours under the lock.
+        match unsafe { CellPtr::from_ptr(self.last) } {
+            Some(last) => last.next.store(actor.as_ptr(), Ordering::Relaxed),
+            None => self.first = actor.as_ptr(),
+        }
+        self.last = actor.as_ptr();
     }
-    Some(first)
+
+    fn join(&mut self, newer: Self) {
+        // SAFETY: as above.
+        match unsafe { CellPtr::from_ptr(self.last) } {
+            _ if newer.first.is_null() => {}
+            Some(last) => {
+                last.next.store(newer.first, Ordering::Relaxed);
+                self.last = newer.last;
+            }
+            None => *self = newer,
+        }
+    }
+
+    fn take_first(&mut self) -> Option<CellPtr> {
+        // SAFETY: queued actors are alive.
+        let first = unsafe { CellPtr::from_ptr(self.first) }?;
+        self.first = first.next.load(Ordering::Relaxed);
+        if self.first.is_null() {
+            self.last = null_mut();
+        }
+        Some(first)
+    }
+
+    fn take_nth(&mut self, place: u64) -> Option<CellPtr> {
+        let mut before: Option<CellPtr> = None;
+        // SAFETY: queued actors are alive; the links are ours under the lock.
+        let mut actor = unsafe { CellPtr::from_ptr(self.first) }?;
+        for _ in 0..place {
+            before = Some(actor);
+            // SAFETY: as above.
+            actor = unsafe { CellPtr::from_ptr(actor.next.load(Ordering::Relaxed)) }?;
+        }
+        let after = actor.next.load(Ordering::Relaxed);
+        match before {
+            Some(before) => before.next.store(after, Ordering::Relaxed),
+            None => self.first = after,
+        }
+        if after.is_null() {
+            self.last = before.map_or(null_mut(), CellPtr::as_ptr);
+        }
+        Some(actor)
+    }
 }

@@ -11,6 +11,7 @@
 
 use super::Runtime;
 use super::queue::{Local, PLACES, Shared};
+use super::sweep;
 use super::topology::Layout;
 use crate::cell::{ANYWHERE, CellPtr, Header, Outcome, control, credit};
 use std::cell::Cell;
@@ -140,6 +141,7 @@ impl Worker {
 
     #[inline]
     fn push_next(&self, runtime: &Runtime, actor: CellPtr) -> bool {
+        actor.prefetch();
         if actor.home != ANYWHERE {
             if actor.home as usize != self.index {
                 return false;
@@ -186,6 +188,14 @@ impl Worker {
         unsafe { CellPtr::from_ptr(actor) }
     }
 
+    /// The oldest of the ring, while the cells of those that follow are fetched.
+    #[inline]
+    fn pop_local(&self) -> Option<CellPtr> {
+        let actor = self.local.pop()?;
+        self.local.prefetch_first();
+        Some(actor)
+    }
+
     fn has_work(&self) -> bool {
         !self.next.load(Ordering::Relaxed).is_null()
             || self.local.len() > 0
@@ -194,7 +204,7 @@ impl Worker {
 }
 
 /// The worker's loop, until the system is closing and no actor is left.
-pub(super) fn work(runtime: &Runtime, index: usize) {
+pub(super) fn work(runtime: &'static Runtime, index: usize) {
     let worker: &Worker = &runtime.workers[index];
     // Set once: each worker has one thread.
     let _ = worker.thread.set(std::thread::current());
@@ -212,7 +222,7 @@ pub(super) fn work(runtime: &Runtime, index: usize) {
     });
 }
 
-fn work_loop(runtime: &Runtime, worker: &Worker) {
+fn work_loop(runtime: &'static Runtime, worker: &Worker) {
     let mut in_a_row = 0;
     let mut turns = 0_u64;
     let mut seen = Vec::with_capacity(worker.victims.len());
@@ -245,8 +255,7 @@ fn find(runtime: &Runtime, worker: &Worker, in_a_row: &mut u32) -> Option<CellPt
     }
     *in_a_row = 0;
     worker
-        .local
-        .pop()
+        .pop_local()
         .or_else(|| worker.inbox.pop())
         .or_else(|| worker.take_next())
         .or_else(|| runtime.inject.pop_into(&worker.local, share(runtime)))
@@ -281,7 +290,7 @@ fn run(runtime: &Runtime, worker: &Worker, actor: CellPtr) {
 /// Looks everywhere, spins a little, then sleeps. `None` after having slept.
 #[cold]
 #[inline(never)]
-fn search(runtime: &Runtime, worker: &Worker, seen: &mut Vec<Glimpse>) -> Option<CellPtr> {
+fn search(runtime: &'static Runtime, worker: &Worker, seen: &mut Vec<Glimpse>) -> Option<CellPtr> {
     credit::settle();
     runtime.sleepers.begin_search();
     let found = search_others(runtime, worker, None);
@@ -351,7 +360,7 @@ fn work_anywhere(runtime: &Runtime, worker: &Worker) -> bool {
             .any(|&victim| runtime.workers[victim].local.len() > 0)
 }
 
-fn sleep(runtime: &Runtime, worker: &Worker, seen: &mut Vec<Glimpse>) -> Option<CellPtr> {
+fn sleep(runtime: &'static Runtime, worker: &Worker, seen: &mut Vec<Glimpse>) -> Option<CellPtr> {
     let sleepers = &runtime.sleepers;
     sleepers.lie_down(worker.index);
     let leave = || work_anywhere(runtime, worker) || (runtime.is_closing() && runtime.live() == 0);
@@ -363,6 +372,7 @@ fn sleep(runtime: &Runtime, worker: &Worker, seen: &mut Vec<Glimpse>) -> Option<
             return None;
         }
         if sleepers.asleep() == runtime.workers.len() {
+            sweep::arm(runtime);
             std::thread::park();
             continue;
         }
