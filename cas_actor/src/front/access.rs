@@ -98,6 +98,8 @@ type Secret = [u8; 32];
 #[derive(Debug)]
 struct Known {
     name: String,
+    /// Its place in the configuration.
+    index: u32,
     rights: [Right; Space::ALL.len()],
 }
 
@@ -121,7 +123,12 @@ impl Access {
                 own.unwrap_or(credential.right)
             });
             let name = credential.name.clone();
-            if let Some(other) = known.insert(secret, Known { name, rights }) {
+            let one = Known {
+                name,
+                index: u32::try_from(index).unwrap_or(u32::MAX),
+                rights,
+            };
+            if let Some(other) = known.insert(secret, one) {
                 return Err(AccessError::Twice(other.name, credential.name.clone()));
             }
         }
@@ -139,6 +146,12 @@ impl Access {
     /// Whether everybody may do everything.
     pub(crate) fn is_open(&self) -> bool {
         self.anonymous == Right::Write
+    }
+
+    /// Who sent this `Authorization` header: a credential, by its place in the configuration.
+    pub(crate) fn who(&self, authorization: Option<&[u8]>) -> Option<u32> {
+        let secret = authorization.and_then(secret_in)?;
+        self.known.get(&secret).map(|known| known.index)
     }
 
     /// Checks that whoever sent this `Authorization` header has `wanted` on `space`.

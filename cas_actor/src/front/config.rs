@@ -1,6 +1,7 @@
 //! What a person may set about the front ends; every value has a default.
 //!
-//! Owns: the `[limits]` and `[access]` tables of the node's configuration.
+//! Owns: the `[limits]`, `[access]` and `[tls]` tables of the node's configuration, and what makes
+//! them unusable.
 //! Does not know: where the file lies or which addresses are listened to.
 #![forbid(unsafe_code)]
 
@@ -8,11 +9,14 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::access::AccessConfig;
+use super::access::{AccessConfig, AccessError};
+use super::tls::{TlsConfig, TlsError};
 
 /// Files that stay free for the store when connections take the rest.
 const FILES_FOR_THE_STORE: u64 = 256;
 const MOST_CONNECTIONS: u64 = 16_384;
+/// What hyper needs to read any head.
+const LEAST_HEAD_BYTES: u64 = 8 * 1024;
 const GIB: u64 = 1024 * 1024 * 1024;
 
 /// The front ends' part of the node's configuration.
@@ -23,6 +27,29 @@ pub struct FrontConfig {
     pub limits: LimitsConfig,
     /// Who may do what.
     pub access: AccessConfig,
+    /// TLS on every address; a socket in the file system never has it.
+    pub tls: Option<TlsConfig>,
+}
+
+/// The configuration cannot be used. Fix what the message names.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A limit under which nothing would work.
+    #[error("[limits] {key} = {value} is too small; at least {least} is needed")]
+    Limit {
+        /// Its name in the table.
+        key: &'static str,
+        /// What it is.
+        value: u64,
+        /// The least that makes sense.
+        least: u64,
+    },
+    /// Credentials that make no sense.
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    /// A file of the `[tls]` table that cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 /// Limits on connections, requests and time.
@@ -33,6 +60,11 @@ pub struct LimitsConfig {
     pub connections: u64,
     /// Requests that are being answered; one more is answered 503.
     pub requests: u64,
+    /// Open connections of one address, or of one /64 network of IPv6; 0 is no limit.
+    pub connections_per_peer: u64,
+    /// Requests of one credential, or of one address where none is sent, per second; more, after a
+    /// burst of two seconds' worth, are answered 429. 0 is no limit.
+    pub requests_per_second: u64,
     /// Bytes of one uploaded body; more is answered 413.
     pub upload_bytes: u64,
     /// Bytes of a request's head; more is answered 431.
@@ -52,6 +84,8 @@ impl Default for LimitsConfig {
         Self {
             connections: connections_of_this_machine(),
             requests: 4096,
+            connections_per_peer: 0,
+            requests_per_second: 0,
             upload_bytes: 16 * GIB,
             head_bytes: 32 * 1024,
             idle_seconds: 300,
@@ -63,6 +97,23 @@ impl Default for LimitsConfig {
 }
 
 impl LimitsConfig {
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        for (key, value, least) in [
+            ("connections", self.connections, 1),
+            ("requests", self.requests, 1),
+            ("head_bytes", self.head_bytes, LEAST_HEAD_BYTES),
+            ("idle_seconds", self.idle_seconds, 1),
+            ("head_seconds", self.head_seconds, 1),
+            ("stall_seconds", self.stall_seconds, 1),
+            ("request_seconds", self.request_seconds, 1),
+        ] {
+            if value < least {
+                return Err(ConfigError::Limit { key, value, least });
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn idle(&self) -> Duration {
         Duration::from_secs(self.idle_seconds)
     }
@@ -96,5 +147,16 @@ mod tests {
     fn connections_leave_files_for_the_store() {
         let connections = LimitsConfig::default().connections;
         assert!((1..=MOST_CONNECTIONS).contains(&connections));
+    }
+
+    #[test]
+    fn a_limit_that_lets_nothing_through_is_named() {
+        assert!(LimitsConfig::default().check().is_ok());
+        let limits = LimitsConfig {
+            head_seconds: 0,
+            ..Default::default()
+        };
+        let said = limits.check().unwrap_err().to_string();
+        assert!(said.contains("[limits] head_seconds = 0"), "{said}");
     }
 }

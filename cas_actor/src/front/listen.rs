@@ -1,42 +1,37 @@
-//! Listening, and the life of a connection.
+//! Listening: addresses, sockets in the file system, and the end of both.
 //!
-//! Owns: [`Front`], its listeners, the limit on connections, and draining.
-//! Does not know: what a request means (`http`).
-//! Invariants: a connection over the limit is answered 503 and closed at once; while draining, no
-//! connection is taken in, a request that runs is finished, and an idle connection is closed.
+//! Owns: [`Front`], its listeners, the limits on connections, and draining.
+//! Does not know: what a connection carries (`connection`) or a request means (`http`).
+//! Invariants: a connection over a limit is answered 503 and closed at once (without a word where
+//! TLS is spoken); while draining, no connection is taken in, a request that runs is finished, and
+//! an idle connection is closed.
 #![forbid(unsafe_code)]
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use hyper::Request;
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
 
-use super::access::{Access, AccessError};
-use super::config::{FrontConfig, LimitsConfig};
+use super::access::Access;
+use super::config::{ConfigError, FrontConfig, LimitsConfig};
+use super::connection::{Stream, serve};
 use super::counters::{Counters, FrontFigures, FrontStats};
 use super::http::{Http, Pages};
 use super::names::Names;
-use super::timed::{Patience, Pulse, Timed};
+use super::rate::{Crowd, Peer, Rate};
+use super::unix;
 use crate::Store;
 
 /// Waiting connections that the kernel keeps while we take others in.
 const BACKLOG: u32 = 1024;
 /// How long the acceptor rests when the process has no free file for another connection.
 const REST: Duration = Duration::from_millis(50);
-/// Fair to all streams of an HTTP/2 connection, and no more of them than this.
-const STREAMS_PER_CONNECTION: u32 = 1000;
-/// Flow control windows of HTTP/2: uploads are not slowed down on a fast network.
-const STREAM_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
-const CONNECTION_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
 
 const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
     content-type: text/plain\r\nretry-after: 1\r\nconnection: close\r\n\
@@ -49,6 +44,7 @@ pub(crate) struct Shared {
     pub(crate) names: Arc<Names>,
     pub(crate) access: Access,
     pub(crate) limits: LimitsConfig,
+    pub(crate) rate: Option<Rate>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) pages: Option<Arc<dyn Pages>>,
 }
@@ -59,6 +55,8 @@ pub(crate) struct Shared {
 /// Dropping it stops listening and closes every connection once its request is answered.
 pub struct Front {
     http: Arc<Http>,
+    tls: Option<TlsAcceptor>,
+    crowd: Arc<Crowd>,
     draining: watch::Sender<bool>,
     /// Every connection holds a receiver of it: when none is left, all are closed.
     open: watch::Sender<()>,
@@ -74,8 +72,8 @@ impl Front {
     /// Front ends of `store`.
     ///
     /// # Errors
-    /// When the credentials of the configuration make no sense.
-    pub fn new(store: Store, config: &FrontConfig) -> Result<Self, AccessError> {
+    /// When the configuration cannot be used: limits, credentials, files of TLS.
+    pub fn new(store: Store, config: &FrontConfig) -> Result<Self, ConfigError> {
         Self::with_pages(store, config, None)
     }
 
@@ -87,17 +85,22 @@ impl Front {
         store: Store,
         config: &FrontConfig,
         pages: Option<Arc<dyn Pages>>,
-    ) -> Result<Self, AccessError> {
+    ) -> Result<Self, ConfigError> {
+        config.limits.check()?;
+        let tls = config.tls.as_ref().map(|tls| tls.acceptor()).transpose()?;
         let shared = Shared {
             names: Arc::new(Names::new(store.clone())),
             store,
             access: Access::new(&config.access)?,
+            rate: Rate::new(config.limits.requests_per_second),
             limits: config.limits.clone(),
             counters: Arc::default(),
             pages,
         };
         Ok(Self {
             http: Arc::new(Http::new(Arc::new(shared))),
+            tls,
+            crowd: Arc::default(),
             draining: watch::Sender::new(false),
             open: watch::Sender::new(()),
         })
@@ -121,10 +124,37 @@ impl Front {
         socket.bind(address)?;
         let listener = socket.listen(BACKLOG)?;
         let address = listener.local_addr()?;
-        let draining = self.draining.subscribe();
-        let open = self.open.subscribe();
-        tokio::spawn(accept(listener, Arc::clone(&self.http), draining, open));
+        tokio::spawn(accept(Tcp(listener, self.tls.clone()), self.gate()));
         Ok(address)
+    }
+
+    /// Listens on a socket in the file system, which only this user may open, and serves it on the
+    /// current tokio runtime. A socket that a killed node has left there is replaced.
+    ///
+    /// # Errors
+    /// When a node listens there, when something else lies there, or when the directory cannot be
+    /// written.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn listen_unix(&self, path: &Path) -> io::Result<()> {
+        let listener = unix::bind(path)?;
+        tokio::spawn(accept(Unix(listener, path.to_owned()), self.gate()));
+        Ok(())
+    }
+
+    /// Whether addresses speak TLS.
+    pub fn has_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    fn gate(&self) -> Gate {
+        Gate {
+            http: Arc::clone(&self.http),
+            crowd: Arc::clone(&self.crowd),
+            draining: self.draining.subscribe(),
+            open: self.open.subscribe(),
+        }
     }
 
     /// Whether everybody may store and read everything.
@@ -152,20 +182,81 @@ impl Front {
     }
 }
 
-async fn accept(
-    listener: TcpListener,
+/// A place where connections come in.
+trait Door: Send + 'static {
+    /// The next connection, and whose it is.
+    fn accept(&self) -> impl Future<Output = io::Result<(Stream, Peer)>> + Send;
+}
+
+struct Tcp(TcpListener, Option<TlsAcceptor>);
+
+impl Door for Tcp {
+    async fn accept(&self) -> io::Result<(Stream, Peer)> {
+        let (stream, address) = self.0.accept().await?;
+        let peer = Peer::from(address.ip());
+        Ok(match &self.1 {
+            None => (Stream::Plain(stream), peer),
+            Some(tls) => (Stream::Tls(stream, tls.clone()), peer),
+        })
+    }
+}
+
+struct Unix(UnixListener, PathBuf);
+
+impl Door for Unix {
+    async fn accept(&self) -> io::Result<(Stream, Peer)> {
+        let (stream, _) = self.0.accept().await?;
+        Ok((Stream::Local(stream), Peer::Local))
+    }
+}
+
+impl Drop for Unix {
+    fn drop(&mut self) {
+        // Somebody may have removed it already.
+        let _ = std::fs::remove_file(&self.1);
+    }
+}
+
+/// What every acceptor has.
+struct Gate {
     http: Arc<Http>,
-    mut draining: watch::Receiver<bool>,
+    crowd: Arc<Crowd>,
+    draining: watch::Receiver<bool>,
     open: watch::Receiver<()>,
-) {
+}
+
+impl Gate {
+    /// Counts a connection; `None` when there is no room for it.
+    fn enter(&self, peer: Peer) -> Option<Open> {
+        let shared = self.http.shared();
+        let limits = &shared.limits;
+        let mut open = Open {
+            counters: Arc::clone(&shared.counters),
+            crowd: None,
+            _open: self.open.clone(),
+        };
+        let before = shared.counters.connections.fetch_add(1, Relaxed);
+        let mut is_welcome = before < limits.connections;
+        if limits.connections_per_peer > 0 {
+            open.crowd = Some((Arc::clone(&self.crowd), peer));
+            is_welcome &= self.crowd.enter(peer) <= limits.connections_per_peer;
+        }
+        if !is_welcome {
+            shared.counters.overloaded.fetch_add(1, Relaxed);
+        }
+        is_welcome.then_some(open)
+    }
+}
+
+async fn accept(door: impl Door, mut gate: Gate) {
     loop {
         let accepted = tokio::select! {
             biased;
-            () = drained(&mut draining) => return,
-            accepted = listener.accept() => accepted,
+            () = drained(&mut gate.draining) => return,
+            accepted = door.accept() => accepted,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // The peer has gone already, or there is no free file: others will be closed.
                 tracing::debug!(%error, "a connection was not accepted");
@@ -173,92 +264,46 @@ async fn accept(
                 continue;
             }
         };
-        let shared = http.shared();
-        let before = shared.counters.connections.fetch_add(1, Relaxed);
-        let connection = Open(Arc::clone(&shared.counters), open.clone());
-        if before >= shared.limits.connections {
-            shared.counters.overloaded.fetch_add(1, Relaxed);
-            turn_away(stream);
+        let Some(open) = gate.enter(peer) else {
+            if let Stream::Plain(stream) = stream {
+                turn_away(&stream);
+            }
             continue;
-        }
-        let http = Arc::clone(&http);
-        let draining = draining.clone();
+        };
+        let http = Arc::clone(&gate.http);
+        let draining = gate.draining.clone();
         tokio::spawn(async move {
-            let _connection = connection;
-            serve(stream, http, draining).await;
+            let _open = open;
+            serve(stream, peer, http, draining).await;
         });
     }
 }
 
 /// Waits for the beginning of the end.
-async fn drained(draining: &mut watch::Receiver<bool>) {
+pub(crate) async fn drained(draining: &mut watch::Receiver<bool>) {
     // An error means that the front is gone altogether.
     let _ = draining.wait_for(|draining| *draining).await;
 }
 
 /// An open connection, as it is counted.
-struct Open(
-    Arc<Counters>,
-    #[expect(dead_code, reason = "its drop tells")] watch::Receiver<()>,
-);
+struct Open {
+    counters: Arc<Counters>,
+    crowd: Option<(Arc<Crowd>, Peer)>,
+    /// Its drop tells.
+    _open: watch::Receiver<()>,
+}
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Relaxed);
+        self.counters.connections.fetch_sub(1, Relaxed);
+        if let Some((crowd, peer)) = &self.crowd {
+            crowd.leave(*peer);
+        }
     }
 }
 
 /// Costs nothing but this one write into an empty socket buffer.
-fn turn_away(stream: TcpStream) {
+fn turn_away(stream: &TcpStream) {
     // Who is gone already needs no answer.
     let _ = stream.try_write(BUSY);
-}
-
-async fn serve(stream: TcpStream, http: Arc<Http>, mut draining: watch::Receiver<bool>) {
-    // Answers are written whole; waiting to join them only makes the next request late.
-    let _ = stream.set_nodelay(true);
-    let limits = &http.shared().limits;
-    let pulse = Arc::new(Pulse::default());
-    let patience = Patience {
-        idle: limits.idle(),
-        head: limits.head(),
-        stall: limits.stall(),
-    };
-    let stream = Timed::new(stream, Arc::clone(&pulse), patience);
-    let head_bytes = usize::try_from(limits.head_bytes).unwrap_or(usize::MAX);
-
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .max_buf_size(head_bytes.max(8 * 1024))
-        .timer(TokioTimer::new())
-        // `Timed` watches over heads, and tells idle connections from slow ones.
-        .header_read_timeout(None);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(STREAMS_PER_CONNECTION)
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_header_list_size(u32::try_from(head_bytes).unwrap_or(u32::MAX));
-    let service = {
-        let http = Arc::clone(&http);
-        service_fn(move |request: Request<Incoming>| {
-            let http = Arc::clone(&http);
-            let pulse = Arc::clone(&pulse);
-            async move { Ok::<_, std::convert::Infallible>(http.answer(request, &pulse).await) }
-        })
-    };
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
-    let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = drained(&mut draining) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection ended early");
-    }
 }

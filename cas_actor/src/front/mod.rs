@@ -23,22 +23,27 @@
 mod access;
 mod body;
 mod config;
+mod connection;
 mod counters;
 mod grpc;
 mod http;
 mod intake;
 mod listen;
 mod names;
+mod rate;
 mod timed;
+mod tls;
+mod unix;
 
 pub use grpc::ReapiUpstream;
 pub use http::HttpUpstream;
 
 pub use access::{AccessConfig, AccessError, CredentialConfig, Right};
-pub use config::{FrontConfig, LimitsConfig};
+pub use config::{ConfigError, FrontConfig, LimitsConfig};
 pub use counters::{FrontFigures, FrontStats, SpaceStats};
 pub use http::{Page, Pages};
 pub use listen::Front;
+pub use tls::{ClientCertificate, TlsConfig, TlsError};
 
 use serde::Deserialize;
 

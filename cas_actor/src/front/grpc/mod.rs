@@ -116,6 +116,13 @@ impl Grpc {
         kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
     }
 
+    /// The answer to a call for which there is no room.
+    pub(crate) fn turn_away(message: &str) -> Response<Answer> {
+        Status::resource_exhausted(message)
+            .into_http::<tonic::body::Body>()
+            .map(body)
+    }
+
     pub(crate) async fn answer(&self, request: Request<Incoming>) -> Response<Answer> {
         let path = request.uri().path();
         let name = path.strip_prefix('/').and_then(|path| path.split_once('/'));

@@ -21,6 +21,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
 
 use bytes::Bytes;
 use hyper::body::Incoming;
@@ -28,13 +29,14 @@ use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode, Version};
 
-use self::problem::Problem;
+use self::problem::{Overload, Problem};
 use self::route::{Entry, Route, route};
 use super::Space;
 use super::access::{Refusal, Right};
 use super::body::Answer;
 use super::grpc::Grpc;
 use super::listen::Shared;
+use super::rate::{Caller, Peer};
 use super::timed::Pulse;
 
 /// A page of the node beside the dialects: `/healthz`, `/metrics`.
@@ -86,14 +88,18 @@ impl Http {
     pub(crate) async fn answer(
         &self,
         request: Request<Incoming>,
+        peer: Peer,
         pulse: &Arc<Pulse>,
     ) -> Response<Answer> {
         let counters = &self.shared.counters;
         let busy = pulse.begin(request.version() == Version::HTTP_2, counters);
-        if counters.requests.load(Relaxed) > self.shared.limits.requests {
+        if let Err(overload) = self.admit(request.headers(), peer) {
             counters.overloaded.fetch_add(1, Relaxed);
-            let problem = Problem::busy("too many requests at this node; try again in a second");
-            return problem.answer(None).map(|answer| answer.of(busy));
+            let answer = match Grpc::is_for_us(&request) {
+                true => Grpc::turn_away(overload.message()),
+                false => Problem::overload(&overload).answer(None),
+            };
+            return answer.map(|answer| answer.of(busy));
         }
         let answer = match Grpc::is_for_us(&request) {
             // Boxed: most requests should not carry the state of a call.
@@ -101,6 +107,22 @@ impl Http {
             false => self.dispatch(request).await,
         };
         answer.map(|answer| answer.of(busy))
+    }
+
+    /// Whether there is room for one more request, of this caller's as well.
+    fn admit(&self, headers: &HeaderMap, peer: Peer) -> Result<(), Overload> {
+        let shared = &self.shared;
+        if shared.counters.requests.load(Relaxed) > shared.limits.requests {
+            return Err(Overload::Node);
+        }
+        let Some(rate) = &shared.rate else {
+            return Ok(());
+        };
+        let authorization = headers.get(header::AUTHORIZATION);
+        let known = shared.access.who(authorization.map(HeaderValue::as_bytes));
+        let caller = known.map_or(Caller::At(peer), Caller::Known);
+        rate.take(caller, Instant::now())
+            .map_err(|wait| Overload::Caller { wait })
     }
 
     async fn dispatch(&self, request: Request<Incoming>) -> Response<Answer> {

@@ -22,6 +22,29 @@ use crate::{GetError, PutError, ShardError};
 const REST_BYTES: u64 = 8 * 1024 * 1024;
 const REST_TIME: Duration = Duration::from_secs(2);
 
+/// Why a request is not even looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Overload {
+    /// Everybody together asks too much.
+    Node,
+    /// This caller does.
+    Caller {
+        /// When there is room again.
+        wait: Duration,
+    },
+}
+
+impl Overload {
+    pub(crate) fn message(&self) -> &'static str {
+        match self {
+            Self::Node => "too many requests at this node; try again in a second",
+            Self::Caller { .. } => {
+                "more requests than the node's configuration allows one caller                  (requests_per_second); try again later"
+            }
+        }
+    }
+}
+
 /// Why a request has no better answer.
 #[derive(Debug)]
 pub(crate) struct Problem {
@@ -61,6 +84,21 @@ impl Problem {
             status: StatusCode::SERVICE_UNAVAILABLE,
             message: message.to_owned(),
             header: Some((header::RETRY_AFTER, HeaderValue::from_static("1"))),
+        }
+    }
+
+    pub(crate) fn overload(overload: &Overload) -> Self {
+        let busy = Self::busy(overload.message());
+        match overload {
+            Overload::Node => busy,
+            Overload::Caller { wait } => Self {
+                status: StatusCode::TOO_MANY_REQUESTS,
+                header: Some((
+                    header::RETRY_AFTER,
+                    HeaderValue::from(wait.as_secs().saturating_add(1)),
+                )),
+                ..busy
+            },
         }
     }
 

@@ -1,0 +1,137 @@
+//! The life of a connection.
+//!
+//! Owns: what kinds of stream there are, the handshake of TLS, and the settings of hyper.
+//! Does not know: listening (`listen`), or what a request means (`http`).
+//! Invariants: a peer has the time of a request's head for its handshake; while draining, a
+//! request that runs is finished, and an idle connection is closed.
+#![forbid(unsafe_code)]
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+
+use super::http::Http;
+use super::listen::drained;
+use super::rate::Peer;
+use super::timed::{Patience, Pulse, Timed};
+
+/// Fair to all streams of an HTTP/2 connection, and no more of them than this.
+const STREAMS_PER_CONNECTION: u32 = 1000;
+/// Flow control windows of HTTP/2: uploads are not slowed down on a fast network.
+const STREAM_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
+
+/// A connection that came in.
+pub(crate) enum Stream {
+    /// From an address.
+    Plain(TcpStream),
+    /// From an address, with TLS still to be agreed on.
+    Tls(TcpStream, TlsAcceptor),
+    /// From a socket in the file system.
+    Local(UnixStream),
+}
+
+/// Serves a connection until it ends.
+pub(crate) async fn serve(
+    stream: Stream,
+    peer: Peer,
+    http: Arc<Http>,
+    draining: watch::Receiver<bool>,
+) {
+    match stream {
+        Stream::Plain(stream) => {
+            // Answers are written whole; waiting to join them only makes the next request late.
+            let _ = stream.set_nodelay(true);
+            requests(stream, peer, http, draining).await;
+        }
+        Stream::Tls(stream, tls) => {
+            let _ = stream.set_nodelay(true);
+            let patience = http.shared().limits.head();
+            match shake_hands(stream, &tls, patience, draining.clone()).await {
+                // Boxed: most connections should not carry the state of TLS.
+                Some(stream) => Box::pin(requests(stream, peer, http, draining)).await,
+                None => tracing::debug!(?peer, "no TLS was agreed on"),
+            }
+        }
+        Stream::Local(stream) => Box::pin(requests(stream, peer, http, draining)).await,
+    }
+}
+
+async fn shake_hands(
+    stream: TcpStream,
+    tls: &TlsAcceptor,
+    patience: Duration,
+    mut draining: watch::Receiver<bool>,
+) -> Option<tokio_rustls::server::TlsStream<TcpStream>> {
+    let shaken = tokio::time::timeout(patience, tls.accept(stream));
+    tokio::select! {
+        shaken = shaken => match shaken.ok()? {
+            Ok(stream) => Some(stream),
+            Err(error) => {
+                tracing::debug!(%error, "a client was refused by TLS");
+                None
+            }
+        },
+        () = drained(&mut draining) => None,
+    }
+}
+
+async fn requests<S>(stream: S, peer: Peer, http: Arc<Http>, mut draining: watch::Receiver<bool>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let limits = &http.shared().limits;
+    let pulse = Arc::new(Pulse::default());
+    let patience = Patience {
+        idle: limits.idle(),
+        head: limits.head(),
+        stall: limits.stall(),
+    };
+    let stream = Timed::new(stream, Arc::clone(&pulse), patience);
+    let head_bytes = usize::try_from(limits.head_bytes).unwrap_or(usize::MAX);
+
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .max_buf_size(head_bytes)
+        .timer(TokioTimer::new())
+        // `Timed` watches over heads, and tells idle connections from slow ones.
+        .header_read_timeout(None);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_PER_CONNECTION)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_header_list_size(u32::try_from(head_bytes).unwrap_or(u32::MAX));
+    let service = {
+        let http = Arc::clone(&http);
+        service_fn(move |request: Request<Incoming>| {
+            let http = Arc::clone(&http);
+            let pulse = Arc::clone(&pulse);
+            async move { Ok::<_, Infallible>(http.answer(request, peer, &pulse).await) }
+        })
+    };
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = drained(&mut draining) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
