@@ -6,7 +6,9 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
+use std::fs::File;
 use std::ops::{Deref, Range};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use memmap2::Mmap;
@@ -15,24 +17,44 @@ use memmap2::Mmap;
 ///
 /// Clones and slices share the bytes. A blob stays readable after the store has deleted or
 /// evicted it.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Blob {
     bytes: Bytes,
-    mapped: bool,
+    mapped: Option<FilePart>,
 }
+
+/// Where the bytes of a mapped blob lie.
+#[derive(Debug, Clone)]
+pub(crate) struct FilePart {
+    pub(crate) file: Arc<File>,
+    pub(crate) start: u64,
+}
+
+impl PartialEq for Blob {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl Eq for Blob {}
 
 impl Blob {
     /// A blob of a mapped file.
-    pub(crate) fn from_map(map: Mmap) -> Self {
+    pub(crate) fn from_map(map: Mmap, file: Arc<File>) -> Self {
         Self {
             bytes: Bytes::from_owner(map),
-            mapped: true,
+            mapped: Some(FilePart { file, start: 0 }),
         }
+    }
+
+    /// The file that is mapped, and where in it the bytes begin.
+    pub(crate) fn file(&self) -> Option<&FilePart> {
+        self.mapped.as_ref()
     }
 
     /// Whether the bytes are a mapped file rather than memory of the process.
     pub fn is_mapped(&self) -> bool {
-        self.mapped
+        self.mapped.is_some()
     }
 
     /// The part of the blob that `range` names, sharing its bytes.
@@ -43,7 +65,10 @@ impl Blob {
         let within = range.within(self.bytes.len() as u64)?;
         Ok(Self {
             bytes: self.bytes.slice(within),
-            mapped: self.mapped,
+            mapped: self.mapped.as_ref().map(|part| FilePart {
+                file: Arc::clone(&part.file),
+                start: part.start + range.start,
+            }),
         })
     }
 
@@ -70,7 +95,7 @@ impl From<Bytes> for Blob {
     fn from(bytes: Bytes) -> Self {
         Self {
             bytes,
-            mapped: false,
+            mapped: None,
         }
     }
 }
@@ -79,7 +104,7 @@ impl fmt::Debug for Blob {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Blob")
             .field("size_bytes", &self.bytes.len())
-            .field("mapped", &self.mapped)
+            .field("mapped", &self.is_mapped())
             .finish()
     }
 }

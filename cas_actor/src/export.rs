@@ -73,7 +73,7 @@ fn fill(mut file: File, found: &Found, mode: u32) -> io::Result<()> {
     match &found.file {
         // `io::copy` between files is copy_file_range where the kernel has it.
         Some(source) if rustix::fs::ioctl_ficlone(&file, source).is_err() => {
-            io::copy(&mut &*source, &mut file).map(drop)?;
+            io::copy(&mut &**source, &mut file).map(drop)?;
         }
         Some(_) => {}
         None => file.write_all(&found.blob)?,
@@ -124,7 +124,7 @@ mod tests {
         fs::write(&stored, b"from the file").unwrap();
         let found = Found {
             blob: Blob::from(bytes::Bytes::from_static(b"from the file")),
-            file: Some(File::open(&stored).unwrap()),
+            file: Some(std::sync::Arc::new(File::open(&stored).unwrap())),
             unchecked: false,
         };
         let path = directory.path().join("out");

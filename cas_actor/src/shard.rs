@@ -64,7 +64,7 @@ pub enum PutOutcome {
 pub(crate) struct Found {
     pub(crate) blob: Blob,
     /// The file of a large blob.
-    pub(crate) file: Option<File>,
+    pub(crate) file: Option<Arc<File>>,
     /// The content must be checked against the digest before anybody gets it; the outcome goes
     /// to [`Shard::checked`].
     pub(crate) unchecked: bool,
@@ -261,8 +261,9 @@ impl<F: Fs> Shard<F> {
             VerifyReads::FirstLarge => !self.intact.contains(digest.hash()),
             VerifyReads::SmallOnly => false,
         };
+        let file = Arc::new(file);
         Ok(Found {
-            blob: Blob::from_map(map),
+            blob: Blob::from_map(map, Arc::clone(&file)),
             file: Some(file),
             unchecked,
         })

@@ -13,6 +13,8 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
 use super::timed::Busy;
+use crate::Blob;
+use crate::blob::FilePart;
 
 /// Any error of a body.
 pub(crate) type BodyError = Box<dyn std::error::Error + Send + Sync>;
@@ -20,6 +22,8 @@ pub(crate) type BodyError = Box<dyn std::error::Error + Send + Sync>;
 /// The body of an answer.
 pub(crate) struct Answer {
     content: Content,
+    /// Where the bytes lie in a file.
+    file: Option<FilePart>,
     /// Ends with the body.
     busy: Option<Busy>,
 }
@@ -39,7 +43,17 @@ impl Answer {
     pub(crate) fn bytes(bytes: impl Into<Bytes>) -> Self {
         Self {
             content: Content::Bytes(bytes.into()),
+            file: None,
             busy: None,
+        }
+    }
+
+    /// A blob.
+    pub(crate) fn blob(blob: Blob) -> Self {
+        let file = blob.file().cloned();
+        Self {
+            file,
+            ..Self::bytes(blob.into_bytes())
         }
     }
 
@@ -50,7 +64,16 @@ impl Answer {
     {
         Self {
             content: Content::Stream(Box::pin(body)),
+            file: None,
             busy: None,
+        }
+    }
+
+    /// The bytes, if they lie in a file, and where.
+    pub(crate) fn take_file(&mut self) -> Option<(Bytes, FilePart)> {
+        match &self.content {
+            Content::Bytes(bytes) => Some((bytes.clone(), self.file.take()?)),
+            Content::Stream(_) => None,
         }
     }
 

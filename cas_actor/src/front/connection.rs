@@ -20,10 +20,11 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
-use super::http::Http;
+use super::http::{Http, Line};
 use super::listen::drained;
 use super::rate::Peer;
-use super::timed::{Patience, Pulse, Timed};
+use super::sendfile::{Outgoing, Sending};
+use super::timed::{Patience, Timed};
 
 /// Fair to all streams of an HTTP/2 connection, and no more of them than this.
 const STREAMS_PER_CONNECTION: u32 = 1000;
@@ -48,22 +49,29 @@ pub(crate) async fn serve(
     http: Arc<Http>,
     draining: watch::Receiver<bool>,
 ) {
+    let line = |outgoing| Line {
+        peer,
+        pulse: Arc::default(),
+        outgoing,
+    };
     match stream {
         Stream::Plain(stream) => {
             // Answers are written whole; waiting to join them only makes the next request late.
             let _ = stream.set_nodelay(true);
-            requests(stream, peer, http, draining).await;
+            let outgoing = Arc::<Outgoing>::default();
+            let stream = Sending::new(stream, Arc::clone(&outgoing));
+            requests(stream, line(Some(outgoing)), http, draining).await;
         }
         Stream::Tls(stream, tls) => {
             let _ = stream.set_nodelay(true);
             let patience = http.shared().limits.head();
             match shake_hands(stream, &tls, patience, draining.clone()).await {
                 // Boxed: most connections should not carry the state of TLS.
-                Some(stream) => Box::pin(requests(stream, peer, http, draining)).await,
+                Some(stream) => Box::pin(requests(stream, line(None), http, draining)).await,
                 None => tracing::debug!(?peer, "no TLS was agreed on"),
             }
         }
-        Stream::Local(stream) => Box::pin(requests(stream, peer, http, draining)).await,
+        Stream::Local(stream) => Box::pin(requests(stream, line(None), http, draining)).await,
     }
 }
 
@@ -86,18 +94,17 @@ async fn shake_hands(
     }
 }
 
-async fn requests<S>(stream: S, peer: Peer, http: Arc<Http>, mut draining: watch::Receiver<bool>)
+async fn requests<S>(stream: S, line: Line, http: Arc<Http>, mut draining: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let limits = &http.shared().limits;
-    let pulse = Arc::new(Pulse::default());
     let patience = Patience {
         idle: limits.idle(),
         head: limits.head(),
         stall: limits.stall(),
     };
-    let stream = Timed::new(stream, Arc::clone(&pulse), patience);
+    let stream = Timed::new(stream, Arc::clone(&line.pulse), patience);
     let head_bytes = usize::try_from(limits.head_bytes).unwrap_or(usize::MAX);
 
     let mut builder = auto::Builder::new(TokioExecutor::new());
@@ -114,14 +121,14 @@ where
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_header_list_size(u32::try_from(head_bytes).unwrap_or(u32::MAX));
-    let service = {
-        let http = Arc::clone(&http);
-        service_fn(move |request: Request<Incoming>| {
-            let http = Arc::clone(&http);
-            let pulse = Arc::clone(&pulse);
-            async move { Ok::<_, Infallible>(http.answer(request, peer, &pulse).await) }
-        })
-    };
+    let context = Arc::new((http, line));
+    let service = service_fn(move |request: Request<Incoming>| {
+        let context = Arc::clone(&context);
+        async move {
+            let (http, line) = &*context;
+            Ok::<_, Infallible>(http.answer(request, line).await)
+        }
+    });
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {

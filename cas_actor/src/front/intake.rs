@@ -1,7 +1,7 @@
 //! Content from the network on its way into the store, with bounded memory.
 //!
-//! Owns: gathering pieces, hashing them with SHA-256 beside the store's own hash, inflating, and
-//! keeping the disk away from the threads that serve connections.
+//! Owns: gathering pieces, inflating, and keeping hashing and the disk away from the threads that
+//! serve connections.
 //! Does not know: HTTP or gRPC.
 //! Invariants: at most one piece of [`PIECE_BYTES`] and one frame of the network wait in memory;
 //! more than the limit is refused before it is written; dropping an intake leaves nothing behind.
@@ -10,9 +10,8 @@
 use std::io::{self, Write};
 
 use bytes::Bytes;
-use sha2::{Digest as _, Sha256};
 
-use crate::{Digest, Durability, PutError, PutOutcome, Store, Upload};
+use crate::{Digest, Durability, PutError, Store, Upload};
 
 /// Written and hashed at once, on a thread that may wait.
 const PIECE_BYTES: usize = 256 * 1024;
@@ -38,19 +37,9 @@ pub(crate) enum IntakeError {
     Stopping,
 }
 
-/// What a whole content is called.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Names {
-    /// The name in the store.
-    pub(crate) digest: Digest,
-    /// SHA-256 of the content.
-    pub(crate) sha256: [u8; 32],
-}
-
 /// Hashes and keeps what is written to it.
 struct Sink {
     upload: Upload,
-    sha256: Sha256,
     limit_bytes: u64,
     /// Why the last write failed: `io::Write` has no room for it.
     failure: Option<IntakeError>,
@@ -62,7 +51,6 @@ impl Sink {
         if self.upload.written_bytes() + piece.len() as u64 > limit_bytes {
             return Err(IntakeError::TooLarge { limit_bytes });
         }
-        self.sha256.update(piece);
         Ok(self.upload.write(piece)?)
     }
 }
@@ -102,8 +90,8 @@ impl Pipe {
         Ok(())
     }
 
-    fn finish(self) -> Result<(Upload, Names), IntakeError> {
-        let mut sink = match self {
+    fn finish(self) -> Result<Upload, IntakeError> {
+        let sink = match self {
             Self::Plain(sink) => *sink,
             Self::Zstd(mut decoder) => {
                 let flushed = decoder.flush();
@@ -111,11 +99,7 @@ impl Pipe {
                 decoder.into_inner()
             }
         };
-        let names = Names {
-            digest: sink.upload.digest(),
-            sha256: sink.sha256.finalize_reset().into(),
-        };
-        Ok((sink.upload, names))
+        Ok(sink.upload)
     }
 }
 
@@ -134,18 +118,13 @@ pub(crate) struct Intake {
 
 /// A content that is complete and hashed, and not yet in the store.
 #[derive(Debug)]
-pub(crate) struct Complete {
-    upload: Upload,
-    /// What it is called.
-    pub(crate) names: Names,
-}
+pub(crate) struct Complete(Upload);
 
 impl Intake {
-    /// An intake of at most `limit_bytes`, counted after inflating.
-    pub(crate) fn new(store: &Store, limit_bytes: u64) -> Self {
+    /// An intake into `upload` of at most `limit_bytes`, counted after inflating.
+    pub(crate) fn new(upload: Upload, limit_bytes: u64) -> Self {
         let sink = Sink {
-            upload: store.upload(None),
-            sha256: Sha256::new(),
+            upload,
             limit_bytes,
             failure: None,
         };
@@ -161,8 +140,8 @@ impl Intake {
     ///
     /// # Errors
     /// When there is no memory for the decoder.
-    pub(crate) fn inflating(store: &Store, limit_bytes: u64) -> Result<Self, IntakeError> {
-        let mut intake = Self::new(store, limit_bytes);
+    pub(crate) fn inflating(upload: Upload, limit_bytes: u64) -> Result<Self, IntakeError> {
+        let mut intake = Self::new(upload, limit_bytes);
         if let Some(Pipe::Plain(sink)) = intake.pipe.take() {
             let mut decoder =
                 zstd::stream::write::Decoder::new(*sink).map_err(IntakeError::Compression)?;
@@ -205,8 +184,7 @@ impl Intake {
         let pieces = self.waiting;
         let rest = move || {
             pipe.write(&pieces)?;
-            let (upload, names) = pipe.finish()?;
-            Ok(Complete { upload, names })
+            Ok(Complete(pipe.finish()?))
         };
         if inline {
             return rest();
@@ -217,15 +195,19 @@ impl Intake {
 }
 
 impl Complete {
-    /// Stores the content. It becomes durable with the next durable entry, which is the name that
-    /// it is about to get, or at once with `durability`.
+    /// What the content is called.
+    pub(crate) fn digest(&self) -> Digest {
+        self.0.digest()
+    }
+
+    /// Stores the content, if it is what the upload was started for.
     pub(crate) async fn store(
         self,
         store: &Store,
         durability: Durability,
-    ) -> Result<PutOutcome, IntakeError> {
+    ) -> Result<Digest, IntakeError> {
         let store = store.with_durability(durability);
-        let (_, outcome) = store.commit(self.upload).await?;
-        Ok(outcome)
+        let (digest, _) = store.commit(self.0).await?;
+        Ok(digest)
     }
 }

@@ -31,6 +31,7 @@ mod intake;
 mod listen;
 mod names;
 mod rate;
+mod sendfile;
 mod timed;
 mod tls;
 mod unix;

@@ -1,11 +1,10 @@
-//! Names from the network to blobs: a name space and a key become an entry that points at a blob.
+//! Keys from the network to blobs: a name space and a key become an entry that points at a blob.
+//! Blobs under their own hashes are the store's affair ([`BlobName`](crate::BlobName)).
 //!
 //! Owns: the entries of names in the store, and a cache of them.
 //! Does not know: what a name means in its dialect.
 //! Invariants: whether a blob is here is decided by the store alone, a name is a hint; a name that
-//! was bound or unbound is never answered from before that (`a_reader_never_brings_back_...`);
-//! both kinds of digest in the name space `cas` are names like all others, so one blob serves
-//! SHA-256 and BLAKE3.
+//! was bound or unbound is never answered from before that.
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;

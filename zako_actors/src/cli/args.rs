@@ -378,6 +378,18 @@ pub struct NodeArgs {
     /// Answer on ADDR as well, for gRPC [default: gRPC is answered where HTTP is]
     #[arg(long, value_name = "ADDR")]
     pub grpc: Option<std::net::SocketAddr>,
+    /// Answer at a socket in the file system as well
+    #[arg(long, value_name = "PATH")]
+    pub unix: Option<PathBuf>,
+    /// Speak TLS with the certificate in FILE (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's private key (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// Let only clients in for whose certificate FILE (PEM) vouches
+    #[arg(long, value_name = "FILE")]
+    pub tls_client_ca: Option<PathBuf>,
     /// Read settings from FILE (TOML); flags win
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,

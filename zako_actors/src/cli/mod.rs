@@ -113,6 +113,9 @@ fn run(cli: Cli, begin: Instant) -> Result<Exit, Failure> {
                 data_dir: args.data_dir,
                 http: args.http,
                 grpc: args.grpc,
+                unix: args.unix,
+                tls: args.tls_cert.zip(args.tls_key),
+                tls_client_ca: args.tls_client_ca,
                 config: args.config,
             };
             crate::node::run(&settings).map_err(Failure::work)?;

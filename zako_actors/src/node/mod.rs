@@ -1,57 +1,31 @@
 //! `zako node`: the long-running process.
 //!
-//! Owns its settings, the order of starting and stopping, and the wait for a signal. Does not know
-//! HTTP (`cas_actor::front`), nor what the figures mean (`metrics`, `health`).
+//! Owns the order of starting and stopping, and the wait for a signal. Does not know HTTP
+//! (`cas_actor::front`), its settings (`config`), nor what the figures mean (`metrics`, `health`).
 //! Invariants: an address is printed once it answers; after SIGTERM or SIGINT no connection is
 //! taken, those that are open finish within [`DRAIN`], then the store is closed.
 
+mod config;
 mod health;
 mod metrics;
 mod pages;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use actor_rt::{StartError, System};
-use cas_actor::front::{AccessConfig, AccessError, Front, FrontConfig, FrontFigures, LimitsConfig};
+use cas_actor::front::{ConfigError, Front, FrontFigures};
 use cas_actor::{Store, StoreConfig, StoreError};
-use serde::Deserialize;
 use tokio::signal::unix::{SignalKind, signal};
+
+use self::config::Config;
+pub use self::config::Settings;
 
 /// How long open connections may take to finish.
 const DRAIN: Duration = Duration::from_secs(5);
-/// Where HTTP is answered unless told otherwise: this machine only.
-const DEFAULT_HTTP: &str = "127.0.0.1:7471";
-
-/// What a person may set, by flag or in the configuration file.
-#[derive(Clone, Debug, Default)]
-pub struct Settings {
-    /// Directory of the store.
-    pub data_dir: Option<PathBuf>,
-    /// Address of HTTP.
-    pub http: Option<SocketAddr>,
-    /// A second address, for gRPC. Both addresses speak both.
-    pub grpc: Option<SocketAddr>,
-    /// Configuration file.
-    pub config: Option<PathBuf>,
-}
-
-/// The configuration file. Every value has a default.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct Config {
-    data_dir: Option<PathBuf>,
-    http: Option<SocketAddr>,
-    grpc: Option<SocketAddr>,
-    #[serde(default)]
-    limits: LimitsConfig,
-    #[serde(default)]
-    access: AccessConfig,
-}
-
 /// Why a node did not run.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
@@ -66,18 +40,30 @@ pub enum NodeError {
     /// There is no place for the store.
     #[error("no HOME and no --data-dir: say where the store may be")]
     NoDataDir,
-    /// The credentials of the configuration make no sense.
-    #[error("{error}")]
-    Access {
-        /// What is wrong with them.
-        #[from]
-        error: AccessError,
+    /// Somebody who vouches for clients, and no TLS in which they could say who they are.
+    #[error("--tls-client-ca needs --tls-cert and --tls-key, or a [tls] table in the configuration")]
+    ClientCaAlone,
+    /// The configuration can be read, and cannot be used.
+    #[error("{}{error}", path.as_ref().map(|path| format!("{}: ", path.display())).unwrap_or_default())]
+    Unusable {
+        /// The file, if there is one.
+        path: Option<PathBuf>,
+        /// What is wrong.
+        error: ConfigError,
     },
     /// The address is taken or not this machine's.
     #[error("cannot listen on {address}: {source}")]
     Listen {
         /// The address.
         address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The socket cannot be made.
+    #[error("cannot listen at {}: {source}", path.display())]
+    Socket {
+        /// Where.
+        path: PathBuf,
         /// Why.
         source: io::Error,
     },
@@ -109,18 +95,7 @@ pub struct Node {
 /// # Errors
 /// When it cannot start.
 pub fn run(settings: &Settings) -> Result<(), NodeError> {
-    let config = read_config(settings.config.as_deref())?;
-    let data = match settings.data_dir.clone().or(config.data_dir) {
-        Some(dir) => dir,
-        None => default_data_dir().ok_or(NodeError::NoDataDir)?,
-    };
-    let default: Option<SocketAddr> = DEFAULT_HTTP.parse().ok();
-    let address = settings
-        .http
-        .or(config.http)
-        .or(default)
-        .unwrap_or(([127, 0, 0, 1], 0).into());
-    let grpc = settings.grpc.or(config.grpc);
+    let config = config::read(settings)?;
     let system = System::builder().name("zako-node").build()?;
     // Connections are tasks, many and short: on threads of their own, so that they neither wait
     // for actors nor hold them up.
@@ -128,11 +103,7 @@ pub fn run(settings: &Settings) -> Result<(), NodeError> {
         .thread_name("front")
         .enable_all()
         .build()?;
-    let front = FrontConfig {
-        limits: config.limits,
-        access: config.access,
-    };
-    let outcome = runtime.block_on(start(&system, &data, address, grpc, &front));
+    let outcome = runtime.block_on(start(&system, &config));
     // What a cut-off upload still writes is of no use to anybody.
     runtime.shutdown_background();
     if let Err(error) = system.shutdown(DRAIN) {
@@ -141,17 +112,11 @@ pub fn run(settings: &Settings) -> Result<(), NodeError> {
     outcome
 }
 
-async fn start(
-    system: &System,
-    data: &Path,
-    address: SocketAddr,
-    grpc: Option<SocketAddr>,
-    config: &FrontConfig,
-) -> Result<(), NodeError> {
+async fn start(system: &System, config: &Config) -> Result<(), NodeError> {
     // Before the address is said, so that nobody's signal is lost.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let store = Store::open(StoreConfig::new(data.join("store")), system)?;
+    let store = Store::open(StoreConfig::new(config.data.join("store")), system)?;
     let node = Arc::new(Node {
         system: system.clone(),
         store: store.clone(),
@@ -159,17 +124,33 @@ async fn start(
         front: OnceLock::new(),
     });
     let pages = pages::NodePages(Arc::clone(&node));
-    let front = Front::with_pages(store.clone(), config, Some(Arc::new(pages)))?;
+    let front = Front::with_pages(store.clone(), &config.front, Some(Arc::new(pages)));
+    let front = front.map_err(|error| NodeError::Unusable {
+        path: config.path.clone(),
+        error,
+    })?;
     node.front.get_or_init(|| front.figures());
     let listen = |address| {
         let listening = front.listen(address);
         listening.map_err(|source| NodeError::Listen { address, source })
     };
-    let listening = listen(address)?;
-    let grpc = grpc.map(listen).transpose()?.unwrap_or(listening);
-    say(&format!("store  {}", data.join("store").display()))?;
-    say(&format!("http   http://{listening}"))?;
-    say(&format!("grpc   grpc://{grpc}"))?;
+    let listening = listen(config.http)?;
+    let grpc = config.grpc.map(listen).transpose()?.unwrap_or(listening);
+    if let Some(path) = &config.unix {
+        front
+            .listen_unix(path)
+            .map_err(|source| NodeError::Socket {
+                path: path.clone(),
+                source,
+            })?;
+    }
+    let secure = if front.has_tls() { "s" } else { "" };
+    say(&format!("store  {}", config.data.join("store").display()))?;
+    if let Some(path) = &config.unix {
+        say(&format!("unix   {}", path.display()))?;
+    }
+    say(&format!("grpc   grpc{secure}://{grpc}"))?;
+    say(&format!("http   http{secure}://{listening}"))?;
     if front.is_open() && !(listening.ip().is_loopback() && grpc.ip().is_loopback()) {
         say("note   everybody who reaches this address may read and write; see [access]")?;
     }
@@ -189,46 +170,4 @@ fn say(line: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{line}")?;
     out.flush()
-}
-
-fn read_config(path: Option<&Path>) -> Result<Config, NodeError> {
-    let Some(path) = path else {
-        return Ok(Config::default());
-    };
-    let wrong = |message: String| NodeError::Config {
-        path: path.to_owned(),
-        message,
-    };
-    let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
-    toml::from_str(&text).map_err(|error| wrong(error.to_string()))
-}
-
-fn default_data_dir() -> Option<PathBuf> {
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-    let base = set("XDG_DATA_HOME")
-        .map(PathBuf::from)
-        .or_else(|| set("HOME").map(|home| PathBuf::from(home).join(".local/share")))?;
-    Some(base.join("zako"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_misspelt_setting_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("node.toml");
-        std::fs::write(&path, "htpp = \"127.0.0.1:1\"\n").unwrap();
-        let error = read_config(Some(&path)).unwrap_err().to_string();
-        assert!(
-            error.contains("node.toml") && error.contains("htpp"),
-            "{error}"
-        );
-        std::fs::write(&path, "http = \"127.0.0.1:1\"\ndata-dir = \"/d\"\n").unwrap();
-        assert_eq!(
-            read_config(Some(&path)).unwrap().data_dir,
-            Some("/d".into())
-        );
-    }
 }

@@ -57,13 +57,12 @@ impl ActionCache for Api {
         let missing = || Status::invalid_argument("`action_result` is missing");
         let result = request.action_result.ok_or_else(missing)?;
 
-        let mut intake = Intake::new(&self.shared.store, RESULT_BYTES);
+        let mut intake = Intake::new(self.shared.store.upload(None), RESULT_BYTES);
         let encoded = intake.take(result.encode_to_vec().into());
         encoded.await.map_err(failed)?;
         let complete = intake.complete().await.map_err(failed)?;
-        let bound = Bound::now(complete.names.digest, ::bytes::Bytes::new());
         let stored = complete.store(&self.shared.store, Durability::Relaxed);
-        stored.await.map_err(failed)?;
+        let bound = Bound::now(stored.await.map_err(failed)?, ::bytes::Bytes::new());
         let key = key(&request.instance_name, &action);
         let named = self.shared.names.bind(&key, &bound).await;
         named.map_err(failed)?;

@@ -125,13 +125,13 @@ impl Api {
         function: Function,
     ) -> Result<(), Status> {
         let name = Name::required(blob.digest.as_ref(), function, "digest")?;
-        let store = &self.shared.store;
+        let upload = self.shared.store.upload_as(name.blob());
         let mut intake = match re::compressor::Value::try_from(blob.compressor) {
-            Ok(re::compressor::Value::Identity) => Intake::new(store, name.size_bytes),
+            Ok(re::compressor::Value::Identity) => Intake::new(upload, name.size_bytes),
             Ok(re::compressor::Value::Zstd) => {
                 // What a batch inflates to is limited as well.
                 check_batch(name.size_bytes)?;
-                Intake::inflating(store, name.size_bytes).map_err(failed)?
+                Intake::inflating(upload, name.size_bytes).map_err(failed)?
             }
             _ => {
                 return Err(Status::invalid_argument("the only compressor here is ZSTD"));
@@ -139,7 +139,7 @@ impl Api {
         };
         intake.take(blob.data.clone()).await.map_err(failed)?;
         let complete = intake.complete().await.map_err(failed)?;
-        self.keep(complete, &name).await
+        self.keep(complete).await
     }
 }
 

@@ -28,9 +28,9 @@ use std::sync::Arc;
 
 use hyper::body::Incoming;
 use hyper::{Request, Response};
-use tonic::Status;
 use tonic::codegen::Service;
 use tonic::metadata::MetadataMap;
+use tonic::{Code, Status};
 
 use self::api::bytestream::byte_stream_server::ByteStreamServer;
 use self::api::re::action_cache_server::ActionCacheServer;
@@ -44,11 +44,9 @@ use super::access::{Refusal, Right};
 use super::body::Answer;
 use super::intake::Complete;
 use super::listen::Shared;
-use super::names::{Bound, name as key_of};
-use crate::{Digest, Durability};
+use super::names::name as key_of;
+use crate::{BlobName, Durability};
 
-/// The name space of digests of SHA-256, shared with HTTP.
-const BLOBS: &str = "cas";
 /// Bytes of all blobs of one batch; larger ones go through ByteStream.
 const BATCH_BYTES: u64 = 4 * 1024 * 1024;
 /// Bytes of one message. A batch of many tiny blobs is mostly digests.
@@ -182,28 +180,11 @@ impl Api {
         })
     }
 
-    /// The store's own name of a blob, if it is known.
-    async fn resolve(&self, name: &Name) -> Result<Option<Digest>, Status> {
-        if let Some(digest) = known(name) {
-            return Ok(Some(digest));
-        }
-        let key = key_of(BLOBS, &[&name.hex()]);
-        let bound = self.shared.names.resolve(&key).await.map_err(failed)?;
-        let digest = bound.map(|bound| bound.digest);
-        Ok(digest.filter(|digest| digest.size_bytes() == name.size_bytes))
-    }
-
     /// Which blobs are here, in the order asked; counts as a use of them.
     async fn present(&self, names: &[Name]) -> Result<Vec<bool>, Status> {
-        // What is not in the cache of names is asked for at once, and answered in any order.
-        let resolved = names.iter().map(|name| self.resolve(name));
-        let resolved = futures_util::future::join_all(resolved).await;
-        let resolved: Vec<Option<Digest>> = resolved.into_iter().collect::<Result<_, _>>()?;
-        let known: Vec<Digest> = resolved.iter().flatten().copied().collect();
-        let present = self.shared.store.contains(&known).await.map_err(failed)?;
-        let mut present = present.into_iter();
-        let is_here = |digest: Option<Digest>| digest.is_some() && present.next() == Some(true);
-        Ok(resolved.into_iter().map(is_here).collect())
+        let names: Vec<BlobName> = names.iter().map(Name::blob).collect();
+        let located = self.shared.store.locate(&names).await.map_err(failed)?;
+        Ok(located.iter().map(Option::is_some).collect())
     }
 
     /// The content of a blob.
@@ -214,61 +195,28 @@ impl Api {
             let (hash, size_bytes) = (name.hex(), name.size_bytes);
             Status::not_found(format!("no blob {hash}/{size_bytes}"))
         };
-        let digest = self.resolve(name).await?.ok_or_else(missing)?;
-        match self.shared.store.get(&digest).await {
-            Ok(blob) => {
+        match self.shared.store.get_named(&name.blob()).await {
+            Ok(Some((digest, blob))) => {
                 counters.hit(digest.size_bytes());
                 Ok(blob.into_bytes())
             }
-            Err(crate::GetError::NotFound(_) | crate::GetError::Corrupt { .. }) => Err(missing()),
+            Ok(None) | Err(crate::GetError::Corrupt { .. }) => Err(missing()),
             Err(error) => Err(failed(error)),
         }
     }
 
-    /// Stores a content that is what `name` says.
-    async fn keep(&self, complete: Complete, name: &Name) -> Result<(), Status> {
-        let names = complete.names;
-        let size_bytes = names.digest.size_bytes();
-        let hash = match name.function {
-            Function::Blake3 => *names.digest.hash(),
-            Function::Sha256 => names.sha256,
-        };
-        if hash != name.hash || size_bytes != name.size_bytes {
-            self.shared.counters.space(Space::Bazel).refuse();
-            return Err(Status::invalid_argument(format!(
-                "the content does not match its digest: expected {}/{}, got {}/{size_bytes}; \
-                 nothing was stored",
-                name.hex(),
-                name.size_bytes,
-                Digest::new(hash, 0).hex(),
-            )));
-        }
-        let durability = match name.function {
-            Function::Blake3 => Durability::Durable,
-            // The name, which is durable, makes the content durable with it.
-            Function::Sha256 => Durability::Relaxed,
-        };
-        let stored = complete.store(&self.shared.store, durability).await;
-        stored.map_err(failed)?;
-        if name.function == Function::Sha256 {
-            let key = key_of(BLOBS, &[&name.hex()]);
-            let bound = Bound::now(names.digest, ::bytes::Bytes::new());
-            let bind = self.shared.names.bind(&key, &bound);
-            bind.await.map_err(failed)?;
-        }
-        self.shared.counters.space(Space::Bazel).store(size_bytes);
+    /// Stores a content, if it is what its upload was started for.
+    async fn keep(&self, complete: Complete) -> Result<(), Status> {
+        let counters = self.shared.counters.space(Space::Bazel);
+        let stored = complete.store(&self.shared.store, Durability::Durable);
+        let digest = stored.await.map_err(|error| {
+            let status = failed(error);
+            if status.code() == Code::InvalidArgument {
+                counters.refuse();
+            }
+            status
+        })?;
+        counters.store(digest.size_bytes());
         Ok(())
-    }
-}
-
-/// The store's own name of a blob where it follows from the client's.
-fn known(name: &Name) -> Option<Digest> {
-    const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-    match name.function {
-        Function::Blake3 => Some(Digest::new(name.hash, name.size_bytes)),
-        Function::Sha256 => {
-            let is_empty = name.size_bytes == 0 && name.hex() == EMPTY;
-            is_empty.then(|| Digest::of(b""))
-        }
     }
 }

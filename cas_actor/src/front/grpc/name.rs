@@ -9,8 +9,8 @@
 use tonic::Status;
 
 use super::api::re;
-use crate::Digest;
 use crate::digest::parse_hash;
+use crate::{BlobName, Digest, HashFunction};
 
 /// A digest function that this node serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +72,15 @@ impl Name {
             hash,
             size_bytes,
         })
+    }
+
+    /// As the store takes it.
+    pub(crate) fn blob(&self) -> BlobName {
+        let function = match self.function {
+            Function::Sha256 => HashFunction::Sha256,
+            Function::Blake3 => HashFunction::Blake3,
+        };
+        BlobName::new(Some(function), self.hash, Some(self.size_bytes))
     }
 
     pub(crate) fn hex(&self) -> String {

@@ -120,7 +120,7 @@ impl ByteStream for Api {
         }
         let taken = intake.taken_bytes();
         let complete = intake.complete().await.map_err(failed)?;
-        self.keep(complete, &wanted.name).await?;
+        self.keep(complete).await?;
         Ok(committed(taken.cast_signed()))
     }
 
@@ -154,11 +154,11 @@ impl Api {
             return kept
                 .ok_or_else(|| Status::not_found("no such upload; start again at offset 0"));
         }
-        let store = &self.shared.store;
+        let upload = self.shared.store.upload_as(wanted.name.blob());
         let size_bytes = wanted.name.size_bytes;
         match wanted.is_zstd {
-            true => Intake::inflating(store, size_bytes).map_err(failed),
-            false => Ok(Intake::new(store, size_bytes)),
+            true => Intake::inflating(upload, size_bytes).map_err(failed),
+            false => Ok(Intake::new(upload, size_bytes)),
         }
     }
 

@@ -3,10 +3,9 @@
 //! Owns: the way from a route to the store and back.
 //! Does not know: credentials, and paths beyond their parts.
 //! Invariants: a blob is stored under a digest only when its content has that digest; an entry's
-//! name is bound after its content is in the store, and the answer comes after both are durable.
+//! name is bound after its content is in the store, and the answer comes after both are durable;
+//! what is in memory is answered without asking a shard.
 #![forbid(unsafe_code)]
-
-use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
@@ -24,13 +23,10 @@ use crate::front::access::Right;
 use crate::front::body::Answer;
 use crate::front::intake::{Complete, Intake};
 use crate::front::names::{Bound, name};
-use crate::{ActionKey, Blob, ByteRange, Durability};
+use crate::{ActionKey, Blob, BlobName, ByteRange, Digest, Durability, Upload};
 
 const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
 const RANGES: HeaderValue = HeaderValue::from_static("bytes");
-/// The name space of digests, SHA-256 and BLAKE3 alike.
-pub(crate) const BLOBS: &str = "cas";
-
 /// The name of an entry in the store.
 pub(crate) fn name_of(entry: &Entry<'_>) -> ActionKey {
     match entry.part {
@@ -51,11 +47,25 @@ impl Http {
         Ok(answer)
     }
 
-    pub(super) async fn get_blob(&self, hash: &str, parts: &Parts) -> Answered {
+    pub(super) async fn get_blob(&self, name: &BlobName, parts: &Parts) -> Answered {
         self.may(&parts.headers, Space::Bazel, Right::Read)?;
-        let name = name(BLOBS, &[hash]);
-        let (_, answer) = self.get(&name, Space::Bazel, parts).await?;
-        Ok(answer)
+        let store = &self.shared().store;
+        let is_head = parts.method == Method::HEAD;
+        let found = match (store.lead_of(name), is_head) {
+            (Some(digest), false) => self.content_of(&digest).await?.map(|blob| (digest, blob)),
+            _ => match store.locate(&[*name]).await?.first() {
+                Some(Some(digest)) if is_head => return Ok(self.head(digest, Space::Bazel)),
+                Some(Some(digest)) => self.content_of(digest).await?.map(|blob| (*digest, blob)),
+                _ => None,
+            },
+        };
+        let counters = self.shared().counters.space(Space::Bazel);
+        let Some((digest, blob)) = found else {
+            counters.miss();
+            return Err(Problem::miss());
+        };
+        counters.hit(digest.size_bytes());
+        content(&digest, blob, &parts.headers)
     }
 
     async fn get(
@@ -64,52 +74,47 @@ impl Http {
         space: Space,
         parts: &Parts,
     ) -> Result<(Bound, Response<Answer>), Problem> {
-        let counters = self.shared().counters.space(space);
-        let found = self.find(name, parts.method == Method::HEAD).await?;
-        let Some((bound, blob)) = found else {
+        let shared = self.shared();
+        let counters = shared.counters.space(space);
+        let bound = match shared.names.peek(name) {
+            Some(bound) => Some(bound),
+            None => shared.names.resolve(name).await?,
+        };
+        let Some(bound) = bound else {
             counters.miss();
             return Err(Problem::miss());
         };
-        let size_bytes = bound.digest.size_bytes();
-        let Some(blob) = blob else {
-            counters.hit(0);
-            let mut answer = status(StatusCode::OK);
-            describe(answer.headers_mut(), &bound);
-            let length = HeaderValue::from(size_bytes);
-            answer.headers_mut().insert(header::CONTENT_LENGTH, length);
+        if parts.method == Method::HEAD {
+            if shared.store.contains(&[bound.digest]).await? == [true] {
+                let answer = self.head(&bound.digest, space);
+                return Ok((bound, answer));
+            }
+        } else if let Some(blob) = self.content_of(&bound.digest).await? {
+            counters.hit(bound.digest.size_bytes());
+            let answer = content(&bound.digest, blob, &parts.headers)?;
             return Ok((bound, answer));
-        };
-        counters.hit(size_bytes);
-        let answer = content(&bound, blob, &parts.headers)?;
-        Ok((bound, answer))
+        }
+        counters.miss();
+        Err(Problem::miss())
     }
 
-    /// What a name points at, with its content unless only its presence is asked for.
-    async fn find(
-        &self,
-        name: &ActionKey,
-        is_head: bool,
-    ) -> Result<Option<(Bound, Option<Blob>)>, Problem> {
-        let shared = self.shared();
-        let bound = match shared.names.peek(name) {
-            Some(bound) => bound,
-            None => match shared.names.resolve(name).await? {
-                Some(bound) => bound,
-                None => return Ok(None),
-            },
-        };
-        if is_head {
-            let present = shared.store.contains(&[bound.digest]).await?;
-            return Ok((present == [true]).then_some((bound, None)));
-        }
-        if let Some(blob) = shared.store.peek(&bound.digest) {
-            return Ok(Some((bound, Some(blob))));
-        }
-        match shared.store.get(&bound.digest).await {
-            Ok(blob) => Ok(Some((bound, Some(blob)))),
+    /// The content of a blob; from memory without asking its shard.
+    async fn content_of(&self, digest: &Digest) -> Result<Option<Blob>, Problem> {
+        match self.shared().store.get(digest).await {
+            Ok(blob) => Ok(Some(blob)),
             Err(crate::GetError::NotFound(_) | crate::GetError::Corrupt { .. }) => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// The answer to a HEAD of a blob that is here.
+    fn head(&self, digest: &Digest, space: Space) -> Response<Answer> {
+        self.shared().counters.space(space).hit(0);
+        let mut answer = status(StatusCode::OK);
+        describe(answer.headers_mut(), digest);
+        let length = HeaderValue::from(digest.size_bytes());
+        answer.headers_mut().insert(header::CONTENT_LENGTH, length);
+        answer
     }
 
     pub(super) async fn put_entry(
@@ -123,12 +128,16 @@ impl Http {
             _ => Bytes::new(),
         };
         let name = name_of(entry);
-        let complete = self.take_in(parts, body).await?;
+        let upload = self.shared().store.upload(None);
+        let complete = self.take_in(upload, parts, body).await?;
         if entry.space == Space::Nx && self.has_other(&name, &complete).await? {
             let message = "another content is stored under this hash, and records never change";
             return Err(Problem::new(StatusCode::CONFLICT, message.to_owned()));
         }
-        self.keep(complete, entry.space, &[name], note).await?;
+        // The name, which is durable, makes the content durable with it.
+        let stored = self.keep(complete, entry.space, Durability::Relaxed);
+        let bound = Bound::now(stored.await?, note);
+        self.shared().names.bind(&name, &bound).await?;
         Ok(match entry.space {
             Space::Turborepo => turborepo::stored(),
             _ => status(StatusCode::OK),
@@ -137,31 +146,24 @@ impl Http {
 
     pub(super) async fn put_blob(
         &self,
-        hash: &str,
+        name: &BlobName,
         parts: &Parts,
         body: &mut Incoming,
     ) -> Answered {
-        let complete = self.take_in(parts, body).await?;
-        let blake3 = complete.names.digest.hex();
-        let sha256 = hex(&complete.names.sha256);
-        if hash != blake3 && hash != sha256 {
-            let size_bytes = complete.names.digest.size_bytes();
-            return Err(Problem::bad_request(format!(
-                "the content does not match its digest: expected {hash}, got {size_bytes} bytes \
-                 with SHA-256 {sha256} and BLAKE3 {blake3}; nothing was stored"
-            )));
-        }
-        let mut names = vec![name(BLOBS, &[&sha256])];
-        if hash == blake3 {
-            names.push(name(BLOBS, &[&blake3]));
-        }
-        self.keep(complete, Space::Bazel, &names, Bytes::new())
+        let upload = self.shared().store.upload_as(*name);
+        let complete = self.take_in(upload, parts, body).await?;
+        self.keep(complete, Space::Bazel, Durability::Durable)
             .await?;
         Ok(status(StatusCode::OK))
     }
 
     /// Reads and hashes the body of a request.
-    async fn take_in(&self, parts: &Parts, body: &mut Incoming) -> Result<Complete, Problem> {
+    async fn take_in(
+        &self,
+        upload: Upload,
+        parts: &Parts,
+        body: &mut Incoming,
+    ) -> Result<Complete, Problem> {
         let shared = self.shared();
         let limit_bytes = shared.limits.upload_bytes;
         // The lower bound is the announced length, when there is one.
@@ -174,8 +176,8 @@ impl Http {
         }
         let encoding = parts.headers.get(header::CONTENT_ENCODING);
         let mut intake = match encoding.map(HeaderValue::as_bytes) {
-            None | Some(b"identity") => Intake::new(&shared.store, limit_bytes),
-            Some(b"zstd") => Intake::inflating(&shared.store, limit_bytes)?,
+            None | Some(b"identity") => Intake::new(upload, limit_bytes),
+            Some(b"zstd") => Intake::inflating(upload, limit_bytes)?,
             Some(other) => {
                 let other = String::from_utf8_lossy(other);
                 return Err(Problem::new(
@@ -195,31 +197,24 @@ impl Http {
         Ok(intake.complete().await?)
     }
 
-    /// Stores a content and points names at it.
+    /// Stores a content.
     async fn keep(
         &self,
         complete: Complete,
         space: Space,
-        names: &[ActionKey],
-        note: Bytes,
-    ) -> Result<(), Problem> {
-        let shared = Arc::clone(self.shared());
-        let digest = complete.names.digest;
-        // The names, which are durable, make the content durable with them.
-        complete.store(&shared.store, Durability::Relaxed).await?;
-        let bound = Bound::now(digest, note);
-        for name in names {
-            shared.names.bind(name, &bound).await?;
-        }
+        durability: Durability,
+    ) -> Result<Digest, Problem> {
+        let shared = self.shared();
+        let digest = complete.store(&shared.store, durability).await?;
         shared.counters.space(space).store(digest.size_bytes());
-        Ok(())
+        Ok(digest)
     }
 
     async fn has_other(&self, name: &ActionKey, complete: &Complete) -> Result<bool, Problem> {
         let Some(bound) = self.shared().names.resolve(name).await? else {
             return Ok(false);
         };
-        if bound.digest == complete.names.digest {
+        if bound.digest == complete.digest() {
             return Ok(false);
         }
         Ok(self.shared().store.contains(&[bound.digest]).await? == [true])
@@ -235,15 +230,15 @@ impl Http {
 }
 
 /// A blob as the answer to a GET, whole or in part.
-fn content(bound: &Bound, blob: Blob, headers: &HeaderMap) -> Answered {
-    let size_bytes = bound.digest.size_bytes();
+fn content(digest: &Digest, blob: Blob, headers: &HeaderMap) -> Answered {
+    let size_bytes = digest.size_bytes();
     let mut answer = match wanted(headers, size_bytes) {
-        Wanted::Whole => Response::new(Answer::bytes(blob.into_bytes())),
+        Wanted::Whole => Response::new(Answer::blob(blob)),
         Wanted::Part { start, length } => {
             let part = blob
                 .slice(ByteRange::new(start, length))
                 .map_err(|error| Problem::bad_request(error.to_string()))?;
-            let mut answer = Response::new(Answer::bytes(part.into_bytes()));
+            let mut answer = Response::new(Answer::blob(part));
             *answer.status_mut() = StatusCode::PARTIAL_CONTENT;
             let range = format!("bytes {start}-{}/{size_bytes}", start + length - 1);
             if let Ok(range) = HeaderValue::try_from(range) {
@@ -259,7 +254,7 @@ fn content(bound: &Bound, blob: Blob, headers: &HeaderMap) -> Answered {
             return Ok(answer);
         }
     };
-    describe(answer.headers_mut(), bound);
+    describe(answer.headers_mut(), digest);
     let known = headers.get(header::IF_NONE_MATCH);
     if known.is_some_and(|known| Some(known) == answer.headers().get(header::ETAG)) {
         *answer.status_mut() = StatusCode::NOT_MODIFIED;
@@ -269,17 +264,10 @@ fn content(bound: &Bound, blob: Blob, headers: &HeaderMap) -> Answered {
     Ok(answer)
 }
 
-fn describe(headers: &mut HeaderMap, bound: &Bound) {
+fn describe(headers: &mut HeaderMap, digest: &Digest) {
     headers.insert(header::CONTENT_TYPE, OCTETS);
     headers.insert(header::ACCEPT_RANGES, RANGES);
-    if let Ok(tag) = HeaderValue::try_from(format!("\"{}\"", bound.digest.hex())) {
+    if let Ok(tag) = HeaderValue::try_from(format!("\"{}\"", digest.hex())) {
         headers.insert(header::ETAG, tag);
     }
-}
-
-/// A hash in lower-case hex.
-pub(crate) fn hex(hash: &[u8; 32]) -> String {
-    let mut text = String::with_capacity(2 * hash.len());
-    crate::digest::push_hex(&mut text, hash);
-    text
 }

@@ -37,7 +37,9 @@ use super::body::Answer;
 use super::grpc::Grpc;
 use super::listen::Shared;
 use super::rate::{Caller, Peer};
+use super::sendfile::Outgoing;
 use super::timed::Pulse;
+use crate::BlobName;
 
 /// A page of the node beside the dialects: `/healthz`, `/metrics`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +58,14 @@ pub trait Pages: Send + Sync + 'static {
     fn page(&self, path: &str) -> Option<Pin<Box<dyn Future<Output = Page> + Send>>>;
 }
 
+/// The connection that a request came over.
+pub(crate) struct Line {
+    pub(crate) peer: Peer,
+    pub(crate) pulse: Arc<Pulse>,
+    /// Where it can send files as they are.
+    pub(crate) outgoing: Option<Arc<Outgoing>>,
+}
+
 /// Answers requests.
 pub(crate) struct Http {
     shared: Arc<Shared>,
@@ -66,8 +76,8 @@ pub(crate) struct Http {
 #[derive(Clone, Copy)]
 enum Put<'p> {
     Entry(Entry<'p>),
-    /// Under its own digest.
-    Blob(&'p str),
+    /// Under its own hash.
+    Blob(BlobName),
 }
 
 type Answered = Result<Response<Answer>, Problem>;
@@ -85,15 +95,11 @@ impl Http {
     }
 
     /// The answer to a request. The request counts as running until the answer's body is gone.
-    pub(crate) async fn answer(
-        &self,
-        request: Request<Incoming>,
-        peer: Peer,
-        pulse: &Arc<Pulse>,
-    ) -> Response<Answer> {
+    pub(crate) async fn answer(&self, request: Request<Incoming>, line: &Line) -> Response<Answer> {
         let counters = &self.shared.counters;
-        let busy = pulse.begin(request.version() == Version::HTTP_2, counters);
-        if let Err(overload) = self.admit(request.headers(), peer) {
+        let is_multiplexed = request.version() == Version::HTTP_2;
+        let busy = line.pulse.begin(is_multiplexed, counters);
+        if let Err(overload) = self.admit(request.headers(), line.peer) {
             counters.overloaded.fetch_add(1, Relaxed);
             let answer = match Grpc::is_for_us(&request) {
                 true => Grpc::turn_away(overload.message()),
@@ -101,11 +107,17 @@ impl Http {
             };
             return answer.map(|answer| answer.of(busy));
         }
-        let answer = match Grpc::is_for_us(&request) {
+        let mut answer = match Grpc::is_for_us(&request) {
             // Boxed: most requests should not carry the state of a call.
             true => Box::pin(self.grpc.answer(request)).await,
             false => self.dispatch(request).await,
         };
+        if let Some(outgoing) = &line.outgoing
+            && !is_multiplexed
+            && let Some((bytes, part)) = answer.body_mut().take_file()
+        {
+            outgoing.announce(bytes, part);
+        }
         answer.map(|answer| answer.of(busy))
     }
 
@@ -138,9 +150,9 @@ impl Http {
                 Method::PUT => self.put_in_time(&parts, body, Put::Entry(entry)).await,
                 _ => self.other_method(&entry, &parts).await,
             },
-            Route::Blob { hash } => match parts.method {
-                Method::GET | Method::HEAD => self.get_blob(hash, &parts).await,
-                Method::PUT => self.put_in_time(&parts, body, Put::Blob(hash)).await,
+            Route::Blob(name) => match parts.method {
+                Method::GET | Method::HEAD => self.get_blob(&name, &parts).await,
+                Method::PUT => self.put_in_time(&parts, body, Put::Blob(name)).await,
                 _ => Err(Problem::method("GET, HEAD, PUT")),
             },
             Route::TurborepoStatus | Route::TurborepoEvents => self.turborepo(route, &parts),
@@ -169,7 +181,7 @@ impl Http {
         let put = async {
             match what {
                 Put::Entry(entry) => self.put_entry(&entry, parts, &mut body).await,
-                Put::Blob(hash) => self.put_blob(hash, parts, &mut body).await,
+                Put::Blob(name) => self.put_blob(&name, parts, &mut body).await,
             }
         };
         // Boxed: reads, which are most requests, should not carry the state of an upload.
@@ -248,7 +260,7 @@ fn is_read(method: &Method) -> bool {
 fn space_of(route: &Route<'_>) -> Option<Space> {
     match route {
         Route::Entry(entry) => Some(entry.space),
-        Route::Blob { .. } => Some(Space::Bazel),
+        Route::Blob(_) => Some(Space::Bazel),
         Route::TurborepoStatus | Route::TurborepoEvents => Some(Space::Turborepo),
         Route::Collection => Some(Space::Sccache),
         Route::Index | Route::Unclaimed => None,

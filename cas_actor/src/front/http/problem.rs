@@ -195,7 +195,7 @@ impl From<PutError> for Problem {
     fn from(error: PutError) -> Self {
         match &error {
             PutError::DigestMismatch { .. } | PutError::NameMismatch(_) => {
-                Self::bad_request(error.to_string())
+                Self::bad_request(format!("{error}; nothing was stored"))
             }
             PutError::EntryTooLarge { .. } => {
                 Self::new(StatusCode::PAYLOAD_TOO_LARGE, error.to_string())

@@ -7,11 +7,11 @@
 //! digits and `._-~+=@,:`; two different keys of one space stay different.
 #![forbid(unsafe_code)]
 
+use crate::BlobName;
 use crate::front::Space;
 
 /// Longer keys than any client makes.
 const LONGEST_KEY: usize = 1024;
-const HASH_CHARS: usize = 64;
 
 /// What a path means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,8 +20,8 @@ pub(crate) enum Route<'p> {
     Index,
     /// An entry under an arbitrary key.
     Entry(Entry<'p>),
-    /// A blob under its own digest.
-    Blob { hash: &'p str },
+    /// A blob under its own hash, of either function.
+    Blob(BlobName),
     /// `/v8/artifacts/status`.
     TurborepoStatus,
     /// `/v8/artifacts/events`.
@@ -118,14 +118,12 @@ fn bazel(path: &str) -> Result<Route<'_>, RouteError> {
         "ac" => false,
         _ => return Ok(Route::Unclaimed),
     };
-    if !is_hash(hash) {
-        return Err(RouteError::Hash(shortened(hash)));
-    }
+    let name = blob_name(hash).ok_or_else(|| RouteError::Hash(shortened(hash)))?;
     if !instance.is_empty() {
         check_key(instance)?;
     }
     if is_blob {
-        return Ok(Route::Blob { hash });
+        return Ok(Route::Blob(name));
     }
     entry(Space::Bazel, Part::Actions { instance }, hash)
 }
@@ -142,10 +140,11 @@ fn team(query: &str) -> Part<'_> {
     }
 }
 
-/// Whether a text is a hash as every client writes it.
-pub(crate) fn is_hash(text: &str) -> bool {
-    let is_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    text.len() == HASH_CHARS && text.bytes().all(is_hex)
+/// A hash as every client writes it.
+fn blob_name(text: &str) -> Option<BlobName> {
+    // Capital letters would be other keys of the same meaning.
+    let is_lower = !text.bytes().any(|byte| byte.is_ascii_uppercase());
+    BlobName::from_hex(text).ok().filter(|_| is_lower)
 }
 
 fn check_key(key: &str) -> Result<(), RouteError> {
@@ -213,7 +212,8 @@ mod tests {
             assert_eq!(route(&path, None), Ok(Route::Entry(expected)));
         }
         let blob = format!("/any/cas/{HASH}");
-        assert_eq!(route(&blob, None), Ok(Route::Blob { hash: HASH }));
+        let name = BlobName::from_hex(HASH).unwrap();
+        assert_eq!(route(&blob, None), Ok(Route::Blob(name)));
         assert!(matches!(route("/cas/abc", None), Err(RouteError::Hash(_))));
         assert!(route(&format!("/cas/{}", HASH.to_uppercase()), None).is_err());
     }

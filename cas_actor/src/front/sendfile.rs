@@ -1,0 +1,206 @@
+//! Large blobs on their way to a socket without passing through this process.
+//!
+//! Owns: [`Sending`], the stream that does it, and [`Outgoing`], how it learns of files.
+//! Does not know: HTTP. hyper hands the mapped bytes of an answer to the stream as it would any;
+//! where they begin inside a file that was announced, the kernel is told to send that file.
+//! Invariants: a file is recognised by the addresses of its mapped bytes, which stay mapped as
+//! long as it is known here, so no other bytes can lie there; what is not recognised is written
+//! like everything else, so forgetting a file costs time and nothing else.
+#![forbid(unsafe_code)]
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::blob::FilePart;
+
+/// Answers that one connection may have announced: more than hyper ever writes ahead.
+const MOST: usize = 8;
+/// What is handed to the kernel at once: others want to be served as well.
+const AT_ONCE_BYTES: usize = 1024 * 1024;
+
+/// The files that a connection is about to send.
+#[derive(Debug, Default)]
+pub(crate) struct Outgoing(Mutex<VecDeque<Announced>>);
+
+#[derive(Debug)]
+struct Announced {
+    /// Kept, so that the addresses stay taken.
+    bytes: Bytes,
+    part: FilePart,
+}
+
+impl Outgoing {
+    /// `bytes` are going to be written, and lie in that file.
+    pub(crate) fn announce(&self, bytes: Bytes, part: FilePart) {
+        let mut announced = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if announced.len() >= MOST {
+            announced.pop_front();
+        }
+        announced.push_back(Announced { bytes, part });
+    }
+
+    /// The file in which a slice lies.
+    fn file_of(&self, slice: &[u8]) -> Option<FilePart> {
+        let mut announced = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if announced.is_empty() || slice.is_empty() {
+            return None;
+        }
+        let (index, at) = announced.iter().enumerate().find_map(|(index, known)| {
+            let at = slice
+                .as_ptr()
+                .addr()
+                .checked_sub(known.bytes.as_ptr().addr())?;
+            let is_inside = at.checked_add(slice.len())? <= known.bytes.len();
+            is_inside.then_some((index, at))
+        })?;
+        // Answers go out in order: what was announced before this one has been sent.
+        announced.drain(..index);
+        let part = &announced.front()?.part;
+        Some(FilePart {
+            file: Arc::clone(&part.file),
+            start: part.start + at as u64,
+        })
+    }
+}
+
+/// A connection that sends announced files by `sendfile`.
+#[derive(Debug)]
+pub(crate) struct Sending {
+    stream: TcpStream,
+    outgoing: Arc<Outgoing>,
+}
+
+impl Sending {
+    pub(crate) fn new(stream: TcpStream, outgoing: Arc<Outgoing>) -> Self {
+        Self { stream, outgoing }
+    }
+
+    fn poll_send(
+        &self,
+        cx: &mut Context<'_>,
+        part: &FilePart,
+        length: usize,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.stream.poll_write_ready(cx))?;
+            let sent = self.stream.try_io(Interest::WRITABLE, || {
+                let mut start = part.start;
+                let count = length.min(AT_ONCE_BYTES);
+                let sent = rustix::fs::sendfile(&self.stream, &part.file, Some(&mut start), count);
+                Ok(sent?)
+            });
+            match sent {
+                // Somebody has cut the file: its mapped bytes are gone as well.
+                Ok(0) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                sent => return Poll::Ready(sent),
+            }
+        }
+    }
+}
+
+impl AsyncRead for Sending {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Sending {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.outgoing.file_of(bytes) {
+            Some(part) => self.poll_send(cx, &part, bytes.len()),
+            None => Pin::new(&mut self.stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let files = slices.iter().enumerate().find_map(|(index, slice)| {
+            let part = self.outgoing.file_of(slice)?;
+            Some((index, part))
+        });
+        match files {
+            Some((0, part)) => self.poll_send(cx, &part, slices[0].len()),
+            // First what comes before the file, such as the head of the answer.
+            Some((index, _)) => {
+                Pin::new(&mut self.stream).poll_write_vectored(cx, &slices[..index])
+            }
+            None => Pin::new(&mut self.stream).poll_write_vectored(cx, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    /// The mapped bytes differ from the file's on purpose: so it shows which of them were sent.
+    #[tokio::test]
+    async fn announced_bytes_come_from_the_file_and_others_do_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        std::fs::write(&path, vec![b'f'; 3_000_000]).unwrap();
+        let file = Arc::new(std::fs::File::open(path).unwrap());
+        let memory = Bytes::from(vec![b'm'; 2_000_000]);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let reader = tokio::spawn(async move {
+            let mut read = Vec::new();
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.read_to_end(&mut read).await.unwrap();
+            read
+        });
+        let outgoing = Arc::<Outgoing>::default();
+        let stream = TcpStream::connect(address).await.unwrap();
+        let mut sending = Sending::new(stream, Arc::clone(&outgoing));
+        outgoing.announce(
+            memory.clone(),
+            FilePart {
+                file,
+                start: 1_000_000,
+            },
+        );
+        let mut rest = bytes::Buf::chain(&b"head"[..], &memory[..]);
+        sending.write_all_buf(&mut rest).await.unwrap();
+        sending.write_all(b"tail").await.unwrap();
+        drop(sending);
+        let read = reader.await.unwrap();
+        assert_eq!(read.len(), 2_000_008);
+        assert_eq!(
+            (&read[..4], &read[2_000_004..]),
+            (&b"head"[..], &b"tail"[..])
+        );
+        assert!(read[4..2_000_004].iter().all(|byte| *byte == b'f'));
+    }
+}

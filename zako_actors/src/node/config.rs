@@ -1,0 +1,196 @@
+//! What a person may set about a node: flags and one TOML file.
+//!
+//! Owns the file's form, its defaults, and that flags win over it.
+//! Does not know what the front ends make of their tables (`cas_actor::front`).
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use cas_actor::front::{AccessConfig, FrontConfig, LimitsConfig, TlsConfig};
+use serde::Deserialize;
+
+use super::NodeError;
+
+/// Where HTTP is answered unless told otherwise: this machine only.
+const DEFAULT_HTTP: SocketAddr = SocketAddr::new(
+    std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
+    7471,
+);
+
+/// What a person may set, by flag or in the configuration file.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Directory of the store.
+    pub data_dir: Option<PathBuf>,
+    /// Address of HTTP.
+    pub http: Option<SocketAddr>,
+    /// A second address, for gRPC. Both addresses speak both.
+    pub grpc: Option<SocketAddr>,
+    /// A socket in the file system.
+    pub unix: Option<PathBuf>,
+    /// Certificate and key.
+    pub tls: Option<(PathBuf, PathBuf)>,
+    /// Who vouches for clients.
+    pub tls_client_ca: Option<PathBuf>,
+    /// Configuration file.
+    pub config: Option<PathBuf>,
+}
+
+/// The configuration file. Every value has a default; `examples/node.toml` shows them all.
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+struct File {
+    data_dir: Option<PathBuf>,
+    http: Option<SocketAddr>,
+    grpc: Option<SocketAddr>,
+    unix: Option<PathBuf>,
+    limits: LimitsConfig,
+    access: AccessConfig,
+    tls: Option<TlsConfig>,
+}
+
+/// What a node runs with.
+#[derive(Debug)]
+pub(super) struct Config {
+    pub(super) data: PathBuf,
+    pub(super) http: SocketAddr,
+    pub(super) grpc: Option<SocketAddr>,
+    pub(super) unix: Option<PathBuf>,
+    pub(super) front: FrontConfig,
+    /// The file, for messages.
+    pub(super) path: Option<PathBuf>,
+}
+
+/// Puts flags, file and defaults together.
+pub(super) fn read(settings: &Settings) -> Result<Config, NodeError> {
+    let file = match &settings.config {
+        Some(path) => read_file(path)?,
+        None => File::default(),
+    };
+    let data = settings.data_dir.clone().or(file.data_dir);
+    let data = data.or_else(default_data_dir).ok_or(NodeError::NoDataDir)?;
+    Ok(Config {
+        data,
+        http: settings.http.or(file.http).unwrap_or(DEFAULT_HTTP),
+        grpc: settings.grpc.or(file.grpc),
+        unix: settings.unix.clone().or(file.unix),
+        front: FrontConfig {
+            limits: file.limits,
+            access: file.access,
+            tls: tls(settings, file.tls)?,
+        },
+        path: settings.config.clone(),
+    })
+}
+
+fn tls(settings: &Settings, file: Option<TlsConfig>) -> Result<Option<TlsConfig>, NodeError> {
+    let tls = match &settings.tls {
+        Some((certificate, key)) => Some(TlsConfig {
+            certificate: certificate.clone(),
+            key: key.clone(),
+            client_ca: file.as_ref().and_then(|file| file.client_ca.clone()),
+            client_certificate: file.map(|file| file.client_certificate).unwrap_or_default(),
+        }),
+        None => file,
+    };
+    match (tls, &settings.tls_client_ca) {
+        (tls, None) => Ok(tls),
+        (Some(tls), Some(path)) => Ok(Some(TlsConfig {
+            client_ca: Some(path.clone()),
+            ..tls
+        })),
+        (None, Some(_)) => Err(NodeError::ClientCaAlone),
+    }
+}
+
+fn read_file(path: &Path) -> Result<File, NodeError> {
+    let wrong = |message: String| NodeError::Config {
+        path: path.to_owned(),
+        message,
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    // It tells line, column and key, and what would be valid there.
+    toml::from_str(&text).map_err(|error| wrong(error.to_string()))
+}
+
+fn default_data_dir() -> Option<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let base = set("XDG_DATA_HOME")
+        .map(PathBuf::from)
+        .or_else(|| set("HOME").map(|home| PathBuf::from(home).join(".local/share")))?;
+    Some(base.join("zako"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(text: &str) -> Result<File, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("node.toml");
+        std::fs::write(&path, text).unwrap();
+        read_file(&path).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_file_line_and_key() {
+        for (text, words) in [
+            ("htpp = \"127.0.0.1:1\"\n", ["line 1", "htpp"]),
+            ("\nhttp = \"localhost\"\n", ["line 2", "socket address"]),
+            ("[limits]\nrequests = -1\n", ["line 2", "-1"]),
+            ("[limits]\nrequets = 1\n", ["line 2", "requests"]),
+            ("[tls]\ncertificate = \"c\"\n", ["line 1", "`key`"]),
+            ("[[access.credential]]\nright = \"rw\"\n", ["line 2", "`write`"]),
+        ] {
+            let error = file(text).unwrap_err();
+            let all = ["node.toml"].iter().chain(&words);
+            for word in all {
+                assert!(error.contains(word), "{text}: {word} is not in {error}");
+            }
+        }
+        let good = file("http = \"127.0.0.1:1\"\ndata-dir = \"/d\"\n").unwrap();
+        assert_eq!(good.data_dir, Some("/d".into()));
+    }
+
+    #[test]
+    fn the_example_shows_the_defaults() {
+        let text = include_str!("../../../examples/node.toml");
+        // As it is: everything that may be set is commented out or at its default.
+        let parsed: File = toml::from_str(text).unwrap();
+        let expected = File {
+            http: Some(DEFAULT_HTTP),
+            limits: LimitsConfig {
+                // The one that follows from the machine is a comment.
+                ..LimitsConfig::default()
+            },
+            ..File::default()
+        };
+        assert_eq!(parsed, expected);
+        // With the comments taken away it is still right.
+        let all: String = text
+            .lines()
+            .map(|line| line.strip_prefix("#: ").unwrap_or(line))
+            .flat_map(|line| [line, "\n"])
+            .collect();
+        let parsed: File = toml::from_str(&all).unwrap();
+        assert_eq!(parsed.access.credential.len(), 2);
+        assert!(parsed.tls.is_some() && parsed.unix.is_some() && parsed.data_dir.is_some());
+    }
+
+    #[test]
+    fn flags_win_and_belong_together() {
+        let settings = Settings {
+            data_dir: Some("d".into()),
+            tls: Some(("c".into(), "k".into())),
+            tls_client_ca: Some("ca".into()),
+            ..Default::default()
+        };
+        let tls = read(&settings).unwrap().front.tls.unwrap();
+        assert_eq!((tls.key, tls.client_ca), ("k".into(), Some("ca".into())));
+        let alone = Settings {
+            tls: None,
+            ..settings
+        };
+        assert!(matches!(read(&alone), Err(NodeError::ClientCaAlone)));
+    }
+}
