@@ -80,10 +80,16 @@ async fn every_dialect_stores_and_reads() {
         "/v1/cache/9876".into(),
     ] {
         let path = path.as_str();
-        assert_eq!(client.get(path).await.status, 404, "{path}");
+        // A blob that came by one hash is there under the other as well.
+        let before = if path.starts_with("/prefix") {
+            200
+        } else {
+            404
+        };
+        assert_eq!(client.get(path).await.status, before, "{path}");
         assert_eq!(
             client.request("HEAD", path, &[], b"").await.status,
-            404,
+            before,
             "{path}"
         );
         assert_eq!(

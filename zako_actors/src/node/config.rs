@@ -12,10 +12,8 @@ use serde::Deserialize;
 use super::NodeError;
 
 /// Where HTTP is answered unless told otherwise: this machine only.
-const DEFAULT_HTTP: SocketAddr = SocketAddr::new(
-    std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
-    7471,
-);
+const DEFAULT_HTTP: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7471);
 
 /// What a person may set, by flag or in the configuration file.
 #[derive(Clone, Debug, Default)]
@@ -140,7 +138,10 @@ mod tests {
             ("[limits]\nrequests = -1\n", ["line 2", "-1"]),
             ("[limits]\nrequets = 1\n", ["line 2", "requests"]),
             ("[tls]\ncertificate = \"c\"\n", ["line 1", "`key`"]),
-            ("[[access.credential]]\nright = \"rw\"\n", ["line 2", "`write`"]),
+            (
+                "[[access.credential]]\nright = \"rw\"\n",
+                ["line 2", "`write`"],
+            ),
         ] {
             let error = file(text).unwrap_err();
             let all = ["node.toml"].iter().chain(&words);

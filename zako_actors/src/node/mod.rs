@@ -41,7 +41,9 @@ pub enum NodeError {
     #[error("no HOME and no --data-dir: say where the store may be")]
     NoDataDir,
     /// Somebody who vouches for clients, and no TLS in which they could say who they are.
-    #[error("--tls-client-ca needs --tls-cert and --tls-key, or a [tls] table in the configuration")]
+    #[error(
+        "--tls-client-ca needs --tls-cert and --tls-key, or a [tls] table in the configuration"
+    )]
     ClientCaAlone,
     /// The configuration can be read, and cannot be used.
     #[error("{}{error}", path.as_ref().map(|path| format!("{}: ", path.display())).unwrap_or_default())]
