@@ -1,13 +1,14 @@
-//! Turns the published protocol files into Rust, without `protoc`.
+//! Turns the published protocol files, and our own, into Rust, without `protoc`.
 //!
 //! Owns: which files those are. The result is included by `src/front/grpc/api.rs`.
 
 use std::path::Path;
 
 const PROTO: &str = "proto";
-const FILES: [&str; 2] = [
+const FILES: [&str; 3] = [
     "build/bazel/remote/execution/v2/remote_execution.proto",
     "google/bytestream/bytestream.proto",
+    "zako/v1/transport.proto",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -211,61 +211,27 @@ async fn a_client_needs_a_valid_certificate() {
 
 #[tokio::test]
 async fn grpc_goes_through_tls() {
-    use tonic::transport::Endpoint;
-    use tonic_health::pb::health_client::HealthClient;
+    use http_body_util::{BodyExt, Full};
+    use hyper_util::rt::{TokioExecutor, TokioIo};
     let directory = tempfile::tempdir().unwrap();
-    let ca = Arc::new(Authority::new("ca"));
+    let ca = Authority::new("ca");
     let node = Node::start(&with_tls(files(directory.path(), &ca.server(), None)));
-    let address = node.address;
-    let connector = tower_connector(move || {
-        let ca = Arc::clone(&ca);
-        async move {
-            let stream = connect(address, &ca, None, &["h2"]).await?;
-            assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
-            Ok(hyper_util::rt::TokioIo::new(stream))
-        }
-    });
-    let endpoint = Endpoint::from_static("http://localhost");
-    let channel = endpoint.connect_with_connector(connector).await.unwrap();
-    let check = tonic_health::pb::HealthCheckRequest::default();
-    let answer = HealthClient::new(channel).check(check).await.unwrap();
-    assert_eq!(answer.into_inner().status, 1);
-}
-
-fn tower_connector<F, C>(
-    connect: F,
-) -> impl tonic::codegen::Service<
-    hyper::Uri,
-    Response = hyper_util::rt::TokioIo<TlsStream<TcpStream>>,
-    Error = std::io::Error,
-    Future = C,
-> + Send
-where
-    F: FnMut() -> C + Send,
-    C: Future<Output = std::io::Result<hyper_util::rt::TokioIo<TlsStream<TcpStream>>>> + Send,
-{
-    struct Connect<F>(F);
-    impl<F, C> tonic::codegen::Service<hyper::Uri> for Connect<F>
-    where
-        F: FnMut() -> C,
-        C: Future<Output = std::io::Result<hyper_util::rt::TokioIo<TlsStream<TcpStream>>>>,
-    {
-        type Response = hyper_util::rt::TokioIo<TlsStream<TcpStream>>;
-        type Error = std::io::Error;
-        type Future = C;
-
-        fn poll_ready(
-            &mut self,
-            _: &mut std::task::Context<'_>,
-        ) -> std::task::Poll<std::io::Result<()>> {
-            std::task::Poll::Ready(Ok(()))
-        }
-
-        fn call(&mut self, _: hyper::Uri) -> C {
-            (self.0)()
-        }
-    }
-    Connect(connect)
+    let stream = connect(node.address, &ca, None, &["h2"]).await.unwrap();
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+    let io = TokioIo::new(stream);
+    let shaken = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await;
+    let (mut client, connection) = shaken.unwrap();
+    let connection = tokio::spawn(connection);
+    // An empty message: no compression, no bytes.
+    let check = hyper::Request::post("https://localhost/grpc.health.v1.Health/Check")
+        .header("content-type", "application/grpc")
+        .body(Full::new(bytes::Bytes::from_static(&[0; 5])));
+    let answer = client.send_request(check.unwrap()).await.unwrap();
+    let answer = answer.into_body().collect().await.unwrap();
+    assert_eq!(answer.trailers().unwrap()["grpc-status"], "0");
+    // SERVING.
+    assert_eq!(&answer.to_bytes()[..], &[0, 0, 0, 0, 2, 8, 1]);
+    connection.abort();
 }
 
 #[test]

@@ -8,12 +8,14 @@
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::SystemTime;
 
 use base64::Engine;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::Deserialize;
 
 use super::Space;
+use super::token::Tokens;
 
 /// Clients disagree about padding.
 const LENIENT: GeneralPurposeConfig =
@@ -98,8 +100,6 @@ type Secret = [u8; 32];
 #[derive(Debug)]
 struct Known {
     name: String,
-    /// Its place in the configuration.
-    index: u32,
     rights: [Right; Space::ALL.len()],
 }
 
@@ -107,12 +107,15 @@ struct Known {
 #[derive(Debug)]
 pub(crate) struct Access {
     anonymous: Right,
-    known: HashMap<Secret, Known>,
+    known: Vec<Known>,
+    by_secret: HashMap<Secret, u32>,
+    tokens: Tokens,
 }
 
 impl Access {
     pub(crate) fn new(config: &AccessConfig) -> Result<Self, AccessError> {
-        let mut known: HashMap<Secret, Known> = HashMap::new();
+        let mut known: Vec<Known> = Vec::new();
+        let mut by_secret = HashMap::new();
         for (index, credential) in config.credential.iter().enumerate() {
             let secret = secret_of(credential).ok_or_else(|| AccessError::Incomplete {
                 number: index + 1,
@@ -123,14 +126,12 @@ impl Access {
                 own.unwrap_or(credential.right)
             });
             let name = credential.name.clone();
-            let one = Known {
-                name,
-                index: u32::try_from(index).unwrap_or(u32::MAX),
-                rights,
-            };
-            if let Some(other) = known.insert(secret, one) {
-                return Err(AccessError::Twice(other.name, credential.name.clone()));
+            let at = u32::try_from(index).unwrap_or(u32::MAX);
+            if let Some(other) = by_secret.insert(secret, at) {
+                let other = known[other as usize].name.clone();
+                return Err(AccessError::Twice(other, name));
             }
+            known.push(Known { name, rights });
         }
         let open = if known.is_empty() {
             Right::Write
@@ -140,6 +141,8 @@ impl Access {
         Ok(Self {
             anonymous: config.anonymous.unwrap_or(open),
             known,
+            by_secret,
+            tokens: Tokens::default(),
         })
     }
 
@@ -150,8 +153,24 @@ impl Access {
 
     /// Who sent this `Authorization` header: a credential, by its place in the configuration.
     pub(crate) fn who(&self, authorization: Option<&[u8]>) -> Option<u32> {
-        let secret = authorization.and_then(secret_in)?;
-        self.known.get(&secret).map(|known| known.index)
+        let header = authorization?;
+        if let Some(token) = bearer_in(header)
+            && let Some(who) = self.tokens.who(token, SystemTime::now())
+        {
+            return Some(who);
+        }
+        self.by_secret.get(&secret_in(header)?).copied()
+    }
+
+    /// A token with which the caller may do the same as with this header, until then; `None` for
+    /// one who needs none.
+    pub(crate) fn token(
+        &self,
+        authorization: Option<&[u8]>,
+        expires_unix_s: u64,
+    ) -> Option<String> {
+        let who = self.who(authorization)?;
+        Some(self.tokens.issue(who, expires_unix_s))
     }
 
     /// Checks that whoever sent this `Authorization` header has `wanted` on `space`.
@@ -164,8 +183,8 @@ impl Access {
         if self.anonymous >= wanted {
             return Ok(());
         }
-        let secret = authorization.and_then(secret_in).ok_or(Refusal::Unknown)?;
-        let known = self.known.get(&secret).ok_or(Refusal::Unknown)?;
+        let who = self.who(authorization).ok_or(Refusal::Unknown)?;
+        let known = self.known.get(who as usize).ok_or(Refusal::Unknown)?;
         if known.rights[space as usize] >= wanted {
             return Ok(());
         }
@@ -183,6 +202,14 @@ fn secret_of(credential: &CredentialConfig) -> Option<Secret> {
         }
         _ => None,
     }
+}
+
+/// The token of `Authorization: Bearer`.
+fn bearer_in(header: &[u8]) -> Option<&[u8]> {
+    let (scheme, rest) = header.split_at_checked(7)?;
+    scheme
+        .eq_ignore_ascii_case(b"bearer ")
+        .then(|| rest.trim_ascii())
 }
 
 /// The secret in a header; `None` when it is in no form that we know.

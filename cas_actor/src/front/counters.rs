@@ -30,7 +30,56 @@ pub(crate) struct Counters {
     pub(crate) requests: AtomicU64,
     /// Connections and requests that were answered 503 because of a limit.
     pub(crate) overloaded: AtomicU64,
+    pub(crate) transport: TransportCounters,
     spaces: [SpaceCounters; Space::ALL.len()],
+}
+
+macro_rules! transport {
+    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
+        #[derive(Debug, Default)]
+        pub(crate) struct TransportCounters {
+            $(pub(crate) $name: AtomicU64,)+
+        }
+
+        /// The use of Zako's own services.
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+        pub struct TransportStats {
+            $($(#[doc = $doc])+ pub $name: u64,)+
+        }
+
+        impl TransportCounters {
+            fn snapshot(&self) -> TransportStats {
+                TransportStats {
+                    $($name: self.$name.load(Relaxed),)+
+                }
+            }
+        }
+    };
+}
+
+transport! {
+    /// Digests that clients asked about.
+    negotiated,
+    /// Of those, the ones that were missing.
+    negotiated_missing,
+    /// Calls for the details of the transport.
+    details,
+    /// Of those, the ones that failed.
+    details_failed,
+    /// Uploads that ended.
+    uploads,
+    /// Of those, the ones that were not needed.
+    uploads_present,
+    /// Of those, the ones that failed.
+    uploads_failed,
+    /// Bytes of the uploads that were stored.
+    upload_bytes,
+    /// Downloads that began.
+    downloads,
+    /// Downloads that were refused.
+    downloads_failed,
+    /// Bytes of the parts that downloads asked for.
+    download_bytes,
 }
 
 #[derive(Debug, Default)]
@@ -52,6 +101,8 @@ pub struct FrontStats {
     pub requests: u64,
     /// Connections and requests that were answered 503 because of a limit.
     pub overloaded: u64,
+    /// Zako's own services.
+    pub transport: TransportStats,
     /// Per name space, in the order of [`Space::ALL`].
     pub spaces: [(Space, SpaceStats); Space::ALL.len()],
 }
@@ -84,6 +135,7 @@ impl Counters {
             connections: load(&self.connections),
             requests: load(&self.requests),
             overloaded: load(&self.overloaded),
+            transport: self.transport.snapshot(),
             spaces: Space::ALL.map(|space| {
                 let counters = self.space(space);
                 let stats = SpaceStats {

@@ -34,6 +34,7 @@ mod rate;
 mod sendfile;
 mod timed;
 mod tls;
+mod token;
 mod unix;
 
 pub use grpc::ReapiUpstream;
@@ -41,7 +42,7 @@ pub use http::HttpUpstream;
 
 pub use access::{AccessConfig, AccessError, CredentialConfig, Right};
 pub use config::{ConfigError, FrontConfig, LimitsConfig};
-pub use counters::{FrontFigures, FrontStats, SpaceStats};
+pub use counters::{FrontFigures, FrontStats, SpaceStats, TransportStats};
 pub use http::{Page, Pages};
 pub use listen::Front;
 pub use tls::{ClientCertificate, TlsConfig, TlsError};

@@ -18,6 +18,7 @@ pub(crate) use generated::build::bazel::remote::execution::v2 as re;
 pub(crate) use generated::build::bazel::semver::SemVer;
 pub(crate) use generated::google::bytestream;
 pub(crate) use generated::google::rpc;
+pub(crate) use generated::zako::v1 as zako;
 
 /// All of them, as the reflection service tells them.
 pub(crate) const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/api.bin"));

@@ -1,4 +1,4 @@
-//! The cache part of the Bazel Remote Execution API v2, over gRPC.
+//! gRPC: the cache part of the Bazel Remote Execution API v2, and Zako's own services.
 //!
 //! Owns: which service answers a path, credentials, and errors as gRPC status.
 //! Does not know: connections (`listen`).
@@ -18,6 +18,9 @@ mod stream;
 mod tests;
 mod tree;
 mod upstream;
+mod zako;
+#[cfg(test)]
+mod zako_tests;
 
 pub use upstream::ReapiUpstream;
 
@@ -36,9 +39,12 @@ use self::api::bytestream::byte_stream_server::ByteStreamServer;
 use self::api::re::action_cache_server::ActionCacheServer;
 use self::api::re::capabilities_server::CapabilitiesServer;
 use self::api::re::content_addressable_storage_server::ContentAddressableStorageServer;
+use self::api::zako::cas_server::CasServer;
+use self::api::zako::transport_server::TransportServer;
 use self::failure::failed;
 use self::name::{Function, Name};
 use self::partial::Partials;
+use self::zako::Zako;
 use super::Space;
 use super::access::{Refusal, Right};
 use super::body::Answer;
@@ -51,6 +57,13 @@ use crate::{BlobName, Durability};
 const BATCH_BYTES: u64 = 4 * 1024 * 1024;
 /// Bytes of one message. A batch of many tiny blobs is mostly digests.
 const MESSAGE_BYTES: usize = 16 * 1024 * 1024;
+
+/// The call whose answer holds the address that the caller has used.
+const DETAILS: &str = "/zako.v1.Cas/GetTransportDetails";
+
+/// The address that a caller has used.
+#[derive(Debug, Clone)]
+struct Authority(String);
 
 /// What all services share, and implement.
 pub(crate) struct Api {
@@ -92,6 +105,11 @@ impl Grpc {
                 "build.bazel.remote.execution.v2.Capabilities",
                 served(CapabilitiesServer::from_arc(same())),
             ),
+            ("zako.v1.Cas", served(CasServer::new(Zako(same())))),
+            (
+                "zako.v1.Transport",
+                served(TransportServer::new(Zako(same())).max_decoding_message_size(MESSAGE_BYTES)),
+            ),
             ("grpc.health.v1.Health", served(health)),
         ];
         let builder = || {
@@ -121,7 +139,12 @@ impl Grpc {
             .map(body)
     }
 
-    pub(crate) async fn answer(&self, request: Request<Incoming>) -> Response<Answer> {
+    pub(crate) async fn answer(&self, mut request: Request<Incoming>) -> Response<Answer> {
+        if request.uri().path() == DETAILS {
+            let host = request.uri().authority().map(|host| host.as_str());
+            let host = Authority(host.unwrap_or_default().to_owned());
+            request.extensions_mut().insert(host);
+        }
         let path = request.uri().path();
         let name = path.strip_prefix('/').and_then(|path| path.split_once('/'));
         let name = name.map_or("", |(service, _)| service);

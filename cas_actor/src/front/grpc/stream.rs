@@ -24,7 +24,7 @@ use crate::front::access::Right;
 use crate::front::intake::Intake;
 
 /// Bytes of one message of a read.
-const PIECE_BYTES: usize = 512 * 1024;
+pub(super) const PIECE_BYTES: usize = 512 * 1024;
 /// Compressed pieces that wait for a slow reader.
 const PIECES_AHEAD: usize = 4;
 /// Fast: the network is faster than a better level.

@@ -18,23 +18,26 @@ use crate::{Sha256Digest, Store, StoreConfig};
 const SHA256: i32 = digest_function::Value::Sha256 as i32;
 const BLAKE3: i32 = digest_function::Value::Blake3 as i32;
 
-struct Node {
-    _front: Front,
-    channel: Channel,
+pub(super) struct Node {
+    pub(super) front: Front,
+    pub(super) channel: Channel,
+    pub(super) uri: String,
     _system: actor_rt::System,
     _directory: tempfile::TempDir,
 }
 
 impl Node {
-    async fn start(config: &FrontConfig) -> Self {
+    pub(super) async fn start(config: &FrontConfig) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let system = actor_rt::System::new().unwrap();
         let store = Store::open(StoreConfig::new(directory.path()), &system).unwrap();
         let front = Front::new(store, config).unwrap();
         let address = front.listen("127.0.0.1:0".parse().unwrap()).unwrap();
-        let channel = Channel::from_shared(format!("http://{address}")).unwrap();
+        let uri = format!("http://{address}");
+        let channel = Channel::from_shared(uri.clone()).unwrap();
         Self {
-            _front: front,
+            front,
+            uri,
             channel: channel.connect().await.unwrap(),
             _system: system,
             _directory: directory,
@@ -153,7 +156,7 @@ fn blake3(content: &[u8]) -> re::Digest {
     }
 }
 
-fn sample(size: u32) -> Vec<u8> {
+pub(super) fn sample(size: u32) -> Vec<u8> {
     (0..size)
         .map(|at| (at.wrapping_mul(at) >> 9) as u8)
         .collect()

@@ -1,0 +1,288 @@
+//! Zako's own services: negotiation of blobs, details of the transport, upload and download.
+//!
+//! Owns: `proto/zako/v1`, as a thin layer over the same store and the same interrupted uploads as
+//! the remote execution API.
+//! Invariants: an upload begins with metadata and is refused at once when its blob is here; a
+//! token gives no more than its caller may do; memory of a negotiation is one message.
+#![forbid(unsafe_code)]
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, SystemTime};
+
+use futures_util::{Stream, stream};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::api::zako::{
+    self, DownloadRequest, DownloadResponse, GetTransportDetailsRequest,
+    GetTransportDetailsResponse, NegotiateBlobsRequest, NegotiateBlobsResponse, Protocol,
+    QueryUploadRequest, QueryUploadResponse, UploadMetadata, UploadRequest, UploadResponse,
+    upload_request::Part,
+};
+use super::api::zako::{cas_server::Cas, transport_server::Transport};
+use super::failure::failed;
+use super::stream::PIECE_BYTES;
+use super::{Api, Function, Name};
+use crate::front::access::Right;
+use crate::front::intake::Intake;
+use crate::{ByteRange, Digest, HASH_BYTES};
+
+/// How long a token is good.
+const TOKEN_LIFE: Duration = Duration::from_secs(3600);
+
+/// The services, over what all of them share.
+pub(super) struct Zako(pub(super) Arc<Api>);
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl Cas for Zako {
+    type NegotiateBlobsStream = Answers<NegotiateBlobsResponse>;
+
+    async fn negotiate_blobs(
+        &self,
+        request: Request<Streaming<NegotiateBlobsRequest>>,
+    ) -> Result<Response<Self::NegotiateBlobsStream>, Status> {
+        self.0.may(request.metadata(), Right::Read)?;
+        let state = (Arc::clone(&self.0), request.into_inner());
+        let answers = stream::unfold(state, |(api, mut asked)| async move {
+            let answer = match asked.message().await {
+                Ok(Some(request)) => api.negotiate(request).await,
+                Ok(None) => return None,
+                Err(status) => Err(status),
+            };
+            Some((answer, (api, asked)))
+        });
+        Ok(Response::new(Box::pin(answers)))
+    }
+
+    async fn get_transport_details(
+        &self,
+        request: Request<GetTransportDetailsRequest>,
+    ) -> Result<Response<GetTransportDetailsResponse>, Status> {
+        let transport = &self.0.shared.counters.transport;
+        transport.details.fetch_add(1, Relaxed);
+        let answer = self.details(&request);
+        if answer.is_err() {
+            transport.details_failed.fetch_add(1, Relaxed);
+        }
+        answer.map(Response::new)
+    }
+}
+
+impl Zako {
+    fn details(
+        &self,
+        request: &Request<GetTransportDetailsRequest>,
+    ) -> Result<GetTransportDetailsResponse, Status> {
+        self.0.may(request.metadata(), Right::Read)?;
+        let asked = &request.get_ref().protocols;
+        if !asked.is_empty() && !asked.contains(&(Protocol::Grpc as i32)) {
+            let said = "none of these protocols is spoken here; PROTOCOL_GRPC is";
+            return Err(Status::failed_precondition(said));
+        }
+        let expires = SystemTime::now() + TOKEN_LIFE;
+        let expires = expires.duration_since(SystemTime::UNIX_EPOCH);
+        let expires_unix_s = expires.map_or(0, |since| since.as_secs());
+        let authorization = request.metadata().get("authorization");
+        let authorization = authorization.map(|value| value.as_bytes());
+        let token = self.0.shared.access.token(authorization, expires_unix_s);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Ok(GetTransportDetailsResponse {
+            protocol: Protocol::Grpc as i32,
+            address: authority(request),
+            token_expires_unix_s: if token.is_some() { expires_unix_s } else { 0 },
+            token: token.unwrap_or_default(),
+            recommended_concurrency: u32::try_from((4 * cores).max(8)).unwrap_or(u32::MAX),
+            recommended_chunk_bytes: PIECE_BYTES as u32,
+        })
+    }
+}
+
+/// The address that the caller has used.
+fn authority<T>(request: &Request<T>) -> String {
+    let host = request.extensions().get::<super::Authority>();
+    host.map_or_else(String::new, |host| host.0.clone())
+}
+
+#[tonic::async_trait]
+impl Transport for Zako {
+    type DownloadStream = Answers<DownloadResponse>;
+
+    async fn upload(
+        &self,
+        request: Request<Streaming<UploadRequest>>,
+    ) -> Result<Response<UploadResponse>, Status> {
+        self.0.may(request.metadata(), Right::Write)?;
+        let uploaded = self.0.take_upload(request.into_inner()).await;
+        let transport = &self.0.shared.counters.transport;
+        match &uploaded {
+            Ok(bytes) => transport.upload_bytes.fetch_add(*bytes, Relaxed),
+            Err(status) if status.code() == tonic::Code::AlreadyExists => {
+                transport.uploads_present.fetch_add(1, Relaxed)
+            }
+            Err(_) => transport.uploads_failed.fetch_add(1, Relaxed),
+        };
+        transport.uploads.fetch_add(1, Relaxed);
+        uploaded.map(|committed_bytes| Response::new(UploadResponse { committed_bytes }))
+    }
+
+    async fn query_upload(
+        &self,
+        request: Request<QueryUploadRequest>,
+    ) -> Result<Response<QueryUploadResponse>, Status> {
+        self.0.may(request.metadata(), Right::Read)?;
+        let name = required(request.get_ref().digest.as_ref())?;
+        let committed_bytes = match self.0.present(&[name]).await? == [true] {
+            true => name.size_bytes,
+            false => {
+                let taken = self.0.partials.taken_bytes(&upload_name(&name));
+                taken.ok_or_else(|| Status::not_found("no such upload; start at offset 0"))?
+            }
+        };
+        Ok(Response::new(QueryUploadResponse { committed_bytes }))
+    }
+
+    async fn download(
+        &self,
+        request: Request<DownloadRequest>,
+    ) -> Result<Response<Self::DownloadStream>, Status> {
+        self.0.may(request.metadata(), Right::Read)?;
+        let transport = &self.0.shared.counters.transport;
+        transport.downloads.fetch_add(1, Relaxed);
+        let part = self.0.part(request.get_ref()).await;
+        let part = part.inspect_err(|_| {
+            transport.downloads_failed.fetch_add(1, Relaxed);
+        })?;
+        let bytes = part.len() as u64;
+        transport.download_bytes.fetch_add(bytes, Relaxed);
+        let chunks = stream::unfold(part, |mut rest| async move {
+            let chunk = rest.split_to(rest.len().min(PIECE_BYTES));
+            (!chunk.is_empty()).then(|| (Ok(DownloadResponse { chunk }), rest))
+        });
+        Ok(Response::new(Box::pin(chunks)))
+    }
+}
+
+impl Api {
+    async fn negotiate(
+        &self,
+        request: NegotiateBlobsRequest,
+    ) -> Result<NegotiateBlobsResponse, Status> {
+        let names = request.digests.iter().map(read);
+        let names: Vec<Name> = names.collect::<Result<_, _>>()?;
+        let present = self.present(&names).await?;
+        let asked = request.digests.len() as u64;
+        let pairs = request.digests.into_iter().zip(present);
+        let missing: Vec<zako::Digest> = pairs
+            .filter(|(_, present)| !present)
+            .map(|(digest, _)| digest)
+            .collect();
+        let transport = &self.shared.counters.transport;
+        transport.negotiated.fetch_add(asked, Relaxed);
+        let missed = missing.len() as u64;
+        transport.negotiated_missing.fetch_add(missed, Relaxed);
+        Ok(NegotiateBlobsResponse { missing })
+    }
+
+    async fn take_upload(&self, mut parts: Streaming<UploadRequest>) -> Result<u64, Status> {
+        let metadata = match parts.message().await?.and_then(|first| first.part) {
+            Some(Part::Metadata(metadata)) => metadata,
+            _ => {
+                let said = "the first message of an upload is its metadata";
+                return Err(Status::invalid_argument(said));
+            }
+        };
+        let name = required(metadata.digest.as_ref())?;
+        if self.present(&[name]).await? == [true] {
+            let hash = name.hex();
+            return Err(Status::already_exists(format!("blob {hash} is here")));
+        }
+        let key = upload_name(&name);
+        let mut intake = self.resume(&key, &name, &metadata)?;
+        loop {
+            match parts.message().await {
+                Ok(Some(UploadRequest {
+                    part: Some(Part::Chunk(chunk)),
+                })) => intake.take(chunk).await.map_err(failed)?,
+                Ok(Some(_)) => {
+                    let said = "after the metadata of an upload come chunks";
+                    return Err(Status::invalid_argument(said));
+                }
+                Ok(None) => break,
+                Err(status) => {
+                    self.partials.keep(&key, intake);
+                    return Err(status);
+                }
+            }
+        }
+        if intake.taken_bytes() < name.size_bytes {
+            let (taken, size_bytes) = (intake.taken_bytes(), name.size_bytes);
+            self.partials.keep(&key, intake);
+            return Err(Status::aborted(format!(
+                "{taken} of {size_bytes} bytes have come; go on at offset {taken}"
+            )));
+        }
+        let complete = intake.complete().await.map_err(failed)?;
+        self.keep(complete).await?;
+        Ok(name.size_bytes)
+    }
+
+    fn resume(&self, key: &str, name: &Name, metadata: &UploadMetadata) -> Result<Intake, Status> {
+        let limit = self.shared.limits.upload_bytes;
+        if name.size_bytes > limit {
+            let size_bytes = name.size_bytes;
+            return Err(Status::invalid_argument(format!(
+                "a blob of {size_bytes} bytes is more than the limit of {limit} bytes"
+            )));
+        }
+        let kept = self.partials.take(key);
+        if metadata.offset == 0 {
+            let upload = self.shared.store.upload_as(name.blob());
+            return Ok(Intake::new(upload, name.size_bytes));
+        }
+        let intake = kept.ok_or_else(|| Status::not_found("no such upload; start at offset 0"))?;
+        let taken = intake.taken_bytes();
+        if taken == metadata.offset {
+            return Ok(intake);
+        }
+        self.partials.keep(key, intake);
+        Err(Status::out_of_range(format!(
+            "this upload goes on at offset {taken}"
+        )))
+    }
+
+    async fn part(&self, request: &DownloadRequest) -> Result<::bytes::Bytes, Status> {
+        let name = required(request.digest.as_ref())?;
+        let start = request.range.map_or(0, |range| range.start);
+        let rest = name.size_bytes.saturating_sub(start);
+        let length = request.range.and_then(|range| range.length).unwrap_or(rest);
+        let within = ByteRange::new(start, length)
+            .within(name.size_bytes)
+            .map_err(|error| Status::out_of_range(error.to_string()))?;
+        Ok(self.content(&name).await?.slice(within))
+    }
+}
+
+/// Interrupted uploads of this service, apart from those of ByteStream.
+fn upload_name(name: &Name) -> String {
+    format!("zako/{}/{}", name.hex(), name.size_bytes)
+}
+
+fn required(digest: Option<&zako::Digest>) -> Result<Name, Status> {
+    read(digest.ok_or_else(|| Status::invalid_argument("`digest` is missing"))?)
+}
+
+fn read(digest: &zako::Digest) -> Result<Name, Status> {
+    let hash = <[u8; HASH_BYTES]>::try_from(&digest.blake3[..]).map_err(|_| {
+        let length = digest.blake3.len();
+        Status::invalid_argument(format!("`blake3` has {length} bytes instead of 32"))
+    })?;
+    let digest = Digest::new(hash, digest.size_bytes);
+    Ok(Name {
+        function: Function::Blake3,
+        hash: *digest.hash(),
+        size_bytes: digest.size_bytes(),
+    })
+}
