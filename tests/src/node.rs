@@ -1,18 +1,23 @@
 //! A node with a data directory of its own, which survives the node.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::process::{Outcome, Running};
 use crate::project::Project;
 
-/// A configuration in which only `ada` may write and nobody else may do anything.
+/// A configuration in which only `ada` and the bearer of `t0ken` may do anything.
 const CREDENTIALS: &str = "\
 [[access.credential]]
 name = \"ada\"
 user = \"ada\"
 password = \"s3cret\"
+right = \"write\"
+
+[[access.credential]]
+name = \"ci\"
+bearer = \"t0ken\"
 right = \"write\"
 ";
 
@@ -111,6 +116,28 @@ pub fn is_installed(client: &str) -> bool {
         println!("did not run: no `{client}` on this machine; `cargo xtask clients` installs it");
     }
     found
+}
+
+/// A client that `cargo xtask clients` has installed with npm; says so in the output of the test
+/// when it is not there.
+pub fn npm_client(name: &str) -> Option<PathBuf> {
+    installed(&Path::new("node_modules/.bin").join(name))
+}
+
+/// A Python with what the client in `tests/clients` wants; the same otherwise.
+pub fn python_client() -> Option<PathBuf> {
+    installed(Path::new("python/bin/python"))
+}
+
+fn installed(path: &Path) -> Option<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/clients");
+    let found = root.join(path);
+    let is_there = found.exists();
+    if !is_there {
+        let path = path.display();
+        println!("did not run: no target/clients/{path}; `cargo xtask clients` installs it");
+    }
+    is_there.then_some(found)
 }
 
 /// Runs a command that must succeed, and returns both of its outputs.

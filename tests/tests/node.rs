@@ -99,3 +99,64 @@ fn garbage_on_the_wire_harms_nobody() {
     node.signal("TERM");
     node.wait().succeeds();
 }
+
+#[test]
+fn the_monitoring_examples_use_figures_that_exist() {
+    let project = Project::new();
+    let (node, address) = start(&project);
+    let metrics = get(&address, "/metrics");
+    let examples = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/monitoring");
+    for file in ["dashboard.json", "alerts.yml"] {
+        let text = std::fs::read_to_string(examples.join(file)).unwrap();
+        let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        let mut names = 0;
+        for (at, _) in text.match_indices("zako_v1_") {
+            let rest = &text[at..];
+            let name = &rest[..rest.find(|c| !is_name(c)).unwrap()];
+            let exists = metrics.lines().any(|line| {
+                line.strip_prefix(name)
+                    .is_some_and(|rest| rest.starts_with([' ', '{']))
+            });
+            assert!(exists, "{file}: {name} is not in /metrics");
+            names += 1;
+        }
+        assert!(names > 10, "{file}");
+    }
+    let dashboard = std::fs::read_to_string(examples.join("dashboard.json")).unwrap();
+    let dashboard: serde_json::Value = serde_json::from_str(&dashboard).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let expressions: Vec<&str> = panels
+        .iter()
+        .flat_map(|panel| panel["targets"].as_array().unwrap())
+        .map(|target| target["expr"].as_str().unwrap())
+        .collect();
+    for quantile in ["0.95", "0.99"] {
+        let wanted = format!("histogram_quantile({quantile}");
+        assert!(expressions.iter().any(|expr| expr.contains(&wanted)));
+    }
+    node.signal("TERM");
+    node.wait().succeeds();
+}
+
+#[test]
+fn a_configuration_that_cannot_work_is_told_with_file_and_key() {
+    let project = Project::new();
+    let config = project.outside().join("node.toml");
+    let path = config.to_str().unwrap();
+    for (text, words) in [
+        ("[limits]\nrequests = 0\n", ["[limits] requests = 0", "at least 1"]),
+        ("[limits]\nrequets = 5\n", ["line 2", "requets"]),
+        (
+            "[tls]\ncertificate = \"/no/such.pem\"\nkey = \"/no/such.key\"\n",
+            ["[tls] certificate", "/no/such.pem"],
+        ),
+        ("[[access.credential]]\nname = \"ci\"\n", ["credential 1", "`bearer`"]),
+    ] {
+        std::fs::write(&config, text).unwrap();
+        let data = project.outside().join("data");
+        let arguments = ["node", "--http", "127.0.0.1:0", "--config", path, "--data-dir"];
+        let arguments = [&arguments[..], &[data.to_str().unwrap()]].concat();
+        let words = ["node.toml", words[0], words[1]];
+        project.zako(&arguments).fails_saying(&words);
+    }
+}

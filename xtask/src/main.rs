@@ -31,7 +31,7 @@ Commands:
   test    Set up, then check style, lints and licences and run every test
   tidy    Check the house rules only: layering, file lengths, unsafe code, leftovers
   setup   Install or name what is missing and say which JavaScript engine will be built
-  clients Install the build tools that the tests point at a node: ccache, Bazel
+  clients Install the build tools that the tests point at a node: ccache, Bazel, Turborepo, gRPC for Python
   help    Print this
 
 Options of run, test and setup:
@@ -67,7 +67,7 @@ fn dispatch(arguments: Vec<String>) -> Result<()> {
         "test" => suite::test(&workspace, options.engine),
         "tidy" => tidy::run(&workspace),
         "setup" => setup::prepare(&workspace, options.engine, &setup::FOR_EXAMPLES).map(|_| ()),
-        "clients" => setup::clients(),
+        "clients" => setup::clients(&workspace),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");
             Ok(())

@@ -118,6 +118,18 @@ pub const BAZEL: Requirement = Requirement {
     probe: Probe::Program("bazel"),
     names: ["bazel-bootstrap", "", "", "bazel", "", "bazel"],
 };
+pub const PYTHON: Requirement = Requirement {
+    purpose: "Python with venv, for an independent client of the node",
+    probe: Probe::Program("python3"),
+    names: [
+        "python3-venv",
+        "python3",
+        "python3",
+        "python",
+        "python3",
+        "python",
+    ],
+};
 
 /// The directories in which a system header may lie.
 pub const INCLUDE_DIRECTORIES: [&str; 3] = [

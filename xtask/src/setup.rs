@@ -2,6 +2,8 @@
 //!
 //! Owns what each command of xtask wants from the machine.
 
+use std::process::Command;
+
 use anyhow::Result;
 
 use crate::command::Steps;
@@ -22,14 +24,42 @@ const TO_BUILD_QUICKJS: [&Requirement; 2] = [&packages::CMAKE, &packages::SIMDE]
 pub const FOR_EXAMPLES: [&Requirement; 2] = [&packages::NODE, &packages::NPM];
 
 /// Build tools that can use a node as their cache. Their tests run where they are.
-const CLIENTS: [&Requirement; 2] = [&packages::CCACHE, &packages::BAZEL];
+const CLIENTS: [&Requirement; 5] = [
+    &packages::CCACHE,
+    &packages::BAZEL,
+    &packages::NODE,
+    &packages::NPM,
+    &packages::PYTHON,
+];
+/// Those that come from npm; the tests look for them in `target/clients`.
+const NPM_CLIENTS: [&str; 1] = ["turbo@2"];
+/// What the client in `tests/clients` is made with, from PyPI.
+const PYTHON_CLIENT: [&str; 2] = ["grpcio", "grpcio-tools"];
 
 /// Provides the clients.
 ///
 /// # Errors
 /// When one is missing and may not be installed.
-pub fn clients() -> Result<()> {
-    packages::provide(&CLIENTS, &mut Steps::default())
+pub fn clients(workspace: &Workspace) -> Result<()> {
+    let mut steps = Steps::default();
+    packages::provide(&CLIENTS, &mut steps)?;
+    let directory = workspace.root().join("target/clients");
+    let mut install = Command::new("npm");
+    install
+        .args(["install", "--no-audit", "--no-fund", "--prefix"])
+        .arg(&directory)
+        .args(NPM_CLIENTS);
+    steps.run("install clients from npm", &mut install)?;
+    let python = directory.join("python");
+    let mut venv = Command::new("python3");
+    steps.run("make a Python", venv.args(["-m", "venv"]).arg(&python))?;
+    let mut install = Command::new(python.join("bin/python"));
+    install.args(["-m", "pip", "install", "--quiet"]);
+    steps.run(
+        "install gRPC for it",
+        install.args(PYTHON_CLIENT),
+    )?;
+    Ok(())
 }
 
 /// Provides packages and chooses the engine, and says both in a line each.

@@ -39,6 +39,7 @@ pub struct Settings {
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 struct File {
     data_dir: Option<PathBuf>,
+    max_bytes: Option<u64>,
     http: Option<SocketAddr>,
     grpc: Option<SocketAddr>,
     unix: Option<PathBuf>,
@@ -51,6 +52,8 @@ struct File {
 #[derive(Debug)]
 pub(super) struct Config {
     pub(super) data: PathBuf,
+    /// The most that the store may take on disk.
+    pub(super) max_bytes: Option<u64>,
     pub(super) http: SocketAddr,
     pub(super) grpc: Option<SocketAddr>,
     pub(super) unix: Option<PathBuf>,
@@ -69,6 +72,7 @@ pub(super) fn read(settings: &Settings) -> Result<Config, NodeError> {
     let data = data.or_else(default_data_dir).ok_or(NodeError::NoDataDir)?;
     Ok(Config {
         data,
+        max_bytes: file.max_bytes,
         http: settings.http.or(file.http).unwrap_or(DEFAULT_HTTP),
         grpc: settings.grpc.or(file.grpc),
         unix: settings.unix.clone().or(file.unix),

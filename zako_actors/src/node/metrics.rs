@@ -5,7 +5,7 @@
 
 use std::fmt::{Display, Write};
 
-use cas_actor::front::{FrontStats, SpaceStats};
+use cas_actor::front::{FrontStats, SpaceStats, TransportStats};
 use cas_actor::{Latency, Stats};
 
 use super::Node;
@@ -222,6 +222,7 @@ fn fronts(stats: &FrontStats, page: &mut Page) {
         "Connections and requests turned away because of a limit.",
         stats.overloaded,
     );
+    transport(&stats.transport, page);
     type Of = fn(&SpaceStats) -> u64;
     let families: [(&str, &str, Of); 6] = [
         ("hits", "Reads that found an entry.", |s| s.hits),
@@ -235,6 +236,68 @@ fn fronts(stats: &FrontStats, page: &mut Page) {
     ];
     for (name, help, of) in families {
         page.by_client(name, help, stats, of);
+    }
+}
+
+fn transport(stats: &TransportStats, page: &mut Page) {
+    for (name, help, value) in [
+        (
+            "cas_negotiated_total",
+            "Digests that clients asked about.",
+            stats.negotiated,
+        ),
+        (
+            "cas_negotiate_missing_total",
+            "Digests that were missing.",
+            stats.negotiated_missing,
+        ),
+        (
+            "transport_details_total",
+            "Calls for the details of the transport.",
+            stats.details,
+        ),
+        (
+            "transport_details_failed_total",
+            "Calls for the details that failed.",
+            stats.details_failed,
+        ),
+        (
+            "transport_uploads_total",
+            "Uploads that ended.",
+            stats.uploads,
+        ),
+        (
+            "transport_uploads_present_total",
+            "Uploads of blobs that were there.",
+            stats.uploads_present,
+        ),
+        (
+            "transport_uploads_failed_total",
+            "Uploads that failed.",
+            stats.uploads_failed,
+        ),
+        (
+            "transport_upload_bytes_total",
+            "Bytes of uploads that were stored.",
+            stats.upload_bytes,
+        ),
+        (
+            "transport_downloads_total",
+            "Downloads that began.",
+            stats.downloads,
+        ),
+        (
+            "transport_downloads_failed_total",
+            "Downloads that were refused.",
+            stats.downloads_failed,
+        ),
+        (
+            "transport_download_bytes_total",
+            "Bytes of downloads.",
+            stats.download_bytes,
+        ),
+    ] {
+        page.counter(name, help, value);
     }
 }
 

@@ -118,7 +118,13 @@ async fn start(system: &System, config: &Config) -> Result<(), NodeError> {
     // Before the address is said, so that nobody's signal is lost.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let store = Store::open(StoreConfig::new(config.data.join("store")), system)?;
+    let store = StoreConfig {
+        // What one client brings under either hash, others find under the other.
+        sha256_names: true,
+        max_bytes: config.max_bytes,
+        ..StoreConfig::new(config.data.join("store"))
+    };
+    let store = Store::open(store, system)?;
     let node = Arc::new(Node {
         system: system.clone(),
         store: store.clone(),

@@ -50,14 +50,15 @@ impl Http {
     pub(super) async fn get_blob(&self, name: &BlobName, parts: &Parts) -> Answered {
         self.may(&parts.headers, Space::Bazel, Right::Read)?;
         let store = &self.shared().store;
-        let is_head = parts.method == Method::HEAD;
-        let found = match (store.lead_of(name), is_head) {
-            (Some(digest), false) => self.content_of(&digest).await?.map(|blob| (digest, blob)),
-            _ => match store.locate(&[*name]).await?.first() {
-                Some(Some(digest)) if is_head => return Ok(self.head(digest, Space::Bazel)),
-                Some(Some(digest)) => self.content_of(digest).await?.map(|blob| (*digest, blob)),
-                _ => None,
-            },
+        if parts.method == Method::HEAD {
+            // Brought from the cache behind this one, so that the read that follows finds it.
+            if let [Some(digest)] = store.bring(&[*name]).await?[..] {
+                return Ok(self.head(&digest, Space::Bazel));
+            }
+        }
+        let found = match store.get_named(name).await {
+            Err(crate::GetError::Corrupt { .. }) => None,
+            found => found?,
         };
         let counters = self.shared().counters.space(Space::Bazel);
         let Some((digest, blob)) = found else {
