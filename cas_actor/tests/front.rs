@@ -541,3 +541,44 @@ async fn entries_survive_a_new_front_on_the_same_store() {
     let mut client = Client::connect(address).await;
     assert_eq!(Bytes::from(client.get("/gradle/k").await.body), "content");
 }
+
+#[tokio::test]
+async fn a_head_that_drips_is_cut_off_and_others_are_served() {
+    let mut config = FrontConfig::default();
+    config.limits.head_seconds = 1;
+    let node = Node::start(&config);
+    let mut slow = tokio::net::TcpStream::connect(node.address).await.unwrap();
+    let mut client = node.client().await;
+    let mut drip = tokio::time::interval(Duration::from_millis(20));
+    // A byte now and then keeps nobody waiting for ever.
+    while tokio::io::AsyncWriteExt::write_all(&mut slow, b"G")
+        .await
+        .is_ok()
+    {
+        assert_eq!(client.get("/gradle/x").await.status, 404);
+        drip.tick().await;
+    }
+}
+
+#[tokio::test]
+async fn ten_thousand_idle_connections_disturb_nobody() {
+    // Both ends are files of this process.
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let files = limit.current.unwrap_or(u64::MAX);
+    let number = 10_000.min(files.saturating_sub(300) / 2);
+    println!("{number} connections: this process may open {files} files");
+    let mut config = FrontConfig::default();
+    config.limits.connections = number + 1;
+    let node = Node::start(&config);
+    let mut idle = Vec::new();
+    for _ in 0..number {
+        idle.push(tokio::net::TcpStream::connect(node.address).await.unwrap());
+    }
+    let mut client = node.client().await;
+    for _ in 0..100 {
+        assert_eq!(client.get("/gradle/x").await.status, 404);
+    }
+    assert_eq!(node.front.stats().connections, number + 1);
+    drop((idle, client));
+    assert!(node.front.drain(Duration::from_secs(60)).await);
+}

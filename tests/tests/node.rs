@@ -144,17 +144,30 @@ fn a_configuration_that_cannot_work_is_told_with_file_and_key() {
     let config = project.outside().join("node.toml");
     let path = config.to_str().unwrap();
     for (text, words) in [
-        ("[limits]\nrequests = 0\n", ["[limits] requests = 0", "at least 1"]),
+        (
+            "[limits]\nrequests = 0\n",
+            ["[limits] requests = 0", "at least 1"],
+        ),
         ("[limits]\nrequets = 5\n", ["line 2", "requets"]),
         (
             "[tls]\ncertificate = \"/no/such.pem\"\nkey = \"/no/such.key\"\n",
             ["[tls] certificate", "/no/such.pem"],
         ),
-        ("[[access.credential]]\nname = \"ci\"\n", ["credential 1", "`bearer`"]),
+        (
+            "[[access.credential]]\nname = \"ci\"\n",
+            ["credential 1", "`bearer`"],
+        ),
     ] {
         std::fs::write(&config, text).unwrap();
         let data = project.outside().join("data");
-        let arguments = ["node", "--http", "127.0.0.1:0", "--config", path, "--data-dir"];
+        let arguments = [
+            "node",
+            "--http",
+            "127.0.0.1:0",
+            "--config",
+            path,
+            "--data-dir",
+        ];
         let arguments = [&arguments[..], &[data.to_str().unwrap()]].concat();
         let words = ["node.toml", words[0], words[1]];
         project.zako(&arguments).fails_saying(&words);

@@ -29,7 +29,13 @@ fn repository(root: &Path) {
         write(&format!("packages/{name}/package.json"), &package);
     }
     let mut lock = Command::new("npm");
-    lock.args(["install", "--package-lock-only", "--no-audit", "--no-fund", "--offline"]);
+    lock.args([
+        "install",
+        "--package-lock-only",
+        "--no-audit",
+        "--no-fund",
+        "--offline",
+    ]);
     succeed(lock.current_dir(root));
 }
 

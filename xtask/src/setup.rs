@@ -55,10 +55,7 @@ pub fn clients(workspace: &Workspace) -> Result<()> {
     steps.run("make a Python", venv.args(["-m", "venv"]).arg(&python))?;
     let mut install = Command::new(python.join("bin/python"));
     install.args(["-m", "pip", "install", "--quiet"]);
-    steps.run(
-        "install gRPC for it",
-        install.args(PYTHON_CLIENT),
-    )?;
+    steps.run("install gRPC for it", install.args(PYTHON_CLIENT))?;
     Ok(())
 }
 
