@@ -154,7 +154,7 @@ Functions: deps(X[, N])       X and what it needs, at most N steps away
            rdeps(X[, N])      X and what needs it
            somepath(X, Y)     one chain of dependencies from X to Y
            allpaths(X, Y)     everything on any such chain
-           kind(KIND, X)      those of X that are of a kind: command, test, transpile
+           kind(KIND, X)      those of X that are of a kind: command, script, test, transpile
            attr(NAME, TEXT, X)  those of X whose attribute contains TEXT
            tests(X)           those of X that are tests
 X is a label, `//dir/...`, `//dir:*`, a function, or two of them with `union` (+), `except` (-) or

@@ -24,10 +24,12 @@ use crate::engine::cancel::Cancel;
 use crate::engine::event::{Event, Stamped, Summary};
 use crate::engine::graph::NodeId;
 use crate::engine::plan::{Freshness, Plan};
+use crate::engine::schedule::Capacity;
 use crate::engine::session::BuildOptions;
 use crate::engine::since::changed_since;
 use crate::isolate::engine_version;
 use crate::lang::target::Target;
+use crate::machine::Machine;
 
 /// What wildcards mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +43,7 @@ pub enum Wanted {
 impl Wanted {
     /// Whether a wildcard means `target`.
     pub fn takes(self, target: &Target) -> bool {
-        target.is_test() == (self == Self::Tests)
+        !target.manual && target.is_test() == (self == Self::Tests)
     }
 }
 
@@ -139,7 +141,18 @@ impl Work<'_> {
             });
             asked.retain(|id| touched.contains(id));
         }
-        Ok(graph.with_deps(asked))
+        let wanted = graph.with_deps(asked);
+        let persistent = wanted.iter().map(|id| graph.target(*id)).find(|target| {
+            let step = target.in_place();
+            step.is_some_and(|step| step.persistent)
+        });
+        match persistent {
+            Some(target) => Err(Failure::usage(format!(
+                "{} runs until it is stopped; start it with `zako run {0}`",
+                target.label
+            ))),
+            None => Ok(wanted),
+        }
     }
 
     fn dry(&self, plan: &Plan) -> Result<Exit, Failure> {
@@ -207,6 +220,10 @@ impl Work<'_> {
         cancel_on_signals(system, &cancel);
         let build = BuildOptions {
             jobs: opened.options.jobs,
+            capacity: Capacity {
+                memory_bytes: Machine::look().memory_bytes,
+                named: opened.session.workspace.manifest.settings.resources.clone(),
+            },
             keep_going: self.args.keep_going,
             keep_scratch: self.args.keep_scratch,
             force: self.args.force,

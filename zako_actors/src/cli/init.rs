@@ -1,6 +1,7 @@
 //! `zako init`: a workspace that builds.
 //!
-//! Owns the files' text. Invariant: nothing that exists is overwritten, and either all files are
+//! Owns the files' text. Packages of npm and pnpm need none of them but the manifest: their scripts
+//! are targets, and what `turbo.json` says about tasks moves into `[tasks]`. Invariant: nothing that exists is overwritten, and either all files are
 //! written or none.
 
 use std::fs::{self, OpenOptions};
@@ -12,6 +13,8 @@ use serde_json::Value;
 use super::args::{Global, InitArgs};
 use super::options::directory;
 use super::{Exit, Failure, print_line};
+use crate::lang::manifest::{MANIFEST, Manifest};
+use crate::lang::task::{TURBO_JSON, Tasks};
 
 /// Makes the files.
 pub fn run(global: &Global, args: &InitArgs) -> Result<Exit, Failure> {
@@ -31,14 +34,17 @@ pub fn run(global: &Global, args: &InitArgs) -> Result<Exit, Failure> {
         .or_else(|| dir.file_name().and_then(|name| name.to_str()))
         .unwrap_or("workspace");
     let group = args.group.as_deref().unwrap_or("local");
-    let files = [
-        (
-            "zako.toml",
-            manifest(group, name, text("version").unwrap_or("0.1.0")),
-        ),
-        ("zako.ts", PACKAGE_FILE.to_owned()),
-        ("BUILD.ts", build_file(package.as_ref())),
-    ];
+    let mut manifest = Manifest::derive(group, name, text("version").unwrap_or("0.1.0"));
+    let files = if package.as_ref().is_some_and(has_scripts) {
+        manifest.push_str(&tasks(&dir)?);
+        vec![(MANIFEST, manifest)]
+    } else {
+        vec![
+            (MANIFEST, manifest),
+            ("zako.ts", PACKAGE_FILE.to_owned()),
+            ("BUILD.ts", FIRST_BUILD_FILE.to_owned()),
+        ]
+    };
     if let Some((existing, _)) = files.iter().find(|(name, _)| dir.join(name).exists()) {
         return Err(Failure::usage(format!(
             "{existing} exists already in {}; nothing was changed",
@@ -48,6 +54,9 @@ pub fn run(global: &Global, args: &InitArgs) -> Result<Exit, Failure> {
     for (name, text) in &files {
         write_new(&dir.join(name), text)?;
         print_line(&format!("wrote {name}"))?;
+    }
+    if files.len() == 1 {
+        print_line("the scripts of package.json are targets; `zako query //...` lists them")?;
     }
     print_line("next: zako build")?;
     Ok(Exit::Done)
@@ -72,23 +81,52 @@ fn package_json(dir: &Path) -> Result<Option<Value>, Failure> {
     }
 }
 
-fn manifest(group: &str, name: &str, version: &str) -> String {
-    let word = |text: &str| -> String {
-        let clean = |c: char| {
-            if c.is_alphanumeric() || "_-.".contains(c) {
-                c
-            } else {
-                '-'
-            }
-        };
-        text.chars().map(clean).collect()
-    };
-    format!(
-        "group = \"{}\"\nartifact = \"{}\"\nversion = \"{version}\"\n",
-        word(group),
-        word(name)
-    )
+/// Whether the package, or a package of its workspace, may have scripts.
+fn has_scripts(package: &Value) -> bool {
+    ["scripts", "workspaces"]
+        .iter()
+        .any(|field| package.get(field).is_some())
 }
+
+/// What `turbo.json` says about tasks, as a part of the manifest; a hint where it says nothing.
+fn tasks(dir: &Path) -> Result<String, Failure> {
+    let text = match fs::read_to_string(dir.join(TURBO_JSON)) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(TASKS_HINT.to_owned()),
+        Err(error) => return Err(Failure::work(format!("cannot read {TURBO_JSON}: {error}"))),
+    };
+    let tasks = Tasks::from_turbo(TURBO_JSON, &text)
+        .map_err(|mistake| Failure::rendered(mistake.to_string()))?;
+    let mut part = toml::Table::new();
+    let mut settings = toml::Table::new();
+    for (name, list) in [
+        ("pass-env", &tasks.global_env),
+        ("untracked-env", &tasks.global_untracked_env),
+        ("script-inputs", &tasks.global_inputs),
+    ] {
+        if !list.is_empty() {
+            let list = list.iter().cloned().map(toml::Value::String).collect();
+            settings.insert(name.into(), toml::Value::Array(list));
+        }
+    }
+    if !settings.is_empty() {
+        part.insert("settings".into(), toml::Value::Table(settings));
+    }
+    let by_name = toml::Value::try_from(&tasks.by_name).map_err(Failure::work)?;
+    part.insert("tasks".into(), by_name);
+    let text = toml::to_string(&part).map_err(Failure::work)?;
+    Ok(format!(
+        "\n# From {TURBO_JSON}, which is not read any more.\n{text}"
+    ))
+}
+
+const TASKS_HINT: &str = "
+# What scripts need and leave behind, when the usual does not hold:
+# [tasks.build]
+# depends-on = [\"^build\"]      # `^`: of the packages that this one depends on
+# outputs = [\"dist/**\"]
+# env = [\"NODE_ENV\"]
+";
 
 const PACKAGE_FILE: &str = "\
 // The package root: which files are build files.
@@ -109,72 +147,29 @@ export default {
 };
 ";
 
-/// Scripts of `package.json` that are steps; long-running ones are not.
-const STEPS: [&str; 7] = [
-    "build",
-    "compile",
-    "bundle",
-    "generate",
-    "lint",
-    "typecheck",
-    "test",
-];
-
-fn build_file(package: Option<&Value>) -> String {
-    let scripts = package
-        .and_then(|p| p.get("scripts"))
-        .and_then(Value::as_object);
-    let steps: Vec<(&str, &str)> = STEPS
-        .iter()
-        .filter_map(|step| Some((*step, scripts?.get(*step)?.as_str()?)))
-        .collect();
-    if steps.is_empty() {
-        return FIRST_BUILD_FILE.to_owned();
-    }
-    let mut text = String::from(
-        "// The scripts of package.json as targets. Declare everything that each reads in `srcs`, what\n\
-         // it uses of node_modules included, and what it writes in `outs`; then uncomment it.\n\
-         import { glob, target, test } from \"zako:build\";\n\n\
-         export default {\n",
-    );
-    for (name, script) in steps {
-        let kind = if name == "test" { "test" } else { "target" };
-        let shell = serde_json::json!(["sh", "-c", script]);
-        let part = format!(
-            "{name}: {kind}({{\n  cmd: {shell},\n  srcs: glob(\"package.json\", \"src/**\"),\n}}),"
-        );
-        for line in part.lines() {
-            text.push_str("  // ");
-            text.push_str(line);
-            text.push('\n');
-        }
-    }
-    text.push_str("};\nvoid [glob, target, test];\n");
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn scripts_become_targets_to_be_completed() {
-        let package = serde_json::json!({"scripts": {"build": "tsc -b", "start": "node .", "test": "vitest run"}});
-        let text = build_file(Some(&package));
-        assert!(
-            text.contains("// build: target({") && text.contains("// test: test({"),
-            "{text}"
-        );
-        assert!(!text.contains("node ."));
-        assert_eq!(build_file(None), FIRST_BUILD_FILE);
+    fn tasks_of_turbo_json_become_part_of_the_manifest() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = r#"{"globalEnv": ["CI"], "tasks": {"build": {"dependsOn": ["^build"], "outputs": ["dist/**"]},
+            "web#dev": {"cache": false, "persistent": true}}}"#;
+        fs::write(dir.path().join(TURBO_JSON), text).unwrap();
+        let manifest = Manifest::derive("g", "a", "1.0.0") + &tasks(dir.path()).unwrap();
+        let manifest =
+            Manifest::parse(&manifest).unwrap_or_else(|error| panic!("{error}\n{manifest}"));
+        let read = Tasks::from_turbo(TURBO_JSON, text).unwrap();
+        assert_eq!(manifest.tasks, Some(read.by_name));
+        assert_eq!(manifest.settings.pass_env, ["CI"]);
     }
 
     #[test]
     fn a_manifest_is_valid_whatever_the_directory_is_called() {
-        let text = manifest("local", "my app (2)", "0.1.0");
-        assert!(
-            crate::lang::manifest::Manifest::parse(&text).is_ok(),
-            "{text}"
-        );
+        let text = Manifest::derive("local", "my app (2)", "0.1.0");
+        assert!(Manifest::parse(&text).is_ok(), "{text}");
+        let hint = format!("{text}{TASKS_HINT}");
+        assert!(Manifest::parse(&hint).is_ok(), "{hint}");
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::args::{BuildArgs, Global};
 use super::options::{Options, directory};
 use super::{Failure, say};
-use crate::engine::action::Describer;
+use crate::engine::action::{Describer, Outer};
 use crate::engine::evaluate::Isolates;
 use crate::engine::graph::Graph;
 use crate::engine::load::LoadError;
@@ -87,11 +87,23 @@ impl Opened {
             .session
             .graph(&mut loaded)
             .map_err(|error| failure(&error))?;
-        let describer = Arc::new(Describer::new(
+        let settings = &self.session.workspace.manifest.settings;
+        let describer = Describer::new(
             std::env::var("PATH").unwrap_or_default(),
             env,
             TRANSPILER_VERSION.to_owned(),
-        ));
+        )
+        .with_outer(Outer {
+            // A variable that is not UTF-8 cannot be named.
+            variables: std::env::vars_os()
+                .filter_map(|(name, value)| {
+                    Some((name.into_string().ok()?, value.into_string().ok()?))
+                })
+                .collect(),
+            tracked: settings.pass_env.clone(),
+            untracked: settings.untracked_env.clone(),
+        });
+        let describer = Arc::new(describer);
         Ok(Targets { graph, describer })
     }
 

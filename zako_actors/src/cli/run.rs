@@ -9,13 +9,16 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
-use super::args::{Global, RunArgs};
+use super::args::{BuildArgs, Global, RunArgs};
 use super::build::bring_up_to_date;
-use super::opened::Opened;
+use super::opened::{Opened, Targets};
 use super::summary::summarise;
 use super::{Exit, Failure, say};
+use crate::engine::event::Summary;
 use crate::engine::record::{OutputKind, Record};
+use crate::engine::step::{search_path, shell_line};
 use crate::lang::label::{Label, LabelPattern};
+use crate::lang::target::Target;
 
 /// Builds and runs. Returns only when there is nothing to run.
 pub fn run(global: &Global, args: &RunArgs, begin: Instant) -> Result<Exit, Failure> {
@@ -54,14 +57,16 @@ fn prepare(
             args.label
         )));
     };
+    let target = targets
+        .graph
+        .find(&label)
+        .map(|id| targets.graph.target(id));
+    if let Some(target) = target.filter(|target| target.in_place().is_some()) {
+        return script(global, args, opened, &targets, target, begin);
+    }
     let summary = bring_up_to_date(global, &args.build(), opened, &targets, begin)?;
-    if summary.failed > 0 || summary.interrupted {
-        say(&summarise(&summary));
-        return Ok(Chosen::Nothing(if summary.interrupted {
-            Exit::Interrupted
-        } else {
-            Exit::Failed
-        }));
+    if let Some(exit) = unfinished(&summary) {
+        return Ok(Chosen::Nothing(exit));
     }
     let record = opened.session.record(&label);
     let program = program(&label, record, args.bin.as_deref())?;
@@ -75,6 +80,60 @@ fn prepare(
     };
     command.args(&args.args);
     Ok(Chosen::Program(command))
+}
+
+fn unfinished(summary: &Summary) -> Option<Exit> {
+    if summary.failed == 0 && !summary.interrupted {
+        return None;
+    }
+    say(&summarise(summary));
+    Some(if summary.interrupted {
+        Exit::Interrupted
+    } else {
+        Exit::Failed
+    })
+}
+
+/// A script of a package: what it needs is built, it itself is started with the terminal.
+fn script(
+    global: &Global,
+    args: &RunArgs,
+    opened: &mut Opened,
+    targets: &Targets,
+    target: &Target,
+    begin: Instant,
+) -> Result<Chosen, Failure> {
+    let (Some(command), Some(step)) = (target.command(), target.in_place()) else {
+        return Err(Failure::work("this is no script"));
+    };
+    if !target.deps.is_empty() {
+        let build = BuildArgs {
+            labels: target.deps.iter().map(ToString::to_string).collect(),
+            ..args.build()
+        };
+        let summary = bring_up_to_date(global, &build, opened, targets, begin)?;
+        if let Some(exit) = unfinished(&summary) {
+            return Ok(Chosen::Nothing(exit));
+        }
+    }
+    let root = &opened.session.workspace.root;
+    let mut line = command.argv.last().cloned().unwrap_or_default();
+    let words: Vec<String> = args
+        .args
+        .iter()
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
+    if !words.is_empty() {
+        line = format!("{line} {}", shell_line(&words));
+    }
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", &line])
+        .envs(targets.describer.environment(command))
+        .env("PATH", search_path(root, step, &path))
+        .current_dir(root.join(target.label.dir()));
+    Ok(Chosen::Program(shell))
 }
 
 /// What a target made that can be run: its one executable file, or its one script for Node.js.

@@ -19,7 +19,7 @@ use super::record::{Input, InputContent};
 use crate::lang::label::Label;
 use crate::lang::pattern::Pattern;
 use crate::lang::suggest::did_you_mean;
-use crate::lang::target::{Command, Output, Target, Transpile, Work};
+use crate::lang::target::{Command, EnvValue, Output, Target, Transpile, Work};
 
 /// Raised when the same action would be run in another way than before.
 const RECIPE_FORMAT: u64 = 1;
@@ -78,10 +78,70 @@ pub enum ActionError {
 #[derive(Debug)]
 pub struct Describer {
     path: String,
-    env: BTreeMap<String, String>,
+    env: BTreeMap<String, EnvValue>,
+    outer: Outer,
     tools: Mutex<FxHashMap<(String, String), Option<PathBuf>>>,
     transpiler: String,
 }
+
+/// The environment that zako was started in, and what steps see of it.
+#[derive(Clone, Debug, Default)]
+pub struct Outer {
+    /// All of it.
+    pub variables: BTreeMap<String, String>,
+    /// Names (`*` at the end: all that begin so) that every step is given, part of its key.
+    pub tracked: Vec<String>,
+    /// Names that every step is given, no part of its key.
+    pub untracked: Vec<String>,
+}
+
+impl Outer {
+    /// Adds variable `name` with the value of `outer`, or everything that `outer` means.
+    fn pass(
+        &self,
+        name: &str,
+        outer: &str,
+        default: Option<&str>,
+        env: &mut BTreeMap<String, String>,
+    ) {
+        if let Some(stem) = outer.strip_suffix('*') {
+            let found = self
+                .variables
+                .iter()
+                .filter(|(key, _)| key.starts_with(stem));
+            env.extend(found.map(|(key, value)| (key.clone(), value.clone())));
+            return;
+        }
+        let value = self.variables.get(outer).map(String::as_str).or(default);
+        if let Some(value) = value {
+            env.insert(name.to_owned(), value.to_owned());
+        }
+    }
+}
+
+/// What a script of a package is given as a package manager would: who asks, and how the network is
+/// reached. None of it may decide what it writes.
+const IN_PLACE_ENV: [&str; 19] = [
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "TZ",
+    "XDG_*",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "ALL_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "NODE_EXTRA_CA_CERTS",
+    "npm_config_*",
+    "NPM_CONFIG_*",
+    "COREPACK_*",
+];
 
 /// A described action.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,23 +158,54 @@ pub struct Action {
 
 impl Describer {
     /// With the PATH of this process, the workspace's variables, and the transpiler's version.
-    pub fn new(path: String, env: BTreeMap<String, String>, transpiler: String) -> Self {
+    pub fn new(path: String, env: BTreeMap<String, EnvValue>, transpiler: String) -> Self {
         Self {
             path,
             env,
+            outer: Outer::default(),
             tools: Mutex::default(),
             transpiler,
         }
     }
 
-    /// The declared environment of a command: PATH and locale, the workspace's variables, its own.
+    /// With what the workspace passes on of the environment that zako was started in.
+    #[must_use]
+    pub fn with_outer(self, outer: Outer) -> Self {
+        Self { outer, ..self }
+    }
+
+    /// The declared environment of a command: PATH and locale, what the workspace passes on, the
+    /// workspace's variables, its own. All of it is part of the key.
     pub fn environment(&self, command: &Command) -> BTreeMap<String, String> {
         let mut env = BTreeMap::from([
             ("PATH".to_owned(), self.path.clone()),
             ("LANG".to_owned(), "C.UTF-8".to_owned()),
         ]);
-        env.extend(self.env.clone());
-        env.extend(command.env.clone());
+        for name in &self.outer.tracked {
+            self.outer.pass(name, name, None, &mut env);
+        }
+        for (name, value) in self.env.iter().chain(&command.env) {
+            match value {
+                EnvValue::Text(text) => drop(env.insert(name.clone(), text.clone())),
+                EnvValue::Pass {
+                    name: outer,
+                    default,
+                } => self.outer.pass(name, outer, default.as_deref(), &mut env),
+            }
+        }
+        env
+    }
+
+    /// What a command is given beyond its [`environment`](Self::environment), no part of its key.
+    pub fn untracked(&self, command: &Command) -> BTreeMap<String, String> {
+        let mut env = BTreeMap::new();
+        let own = command.in_place.iter().flat_map(|step| {
+            let usual = IN_PLACE_ENV.iter().copied();
+            usual.chain(step.open_env.iter().map(String::as_str))
+        });
+        for name in self.outer.untracked.iter().map(String::as_str).chain(own) {
+            self.outer.pass(name, name, None, &mut env);
+        }
         env
     }
 
@@ -183,6 +274,11 @@ impl Describer {
         key.number(env.len() as u64);
         for (name, value) in &env {
             key.text(name).text(value);
+        }
+        if let Some(step) = &command.in_place {
+            key.text("in place")
+                .texts(step.bins.iter().map(String::as_str))
+                .texts(step.out_exclude.iter().map(Pattern::as_str));
         }
         key.number(command.outs.len() as u64);
         for out in &command.outs {
@@ -440,6 +536,29 @@ mod tests {
             world.key(json!({"$zako": "command", "cmd": ["sh", "x"], "outs": ["o"]})),
             base
         );
+    }
+
+    #[test]
+    fn outer_variables_reach_the_key_unless_untracked() {
+        let key = |variables: &[(&str, &str)]| {
+            let mut world = world();
+            let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+            world.describer = world.describer.with_outer(Outer {
+                variables: variables
+                    .iter()
+                    .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
+                    .collect(),
+                tracked: names(&["APP_*"]),
+                untracked: names(&["http_proxy"]),
+            });
+            world.key(json!({"$zako": "command", "cmd": ["sh"], "env": {
+                "MODE": {"$env": "NODE_ENV", "default": "test"}}}))
+        };
+        let base = key(&[]);
+        assert_eq!(key(&[("http_proxy", "p"), ("OTHER", "x")]), base);
+        assert_eq!(key(&[("NODE_ENV", "test")]), base);
+        assert_ne!(key(&[("NODE_ENV", "production")]), base);
+        assert_ne!(key(&[("APP_KEY", "1")]), base);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::graph::{Graph, NodeId};
 use crate::lang::manifest::MANIFEST;
 use crate::lang::target::{Source, Target};
+use crate::lang::task::TURBO_JSON;
 use crate::lang::workspace_file::PACKAGE_FILE;
 
 /// The targets that `changed` (workspace-relative paths) concerns, and all that need them.
@@ -31,8 +32,8 @@ pub fn affected<'a>(
     let mut touched = Vec::new();
     for path in changed {
         for file in readers(path).into_iter().chain([path.as_str()]) {
-            if file == PACKAGE_FILE || file == MANIFEST {
-                // Its variables are in every key.
+            if [PACKAGE_FILE, MANIFEST, TURBO_JSON].contains(&file) {
+                // What it says may hold for every target.
                 touched.extend_from_slice(graph.order());
             } else if let Some(targets) = by_file.get(file) {
                 touched.extend_from_slice(targets);

@@ -17,7 +17,7 @@ use super::event::{Event, Outcome, Stamped, Summary};
 use super::plan::{Freshness, Plan};
 use super::reasons::LastRun;
 use super::record::{OutputItem, Record};
-use super::schedule::{End, Schedule};
+use super::schedule::{Capacity, End, Schedule};
 use super::step::{Reporter, Step, StepEnv, StepJob, StepReport};
 use crate::lang::label::Label;
 
@@ -53,6 +53,8 @@ pub struct BuildSpec {
     pub records: Arc<FxHashMap<Label, Record>>,
     /// Steps at a time.
     pub jobs: usize,
+    /// What steps share of the machine beside jobs.
+    pub capacity: Capacity,
     /// Whether a failure stops the build.
     pub keep_going: bool,
     /// Where events go. A reader that has left is no reason to stop.
@@ -110,6 +112,15 @@ impl Build {
                     .map_or(0, |record| record.duration_us)
             })
             .collect();
+        let uses = stale
+            .iter()
+            .map(|node| {
+                let command = spec.plan.target(*node).command();
+                command
+                    .map(|command| command.uses.clone())
+                    .unwrap_or_default()
+            })
+            .collect();
         let summary = Summary {
             targets: nodes.len(),
             up_to_date: nodes.len() - stale.len(),
@@ -117,7 +128,8 @@ impl Build {
             ..Summary::default()
         };
         Self {
-            schedule: Schedule::new(&deps, &costs, spec.jobs, spec.keep_going),
+            schedule: Schedule::new(&deps, &costs, spec.jobs, spec.keep_going)
+                .with_resources(uses, spec.capacity.clone()),
             stale,
             outputs,
             made: Vec::new(),
@@ -172,7 +184,7 @@ impl Build {
             sources: planned.sources.clone(),
             // Every dependency is done, so none is missing.
             deps: planned
-                .deps
+                .reads()
                 .iter()
                 .filter_map(|d| self.outputs[*d as usize].clone())
                 .collect(),

@@ -48,6 +48,8 @@ pub enum Cause {
     Dependency,
     /// A person asked for it.
     Forced,
+    /// Its results are not kept.
+    Uncached,
 }
 
 impl Cause {
@@ -92,6 +94,7 @@ impl fmt::Display for Cause {
             Self::Removed(path) => write!(f, "{path} is no longer an input"),
             Self::Dependency => f.write_str("something that it needs is not up to date"),
             Self::Forced => f.write_str("forced"),
+            Self::Uncached => f.write_str("its results are not cached"),
             Self::Output(path) => write!(f, "output {path} is missing or was edited"),
         }
     }

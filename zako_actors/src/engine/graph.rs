@@ -194,7 +194,8 @@ impl Graph {
                 },
                 _ => pending.extend(self.order.iter().filter(|id| {
                     let target = self.target(**id);
-                    pattern.matches(&target.label) && wildcard(target)
+                    let named = matches!(pattern, LabelPattern::Named(..));
+                    pattern.matches(&target.label) && (named || wildcard(target))
                 })),
             }
             if pending.len() == before && *pattern != LabelPattern::everything() {

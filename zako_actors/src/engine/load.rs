@@ -10,16 +10,19 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
+use rustc_hash::FxHashSet;
 use serde_json::Value;
 
 use super::dirs::DirTable;
 use super::files::FileTable;
 use super::hash::{Hash, KeyWriter};
+use super::members;
 use super::state::{Evaluated, EvaluatedResult};
 use super::workspace::Workspace;
 use crate::diagnostic::Diagnostic;
 use crate::lang::descriptor::{BuildFile, read_targets};
-use crate::lang::target::Target;
+use crate::lang::scripts;
+use crate::lang::target::{EnvValue, Target};
 use crate::lang::workspace_file::{PACKAGE_FILE, WorkspaceFile};
 
 /// Which built-in modules a file may import.
@@ -73,7 +76,7 @@ pub struct Loaded {
     /// All targets, unordered.
     pub targets: Vec<Arc<Target>>,
     /// Variables for every command.
-    pub env: BTreeMap<String, String>,
+    pub env: BTreeMap<String, EnvValue>,
     /// What the evaluated files logged.
     pub logs: Vec<String>,
     /// How many build files there are.
@@ -140,8 +143,24 @@ impl Loader<'_> {
         self.memory
             .retain(|path, _| **path == *PACKAGE_FILE || wanted.iter().any(|w| **w == **path));
         loaded.targets.append(&mut package.targets);
+        self.add_scripts(&wanted, &mut loaded)?;
         loaded.env = package.env;
         Ok(loaded)
+    }
+
+    /// Adds the scripts of packages whose directory has no build file.
+    fn add_scripts(&mut self, builds: &[String], loaded: &mut Loaded) -> Result<(), LoadError> {
+        let Some(members) = members::read(self.workspace, self.dirs)? else {
+            return Ok(());
+        };
+        let described: FxHashSet<&str> = builds
+            .iter()
+            .map(|path| path.rsplit_once('/').map_or("", |(dir, _)| dir))
+            .collect();
+        let mut scripts = scripts::targets(&members);
+        scripts.retain(|target| !described.contains(target.label.dir()));
+        loaded.targets.append(&mut scripts);
+        Ok(())
     }
 
     fn results(

@@ -18,6 +18,7 @@ pub mod graph;
 pub mod hash;
 pub mod ledger;
 pub mod load;
+pub mod members;
 pub mod outputs;
 pub mod outputs_index;
 pub mod picture;

@@ -124,6 +124,41 @@ pub fn collect(
     Ok(found)
 }
 
+/// Like [`collect`], but what is not there is not missed, and a declared directory may be a file.
+///
+/// # Errors
+/// When something is there that cannot be an output.
+pub fn collect_what_is_there(
+    root: &Path,
+    declared: &[Output],
+) -> Result<BTreeMap<String, Metadata>, OutputError> {
+    let mut found = BTreeMap::new();
+    for output in declared {
+        match output {
+            Output::File(path) | Output::Tree(path) => {
+                let full = root.join(path);
+                match fs::symlink_metadata(&full) {
+                    Ok(metadata) if metadata.is_dir() => walk(&full, path, &|_| true, &mut found)?,
+                    Ok(metadata) => take(path.clone(), metadata, &mut found)?,
+                    Err(_) => {}
+                }
+            }
+            Output::Glob(pattern) => {
+                let base = root.join(pattern.base());
+                if base.is_dir() {
+                    walk(
+                        &base,
+                        pattern.base(),
+                        &|path| pattern.matches(path),
+                        &mut found,
+                    )?;
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
 fn take(
     path: String,
     metadata: Metadata,
@@ -234,6 +269,14 @@ pub fn install(files: &FileTable, work: &Path, items: &[OutputItem]) -> Result<(
         }
     }
     Ok(())
+}
+
+/// Tells the stat cache about outputs that a step left where they belong.
+///
+/// # Errors
+/// When one is gone already.
+pub fn adopt(files: &FileTable, items: &[OutputItem]) -> Result<(), OutputError> {
+    items.iter().try_for_each(|item| note(files, item))
 }
 
 /// Writes outputs from the store into the workspace, where they are not there already.

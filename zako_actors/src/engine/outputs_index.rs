@@ -23,6 +23,11 @@ pub struct OutputIndex {
     globs: FxHashMap<String, Vec<Pattern>>,
 }
 
+/// Scripts of one package often name one directory; who writes which file shows when they run.
+fn both_in_place(a: &Target, b: &Target) -> bool {
+    a.in_place().is_some() && b.in_place().is_some()
+}
+
 impl OutputIndex {
     /// Indexes the declared outputs of `targets`.
     ///
@@ -51,7 +56,9 @@ impl OutputIndex {
                     Output::Glob(pattern) => pattern.to_string(),
                 };
                 check_not_a_source(target, out, text_of)?;
-                if let Some(other) = owners.insert(path.clone(), target) {
+                if let Some(other) = owners.insert(path.clone(), target)
+                    && !both_in_place(other, target)
+                {
                     return Err(clash(target, other, out, text_of));
                 }
                 match out {
@@ -69,6 +76,7 @@ impl OutputIndex {
             for tree in ancestors(path).skip(1) {
                 if let Some(other) = owners.get(tree)
                     && !std::ptr::eq(*other, *owner)
+                    && !both_in_place(other, owner)
                     && index.trees.contains(tree)
                 {
                     return Err(clash(owner, other, &Output::File(path.clone()), text_of));

@@ -5,6 +5,7 @@
 //! one, and every recorded output is in the workspace as it was left; nodes are in dependency
 //! order.
 
+use std::collections::BTreeSet;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
@@ -31,6 +32,9 @@ pub struct Planned {
     pub id: NodeId,
     /// Indices of what it needs, all smaller than its own.
     pub deps: Vec<u32>,
+    /// Indices of those whose outputs it reads, where these are not just `deps`: a script that
+    /// runs in the workspace sees everything that was built before it.
+    pub reads: Option<Vec<u32>>,
     /// Source files, workspace-relative, sorted.
     pub sources: Vec<String>,
     /// Fresh, or why not.
@@ -91,10 +95,13 @@ impl Planner<'_> {
             place.insert(*id, nodes.len() as u32);
             let deps: Vec<u32> = self.graph.deps(*id).iter().map(|dep| place[dep]).collect();
             let sources = self.sources(*id, &mut globs)?;
-            let state = self.survey(*id, &sources, &deps, &nodes);
+            let in_place = self.graph.target(*id).in_place().is_some();
+            let reads = in_place.then(|| everything_below(&deps, &nodes));
+            let state = self.survey(*id, &sources, reads.as_ref().unwrap_or(&deps), &nodes);
             nodes.push(Planned {
                 id: *id,
                 deps,
+                reads,
                 sources,
                 state,
             });
@@ -137,8 +144,8 @@ impl Planner<'_> {
                         }
                     };
                     // A transpile step also takes what its dependencies write.
-                    let may_be_empty =
-                        matches!(target.work, Work::Transpile(_)) && !target.deps.is_empty();
+                    let may_be_empty = target.in_place().is_some()
+                        || (matches!(target.work, Work::Transpile(_)) && !target.deps.is_empty());
                     if found.is_empty() && !may_be_empty {
                         let shown: Vec<&str> = include.iter().map(|p| p.as_str()).collect();
                         let message = format!(
@@ -242,6 +249,9 @@ impl Planner<'_> {
         if self.force {
             return Freshness::Stale(Cause::Forced);
         }
+        if target.in_place().is_some_and(|step| !step.cached) {
+            return Freshness::Stale(Cause::Uncached);
+        }
         let mut dep_outputs = Vec::with_capacity(deps.len());
         for dep in deps {
             match &nodes[*dep as usize].state {
@@ -271,7 +281,21 @@ impl Planner<'_> {
     }
 }
 
+/// `deps` and all that they need.
+fn everything_below(deps: &[u32], nodes: &[Planned]) -> Vec<u32> {
+    let mut below: BTreeSet<u32> = deps.iter().copied().collect();
+    for dep in deps {
+        below.extend(nodes[*dep as usize].reads());
+    }
+    below.into_iter().collect()
+}
+
 impl Planned {
+    /// Indices of those whose outputs it reads.
+    pub fn reads(&self) -> &[u32] {
+        self.reads.as_deref().unwrap_or(&self.deps)
+    }
+
     /// Why it is not known to be up to date; `None` when it is.
     pub fn cause(&self) -> Option<Cause> {
         match &self.state {

@@ -3,9 +3,12 @@
 //! Owns the life of every node: waiting → ready → running → finished, and the order among ready
 //! ones. Does not know how a node is run.
 //! Invariants: a node starts at most once, after all its dependencies succeeded; at most `jobs`
-//! run at a time; every node reaches exactly one end, whatever fails or is cancelled.
+//! run at a time, together within the capacity; every node reaches exactly one end, whatever fails
+//! or is cancelled.
 
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
+
+use crate::lang::target::Uses;
 
 /// How a node ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +22,34 @@ pub enum End {
     /// It was running when the build was cancelled.
     Cancelled,
 }
+
+/// What steps share of the machine beside jobs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// Bytes.
+    pub memory_bytes: u64,
+    /// Units of named resources; of one that is not listed there is a single one.
+    pub named: BTreeMap<String, u32>,
+}
+
+impl Default for Capacity {
+    /// Without limits but those of unlisted resources.
+    fn default() -> Self {
+        Self {
+            memory_bytes: u64::MAX,
+            named: BTreeMap::new(),
+        }
+    }
+}
+
+impl Capacity {
+    fn named_milli(&self, name: &str) -> u64 {
+        u64::from(self.named.get(name).copied().unwrap_or(1)) * 1000
+    }
+}
+
+/// So many nodes may overtake the most urgent one while it waits for room; then room is made.
+const PATIENCE: u32 = 16;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Life {
@@ -36,6 +67,11 @@ pub struct Schedule {
     /// Time from this node's start to the end of the longest chain through it, µs.
     path_us: Vec<u64>,
     ready: BinaryHeap<(u64, std::cmp::Reverse<u32>)>,
+    uses: Vec<Uses>,
+    capacity: Capacity,
+    taken: Uses,
+    /// How often the most urgent node had to let others go first.
+    passed_over: u32,
     running: usize,
     unended: usize,
     jobs: usize,
@@ -72,6 +108,13 @@ impl Schedule {
             dependants,
             path_us,
             ready: BinaryHeap::new(),
+            uses: vec![Uses::default(); count],
+            capacity: Capacity::default(),
+            taken: Uses {
+                cpu_milli: 0,
+                ..Uses::default()
+            },
+            passed_over: 0,
             running: 0,
             unended: count,
             jobs: jobs.max(1),
@@ -86,6 +129,48 @@ impl Schedule {
         schedule
     }
 
+    /// With what each node takes of the machine, and what there is.
+    #[must_use]
+    pub fn with_resources(mut self, uses: Vec<Uses>, capacity: Capacity) -> Self {
+        assert_eq!(uses.len(), self.lives.len(), "one for each node");
+        self.uses = uses;
+        self.capacity = capacity;
+        self
+    }
+
+    /// Whether `node` may run beside what runs. What is larger than the machine runs alone.
+    fn fits(&self, node: u32) -> bool {
+        let (uses, taken) = (&self.uses[node as usize], &self.taken);
+        self.running == 0
+            || (taken.cpu_milli.saturating_add(uses.cpu_milli) <= self.jobs as u64 * 1000
+                && taken.memory_bytes.saturating_add(uses.memory_bytes)
+                    <= self.capacity.memory_bytes
+                && uses.named_milli.iter().all(|(name, amount)| {
+                    let taken = taken.named_milli.get(name).copied().unwrap_or(0);
+                    taken.saturating_add(*amount) <= self.capacity.named_milli(name)
+                }))
+    }
+
+    fn take(&mut self, node: u32) {
+        let uses = &self.uses[node as usize];
+        self.taken.cpu_milli += uses.cpu_milli;
+        self.taken.memory_bytes = self.taken.memory_bytes.saturating_add(uses.memory_bytes);
+        for (name, amount) in &uses.named_milli {
+            *self.taken.named_milli.entry(name.clone()).or_default() += amount;
+        }
+    }
+
+    fn give_back(&mut self, node: u32) {
+        let uses = &self.uses[node as usize];
+        self.taken.cpu_milli -= uses.cpu_milli;
+        self.taken.memory_bytes = self.taken.memory_bytes.saturating_sub(uses.memory_bytes);
+        for (name, amount) in &uses.named_milli {
+            if let Some(taken) = self.taken.named_milli.get_mut(name) {
+                *taken = taken.saturating_sub(*amount);
+            }
+        }
+    }
+
     fn make_ready(&mut self, node: u32) {
         self.lives[node as usize] = Life::Ready;
         self.ready
@@ -97,14 +182,33 @@ impl Schedule {
         if self.stopped || self.running >= self.jobs {
             return None;
         }
-        while let Some((_, std::cmp::Reverse(node))) = self.ready.pop() {
-            if self.lives[node as usize] == Life::Ready {
-                self.lives[node as usize] = Life::Running;
-                self.running += 1;
-                return Some(node);
+        let mut aside = Vec::new();
+        let mut chosen = None;
+        while let Some(entry) = self.ready.pop() {
+            let node = entry.1.0;
+            if self.lives[node as usize] != Life::Ready {
+                continue;
+            }
+            if self.fits(node) {
+                chosen = Some(node);
+                break;
+            }
+            aside.push(entry);
+            if self.passed_over >= PATIENCE {
+                break;
             }
         }
-        None
+        match chosen {
+            Some(_) if aside.is_empty() => self.passed_over = 0,
+            Some(_) => self.passed_over += 1,
+            None => {}
+        }
+        self.ready.extend(aside);
+        let node = chosen?;
+        self.lives[node as usize] = Life::Running;
+        self.running += 1;
+        self.take(node);
+        Some(node)
     }
 
     /// Ends a running node. The nodes that end with it (skipped) are handed to `ended`, itself not.
@@ -118,6 +222,7 @@ impl Schedule {
             "node {node} is not running"
         );
         self.running -= 1;
+        self.give_back(node);
         self.end(node, end);
         if end == End::Done {
             for dependant in std::mem::take(&mut self.dependants[node as usize]) {
@@ -218,6 +323,74 @@ mod tests {
             (skipped.as_slice(), schedule.unended()),
             ([2, 1].as_slice(), 0)
         );
+    }
+
+    fn uses(cpu_milli: u64, memory_bytes: u64, gpu: u64) -> Uses {
+        Uses {
+            cpu_milli,
+            memory_bytes,
+            named_milli: BTreeMap::from([("gpu".to_owned(), gpu)]),
+        }
+    }
+
+    #[test]
+    fn nodes_share_the_machine_and_what_is_too_large_runs_alone() {
+        let needs = vec![
+            uses(1000, 6, 0),
+            uses(1000, 6, 0),
+            uses(3000, 0, 0),
+            uses(1000, 0, 1000),
+            uses(1000, 0, 1000),
+            uses(9000, 99, 0),
+        ];
+        let capacity = Capacity {
+            memory_bytes: 10,
+            named: BTreeMap::new(),
+        };
+        let deps = vec![Vec::new(); 6];
+        let costs = [6, 5, 4, 3, 2, 1];
+        let mut schedule = Schedule::new(&deps, &costs, 4, true).with_resources(needs, capacity);
+        assert_eq!(schedule.start_next(), Some(0));
+        assert_eq!(schedule.start_next(), Some(2), "1 wants too much memory");
+        assert_eq!(schedule.start_next(), None, "no processor is left");
+        schedule.finish(2, End::Done, |_| ());
+        assert_eq!(schedule.start_next(), Some(3));
+        assert_eq!(schedule.start_next(), None, "there is one gpu");
+        schedule.finish(0, End::Done, |_| ());
+        assert_eq!(schedule.start_next(), Some(1));
+        schedule.finish(3, End::Done, |_| ());
+        assert_eq!(schedule.start_next(), Some(4));
+        schedule.finish(1, End::Done, |_| ());
+        assert_eq!(schedule.start_next(), None);
+        schedule.finish(4, End::Done, |_| ());
+        assert_eq!(schedule.start_next(), Some(5));
+        schedule.finish(5, End::Done, |_| ());
+        assert!(schedule.is_quiet());
+    }
+
+    #[test]
+    fn a_large_node_is_not_overtaken_for_ever() {
+        let mut needs = vec![uses(1000, 0, 0); 100];
+        needs[0] = uses(2000, 0, 0);
+        let mut costs = [1; 100];
+        costs[0] = 99;
+        costs[1] = 1000;
+        let deps = vec![Vec::new(); 100];
+        let mut schedule =
+            Schedule::new(&deps, &costs, 2, true).with_resources(needs, Capacity::default());
+        let mut running = vec![schedule.start_next().unwrap()];
+        let mut before = 0;
+        loop {
+            while let Some(node) = schedule.start_next() {
+                running.push(node);
+            }
+            if running.contains(&0) {
+                break;
+            }
+            before += 1;
+            schedule.finish(running.remove(0), End::Done, |_| ());
+        }
+        assert!(before < 40, "{before}");
     }
 
     proptest! {

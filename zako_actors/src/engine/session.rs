@@ -29,6 +29,7 @@ use super::plan::{Plan, Planner};
 use super::process::adopt_orphans;
 use super::reasons::Reasons;
 use super::record::Record;
+use super::schedule::Capacity;
 use super::scratch::remove_tree;
 use super::services::{ServiceError, Services};
 use super::state::{Evaluated, State};
@@ -43,6 +44,8 @@ use crate::transpile::TranspilerPool;
 pub struct BuildOptions {
     /// Steps at a time.
     pub jobs: usize,
+    /// What steps share of the machine beside jobs.
+    pub capacity: Capacity,
     /// Whether a failure leaves the rest running.
     pub keep_going: bool,
     /// Leave scratch directories.
@@ -317,6 +320,7 @@ impl Session {
             }),
             records: Arc::clone(&self.records),
             jobs: options.jobs,
+            capacity: options.capacity.clone(),
             keep_going: options.keep_going,
             events,
             engine: options.engine.clone(),

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use super::hash::Hash;
 use crate::diagnostic::Diagnostic;
 use crate::lang::manifest::{MANIFEST, Manifest};
+use crate::lang::package_json::{PACKAGE_JSON, PNPM_WORKSPACE, PackageJson};
 
 /// The directory that zako keeps its own files in.
 pub const PRIVATE_DIR: &str = ".zako";
@@ -31,7 +32,7 @@ pub struct Workspace {
 #[derive(Debug, thiserror::Error)]
 pub enum WorkspaceError {
     /// No manifest here or above.
-    #[error("no {MANIFEST} in {} or any directory above it; `zako init` makes one", .0.display())]
+    #[error("no {MANIFEST} or {PACKAGE_JSON} in {} or any directory above it; `zako init` makes one", .0.display())]
     NotFound(PathBuf),
     /// A manifest with a mistake.
     #[error("{}", .0.message)]
@@ -66,13 +67,24 @@ impl Workspace {
     /// When there is none, or its manifest cannot be used.
     pub fn find(from: &Path) -> Result<Self, WorkspaceError> {
         let from = fs::canonicalize(from).map_err(failed("enter", from))?;
-        let root = from
-            .ancestors()
-            .find(|dir| dir.join(MANIFEST).is_file())
-            .ok_or_else(|| WorkspaceError::NotFound(from.clone()))?
-            .to_owned();
-        let path = root.join(MANIFEST);
-        let text = fs::read_to_string(&path).map_err(failed("read", &path))?;
+        let holding = |name: &str| from.ancestors().find(|dir| dir.join(name).is_file());
+        let (root, text) = match holding(MANIFEST) {
+            Some(root) => {
+                let path = root.join(MANIFEST);
+                let text = fs::read_to_string(&path).map_err(failed("read", &path))?;
+                (root, text)
+            }
+            // Without a manifest: the packages that a package manager takes for one workspace, or
+            // a single package.
+            None => {
+                let root = holding(PNPM_WORKSPACE)
+                    .or_else(|| from.ancestors().find(|dir| lists_packages(dir)))
+                    .or_else(|| holding(PACKAGE_JSON))
+                    .ok_or_else(|| WorkspaceError::NotFound(from.clone()))?;
+                (root, derived_manifest(root)?)
+            }
+        };
+        let root = root.to_owned();
         let manifest =
             Manifest::parse(&text).map_err(|error| WorkspaceError::Manifest(Box::new(error)))?;
         Ok(Self {
@@ -87,6 +99,34 @@ impl Workspace {
         let dir = fs::canonicalize(dir).ok()?;
         Some(dir.strip_prefix(&self.root).ok()?.to_str()?.to_owned())
     }
+}
+
+fn read_package(dir: &Path) -> Result<Option<PackageJson>, Diagnostic> {
+    fs::read_to_string(dir.join(PACKAGE_JSON))
+        .ok()
+        .map(|text| PackageJson::parse("", &text))
+        .transpose()
+}
+
+fn lists_packages(dir: &Path) -> bool {
+    read_package(dir).is_ok_and(|package| package.is_some_and(|p| p.workspaces.is_some()))
+}
+
+fn derived_manifest(root: &Path) -> Result<String, WorkspaceError> {
+    let package = read_package(root)
+        .map_err(|mistake| WorkspaceError::Manifest(Box::new(mistake)))?
+        .unwrap_or_default();
+    let dir = root.file_name().and_then(|name| name.to_str());
+    let name = package
+        .name
+        .rsplit('/')
+        .next()
+        .filter(|name| !name.is_empty());
+    Ok(Manifest::derive(
+        "local",
+        name.or(dir).unwrap_or("workspace"),
+        package.version.as_deref().unwrap_or("0.0.0"),
+    ))
 }
 
 /// Where zako keeps its files.

@@ -11,7 +11,7 @@ use super::label::Label;
 use super::locate::{At, mistake};
 use super::pattern::Pattern;
 use super::suggest::did_you_mean;
-use super::target::{Command, Output, Source, Target, Transpile, Work, join};
+use super::target::{Command, EnvValue, Output, Source, Target, Transpile, Uses, Work, join};
 use crate::diagnostic::Diagnostic;
 use crate::transpile::TranspileOptions;
 
@@ -99,6 +99,7 @@ impl Reader<'_> {
             srcs: self.sources(fields)?,
             deps: labels,
             work,
+            manual: false,
         })
     }
 
@@ -115,21 +116,9 @@ impl Reader<'_> {
             }
             outs.push(output);
         }
-        let mut env = BTreeMap::new();
-        if let Some(value) = present(fields, "env") {
-            let entries = value
-                .as_object()
-                .ok_or_else(|| self.wrong("env", "an object"))?;
-            for (key, value) in entries {
-                let value = value
-                    .as_str()
-                    .filter(|value| {
-                        !value.contains('\0') && !key.is_empty() && !key.contains(['=', '\0'])
-                    })
-                    .ok_or_else(|| self.wrong("env", "an object of names and strings"))?;
-                env.insert(key.clone(), value.to_owned());
-            }
-        }
+        let env = present(fields, "env").map_or(Ok(BTreeMap::new()), |value| {
+            EnvValue::read_all(value).map_err(|expected| self.wrong("env", expected))
+        })?;
         Ok(Command {
             argv,
             outs,
@@ -141,7 +130,34 @@ impl Reader<'_> {
             } else {
                 None
             },
+            uses: self.uses(fields)?,
+            in_place: None,
         })
+    }
+
+    fn uses(&self, fields: &Map<String, Value>) -> Result<Uses, Diagnostic> {
+        let mut uses = Uses::default();
+        let wrong = || self.wrong("uses", "an object such as `{ cpu: 2, memory: \"1g\" }`");
+        let Some(value) = present(fields, "uses") else {
+            return Ok(uses);
+        };
+        for (name, amount) in value.as_object().ok_or_else(wrong)? {
+            let number = amount
+                .as_f64()
+                .filter(|n| n.is_finite() && *n >= 0.0 && *n < 1e15);
+            let milli = || number.map(|n| (n * 1e3) as u64).ok_or_else(wrong);
+            match name.as_str() {
+                "cpu" => uses.cpu_milli = milli()?,
+                "memory" => {
+                    let text = amount
+                        .as_str()
+                        .map_or_else(|| amount.to_string(), str::to_owned);
+                    uses.memory_bytes = bytes(&text).ok_or_else(wrong)?;
+                }
+                _ => drop(uses.named_milli.insert(name.clone(), milli()?)),
+            }
+        }
+        Ok(uses)
     }
 
     fn transpile(&self, fields: &Map<String, Value>) -> Result<Transpile, Diagnostic> {
@@ -319,6 +335,26 @@ impl Reader<'_> {
     }
 }
 
+/// `512m`, `2g`, `1073741824`.
+fn bytes(text: &str) -> Option<u64> {
+    let (digits, unit) = match text.char_indices().last()? {
+        (at, letter) if letter.is_ascii_alphabetic() => (&text[..at], letter.to_ascii_lowercase()),
+        _ => (text, ' '),
+    };
+    let shift = match unit {
+        ' ' => 0,
+        'k' => 10,
+        'm' => 20,
+        'g' => 30,
+        't' => 40,
+        _ => return None,
+    };
+    let number: f64 = digits.parse().ok()?;
+    (0.0..1e15)
+        .contains(&number)
+        .then_some((number * (1_u64 << shift) as f64) as u64)
+}
+
 fn present<'a>(fields: &'a Map<String, Value>, field: &str) -> Option<&'a Value> {
     fields.get(field).filter(|value| !value.is_null())
 }
@@ -357,7 +393,31 @@ mod tests {
         let outs: Vec<_> = command.outs.iter().map(Output::show).collect();
         assert_eq!(outs, ["libs/ui/x.o", "libs/ui/dist/", "libs/ui/gen/*.h"]);
         assert_eq!(command.timeout_ms, Some(5000));
+        assert_eq!(command.env["A"], EnvValue::Text("1".into()));
         assert!(!target.is_test());
+    }
+
+    #[test]
+    fn resources_and_outer_variables_are_read() {
+        let target = read(json!({
+            "$zako": "command", "cmd": ["x"], "uses": {"cpu": 2.5, "memory": "1.5g", "gpu": 1},
+            "env": {"CI": {"$env": "CI", "default": "0"}}
+        }))
+        .unwrap();
+        let command = target.command().unwrap();
+        assert_eq!(command.uses.cpu_milli, 2500);
+        assert_eq!(command.uses.memory_bytes, 3 << 29);
+        assert_eq!(command.uses.named_milli["gpu"], 1000);
+        let passed = EnvValue::Pass {
+            name: "CI".into(),
+            default: Some("0".into()),
+        };
+        assert_eq!(command.env["CI"], passed);
+        assert!(
+            read(json!({"$zako": "command", "cmd": ["x"], "uses": {"memory": "lots"}}))
+                .unwrap_err()
+                .contains("`uses` of target `t` must be")
+        );
     }
 
     #[test]

@@ -169,6 +169,8 @@ pub enum LabelPattern {
     Package(String),
     /// Every target in this directory and below (`//a/...`).
     Tree(String),
+    /// Every target of this name in this directory and below (`//a/...:lint`).
+    Named(String, String),
 }
 
 impl LabelPattern {
@@ -186,6 +188,13 @@ impl LabelPattern {
     pub fn parse(text: &str, here: &str) -> Result<Self, LabelError> {
         if text == "..." {
             return Ok(Self::Tree(here.into()));
+        }
+        if let Some((tree, name)) = text.split_once("...:")
+            && (tree.is_empty() || tree.ends_with('/'))
+            && let Self::Tree(dir) = Self::parse(&format!("{tree}..."), here)?
+        {
+            let label = Label::checked("", &dir, name, text)?;
+            return Ok(Self::Named(dir, label.name.into()));
         }
         if let Some(rest) = text.strip_prefix("//")
             && let Some(dir) = rest.strip_suffix("...")
@@ -218,6 +227,7 @@ impl LabelPattern {
             Self::One(one) => one == label,
             Self::Package(dir) => label.dir() == dir,
             Self::Tree(dir) => is_within(label.dir(), dir),
+            Self::Named(dir, name) => is_within(label.dir(), dir) && label.name() == name,
         }
     }
 }
@@ -229,6 +239,8 @@ impl fmt::Display for LabelPattern {
             Self::Package(dir) => write!(f, "//{dir}:*"),
             Self::Tree(dir) if dir.is_empty() => f.write_str("//..."),
             Self::Tree(dir) => write!(f, "//{dir}/..."),
+            Self::Named(dir, name) if dir.is_empty() => write!(f, "//...:{name}"),
+            Self::Named(dir, name) => write!(f, "//{dir}/...:{name}"),
         }
     }
 }
@@ -320,6 +332,10 @@ mod tests {
         assert!(!tree.matches(&label("//ab:c")));
         let here = LabelPattern::parse("...", "a").unwrap();
         assert_eq!(here, tree);
+        let lint = LabelPattern::parse("//a/...:lint", "").unwrap();
+        assert!(lint.matches(&label("//a/b:lint")) && !lint.matches(&label("//a/b:c")));
+        assert_eq!(lint.to_string(), "//a/...:lint");
+        assert_eq!(LabelPattern::parse("...:lint", "a").unwrap(), lint);
         let package = LabelPattern::parse("//a:*", "").unwrap();
         assert!(package.matches(&label("//a:z")) && !package.matches(&label("//a/b:z")));
         assert_eq!(

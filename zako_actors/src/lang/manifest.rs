@@ -13,6 +13,7 @@ use super::label::{Label, LabelError};
 use super::locate::{At, mistake};
 use super::pattern::{Pattern, PatternError};
 use super::suggest::did_you_mean;
+use super::task::Task;
 
 /// File name of the manifest; the directory that holds one is a workspace root.
 pub const MANIFEST: &str = "zako.toml";
@@ -50,6 +51,8 @@ pub struct Manifest {
     pub config: BTreeMap<String, ConfigOption>,
     /// How this workspace is built, when not by default.
     pub settings: Settings,
+    /// What scripts of packages need and leave behind; instead of `turbo.json`.
+    pub tasks: Option<BTreeMap<String, Task>>,
 }
 
 /// Where another package comes from.
@@ -101,6 +104,20 @@ pub struct Settings {
     pub jobs: Option<u32>,
     /// Cache directory, from the workspace root.
     pub cache_dir: Option<String>,
+    /// Variables that every step is given, part of every key; `*` at the end means all that begin so.
+    #[serde(default)]
+    pub pass_env: Vec<String>,
+    /// Variables that every step is given and that are part of no key, such as proxies.
+    #[serde(default)]
+    pub untracked_env: Vec<String>,
+    /// Whether scripts of `package.json` are targets; they are unless this says no.
+    pub scripts: Option<bool>,
+    /// Globs of files that every script reads, from the workspace root.
+    #[serde(default)]
+    pub script_inputs: Vec<String>,
+    /// How many of each named resource there are, for `uses`.
+    #[serde(default)]
+    pub resources: BTreeMap<String, u32>,
 }
 
 #[derive(Deserialize)]
@@ -128,6 +145,7 @@ struct Raw {
     config: BTreeMap<String, Spanned<RawOption>>,
     #[serde(default)]
     settings: Settings,
+    tasks: Option<BTreeMap<String, Task>>,
 }
 
 #[derive(Deserialize)]
@@ -137,7 +155,7 @@ struct RawOption {
     default: toml::Value,
 }
 
-const FIELDS: [&str; 15] = [
+const FIELDS: [&str; 16] = [
     "group",
     "artifact",
     "version",
@@ -153,6 +171,7 @@ const FIELDS: [&str; 15] = [
     "mount_config",
     "config",
     "settings",
+    "tasks",
 ];
 
 struct Reader<'a> {
@@ -209,7 +228,29 @@ impl Manifest {
             mount_config: raw.mount_config,
             config,
             settings: raw.settings,
+            tasks: raw.tasks,
         })
+    }
+
+    /// The manifest of a workspace that has only a `package.json`: its name and version, and
+    /// whatever cannot be part of an id replaced.
+    pub fn derive(group: &str, name: &str, version: &str) -> String {
+        let word = |text: &str| -> String {
+            let clean = |c: char| {
+                if c.is_alphanumeric() || "_-.".contains(c) {
+                    c
+                } else {
+                    '-'
+                }
+            };
+            text.chars().map(clean).collect()
+        };
+        let version = if is_semver(version) { version } else { "0.0.0" };
+        format!(
+            "group = \"{}\"\nartifact = \"{}\"\nversion = \"{version}\"\n",
+            word(group),
+            word(name)
+        )
     }
 
     /// `group:artifact@version`.

@@ -5,10 +5,14 @@
 //! Invariant: a value of a type of this folder has been validated; nobody checks it again.
 
 pub mod descriptor;
+pub mod gitignore;
 pub mod label;
 pub mod locate;
 pub mod manifest;
+pub mod package_json;
 pub mod pattern;
+pub mod scripts;
 pub mod suggest;
 pub mod target;
+pub mod task;
 pub mod workspace_file;

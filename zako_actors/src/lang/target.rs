@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::label::{Label, is_within};
 use super::locate::At;
@@ -27,6 +28,8 @@ pub struct Target {
     pub deps: Vec<Label>,
     /// How it is made.
     pub work: Work,
+    /// Whether wildcards leave it out: it is built when it is named or needed.
+    pub manual: bool,
 }
 
 /// How a target is made.
@@ -46,11 +49,105 @@ pub struct Command {
     /// What it must leave behind.
     pub outs: Vec<Output>,
     /// Variables beyond the clean environment.
-    pub env: BTreeMap<String, String>,
+    pub env: BTreeMap<String, EnvValue>,
     /// Killed after this many milliseconds.
     pub timeout_ms: Option<u64>,
     /// `Some` makes it a test, tried again this many times when it fails.
     pub test_retries: Option<u32>,
+    /// What it takes of the machine while it runs.
+    pub uses: Uses,
+    /// `Some` runs it in the workspace itself, as a script of `package.json` expects.
+    pub in_place: Option<InPlace>,
+}
+
+/// The value of a variable of the environment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EnvValue {
+    /// As written.
+    Text(String),
+    /// That of the environment that zako was started in.
+    Pass {
+        /// Its name there; with `*` at the end all that begin so, under their own names.
+        name: String,
+        /// When it is not set there; without one the step does not have it either.
+        default: Option<String>,
+    },
+}
+
+impl EnvValue {
+    /// The value that variable `name` has outside.
+    pub fn pass(name: &str) -> Self {
+        Self::Pass {
+            name: name.to_owned(),
+            default: None,
+        }
+    }
+
+    /// Reads an `env` object of a descriptor.
+    ///
+    /// # Errors
+    /// What was expected instead.
+    pub fn read_all(value: &Value) -> Result<BTreeMap<String, Self>, &'static str> {
+        const EXPECTED: &str = "an object of names and strings, or env(\"NAME\")";
+        let entries = value.as_object().ok_or(EXPECTED)?;
+        entries
+            .iter()
+            .map(|(name, value)| {
+                if name.is_empty() || name.contains(['=', '\0']) {
+                    return Err(EXPECTED);
+                }
+                let text = |value: &Value| {
+                    let text = value.as_str().filter(|text| !text.contains('\0'));
+                    text.map(str::to_owned).ok_or(EXPECTED)
+                };
+                let value = match value.get("$env") {
+                    None => Self::Text(text(value)?),
+                    Some(outer) => Self::Pass {
+                        name: text(outer)?,
+                        default: value.get("default").map(text).transpose()?,
+                    },
+                };
+                Ok((name.clone(), value))
+            })
+            .collect()
+    }
+}
+
+/// What a step takes of the machine while it runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Uses {
+    /// Thousandths of a job.
+    pub cpu_milli: u64,
+    /// Bytes.
+    pub memory_bytes: u64,
+    /// Units of resources that `zako.toml` names, in thousandths.
+    pub named_milli: BTreeMap<String, u64>,
+}
+
+impl Default for Uses {
+    /// One job, nothing else worth counting.
+    fn default() -> Self {
+        Self {
+            cpu_milli: 1000,
+            memory_bytes: 0,
+            named_milli: BTreeMap::new(),
+        }
+    }
+}
+
+/// How a script of a package runs: where its files lie, with what a package manager gives it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InPlace {
+    /// Directories that stand before PATH, workspace-relative.
+    pub bins: Vec<String>,
+    /// What is no output after all.
+    pub out_exclude: Vec<Pattern>,
+    /// Variables that it is given and that are no part of its key; see [`EnvValue::Pass`].
+    pub open_env: Vec<String>,
+    /// Whether its result may be used again.
+    pub cached: bool,
+    /// Whether it runs until it is stopped.
+    pub persistent: bool,
 }
 
 /// A transpile step.
@@ -129,6 +226,11 @@ impl Target {
             Work::Command(command) => Some(command),
             Work::Transpile(_) => None,
         }
+    }
+
+    /// How it runs in the workspace itself, when it does.
+    pub fn in_place(&self) -> Option<&InPlace> {
+        self.command()?.in_place.as_ref()
     }
 
     /// Whether `zako test` is what runs it.

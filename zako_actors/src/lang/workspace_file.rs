@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::descriptor::{BuildFile, read_targets};
 use super::locate::{At, mistake};
 use super::pattern::Pattern;
-use super::target::Target;
+use super::target::{EnvValue, Target};
 
 /// File name of the package root.
 pub const PACKAGE_FILE: &str = "zako.ts";
@@ -24,7 +24,7 @@ pub struct WorkspaceFile {
     /// Which files are build files, from the workspace root.
     pub builds: Vec<Pattern>,
     /// Variables for every command; a target's own win.
-    pub env: BTreeMap<String, String>,
+    pub env: BTreeMap<String, EnvValue>,
     /// Targets of the root directory.
     pub targets: Vec<Arc<Target>>,
 }
@@ -79,15 +79,11 @@ impl WorkspaceFile {
                 ));
             }
         };
-        let mut env = BTreeMap::new();
-        if let Some(entries) = exported.get("env").and_then(Value::as_object) {
-            for (key, value) in entries {
-                let value = value
-                    .as_str()
-                    .ok_or_else(|| wrong(Some("env"), format!("`env.{key}` must be a string")))?;
-                env.insert(key.clone(), value.to_owned());
-            }
-        }
+        let env = match exported.get("env").filter(|value| !value.is_null()) {
+            None => BTreeMap::new(),
+            Some(value) => EnvValue::read_all(value)
+                .map_err(|expected| wrong(Some("env"), format!("`env` must be {expected}")))?,
+        };
         let targets = match exported.get("targets").filter(|v| !v.is_null()) {
             None => Vec::new(),
             Some(targets) => read_targets(targets, file)?

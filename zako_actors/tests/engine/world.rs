@@ -14,6 +14,7 @@ use zako_actors::engine::cancel::Cancel;
 use zako_actors::engine::event::{Event, Outcome, Stamped, Summary};
 use zako_actors::engine::hash::Hash;
 use zako_actors::engine::load::{Evaluate, EvaluationJob, EvaluationOutput};
+use zako_actors::engine::schedule::Capacity;
 use zako_actors::engine::services::Services;
 use zako_actors::engine::session::{BuildError, BuildOptions, Session};
 use zako_actors::engine::workspace::Workspace;
@@ -148,6 +149,7 @@ impl World {
         let (events, stream) = mpsc::channel();
         let options = BuildOptions {
             jobs: 3,
+            capacity: Capacity::default(),
             keep_going: self.keep_going,
             keep_scratch: false,
             force: false,

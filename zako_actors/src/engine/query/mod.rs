@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 use super::graph::{Graph, NodeId, SelectError};
 use crate::lang::label::LabelError;
-use crate::lang::target::{Source, Target, Work};
+use crate::lang::target::{EnvValue, Source, Target, Work};
 pub use parse::{Expr, parse};
 
 /// Why a question has no answer.
@@ -169,10 +169,11 @@ fn some_path(graph: &Graph, from: &[NodeId], to: &[NodeId]) -> Vec<NodeId> {
     Vec::new()
 }
 
-/// What kind of target it is: `command`, `test` or `transpile`.
+/// What kind of target it is: `command`, `script`, `test` or `transpile`.
 pub fn kind_of(target: &Target) -> &'static str {
     match &target.work {
         Work::Command(_) if target.is_test() => "test",
+        Work::Command(command) if command.in_place.is_some() => "script",
         Work::Command(_) => "command",
         Work::Transpile(_) => "transpile",
     }
@@ -191,7 +192,10 @@ pub fn attribute(target: &Target, name: &str) -> Vec<String> {
         "env" => command.map_or_else(Vec::new, |command| {
             let pairs = command.env.iter();
             pairs
-                .map(|(name, value)| format!("{name}={value}"))
+                .map(|(name, value)| match value {
+                    EnvValue::Text(text) => format!("{name}={text}"),
+                    EnvValue::Pass { name: outer, .. } => format!("{name}=env({outer})"),
+                })
                 .collect()
         }),
         "outs" => match &target.work {

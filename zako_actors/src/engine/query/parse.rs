@@ -204,7 +204,7 @@ impl Parser<'_> {
         self.at += 2;
         let expr = match name {
             "kind" => {
-                let kind = self.word("a kind: command, test or transpile")?;
+                let kind = self.word("a kind: command, script, test or transpile")?;
                 self.comma()?;
                 Expr::Kind(kind, self.argument()?)
             }

@@ -84,7 +84,8 @@ fn attempt(
     tool: &Tool,
     scratch: &mut Scratch,
 ) -> Result<(), StepFailure> {
-    let mut variables = env.describer.environment(command);
+    let mut variables = env.describer.untracked(command);
+    variables.extend(env.describer.environment(command));
     let path = |path: PathBuf| path.display().to_string();
     variables
         .entry("HOME".into())
@@ -106,6 +107,16 @@ fn attempt(
         timeout: command.timeout_ms.map(Duration::from_millis),
         mark: scratch.dir().to_owned(),
     };
+    carry_through(env, command, spec, scratch)
+}
+
+/// Runs the process of a step and judges its end.
+pub fn carry_through(
+    env: &StepEnv,
+    command: &Command,
+    spec: ProcessSpec,
+    scratch: &mut Scratch,
+) -> Result<(), StepFailure> {
     let end = run_process(&spec, &env.cancel).map_err(|source| StepFailure::Start {
         program: command.argv[0].clone(),
         source,
@@ -132,7 +143,7 @@ fn attempt(
 }
 
 /// What a command printed; the end of it when it printed very much.
-fn read_log(path: &Path) -> String {
+pub fn read_log(path: &Path) -> String {
     let read = || -> std::io::Result<Vec<u8>> {
         let size = fs::metadata(path)?.len();
         let mut file = File::open(path)?;

@@ -27,6 +27,9 @@ pub fn find(env: &StepEnv, job: &StepJob, action: &Action) -> Found {
     let mut causes = Vec::new();
     match &job.previous {
         _ if env.force => causes.push(Cause::Forced),
+        Some(_) if target.in_place().is_some_and(|step| !step.cached) => {
+            causes.push(Cause::Uncached);
+        }
         None => causes.push(Cause::New),
         Some(previous) => {
             if previous.recipe != action.recipe {

@@ -10,6 +10,7 @@ mod claims;
 mod command;
 mod explain;
 mod failure;
+mod in_place;
 mod transpile;
 
 use std::path::PathBuf;
@@ -22,7 +23,8 @@ use cas_actor::{ActionEntry, Digest, Store};
 use crate::transpile::TranspilerPool;
 pub use claims::Claims;
 pub use explain::Found;
-pub use failure::{StepFailure, shorten};
+pub use failure::{StepFailure, shell_line, shorten};
+pub use in_place::search_path;
 
 use super::action::{Action, Describer};
 use super::build::BuildMsg;
@@ -204,7 +206,11 @@ impl AsyncActor for Step {
 }
 
 async fn carry_out(env: &Arc<StepEnv>, job: &Arc<StepJob>) -> Result<StepReport, StepFailure> {
-    match job.target().work {
+    match &job.target().work {
+        Work::Command(command) if command.in_place.is_some() => {
+            let (env, job) = (Arc::clone(env), Arc::clone(job));
+            blocking(move || in_place::run(&env, &job)).await
+        }
         Work::Command(_) => {
             let (env, job) = (Arc::clone(env), Arc::clone(job));
             blocking(move || command::run(&env, &job)).await
@@ -240,7 +246,7 @@ fn look_up(env: &StepEnv, job: &StepJob) -> Result<Lookup, StepFailure> {
         .describe(job.target(), &job.sources, deps, &env.files)?;
     // Once per job: a step is looked up once.
     drop(job.found.set(explain::find(env, job, &action)));
-    if env.force {
+    if env.force || job.target().in_place().is_some_and(|step| !step.cached) {
         return Ok(Lookup::Run(action));
     }
     if let Some(previous) = &job.previous
@@ -295,6 +301,22 @@ fn put_in_place(
     place: impl FnOnce() -> Result<(), super::outputs::OutputError>,
 ) -> Result<(), StepFailure> {
     claim(env, job, outputs)?;
+    remove_previous(env, job, outputs);
+    if job.target().in_place().is_some() {
+        // What a script's package keeps where its outputs go is replaced, as the script would; what
+        // need not be written stays whose it is.
+        list_as_ours(
+            env,
+            outputs.iter().filter(|item| !is_intact(&env.files, item)),
+        )?;
+    } else {
+        take_over(&env.files, &env.ledger, outputs)?;
+    }
+    Ok(place()?)
+}
+
+/// Takes away what the step left before and does not leave any more.
+fn remove_previous(env: &StepEnv, job: &StepJob, outputs: &[OutputItem]) {
     if let Some(previous) = &job.previous {
         let target = job.target();
         let stale = previous.outputs.iter().filter(|old| {
@@ -310,8 +332,21 @@ fn put_in_place(
             target.label.dir(),
         );
     }
-    take_over(&env.files, &env.ledger, outputs)?;
-    Ok(place()?)
+}
+
+/// Lists `outputs` as written by zako: `zako clean` may remove them.
+fn list_as_ours<'a>(
+    env: &StepEnv,
+    outputs: impl Iterator<Item = &'a OutputItem>,
+) -> Result<(), StepFailure> {
+    let added = env.ledger.add(outputs.map(|item| &*item.path));
+    added.map_err(|source| {
+        StepFailure::Outputs(super::outputs::OutputError::Io {
+            action: "write",
+            path: PathBuf::from("the list of outputs"),
+            source,
+        })
+    })
 }
 
 fn claim(env: &StepEnv, job: &StepJob, outputs: &[OutputItem]) -> Result<(), StepFailure> {

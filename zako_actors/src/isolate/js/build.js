@@ -1,2 +1,2 @@
 // zako:build: what BUILD.ts files use.
-export { glob, target, test, transpile } from "zako:internal/targets";
+export { env, glob, target, test, transpile } from "zako:internal/targets";

@@ -1,2 +1,2 @@
 // zako:package: what zako.ts, the root of a workspace, uses.
-export { glob, target, test, transpile, workspace } from "zako:internal/targets";
+export { env, glob, target, test, transpile, workspace } from "zako:internal/targets";

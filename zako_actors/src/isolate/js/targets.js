@@ -36,12 +36,26 @@ function source(where, value) {
   return cleaned;
 }
 
+const VARIABLE = /^[A-Za-z_][A-Za-z0-9_]*$/;
+
+// env("CI", "0"): the value that a variable has when the step runs; part of the step's key. The
+// engine looks it up, so that this file need not be evaluated again when it changes.
+export function env(name, fallback) {
+  if (typeof name !== "string" || !VARIABLE.test(name)) fail(`env(): ${describe(name)} is not a variable name`);
+  if (fallback !== undefined && typeof fallback !== "string") fail(`env(): expected a string as fallback, got ${describe(fallback)}`);
+  return fallback === undefined ? { $env: name } : { $env: name, default: fallback };
+}
+
 function environment(where, value) {
   if (value === undefined) return {};
   plainObject(where, value, '{ NAME: "value" }');
   const out = {};
   for (const name of keys(value)) {
-    if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name)) fail(`${where}: \`${name}\` is not a variable name`);
+    if (!VARIABLE.test(name)) fail(`${where}: \`${name}\` is not a variable name`);
+    if (typeof value[name] === "object" && value[name] !== null && typeof value[name].$env === "string") {
+      out[name] = value[name];
+      continue;
+    }
     if (typeof value[name] !== "string") {
       fail(`${where}.${name}: expected a string, got ${describe(value[name])}`, `write ${name}: ${JSON.stringify(String(value[name]))}`);
     }

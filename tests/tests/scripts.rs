@@ -1,0 +1,265 @@
+//! Packages of npm and pnpm without any build file: scripts as targets, in the order of packages.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use zako_tests::{Outcome, Project};
+
+/// `app` needs `ui`, which has no build of its own and needs `core`.
+fn project() -> Project {
+    let project = Project::new();
+    fs::remove_file(project.root().join("zako.toml")).unwrap();
+    project.write(
+        "package.json",
+        r#"{"name": "acme", "version": "3.1.0", "workspaces": ["packages/*"], "scripts": {"build": "turbo run build"}}"#,
+    );
+    project.write(".gitignore", "dist\nnode_modules\n");
+    project.write(
+        "packages/core/package.json",
+        r#"{"name": "@acme/core", "scripts": {
+            "prebuild": "mkdir -p dist",
+            "build": "echo core >> $RAN; tr a-z A-Z < src.txt > dist/out.txt",
+            "lint": "echo lint-core >> $RAN; grep -q . src.txt"}}"#,
+    );
+    project.write("packages/core/src.txt", "hello\n");
+    project.write(
+        "packages/ui/package.json",
+        r#"{"name": "@acme/ui", "dependencies": {"@acme/core": "workspace:*"}, "scripts": {}}"#,
+    );
+    project.write("packages/ui/ui.txt", "ui\n");
+    project.write(
+        "packages/app/package.json",
+        r#"{"name": "@acme/app", "devDependencies": {"@acme/ui": "*"}, "scripts": {
+            "build": "echo app >> $RAN; stamp ../core/dist/out.txt",
+            "test": "echo test >> $RAN; grep -q HELLO dist/app.txt",
+            "dev": "echo serving $(cat dist/app.txt) $0"}}"#,
+    );
+    // A program of an installed package.
+    project.write(
+        "node_modules/.bin/stamp",
+        "#!/bin/sh\nmkdir -p dist && cat \"$1\" ../ui/ui.txt > dist/app.txt\n",
+    );
+    let stamp = project.root().join("node_modules/.bin/stamp");
+    fs::set_permissions(stamp, fs::Permissions::from_mode(0o755)).unwrap();
+    project
+}
+
+#[test]
+fn scripts_are_built_in_the_order_of_packages_and_not_again() {
+    let project = project();
+    let labels = project.zako(&["query", "//..."]).succeeds().stdout;
+    assert_eq!(
+        labels,
+        "//packages/core:build\n//packages/core:lint\n//packages/app:build\n//packages/app:dev\n//packages/app:test\n"
+    );
+    project.build();
+    assert_eq!(project.ran(), ["app", "core"]);
+    assert_eq!(project.read("packages/app/dist/app.txt"), "HELLO\nui\n");
+    project.build();
+    assert!(
+        project.ran().is_empty(),
+        "{:?}",
+        project.zako(&["why", "//packages/app:build"])
+    );
+
+    project.zako(&["test"]).succeeds();
+    assert_eq!(project.ran(), ["test"]);
+    project.zako(&["build", "//...:lint"]).succeeds();
+    assert_eq!(project.ran(), ["lint-core"]);
+}
+
+#[test]
+fn an_edit_reaches_what_depends_on_it_and_an_equal_output_stops() {
+    let project = project();
+    project.build();
+    project.ran();
+    // Same output: upper case is upper case.
+    project.write("packages/core/src.txt", "HELLO\n");
+    project.build();
+    assert_eq!(project.ran(), ["core"]);
+    // A package without a build is read by those who need it.
+    project.write("packages/ui/ui.txt", "new\n");
+    project.build();
+    assert_eq!(project.ran(), ["app"]);
+    let why = project.zako(&["why", "//packages/app:build"]).succeeds();
+    assert!(
+        why.stdout.contains("packages/ui/ui.txt changed"),
+        "{}",
+        why.stdout
+    );
+}
+
+#[test]
+fn lost_outputs_come_back_and_clean_leaves_what_people_made() {
+    let project = project();
+    project.write("packages/core/dist/kept.txt", "mine\n");
+    project.build();
+    project.ran();
+    fs::remove_file(project.root().join("packages/core/dist/out.txt")).unwrap();
+    fs::remove_dir_all(project.root().join("packages/app/dist")).unwrap();
+    project.build();
+    assert!(project.ran().is_empty());
+    assert_eq!(project.read("packages/app/dist/app.txt"), "HELLO\nui\n");
+    project.zako(&["clean"]).succeeds();
+    assert!(!project.has("packages/core/dist/out.txt"));
+    assert_eq!(project.read("packages/core/dist/kept.txt"), "mine\n");
+}
+
+#[test]
+fn turbo_json_says_what_tasks_need_and_leave_behind() {
+    let project = project();
+    project.write(
+        "turbo.json",
+        r#"{ // comments are allowed
+          "tasks": {
+            "build": { "dependsOn": ["^build"], "outputs": ["dist/**", "!dist/*.log"], "env": ["MODE"] },
+            "lint": { "dependsOn": ["build"], "cache": false },
+            "dev": { "cache": false, "persistent": true, "dependsOn": ["build"] },
+          }
+        }"#,
+    );
+    project.build();
+    project.ran();
+    let with_mode = |mode: &str| {
+        let mut command = project.command(&["build"]);
+        command.env("MODE", mode);
+        Outcome::of(&mut command).succeeds();
+        project.ran()
+    };
+    assert_eq!(
+        with_mode("fast"),
+        ["app", "core"],
+        "a declared variable is part of the key"
+    );
+    let mut command = project.command(&["build"]);
+    command.env("MODE", "fast").env("OTHER", "x");
+    Outcome::of(&mut command).succeeds();
+    assert!(project.ran().is_empty(), "an undeclared one is not");
+    // What must not be cached runs every time.
+    for _ in 0..2 {
+        let mut command = project.command(&["build", "//packages/core:lint"]);
+        command.env("MODE", "fast");
+        Outcome::of(&mut command).succeeds();
+        assert_eq!(project.ran(), ["lint-core"]);
+    }
+    project
+        .zako(&["build", "//packages/app:dev"])
+        .fails_saying(&["runs until it is stopped", "zako run //packages/app:dev"]);
+    let dev = project.zako(&["run", "//packages/app:dev"]).succeeds();
+    assert!(dev.stdout.contains("serving HELLO ui"), "{}", dev.stdout);
+    project.write("turbo.json", r#"{"tasks": {"build": {"outputs": "dist"}}}"#);
+    project
+        .zako(&["build"])
+        .fails_saying(&["turbo.json", "`outputs` must be a list"]);
+}
+
+#[test]
+fn init_reads_turbo_json_into_the_manifest() {
+    let project = project();
+    project.write(
+        "turbo.json",
+        r#"{"globalEnv": ["CI"], "tasks": {"build": {"dependsOn": ["^build"], "outputs": ["dist/**"]}}}"#,
+    );
+    let said = project.zako(&["init"]).succeeds().stdout;
+    assert!(said.contains("wrote zako.toml"), "{said}");
+    assert!(!project.has("BUILD.ts"));
+    let manifest = project.read("zako.toml");
+    assert!(
+        manifest.contains("artifact = \"acme\"") && manifest.contains("[tasks.build]"),
+        "{manifest}"
+    );
+    fs::remove_file(project.root().join("turbo.json")).unwrap();
+    project.build();
+    assert_eq!(project.ran(), ["app", "core"]);
+}
+
+#[test]
+fn pnpm_workspaces_are_read_and_mistakes_are_named() {
+    let project = project();
+    project.write("package.json", r#"{"name": "acme"}"#);
+    project.write(
+        "pnpm-workspace.yaml",
+        "packages:\n  - packages/*\n  - '!packages/app'\n",
+    );
+    let labels = project.zako(&["query", "//..."]).succeeds().stdout;
+    assert_eq!(labels, "//packages/core:build\n//packages/core:lint\n");
+    project.write("pnpm-workspace.yaml", "packages: 3\n");
+    project
+        .zako(&["build"])
+        .fails_saying(&["pnpm-workspace.yaml"]);
+    project.write("pnpm-workspace.yaml", "packages: ['packages/*']\n");
+    project.write("packages/core/package.json", "{");
+    project
+        .zako(&["build"])
+        .fails_saying(&["packages/core/package.json"]);
+}
+
+#[test]
+fn a_script_that_changes_what_it_reads_is_told_so() {
+    let project = project();
+    project.write(
+        "packages/core/package.json",
+        r#"{"name": "@acme/core", "scripts": {"build": "date +%s%N > stamp.txt"}}"#,
+    );
+    project.write("packages/core/stamp.txt", "0\n");
+    let text = project.zako(&["build", "//packages/core:build"]).succeeds();
+    assert!(
+        text.text()
+            .contains("warning: it changed what it reads (packages/core/stamp.txt)"),
+        "{}",
+        text.text()
+    );
+}
+
+#[test]
+fn a_failing_script_shows_what_it_printed() {
+    let project = project();
+    project.write(
+        "packages/core/package.json",
+        r#"{"name": "@acme/core", "scripts": {"build": "echo no such luck; exit 3"}}"#,
+    );
+    project.zako(&["build"]).fails_saying(&[
+        "//packages/core:build",
+        "exit status 3",
+        "no such luck",
+    ]);
+    assert!(project.ran().is_empty(), "what depends on it is skipped");
+}
+
+#[test]
+fn build_files_pass_variables_on_and_share_resources() {
+    let project = Project::with_build(
+        r#"
+import { env, target } from "zako:build";
+export default {
+  seen: target({ cmd: ["sh", "-c", "echo ran >> $RAN; echo $MODE $FALLBACK > seen.txt"],
+    env: { MODE: env("MODE"), FALLBACK: env("NOT_SET_ANYWHERE", "default") },
+    uses: { cpu: 2, memory: "64m", gpu: 1 }, outs: ["seen.txt"] }),
+};
+"#,
+    );
+    let build = |mode: &str, proxy: &str| {
+        let mut command = project.command(&["build"]);
+        command.env("MODE", mode).env("https_proxy", proxy);
+        Outcome::of(&mut command).succeeds();
+        project.ran().len()
+    };
+    assert_eq!(build("fast", ""), 1);
+    assert_eq!(project.read("seen.txt"), "fast default\n");
+    assert_eq!(build("fast", "other"), 0);
+    assert_eq!(build("slow", ""), 1);
+    // The manifest passes variables on to every step: tracked ones reach the key.
+    let manifest = project.read("zako.toml");
+    project.write(
+        "zako.toml",
+        &format!(
+            "{manifest}[settings]\nuntracked-env = [\"https_proxy\"]\npass-env = [\"REGION_*\"]\n"
+        ),
+    );
+    assert_eq!(build("slow", "a"), 0);
+    assert_eq!(build("slow", "b"), 0);
+    let mut command = project.command(&["build"]);
+    command.env("MODE", "slow").env("REGION_NAME", "eu");
+    Outcome::of(&mut command).succeeds();
+    assert_eq!(project.ran().len(), 1);
+}

@@ -1,0 +1,126 @@
+//! The packages of an npm, pnpm, Yarn or Bun workspace, as they lie on disk.
+//!
+//! Owns finding and reading them. Does not know what their scripts become.
+//! Invariant: a workspace without `package.json` costs one look at the disk.
+
+use std::fs;
+use std::io::ErrorKind;
+
+use super::dirs::DirTable;
+use super::load::LoadError;
+use super::workspace::Workspace;
+use crate::diagnostic::Diagnostic;
+use crate::lang::package_json::{PACKAGE_JSON, PNPM_WORKSPACE, PackageJson, pnpm_packages};
+use crate::lang::pattern::Pattern;
+use crate::lang::scripts::{Member, Members};
+use crate::lang::target::join;
+use crate::lang::task::{TURBO_JSON, Tasks};
+
+/// Reads them; `None` when there is no `package.json` in the root, or scripts are not wanted.
+///
+/// # Errors
+/// The mistakes in what was read.
+pub fn read(workspace: &Workspace, dirs: &mut DirTable) -> Result<Option<Members>, LoadError> {
+    if workspace.manifest.settings.scripts == Some(false) {
+        return Ok(None);
+    }
+    let reader = Reader { workspace };
+    let Some(root) = reader.package("")? else {
+        return Ok(None);
+    };
+    let mut globs = root.workspaces.clone().unwrap_or_default();
+    if let Some(text) = reader.text(PNPM_WORKSPACE)? {
+        globs.extend(pnpm_packages(&text).map_err(mistake)?);
+    }
+    let (mut include, mut exclude) = (Vec::new(), Vec::new());
+    for glob in &globs {
+        let (glob, list) = match glob.strip_prefix('!') {
+            Some(glob) => (glob, &mut exclude),
+            None => (glob.as_str(), &mut include),
+        };
+        let glob = glob.trim_start_matches("./").trim_end_matches('/');
+        // `.` is the root itself, which is read anyway.
+        if glob != "." {
+            let pattern = Pattern::parse(&format!("{glob}/{PACKAGE_JSON}"))
+                .map_err(|error| mistake(Diagnostic::error(format!("a package glob: {error}"))))?;
+            list.push(pattern);
+        }
+    }
+    let paths = dirs.expand("", &include, &exclude, &|_| false)?;
+    let mut members = Members {
+        tasks: reader.tasks()?,
+        gitignore: reader.text(".gitignore")?.unwrap_or_default(),
+        members: vec![Member {
+            package: root,
+            ..Member::default()
+        }],
+    };
+    members.members[0].gitignore.clone_from(&members.gitignore);
+    for path in paths {
+        let Some((dir, _)) = path.rsplit_once('/') else {
+            continue;
+        };
+        if let Some(package) = reader.package(dir)? {
+            let turbo = join(dir, TURBO_JSON);
+            let tasks = reader.text(&turbo)?;
+            members.members.push(Member {
+                package,
+                gitignore: reader.text(&join(dir, ".gitignore"))?.unwrap_or_default(),
+                tasks: tasks.map_or(Ok(Tasks::default()), |text| {
+                    Tasks::from_turbo(&turbo, &text).map_err(mistake)
+                })?,
+            });
+        }
+    }
+    Ok(Some(members))
+}
+
+struct Reader<'a> {
+    workspace: &'a Workspace,
+}
+
+fn mistake(diagnostic: Diagnostic) -> LoadError {
+    LoadError::Mistakes(vec![diagnostic])
+}
+
+impl Reader<'_> {
+    fn text(&self, path: &str) -> Result<Option<String>, LoadError> {
+        match fs::read_to_string(self.workspace.root.join(path)) {
+            Ok(text) => Ok(Some(text)),
+            Err(error)
+                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(mistake(Diagnostic::error(format!(
+                "cannot read {path}: {error}"
+            )))),
+        }
+    }
+
+    fn package(&self, dir: &str) -> Result<Option<PackageJson>, LoadError> {
+        let text = self.text(&join(dir, PACKAGE_JSON))?;
+        text.map(|text| PackageJson::parse(dir, &text).map_err(mistake))
+            .transpose()
+    }
+
+    /// What `zako.toml` says, otherwise `turbo.json`, otherwise nothing.
+    fn tasks(&self) -> Result<Tasks, LoadError> {
+        let manifest = &self.workspace.manifest;
+        let mut tasks = match &manifest.tasks {
+            Some(by_name) => Tasks {
+                by_name: by_name.clone(),
+                declared: true,
+                ..Tasks::default()
+            },
+            None => match self.text(TURBO_JSON)? {
+                Some(text) => Tasks::from_turbo(TURBO_JSON, &text).map_err(mistake)?,
+                None => Tasks::default(),
+            },
+        };
+        tasks
+            .global_inputs
+            .extend(manifest.settings.script_inputs.iter().cloned());
+        Ok(tasks)
+    }
+}

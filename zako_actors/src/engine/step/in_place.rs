@@ -1,0 +1,164 @@
+//! Scripts of packages: a shell line that runs where its files lie.
+//!
+//! Owns what is different there: programs of installed packages before PATH, outputs collected from
+//! the workspace itself, and the look at whether a script changed what it reads. Does not know how
+//! scripts become targets.
+//! Invariants: a script sees the whole workspace, so its key holds its package, what that depends on,
+//! and everything that was built before it; a file that was there before and that the script did
+//! not touch is never listed as zako's, so `zako clean` leaves it.
+
+use std::collections::BTreeMap;
+use std::fs::{self, Metadata};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::command::{carry_through, read_log};
+use super::{
+    Lookup, StepEnv, StepFailure, StepJob, StepReport, claim, list_as_ours, look_up, record,
+    remember, remove_previous,
+};
+use crate::engine::action::Action;
+use crate::engine::build::micros;
+use crate::engine::cause::differences;
+use crate::engine::event::Outcome;
+use crate::engine::files::Stamp;
+use crate::engine::outputs::{adopt, collect_what_is_there, store};
+use crate::engine::process::ProcessSpec;
+use crate::engine::record::ActionResult;
+use crate::engine::scratch::Scratch;
+use crate::lang::target::{Command, InPlace};
+
+/// Carries a script out. Blocks until its process and all descendants are gone.
+pub fn run(env: &StepEnv, job: &StepJob) -> Result<StepReport, StepFailure> {
+    let action = match look_up(env, job)? {
+        Lookup::Answered(report) => return Ok(*report),
+        Lookup::Run(action) => action,
+    };
+    let target = job.target();
+    let (Some(command), Some(step)) = (target.command(), target.in_place()) else {
+        return Err(StepFailure::Lost);
+    };
+    let root = env.files.root();
+    let theirs = stamps(env, root, command, step)?;
+    let mut scratch = Scratch::create(&env.scratch, env.keep_scratch)?;
+    let begin = Instant::now();
+    execute(env, job, &action, &mut scratch)?;
+    let duration_us = micros(begin.elapsed());
+    let found = outputs_of(root, command, step)?;
+    let outputs = store(&env.store, root, &found)?;
+    claim(env, job, &outputs)?;
+    remove_previous(env, job, &outputs);
+    let ours = outputs.iter().filter(|item| {
+        let now = found.get(&*item.path).map(Stamp::of);
+        theirs.get(&*item.path).copied() != now
+    });
+    list_as_ours(env, ours)?;
+    adopt(&env.files, &outputs)?;
+    let result = ActionResult {
+        outputs: outputs.into(),
+        duration_us,
+    };
+    let mut output = read_log(&scratch.log());
+    if step.cached {
+        output.push_str(&changed_inputs(env, job, &action));
+        remember(env, &action.key, &result);
+    }
+    let mut report = StepReport::success(Outcome::Executed, record(&action, result));
+    report.output = Some(output).filter(|text| !text.trim().is_empty());
+    Ok(report)
+}
+
+fn execute(
+    env: &StepEnv,
+    job: &StepJob,
+    action: &Action,
+    scratch: &mut Scratch,
+) -> Result<(), StepFailure> {
+    let target = job.target();
+    let (Some(command), Some(step), Some(tool)) =
+        (target.command(), target.in_place(), &action.tool)
+    else {
+        return Err(StepFailure::Lost);
+    };
+    let root = env.files.root();
+    let mut variables = env.describer.untracked(command);
+    variables.extend(env.describer.environment(command));
+    let path = search_path(root, step, variables.get("PATH").map_or("", String::as_str));
+    variables.insert("PATH".into(), path);
+    // By this variable the step's processes are known, so it is not the script's to choose.
+    variables.insert("TMPDIR".into(), scratch.tmp().display().to_string());
+    let spec = ProcessSpec {
+        program: tool.program.clone(),
+        argv: command.argv.clone(),
+        env: variables,
+        cwd: root.join(target.label.dir()),
+        log: scratch.log(),
+        timeout: command.timeout_ms.map(Duration::from_millis),
+        mark: scratch.dir().to_owned(),
+    };
+    carry_through(env, command, spec, scratch)
+}
+
+/// The programs of installed packages, then `path`.
+pub fn search_path(root: &Path, step: &InPlace, path: &str) -> String {
+    let bins = step
+        .bins
+        .iter()
+        .map(|bin| root.join(bin).display().to_string());
+    let mut whole: Vec<String> = bins.collect();
+    whole.push(path.to_owned());
+    whole.join(":")
+}
+
+fn outputs_of(
+    root: &Path,
+    command: &Command,
+    step: &InPlace,
+) -> Result<BTreeMap<String, Metadata>, StepFailure> {
+    let mut found = collect_what_is_there(root, &command.outs)?;
+    found.retain(|path, _| !step.out_exclude.iter().any(|out| out.matches(path)));
+    Ok(found)
+}
+
+/// Files that lie where outputs go and that zako did not write.
+fn stamps(
+    env: &StepEnv,
+    root: &Path,
+    command: &Command,
+    step: &InPlace,
+) -> Result<BTreeMap<String, Stamp>, StepFailure> {
+    let found = outputs_of(root, command, step)?.into_iter();
+    let theirs = found.filter(|(path, _)| !env.ledger.contains(path));
+    Ok(theirs
+        .map(|(path, metadata)| (path, Stamp::of(&metadata)))
+        .collect())
+}
+
+/// A warning about inputs that the script itself changed: it would run again every time.
+fn changed_inputs(env: &StepEnv, job: &StepJob, before: &Action) -> String {
+    let existing: Vec<String> = job
+        .sources
+        .iter()
+        .filter(|path| fs::symlink_metadata(env.files.root().join(path)).is_ok())
+        .cloned()
+        .collect();
+    let deps = job.deps.iter().map(|outputs| &**outputs);
+    let Ok(after) = env
+        .describer
+        .describe(job.target(), &existing, deps, &env.files)
+    else {
+        return String::new();
+    };
+    let changed: Vec<String> = differences(&before.inputs, &after.inputs, 3)
+        .iter()
+        .filter_map(|cause| cause.path().map(str::to_owned))
+        .collect();
+    if changed.is_empty() {
+        return String::new();
+    }
+    format!(
+        "\nwarning: it changed what it reads ({}), so it will run again; name these files in the task's `outputs`, or \
+         have git ignore them",
+        changed.join(", ")
+    )
+}

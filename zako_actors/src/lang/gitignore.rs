@@ -1,0 +1,94 @@
+//! `.gitignore` as patterns: what a person says is not a source.
+//!
+//! Owns the translation of one file's lines. Does not know the file system.
+//! Invariant: a file is left out only when git certainly ignores it; where a line cannot be
+//! translated, or a later line may take files back, more is kept, which costs a rerun, never a
+//! stale result.
+
+use super::pattern::Pattern;
+
+/// What the text of the `.gitignore` in a directory leaves out, as patterns from that directory.
+pub fn ignored(text: &str) -> Vec<Pattern> {
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim_end)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .collect();
+    let taken_back: Vec<&str> = lines
+        .iter()
+        .filter_map(|line| line.strip_prefix('!'))
+        .map(|line| line.trim_matches('/'))
+        .collect();
+    lines
+        .iter()
+        .filter(|line| !line.starts_with(['!', '\\']))
+        .filter(|line| {
+            let name = line.trim_matches('/');
+            taken_back.is_empty()
+                || (!Pattern::is_wild(line)
+                    && !taken_back.iter().any(|back| {
+                        Pattern::is_wild(back) || back.starts_with(name) || back.ends_with(name)
+                    }))
+        })
+        .flat_map(|line| translate(line))
+        .filter_map(|pattern| Pattern::parse(&pattern).ok())
+        .collect()
+}
+
+fn translate(line: &str) -> Vec<String> {
+    let name = line.trim_start_matches('/').trim_end_matches('/');
+    let name = name.strip_suffix("/**").unwrap_or(name);
+    if name.is_empty() {
+        return Vec::new();
+    }
+    // A slash anywhere but at the end ties the name to this directory.
+    let tied = line.trim_end_matches('/').contains('/');
+    let mut patterns = vec![format!("{name}/**")];
+    if !tied {
+        patterns.push(format!("**/{name}/**"));
+    }
+    // With a slash at the end only directories are meant.
+    if !line.ends_with('/') {
+        patterns.push(name.to_owned());
+        if !tied {
+            patterns.push(format!("**/{name}"));
+        }
+    }
+    patterns
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn leaves_out(text: &str, path: &str) -> bool {
+        ignored(text).iter().any(|pattern| pattern.matches(path))
+    }
+
+    #[test]
+    fn names_directories_and_paths_are_understood() {
+        let text = "# made\ndist/\n*.log\n/build\n.turbo\ncoverage/**\na/b\n";
+        for path in [
+            "dist/x.js",
+            "src/dist/x.js",
+            "x.log",
+            "deep/x.log",
+            "build/x",
+            "coverage/lcov.info",
+            "a/b",
+            "a/b/c",
+        ] {
+            assert!(leaves_out(text, path), "{path}");
+        }
+        for path in ["src/build/x", "src/x.ts", "c/a/b", "dist"] {
+            assert!(!leaves_out(text, path), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_may_be_taken_back_is_kept() {
+        assert!(!leaves_out("*.log\n!keep.log\n", "x.log"));
+        assert!(!leaves_out("dist\n!dist/keep.js\n", "dist/x.js"));
+        assert!(leaves_out("dist\n!other.js\n", "dist/x.js"));
+    }
+}
