@@ -18,6 +18,7 @@ Examples:
   zako build --since main         build what changes since `main` concern
   zako build --dry                say what would run, and why
   zako test                       run all tests; results are cached
+  zako watch                      build, and again whenever a file changes
   zako run //tool:count -- -w a   build a program, then run it
   zako why //libs/ui:bundle       the file, flag or variable that made it run
   zako query 'rdeps(//libs/ui)'   everything that needs a target
@@ -39,6 +40,7 @@ Build:
   build        Bring targets up to date
   test         Run tests and what they need; results are cached
   run          Build a target, then run the program that it made
+  watch        Build again whenever a file changes
   clean        Remove what was built; the cache stays
 
 Look inside:
@@ -51,6 +53,7 @@ Look inside:
 
 Set up:
   init         Make a workspace in the current directory
+  types        Write type definitions, so that editors know labels and functions
   completions  Print a completion script for a shell
 
 Serve:
@@ -113,6 +116,8 @@ pub enum Command {
     Test(BuildArgs),
     /// Build a target, then run the program that it made
     Run(RunArgs),
+    /// Build again whenever a file changes
+    Watch(WatchArgs),
     /// Tell what made a target run, or would make it run now
     Why(WhyArgs),
     /// Ask about the target graph
@@ -133,6 +138,8 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Make a workspace in the current directory
     Init(InitArgs),
+    /// Write type definitions, so that editors know labels and functions
+    Types,
     /// Print a completion script for a shell
     #[command(
         after_help = "Example: zako completions bash > ~/.local/share/bash-completion/completions/zako"
@@ -176,6 +183,9 @@ pub struct BuildArgs {
     /// Run steps even when a result is known
     #[arg(long)]
     pub force: bool,
+    /// Run each command N times, cached or not, and fail where it does not leave the same each time
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=100))]
+    pub check_determinism: Option<u32>,
     /// Leave the directory of a failed step, to look at it and to rerun the command there
     #[arg(long)]
     pub keep_scratch: bool,
@@ -221,6 +231,20 @@ impl RunArgs {
             ..BuildArgs::default()
         }
     }
+}
+
+/// Flags of `watch`.
+#[derive(Clone, Debug, Args)]
+pub struct WatchArgs {
+    /// What to build: labels, `//dir/...`, `//dir:*` [default: //...]
+    #[arg(value_name = "LABEL")]
+    pub labels: Vec<String>,
+    /// Run tests, too
+    #[arg(long)]
+    pub tests: bool,
+    /// Run at most N steps at a time [default: one per CPU]
+    #[arg(short, long, value_name = "N", env = "ZAKO_JOBS", hide_env = true)]
+    pub jobs: Option<std::num::NonZeroU32>,
 }
 
 /// Flags of `why`.

@@ -38,12 +38,19 @@ pub enum Wanted {
     Targets,
     /// Tests.
     Tests,
+    /// Both.
+    Everything,
 }
 
 impl Wanted {
     /// Whether a wildcard means `target`.
     pub fn takes(self, target: &Target) -> bool {
-        !target.manual && target.is_test() == (self == Self::Tests)
+        let kind = match self {
+            Self::Targets => !target.is_test(),
+            Self::Tests => target.is_test(),
+            Self::Everything => true,
+        };
+        kind && !target.manual
     }
 }
 
@@ -60,6 +67,7 @@ pub fn run(
         args,
         wanted,
         begin,
+        cancel: None,
     };
     let outcome = work.carry_out(&mut opened);
     opened.close();
@@ -79,6 +87,7 @@ pub fn bring_up_to_date(
         args,
         wanted: Wanted::Targets,
         begin,
+        cancel: None,
     };
     let plan = work.plan(opened, targets)?;
     work.run(opened, targets, plan, &[])
@@ -89,6 +98,29 @@ struct Work<'a> {
     args: &'a BuildArgs,
     wanted: Wanted,
     begin: Instant,
+    /// Ends the build; when there is none, a signal does.
+    cancel: Option<Cancel>,
+}
+
+/// One round of `zako watch`: a build that `cancel` ends.
+pub fn round(
+    global: &Global,
+    args: &BuildArgs,
+    wanted: Wanted,
+    cancel: &Cancel,
+) -> Result<Exit, Failure> {
+    let begin = Instant::now();
+    let mut opened = Opened::open(global, Some(args))?;
+    let work = Work {
+        global,
+        args,
+        wanted,
+        begin,
+        cancel: Some(cancel.clone()),
+    };
+    let outcome = work.carry_out(&mut opened);
+    opened.give_back();
+    outcome
 }
 
 /// A part of the command that is no step.
@@ -120,9 +152,10 @@ impl Work<'_> {
 
     fn plan(&self, opened: &mut Opened, targets: &Targets) -> Result<Plan, Failure> {
         let wanted = self.wanted(opened, targets)?;
+        let force = self.args.force || self.args.check_determinism.is_some();
         opened
             .session
-            .plan(&targets.graph, &wanted, &targets.describer, self.args.force)
+            .plan(&targets.graph, &wanted, &targets.describer, force)
             .map_err(|error| failure(&error))
     }
 
@@ -215,9 +248,15 @@ impl Work<'_> {
             return Ok(summary);
         }
         let display = Display::new(self.global.verbose, self.sinks()?);
-        let cancel = Cancel::new().map_err(Failure::work)?;
-        let system = opened.services.system().map_err(Failure::work)?;
-        cancel_on_signals(system, &cancel);
+        let cancel = match &self.cancel {
+            Some(cancel) => cancel.clone(),
+            None => {
+                let cancel = Cancel::new().map_err(Failure::work)?;
+                let system = opened.services.system().map_err(Failure::work)?;
+                cancel_on_signals(system, &cancel);
+                cancel
+            }
+        };
         let build = BuildOptions {
             jobs: opened.options.jobs,
             capacity: Capacity {
@@ -226,7 +265,8 @@ impl Work<'_> {
             },
             keep_going: self.args.keep_going,
             keep_scratch: self.args.keep_scratch,
-            force: self.args.force,
+            force: self.args.force || self.args.check_determinism.is_some(),
+            repeat: self.args.check_determinism.unwrap_or(1),
             engine: engine_version(),
             begin: self.begin,
         };

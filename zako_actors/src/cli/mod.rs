@@ -22,6 +22,8 @@ mod run;
 mod sink;
 mod summary;
 mod trace;
+mod types;
+mod watch;
 mod why;
 
 use std::io::{self, Write};
@@ -102,6 +104,8 @@ fn run(cli: Cli, begin: Instant) -> Result<Exit, Failure> {
         Command::Build(args) => build::run(&global, &args, build::Wanted::Targets, begin),
         Command::Test(args) => build::run(&global, &args, build::Wanted::Tests, begin),
         Command::Run(args) => run::run(&global, &args, begin),
+        Command::Watch(args) => watch::run(&global, &args),
+        Command::Types => types::run(&global),
         Command::Why(args) => why::run(&global, &args),
         Command::Query(args) => query::run(&global, &args),
         Command::Graph(args) => graph::run(&global, &args),

@@ -126,18 +126,29 @@ impl Opened {
         &self.here
     }
 
-    /// Saves what was learnt and ends what was started.
+    /// Saves what was learnt and ends what was started. The process ends soon.
     pub fn close(mut self) {
+        self.save();
+        // Giving back a large graph piece by piece would be a good part of a no-op. The lock goes
+        // with the process.
+        std::mem::forget(self.session);
+        self.services.end();
+    }
+
+    /// Saves what was learnt, ends what was started and gives the lock back: the process goes on.
+    pub fn give_back(mut self) {
+        self.save();
+        drop(self.session);
+        self.services.end();
+    }
+
+    fn save(&mut self) {
         // A state that cannot be written costs time, not correctness.
         if let Err(error) = self.session.save() {
             say(&format!(
                 "warning: {error}; the next build will check everything again"
             ));
         }
-        // The process ends soon: giving back a large graph piece by piece would be a good part of a
-        // no-op. The lock goes with the process.
-        std::mem::forget(self.session);
-        self.services.end();
     }
 }
 

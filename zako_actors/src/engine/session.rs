@@ -52,6 +52,8 @@ pub struct BuildOptions {
     pub keep_scratch: bool,
     /// Run everything that is asked for.
     pub force: bool,
+    /// How often each command runs: more than once to see whether it always leaves the same.
+    pub repeat: u32,
     /// JavaScript engine with its version, for the summary.
     pub engine: String,
     /// When the command began.
@@ -311,6 +313,7 @@ impl Session {
                 scratch: self.layout.scratch.clone(),
                 keep_scratch: options.keep_scratch,
                 force: options.force,
+                repeat: options.repeat,
                 cancel: cancel.clone(),
                 ledger: Arc::clone(self.ledger()),
                 claims,

@@ -153,6 +153,7 @@ impl World {
             keep_going: self.keep_going,
             keep_scratch: false,
             force: false,
+            repeat: 1,
             engine: "none".into(),
             begin: Instant::now(),
         };

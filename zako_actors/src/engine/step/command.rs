@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use super::failure::CommandFailure;
 use super::{
     Lookup, StepEnv, StepFailure, StepJob, StepReport, look_up, put_in_place, record, remember,
+    repeat,
 };
 use crate::engine::action::Tool;
 use crate::engine::event::Outcome;
@@ -53,6 +54,9 @@ pub fn run(env: &StepEnv, job: &StepJob) -> Result<StepReport, StepFailure> {
         attempt?;
         let duration_us = u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX);
         let found = collect(&scratch.work(), &command.outs)?;
+        for _ in 1..env.repeat {
+            repeat::check(env, job, &action, &scratch, &found)?;
+        }
         let outputs = store(&env.store, &scratch.work(), &found)?;
         put_in_place(env, job, &outputs, || {
             install(&env.files, &scratch.work(), &outputs)
@@ -69,7 +73,7 @@ pub fn run(env: &StepEnv, job: &StepJob) -> Result<StepReport, StepFailure> {
 }
 
 /// What has to exist before the command starts: its working directory and its outputs' parents.
-fn directories<'a>(dir: &'a str, command: &'a Command) -> impl Iterator<Item = &'a str> {
+pub fn directories<'a>(dir: &'a str, command: &'a Command) -> impl Iterator<Item = &'a str> {
     let parents = command.outs.iter().filter_map(|out| match out {
         Output::File(path) => Some(path.rsplit_once('/')?.0),
         Output::Tree(_) | Output::Glob(_) => None,
@@ -77,7 +81,8 @@ fn directories<'a>(dir: &'a str, command: &'a Command) -> impl Iterator<Item = &
     std::iter::once(dir).chain(parents)
 }
 
-fn attempt(
+/// Runs the command once in a filled scratch directory.
+pub fn attempt(
     env: &StepEnv,
     job: &StepJob,
     command: &Command,

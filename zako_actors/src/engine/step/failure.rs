@@ -45,6 +45,12 @@ pub enum StepFailure {
     /// The command ran and failed.
     #[error("{}", .0.how)]
     Command(Box<CommandFailure>),
+    /// It was run again and left something else.
+    #[error("it does not always leave the same: {0}")]
+    NotDeterministic(String),
+    /// What two runs left could not be compared.
+    #[error("cannot compare what two runs left: {0}")]
+    Compare(io::Error),
     /// Sources with mistakes.
     #[error("{} in its sources", if .0.len() == 1 { "a mistake".into() } else { format!("{} mistakes", .0.len()) })]
     Sources(Vec<Diagnostic>),

@@ -11,6 +11,7 @@ mod command;
 mod explain;
 mod failure;
 mod in_place;
+mod repeat;
 mod transpile;
 
 use std::path::PathBuf;
@@ -53,6 +54,8 @@ pub struct StepEnv {
     pub keep_scratch: bool,
     /// Run although the action cache has a result.
     pub force: bool,
+    /// How often each command runs.
+    pub repeat: u32,
     /// Ends every step.
     pub cancel: Cancel,
     /// What zako wrote in this workspace.

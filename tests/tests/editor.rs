@@ -1,0 +1,82 @@
+//! What helps a person who writes build files: types for editors, and the check for determinism.
+
+use std::process::Command;
+
+use zako_tests::{Outcome, Project, is_installed};
+
+#[test]
+fn an_output_that_differs_is_named_with_its_first_byte() {
+    let project = Project::with_build(
+        r#"
+import { target } from "zako:build";
+export default {
+  steady: target({ cmd: ["sh", "-c", "echo same > same.txt"], outs: ["same.txt"] }),
+  clock: target({ cmd: ["sh", "-c", "echo now $(date +%s%N) > now.txt"], outs: ["now.txt"] }),
+};
+"#,
+    );
+    project
+        .zako(&["build", "--check-determinism", "3", "//:steady"])
+        .succeeds();
+    project
+        .zako(&["build", "-k", "--check-determinism", "2"])
+        .fails_saying(&["//:clock", "now.txt differs at byte "]);
+    project
+        .zako(&["build", "--check-determinism", "1"])
+        .fails_saying(&["--check-determinism"]);
+}
+
+const BUILD: &str = r#"
+import { env, glob, target, test, transpile } from "zako:build";
+export default {
+  lib: transpile({ srcs: glob("src/**", { exclude: ["src/x.ts"] }), out: "dist" }),
+  copy: target({ cmd: ["cp", "a", "b"], srcs: ["a"], deps: [":lib"], outs: ["b"], env: { CI: env("CI", "0") }, uses: { cpu: 2, memory: "1g" } }),
+  unit: test({ cmd: ["true"], deps: ["//:copy"], retries: 2, timeout: "90s" }),
+};
+"#;
+
+#[test]
+fn the_type_checker_knows_labels_and_flags_a_misspelt_one() {
+    let project = Project::with_build(BUILD);
+    project.write("a", "");
+    project.write("src/m.ts", "export const m: number = 1;\n");
+    project.write(
+        "zako.ts",
+        "import { workspace } from \"zako:package\";\nexport default workspace({ builds: [\"**/BUILD.ts\"] });\n",
+    );
+    let said = project.zako(&["types"]).succeeds().stdout;
+    assert!(said.contains("3 labels"), "{said}");
+    let definitions = project.read(".zako/types/zako.d.ts");
+    assert!(definitions.contains("\"//:copy\" | "), "{definitions}");
+    assert!(project.read("tsconfig.json").contains("extends"));
+    // What a person made is left alone.
+    project.write(
+        "tsconfig.json",
+        "{\"extends\": \"./.zako/types/tsconfig.json\"}\n",
+    );
+    let again = project.zako(&["types"]).succeeds();
+    assert!(again.text().contains("is yours"), "{}", again.text());
+    if !is_installed("npm") {
+        return;
+    }
+    let home = project.outside().join("npm");
+    let mut install = Command::new("npm");
+    install.args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"]);
+    Outcome::of(install.arg(&home).arg("typescript@5.9.3")).succeeds();
+    let check = || {
+        let mut tsc = Command::new(home.join("node_modules/.bin/tsc"));
+        tsc.current_dir(project.root());
+        Outcome::of(tsc.args(["--pretty", "false", "-p", "."]))
+    };
+    check().succeeds();
+    project.write("BUILD.ts", &BUILD.replace("\"//:copy\"", "\"//:cpoy\""));
+    let found = check();
+    assert!(!found.status.success());
+    assert!(
+        found.stdout.starts_with("BUILD.ts(6,") && found.stdout.contains("//:cpoy"),
+        "{}",
+        found.stdout
+    );
+    project.write("BUILD.ts", &BUILD.replace("retries", "retires"));
+    assert!(check().stdout.contains("retires"));
+}

@@ -1,0 +1,72 @@
+//! `zako watch`: edits are built, bursts are one round, a restart goes on.
+
+use zako_tests::{Project, Running};
+
+const BUILD: &str = r#"
+import { glob, target } from "zako:build";
+export default {
+  all: target({ cmd: ["sh", "-c", "echo all >> $RAN; cat src/*.txt src/*/*.txt > all.out"], srcs: glob("src/**/*.txt"), outs: ["all.out"] }),
+};
+"#;
+
+fn project() -> Project {
+    let project = Project::with_build(BUILD);
+    project.write("src/a.txt", "a\n");
+    project.write("src/deep/b.txt", "b\n");
+    project
+}
+
+/// Waits until the watch has nothing left to do.
+#[track_caller]
+fn settled(watch: &mut Running) {
+    let line = watch.line();
+    assert!(line.starts_with("watching "), "{line:?}");
+}
+
+#[test]
+fn every_edit_is_built() {
+    let project = project();
+    let mut watch = project.start(&["watch"]);
+    settled(&mut watch);
+    assert_eq!(project.read("all.out"), "a\nb\n");
+    project.write("src/a.txt", "A\n");
+    while project.read("all.out") != "A\nb\n" {
+        settled(&mut watch);
+    }
+    // A directory that appears is watched from then on.
+    project.write("src/new/c.txt", "c\n");
+    while project.read("all.out") != "A\nb\nc\n" {
+        settled(&mut watch);
+    }
+    project.write("src/new/c.txt", "C\n");
+    while project.read("all.out") != "A\nb\nC\n" {
+        settled(&mut watch);
+    }
+    // A mistake is told and mended.
+    project.write("BUILD.ts", "export default {");
+    settled(&mut watch);
+    project.write("BUILD.ts", &BUILD.replace("cat src", "cat -n src"));
+    while !project.read("all.out").contains('1') {
+        settled(&mut watch);
+    }
+}
+
+#[test]
+fn a_killed_watch_has_nothing_to_lose() {
+    let project = project();
+    let mut watch = project.start(&["watch"]);
+    settled(&mut watch);
+    watch.signal("KILL");
+    drop(watch);
+    project.ran();
+    project.write("src/a.txt", "while away\n");
+    let mut watch = project.start(&["watch"]);
+    settled(&mut watch);
+    assert_eq!(project.ran(), ["all"]);
+    assert_eq!(project.read("all.out"), "while away\nb\n");
+    // Others may build while it waits.
+    project.build();
+    assert!(project.ran().is_empty());
+    watch.signal("INT");
+    watch.wait().succeeds();
+}

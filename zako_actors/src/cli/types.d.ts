@@ -1,0 +1,134 @@
+// Written by `zako types`. What build files can import; see `zako build --help` for how steps run.
+
+declare namespace Zako {
+  /** A target of this workspace: `//path:name`, or `:name` in the same directory. */
+  type Label = "$LABELS";
+
+  /** Files that match, found when the target is planned. Made by `glob()`. */
+  interface Glob {
+    readonly $glob: { readonly include: readonly string[]; readonly exclude: readonly string[] };
+  }
+
+  /** A variable of the environment that zako was started in. Made by `env()`. */
+  interface OuterVariable {
+    readonly $env: string;
+    readonly default?: string;
+  }
+
+  /** Something that can be exported from a build file. */
+  interface Target {
+    readonly $zako: string;
+  }
+
+  /** A file beside the build file, or `glob()`. */
+  type Source = string | Glob;
+
+  interface Common {
+    /** What it reads. Nothing else is visible to it. */
+    srcs?: Source | readonly Source[];
+    /** Targets that are built before; their outputs are inputs. */
+    deps?: readonly Label[];
+  }
+
+  interface CommandOptions extends Common {
+    /** The program, then its arguments. */
+    cmd: readonly [string, ...string[]];
+    /** What it leaves behind: `file`, `directory/`, or a pattern. */
+    outs?: readonly string[];
+    /** Variables beyond PATH, LANG, HOME and TMPDIR; part of the key. */
+    env?: { readonly [name: string]: string | OuterVariable };
+    /** Killed after this many seconds (`90`, `"90s"`, `"2m"`). */
+    timeout?: number | string;
+    /** What it takes of the machine: `{ cpu: 2, memory: "1g", gpu: 1 }`. */
+    uses?: { readonly cpu?: number; readonly memory?: number | string; readonly [resource: string]: number | string | undefined };
+  }
+
+  interface TestOptions extends CommandOptions {
+    /** How often it is tried again when it fails. */
+    retries?: number;
+  }
+
+  interface TranspileOptions extends Common {
+    /** The directory for the results. */
+    out: string;
+    /** Stripped from the path of each source. */
+    root?: string;
+    /** Only inputs that match are transpiled. */
+    include?: readonly string[];
+    module?: "esm" | "commonjs";
+    /** `"es2022"`, `"esnext"`, `"node20"`, … */
+    target?: string;
+    sourceMaps?: boolean;
+    jsx?: "automatic" | "classic" | "preserve";
+    jsxImportSource?: string;
+    decorators?: "legacy" | "legacyWithMetadata" | "preserve";
+    useDefineForClassFields?: boolean;
+    verbatimModuleSyntax?: boolean;
+  }
+
+  interface WorkspaceOptions {
+    /** Which files are build files. */
+    builds?: readonly string[];
+    /** Variables of every step. */
+    env?: { readonly [name: string]: string | OuterVariable };
+    /** Targets of the root directory. */
+    targets?: { readonly [name: string]: Target };
+    name?: string;
+  }
+}
+
+declare module "zako:build" {
+  /** A step that runs a command. */
+  export function target(options: Zako.CommandOptions): Zako.Target;
+  /** A command that `zako test` runs; its result is cached. */
+  export function test(options: Zako.TestOptions): Zako.Target;
+  /** TypeScript to JavaScript, in process. */
+  export function transpile(options: Zako.TranspileOptions): Zako.Target;
+  /** Files that match: `glob("src/**", { exclude: ["**\/*.test.ts"] })`. */
+  export function glob(...patterns: (string | readonly string[] | { exclude: readonly string[] })[]): Zako.Glob;
+  /** The value that a variable has when the step runs; part of the step's key. */
+  export function env(name: string, fallback?: string): Zako.OuterVariable;
+}
+
+declare module "zako:package" {
+  export { env, glob, target, test, transpile } from "zako:build";
+  /** What `zako.ts` exports. */
+  export function workspace(options?: Zako.WorkspaceOptions): { readonly $zako: "workspace" };
+}
+
+declare module "zako:semver" {
+  export interface Version {
+    readonly major: number;
+    readonly minor: number;
+    readonly patch: number;
+    readonly prerelease: readonly string[];
+  }
+  export function parse(text: string): Version;
+  export function coerce(text: string): string | null;
+  export function compare(left: string | Version, right: string | Version): number;
+  export function satisfies(version: string | Version, range: string): boolean;
+}
+
+declare module "zako:core" {
+  export { coerce, compare, parse, satisfies } from "zako:semver";
+  export const version: string;
+  interface Log {
+    (...parts: unknown[]): void;
+    debug(...parts: unknown[]): void;
+    info(...parts: unknown[]): void;
+    warn(...parts: unknown[]): void;
+    error(...parts: unknown[]): void;
+  }
+  export const log: Log;
+}
+
+/** What the engine says about this evaluation: the context and the package. */
+declare const executionContext: unknown;
+
+declare const console: {
+  log(...parts: unknown[]): void;
+  debug(...parts: unknown[]): void;
+  info(...parts: unknown[]): void;
+  warn(...parts: unknown[]): void;
+  error(...parts: unknown[]): void;
+};

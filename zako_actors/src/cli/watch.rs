@@ -1,0 +1,224 @@
+//! `zako watch`: build, and again whenever a file changes.
+//!
+//! Owns the watching of directories, what counts as a change, and the rounds. Does not know how a
+//! build is carried out: each round is one build from disk to disk, so that a killed watch has
+//! nothing to lose, and others may build between two rounds.
+//! Invariants: a change that happens during a build is looked at after it; what zako writes itself
+//! starts nothing; a burst of changes is one round.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+use actor_rt::System;
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+
+use super::args::{BuildArgs, Global, WatchArgs};
+use super::build::{Wanted, round};
+use super::interrupt::cancel_on_signals;
+use super::opened::workspace_failure;
+use super::options::{Options, directory};
+use super::{Exit, Failure, print_line, say};
+use crate::engine::cancel::Cancel;
+use crate::engine::ledger::Ledger;
+use crate::engine::workspace::{Layout, PRIVATE_DIR, Workspace};
+
+/// A burst is over when nothing happened for this long. An editor writes a file in one or two
+/// steps, a checkout of a branch writes without a pause.
+const QUIET: Duration = Duration::from_millis(8);
+/// A burst that does not end is cut here.
+const LONGEST: Duration = Duration::from_millis(200);
+/// Directories that nobody edits.
+const UNWATCHED: [&str; 3] = [PRIVATE_DIR, ".git", "node_modules"];
+
+/// What wakes the watch.
+enum News {
+    Changed(notify::Result<notify::Event>),
+    Stop,
+}
+
+/// Watches until a signal comes.
+pub fn run(global: &Global, args: &WatchArgs) -> Result<Exit, Failure> {
+    let workspace = Workspace::find(&directory(global)).map_err(workspace_failure)?;
+    let options = Options::settle(global, None, &workspace)?;
+    let layout = Layout::new(&workspace.root, options.cache.as_deref());
+    let system = System::builder()
+        .name("zako-watch")
+        .workers(1)
+        .pin(false)
+        .build()
+        .map_err(Failure::work)?;
+    let cancel = Cancel::new().map_err(Failure::work)?;
+    cancel_on_signals(&system, &cancel);
+    let (news, stream) = channel();
+    let stop = news.clone();
+    // Nobody listens any more once the watch has ended.
+    cancel.then(move || drop(stop.send(News::Stop)));
+    let mut watch = Watch::new(workspace.root, layout, &news, stream)?;
+    watch.add(&watch.root.clone());
+    let build = BuildArgs {
+        labels: args.labels.clone(),
+        jobs: args.jobs,
+        keep_going: true,
+        ..BuildArgs::default()
+    };
+    let wanted = if args.tests {
+        Wanted::Everything
+    } else {
+        Wanted::Targets
+    };
+    loop {
+        match round(global, &build, wanted, &cancel) {
+            Ok(Exit::Interrupted) => return Ok(Exit::Interrupted),
+            Ok(_) => {}
+            // A mistake in a build file is mended while we watch.
+            Err(failure) => say(&failure.text),
+        }
+        print_line(&format!("watching {} directories", watch.dirs.len()))?;
+        match watch.wait() {
+            Some(changed) => say(&changed),
+            None => return Ok(Exit::Done),
+        }
+    }
+}
+
+struct Watch {
+    root: PathBuf,
+    layout: Layout,
+    watcher: RecommendedWatcher,
+    stream: Receiver<News>,
+    dirs: BTreeSet<PathBuf>,
+    complained: bool,
+}
+
+impl Watch {
+    fn new(
+        root: PathBuf,
+        layout: Layout,
+        news: &Sender<News>,
+        stream: Receiver<News>,
+    ) -> Result<Self, Failure> {
+        let news = news.clone();
+        let watcher = notify::recommended_watcher(move |event| {
+            drop(news.send(News::Changed(event)));
+        })
+        .map_err(|error| Failure::work(format!("cannot watch files: {error}")))?;
+        Ok(Self {
+            root,
+            layout,
+            watcher,
+            stream,
+            dirs: BTreeSet::new(),
+            complained: false,
+        })
+    }
+
+    /// Watches `dir` and everything below it; one by one, because most of what lies below a
+    /// workspace is installed packages.
+    fn add(&mut self, dir: &Path) {
+        let mut pending = vec![dir.to_owned()];
+        while let Some(dir) = pending.pop() {
+            if !self.dirs.contains(&dir) {
+                if let Err(error) = self.watcher.watch(&dir, RecursiveMode::NonRecursive) {
+                    self.complain(&dir, &error);
+                    continue;
+                }
+                self.dirs.insert(dir.clone());
+            }
+            for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
+                let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+                if is_dir && !UNWATCHED.iter().any(|name| entry.file_name() == *name) {
+                    pending.push(entry.path());
+                }
+            }
+        }
+    }
+
+    fn complain(&mut self, dir: &Path, error: &notify::Error) {
+        // A directory that is gone again is no news; a limit is, once.
+        if dir.is_dir() && !std::mem::replace(&mut self.complained, true) {
+            say(&format!(
+                "warning: cannot watch {}: {error}; changes there are not noticed (see \
+                 /proc/sys/fs/inotify/max_user_watches)",
+                dir.display()
+            ));
+        }
+    }
+
+    /// Waits for a change and for the end of its burst; tells what changed. `None` is the end.
+    fn wait(&mut self) -> Option<String> {
+        let ledger = Ledger::load(&self.layout.outputs);
+        let mut changed = BTreeSet::new();
+        let mut begin: Option<Instant> = None;
+        loop {
+            let news = match begin {
+                None => self
+                    .stream
+                    .recv()
+                    .map_err(|_| RecvTimeoutError::Disconnected),
+                Some(begin) if Instant::now() >= begin + LONGEST => Err(RecvTimeoutError::Timeout),
+                Some(_) => self.stream.recv_timeout(QUIET),
+            };
+            match news {
+                Ok(News::Stop) | Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => return Some(describe(&changed)),
+                Ok(News::Changed(Err(error))) => {
+                    say(&format!("warning: a change may have been missed: {error}"));
+                    begin.get_or_insert_with(Instant::now);
+                }
+                Ok(News::Changed(Ok(event))) => {
+                    // The kernel forgot what it had to tell: everything may have changed.
+                    let lost = event.need_rescan();
+                    for path in self.concerned(&event, &ledger) {
+                        changed.insert(path);
+                    }
+                    if lost || !changed.is_empty() {
+                        begin.get_or_insert_with(Instant::now);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The workspace-relative paths of an event that may matter to a build.
+    fn concerned(&mut self, event: &notify::Event, ledger: &Ledger) -> Vec<String> {
+        if matches!(event.kind, EventKind::Access(_)) {
+            return Vec::new();
+        }
+        let mut concerned = Vec::new();
+        for path in &event.paths {
+            let Some(relative) = path.strip_prefix(&self.root).ok().and_then(Path::to_str) else {
+                continue;
+            };
+            let unwatched = relative.split('/').any(|part| UNWATCHED.contains(&part));
+            if relative.is_empty() || unwatched {
+                continue;
+            }
+            if path.is_dir() {
+                self.add(&path.clone());
+                // Its files tell for themselves, but those that were there before it was watched
+                // do not.
+                let holds_files = fs::read_dir(path).is_ok_and(|mut all| all.next().is_some());
+                if !matches!(event.kind, EventKind::Create(_)) || !holds_files {
+                    continue;
+                }
+            }
+            let own = ledger.contains(relative) || relative.ends_with(".zako-new");
+            if !own {
+                concerned.push(relative.to_owned());
+            }
+        }
+        concerned
+    }
+}
+
+fn describe(changed: &BTreeSet<String>) -> String {
+    let mut names = changed.iter();
+    match (names.next(), names.len()) {
+        (None, _) => "something changed".to_owned(),
+        (Some(name), 0) => format!("{name} changed"),
+        (Some(name), more) => format!("{name} and {more} more changed"),
+    }
+}
