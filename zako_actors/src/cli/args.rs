@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use crate::engine::sandbox::Mode;
+
 const EXAMPLES: &str = "\
 Examples:
   zako init                       make a workspace here
@@ -183,6 +185,9 @@ pub struct BuildArgs {
     /// Run steps even when a result is known
     #[arg(long)]
     pub force: bool,
+    /// Hold commands to what they declare: off, warn or strict [default: off, or `sandbox` of zako.toml]
+    #[arg(long, value_name = "MODE", value_enum)]
+    pub sandbox: Option<Mode>,
     /// Run each command N times, cached or not, and fail where it does not leave the same each time
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=100))]
     pub check_determinism: Option<u32>,

@@ -266,6 +266,11 @@ impl Work<'_> {
             keep_going: self.args.keep_going,
             keep_scratch: self.args.keep_scratch,
             force: self.args.force || self.args.check_determinism.is_some(),
+            sandbox: self
+                .args
+                .sandbox
+                .or(opened.session.workspace.manifest.settings.sandbox)
+                .unwrap_or_default(),
             repeat: self.args.check_determinism.unwrap_or(1),
             engine: engine_version(),
             begin: self.begin,

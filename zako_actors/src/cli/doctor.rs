@@ -10,6 +10,7 @@ use super::cache::bytes;
 use super::options::{cache_dir, cpus, directory};
 use super::{Exit, Failure, print_json, print_line};
 use crate::engine::action::find_program;
+use crate::engine::sandbox::mechanism;
 use crate::engine::workspace::{Layout, Workspace};
 use crate::isolate::engine_version;
 use crate::machine::Machine;
@@ -88,6 +89,15 @@ fn machine(findings: &mut Vec<Finding>) {
         );
     } else {
         add(findings, "memory", memory);
+    }
+    match mechanism() {
+        Some(mechanism) => add(findings, "strict sandbox", mechanism),
+        None => warn(
+            findings,
+            "strict sandbox",
+            "not available",
+            "--sandbox strict needs Landlock (Linux 5.13 or newer)",
+        ),
     }
     let defaults = machine.defaults();
     add(

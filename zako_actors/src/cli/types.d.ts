@@ -39,6 +39,8 @@ declare namespace Zako {
     env?: { readonly [name: string]: string | OuterVariable };
     /** Killed after this many seconds (`90`, `"90s"`, `"2m"`). */
     timeout?: number | string;
+    /** Whether a strict sandbox lets it use the network. */
+    network?: boolean;
     /** What it takes of the machine: `{ cpu: 2, memory: "1g", gpu: 1 }`. */
     uses?: { readonly cpu?: number; readonly memory?: number | string; readonly [resource: string]: number | string | undefined };
   }

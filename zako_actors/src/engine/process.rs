@@ -10,6 +10,7 @@
 //!    step's scratch directory, because orphans become children of this process (it is a
 //!    subreaper). One that also wiped its environment escapes until the sandbox gets its own pid
 //!    namespace.
+//! 4. A process that is to be confined is confined from its first instruction, or does not start.
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
@@ -28,6 +29,7 @@ use rustix::process::{
 };
 
 use super::cancel::{Cancel, CancelReason};
+use super::sandbox::Confine;
 
 /// Between the polite signal and the final one.
 const GRACE: Duration = Duration::from_millis(500);
@@ -51,6 +53,8 @@ pub struct ProcessSpec {
     pub timeout: Option<Duration>,
     /// The step's own directory: what marks its descendants.
     pub mark: PathBuf,
+    /// What it may touch, when that is limited.
+    pub confine: Option<Confine>,
 }
 
 /// How a process ended.
@@ -137,15 +141,27 @@ fn spawn(spec: &ProcessSpec) -> io::Result<Child> {
         if let Some((name, arguments)) = spec.argv.split_first() {
             command.arg0(name).args(arguments);
         }
-        let started = command
+        command
             .env_clear()
             .envs(&spec.env)
             .current_dir(&spec.cwd)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log.try_clone()?)
-            .process_group(0)
-            .spawn();
+            .process_group(0);
+        let started = match &spec.confine {
+            None => command.spawn(),
+            // A thread that confines itself stays so; its children are, too.
+            Some(confine) => std::thread::scope(|scope| {
+                let confined = scope.spawn(|| {
+                    confine.apply().map_err(io::Error::other)?;
+                    command.spawn()
+                });
+                confined
+                    .join()
+                    .unwrap_or_else(|_| Err(io::Error::other("the thread that starts it died")))
+            }),
+        };
         match started {
             Err(error)
                 if error.kind() == ErrorKind::ExecutableFileBusy && attempt < BUSY_RETRIES =>
@@ -259,6 +275,7 @@ mod tests {
             log: dir.join("log"),
             timeout,
             mark: dir.into(),
+            confine: None,
         }
     }
 

@@ -87,6 +87,11 @@ impl Scratch {
         self.dir.join("tmp")
     }
 
+    /// Receives which files the command opens, when that is asked for.
+    pub fn trace(&self) -> PathBuf {
+        self.dir.join("trace.log")
+    }
+
     /// Receives what the command prints.
     pub fn log(&self) -> PathBuf {
         self.dir.join("output.log")

@@ -29,6 +29,7 @@ use super::plan::{Plan, Planner};
 use super::process::adopt_orphans;
 use super::reasons::Reasons;
 use super::record::Record;
+use super::sandbox::Mode;
 use super::schedule::Capacity;
 use super::scratch::remove_tree;
 use super::services::{ServiceError, Services};
@@ -54,6 +55,8 @@ pub struct BuildOptions {
     pub force: bool,
     /// How often each command runs: more than once to see whether it always leaves the same.
     pub repeat: u32,
+    /// How strictly commands are held to what they declare.
+    pub sandbox: Mode,
     /// JavaScript engine with its version, for the summary.
     pub engine: String,
     /// When the command began.
@@ -314,6 +317,7 @@ impl Session {
                 keep_scratch: options.keep_scratch,
                 force: options.force,
                 repeat: options.repeat,
+                sandbox: options.sandbox,
                 cancel: cancel.clone(),
                 ledger: Arc::clone(self.ledger()),
                 claims,

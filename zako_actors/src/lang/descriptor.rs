@@ -131,6 +131,7 @@ impl Reader<'_> {
                 None
             },
             uses: self.uses(fields)?,
+            network: fields.get("network") == Some(&Value::Bool(true)),
             in_place: None,
         })
     }

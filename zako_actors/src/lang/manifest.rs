@@ -96,6 +96,19 @@ pub enum ConfigOption {
     String(String),
 }
 
+/// How strictly commands are held to what they declare.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum SandboxMode {
+    /// A directory with the declared inputs only; an absolute path still reaches everything
+    #[default]
+    Off,
+    /// As off, and files of the workspace that are read without being declared are named (strace)
+    Warn,
+    /// Only declared inputs, tools and system directories can be read, nothing else written, no TCP
+    Strict,
+}
+
 /// `[settings]`: the build of this workspace; flags and environment override each.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -115,6 +128,8 @@ pub struct Settings {
     /// Globs of files that every script reads, from the workspace root.
     #[serde(default)]
     pub script_inputs: Vec<String>,
+    /// How strictly commands are held to what they declare.
+    pub sandbox: Option<SandboxMode>,
     /// How many of each named resource there are, for `uses`.
     #[serde(default)]
     pub resources: BTreeMap<String, u32>,

@@ -167,6 +167,7 @@ impl<'a> World<'a> {
                 timeout_ms: None,
                 test_retries: is_test.then_some(0),
                 uses: super::target::Uses::default(),
+                network: true,
                 in_place: Some(InPlace {
                     bins: bins(dir),
                     out_exclude,

@@ -56,6 +56,8 @@ pub struct Command {
     pub test_retries: Option<u32>,
     /// What it takes of the machine while it runs.
     pub uses: Uses,
+    /// Whether a strict sandbox lets it use the network.
+    pub network: bool,
     /// `Some` runs it in the workspace itself, as a script of `package.json` expects.
     pub in_place: Option<InPlace>,
 }

@@ -14,6 +14,7 @@ use zako_actors::engine::cancel::Cancel;
 use zako_actors::engine::event::{Event, Outcome, Stamped, Summary};
 use zako_actors::engine::hash::Hash;
 use zako_actors::engine::load::{Evaluate, EvaluationJob, EvaluationOutput};
+use zako_actors::engine::sandbox::Mode;
 use zako_actors::engine::schedule::Capacity;
 use zako_actors::engine::services::Services;
 use zako_actors::engine::session::{BuildError, BuildOptions, Session};
@@ -154,6 +155,7 @@ impl World {
             keep_scratch: false,
             force: false,
             repeat: 1,
+            sandbox: Mode::Off,
             engine: "none".into(),
             begin: Instant::now(),
         };

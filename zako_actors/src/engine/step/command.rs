@@ -4,6 +4,7 @@
 //! Invariant: nothing reaches the workspace unless the command succeeded and wrote everything that
 //! it declares.
 
+use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -14,11 +15,12 @@ use super::{
     Lookup, StepEnv, StepFailure, StepJob, StepReport, look_up, put_in_place, record, remember,
     repeat,
 };
-use crate::engine::action::Tool;
+use crate::engine::action::{Tool, find_program};
 use crate::engine::event::Outcome;
 use crate::engine::outputs::{collect, install, store};
 use crate::engine::process::{ProcessEnd, ProcessSpec, describe, run as run_process};
 use crate::engine::record::ActionResult;
+use crate::engine::sandbox::{Confine, Mode, undeclared};
 use crate::engine::scratch::Scratch;
 use crate::lang::target::{Command, Output};
 
@@ -67,7 +69,11 @@ pub fn run(env: &StepEnv, job: &StepJob) -> Result<StepReport, StepFailure> {
         };
         remember(env, &action.key, &result);
         let mut report = StepReport::success(Outcome::Executed, record(&action, result));
-        report.output = Some(read_log(&scratch.log())).filter(|text| !text.trim().is_empty());
+        let mut output = read_log(&scratch.log());
+        if env.sandbox == Mode::Warn {
+            output.push_str(&warnings(env, job, &scratch));
+        }
+        report.output = Some(output).filter(|text| !text.trim().is_empty());
         return Ok(report);
     }
 }
@@ -103,16 +109,80 @@ pub fn attempt(
     } else {
         cwd.join(&tool.program)
     };
+    let search = variables.get("PATH").map_or("", String::as_str);
+    let confine = (env.sandbox == Mode::Strict).then(|| {
+        let root = env.files.root();
+        Confine::strict(root, scratch.dir(), search, &program, command.network)
+    });
+    let (program, argv) = match env.sandbox {
+        Mode::Warn => traced(search, program, &command.argv, &scratch.trace())?,
+        _ => (program, command.argv.clone()),
+    };
     let spec = ProcessSpec {
         program,
-        argv: command.argv.clone(),
+        argv,
         env: variables,
         cwd,
         log: scratch.log(),
         timeout: command.timeout_ms.map(Duration::from_millis),
         mark: scratch.dir().to_owned(),
+        confine,
     };
     carry_through(env, command, spec, scratch)
+}
+
+/// The command line that runs `program` and writes down which files it opens.
+fn traced(
+    search: &str,
+    program: PathBuf,
+    argv: &[String],
+    trace: &Path,
+) -> Result<(PathBuf, Vec<String>), StepFailure> {
+    let strace = find_program("strace", search).ok_or(StepFailure::NoTracer)?;
+    let file = trace.display().to_string();
+    let mut traced: Vec<String> = [
+        "strace",
+        "-f",
+        "-qq",
+        "-e",
+        "trace=%file",
+        "-s",
+        "4096",
+        "-o",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    traced.extend([file, "--".to_owned(), program.display().to_string()]);
+    traced.extend_from_slice(&argv[1..]);
+    Ok((strace, traced))
+}
+
+/// What a traced command read without declaring it, with what to do about it.
+fn warnings(env: &StepEnv, job: &StepJob, scratch: &Scratch) -> String {
+    let target = job.target();
+    let trace = fs::read(scratch.trace()).unwrap_or_default();
+    let cwd = scratch.work().join(target.label.dir());
+    let found = undeclared(
+        &String::from_utf8_lossy(&trace),
+        env.files.root(),
+        &env.scratch,
+        &cwd,
+    );
+    let mut text = String::new();
+    for path in found {
+        let below = path.strip_prefix(target.label.dir());
+        let below = below.map(|rest| rest.trim_start_matches('/'));
+        let advice = match below {
+            Some(name) => format!("add \"{name}\" to its `srcs`"),
+            None => "add the target of that package to its `deps`".to_owned(),
+        };
+        let _ = write!(
+            text,
+            "\nwarning: it reads {path}, which it does not declare; {advice} ({})",
+            target.at
+        );
+    }
+    text
 }
 
 /// Runs the process of a step and judges its end.

@@ -45,6 +45,11 @@ pub enum StepFailure {
     /// The command ran and failed.
     #[error("{}", .0.how)]
     Command(Box<CommandFailure>),
+    /// `warn` without a tracer.
+    #[error(
+        "--sandbox warn looks at what commands read through `strace`, which is not on PATH; install it, or use --sandbox strict"
+    )]
+    NoTracer,
     /// It was run again and left something else.
     #[error("it does not always leave the same: {0}")]
     NotDeterministic(String),

@@ -95,6 +95,7 @@ fn execute(
         log: scratch.log(),
         timeout: command.timeout_ms.map(Duration::from_millis),
         mark: scratch.dir().to_owned(),
+        confine: None,
     };
     carry_through(env, command, spec, scratch)
 }

@@ -38,6 +38,7 @@ use super::ledger::Ledger;
 use super::outputs::{is_intact, remove, restore, take_over};
 use super::reasons::Reasons;
 use super::record::{ActionResult, OutputItem, OutputKind, Record};
+use super::sandbox::Mode;
 use crate::lang::target::{Target, Work};
 
 /// What all steps of a build share.
@@ -56,6 +57,8 @@ pub struct StepEnv {
     pub force: bool,
     /// How often each command runs.
     pub repeat: u32,
+    /// How strictly commands are held to what they declare.
+    pub sandbox: Mode,
     /// Ends every step.
     pub cancel: Cancel,
     /// What zako wrote in this workspace.

@@ -93,7 +93,7 @@ function command(where, value) {
   });
 }
 
-const COMMAND_KEYS = ["cmd", "srcs", "deps", "outs", "env", "timeout", "uses"];
+const COMMAND_KEYS = ["cmd", "srcs", "deps", "outs", "env", "timeout", "uses", "network"];
 
 function commandFields(where, options, allowed) {
   plainObject(where, options, '{ cmd: ["tsc", "-b"], srcs: [...], outs: [...] }');
@@ -107,6 +107,7 @@ function commandFields(where, options, allowed) {
     env: environment(`${where}: env`, options.env),
   };
   if (options.timeout !== undefined) out.timeoutSeconds = seconds(`${where}: timeout`, options.timeout);
+  if (options.network !== undefined) out.network = boolean(`${where}: network`, options.network);
   if (options.uses !== undefined) out.uses = resources(`${where}: uses`, options.uses);
   return out;
 }
