@@ -30,7 +30,7 @@ Examples:
 Labels: `//dir:name` from the workspace root, `:name` in this directory, `//dir/...` for a subtree.
 `@FILE` is replaced by the arguments in FILE, one a line.
 Exit status: 0 done; 1 a step failed; 2 wrong use or a mistake in a build file; 130 interrupted.
-Environment: ZAKO_CACHE_DIR, ZAKO_JOBS, ZAKO_EVALUATION_SECONDS, NO_COLOR, RUST_LOG.";
+Environment: ZAKO_CACHE_DIR, ZAKO_JOBS, ZAKO_REMOTE, ZAKO_EVALUATION_SECONDS, NO_COLOR, RUST_LOG.";
 
 /// Commands by what they are for; a test keeps the list complete.
 const TEMPLATE: &str = "\
@@ -185,6 +185,9 @@ pub struct BuildArgs {
     /// Run steps even when a result is known
     #[arg(long)]
     pub force: bool,
+    /// Look for results in the cache at URL, and hand new ones on: http://HOST:PORT or grpc://HOST:PORT
+    #[arg(long, value_name = "URL", env = "ZAKO_REMOTE", hide_env = true)]
+    pub remote: Option<String>,
     /// Hold commands to what they declare: off, warn or strict [default: off, or `sandbox` of zako.toml]
     #[arg(long, value_name = "MODE", value_enum)]
     pub sandbox: Option<Mode>,

@@ -266,6 +266,12 @@ impl Work<'_> {
             keep_going: self.args.keep_going,
             keep_scratch: self.args.keep_scratch,
             force: self.args.force || self.args.check_determinism.is_some(),
+            remote: self
+                .args
+                .remote
+                .clone()
+                .or_else(|| opened.session.workspace.manifest.settings.remote.clone())
+                .filter(|address| !address.is_empty()),
             sandbox: self
                 .args
                 .sandbox

@@ -182,7 +182,7 @@ pub fn failure(error: &BuildError) -> Failure {
             let texts: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
             Failure::rendered(texts.join("\n"))
         }
-        BuildError::Select(_) => Failure::usage(error),
+        BuildError::Select(_) | BuildError::Remote(_) => Failure::usage(error),
         _ => Failure::work(error),
     }
 }

@@ -27,6 +27,7 @@ pub mod process;
 pub mod query;
 pub mod reasons;
 pub mod record;
+pub mod remote;
 pub mod sandbox;
 pub mod schedule;
 pub mod scratch;

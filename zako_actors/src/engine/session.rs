@@ -29,6 +29,7 @@ use super::plan::{Plan, Planner};
 use super::process::adopt_orphans;
 use super::reasons::Reasons;
 use super::record::Record;
+use super::remote::Remote;
 use super::sandbox::Mode;
 use super::schedule::Capacity;
 use super::scratch::remove_tree;
@@ -55,6 +56,8 @@ pub struct BuildOptions {
     pub force: bool,
     /// How often each command runs: more than once to see whether it always leaves the same.
     pub repeat: u32,
+    /// Address of the cache behind the store.
+    pub remote: Option<String>,
     /// How strictly commands are held to what they declare.
     pub sandbox: Mode,
     /// JavaScript engine with its version, for the summary.
@@ -94,6 +97,9 @@ pub enum BuildError {
     /// A label selects nothing.
     #[error(transparent)]
     Select(#[from] super::graph::SelectError),
+    /// There is no such remote cache.
+    #[error(transparent)]
+    Remote(#[from] super::remote::RemoteError),
     /// A service did not start.
     #[error(transparent)]
     Service(#[from] ServiceError),
@@ -306,6 +312,11 @@ impl Session {
         let store = services.store()?.clone();
         let system = services.system().map_err(ServiceError::from)?;
         let claims = self.claims(&plan);
+        let remote = options
+            .remote
+            .as_deref()
+            .map(|address| Remote::attach(&store, address, system.tokio()).map(Arc::new));
+        let remote = remote.transpose()?;
         let mailbox = plan.nodes.len() + 16;
         let spec = Arc::new(BuildSpec {
             plan: Arc::new(plan),
@@ -317,6 +328,7 @@ impl Session {
                 keep_scratch: options.keep_scratch,
                 force: options.force,
                 repeat: options.repeat,
+                remote: remote.clone(),
                 sandbox: options.sandbox,
                 cancel: cancel.clone(),
                 ledger: Arc::clone(self.ledger()),
@@ -344,6 +356,9 @@ impl Session {
         let stopper = build.clone();
         cancel.then(move || drop(stopper.tell(BuildMsg::Stop)));
         let result = answer.wait().map_err(|_| BuildError::Lost)?;
+        if let Some(remote) = &remote {
+            remote.finish();
+        }
         let records = Arc::make_mut(&mut self.records);
         for (label, record) in &result.records {
             records.insert(label.clone(), record.clone());

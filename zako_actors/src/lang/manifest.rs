@@ -128,6 +128,8 @@ pub struct Settings {
     /// Globs of files that every script reads, from the workspace root.
     #[serde(default)]
     pub script_inputs: Vec<String>,
+    /// Address of a remote cache.
+    pub remote: Option<String>,
     /// How strictly commands are held to what they declare.
     pub sandbox: Option<SandboxMode>,
     /// How many of each named resource there are, for `uses`.

@@ -155,6 +155,7 @@ impl World {
             keep_scratch: false,
             force: false,
             repeat: 1,
+            remote: None,
             sandbox: Mode::Off,
             engine: "none".into(),
             begin: Instant::now(),

@@ -38,6 +38,7 @@ use super::ledger::Ledger;
 use super::outputs::{is_intact, remove, restore, take_over};
 use super::reasons::Reasons;
 use super::record::{ActionResult, OutputItem, OutputKind, Record};
+use super::remote::Remote;
 use super::sandbox::Mode;
 use crate::lang::target::{Target, Work};
 
@@ -57,6 +58,8 @@ pub struct StepEnv {
     pub force: bool,
     /// How often each command runs.
     pub repeat: u32,
+    /// The cache behind the store.
+    pub remote: Option<Arc<Remote>>,
     /// How strictly commands are held to what they declare.
     pub sandbox: Mode,
     /// Ends every step.
@@ -272,7 +275,8 @@ fn look_up(env: &StepEnv, job: &StepJob) -> Result<Lookup, StepFailure> {
         .get_complete_action(action.key.bytes())
         .ok()
         .flatten();
-    let Some(result) = entry.and_then(|entry| decode(&entry)) else {
+    let here = entry.and_then(|entry| decode(&entry));
+    let Some(result) = here.or_else(|| from_afar(env, &action.key)) else {
         return Ok(Lookup::Run(action));
     };
     put_in_place(env, job, &result.outputs, || {
@@ -297,6 +301,13 @@ fn look_up(env: &StepEnv, job: &StepJob) -> Result<Lookup, StepFailure> {
             ))))
         },
     )
+}
+
+/// The result in the remote cache, kept here from now on.
+fn from_afar(env: &StepEnv, key: &Hash) -> Option<ActionResult> {
+    let result = env.remote.as_ref()?.fetch(key)?;
+    keep(env, key, &result);
+    Some(result)
 }
 
 /// Claims `outputs`, takes away what the step left before and leaves no more, then `place`s.
@@ -364,8 +375,16 @@ fn claim(env: &StepEnv, job: &StepJob, outputs: &[OutputItem]) -> Result<(), Ste
         .map_err(StepFailure::Clash)
 }
 
-/// Keeps a result for the next time. A full disk costs the cache entry, not the build.
+/// Keeps a result for the next time, and for others.
 fn remember(env: &StepEnv, key: &Hash, result: &ActionResult) {
+    keep(env, key, result);
+    if let Some(remote) = &env.remote {
+        remote.hand_on(key, result);
+    }
+}
+
+/// Keeps a result in the store. A full disk costs the cache entry, not the build.
+fn keep(env: &StepEnv, key: &Hash, result: &ActionResult) {
     let stored = encode(result).map(|entry| env.store.blocking().put_action(key.bytes(), entry));
     if let Some(Err(error)) = stored {
         tracing::warn!("a result was not cached: {error}");

@@ -1,0 +1,70 @@
+//! Builds that share a cache on another machine.
+
+use zako_tests::{Node, Project};
+
+const BUILD: &str = r#"
+import { glob, target, transpile } from "zako:build";
+export default {
+  js: transpile({ srcs: glob("src/*.ts"), root: "src", out: "dist" }),
+  large: target({ cmd: ["sh", "-c", "echo large >> $RAN; seq 1 300000 > large.txt; ln -s large.txt link; chmod +x large.txt"], outs: ["large.txt", "link"] }),
+  upper: target({ cmd: ["sh", "-c", "echo upper >> $RAN; tr a-z A-Z < a.txt > upper.txt"], srcs: ["a.txt"], deps: [":js"], outs: ["upper.txt"] }),
+};
+"#;
+
+fn project() -> Project {
+    let project = Project::new();
+    // The same text in every project: `$RAN` is replaced by a path of its own, so it is passed on.
+    project.write("BUILD.ts", &BUILD.replace("$RAN", "/dev/null"));
+    project.write("a.txt", "abc\n");
+    project.write("src/m.ts", "export const m: number = 1;\n");
+    project
+}
+
+fn summary(project: &Project, remote: &str) -> String {
+    let outcome = project.zako(&["build", "--json", "--remote", remote]);
+    outcome.succeeds().stdout
+}
+
+fn shares(scheme: &str) {
+    let mut node = Node::open();
+    let remote = format!("{scheme}://{}", node.address());
+    let first = summary(&project(), &remote);
+    assert!(first.contains("\"executed\": 3"), "{first}");
+    let other = project();
+    let second = summary(&other, &remote);
+    assert!(second.contains("\"executed\": 0"), "{second}");
+    assert!(second.contains("\"cached\": 3"), "{second}");
+    assert_eq!(other.read("upper.txt"), "ABC\n");
+    assert!(other.read("large.txt").ends_with("300000\n") && other.has("dist/m.js"));
+    assert_eq!(other.read("link").len(), other.read("large.txt").len());
+    other.store_is_intact();
+    // What was acknowledged outlives the node's process.
+    node.kill_and_restart();
+    let third = summary(&project(), &remote);
+    assert!(third.contains("\"executed\": 0"), "{third}");
+}
+
+#[test]
+fn a_second_machine_runs_nothing_over_grpc() {
+    shares("grpc");
+}
+
+#[test]
+fn a_second_machine_runs_nothing_over_http() {
+    shares("http");
+}
+
+#[test]
+fn a_cache_that_is_down_or_wrong_does_not_fail_a_build() {
+    // A port that was free a moment ago: nobody answers there.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap();
+    drop(free);
+    for scheme in ["http", "grpc"] {
+        let said = summary(&project(), &format!("{scheme}://{address}"));
+        assert!(said.contains("\"executed\": 3"), "{said}");
+    }
+    project()
+        .zako(&["build", "--remote", "ftp://somewhere"])
+        .fails_saying(&["remote cache `ftp://somewhere`", "grpc://HOST:PORT"]);
+}
