@@ -17,6 +17,8 @@ use zako_actors::engine::action::Describer;
 use zako_actors::engine::cancel::Cancel;
 use zako_actors::engine::evaluate::Isolates;
 use zako_actors::engine::plan::Plan;
+use zako_actors::engine::sandbox::Mode;
+use zako_actors::engine::schedule::Capacity;
 use zako_actors::engine::services::Services;
 use zako_actors::engine::session::{BuildOptions, Session};
 use zako_actors::engine::workspace::Workspace;
@@ -185,9 +187,13 @@ impl Tree {
     ) {
         let options = BuildOptions {
             jobs: std::thread::available_parallelism().map_or(1, usize::from),
+            capacity: Capacity::default(),
             keep_going: false,
             keep_scratch: false,
             force: false,
+            repeat: 1,
+            remote: None,
+            sandbox: Mode::Off,
             engine: engine_version(),
             begin: Instant::now(),
         };
