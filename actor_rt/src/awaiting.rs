@@ -15,6 +15,7 @@ use crate::cell::{CellPtr, control};
 use crate::context::AsyncContext;
 use crate::exit::{ExitReason, Failure};
 use crate::mailbox::Drain;
+use crate::observed::Observed;
 use crate::sched::is_worker;
 use crate::shell::{Behaviour, Turn};
 use std::cell::UnsafeCell;
@@ -131,6 +132,7 @@ impl<A: AsyncActor, F: FnMut() -> A + 'static> Behaviour for Awaiting<A, F> {
             // A simulation runs on the test's thread.
             Some(io.handle().enter())
         };
+        let mut watch = Observed::wanted(cell).then(|| Observed::new(cell));
         let mut task = TaskContext::from_waker(&life.waker);
         for _ in 0..MOST {
             // SAFETY: the future is not being polled (invariant 2).
@@ -139,15 +141,29 @@ impl<A: AsyncActor, F: FnMut() -> A + 'static> Behaviour for Awaiting<A, F> {
                 let Some(message) = drain.pop() else {
                     return Turn::Empty;
                 };
-                cell.handled
-                    .store(cell.handled.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-                desk.message = Some(message);
+                let handled = cell.handled.load(Ordering::Relaxed);
+                cell.handled.store(handled + 1, Ordering::Relaxed);
+                let message = match &mut watch {
+                    None => Some(message),
+                    Some(watch) => watch.admit(cell, message),
+                };
+                if message.is_none() {
+                    cell.handled.store(handled, Ordering::Relaxed);
+                    continue;
+                }
+                if let Some(watch) = &mut watch {
+                    watch.begins();
+                }
+                desk.message = message;
                 desk.busy = true;
             }
             // The loop in `live` never ends by itself.
             let _ = future.as_mut().poll(&mut task);
             // SAFETY: the future is not being polled any more.
             let busy = unsafe { (*life.parts.desk.get()).busy };
+            if !busy && let Some(watch) = &watch {
+                watch.ends();
+            }
             if cell.control.load(Ordering::Relaxed)
                 & (control::KILL | control::FAIL | control::REGROUP)
                 != 0

@@ -17,6 +17,8 @@ pub enum DeadReason {
     DroppedOldest,
     /// The mailbox was full, and so was its fallback, or it was closed.
     FallbackRefused,
+    /// A test wanted it to be lost, see [`Fault::Drop`](crate::testkit::Fault::Drop).
+    Injected,
 }
 
 /// News of one lost message.

@@ -9,6 +9,7 @@
 use crate::actor::Actor;
 use crate::cell::{CellPtr, CellRef, Outcome, Table, control};
 use crate::exit::{ExitReason, Failure};
+use crate::meter::Meter;
 use crate::plain::Plain;
 use crate::shell::Shell;
 use std::any::{TypeId, type_name};
@@ -19,6 +20,7 @@ use std::sync::{Arc, OnceLock};
 struct Port {
     scheduled: AtomicBool,
     thread: OnceLock<std::thread::Thread>,
+    meter: Option<Meter>,
 }
 
 /// The body of a dedicated actor's cell.
@@ -37,6 +39,13 @@ impl<A: Actor, F: FnMut() -> A + 'static> DedicatedTable<A, F> {
         TypeId::of::<A::Msg>,
         false,
     );
+    const METERED: Table = Self::TABLE.with_meter(Self::meter);
+
+    fn meter(cell: CellPtr) -> *const Meter {
+        // SAFETY: the port is only read once the cell is shared.
+        let port = unsafe { &(*cell.body_ptr::<Dedicated<A, F>>()).port };
+        port.meter.as_ref().map_or(std::ptr::null(), |meter| meter)
+    }
 
     /// # Safety
     /// Owner only, on the actor's thread.
@@ -51,6 +60,9 @@ impl<A: Actor, F: FnMut() -> A + 'static> DedicatedTable<A, F> {
         let port = unsafe { &(*cell.body_ptr::<Dedicated<A, F>>()).port };
         // The actor may end as soon as it is scheduled.
         let port = Arc::clone(port);
+        if let Some(meter) = &port.meter {
+            meter.scheduled();
+        }
         // Release pairs with the Acquire in `live`.
         port.scheduled.store(true, Ordering::Release);
         if let Some(thread) = port.thread.get() {
@@ -60,15 +72,20 @@ impl<A: Actor, F: FnMut() -> A + 'static> DedicatedTable<A, F> {
 }
 
 /// The table for dedicated actors.
-pub(crate) fn table<A: Actor, F: FnMut() -> A + 'static>() -> &'static Table {
-    &DedicatedTable::<A, F>::TABLE
+pub(crate) fn table<A: Actor, F: FnMut() -> A + 'static>(metered: bool) -> &'static Table {
+    if metered {
+        &DedicatedTable::<A, F>::METERED
+    } else {
+        &DedicatedTable::<A, F>::TABLE
+    }
 }
 
 impl<A: Actor, F: FnMut() -> A + 'static> Dedicated<A, F> {
-    pub(crate) fn new(shell: Shell<Plain<A, F>>) -> Self {
+    pub(crate) fn new(shell: Shell<Plain<A, F>>, meter: Option<Meter>) -> Self {
         let port = Port {
             scheduled: AtomicBool::new(true),
             thread: OnceLock::new(),
+            meter,
         };
         Self {
             port: Arc::new(port),

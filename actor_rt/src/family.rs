@@ -64,6 +64,9 @@ pub(crate) fn depart(cell: CellPtr, reason: ExitReason, escalates: bool) {
         drop(names);
         drop(freed);
     }
+    // SAFETY: the owner.
+    let parent = unsafe { cell.parent() }.map(CellRef::ptr);
+    crate::meter::depart(cell, parent);
     let failure = escalates.then(|| reason.clone());
     cell.announce_end(reason);
     // SAFETY: the owner, at the very end.
@@ -81,14 +84,13 @@ pub(crate) fn depart(cell: CellPtr, reason: ExitReason, escalates: bool) {
     }
 }
 
-/// Adds up what a whole family has handled and what waits for it.
-pub(crate) fn measure(children: &Children, handled: &mut u64, queued: &mut u64) {
+/// Shows `visit` every member of a family.
+pub(crate) fn each(children: &Children, visit: &mut impl FnMut(&CellRef)) {
     let mut members = Vec::new();
     children.for_each(|child| members.push(child.to_ref()));
     for child in members {
-        *handled += child.handled.load(Ordering::Relaxed);
-        *queued += u64::from(child.depth());
-        measure(&child.children, handled, queued);
+        visit(&child);
+        each(&child.children, visit);
     }
 }
 
@@ -105,11 +107,20 @@ pub(crate) fn describe(children: &Children, depth: usize, text: &mut String) {
         let name = child.name();
         let name = name.as_deref().unwrap_or("-");
         // Writing to a string does not fail.
-        let _ = writeln!(
+        let _ = write!(
             text,
             "{:indent$}{name} ({kind}) handled={handled} queued={queued}",
             ""
         );
+        if let Some(meter) = child.ptr().meter() {
+            let latencies = meter.latencies();
+            let _ = write!(
+                text,
+                " wait: {} handling: {}",
+                latencies.wait, latencies.handling
+            );
+        }
+        text.push('\n');
         describe(&child.children, depth + 1, text);
     }
 }

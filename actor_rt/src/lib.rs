@@ -48,6 +48,10 @@ mod machine;
 #[cfg_attr(loom, allow(dead_code))]
 mod mailbox;
 #[cfg(not(loom))]
+mod meter;
+#[cfg(not(loom))]
+mod observed;
+#[cfg(not(loom))]
 mod overflow;
 #[cfg_attr(loom, allow(dead_code))]
 mod parking;
@@ -56,11 +60,15 @@ mod payload;
 #[cfg(not(loom))]
 mod pipe;
 #[cfg(not(loom))]
+mod pipeline;
+#[cfg(not(loom))]
 mod plain;
 #[cfg(not(loom))]
 mod pool;
 #[cfg(not(loom))]
 mod recipient;
+#[cfg(all(not(loom), feature = "remote"))]
+pub mod remote;
 #[cfg(not(loom))]
 mod restart;
 pub mod ring;
@@ -96,12 +104,15 @@ pub use {
     exit::{ExitReason, Failure},
     group::Group,
     machine::{Handler, Machine, Next},
+    meter::{Latencies, Percentiles},
     overflow::{Fallback, Overflow},
     payload::{BytePool, MessageClass, Pooled},
+    pipeline::{Pipeline, Stages},
     pool::{Output as PoolOutput, Pool, PoolConfig, PoolError, PoolStats, Work},
     recipient::{Handle, Recipient},
     restart::{Restart, Strategy},
     router::{Published, Route, Router, Topic},
+    sched::watch::StuckHandler,
     stash::Stash,
     system::{MessageStats, ShutdownError, StartError, System, SystemBuilder, SystemStats},
     timer::Timer,

@@ -225,6 +225,9 @@ impl<B: Behaviour> Shell<B> {
     fn fail(&mut self, cell: CellPtr, reason: ExitReason) -> Step {
         let runtime = cell.runtime;
         runtime.counters.failures.fetch_add(1, Ordering::Relaxed);
+        if matches!(reason, ExitReason::Panicked(_)) {
+            runtime.counters.panics.fetch_add(1, Ordering::Relaxed);
+        }
         let verdict = if runtime.is_closing() {
             Verdict::GiveUp
         } else {

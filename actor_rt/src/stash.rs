@@ -63,6 +63,11 @@ impl<M> Stash<M> {
         std::mem::take(&mut self.messages)
     }
 
+    /// The oldest message put aside.
+    pub fn take_first(&mut self) -> Option<M> {
+        self.messages.pop_front()
+    }
+
     /// How many messages are put aside.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -8,6 +8,8 @@ use crate::actor_ref::ActorRef;
 use crate::builder::{ActorBuilder, Placement};
 use crate::cell::control;
 use crate::dead_letter::{DeadLetter, DeadLetterHook};
+use crate::family;
+use crate::sched::watch::{self, StuckHandler, StuckHook};
 use crate::sched::{Runtime, Settings, is_worker};
 use std::any::TypeId;
 use std::fmt;
@@ -45,6 +47,8 @@ pub struct System {
 pub struct SystemBuilder {
     settings: Settings,
     dead_letters: Option<DeadLetterHook>,
+    watchdog: Option<Duration>,
+    stuck: Option<StuckHook>,
 }
 
 impl fmt::Debug for SystemBuilder {
@@ -94,6 +98,37 @@ impl SystemBuilder {
         self
     }
 
+    /// Measures every actor, see [`ActorBuilder::metered`].
+    pub fn metered(mut self, metered: bool) -> Self {
+        self.settings.metered = metered;
+        self
+    }
+
+    /// How long a handler may hold its worker before the watchdog warns, or `None` for no watchdog (default
+    /// 10 s). It is noticed at most a quarter of that late, counted in [`SystemStats::stuck`], and told
+    /// through `tracing`. Actors with a thread of their own and handlers that await may take as long as they
+    /// like.
+    pub fn watchdog(mut self, allowed: Option<Duration>) -> Self {
+        self.watchdog = allowed;
+        self
+    }
+
+    /// Called for each turn of an actor that the watchdog finds stuck, once, on the clock's thread. Must be quick.
+    ///
+    /// ```
+    /// use actor_rt::System;
+    /// use std::time::Duration;
+    /// let system = System::builder()
+    ///     .watchdog(Some(Duration::from_secs(1)))
+    ///     .on_stuck(|stuck| eprintln!("{} holds worker {}", stuck.actor, stuck.worker))
+    ///     .build()?;
+    /// # Ok::<(), actor_rt::StartError>(())
+    /// ```
+    pub fn on_stuck(mut self, hook: impl Fn(&StuckHandler) + Send + Sync + 'static) -> Self {
+        self.stuck = Some(Arc::new(hook));
+        self
+    }
+
     /// Starts the workers.
     ///
     /// # Errors
@@ -103,6 +138,9 @@ impl SystemBuilder {
         if let Some(hook) = self.dead_letters {
             // Set once: the runtime is new.
             let _ = runtime.dead_letters.set(hook);
+        }
+        if let Some(allowed) = self.watchdog {
+            watch::start(runtime, allowed, self.stuck);
         }
         Ok(System { runtime })
     }
@@ -118,8 +156,12 @@ pub struct SystemStats {
     pub spawned: u64,
     /// Failures: panics, and failures reported by actors.
     pub failures: u64,
+    /// Those of the failures that were panics.
+    pub panics: u64,
     /// Restarts after failures.
     pub restarts: u64,
+    /// Handlers that held a worker for longer than the watchdog allows.
+    pub stuck: u64,
     /// Messages that were never handled.
     pub dead_letters: u64,
 }
@@ -157,8 +199,11 @@ impl System {
                 near: true,
                 name: "actor".into(),
                 turn_budget: Duration::from_micros(100),
+                metered: false,
             },
             dead_letters: None,
+            watchdog: Some(Duration::from_secs(10)),
+            stuck: None,
         }
     }
 
@@ -285,6 +330,8 @@ impl System {
             live: self.runtime.live(),
             spawned: counters.spawned.load(Ordering::Relaxed),
             failures: counters.failures.load(Ordering::Relaxed),
+            panics: counters.panics.load(Ordering::Relaxed),
+            stuck: counters.stuck.load(Ordering::Relaxed),
             restarts: counters.restarts.load(Ordering::Relaxed),
             dead_letters: counters.dead_letters.load(Ordering::Relaxed),
         }
@@ -295,7 +342,10 @@ impl System {
     #[must_use]
     pub fn messages(&self) -> MessageStats {
         let mut stats = MessageStats::default();
-        crate::family::measure(&self.runtime.roots, &mut stats.handled, &mut stats.queued);
+        family::each(&self.runtime.roots, &mut |actor| {
+            stats.handled += actor.handled.load(Ordering::Relaxed);
+            stats.queued += u64::from(actor.depth());
+        });
         stats.handled += self
             .runtime
             .counters
@@ -308,7 +358,7 @@ impl System {
     #[must_use]
     pub fn tree(&self) -> String {
         let mut text = String::new();
-        crate::family::describe(&self.runtime.roots, 0, &mut text);
+        family::describe(&self.runtime.roots, 0, &mut text);
         text
     }
 

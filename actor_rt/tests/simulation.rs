@@ -2,11 +2,11 @@
 //!
 //! A failing seed prints the command that reruns it alone.
 
-use actor_rt::testkit::Simulation;
+use actor_rt::testkit::{Fault, Simulation, each_seed};
 use actor_rt::{Actor, ActorRef, Context, ExitReason, Overflow, Restart, Strategy};
 use std::cell::Cell;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,6 +18,8 @@ struct Record {
     /// Last number seen per (receiver, sender).
     last: Mutex<HashMap<(usize, usize), u64>>,
     log: Mutex<Vec<(usize, u64)>>,
+    /// A delayed message comes after those that were sent later.
+    reordered: AtomicBool,
 }
 
 struct Message {
@@ -82,7 +84,8 @@ impl Actor for Node {
             .expect("not poisoned")
             .insert((self.me, from), number);
         assert!(
-            before.is_none_or(|before| before < number),
+            before.is_none_or(|before| before < number)
+                || self.record.reordered.load(Ordering::Relaxed),
             "order of {from} at {}",
             self.me
         );
@@ -114,7 +117,7 @@ impl Actor for Node {
 }
 
 /// Runs one seed and returns what happened, in order.
-fn run(seed: u64) -> Vec<(usize, u64)> {
+fn run(seed: u64, lossy: bool) -> Vec<(usize, u64)> {
     let simulation = Simulation::new(seed);
     let record = Arc::new(Record::default());
     let peers = Arc::new(Mutex::new(Vec::new()));
@@ -141,6 +144,17 @@ fn run(seed: u64) -> Vec<(usize, u64)> {
         peers.lock().expect("not poisoned").push(actor);
     }
     simulation.inject_faults(10);
+    record.reordered.store(lossy, Ordering::Relaxed);
+    if lossy {
+        simulation.on_delivery(|delivery| {
+            assert!(delivery.message::<Message>().is_some());
+            match (delivery.chance(50), delivery.chance(100)) {
+                (true, _) => Fault::Drop,
+                (_, true) => Fault::Delay(Duration::from_millis(7)),
+                _ => Fault::None,
+            }
+        });
+    }
     for number in 1..=60 {
         let target = peers.lock().expect("not poisoned")[simulation.random() as usize % 6].clone();
         let message = Message {
@@ -178,43 +192,33 @@ fn check(simulation: &Simulation, record: &Record) {
     let dead = simulation.system().stats().dead_letters;
     assert_eq!(
         accepted,
-        stats.handled + stats.queued + dead,
-        "accepted = handled + queued + dead; rerun with SEED={} cargo test -p actor_rt --test simulation",
-        simulation.seed()
+        stats.handled + stats.queued + dead + simulation.delayed(),
+        "accepted = handled + queued + dead + delayed"
     );
 }
 
 #[test]
 fn nothing_is_lost_or_handled_twice_over_many_seeds() {
-    let seeds = match std::env::var("SEED")
-        .ok()
-        .and_then(|text| text.parse().ok())
-    {
-        Some(seed) => seed..seed + 1,
-        None => 0..2000_u64,
-    };
-    std::panic::set_hook(Box::new(|info| {
-        // Injected faults would fill the screen.
-        let text = info.to_string();
-        if !text.contains("a fault injected") {
-            eprintln!("{text}");
-        }
-    }));
-    for seed in seeds {
-        let ran = std::panic::catch_unwind(|| run(seed));
-        assert!(
-            ran.is_ok(),
-            "rerun with SEED={seed} cargo test -p actor_rt --test simulation"
-        );
-    }
+    each_seed(0..2000, |seed| {
+        run(seed, false);
+    });
+}
+
+#[test]
+fn nothing_is_lost_either_when_messages_are_dropped_and_delayed() {
+    each_seed(10_000..12_000, |seed| {
+        run(seed, true);
+    });
 }
 
 #[test]
 fn a_seed_repeats_its_run() {
     for seed in [3, 77, 1234] {
-        assert_eq!(run(seed), run(seed));
+        for lossy in [false, true] {
+            assert_eq!(run(seed, lossy), run(seed, lossy));
+        }
     }
-    assert_ne!(run(1), run(2));
+    assert_ne!(run(1, false), run(2, false));
 }
 
 struct Member {
@@ -262,7 +266,7 @@ fn strategies_restart_the_right_siblings() {
         (Strategy::OneForAll, [2, 2, 2, 2]),
         (Strategy::RestForOne, [1, 2, 2, 2]),
     ] {
-        for seed in 0..50 {
+        each_seed(0..50, |seed| {
             let simulation = Simulation::new(seed);
             let counts = Arc::new(Mutex::new(Vec::new()));
             let strategy_counts = Arc::clone(&counts);
@@ -282,7 +286,7 @@ fn strategies_restart_the_right_siblings() {
                 .iter()
                 .map(|count| count.load(Ordering::Relaxed))
                 .collect();
-            assert_eq!(made, expected, "{strategy:?}, seed {seed}");
-        }
+            assert_eq!(made, expected, "{strategy:?}");
+        });
     }
 }

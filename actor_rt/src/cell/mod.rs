@@ -20,6 +20,7 @@ use children::Siblings;
 use news::News;
 
 use crate::mailbox::{Front, Mailbox, prefetch};
+use crate::meter::Meter;
 use crate::overflow::Overflow;
 use crate::parking::Parking;
 use crate::restart::Strategy;
@@ -61,6 +62,8 @@ pub(crate) struct Table {
     size_bytes: usize,
     /// Whether its handlers await, so that it is woken by what it asks for.
     pub(crate) awaits: bool,
+    /// Where a metered actor's meter is.
+    meter: Option<fn(CellPtr) -> *const Meter>,
 }
 
 /// Bits of `Header::control`.
@@ -220,6 +223,20 @@ impl CellPtr {
             let header = self.0.as_ref();
             Mailbox::new(&header.front, &header.tail)
         }
+    }
+
+    /// Whether the actor is metered.
+    #[inline(always)]
+    pub(crate) fn is_metered(self) -> bool {
+        self.table.meter.is_some()
+    }
+
+    /// The meter of a metered actor.
+    #[inline(always)]
+    pub(crate) fn meter<'a>(self) -> Option<&'a Meter> {
+        let meter = self.table.meter?;
+        // SAFETY: valid as long as the cell (see `Table::with_meter`), which callers keep.
+        unsafe { meter(self).as_ref() }
     }
 
     /// Schedules the actor; only for whoever took the scheduling edge.
@@ -467,7 +484,14 @@ impl Table {
             message,
             size_bytes: size_of::<Cell<S>>(),
             awaits,
+            meter: None,
         }
+    }
+
+    /// The same for a metered actor; `meter` gives a place that is valid as long as the cell and only read.
+    pub(crate) const fn with_meter(mut self, meter: fn(CellPtr) -> *const Meter) -> Self {
+        self.meter = Some(meter);
+        self
     }
 }
 

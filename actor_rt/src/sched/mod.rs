@@ -15,6 +15,7 @@ mod simulated;
 mod sleep;
 mod sweep;
 mod topology;
+pub(crate) mod watch;
 mod worker;
 
 use crate::cell::{ANYWHERE, CellPtr, CellRef, Children, Outcome};
@@ -40,6 +41,8 @@ pub(crate) struct Settings {
     pub(crate) near: bool,
     pub(crate) name: String,
     pub(crate) turn_budget: Duration,
+    /// Whether every actor is metered.
+    pub(crate) metered: bool,
 }
 
 /// What all workers and all actors of a system share. Never freed: references to ended actors may
@@ -60,6 +63,8 @@ pub(crate) struct Runtime {
     pub(crate) groups: crate::group::Groups,
     pub(crate) dead_letters: OnceLock<DeadLetterHook>,
     pub(crate) counters: Counters,
+    /// The figures of metered actors that have ended.
+    pub(crate) ended_meters: Mutex<Option<crate::meter::Totals>>,
     ended: Condvar,
     ended_lock: Mutex<()>,
     threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
@@ -77,6 +82,8 @@ pub(crate) struct Counters {
     pub(crate) spawned: CachePadded<AtomicU64>,
     pub(crate) restarts: AtomicU64,
     pub(crate) failures: AtomicU64,
+    pub(crate) panics: AtomicU64,
+    pub(crate) stuck: AtomicU64,
     pub(crate) dead_letters: AtomicU64,
     pub(crate) handled_by_ended: AtomicU64,
 }
@@ -118,6 +125,7 @@ impl Runtime {
             groups: Mutex::default(),
             dead_letters: OnceLock::new(),
             counters: Counters::default(),
+            ended_meters: Mutex::new(None),
             ended: Condvar::new(),
             ended_lock: Mutex::new(()),
             threads: Mutex::default(),

@@ -1,11 +1,18 @@
 //! What takes the place of workers and clock in a simulation.
 //!
-//! Owns: the random choices, all from one seed, and virtual time.
+//! Owns: the random choices, all from one seed, virtual time, and the faults that are injected.
 //! Does not know: actors; `Runtime::simulate_turn` asks it whom to run.
 
+use crate::actor_ref::{ActorRef, TellError};
+use crate::cell::CellPtr;
 use crate::clock::Clock;
+use crate::dead_letter::DeadReason;
+use crate::shell::bury;
+use crate::testkit::faults::{Delivery, Fault, Rule};
+use std::any::Any;
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 pub(crate) struct Simulated {
@@ -14,6 +21,8 @@ pub(crate) struct Simulated {
     state: AtomicU64,
     /// Messages in a thousand whose handler panics.
     faults: AtomicU32,
+    rule: Mutex<Option<Rule>>,
+    delayed: AtomicU64,
 }
 
 impl Simulated {
@@ -23,6 +32,8 @@ impl Simulated {
             now: Mutex::new(Instant::now()),
             state: AtomicU64::new(seed),
             faults: AtomicU32::new(0),
+            rule: Mutex::new(None),
+            delayed: AtomicU64::new(0),
         }
     }
 
@@ -54,12 +65,70 @@ impl Simulated {
         z ^ (z >> 31)
     }
 
-    /// Panics now and then, if faults are on.
-    pub(crate) fn maybe_fail(&self) {
+    pub(crate) fn set_rule(&self, rule: Option<Rule>) {
+        *self.rule() = rule;
+    }
+
+    fn rule(&self) -> MutexGuard<'_, Option<Rule>> {
+        self.rule.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Messages that a rule delayed and that are not back yet.
+    pub(crate) fn delayed(&self) -> u64 {
+        self.delayed.load(Ordering::Relaxed)
+    }
+
+    /// The message, if it shall be handled; panics if a fault wants its handler to.
+    pub(crate) fn judge<M: Send + 'static>(&self, actor: CellPtr, message: M) -> Option<M> {
+        match self.fault(actor, &message) {
+            Fault::None => return Some(message),
+            Fault::Drop => bury(actor, message, DeadReason::Injected),
+            Fault::Delay(by) => {
+                self.delayed.fetch_add(1, Ordering::Relaxed);
+                let target = ActorRef::from_cell(actor.to_ref());
+                actor.runtime.after(by, move || come_back(target, message));
+            }
+            // Without the panic hook, which would fill the screen.
+            Fault::Panic => resume_unwind(Box::new("a fault injected by the simulation")),
+        }
+        None
+    }
+
+    fn fault(&self, actor: CellPtr, message: &dyn Any) -> Fault {
+        let delivery = Delivery {
+            actor,
+            message,
+            random: &|| self.random(),
+        };
+        let fault = match &mut *self.rule() {
+            Some(rule) => rule(&delivery),
+            None => Fault::None,
+        };
         let faults = self.faults.load(Ordering::Relaxed);
-        assert!(
-            faults == 0 || self.random() % 1000 >= u64::from(faults),
-            "a fault injected by the simulation"
-        );
+        if fault == Fault::None && faults > 0 && delivery.chance(faults) {
+            return Fault::Panic;
+        }
+        fault
+    }
+}
+
+/// How soon a message that was delayed is tried again when the mailbox is full.
+const RETRY: Duration = Duration::from_millis(1);
+
+/// Puts a message that was delayed back into its mailbox.
+fn come_back<M: Send + 'static>(target: ActorRef<M>, message: M) {
+    let actor = target.cell().ptr();
+    match target.tell(message) {
+        Ok(()) => {}
+        Err(TellError::Closed(message)) => bury(actor, message, DeadReason::ActorEnded),
+        Err(TellError::Full(message)) => {
+            let again = target.clone();
+            return actor
+                .runtime
+                .after(RETRY, move || come_back(again, message));
+        }
+    }
+    if let Some(simulated) = &actor.runtime.simulated {
+        simulated.delayed.fetch_sub(1, Ordering::Relaxed);
     }
 }

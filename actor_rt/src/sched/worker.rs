@@ -40,6 +40,8 @@ pub(super) struct Worker {
     pub(super) inbox: Shared,
     /// Turns so far: thieves use it to see that the worker is stuck in one.
     turns: AtomicU64,
+    /// The actor whose turn it is, null between turns: for the watchdog, who only compares it.
+    running: AtomicPtr<Header>,
     thread: OnceLock<std::thread::Thread>,
     core: Option<core_affinity::CoreId>,
     pub(super) node: u32,
@@ -125,12 +127,24 @@ impl Worker {
             local: Local::new(),
             inbox: Shared::new(),
             turns: AtomicU64::new(0),
+            running: AtomicPtr::new(null_mut()),
             thread: OnceLock::new(),
             core: layout.core_of(index),
             node: layout.node_of(index),
             victims: layout.victims_of(index),
             spin,
         }
+    }
+
+    /// Where the actor is whose turn it is; zero between turns.
+    pub(super) fn running(&self) -> usize {
+        // Acquire pairs with the Release of `run`: who sees an actor sees the number of its turn.
+        self.running.load(Ordering::Acquire).addr()
+    }
+
+    /// The number of the turn that runs, or was the last to run.
+    pub(super) fn turns(&self) -> u64 {
+        self.turns.load(Ordering::Relaxed)
     }
 
     pub(super) fn unpark(&self) {
@@ -269,7 +283,10 @@ fn share(runtime: &Runtime) -> u64 {
 
 #[inline]
 fn run(runtime: &Runtime, worker: &Worker, actor: CellPtr) {
-    match turn(actor) {
+    worker.running.store(actor.as_ptr(), Ordering::Release);
+    let outcome = turn(actor);
+    worker.running.store(null_mut(), Ordering::Relaxed);
+    match outcome {
         Outcome::Released => {}
         Outcome::Again => {
             if actor.home == ANYWHERE {

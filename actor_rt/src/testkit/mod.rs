@@ -1,14 +1,18 @@
 //! For tests of programs made of actors: probes, and a deterministic scheduler with virtual time.
 //!
-//! Owns: [`Probe`] and [`Simulation`].
+//! Owns: [`Probe`], [`Simulation`], faults and seeds.
 //! Does not know: test frameworks; what fails, panics.
 
+pub(crate) mod faults;
+mod seeds;
 mod simulation;
 
 use crate::actor::Actor;
 use crate::actor_ref::ActorRef;
 use crate::context::Context;
 use crate::system::System;
+pub use faults::{Delivery, Fault};
+pub use seeds::each_seed;
 pub use simulation::Simulation;
 use std::fmt;
 use std::sync::mpsc::{Receiver, Sender, channel};

@@ -5,6 +5,7 @@
 
 use crate::sched::{Runtime, Settings, Simulated};
 use crate::system::System;
+use crate::testkit::faults::{Delivery, Fault};
 use std::fmt;
 use std::time::Duration;
 
@@ -61,6 +62,7 @@ impl Simulation {
             near: false,
             name: "simulated".into(),
             turn_budget: Duration::ZERO,
+            metered: false,
         };
         let runtime = Runtime::simulated(settings, Simulated::new(seed));
         Self {
@@ -88,9 +90,38 @@ impl Simulation {
         self.simulated().random()
     }
 
-    /// Lets the handlers of synchronous actors panic at `per_mille` messages in a thousand.
+    /// Lets handlers panic at `per_mille` messages in a thousand, whatever the messages; see
+    /// [`Simulation::on_delivery`] for a choice.
     pub fn inject_faults(&self, per_mille: u32) {
         self.simulated().set_faults(per_mille);
+    }
+
+    /// Judges every message before it is handled, until another rule takes over: it may be lost, delayed, or
+    /// let its handler panic. The rule's own randomness comes from the seed, see [`Delivery::chance`].
+    ///
+    /// ```
+    /// use actor_rt::testkit::{Fault, Probe, Simulation};
+    /// use std::time::Duration;
+    /// let simulation = Simulation::new(7);
+    /// let probe = Probe::<u32>::new(simulation.system());
+    /// simulation.on_delivery(|delivery| match delivery.message::<u32>() {
+    ///     Some(2) => Fault::Drop,
+    ///     Some(n) if *n > 2 && delivery.chance(500) => Fault::Delay(Duration::from_millis(10)),
+    ///     _ => Fault::None,
+    /// });
+    /// (1..=3).for_each(|n| probe.actor().tell(n).expect("room"));
+    /// simulation.advance(Duration::from_secs(1));
+    /// assert_eq!((probe.received(), probe.received(), probe.received()), (Some(1), Some(3), None));
+    /// assert_eq!(simulation.system().stats().dead_letters, 1);
+    /// ```
+    pub fn on_delivery(&self, rule: impl FnMut(&Delivery<'_>) -> Fault + Send + 'static) {
+        self.simulated().set_rule(Some(Box::new(rule)));
+    }
+
+    /// How many messages a rule has delayed that are not back in their mailboxes yet.
+    #[must_use]
+    pub fn delayed(&self) -> u64 {
+        self.simulated().delayed()
     }
 
     /// Runs one turn of one actor; `false` if none is runnable.
@@ -129,6 +160,7 @@ impl Simulation {
 impl Drop for Simulation {
     fn drop(&mut self) {
         self.inject_faults(0);
+        self.simulated().set_rule(None);
         self.runtime.close();
         self.runtime.order_all(crate::cell::control::KILL);
         self.run();

@@ -1,0 +1,70 @@
+//! Turns that somebody looks at: a meter, or a simulation that injects faults.
+//!
+//! Owns: what is done at each message of such a turn, out of line, so that all others only ask whether.
+//! Does not know: how messages are handled.
+
+use crate::cell::CellPtr;
+use crate::meter::Sampler;
+use crate::sched::Simulated;
+
+/// A turn that is looked at.
+pub(crate) struct Observed<'a> {
+    simulated: Option<&'static Simulated>,
+    sampler: Option<Sampler<'a>>,
+}
+
+impl Observed<'_> {
+    /// Whether anybody looks at the turns of `cell`.
+    #[inline(always)]
+    pub(crate) fn wanted(cell: CellPtr) -> bool {
+        cell.is_metered() || cell.runtime.simulated.is_some()
+    }
+
+    /// At the start of a turn of `cell`.
+    #[cold]
+    pub(crate) fn new(cell: CellPtr) -> Self {
+        Self {
+            simulated: cell.runtime.simulated.as_ref(),
+            sampler: cell.meter().map(|meter| Sampler::new(meter, cell)),
+        }
+    }
+
+    /// A handler that may await got a message.
+    pub(crate) fn begins(&mut self) {
+        if let Some(sampler) = &mut self.sampler {
+            sampler.begins();
+        }
+    }
+
+    /// A handler that may await is done, if one was at work.
+    pub(crate) fn ends(&self) {
+        if let Some(sampler) = &self.sampler {
+            sampler.ends();
+        }
+    }
+
+    /// A message was taken out of the mailbox; gives it back if it shall be handled.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn admit<M: Send + 'static>(&mut self, cell: CellPtr, message: M) -> Option<M> {
+        let message = match self.simulated {
+            None => message,
+            Some(simulated) => simulated.judge(cell, message)?,
+        };
+        if let Some(sampler) = &mut self.sampler {
+            sampler.popped();
+        }
+        Some(message)
+    }
+
+    /// It was handled. Says whether the turn ends here, if that is not for the clock to say.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn handled(&mut self) -> Option<bool> {
+        if let Some(sampler) = &mut self.sampler {
+            sampler.handled();
+        }
+        let simulated = self.simulated?;
+        Some(simulated.random().is_multiple_of(4))
+    }
+}

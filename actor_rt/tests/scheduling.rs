@@ -1,0 +1,182 @@
+//! Fairness, and machines of every shape: one core, more workers than cores, no pinning, a small cpuset.
+
+use actor_rt::{
+    Actor, ActorRef, AskError, Context, ExitReason, Failure, Overflow, Placement, Reply, System,
+};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+const LONG: Duration = Duration::from_secs(60);
+
+/// Never runs out of messages: each one sends itself again.
+struct Flooded;
+impl Actor for Flooded {
+    type Msg = u32;
+    fn handle(&mut self, n: u32, ctx: &mut Context<'_, Self>) {
+        // It may be stopping.
+        let _ = ctx.me().tell(n);
+    }
+}
+
+/// Answers, at once or after a while.
+struct Neighbour;
+enum Ask {
+    Now(Reply<u32>),
+    Later(Reply<u32>),
+}
+impl Actor for Neighbour {
+    type Msg = Ask;
+    fn handle(&mut self, ask: Ask, ctx: &mut Context<'_, Self>) {
+        match ask {
+            Ask::Now(reply) => reply.send(1),
+            Ask::Later(reply) => {
+                ctx.after(Duration::from_millis(2), Ask::Now(reply));
+            }
+        }
+    }
+}
+
+fn flood(system: &System, actors: usize) {
+    for n in 0..actors {
+        let flooded = system.actor(|| Flooded).mailbox(512).spawn();
+        let mut messages = vec![n as u32; 500];
+        assert_eq!(flooded.tell_batch(&mut messages).expect("open"), 500);
+    }
+}
+
+#[test]
+fn floods_on_every_worker_starve_neither_neighbours_nor_timers() {
+    for placement in [Placement::Anywhere, Placement::Core(0)] {
+        let system = System::builder().workers(1).build().expect("threads");
+        flood(&system, 3);
+        let neighbour = system.spawn_on(placement, || Neighbour);
+        for _ in 0..200 {
+            assert_eq!(neighbour.ask(Ask::Now).timeout(LONG).wait(), Ok(1));
+        }
+        for _ in 0..5 {
+            assert_eq!(neighbour.ask(Ask::Later).timeout(LONG).wait(), Ok(1));
+        }
+        // What comes from another thread is not starved either.
+        let late = system.spawn(|| Neighbour);
+        assert_eq!(late.ask(Ask::Now).timeout(LONG).wait(), Ok(1));
+        system.shutdown(LONG).expect("everything ends");
+    }
+}
+
+fn works(system: &System) {
+    let neighbours: Vec<_> = (0..50).map(|_| system.spawn(|| Neighbour)).collect();
+    let asks = |make: fn(Reply<u32>) -> Ask| -> Result<u32, AskError> {
+        let asked: Vec<_> = neighbours.iter().map(|n| n.ask(make)).collect();
+        asked.into_iter().map(|ask| ask.timeout(LONG).wait()).sum()
+    };
+    for _ in 0..20 {
+        assert_eq!(asks(Ask::Now), Ok(50));
+    }
+    assert_eq!(asks(Ask::Later), Ok(50));
+    system.shutdown(LONG).expect("everything ends");
+}
+
+#[test]
+fn one_worker_many_workers_and_unpinned_ones_all_work() {
+    for workers in [1, 2, 3, 16] {
+        for pin in [true, false] {
+            for near in [true, false] {
+                let builder = System::builder().workers(workers).pin(pin);
+                let system = builder.near_first(near).build().expect("threads");
+                assert_eq!(system.workers(), workers);
+                works(&system);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_process_that_may_use_one_core_gets_one_worker() {
+    let system = std::thread::spawn(|| {
+        let cores = core_affinity::get_core_ids().unwrap_or_default();
+        // Where a thread may not choose its core, there is nothing to see.
+        let first = cores.into_iter().next();
+        let limited = first.is_some_and(core_affinity::set_for_current);
+        (limited, System::new().expect("threads"))
+    });
+    let (limited, system) = system.join().expect("no panic");
+    if limited {
+        assert_eq!(system.workers(), 1);
+    }
+    works(&system);
+}
+
+struct Gate(Arc<Mutex<Receiver<()>>>);
+impl Actor for Gate {
+    type Msg = ();
+    fn handle(&mut self, (): (), _ctx: &mut Context<'_, Self>) {
+        let gate = self.0.lock().expect("not poisoned");
+        // Open for good once the test has dropped its end.
+        let _ = gate.recv();
+    }
+}
+
+/// An actor in its handler, with a full mailbox.
+fn full(system: &System) -> (ActorRef<()>, std::sync::mpsc::Sender<()>) {
+    let (open, gate) = channel();
+    let gate = Arc::new(Mutex::new(gate));
+    let actor = system
+        .actor(move || Gate(Arc::clone(&gate)))
+        .mailbox(2)
+        .overflow(Overflow::Fail)
+        .spawn();
+    let mut accepted = 0;
+    while accepted < 3 {
+        match actor.tell(()) {
+            Ok(()) => accepted += 1,
+            Err(_) => std::thread::yield_now(),
+        }
+    }
+    assert!(actor.tell(()).is_err());
+    (actor, open)
+}
+
+#[test]
+fn orders_reach_an_actor_whose_mailbox_is_full() {
+    let system = System::new().expect("threads");
+    for (order, reason) in [
+        (ActorRef::kill as fn(&ActorRef<()>), ExitReason::Killed),
+        (ActorRef::stop, ExitReason::Stopped),
+    ] {
+        let (actor, open) = full(&system);
+        order(&actor);
+        drop(open);
+        assert_eq!(actor.join(), reason);
+    }
+    system.shutdown(LONG).expect("everything ends");
+}
+
+struct Child;
+impl Actor for Child {
+    type Msg = ();
+    fn handle(&mut self, (): (), _ctx: &mut Context<'_, Self>) {}
+}
+struct Parent;
+impl Actor for Parent {
+    type Msg = ();
+    fn started(&mut self, ctx: &mut Context<'_, Self>) -> Result<(), Failure> {
+        for n in 0..10 {
+            ctx.actor(|| Child).on(Placement::Core(n)).spawn();
+        }
+        Ok(())
+    }
+    fn handle(&mut self, (): (), _ctx: &mut Context<'_, Self>) {}
+}
+
+#[test]
+fn families_spread_over_placed_workers_end_together() {
+    let system = System::builder().workers(4).build().expect("threads");
+    for _ in 0..50 {
+        let parent = system.spawn(|| Parent);
+        parent.drain();
+        assert_eq!(parent.join(), ExitReason::Drained);
+    }
+    system.shutdown(LONG).expect("everything ends");
+    assert_eq!(system.stats().live, 0);
+}
