@@ -31,7 +31,8 @@ pub use self::chunk::{ReadChunk, WriteChunk};
 
 use crossbeam_utils::CachePadded;
 
-use super::slots::{Slots, drop_all};
+use super::slots::{Slots, drop_all, prefetch_for_write};
+use super::wait::build_up;
 use super::{ClaimError, RecvError, SendError, SpinThenYield, TryRecvError, TrySendError, Wait};
 use crate::sync::{Arc, AtomicU64, AtomicUsize, Ordering, hint};
 
@@ -39,6 +40,13 @@ const FREE: u64 = 0;
 const ITEM: u64 = 1;
 const TOMB: u64 = 2;
 const KIND: u64 = 3;
+
+/// How many items a reader looks for at once.
+const LOOK_AHEAD: u64 = 64;
+/// After how many small batches in a row a blocking reader is too close behind the writers.
+const CLOSE_BEHIND: u32 = 4;
+/// How many slots ahead a sender asks for the lines that it will write; see [`super::mpsc`].
+const PREFETCH: u64 = 16;
 
 #[inline]
 fn stamp(seq: u64, kind: u64) -> u64 {
@@ -191,7 +199,11 @@ pub(super) fn channel_from<T, W: Wait>(
         Sender {
             shared: Arc::clone(&shared),
         },
-        Receiver { shared },
+        Receiver {
+            shared,
+            seen: start,
+            close_behind: 0,
+        },
     )
 }
 
@@ -255,6 +267,9 @@ impl<T, W: Wait> Sender<T, W> {
     pub fn try_send(&mut self, item: T) -> Result<(), TrySendError<T>> {
         match self.claim_range(1, 1) {
             Ok((seq, _)) => {
+                let ahead = seq.wrapping_add(PREFETCH);
+                self.shared.slots.prefetch(ahead);
+                prefetch_for_write(self.shared.stamp_at(ahead));
                 // SAFETY: `seq` was claimed by this sender alone, and is free.
                 unsafe { self.shared.slots.write(seq, item) };
                 self.shared.mark(seq, ITEM);
@@ -292,12 +307,17 @@ impl<T, W: Wait> Sender<T, W> {
         }
     }
 
+    /// Waits for a free slot, and lets more become free: a sender that takes each slot as it is freed reads the very
+    /// line of stamps that the readers write, and both go at the pace of that line's way between cores.
     fn wait_for_room(&self) {
         let shared = &*self.shared;
         shared.not_full.wait_until(|| {
             shared.count(shared.tail.load(Ordering::Relaxed), 1, FREE) == 1
                 || shared.receivers.load(Ordering::Relaxed) == 0
         });
+        let half = shared.slots.capacity() / 2;
+        let far = shared.tail.load(Ordering::Relaxed).wrapping_add(half);
+        build_up::<W>(|| shared.count(far, 1, FREE) == 1);
     }
 
     /// Claims exactly `count` slots without waiting.
@@ -365,6 +385,10 @@ impl<T, W: Wait> Drop for Sender<T, W> {
 /// A reading end of a ring made by [`channel`]; clone it for more readers.
 pub struct Receiver<T, W: Wait = SpinThenYield> {
     shared: Arc<Shared<T, W>>,
+    /// The slots before this were seen to be published, from wherever `head` was then.
+    seen: u64,
+    /// How often in a row a look ahead found only a few items.
+    close_behind: u32,
 }
 
 impl<T, W: Wait> Receiver<T, W> {
@@ -373,31 +397,57 @@ impl<T, W: Wait> Receiver<T, W> {
         self.shared.slots.capacity() as usize
     }
 
+    /// How many items from `head` on are known to be published.
+    #[inline]
+    fn known(&self, head: u64) -> u64 {
+        // Not more than a capacity, or `head` has overtaken it and the distance wraps.
+        match self.seen.wrapping_sub(head) {
+            known if known <= self.shared.slots.capacity() => known,
+            _ => 0,
+        }
+    }
+
+    /// Looks for published items from `head` on until `max` are known, and answers how many are.
+    #[inline(never)]
+    fn look(&mut self, head: u64, max: u64) -> u64 {
+        let known = self.known(head);
+        let max = max.max(LOOK_AHEAD).min(self.shared.slots.capacity());
+        let more = self
+            .shared
+            .count(head.wrapping_add(known), max.saturating_sub(known), ITEM);
+        self.seen = head.wrapping_add(known + more);
+        known + more
+    }
+
     /// Claims the published items from `head` on, at most `max`; the range is empty when there are none.
     #[inline]
     fn claim_items(&mut self, max: u64) -> (u64, u64) {
-        let shared = &*self.shared;
-        let max = max.min(shared.slots.capacity());
-        let mut head = shared.head.load(Ordering::Relaxed);
+        let mut head = self.shared.head.load(Ordering::Relaxed);
         loop {
-            let ready = shared.count(head, max, ITEM);
-            let tombstone = ready == 0 && shared.count(head, 1, TOMB) == 1;
+            let mut ready = self.known(head);
+            if ready < max {
+                ready = self.look(head, max);
+            }
+            let tombstone = ready == 0 && self.shared.count(head, 1, TOMB) == 1;
             if ready == 0 && !tombstone {
-                let now = shared.head.load(Ordering::Relaxed);
+                let now = self.shared.head.load(Ordering::Relaxed);
                 if now == head {
                     return (head, head);
                 }
                 head = now;
                 continue;
             }
-            let end = head.wrapping_add(ready.max(1));
-            // Relaxed: the claim hands over no data; the stamps do.
-            match shared
-                .head
-                .compare_exchange_weak(head, end, Ordering::Relaxed, Ordering::Relaxed)
-            {
+            let end = head.wrapping_add(if tombstone { 1 } else { ready.min(max) });
+            // Relaxed: the claim hands over no data; the stamps do. What was seen to be published from `head` on
+            // still is: who else took it would have moved `head`, which never comes back.
+            match self.shared.head.compare_exchange_weak(
+                head,
+                end,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            ) {
                 Ok(_) if tombstone => {
-                    shared.free(head, end);
+                    self.shared.free(head, end);
                     head = end;
                 }
                 Ok(_) => return (head, end),
@@ -450,9 +500,29 @@ impl<T, W: Wait> Receiver<T, W> {
     /// [`RecvError`] when everything was received and every sender is gone.
     #[inline]
     pub fn recv(&mut self) -> Result<T, RecvError> {
+        if self.known(self.shared.head.load(Ordering::Relaxed)) == 0 {
+            self.keep_distance();
+        }
         match self.claim_one() {
             Some(item) => Ok(item),
             None => self.recv_slowly(),
+        }
+    }
+
+    /// Looks for a batch, and lets one build up after having followed close behind the writers for a while.
+    #[inline(never)]
+    fn keep_distance(&mut self) {
+        let head = self.shared.head.load(Ordering::Relaxed);
+        let found = self.look(head, LOOK_AHEAD);
+        if found == 0 {
+            self.close_behind = 0;
+        } else if found < LOOK_AHEAD / 4 {
+            self.close_behind += 1;
+            if self.close_behind > CLOSE_BEHIND {
+                let far = head.wrapping_add(self.shared.slots.capacity() / 2);
+                build_up::<W>(|| self.shared.count(far, 1, ITEM) == 1);
+                self.look(head, LOOK_AHEAD);
+            }
         }
     }
 
@@ -532,6 +602,8 @@ impl<T, W: Wait> Clone for Receiver<T, W> {
         self.shared.receivers.fetch_add(1, Ordering::Relaxed);
         Self {
             shared: Arc::clone(&self.shared),
+            seen: self.seen,
+            close_behind: 0,
         }
     }
 }
