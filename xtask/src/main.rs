@@ -11,6 +11,7 @@ mod command;
 mod engine;
 mod main_job;
 mod packages;
+mod sanitize;
 mod setup;
 mod suite;
 mod tidy;
@@ -31,6 +32,8 @@ Commands:
   test    Set up, then check style, lints and licences and run every test
   tidy    Check the house rules only: layering, file lengths, unsafe code, leftovers
   setup   Install or name what is missing and say which JavaScript engine will be built
+  sanitize
+          Run the unit tests of actor_rt under ThreadSanitizer (needs a nightly toolchain)
   clients Install the build tools that the tests point at a node: ccache, Bazel, Turborepo, gRPC for Python
   help    Print this
 
@@ -67,6 +70,7 @@ fn dispatch(arguments: Vec<String>) -> Result<()> {
         "test" => suite::test(&workspace, options.engine),
         "tidy" => tidy::run(&workspace),
         "setup" => setup::prepare(&workspace, options.engine, &setup::FOR_EXAMPLES).map(|_| ()),
+        "sanitize" => sanitize::run(&workspace),
         "clients" => setup::clients(&workspace),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");
