@@ -113,11 +113,16 @@ fn the_cache_goes_out_to_files_and_back_and_is_emptied() {
     let project = Project::new();
     let file = project.outside().join("content");
     fs::write(&file, "some content").unwrap();
-    project.zako(&["cache", "put", file.to_str().unwrap()]).succeeds();
+    project
+        .zako(&["cache", "put", file.to_str().unwrap()])
+        .succeeds();
     let out = project.outside().join("out");
     let out = out.to_str().unwrap();
     project.zako(&["cache", "export", out]).succeeds();
-    let evicted = project.zako(&["cache", "gc", "--keep", "0"]).succeeds().stdout;
+    let evicted = project
+        .zako(&["cache", "gc", "--keep", "0"])
+        .succeeds()
+        .stdout;
     assert!(evicted.contains("evicted"), "{evicted}");
     let came = project.zako(&["cache", "import", out]).succeeds().stdout;
     assert!(came.starts_with("1 blobs (12 B)"), "{came}");
