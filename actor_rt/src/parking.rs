@@ -35,6 +35,12 @@ impl Parking {
             .store(self.word.load(Ordering::Acquire), Ordering::Relaxed);
     }
 
+    /// Owner: whether something woke it since `begin`.
+    #[inline]
+    pub(crate) fn is_woken(&self) -> bool {
+        self.word.load(Ordering::Relaxed) != self.seen.load(Ordering::Relaxed)
+    }
+
     /// Owner: gives the actor up until the next wake-up; `false` if one came since `begin`, which then
     /// counts as looked at.
     #[inline]

@@ -17,7 +17,7 @@ use std::time::Instant;
 const FEWEST: u16 = 16;
 const MOST: u16 = 1024;
 /// Messages between looks at the clock, and before the first one.
-const LOOK_EVERY: u32 = 16;
+const LOOK_EVERY: u32 = 32;
 /// Bits that end a turn after the current message.
 const INTERRUPTS: u32 = control::KILL | control::FAIL | control::REGROUP | control::YIELD;
 
@@ -78,9 +78,10 @@ impl<A: Actor, F: FnMut() -> A + 'static> Behaviour for Plain<A, F> {
         };
         let mut began: Option<Instant> = None;
         loop {
-            let Some(mut message) = drain.pop() else {
+            if !drain.is_ready() {
                 return Turn::Empty;
-            };
+            }
+            let mut message = drain.take();
             count.handled += 1;
             if let Some(observed) = &mut observed {
                 match observed.admit(cell, message) {

@@ -13,7 +13,7 @@
 //!    dead letters.
 //! 5. A panic never leaves this module.
 
-use crate::cell::{CellPtr, Outcome, control};
+use crate::cell::{ANYWHERE, CellPtr, Outcome, control};
 use crate::dead_letter::{DeadLetter, DeadReason};
 use crate::exit::{ExitReason, Failure};
 use crate::mailbox::{Drain, Settled};
@@ -154,7 +154,15 @@ impl<B: Behaviour> Shell<B> {
         let mut drain = owned_drain::<B>(cell);
         // A sender of a drop-oldest mailbox may still hold its lock when the actor is released.
         let _kept = drain.is_shared().then(|| cell.to_ref());
-        match catch_unwind(AssertUnwindSafe(|| behaviour.turn(cell, &mut drain))) {
+        let turn = catch_unwind(AssertUnwindSafe(|| {
+            loop {
+                let turn = behaviour.turn(cell, &mut drain);
+                if turn != Turn::Empty || !linger(cell, &mut drain) {
+                    return turn;
+                }
+            }
+        }));
+        match turn {
             Ok(Turn::Empty) => {
                 if cell.control() & control::DRAIN != 0 && drain.is_empty() {
                     drop(drain);
@@ -363,6 +371,28 @@ impl<B: Behaviour> Shell<B> {
         let escalates = reason.is_failure() && self.care.escalates();
         crate::family::depart(cell, reason, escalates);
         Step::Done(Outcome::Ended)
+    }
+}
+
+/// Waits a while for the next message, if it may come from another thread: where it comes from an actor on
+/// this worker there is nothing to wait for, and what an idle actor is sent runs where its sender runs.
+#[inline]
+fn linger<M>(cell: CellPtr, drain: &mut Drain<'_, M>) -> bool {
+    if drain.is_shared() || !(drain.is_from_outside() || cell.home != ANYWHERE) {
+        return false;
+    }
+    drain.publish();
+    let ordered = || cell.control.load(Ordering::Relaxed) != 0;
+    if ordered() {
+        return false;
+    }
+    let called = || ordered() || cell.is_called();
+    match crate::sched::linger(cell, || drain.has_next(), called) {
+        Some(looks) => {
+            drain.waited(looks);
+            true
+        }
+        None => false,
     }
 }
 

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use actor_rt::ring::{BusySpin, SpinThenYield, Wait, spsc};
-use actor_rt::{Actor, Context, System};
+use actor_rt::{Actor, ActorRef, Context, Placement, System};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
@@ -96,6 +96,12 @@ pub fn all(options: &Options) -> Vec<Latency> {
         ring_round_trip::<BusySpin>("ring round trip, two cores, busy spin", across, count),
         ring_one_way::<BusySpin>("ring one way, two cores, busy spin", across, count, 100_000),
         actor_one_way("thread to actor, two cores", across, some, 100_000),
+        actor_to_actor(
+            "actor to actor, two pinned workers",
+            options.cores.len(),
+            some,
+            100_000,
+        ),
         actor_round_trip("ask from a thread, two cores", across, some),
         ring_round_trip::<SpinThenYield>("ring round trip, same core", same, few),
         ring_one_way::<SpinThenYield>("ring one way, same core", same, few, 20_000),
@@ -251,6 +257,78 @@ fn actor_one_way(path: &str, cores: Cores, count: u64, rate: u64) -> Latency {
     system
         .shutdown(Duration::from_secs(10))
         .expect("the actor ends");
+    Latency::new(path, rate, &delays)
+}
+
+/// Sends at its due time each message of a schedule, and itself a message to go on now and then, as an actor does
+/// that does not want to keep its worker for itself.
+struct Metronome {
+    clock: ActorRef<Instant>,
+    began: Instant,
+    next: u64,
+    count: u64,
+    rate: u64,
+    /// With the clock on one worker.
+    shared: bool,
+}
+
+/// Messages that the metronome sends per turn.
+const BEATS: u64 = 8;
+
+impl Actor for Metronome {
+    type Msg = ();
+
+    fn handle(&mut self, (): (), ctx: &mut Context<'_, Self>) {
+        if self.next == 0 {
+            self.began = Instant::now();
+        }
+        let stop = (self.next + BEATS).min(self.count);
+        while self.next < stop {
+            let due = due(self.began, self.next, self.rate, self.shared);
+            self.next += 1;
+            self.clock.tell(due).expect("the clock keeps up");
+        }
+        if self.next < self.count {
+            ctx.me().tell(()).expect("room for one");
+        }
+    }
+}
+
+/// From an actor pinned to one worker to an actor pinned to another, one way.
+fn actor_to_actor(path: &str, workers: usize, count: u64, rate: u64) -> Latency {
+    let system = System::builder()
+        .workers(workers)
+        .build()
+        .expect("the system starts");
+    let (done, finished) = channel();
+    let clock = system
+        .actor(move || Clock {
+            warm_up: warm_up(count),
+            left: count,
+            delays: histogram(),
+            done: done.clone(),
+        })
+        .mailbox(1 << 16)
+        .on(Placement::Core(0))
+        .spawn();
+    let metronome = system
+        .actor(move || Metronome {
+            clock: clock.clone(),
+            began: Instant::now(),
+            next: 0,
+            count: count + warm_up(count),
+            rate,
+            shared: workers == 1,
+        })
+        .on(Placement::Core(workers - 1))
+        .spawn();
+    metronome.tell(()).expect("the mailbox is empty");
+    let delays = finished
+        .recv_timeout(Duration::from_secs(60))
+        .expect("every message is handled");
+    system
+        .shutdown(Duration::from_secs(10))
+        .expect("the actors end");
     Latency::new(path, rate, &delays)
 }
 

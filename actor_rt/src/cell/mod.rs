@@ -306,6 +306,13 @@ impl Header {
         self.parking.begin();
     }
 
+    /// Whether somebody woke or signalled the running actor since its turn began. On the owner's own cache
+    /// line: asking again and again costs the senders nothing.
+    #[inline]
+    pub(crate) fn is_called(&self) -> bool {
+        self.parking.is_woken()
+    }
+
     /// Gives the actor up until somebody wakes or signals it; `false` if that happened already.
     #[inline]
     pub(crate) fn try_wait(&self) -> bool {

@@ -6,13 +6,27 @@
 //! acts under the turn lock and starts from the published tail).
 #![allow(unsafe_code)]
 
-use super::pages::{EMPTY, FULL, Slot};
+use super::pages::{EMPTY, FROM_OUTSIDE, Ring, Slot, TOMBSTONE};
+use super::word::DISTANT;
 use super::{CLOSED, IDLE, Mailbox, SIGNAL, WAITERS, Word};
-use crate::sync::{Ordering, lock};
+use crate::sync::{Ordering, hint, lock};
 use std::ptr::{NonNull, null_mut};
 
 /// Most messages that are consumed before senders see the room.
 const LARGEST_CHUNK: u32 = 64;
+/// Most messages between looks for senders that wait, on the line that senders write.
+const LARGEST_STRIDE: u32 = 256;
+
+/// Messages that are read at once by an owner that keeps its distance (rule 11).
+const BATCH: u32 = if cfg!(loom) { 2 } else { 64 };
+/// Bounds from which on an owner may keep its distance: senders need room meanwhile.
+const LEAST_BOUND_FOR_DISTANCE: u32 = if cfg!(loom) { BATCH } else { 4 * BATCH };
+/// How often in a row an owner waits for the next message only briefly before it keeps its distance.
+pub(super) const CLOSE_BEHIND: u32 = if cfg!(loom) { 1 } else { 4 };
+/// Pauses that count as briefly.
+const BRIEFLY: u32 = 16;
+/// Pauses (of 10 to 50 ns) that an owner at a distance waits for the next batch to be complete.
+const PATIENCE: u32 = if cfg!(loom) { 1 } else { 96 };
 
 /// Most bytes of ring that an idle actor keeps for its next messages.
 const KEPT_BYTES: usize = 16 * 1024;
@@ -41,6 +55,21 @@ pub(crate) struct Drain<'a, M> {
     /// The next slot and how many follow it in its page; null until looked up.
     slot: *mut Slot<M>,
     left: u32,
+    // Copies, because the originals share a line with the word, which senders write at every message.
+    base: *mut u8,
+    bound: u32,
+    capacity_log2: u32,
+    shared: bool,
+    /// Look for senders that wait at this position.
+    look_at: u32,
+    /// Up to here messages are read one by one; there, a distant owner waits for a whole batch.
+    horizon: u32,
+    distant: bool,
+    close_behind: u32,
+    /// The last message came from a thread that runs no actors.
+    from_outside: bool,
+    /// A message that was taken under the turn lock.
+    held: Option<M>,
 }
 
 impl<'a, M> Drain<'a, M> {
@@ -51,6 +80,7 @@ impl<'a, M> Drain<'a, M> {
         let epoch = Word(mailbox.front.word.load(Ordering::Relaxed)).epoch();
         let tail = Word(mailbox.tail.load(Ordering::Relaxed));
         let position = tail.tail_in(epoch);
+        let front = mailbox.front;
         Self {
             mailbox,
             position,
@@ -59,83 +89,216 @@ impl<'a, M> Drain<'a, M> {
             chunk: 1,
             slot: null_mut(),
             left: 0,
+            base: null_mut(),
+            bound: front.bound,
+            capacity_log2: u32::from(front.capacity_log2),
+            shared: front.shared,
+            look_at: position.wrapping_add(1),
+            horizon: position,
+            distant: tail.epoch() == epoch && tail.has(DISTANT),
+            close_behind: 0,
+            from_outside: false,
+            held: None,
         }
     }
 
     /// Whether senders may consume too.
     #[inline]
     pub(crate) fn is_shared(&self) -> bool {
-        self.mailbox.front.shared
+        self.shared
+    }
+
+    #[inline(always)]
+    fn ring(&self) -> Ring<M> {
+        Ring::new(self.capacity_log2)
+    }
+
+    #[inline(always)]
+    fn index(&self, position: u32) -> u32 {
+        position & ((1 << self.capacity_log2) - 1)
+    }
+
+    /// Whether the last message came from a thread that runs no actors.
+    #[inline]
+    pub(crate) fn is_from_outside(&self) -> bool {
+        self.from_outside
+    }
+
+    /// Whether the next message is there.
+    #[inline]
+    pub(crate) fn has_next(&mut self) -> bool {
+        if self.left == 0 && !self.find_slot() {
+            return false;
+        }
+        // SAFETY: `find_slot` took it from a live page; the owner alone frees pages. Acquire pairs with
+        // the Release that published the slot.
+        unsafe { (*self.slot).state.load(Ordering::Acquire) != EMPTY }
+    }
+
+    /// Takes note that the next message came after so many pauses: an owner that is again and again too
+    /// quick for its senders will keep its distance (rule 11).
+    #[inline]
+    pub(crate) fn waited(&mut self, pauses: u32) {
+        self.close_behind = if pauses < BRIEFLY {
+            self.close_behind.saturating_add(1)
+        } else {
+            0
+        };
+        if self.close_behind >= CLOSE_BEHIND && self.bound >= LEAST_BOUND_FOR_DISTANCE {
+            self.distant = true;
+            self.horizon = self.position;
+        }
+    }
+
+    /// Whether the owner keeps its distance.
+    #[cfg(test)]
+    pub(crate) fn is_distant(&self) -> bool {
+        self.distant
+    }
+
+    /// At the horizon: a distant owner waits until a whole batch is there, or no longer is one.
+    #[cold]
+    #[inline(never)]
+    fn look_ahead(&mut self) {
+        self.horizon = self.position.wrapping_add(BATCH);
+        if !self.distant || self.left == 0 && !self.find_slot() {
+            return;
+        }
+        let Some(base) = NonNull::new(self.base) else {
+            return;
+        };
+        let last = self.index(self.horizon.wrapping_sub(1));
+        for _ in 0..PATIENCE {
+            // SAFETY: the owner alone frees bases; the index is masked.
+            if unsafe { self.ring().is_published(base, last) } {
+                return;
+            }
+            hint::spin_loop();
+        }
+        self.distant = false;
+        self.close_behind = 0;
     }
 
     /// The next message, or `None` if none is claimed or the next one is not yet published.
     #[inline]
     pub(crate) fn pop(&mut self) -> Option<M> {
-        if self.is_shared() {
-            return self.pop_shared();
+        self.is_ready().then(|| self.take())
+    }
+
+    /// Whether there is a message for [`Drain::take`]. In two steps, because a message that travels in an
+    /// `Option` is copied in pieces, and reading it back as a whole then costs more than all the rest.
+    #[inline(always)]
+    pub(crate) fn is_ready(&mut self) -> bool {
+        if self.shared {
+            return self.hold_shared();
         }
-        let message = self.pop_exclusive();
+        if self.position.wrapping_sub(self.horizon) as i32 >= 0 {
+            self.look_ahead();
+        }
+        self.find_full()
+    }
+
+    /// The message that [`Drain::is_ready`] found.
+    #[inline(always)]
+    pub(crate) fn take(&mut self) -> M {
+        if self.shared {
+            return self.held.take().expect("found by `is_ready`");
+        }
+        let message = self.take_full();
         if self.position.wrapping_sub(self.published) >= self.chunk {
-            self.publish_and_wake();
-            self.chunk = (self.mailbox.front.bound / 4).clamp(1, LARGEST_CHUNK);
+            self.progress();
         }
         message
     }
 
     #[cold]
     #[inline(never)]
-    fn pop_shared(&mut self) -> Option<M> {
+    fn progress(&mut self) {
+        self.publish();
+        self.chunk = (self.bound / 4).clamp(1, LARGEST_CHUNK);
+        if self.position.wrapping_sub(self.look_at) as i32 >= 0 {
+            self.publish_and_wake();
+            let stride = (self.bound / 4).clamp(1, LARGEST_STRIDE);
+            self.look_at = self.position.wrapping_add(stride);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn hold_shared(&mut self) -> bool {
         let mailbox = self.mailbox;
         let _turn = lock(&mailbox.front.waiters().turn);
         // A sender may have moved the tail meanwhile; dropping the fresh drain publishes ours.
         *self = Drain::new(mailbox);
-        let message = self.pop_exclusive();
+        self.held = self.pop_exclusive();
         self.publish();
-        message
+        self.held.is_some()
     }
 
-    #[inline(always)]
     pub(super) fn pop_exclusive(&mut self) -> Option<M> {
+        self.find_full().then(|| self.take_full())
+    }
+
+    /// Moves on to the next slot with a message, if there is one, past what panicking senders left.
+    #[inline(always)]
+    fn find_full(&mut self) -> bool {
         loop {
             if self.left == 0 && !self.find_slot() {
-                return None;
+                return false;
             }
             // SAFETY: `find_slot` took it from a live page; the owner alone frees pages.
             let slot = unsafe { &*self.slot };
             // Acquire pairs with the Release that published the slot.
-            let state = slot.state.load(Ordering::Acquire);
-            if state == EMPTY {
-                return None;
-            }
-            let message = (state == FULL).then(|| {
-                slot.message.with_mut(|place| {
-                    // SAFETY: published, so initialised; read once, since the slot becomes empty.
-                    unsafe { (*place).assume_init_read() }
-                })
-            });
-            // Relaxed: a producer claims the slot again only after an Acquire of the tail or of the
-            // word that we store later with Release.
-            slot.state.store(EMPTY, Ordering::Relaxed);
-            self.position = self.position.wrapping_add(1);
-            self.left -= 1;
-            // SAFETY: at most one past the end of the page, and then `left` is zero.
-            self.slot = unsafe { self.slot.add(1) };
-            if message.is_some() {
-                return message;
+            match slot.state.load(Ordering::Acquire) {
+                EMPTY => return false,
+                TOMBSTONE => self.step(slot),
+                state => {
+                    self.from_outside = state == FROM_OUTSIDE;
+                    return true;
+                }
             }
         }
     }
 
+    /// Takes the message that `find_full` found.
+    #[inline(always)]
+    fn take_full(&mut self) -> M {
+        // SAFETY: as in `find_full`, which found it and was not followed by a step.
+        let slot = unsafe { &*self.slot };
+        debug_assert!(slot.state.load(Ordering::Relaxed) != EMPTY);
+        let message = slot.message.with_mut(|place| {
+            // SAFETY: published, so initialised; read once, since the slot becomes empty.
+            unsafe { (*place).assume_init_read() }
+        });
+        self.step(slot);
+        message
+    }
+
+    /// Empties the current slot and moves to the next.
+    #[inline(always)]
+    fn step(&mut self, slot: &Slot<M>) {
+        // Relaxed: a producer claims the slot again only after an Acquire of the tail or of the word that
+        // we store later with Release.
+        slot.state.store(EMPTY, Ordering::Relaxed);
+        self.position = self.position.wrapping_add(1);
+        self.left -= 1;
+        // SAFETY: at most one past the end of the page, and then `left` is zero.
+        self.slot = unsafe { self.slot.add(1) };
+    }
+
     #[inline]
     fn find_slot(&mut self) -> bool {
-        let base = &self.mailbox.front.bases[(self.epoch & 1) as usize];
-        // Acquire pairs with the Release of `attach_base`.
-        let Some(base) = NonNull::new(base.load(Ordering::Acquire)) else {
+        if self.base.is_null() {
+            let base = &self.mailbox.front.bases[(self.epoch & 1) as usize];
+            // Acquire pairs with the Release of `attach_base`. Once set it stays for the epoch.
+            self.base = base.load(Ordering::Acquire);
+        }
+        let Some(base) = NonNull::new(self.base) else {
             return false;
         };
-        let index = self.position & self.mailbox.mask();
+        let index = self.index(self.position);
         // SAFETY: the owner alone frees bases; the index is masked.
-        let (slot, left) = unsafe { self.mailbox.ring().slot(base, index) };
+        let (slot, left) = unsafe { self.ring().slot(base, index) };
         if slot.is_null() {
             return false;
         }
@@ -149,9 +312,11 @@ impl<'a, M> Drain<'a, M> {
         if self.published != self.position {
             self.published = self.position;
             // Release pairs with the Acquire in `Mailbox::room`: the slots were read before.
-            self.mailbox
-                .tail
-                .store(Word::tag(self.position, self.epoch).0, Ordering::Release);
+            let mut tail = Word::tag(self.position, self.epoch);
+            if self.distant {
+                tail = tail.with(DISTANT);
+            }
+            self.mailbox.tail.store(tail.0, Ordering::Release);
         }
     }
 
@@ -163,7 +328,7 @@ impl<'a, M> Drain<'a, M> {
         self.publish();
         let word = Word(self.mailbox.front.word.load(Ordering::Acquire));
         let depth = word.position().wrapping_sub(self.position);
-        if word.has(WAITERS) && depth <= self.mailbox.front.bound / 2 {
+        if word.has(WAITERS) && depth <= self.bound / 2 {
             self.mailbox.front.wake_waiters();
         }
     }
@@ -258,7 +423,7 @@ impl<'a, M> Drain<'a, M> {
     /// Whether this epoch reached so many slots that an idle actor should give them back.
     #[inline]
     pub(crate) fn is_large(&self) -> bool {
-        let reached = self.position.min(1 << self.mailbox.front.capacity_log2) as usize;
+        let reached = self.position.min(1 << self.capacity_log2) as usize;
         reached * size_of::<Slot<M>>() > KEPT_BYTES
     }
 
@@ -290,7 +455,8 @@ impl<'a, M> Drain<'a, M> {
         let base = old.swap(null_mut(), Ordering::Acquire);
         self.epoch = Word(word.0).epoch_after(1);
         (self.position, self.published) = (0, 0);
-        (self.slot, self.left) = (null_mut(), 0);
+        (self.slot, self.left, self.base) = (null_mut(), 0, null_mut());
+        (self.look_at, self.horizon) = (0, 0);
         // The tail must not look like one of the new epoch.
         self.mailbox
             .tail
@@ -319,7 +485,7 @@ impl<'a, M> Drain<'a, M> {
                 unsafe { self.mailbox.ring().free(base) };
             }
         }
-        (self.slot, self.left) = (null_mut(), 0);
+        (self.slot, self.left, self.base) = (null_mut(), 0, null_mut());
         true
     }
 }

@@ -66,6 +66,35 @@ fn claim_races_consume() {
     });
 }
 
+/// A distant owner waits for a batch that comes in part, whole, or not at all: it reads all there is, in order.
+#[test]
+fn distance_races_claim() {
+    loom::model(|| {
+        let whole = Whole::new(2);
+        assert!(!whole.of().push(1).expect("room"));
+        let mut drain = whole.drain();
+        assert_eq!(drain.pop(), Some(1));
+        drain.waited(0);
+        let producer = {
+            let whole = Arc::clone(&whole);
+            thread::spawn(move || [2, 3].map(|n| whole.of().push(n).map_err(|_| ())))
+        };
+        let mut seen = Vec::new();
+        seen.extend(drain.pop());
+        seen.extend(drain.pop());
+        let settled = drain.settle();
+        let pushed = producer.join().expect("no panic");
+        let woke = pushed.iter().filter(|pushed| **pushed == Ok(true)).count();
+        assert_eq!(
+            woke,
+            usize::from(settled == Settled::Idle && seen.len() < 2)
+        );
+        seen.extend(whole.end());
+        let accepted = pushed.iter().filter(|pushed| pushed.is_ok()).count();
+        assert_eq!(seen, [2, 3][..accepted]);
+    });
+}
+
 /// The owner goes idle while a producer claims: exactly one of them goes on with the actor.
 #[test]
 fn claim_races_idle() {

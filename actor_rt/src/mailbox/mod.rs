@@ -15,7 +15,7 @@
 //! 3. **Publish.** A claimed slot becomes `FULL`, or `TOMBSTONE` if its producer panicked while
 //!    writing; never a gap. (`a_panicking_iterator_leaves_tombstones`)
 //! 4. **Consume.** The owner reads slots in order and sets them `EMPTY`. A claimed, unpublished slot
-//!    ends its turn; it never spins on it. (`loom::claim_races_consume`)
+//!    ends its turn, at once or after a bounded wait. (`loom::claim_races_consume`)
 //! 5. **Tail.** The owner publishes `(position, epoch)` now and then; producers read it only when
 //!    their cached copy says full. A tail of another epoch counts as zero (rule 7), and "full" is
 //!    believed only if the word did not change meanwhile. (`full_is_exact_across_flips`)
@@ -35,6 +35,17 @@
 //!     rule 6 compares the whole word, a bit set meanwhile keeps the owner awake.
 //!     (`a_waiting_sender_is_woken`)
 //!
+//! 11. **Distance.** An owner that was again and again too quick for its senders reads whole batches: it
+//!     takes the first message of a batch once the last one is published, or after a few microseconds
+//!     without that, and then reads one by one as before. The flag lives in the tail, and ends with the
+//!     epoch: the first message to an idle actor never waits. (`a_distant_owner_reads_on_when_nothing_comes`,
+//!     `distance_ends_with_the_epoch`, `loom::distance_races_claim`)
+//!
+//! The owner keeps off the line with the word while it reads: it has copies of what it needs from there, and
+//! looks for waiting senders a few times per lap. Sender and owner on two cores otherwise pay the way of that
+//! line between cores at every message, and so they do if the owner reads the very slot that is being
+//! written.
+//!
 //! A stalled producer could be fooled only if the word went through 2^27 idle periods during one of
 //! its compare-exchanges and then stood at the very same position above zero.
 #![allow(unsafe_code)]
@@ -50,7 +61,7 @@ mod waiters;
 mod word;
 
 pub(crate) use drain::{Drain, Settled};
-use pages::{EMPTY, FULL, Ring, Slot, TOMBSTONE};
+use pages::{EMPTY, FROM_OUTSIDE, FULL, Ring, Slot, TOMBSTONE};
 pub(crate) use waiters::Ticket;
 use waiters::Waiters;
 use word::{CLOSED, IDLE, SIGNAL, WAITERS, Word};
@@ -81,7 +92,7 @@ pub(crate) struct Front {
 /// log2 of the most pauses after a lost exchange: about a microsecond.
 const LONGEST_BACKOFF: u32 = if cfg!(loom) { 0 } else { 5 };
 /// Slots between the one being written and the one whose line is asked for.
-const AHEAD: usize = 16;
+const AHEAD: u32 = 16;
 
 impl Front {
     /// A front with room for exactly `bound` messages (1 to [`LARGEST_BOUND`]); its maker is the owner.
@@ -299,6 +310,8 @@ pub(crate) struct Mailbox<'a, M> {
     front: &'a Front,
     /// The consumer's progress, on the consumer's cache line.
     tail: &'a AtomicU64,
+    /// What a slot becomes when it is published.
+    state: u8,
     message: PhantomData<fn(M)>,
 }
 
@@ -319,8 +332,16 @@ impl<'a, M> Mailbox<'a, M> {
         Self {
             front,
             tail,
+            state: FULL,
             message: PhantomData,
         }
+    }
+
+    /// The same mailbox; with `true`, for a sender that is no worker of the system.
+    #[inline(always)]
+    pub(crate) fn from_outside(self, outside: bool) -> Self {
+        let state = if outside { FROM_OUTSIDE } else { FULL };
+        Self { state, ..self }
     }
 
     #[inline(always)]
@@ -408,7 +429,9 @@ impl<'a, M> Mailbox<'a, M> {
     /// The slot of a position that the caller has claimed, its page attached if need be.
     #[inline(always)]
     fn claimed_slot(self, claim: &Claim, position: u32) -> *mut Slot<M> {
-        let index = position & self.mask();
+        let ring = self.ring();
+        let mask = self.mask();
+        let index = position & mask;
         loop {
             let base = &self.front.bases[(claim.epoch & 1) as usize];
             // Acquire pairs with the Release in `attach_base`.
@@ -417,12 +440,20 @@ impl<'a, M> Mailbox<'a, M> {
                 continue;
             };
             // SAFETY: our claim keeps the epoch, and with it the base, alive (rules 7 and 8).
-            let (slot, _) = unsafe { self.ring().slot(base, index) };
+            let (slot, left) = unsafe { ring.slot(base, index) };
             if !slot.is_null() {
+                if left > AHEAD {
+                    prefetch::for_write(slot.wrapping_add(AHEAD as usize));
+                } else {
+                    // SAFETY: as above; the index is masked.
+                    let (ahead, _) =
+                        unsafe { ring.slot(base, position.wrapping_add(AHEAD) & mask) };
+                    prefetch::for_write(ahead);
+                }
                 return slot;
             }
             // SAFETY: as above.
-            unsafe { self.ring().attach(base, index) };
+            unsafe { ring.attach(base, index) };
         }
     }
 
@@ -452,7 +483,6 @@ impl<'a, M> Mailbox<'a, M> {
             Err(Refusal::Closed) => return Err(Refused::Closed(message)),
         };
         let slot = self.claimed_slot(&claim, claim.position);
-        prefetch::for_write(slot.wrapping_add(AHEAD));
         // SAFETY: the slot is ours by rule 1, and its page lives while our claim is unpublished.
         let slot = unsafe { &*slot };
         slot.message.with_mut(|place| {
@@ -460,7 +490,7 @@ impl<'a, M> Mailbox<'a, M> {
             unsafe { (*place).write(message) };
         });
         // Release pairs with the Acquire of `Drain::pop`.
-        slot.state.store(FULL, Ordering::Release);
+        slot.state.store(self.state, Ordering::Release);
         Ok(claim.woke)
     }
 
@@ -486,7 +516,7 @@ impl<'a, M> Mailbox<'a, M> {
             written: 0,
         };
         for message in take(count).take(count as usize) {
-            writer.write(FULL, |place| {
+            writer.write(self.state, |place| {
                 place.write(message);
             });
         }

@@ -22,6 +22,8 @@ pub(super) const EMPTY: u8 = 0;
 pub(super) const FULL: u8 = 1;
 /// Its producer panicked between claim and publish: skip it.
 pub(super) const TOMBSTONE: u8 = 2;
+/// Holds a message from a thread that runs no actors.
+pub(super) const FROM_OUTSIDE: u8 = 3;
 
 /// One message place.
 pub(super) struct Slot<M> {
@@ -188,6 +190,18 @@ impl<M> Ring<M> {
             // SAFETY: nobody saw the block.
             unsafe { slab::give(fresh.cast(), layout) };
         }
+    }
+
+    /// Whether the slot of ring index `index` holds something.
+    ///
+    /// # Safety
+    /// As [`Ring::slot`]; nobody frees the base meanwhile.
+    #[inline]
+    pub(super) unsafe fn is_published(self, base: NonNull<u8>, index: u32) -> bool {
+        // SAFETY: the caller's.
+        let (slot, _) = unsafe { self.slot(base, index) };
+        // SAFETY: null or a slot of a live page. Acquire pairs with the Release that published it.
+        unsafe { slot.as_ref() }.is_some_and(|slot| slot.state.load(Ordering::Acquire) != EMPTY)
     }
 
     /// Frees a base and its pages.

@@ -70,6 +70,60 @@ fn full<M>(refused: Result<bool, Refused<M>>) -> M {
     }
 }
 
+/// A drain whose owner was too quick for its senders several times in a row.
+fn distant<M>(whole: &Whole) -> Drain<'_, M> {
+    let mut drain = whole.drain();
+    (0..drain::CLOSE_BEHIND).for_each(|_| drain.waited(0));
+    drain
+}
+
+#[test]
+fn a_distant_owner_reads_on_when_nothing_comes() {
+    for bound in [16, 256, 1000] {
+        for sent in [1, 63, 64, 65, 200, 256] {
+            let whole = Whole::new(bound);
+            let sent = sent.min(bound);
+            (0..sent).for_each(|n| assert!(!whole.of().push(n).expect("room")));
+            let mut drain = distant::<u32>(&whole);
+            let read: Vec<_> = std::iter::from_fn(|| drain.pop()).collect();
+            assert_eq!(read, (0..sent).collect::<Vec<_>>(), "of {bound}");
+            assert_eq!(drain.settle(), Settled::Idle);
+            whole.end::<u32>();
+        }
+    }
+}
+
+#[test]
+fn distance_ends_with_the_epoch() {
+    let whole = Whole::new(1024);
+    (0..64).for_each(|n| assert!(!whole.of().push(n).expect("room")));
+    let mut drain = distant::<u32>(&whole);
+    (0..64).for_each(|n| assert_eq!(drain.pop(), Some(n)));
+    drop(drain);
+    assert!(whole.drain::<u32>().is_distant(), "the next turn keeps it");
+    assert_eq!(whole.settle::<u32>(), Settled::Idle);
+    whole.of().push(0_u32).expect("room");
+    assert!(
+        !whole.drain::<u32>().is_distant(),
+        "a lone message never waits"
+    );
+    whole.end::<u32>();
+}
+
+#[test]
+fn the_owner_knows_who_sent() {
+    let whole = Whole::new(8);
+    whole.of().from_outside(true).push(1).expect("room");
+    whole.of().push(2).expect("room");
+    let mut drain = whole.drain();
+    assert!(!drain.is_from_outside());
+    assert_eq!((drain.pop(), drain.is_from_outside()), (Some(1), true));
+    assert_eq!((drain.pop(), drain.is_from_outside()), (Some(2), false));
+    assert_eq!((drain.pop(), drain.has_next()), (None, false));
+    drop(drain);
+    whole.end::<i32>();
+}
+
 #[test]
 fn the_bound_is_exact() {
     for bound in [1, 2, 3, 5, 16, 17, 63, 64, 1000] {

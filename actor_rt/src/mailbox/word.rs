@@ -13,6 +13,9 @@ pub(crate) const WAITERS: u64 = 1 << 2;
 /// No message is accepted any more.
 pub(crate) const CLOSED: u64 = 1 << 3;
 
+/// In a tail: the owner keeps its distance behind busy senders (rule 11 of the mailbox).
+pub(crate) const DISTANT: u64 = 1;
+
 const EPOCH_SHIFT: u32 = 4;
 const EPOCH_MASK: u32 = (1 << 28) - 1;
 const POSITION_SHIFT: u32 = 32;

@@ -10,6 +10,7 @@
 //! 3. Workers leave only when the system is closing and no actor is alive.
 #![allow(unsafe_code)]
 
+mod linger;
 mod queue;
 mod simulated;
 mod sleep;
@@ -30,7 +31,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use worker::Worker;
-pub(crate) use worker::{is_worker, waker_of_running, yield_turn};
+pub(crate) use worker::{is_worker, linger, waker_of_running, yield_turn};
 
 /// How a runtime is made.
 #[derive(Clone, Debug)]
@@ -43,6 +44,8 @@ pub(crate) struct Settings {
     pub(crate) turn_budget: Duration,
     /// Whether every actor is metered.
     pub(crate) metered: bool,
+    /// How long a worker without other work waits for the next message from another thread.
+    pub(crate) linger: Duration,
 }
 
 /// What all workers and all actors of a system share. Never freed: references to ended actors may

@@ -92,6 +92,30 @@ pub(super) fn turn(actor: CellPtr) -> Outcome {
     })
 }
 
+/// Waits a while for the next message of the actor that runs on the calling worker; see `linger`. `None` at
+/// once where the caller is no worker, or workers outnumber cores.
+#[inline]
+pub(crate) fn linger(
+    actor: CellPtr,
+    ready: impl FnMut() -> bool,
+    called: impl FnMut() -> bool,
+) -> Option<u32> {
+    let runtime = actor.runtime;
+    let patience = runtime.settings.linger;
+    HERE.try_with(|here| {
+        if patience.is_zero() || !std::ptr::eq(here.runtime.get(), runtime) {
+            return None;
+        }
+        // SAFETY: set by `work` for as long as the worker's loop runs on this thread.
+        let worker = unsafe { &*here.worker.get() };
+        if !worker.spin {
+            return None;
+        }
+        super::linger::linger(runtime, worker, patience, ready, called)
+    })
+    .unwrap_or(None)
+}
+
 /// Ends the turn of the actor that runs on the calling worker after its current message: it met a full
 /// mailbox, and whoever is to empty it may need this worker.
 #[cold]
@@ -368,7 +392,7 @@ fn glance(runtime: &Runtime, worker: &Worker, seen: &mut Vec<Glimpse>) {
     }));
 }
 
-fn work_anywhere(runtime: &Runtime, worker: &Worker) -> bool {
+pub(super) fn work_anywhere(runtime: &Runtime, worker: &Worker) -> bool {
     worker.has_work()
         || !runtime.inject.is_empty()
         || worker

@@ -63,6 +63,7 @@ impl Simulation {
             name: "simulated".into(),
             turn_budget: Duration::ZERO,
             metered: false,
+            linger: Duration::ZERO,
         };
         let runtime = Runtime::simulated(settings, Simulated::new(seed));
         Self {

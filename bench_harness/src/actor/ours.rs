@@ -87,17 +87,6 @@ impl Kit for Ours {
         assert!(to.0.send_blocking(msg).is_ok(), "the actor has ended");
     }
 
-    fn flood(&self, to: &OurRef, from: u64, count: u64) {
-        for item in from..from + count {
-            let mut msg = Msg::Item(item);
-            // A full mailbox costs the sender its turn, then it tries again.
-            while let Err(refused) = to.0.tell(msg) {
-                assert!(refused.is_full(), "the actor has ended");
-                msg = refused.into_message();
-            }
-        }
-    }
-
     fn ask(&self, count: u64, done: Sender<u64>) {
         let answerer = self.system.spawn(|| Answerer);
         let asker = self.system.spawn_async(move || Asker {
