@@ -131,7 +131,7 @@ impl<M: Send + 'static> ActorRef<M> {
     #[inline(always)]
     fn mailbox(&self) -> Mailbox<'_, M> {
         // SAFETY: the invariant of this module.
-        unsafe { self.cell.ptr().mailbox::<M>() }
+        unsafe { self.cell.ptr().mailbox::<M>() }.outside(!is_worker())
     }
 
     /// Puts a message into the actor's mailbox. Never blocks.
@@ -143,7 +143,7 @@ impl<M: Send + 'static> ActorRef<M> {
     /// otherwise) or the actor takes no more messages.
     #[inline]
     pub fn tell(&self, message: M) -> Result<(), TellError<M>> {
-        match self.mailbox().from_outside(!is_worker()).push(message) {
+        match self.mailbox().push(message) {
             Ok(false) => Ok(()),
             Ok(true) => {
                 self.cell.ptr().schedule();
@@ -212,7 +212,6 @@ impl<M: Send + 'static> ActorRef<M> {
         let mut unsent = Some(message);
         let pushed = self
             .mailbox()
-            .from_outside(!is_worker())
             .push_batch(1, |_| unsent.take().map(M::from).into_iter());
         match (pushed, unsent) {
             (Ok((_, schedule)), _) => {
@@ -252,7 +251,6 @@ impl<M: Send + 'static> ActorRef<M> {
         }
         match self
             .mailbox()
-            .from_outside(!is_worker())
             .push_batch(wanted, |claimed| messages.drain(..claimed as usize))
         {
             Ok((count, schedule)) => {
@@ -320,10 +318,7 @@ impl<M: Send + 'static> ActorRef<M> {
                 done => return done,
             }
         }
-        match block_on(self.send(message), None) {
-            Some(sent) => sent,
-            None => unreachable!("there is no deadline"),
-        }
+        block_on(self.send(message), None).unwrap_or_else(|| unreachable!("there is no deadline"))
     }
 
     fn waits(&self) -> bool {

@@ -339,7 +339,7 @@ impl<'a, M> Mailbox<'a, M> {
 
     /// The same mailbox; with `true`, for a sender that is no worker of the system.
     #[inline(always)]
-    pub(crate) fn from_outside(self, outside: bool) -> Self {
+    pub(crate) fn outside(self, outside: bool) -> Self {
         let state = if outside { FROM_OUTSIDE } else { FULL };
         Self { state, ..self }
     }

@@ -113,7 +113,7 @@ fn distance_ends_with_the_epoch() {
 #[test]
 fn the_owner_knows_who_sent() {
     let whole = Whole::new(8);
-    whole.of().from_outside(true).push(1).expect("room");
+    whole.of().outside(true).push(1).expect("room");
     whole.of().push(2).expect("room");
     let mut drain = whole.drain();
     assert!(!drain.is_from_outside());
