@@ -129,10 +129,14 @@ impl Engine {
     /// Makes a cargo call build every member of the workspace with this engine.
     pub fn for_workspace(&self, cargo: &mut Command) {
         cargo.arg("--workspace");
-        if self.kind() == EngineKind::QuickJs {
-            let features = "zako_actors/quickjs,actor_rt/topology";
-            cargo.args(["--no-default-features", "--features", features]);
-        }
+        match self.kind() {
+            EngineKind::V8 => cargo.args(["--features", "bench_harness/zako"]),
+            EngineKind::QuickJs => {
+                let features =
+                    "zako_actors/quickjs,bench_harness/quickjs,actor_rt/remote,actor_rt/topology";
+                cargo.args(["--no-default-features", "--features", features])
+            }
+        };
         self.environment(cargo);
     }
 
