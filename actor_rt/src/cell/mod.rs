@@ -11,6 +11,7 @@
 #![allow(unsafe_code)]
 
 mod children;
+pub(crate) mod control;
 pub(crate) mod credit;
 mod news;
 mod waker;
@@ -64,32 +65,6 @@ pub(crate) struct Table {
     pub(crate) awaits: bool,
     /// Where a metered actor's meter is.
     meter: Option<fn(CellPtr) -> *const Meter>,
-}
-
-/// Bits of `Header::control`.
-pub(crate) mod control {
-    /// Stop after the current batch.
-    pub(crate) const STOP: u32 = 1;
-    /// Stop when all that is queued has been handled.
-    pub(crate) const DRAIN: u32 = 1 << 1;
-    /// Stop before the next message.
-    pub(crate) const KILL: u32 = 1 << 2;
-    /// A child gave up and wants this actor to fail, or a handler called `fail`.
-    pub(crate) const FAIL: u32 = 1 << 3;
-    /// Tell this actor when its last child has gone.
-    pub(crate) const AWAIT_CHILDREN: u32 = 1 << 4;
-    /// A sibling restarts, and this actor with it.
-    pub(crate) const REGROUP: u32 = 1 << 8;
-    /// The delay before a restart is over.
-    pub(crate) const RESUME: u32 = 1 << 5;
-    /// End the turn after the current message: the actor met a full mailbox.
-    pub(crate) const YIELD: u32 = 1 << 7;
-    /// The actor has ended; its exit reason is readable.
-    pub(crate) const ENDED: u32 = 1 << 6;
-    /// The actor was given a name.
-    pub(crate) const NAMED: u32 = 1 << 9;
-    /// Give the ring back: nothing came for a while.
-    pub(crate) const TRIM: u32 = 1 << 10;
 }
 
 /// The lines of a cell where the body begins: phase, and the state of a small actor.

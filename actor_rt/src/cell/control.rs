@@ -1,0 +1,26 @@
+//! Bits of `Header::control`: what an actor was ordered to do, and what it has become.
+//!
+//! Owns: their names. Does not know: who sets them; the owner of an actor acts on them between messages.
+
+/// Stop after the current batch.
+pub(crate) const STOP: u32 = 1;
+/// Stop when all that is queued has been handled.
+pub(crate) const DRAIN: u32 = 1 << 1;
+/// Stop before the next message.
+pub(crate) const KILL: u32 = 1 << 2;
+/// A child gave up and wants this actor to fail, or a handler called `fail`.
+pub(crate) const FAIL: u32 = 1 << 3;
+/// Tell this actor when its last child has gone.
+pub(crate) const AWAIT_CHILDREN: u32 = 1 << 4;
+/// A sibling restarts, and this actor with it.
+pub(crate) const REGROUP: u32 = 1 << 8;
+/// The delay before a restart is over.
+pub(crate) const RESUME: u32 = 1 << 5;
+/// End the turn after the current message: the actor met a full mailbox.
+pub(crate) const YIELD: u32 = 1 << 7;
+/// The actor has ended; its exit reason is readable.
+pub(crate) const ENDED: u32 = 1 << 6;
+/// The actor was given a name.
+pub(crate) const NAMED: u32 = 1 << 9;
+/// Give the ring back: nothing came for a while.
+pub(crate) const TRIM: u32 = 1 << 10;
