@@ -138,23 +138,19 @@ impl<A: AsyncActor, F: FnMut() -> A + 'static> Behaviour for Awaiting<A, F> {
             // SAFETY: the future is not being polled (invariant 2).
             let desk = unsafe { &mut *life.parts.desk.get() };
             if !desk.busy {
-                let Some(message) = drain.pop() else {
+                if !drain.is_ready() {
                     return Turn::Empty;
-                };
+                }
                 let handled = cell.handled.load(Ordering::Relaxed);
                 cell.handled.store(handled + 1, Ordering::Relaxed);
-                let message = match &mut watch {
-                    None => Some(message),
-                    Some(watch) => watch.admit(cell, message),
-                };
-                if message.is_none() {
-                    cell.handled.store(handled, Ordering::Relaxed);
-                    continue;
-                }
                 if let Some(watch) = &mut watch {
+                    if !watch.admits(cell, drain) {
+                        cell.handled.store(handled, Ordering::Relaxed);
+                        continue;
+                    }
                     watch.begins();
                 }
-                desk.message = message;
+                desk.message = Some(drain.take());
                 desk.busy = true;
             }
             // The loop in `live` never ends by itself.

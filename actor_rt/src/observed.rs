@@ -4,8 +4,10 @@
 //! Does not know: how messages are handled.
 
 use crate::cell::CellPtr;
+use crate::mailbox::Drain;
 use crate::meter::Sampler;
 use crate::sched::Simulated;
+use crate::testkit::Fault;
 
 /// A turn that is looked at.
 pub(crate) struct Observed<'a> {
@@ -43,18 +45,26 @@ impl Observed<'_> {
         }
     }
 
-    /// A message was taken out of the mailbox; gives it back if it shall be handled.
+    /// Whether the message that waits at the head of `drain` shall be handled. It is still there if so;
+    /// panics if a fault wants its handler to.
     #[cold]
     #[inline(never)]
-    pub(crate) fn admit<M: Send + 'static>(&mut self, cell: CellPtr, message: M) -> Option<M> {
-        let message = match self.simulated {
-            None => message,
-            Some(simulated) => simulated.judge(cell, message)?,
-        };
+    pub(crate) fn admits<M: Send + 'static>(
+        &mut self,
+        cell: CellPtr,
+        drain: &mut Drain<'_, M>,
+    ) -> bool {
+        if let Some(simulated) = self.simulated {
+            let fault = simulated.fault(cell, drain.peek());
+            if fault != Fault::None {
+                simulated.inject(fault, cell, drain.take());
+                return false;
+            }
+        }
         if let Some(sampler) = &mut self.sampler {
             sampler.popped();
         }
-        Some(message)
+        true
     }
 
     /// It was handled. Says whether the turn ends here, if that is not for the clock to say.

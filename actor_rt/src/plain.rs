@@ -81,17 +81,15 @@ impl<A: Actor, F: FnMut() -> A + 'static> Behaviour for Plain<A, F> {
             if !drain.is_ready() {
                 return Turn::Empty;
             }
-            let mut message = drain.take();
             count.handled += 1;
-            if let Some(observed) = &mut observed {
-                match observed.admit(cell, message) {
-                    Some(admitted) => message = admitted,
-                    None => {
-                        count.handled -= 1;
-                        continue;
-                    }
-                }
+            // In its slot, because a message that was handed there and back is then copied once more.
+            if let Some(observed) = &mut observed
+                && !observed.admits(cell, drain)
+            {
+                count.handled -= 1;
+                continue;
             }
+            let message = drain.take();
             actor.handle(message, &mut context);
             let ends = observed.as_mut().and_then(Observed::handled);
             if cell.control.load(Ordering::Relaxed) & INTERRUPTS != 0 || context.wants_stop() {

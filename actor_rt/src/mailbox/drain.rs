@@ -211,6 +211,20 @@ impl<'a, M> Drain<'a, M> {
         message
     }
 
+    /// The message that [`Drain::is_ready`] found, where it lies.
+    #[cold]
+    pub(crate) fn peek(&self) -> &M {
+        if self.shared {
+            return self.held.as_ref().expect("found by `is_ready`");
+        }
+        // SAFETY: as in `find_full`, which found it and was not followed by a step.
+        let slot = unsafe { &*self.slot };
+        slot.message.with(|place| {
+            // SAFETY: published, so initialised, and taken by nobody but the owner, who is borrowed.
+            unsafe { (*place).assume_init_ref() }
+        })
+    }
+
     #[cold]
     #[inline(never)]
     fn progress(&mut self) {

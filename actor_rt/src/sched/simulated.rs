@@ -78,10 +78,10 @@ impl Simulated {
         self.delayed.load(Ordering::Relaxed)
     }
 
-    /// The message, if it shall be handled; panics if a fault wants its handler to.
-    pub(crate) fn judge<M: Send + 'static>(&self, actor: CellPtr, message: M) -> Option<M> {
-        match self.fault(actor, &message) {
-            Fault::None => return Some(message),
+    /// Does to a message what a fault says; panics if its handler shall.
+    pub(crate) fn inject<M: Send + 'static>(&self, fault: Fault, actor: CellPtr, message: M) {
+        match fault {
+            Fault::None => {}
             Fault::Drop => bury(actor, message, DeadReason::Injected),
             Fault::Delay(by) => {
                 self.delayed.fetch_add(1, Ordering::Relaxed);
@@ -91,10 +91,10 @@ impl Simulated {
             // Without the panic hook, which would fill the screen.
             Fault::Panic => resume_unwind(Box::new("a fault injected by the simulation")),
         }
-        None
     }
 
-    fn fault(&self, actor: CellPtr, message: &dyn Any) -> Fault {
+    /// What shall happen to a message instead of being handled.
+    pub(crate) fn fault(&self, actor: CellPtr, message: &dyn Any) -> Fault {
         let delivery = Delivery {
             actor,
             message,
