@@ -2,6 +2,7 @@
 //! when its question was due, not from when a stalled sender got round to it.
 #![forbid(unsafe_code)]
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -32,6 +33,9 @@ pub struct Latency {
     /// For a curve: percentile and nanoseconds, finer towards the end.
     pub curve: Vec<(f64, u64)>,
 }
+
+/// Who is measured where nothing of ours takes part.
+const MACHINE: &str = "machine";
 
 const NAMED: [(&str, f64); 5] = [
     ("p50", 50.0),
@@ -93,6 +97,7 @@ pub fn all(options: &Options) -> Vec<Latency> {
     let some = count.min(500_000);
     let few = count.min(100_000);
     vec![
+        bare_round_trip("bare cache-line round trip, two cores", across, count),
         ring_round_trip::<BusySpin>("ring round trip, two cores, busy spin", across, count),
         ring_one_way::<BusySpin>("ring one way, two cores, busy spin", across, count, 100_000),
         actor_one_way("thread to actor, two cores", across, some, 100_000),
@@ -137,6 +142,57 @@ impl Cores {
 /// The first tenth warms up and is not recorded.
 fn warm_up(count: u64) -> u64 {
     count / 10
+}
+
+/// A word with its cache lines for itself; two, since processors fetch neighbours in pairs.
+#[repr(align(128))]
+struct Line(AtomicU64);
+
+impl Line {
+    /// Waits until it holds `number`; now and then it lets others run, in case that the other side needs this core.
+    fn wait_for(&self, number: u64) {
+        let mut spins = 0_u32;
+        while self.0.load(Ordering::Acquire) != number {
+            spins += 1;
+            if spins.is_multiple_of(10_000) {
+                thread::yield_now();
+            } else {
+                std::hint::spin_loop();
+            }
+        }
+    }
+}
+
+/// One word there and one back, without any ring: the machine's floor, which nothing between two cores goes below.
+fn bare_round_trip(path: &str, cores: Cores, count: u64) -> Latency {
+    let (there, back) = (Line(AtomicU64::new(0)), Line(AtomicU64::new(0)));
+    let total = count + warm_up(count);
+    let mut delays = histogram();
+    thread::scope(|scope| {
+        let (there, back, delays) = (&there, &back, &mut delays);
+        scope.spawn(move || {
+            pin::to(cores.far);
+            for number in 1..=total {
+                there.wait_for(number);
+                back.0.store(number, Ordering::Release);
+            }
+        });
+        scope.spawn(move || {
+            pin::to(cores.near);
+            for number in 1..=total {
+                let began = Instant::now();
+                there.0.store(number, Ordering::Release);
+                back.wait_for(number);
+                if number > warm_up(count) {
+                    record(delays, began.elapsed());
+                }
+            }
+        });
+    });
+    Latency {
+        implementation: MACHINE.into(),
+        ..Latency::new(path, 0, &delays)
+    }
 }
 
 /// One after the other: there is no schedule to fall behind.

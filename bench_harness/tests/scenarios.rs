@@ -125,6 +125,17 @@ fn the_promised_scenarios_are_there() {
     for name in rings_and_actors {
         assert!(scenario::find(name).is_some(), "{name}");
     }
+    let store = [
+        "store_put",
+        "store_get",
+        "store_contains",
+        "http_get",
+        "http_put",
+    ];
+    for name in store {
+        let needs = scenario::missing_feature(name);
+        assert_eq!(needs.is_none(), cfg!(feature = "store"), "{name}");
+    }
     let savina = |scenario: &&scenario::Scenario| matches!(scenario.family, Family::Savina(_));
     assert!(scenario::ALL.iter().filter(savina).count() >= 15);
     let list = scenario::list();

@@ -1,26 +1,20 @@
 //! Entries of a remote cache over HTTP: kept-alive connections that ask one request after another.
 //!
-//! The server has a tokio runtime of its own, as in the node; the client is hyper's. Beside it a bare hyper server with
-//! the same bodies in a map: what HTTP itself costs.
+//! Beside our front ends a bare hyper server with the same bodies in a map: what HTTP itself costs.
 #![forbid(unsafe_code)]
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use actor_rt::System;
 use bytes::Bytes;
-use cas_actor::front::{Front, FrontConfig};
-use cas_actor::{Store, StoreConfig};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, SendRequest};
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 
 use super::actors::{timed, workers};
+use super::http::{self, CONNECTIONS, Server};
 use super::store::STORE;
 use super::{Family, Scenario};
 use crate::measure::{Case, Sample, Unit};
@@ -35,7 +29,6 @@ pub const SCENARIO: Scenario = Scenario {
     cases,
 };
 
-const CONNECTIONS: u64 = 8;
 /// Different entries.
 const ENTRIES: u64 = 16;
 
@@ -52,20 +45,12 @@ fn cases(options: &Options) -> Vec<Case> {
             spinning: 0,
             run: Box::new(move || run(serve, workers, bytes, requests)),
         };
-        cases.push(case(STORE, Server::front));
+        cases.push(case(STORE, front));
         if options.peers {
-            cases.push(case("hyper", Server::bare));
+            cases.push(case("hyper", bare));
         }
     }
     cases
-}
-
-fn runtime(workers: usize) -> Runtime {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(workers)
-        .enable_all()
-        .build()
-        .expect("a runtime")
 }
 
 fn body(entry: u64, bytes: u64) -> Bytes {
@@ -79,22 +64,14 @@ fn path(entry: u64) -> String {
 }
 
 fn run(serve: fn(&Runtime, u64) -> Server, workers: usize, bytes: u64, requests: u64) -> Sample {
-    let runtime = runtime(workers);
+    let runtime = http::runtime(workers);
     let server = serve(&runtime, bytes);
     let address = server.address;
-    let clients = self::runtime(workers);
+    let clients = http::runtime(workers);
     let each = requests / CONNECTIONS;
     let (elapsed, sum) = timed(|| {
-        clients.block_on(async {
-            let connections: Vec<_> = (0..CONNECTIONS)
-                .map(|first| tokio::spawn(ask(address, first, each)))
-                .collect();
-            let mut sum = 0_u64;
-            for connection in connections {
-                sum = sum.wrapping_add(connection.await.expect("a connection ends"));
-            }
-            sum
-        })
+        let tasks = (0..CONNECTIONS).map(|first| ask(address, first, each));
+        clients.block_on(http::together(tasks))
     });
     drop(clients);
     server.end(&runtime);
@@ -103,11 +80,11 @@ fn run(serve: fn(&Runtime, u64) -> Server, workers: usize, bytes: u64, requests:
 
 /// Asks for so many entries over one connection; every byte is added up.
 async fn ask(address: SocketAddr, first: u64, count: u64) -> u64 {
-    let mut connection = connect(address).await;
+    let mut connection = http::connect(address).await;
     let mut sum = 0_u64;
     for number in 0..count {
-        let request = request(Method::GET, (first + number) % ENTRIES, Bytes::new());
-        let answer = send(&mut connection, request).await;
+        let path = path((first + number) % ENTRIES);
+        let answer = http::send(&mut connection, Method::GET, &path, Bytes::new()).await;
         assert_eq!(answer.status(), StatusCode::OK);
         let mut body = answer.into_body();
         while let Some(frame) = body.frame().await {
@@ -119,100 +96,29 @@ async fn ask(address: SocketAddr, first: u64, count: u64) -> u64 {
     sum
 }
 
-async fn connect(address: SocketAddr) -> SendRequest<Full<Bytes>> {
-    let stream = TcpStream::connect(address).await.expect("it listens");
-    stream.set_nodelay(true).expect("a socket");
-    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.expect("HTTP");
-    tokio::spawn(connection);
-    sender
-}
-
-async fn send(
-    connection: &mut SendRequest<Full<Bytes>>,
-    request: Request<Full<Bytes>>,
-) -> Response<Incoming> {
-    connection.ready().await.expect("the connection stays");
-    connection.send_request(request).await.expect("an answer")
-}
-
-fn request(method: Method, entry: u64, body: Bytes) -> Request<Full<Bytes>> {
-    Request::builder()
-        .method(method)
-        .uri(path(entry))
-        .header("host", "localhost")
-        .body(Full::new(body))
-        .expect("a request")
-}
-
-struct Server {
-    address: SocketAddr,
-    ours: Option<(Front, Store, System, tempfile::TempDir)>,
-}
-
-impl Server {
-    /// Our front ends over a store with the entries in it.
-    fn front(runtime: &Runtime, bytes: u64) -> Self {
-        let directory = tempfile::tempdir().expect("a directory for the store");
-        let system = System::new().expect("the system starts");
-        let store = Store::open(StoreConfig::new(directory.path()), &system).expect("a new store");
-        let front = Front::new(store.clone(), &FrontConfig::default()).expect("defaults");
-        let address = runtime.block_on(async {
-            let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
-            let address = front.listen(any_port).expect("a free port");
-            let mut connection = connect(address).await;
-            for entry in 0..ENTRIES {
-                let request = request(Method::PUT, entry, body(entry, bytes));
-                let answer = send(&mut connection, request).await;
-                assert!(answer.status().is_success(), "{}", answer.status());
-                answer.into_body().collect().await.expect("a whole body");
-            }
-            address
-        });
-        Self {
-            address,
-            ours: Some((front, store, system, directory)),
+/// Our front ends over a store with the entries in it.
+fn front(runtime: &Runtime, bytes: u64) -> Server {
+    let server = Server::front(runtime);
+    runtime.block_on(async {
+        let mut connection = http::connect(server.address).await;
+        for entry in 0..ENTRIES {
+            let body = body(entry, bytes);
+            let answer = http::send(&mut connection, Method::PUT, &path(entry), body).await;
+            assert!(answer.status().is_success(), "{}", answer.status());
+            answer.into_body().collect().await.expect("a whole body");
         }
-    }
+    });
+    server
+}
 
-    /// hyper alone, with the bodies in memory.
-    fn bare(runtime: &Runtime, bytes: u64) -> Self {
-        use hyper::server::conn::http1;
-        use hyper::service::service_fn;
-        use std::collections::HashMap;
-
-        let bodies: HashMap<String, Bytes> = (0..ENTRIES)
-            .map(|entry| (path(entry), body(entry, bytes)))
-            .collect();
-        let bodies = Arc::new(bodies);
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        listener.set_nonblocking(true).expect("a socket");
-        let address = listener.local_addr().expect("a socket");
-        runtime.spawn(async move {
-            let listener = tokio::net::TcpListener::from_std(listener).expect("a socket");
-            while let Ok((stream, _)) = listener.accept().await {
-                let _ = stream.set_nodelay(true);
-                let bodies = Arc::clone(&bodies);
-                let service = service_fn(move |request: Request<Incoming>| {
-                    let body = bodies[request.uri().path()].clone();
-                    async move { Ok::<_, std::convert::Infallible>(Response::new(Full::new(body))) }
-                });
-                tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
-            }
-        });
-        Self {
-            address,
-            ours: None,
-        }
-    }
-
-    fn end(self, runtime: &Runtime) {
-        let Some((front, store, system, _directory)) = self.ours else {
-            return;
-        };
-        runtime.block_on(async {
-            front.drain(Duration::from_secs(5)).await;
-            store.close().await;
-        });
-        let _ = system.shutdown(Duration::from_secs(10));
-    }
+/// hyper alone, with the bodies in memory.
+fn bare(runtime: &Runtime, bytes: u64) -> Server {
+    let bodies: HashMap<String, Bytes> = (0..ENTRIES)
+        .map(|entry| (path(entry), body(entry, bytes)))
+        .collect();
+    let bodies = Arc::new(bodies);
+    Server::bare(runtime, move |request: Request<Incoming>| {
+        let body = bodies[request.uri().path()].clone();
+        async move { Response::new(Full::new(body)) }
+    })
 }

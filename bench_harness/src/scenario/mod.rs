@@ -9,7 +9,13 @@ pub mod broadcast;
 pub mod build;
 pub mod burst;
 #[cfg(feature = "store")]
+mod files;
+#[cfg(feature = "store")]
+mod http;
+#[cfg(feature = "store")]
 pub mod http_get;
+#[cfg(feature = "store")]
+pub mod http_put;
 pub mod idle_memory;
 pub mod mpmc;
 pub mod mpsc;
@@ -128,6 +134,8 @@ pub const ALL: &[Scenario] = &[
     store::CONTAINS,
     #[cfg(feature = "store")]
     http_get::SCENARIO,
+    #[cfg(feature = "store")]
+    http_put::SCENARIO,
     #[cfg(feature = "build")]
     build::transpile::SCENARIO,
     #[cfg(feature = "build")]
@@ -165,7 +173,13 @@ pub fn missing_feature(name: &str) -> Option<&'static str> {
     let named = |names: &[&str]| names.contains(&name);
     if find(name).is_some() {
         None
-    } else if named(&["store_put", "store_get", "store_contains", "http_get"]) {
+    } else if named(&[
+        "store_put",
+        "store_get",
+        "store_contains",
+        "http_get",
+        "http_put",
+    ]) {
         Some("store")
     } else if named(&["transpile", "isolate_call", "isolate_start", "build_noop"]) {
         Some("zako")

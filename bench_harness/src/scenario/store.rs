@@ -12,6 +12,7 @@ use cas_actor::{Digest, Durability, Store, StoreConfig};
 use futures_util::stream::{self, StreamExt as _};
 
 use super::actors::timed;
+use super::files::{Files, spread};
 use super::{Family, Scenario};
 use crate::measure::{Case, Sample, Unit};
 use crate::options::Options;
@@ -80,7 +81,7 @@ const SIZES: [Size; 2] = [
         count: (20, 2),
     },
 ];
-const UNDER_WAY: usize = 32;
+pub(super) const UNDER_WAY: usize = 32;
 const QUESTION: usize = 100;
 
 #[derive(Clone, Copy)]
@@ -118,19 +119,21 @@ impl Load {
         cases
     }
 
-    /// Blobs that differ from each other, and each in all of its words.
     fn blobs(self) -> Vec<Bytes> {
         (0..self.count)
-            .map(|number| {
-                let words = (0..self.bytes as u64 / 8).flat_map(|word| {
-                    (number << 32 | word)
-                        .wrapping_mul(0x9E37_79B9_7F4A_7C15)
-                        .to_le_bytes()
-                });
-                words.collect()
-            })
+            .map(|number| blob(number, self.bytes))
             .collect()
     }
+}
+
+/// The blob with this number: it differs from all others, and in all of its words.
+pub(super) fn blob(number: u64, bytes: usize) -> Bytes {
+    let words = (0..bytes as u64 / 8).flat_map(|word| {
+        (number << 32 | word)
+            .wrapping_mul(0x9E37_79B9_7F4A_7C15)
+            .to_le_bytes()
+    });
+    words.collect()
 }
 
 fn both_sizes(options: &Options, run: fn(&Shelf, Load) -> Sample) -> Vec<Case> {
@@ -144,7 +147,7 @@ fn both_sizes(options: &Options, run: fn(&Shelf, Load) -> Sample) -> Vec<Case> {
 }
 
 /// Every word of a blob, added up.
-fn sum(content: &[u8]) -> u64 {
+pub(super) fn sum(content: &[u8]) -> u64 {
     content.chunks_exact(8).fold(0, |sum, word| {
         sum.wrapping_add(u64::from_le_bytes(word.try_into().expect("eight bytes")))
     })
@@ -165,7 +168,7 @@ struct Shelf {
 
 enum Place {
     Store(Store, System),
-    Files(files::Files),
+    Files(Files),
 }
 
 impl Drop for Shelf {
@@ -204,7 +207,7 @@ impl Shelf {
 
     fn files(load: Load) -> Self {
         let durable = load.durability == Durability::Durable;
-        Self::new(|directory| Place::Files(files::Files::new(directory, durable)))
+        Self::new(|directory| Place::Files(Files::new(directory, durable)))
     }
 
     fn put(&self, blobs: &[Bytes]) -> Vec<Digest> {
@@ -215,7 +218,11 @@ impl Shelf {
                     .buffered(UNDER_WAY);
                 self.runtime.block_on(puts.collect())
             }
-            Place::Files(files) => files::spread(blobs, |blob| files.put(blob)),
+            Place::Files(files) => spread(blobs, |blob| {
+                let name = Digest::of(blob);
+                files.put(&name.hex(), blob);
+                name
+            }),
         }
     }
 
@@ -228,7 +235,7 @@ impl Shelf {
                 self.runtime
                     .block_on(gets.fold(0, |all, one| async move { u64::wrapping_add(all, one) }))
             }
-            Place::Files(files) => files::spread(names, |name| sum(&files.get(name)))
+            Place::Files(files) => spread(names, |name| sum(&files.get(&name.hex())))
                 .into_iter()
                 .fold(0, u64::wrapping_add),
         }
@@ -245,7 +252,7 @@ impl Shelf {
                 };
                 self.runtime.block_on(questions.fold(0, count))
             }
-            Place::Files(files) => files::spread(names, |name| u64::from(files.contains(name)))
+            Place::Files(files) => spread(names, |name| u64::from(files.contains(&name.hex())))
                 .into_iter()
                 .sum(),
         }
@@ -278,85 +285,4 @@ fn contains(shelf: &Shelf, load: Load) -> Sample {
     let (elapsed, found) = timed(|| (0..rounds).map(|_| shelf.contains(&both)).sum());
     assert_eq!(found, load.count * rounds);
     Sample::kilo_rate(2 * load.count * rounds, elapsed, found)
-}
-
-mod files {
-    use std::fs::{self, File};
-    use std::io::Write as _;
-    use std::path::{Path, PathBuf};
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::thread;
-
-    use cas_actor::Digest;
-
-    use super::UNDER_WAY;
-
-    /// A directory with one file per blob in 256 directories.
-    pub(super) struct Files {
-        root: PathBuf,
-        durable: bool,
-        next_temporary: AtomicUsize,
-    }
-
-    impl Files {
-        pub(super) fn new(root: &Path, durable: bool) -> Self {
-            for first in 0..=255_u8 {
-                fs::create_dir_all(root.join(format!("{first:02x}"))).expect("the disk has room");
-            }
-            fs::create_dir_all(root.join("tmp")).expect("the disk has room");
-            Self {
-                root: root.into(),
-                durable,
-                next_temporary: AtomicUsize::new(0),
-            }
-        }
-
-        fn path(&self, name: &Digest) -> PathBuf {
-            let hex = name.hex();
-            self.root.join(&hex[..2]).join(&hex[2..])
-        }
-
-        pub(super) fn put(&self, blob: &[u8]) -> Digest {
-            let name = Digest::of(blob);
-            let number = self.next_temporary.fetch_add(1, Ordering::Relaxed);
-            let temporary = self.root.join("tmp").join(number.to_string());
-            let mut file = File::create(&temporary).expect("the disk has room");
-            file.write_all(blob).expect("the disk has room");
-            if self.durable {
-                file.sync_data().expect("the disk works");
-            }
-            let path = self.path(&name);
-            fs::rename(temporary, &path).expect("the directory is there");
-            if self.durable {
-                let directory = path.parent().expect("a directory");
-                let directory = File::open(directory).expect("it is there");
-                directory.sync_all().expect("the disk works");
-            }
-            name
-        }
-
-        pub(super) fn get(&self, name: &Digest) -> Vec<u8> {
-            fs::read(self.path(name)).expect("it was put")
-        }
-
-        pub(super) fn contains(&self, name: &Digest) -> bool {
-            self.path(name).exists()
-        }
-    }
-
-    /// Does something with all items on as many threads as requests may be under way; the results in order.
-    pub(super) fn spread<T: Sync, O: Send>(items: &[T], each: impl Fn(&T) -> O + Sync) -> Vec<O> {
-        let share = items.len().div_ceil(UNDER_WAY).max(1);
-        thread::scope(|scope| {
-            let each = &each;
-            let threads: Vec<_> = items
-                .chunks(share)
-                .map(|items| scope.spawn(move || items.iter().map(each).collect::<Vec<O>>()))
-                .collect();
-            let results = threads
-                .into_iter()
-                .map(|it| it.join().expect("a thread ends"));
-            results.flatten().collect()
-        })
-    }
 }

@@ -1,0 +1,133 @@
+//! What the HTTP scenarios share: hyper's client, our front ends over an empty store, and a bare hyper server.
+//!
+//! Servers have a tokio runtime of their own, as in the node.
+//! Does not know: what is asked for, or what a bare server answers.
+#![forbid(unsafe_code)]
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use actor_rt::System;
+use bytes::Bytes;
+use cas_actor::front::{Front, FrontConfig};
+use cas_actor::{Store, StoreConfig};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::runtime::Runtime;
+
+/// Connections that ask at a time.
+pub(super) const CONNECTIONS: u64 = 8;
+
+pub(super) type Connection = SendRequest<Full<Bytes>>;
+
+pub(super) fn runtime(workers: usize) -> Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers)
+        .enable_all()
+        .build()
+        .expect("a runtime")
+}
+
+pub(super) async fn connect(address: SocketAddr) -> Connection {
+    let stream = TcpStream::connect(address).await.expect("it listens");
+    stream.set_nodelay(true).expect("a socket");
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.expect("HTTP");
+    tokio::spawn(connection);
+    sender
+}
+
+pub(super) async fn send(
+    connection: &mut Connection,
+    method: Method,
+    path: &str,
+    body: Bytes,
+) -> Response<Incoming> {
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", "localhost")
+        .body(Full::new(body))
+        .expect("a request");
+    connection.ready().await.expect("the connection stays");
+    connection.send_request(request).await.expect("an answer")
+}
+
+/// Runs all of them at a time; their results, added up.
+pub(super) async fn together<F>(tasks: impl Iterator<Item = F>) -> u64
+where
+    F: Future<Output = u64> + Send + 'static,
+{
+    let tasks: Vec<_> = tasks.map(tokio::spawn).collect();
+    let mut sum = 0_u64;
+    for task in tasks {
+        sum = sum.wrapping_add(task.await.expect("a connection ends"));
+    }
+    sum
+}
+
+pub(super) struct Server {
+    pub(super) address: SocketAddr,
+    ours: Option<(Front, Store, System, tempfile::TempDir)>,
+}
+
+impl Server {
+    /// Our front ends over an empty store.
+    pub(super) fn front(runtime: &Runtime) -> Self {
+        let directory = tempfile::tempdir().expect("a directory for the store");
+        let system = System::new().expect("the system starts");
+        let store = Store::open(StoreConfig::new(directory.path()), &system).expect("a new store");
+        let front = Front::new(store.clone(), &FrontConfig::default()).expect("defaults");
+        let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+        let address = runtime.block_on(async { front.listen(any_port).expect("a free port") });
+        Self {
+            address,
+            ours: Some((front, store, system, directory)),
+        }
+    }
+
+    /// hyper alone, with what `answer` says.
+    pub(super) fn bare<A, F>(runtime: &Runtime, answer: A) -> Self
+    where
+        A: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
+    {
+        use hyper::server::conn::http1;
+
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        listener.set_nonblocking(true).expect("a socket");
+        let address = listener.local_addr().expect("a socket");
+        runtime.spawn(async move {
+            let listener = tokio::net::TcpListener::from_std(listener).expect("a socket");
+            while let Ok((stream, _)) = listener.accept().await {
+                let _ = stream.set_nodelay(true);
+                let answer = answer.clone();
+                let service = service_fn(move |request| {
+                    let answer = answer(request);
+                    async move { Ok::<_, Infallible>(answer.await) }
+                });
+                tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+            }
+        });
+        Self {
+            address,
+            ours: None,
+        }
+    }
+
+    pub(super) fn end(self, runtime: &Runtime) {
+        let Some((front, store, system, _directory)) = self.ours else {
+            return;
+        };
+        runtime.block_on(async {
+            front.drain(Duration::from_secs(5)).await;
+            store.close().await;
+        });
+        let _ = system.shutdown(Duration::from_secs(10));
+    }
+}
