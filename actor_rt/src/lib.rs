@@ -76,6 +76,9 @@ pub mod ring;
 mod router;
 #[cfg(not(loom))]
 mod sched;
+#[cfg(all(test, loom))]
+#[path = "sched/models.rs"]
+mod sched_models;
 #[cfg(not(loom))]
 mod shell;
 #[cfg_attr(loom, allow(dead_code))]

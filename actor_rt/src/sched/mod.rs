@@ -19,7 +19,7 @@ mod topology;
 pub(crate) mod watch;
 mod worker;
 
-use crate::cell::{ANYWHERE, CellPtr, CellRef, Children, Outcome};
+use crate::cell::{ANYWHERE, CellPtr, CellRef, Children, Header, Outcome, prefetch_header};
 use crate::clock::clock;
 use crate::dead_letter::{DeadLetter, DeadLetterHook};
 use crossbeam_utils::CachePadded;

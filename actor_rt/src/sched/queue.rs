@@ -8,16 +8,17 @@
 //! 2. Only its worker pushes to a local ring; anybody pops, by compare-exchange on `head`.
 //! 3. A ring slot is overwritten only after `head` passed it, so what a taker read before its
 //!    successful exchange is what it took. `head` has 64 bits and never comes back to a value.
+//!
+//! Loom checks that nothing is lost or taken twice: `models.rs`, which compiles this file with stand-ins for actors.
 #![allow(unsafe_code)]
 
-use crate::cell::{CellPtr, Header};
+use super::{CellPtr, Header, prefetch_header};
+use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Mutex, Ordering, lock};
 use crossbeam_utils::CachePadded;
 use std::ptr::null_mut;
-use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Places of a local ring.
-pub(super) const PLACES: u64 = 256;
+/// Places of a local ring; few under the model checker.
+pub(super) const PLACES: u64 = if cfg!(loom) { 4 } else { 256 };
 
 /// A worker's own runnable actors, first in, first out.
 pub(super) struct Local {
@@ -86,7 +87,7 @@ impl Local {
         if head < self.tail.load(Ordering::Relaxed) {
             let actor = self.place(head).load(Ordering::Relaxed);
             // The cell may be taken and freed meanwhile, so nothing of it is read.
-            crate::cell::prefetch_header(actor);
+            prefetch_header(actor);
         }
     }
 
@@ -145,10 +146,6 @@ struct Chain {
 
 // SAFETY: queued actors are alive and may be run by any thread.
 unsafe impl Send for Chain {}
-
-fn lock(chain: &Mutex<Chain>) -> MutexGuard<'_, Chain> {
-    chain.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 impl Shared {
     pub(super) fn new() -> Self {

@@ -3,11 +3,11 @@
 //! Owns: who sleeps, how many search for work.
 //! Does not know: the queues.
 //! Invariant: a worker's bit is set only by itself, before its last look for work; whoever clears it
-//! owes it a wake-up, and counts it as searching.
+//! owes it a wake-up, and counts it as searching. Loom checks it: `models.rs`.
 
-use super::worker::Worker;
+use super::Worker;
+use crate::sync::{AtomicU64, AtomicUsize, Ordering, fence};
 use crossbeam_utils::CachePadded;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 
 pub(super) struct Sleepers {
     bits: Box<[AtomicU64]>,

@@ -139,6 +139,14 @@ mod tests {
     }
 
     #[test]
+    fn a_refused_pin_leaves_the_worker_where_it_is() {
+        let before = core_affinity::get_core_ids();
+        // A core that no machine has: the system call fails as it does without permission.
+        pin(CoreId { id: 1023 });
+        assert_eq!(core_affinity::get_core_ids(), before);
+    }
+
+    #[test]
     fn more_workers_than_cores_are_not_pinned() {
         let layout = plan(10_000, true, true);
         assert!((0..10_000).all(|worker| layout.core_of(worker).is_none()));
