@@ -6,27 +6,18 @@
 //! acts under the turn lock and starts from the published tail).
 #![allow(unsafe_code)]
 
+pub(super) mod distance;
+
 use super::pages::{EMPTY, FROM_OUTSIDE, Ring, Slot, TOMBSTONE};
 use super::word::DISTANT;
 use super::{CLOSED, IDLE, Mailbox, SIGNAL, WAITERS, Word};
-use crate::sync::{Ordering, hint, lock};
+use crate::sync::{Ordering, lock};
 use std::ptr::{NonNull, null_mut};
 
 /// Most messages that are consumed before senders see the room.
 const LARGEST_CHUNK: u32 = 64;
 /// Most messages between looks for senders that wait, on the line that senders write.
 const LARGEST_STRIDE: u32 = 256;
-
-/// Messages that are read at once by an owner that keeps its distance (rule 11).
-const BATCH: u32 = if cfg!(loom) { 2 } else { 64 };
-/// Bounds from which on an owner may keep its distance: senders need room meanwhile.
-const LEAST_BOUND_FOR_DISTANCE: u32 = if cfg!(loom) { BATCH } else { 4 * BATCH };
-/// How often in a row an owner waits for the next message only briefly before it keeps its distance.
-pub(super) const CLOSE_BEHIND: u32 = if cfg!(loom) { 1 } else { 4 };
-/// Pauses that count as briefly.
-const BRIEFLY: u32 = 16;
-/// Pauses (of 10 to 50 ns) that an owner at a distance waits for the next batch to be complete.
-const PATIENCE: u32 = if cfg!(loom) { 1 } else { 96 };
 
 /// Most bytes of ring that an idle actor keeps for its next messages.
 const KEPT_BYTES: usize = 16 * 1024;
@@ -133,50 +124,6 @@ impl<'a, M> Drain<'a, M> {
         // SAFETY: `find_slot` took it from a live page; the owner alone frees pages. Acquire pairs with
         // the Release that published the slot.
         unsafe { (*self.slot).state.load(Ordering::Acquire) != EMPTY }
-    }
-
-    /// Takes note that the next message came after so many pauses: an owner that is again and again too
-    /// quick for its senders will keep its distance (rule 11).
-    #[inline]
-    pub(crate) fn waited(&mut self, pauses: u32) {
-        self.close_behind = if pauses < BRIEFLY {
-            self.close_behind.saturating_add(1)
-        } else {
-            0
-        };
-        if self.close_behind >= CLOSE_BEHIND && self.bound >= LEAST_BOUND_FOR_DISTANCE {
-            self.distant = true;
-            self.horizon = self.position;
-        }
-    }
-
-    /// Whether the owner keeps its distance.
-    #[cfg(test)]
-    pub(crate) fn is_distant(&self) -> bool {
-        self.distant
-    }
-
-    /// At the horizon: a distant owner waits until a whole batch is there, or no longer is one.
-    #[cold]
-    #[inline(never)]
-    fn look_ahead(&mut self) {
-        self.horizon = self.position.wrapping_add(BATCH);
-        if !self.distant || self.left == 0 && !self.find_slot() {
-            return;
-        }
-        let Some(base) = NonNull::new(self.base) else {
-            return;
-        };
-        let last = self.index(self.horizon.wrapping_sub(1));
-        for _ in 0..PATIENCE {
-            // SAFETY: the owner alone frees bases; the index is masked.
-            if unsafe { self.ring().is_published(base, last) } {
-                return;
-            }
-            hint::spin_loop();
-        }
-        self.distant = false;
-        self.close_behind = 0;
     }
 
     /// The next message, or `None` if none is claimed or the next one is not yet published.

@@ -73,7 +73,7 @@ fn full<M>(refused: Result<bool, Refused<M>>) -> M {
 /// A drain whose owner was too quick for its senders several times in a row.
 fn distant<M>(whole: &Whole) -> Drain<'_, M> {
     let mut drain = whole.drain();
-    (0..drain::CLOSE_BEHIND).for_each(|_| drain.waited(0));
+    (0..drain::distance::CLOSE_BEHIND).for_each(|_| drain.waited(0));
     drain
 }
 
