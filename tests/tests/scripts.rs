@@ -69,6 +69,18 @@ fn scripts_are_built_in_the_order_of_packages_and_not_again() {
 }
 
 #[test]
+fn an_edit_reaches_what_depends_on_it_also_when_no_outputs_are_known() {
+    let project = project();
+    // Nothing says that `dist` is written: neither outputs nor .gitignore.
+    project.write(".gitignore", "node_modules\n");
+    project.build();
+    project.build();
+    project.write("packages/core/src.txt", "changed\n");
+    project.build();
+    assert_eq!(project.read("packages/app/dist/app.txt"), "CHANGED\nui\n");
+}
+
+#[test]
 fn an_edit_reaches_what_depends_on_it_and_an_equal_output_stops() {
     let project = project();
     project.build();

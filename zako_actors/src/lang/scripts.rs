@@ -320,7 +320,8 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Adds the sources of packages that a script depends on without building them.
+    /// Adds the sources of packages that a script depends on without building them, or whose scripts name
+    /// no outputs.
     fn add_unbuilt_sources(&self, made: &mut BTreeMap<Label, Target>) {
         let dirs: BTreeMap<&str, usize> = self
             .all
@@ -335,9 +336,17 @@ impl<'a> World<'a> {
             let mut seen = BTreeSet::new();
             let mut pending: Vec<&Label> = target.deps.iter().collect();
             while let Some(dep) = pending.pop() {
-                if seen.insert(dep) {
-                    built.insert(dep.dir());
-                    pending.extend(made.get(dep).into_iter().flat_map(|dep| dep.deps.iter()));
+                if seen.insert(dep)
+                    && let Some(script) = made.get(dep)
+                {
+                    // What names no outputs hands nothing on that could be compared.
+                    if script
+                        .command()
+                        .is_some_and(|command| !command.outs.is_empty())
+                    {
+                        built.insert(dep.dir());
+                    }
+                    pending.extend(&script.deps);
                 }
             }
             let Some(&own) = dirs.get(label.dir()) else {
