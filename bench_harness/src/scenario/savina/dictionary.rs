@@ -4,10 +4,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::actor::{Done, Kit, Msg, Ops, Play, Role, sent};
-use crate::measure::{Case, Sample, Unit};
+use super::clients::ask_server;
+use crate::actor::{Kit, Msg, Ops, Play, sent};
+use crate::measure::{Case, Unit};
 use crate::options::Options;
-use crate::scenario::actors::{case, every_kit, timed, wait, workers};
+use crate::scenario::actors::every_kit;
 use crate::scenario::{Family, Scenario};
 
 /// `dictionary`.
@@ -23,7 +24,6 @@ pub const SCENARIO: Scenario = Scenario {
     },
 };
 
-const WORKERS: u64 = 20;
 /// Keys per worker, so that the order of workers does not change what is read.
 const KEYS: u64 = 512;
 
@@ -52,60 +52,14 @@ impl<R: Clone + Send + Sync> Play<R> for Dictionary<R> {
     }
 }
 
-struct Worker<R> {
-    dictionary: R,
-    me: u64,
-    left: u64,
-    sum: u64,
-    done: Done,
-}
-
-impl<R: Clone + Send> Play<R> for Worker<R> {
-    fn on(&mut self, msg: Msg<R>, ops: &mut dyn Ops<R>) {
-        if let Msg::Token(value) = msg {
-            self.sum += value;
-        }
-        if self.left == 0 {
-            let _ = self.done.send(self.sum);
-            return;
-        }
-        self.left -= 1;
-        let request = request(
-            self.me,
-            self.left.wrapping_mul(7919) % KEYS,
-            self.left.is_multiple_of(10),
-        );
-        sent(ops.tell(&self.dictionary, Msg::Item(request)));
-    }
+fn question(me: u64, left: u64) -> u64 {
+    request(me, left.wrapping_mul(7919) % KEYS, left.is_multiple_of(10))
 }
 
 fn look_up<K: Kit>(options: &Options) -> Case {
-    let each = options.count(20_000, 50);
-    case::<K>(
-        "20 workers",
-        workers(options),
-        move |kit, done, finished| {
-            let dictionary = Dictionary::<K::Ref> {
-                workers: Arc::new([]),
-                entries: HashMap::new(),
-            };
-            let dictionary = kit.spawn(Role::play(dictionary));
-            let worker = |me| Worker {
-                dictionary: dictionary.clone(),
-                me,
-                left: each,
-                sum: 0,
-                done: done.clone(),
-            };
-            let all: Arc<[K::Ref]> = (0..WORKERS)
-                .map(|me| kit.spawn(Role::play(worker(me))))
-                .collect();
-            kit.tell(&dictionary, Msg::Wires(Arc::clone(&all)));
-            let (elapsed, sum) = timed(|| {
-                all.iter().for_each(|worker| kit.tell(worker, Msg::Go));
-                wait(finished, WORKERS)
-            });
-            Sample::rate(each * WORKERS, elapsed, sum)
-        },
-    )
+    let empty = || Dictionary::<K::Ref> {
+        workers: Arc::new([]),
+        entries: HashMap::new(),
+    };
+    ask_server::<K, _>(options, options.count(20_000, 50), empty, question)
 }

@@ -7,6 +7,7 @@ pub mod bank;
 pub mod barber;
 pub mod bounded_buffer;
 pub mod chameneos;
+mod clients;
 pub mod counting;
 pub mod dictionary;
 pub mod fibonacci;

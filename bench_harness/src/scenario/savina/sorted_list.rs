@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
-use crate::actor::{Done, Kit, Msg, Ops, Play, Role, sent};
-use crate::measure::{Case, Sample, Unit};
+use super::clients::ask_server;
+use crate::actor::{Kit, Msg, Ops, Play, sent};
+use crate::measure::{Case, Unit};
 use crate::options::Options;
-use crate::scenario::actors::{case, every_kit, timed, wait, workers};
+use crate::scenario::actors::every_kit;
 use crate::scenario::{Family, Scenario};
 
 /// `sorted_list`.
@@ -22,7 +23,6 @@ pub const SCENARIO: Scenario = Scenario {
     },
 };
 
-const WORKERS: u64 = 20;
 /// Keys of each worker are its own, so that the order of workers does not change what is read.
 const KEYS: u64 = 1 << 10;
 const CONTAINS: u64 = 0;
@@ -61,60 +61,20 @@ impl<R: Clone + Send + Sync> Play<R> for List<R> {
     }
 }
 
-struct Worker<R> {
-    list: R,
-    me: u64,
-    left: u64,
-    sum: u64,
-    done: Done,
-}
-
-impl<R: Clone + Send> Play<R> for Worker<R> {
-    fn on(&mut self, msg: Msg<R>, ops: &mut dyn Ops<R>) {
-        if let Msg::Token(answer) = msg {
-            self.sum += answer;
-        }
-        if self.left == 0 {
-            let _ = self.done.send(self.sum);
-            return;
-        }
-        self.left -= 1;
-        let kind = match self.left % 100 {
-            0 => SIZE,
-            1..=10 => INSERT,
-            _ => CONTAINS,
-        };
-        let key = self.me * KEYS + self.left.wrapping_mul(7919) % KEYS;
-        sent(ops.tell(&self.list, Msg::Item(key << 2 | kind)));
-    }
+fn question(me: u64, left: u64) -> u64 {
+    let kind = match left % 100 {
+        0 => SIZE,
+        1..=10 => INSERT,
+        _ => CONTAINS,
+    };
+    let key = me * KEYS + left.wrapping_mul(7919) % KEYS;
+    key << 2 | kind
 }
 
 fn look_up<K: Kit>(options: &Options) -> Case {
-    let each = options.count(20_000, 200);
-    case::<K>(
-        "20 workers",
-        workers(options),
-        move |kit, done, finished| {
-            let list = kit.spawn(Role::play(List::<K::Ref> {
-                workers: Arc::new([]),
-                keys: Vec::new(),
-            }));
-            let worker = |me| Worker {
-                list: list.clone(),
-                me,
-                left: each,
-                sum: 0,
-                done: done.clone(),
-            };
-            let all: Arc<[K::Ref]> = (0..WORKERS)
-                .map(|me| kit.spawn(Role::play(worker(me))))
-                .collect();
-            kit.tell(&list, Msg::Wires(Arc::clone(&all)));
-            let (elapsed, sum) = timed(|| {
-                all.iter().for_each(|worker| kit.tell(worker, Msg::Go));
-                wait(finished, WORKERS)
-            });
-            Sample::rate(each * WORKERS, elapsed, sum)
-        },
-    )
+    let empty = || List::<K::Ref> {
+        workers: Arc::new([]),
+        keys: Vec::new(),
+    };
+    ask_server::<K, _>(options, options.count(20_000, 200), empty, question)
 }
