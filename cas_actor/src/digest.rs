@@ -22,6 +22,17 @@ pub(crate) const EMPTY_BLAKE3: [u8; HASH_BYTES] = [
     0x9b, 0xcb, 0x25, 0xc9, 0xad, 0xc1, 0x12, 0xb7, 0xcc, 0x9a, 0x93, 0xca, 0xe4, 0x1f, 0x32, 0x62,
 ];
 const HEX: &[u8; 16] = b"0123456789abcdef";
+/// The value of each hex digit; anything else has bits above those.
+const NIBBLES: [u8; 256] = {
+    let mut nibbles = [0xff; 256];
+    let mut value = 0;
+    while value < 16 {
+        nibbles[HEX[value] as usize] = value as u8;
+        nibbles[HEX[value].to_ascii_uppercase() as usize] = value as u8;
+        value += 1;
+    }
+    nibbles
+};
 
 /// The name of a blob: BLAKE3 of its content, and its size in bytes.
 ///
@@ -141,22 +152,43 @@ pub enum DigestParseError {
 
 /// Reads 64 hex characters of either case.
 pub(crate) fn parse_hash(hex: &str) -> Result<[u8; HASH_BYTES], DigestParseError> {
+    let Ok(digits) = <&[u8; HEX_CHARS]>::try_from(hex.as_bytes()) else {
+        return Err(why_no_hash(hex));
+    };
     let mut hash = [0; HASH_BYTES];
-    let mut count = 0;
-    for (index, found) in hex.chars().enumerate() {
-        let Some(nibble) = found.to_digit(16) else {
-            let position = index + 1;
-            return Err(DigestParseError::Character { found, position });
-        };
-        if index < HEX_CHARS {
-            hash[index / 2] = (hash[index / 2] << 4) | nibble as u8;
-        }
-        count += 1;
+    let mut all = 0;
+    let (pairs, _) = digits.as_chunks::<2>();
+    for (byte, [high, low]) in hash.iter_mut().zip(pairs) {
+        let (high, low) = (NIBBLES[usize::from(*high)], NIBBLES[usize::from(*low)]);
+        all |= high | low;
+        *byte = (high << 4) | (low & 15);
     }
-    if count != HEX_CHARS {
-        return Err(DigestParseError::Length { found: count });
+    match all < 16 {
+        true => Ok(hash),
+        false => Err(why_no_hash(hex)),
     }
-    Ok(hash)
+}
+
+fn why_no_hash(text: &str) -> DigestParseError {
+    let mut characters = text.chars().enumerate();
+    match characters.find(|(_, found)| !found.is_ascii_hexdigit()) {
+        Some((index, found)) => DigestParseError::Character {
+            found,
+            position: index + 1,
+        },
+        None => DigestParseError::Length { found: text.len() },
+    }
+}
+
+/// A hash in lower-case hex.
+pub(crate) fn hash_hex(hash: &[u8; HASH_BYTES]) -> [u8; HEX_CHARS] {
+    let mut text = [0; HEX_CHARS];
+    let (pairs, _) = text.as_chunks_mut::<2>();
+    for ([high, low], byte) in pairs.iter_mut().zip(hash) {
+        *high = HEX[usize::from(byte >> 4)];
+        *low = HEX[usize::from(byte & 15)];
+    }
+    text
 }
 
 /// `bytes` in lower-case hex.

@@ -7,7 +7,7 @@
 #![forbid(unsafe_code)]
 
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Read, Seek};
 use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -21,6 +21,7 @@ use crate::digest::{Digest, Hasher};
 use crate::error::{During, IoFailure, PutError};
 use crate::layout::{PACK_UP_TO_BYTES, is_packed};
 use crate::maintain::{hash_file, hash_file_with};
+use crate::partial::Slot;
 use crate::room::Room;
 use crate::sha256::Sha256Digest;
 use crate::staging::{Content, Expected, StagedFile, Staging, Verified};
@@ -49,6 +50,8 @@ pub struct Upload {
     /// Where a store with a limit has room.
     room: Option<Arc<Room>>,
     reservation: Option<Reservation>,
+    /// Where it is kept when it is interrupted, until it has a file there.
+    slot: Option<Slot>,
 }
 
 impl Upload {
@@ -67,6 +70,32 @@ impl Upload {
             spilled: None,
             room,
             reservation: None,
+            slot: None,
+        }
+    }
+
+    /// The same, kept there when it is dropped before its end.
+    pub(crate) fn in_slot(self, slot: Slot) -> Self {
+        Self {
+            slot: Some(slot),
+            ..self
+        }
+    }
+
+    /// The same with its beginning, which is read and hashed.
+    pub(crate) fn with_beginning(mut self, staged: StagedFile) -> Result<Self, IoFailure> {
+        let path = staged.path.as_path();
+        self.hasher = hash_file_with(self.hasher, &staged.file).during("read", path)?;
+        self.written_bytes = self.hasher.finish().size_bytes();
+        self.spilled = Some(staged);
+        Ok(self)
+    }
+
+    /// Ends it early: what has come can be gone on with, if it has a place for that.
+    pub(crate) fn park(mut self) -> Result<(), IoFailure> {
+        match self.slot.is_some() {
+            true => self.spill().map(drop),
+            false => Ok(()),
         }
     }
 
@@ -85,12 +114,31 @@ impl Upload {
         self.hasher.finish_sha256()
     }
 
+    /// Everything taken so far. Reads the disk once the content is large.
+    pub(crate) fn content(&self) -> Result<Bytes, IoFailure> {
+        let Some(staged) = &self.spilled else {
+            return Ok(Bytes::copy_from_slice(&self.buffer));
+        };
+        let mut content = vec![0; self.written_bytes as usize];
+        let read = staged.file.read_exact_at(&mut content, 0);
+        read.during("read", staged.path.as_path())?;
+        Ok(content.into())
+    }
+
     /// Takes the next piece. Blocks on the disk once the content is large.
     ///
     /// # Errors
     /// When there is more than the expected digest says, when the store has no room for it, or the
     /// disk fails; the upload is useless then.
     pub fn write(&mut self, piece: &[u8]) -> Result<(), PutError> {
+        let written = self.take(piece);
+        if let (Err(_), Some(staged)) = (&written, &mut self.spilled) {
+            staged.path.discard();
+        }
+        written
+    }
+
+    fn take(&mut self, piece: &[u8]) -> Result<(), PutError> {
         self.written_bytes += piece.len() as u64;
         self.hasher.update(piece);
         if let Some(size_bytes) = self.expected.size_bytes()
@@ -112,34 +160,36 @@ impl Upload {
         if let Some(room) = &self.room {
             room.extend(&mut self.reservation, bytes, exact)?;
         }
-        let staged = match &mut self.spilled {
-            Some(staged) => staged,
-            None => self.spilled.insert(self.staging.create()?),
+        self.spill()?.append(piece)?;
+        Ok(())
+    }
+
+    /// From now on the content is in a file.
+    fn spill(&mut self) -> Result<&mut StagedFile, IoFailure> {
+        let staged = match (&mut self.spilled, self.slot.take()) {
+            (Some(staged), _) => staged,
+            (none, Some(slot)) => none.insert(slot.create()?),
+            (none, None) => none.insert(self.staging.create()?),
         };
         if !self.buffer.is_empty() {
             let first = std::mem::take(&mut self.buffer);
-            append(staged, &first)?;
+            staged.append(&first)?;
         }
-        append(staged, piece)?;
-        Ok(())
+        Ok(staged)
     }
 
     /// Checks the content against the expected digest.
     pub(crate) fn finish(self) -> Result<Verified, PutError> {
         let content = match self.spilled {
-            Some(staged) => Content::Staged(staged),
+            Some(mut staged) => {
+                staged.path.discard();
+                Content::Staged(staged)
+            }
             None => Content::Bytes(Bytes::from(self.buffer)),
         };
         let verified = Verified::hashed(&self.hasher, content).with_room(self.reservation);
         verified.expect(self.expected)
     }
-}
-
-fn append(staged: &mut StagedFile, piece: &[u8]) -> Result<(), IoFailure> {
-    staged
-        .file
-        .write_all(piece)
-        .during("write", staged.path.as_path())
 }
 
 /// What became of a file of the caller.

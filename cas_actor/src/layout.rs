@@ -9,10 +9,13 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use crate::digest::{HASH_BYTES, parse_hash, push_hex};
+use crate::digest::{HASH_BYTES, hex, parse_hash, push_hex};
 
 /// A key of the action cache: the hash of everything that decides the action's result.
 pub type ActionKey = [u8; HASH_BYTES];
+
+/// What an interrupted upload is called: a hash of whatever its protocol calls it.
+pub(crate) type PartialId = [u8; HASH_BYTES];
 
 /// What a record is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -86,6 +89,21 @@ impl Layout {
     /// Where files are written before they get their name.
     pub(crate) fn temp(&self) -> PathBuf {
         self.root.join("tmp")
+    }
+
+    /// Where interrupted uploads lie.
+    pub(crate) fn partials(&self) -> PathBuf {
+        self.root.join("partial")
+    }
+
+    /// Where an interrupted upload lies: `root/partial/hash`.
+    pub(crate) fn partial(&self, id: &PartialId) -> PathBuf {
+        self.partials().join(hex(id))
+    }
+
+    /// The id of a file found in `root/partial`; `None` for anything that no store wrote.
+    pub(crate) fn partial_id_of(file_name: &OsStr) -> Option<PartialId> {
+        parse_hash(file_name.to_str()?).ok()
     }
 
     /// Where damaged files go, to be looked at by a person.

@@ -61,6 +61,7 @@ mod name;
 mod name_cache;
 mod open;
 mod pack;
+mod partial;
 #[cfg(test)]
 mod power_tests;
 mod room;
@@ -95,6 +96,7 @@ pub use layout::ActionKey;
 pub use memory::MemoryConfig;
 pub use name::{BlobName, HashFunction};
 pub use open::StoreConfig;
+pub use partial::PartialConfig;
 pub use sha256::Sha256Digest;
 pub use shard::{PutOutcome, VerifyReads};
 pub use stats::{LATENCY_BUCKETS, Latency, Stats};

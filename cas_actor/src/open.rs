@@ -16,6 +16,7 @@ use crate::commit::Durability;
 use crate::error::{During, IoFailure, StoreError};
 use crate::layout::Layout;
 use crate::memory::MemoryConfig;
+use crate::partial::PartialConfig;
 use crate::shard::VerifyReads;
 use crate::staging::Staging;
 
@@ -55,6 +56,8 @@ pub struct StoreConfig {
     pub scrub_bytes_per_second: Option<u64>,
     /// The memory tier.
     pub memory: MemoryConfig,
+    /// What is kept of interrupted uploads.
+    pub partial: PartialConfig,
     /// Wait while another process holds the store, instead of failing with
     /// [`StoreError::Locked`].
     pub wait_for_lock: bool,
@@ -81,6 +84,7 @@ impl StoreConfig {
                 time_to_live: Duration::from_secs(30 * 60),
                 time_to_idle: Duration::from_secs(5 * 60),
             },
+            partial: PartialConfig::default(),
             wait_for_lock: false,
         }
     }

@@ -2,13 +2,13 @@
 //!
 //! Owns: temporary files, their names and their removal; the proof that content was hashed.
 //! Does not know: when a temporary file gets its name (`commit` does that).
-//! Invariants: a staged file that is not committed is removed when dropped; those of a killed
-//! process are removed at the next open, under the lock; [`Verified`] can only be made by
-//! hashing its content.
+//! Invariants: a staged file that is not committed is removed when dropped, unless somebody may go
+//! on with it (`partial`); those of a killed process are removed at the next open, under the lock;
+//! [`Verified`] can only be made by hashing its content.
 #![forbid(unsafe_code)]
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -18,6 +18,7 @@ use crate::budget::Reservation;
 use crate::digest::{Digest, Hasher};
 use crate::error::{During, IoFailure, NameMismatch, PutError};
 use crate::name::{BlobName, HashFunction};
+use crate::partial::Slot;
 use crate::sha256::Sha256Digest;
 
 /// Hands out temporary files in one directory.
@@ -56,6 +57,7 @@ impl Staging {
         TempPath {
             path: self.directory.join(number.to_string()),
             named: false,
+            slot: None,
         }
     }
 
@@ -77,6 +79,8 @@ impl Staging {
 pub(crate) struct TempPath {
     path: PathBuf,
     named: bool,
+    /// The place of an upload that may be gone on with.
+    slot: Option<Slot>,
 }
 
 impl TempPath {
@@ -88,13 +92,26 @@ impl TempPath {
     pub(crate) fn named(mut self) {
         self.named = true;
     }
+
+    /// Whatever becomes of the file, nobody goes on with it.
+    pub(crate) fn discard(&mut self) {
+        if let Some(slot) = &mut self.slot {
+            slot.discard();
+        }
+    }
 }
 
 impl Drop for TempPath {
     fn drop(&mut self) {
-        if !self.named {
-            // A leftover costs space only until the next open.
-            let _ = fs::remove_file(&self.path);
+        if self.named {
+            return;
+        }
+        match self.slot.take() {
+            Some(slot) if slot.keeps() => slot.put_back(),
+            _ => {
+                // A leftover costs space only until the next open.
+                let _ = fs::remove_file(&self.path);
+            }
         }
     }
 }
@@ -104,6 +121,24 @@ impl Drop for TempPath {
 pub(crate) struct StagedFile {
     pub(crate) path: TempPath,
     pub(crate) file: File,
+}
+
+impl StagedFile {
+    /// Writes behind what was written.
+    pub(crate) fn append(&mut self, piece: &[u8]) -> Result<(), IoFailure> {
+        let written = self.file.write_all(piece);
+        written.during("write", self.path.as_path())
+    }
+
+    /// A file of an upload that may be gone on with.
+    pub(crate) fn in_slot(slot: Slot, file: File) -> Self {
+        let path = TempPath {
+            path: slot.path(),
+            named: false,
+            slot: Some(slot),
+        };
+        Self { path, file }
+    }
 }
 
 /// Where verified content lies.

@@ -26,6 +26,7 @@ use crate::ingest::Upload;
 use crate::layout::ActionKey;
 use crate::name_cache::NameCache;
 use crate::open::{StoreConfig, open_root};
+use crate::partial::Partials;
 use crate::room::Room;
 use crate::scrub::{self, ScrubMsg};
 use crate::sha256::Sha256Digest;
@@ -57,6 +58,8 @@ pub(crate) struct Inner {
     pub(crate) staging: Arc<Staging>,
     /// Where puts get their room on disk from.
     pub(crate) room: Arc<Room>,
+    /// Uploads that can be gone on with.
+    pub(crate) partials: Arc<Partials>,
     scrubber: Option<ActorRef<ScrubMsg>>,
     /// Tells the upkeep and the scrubber to stop what they do.
     closing: Arc<AtomicBool>,
@@ -96,16 +99,18 @@ impl Store {
         let names_bytes = config.memory.capacity_bytes / NAMES_SHARE;
         let blob_bytes = config.memory.capacity_bytes - names_bytes;
         let layout = opened.layout.clone();
+        let partials = Partials::open(layout.clone(), config.partial)?;
         let (shards, staging) = shard_set::start(system, &config, blob_bytes, opened);
         let closing = Arc::new(AtomicBool::new(false));
         let scrubber = scrub::start(system, &config, &layout, &shards, &closing);
-        let room = upkeep_actor::start(system, &config, layout, &shards, &closing);
+        let room = upkeep_actor::start(system, &config, layout, &shards, &partials, &closing);
         Ok(Self {
             durability: config.durability,
             inner: Arc::new(Inner {
                 shards,
                 staging,
                 room,
+                partials,
                 scrubber,
                 closing,
                 names: NameCache::new(names_bytes),

@@ -1,4 +1,4 @@
-//! The actor that keeps a store within its budget.
+//! The actor that keeps a store within its budget, and drops interrupted uploads in time.
 //!
 //! Owns: when eviction starts by itself, and what it spares.
 //! Does not know: how the least recently used are found (`evict`).
@@ -19,6 +19,7 @@ use crate::evict::{Evictor, GcReport};
 use crate::layout::Layout;
 use crate::open::StoreConfig;
 use crate::pack::seconds;
+use crate::partial::Partials;
 use crate::room::Room;
 use crate::shard_set::ShardHandle;
 
@@ -26,6 +27,8 @@ use crate::shard_set::ShardHandle;
 const PAUSE: Duration = Duration::from_secs(1);
 /// and so many times as long as the pass took.
 const PAUSE_FACTOR: u32 = 10;
+/// How often interrupted uploads are looked through.
+const SWEEP_EVERY: Duration = Duration::from_secs(15 * 60);
 
 /// What the upkeep can be asked.
 #[derive(Debug)]
@@ -36,6 +39,8 @@ pub(crate) enum UpkeepMsg {
     LowerWater,
     /// Make room for so many bytes; says whether there is room.
     MakeRoom(u64, Reply<bool>),
+    /// Drop interrupted uploads that nobody has gone on with.
+    SweepPartials,
     /// Evict to so many bytes, sparing what was used within the duration.
     Gc(u64, Duration, Reply<Result<GcReport, ShardError>>),
 }
@@ -46,12 +51,14 @@ pub(crate) fn start(
     config: &StoreConfig,
     layout: Layout,
     shards: &Arc<[ShardHandle]>,
+    partials: &Arc<Partials>,
     closing: &Arc<AtomicBool>,
 ) -> Arc<Room> {
     let counters = shards.iter().map(|shard| Arc::clone(&shard.counters));
     let budget = Budget::new(config.max_bytes, counters.collect());
     let (shards, closing) = (Arc::clone(shards), Arc::clone(closing));
     let (lease, for_upkeep) = (config.lease, Arc::clone(&budget));
+    let partials = Arc::clone(partials);
     let upkeep = system
         .actor(move || {
             let evictor = Evictor {
@@ -59,7 +66,8 @@ pub(crate) fn start(
                 layout: layout.clone(),
                 closing: Arc::clone(&closing),
             };
-            Upkeep::new(evictor, Arc::clone(&for_upkeep), lease)
+            let partials = Arc::clone(&partials);
+            Upkeep::new(evictor, Arc::clone(&for_upkeep), partials, lease)
         })
         .name(format!("store {} upkeep", config.root.display()))
         .mailbox(config.mailbox)
@@ -71,16 +79,23 @@ pub(crate) fn start(
 pub(crate) struct Upkeep {
     evictor: Evictor,
     budget: Arc<Budget>,
+    partials: Arc<Partials>,
     lease: Duration,
     /// No automatic pass before this.
     pause_until: Option<Instant>,
 }
 
 impl Upkeep {
-    pub(crate) fn new(evictor: Evictor, budget: Arc<Budget>, lease: Duration) -> Self {
+    pub(crate) fn new(
+        evictor: Evictor,
+        budget: Arc<Budget>,
+        partials: Arc<Partials>,
+        lease: Duration,
+    ) -> Self {
         Self {
             evictor,
             budget,
+            partials,
             lease,
             pause_until: None,
         }
@@ -137,11 +152,16 @@ impl Actor for Upkeep {
             // Closed before it began: there is nothing to measure.
             let _ = ctx.me().tell(UpkeepMsg::Measure);
         }
+        ctx.after(SWEEP_EVERY, UpkeepMsg::SweepPartials);
         Ok(())
     }
 
-    fn handle(&mut self, msg: UpkeepMsg, _: &mut Context<'_, Self>) {
+    fn handle(&mut self, msg: UpkeepMsg, ctx: &mut Context<'_, Self>) {
         match msg {
+            UpkeepMsg::SweepPartials => {
+                self.partials.sweep(SystemTime::now());
+                ctx.after(SWEEP_EVERY, UpkeepMsg::SweepPartials);
+            }
             UpkeepMsg::Measure => self.measure(),
             UpkeepMsg::LowerWater => {
                 self.budget.asked.store(false, Relaxed);

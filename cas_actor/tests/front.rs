@@ -6,66 +6,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cas_actor::front::{AccessConfig, CredentialConfig, Front, FrontConfig, Right, Space};
-use cas_actor::{Store, StoreConfig};
+use http_client::node::{Node, sha256};
 use http_client::{Answer, Client};
-use sha2::{Digest as _, Sha256};
-
-/// A front over a new store.
-struct Node {
-    front: Front,
-    address: std::net::SocketAddr,
-    store: Store,
-    // Dropped last.
-    _system: actor_rt::System,
-    directory: tempfile::TempDir,
-}
-
-impl Node {
-    fn start(config: &FrontConfig) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let system = actor_rt::System::new().unwrap();
-        let store = Store::open(StoreConfig::new(directory.path()), &system).unwrap();
-        let front = Front::new(store.clone(), config).unwrap();
-        let address = front.listen("127.0.0.1:0".parse().unwrap()).unwrap();
-        Self {
-            front,
-            address,
-            store,
-            _system: system,
-            directory,
-        }
-    }
-
-    async fn client(&self) -> Client {
-        Client::connect(self.address).await
-    }
-
-    /// Blobs that the store holds.
-    async fn blobs(&self) -> u64 {
-        self.store.stats().await.unwrap().blobs
-    }
-
-    /// Files that uploads have left behind.
-    fn leftovers(&self) -> usize {
-        std::fs::read_dir(self.directory.path().join("tmp"))
-            .unwrap()
-            .count()
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn sha256(content: &[u8]) -> String {
-    hex(&Sha256::digest(content))
-}
 
 #[tokio::test]
 async fn every_dialect_stores_and_reads() {
     let node = Node::start(&FrontConfig::default());
     let mut client = node.client().await;
-    let content = b"some content".as_slice();
+    // Also an `ActionResult`, of some words on standard output.
+    let content = b"*\nsome words".as_slice();
     for path in [
         format!("/cas/{}", sha256(content)),
         format!("/prefix/cas/{}", blake3::hash(content).to_hex()),
@@ -335,8 +284,8 @@ async fn rights_are_asked_for_in_every_dialect() {
     let node = Node::start(&credentials());
     let mut client = node.client().await;
     let paths = [
-        format!("/cas/{}", sha256(b"x")),
-        format!("/ac/{}", sha256(b"x")),
+        format!("/cas/{}", sha256(b"*\x01x")),
+        format!("/ac/{}", sha256(b"*\x01x")),
         "/ccache/x".into(),
         "/sccache/x".into(),
         "/gradle/x".into(),
@@ -350,15 +299,21 @@ async fn rights_are_asked_for_in_every_dialect() {
             assert_eq!(answer.status, 401, "{method} {path}");
             assert!(answer.header("www-authenticate").is_some());
         }
-        let put = client.request("PUT", path, &[ada], b"x").await;
+        let put = client.request("PUT", path, &[ada], b"*\x01x").await;
         let may = path.starts_with("/ccache");
         assert_eq!(put.status, if may { 200 } else { 403 }, "{path}");
         let bearer = ("authorization", "Bearer token");
         assert_eq!(
-            client.request("PUT", path, &[bearer], b"x").await.status,
+            client
+                .request("PUT", path, &[bearer], b"*\x01x")
+                .await
+                .status,
             200
         );
-        assert_eq!(client.request("GET", path, &[ada], b"").await.body, b"x");
+        assert_eq!(
+            client.request("GET", path, &[ada], b"").await.body,
+            b"*\x01x"
+        );
     }
     for (method, path) in [
         ("PROPFIND", "/sccache/"),
@@ -367,7 +322,9 @@ async fn rights_are_asked_for_in_every_dialect() {
     ] {
         assert_eq!(client.request(method, path, &[], b"").await.status, 401);
     }
-    let refused = client.request("PUT", "/v8/artifacts/x", &[ada], b"x").await;
+    let refused = client
+        .request("PUT", "/v8/artifacts/x", &[ada], b"*\x01x")
+        .await;
     assert!(
         refused.text().contains("\"remote_caching_disabled\""),
         "{}",

@@ -167,6 +167,11 @@ async fn tls_is_spoken_and_strangers_are_not_trusted() {
     let put = client.request("PUT", "/gradle/k", &[], &content).await;
     assert_eq!(put.status, 200);
     assert!(client.get("/gradle/k").await.body == content);
+    let page = client.get("/").await;
+    for address in ["https://test.example:1234", "grpcs://test.example:1234"] {
+        assert!(page.text().contains(address), "{}", page.text());
+    }
+    assert!(!page.text().contains("http://"), "{}", page.text());
 
     // A client who trusts others does not talk to us.
     let other = Authority::new("other");

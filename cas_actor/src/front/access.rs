@@ -151,6 +151,11 @@ impl Access {
         self.anonymous == Right::Write
     }
 
+    /// Whether one needs no credentials for this.
+    pub(crate) fn lets_anybody(&self, wanted: Right) -> bool {
+        self.anonymous >= wanted
+    }
+
     /// Who sent this `Authorization` header: a credential, by its place in the configuration.
     pub(crate) fn who(&self, authorization: Option<&[u8]>) -> Option<u32> {
         let header = authorization?;
@@ -180,7 +185,7 @@ impl Access {
         space: Space,
         wanted: Right,
     ) -> Result<(), Refusal> {
-        if self.anonymous >= wanted {
+        if self.lets_anybody(wanted) {
             return Ok(());
         }
         let who = self.who(authorization).ok_or(Refusal::Unknown)?;

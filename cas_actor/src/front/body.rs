@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
-use super::timed::Busy;
+use super::pulse::Busy;
 use crate::Blob;
 use crate::blob::FilePart;
 

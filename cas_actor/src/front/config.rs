@@ -1,7 +1,7 @@
 //! What a person may set about the front ends; every value has a default.
 //!
-//! Owns: the `[limits]`, `[access]` and `[tls]` tables of the node's configuration, and what makes
-//! them unusable.
+//! Owns: the `[limits]`, `[dialects]`, `[access]` and `[tls]` tables of the node's configuration, and
+//! what makes them unusable.
 //! Does not know: where the file lies or which addresses are listened to.
 #![forbid(unsafe_code)]
 
@@ -25,6 +25,8 @@ const GIB: u64 = 1024 * 1024 * 1024;
 pub struct FrontConfig {
     /// How much anybody may ask for.
     pub limits: LimitsConfig,
+    /// How HTTP is answered.
+    pub dialects: DialectsConfig,
     /// Who may do what.
     pub access: AccessConfig,
     /// TLS on every address; a socket in the file system never has it.
@@ -50,6 +52,26 @@ pub enum ConfigError {
     /// A file of the `[tls]` table that cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+}
+
+/// How the HTTP dialects answer.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DialectsConfig {
+    /// Refuse what is put at `/ac/` and is no `ActionResult`, with 400. Off, anything may be stored
+    /// there, as by clients that use those paths for content of their own.
+    pub validate_action_results: bool,
+    /// Compress blobs with zstd for clients that accept it, where that makes them smaller.
+    pub compress_blobs: bool,
+}
+
+impl Default for DialectsConfig {
+    fn default() -> Self {
+        Self {
+            validate_action_results: true,
+            compress_blobs: true,
+        }
+    }
 }
 
 /// Limits on connections, requests and time.

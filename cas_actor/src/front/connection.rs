@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,8 +21,9 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
+use super::drain::{Draining, drained};
 use super::http::{Http, Line};
-use super::listen::drained;
+use super::pulse::Pulse;
 use super::rate::Peer;
 use super::sendfile::{Outgoing, Sending};
 use super::timed::{Patience, Timed};
@@ -49,9 +51,11 @@ pub(crate) async fn serve(
     http: Arc<Http>,
     draining: watch::Receiver<bool>,
 ) {
+    let is_secure = matches!(stream, Stream::Tls(..));
     let line = |outgoing| Line {
         peer,
-        pulse: Arc::default(),
+        is_secure,
+        pulse: Arc::new(Pulse::new(Arc::clone(&http.shared().counters))),
         outgoing,
     };
     match stream {
@@ -94,7 +98,7 @@ async fn shake_hands(
     }
 }
 
-async fn requests<S>(stream: S, line: Line, http: Arc<Http>, mut draining: watch::Receiver<bool>)
+async fn requests<S>(stream: S, line: Line, http: Arc<Http>, draining: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -131,14 +135,14 @@ where
     });
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = drained(&mut draining) => {
+    let mut draining = Draining::new(draining);
+    let ended = poll_fn(|cx| {
+        if draining.begins(cx) {
             connection.as_mut().graceful_shutdown();
-            connection.await
         }
-    };
-    if let Err(error) = ended {
+        connection.as_mut().poll(cx)
+    });
+    if let Err(error) = ended.await {
         tracing::debug!(%error, "a connection ended early");
     }
 }

@@ -2,13 +2,26 @@
 //!
 //! Owns: the counters and the snapshot of them.
 //! Does not know: who shows them.
-//! Invariant: all accesses are `Relaxed`, for no other memory hangs on a counter.
+//! Invariants: all accesses are `Relaxed`, for no other memory hangs on a counter; what every
+//! request counts is counted on a cache line of the thread's own, which other threads only read.
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+use crossbeam_utils::CachePadded;
 
 use super::Space;
+
+/// Threads that count side by side.
+const STRIPES: usize = 16;
+
+thread_local! {
+    static STRIPE: usize = {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        NEXT.fetch_add(1, Relaxed) % STRIPES
+    };
+}
 
 /// A handle to the figures of a [`Front`](super::Front).
 #[derive(Debug, Clone)]
@@ -26,11 +39,17 @@ impl FrontFigures {
 pub(crate) struct Counters {
     /// Connections that are open now.
     pub(crate) connections: AtomicU64,
-    /// Requests that are being answered now.
-    pub(crate) requests: AtomicU64,
     /// Connections and requests that were answered 503 because of a limit.
     pub(crate) overloaded: AtomicU64,
     pub(crate) transport: TransportCounters,
+    stripes: [CachePadded<Stripe>; STRIPES],
+}
+
+/// What one thread counts.
+#[derive(Debug, Default)]
+struct Stripe {
+    /// Requests that have begun here and are being answered now.
+    requests: AtomicU64,
     spaces: [SpaceCounters; Space::ALL.len()],
 }
 
@@ -125,26 +144,54 @@ pub struct SpaceStats {
 }
 
 impl Counters {
+    /// This thread's counters of a name space.
     pub(crate) fn space(&self, space: Space) -> &SpaceCounters {
-        &self.spaces[space as usize]
+        &self.stripes[STRIPE.with(|stripe| *stripe)].spaces[space as usize]
+    }
+
+    /// A request begins; [`end`](Self::end) takes the number.
+    pub(crate) fn begin(&self) -> usize {
+        let stripe = STRIPE.with(|stripe| *stripe);
+        self.stripes[stripe].requests.fetch_add(1, Relaxed);
+        stripe
+    }
+
+    pub(crate) fn end(&self, stripe: usize) {
+        self.stripes[stripe].requests.fetch_sub(1, Relaxed);
+    }
+
+    /// Whether more requests than this are being answered. Threads that have less than their share
+    /// do not look at the others, so for a moment it may be said too late.
+    pub(crate) fn has_more_requests_than(&self, limit: u64) -> bool {
+        let own = &self.stripes[STRIPE.with(|stripe| *stripe)];
+        own.requests.load(Relaxed) > limit / STRIPES as u64 && self.requests() > limit
+    }
+
+    fn requests(&self) -> u64 {
+        let running = self.stripes.iter();
+        running.map(|stripe| stripe.requests.load(Relaxed)).sum()
     }
 
     pub(crate) fn snapshot(&self) -> FrontStats {
         let load = |counter: &AtomicU64| counter.load(Relaxed);
         FrontStats {
             connections: load(&self.connections),
-            requests: load(&self.requests),
+            requests: self.requests(),
             overloaded: load(&self.overloaded),
             transport: self.transport.snapshot(),
             spaces: Space::ALL.map(|space| {
-                let counters = self.space(space);
+                let sum = |counter: fn(&SpaceCounters) -> &AtomicU64| {
+                    let stripes = self.stripes.iter();
+                    let counters = stripes.map(|stripe| counter(&stripe.spaces[space as usize]));
+                    counters.map(load).sum()
+                };
                 let stats = SpaceStats {
-                    hits: load(&counters.hits),
-                    misses: load(&counters.misses),
-                    stored: load(&counters.stored),
-                    refused: load(&counters.refused),
-                    read_bytes: load(&counters.read_bytes),
-                    stored_bytes: load(&counters.stored_bytes),
+                    hits: sum(|space| &space.hits),
+                    misses: sum(|space| &space.misses),
+                    stored: sum(|space| &space.stored),
+                    refused: sum(|space| &space.refused),
+                    read_bytes: sum(|space| &space.read_bytes),
+                    stored_bytes: sum(|space| &space.stored_bytes),
                 };
                 (space, stats)
             }),

@@ -4,7 +4,8 @@
 //! serve connections.
 //! Does not know: HTTP or gRPC.
 //! Invariants: at most one piece of [`PIECE_BYTES`] and one frame of the network wait in memory;
-//! more than the limit is refused before it is written; dropping an intake leaves nothing behind.
+//! more than the limit is refused before it is written; dropping an intake leaves nothing behind
+//! but what can be gone on with.
 #![forbid(unsafe_code)]
 
 use std::io::{self, Write};
@@ -176,6 +177,19 @@ impl Intake {
         Ok(())
     }
 
+    /// The client has gone: what has come can be gone on with, if the upload has a place for that.
+    pub(crate) async fn park(self) {
+        let Some(mut pipe) = self.pipe else { return };
+        let pieces = self.waiting;
+        let parked = tokio::task::spawn_blocking(move || {
+            pipe.write(&pieces)?;
+            Ok::<_, IntakeError>(pipe.finish()?.park().map_err(PutError::from)?)
+        });
+        if let Ok(Err(error)) = parked.await {
+            tracing::debug!(%error, "an interrupted upload was not kept");
+        }
+    }
+
     /// The end of the content.
     pub(crate) async fn complete(self) -> Result<Complete, IntakeError> {
         let mut pipe = self.pipe.ok_or(IntakeError::Stopping)?;
@@ -198,6 +212,11 @@ impl Complete {
     /// What the content is called.
     pub(crate) fn digest(&self) -> Digest {
         self.0.digest()
+    }
+
+    /// The content; for small ones.
+    pub(crate) fn content(&self) -> Result<Bytes, IntakeError> {
+        Ok(self.0.content().map_err(PutError::from)?)
     }
 
     /// Stores the content, if it is what the upload was started for.

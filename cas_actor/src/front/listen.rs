@@ -19,11 +19,13 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 use super::access::Access;
-use super::config::{ConfigError, FrontConfig, LimitsConfig};
+use super::config::{ConfigError, DialectsConfig, FrontConfig, LimitsConfig};
 use super::connection::{Stream, serve};
 use super::counters::{Counters, FrontFigures, FrontStats};
+use super::drain::drained;
 use super::http::{Http, Pages};
 use super::names::Names;
+use super::probe::FrontProbe;
 use super::rate::{Crowd, Peer, Rate};
 use super::unix;
 use crate::Store;
@@ -44,6 +46,7 @@ pub(crate) struct Shared {
     pub(crate) names: Arc<Names>,
     pub(crate) access: Access,
     pub(crate) limits: LimitsConfig,
+    pub(crate) dialects: DialectsConfig,
     pub(crate) rate: Option<Rate>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) pages: Option<Arc<dyn Pages>>,
@@ -94,6 +97,7 @@ impl Front {
             access: Access::new(&config.access)?,
             rate: Rate::new(config.limits.requests_per_second),
             limits: config.limits.clone(),
+            dialects: config.dialects.clone(),
             counters: Arc::default(),
             pages,
         };
@@ -170,6 +174,11 @@ impl Front {
     /// A handle to read [`stats`](Self::stats) from elsewhere.
     pub fn figures(&self) -> FrontFigures {
         FrontFigures(Arc::clone(&self.http.shared().counters))
+    }
+
+    /// A handle to check from elsewhere whether uploads and downloads work.
+    pub fn probe(&self) -> FrontProbe {
+        FrontProbe(Arc::clone(self.http.shared()))
     }
 
     /// Stops listening, lets running requests end, and closes every connection; what still runs
@@ -277,12 +286,6 @@ async fn accept(door: impl Door, mut gate: Gate) {
             serve(stream, peer, http, draining).await;
         });
     }
-}
-
-/// Waits for the beginning of the end.
-pub(crate) async fn drained(draining: &mut watch::Receiver<bool>) {
-    // An error means that the front is gone altogether.
-    let _ = draining.wait_for(|draining| *draining).await;
 }
 
 /// An open connection, as it is counted.

@@ -22,14 +22,18 @@
 
 mod access;
 mod body;
+mod compress;
 mod config;
 mod connection;
 mod counters;
+mod drain;
 mod grpc;
 mod http;
 mod intake;
 mod listen;
 mod names;
+mod probe;
+mod pulse;
 mod rate;
 mod sendfile;
 mod timed;
@@ -41,10 +45,11 @@ pub use grpc::ReapiUpstream;
 pub use http::HttpUpstream;
 
 pub use access::{AccessConfig, AccessError, CredentialConfig, Right};
-pub use config::{ConfigError, FrontConfig, LimitsConfig};
+pub use config::{ConfigError, DialectsConfig, FrontConfig, LimitsConfig};
 pub use counters::{FrontFigures, FrontStats, SpaceStats, TransportStats};
 pub use http::{Page, Pages};
 pub use listen::Front;
+pub use probe::FrontProbe;
 pub use tls::{ClientCertificate, TlsConfig, TlsError};
 
 use serde::Deserialize;

@@ -11,7 +11,8 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -27,7 +28,11 @@ const AT_ONCE_BYTES: usize = 1024 * 1024;
 
 /// The files that a connection is about to send.
 #[derive(Debug, Default)]
-pub(crate) struct Outgoing(Mutex<VecDeque<Announced>>);
+pub(crate) struct Outgoing {
+    announced: Mutex<VecDeque<Announced>>,
+    /// Whether there are any: most connections never send a file.
+    any: AtomicBool,
+}
 
 #[derive(Debug)]
 struct Announced {
@@ -37,9 +42,17 @@ struct Announced {
 }
 
 impl Outgoing {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Announced>> {
+        self.announced
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// `bytes` are going to be written, and lie in that file.
     pub(crate) fn announce(&self, bytes: Bytes, part: FilePart) {
-        let mut announced = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut announced = self.lock();
+        // Who announces is the task that writes, so it sees this.
+        self.any.store(true, Relaxed);
         if announced.len() >= MOST {
             announced.pop_front();
         }
@@ -48,10 +61,10 @@ impl Outgoing {
 
     /// The file in which a slice lies.
     fn file_of(&self, slice: &[u8]) -> Option<FilePart> {
-        let mut announced = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if announced.is_empty() || slice.is_empty() {
+        if !self.any.load(Relaxed) || slice.is_empty() {
             return None;
         }
+        let mut announced = self.lock();
         let (index, at) = announced.iter().enumerate().find_map(|(index, known)| {
             let at = slice
                 .as_ptr()

@@ -4,68 +4,26 @@
 //! Does not know: HTTP; the service tells it through a [`Pulse`] when requests begin and end.
 //! Invariants: between requests the limit counts from the last byte; inside a head it counts from
 //! the head's first byte, so a byte now and then does not help; inside a request every byte in
-//! either direction starts it anew. One timer per connection, moved only when it fires.
+//! either direction starts it anew. One timer per connection, moved only when it fires; the clock is
+//! read only when something has to be waited for, which is once per request.
 #![forbid(unsafe_code)]
 
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::counters::Counters;
+use super::pulse::Pulse;
 
 /// How long a peer may take to close its side after we have closed ours.
 const LINGER: Duration = Duration::from_secs(1);
 /// A peer that goes on sending is cut off after this many bytes.
 const LINGER_BYTES: usize = 1024 * 1024;
-
-/// Where a connection's requests stand. `Relaxed` all over: a late view costs one more tick.
-#[derive(Debug, Default)]
-pub(crate) struct Pulse {
-    begun: AtomicU64,
-    ended: AtomicU64,
-    /// Requests share the connection (HTTP/2), so bytes between them are no head.
-    multiplexed: AtomicBool,
-}
-
-impl Pulse {
-    /// A request begins; it ends when the guard is dropped.
-    pub(crate) fn begin(self: &Arc<Self>, multiplexed: bool, counters: &Arc<Counters>) -> Busy {
-        self.begun.fetch_add(1, Relaxed);
-        counters.requests.fetch_add(1, Relaxed);
-        if multiplexed {
-            self.multiplexed.store(true, Relaxed);
-        }
-        Busy {
-            pulse: Arc::clone(self),
-            counters: Arc::clone(counters),
-        }
-    }
-
-    fn is_busy(&self) -> bool {
-        self.begun.load(Relaxed) != self.ended.load(Relaxed)
-    }
-}
-
-/// A request that is being answered.
-#[derive(Debug)]
-pub(crate) struct Busy {
-    pulse: Arc<Pulse>,
-    counters: Arc<Counters>,
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.pulse.ended.fetch_add(1, Relaxed);
-        self.counters.requests.fetch_sub(1, Relaxed);
-    }
-}
 
 /// How long a peer may take.
 #[derive(Debug, Clone, Copy)]
@@ -82,13 +40,24 @@ pub(crate) struct Timed<S> {
     pulse: Arc<Pulse>,
     patience: Patience,
     tick: Pin<Box<Sleep>>,
-    moved: Instant,
+    /// Whom the timer will wake.
+    waker: Option<Waker>,
+    /// Since when nothing has moved; `None` as long as nobody had to wait for that.
+    still: Option<Instant>,
     /// The peer does not take what is written: a part of an answer is still on its way.
     writing: bool,
     /// Bytes thrown away since we said goodbye.
     linger: Option<usize>,
-    /// When the current head began, and how many requests had begun by then.
-    head: Option<(Instant, u64)>,
+    head: Option<Head>,
+}
+
+/// A head that is coming in.
+#[derive(Debug)]
+struct Head {
+    /// When its first byte had come; `None` as long as nobody had to wait for more.
+    since: Option<Instant>,
+    /// How many requests had begun by then.
+    begun: u64,
 }
 
 impl<S> Timed<S> {
@@ -98,7 +67,8 @@ impl<S> Timed<S> {
             pulse,
             patience,
             tick: Box::pin(sleep(Duration::ZERO)),
-            moved: Instant::now(),
+            waker: None,
+            still: None,
             writing: false,
             head: None,
             linger: None,
@@ -106,30 +76,44 @@ impl<S> Timed<S> {
     }
 
     fn bytes_came(&mut self) {
-        self.moved = Instant::now();
-        let begun = self.pulse.begun.load(Relaxed);
-        if self.pulse.is_busy() || self.pulse.multiplexed.load(Relaxed) {
+        self.still = None;
+        if self.pulse.is_busy() || self.pulse.is_multiplexed() {
             self.head = None;
-        } else if self.head.is_none_or(|(_, at)| at != begun) {
-            self.head = Some((self.moved, begun));
+            return;
+        }
+        let begun = self.pulse.begun();
+        if self.head.as_ref().is_none_or(|head| head.begun != begun) {
+            self.head = Some(Head { since: None, begun });
         }
     }
 
-    fn deadline(&self) -> Instant {
+    /// When patience ends, if nothing moves after `still`.
+    fn deadline(&self, still: Instant) -> Instant {
         if self.pulse.is_busy() || self.writing {
-            return self.moved + self.patience.stall;
+            return still + self.patience.stall;
         }
-        match self.head {
-            Some((since, at)) if at == self.pulse.begun.load(Relaxed) => since + self.patience.head,
-            _ => self.moved + self.patience.idle,
+        match &self.head {
+            Some(head) if head.begun == self.pulse.begun() => {
+                head.since.unwrap_or(still) + self.patience.head
+            }
+            _ => still + self.patience.idle,
         }
     }
 
     /// Called when nothing moves: registers the timer, and fails once the limit has passed.
     fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let still = *self.still.get_or_insert_with(Instant::now);
+        if let Some(head) = &mut self.head {
+            head.since.get_or_insert(still);
+        }
+        let is_known = self.waker.as_ref().is_some_and(|w| w.will_wake(cx.waker()));
+        if is_known && !self.tick.is_elapsed() {
+            return Ok(());
+        }
+        self.waker = Some(cx.waker().clone());
         while self.tick.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
-            let deadline = self.deadline();
+            let deadline = self.deadline(still);
             if deadline <= now {
                 return Err(io::ErrorKind::TimedOut.into());
             }
@@ -157,7 +141,7 @@ impl<S> Timed<S> {
         if self.writing {
             return self.wait(cx);
         }
-        self.moved = Instant::now();
+        self.still = None;
         polled
     }
 }
@@ -294,7 +278,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn inside_a_request_every_byte_counts() {
         let (mut timed, mut theirs, pulse) = pair();
-        let busy = pulse.begin(false, &Arc::default());
+        let busy = pulse.begin(false);
         let drip = tokio::spawn(async move {
             for _ in 0..5 {
                 theirs.write_all(b"x").await.unwrap();
@@ -311,7 +295,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_reader_who_stops_reading_is_given_up() {
         let (mut timed, _theirs, pulse) = pair();
-        let _busy = pulse.begin(false, &Arc::default());
+        let _busy = pulse.begin(false);
         let begin = Instant::now();
         let error = timed.write_all(&[0; 64]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
@@ -323,7 +307,7 @@ mod tests {
         let (mut timed, mut theirs, pulse) = pair();
         theirs.write_all(b"a").await.unwrap();
         timed.read_u8().await.unwrap();
-        drop(pulse.begin(false, &Arc::default()));
+        drop(pulse.begin(false));
         sleep(Duration::from_secs(100)).await;
         theirs.write_all(b"b").await.unwrap();
         assert_eq!(read_until_timeout(&mut timed).await, 10);

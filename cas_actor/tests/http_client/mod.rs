@@ -1,6 +1,8 @@
 //! A client that says exactly what a test wants, also what is wrong.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+pub mod node;
+
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
@@ -119,6 +121,19 @@ impl Client {
         if let (Some(length), false) = (length, is_head || status == 304) {
             answer.body.resize(length, 0);
             self.stream.read_exact(&mut answer.body).await.ok()?;
+        }
+        while answer.header("transfer-encoding") == Some("chunked") && !is_head {
+            let length = usize::from_str_radix(&self.line().await?, 16).unwrap();
+            let begin = answer.body.len();
+            answer.body.resize(begin + length, 0);
+            self.stream
+                .read_exact(&mut answer.body[begin..])
+                .await
+                .ok()?;
+            self.line().await?;
+            if length == 0 {
+                break;
+            }
         }
         Some(answer)
     }

@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use cas_actor::front::{AccessConfig, FrontConfig, LimitsConfig, TlsConfig};
+use cas_actor::front::{AccessConfig, DialectsConfig, FrontConfig, LimitsConfig, TlsConfig};
 use serde::Deserialize;
 
 use super::NodeError;
@@ -44,6 +44,7 @@ struct File {
     grpc: Option<SocketAddr>,
     unix: Option<PathBuf>,
     limits: LimitsConfig,
+    dialects: DialectsConfig,
     access: AccessConfig,
     tls: Option<TlsConfig>,
 }
@@ -78,6 +79,7 @@ pub(super) fn read(settings: &Settings) -> Result<Config, NodeError> {
         unix: settings.unix.clone().or(file.unix),
         front: FrontConfig {
             limits: file.limits,
+            dialects: file.dialects,
             access: file.access,
             tls: tls(settings, file.tls)?,
         },

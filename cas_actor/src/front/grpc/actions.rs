@@ -17,7 +17,7 @@ use crate::front::names::Bound;
 use crate::{ActionKey, Durability, GetError};
 
 /// A result with more than this in it should have put it into blobs.
-const RESULT_BYTES: u64 = 16 * 1024 * 1024;
+pub(crate) const RESULT_BYTES: u64 = 16 * 1024 * 1024;
 
 #[tonic::async_trait]
 impl ActionCache for Api {
@@ -70,6 +70,25 @@ impl ActionCache for Api {
         counters.store(bound.digest.size_bytes());
         Ok(Response::new(result))
     }
+}
+
+/// Says why a content is not a result of an action; `None` when it is one.
+pub(crate) fn why_no_result(content: &[u8]) -> Option<String> {
+    let result = match re::ActionResult::decode(content) {
+        Ok(result) => result,
+        Err(error) => return Some(error.to_string()),
+    };
+    let files = result.output_files.iter().map(|file| &file.digest);
+    let trees = result
+        .output_directories
+        .iter()
+        .map(|tree| &tree.tree_digest);
+    let texts = [&result.stdout_digest, &result.stderr_digest];
+    // Both functions have hashes of one form.
+    let digests = files.chain(trees).chain(texts).flatten();
+    let read = digests.map(|digest| Name::read(digest, Function::Sha256));
+    let wrong = read.filter_map(Result::err).next();
+    wrong.map(|status| status.message().to_owned())
 }
 
 fn key(instance: &str, action: &Name) -> ActionKey {

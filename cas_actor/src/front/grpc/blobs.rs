@@ -1,4 +1,4 @@
-//! ContentAddressableStorage: presence, batches and trees.
+//! ContentAddressableStorage: presence, batches and trees; chunks are in `chunks`.
 //!
 //! Owns: the limits of a batch and the status of each of its blobs.
 #![forbid(unsafe_code)]
@@ -115,6 +115,20 @@ impl ContentAddressableStorage for Api {
             })
         });
         Ok(Response::new(Box::pin(futures_util::stream::iter(pages))))
+    }
+
+    async fn split_blob(
+        &self,
+        request: Request<re::SplitBlobRequest>,
+    ) -> Result<Response<re::SplitBlobResponse>, Status> {
+        self.split(request).await
+    }
+
+    async fn splice_blob(
+        &self,
+        request: Request<re::SpliceBlobRequest>,
+    ) -> Result<Response<re::SpliceBlobResponse>, Status> {
+        self.splice(request).await
     }
 }
 

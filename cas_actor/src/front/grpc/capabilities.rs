@@ -6,6 +6,7 @@ use tonic::{Request, Response, Status};
 use super::api::SemVer;
 use super::api::re::{self, capabilities_server::Capabilities};
 use super::{Api, BATCH_BYTES};
+use crate::Chunking;
 use crate::front::access::Right;
 
 #[tonic::async_trait]
@@ -21,6 +22,7 @@ impl Capabilities for Api {
             minor,
             ..Default::default()
         };
+        let largest = self.shared.limits.upload_bytes;
         let zstd = vec![re::compressor::Value::Zstd as i32];
         Ok(Response::new(re::ServerCapabilities {
             cache_capabilities: Some(re::CacheCapabilities {
@@ -36,6 +38,14 @@ impl Capabilities for Api {
                     as i32,
                 supported_compressors: zstd.clone(),
                 supported_batch_update_compressors: zstd,
+                max_cas_blob_size_bytes: i64::try_from(largest).unwrap_or(i64::MAX),
+                // Most clients name chunks by SHA-256.
+                split_blob_support: self.shared.store.config().sha256_names,
+                splice_blob_support: true,
+                fast_cdc_2020_params: Some(re::FastCdc2020Params {
+                    avg_chunk_size_bytes: Chunking::default().average_bytes().into(),
+                    seed: 0,
+                }),
                 ..Default::default()
             }),
             low_api_version: Some(version(0)),

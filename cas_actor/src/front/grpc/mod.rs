@@ -6,13 +6,18 @@
 //! answer that a blob or a result is stored comes after it is durable.
 #![forbid(unsafe_code)]
 
-mod actions;
+pub(super) mod actions;
 mod api;
 mod blobs;
 mod capabilities;
+#[cfg(test)]
+mod chunk_tests;
+mod chunks;
 mod failure;
 pub(super) mod name;
 mod partial;
+#[cfg(test)]
+mod resume_tests;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -43,7 +48,6 @@ use self::api::zako::cas_server::CasServer;
 use self::api::zako::transport_server::TransportServer;
 use self::failure::failed;
 use self::name::{Function, Name};
-use self::partial::Partials;
 use self::zako::Zako;
 use super::Space;
 use super::access::{Refusal, Right};
@@ -51,7 +55,7 @@ use super::body::Answer;
 use super::intake::Complete;
 use super::listen::Shared;
 use super::names::name as key_of;
-use crate::{BlobName, Durability};
+use crate::{BlobName, Digest, Durability};
 
 /// Bytes of all blobs of one batch; larger ones go through ByteStream.
 const BATCH_BYTES: u64 = 4 * 1024 * 1024;
@@ -68,7 +72,6 @@ struct Authority(String);
 /// What all services share, and implement.
 pub(crate) struct Api {
     shared: Arc<Shared>,
-    partials: Partials,
 }
 
 type Answering = Pin<Box<dyn Future<Output = Response<Answer>> + Send>>;
@@ -82,8 +85,7 @@ pub(crate) struct Grpc {
 
 impl Grpc {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        let partials = Partials::default();
-        let api = Arc::new(Api { shared, partials });
+        let api = Arc::new(Api { shared });
         let same = || Arc::clone(&api);
         let blobs = ContentAddressableStorageServer::from_arc(same())
             .max_decoding_message_size(MESSAGE_BYTES)
@@ -205,9 +207,26 @@ impl Api {
 
     /// Which blobs are here, in the order asked; counts as a use of them.
     async fn present(&self, names: &[Name]) -> Result<Vec<bool>, Status> {
-        let names: Vec<BlobName> = names.iter().map(Name::blob).collect();
-        let located = self.shared.store.locate(&names).await.map_err(failed)?;
+        let located = self.locate(names).await?;
         Ok(located.iter().map(Option::is_some).collect())
+    }
+
+    /// The store's digests of the blobs that are here, in the order asked.
+    async fn locate(&self, names: &[Name]) -> Result<Vec<Option<Digest>>, Status> {
+        let names: Vec<BlobName> = names.iter().map(Name::blob).collect();
+        self.shared.store.locate(&names).await.map_err(failed)
+    }
+
+    /// Refuses a blob that is larger than what may be uploaded.
+    fn check_size(&self, name: &Name) -> Result<(), Status> {
+        let limit = self.shared.limits.upload_bytes;
+        let size_bytes = name.size_bytes;
+        if size_bytes <= limit {
+            return Ok(());
+        }
+        Err(Status::invalid_argument(format!(
+            "a blob of {size_bytes} bytes is more than the limit of {limit} bytes"
+        )))
     }
 
     /// The content of a blob.

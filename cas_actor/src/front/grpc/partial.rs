@@ -1,54 +1,55 @@
-//! Uploads that were interrupted, kept for a while so that they can be resumed.
+//! Uploads that can be gone on with, as the services of gRPC know them.
 //!
-//! Owns: how many and for how long.
-//! Does not know: how an upload works.
-//! Invariants: one upload per resource name, and only the one who took it writes to it; at most
-//! [`MOST`]: one more pushes out the one that was interrupted first.
+//! Owns: what an upload is called in the store, and the status when it cannot be gone on with.
+//! Does not know: where and for how long an interrupted one is kept (`crate::partial`).
 #![forbid(unsafe_code)]
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use tonic::Status;
 
-use crate::front::intake::Intake;
+use super::failure::{Failure, failed};
+use super::{Api, Name};
+use crate::partial::ResumeError;
+use crate::{ActionKey, Upload};
 
-const MOST: usize = 128;
-const KEPT_FOR: Duration = Duration::from_secs(15 * 60);
+impl Api {
+    /// A new upload, or one that goes on at `offset`, counted in bytes of the content.
+    pub(super) async fn begin(
+        &self,
+        called: &str,
+        name: &Name,
+        offset: u64,
+    ) -> Result<Upload, Status> {
+        let store = self.shared.store.clone();
+        let (id, name) = (id_of(called), name.blob());
+        if offset == 0 {
+            return Ok(store.begin_partial(id, name));
+        }
+        // Reads what there is.
+        let resumed = tokio::task::spawn_blocking(move || store.resume_partial(id, name, offset));
+        let resumed = resumed.await;
+        let resumed = resumed.map_err(|_| Status::unavailable("the node is shutting down"))?;
+        resumed.map_err(failed)
+    }
 
-/// Interrupted uploads by resource name.
-#[derive(Default)]
-pub(super) struct Partials {
-    by_name: Mutex<HashMap<String, (Instant, Intake)>>,
+    /// How many bytes of the content are here of an upload that has not ended.
+    pub(super) fn committed_bytes(&self, called: &str) -> Result<u64, Status> {
+        let bytes = self.shared.store.partial_bytes(&id_of(called));
+        bytes.ok_or_else(|| ResumeError::Unknown.status())
+    }
 }
 
-impl Partials {
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, (Instant, Intake)>> {
-        let locked = self.by_name.lock();
-        locked.unwrap_or_else(PoisonError::into_inner)
-    }
+fn id_of(called: &str) -> ActionKey {
+    *blake3::hash(called.as_bytes()).as_bytes()
+}
 
-    /// Keeps an upload that was interrupted.
-    pub(super) fn keep(&self, name: &str, intake: Intake) {
-        let now = Instant::now();
-        let mut by_name = self.lock();
-        by_name.retain(|_, (since, _)| now.saturating_duration_since(*since) < KEPT_FOR);
-        if by_name.len() >= MOST {
-            let oldest = by_name.iter().min_by_key(|(_, (since, _))| *since);
-            if let Some(oldest) = oldest.map(|(name, _)| name.clone()) {
-                by_name.remove(&oldest);
-            }
+impl Failure for ResumeError {
+    fn status(self) -> Status {
+        let said = self.to_string();
+        match self {
+            Self::Unknown => Status::not_found(said),
+            Self::Busy => Status::unavailable(said),
+            Self::Ahead { .. } => Status::out_of_range(said),
+            Self::Io(_) => Status::internal(said),
         }
-        by_name.insert(name.to_owned(), (now, intake));
-    }
-
-    /// Takes an upload to go on with it.
-    pub(super) fn take(&self, name: &str) -> Option<Intake> {
-        self.lock().remove(name).map(|(_, intake)| intake)
-    }
-
-    /// How many bytes of an upload have come.
-    pub(super) fn taken_bytes(&self, name: &str) -> Option<u64> {
-        let by_name = self.lock();
-        by_name.get(name).map(|(_, intake)| intake.taken_bytes())
     }
 }

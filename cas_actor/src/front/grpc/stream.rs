@@ -3,14 +3,14 @@
 //! Owns: offsets, resumption and compression on the wire.
 //! Invariants: a piece of an upload is taken only at the offset where the last one ended; an
 //! upload whose client went away is kept for resumption, one that was wrong is not.
+//!
+//! The first offset of an upload counts bytes of the content, also where they come compressed; from
+//! there on it counts the bytes of the wire. What resumes a compressed upload is a stream of its own.
 #![forbid(unsafe_code)]
 
-use std::io::Write;
 use std::pin::Pin;
 
-use ::bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
-use tokio::sync::mpsc;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Api;
@@ -21,14 +21,11 @@ use super::api::bytestream::{
 use super::failure::failed;
 use super::name::{Resource, resource};
 use crate::front::access::Right;
+use crate::front::compress;
 use crate::front::intake::Intake;
 
 /// Bytes of one message of a read.
 pub(super) const PIECE_BYTES: usize = 512 * 1024;
-/// Compressed pieces that wait for a slow reader.
-const PIECES_AHEAD: usize = 4;
-/// Fast: the network is faster than a better level.
-const LEVEL: i32 = 1;
 /// The answer of a compressed upload that was not needed.
 const PRESENT_COMPRESSED: i64 = -1;
 
@@ -63,7 +60,11 @@ impl ByteStream for Api {
         // Both are at most the length of what is in memory or mapped.
         let content = content.slice(start as usize..end as usize);
         if wanted.is_zstd {
-            return Ok(Response::new(Box::pin(compressed(content))));
+            let pieces = compress::stream(content).map(|piece| match piece {
+                Ok(data) => Ok(ReadResponse { data }),
+                Err(error) => Err(Status::internal(error.to_string())),
+            });
+            return Ok(Response::new(Box::pin(pieces)));
         }
         let pieces = stream::unfold(content, |mut rest| async move {
             let piece = rest.split_to(rest.len().min(PIECE_BYTES));
@@ -82,7 +83,7 @@ impl ByteStream for Api {
         let first = first.ok_or_else(|| Status::invalid_argument("an upload of no messages"))?;
         let resource_name = first.resource_name.clone();
         let wanted = upload(&resource_name)?;
-        self.check_size(&wanted)?;
+        self.check_size(&wanted.name)?;
         if self.present(&[wanted.name]).await? == [true] {
             return Ok(committed(if wanted.is_zstd {
                 PRESENT_COMPRESSED
@@ -90,13 +91,19 @@ impl ByteStream for Api {
                 wanted.name.size_bytes.cast_signed()
             }));
         }
-        let mut intake = self.begin(&resource_name, &wanted, first.write_offset)?;
+        let begin = u64::try_from(first.write_offset)
+            .map_err(|_| Status::invalid_argument("`write_offset` is negative"))?;
+        let upload = self.begin(&resource_name, &wanted.name, begin).await?;
+        let mut intake = match wanted.is_zstd {
+            true => Intake::inflating(upload, wanted.name.size_bytes).map_err(failed)?,
+            false => Intake::new(upload, wanted.name.size_bytes),
+        };
         let mut piece = first;
         loop {
             let offset = piece.write_offset;
-            if u64::try_from(offset).ok() != Some(intake.taken_bytes()) {
-                let expected = intake.taken_bytes();
-                self.partials.keep(&resource_name, intake);
+            let expected = begin + intake.taken_bytes();
+            if u64::try_from(offset).ok() != Some(expected) {
+                intake.park().await;
                 return Err(Status::invalid_argument(format!(
                     "a piece at offset {offset}, expected at {expected}"
                 )));
@@ -112,13 +119,13 @@ impl ByteStream for Api {
             piece = match pieces.message().await {
                 Ok(Some(piece)) => piece,
                 ended => {
-                    let taken = intake.taken_bytes();
-                    self.partials.keep(&resource_name, intake);
+                    let taken = begin + intake.taken_bytes();
+                    intake.park().await;
                     return ended.map(|_| committed(taken.cast_signed()));
                 }
             };
         }
-        let taken = intake.taken_bytes();
+        let taken = begin + intake.taken_bytes();
         let complete = intake.complete().await.map_err(failed)?;
         self.keep(complete).await?;
         Ok(committed(taken.cast_signed()))
@@ -137,40 +144,10 @@ impl ByteStream for Api {
                 complete: true,
             }));
         }
-        let taken = self.partials.taken_bytes(&resource_name);
-        let taken = taken.ok_or_else(|| Status::not_found("no such upload; start again"))?;
         Ok(Response::new(QueryWriteStatusResponse {
-            committed_size: taken.cast_signed(),
+            committed_size: self.committed_bytes(&resource_name)?.cast_signed(),
             complete: false,
         }))
-    }
-}
-
-impl Api {
-    /// A new upload, or one to be resumed.
-    fn begin(&self, name: &str, wanted: &Resource, offset: i64) -> Result<Intake, Status> {
-        let kept = self.partials.take(name);
-        if offset != 0 {
-            return kept
-                .ok_or_else(|| Status::not_found("no such upload; start again at offset 0"));
-        }
-        let upload = self.shared.store.upload_as(wanted.name.blob());
-        let size_bytes = wanted.name.size_bytes;
-        match wanted.is_zstd {
-            true => Intake::inflating(upload, size_bytes).map_err(failed),
-            false => Ok(Intake::new(upload, size_bytes)),
-        }
-    }
-
-    fn check_size(&self, wanted: &Resource) -> Result<(), Status> {
-        let limit = self.shared.limits.upload_bytes;
-        let size_bytes = wanted.name.size_bytes;
-        if size_bytes <= limit {
-            return Ok(());
-        }
-        Err(Status::invalid_argument(format!(
-            "a blob of {size_bytes} bytes is more than the limit of {limit} bytes"
-        )))
     }
 }
 
@@ -193,37 +170,4 @@ fn download(name: &str) -> Result<Resource, Status> {
         return Ok(found);
     }
     Err(Status::invalid_argument("an upload cannot be read"))
-}
-
-/// A content compressed on the way, by a thread that may wait for a slow reader.
-fn compressed(content: Bytes) -> impl Stream<Item = Result<ReadResponse, Status>> + Send {
-    let (pieces, read) = mpsc::channel(PIECES_AHEAD);
-    tokio::task::spawn_blocking(move || {
-        let mut encoder = match zstd::stream::write::Encoder::new(Vec::new(), LEVEL) {
-            Ok(encoder) => encoder,
-            Err(error) => {
-                let _ = pieces.blocking_send(Err(Status::internal(error.to_string())));
-                return;
-            }
-        };
-        for piece in content.chunks(PIECE_BYTES) {
-            // Into memory: this cannot fail.
-            let _ = encoder.write_all(piece);
-            let ready = std::mem::take(encoder.get_mut());
-            if !ready.is_empty() && pieces.blocking_send(Ok(ready)).is_err() {
-                // The reader has gone.
-                return;
-            }
-        }
-        let _ = pieces.blocking_send(
-            encoder
-                .finish()
-                .map_err(|error| Status::internal(error.to_string())),
-        );
-    });
-    let pieces = stream::unfold(read, |mut read| async move {
-        let piece = read.recv().await?;
-        Some((piece, read))
-    });
-    pieces.map(|piece| piece.map(|data| ReadResponse { data: data.into() }))
 }

@@ -7,7 +7,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Request};
 
 use super::api::bytestream::byte_stream_client::ByteStreamClient;
-use super::api::bytestream::{QueryWriteStatusRequest, ReadRequest, WriteRequest};
+use super::api::bytestream::{ReadRequest, WriteRequest};
 use super::api::re::action_cache_client::ActionCacheClient;
 use super::api::re::capabilities_client::CapabilitiesClient;
 use super::api::re::content_addressable_storage_client::ContentAddressableStorageClient;
@@ -15,22 +15,30 @@ use super::api::re::{self, digest_function};
 use crate::front::{AccessConfig, CredentialConfig, Front, FrontConfig, Right};
 use crate::{Sha256Digest, Store, StoreConfig};
 
-const SHA256: i32 = digest_function::Value::Sha256 as i32;
-const BLAKE3: i32 = digest_function::Value::Blake3 as i32;
+pub(super) const SHA256: i32 = digest_function::Value::Sha256 as i32;
+pub(super) const BLAKE3: i32 = digest_function::Value::Blake3 as i32;
 
 pub(super) struct Node {
     pub(super) front: Front,
     pub(super) channel: Channel,
     pub(super) uri: String,
     _system: actor_rt::System,
-    _directory: tempfile::TempDir,
+    pub(super) directory: tempfile::TempDir,
 }
 
 impl Node {
     pub(super) async fn start(config: &FrontConfig) -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        Self::over(tempfile::tempdir().unwrap(), config).await
+    }
+
+    /// A node over what lies in a directory.
+    pub(super) async fn over(directory: tempfile::TempDir, config: &FrontConfig) -> Self {
         let system = actor_rt::System::new().unwrap();
-        let store = Store::open(StoreConfig::new(directory.path()), &system).unwrap();
+        let store = StoreConfig {
+            sha256_names: true,
+            ..StoreConfig::new(directory.path())
+        };
+        let store = Store::open(store, &system).unwrap();
         let front = Front::new(store, config).unwrap();
         let address = front.listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let uri = format!("http://{address}");
@@ -40,15 +48,15 @@ impl Node {
             uri,
             channel: channel.connect().await.unwrap(),
             _system: system,
-            _directory: directory,
+            directory,
         }
     }
 
-    fn blobs(&self) -> ContentAddressableStorageClient<Channel> {
+    pub(super) fn blobs(&self) -> ContentAddressableStorageClient<Channel> {
         ContentAddressableStorageClient::new(self.channel.clone())
     }
 
-    fn bytes(&self) -> ByteStreamClient<Channel> {
+    pub(super) fn bytes(&self) -> ByteStreamClient<Channel> {
         ByteStreamClient::new(self.channel.clone())
     }
 
@@ -56,7 +64,11 @@ impl Node {
         ActionCacheClient::new(self.channel.clone())
     }
 
-    async fn missing(&self, digests: &[re::Digest], digest_function: i32) -> Vec<re::Digest> {
+    pub(super) async fn missing(
+        &self,
+        digests: &[re::Digest],
+        digest_function: i32,
+    ) -> Vec<re::Digest> {
         let request = re::FindMissingBlobsRequest {
             blob_digests: digests.to_vec(),
             digest_function,
@@ -66,7 +78,11 @@ impl Node {
         found.into_inner().missing_blob_digests
     }
 
-    async fn update(&self, blobs: &[(re::Digest, &[u8])], digest_function: i32) -> Vec<Code> {
+    pub(super) async fn update(
+        &self,
+        blobs: &[(re::Digest, &[u8])],
+        digest_function: i32,
+    ) -> Vec<Code> {
         let requests = blobs
             .iter()
             .map(|(digest, data)| re::batch_update_blobs_request::Request {
@@ -86,7 +102,12 @@ impl Node {
             .collect()
     }
 
-    async fn read(&self, name: &str, read_offset: i64, read_limit: i64) -> Result<Vec<u8>, Code> {
+    pub(super) async fn read(
+        &self,
+        name: &str,
+        read_offset: i64,
+        read_limit: i64,
+    ) -> Result<Vec<u8>, Code> {
         let request = ReadRequest {
             resource_name: name.to_owned(),
             read_offset,
@@ -102,7 +123,7 @@ impl Node {
     }
 
     /// Uploads `content` from `offset` on in pieces; the last one ends the upload if `finish`.
-    async fn write(
+    pub(super) async fn write(
         &self,
         name: &str,
         content: &[u8],
@@ -142,14 +163,14 @@ impl Node {
     }
 }
 
-fn sha256(content: &[u8]) -> re::Digest {
+pub(super) fn sha256(content: &[u8]) -> re::Digest {
     re::Digest {
         hash: Sha256Digest::of(content).hex(),
         size_bytes: content.len() as i64,
     }
 }
 
-fn blake3(content: &[u8]) -> re::Digest {
+pub(super) fn blake3(content: &[u8]) -> re::Digest {
     re::Digest {
         hash: crate::Digest::of(content).hex(),
         size_bytes: content.len() as i64,
@@ -317,48 +338,6 @@ async fn an_upload_that_is_wrong_leaves_nothing() {
         node.write(&huge, b"x", 0, true).await,
         Err(Code::InvalidArgument)
     );
-}
-
-#[tokio::test]
-async fn an_interrupted_upload_is_resumed_where_it_ended() {
-    let node = Node::start(&FrontConfig::default()).await;
-    let content = sample(1_000_000);
-    let digest = sha256(&content);
-    let name = format!("uploads/1/blobs/{}/{}", digest.hash, content.len());
-    let query = || QueryWriteStatusRequest {
-        resource_name: name.clone(),
-    };
-    let unknown = node.bytes().query_write_status(query()).await.unwrap_err();
-    assert_eq!(unknown.code(), Code::NotFound);
-
-    assert_eq!(
-        node.write(&name, &content[..600_000], 0, false).await,
-        Ok(600_000)
-    );
-    let status = node
-        .bytes()
-        .query_write_status(query())
-        .await
-        .unwrap()
-        .into_inner();
-    assert_eq!((status.committed_size, status.complete), (600_000, false));
-    // At another place than where it ended.
-    assert_eq!(
-        node.write(&name, &content, 500_000, true).await,
-        Err(Code::InvalidArgument)
-    );
-    assert_eq!(
-        node.write(&name, &content, 600_000, true).await,
-        Ok(1_000_000)
-    );
-    let status = node
-        .bytes()
-        .query_write_status(query())
-        .await
-        .unwrap()
-        .into_inner();
-    assert_eq!((status.committed_size, status.complete), (1_000_000, true));
-    assert!(node.missing(&[digest], SHA256).await.is_empty());
 }
 
 #[tokio::test]

@@ -17,8 +17,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::api::zako::{
     self, DownloadRequest, DownloadResponse, GetTransportDetailsRequest,
     GetTransportDetailsResponse, NegotiateBlobsRequest, NegotiateBlobsResponse, Protocol,
-    QueryUploadRequest, QueryUploadResponse, UploadMetadata, UploadRequest, UploadResponse,
-    upload_request::Part,
+    QueryUploadRequest, QueryUploadResponse, UploadRequest, UploadResponse, upload_request::Part,
 };
 use super::api::zako::{cas_server::Cas, transport_server::Transport};
 use super::failure::failed;
@@ -136,10 +135,7 @@ impl Transport for Zako {
         let name = required(request.get_ref().digest.as_ref())?;
         let committed_bytes = match self.0.present(&[name]).await? == [true] {
             true => name.size_bytes,
-            false => {
-                let taken = self.0.partials.taken_bytes(&upload_name(&name));
-                taken.ok_or_else(|| Status::not_found("no such upload; start at offset 0"))?
-            }
+            false => self.0.committed_bytes(&upload_name(&name))?,
         };
         Ok(Response::new(QueryUploadResponse { committed_bytes }))
     }
@@ -199,8 +195,10 @@ impl Api {
             let hash = name.hex();
             return Err(Status::already_exists(format!("blob {hash} is here")));
         }
-        let key = upload_name(&name);
-        let mut intake = self.resume(&key, &name, &metadata)?;
+        self.check_size(&name)?;
+        let begin = metadata.offset;
+        let upload = self.begin(&upload_name(&name), &name, begin).await?;
+        let mut intake = Intake::new(upload, name.size_bytes);
         loop {
             match parts.message().await {
                 Ok(Some(UploadRequest {
@@ -212,14 +210,14 @@ impl Api {
                 }
                 Ok(None) => break,
                 Err(status) => {
-                    self.partials.keep(&key, intake);
+                    intake.park().await;
                     return Err(status);
                 }
             }
         }
-        if intake.taken_bytes() < name.size_bytes {
-            let (taken, size_bytes) = (intake.taken_bytes(), name.size_bytes);
-            self.partials.keep(&key, intake);
+        let (taken, size_bytes) = (begin + intake.taken_bytes(), name.size_bytes);
+        if taken < size_bytes {
+            intake.park().await;
             return Err(Status::aborted(format!(
                 "{taken} of {size_bytes} bytes have come; go on at offset {taken}"
             )));
@@ -227,30 +225,6 @@ impl Api {
         let complete = intake.complete().await.map_err(failed)?;
         self.keep(complete).await?;
         Ok(name.size_bytes)
-    }
-
-    fn resume(&self, key: &str, name: &Name, metadata: &UploadMetadata) -> Result<Intake, Status> {
-        let limit = self.shared.limits.upload_bytes;
-        if name.size_bytes > limit {
-            let size_bytes = name.size_bytes;
-            return Err(Status::invalid_argument(format!(
-                "a blob of {size_bytes} bytes is more than the limit of {limit} bytes"
-            )));
-        }
-        let kept = self.partials.take(key);
-        if metadata.offset == 0 {
-            let upload = self.shared.store.upload_as(name.blob());
-            return Ok(Intake::new(upload, name.size_bytes));
-        }
-        let intake = kept.ok_or_else(|| Status::not_found("no such upload; start at offset 0"))?;
-        let taken = intake.taken_bytes();
-        if taken == metadata.offset {
-            return Ok(intake);
-        }
-        self.partials.keep(key, intake);
-        Err(Status::out_of_range(format!(
-            "this upload goes on at offset {taken}"
-        )))
     }
 
     async fn part(&self, request: &DownloadRequest) -> Result<::bytes::Bytes, Status> {

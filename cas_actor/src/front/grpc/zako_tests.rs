@@ -179,7 +179,7 @@ async fn an_upload_that_broke_off_goes_on_where_it_ended() {
         messages.extend(chunks(&content[offset..]));
         messages
     };
-    assert_eq!(node.upload(at(400_000)).await, Err(Code::OutOfRange));
+    assert_eq!(node.upload(at(430_000)).await, Err(Code::OutOfRange));
     assert_eq!(node.upload(at(420_000)).await, Ok(1_000_000));
     assert_eq!(node.committed(&content).await, Ok(1_000_000));
     assert!(node.download(&content, None).await.unwrap() == content);

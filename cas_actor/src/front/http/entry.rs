@@ -8,9 +8,10 @@
 #![forbid(unsafe_code)]
 
 use bytes::Bytes;
-use http_body_util::BodyExt;
-use hyper::body::{Body, Incoming};
-use hyper::header::{self, HeaderMap, HeaderValue};
+use futures_util::TryStreamExt;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::{Body, Frame, Incoming};
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
 
@@ -18,10 +19,12 @@ use super::problem::Problem;
 use super::range::{Wanted, wanted};
 use super::route::{Entry, Part};
 use super::{Answered, Http, status, turborepo};
-use crate::digest::push_hex;
+use crate::digest::hash_hex;
 use crate::front::Space;
 use crate::front::access::Right;
 use crate::front::body::Answer;
+use crate::front::compress::{self, Coding};
+use crate::front::grpc::actions::{RESULT_BYTES, why_no_result};
 use crate::front::intake::{Complete, Intake};
 use crate::front::names::{Bound, name};
 use crate::{ActionKey, Blob, BlobName, ByteRange, Digest, Durability, HASH_BYTES, Upload};
@@ -29,7 +32,12 @@ use crate::{ActionKey, Blob, BlobName, ByteRange, Digest, Durability, HASH_BYTES
 const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
 /// What has a hash for its name never changes.
 const FOR_EVER: HeaderValue = HeaderValue::from_static("max-age=31536000, immutable");
+/// A key may be given to another content at any time; what is at hand can be asked for by its tag.
+const ASK_AGAIN: HeaderValue = HeaderValue::from_static("no-cache");
 const RANGES: HeaderValue = HeaderValue::from_static("bytes");
+/// Compressed content up to this size is made at once; more of it is streamed.
+const AT_ONCE_BYTES: usize = 64 * 1024;
+
 /// The name of an entry in the store.
 pub(crate) fn name_of(entry: &Entry<'_>) -> ActionKey {
     match entry.part {
@@ -69,7 +77,7 @@ impl Http {
             return Err(Problem::miss());
         };
         counters.hit(digest.size_bytes());
-        let mut answer = content(&digest, blob, &parts.headers)?;
+        let mut answer = self.content(&digest, blob, &parts.headers)?;
         answer.headers_mut().insert(header::CACHE_CONTROL, FOR_EVER);
         Ok(answer)
     }
@@ -97,7 +105,10 @@ impl Http {
             }
         } else if let Some(blob) = self.content_of(&bound.digest).await? {
             counters.hit(bound.digest.size_bytes());
-            let answer = content(&bound.digest, blob, &parts.headers)?;
+            let mut answer = self.content(&bound.digest, blob, &parts.headers)?;
+            answer
+                .headers_mut()
+                .insert(header::CACHE_CONTROL, ASK_AGAIN);
             return Ok((bound, answer));
         }
         counters.miss();
@@ -135,7 +146,16 @@ impl Http {
         };
         let name = name_of(entry);
         let upload = self.shared().store.upload(None);
-        let complete = self.take_in(upload, parts, body).await?;
+        let is_result = matches!(entry.part, Part::Actions { .. })
+            && self.shared().dialects.validate_action_results;
+        let most_bytes = if is_result { RESULT_BYTES } else { u64::MAX };
+        let complete = self.take_in(upload, most_bytes, parts, body).await?;
+        if is_result && let Some(why) = why_no_result(&complete.content()?) {
+            return Err(Problem::bad_request(format!(
+                "what is stored at /ac/ is an ActionResult of the Remote Execution API, and this is \
+                 none: {why}; nothing was stored (`validate_action_results` switches this off)"
+            )));
+        }
         if entry.space == Space::Nx && self.has_other(&name, &complete).await? {
             let message = "another content is stored under this hash, and records never change";
             return Err(Problem::new(StatusCode::CONFLICT, message.to_owned()));
@@ -157,7 +177,7 @@ impl Http {
         body: &mut Incoming,
     ) -> Answered {
         let upload = self.shared().store.upload_as(*name);
-        let complete = self.take_in(upload, parts, body).await?;
+        let complete = self.take_in(upload, u64::MAX, parts, body).await?;
         self.keep(complete, Space::Bazel, Durability::Durable)
             .await?;
         Ok(status(StatusCode::OK))
@@ -167,11 +187,12 @@ impl Http {
     async fn take_in(
         &self,
         upload: Upload,
+        most_bytes: u64,
         parts: &Parts,
         body: &mut Incoming,
     ) -> Result<Complete, Problem> {
         let shared = self.shared();
-        let limit_bytes = shared.limits.upload_bytes;
+        let limit_bytes = shared.limits.upload_bytes.min(most_bytes);
         // The lower bound is the announced length, when there is one.
         let announced = body.size_hint().lower();
         if announced > limit_bytes {
@@ -235,50 +256,99 @@ impl Http {
     }
 }
 
-/// A blob as the answer to a GET, whole or in part.
-fn content(digest: &Digest, blob: Blob, headers: &HeaderMap) -> Answered {
-    let size_bytes = digest.size_bytes();
-    let mut answer = match wanted(headers, size_bytes) {
-        Wanted::Whole => Response::new(Answer::blob(blob)),
-        Wanted::Part { start, length } => {
-            let part = blob
-                .slice(ByteRange::new(start, length))
-                .map_err(|error| Problem::bad_request(error.to_string()))?;
-            let mut answer = Response::new(Answer::blob(part));
-            *answer.status_mut() = StatusCode::PARTIAL_CONTENT;
-            let range = format!("bytes {start}-{}/{size_bytes}", start + length - 1);
-            if let Ok(range) = HeaderValue::try_from(range) {
-                answer.headers_mut().insert(header::CONTENT_RANGE, range);
-            }
-            answer
-        }
-        Wanted::Outside => {
-            let mut answer = status(StatusCode::RANGE_NOT_SATISFIABLE);
-            if let Ok(range) = HeaderValue::try_from(format!("bytes */{size_bytes}")) {
-                answer.headers_mut().insert(header::CONTENT_RANGE, range);
-            }
+impl Http {
+    /// A blob as the answer to a GET: whole, in part, compressed, or known already.
+    fn content(&self, digest: &Digest, blob: Blob, headers: &HeaderMap) -> Answered {
+        if is_known(headers, digest) {
+            let mut answer = status(StatusCode::NOT_MODIFIED);
+            describe(answer.headers_mut(), digest);
             return Ok(answer);
         }
-    };
-    describe(answer.headers_mut(), digest);
-    let known = headers.get(header::IF_NONE_MATCH);
-    if known.is_some_and(|known| Some(known) == answer.headers().get(header::ETAG)) {
-        *answer.status_mut() = StatusCode::NOT_MODIFIED;
-        answer.headers_mut().remove(header::CONTENT_RANGE);
-        *answer.body_mut() = Answer::empty();
+        let mut answer = match wanted(headers, digest.size_bytes()) {
+            Wanted::Whole if self.may_compress(headers) && compress::is_worth_it(&blob) => {
+                return Ok(compressed(digest, blob));
+            }
+            Wanted::Whole => Response::new(Answer::blob(blob)),
+            Wanted::Part { start, length } => part(digest, &blob, start, length)?,
+            Wanted::Outside => {
+                let mut answer = status(StatusCode::RANGE_NOT_SATISFIABLE);
+                let range = format!("bytes */{}", digest.size_bytes());
+                insert(answer.headers_mut(), header::CONTENT_RANGE, range);
+                return Ok(answer);
+            }
+        };
+        describe(answer.headers_mut(), digest);
+        Ok(answer)
     }
+
+    fn may_compress(&self, headers: &HeaderMap) -> bool {
+        self.shared().dialects.compress_blobs
+            && headers.contains_key(header::ACCEPT_ENCODING)
+            && Coding::accepted(headers) == Some(Coding::Zstd)
+    }
+}
+
+fn part(digest: &Digest, blob: &Blob, start: u64, length: u64) -> Answered {
+    let part = blob.slice(ByteRange::new(start, length));
+    let part = part.map_err(|error| Problem::bad_request(error.to_string()))?;
+    let mut answer = Response::new(Answer::blob(part));
+    *answer.status_mut() = StatusCode::PARTIAL_CONTENT;
+    let range = format!(
+        "bytes {start}-{}/{}",
+        start + length - 1,
+        digest.size_bytes()
+    );
+    insert(answer.headers_mut(), header::CONTENT_RANGE, range);
     Ok(answer)
+}
+
+fn compressed(digest: &Digest, blob: Blob) -> Response<Answer> {
+    let content = blob.into_bytes();
+    let at_once = (content.len() <= AT_ONCE_BYTES).then(|| Coding::Zstd.compress(&content));
+    let mut answer = Response::new(match at_once.flatten() {
+        Some(compressed) => Answer::bytes(compressed),
+        None => {
+            let pieces = compress::stream(content).map_ok(Frame::data);
+            Answer::stream(StreamBody::new(pieces.map_err(Into::into)))
+        }
+    });
+    let headers = answer.headers_mut();
+    describe(headers, digest);
+    // Other bytes have another tag; a part of these bytes cannot be asked for.
+    insert(headers, header::ETAG, format!("\"{}-zstd\"", digest.hex()));
+    headers.remove(header::ACCEPT_RANGES);
+    headers.insert(header::CONTENT_ENCODING, Coding::Zstd.value());
+    headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+    answer
+}
+
+/// Whether the client has this content, compressed or not, and asks for anything newer.
+fn is_known(headers: &HeaderMap, digest: &Digest) -> bool {
+    let Some(known) = headers.get(header::IF_NONE_MATCH) else {
+        return false;
+    };
+    let hex = digest.hex();
+    let mut tags = known.to_str().unwrap_or_default().split(',').map(str::trim);
+    tags.any(|tag| {
+        let tag = tag.trim_start_matches("W/").trim_matches('"');
+        tag == "*" || tag.strip_suffix("-zstd").unwrap_or(tag) == hex
+    })
+}
+
+fn insert(headers: &mut HeaderMap, name: HeaderName, value: String) {
+    // What we write has no control characters.
+    if let Ok(value) = HeaderValue::try_from(value) {
+        headers.insert(name, value);
+    }
 }
 
 fn describe(headers: &mut HeaderMap, digest: &Digest) {
     headers.insert(header::CONTENT_TYPE, OCTETS);
     headers.insert(header::ACCEPT_RANGES, RANGES);
     // One allocation: this is on the way of every read.
-    let mut tag = String::with_capacity(2 * HASH_BYTES + 2);
-    tag.push('"');
-    push_hex(&mut tag, digest.hash());
-    tag.push('"');
-    if let Ok(tag) = HeaderValue::try_from(tag) {
+    let mut tag = [b'"'; 2 * HASH_BYTES + 2];
+    tag[1..=2 * HASH_BYTES].copy_from_slice(&hash_hex(digest.hash()));
+    if let Ok(tag) = HeaderValue::from_bytes(&tag) {
         headers.insert(header::ETAG, tag);
     }
 }

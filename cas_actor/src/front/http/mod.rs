@@ -36,9 +36,9 @@ use super::access::{Refusal, Right};
 use super::body::Answer;
 use super::grpc::Grpc;
 use super::listen::Shared;
+use super::pulse::Pulse;
 use super::rate::{Caller, Peer};
 use super::sendfile::Outgoing;
-use super::timed::Pulse;
 use crate::BlobName;
 
 /// A page of the node beside the dialects: `/healthz`, `/metrics`.
@@ -61,6 +61,8 @@ pub trait Pages: Send + Sync + 'static {
 /// The connection that a request came over.
 pub(crate) struct Line {
     pub(crate) peer: Peer,
+    /// Whether it speaks TLS.
+    pub(crate) is_secure: bool,
     pub(crate) pulse: Arc<Pulse>,
     /// Where it can send files as they are.
     pub(crate) outgoing: Option<Arc<Outgoing>>,
@@ -98,19 +100,20 @@ impl Http {
     pub(crate) async fn answer(&self, request: Request<Incoming>, line: &Line) -> Response<Answer> {
         let counters = &self.shared.counters;
         let is_multiplexed = request.version() == Version::HTTP_2;
-        let busy = line.pulse.begin(is_multiplexed, counters);
+        let is_grpc = Grpc::is_for_us(&request);
+        let busy = line.pulse.begin(is_multiplexed);
         if let Err(overload) = self.admit(request.headers(), line.peer) {
             counters.overloaded.fetch_add(1, Relaxed);
-            let answer = match Grpc::is_for_us(&request) {
+            let answer = match is_grpc {
                 true => Grpc::turn_away(overload.message()),
                 false => Problem::overload(&overload).answer(None),
             };
             return answer.map(|answer| answer.of(busy));
         }
-        let mut answer = match Grpc::is_for_us(&request) {
+        let mut answer = match is_grpc {
             // Boxed: most requests should not carry the state of a call.
             true => Box::pin(self.grpc.answer(request)).await,
-            false => self.dispatch(request).await,
+            false => self.dispatch(request, line).await,
         };
         if let Some(outgoing) = &line.outgoing
             && !is_multiplexed
@@ -124,7 +127,10 @@ impl Http {
     /// Whether there is room for one more request, of this caller's as well.
     fn admit(&self, headers: &HeaderMap, peer: Peer) -> Result<(), Overload> {
         let shared = &self.shared;
-        if shared.counters.requests.load(Relaxed) > shared.limits.requests {
+        if shared
+            .counters
+            .has_more_requests_than(shared.limits.requests)
+        {
             return Err(Overload::Node);
         }
         let Some(rate) = &shared.rate else {
@@ -137,7 +143,7 @@ impl Http {
             .map_err(|wait| Overload::Caller { wait })
     }
 
-    async fn dispatch(&self, request: Request<Incoming>) -> Response<Answer> {
+    async fn dispatch(&self, request: Request<Incoming>, line: &Line) -> Response<Answer> {
         let (parts, body) = request.into_parts();
         let route = match route(parts.uri.path(), parts.uri.query()) {
             Ok(route) => route,
@@ -157,7 +163,9 @@ impl Http {
             },
             Route::TurborepoStatus | Route::TurborepoEvents => self.turborepo(route, &parts),
             Route::Collection => self.collection(&parts),
-            Route::Index if is_read(&parts.method) => Ok(index::page(&parts.headers)),
+            Route::Index if is_read(&parts.method) => {
+                Ok(index::page(&parts.headers, line.is_secure))
+            }
             Route::Index => Err(Problem::method("GET, HEAD")),
             Route::Unclaimed => self.page(&parts).await,
         };
@@ -223,9 +231,13 @@ impl Http {
 
     /// Checks the credentials of a request.
     fn may(&self, headers: &HeaderMap, space: Space, wanted: Right) -> Result<(), Problem> {
+        let access = &self.shared.access;
+        if access.lets_anybody(wanted) {
+            return Ok(());
+        }
         let authorization = headers.get(header::AUTHORIZATION);
         let authorization = authorization.map(HeaderValue::as_bytes);
-        match self.shared.access.check(authorization, space, wanted) {
+        match access.check(authorization, space, wanted) {
             Ok(()) => Ok(()),
             Err(Refusal::Unknown) => Err(Problem::unknown()),
             Err(Refusal::Forbidden) => Err(Problem::forbidden(space, wanted)),
@@ -244,7 +256,7 @@ impl Http {
             return Err(Problem::method("GET, HEAD"));
         }
         let page = page.await;
-        let mut answer = Response::new(Answer::bytes(page.body));
+        let mut answer = index::text(page.body, &parts.headers);
         *answer.status_mut() =
             StatusCode::from_u16(page.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let kind = HeaderValue::from_static(page.content_type);

@@ -73,9 +73,11 @@ pub(crate) fn route<'p>(path: &'p str, query: Option<&'p str>) -> Result<Route<'
     if path == "/" {
         return Ok(Route::Index);
     }
-    let Some(path) = path.strip_prefix('/') else {
+    if !path.starts_with('/') {
         return Ok(Route::Unclaimed);
-    };
+    }
+    // sccache joins an address that ends with a slash and a path that begins with one.
+    let path = path.trim_start_matches('/');
     for (prefix, space) in [
         ("ccache/", Space::Ccache),
         ("gradle/", Space::Gradle),
@@ -190,8 +192,9 @@ mod tests {
         assert_eq!(key_of(&bazel_layout), (Space::Ccache, format!("ac/{HASH}")));
         assert_eq!(key_of("/gradle/0123"), (Space::Gradle, "0123".into()));
         assert_eq!(key_of("/v1/cache/42"), (Space::Nx, "42".into()));
-        let check = (Space::Sccache, ".sccache_check".into());
-        assert_eq!(key_of("/sccache/.sccache_check"), check);
+        let check = || (Space::Sccache, ".sccache_check".into());
+        assert_eq!(key_of("/sccache/.sccache_check"), check());
+        assert_eq!(key_of("//sccache/.sccache_check"), check());
         assert_eq!(route("/sccache/a/b/", None), Ok(Route::Collection));
         assert_eq!(
             route("/v8/artifacts/status", None),

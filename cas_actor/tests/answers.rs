@@ -1,0 +1,192 @@
+//! What answers say beside their content: compression, caching, and what `/ac/` takes.
+
+mod http_client;
+
+use cas_actor::front::FrontConfig;
+use http_client::node::{Node, sha256};
+use proptest::prelude::*;
+
+/// What compresses well, and what does not.
+fn contents(size: usize) -> [Vec<u8>; 2] {
+    let text = "all work and no play ".bytes().cycle().take(size).collect();
+    let mut noise = vec![0; size];
+    blake3::Hasher::new().finalize_xof().fill(&mut noise);
+    [text, noise]
+}
+
+#[tokio::test]
+async fn blobs_are_compressed_for_who_accepts_zstd_where_that_pays() {
+    let node = Node::start(&FrontConfig::default());
+    let mut client = node.client().await;
+    let zstd = [("accept-encoding", "gzip, zstd")];
+    for size in [10, 20_000, 3_000_000] {
+        let [text, noise] = contents(size);
+        for (content, pays) in [(text, size > 10), (noise, false)] {
+            for path in [format!("/cas/{}", sha256(&content)), "/gradle/key".into()] {
+                let put = client.request("PUT", &path, &[], &content).await;
+                assert_eq!(put.status, 200);
+                let plain = client.get(&path).await;
+                assert_eq!(plain.header("content-encoding"), None);
+                let read = client.request("GET", &path, &zstd, b"").await;
+                assert_eq!(read.status, 200);
+                if !pays {
+                    assert_eq!(read.header("content-encoding"), None, "{size}");
+                    assert!(read.body == content);
+                    continue;
+                }
+                assert_eq!(read.header("content-encoding"), Some("zstd"), "{size}");
+                assert_eq!(read.header("vary"), Some("accept-encoding"));
+                assert!(read.body.len() < size / 10);
+                assert!(zstd::decode_all(&read.body[..]).unwrap() == content);
+                // Other bytes have another tag, and each tag is known.
+                let tags = [plain.header("etag").unwrap(), read.header("etag").unwrap()];
+                assert_ne!(tags[0], tags[1]);
+                for tag in tags {
+                    let asked = [zstd[0], ("if-none-match", tag)];
+                    assert_eq!(client.request("GET", &path, &asked, b"").await.status, 304);
+                }
+                // A part is a part of the content itself.
+                let asked = [zstd[0], ("range", "bytes=5-8")];
+                let part = client.request("GET", &path, &asked, b"").await;
+                assert_eq!((part.status, &part.body[..]), (206, &content[5..=8]));
+            }
+        }
+    }
+    let mut config = FrontConfig::default();
+    config.dialects.compress_blobs = false;
+    let node = Node::start(&config);
+    let mut client = node.client().await;
+    let [text, _] = contents(20_000);
+    client.request("PUT", "/gradle/key", &[], &text).await;
+    let read = client.request("GET", "/gradle/key", &zstd, b"").await;
+    assert!(read.body == text);
+}
+
+#[tokio::test]
+async fn pages_are_compressed_and_say_so() {
+    let node = Node::start(&FrontConfig::default());
+    let mut client = node.client().await;
+    let page = client.get("/").await;
+    for coding in ["gzip", "zstd"] {
+        let accept = [("accept-encoding", coding)];
+        let read = client.request("GET", "/", &accept, b"").await;
+        assert_eq!(read.header("content-encoding"), Some(coding));
+        assert_eq!(read.header("vary"), Some("accept-encoding"));
+        let body = match coding {
+            "zstd" => zstd::decode_all(&read.body[..]).unwrap(),
+            _ => {
+                let mut text = Vec::new();
+                let mut decoder = flate2::read::GzDecoder::new(&read.body[..]);
+                std::io::Read::read_to_end(&mut decoder, &mut text).unwrap();
+                text
+            }
+        };
+        assert!(body == page.body);
+    }
+}
+
+#[tokio::test]
+async fn how_long_an_answer_is_good_follows_from_its_name() {
+    let node = Node::start(&FrontConfig::default());
+    let mut client = node.client().await;
+    let blob = format!("/cas/{}", sha256(b"content"));
+    for (path, control) in [(blob.as_str(), "immutable"), ("/ccache/key", "no-cache")] {
+        client.request("PUT", path, &[], b"content").await;
+        let read = client.get(path).await;
+        assert!(read.header("cache-control").unwrap().contains(control));
+        let tag = read.header("etag").unwrap();
+        for (known, status) in [
+            (tag.to_owned(), 304),
+            (format!("W/{tag}"), 304),
+            (format!("\"other\", {tag}"), 304),
+            ("*".to_owned(), 304),
+            ("\"other\"".to_owned(), 200),
+        ] {
+            let headers = [("if-none-match", known.as_str())];
+            let answer = client.request("GET", path, &headers, b"").await;
+            assert_eq!(answer.status, status, "{known}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn only_results_of_actions_are_stored_as_such_unless_that_is_switched_off() {
+    let node = Node::start(&FrontConfig::default());
+    let mut client = node.client().await;
+    let path = format!("/prefix/ac/{}", sha256(b"action"));
+    // An output file whose hash is none: field 2, of path `o` and digest `x`/1.
+    let bad_digest = b"\x12\x0a\x0a\x01o\x12\x05\x0a\x01x\x10\x01";
+    for content in [&b"no result"[..], bad_digest, &[0xff; 100_000]] {
+        let answer = client.request("PUT", &path, &[], content).await;
+        assert_eq!(answer.status, 400, "{}", answer.text());
+        assert!(answer.text().contains("ActionResult"), "{}", answer.text());
+        assert_eq!(client.get(&path).await.status, 404);
+    }
+    assert_eq!((node.blobs().await, node.leftovers()), (0, 0));
+    // Standard output of 100,000 bytes: too large for the memory of an upload.
+    let large = [&b"\x2a\xa0\x8d\x06"[..], &[7; 100_000]].concat();
+    for content in [&b""[..], b"*\nsome words", &large] {
+        let answer = client.request("PUT", &path, &[], content).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert!(client.get(&path).await.body == content);
+    }
+
+    let mut config = FrontConfig::default();
+    config.dialects.validate_action_results = false;
+    let node = Node::start(&config);
+    let mut client = node.client().await;
+    let answer = client.request("PUT", &path, &[], b"no result").await;
+    assert_eq!(answer.status, 200);
+}
+
+#[tokio::test]
+async fn one_request_too_many_is_told_so() {
+    let mut config = FrontConfig::default();
+    config.limits.requests = 1;
+    let node = Node::start(&config);
+    let mut busy = node.client().await;
+    busy.send(
+        b"PUT /gradle/a HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 1\r\n\r\n",
+    )
+    .await;
+    assert_eq!(busy.answer(false).await.status, 100);
+    let mut client = node.client().await;
+    let answer = client.get("/gradle/a").await;
+    assert_eq!(answer.status, 503);
+    assert_eq!(answer.header("retry-after"), Some("1"));
+    assert!(answer.text().contains("too many requests"));
+    busy.send(b"x").await;
+    assert_eq!(busy.answer(false).await.status, 200);
+    assert_eq!(node.front.stats().overloaded, 1);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    /// Whatever is sent, the connection ends with an answer or without, and the next client is served.
+    #[test]
+    fn any_request_leaves_the_node_well(
+        method in "(GET|PUT|HEAD|PROPFIND|MKCOL|[A-Z]{0,5})",
+        path in "/?(cas/|ac/|ccache/|sccache/|gradle/|v8/artifacts/|v1/cache/)?(\\.\\./|%2e%2e/|[ -~]{0,20}){0,3}",
+        headers in prop::collection::vec("(range: bytes=|content-length: |content-encoding: |accept-encoding: |authorization: |if-none-match: |[a-z]{1,8}: )[ -~]{0,20}", 0..4),
+        body in prop::collection::vec(any::<u8>(), 0..200),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut config = FrontConfig::default();
+            config.limits.head_seconds = 1;
+            let node = Node::start(&config);
+            let head = format!("{method} {path} HTTP/1.1\r\nhost: x\r\n{}\r\n\r\n", headers.join("\r\n"));
+            let mut stream = tokio::net::TcpStream::connect(node.address).await.unwrap();
+            let sent = [head.as_bytes(), &body].concat();
+            // The node may have hung up already.
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, &sent).await;
+            let _ = tokio::io::AsyncWriteExt::shutdown(&mut stream).await;
+            let mut answer = Vec::new();
+            let _ = tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut answer).await;
+            let mut client = node.client().await;
+            assert_eq!(client.get("/gradle/none").await.status, 404);
+            assert_eq!(node.leftovers(), 0);
+            assert!(node.front.drain(std::time::Duration::from_secs(10)).await);
+        });
+    }
+}
