@@ -35,6 +35,7 @@ pub async fn check(node: &Node) -> Report {
     let components = BTreeMap::from([
         ("actors", timed(actors(node)).await),
         ("store", timed(store(node)).await),
+        ("transport", timed(transport(node)).await),
     ]);
     Report {
         healthy: components.values().all(|component| component.healthy),
@@ -72,6 +73,14 @@ async fn actors(node: &Node) -> Result<(), String> {
     echo.ask(|reply| reply)
         .await
         .map_err(|error| error.to_string())
+}
+
+/// Uploads, verifies and downloads a part, as clients do.
+async fn transport(node: &Node) -> Result<(), String> {
+    match node.front.get() {
+        Some(front) => front.probe.check().await,
+        None => Err("the front ends have not started".into()),
+    }
 }
 
 /// Writes a blob, reads it back and compares.

@@ -22,7 +22,7 @@ pub async fn render(node: &Node) -> String {
         Err(_) => page.gauge("store_up", "Whether the store answers.", 0),
     }
     if let Some(front) = node.front.get() {
-        fronts(&front.read(), &mut page);
+        fronts(&front.figures.read(), &mut page);
     }
     process(node, &mut page);
     page.0

@@ -17,7 +17,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use actor_rt::{StartError, System};
-use cas_actor::front::{ConfigError, Front, FrontFigures};
+use cas_actor::front::{ConfigError, Front, FrontFigures, FrontProbe};
 use cas_actor::{Store, StoreConfig, StoreError};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -88,8 +88,14 @@ pub struct Node {
     store: Store,
     /// When it started.
     begin: Instant,
-    /// What its front ends did; set before the first request.
-    front: OnceLock<FrontFigures>,
+    /// Its front ends; set before the first request.
+    front: OnceLock<NodeFront>,
+}
+
+/// What is asked of the front ends.
+struct NodeFront {
+    figures: FrontFigures,
+    probe: FrontProbe,
 }
 
 /// Runs a node until a signal ends it.
@@ -137,7 +143,10 @@ async fn start(system: &System, config: &Config) -> Result<(), NodeError> {
         path: config.path.clone(),
         error,
     })?;
-    node.front.get_or_init(|| front.figures());
+    node.front.get_or_init(|| NodeFront {
+        figures: front.figures(),
+        probe: front.probe(),
+    });
     let listen = |address| {
         let listening = front.listen(address);
         listening.map_err(|source| NodeError::Listen { address, source })
