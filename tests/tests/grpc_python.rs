@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use zako_tests::{Node, python_client, succeed};
+use zako_tests::{Node, Running, python_client, succeed};
 
 const PROTOCOLS: [&str; 8] = [
     "build/bazel/remote/execution/v2/remote_execution.proto",
@@ -37,15 +37,27 @@ fn reads_what_it_stored(mut node: Node, token: &str) {
     let generated: PathBuf = node.directory("generated");
     generate(&python, &generated);
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/reapi.py");
-    for what in ["put", "get", "get"] {
+    let call = |node: &Node, what: &str| {
         let mut command = Command::new(&python);
         command.arg(&script).arg(node.address()).arg(&generated);
-        let said = succeed(command.args([token, what]));
+        command.args([token, what]);
+        command
+    };
+    for what in ["put", "get", "get"] {
+        let said = succeed(&mut call(&node, what));
         assert!(said.contains("all is well"), "{said}");
         if what == "get" {
             node.kill_and_restart();
         }
     }
+    // The node dies in the middle of an upload.
+    let mut uploading = Running::start(&mut call(&node, "begin"));
+    let said = uploading.line();
+    assert!(said.starts_with("committed"), "{said}");
+    node.kill_and_restart();
+    drop(uploading);
+    let said = succeed(&mut call(&node, "resume"));
+    assert!(said.contains("all is well"), "{said}");
 }
 
 #[test]

