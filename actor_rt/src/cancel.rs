@@ -4,13 +4,12 @@
 //! Invariant: an action runs at most once, in `cancel` or, if it comes too late, when it is added; once
 //! its guard is dropped it does not start any more.
 
+use crate::payload::Job;
 use std::fmt;
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
-
-type Action = Box<dyn FnOnce() + Send>;
 
 #[derive(Default)]
 struct Shared {
@@ -18,10 +17,28 @@ struct Shared {
     waiting: Mutex<Waiting>,
 }
 
+/// The actions, each at the place that its guard remembers.
 #[derive(Default)]
 struct Waiting {
-    next_id: u64,
-    actions: Vec<(u64, Action)>,
+    places: Vec<Option<Job>>,
+    free: Vec<usize>,
+}
+
+impl Waiting {
+    fn add(&mut self, action: Job) -> usize {
+        let place = self.free.pop().unwrap_or(self.places.len());
+        match self.places.get_mut(place) {
+            Some(free) => *free = Some(action),
+            None => self.places.push(Some(action)),
+        }
+        place
+    }
+
+    fn take_back(&mut self, place: usize) -> Option<Job> {
+        let action = self.places.get_mut(place)?.take()?;
+        self.free.push(place);
+        Some(action)
+    }
 }
 
 /// Tells work that nobody wants it any more. Clones share the flag.
@@ -51,10 +68,10 @@ impl CancelToken {
             let mut waiting = self.lock();
             // Release pairs with the Acquire of `is_cancelled`.
             self.shared.cancelled.store(true, Ordering::Release);
-            std::mem::take(&mut waiting.actions)
+            std::mem::take(&mut *waiting)
         };
-        for (_, action) in actions {
-            action();
+        for action in actions.places.into_iter().flatten() {
+            action.run();
         }
     }
 
@@ -69,17 +86,16 @@ impl CancelToken {
     #[must_use = "dropping the guard takes the action back"]
     pub fn on_cancel(&self, action: impl FnOnce() + Send + 'static) -> CancelGuard {
         let mut waiting = self.lock();
-        let id = waiting.next_id;
-        waiting.next_id += 1;
-        if self.is_cancelled() {
+        let place = if self.is_cancelled() {
             drop(waiting);
             action();
+            None
         } else {
-            waiting.actions.push((id, Box::new(action)));
-        }
+            Some(waiting.add(Job::new(action)))
+        };
         CancelGuard {
             token: self.clone(),
-            id,
+            place,
         }
     }
 
@@ -120,7 +136,8 @@ impl fmt::Debug for CancelToken {
 /// Takes its action back when dropped.
 pub struct CancelGuard {
     token: CancelToken,
-    id: u64,
+    /// Where the action waits, if it did not run at once. The token is cancelled once and takes no action after.
+    place: Option<usize>,
 }
 
 impl fmt::Debug for CancelGuard {
@@ -131,11 +148,8 @@ impl fmt::Debug for CancelGuard {
 
 impl Drop for CancelGuard {
     fn drop(&mut self) {
-        let taken = {
-            let mut waiting = self.token.lock();
-            let place = waiting.actions.iter().position(|(id, _)| *id == self.id);
-            place.map(|place| waiting.actions.swap_remove(place))
-        };
+        let Some(place) = self.place else { return };
+        let taken = self.token.lock().take_back(place);
         // Dropped outside the lock: what it captured may use the token.
         drop(taken);
     }

@@ -111,8 +111,7 @@ macro_rules! context_methods {
 
         /// Sends this actor a message after a time. See [`Timer`] for how it ends.
         pub fn after(&mut self, delay: Duration, message: A::Msg) -> Timer {
-            let mut message = Some(message);
-            timer::set(self.inner.cell, delay, None, move || message.take())
+            timer::once(self.inner.cell, delay, message)
         }
 
         /// Sends this actor a message every `period`, the first one after one period. The next one is
@@ -123,10 +122,10 @@ macro_rules! context_methods {
         pub fn every(
             &mut self,
             period: Duration,
-            mut make: impl FnMut() -> A::Msg + Send + 'static,
+            make: impl FnMut() -> A::Msg + Send + 'static,
         ) -> Timer {
             assert!(!period.is_zero(), "a period takes some time");
-            timer::set(self.inner.cell, period, Some(period), move || Some(make()))
+            timer::every(self.inner.cell, period, make)
         }
 
         /// Awaits `future` and then sends this actor what `make` builds from its output: how a synchronous

@@ -9,8 +9,9 @@
 
 use crate::actor_ref::{ActorRef, TellError};
 use crate::cell::CellPtr;
+use crate::payload::Shared;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// How soon a due message is tried again when the mailbox is full.
@@ -21,7 +22,7 @@ const RETRY: Duration = Duration::from_millis(1);
 #[derive(Clone)]
 pub struct Timer {
     /// Held while a message is put into the mailbox (rule 3).
-    cancelled: Arc<Mutex<bool>>,
+    cancelled: Shared<Mutex<bool>>,
 }
 
 impl fmt::Debug for Timer {
@@ -51,85 +52,106 @@ impl Timer {
     }
 }
 
-/// What is to be sent, and when again.
-struct Plan<M, F> {
+/// Whom a timer's messages are for.
+struct Aim<M> {
     target: ActorRef<M>,
-    incarnation: u32,
     timer: Timer,
-    make: F,
-    /// Made but not delivered, because the mailbox was full.
-    pending: Option<M>,
+    incarnation: u32,
 }
 
-/// Sends what `make` gives to the actor after `first`, and again every `period` if there is one, until
-/// `make` gives nothing.
-pub(crate) fn set<M, F>(cell: CellPtr, first: Duration, period: Option<Duration>, make: F) -> Timer
+/// A message that was not put into the mailbox.
+enum Unsent<M> {
+    /// There was no room.
+    Full(M),
+    /// Nobody wants it any more.
+    Unwanted,
+}
+
+impl<M: Send + 'static> Aim<M> {
+    fn new(cell: CellPtr) -> Self {
+        Self {
+            target: ActorRef::from_cell(cell.to_ref()),
+            timer: Timer {
+                cancelled: Shared::new(Mutex::new(false)),
+            },
+            incarnation: cell.incarnation(),
+        }
+    }
+
+    fn is_wanted(&self) -> bool {
+        !self.timer.is_cancelled() && self.target.cell().incarnation() == self.incarnation
+    }
+
+    /// Puts a message into the mailbox.
+    fn send(&self, message: M) -> Result<(), Unsent<M>> {
+        let cancelled = self.timer.lock();
+        if *cancelled || self.target.cell().incarnation() != self.incarnation {
+            return Err(Unsent::Unwanted);
+        }
+        self.target.tell(message).map_err(|error| match error {
+            TellError::Full(message) => Unsent::Full(message),
+            TellError::Closed(_) => Unsent::Unwanted,
+        })
+    }
+
+    /// Sends a message later, or as soon as there is room after that.
+    fn send_after(self, delay: Duration, message: M) {
+        let runtime = self.target.cell().runtime;
+        runtime.after(delay, move || {
+            if let Err(Unsent::Full(message)) = self.send(message) {
+                self.send_after(RETRY, message);
+            }
+        });
+    }
+
+    /// Sends a message that was made before, or one that is made then, and the next one after a period.
+    fn repeat_after(
+        self,
+        delay: Duration,
+        period: Duration,
+        mut made: Option<M>,
+        mut make: impl FnMut() -> M + Send + 'static,
+    ) {
+        let runtime = self.target.cell().runtime;
+        runtime.after(delay, move || {
+            if !self.is_wanted() {
+                return;
+            }
+            match self.send(made.take().unwrap_or_else(&mut make)) {
+                Ok(()) => self.repeat_after(period, period, None, make),
+                Err(Unsent::Full(message)) => {
+                    self.repeat_after(RETRY, period, Some(message), make);
+                }
+                Err(Unsent::Unwanted) => {}
+            }
+        });
+    }
+}
+
+/// Sends a message to the actor after `delay`.
+pub(crate) fn once<M: Send + 'static>(cell: CellPtr, delay: Duration, message: M) -> Timer {
+    let aim = Aim::new(cell);
+    let timer = aim.timer.clone();
+    aim.send_after(delay, message);
+    timer
+}
+
+/// Sends what `make` gives to the actor every `period`.
+pub(crate) fn every<M, F>(cell: CellPtr, period: Duration, make: F) -> Timer
 where
     M: Send + 'static,
-    F: FnMut() -> Option<M> + Send + 'static,
+    F: FnMut() -> M + Send + 'static,
 {
-    let timer = Timer {
-        cancelled: Arc::new(Mutex::new(false)),
-    };
-    let plan = Plan {
-        target: ActorRef::from_cell(cell.to_ref()),
-        incarnation: cell.incarnation(),
-        timer: timer.clone(),
-        make,
-        pending: None,
-    };
-    arm(plan, first, period);
+    let aim = Aim::new(cell);
+    let timer = aim.timer.clone();
+    aim.repeat_after(period, period, None, make);
     timer
 }
 
 /// Sends a message now, or as soon as the mailbox has room.
 pub(crate) fn deliver<M: Send + 'static>(cell: CellPtr, message: M) {
-    let plan = Plan {
-        target: ActorRef::from_cell(cell.to_ref()),
-        incarnation: cell.incarnation(),
-        timer: Timer {
-            cancelled: Arc::default(),
-        },
-        make: || None,
-        pending: Some(message),
-    };
-    due(plan, None);
-}
-
-fn arm<M, F>(plan: Plan<M, F>, delay: Duration, period: Option<Duration>)
-where
-    M: Send + 'static,
-    F: FnMut() -> Option<M> + Send + 'static,
-{
-    let runtime = plan.target.cell().runtime;
-    runtime.after(delay, move || due(plan, period));
-}
-
-fn due<M, F>(mut plan: Plan<M, F>, period: Option<Duration>)
-where
-    M: Send + 'static,
-    F: FnMut() -> Option<M> + Send + 'static,
-{
-    let timer = plan.timer.clone();
-    let cancelled = timer.lock();
-    if *cancelled || plan.target.cell().incarnation() != plan.incarnation {
-        return;
-    }
-    let Some(message) = plan.pending.take().or_else(|| (plan.make)()) else {
-        return;
-    };
-    match plan.target.tell(message) {
-        Ok(()) => {
-            if let Some(period) = period {
-                drop(cancelled);
-                arm(plan, period, Some(period));
-            }
-        }
-        Err(TellError::Full(message)) => {
-            plan.pending = Some(message);
-            drop(cancelled);
-            arm(plan, RETRY, period);
-        }
-        Err(TellError::Closed(_)) => {}
+    let aim = Aim::new(cell);
+    if let Err(Unsent::Full(message)) = aim.send(message) {
+        aim.send_after(RETRY, message);
     }
 }

@@ -6,7 +6,7 @@
 mod slot;
 
 use crate::block::block_on;
-use crate::clock::clock;
+use crate::clock::{Alarm, clock};
 use crate::sched::{is_worker, waker_of_running};
 use slot::{Answering, Asking};
 use std::fmt;
@@ -61,7 +61,7 @@ impl<R> Reply<R> {
             side: Some(asking),
             refused: AskError::NoReply,
             deadline: None,
-            timer: false,
+            alarm: None,
         };
         (Self { side: answering }, ask)
     }
@@ -86,7 +86,8 @@ pub struct Ask<R> {
     side: Option<Asking<R>>,
     refused: AskError,
     deadline: Option<Instant>,
-    timer: bool,
+    /// Wakes the asker at the deadline; taken back when the answer comes before.
+    alarm: Option<Alarm>,
 }
 
 impl<R> Unpin for Ask<R> {}
@@ -159,10 +160,9 @@ impl<R> Future for Ask<R> {
                 self.refused = AskError::Timeout;
                 return Poll::Ready(Err(AskError::Timeout));
             }
-            if !self.timer {
-                self.timer = true;
+            if self.alarm.is_none() {
                 let waker = task.waker().clone();
-                clock().at(deadline, move || waker.wake());
+                self.alarm = Some(clock().alarm(deadline, move || waker.wake()));
             }
         }
         Poll::Pending

@@ -12,10 +12,14 @@
 //! | bytes | any | as [`Bytes`](bytes::Bytes) from a [`BytePool`]: a view, shared and sliced without copying |
 
 mod byte_pool;
+mod job;
 mod pooled;
+mod shared;
 
 pub use byte_pool::BytePool;
+pub(crate) use job::Job;
 pub use pooled::Pooled;
+pub(crate) use shared::Shared;
 
 /// How a value of some type had best travel in a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

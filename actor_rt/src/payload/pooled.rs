@@ -78,6 +78,24 @@ impl<T> Pooled<T> {
         value
     }
 
+    /// The block, whose value nobody drops from now on.
+    #[inline]
+    pub(crate) fn into_raw(self) -> NonNull<T> {
+        std::mem::ManuallyDrop::new(self).place
+    }
+
+    /// The box of a block.
+    ///
+    /// # Safety
+    /// It came from [`Self::into_raw`], once, and its value is live.
+    #[inline]
+    pub(crate) unsafe fn from_raw(place: NonNull<T>) -> Self {
+        Self {
+            place,
+            owns: PhantomData,
+        }
+    }
+
     /// # Safety
     /// The value has been dropped or moved, and nobody uses the block any more.
     #[inline]

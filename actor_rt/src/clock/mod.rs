@@ -1,0 +1,219 @@
+//! The clock: runs short jobs at their time, on one thread, started at first use.
+//!
+//! Owns: the jobs to come (a `wheel`), each in a block of the slabs: setting a timer allocates nothing once warm. One
+//! clock serves all systems of the process and is never stopped.
+//! Does not know: actors; a job is a closure that must be quick (raise a signal, send a message).
+//! A thread of its own means that no flood of messages can starve a timer.
+
+mod wheel;
+
+use crate::payload::Job;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+use wheel::{Key, Wheel};
+
+/// Jobs taken under one lock.
+const BATCH: usize = 64;
+
+struct State {
+    wheel: Wheel<Job>,
+    /// When the thread that sleeps wants to look again; `None` while none does.
+    looks_at: Option<u64>,
+}
+
+pub(crate) struct Clock {
+    /// Where the wheel's time begins.
+    epoch: Instant,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        let state = State {
+            wheel: Wheel::new(),
+            looks_at: None,
+        };
+        Self {
+            epoch: Instant::now(),
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+        }
+    }
+}
+
+impl Clock {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nanoseconds of the wheel: 584 years of them.
+    fn tick(&self, at: Instant) -> u64 {
+        let since = at.saturating_duration_since(self.epoch).as_nanos();
+        u64::try_from(since).unwrap_or(u64::MAX)
+    }
+
+    fn run(&self) -> ! {
+        let mut due = Vec::with_capacity(BATCH);
+        let mut state = self.lock();
+        loop {
+            let now = self.tick(Instant::now());
+            let popped = std::iter::from_fn(|| state.wheel.pop_due(now));
+            // They were written on other cores: their lines come while the last ones of the batch are popped.
+            due.extend(popped.take(BATCH).inspect(Job::prefetch));
+            if !due.is_empty() {
+                drop(state);
+                for job in due.drain(..) {
+                    // A job may run a user's waker; its panic was reported where it arose.
+                    let _ = catch_unwind(AssertUnwindSafe(|| job.run()));
+                }
+                state = self.lock();
+                continue;
+            }
+            let look_at = state.wheel.look_at();
+            state.looks_at = Some(look_at.unwrap_or(u64::MAX));
+            state = match look_at {
+                None => self
+                    .changed
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner),
+                Some(look) => {
+                    let pause = Duration::from_nanos(look.saturating_sub(now));
+                    let waited = self.changed.wait_timeout(state, pause);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+            state.looks_at = None;
+        }
+    }
+
+    /// When the first job is due.
+    pub(crate) fn next_at(&self) -> Option<Instant> {
+        let first = self.lock().wheel.first_at()?;
+        Some(self.epoch + Duration::from_nanos(first))
+    }
+
+    /// Runs the first job if it is due at `now`, for a clock without a thread.
+    pub(crate) fn run_due(&self, now: Instant) {
+        let due = self.lock().wheel.pop_due(self.tick(now));
+        if let Some(job) = due {
+            job.run();
+        }
+    }
+
+    /// Runs `job` at `at`; jobs of the same time run in the order given.
+    pub(crate) fn at(&self, at: Instant, job: impl FnOnce() + Send + 'static) {
+        self.put(at, Job::new(job));
+    }
+
+    /// As [`Self::at`], unless the alarm is dropped before.
+    pub(crate) fn alarm(&'static self, at: Instant, job: impl FnOnce() + Send + 'static) -> Alarm {
+        Alarm {
+            clock: self,
+            key: self.put(at, Job::new(job)),
+        }
+    }
+
+    fn put(&self, at: Instant, job: Job) -> Key {
+        let at = self.tick(at);
+        let mut state = self.lock();
+        let key = state.wheel.insert(at, job);
+        // Who wakes the sleeper takes its note away, so that nobody wakes it twice.
+        let sooner = state.looks_at.is_some_and(|look| at < look);
+        if sooner {
+            state.looks_at = None;
+        }
+        drop(state);
+        if sooner {
+            self.changed.notify_one();
+        }
+        key
+    }
+}
+
+/// A job to come that is taken back by being dropped.
+pub(crate) struct Alarm {
+    clock: &'static Clock,
+    key: Key,
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        let job = self.clock.lock().wheel.remove(self.key);
+        // Outside the lock: what it holds may use the clock.
+        drop(job);
+    }
+}
+
+/// The process's clock, started at first use.
+///
+/// # Panics
+/// If the operating system gives no thread for it.
+pub(crate) fn clock() -> &'static Clock {
+    static CLOCK: OnceLock<&'static Clock> = OnceLock::new();
+    CLOCK.get_or_init(|| {
+        let clock: &'static Clock = Box::leak(Box::default());
+        std::thread::Builder::new()
+            .name("actor-clock".into())
+            .spawn(|| clock.run())
+            .expect("the operating system provides a thread for timers");
+        clock
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+
+    #[test]
+    fn jobs_run_in_order_of_time_and_then_of_arrival() {
+        let (sender, receiver) = channel();
+        let base = Instant::now() + Duration::from_millis(5);
+        for (label, delay) in [("late", 2), ("first", 0), ("second", 0), ("middle", 1)] {
+            let sender = sender.clone();
+            clock().at(base + Duration::from_millis(delay), move || {
+                sender.send(label).expect("the test listens");
+            });
+        }
+        let order: Vec<_> = (0..4).map(|_| receiver.recv().expect("due")).collect();
+        assert_eq!(order, ["first", "second", "middle", "late"]);
+        assert!(Instant::now() >= base + Duration::from_millis(2));
+    }
+
+    #[test]
+    fn a_sooner_job_wakes_the_sleeping_clock() {
+        let (sender, receiver) = channel();
+        let far = sender.clone();
+        clock().at(Instant::now() + Duration::from_secs(3600), move || {
+            let _ = far.send("far");
+        });
+        clock().at(Instant::now(), move || {
+            sender.send("near").expect("the test listens");
+        });
+        assert_eq!(receiver.recv(), Ok("near"));
+    }
+
+    #[test]
+    fn a_dropped_alarm_is_taken_back() {
+        let (sender, receiver) = channel::<()>();
+        let alarm = clock().alarm(Instant::now() + Duration::from_secs(3600), move || {
+            let _ = sender.send(());
+        });
+        drop(alarm);
+        assert!(receiver.recv().is_err(), "the job and its sender are gone");
+    }
+
+    #[test]
+    fn a_job_that_panics_stops_no_clock() {
+        let (sender, receiver) = channel();
+        clock().at(Instant::now(), || {
+            std::panic::resume_unwind(Box::new("as told"))
+        });
+        clock().at(Instant::now(), move || {
+            sender.send(()).expect("the test listens");
+        });
+        assert_eq!(receiver.recv(), Ok(()));
+    }
+}
