@@ -204,3 +204,61 @@ fn stopping_finishes_what_runs_and_drops_what_waits() {
     assert_eq!(pool.stats().workers, 0);
     system.shutdown(LONG).expect("everything ends");
 }
+
+#[test]
+fn a_pool_in_a_system_that_has_ended_is_stopped() {
+    let (system, pool) = pool(1, 2, LONG, 16);
+    system.shutdown(LONG).expect("everything ends");
+    pool.start(&system).expect("the first start");
+    let output = pool.submit(Job::Count, &CancelToken::new());
+    assert_eq!(output.wait(), Err(PoolError::Stopped));
+}
+
+#[test]
+fn jobs_begin_in_the_order_they_came_and_one_worker_does_them_all() {
+    let (system, pool) = pool(1, 1, LONG, 64);
+    pool.start(&system).expect("the first start");
+    let never = CancelToken::new();
+    let (word, held) = hold(&pool);
+    let outputs: Vec<_> = (0..50).map(|_| pool.submit(Job::Count, &never)).collect();
+    assert_eq!(pool.stats().queued, 50);
+    word.send(()).expect("the job waits");
+    assert_eq!(held.wait(), Ok(1));
+    for (place, output) in outputs.into_iter().enumerate() {
+        // The worker counts its jobs: the first was the one that was held.
+        assert_eq!(output.wait(), Ok(place + 2));
+    }
+    system.shutdown(LONG).expect("everything ends");
+}
+
+#[test]
+fn submitters_and_cancellers_on_many_threads_are_all_answered() {
+    let (system, pool) = pool(0, 3, Duration::ZERO, 10_000);
+    pool.start(&system).expect("the first start");
+    let threads: Vec<_> = (0..4)
+        .map(|_| {
+            let pool = pool.clone();
+            std::thread::spawn(move || {
+                let mut done = [0; 2];
+                for n in 0..500 {
+                    let cancel = CancelToken::new();
+                    let output = pool.submit(Job::Count, &cancel);
+                    if n % 2 == 0 {
+                        cancel.cancel();
+                    }
+                    match output.wait() {
+                        Ok(_) => done[0] += 1,
+                        Err(PoolError::Cancelled) => done[1] += 1,
+                        Err(other) => panic!("{other}"),
+                    }
+                }
+                assert!(done[0] >= 250 && done[0] + done[1] == 500, "{done:?}");
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().expect("everything was answered");
+    }
+    assert_eq!(pool.stats().queued, 0);
+    system.shutdown(LONG).expect("everything ends");
+}

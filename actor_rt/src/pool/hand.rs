@@ -1,9 +1,11 @@
 //! A pool's worker: one thread that does one job at a time.
 //!
 //! Owns: the user's state, which it makes at the first job and again after a panic.
-//! Does not know: what waits, who else works.
+//! Does not know: who else works. It takes job after job from the `queue`, one per message to itself, so that an order
+//! to stop gets its turn between two jobs.
 
 use super::board::Call;
+use super::queue::Next;
 use super::{PoolError, Shared, Task, Work};
 use crate::actor::Actor;
 use crate::actor_ref::ActorRef;
@@ -14,26 +16,56 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-pub(super) enum Order<W: Work> {
-    Run(Box<Task<W>>),
-    CollectGarbage,
-}
+/// Look for something to do.
+pub(super) struct Look;
 
 pub(super) struct Hand<W: Work> {
     shared: Arc<Shared<W>>,
-    board: ActorRef<Call<W>>,
+    board: ActorRef<Call>,
     id: u64,
     work: Option<W>,
+    /// How often it has collected garbage, or had none.
+    collected: u64,
 }
 
 impl<W: Work> Hand<W> {
-    pub(super) fn new(shared: Arc<Shared<W>>, board: ActorRef<Call<W>>, id: u64) -> Self {
+    pub(super) fn new(shared: Arc<Shared<W>>, board: ActorRef<Call>, id: u64) -> Self {
         shared.counters.workers.fetch_add(1, Ordering::Relaxed);
         Self {
             shared,
             board,
             id,
             work: None,
+            collected: 0,
+        }
+    }
+
+    /// Does a job, if there is one, and sees to it that it looks again after that.
+    fn look(&mut self, me: &ActorRef<Look>) {
+        let shared = &self.shared;
+        let config = &shared.config;
+        match shared.queue.next(self.id, me, &mut self.collected, config) {
+            Next::Run(waiting) => {
+                drop(waiting.guard);
+                self.run(waiting.task);
+            }
+            Next::Collect => self.collect_garbage(),
+            Next::Rest { plan_review } => {
+                if plan_review {
+                    super::board::plan_review(self.board.clone(), Instant::now() + config.idle);
+                }
+                return;
+            }
+        }
+        // There is room (rule 6 of the queue), and who is ending need not look again.
+        let _ = me.tell(Look);
+    }
+
+    fn collect_garbage(&mut self) {
+        if let Some(work) = &mut self.work {
+            work.collect_garbage();
+            let collections = &self.shared.counters.collections;
+            collections.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -77,25 +109,10 @@ impl<W: Work> Hand<W> {
 }
 
 impl<W: Work> Actor for Hand<W> {
-    type Msg = Order<W>;
+    type Msg = Look;
 
-    fn handle(&mut self, order: Order<W>, _ctx: &mut Context<'_, Self>) {
-        match order {
-            Order::Run(task) => {
-                self.run(*task);
-                // The board keeps room for its workers' news; if it has ended, nobody asks.
-                let _ = self.board.tell(Call::Free(self.id));
-            }
-            Order::CollectGarbage => {
-                if let Some(work) = &mut self.work {
-                    work.collect_garbage();
-                    self.shared
-                        .counters
-                        .collections
-                        .fetch_add(1, Ordering::Relaxed);
-                }
-            }
-        }
+    fn handle(&mut self, _look: Look, ctx: &mut Context<'_, Self>) {
+        self.look(&ctx.me());
     }
 
     fn stopped(&mut self, _reason: &ExitReason) {

@@ -1,21 +1,25 @@
 //! Worker pools: jobs that block or burn CPU, on threads of their own, as many as the backlog asks for.
 //!
 //! Owns: [`Pool`], its configuration and errors, what submitters see.
-//! Does not know: which worker gets a job (see `board`), how a job is run (see `hand`).
+//! Does not know: which worker gets a job (see `queue`), how a job is run (see `hand`), who hires (see `board`).
 //!
 //! A pool keeps between `min` and `max` workers, each on its own thread: it grows when a job finds
 //! nobody free, and lets workers go that had nothing to do for a while. A job that panics costs its
-//! worker's state, which is made anew, and nothing else.
+//! worker's state, which is made anew, and nothing else. While workers are busy, a job costs no message, no wake-up and,
+//! once warm, no allocation.
 
 mod board;
 mod hand;
+mod queue;
 
 use crate::actor_ref::ActorRef;
 use crate::ask::{Ask, Reply};
 use crate::cancel::CancelToken;
 use crate::restart::Restart;
 use crate::system::System;
-use board::{Board, Call};
+use board::Board;
+use hand::Look;
+use queue::{Call, Queue, Waiting};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -119,7 +123,8 @@ pub struct PoolStats {
 struct Counters {
     workers: AtomicUsize,
     busy: AtomicUsize,
-    queued: AtomicUsize,
+    /// Jobs so far, for their numbers.
+    submitted: AtomicU64,
     finished: AtomicU64,
     panicked: AtomicU64,
     cancelled: AtomicU64,
@@ -134,7 +139,18 @@ struct Shared<W: Work> {
     config: PoolConfig,
     factory: Box<Factory<W>>,
     counters: Counters,
-    board: OnceLock<ActorRef<Call<W>>>,
+    queue: Queue<W>,
+    board: OnceLock<ActorRef<board::Call>>,
+}
+
+impl<W: Work> Shared<W> {
+    /// Answers a job that was cancelled while it waits, if it still does.
+    fn cancel(&self, number: u64) {
+        if let Some(waiting) = self.queue.withdraw(number) {
+            self.counters.cancelled.fetch_add(1, Ordering::Relaxed);
+            waiting.task.reply.send(Err(PoolError::Cancelled));
+        }
+    }
 }
 
 /// One job on its way.
@@ -200,6 +216,7 @@ impl<W: Work> Pool<W> {
         assert!(config.backlog > 0, "a pool must be able to hold a job");
         Self {
             shared: Arc::new(Shared {
+                queue: Queue::new(config.min),
                 config,
                 factory: Box::new(factory),
                 counters: Counters::default(),
@@ -220,8 +237,8 @@ impl<W: Work> Pool<W> {
             system
                 .actor(move || Board::new(Arc::clone(&shared)))
                 .name(&self.shared.config.name)
-                // Room for every job that may wait, and for the workers' own news.
-                .mailbox(self.shared.config.backlog + 4 * self.shared.config.max + 64)
+                // Room for a worker's hiring, end and review, each of them once.
+                .mailbox(4 * self.shared.config.max + 64)
                 .restart(Restart::never())
                 .spawn()
         });
@@ -242,40 +259,51 @@ impl<W: Work> Pool<W> {
             shared.counters.cancelled.fetch_add(1, Ordering::Relaxed);
             return Output::refused(PoolError::Cancelled);
         }
-        let backlog = shared.config.backlog;
-        let room = |queued| (queued < backlog).then_some(queued + 1);
-        let queued = &shared.counters.queued;
-        if queued
-            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, room)
-            .is_err()
-        {
-            return Output::refused(PoolError::Full(backlog));
+        if board.is_closed() {
+            // Perhaps it never lived to say so: the pool was started in a system that had ended.
+            shared.queue.close();
         }
+        let number = shared.counters.submitted.fetch_add(1, Ordering::Relaxed);
         let (reply, ask) = Reply::pair();
-        let task = Task {
-            job,
-            cancel: cancel.clone(),
-            reply,
+        let waiting = Waiting {
+            number,
+            task: Task {
+                job,
+                cancel: cancel.clone(),
+                reply,
+            },
+            guard: cancel.on_cancel({
+                let shared = Arc::clone(shared);
+                move || shared.cancel(number)
+            }),
         };
-        if board.tell(Call::Submit(Box::new(task))).is_err() {
-            // The count of waiting jobs keeps the mailbox from being full.
-            queued.fetch_sub(1, Ordering::AcqRel);
-            return Output::refused(PoolError::Stopped);
+        match shared.queue.put(waiting, &shared.config) {
+            Ok(Call::Nobody) => {}
+            // A worker that has ended meanwhile is missed by the board, who hires another one.
+            Ok(Call::Wake(hand)) => drop(hand.tell(Look)),
+            // A pool that has ended has dropped the job.
+            Ok(Call::Hire) => drop(board.tell(board::Call::Hire)),
+            Err(error) => return Output::refused(error),
+        }
+        // The action may have come too soon to find the job.
+        if cancel.is_cancelled() {
+            shared.cancel(number);
         }
         Output { ask: Ok(ask) }
     }
 
     /// Lets every worker collect garbage, each between two jobs.
     pub fn collect_garbage(&self) {
-        if let Some(board) = self.shared.board.get() {
-            // A pool that has ended has no garbage.
-            let _ = board.tell(Call::CollectGarbage);
+        for hand in self.shared.queue.collect() {
+            // One that has ended has no garbage.
+            let _ = hand.tell(Look);
         }
     }
 
     /// Stops the pool: jobs that run are finished, those that wait end with [`PoolError::Stopped`].
     pub fn stop(&self) {
         if let Some(board) = self.shared.board.get() {
+            self.shared.queue.close();
             board.stop();
         }
     }
@@ -298,7 +326,7 @@ impl<W: Work> Pool<W> {
         PoolStats {
             workers: counters.workers.load(Ordering::Relaxed),
             busy: counters.busy.load(Ordering::Relaxed),
-            queued: counters.queued.load(Ordering::Relaxed),
+            queued: self.shared.queue.waiting(),
             finished: get(&counters.finished),
             panicked: get(&counters.panicked),
             cancelled: get(&counters.cancelled),
