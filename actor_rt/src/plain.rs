@@ -16,7 +16,7 @@ use std::time::Instant;
 /// Fewest and most messages of a turn.
 const FEWEST: u16 = 16;
 const MOST: u16 = 1024;
-/// Messages between looks at the clock, and before the first one.
+/// Messages between looks at the clock, and before the first one. A shorter turn is measured from its start.
 const LOOK_EVERY: u32 = 32;
 /// Bits that end a turn after the current message.
 const INTERRUPTS: u32 = control::KILL | control::FAIL | control::REGROUP | control::YIELD;
@@ -76,7 +76,7 @@ impl<A: Actor, F: FnMut() -> A + 'static> Behaviour for Plain<A, F> {
             cell: &cell,
             handled: 0,
         };
-        let mut began: Option<Instant> = None;
+        let mut began = (u32::from(limit) <= LOOK_EVERY).then(Instant::now);
         loop {
             if !drain.is_ready() {
                 return Turn::Empty;

@@ -1,7 +1,9 @@
-//! Once warm, messages cost no allocation: telling, batches, ping-pong, asking, awaiting, payloads, arenas.
+//! Once warm, messages cost no allocation: telling, batches, ping-pong, asking, awaiting, payloads, arenas, timers, jobs
+//! of a pool.
 
 use actor_rt::{
-    Actor, ActorRef, AsyncActor, AsyncContext, BytePool, Context, Pooled, Reply, System,
+    Actor, ActorRef, AsyncActor, AsyncContext, BytePool, CancelToken, Context, Pool, PoolConfig,
+    Pooled, Reply, System, Timer, Work,
 };
 use bytes::Bytes;
 use std::alloc::{GlobalAlloc, Layout, System as SystemAllocator};
@@ -99,6 +101,65 @@ fn carry(reader: &ActorRef<Carried>, pool: &mut BytePool) {
     }
 }
 
+/// Sets timers and answers once all of them have come.
+struct Waiter {
+    waits: u32,
+    reply: Option<Reply<()>>,
+    ticks: Option<Timer>,
+}
+
+enum Wait {
+    For(u32, Reply<()>),
+    Due,
+}
+
+impl Actor for Waiter {
+    type Msg = Wait;
+    fn handle(&mut self, msg: Wait, ctx: &mut Context<'_, Self>) {
+        match msg {
+            Wait::For(count, reply) => {
+                for number in 0..count {
+                    ctx.after(Duration::from_micros(u64::from(number)), Wait::Due);
+                }
+                // Set and taken back, and one that comes again and again.
+                ctx.after(Duration::from_secs(3600), Wait::Due).cancel();
+                self.ticks = Some(ctx.every(Duration::from_micros(50), || Wait::Due));
+                self.waits = count + 5;
+                self.reply = Some(reply);
+            }
+            Wait::Due => {
+                self.waits = self.waits.saturating_sub(1);
+                if self.waits == 0
+                    && let Some(reply) = self.reply.take()
+                {
+                    self.ticks.take().expect("set with it").cancel();
+                    reply.send(());
+                }
+            }
+        }
+    }
+}
+
+struct Doubler;
+
+impl Work for Doubler {
+    type Job = u64;
+    type Output = u64;
+    fn run(&mut self, job: u64, _cancel: &CancelToken) -> u64 {
+        2 * job
+    }
+}
+
+/// Jobs in waves no larger than the backlog.
+fn work(pool: &Pool<Doubler>, cancel: &CancelToken) {
+    for _ in 0..50 {
+        let outputs = std::array::from_fn::<_, 100, _>(|job| pool.submit(job as u64, cancel));
+        for (job, output) in outputs.into_iter().enumerate() {
+            assert_eq!(output.wait(), Ok(2 * job as u64));
+        }
+    }
+}
+
 /// One round of everything.
 fn round(sum: &ActorRef<Msg>, asker: &ActorRef<(u64, Reply<u64>)>, batch: &mut Vec<Msg>) {
     for n in 0..5_000 {
@@ -133,6 +194,34 @@ fn steady_state_messaging_allocates_nothing() {
     assert_eq!(
         fewest, 0,
         "the cleanest of 50 rounds of 6,000 payloads allocated"
+    );
+    let waiter = system.spawn(|| Waiter {
+        waits: 0,
+        reply: None,
+        ticks: None,
+    });
+    let fewest = cleanest(50, || {
+        let all = waiter.ask(|reply| Wait::For(200, reply));
+        all.wait().expect("all timers are due");
+    });
+    assert_eq!(
+        fewest, 0,
+        "the cleanest of 50 rounds of 200 timers allocated"
+    );
+    let pool = Pool::new(
+        PoolConfig {
+            min: 2,
+            max: 2,
+            ..PoolConfig::default()
+        },
+        || Doubler,
+    );
+    pool.start(&system).expect("the first start");
+    let cancel = CancelToken::new();
+    let fewest = cleanest(50, || work(&pool, &cancel));
+    assert_eq!(
+        fewest, 0,
+        "the cleanest of 50 rounds of 5,000 jobs allocated"
     );
     system
         .shutdown(Duration::from_secs(60))

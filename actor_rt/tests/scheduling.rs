@@ -180,3 +180,61 @@ fn families_spread_over_placed_workers_end_together() {
     system.shutdown(LONG).expect("everything ends");
     assert_eq!(system.stats().live, 0);
 }
+
+/// Notes its letter for each message.
+struct Scribe(char, Arc<Mutex<String>>);
+impl Actor for Scribe {
+    type Msg = ();
+    fn handle(&mut self, (): (), _ctx: &mut Context<'_, Self>) {
+        self.1.lock().expect("not poisoned").push(self.0);
+    }
+}
+
+/// Sends both scribes so many messages before any of them can run: there is one worker.
+struct Starter([ActorRef<()>; 2]);
+impl Actor for Starter {
+    type Msg = (u32, Reply<()>);
+    fn handle(&mut self, (count, reply): Self::Msg, _ctx: &mut Context<'_, Self>) {
+        for scribe in &self.0 {
+            (0..count).for_each(|_| scribe.tell(()).expect("room"));
+        }
+        reply.send(());
+    }
+}
+
+/// How many messages two busy actors handle in turn, under a time budget: the lengths of the turns of each.
+fn turns(budget: Duration, count: u32) -> [Vec<usize>; 2] {
+    let system = System::builder().workers(1).turn_budget(budget).build();
+    let system = system.expect("threads");
+    let log = Arc::new(Mutex::new(String::new()));
+    let scribes = ['a', 'b'].map(|letter| {
+        let log = Arc::clone(&log);
+        let scribe = system.actor(move || Scribe(letter, Arc::clone(&log)));
+        scribe.mailbox(count as usize).spawn()
+    });
+    let starter = system.spawn(move || Starter(scribes.clone()));
+    let started = starter.ask(|reply| (count, reply)).wait();
+    assert_eq!(started, Ok(()));
+    assert!(system.drain(LONG).is_ok());
+    let log = std::mem::take(&mut *log.lock().expect("not poisoned"));
+    assert_eq!(log.len(), 2 * count as usize);
+    ['a', 'b'].map(|letter| {
+        let runs = log.split(|other| other != letter);
+        runs.map(str::len).filter(|length| *length > 0).collect()
+    })
+}
+
+#[test]
+fn turns_grow_to_1024_messages_while_they_are_cheap() {
+    let runs = vec![64, 128, 256, 512, 1024, 1024, 1024, 968];
+    assert_eq!(turns(LONG, 5000), [runs.clone(), runs]);
+}
+
+#[test]
+fn turns_shrink_to_16_messages_while_they_are_dear() {
+    // Nothing is cheap where no time is allowed.
+    for runs in turns(Duration::ZERO, 1000) {
+        assert_eq!(runs[..2], [64, 32]);
+        assert!(runs[2..].iter().all(|length| *length <= 16), "{runs:?}");
+    }
+}

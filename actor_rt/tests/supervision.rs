@@ -1,7 +1,8 @@
 //! Failing, restarting, escalating, and the order in which families end.
 
 use actor_rt::{
-    Actor, ActorRef, AsyncActor, AsyncContext, Context, ExitReason, Failure, Reply, Restart, System,
+    Actor, ActorRef, AskError, AsyncActor, AsyncContext, Context, ExitReason, Failure, Reply,
+    Restart, System,
 };
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
@@ -283,5 +284,42 @@ fn a_factory_that_panics_counts_as_a_failure() {
         actor.join(),
         ExitReason::Panicked(Failure::new("no actor today"))
     );
+    system.shutdown(LONG).expect("everything ends");
+}
+
+/// The question that a handler fails at, and those behind it in the same batch.
+#[test]
+fn a_failure_answers_its_own_question_with_an_error_and_no_other() {
+    struct Strict;
+    impl Actor for Strict {
+        type Msg = (u32, Reply<u32>);
+        fn handle(&mut self, (number, reply): Self::Msg, _ctx: &mut Context<'_, Self>) {
+            assert!(!number.is_multiple_of(5), "as told");
+            reply.send(number);
+        }
+    }
+    let system = System::builder().workers(2).build().expect("threads");
+    let strict = system
+        .actor(|| Strict)
+        .restart(
+            Restart::on_failure()
+                .at_most(1000, LONG)
+                .backoff(Duration::ZERO, Duration::ZERO),
+        )
+        .spawn();
+    for round in 0..50 {
+        let answers: Vec<_> = (1..=16)
+            .map(|number| strict.ask(move |reply| (number, reply)))
+            .collect();
+        for (number, answer) in (1..=16).zip(answers) {
+            let expected = if number % 5 == 0 {
+                Err(AskError::NoReply)
+            } else {
+                Ok(number)
+            };
+            assert_eq!(answer.timeout(LONG).wait(), expected, "round {round}");
+        }
+    }
+    assert_eq!(system.stats().panics, 150);
     system.shutdown(LONG).expect("everything ends");
 }

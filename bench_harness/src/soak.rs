@@ -1,6 +1,7 @@
 //! Mixed load for minutes, with faults injected: does memory grow, does anything get lost?
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use actor_rt::{Actor, ActorRef, AskError, Context, Reply, Restart, System};
@@ -18,6 +19,12 @@ pub struct Verdict {
     pub asked: u64,
     /// Questions that were not answered although nothing was injected.
     pub errors: u64,
+    /// Why they were not, and how often.
+    pub reasons: BTreeMap<String, u64>,
+    /// Questions whose answer took longer than a second.
+    pub late: u64,
+    /// The longest that one of them took, in seconds.
+    pub slowest_s: f64,
     /// Panics injected into handlers.
     pub faults: u64,
     /// Actors spawned and stopped on the way.
@@ -59,6 +66,10 @@ impl Actor for Worker {
     }
 }
 
+/// How long an answer may take. Far longer than any machine stands still: an answer that is late is not lost.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Answers that take longer are told apart: something stood still, the machine or an actor.
+const LATE: Duration = Duration::from_secs(1);
 /// Errors above this share, in percent, fail a soak.
 const MAX_ERROR_PERCENT: f64 = 0.001;
 /// A heap that certainly grows faster fails a soak, in KiB per hour.
@@ -122,24 +133,44 @@ struct Sample {
 struct Tally {
     asked: u64,
     errors: u64,
+    reasons: BTreeMap<String, u64>,
+    late: u64,
+    slowest: Duration,
     faults: u64,
     short_lived: u64,
 }
 
 impl Tally {
+    /// Takes note of how a question that began then has ended.
+    fn note(&mut self, began: Instant, answer: Result<u64, AskError>, expected: u64) {
+        self.asked += 1;
+        let reason = match answer {
+            Ok(answer) if answer == expected => None,
+            Ok(_) => Some("the answer to another question came".to_owned()),
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(reason) = reason {
+            self.errors += 1;
+            *self.reasons.entry(reason).or_default() += 1;
+        }
+        let took = began.elapsed();
+        self.late += u64::from(took > LATE);
+        self.slowest = self.slowest.max(took);
+    }
+
     /// A few thousand questions, one injected fault, a few actors that come and go.
     fn round(&mut self, system: &System, workers: &[ActorRef<Msg>]) {
         for worker in workers {
+            let began = Instant::now();
             let answers: Vec<_> = (0..32)
                 .map(|number| {
                     worker
                         .ask(|reply| Msg::Add(number, reply))
-                        .timeout(Duration::from_secs(10))
+                        .timeout(PATIENCE)
                 })
                 .collect();
             for (number, answer) in answers.into_iter().enumerate() {
-                self.asked += 1;
-                self.errors += u64::from(answer.wait() != Ok(number as u64));
+                self.note(began, answer.wait(), number as u64);
             }
         }
         let victim = &workers[self.faults as usize % workers.len()];
@@ -149,9 +180,9 @@ impl Tally {
         }
         for _ in 0..16 {
             let guest = system.spawn(|| Worker(0));
-            let answer: Result<u64, AskError> = guest.ask(|reply| Msg::Add(7, reply)).wait();
-            self.asked += 1;
-            self.errors += u64::from(answer != Ok(7));
+            let began = Instant::now();
+            let answer = guest.ask(|reply| Msg::Add(7, reply)).timeout(PATIENCE);
+            self.note(began, answer.wait(), 7);
             guest.stop();
             // Gone for good before memory is looked at.
             guest.join();
@@ -162,9 +193,9 @@ impl Tally {
     /// Waits until every worker has restarted and answered.
     fn settle(&mut self, workers: &[ActorRef<Msg>]) {
         for worker in workers {
-            let answer = worker.ask(|reply| Msg::Add(1, reply)).wait();
-            self.asked += 1;
-            self.errors += u64::from(answer != Ok(1));
+            let began = Instant::now();
+            let answer = worker.ask(|reply| Msg::Add(1, reply)).timeout(PATIENCE);
+            self.note(began, answer.wait(), 1);
         }
     }
 
@@ -208,6 +239,9 @@ impl Tally {
             seconds,
             asked: self.asked,
             errors: self.errors,
+            reasons: self.reasons,
+            late: self.late,
+            slowest_s: self.slowest.as_secs_f64(),
             faults: self.faults,
             short_lived: self.short_lived,
             resident_kib: (kib(samples.first()), kib(samples.last())),
@@ -231,6 +265,16 @@ pub fn render(verdict: &Verdict) -> String {
         text,
         "  questions    {}, {} of them unanswered",
         verdict.asked, verdict.errors
+    );
+    for (reason, count) in &verdict.reasons {
+        let _ = writeln!(text, "               {count}: {reason}");
+    }
+    let _ = writeln!(
+        text,
+        "  answers      the slowest took {:.3} s, {} of them more than {} s",
+        verdict.slowest_s,
+        verdict.late,
+        LATE.as_secs()
     );
     let _ = writeln!(text, "  faults       {} panics injected", verdict.faults);
     let _ = writeln!(

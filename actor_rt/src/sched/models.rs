@@ -19,12 +19,13 @@ use loom::sync::Notify;
 
 use self::queue::{Local, PLACES, Shared};
 use self::sleep::Sleepers;
-use crate::sync::{Arc, AtomicBool, AtomicPtr, AtomicUsize, Ordering, thread};
+use crate::sync::{Arc, AtomicBool, AtomicPtr, AtomicUsize, Ordering, UnsafeCell, thread};
 
-/// Stands for an actor: a link and a count of turns.
+/// Stands for an actor: a link, a count of turns, and a body that belongs to whoever runs it.
 struct Header {
     next: AtomicPtr<Header>,
     turns: AtomicUsize,
+    body: UnsafeCell<()>,
 }
 
 #[derive(Clone, Copy)]
@@ -44,8 +45,15 @@ impl CellPtr {
         NonNull::new(ptr).map(Self)
     }
 
+    /// A turn. Loom complains if it does not see everything that happened in the body before.
     fn run(self) {
+        self.touch();
         self.turns.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Changes the body, as whoever makes an actor runnable has done just before.
+    fn touch(self) {
+        self.body.with_mut(|_| ());
     }
 }
 
@@ -68,6 +76,7 @@ impl Actors {
         let header = || Header {
             next: AtomicPtr::new(std::ptr::null_mut()),
             turns: AtomicUsize::new(0),
+            body: UnsafeCell::new(()),
         };
         Self((0..count).map(|_| Box::new(header())).collect())
     }
@@ -138,6 +147,7 @@ fn a_thief_and_the_owner_share_what_is_there() {
             })
         };
         // The owner goes on meanwhile.
+        actors.get(2).touch();
         assert!(ring.push(actors.get(2)).is_ok());
         if let Some(actor) = ring.pop() {
             actor.run();
@@ -145,6 +155,44 @@ fn a_thief_and_the_owner_share_what_is_there() {
         thief.join().unwrap();
         run_all(&ring);
         actors.check();
+    });
+}
+
+/// A taker sees all that was done to an actor before it was pushed, whichever way it takes it.
+fn the_push_shows_the_actor(take: fn(&Local) -> Option<CellPtr>) {
+    loom::model(move || {
+        let actors = Arc::new(Actors::new(2));
+        let ring = Arc::new(used_ring(&actors));
+        let taker = {
+            let ring = Arc::clone(&ring);
+            thread::spawn(move || {
+                if let Some(actor) = take(&ring) {
+                    actor.run();
+                }
+            })
+        };
+        for index in 0..2 {
+            actors.get(index).touch();
+            assert!(ring.push(actors.get(index)).is_ok());
+        }
+        taker.join().unwrap();
+        run_all(&ring);
+        actors.check();
+    });
+}
+
+#[test]
+fn a_popped_actor_is_seen_as_it_was_pushed() {
+    the_push_shows_the_actor(Local::pop);
+}
+
+#[test]
+fn a_stolen_actor_is_seen_as_it_was_pushed() {
+    the_push_shows_the_actor(|ring| {
+        let mine = Local::new();
+        let first = ring.steal_into(&mine);
+        run_all(&mine);
+        first
     });
 }
 
@@ -208,7 +256,10 @@ fn the_shared_list_loses_nothing() {
         let list = Arc::new(Shared::new());
         let writer = {
             let (actors, list) = (Arc::clone(&actors), Arc::clone(&list));
-            thread::spawn(move || list.push_all([actors.get(0), actors.get(1)].into_iter()))
+            thread::spawn(move || {
+                actors.get(0).touch();
+                list.push_all([actors.get(0), actors.get(1)].into_iter());
+            })
         };
         let taker = {
             let list = Arc::clone(&list);
@@ -220,6 +271,7 @@ fn the_shared_list_loses_nothing() {
                 run_all(&mine);
             })
         };
+        actors.get(2).touch();
         list.push(actors.get(2));
         writer.join().unwrap();
         taker.join().unwrap();
