@@ -27,13 +27,17 @@ mod chunk;
 
 use std::fmt;
 
-pub use self::chunk::{ReadChunk, WriteChunk};
+pub use self::chunk::ReadChunk;
 
 use crossbeam_utils::CachePadded;
 
 use super::slots::{Slots, drop_all};
-use super::{ClaimError, RecvError, SendError, SpinThenYield, TryRecvError, TrySendError, Wait};
+use super::write::{Claim, Writer};
+use super::{ClaimError, RecvError, SpinThenYield, TryRecvError, Wait};
 use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+/// The writing end of a ring made by [`Builder`].
+pub type Producer<T, W = SpinThenYield> = Writer<Writing<T, W>>;
 
 struct Stage {
     /// The next item that this consumer has not finished.
@@ -201,20 +205,18 @@ impl Builder {
                 seen: start,
             })
             .collect();
-        (
-            Producer {
-                shared,
-                tail: start,
-                oldest: start,
-                finished: start,
-            },
-            consumers,
-        )
+        let writing = Writing {
+            shared,
+            tail: start,
+            oldest: start,
+            finished: start,
+        };
+        (Writer(writing), consumers)
     }
 }
 
-/// The writing end of a ring made by [`Builder`].
-pub struct Producer<T, W: Wait = SpinThenYield> {
+/// How a [`Producer`] claims and publishes.
+pub struct Writing<T, W: Wait> {
     shared: Arc<Shared<T, W>>,
     tail: u64,
     /// The items `oldest..tail` are initialised.
@@ -223,12 +225,7 @@ pub struct Producer<T, W: Wait = SpinThenYield> {
     finished: u64,
 }
 
-impl<T, W: Wait> Producer<T, W> {
-    /// The number of slots.
-    pub fn capacity(&self) -> usize {
-        self.shared.slots.capacity() as usize
-    }
-
+impl<T, W: Wait> Writing<T, W> {
     #[inline]
     fn room(&self) -> u64 {
         self.shared.slots.capacity() - self.tail.wrapping_sub(self.finished)
@@ -237,10 +234,6 @@ impl<T, W: Wait> Producer<T, W> {
     fn refresh(&mut self) {
         let moved = self.shared.reached_by(&self.shared.last, self.finished);
         self.finished = self.finished.wrapping_add(moved);
-    }
-
-    fn is_disconnected(&self) -> bool {
-        self.shared.consumers.load(Ordering::Relaxed) == 0
     }
 
     /// Drops the old items in the slots of `tail..end`.
@@ -268,66 +261,42 @@ impl<T, W: Wait> Producer<T, W> {
             });
         }
     }
+}
+
+// SAFETY: every consumer has finished the items a capacity before `tail..end`, `clear` has dropped them, and only the
+// producer writes.
+unsafe impl<T, W: Wait> Claim for Writing<T, W> {
+    type Item = T;
+
+    const NAME: &'static str = "broadcast::Producer";
 
     #[inline]
-    fn publish(&mut self, tail: u64) {
-        self.tail = tail;
-        // Pairs with `reached_by`: the items before `tail` are whole when it is seen.
-        self.shared.tail.store(tail, Ordering::Release);
-        self.shared.moved.wake();
+    fn slots(&self) -> &Slots<T> {
+        &self.shared.slots
     }
 
-    /// Claims exactly `count` slots without waiting, and drops the old items in them.
-    ///
-    /// # Errors
-    /// [`ClaimError::Full`] when fewer slots are free, [`ClaimError::Disconnected`] when no consumer is left.
-    ///
-    /// # Panics
-    /// When `count` is above the capacity.
     #[inline]
-    pub fn claim(&mut self, count: usize) -> Result<WriteChunk<'_, T, W>, ClaimError> {
+    fn claim(&mut self, min: u64, max: u64) -> Result<(u64, u64), ClaimError> {
         if self.is_disconnected() {
             return Err(ClaimError::Disconnected);
         }
-        if self.room() < count as u64 {
+        if self.room() < max {
             self.refresh();
-            if self.room() < count as u64 {
-                assert!(
-                    count <= self.capacity(),
-                    "a claim of {count} slots never fits into {}",
-                    self.capacity()
-                );
+            if self.room() < min {
                 return Err(ClaimError::Full);
             }
         }
-        let (next, end) = (self.tail, self.tail.wrapping_add(count as u64));
+        let end = self.tail.wrapping_add(self.room().min(max));
         self.clear(end);
-        Ok(WriteChunk {
-            producer: self,
-            next,
-            end,
-        })
+        Ok((self.tail, end))
     }
 
-    /// Claims as many slots as are free, at least one and at most `max`, waiting for the first.
-    ///
-    /// # Errors
-    /// [`ClaimError::Disconnected`] when no consumer is left.
-    ///
-    /// # Panics
-    /// When `max` is zero.
-    pub fn claim_up_to(&mut self, max: usize) -> Result<WriteChunk<'_, T, W>, ClaimError> {
-        assert!(max > 0, "a claim of no slots");
-        loop {
-            if self.room() < max as u64 {
-                self.refresh();
-            }
-            let count = self.room().min(max as u64);
-            if count > 0 || self.is_disconnected() {
-                return self.claim(count as usize);
-            }
-            self.wait_for_room();
-        }
+    #[inline]
+    fn publish(&mut self, _start: u64, written: u64, _end: u64) {
+        self.tail = written;
+        // Pairs with `reached_by`: the items before `tail` are whole when it is seen.
+        self.shared.tail.store(written, Ordering::Release);
+        self.shared.moved.wake();
     }
 
     fn wait_for_room(&self) {
@@ -338,50 +307,13 @@ impl<T, W: Wait> Producer<T, W> {
         });
     }
 
-    /// Sends without waiting.
-    ///
-    /// # Errors
-    /// Gives the item back: [`TrySendError::Full`] or [`TrySendError::Disconnected`].
     #[inline]
-    pub fn try_send(&mut self, item: T) -> Result<(), TrySendError<T>> {
-        match self.claim(1) {
-            Ok(mut chunk) => match chunk.push(item) {
-                Ok(()) => Ok(()),
-                Err(_) => unreachable!("the chunk has one slot"),
-            },
-            Err(ClaimError::Full) => Err(TrySendError::Full(item)),
-            Err(ClaimError::Disconnected) => Err(TrySendError::Disconnected(item)),
-        }
-    }
-
-    /// Sends, waiting for room by the ring's strategy.
-    ///
-    /// # Errors
-    /// [`SendError`] with the item when the last consumer is gone.
-    #[inline]
-    pub fn send(&mut self, item: T) -> Result<(), SendError<T>> {
-        match self.try_send(item) {
-            Ok(()) => Ok(()),
-            Err(TrySendError::Full(item)) => self.send_slowly(item),
-            Err(TrySendError::Disconnected(item)) => Err(SendError(item)),
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn send_slowly(&mut self, mut item: T) -> Result<(), SendError<T>> {
-        loop {
-            self.wait_for_room();
-            match self.try_send(item) {
-                Ok(()) => return Ok(()),
-                Err(TrySendError::Disconnected(back)) => return Err(SendError(back)),
-                Err(TrySendError::Full(back)) => item = back,
-            }
-        }
+    fn is_disconnected(&self) -> bool {
+        self.shared.consumers.load(Ordering::Relaxed) == 0
     }
 }
 
-impl<T, W: Wait> Drop for Producer<T, W> {
+impl<T, W: Wait> Drop for Writing<T, W> {
     fn drop(&mut self) {
         // Pairs with the load in `is_finished`: who sees it also sees the last `tail`.
         self.shared.producer_gone.store(true, Ordering::Release);
@@ -525,14 +457,6 @@ impl<T, W: Wait> Drop for Consumer<T, W> {
             .store(true, Ordering::Release);
         self.shared.consumers.fetch_sub(1, Ordering::Relaxed);
         self.shared.moved.wake();
-    }
-}
-
-impl<T, W: Wait> fmt::Debug for Producer<T, W> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("broadcast::Producer")
-            .field("capacity", &self.capacity())
-            .finish_non_exhaustive()
     }
 }
 

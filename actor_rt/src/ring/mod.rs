@@ -10,13 +10,18 @@
 //! Owns: the protocols that move items between threads, and the errors they share.
 //! Does not know: actors, scheduling, wake-ups of tasks.
 //!
-//! What all rings have in common:
-//! * The capacity is a power of two (what is asked for is rounded up) and never grows.
+//! What all rings have in common (each with its test in `common_tests`; what differs is in the rules of each module):
+//! * The capacity is a power of two (what is asked for is rounded up) and never grows. Zero, and more than 2^30, are
+//!   mistakes and panic.
 //! * `try_send` and `try_recv` never wait; `send` and `recv` wait by the ring's [`Wait`] strategy.
-//! * Batches are claimed and published as a whole: [`spsc::Producer::claim`] gives a *write chunk* that is filled
-//!   and published when dropped; `read` gives a *read chunk* that hands its slots back when dropped. One
+//! * The calls are the same: every writing end is a [`Writer`], every reading end but that of [`broadcast`] a [`Reader`].
+//!   A module holds its ring's protocol alone: how slots are claimed and published, found and given up.
+//! * Batches are claimed and published as a whole: [`Writer::claim`] gives a *write chunk* that is filled
+//!   and published when dropped; [`Reader::read`] gives a *read chunk* that hands its slots back when dropped. One
 //!   publication for a batch instead of one per item is what makes batches several times faster.
-//! * A panic while a chunk is being filled never leaves a gap that readers would wait on.
+//! * A panic while a chunk is being filled never leaves a gap that readers would wait on. A claim shows nothing before
+//!   it is published. A claim of no slots, or of more than there are, is a mistake and panics.
+//! * Every item is dropped exactly once, also if it has no size; over-aligned items lie where they must.
 //! * Writers and readers live 128 bytes apart (two cache lines: the prefetcher of x86 fetches pairs).
 //!
 //! ```
@@ -37,16 +42,22 @@ use std::fmt;
 pub mod broadcast;
 pub mod mpmc;
 pub mod mpsc;
+mod read;
 mod slots;
 pub mod spsc;
 mod wait;
+mod write;
 
+#[cfg(all(test, not(loom)))]
+mod common_tests;
 #[cfg(all(test, not(loom)))]
 mod model_tests;
 #[cfg(all(test, not(loom)))]
 mod test_items;
 
+pub use read::{ReadChunk, Reader};
 pub use wait::{Block, BusySpin, SpinThenYield, Wait, Yield};
+pub use write::{WriteChunk, Writer};
 
 /// Why an item was not accepted; it comes back to the caller.
 #[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]

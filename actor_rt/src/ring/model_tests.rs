@@ -18,6 +18,19 @@ enum Step {
     Drain(usize),
 }
 
+/// Under Miri each case takes seconds, and there is no file system.
+fn config() -> ProptestConfig {
+    if cfg!(miri) {
+        ProptestConfig {
+            cases: 8,
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        }
+    } else {
+        ProptestConfig::default()
+    }
+}
+
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         Just(Step::Send),
@@ -40,6 +53,7 @@ struct Model {
 macro_rules! behaves_like_a_queue {
     ($name:ident, $module:ident, keeps_untaken: $keeps:expr) => {
         proptest! {
+            #![proptest_config(config())]
             #[test]
             fn $name(log2 in 0..4_u32, before in 0..20_u64, steps in steps()) {
                 let capacity = 1_usize << log2;
@@ -99,6 +113,7 @@ behaves_like_a_queue!(mpsc_behaves_like_a_queue, mpsc, keeps_untaken: true);
 behaves_like_a_queue!(mpmc_behaves_like_a_queue, mpmc, keeps_untaken: false);
 
 proptest! {
+    #![proptest_config(config())]
     #[test]
     fn broadcast_shows_everybody_the_same(
         log2 in 0..4_u32,

@@ -23,18 +23,19 @@
 //!    back stops writers there, who report `Full`. Nobody spins on it. A chunk forgotten by `mem::forget` stays so.
 #![allow(unsafe_code)]
 
-mod chunk;
-
-use std::fmt;
-
-pub use self::chunk::{ReadChunk, WriteChunk};
-
 use crossbeam_utils::CachePadded;
 
+use super::read::{Reader, Take};
 use super::slots::{Slots, drop_all, prefetch_for_write};
 use super::wait::build_up;
-use super::{ClaimError, RecvError, SendError, SpinThenYield, TryRecvError, TrySendError, Wait};
+use super::write::{Claim, Writer};
+use super::{ClaimError, SpinThenYield, Wait};
 use crate::sync::{Arc, AtomicU64, AtomicUsize, Ordering, hint};
+
+/// A writing end of a ring made by [`channel`]; clone it for more writers.
+pub type Sender<T, W = SpinThenYield> = Writer<Sending<T, W>>;
+/// A reading end of a ring made by [`channel`]; clone it for more readers.
+pub type Receiver<T, W = SpinThenYield> = Reader<Receiving<T, W>>;
 
 const FREE: u64 = 0;
 const ITEM: u64 = 1;
@@ -43,8 +44,6 @@ const KIND: u64 = 3;
 
 /// How many items a reader looks for at once.
 const LOOK_AHEAD: u64 = 64;
-/// After how many small batches in a row a blocking reader is too close behind the writers.
-const CLOSE_BEHIND: u32 = 4;
 /// How many slots ahead a sender asks for the lines that it will write; see [`super::mpsc`].
 const PREFETCH: u64 = 16;
 
@@ -195,38 +194,35 @@ pub(super) fn channel_from<T, W: Wait>(
         not_empty: W::default(),
         not_full: W::default(),
     });
-    (
-        Sender {
-            shared: Arc::clone(&shared),
-        },
-        Receiver {
-            shared,
-            seen: start,
-            close_behind: 0,
-        },
-    )
+    let sending = Sending {
+        shared: Arc::clone(&shared),
+    };
+    let receiving = Receiving {
+        shared,
+        seen: start,
+    };
+    (Writer(sending), Reader::new(receiving))
 }
 
-/// A writing end of a ring made by [`channel`]; clone it for more writers.
-pub struct Sender<T, W: Wait = SpinThenYield> {
+/// How a [`Sender`] claims and publishes.
+pub struct Sending<T, W: Wait> {
     shared: Arc<Shared<T, W>>,
 }
 
-impl<T, W: Wait> Sender<T, W> {
-    /// The number of slots.
-    pub fn capacity(&self) -> usize {
-        self.shared.slots.capacity() as usize
-    }
+// SAFETY: a slot is claimed only while its stamp is free, by an exchange of `tail` that gives it to one sender; it is made
+// free after its item was moved out.
+unsafe impl<T, W: Wait> Claim for Sending<T, W> {
+    type Item = T;
 
-    /// True once the last receiver is gone.
-    pub fn is_disconnected(&self) -> bool {
-        // Pairs with the receiver's `drop`.
-        self.shared.receivers.load(Ordering::Acquire) == 0
-    }
+    const NAME: &'static str = "mpmc::Sender";
 
-    /// Claims `min..=max` slots from `tail` on, as many as are free.
     #[inline]
-    fn claim_range(&mut self, min: u64, max: u64) -> Result<(u64, u64), ClaimError> {
+    fn slots(&self) -> &Slots<T> {
+        &self.shared.slots
+    }
+
+    #[inline]
+    fn claim(&mut self, min: u64, max: u64) -> Result<(u64, u64), ClaimError> {
         let shared = &*self.shared;
         if shared.receivers.load(Ordering::Relaxed) == 0 {
             return Err(ClaimError::Disconnected);
@@ -237,10 +233,6 @@ impl<T, W: Wait> Sender<T, W> {
             if free < min {
                 let now = shared.tail.load(Ordering::Relaxed);
                 if now == tail {
-                    assert!(
-                        min <= shared.slots.capacity(),
-                        "a claim of {min} slots never fits into the ring"
-                    );
                     return Err(ClaimError::Full);
                 }
                 tail = now;
@@ -259,52 +251,17 @@ impl<T, W: Wait> Sender<T, W> {
         }
     }
 
-    /// Sends without waiting.
-    ///
-    /// # Errors
-    /// Gives the item back: [`TrySendError::Full`] or [`TrySendError::Disconnected`].
     #[inline]
-    pub fn try_send(&mut self, item: T) -> Result<(), TrySendError<T>> {
-        match self.claim_range(1, 1) {
-            Ok((seq, _)) => {
-                let ahead = seq.wrapping_add(PREFETCH);
-                self.shared.slots.prefetch(ahead);
-                prefetch_for_write(self.shared.stamp_at(ahead));
-                // SAFETY: `seq` was claimed by this sender alone, and is free.
-                unsafe { self.shared.slots.write(seq, item) };
-                self.shared.mark(seq, ITEM);
-                self.shared.not_empty.wake();
-                Ok(())
-            }
-            Err(ClaimError::Full) => Err(TrySendError::Full(item)),
-            Err(ClaimError::Disconnected) => Err(TrySendError::Disconnected(item)),
-        }
+    fn publish(&mut self, start: u64, written: u64, end: u64) {
+        self.shared.publish(start, written, end);
+        self.shared.not_empty.wake();
     }
 
-    /// Sends, waiting for room by the ring's strategy.
-    ///
-    /// # Errors
-    /// [`SendError`] with the item when the last receiver is gone.
     #[inline]
-    pub fn send(&mut self, item: T) -> Result<(), SendError<T>> {
-        match self.try_send(item) {
-            Ok(()) => Ok(()),
-            Err(TrySendError::Full(item)) => self.send_slowly(item),
-            Err(TrySendError::Disconnected(item)) => Err(SendError(item)),
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn send_slowly(&mut self, mut item: T) -> Result<(), SendError<T>> {
-        loop {
-            self.wait_for_room();
-            match self.try_send(item) {
-                Ok(()) => return Ok(()),
-                Err(TrySendError::Disconnected(back)) => return Err(SendError(back)),
-                Err(TrySendError::Full(back)) => item = back,
-            }
-        }
+    fn ask_ahead(&self, seq: u64) {
+        let ahead = seq.wrapping_add(PREFETCH);
+        self.shared.slots.prefetch(ahead);
+        prefetch_for_write(self.shared.stamp_at(ahead));
     }
 
     /// Waits for a free slot, and lets more become free: a sender that takes each slot as it is freed reads the very
@@ -320,52 +277,13 @@ impl<T, W: Wait> Sender<T, W> {
         build_up::<W>(|| shared.count(far, 1, FREE) == 1);
     }
 
-    /// Claims exactly `count` slots without waiting.
-    ///
-    /// # Errors
-    /// [`ClaimError::Full`] when fewer slots are free, [`ClaimError::Disconnected`] when no receiver is left.
-    ///
-    /// # Panics
-    /// When `count` is zero or above the capacity.
-    #[inline]
-    pub fn claim(&mut self, count: usize) -> Result<WriteChunk<'_, T, W>, ClaimError> {
-        assert!(count > 0, "a claim of no slots");
-        let (start, end) = self.claim_range(count as u64, count as u64)?;
-        Ok(WriteChunk {
-            shared: &self.shared,
-            start,
-            next: start,
-            end,
-        })
-    }
-
-    /// Claims as many slots as are free, at least one and at most `max`, waiting for the first.
-    ///
-    /// # Errors
-    /// [`ClaimError::Disconnected`] when no receiver is left.
-    ///
-    /// # Panics
-    /// When `max` is zero.
-    pub fn claim_up_to(&mut self, max: usize) -> Result<WriteChunk<'_, T, W>, ClaimError> {
-        assert!(max > 0, "a claim of no slots");
-        loop {
-            match self.claim_range(1, max as u64) {
-                Ok((start, end)) => {
-                    return Ok(WriteChunk {
-                        shared: &self.shared,
-                        start,
-                        next: start,
-                        end,
-                    });
-                }
-                Err(ClaimError::Disconnected) => return Err(ClaimError::Disconnected),
-                Err(ClaimError::Full) => self.wait_for_room(),
-            }
-        }
+    fn is_disconnected(&self) -> bool {
+        // Pairs with the receiver's `drop`.
+        self.shared.receivers.load(Ordering::Acquire) == 0
     }
 }
 
-impl<T, W: Wait> Clone for Sender<T, W> {
+impl<T, W: Wait> Clone for Sending<T, W> {
     fn clone(&self) -> Self {
         self.shared.senders.fetch_add(1, Ordering::Relaxed);
         Self {
@@ -374,7 +292,7 @@ impl<T, W: Wait> Clone for Sender<T, W> {
     }
 }
 
-impl<T, W: Wait> Drop for Sender<T, W> {
+impl<T, W: Wait> Drop for Sending<T, W> {
     fn drop(&mut self) {
         // Pairs with the load in `is_finished`: who sees zero also sees every stamp.
         self.shared.senders.fetch_sub(1, Ordering::Release);
@@ -382,24 +300,17 @@ impl<T, W: Wait> Drop for Sender<T, W> {
     }
 }
 
-/// A reading end of a ring made by [`channel`]; clone it for more readers.
-pub struct Receiver<T, W: Wait = SpinThenYield> {
+/// How a [`Receiver`] finds and takes.
+pub struct Receiving<T, W: Wait> {
     shared: Arc<Shared<T, W>>,
     /// The slots before this were seen to be published, from wherever `head` was then.
     seen: u64,
-    /// How often in a row a look ahead found only a few items.
-    close_behind: u32,
 }
 
-impl<T, W: Wait> Receiver<T, W> {
-    /// The number of slots.
-    pub fn capacity(&self) -> usize {
-        self.shared.slots.capacity() as usize
-    }
-
+impl<T, W: Wait> Receiving<T, W> {
     /// How many items from `head` on are known to be published.
     #[inline]
-    fn known(&self, head: u64) -> u64 {
+    fn known_from(&self, head: u64) -> u64 {
         // Not more than a capacity, or `head` has overtaken it and the distance wraps.
         match self.seen.wrapping_sub(head) {
             known if known <= self.shared.slots.capacity() => known,
@@ -409,8 +320,8 @@ impl<T, W: Wait> Receiver<T, W> {
 
     /// Looks for published items from `head` on until `max` are known, and answers how many are.
     #[inline(never)]
-    fn look(&mut self, head: u64, max: u64) -> u64 {
-        let known = self.known(head);
+    fn look_from(&mut self, head: u64, max: u64) -> u64 {
+        let known = self.known_from(head);
         let max = max.max(LOOK_AHEAD).min(self.shared.slots.capacity());
         let more = self
             .shared
@@ -418,15 +329,48 @@ impl<T, W: Wait> Receiver<T, W> {
         self.seen = head.wrapping_add(known + more);
         known + more
     }
+}
 
-    /// Claims the published items from `head` on, at most `max`; the range is empty when there are none.
+// SAFETY: a slot is claimed only while its stamp says that it is published, by an exchange of `head` that gives it to one
+// receiver, who alone makes it free.
+unsafe impl<T, W: Wait> Take for Receiving<T, W> {
+    type Item = T;
+    type Wait = W;
+
+    const NAME: &'static str = "mpmc::Receiver";
+
     #[inline]
-    fn claim_items(&mut self, max: u64) -> (u64, u64) {
+    fn slots(&self) -> &Slots<T> {
+        &self.shared.slots
+    }
+
+    #[inline]
+    fn known(&self) -> u64 {
+        self.known_from(self.position())
+    }
+
+    #[inline]
+    fn look(&mut self, max: u64) -> u64 {
+        self.look_from(self.position(), max)
+    }
+
+    #[inline]
+    fn position(&self) -> u64 {
+        self.shared.head.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    fn is_published(&self, seq: u64) -> bool {
+        self.shared.count(seq, 1, ITEM) == 1
+    }
+
+    #[inline]
+    fn take(&mut self, max: u64) -> (u64, u64) {
         let mut head = self.shared.head.load(Ordering::Relaxed);
         loop {
-            let mut ready = self.known(head);
+            let mut ready = self.known_from(head);
             if ready < max {
-                ready = self.look(head, max);
+                ready = self.look_from(head, max);
             }
             let tombstone = ready == 0 && self.shared.count(head, 1, TOMB) == 1;
             if ready == 0 && !tombstone {
@@ -457,85 +401,24 @@ impl<T, W: Wait> Receiver<T, W> {
         }
     }
 
-    /// Receives without waiting.
-    ///
-    /// # Errors
-    /// [`TryRecvError::Empty`], or [`TryRecvError::Disconnected`] when no item will ever come.
     #[inline]
-    pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
-        match self.claim_one() {
-            Some(item) => Ok(item),
-            None if !self.is_finished() => Err(TryRecvError::Empty),
-            None => self.claim_one().ok_or(TryRecvError::Disconnected),
-        }
-    }
-
-    #[inline]
-    fn claim_one(&mut self) -> Option<T> {
-        let (seq, end) = self.claim_items(1);
-        if seq == end {
-            return None;
-        }
-        Some(self.take(seq))
-    }
-
-    /// Takes the item that was claimed at `seq`.
-    #[inline]
-    fn take(&mut self, seq: u64) -> T {
-        // SAFETY: `seq` is published and was claimed by this receiver alone, for this call.
-        let item = unsafe { self.shared.slots.take(seq) };
-        self.shared.free(seq, seq.wrapping_add(1));
-        self.shared.not_full.wake();
-        item
+    fn give_up(&mut self, start: u64, mut next: u64, end: u64) {
+        let _free = FreeOnDrop(&self.shared, start, end);
+        drop_all(|| {
+            if next == end {
+                return false;
+            }
+            let seq = next;
+            next = seq.wrapping_add(1);
+            // SAFETY: claimed by this receiver alone, not taken, and counted as taken now.
+            drop(unsafe { self.shared.slots.take(seq) });
+            true
+        });
     }
 
     fn is_finished(&self) -> bool {
         // Pairs with the sender's `drop`.
         self.shared.senders.load(Ordering::Acquire) == 0
-    }
-
-    /// Receives, waiting by the ring's strategy.
-    ///
-    /// # Errors
-    /// [`RecvError`] when everything was received and every sender is gone.
-    #[inline]
-    pub fn recv(&mut self) -> Result<T, RecvError> {
-        if self.known(self.shared.head.load(Ordering::Relaxed)) == 0 {
-            self.keep_distance();
-        }
-        match self.claim_one() {
-            Some(item) => Ok(item),
-            None => self.recv_slowly(),
-        }
-    }
-
-    /// Looks for a batch, and lets one build up after having followed close behind the writers for a while.
-    #[inline(never)]
-    fn keep_distance(&mut self) {
-        let head = self.shared.head.load(Ordering::Relaxed);
-        let found = self.look(head, LOOK_AHEAD);
-        if found == 0 {
-            self.close_behind = 0;
-        } else if found < LOOK_AHEAD / 4 {
-            self.close_behind += 1;
-            if self.close_behind > CLOSE_BEHIND {
-                let far = head.wrapping_add(self.shared.slots.capacity() / 2);
-                build_up::<W>(|| self.shared.count(far, 1, ITEM) == 1);
-                self.look(head, LOOK_AHEAD);
-            }
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn recv_slowly(&mut self) -> Result<T, RecvError> {
-        loop {
-            match self.try_recv() {
-                Ok(item) => return Ok(item),
-                Err(TryRecvError::Disconnected) => return Err(RecvError),
-                Err(TryRecvError::Empty) => self.wait_for_item(),
-            }
-        }
     }
 
     fn wait_for_item(&self) {
@@ -547,91 +430,42 @@ impl<T, W: Wait> Receiver<T, W> {
             published || shared.senders.load(Ordering::Relaxed) == 0
         });
     }
+}
 
-    /// Claims the published items, at most `max`, without waiting; the chunk may be empty.
+/// Frees the slots of a batch even when the `Drop` of an untaken item panics.
+struct FreeOnDrop<'a, T, W: Wait>(&'a Shared<T, W>, u64, u64);
+
+impl<T, W: Wait> Drop for FreeOnDrop<'_, T, W> {
     #[inline]
-    pub fn read(&mut self, max: usize) -> ReadChunk<'_, T, W> {
-        let (start, end) = self.claim_items(max as u64);
-        ReadChunk {
-            shared: &self.shared,
-            start,
-            next: start,
-            end,
-        }
-    }
-
-    /// Waits for at least one item, then reads as [`read`](Self::read) does.
-    ///
-    /// # Errors
-    /// [`RecvError`] when everything was received and every sender is gone.
-    ///
-    /// # Panics
-    /// When `max` is zero.
-    pub fn read_wait(&mut self, max: usize) -> Result<ReadChunk<'_, T, W>, RecvError> {
-        assert!(max > 0, "a read of no items would wait for nothing");
-        loop {
-            let finished = self.is_finished();
-            let (start, end) = self.claim_items(max as u64);
-            if start != end {
-                return Ok(ReadChunk {
-                    shared: &self.shared,
-                    start,
-                    next: start,
-                    end,
-                });
-            }
-            if finished {
-                return Err(RecvError);
-            }
-            self.wait_for_item();
-        }
-    }
-
-    /// Hands the published items, at most `max`, to `each` without waiting, and says how many those were.
-    #[inline]
-    pub fn drain(&mut self, max: usize, each: impl FnMut(T)) -> usize {
-        let mut chunk = self.read(max);
-        let count = chunk.len();
-        chunk.drain(each);
-        count
+    fn drop(&mut self) {
+        self.0.free(self.1, self.2);
+        self.0.not_full.wake();
     }
 }
 
-impl<T, W: Wait> Clone for Receiver<T, W> {
+impl<T, W: Wait> Clone for Receiving<T, W> {
     fn clone(&self) -> Self {
         self.shared.receivers.fetch_add(1, Ordering::Relaxed);
         Self {
             shared: Arc::clone(&self.shared),
             seen: self.seen,
-            close_behind: 0,
         }
     }
 }
 
-impl<T, W: Wait> Drop for Receiver<T, W> {
+impl<T, W: Wait> Drop for Receiving<T, W> {
     fn drop(&mut self) {
         // Pairs with `is_disconnected`; a sender that misses it leaves its item to `Shared::drop`.
         let last = self.shared.receivers.fetch_sub(1, Ordering::Release) == 1;
         self.shared.not_full.wake();
         if last {
-            drop_all(|| self.claim_one().map(drop).is_some());
+            drop_all(|| {
+                let (start, end) = self.take(1);
+                // Gives up the item untaken: drops it.
+                self.give_up(start, start, end);
+                start != end
+            });
         }
-    }
-}
-
-impl<T, W: Wait> fmt::Debug for Sender<T, W> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("mpmc::Sender")
-            .field("capacity", &self.capacity())
-            .finish_non_exhaustive()
-    }
-}
-
-impl<T, W: Wait> fmt::Debug for Receiver<T, W> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("mpmc::Receiver")
-            .field("capacity", &self.capacity())
-            .finish_non_exhaustive()
     }
 }
 

@@ -33,28 +33,24 @@
 //!    the items of a forgotten read chunk leak.
 #![allow(unsafe_code)]
 
-mod chunk;
-
-use std::fmt;
-
-pub use self::chunk::{ReadChunk, WriteChunk};
-
 use crossbeam_utils::CachePadded;
 
+use super::read::{Reader, Take};
 use super::slots::{Slots, drop_all, prefetch_for_write};
-use super::wait::build_up;
-use super::{ClaimError, RecvError, SendError, SpinThenYield, TryRecvError, TrySendError, Wait};
+use super::write::{Claim, Writer};
+use super::{ClaimError, SpinThenYield, Wait};
 use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Ordering, hint};
+
+/// A writing end of a ring made by [`channel`]; clone it for more writers.
+pub type Sender<T, W = SpinThenYield> = Writer<Sending<T, W>>;
+/// The reading end of a ring made by [`channel`].
+pub type Receiver<T, W = SpinThenYield> = Reader<Receiving<T, W>>;
 
 const LENGTH: u64 = 0;
 const ITEM: u64 = 1;
 const RUN: u64 = 2;
 const TOMB: u64 = 3;
 
-/// How many items a blocking reader looks for at once.
-const LOOK_AHEAD: u64 = 64;
-/// After how many small batches in a row a blocking reader is too close behind the writers.
-const CLOSE_BEHIND: u32 = 4;
 /// How many slots ahead a sender asks for the lines that it will write.
 ///
 /// The readers had them last, and the locked instruction of the next claim waits until the stores of this one have
@@ -86,12 +82,6 @@ enum Published {
 }
 
 impl<T, W> Shared<T, W> {
-    #[inline]
-    fn prefetch(&self, seq: u64) {
-        self.slots.prefetch(seq);
-        prefetch_for_write(self.stamp_at(seq));
-    }
-
     #[inline]
     fn stamp_at(&self, seq: u64) -> &AtomicU64 {
         let index = self.slots.index(seq);
@@ -221,43 +211,39 @@ pub(super) fn channel_from<T, W: Wait>(
         not_empty: W::default(),
         not_full: W::default(),
     });
-    let sender = Sender {
+    let sending = Sending {
         shared: Arc::clone(&shared),
         seen_head: start,
     };
-    (
-        sender,
-        Receiver {
-            shared,
-            head: start,
-            ready: start,
-            close_behind: 0,
-        },
-    )
+    let receiving = Receiving {
+        shared,
+        head: start,
+        ready: start,
+    };
+    (Writer(sending), Reader::new(receiving))
 }
 
-/// A writing end of a ring made by [`channel`]; clone it for more writers.
-pub struct Sender<T, W: Wait = SpinThenYield> {
+/// How a [`Sender`] claims and publishes.
+pub struct Sending<T, W: Wait> {
     shared: Arc<Shared<T, W>>,
     /// The last `head` this sender saw. It may be old; then there is more room than it thinks.
     seen_head: u64,
 }
 
-impl<T, W: Wait> Sender<T, W> {
-    /// The number of slots.
-    pub fn capacity(&self) -> usize {
-        self.shared.slots.capacity() as usize
-    }
+// SAFETY: the exchange of `tail` gives each slot to one sender, never more than a capacity ahead of `head`; the receiver
+// has moved the items before `head` out.
+unsafe impl<T, W: Wait> Claim for Sending<T, W> {
+    type Item = T;
 
-    /// True once the receiver is gone.
-    pub fn is_disconnected(&self) -> bool {
-        // Pairs with the store in the receiver's `drop`.
-        self.shared.receiver_gone.load(Ordering::Acquire)
-    }
+    const NAME: &'static str = "mpsc::Sender";
 
-    /// Claims `min..=max` slots from `tail` on, as many as are free.
     #[inline]
-    fn claim_range(&mut self, min: u64, max: u64) -> Result<(u64, u64), ClaimError> {
+    fn slots(&self) -> &Slots<T> {
+        &self.shared.slots
+    }
+
+    #[inline]
+    fn claim(&mut self, min: u64, max: u64) -> Result<(u64, u64), ClaimError> {
         if self.shared.receiver_gone.load(Ordering::Relaxed) {
             return Err(ClaimError::Disconnected);
         }
@@ -268,7 +254,7 @@ impl<T, W: Wait> Sender<T, W> {
             // capacity, and only a fresh look can tell.
             let mut used = tail.wrapping_sub(self.seen_head);
             if used.saturating_add(max) > capacity {
-                // Pairs with the receiver's `release`: the items before `head` were read out of their cells.
+                // Pairs with the receiver's `give_up`: the items before `head` were read out of their cells.
                 self.seen_head = self.shared.head.load(Ordering::Acquire);
                 used = tail.wrapping_sub(self.seen_head);
                 if used > capacity {
@@ -277,10 +263,6 @@ impl<T, W: Wait> Sender<T, W> {
                     continue;
                 }
                 if used + min > capacity {
-                    assert!(
-                        min <= capacity,
-                        "a claim of {min} slots never fits into {capacity}"
-                    );
                     return Err(ClaimError::Full);
                 }
             }
@@ -299,50 +281,17 @@ impl<T, W: Wait> Sender<T, W> {
         }
     }
 
-    /// Sends without waiting.
-    ///
-    /// # Errors
-    /// Gives the item back: [`TrySendError::Full`] or [`TrySendError::Disconnected`].
     #[inline]
-    pub fn try_send(&mut self, item: T) -> Result<(), TrySendError<T>> {
-        match self.claim_range(1, 1) {
-            Ok((seq, end)) => {
-                self.shared.prefetch(seq.wrapping_add(PREFETCH));
-                // SAFETY: `seq` was claimed by this sender alone, and is free.
-                unsafe { self.shared.slots.write(seq, item) };
-                self.shared.publish(seq, end, end);
-                self.shared.not_empty.wake();
-                Ok(())
-            }
-            Err(ClaimError::Full) => Err(TrySendError::Full(item)),
-            Err(ClaimError::Disconnected) => Err(TrySendError::Disconnected(item)),
-        }
+    fn publish(&mut self, start: u64, written: u64, end: u64) {
+        self.shared.publish(start, written, end);
+        self.shared.not_empty.wake();
     }
 
-    /// Sends, waiting for room by the ring's strategy.
-    ///
-    /// # Errors
-    /// [`SendError`] with the item when the receiver is gone.
     #[inline]
-    pub fn send(&mut self, item: T) -> Result<(), SendError<T>> {
-        match self.try_send(item) {
-            Ok(()) => Ok(()),
-            Err(TrySendError::Full(item)) => self.send_slowly(item),
-            Err(TrySendError::Disconnected(item)) => Err(SendError(item)),
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn send_slowly(&mut self, mut item: T) -> Result<(), SendError<T>> {
-        loop {
-            self.wait_for_room();
-            match self.try_send(item) {
-                Ok(()) => return Ok(()),
-                Err(TrySendError::Disconnected(back)) => return Err(SendError(back)),
-                Err(TrySendError::Full(back)) => item = back,
-            }
-        }
+    fn ask_ahead(&self, seq: u64) {
+        let ahead = seq.wrapping_add(PREFETCH);
+        self.shared.slots.prefetch(ahead);
+        prefetch_for_write(self.shared.stamp_at(ahead));
     }
 
     fn wait_for_room(&self) {
@@ -355,59 +304,13 @@ impl<T, W: Wait> Sender<T, W> {
         });
     }
 
-    /// Claims exactly `count` slots without waiting. They stay together (rule 1).
-    ///
-    /// ```
-    /// use actor_rt::ring::mpsc;
-    /// let (mut sender, mut receiver) = mpsc::channel(64);
-    /// sender.claim(3).unwrap().fill(["a", "b", "c"]); // published when the chunk is dropped
-    /// assert_eq!(receiver.read(64).collect::<String>(), "abc");
-    /// ```
-    ///
-    /// # Errors
-    /// [`ClaimError::Full`] when fewer slots are free, [`ClaimError::Disconnected`] when the receiver is gone.
-    ///
-    /// # Panics
-    /// When `count` is zero or above the capacity.
-    #[inline]
-    pub fn claim(&mut self, count: usize) -> Result<WriteChunk<'_, T, W>, ClaimError> {
-        assert!(count > 0, "a claim of no slots");
-        let (start, end) = self.claim_range(count as u64, count as u64)?;
-        Ok(WriteChunk {
-            sender: self,
-            start,
-            next: start,
-            end,
-        })
-    }
-
-    /// Claims as many slots as are free, at least one and at most `max`, waiting for the first.
-    ///
-    /// # Errors
-    /// [`ClaimError::Disconnected`] when the receiver is gone.
-    ///
-    /// # Panics
-    /// When `max` is zero.
-    pub fn claim_up_to(&mut self, max: usize) -> Result<WriteChunk<'_, T, W>, ClaimError> {
-        assert!(max > 0, "a claim of no slots");
-        loop {
-            match self.claim_range(1, max as u64) {
-                Ok((start, end)) => {
-                    return Ok(WriteChunk {
-                        sender: self,
-                        start,
-                        next: start,
-                        end,
-                    });
-                }
-                Err(ClaimError::Disconnected) => return Err(ClaimError::Disconnected),
-                Err(ClaimError::Full) => self.wait_for_room(),
-            }
-        }
+    fn is_disconnected(&self) -> bool {
+        // Pairs with the store in the receiver's `drop`.
+        self.shared.receiver_gone.load(Ordering::Acquire)
     }
 }
 
-impl<T, W: Wait> Clone for Sender<T, W> {
+impl<T, W: Wait> Clone for Sending<T, W> {
     fn clone(&self) -> Self {
         self.shared.senders.fetch_add(1, Ordering::Relaxed);
         Self {
@@ -417,40 +320,53 @@ impl<T, W: Wait> Clone for Sender<T, W> {
     }
 }
 
-impl<T, W: Wait> Drop for Sender<T, W> {
+impl<T, W: Wait> Drop for Sending<T, W> {
     fn drop(&mut self) {
-        // Pairs with the load in the receiver's `recv_last`: who sees zero also sees every stamp.
+        // Pairs with the receiver's `is_finished`: who sees zero also sees every stamp.
         self.shared.senders.fetch_sub(1, Ordering::Release);
         self.shared.not_empty.wake();
     }
 }
 
-/// The reading end of a ring made by [`channel`].
-pub struct Receiver<T, W: Wait = SpinThenYield> {
+/// How a [`Receiver`] finds and takes.
+pub struct Receiving<T, W: Wait> {
     shared: Arc<Shared<T, W>>,
     head: u64,
     /// The slots `head..ready` were seen to be published, without a tombstone among them.
     ready: u64,
-    /// How often in a row a look ahead found only a few items.
-    close_behind: u32,
 }
 
-impl<T, W: Wait> Receiver<T, W> {
-    /// The number of slots.
-    pub fn capacity(&self) -> usize {
-        self.shared.slots.capacity() as usize
+impl<T, W: Wait> Receiving<T, W> {
+    #[inline]
+    fn release(&mut self, head: u64) {
+        self.head = head;
+        // Pairs with the load in the senders' `claim`.
+        self.shared.head.store(head, Ordering::Release);
+        self.shared.not_full.wake();
+    }
+}
+
+// SAFETY: the items of `head..ready` were seen to be published, and only the receiver takes them.
+unsafe impl<T, W: Wait> Take for Receiving<T, W> {
+    type Item = T;
+    type Wait = W;
+
+    const NAME: &'static str = "mpsc::Receiver";
+
+    #[inline]
+    fn slots(&self) -> &Slots<T> {
+        &self.shared.slots
     }
 
-    /// True when an item can be received now.
-    pub fn has_items(&mut self) -> bool {
-        self.look(1) > 0
+    #[inline]
+    fn known(&self) -> u64 {
+        self.ready.wrapping_sub(self.head)
     }
 
-    /// Looks for published items until `max` are known, and answers how many are.
     #[inline]
     fn look(&mut self, max: u64) -> u64 {
         loop {
-            let known = self.ready.wrapping_sub(self.head);
+            let known = self.known();
             if known >= max {
                 return max;
             }
@@ -466,54 +382,27 @@ impl<T, W: Wait> Receiver<T, W> {
         }
     }
 
-    /// Looks for a batch, and lets one build up after having followed close behind the writers for a while.
-    #[inline(never)]
-    fn look_ahead(&mut self) -> u64 {
-        let found = self.look(LOOK_AHEAD);
-        if found == 0 {
-            self.close_behind = 0;
-        } else if found < LOOK_AHEAD / 4 {
-            self.close_behind += 1;
-            if self.close_behind > CLOSE_BEHIND {
-                let far = self.ready.wrapping_add(self.shared.slots.capacity() / 2);
-                build_up::<W>(|| !matches!(self.shared.published_at(far), Published::Nothing));
-                return self.look(LOOK_AHEAD);
-            }
-        }
-        found
+    fn position(&self) -> u64 {
+        self.ready
     }
 
     #[inline]
-    fn release(&mut self, head: u64) {
-        self.head = head;
-        // Pairs with the load in `claim_range`.
-        self.shared.head.store(head, Ordering::Release);
-        self.shared.not_full.wake();
+    fn is_published(&self, seq: u64) -> bool {
+        !matches!(self.shared.published_at(seq), Published::Nothing)
     }
 
-    /// Receives without waiting.
-    ///
-    /// # Errors
-    /// [`TryRecvError::Empty`], or [`TryRecvError::Disconnected`] when no item will ever come.
     #[inline]
-    pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
-        if self.look(1) == 0 {
-            return self.recv_last();
-        }
-        // SAFETY: `head` is published and was not taken; only this receiver takes.
-        let item = unsafe { self.shared.slots.take(self.head) };
-        self.release(self.head.wrapping_add(1));
-        Ok(item)
+    fn take(&mut self, max: u64) -> (u64, u64) {
+        let count = self.look(max);
+        let start = self.head;
+        // Ahead of time, so that a forgotten chunk leaks its items (rule 8); `give_up` sets it right.
+        self.head = start.wrapping_add(count);
+        (start, self.head)
     }
 
-    /// The ring looked empty: is it so for ever?
-    #[cold]
-    fn recv_last(&mut self) -> Result<T, TryRecvError> {
-        if !self.is_finished() {
-            Err(TryRecvError::Empty)
-        } else {
-            self.try_recv_finished()
-        }
+    #[inline]
+    fn give_up(&mut self, _start: u64, next: u64, _end: u64) {
+        self.release(next);
     }
 
     fn is_finished(&self) -> bool {
@@ -521,118 +410,31 @@ impl<T, W: Wait> Receiver<T, W> {
         self.shared.senders.load(Ordering::Acquire) == 0
     }
 
-    fn try_recv_finished(&mut self) -> Result<T, TryRecvError> {
-        if self.look(1) == 0 {
-            Err(TryRecvError::Disconnected)
-        } else {
-            self.try_recv()
-        }
-    }
-
-    /// Receives, waiting by the ring's strategy.
-    ///
-    /// # Errors
-    /// [`RecvError`] when everything was received and every sender is gone.
-    #[inline]
-    pub fn recv(&mut self) -> Result<T, RecvError> {
-        if self.head == self.ready && self.look_ahead() == 0 {
-            return self.recv_slowly();
-        }
-        // SAFETY: `head` is published and was not taken; only this receiver takes.
-        let item = unsafe { self.shared.slots.take(self.head) };
-        self.release(self.head.wrapping_add(1));
-        Ok(item)
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn recv_slowly(&mut self) -> Result<T, RecvError> {
-        loop {
-            match self.try_recv() {
-                Ok(item) => return Ok(item),
-                Err(TryRecvError::Disconnected) => return Err(RecvError),
-                Err(TryRecvError::Empty) => self.wait_for_item(),
-            }
-        }
-    }
-
     fn wait_for_item(&self) {
-        let (shared, seq) = (&*self.shared, self.ready);
+        let shared = &*self.shared;
         shared.not_empty.wait_until(|| {
-            !matches!(shared.published_at(seq), Published::Nothing)
-                || shared.senders.load(Ordering::Relaxed) == 0
+            self.is_published(self.ready) || shared.senders.load(Ordering::Relaxed) == 0
         });
-    }
-
-    /// The published items, at most `max`, without waiting; the chunk may be empty.
-    #[inline]
-    pub fn read(&mut self, max: usize) -> ReadChunk<'_, T, W> {
-        let count = self.look(max as u64);
-        let (next, end) = (self.head, self.head.wrapping_add(count));
-        // Ahead of time, so that a forgotten chunk leaks its items (rule 8); its drop sets it right.
-        self.head = end;
-        ReadChunk {
-            receiver: self,
-            next,
-            end,
-        }
-    }
-
-    /// Waits for at least one item, then reads as [`read`](Self::read) does.
-    ///
-    /// # Errors
-    /// [`RecvError`] when everything was received and every sender is gone.
-    ///
-    /// # Panics
-    /// When `max` is zero.
-    pub fn read_wait(&mut self, max: usize) -> Result<ReadChunk<'_, T, W>, RecvError> {
-        assert!(max > 0, "a read of no items would wait for nothing");
-        while self.look(1) == 0 {
-            if self.is_finished() {
-                if self.look(1) == 0 {
-                    return Err(RecvError);
-                }
-                break;
-            }
-            self.wait_for_item();
-        }
-        Ok(self.read(max))
-    }
-
-    /// Hands the published items, at most `max`, to `each` without waiting, and says how many those were.
-    #[inline]
-    pub fn drain(&mut self, max: usize, each: impl FnMut(T)) -> usize {
-        let mut chunk = self.read(max);
-        let count = chunk.len();
-        chunk.drain(each);
-        count
     }
 }
 
-impl<T, W: Wait> Drop for Receiver<T, W> {
+impl<T, W: Wait> Drop for Receiving<T, W> {
     fn drop(&mut self) {
         // Pairs with `is_disconnected`; a sender that misses it leaves its item to `Shared::drop`.
         self.shared.receiver_gone.store(true, Ordering::Release);
-        drop_all(|| self.try_recv().map(drop).is_ok());
+        drop_all(|| {
+            let (seq, end) = self.take(1);
+            if seq == end {
+                return false;
+            }
+            self.release(end);
+            // SAFETY: taken above, and counted as taken; its slot is written by nobody once the receiver is gone.
+            drop(unsafe { self.shared.slots.take(seq) });
+            true
+        });
         // Not behind `head` even after a forgotten chunk. Ordered for `Shared::drop` by the `Arc`.
         self.shared.head.store(self.head, Ordering::Relaxed);
         self.shared.not_full.wake();
-    }
-}
-
-impl<T, W: Wait> fmt::Debug for Sender<T, W> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("mpsc::Sender")
-            .field("capacity", &self.capacity())
-            .finish_non_exhaustive()
-    }
-}
-
-impl<T, W: Wait> fmt::Debug for Receiver<T, W> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("mpsc::Receiver")
-            .field("capacity", &self.capacity())
-            .finish_non_exhaustive()
     }
 }
 

@@ -16,7 +16,7 @@ use loom::cell::UnsafeCell as Tracked;
 /// The largest capacity: a run of slots must fit into the length word of [`super::mpsc`].
 pub(super) const MAX_CAPACITY: usize = 1 << 30;
 
-pub(super) struct Slots<T> {
+pub struct Slots<T> {
     cells: Box<[UnsafeCell<MaybeUninit<T>>]>,
     mask: u64,
     #[cfg(loom)]
@@ -62,12 +62,13 @@ impl<T> Slots<T> {
         (seq & self.mask) as usize
     }
 
+    /// Where this cell begins. The pointer is good for all the cells, so that runs of them can be made from it.
     #[inline]
     fn cell(&self, seq: u64) -> *mut MaybeUninit<T> {
         let index = self.index(seq);
         debug_assert!(index < self.cells.len());
         // SAFETY: the mask is the length minus one, so that `index` is always in bounds.
-        unsafe { self.cells.get_unchecked(index) }.get()
+        UnsafeCell::raw_get(unsafe { self.cells.as_ptr().add(index) })
     }
 
     /// Asks for the line of this cell, to be written soon.

@@ -90,8 +90,8 @@ impl Wait for BusySpin {
     const PATIENCE: u32 = 0;
 
     fn wait_until(&self, mut ready: impl FnMut() -> bool) {
-        // Under the model checker one poll stands for many: spinning only repeats states.
-        let polls = if cfg!(loom) { 1 } else { BUSY_POLLS };
+        // Under a model checker or an interpreter one poll stands for many: spinning only repeats states.
+        let polls = if cfg!(any(loom, miri)) { 1 } else { BUSY_POLLS };
         // No pause between: on some processors it lasts as long as a message's way between cores.
         while !(0..polls).any(|_| ready()) {
             thread::yield_now();
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn rule_1_and_2_every_strategy_returns_after_the_change() {
-        for _ in 0..200 {
+        for _ in 0..if cfg!(miri) { 5 } else { 200 } {
             waits_for_the_flag::<BusySpin>();
             waits_for_the_flag::<SpinThenYield>();
             waits_for_the_flag::<Yield>();

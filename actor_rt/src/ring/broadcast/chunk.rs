@@ -1,63 +1,11 @@
-//! Batches of [`super`]: slots that were claimed and not yet published, items that were read and not yet given up.
+//! Batches of [`super`]: items that were read and are not finished yet.
 //!
-//! Owns: what happens when a batch is left early, by a panic or by choice (rules 5, 6 and 8 of [`super`]).
-//! Does not know: how slots are claimed.
+//! Owns: when a consumer has finished the items of a batch (rules 6 and 8 of [`super`]).
+//! Does not know: how they were found.
 #![allow(unsafe_code)]
 
 use super::super::{SpinThenYield, Wait};
-use super::{Consumer, Producer};
-
-/// Slots that were claimed by [`Producer::claim`]; published when dropped.
-pub struct WriteChunk<'a, T, W: Wait = SpinThenYield> {
-    pub(super) producer: &'a mut Producer<T, W>,
-    /// The items of `producer.tail..next` are written.
-    pub(super) next: u64,
-    pub(super) end: u64,
-}
-
-impl<T, W: Wait> WriteChunk<'_, T, W> {
-    /// The number of claimed slots that are not written yet.
-    pub fn remaining(&self) -> usize {
-        self.end.wrapping_sub(self.next) as usize
-    }
-
-    /// Writes one item into the next slot.
-    ///
-    /// # Errors
-    /// Gives the item back when every claimed slot is written.
-    #[inline]
-    pub fn push(&mut self, item: T) -> Result<(), T> {
-        if self.next == self.end {
-            return Err(item);
-        }
-        // SAFETY: `next..end` was claimed and cleared, and this producer alone writes there.
-        unsafe { self.producer.shared.slots.write(self.next, item) };
-        self.next = self.next.wrapping_add(1);
-        Ok(())
-    }
-
-    /// Writes items into the remaining slots until either ends. Items beyond the last slot stay in the iterator.
-    #[inline]
-    pub fn fill(&mut self, items: impl IntoIterator<Item = T>) {
-        // SAFETY: `next..end` was claimed and cleared, and this producer alone writes there.
-        unsafe {
-            self.producer
-                .shared
-                .slots
-                .fill(&mut self.next, self.end, items)
-        };
-    }
-
-    /// Publishes what was written; the same as dropping the chunk.
-    pub fn publish(self) {}
-}
-
-impl<T, W: Wait> Drop for WriteChunk<'_, T, W> {
-    #[inline]
-    fn drop(&mut self) {
-        self.producer.publish(self.next);
-    }
-}
+use super::Consumer;
 
 /// Items read by [`Consumer::read`], all finished when the chunk is dropped.
 pub struct ReadChunk<'a, T, W: Wait = SpinThenYield> {

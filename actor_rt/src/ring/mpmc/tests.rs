@@ -2,16 +2,18 @@
 use super::super::test_items::{Aligned, Ledger, panics, then_panic};
 use super::super::{Block, BusySpin, Yield};
 use super::*;
+use crate::ring::{RecvError, TryRecvError, TrySendError};
 
 #[test]
 fn rule_1_every_item_is_received_once_and_in_its_senders_order() {
+    const COUNT: u64 = if cfg!(miri) { 30 } else { 1000 };
     fn crosses<W: Wait>() {
         let (sender, receiver) = channel_from::<(usize, u64), W>(8, u64::MAX - 50);
         let writers: Vec<_> = (0..2)
             .map(|me| {
                 let mut sender = sender.clone();
                 std::thread::spawn(move || {
-                    for n in 0..1000 {
+                    for n in 0..COUNT {
                         sender.send((me, n)).unwrap();
                     }
                 })
@@ -50,7 +52,7 @@ fn rule_1_every_item_is_received_once_and_in_its_senders_order() {
         }
         all.sort_unstable();
         let expected: Vec<_> = (0..2)
-            .flat_map(|who| (0..1000).map(move |n| (who, n)))
+            .flat_map(|who| (0..COUNT).map(move |n| (who, n)))
             .collect();
         assert_eq!(all, expected);
     }

@@ -1,6 +1,7 @@
 //! Models of [`super`] for the checker, on rings as small as their rules allow.
 use super::*;
 use crate::ring::Block;
+use crate::ring::RecvError;
 use crate::sync::thread;
 
 #[test]

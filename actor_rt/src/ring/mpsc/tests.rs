@@ -2,16 +2,18 @@
 use super::super::test_items::{Aligned, Ledger, panics, then_panic};
 use super::super::{Block, BusySpin, Yield};
 use super::*;
+use crate::ring::{TryRecvError, TrySendError};
 
 #[test]
 fn rule_1_each_sender_keeps_its_order_and_batches_stay_together() {
+    const COUNT: u64 = if cfg!(miri) { 20 } else { 1000 };
     fn crosses<W: Wait>() {
         let (sender, mut receiver) = channel_from::<(usize, u64), W>(16, u64::MAX - 50);
         let writers: Vec<_> = (0..3)
             .map(|me| {
                 let mut sender = sender.clone();
                 std::thread::spawn(move || {
-                    for n in 0..1000 {
+                    for n in 0..COUNT {
                         sender.send((me, 2 * n)).unwrap();
                         sender.send((me, 2 * n + 1)).unwrap();
                     }
@@ -24,7 +26,7 @@ fn rule_1_each_sender_keeps_its_order_and_batches_stay_together() {
             assert_eq!(n, next[who]);
             next[who] += 1;
         }
-        assert_eq!(next, [2000; 3]);
+        assert_eq!(next, [2 * COUNT; 3]);
         writers
             .into_iter()
             .for_each(|writer| writer.join().unwrap());
@@ -37,12 +39,13 @@ fn rule_1_each_sender_keeps_its_order_and_batches_stay_together() {
 
 #[test]
 fn rule_1_batches_of_several_senders_stay_together() {
+    const COUNT: usize = if cfg!(miri) { 10 } else { 500 };
     let (sender, mut receiver) = channel_from::<(usize, u32), Yield>(16, u64::MAX - 50);
     let writers: Vec<_> = (0..3)
         .map(|me| {
             let mut sender = sender.clone();
             std::thread::spawn(move || {
-                for _ in 0..500 {
+                for _ in 0..COUNT {
                     loop {
                         match sender.claim(5) {
                             Ok(mut chunk) => break chunk.fill((0..5).map(|n| (me, n))),
@@ -58,7 +61,7 @@ fn rule_1_batches_of_several_senders_stay_together() {
     while let Ok(mut chunk) = receiver.read_wait(7) {
         chunk.drain(|item| seen.push(item));
     }
-    assert_eq!(seen.len(), 3 * 500 * 5);
+    assert_eq!(seen.len(), 3 * COUNT * 5);
     for batch in seen.chunks(5) {
         let who = batch[0].0;
         assert_eq!(batch, [0, 1, 2, 3, 4].map(|n| (who, n)));
