@@ -33,7 +33,7 @@ Commands:
   tidy    Check the house rules only: layering, file lengths, unsafe code, leftovers
   setup   Install or name what is missing and say which JavaScript engine will be built
   sanitize
-          Run the unit tests of actor_rt under ThreadSanitizer (needs a nightly toolchain)
+          Run the unit tests of actor_rt in Miri and under ThreadSanitizer (needs a nightly toolchain)
   clients Install the build tools that the tests point at a node: ccache, Bazel, Turborepo, gRPC for Python
   help    Print this
 

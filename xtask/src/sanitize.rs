@@ -1,11 +1,13 @@
-//! The runtime under ThreadSanitizer.
+//! The runtime under Miri and under ThreadSanitizer.
 //!
-//! Owns what it needs (a nightly toolchain with the sources of the standard library), and says so where it is missing.
+//! Owns what they need (a nightly toolchain with two components), and says so where it is missing.
 //! Knows nothing of what the tests contain.
 //!
-//! The standard library is built again with the sanitizer: it cannot see the synchronisation inside one that was not.
+//! Miri interprets the modules with unsafe code that stand by themselves, and finds whatever is undefined: pointers
+//! that outlive what they point to, uninitialised memory, races on plain memory. ThreadSanitizer runs all unit tests on real
+//! threads; the standard library is built again for it, because it cannot see the synchronisation inside one that was
+//! built without.
 
-use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
@@ -15,29 +17,32 @@ use crate::workspace::Workspace;
 
 const TOOLCHAIN: &str = "+nightly";
 const FLAGS: &str = "-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer";
-const MISSING: &str = "ThreadSanitizer needs a nightly toolchain with the sources of the standard library:\n    \
-    rustup toolchain install nightly --component rust-src";
+const MISSING: &str = "Miri and ThreadSanitizer need a nightly toolchain with two components:\n    \
+    rustup toolchain install nightly --component miri --component rust-src";
 
-/// Runs the unit tests of `actor_rt` under ThreadSanitizer.
+/// What Miri interprets: the names of tests contain one of these.
+const SUBJECTS: [&str; 5] = ["ring::", "payload::", "slab::", "arena::", "clock::wheel::"];
+
+/// Runs the unit tests of `actor_rt` under Miri, as far as it can interpret them, and under ThreadSanitizer.
 ///
 /// # Errors
-/// When the toolchain lacks something, or a race or a failing test was found.
+/// When the toolchain lacks something, or undefined behaviour, a race or a failing test was found.
 pub fn run(workspace: &Workspace) -> Result<()> {
-    let sysroot =
-        output(Command::new("rustc").args([TOOLCHAIN, "--print", "sysroot"])).context(MISSING)?;
-    if !Path::new(sysroot.trim())
-        .join("lib/rustlib/src/rust/library")
-        .is_dir()
-    {
-        bail!("{MISSING}");
-    }
-    let version = output(Command::new("rustc").args([TOOLCHAIN, "-vV"]))?;
-    let host = version
-        .lines()
-        .find_map(|line| line.strip_prefix("host: "))
-        .context("`rustc -vV` names no host")?
-        .to_owned();
+    let host = nightly_host()?;
     let mut steps = Steps::default();
+
+    let mut miri = Command::new("cargo");
+    miri.args([TOOLCHAIN, "miri", "test"])
+        .args(["--package", "actor_rt", "--no-default-features", "--lib"])
+        .arg("--")
+        .args(SUBJECTS)
+        .current_dir(workspace.root())
+        .env("CARGO_TARGET_DIR", workspace.target().join("miri"))
+        // The slabs keep what they have carved for as long as the process lives; a thread that ends leaves the rest of
+        // its last chunk behind.
+        .env("MIRIFLAGS", "-Zmiri-ignore-leaks");
+    steps.check("unit tests in Miri", &mut miri);
+
     let mut tests = Command::new("cargo");
     tests
         .args([TOOLCHAIN, "test", "-Zbuild-std", "--target", &host])
@@ -48,4 +53,19 @@ pub fn run(workspace: &Workspace) -> Result<()> {
         .env("RUSTFLAGS", FLAGS);
     steps.check("unit tests under ThreadSanitizer", &mut tests);
     steps.verdict()
+}
+
+/// The triple that the nightly toolchain builds for, if it has all that is needed.
+fn nightly_host() -> Result<String> {
+    let rustc = |arguments: &[&str]| output(Command::new("rustc").arg(TOOLCHAIN).args(arguments));
+    let sysroot = rustc(&["--print", "sysroot"]).context(MISSING)?;
+    let sources = std::path::Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library");
+    if !sources.is_dir() {
+        bail!("{MISSING}\n(the component `rust-src` is not there)");
+    }
+    output(Command::new("cargo").args([TOOLCHAIN, "miri", "--version"]))
+        .context(format!("{MISSING}\n(the component `miri` is not there)"))?;
+    let version = rustc(&["-vV"])?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.context("`rustc -vV` names no host")?.to_owned())
 }
