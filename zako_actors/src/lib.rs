@@ -6,6 +6,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod backtrace;
 pub mod cli;
 pub mod diagnostic;
 pub mod engine;
@@ -13,5 +14,4 @@ pub mod isolate;
 pub mod lang;
 pub mod machine;
 pub mod node;
-mod pool;
 pub mod transpile;

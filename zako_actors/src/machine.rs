@@ -5,9 +5,6 @@
 use std::fs;
 use std::time::Duration;
 
-const MIB: u64 = 1 << 20;
-const GIB: u64 = 1 << 30;
-
 /// What the machine offers to this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Machine {
@@ -24,18 +21,54 @@ pub struct Machine {
 pub struct Defaults {
     /// Steps at a time.
     pub jobs: usize,
-    /// Workers that a pool keeps.
-    pub min_workers: usize,
-    /// Workers that a pool may grow to.
-    pub max_workers: usize,
-    /// How long a worker above the minimum may be idle.
-    pub idle_timeout: Duration,
-    /// Disk operations at a time.
-    pub disk_jobs: usize,
-    /// Network operations at a time.
+    /// Workers of a pool.
+    pub pool: PoolSize,
+    /// Results handed on to a remote cache at a time.
     pub network_jobs: usize,
-    /// Size of the store's memory tier in bytes.
-    pub memory_tier_bytes: u64,
+}
+
+/// How large a pool of workers is, and how patient: isolates, transpilers, worker processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolSize {
+    /// Workers kept even when there is nothing to do.
+    pub min: usize,
+    /// Most workers; at least one and at least `min`.
+    pub max: usize,
+    /// How long a worker above `min` may have nothing to do before it goes.
+    pub idle: Duration,
+}
+
+impl PoolSize {
+    /// `size` workers, no more and no less.
+    pub fn fixed(size: usize) -> Self {
+        Self {
+            min: size.max(1),
+            max: size.max(1),
+            idle: Duration::from_secs(30),
+        }
+    }
+
+    /// The same with at most `max` workers.
+    #[must_use]
+    pub fn at_most(self, max: usize) -> Self {
+        let max = self.max.min(max).max(1);
+        Self {
+            min: self.min.min(max),
+            max,
+            ..self
+        }
+    }
+
+    /// As the runtime's pools have it; `name` is for messages, and `backlog` jobs may wait.
+    pub(crate) fn config(self, name: &str, backlog: usize) -> actor_rt::PoolConfig {
+        actor_rt::PoolConfig {
+            name: name.to_owned(),
+            min: self.min,
+            max: self.max,
+            idle: self.idle,
+            backlog,
+        }
+    }
 }
 
 impl Machine {
@@ -69,12 +102,12 @@ impl Machine {
         let min_workers = (self.cpus / 2).max(1);
         Defaults {
             jobs: self.cpus,
-            min_workers,
-            max_workers: (self.cpus * 3 / 2).max(min_workers + 1),
-            idle_timeout: Duration::from_secs(30),
-            disk_jobs: (2 * self.cpus).max(4),
+            pool: PoolSize {
+                min: min_workers,
+                max: (self.cpus * 3 / 2).max(min_workers + 1),
+                idle: Duration::from_secs(30),
+            },
             network_jobs: (4 * self.cpus).max(8),
-            memory_tier_bytes: (self.memory_bytes / 10).clamp(4 * MIB, 4 * GIB),
         }
     }
 }
@@ -82,6 +115,9 @@ impl Machine {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const MIB: u64 = 1 << 20;
+    const GIB: u64 = 1 << 30;
 
     #[test]
     fn defaults_are_bounded_both_ways() {
@@ -91,20 +127,18 @@ mod tests {
             numa_nodes: 1,
         }
         .defaults();
-        assert_eq!((tiny.min_workers, tiny.max_workers), (1, 2));
-        assert_eq!((tiny.disk_jobs, tiny.network_jobs), (4, 8));
-        assert_eq!(tiny.memory_tier_bytes, 4 * MIB);
+        assert_eq!((tiny.pool.min, tiny.pool.max), (1, 2));
+        assert_eq!(tiny.network_jobs, 8);
         let huge = Machine {
             cpus: 64,
             memory_bytes: 512 * GIB,
             numa_nodes: 2,
         }
         .defaults();
-        assert_eq!(
-            (huge.min_workers, huge.max_workers, huge.disk_jobs),
-            (32, 96, 128)
-        );
-        assert_eq!(huge.memory_tier_bytes, 4 * GIB);
+        assert_eq!((huge.pool.min, huge.pool.max), (32, 96));
+        assert_eq!(huge.network_jobs, 256);
+        let four = huge.pool.at_most(4);
+        assert_eq!((four.min, four.max), (4, 4));
     }
 
     #[test]

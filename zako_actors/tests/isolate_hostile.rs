@@ -181,7 +181,7 @@ fn a_pool_survives_a_mix_of_good_and_hostile_scripts() {
         ("good.ts", "export default 1;"),
     ]);
     let system = actor_rt::System::builder().workers(1).build().unwrap();
-    let pool = IsolatePool::new(&system, 2);
+    let pool = IsolatePool::new(&system, zako_actors::machine::PoolSize::fixed(2));
     let asks: Vec<_> = [
         "good.ts", "loop.ts", "good.ts", "bomb.ts", "good.ts", "deep.ts", "good.ts",
     ]

@@ -30,7 +30,8 @@ Examples:
 Labels: `//dir:name` from the workspace root, `:name` in this directory, `//dir/...` for a subtree.
 `@FILE` is replaced by the arguments in FILE, one a line.
 Exit status: 0 done; 1 a step failed; 2 wrong use or a mistake in a build file; 130 interrupted.
-Environment: ZAKO_CACHE_DIR, ZAKO_JOBS, ZAKO_REMOTE, ZAKO_EVALUATION_SECONDS, NO_COLOR, RUST_LOG.";
+Environment: ZAKO_CACHE_DIR, ZAKO_JOBS, ZAKO_REMOTE, ZAKO_OTEL, ZAKO_EVALUATION_SECONDS, ZAKO_MIN_WORKERS,
+ZAKO_MAX_WORKERS, ZAKO_WORKER_IDLE_SECONDS, ZAKO_BACKTRACE, NO_COLOR, RUST_LOG.";
 
 /// Commands by what they are for; a test keeps the list complete.
 const TEMPLATE: &str = "\
@@ -103,6 +104,16 @@ pub struct Global {
         help_heading = "Global options"
     )]
     pub cache_dir: Option<PathBuf>,
+    /// Tell internal errors with all calls that led there, and errors of scripts with their whole stacks
+    #[arg(
+        long,
+        global = true,
+        env = "ZAKO_BACKTRACE",
+        hide_env = true,
+        value_parser = clap::builder::FalseyValueParser::new(),
+        help_heading = "Global options"
+    )]
+    pub backtrace: bool,
     /// Say more: why steps run, what was cached
     #[arg(short, long, global = true, help_heading = "Global options")]
     pub verbose: bool,
@@ -209,6 +220,9 @@ pub struct BuildArgs {
     /// Write a trace to FILE, to be opened in Perfetto (ui.perfetto.dev) or chrome://tracing
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
+    /// Send spans of the build and its steps: `stdout`, or the address of an OpenTelemetry collector
+    #[arg(long, value_name = "WHERE", env = "ZAKO_OTEL", hide_env = true)]
+    pub otel: Option<String>,
     /// Print the summary as JSON on standard output
     #[arg(long)]
     pub json: bool,

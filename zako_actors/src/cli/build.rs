@@ -23,6 +23,7 @@ use crate::engine::build::micros;
 use crate::engine::cancel::Cancel;
 use crate::engine::event::{Event, Stamped, Summary};
 use crate::engine::graph::NodeId;
+use crate::engine::guard;
 use crate::engine::plan::{Freshness, Plan};
 use crate::engine::schedule::Capacity;
 use crate::engine::session::BuildOptions;
@@ -241,13 +242,13 @@ impl Work<'_> {
         plan: Plan,
         phases: &[Phase],
     ) -> Result<Summary, Failure> {
-        if plan.is_fresh() && self.args.events.is_none() && self.args.trace.is_none() {
+        if plan.is_fresh() && !self.is_watched() {
             let summary = self.nothing_to_do(&plan);
             // As with the session: the process ends soon.
             std::mem::forget(plan);
             return Ok(summary);
         }
-        let display = Display::new(self.global.verbose, self.sinks()?);
+        let display = Display::new(self.global.verbose, self.sinks(opened)?);
         let cancel = match &self.cancel {
             Some(cancel) => cancel.clone(),
             None => {
@@ -263,6 +264,7 @@ impl Work<'_> {
                 memory_bytes: Machine::look().memory_bytes,
                 named: opened.session.workspace.manifest.settings.resources.clone(),
             },
+            pool: opened.options.pool,
             keep_going: self.args.keep_going,
             keep_scratch: self.args.keep_scratch,
             force: self.args.force || self.args.check_determinism.is_some(),
@@ -281,6 +283,13 @@ impl Work<'_> {
             engine: engine_version(),
             begin: self.begin,
         };
+        if plan.starts_processes()
+            && let Err(error) = guard::watch_over(&opened.session.layout.scratch)
+        {
+            say(&format!(
+                "warning: cannot start a guard: {error}; children would survive a `kill -9` of zako"
+            ));
+        }
         let (events, stream) = mpsc::channel::<Stamped>();
         let mut end = Duration::ZERO;
         for (phase, duration) in phases {
@@ -295,6 +304,10 @@ impl Work<'_> {
                 event,
             }));
         }
+        if let Some(event) = targets.scripts.clone() {
+            let time_us = micros(self.begin.elapsed());
+            drop(events.send(Stamped { time_us, event }));
+        }
         let describer = Arc::clone(&targets.describer);
         let result = std::thread::scope(|scope| {
             scope.spawn(move || display.follow(&stream));
@@ -306,7 +319,12 @@ impl Work<'_> {
         Ok(result.map_err(|error| failure(&error))?.summary)
     }
 
-    fn sinks(&self) -> Result<Vec<Box<dyn Sink>>, Failure> {
+    /// Whether somebody wants to know what happens, even if it is nothing.
+    fn is_watched(&self) -> bool {
+        self.args.events.is_some() || self.args.trace.is_some() || self.args.otel.is_some()
+    }
+
+    fn sinks(&self, opened: &Opened) -> Result<Vec<Box<dyn Sink>>, Failure> {
         let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
         if let Some(path) = &self.args.events {
             let file = JsonLines::create(path)
@@ -318,6 +336,24 @@ impl Work<'_> {
                 .map_err(|error| Failure::usage(format!("cannot write the trace: {error}")))?;
             sinks.push(Box::new(file));
         }
+        if let Some(to) = self.args.otel.as_deref().filter(|to| !to.is_empty()) {
+            sinks.push(self.otel(to, opened)?);
+        }
         Ok(sinks)
+    }
+
+    #[cfg(feature = "otel")]
+    fn otel(&self, to: &str, opened: &Opened) -> Result<Box<dyn Sink>, Failure> {
+        let system = opened.services.system().map_err(Failure::work)?;
+        let otel = super::otel::Otel::new(to, self.begin, system.tokio());
+        let otel = otel.map_err(|error| Failure::usage(format!("--otel: {error}")))?;
+        Ok(Box::new(otel))
+    }
+
+    #[cfg(not(feature = "otel"))]
+    fn otel(&self, _to: &str, _opened: &Opened) -> Result<Box<dyn Sink>, Failure> {
+        Err(Failure::usage(
+            "--otel: this zako was built without OpenTelemetry (feature `otel`)",
+        ))
     }
 }

@@ -128,7 +128,10 @@ impl Display {
                     output.as_deref(),
                 );
             }
-            Event::PhaseFinished { .. } | Event::BuildFinished(_) => {}
+            Event::PhaseFinished { .. }
+            | Event::ScriptsEvaluated { .. }
+            | Event::PoolsFinished { .. }
+            | Event::BuildFinished(_) => {}
         }
     }
 

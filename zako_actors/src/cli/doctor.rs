@@ -7,13 +7,14 @@ use serde::Serialize;
 
 use super::args::{DoctorArgs, Global};
 use super::cache::bytes;
-use super::options::{cache_dir, cpus, directory};
+use super::options::{cache_dir, cpus, directory, pool_size};
 use super::{Exit, Failure, print_json, print_line};
 use crate::engine::action::find_program;
 use crate::engine::sandbox::mechanism;
-use crate::engine::workspace::{Layout, Workspace};
+use crate::engine::workspace::{Layout, Workspace, WorkspaceError};
 use crate::isolate::engine_version;
-use crate::machine::Machine;
+use crate::lang::manifest::Settings;
+use crate::machine::{Machine, PoolSize};
 
 /// One finding.
 #[derive(Debug, Serialize)]
@@ -31,7 +32,11 @@ pub fn run(global: &Global, args: &DoctorArgs) -> Result<Exit, Failure> {
     let mut findings = Vec::new();
     machine(&mut findings);
     tools(&mut findings);
-    workspace(global, &mut findings);
+    let found = Workspace::find(&directory(global));
+    let none = Settings::default();
+    let manifest = found.as_ref().map(|workspace| &workspace.manifest.settings);
+    settings(manifest.unwrap_or(&none), &mut findings);
+    workspace(global, found, &mut findings);
     if args.json {
         print_json(&findings)?;
     } else {
@@ -96,28 +101,54 @@ fn machine(findings: &mut Vec<Finding>) {
             findings,
             "strict sandbox",
             "not available",
-            "--sandbox strict needs Landlock (Linux 5.13 or newer)",
+            "--sandbox strict needs user namespaces or Landlock (Linux 5.13 or newer)",
         ),
+    }
+}
+
+/// What is in force: flags do not reach this command, everything else does.
+fn settings(settings: &Settings, findings: &mut Vec<Finding>) {
+    let machine = Machine::look();
+    let jobs = settings
+        .jobs
+        .map_or(machine.cpus, |jobs| jobs.max(1) as usize);
+    add(findings, "jobs", format!("{jobs} steps at a time"));
+    match pool_size(settings) {
+        Ok(size) => {
+            let idle = size.idle.as_secs();
+            let range = |size: PoolSize| format!("{} to {}", size.min, size.max);
+            add(
+                findings,
+                "isolates",
+                format!("{}, idle ones leave after {idle} s", range(size)),
+            );
+            add(
+                findings,
+                "transpilers",
+                format!(
+                    "{}, idle ones leave after {idle} s",
+                    range(size.at_most(machine.cpus))
+                ),
+            );
+            add(
+                findings,
+                "worker processes",
+                format!(
+                    "{} beside busy ones, idle ones leave after {idle} s",
+                    size.max
+                ),
+            );
+        }
+        Err(error) => warn(findings, "pools", error.text(), "correct it"),
     }
     let defaults = machine.defaults();
     add(
         findings,
-        "jobs",
-        format!("{} steps at a time", defaults.jobs),
+        "uploads",
+        format!("{} at a time", defaults.network_jobs),
     );
-    add(
-        findings,
-        "pool of workers",
-        format!(
-            "{} to {}, idle ones leave after {} s",
-            defaults.min_workers,
-            defaults.max_workers,
-            defaults.idle_timeout.as_secs()
-        ),
-    );
-    add(findings, "disk jobs", defaults.disk_jobs.to_string());
-    add(findings, "network jobs", defaults.network_jobs.to_string());
-    add(findings, "memory tier", bytes(defaults.memory_tier_bytes));
+    let store = cas_actor::StoreConfig::new("");
+    add(findings, "memory tier", bytes(store.memory.capacity_bytes));
 }
 
 fn tools(findings: &mut Vec<Finding>) {
@@ -151,8 +182,12 @@ fn tools(findings: &mut Vec<Finding>) {
     }
 }
 
-fn workspace(global: &Global, findings: &mut Vec<Finding>) {
-    let workspace = match Workspace::find(&directory(global)) {
+fn workspace(
+    global: &Global,
+    found: Result<Workspace, WorkspaceError>,
+    findings: &mut Vec<Finding>,
+) {
+    let workspace = match found {
         Ok(workspace) => workspace,
         Err(error) => {
             warn(

@@ -17,6 +17,8 @@ mod init;
 mod interrupt;
 mod opened;
 mod options;
+#[cfg(feature = "otel")]
+mod otel;
 mod query;
 mod run;
 mod sink;
@@ -33,6 +35,10 @@ use std::time::Instant;
 use clap::{CommandFactory, Parser};
 
 use args::{Cli, Command};
+
+use crate::backtrace;
+use crate::engine::guard;
+use crate::engine::sandbox::namespaces;
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,8 +71,13 @@ impl Failure {
     pub fn work(message: impl std::fmt::Display) -> Self {
         Self {
             code: 1,
-            text: format!("error: {message}"),
+            text: format!("error: {message}{}", backtrace::here()),
         }
+    }
+
+    /// What it says, without the word in front.
+    pub fn text(&self) -> &str {
+        self.text.trim_start_matches("error: ")
     }
 
     /// A text that says "error" already.
@@ -78,6 +89,10 @@ impl Failure {
 /// Runs the program to its exit status.
 pub fn main() -> ExitCode {
     let begin = Instant::now();
+    let helper = guard::main(std::env::args_os());
+    if let Some(status) = helper.or_else(|| namespaces::main(std::env::args_os())) {
+        return status;
+    }
     let arguments = match argfile::expand(std::env::args_os()) {
         Ok(arguments) => arguments,
         Err(message) => {
@@ -86,6 +101,9 @@ pub fn main() -> ExitCode {
         }
     };
     let cli = Cli::parse_from(arguments);
+    if cli.global.backtrace {
+        backtrace::want();
+    }
     init_log(cli.global.verbose);
     match run(cli, begin) {
         Ok(Exit::Done) => ExitCode::SUCCESS,

@@ -12,11 +12,13 @@ use super::options::{Options, directory};
 use super::{Failure, say};
 use crate::engine::action::{Describer, Outer};
 use crate::engine::evaluate::Isolates;
+use crate::engine::event::Event;
 use crate::engine::graph::Graph;
 use crate::engine::load::LoadError;
 use crate::engine::services::Services;
 use crate::engine::session::{BuildError, Notice, Session};
 use crate::engine::workspace::{Workspace, WorkspaceError};
+use crate::isolate::keep_snapshot_in;
 use crate::lang::label::LabelPattern;
 use crate::transpile::TRANSPILER_VERSION;
 
@@ -39,6 +41,8 @@ pub struct Targets {
     pub graph: Arc<Graph>,
     /// Describes their actions.
     pub describer: Arc<Describer>,
+    /// What reading the build files took of isolates.
+    pub scripts: Option<Event>,
 }
 
 impl Opened {
@@ -68,11 +72,18 @@ impl Opened {
     /// The mistakes in them.
     pub fn load(&mut self) -> Result<Targets, Failure> {
         let root = self.session.workspace.root.clone();
-        let mut isolates = Isolates::new(&self.services, root, self.options.evaluation);
+        if let Some(dir) = self.session.layout.state.parent() {
+            keep_snapshot_in(dir);
+        }
+        let Options {
+            evaluation, pool, ..
+        } = self.options;
+        let mut isolates = Isolates::new(&self.services, root, evaluation, pool);
         let mut loaded = self
             .session
             .load(&mut isolates)
             .map_err(|error| failure(&error))?;
+        let scripts = isolates.figures();
         for line in &loaded.logs {
             say(line);
         }
@@ -104,7 +115,11 @@ impl Opened {
             untracked: settings.untracked_env.clone(),
         });
         let describer = Arc::new(describer);
-        Ok(Targets { graph, describer })
+        Ok(Targets {
+            graph,
+            describer,
+            scripts,
+        })
     }
 
     /// What `labels` mean here; everything when there are none.

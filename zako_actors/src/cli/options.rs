@@ -8,12 +8,19 @@ use std::time::Duration;
 use super::Failure;
 use super::args::{BuildArgs, Global};
 use crate::engine::workspace::Workspace;
+use crate::lang::manifest::Settings;
+use crate::machine::{Machine, PoolSize};
+
+/// Time limit of one build file.
+const EVALUATION_SECONDS: u64 = 30;
 
 /// Settings of one command in one workspace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Steps at a time.
     pub jobs: usize,
+    /// Workers of each pool.
+    pub pool: PoolSize,
     /// The cache, when it is not in the workspace.
     pub cache: Option<PathBuf>,
     /// Time limit of one build file.
@@ -38,8 +45,11 @@ impl Options {
             .map_or_else(cpus, |jobs| jobs.max(1) as usize);
         Ok(Self {
             jobs,
+            pool: pool_size(settings)?,
             cache: cache_dir(global, Some(workspace))?,
-            evaluation: evaluation_limit()?,
+            evaluation: Duration::from_secs(
+                number(None, "ZAKO_EVALUATION_SECONDS")?.unwrap_or(EVALUATION_SECONDS),
+            ),
         })
     }
 }
@@ -82,15 +92,52 @@ pub fn cpus() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-fn evaluation_limit() -> Result<Duration, Failure> {
-    const NAME: &str = "ZAKO_EVALUATION_SECONDS";
-    match std::env::var(NAME) {
-        Err(_) => Ok(Duration::from_secs(30)),
-        Ok(text) => match text.parse() {
-            Ok(seconds) if seconds > 0 => Ok(Duration::from_secs(seconds)),
-            _ => Err(Failure::usage(format!(
-                "{NAME}={text}: a number of seconds, at least 1"
-            ))),
-        },
+/// The size of pools: environment, then manifest, then what the machine suggests. A minimum above
+/// the maximum raises it, unless both were said.
+///
+/// # Errors
+/// When what was said makes no sense.
+pub fn pool_size(settings: &Settings) -> Result<PoolSize, Failure> {
+    let derived = Machine::look().defaults().pool;
+    let workers = |said: Option<usize>, name| {
+        let said = number(said.map(|said| said as u64), name)?;
+        Ok(said.map(|said| usize::try_from(said).unwrap_or(usize::MAX)))
+    };
+    let min: Option<usize> = workers(settings.min_workers, "ZAKO_MIN_WORKERS")?;
+    let max: Option<usize> = workers(settings.max_workers, "ZAKO_MAX_WORKERS")?;
+    if let (Some(min), Some(max)) = (min, max)
+        && min > max
+    {
+        return Err(Failure::usage(format!(
+            "pools of at least {min} and at most {max} workers: raise `max-workers` or lower `min-workers` in [settings] of \
+             zako.toml (ZAKO_MAX_WORKERS, ZAKO_MIN_WORKERS)"
+        )));
+    }
+    let max = max.unwrap_or_else(|| derived.max.max(min.unwrap_or(0)));
+    let idle = number(settings.worker_idle_seconds, "ZAKO_WORKER_IDLE_SECONDS")?;
+    Ok(PoolSize {
+        min: min.unwrap_or(derived.min).min(max),
+        max,
+        idle: idle.map_or(derived.idle, Duration::from_secs),
+    })
+}
+
+/// The number in variable `name` of the environment, otherwise `said` in the manifest; at least 1.
+fn number(said: Option<u64>, name: &str) -> Result<Option<u64>, Failure> {
+    let (number, place) = match std::env::var(name) {
+        Ok(text) => {
+            let place = format!("{name}={text}");
+            (Some(text.parse().unwrap_or(0)), place)
+        }
+        Err(_) => (
+            said,
+            format!("{name}, or its like in [settings] of zako.toml"),
+        ),
+    };
+    match number {
+        Some(0) => Err(Failure::usage(format!(
+            "{place}: a whole number, at least 1"
+        ))),
+        number => Ok(number),
     }
 }

@@ -97,7 +97,9 @@ impl<W: Write + Send> Sink for Trace<W> {
     fn take(&mut self, stamped: &Stamped) -> io::Result<()> {
         let time_us = stamped.time_us;
         match &stamped.event {
-            Event::BuildStarted { .. } => Ok(()),
+            Event::BuildStarted { .. }
+            | Event::ScriptsEvaluated { .. }
+            | Event::PoolsFinished { .. } => Ok(()),
             Event::PhaseFinished { phase, duration_us } => self.write(&json!({
                 "ph": "X", "pid": 1, "tid": OWN_ROW, "cat": "zako", "name": phase,
                 "ts": time_us.saturating_sub(*duration_us), "dur": duration_us,

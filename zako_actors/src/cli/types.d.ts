@@ -41,6 +41,13 @@ declare namespace Zako {
     timeout?: number | string;
     /** Whether a strict sandbox lets it use the network. */
     network?: boolean;
+    /**
+     * Has a process that stays do it, by Bazel's worker protocol (JSON, one object a line): `cmd` starts the
+     * process, and these are the arguments of this target's request (`@FILE`: one a line from FILE). `true`
+     * takes them from `@FILE` at the end of `cmd`. One process serves all packages, so it stands in the
+     * workspace root and all its paths are from there.
+     */
+    worker?: boolean | readonly string[];
     /** What it takes of the machine: `{ cpu: 2, memory: "1g", gpu: 1 }`. */
     uses?: { readonly cpu?: number; readonly memory?: number | string; readonly [resource: string]: number | string | undefined };
   }

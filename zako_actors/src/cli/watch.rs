@@ -55,7 +55,9 @@ pub fn run(global: &Global, args: &WatchArgs) -> Result<Exit, Failure> {
     let (news, stream) = channel();
     let stop = news.clone();
     // Nobody listens any more once the watch has ended.
-    cancel.then(move || drop(stop.send(News::Stop)));
+    let _stop = cancel
+        .token()
+        .on_cancel(move || drop(stop.send(News::Stop)));
     let mut watch = Watch::new(workspace.root, layout, &news, stream)?;
     watch.add(&watch.root.clone());
     let build = BuildArgs {

@@ -275,6 +275,10 @@ impl Describer {
         for (name, value) in &env {
             key.text(name).text(value);
         }
+        if let Some(arguments) = &command.worker {
+            key.text("worker")
+                .texts(arguments.iter().map(String::as_str));
+        }
         if let Some(step) = &command.in_place {
             key.text("in place")
                 .texts(step.bins.iter().map(String::as_str))
@@ -300,6 +304,9 @@ impl Describer {
             Work::Command(command) => {
                 for (index, word) in command.argv.iter().enumerate() {
                     add(format!("cmd[{index}]"), word);
+                }
+                for (index, word) in command.worker.iter().flatten().enumerate() {
+                    add(format!("worker[{index}]"), word);
                 }
                 for out in &command.outs {
                     add(format!("output {}", out.show()), "declared");
@@ -349,7 +356,9 @@ impl Describer {
     ) -> Result<Tool, ActionError> {
         let name = &command.argv[0];
         if name.contains('/') && !name.starts_with('/') {
-            let declared = resolve(label.dir(), name).is_some_and(|path| {
+            // One worker serves all packages, so it stands in none of them.
+            let dir = command.worker.as_ref().map_or(label.dir(), |_| "");
+            let declared = resolve(dir, name).is_some_and(|path| {
                 inputs
                     .binary_search_by(|input| (*input.path).cmp(&path))
                     .is_ok()

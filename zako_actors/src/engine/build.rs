@@ -279,6 +279,10 @@ impl Build {
         self.summary.files = files;
         self.summary.interrupted = self.spec.env.cancel.reason().is_some();
         self.summary.duration_us = micros(self.spec.begin.elapsed());
+        self.emit(Event::PoolsFinished {
+            transpilers: self.spec.env.transpilers.stats().into(),
+            workers: self.spec.env.workers.stats(),
+        });
         self.emit(Event::BuildFinished(self.summary.clone()));
         reply.send(BuildResult {
             summary: self.summary.clone(),

@@ -1,14 +1,15 @@
 //! Cancellation with a reason, seen by code that polls, waits on file descriptors, or asks.
 //!
-//! Owns the signal: a pipe that nobody writes to and whose writing end is dropped to cancel, so
-//! that any number of threads can wait for it together with their own events.
-//! Does not know who is listening.
-//! Invariant: the first reason stays.
+//! Owns what a build adds to [`CancelToken`]: the reason, and a pipe that hangs up, so that any number
+//! of threads can wait for it together with their own events. Does not know who is listening.
+//! Invariants: the first reason stays; whoever sees the token cancelled finds the reason.
 
 use std::fmt;
-use std::io::{self, PipeReader, PipeWriter, pipe};
+use std::io::{self, PipeReader, pipe};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, OnceLock};
+
+use actor_rt::{CancelGuard, CancelToken};
 
 /// Why work is given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,17 +31,11 @@ impl fmt::Display for CancelReason {
 pub struct Cancel(Arc<Signal>);
 
 struct Signal {
-    reader: PipeReader,
-    state: Mutex<State>,
-}
-
-enum State {
-    Open {
-        _writer: PipeWriter,
-        /// Called once, by whoever cancels.
-        then: Vec<Box<dyn FnOnce() + Send>>,
-    },
-    Cancelled(CancelReason),
+    token: CancelToken,
+    reason: OnceLock<CancelReason>,
+    hangup: PipeReader,
+    /// Holds the pipe's other end until the token is cancelled.
+    _writer: CancelGuard,
 }
 
 impl Cancel {
@@ -49,51 +44,31 @@ impl Cancel {
     /// # Errors
     /// When the process is out of file descriptors.
     pub fn new() -> io::Result<Self> {
-        let (reader, writer) = pipe()?;
-        let state = Mutex::new(State::Open {
-            _writer: writer,
-            then: Vec::new(),
-        });
-        Ok(Self(Arc::new(Signal { reader, state })))
+        let (hangup, writer) = pipe()?;
+        let token = CancelToken::new();
+        Ok(Self(Arc::new(Signal {
+            _writer: token.on_cancel(move || drop(writer)),
+            token,
+            reason: OnceLock::new(),
+            hangup,
+        })))
     }
 
     /// Cancels, unless that happened already.
     pub fn cancel(&self, reason: CancelReason) {
-        let before = {
-            let mut state = self.lock();
-            if matches!(*state, State::Cancelled(_)) {
-                return;
-            }
-            // Dropping the writer hangs up the pipe: every poll on it returns.
-            std::mem::replace(&mut *state, State::Cancelled(reason))
-        };
-        if let State::Open { then, .. } = before {
-            then.into_iter().for_each(|call| call());
+        if self.0.reason.set(reason).is_ok() {
+            self.0.token.cancel();
         }
     }
 
-    /// Has `call` made once cancelled; at once when that is so already.
-    pub fn then(&self, call: impl FnOnce() + Send + 'static) {
-        let mut state = self.lock();
-        match &mut *state {
-            State::Open { then, .. } => then.push(Box::new(call)),
-            State::Cancelled(_) => {
-                drop(state);
-                call();
-            }
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The signal without its reason, for work that takes no other.
+    pub fn token(&self) -> &CancelToken {
+        &self.0.token
     }
 
     /// The reason, once cancelled.
     pub fn reason(&self) -> Option<CancelReason> {
-        match *self.lock() {
-            State::Open { .. } => None,
-            State::Cancelled(reason) => Some(reason),
-        }
+        self.0.reason.get().copied()
     }
 }
 
@@ -106,7 +81,7 @@ impl fmt::Debug for Cancel {
 impl AsFd for Cancel {
     /// Hangs up once cancelled.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.reader.as_fd()
+        self.0.hangup.as_fd()
     }
 }
 
@@ -119,10 +94,8 @@ mod tests {
         let cancel = Cancel::new().unwrap();
         let waiter = cancel.clone();
         let (tell, told) = std::sync::mpsc::channel();
-        cancel.then({
-            let tell = tell.clone();
-            move || tell.send(1).unwrap()
-        });
+        let first = tell.clone();
+        let _first = cancel.token().on_cancel(move || first.send(1).unwrap());
         let thread = std::thread::spawn(move || {
             let mut fds = [rustix::event::PollFd::new(
                 &waiter,
@@ -134,7 +107,7 @@ mod tests {
         cancel.cancel(CancelReason::Interrupted);
         cancel.cancel(CancelReason::Interrupted);
         assert_eq!(thread.join().unwrap(), Some(CancelReason::Interrupted));
-        cancel.then(move || tell.send(2).unwrap());
+        let _second = cancel.token().on_cancel(move || tell.send(2).unwrap());
         assert_eq!(told.iter().collect::<Vec<i32>>(), [1, 2]);
     }
 }

@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::event::Event;
 use super::hash::Hash;
 use super::load::{Evaluate, EvaluationJob, EvaluationOutput, FileKind};
 use super::services::Services;
@@ -14,24 +15,36 @@ use crate::isolate::{
     ContextKind, EvaluateError, EvaluateRequest, Evaluation, IsolatePool, Limits, LogLine,
     engine_name,
 };
+use crate::machine::PoolSize;
 
 /// Evaluates build files in isolates.
 pub struct Isolates<'a> {
     services: &'a Services,
     root: PathBuf,
     limit: Duration,
+    size: PoolSize,
     pool: Option<IsolatePool>,
 }
 
 impl<'a> Isolates<'a> {
     /// For the workspace at `root`; a file may take `limit`. Nothing is started.
-    pub fn new(services: &'a Services, root: PathBuf, limit: Duration) -> Self {
+    pub fn new(services: &'a Services, root: PathBuf, limit: Duration, size: PoolSize) -> Self {
         Self {
             services,
             root,
             limit,
+            size,
             pool: None,
         }
+    }
+
+    /// What they did; nothing when no file had to be evaluated.
+    pub fn figures(&self) -> Option<Event> {
+        let pool = self.pool.as_ref()?;
+        Some(Event::ScriptsEvaluated {
+            pool: pool.stats().into(),
+            scripts: pool.figures(),
+        })
     }
 
     fn pool(&mut self) -> Result<IsolatePool, Diagnostic> {
@@ -42,7 +55,7 @@ impl<'a> Isolates<'a> {
             .services
             .system()
             .map_err(|error| Diagnostic::error(error.to_string()))?;
-        let pool = IsolatePool::new(system, system.workers());
+        let pool = IsolatePool::new(system, self.size);
         Ok(self.pool.insert(pool).clone())
     }
 }
@@ -71,6 +84,7 @@ impl Evaluate for Isolates<'_> {
                 request.execution_context = job.context;
                 request.limits = Limits {
                     wall: self.limit,
+                    cpu: self.limit,
                     ..Limits::default()
                 };
                 (job.path, pool.evaluate(request))

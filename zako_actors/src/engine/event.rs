@@ -5,7 +5,11 @@
 //! Invariants: every `StepStarted` is followed by exactly one `StepFinished` of the same label;
 //! `BuildFinished` is the last.
 
+use actor_rt::PoolStats;
 use serde::{Deserialize, Serialize};
+
+use super::worker::WorkerStats;
+use crate::isolate::IsolateFigures;
 
 /// An event with its time. As JSON: one object, `time_us` beside the event's own fields.
 #[derive(Clone, Debug, Serialize)]
@@ -60,8 +64,55 @@ pub enum Event {
         #[serde(skip_serializing_if = "Option::is_none")]
         output: Option<String>,
     },
+    /// What isolates did to read the build files.
+    ScriptsEvaluated {
+        /// Their pool.
+        pool: PoolFigures,
+        /// The scripts.
+        scripts: IsolateFigures,
+    },
+    /// What the pools of a build did, when its steps are over.
+    PoolsFinished {
+        /// Transpilers.
+        transpilers: PoolFigures,
+        /// Worker processes.
+        workers: WorkerStats,
+    },
     /// The build is over.
     BuildFinished(Summary),
+}
+
+/// What a pool did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct PoolFigures {
+    /// Workers at the end.
+    pub workers: usize,
+    /// Tasks done.
+    pub tasks: u64,
+    /// Time that tasks took, all workers together, µs.
+    pub task_us: u64,
+    /// Tasks that panicked.
+    pub panics: u64,
+    /// Tasks cancelled before they began.
+    pub cancelled: u64,
+    /// Garbage collections of workers.
+    pub gc_runs: u64,
+    /// Workers let go because they had nothing to do.
+    pub idle_timeouts: u64,
+}
+
+impl From<PoolStats> for PoolFigures {
+    fn from(stats: PoolStats) -> Self {
+        Self {
+            workers: stats.workers,
+            tasks: stats.finished,
+            task_us: stats.busy_ns / 1000,
+            panics: stats.panicked,
+            cancelled: stats.cancelled,
+            gc_runs: stats.collections,
+            idle_timeouts: stats.retired,
+        }
+    }
 }
 
 /// How a step ended.

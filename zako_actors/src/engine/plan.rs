@@ -314,6 +314,13 @@ impl Plan {
             .all(|node| matches!(node.state, Freshness::Fresh(_)))
     }
 
+    /// Whether carrying it out may start processes.
+    pub fn starts_processes(&self) -> bool {
+        let stale = |node: &&Planned| !matches!(node.state, Freshness::Fresh(_));
+        let mut stale = self.nodes.iter().filter(stale);
+        stale.any(|node| self.graph.target(node.id).command().is_some())
+    }
+
     /// The target of node `index`.
     pub fn target(&self, index: u32) -> &Target {
         self.graph.target(self.nodes[index as usize].id)

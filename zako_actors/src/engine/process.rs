@@ -3,8 +3,8 @@
 //! Owns starting, waiting, the time limit, and the certainty that nothing is left running.
 //! Does not know what the command is for, nor where its inputs come from.
 //! Invariants:
-//! 1. The child leads its own process group; stdin is empty; stdout and stderr share one log file,
-//!    so their order is kept and a full pipe can block nobody.
+//! 1. The child leads its own process group. Unless somebody talks with it, stdin is empty, and stdout
+//!    and stderr share one log file, so their order is kept and a full pipe can block nobody.
 //! 2. The group is killed before the leader is reaped, so its id cannot have been reused.
 //! 3. A descendant that left the group is found by `TMPDIR` in its environment, which names this
 //!    step's scratch directory, because orphans become children of this process (it is a
@@ -18,7 +18,7 @@ use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -29,7 +29,8 @@ use rustix::process::{
 };
 
 use super::cancel::{Cancel, CancelReason};
-use super::sandbox::Confine;
+use super::guard::is_marked;
+use super::sandbox::{Confine, namespaces};
 
 /// Between the polite signal and the final one.
 const GRACE: Duration = Duration::from_millis(500);
@@ -81,11 +82,7 @@ pub fn adopt_orphans() {
 /// # Errors
 /// When it cannot be started, or the system refuses to watch it.
 pub fn run(spec: &ProcessSpec, cancel: &Cancel) -> io::Result<ProcessEnd> {
-    let mut group = Group {
-        child: spawn(spec)?,
-        mark: spec.mark.clone(),
-        reaped: None,
-    };
+    let mut group = Group::start(spec, Streams::Log)?;
     let pidfd = pidfd_open(group.pid(), PidfdFlags::empty())?;
     let deadline = spec.timeout.map(|limit| Instant::now() + limit);
     let killed = match wait(&pidfd, Some(cancel), deadline)? {
@@ -131,25 +128,46 @@ fn wait(pidfd: &OwnedFd, cancel: Option<&Cancel>, deadline: Option<Instant>) -> 
     }
 }
 
-fn spawn(spec: &ProcessSpec) -> io::Result<Child> {
+/// Where a process's standard streams lead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Streams {
+    /// Nothing comes in; everything goes to the log.
+    Log,
+    /// Somebody talks with it; only stderr goes to the log.
+    Pipes,
+}
+
+fn spawn(spec: &ProcessSpec, streams: Streams) -> io::Result<Child> {
     let log = OpenOptions::new()
         .create(true)
         .append(true)
         .open(&spec.log)?;
     for attempt in 0.. {
-        let mut command = Command::new(&spec.program);
-        if let Some((name, arguments)) = spec.argv.split_first() {
-            command.arg0(name).args(arguments);
-        }
+        let spaces = spec
+            .confine
+            .as_ref()
+            .filter(|_| namespaces::are_available());
+        let mut command = match spaces {
+            Some(confine) => namespaces::confined(confine, &spec.program, &spec.argv, &spec.cwd)?,
+            None => {
+                let mut command = Command::new(&spec.program);
+                if let Some((name, arguments)) = spec.argv.split_first() {
+                    command.arg0(name).args(arguments);
+                }
+                command
+            }
+        };
         command
             .env_clear()
             .envs(&spec.env)
             .current_dir(&spec.cwd)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
             .stderr(log.try_clone()?)
             .process_group(0);
-        let started = match &spec.confine {
+        match streams {
+            Streams::Log => command.stdin(Stdio::null()).stdout(log.try_clone()?),
+            Streams::Pipes => command.stdin(Stdio::piped()).stdout(Stdio::piped()),
+        };
+        let started = match spec.confine.as_ref().filter(|_| spaces.is_none()) {
             None => command.spawn(),
             // A thread that confines itself stays so; its children are, too.
             Some(confine) => std::thread::scope(|scope| {
@@ -175,13 +193,31 @@ fn spawn(spec: &ProcessSpec) -> io::Result<Child> {
 }
 
 /// A child that is killed with everything below it, at the latest when this is dropped.
-struct Group {
+#[derive(Debug)]
+pub struct Group {
     child: Child,
     mark: PathBuf,
     reaped: Option<ExitStatus>,
 }
 
 impl Group {
+    /// Starts a process.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(spec: &ProcessSpec, streams: Streams) -> io::Result<Self> {
+        Ok(Self {
+            child: spawn(spec, streams)?,
+            mark: spec.mark.clone(),
+            reaped: None,
+        })
+    }
+
+    /// What goes to its stdin and comes from its stdout; once, and only from [`Streams::Pipes`].
+    pub fn pipes(&mut self) -> Option<(ChildStdin, ChildStdout)> {
+        self.child.stdin.take().zip(self.child.stdout.take())
+    }
+
     fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
     }
@@ -191,8 +227,11 @@ impl Group {
         let _gone = kill_process_group(self.pid(), signal);
     }
 
-    /// Kills what is left, then reaps the leader.
-    fn end(&mut self) -> io::Result<ExitStatus> {
+    /// Kills what is left, then reaps the leader; tells how it ended.
+    ///
+    /// # Errors
+    /// When the system does not let us wait for it.
+    pub fn end(&mut self) -> io::Result<ExitStatus> {
         if let Some(status) = self.reaped {
             return Ok(status);
         }
@@ -214,7 +253,6 @@ impl Drop for Group {
 pub fn kill_strays(mark: &Path) {
     let me = std::process::id();
     let list = format!("/proc/self/task/{me}/children");
-    let needle = mark.as_os_str().as_encoded_bytes();
     loop {
         let children = fs::read_to_string(&list).unwrap_or_default();
         let mut found = false;
@@ -222,13 +260,7 @@ pub fn kill_strays(mark: &Path) {
             .split_ascii_whitespace()
             .filter_map(|text| text.parse().ok())
         {
-            let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            let marked = environment.split(|byte| *byte == 0).any(|variable| {
-                variable
-                    .strip_prefix(b"TMPDIR=")
-                    .is_some_and(|dir| dir.starts_with(needle))
-            });
-            let Some(pid) = Pid::from_raw(pid).filter(|_| marked) else {
+            let Some(pid) = Pid::from_raw(pid).filter(|pid| is_marked(*pid, mark)) else {
                 continue;
             };
             let _gone = kill_process(pid, Signal::KILL);

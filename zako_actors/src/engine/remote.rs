@@ -15,11 +15,13 @@ use cas_actor::front::{HttpUpstream, ReapiUpstream};
 use cas_actor::{BlobName, Digest, Store, Tier, TierConfig, Upstream, UpstreamError};
 use prost::Message;
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::hash::Hash;
 use super::record::{ActionResult, OutputKind};
+use crate::machine::Machine;
 
 /// How long one call may take before the build goes on without its answer.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -51,6 +53,8 @@ pub struct Remote {
     upstream: Arc<dyn Upstream>,
     runtime: Handle,
     on_their_way: Mutex<Vec<JoinHandle<()>>>,
+    /// Bounds how many are handed on at a time.
+    uploads: Arc<Semaphore>,
 }
 
 impl Remote {
@@ -90,6 +94,7 @@ impl Remote {
             upstream,
             runtime,
             on_their_way: Mutex::default(),
+            uploads: Arc::new(Semaphore::new(Machine::look().defaults().network_jobs)),
         })
     }
 
@@ -120,7 +125,9 @@ impl Remote {
             Arc::clone(&self.upstream),
             self.tier.clone(),
         );
+        let uploads = Arc::clone(&self.uploads);
         let task = self.runtime.spawn(async move {
+            let _turn = uploads.acquire().await;
             for digest in files {
                 let Ok(blob) = store.get(&digest).await else {
                     return;

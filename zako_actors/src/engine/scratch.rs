@@ -41,12 +41,20 @@ pub enum ScratchError {
     },
 }
 
-fn failed<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> ScratchError + 'a {
+pub(super) fn failed<'a>(
+    action: &'static str,
+    path: &'a Path,
+) -> impl FnOnce(io::Error) -> ScratchError + 'a {
     move |source| ScratchError::Io {
         action,
         path: path.to_owned(),
         source,
     }
+}
+
+/// What the names of all scratch directories of process `pid` begin with.
+pub fn name_of_process(pid: u32) -> String {
+    format!("{pid}-")
 }
 
 /// Names only have to differ within one process: the directory above is locked by it.
@@ -59,7 +67,7 @@ impl Scratch {
     /// When the disk refuses.
     pub fn create(parent: &Path, keep: bool) -> Result<Self, ScratchError> {
         let number = SEQUENCE.fetch_add(1, Ordering::Relaxed);
-        let dir = parent.join(format!("{}-{number}", std::process::id()));
+        let dir = parent.join(format!("{}{number}", name_of_process(std::process::id())));
         let scratch = Self { dir, keep };
         for part in [scratch.work(), scratch.home(), scratch.tmp()] {
             fs::create_dir_all(&part).map_err(failed("create", &part))?;
@@ -104,36 +112,43 @@ impl Scratch {
     pub fn fill<'a>(
         &self,
         files: &FileTable,
-        inputs: &[Input],
+        inputs: &'a [Input],
         directories: impl Iterator<Item = &'a str>,
     ) -> Result<(), ScratchError> {
-        let work = self.work();
-        let mut needed: BTreeSet<&str> = directories.collect();
-        for input in inputs {
-            match input.content {
-                InputContent::Directory => needed.insert(&input.path),
-                _ => needed.insert(input.path.rsplit_once('/').map_or("", |(dir, _)| dir)),
-            };
-        }
-        for dir in needed {
-            let path = work.join(dir);
+        self.make(&needed(inputs, directories))?;
+        inputs.iter().try_for_each(|input| self.place(files, input))
+    }
+
+    /// Makes directories, workspace-relative.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn make(&self, directories: &BTreeSet<&str>) -> Result<(), ScratchError> {
+        for dir in directories {
+            let path = self.work().join(dir);
             fs::create_dir_all(&path).map_err(failed("create", &path))?;
         }
-        for input in inputs {
-            let to = work.join(&*input.path);
-            match &input.content {
-                InputContent::Directory => {}
-                InputContent::Link(target) => {
-                    symlink(&**target, &to).map_err(failed("create", &to))?;
-                }
-                InputContent::File { hash, .. } => {
-                    let from = files.root().join(&*input.path);
-                    fs::copy(&from, &to).map_err(failed("copy", &from))?;
-                    // The stamp still stands after the copy, so the copy is what was hashed.
-                    let now = files.fact(&input.path).ok();
-                    if now.is_none_or(|now| now.hash != *hash) {
-                        return Err(ScratchError::Changed(input.path.to_string()));
-                    }
+        Ok(())
+    }
+
+    /// Copies one input in; its directory exists.
+    ///
+    /// # Errors
+    /// As [`fill`](Self::fill).
+    pub fn place(&self, files: &FileTable, input: &Input) -> Result<(), ScratchError> {
+        let to = self.work().join(&*input.path);
+        match &input.content {
+            InputContent::Directory => {}
+            InputContent::Link(target) => {
+                symlink(&**target, &to).map_err(failed("create", &to))?;
+            }
+            InputContent::File { hash, .. } => {
+                let from = files.root().join(&*input.path);
+                fs::copy(&from, &to).map_err(failed("copy", &from))?;
+                // The stamp still stands after the copy, so the copy is what was hashed.
+                let now = files.fact(&input.path).ok();
+                if now.is_none_or(|now| now.hash != *hash) {
+                    return Err(ScratchError::Changed(input.path.to_string()));
                 }
             }
         }
@@ -144,6 +159,19 @@ impl Scratch {
     pub fn keep(&mut self) {
         self.keep = true;
     }
+}
+
+/// The directories that `inputs` lie in, and `directories`.
+pub fn needed<'a>(
+    inputs: &'a [Input],
+    directories: impl Iterator<Item = &'a str>,
+) -> BTreeSet<&'a str> {
+    let mut needed: BTreeSet<&str> = directories.collect();
+    needed.extend(inputs.iter().map(|input| match input.content {
+        InputContent::Directory => &*input.path,
+        _ => input.path.rsplit_once('/').map_or("", |(dir, _)| dir),
+    }));
+    needed
 }
 
 impl Drop for Scratch {

@@ -36,9 +36,11 @@ use super::scratch::remove_tree;
 use super::services::{ServiceError, Services};
 use super::state::{Evaluated, State};
 use super::step::{Claims, StepEnv};
+use super::worker::Workers;
 use super::workspace::{Layout, Workspace, WorkspaceError, WorkspaceLock};
 use crate::diagnostic::Diagnostic;
 use crate::lang::label::Label;
+use crate::machine::PoolSize;
 use crate::transpile::TranspilerPool;
 
 /// How a build is carried out.
@@ -48,6 +50,8 @@ pub struct BuildOptions {
     pub jobs: usize,
     /// What steps share of the machine beside jobs.
     pub capacity: Capacity,
+    /// Transpilers, and worker processes.
+    pub pool: PoolSize,
     /// Whether a failure leaves the rest running.
     pub keep_going: bool,
     /// Leave scratch directories.
@@ -317,6 +321,8 @@ impl Session {
             .as_deref()
             .map(|address| Remote::attach(&store, address, system.tokio()).map(Arc::new));
         let remote = remote.transpose()?;
+        let PoolSize { max, idle, .. } = options.pool;
+        let workers = Workers::new(max, idle, system.tokio());
         let mailbox = plan.nodes.len() + 16;
         let spec = Arc::new(BuildSpec {
             plan: Arc::new(plan),
@@ -334,7 +340,9 @@ impl Session {
                 ledger: Arc::clone(self.ledger()),
                 claims,
                 reasons: Arc::clone(self.reasons()),
-                transpilers: TranspilerPool::new(system, system.workers()),
+                // They compute all the time: more than there are CPUs would only take turns.
+                transpilers: TranspilerPool::new(system, options.pool.at_most(system.workers())),
+                workers: Arc::clone(&workers),
                 writers: system.workers(),
             }),
             records: Arc::clone(&self.records),
@@ -354,8 +362,12 @@ impl Session {
             .spawn();
         let answer = build.ask(BuildMsg::Run);
         let stopper = build.clone();
-        cancel.then(move || drop(stopper.tell(BuildMsg::Stop)));
-        let result = answer.wait().map_err(|_| BuildError::Lost)?;
+        let _stop = cancel
+            .token()
+            .on_cancel(move || drop(stopper.tell(BuildMsg::Stop)));
+        let result = answer.wait();
+        workers.end();
+        let result = result.map_err(|_| BuildError::Lost)?;
         if let Some(remote) = &remote {
             remote.finish();
         }

@@ -25,7 +25,7 @@ use crate::lang::workspace_file::WorkspaceFile;
 
 const SEAL: Seal = Seal {
     magic: b"ZAKOSTAT",
-    format: 3,
+    format: 4,
 };
 
 /// Everything that is remembered between two runs in one workspace.
@@ -118,7 +118,7 @@ mod tests {
             SEAL.decode::<State>(&bytes).unwrap_err(),
             SealError::Format {
                 found: 99,
-                expected: 3
+                expected: SEAL.format
             }
         );
     }

@@ -1,55 +1,51 @@
-//! Isolates as actors.
+//! Isolates as a pool of workers.
 //!
-//! Owns: the messages, and a fixed set of isolates that share the work.
-//! Does not know: how an evaluation runs.
-//! Invariants: an isolate has a thread of its own (V8's isolates never leave theirs); every
-//! request is answered, or its reply is dropped (the asker sees `NoReply`).
+//! Owns the pool and what it counts about scripts. Does not know how an evaluation runs, nor how many
+//! workers there are when (`actor_rt::Pool`).
+//! Invariants: an isolate never leaves the thread that made it (V8's cannot); every request ends once:
+//! with its answer or with the pool's error.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use actor_rt::{Actor, ActorRef, Ask, Context, Failure, Reply, System};
+use actor_rt::{CancelToken, Pool, PoolOutput, PoolStats, System, Work};
 
-use crate::pool::Pool;
+use super::figures::{Figures, IsolateFigures};
+use super::{
+    ContextKind, EvaluateError, EvaluateRequest, Evaluation, Evaluator, FailureKind, Inputs,
+};
+use crate::diagnostic::Diagnostic;
+use crate::machine::PoolSize;
 
-use super::{EvaluateError, EvaluateRequest, Evaluation, Evaluator};
-
-/// Messages of an [`Isolate`].
-pub enum IsolateMsg {
-    /// Evaluate one entry file.
-    Evaluate(
-        Box<EvaluateRequest>,
-        Reply<Result<Evaluation, EvaluateError>>,
-    ),
-}
-
-/// An evaluator on its own thread: spawn it with `spawn_dedicated`.
-#[derive(Default)]
+/// What a worker of the pool is made of.
+#[derive(Debug, Default)]
 pub struct Isolate {
     evaluator: Option<Evaluator>,
+    figures: Arc<Figures>,
 }
 
-impl Isolate {
-    /// An isolate that makes its evaluator when it starts, on its thread.
-    pub fn new() -> Self {
-        Self::default()
+impl Work for Isolate {
+    type Job = Box<EvaluateRequest>;
+    type Output = Result<Evaluation, EvaluateError>;
+
+    fn run(&mut self, request: Self::Job, _cancel: &CancelToken) -> Self::Output {
+        let evaluator = match &mut self.evaluator {
+            Some(evaluator) => evaluator,
+            None => {
+                let made = Evaluator::new().map_err(|error| EvaluateError::engine(&error))?;
+                self.evaluator
+                    .insert(made.with_figures(Arc::clone(&self.figures)))
+            }
+        };
+        let result = evaluator.evaluate(&request);
+        self.figures
+            .count(result.as_ref().err().map(|error| error.kind));
+        result
     }
-}
 
-impl Actor for Isolate {
-    type Msg = IsolateMsg;
-
-    fn started(&mut self, _ctx: &mut Context<'_, Self>) -> Result<(), Failure> {
-        self.evaluator = Some(Evaluator::new()?);
-        Ok(())
-    }
-
-    fn handle(&mut self, msg: IsolateMsg, _ctx: &mut Context<'_, Self>) {
-        let IsolateMsg::Evaluate(request, reply) = msg;
-        if reply.is_abandoned() {
-            return;
-        }
+    fn collect_garbage(&mut self) {
         if let Some(evaluator) = &mut self.evaluator {
-            reply.send(evaluator.evaluate(&request));
+            evaluator.collect_garbage();
         }
     }
 }
@@ -59,47 +55,94 @@ impl Actor for Isolate {
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use zako_actors::isolate::{ContextKind, EvaluateRequest, IsolatePool};
+/// use zako_actors::machine::PoolSize;
 /// let workspace = tempfile::tempdir()?;
 /// std::fs::write(workspace.path().join("BUILD.ts"), "export default { a: 1 };")?;
 /// let system = actor_rt::System::new()?;
-/// let pool = IsolatePool::new(&system, 2);
+/// let pool = IsolatePool::new(&system, PoolSize::fixed(2));
 /// let request = EvaluateRequest::new(workspace.path(), "BUILD.ts", ContextKind::Build);
 /// assert_eq!(pool.evaluate(request).wait()??.value["a"], 1);
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct IsolatePool {
-    isolates: Arc<Pool<IsolateMsg>>,
+    pool: Pool<Isolate>,
+    figures: Arc<Figures>,
 }
 
 /// A workspace's build files are all asked for at once.
-const MAILBOX: usize = 1 << 16;
+const BACKLOG: usize = 1 << 16;
 
 impl IsolatePool {
-    /// A pool of `size` isolates (at least one).
-    pub fn new(system: &System, size: usize) -> Self {
-        let isolates = Pool::new(size, |index| {
-            let name = format!("zako/isolate/{index}");
-            system
-                .actor(Isolate::new)
-                .name(name)
-                .mailbox(MAILBOX)
-                .spawn_dedicated()
+    /// A pool of this size, at work until the system ends.
+    pub fn new(system: &System, size: PoolSize) -> Self {
+        let figures = Arc::<Figures>::default();
+        let shared = Arc::clone(&figures);
+        let pool = Pool::new(size.config("zako/isolates", BACKLOG), move || Isolate {
+            evaluator: None,
+            figures: Arc::clone(&shared),
         });
-        Self {
-            isolates: Arc::new(isolates),
+        // A pool that was just made is started for the first time.
+        drop(pool.start(system));
+        Self { pool, figures }
+    }
+
+    /// Evaluates one entry file. The request's token also takes it back while it waits.
+    pub fn evaluate(
+        &self,
+        request: EvaluateRequest,
+    ) -> PoolOutput<Result<Evaluation, EvaluateError>> {
+        let cancel = request.cancel.clone();
+        self.pool.submit(Box::new(request), &cancel)
+    }
+
+    /// Has every isolate give memory back, each between two evaluations.
+    pub fn collect_garbage(&self) {
+        self.pool.collect_garbage();
+    }
+
+    /// What the pool does.
+    pub fn stats(&self) -> PoolStats {
+        self.pool.stats()
+    }
+
+    /// What scripts did.
+    pub fn figures(&self) -> IsolateFigures {
+        self.figures.read()
+    }
+
+    /// Has a script in `place`, a directory of the caller's own, answer what it was told: through every
+    /// part that an evaluation goes through.
+    ///
+    /// # Errors
+    /// What does not work, in words.
+    pub async fn check(&self, place: &Path) -> Result<(), String> {
+        const TOLD: u64 = 41;
+        const SCRIPT: &str = "export default { answer: executionContext.told + 1 };\n";
+        let written = tokio::fs::create_dir_all(place).await;
+        let written = written.and(tokio::fs::write(place.join("check.ts"), SCRIPT).await);
+        written.map_err(|error| format!("{}: {error}", place.display()))?;
+        let mut request = EvaluateRequest::new(place, "check.ts", ContextKind::Build);
+        request.execution_context = serde_json::json!({ "told": TOLD });
+        let evaluated = self.evaluate(request).await.map_err(|e| e.to_string())?;
+        let evaluation = evaluated.map_err(|error| error.to_string())?;
+        if evaluation.value["answer"].as_f64() == Some((TOLD + 1) as f64) {
+            Ok(())
+        } else {
+            Err(format!("a script answered {}", evaluation.value))
         }
     }
+}
 
-    /// The next isolate.
-    pub fn next(&self) -> &ActorRef<IsolateMsg> {
-        self.isolates.next()
-    }
-
-    /// Evaluates one entry file on the least busy isolate.
-    pub fn evaluate(&self, request: EvaluateRequest) -> Ask<Result<Evaluation, EvaluateError>> {
-        self.next()
-            .ask(|reply| IsolateMsg::Evaluate(Box::new(request), reply))
+impl EvaluateError {
+    /// The engine could not be had.
+    fn engine(error: &std::io::Error) -> Self {
+        Self {
+            kind: FailureKind::Engine,
+            diagnostics: vec![Diagnostic::error(format!("no JavaScript engine: {error}"))],
+            inputs: Inputs::default(),
+            logs: Vec::new(),
+        }
     }
 }

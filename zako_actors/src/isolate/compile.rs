@@ -4,8 +4,12 @@
 //! Does not know: the file system, resolution, rules.
 //! Invariant: a compiled module depends on path and content only, so evaluations may share it.
 
+use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
+
+use deno_core::SourceCodeCacheInfo;
 
 use crate::diagnostic::Diagnostic;
 use crate::transpile::{ImportSite, TranspileJob, TranspileOptions, Transpiler};
@@ -20,6 +24,37 @@ pub(super) struct Module {
     pub source: String,
     /// What it asks for at run time.
     pub imports: Vec<ImportSite>,
+    /// What the engine made of the code.
+    pub bytecode: Bytecode,
+}
+
+/// The engine's compiled form of a module. Making it costs more than compiling once, so that is done when
+/// a module runs for the second time.
+#[derive(Default)]
+pub(super) struct Bytecode {
+    ran: Cell<bool>,
+    made: RefCell<Option<Vec<u8>>>,
+}
+
+impl Bytecode {
+    /// What the engine is to be given when it compiles the module: nothing at the first time, then a
+    /// request to make it, then what was made.
+    pub fn offer(&self) -> Option<SourceCodeCacheInfo> {
+        // The other engine has no such form.
+        if !cfg!(feature = "v8") || !self.ran.replace(true) {
+            return None;
+        }
+        Some(SourceCodeCacheInfo {
+            // A module is its content: nothing else could be meant.
+            hash: 0,
+            data: self.made.borrow().clone().map(Cow::Owned),
+        })
+    }
+
+    /// Keeps what was made.
+    pub fn keep(&self, made: &[u8]) {
+        self.made.replace(Some(made.to_owned()));
+    }
 }
 
 /// Compiled files that are kept; beyond it all are forgotten.
@@ -72,6 +107,7 @@ impl Compiler {
             map: output.map,
             imports: self.transpiler.import_sites(path, &source),
             source,
+            bytecode: Bytecode::default(),
         })
     }
 }
@@ -94,5 +130,6 @@ fn data(path: &str, source: String) -> Result<Module, Diagnostic> {
         map: None,
         source,
         imports: Vec::new(),
+        bytecode: Bytecode::default(),
     })
 }

@@ -4,9 +4,11 @@
 //! Invariant: when `evaluate` returns, no other thread holds a way into the runtime.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant};
 
 use deno_core::error::{CoreError, CoreErrorKind};
 use deno_core::{JsRuntime, PollEventLoopOptions, v8};
@@ -16,13 +18,13 @@ use crate::diagnostic::Diagnostic;
 
 use super::compile::Compiler;
 use super::exception;
+use super::figures::Figures;
 use super::loader::{WorkspaceLoader, url_of_path};
 use super::modules::ModuleGraph;
 use super::runtime::{self, Startup};
 use super::value::{NotJson, to_json};
-use super::{
-    EvaluateError, EvaluateRequest, Evaluation, FailureKind, Inputs, Limits, LogLine, watchdog,
-};
+use super::watchdog::{self, DeadlineGuard, ThreadClock};
+use super::{EvaluateError, EvaluateRequest, Evaluation, FailureKind, Inputs, Limits, LogLine};
 
 /// Evaluates build files, one after another, on the thread that made it.
 ///
@@ -47,6 +49,13 @@ pub struct Evaluator {
     reactor: tokio::runtime::Runtime,
     startup: Startup,
     compiler: Rc<RefCell<Compiler>>,
+    figures: Arc<Figures>,
+}
+
+impl std::fmt::Debug for Evaluator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Evaluator").finish_non_exhaustive()
+    }
 }
 
 impl Evaluator {
@@ -62,7 +71,21 @@ impl Evaluator {
             reactor,
             startup: Startup::default(),
             compiler: Rc::default(),
+            figures: Arc::default(),
         })
+    }
+
+    /// The same, adding to these counters.
+    #[must_use]
+    pub(super) fn with_figures(mut self, figures: Arc<Figures>) -> Self {
+        self.figures = figures;
+        self
+    }
+
+    /// Forgets what is only kept for speed: compiled files and the transpiler's arena. A runtime is
+    /// gone with its evaluation, so there is no heap to collect.
+    pub fn collect_garbage(&mut self) {
+        *self.compiler.borrow_mut() = Compiler::default();
     }
 
     /// The same with another way of starting runtimes; it holds if this is the process's first.
@@ -77,12 +100,14 @@ impl Evaluator {
     /// # Errors
     /// See [`FailureKind`].
     pub fn evaluate(&mut self, request: &EvaluateRequest) -> Result<Evaluation, EvaluateError> {
+        let begin = Instant::now();
         let (graph, loaded) = ModuleGraph::load(
             &request.root,
             &request.entry,
             request.context,
             &self.compiler,
         );
+        self.figures.loaded(graph.loaded().len(), begin.elapsed());
         let graph = Rc::new(RefCell::new(graph));
         let mut logs = Vec::new();
         let outcome = match loaded {
@@ -124,7 +149,7 @@ impl Evaluator {
         let guards = arm(&mut runtime, request, &stop);
         let result = self
             .reactor
-            .block_on(run_module(&mut runtime, &request.entry));
+            .block_on(run_module(&mut runtime, &request.entry, &self.figures));
         let result = match result {
             Ok(module) => {
                 let graph = graph.borrow();
@@ -148,7 +173,8 @@ impl Evaluator {
 type Failure = (FailureKind, Vec<Diagnostic>);
 
 fn engine_failure(message: String) -> Failure {
-    let diagnostic = Diagnostic::error(format!("the JavaScript engine failed: {message}"))
+    let calls = crate::backtrace::here();
+    let diagnostic = Diagnostic::error(format!("the JavaScript engine failed: {message}{calls}"))
         .with_help("this is a mistake in Zako; please report it with the build file");
     (FailureKind::Engine, vec![diagnostic])
 }
@@ -164,7 +190,8 @@ impl Stop {
         let code = match cause {
             FailureKind::Memory => 1,
             FailureKind::Timeout => 2,
-            _ => 3,
+            FailureKind::CpuTime => 3,
+            _ => 4,
         };
         // Relaxed: the isolate's termination orders the write before the evaluator's read; the
         // value itself is all that is communicated.
@@ -178,6 +205,7 @@ impl Stop {
             0 => None,
             1 => Some(FailureKind::Memory),
             2 => Some(FailureKind::Timeout),
+            3 => Some(FailureKind::CpuTime),
             _ => Some(FailureKind::Cancelled),
         }
     }
@@ -186,11 +214,12 @@ impl Stop {
 /// What a script may use beyond its heap limit before it reaches the point where it stops.
 const MAX_OVERDRAFT_BYTES: usize = 2 << 30;
 
-/// Arms the heap limit, the wall-clock limit and the token; dropping the result disarms the last
-/// two (the first dies with the isolate).
+/// Arms the heap limit, the time limits and the token; dropping the result disarms all but the first,
+/// which dies with the isolate.
 fn arm(runtime: &mut JsRuntime, request: &EvaluateRequest, stop: &Arc<Stop>) -> impl Drop + use<> {
     struct Guards {
-        _wall: watchdog::DeadlineGuard,
+        _wall: DeadlineGuard,
+        _cpu: DeadlineGuard,
         _cancel: super::CancelGuard,
     }
     impl Drop for Guards {
@@ -215,22 +244,47 @@ fn arm(runtime: &mut JsRuntime, request: &EvaluateRequest, stop: &Arc<Stop>) -> 
             .saturating_mul(2)
             .min(initial.saturating_add(MAX_OVERDRAFT_BYTES))
     });
+    let time_is_up = terminate(FailureKind::Timeout);
     Guards {
-        _wall: watchdog::after(request.limits.wall, terminate(FailureKind::Timeout)),
+        _wall: watchdog::after(request.limits.wall, move || {
+            time_is_up();
+            None
+        }),
+        _cpu: limit_cpu(request.limits.cpu, terminate(FailureKind::CpuTime)),
         _cancel: request.cancel.on_cancel(terminate(FailureKind::Cancelled)),
     }
+}
+
+/// Calls `terminate` when the calling thread has used `limit` more of CPU time than now. What it has
+/// left is also the soonest that it can be used up, so that is when to look again.
+fn limit_cpu(limit: Duration, terminate: impl Fn() + Send + 'static) -> DeadlineGuard {
+    let clock = ThreadClock::of_this_thread();
+    let begin = clock.read();
+    watchdog::after(limit, move || {
+        // Without a clock there is the wall's limit.
+        let used = clock.read()?.saturating_sub(begin?);
+        let left = limit.saturating_sub(used);
+        if left.is_zero() {
+            terminate();
+            return None;
+        }
+        Some(left)
+    })
 }
 
 async fn run_module(
     runtime: &mut JsRuntime,
     entry: &str,
+    figures: &Figures,
 ) -> Result<v8::Global<v8::Object>, CoreError> {
     let url = url_of_path(entry)?;
     let module = runtime.load_main_es_module(&url).await?;
     let evaluated = runtime.mod_evaluate(module);
-    runtime
-        .run_event_loop(PollEventLoopOptions::default())
-        .await?;
+    poll_fn(|task| {
+        figures.polled();
+        runtime.poll_event_loop(task, PollEventLoopOptions::default())
+    })
+    .await?;
     evaluated.await?;
     runtime.get_module_namespace(module)
 }
@@ -294,6 +348,11 @@ fn stopped(cause: FailureKind, entry: &str, limits: Limits) -> Failure {
         FailureKind::Timeout => Diagnostic::error(format!(
             "{entry} took longer than its limit of {:?}",
             limits.wall
+        ))
+        .with_help("look for a loop without an end"),
+        FailureKind::CpuTime => Diagnostic::error(format!(
+            "{entry} computed for longer than its limit of {:?}",
+            limits.cpu
         ))
         .with_help("look for a loop without an end"),
         _ => Diagnostic::error(format!("the evaluation of {entry} was cancelled")),

@@ -73,7 +73,10 @@ pub(super) fn to_diagnostic(error: &JsError, graph: &ModuleGraph) -> Diagnostic 
         let source = graph.get(path).map(|module| module.source.as_str());
         diagnostic = diagnostic.at_line(path, source, *line, *column, 1);
     }
-    if frames.len() > 1 {
+    if crate::backtrace::is_wanted() {
+        let above = help.map(|help| format!("{help}\n")).unwrap_or_default();
+        help = Some(format!("{above}{}", whole_stack(error, graph)));
+    } else if frames.len() > 1 {
         let mut text = help
             .take()
             .map(|help| format!("{help}\n"))
@@ -87,6 +90,29 @@ pub(super) fn to_diagnostic(error: &JsError, graph: &ModuleGraph) -> Diagnostic 
     }
     diagnostic.help = help;
     diagnostic
+}
+
+/// Every frame, those of embedded modules included, and the stacks of its causes.
+fn whole_stack(error: &JsError, graph: &ModuleGraph) -> String {
+    let mut text = String::from("stack:");
+    for frame in &error.frames {
+        let function = function_name(frame);
+        let function = function.as_deref().unwrap_or("the top of the module");
+        let own = source_frames(std::slice::from_ref(frame), graph);
+        let place = match own.first() {
+            Some(frame) => frame.location.to_string(),
+            None => {
+                let file = frame.file_name.as_deref().unwrap_or("the engine");
+                format!("{file}:{}", frame.line_number.unwrap_or_default())
+            }
+        };
+        let _ = write!(text, "\n  {function} ({place})");
+    }
+    if let Some(cause) = &error.cause {
+        let message = cause.exception_message.trim_start_matches("Uncaught ");
+        let _ = write!(text, "\ncaused by {message}\n{}", whole_stack(cause, graph));
+    }
+    text
 }
 
 /// Message and advice: embedded checks put their advice after `help: `.

@@ -6,6 +6,7 @@
 //! Invariant: nothing is loaded that the graph did not check.
 
 use std::cell::RefCell;
+use std::pin::Pin;
 use std::rc::Rc;
 
 use deno_core::error::ModuleLoaderError;
@@ -125,21 +126,30 @@ impl ModuleLoader for WorkspaceLoader {
             self.late_mistakes.borrow_mut().extend(mistakes);
             return ModuleLoadResponse::Sync(Err(ModuleLoaderError::type_error(message)));
         }
-        let code = graph
-            .get(&path)
-            .map(|module| module.code.clone())
-            .unwrap_or_default();
+        let module = graph.get(&path);
+        let code = module.map(|module| module.code.clone()).unwrap_or_default();
         let code = ModuleSourceCode::String(code.into());
-        ModuleLoadResponse::Sync(Ok(ModuleSource::new(
-            if is_json(&path) {
-                ModuleType::Json
-            } else {
-                ModuleType::JavaScript
-            },
-            code,
-            url,
-            None,
-        )))
+        let (kind, bytecode) = if is_json(&path) {
+            (ModuleType::Json, None)
+        } else {
+            let offer = module.and_then(|module| module.bytecode.offer());
+            (ModuleType::JavaScript, offer)
+        };
+        ModuleLoadResponse::Sync(Ok(ModuleSource::new(kind, code, url, bytecode)))
+    }
+
+    fn code_cache_ready(
+        &self,
+        url: ModuleSpecifier,
+        _hash: u64,
+        made: &[u8],
+    ) -> Pin<Box<dyn Future<Output = ()>>> {
+        let path = path_of_url(url.as_str());
+        let graph = self.graph.borrow();
+        if let Some(module) = path.and_then(|path| graph.get(&path)) {
+            module.bytecode.keep(made);
+        }
+        Box::pin(std::future::ready(()))
     }
 }
 

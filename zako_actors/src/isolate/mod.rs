@@ -16,10 +16,12 @@ mod actor;
 mod compile;
 mod evaluate;
 mod exception;
+mod figures;
 mod kinds;
 mod loader;
 mod modules;
 mod runtime;
+mod snapshot;
 mod value;
 mod watchdog;
 
@@ -31,11 +33,13 @@ use serde_json::Value;
 
 use crate::diagnostic::Diagnostic;
 
-pub use actor::{Isolate, IsolateMsg, IsolatePool};
+pub use actor::{Isolate, IsolatePool};
 pub use actor_rt::{CancelGuard, CancelToken};
 pub use evaluate::Evaluator;
+pub use figures::IsolateFigures;
 pub use kinds::ContextKind;
 pub use runtime::{Startup, engine_name, engine_version};
+pub use snapshot::keep_in as keep_snapshot_in;
 
 /// What a script may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,14 +48,17 @@ pub struct Limits {
     pub heap_bytes: usize,
     /// Wall-clock time of the evaluation.
     pub wall: Duration,
+    /// CPU time of the evaluation, which a busy machine does not use up (Linux).
+    pub cpu: Duration,
 }
 
 impl Default for Limits {
-    /// 256 MiB and 30 seconds.
+    /// 256 MiB, 30 seconds by the clock, 30 seconds of computing.
     fn default() -> Self {
         Self {
             heap_bytes: 256 << 20,
             wall: Duration::from_secs(30),
+            cpu: Duration::from_secs(30),
         }
     }
 }
@@ -155,6 +162,8 @@ pub enum FailureKind {
     Memory,
     /// The wall-clock limit was reached.
     Timeout,
+    /// The limit of CPU time was reached.
+    CpuTime,
     /// The token was cancelled.
     Cancelled,
     /// The engine failed; a bug of Zako.

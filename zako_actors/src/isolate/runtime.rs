@@ -16,7 +16,7 @@ use deno_core::{
 };
 use serde_json::Value;
 
-use super::{ContextKind, LogLine};
+use super::{ContextKind, LogLine, snapshot};
 
 /// `v8` or `quickjs`.
 pub fn engine_name() -> &'static str {
@@ -87,10 +87,14 @@ fn initialise() {
             // V8 150 may drop the interrupt check of an endless loop that contains a small counted
             // one (LoopStackCheckElisionReducer, `while (true) list.push(new Array(1000))`): such
             // a script could not be stopped.
-            deno_core::v8_set_flags(vec![
+            let mut flags = vec![
                 "zako".to_owned(),
                 "--no-turboshaft-loop-unrolling".to_owned(),
-            ]);
+            ];
+            if crate::backtrace::is_wanted() {
+                flags.push("--stack-trace-limit=1000".to_owned());
+            }
+            deno_core::v8_set_flags(flags);
         }
         JsRuntime::init_platform(None);
     });
@@ -102,8 +106,8 @@ fn initialise() {
 /// process share: none may exist meanwhile (some crashed), so the snapshot comes first or never.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Startup {
-    /// From a snapshot of the embedded modules (V8 only): 13 ms once, then a third of the time of
-    /// a cold start each. It pays from the third evaluation on.
+    /// From a snapshot of the embedded modules (V8 only): 13 ms once, or less when an earlier process
+    /// kept it, then a third of the time of a cold start each.
     #[default]
     Snapshot,
     /// Without a snapshot.
@@ -114,20 +118,20 @@ impl Startup {
     fn snapshot(self) -> Option<&'static [u8]> {
         static SNAPSHOT: OnceLock<Option<&'static [u8]>> = OnceLock::new();
         *SNAPSHOT.get_or_init(|| match self {
-            Self::Snapshot if cfg!(feature = "v8") => make_snapshot(),
+            Self::Snapshot if cfg!(feature = "v8") => snapshot::kept_or(make_snapshot),
             Self::Snapshot | Self::Cold => None,
         })
     }
 }
 
-/// The snapshot of a runtime with all embedded modules evaluated, for the rest of the process.
-fn make_snapshot() -> Option<&'static [u8]> {
+/// The snapshot of a runtime with all embedded modules evaluated.
+fn make_snapshot() -> Option<Box<[u8]>> {
     let runtime = JsRuntimeForSnapshot::try_new(RuntimeOptions {
         extensions: vec![extension(true)],
         ..RuntimeOptions::default()
     });
     match runtime {
-        Ok(runtime) => Some(Box::leak(runtime.snapshot())),
+        Ok(runtime) => Some(runtime.snapshot()),
         Err(error) => {
             tracing::warn!(%error, "no startup snapshot: isolates start slower");
             None

@@ -2,19 +2,49 @@
 //!
 //! Owns: one thread for the whole process, started at the first deadline, which sleeps until the
 //! earliest one.
-//! Does not know: what happens at a deadline; it runs an action.
+//! Does not know: what happens at a deadline; it runs an action, which may ask to be run again.
 //! Invariant: an action does not run after its guard is dropped.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-type Action = Box<dyn FnOnce() + Send>;
+/// What happens at a deadline; another delay makes another deadline.
+type Action = Box<dyn FnMut() -> Option<Duration> + Send>;
 
 #[derive(Default)]
 struct Deadlines {
     next_id: u64,
     waiting: BTreeMap<(Instant, u64), Action>,
+    /// When each of them is due.
+    due: HashMap<u64, Instant>,
+}
+
+impl Deadlines {
+    /// A delay beyond what the clock can express is no deadline.
+    fn insert(&mut self, id: u64, delay: Duration, action: Action) {
+        if let Some(when) = Instant::now().checked_add(delay) {
+            self.due.insert(id, when);
+            self.waiting.insert((when, id), action);
+        }
+    }
+
+    fn remove(&mut self, id: u64) {
+        if let Some(when) = self.due.remove(&id) {
+            self.waiting.remove(&(when, id));
+        }
+    }
+
+    /// Runs the earliest action.
+    fn run_first(&mut self) {
+        let Some(((_, id), mut action)) = self.waiting.pop_first() else {
+            return;
+        };
+        self.due.remove(&id);
+        if let Some(delay) = action() {
+            self.insert(id, delay, action);
+        }
+    }
 }
 
 #[derive(Default)]
@@ -30,7 +60,7 @@ static SHARED: LazyLock<Arc<Shared>> = LazyLock::new(|| {
         .name("zako-watchdog".to_owned())
         .spawn(move || watch(&thread));
     if let Err(error) = spawned {
-        tracing::error!(%error, "no watchdog thread: wall-clock limits of scripts are not enforced");
+        tracing::error!(%error, "no watchdog thread: time limits of scripts are not enforced");
     }
     shared
 });
@@ -53,9 +83,7 @@ fn watch(shared: &Shared) {
         deadlines = match next {
             Some(when) if when <= now => {
                 // The action runs under the lock: a guard that is dropped now waits for its end.
-                if let Some((_, action)) = deadlines.waiting.pop_first() {
-                    action();
-                }
+                deadlines.run_first();
                 deadlines
             }
             Some(when) => {
@@ -70,31 +98,51 @@ fn watch(shared: &Shared) {
     }
 }
 
-/// Runs `action` after `delay`, unless the guard is dropped before.
+/// Runs `action` after `delay`, and again after each delay that it returns, unless the guard is
+/// dropped before.
 #[must_use = "dropping the guard disarms the deadline"]
-pub(super) fn after(delay: Duration, action: impl FnOnce() + Send + 'static) -> DeadlineGuard {
+pub(super) fn after(
+    delay: Duration,
+    action: impl FnMut() -> Option<Duration> + Send + 'static,
+) -> DeadlineGuard {
     let mut deadlines = lock(&SHARED);
     let id = deadlines.next_id;
     deadlines.next_id += 1;
-    // A delay beyond what the clock can express is no deadline.
-    let key = Instant::now().checked_add(delay).map(|when| (when, id));
-    if let Some(key) = key {
-        deadlines.waiting.insert(key, Box::new(action));
-        SHARED.changed.notify_one();
-    }
-    DeadlineGuard { key }
+    deadlines.insert(id, delay, Box::new(action));
+    SHARED.changed.notify_one();
+    DeadlineGuard { id }
 }
 
 /// Disarms its deadline when dropped.
 pub(super) struct DeadlineGuard {
-    key: Option<(Instant, u64)>,
+    id: u64,
 }
 
 impl Drop for DeadlineGuard {
     fn drop(&mut self) {
-        if let Some(key) = self.key {
-            lock(&SHARED).waiting.remove(&key);
+        lock(&SHARED).remove(self.id);
+    }
+}
+
+/// The CPU time of one thread.
+pub(super) struct ThreadClock {
+    path: String,
+}
+
+impl ThreadClock {
+    /// That of the calling thread.
+    pub fn of_this_thread() -> Self {
+        let id = rustix::thread::gettid().as_raw_nonzero();
+        Self {
+            path: format!("/proc/self/task/{id}/schedstat"),
         }
+    }
+
+    /// What it has used since it began; `None` where the system does not say.
+    pub fn read(&self) -> Option<Duration> {
+        let text = std::fs::read_to_string(&self.path).ok()?;
+        let spent = text.split_ascii_whitespace().next()?;
+        Some(Duration::from_nanos(spent.parse().ok()?))
     }
 }
 
@@ -106,19 +154,41 @@ mod tests {
     #[test]
     fn only_armed_deadlines_run() {
         let (send, receive) = mpsc::channel();
-        let disarmed = send.clone();
-        drop(after(Duration::from_millis(1), move || {
-            disarmed.send("disarmed").unwrap_or(())
-        }));
-        let later = send.clone();
-        let _later = after(Duration::from_millis(20), move || {
-            later.send("later").unwrap_or(())
-        });
-        let _first = after(Duration::from_millis(1), move || {
-            send.send("first").unwrap_or(())
-        });
+        let say = |word: &'static str| {
+            let send = send.clone();
+            move || {
+                send.send(word).unwrap_or(());
+                None
+            }
+        };
+        drop(after(Duration::from_millis(1), say("disarmed")));
+        let _later = after(Duration::from_millis(20), say("later"));
+        let _first = after(Duration::from_millis(1), say("first"));
         assert_eq!(receive.recv(), Ok("first"));
         assert_eq!(receive.recv(), Ok("later"));
-        let _never = after(Duration::MAX, || {});
+        let _never = after(Duration::MAX, || None);
+        let mut left = 3;
+        let _again = after(Duration::ZERO, {
+            let send = send.clone();
+            move || {
+                left -= 1;
+                send.send("again").unwrap_or(());
+                (left > 0).then_some(Duration::ZERO)
+            }
+        });
+        let again: Vec<_> = receive.iter().take(3).collect();
+        assert_eq!(again, ["again"; 3]);
+    }
+
+    #[test]
+    fn a_thread_that_computes_uses_cpu_time() {
+        let clock = ThreadClock::of_this_thread();
+        let Some(before) = clock.read() else {
+            println!("did not run: no schedstat here");
+            return;
+        };
+        while clock.read().unwrap() == before {
+            std::hint::black_box((0..1000).sum::<u64>());
+        }
     }
 }

@@ -104,7 +104,8 @@ impl Reader<'_> {
     }
 
     fn command(&self, fields: &Map<String, Value>, test: bool) -> Result<Command, Diagnostic> {
-        let argv = self.strings(fields, "cmd")?;
+        let mut argv = self.strings(fields, "cmd")?;
+        let worker = self.worker(fields, &mut argv)?;
         if argv.first().is_none_or(String::is_empty) {
             return Err(self.wrong("cmd", "a non-empty list: the program, then its arguments"));
         }
@@ -132,8 +133,33 @@ impl Reader<'_> {
             },
             uses: self.uses(fields)?,
             network: fields.get("network") == Some(&Value::Bool(true)),
+            worker,
             in_place: None,
         })
+    }
+
+    /// The arguments of each request to a worker; those that `cmd` ends with, as Bazel has it, are taken
+    /// from there.
+    fn worker(
+        &self,
+        fields: &Map<String, Value>,
+        argv: &mut Vec<String>,
+    ) -> Result<Option<Vec<String>>, Diagnostic> {
+        match present(fields, "worker") {
+            None | Some(Value::Bool(false)) => Ok(None),
+            Some(Value::Bool(true)) => {
+                let last = argv.pop_if(|word| word.starts_with('@'));
+                let last = last.ok_or_else(|| {
+                    self.mistake(
+                        Some("worker"),
+                        "`worker: true` wants `@FILE` as the last word of `cmd`: a file with one argument a line; or \
+                         write the arguments of each request, `worker: [\"-o\", \"out\"]`",
+                    )
+                })?;
+                Ok(Some(vec![last]))
+            }
+            Some(_) => self.strings(fields, "worker").map(Some),
+        }
     }
 
     fn uses(&self, fields: &Map<String, Value>) -> Result<Uses, Diagnostic> {

@@ -115,6 +115,12 @@ pub enum SandboxMode {
 pub struct Settings {
     /// Steps at a time.
     pub jobs: Option<u32>,
+    /// Workers that each pool keeps.
+    pub min_workers: Option<usize>,
+    /// Workers that each pool may grow to.
+    pub max_workers: Option<usize>,
+    /// Seconds after which a worker without work is let go.
+    pub worker_idle_seconds: Option<u64>,
     /// Cache directory, from the workspace root.
     pub cache_dir: Option<String>,
     /// Variables that every step is given, part of every key; `*` at the end means all that begin so.

@@ -168,6 +168,7 @@ impl<'a> World<'a> {
                 test_retries: is_test.then_some(0),
                 uses: super::target::Uses::default(),
                 network: true,
+                worker: None,
                 in_place: Some(InPlace {
                     bins: bins(dir),
                     out_exclude,

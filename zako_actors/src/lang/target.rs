@@ -58,6 +58,8 @@ pub struct Command {
     pub uses: Uses,
     /// Whether a strict sandbox lets it use the network.
     pub network: bool,
+    /// `Some` has a worker process, started by `argv`, do it when asked with these arguments.
+    pub worker: Option<Vec<String>>,
     /// `Some` runs it in the workspace itself, as a script of `package.json` expects.
     pub in_place: Option<InPlace>,
 }

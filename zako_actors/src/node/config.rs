@@ -10,6 +10,7 @@ use cas_actor::front::{AccessConfig, DialectsConfig, FrontConfig, LimitsConfig, 
 use serde::Deserialize;
 
 use super::NodeError;
+use super::alerts::AlertsConfig;
 
 /// Where HTTP is answered unless told otherwise: this machine only.
 const DEFAULT_HTTP: SocketAddr =
@@ -47,6 +48,7 @@ struct File {
     dialects: DialectsConfig,
     access: AccessConfig,
     tls: Option<TlsConfig>,
+    alerts: AlertsConfig,
 }
 
 /// What a node runs with.
@@ -59,6 +61,7 @@ pub(super) struct Config {
     pub(super) grpc: Option<SocketAddr>,
     pub(super) unix: Option<PathBuf>,
     pub(super) front: FrontConfig,
+    pub(super) alerts: AlertsConfig,
     /// The file, for messages.
     pub(super) path: Option<PathBuf>,
 }
@@ -69,6 +72,10 @@ pub(super) fn read(settings: &Settings) -> Result<Config, NodeError> {
         Some(path) => read_file(path)?,
         None => File::default(),
     };
+    if let (Err(message), Some(path)) = (file.alerts.check(), &settings.config) {
+        let path = path.clone();
+        return Err(NodeError::Config { path, message });
+    }
     let data = settings.data_dir.clone().or(file.data_dir);
     let data = data.or_else(default_data_dir).ok_or(NodeError::NoDataDir)?;
     Ok(Config {
@@ -83,6 +90,7 @@ pub(super) fn read(settings: &Settings) -> Result<Config, NodeError> {
             access: file.access,
             tls: tls(settings, file.tls)?,
         },
+        alerts: file.alerts,
         path: settings.config.clone(),
     })
 }

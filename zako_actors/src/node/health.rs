@@ -34,8 +34,10 @@ struct Component {
 pub async fn check(node: &Node) -> Report {
     let components = BTreeMap::from([
         ("actors", timed(actors(node)).await),
+        ("isolates", timed(node.engine.check_isolates()).await),
         ("store", timed(store(node)).await),
         ("transport", timed(transport(node)).await),
+        ("transpilers", timed(node.engine.check_transpilers()).await),
     ]);
     Report {
         healthy: components.values().all(|component| component.healthy),

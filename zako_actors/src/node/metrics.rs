@@ -24,11 +24,12 @@ pub async fn render(node: &Node) -> String {
     if let Some(front) = node.front.get() {
         fronts(&front.figures.read(), &mut page);
     }
+    node.engine.render(&mut page);
     process(node, &mut page);
     page.0
 }
 
-struct Page(String);
+pub(super) struct Page(String);
 
 impl Page {
     fn sample(&mut self, kind: &str, name: &str, help: &str, value: impl Display) {
@@ -43,8 +44,24 @@ impl Page {
         self.sample("gauge", name, help, value);
     }
 
-    fn counter(&mut self, name: &str, help: &str, value: impl Display) {
+    pub(super) fn counter(&mut self, name: &str, help: &str, value: impl Display) {
         self.sample("counter", name, help, value);
+    }
+
+    /// One figure of several things, told apart by a label.
+    pub(super) fn by_label<'a, V: Display>(
+        &mut self,
+        kind: &str,
+        name: &str,
+        help: &str,
+        label: &str,
+        values: impl Iterator<Item = (&'a str, V)>,
+    ) {
+        let name = format!("zako_v1_{name}");
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        for (which, value) in values {
+            let _ = writeln!(self.0, "{name}{{{label}=\"{which}\"}} {value}");
+        }
     }
 
     fn by_client(

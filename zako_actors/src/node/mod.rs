@@ -5,7 +5,9 @@
 //! Invariants: an address is printed once it answers; after SIGTERM or SIGINT no connection is
 //! taken, those that are open finish within [`DRAIN`], then the store is closed.
 
+mod alerts;
 mod config;
+mod engine;
 mod health;
 mod metrics;
 mod pages;
@@ -23,6 +25,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use self::config::Config;
 pub use self::config::Settings;
+use self::engine::Engine;
+
+use crate::machine::Machine;
 
 /// How long open connections may take to finish.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -86,6 +91,8 @@ pub struct Node {
     system: System,
     /// Its blobs and results.
     store: Store,
+    /// What evaluates and transpiles.
+    engine: Engine,
     /// When it started.
     begin: Instant,
     /// Its front ends; set before the first request.
@@ -134,6 +141,11 @@ async fn start(system: &System, config: &Config) -> Result<(), NodeError> {
     let node = Arc::new(Node {
         system: system.clone(),
         store: store.clone(),
+        engine: Engine::new(
+            system,
+            Machine::look().defaults().pool,
+            config.data.join("check"),
+        ),
         begin: Instant::now(),
         front: OnceLock::new(),
     });
@@ -161,6 +173,7 @@ async fn start(system: &System, config: &Config) -> Result<(), NodeError> {
                 source,
             })?;
     }
+    alerts::watch(&node, config.alerts.clone());
     let secure = if front.has_tls() { "s" } else { "" };
     say(&format!("store  {}", config.data.join("store").display()))?;
     if let Some(path) = &config.unix {

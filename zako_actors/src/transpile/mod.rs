@@ -37,7 +37,7 @@ use oxc::span::SourceType;
 use oxc::str::Str;
 use oxc::transformer::Transformer;
 
-pub use actor::{TranspileMsg, TranspileResult, TranspilerPool};
+pub use actor::{TranspileAnswer, TranspileResult, TranspileTask, Transpiled, TranspilerPool};
 pub use options::{Decorators, Jsx, ModuleFormat, TranspileOptions};
 pub use specifiers::output_path;
 pub(crate) use specifiers::{is_relative, join_relative};

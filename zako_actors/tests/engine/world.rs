@@ -20,6 +20,7 @@ use zako_actors::engine::services::Services;
 use zako_actors::engine::session::{BuildError, BuildOptions, Session};
 use zako_actors::engine::workspace::Workspace;
 use zako_actors::lang::label::LabelPattern;
+use zako_actors::machine::Machine;
 
 /// A workspace.
 pub struct World {
@@ -151,6 +152,7 @@ impl World {
         let options = BuildOptions {
             jobs: 3,
             capacity: Capacity::default(),
+            pool: Machine::look().defaults().pool,
             keep_going: self.keep_going,
             keep_scratch: false,
             force: false,

@@ -4,6 +4,7 @@
 //! Invariant: nothing reaches the workspace unless the command succeeded and wrote everything that
 //! it declares.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
@@ -87,6 +88,22 @@ pub fn directories<'a>(dir: &'a str, command: &'a Command) -> impl Iterator<Item
     std::iter::once(dir).chain(parents)
 }
 
+/// The variables that a command is given, except those that name its directory.
+pub fn environment(env: &StepEnv, command: &Command) -> BTreeMap<String, String> {
+    let mut variables = env.describer.untracked(command);
+    variables.extend(env.describer.environment(command));
+    variables
+}
+
+/// The program of a command that runs in `cwd`.
+pub fn program_of(tool: &Tool, cwd: &Path) -> PathBuf {
+    if tool.program.is_absolute() {
+        tool.program.clone()
+    } else {
+        cwd.join(&tool.program)
+    }
+}
+
 /// Runs the command once in a filled scratch directory.
 pub fn attempt(
     env: &StepEnv,
@@ -95,8 +112,7 @@ pub fn attempt(
     tool: &Tool,
     scratch: &mut Scratch,
 ) -> Result<(), StepFailure> {
-    let mut variables = env.describer.untracked(command);
-    variables.extend(env.describer.environment(command));
+    let mut variables = environment(env, command);
     let path = |path: PathBuf| path.display().to_string();
     variables
         .entry("HOME".into())
@@ -104,11 +120,7 @@ pub fn attempt(
     // By this variable the step's processes are known, so it is not the target's to choose.
     variables.insert("TMPDIR".into(), path(scratch.tmp()));
     let cwd = scratch.work().join(job.target().label.dir());
-    let program = if tool.program.is_absolute() {
-        tool.program.clone()
-    } else {
-        cwd.join(&tool.program)
-    };
+    let program = program_of(tool, &cwd);
     let search = variables.get("PATH").map_or("", String::as_str);
     let confine = (env.sandbox == Mode::Strict).then(|| {
         let root = env.files.root();

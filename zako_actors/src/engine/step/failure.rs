@@ -42,6 +42,16 @@ pub enum StepFailure {
         /// Why.
         source: io::Error,
     },
+    /// A file of arguments for a worker cannot be read.
+    #[error(
+        "cannot read its arguments from @{path}: {source}; name an input, from the workspace root"
+    )]
+    ArgumentFile {
+        /// As written, without `@`.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
     /// The command ran and failed.
     #[error("{}", .0.how)]
     Command(Box<CommandFailure>),
@@ -56,6 +66,9 @@ pub enum StepFailure {
     /// What two runs left could not be compared.
     #[error("cannot compare what two runs left: {0}")]
     Compare(io::Error),
+    /// A transpiler gave no answer.
+    #[error("a transpiler gave no answer: {0}; this is a mistake in zako, please report it")]
+    Transpiler(String),
     /// Sources with mistakes.
     #[error("{} in its sources", if .0.len() == 1 { "a mistake".into() } else { format!("{} mistakes", .0.len()) })]
     Sources(Vec<Diagnostic>),

@@ -12,7 +12,7 @@ use std::fs::{self, Metadata};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::command::{carry_through, read_log};
+use super::command::{carry_through, environment, read_log};
 use super::{
     Lookup, StepEnv, StepFailure, StepJob, StepReport, claim, list_as_ours, look_up, record,
     remember, remove_previous,
@@ -81,8 +81,7 @@ fn execute(
         return Err(StepFailure::Lost);
     };
     let root = env.files.root();
-    let mut variables = env.describer.untracked(command);
-    variables.extend(env.describer.environment(command));
+    let mut variables = environment(env, command);
     let path = search_path(root, step, variables.get("PATH").map_or("", String::as_str));
     variables.insert("PATH".into(), path);
     // By this variable the step's processes are known, so it is not the script's to choose.

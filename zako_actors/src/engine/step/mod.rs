@@ -13,6 +13,7 @@ mod failure;
 mod in_place;
 mod repeat;
 mod transpile;
+mod worker;
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -40,6 +41,7 @@ use super::reasons::Reasons;
 use super::record::{ActionResult, OutputItem, OutputKind, Record};
 use super::remote::Remote;
 use super::sandbox::Mode;
+use super::worker::Workers;
 use crate::lang::target::{Target, Work};
 
 /// What all steps of a build share.
@@ -70,6 +72,8 @@ pub struct StepEnv {
     pub claims: Claims,
     /// Transpilers, one per core.
     pub transpilers: TranspilerPool,
+    /// Worker processes.
+    pub workers: Arc<Workers>,
     /// Why targets ran the last time.
     pub reasons: Arc<Reasons>,
     /// Threads that one step writes its results with.
@@ -219,6 +223,10 @@ async fn carry_out(env: &Arc<StepEnv>, job: &Arc<StepJob>) -> Result<StepReport,
         Work::Command(command) if command.in_place.is_some() => {
             let (env, job) = (Arc::clone(env), Arc::clone(job));
             blocking(move || in_place::run(&env, &job)).await
+        }
+        Work::Command(command) if command.worker.is_some() => {
+            let (env, job) = (Arc::clone(env), Arc::clone(job));
+            blocking(move || worker::run(&env, &job)).await
         }
         Work::Command(_) => {
             let (env, job) = (Arc::clone(env), Arc::clone(job));

@@ -35,12 +35,22 @@ pub fn check(
     scratch.fill(&env.files, &action.inputs, dirs)?;
     attempt(env, job, command, tool, &mut scratch)?;
     let again = collect(&scratch.work(), &command.outs)?;
+    compare(&first.work(), found, &scratch.work(), &again)
+}
+
+/// Compares what two runs left in `first` and `second`.
+pub fn compare(
+    first: &Path,
+    found: &BTreeMap<String, Metadata>,
+    second: &Path,
+    again: &BTreeMap<String, Metadata>,
+) -> Result<(), StepFailure> {
     let differs = |text: String| Err(StepFailure::NotDeterministic(text));
     for (path, one) in found {
         let Some(two) = again.get(path) else {
             return differs(format!("{path} was left by one run and not by another"));
         };
-        let (a, b) = (first.work().join(path), scratch.work().join(path));
+        let (a, b) = (first.join(path), second.join(path));
         let difference = match (one.file_type(), two.file_type()) {
             (x, y) if x != y => Some("is of different kinds".to_owned()),
             (x, _) if x.is_file() => first_difference(&a, &b).map_err(StepFailure::Compare)?,

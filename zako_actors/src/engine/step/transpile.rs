@@ -9,6 +9,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use actor_rt::PoolError;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::{
@@ -185,11 +186,13 @@ async fn survey(env: &StepEnv, units: &[Unit]) -> Result<ModuleIndex, StepFailur
     let surveys: Vec<_> = stream::iter(0..units.len())
         .map(|number| {
             let unit = &units[number];
-            let ask = env
-                .transpilers
-                .survey(unit.path.clone(), Arc::clone(&unit.source));
+            let ask = env.transpilers.survey(
+                unit.path.clone(),
+                Arc::clone(&unit.source),
+                env.cancel.token(),
+            );
             async move {
-                let survey = ask.await.map_err(|_| StepFailure::Lost)?;
+                let survey = ask.await.map_err(|error| refused(env, &error))?;
                 Ok::<_, StepFailure>((unit.path.clone(), survey))
             }
         })
@@ -224,8 +227,8 @@ async fn make(
         }
     }
     let begin = Instant::now();
-    let answer = env.transpilers.run(job).await;
-    let output = match answer.map_err(|_| StepFailure::Lost)? {
+    let answer = env.transpilers.run(job, env.cancel.token()).await;
+    let output = match answer.map_err(|error| refused(env, &error))? {
         Ok(output) => output,
         Err(mistakes) => return Ok(Err(mistakes)),
     };
@@ -263,6 +266,14 @@ async fn make(
         tracing::warn!("a result was not cached: {error}");
     }
     Ok(Ok(made))
+}
+
+/// Why a transpiler gave no answer.
+fn refused(env: &StepEnv, error: &PoolError) -> StepFailure {
+    match (error, env.cancel.reason()) {
+        (PoolError::Cancelled, Some(reason)) => StepFailure::Cancelled(reason),
+        _ => StepFailure::Transpiler(error.to_string()),
+    }
 }
 
 fn file_key(unit: &Unit, job: &TranspileJob, recipe: Hash) -> Hash {

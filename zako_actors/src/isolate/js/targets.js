@@ -93,7 +93,7 @@ function command(where, value) {
   });
 }
 
-const COMMAND_KEYS = ["cmd", "srcs", "deps", "outs", "env", "timeout", "uses", "network"];
+const COMMAND_KEYS = ["cmd", "srcs", "deps", "outs", "env", "timeout", "uses", "network", "worker"];
 
 function commandFields(where, options, allowed) {
   plainObject(where, options, '{ cmd: ["tsc", "-b"], srcs: [...], outs: [...] }');
@@ -108,6 +108,9 @@ function commandFields(where, options, allowed) {
   };
   if (options.timeout !== undefined) out.timeoutSeconds = seconds(`${where}: timeout`, options.timeout);
   if (options.network !== undefined) out.network = boolean(`${where}: network`, options.network);
+  if (options.worker !== undefined) {
+    out.worker = isArray(options.worker) ? list(`${where}: worker`, options.worker, string) : boolean(`${where}: worker`, options.worker);
+  }
   if (options.uses !== undefined) out.uses = resources(`${where}: uses`, options.uses);
   return out;
 }

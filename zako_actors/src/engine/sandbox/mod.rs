@@ -1,9 +1,11 @@
 //! The sandbox: what a command may touch beyond its scratch directory.
 //!
-//! Owns the modes, the rules of `strict` (Landlock) and the reading of what `warn` saw (strace). Does
-//! not know targets, nor how a process is started.
+//! Owns the modes, the rules of `strict`, their mechanisms (namespaces where the kernel allows them,
+//! otherwise Landlock) and the reading of what `warn` saw (strace). Does not know targets.
 //! Invariants: a strict step that could not be confined does not run; confining is inherited by
 //! everything that a command starts, and cannot be undone by it.
+
+pub mod namespaces;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -14,6 +16,7 @@ use landlock::{
     ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr,
     RulesetCreatedAttr, RulesetStatus, path_beneath_rules,
 };
+use serde::{Deserialize, Serialize};
 
 /// The newest rules that are asked for; an older kernel enforces those that it knows.
 const RULES: ABI = ABI::V5;
@@ -33,13 +36,13 @@ const DEVICES: [&str; 6] = [
 ];
 
 /// What one command may touch.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Confine {
     /// Read and execute.
     pub read: Vec<PathBuf>,
     /// Everything.
     pub write: Vec<PathBuf>,
-    /// Whether TCP connections may be made and accepted.
+    /// Whether the network may be used; Landlock closes TCP only.
     pub network: bool,
 }
 
@@ -51,7 +54,7 @@ impl fmt::Display for Unconfined {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "cannot be confined: {}; the strict sandbox needs Landlock (Linux 5.13 or newer), --sandbox off does without",
+            "cannot be confined: {}; the strict sandbox needs user namespaces or Landlock (Linux 5.13 or newer), --sandbox off does without",
             self.0
         )
     }
@@ -92,7 +95,7 @@ impl Confine {
         }
     }
 
-    /// Confines this thread and every process that it starts from now on, for good.
+    /// Confines, by Landlock, this thread and every process that it starts from now on, for good.
     ///
     /// # Errors
     /// When the kernel cannot.
@@ -121,7 +124,10 @@ impl Confine {
 }
 
 /// What a strict sandbox would be made of here, for `zako doctor`.
-pub fn mechanism() -> Option<String> {
+pub fn mechanism() -> Option<&'static str> {
+    if namespaces::are_available() {
+        return Some("user namespaces with mounts of their own, no network");
+    }
     // The thread is confined for good, so it is one that ends.
     let probe = std::thread::spawn(move || {
         let confine = Confine {
@@ -132,7 +138,7 @@ pub fn mechanism() -> Option<String> {
         confine.apply().is_ok()
     });
     let confined = probe.join().unwrap_or(false);
-    confined.then(|| "Landlock".to_owned())
+    confined.then_some("Landlock: files and TCP; UDP stays open")
 }
 
 /// Files of the workspace at `root`, outside `scratch`, that the trace of a command run in `cwd` shows

@@ -1,0 +1,254 @@
+//! Command steps that a worker process carries out.
+//!
+//! Owns the sequence worker, inputs, request, outputs, and what happens when a worker dies. Does not
+//! know who else uses the worker.
+//! Invariants: nothing reaches the workspace unless the worker says that it succeeded and everything
+//! that is declared is there; a worker that died is replaced once per step; a worker that failed a
+//! request is asked again, one that gave no answer never.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::command::{directories, environment, program_of};
+use super::failure::CommandFailure;
+use super::{
+    Lookup, StepEnv, StepFailure, StepJob, StepReport, look_up, put_in_place, record, remember,
+    repeat,
+};
+use crate::engine::action::{Action, Tool};
+use crate::engine::build::micros;
+use crate::engine::event::Outcome;
+use crate::engine::hash::{Hash, KeyWriter};
+use crate::engine::outputs::{collect, install, store};
+use crate::engine::process::ProcessSpec;
+use crate::engine::record::{ActionResult, Input, InputContent};
+use crate::engine::sandbox::{Confine, Mode};
+use crate::engine::worker::{Hired, Mirror, NoAnswer, WorkInput, WorkRequest, Worker};
+use crate::lang::target::Command;
+
+/// Carries the step out. Blocks until the worker has answered or is gone.
+pub fn run(env: &StepEnv, job: &StepJob) -> Result<StepReport, StepFailure> {
+    let action = match look_up(env, job)? {
+        Lookup::Answered(report) => return Ok(*report),
+        Lookup::Run(action) => action,
+    };
+    let target = job.target();
+    let (Some(command), Some(tool)) = (target.command(), &action.tool) else {
+        return Err(StepFailure::Lost);
+    };
+    let call = Call {
+        env,
+        command,
+        tool,
+        action: &action,
+        dir: target.label.dir(),
+    };
+    let mut attempts_left = command.test_retries.unwrap_or(0);
+    loop {
+        let begin = Instant::now();
+        let served = call.serve();
+        if let Err(StepFailure::Command(_)) = served
+            && attempts_left > 0
+        {
+            attempts_left -= 1;
+            continue;
+        }
+        let (mut hired, output) = served?;
+        let duration_us = micros(begin.elapsed());
+        let work = work_of(&mut hired)?;
+        let found = collect(&work, &command.outs)?;
+        for _ in 1..env.repeat {
+            // The first worker is busy until its outputs are taken, so this is another one.
+            let (mut other, _) = call.serve()?;
+            let again = work_of(&mut other)?;
+            repeat::compare(&work, &found, &again, &collect(&again, &command.outs)?)?;
+            other.give_back();
+        }
+        let outputs = store(&env.store, &work, &found)?;
+        put_in_place(env, job, &outputs, || install(&env.files, &work, &outputs))?;
+        hired.give_back();
+        let result = ActionResult {
+            outputs: outputs.into(),
+            duration_us,
+        };
+        remember(env, &action.key, &result);
+        let mut report = StepReport::success(Outcome::Executed, record(&action, result));
+        report.output = Some(output).filter(|text| !text.trim().is_empty());
+        return Ok(report);
+    }
+}
+
+fn work_of(hired: &mut Hired) -> Result<std::path::PathBuf, StepFailure> {
+    let worker = hired.worker().ok_or(StepFailure::Lost)?;
+    Ok(worker.mirror().scratch().work())
+}
+
+/// One step's wish.
+struct Call<'a> {
+    env: &'a StepEnv,
+    command: &'a Command,
+    tool: &'a Tool,
+    action: &'a Action,
+    dir: &'a str,
+}
+
+impl Call<'_> {
+    /// Has a worker do it; the worker that did, with its answer's text. A worker that dies on the way
+    /// is replaced once.
+    fn serve(&self) -> Result<(Hired, String), StepFailure> {
+        let variables = environment(self.env, self.command);
+        let key = self.key(&variables);
+        let mut replaced = false;
+        loop {
+            let start = || self.start(&variables);
+            let mut hired = self.env.workers.hire(key, start)?;
+            let worker = hired.worker().ok_or(StepFailure::Lost)?;
+            let dirs = directories(self.dir, self.command);
+            worker
+                .mirror()
+                .show(&self.env.files, &self.action.inputs, dirs)?;
+            let arguments = self.arguments(&worker.mirror().scratch().work())?;
+            let request = WorkRequest {
+                arguments: &arguments,
+                inputs: self.action.inputs.iter().filter_map(described).collect(),
+                request_id: 0,
+            };
+            let limit = self.command.timeout_ms.map(Duration::from_millis);
+            let deadline = limit.map(|limit| Instant::now() + limit);
+            match worker.ask(&request, &self.env.cancel, deadline) {
+                Ok(response) if response.exit_code == 0 => return Ok((hired, response.output)),
+                Ok(response) => {
+                    let how = format!("its worker answered with exit code {}", response.exit_code);
+                    let output = response.output + &worker.printed();
+                    hired.give_back();
+                    return Err(self.failed(how, output, &arguments, variables));
+                }
+                Err(NoAnswer::Cancelled(reason)) => return Err(StepFailure::Cancelled(reason)),
+                Err(NoAnswer::TimedOut) => {
+                    let seconds = limit.unwrap_or_default().as_secs_f64();
+                    let how = format!("its worker was killed after {seconds} s, its timeout");
+                    let printed = worker.printed();
+                    return Err(self.failed(how, printed, &arguments, variables));
+                }
+                Err(NoAnswer::Died { how, .. }) if !replaced => {
+                    tracing::info!("a worker {how}; trying another one");
+                    replaced = true;
+                }
+                Err(NoAnswer::Died { how, printed }) => {
+                    let how = format!("its worker {how}, and so did another one");
+                    return Err(self.failed(how, printed, &arguments, variables));
+                }
+            }
+        }
+    }
+
+    fn failed(
+        &self,
+        how: String,
+        output: String,
+        arguments: &[String],
+        env: BTreeMap<String, String>,
+    ) -> StepFailure {
+        let argv = self.command.argv.iter().chain(arguments).cloned().collect();
+        StepFailure::Command(Box::new(CommandFailure {
+            how,
+            argv,
+            env,
+            output,
+            kept: None,
+        }))
+    }
+
+    /// Equal keys: the same program, started alike, from the same files.
+    fn key(&self, variables: &BTreeMap<String, String>) -> Hash {
+        let mut key = KeyWriter::new("zako worker");
+        key.bytes(self.tool.program.as_os_str().as_encoded_bytes());
+        key.texts(self.command.argv.iter().map(String::as_str));
+        key.number(variables.len() as u64);
+        for (name, value) in variables {
+            key.text(name).text(value);
+        }
+        let own = |input: &&Input| {
+            let path = &*input.path;
+            let word = |word: &String| word.strip_prefix("./").unwrap_or(word) == path;
+            self.command.argv.iter().any(word)
+        };
+        for input in self.action.inputs.iter().filter(own) {
+            if let InputContent::File { hash, .. } = &input.content {
+                key.text(&input.path).hash(hash);
+            }
+        }
+        if let Some(hash) = &self.tool.hash {
+            key.hash(hash);
+        }
+        key.number(u64::from(self.command.network));
+        key.finish()
+    }
+
+    fn start(&self, variables: &BTreeMap<String, String>) -> Result<Worker, StepFailure> {
+        let mut mirror = Mirror::create(&self.env.scratch)?;
+        let dirs = directories(self.dir, self.command);
+        mirror.show(&self.env.files, &self.action.inputs, dirs)?;
+        let scratch = mirror.scratch();
+        let mut env = variables.clone();
+        let home = scratch.home().display().to_string();
+        env.entry("HOME".into()).or_insert(home);
+        // By this variable the worker's processes are known, so it is not the target's to choose.
+        env.insert("TMPDIR".into(), scratch.tmp().display().to_string());
+        let program = program_of(self.tool, &scratch.work());
+        let search = env.get("PATH").map_or("", String::as_str);
+        let confine = (self.env.sandbox == Mode::Strict).then(|| {
+            let root = self.env.files.root();
+            let network = self.command.network;
+            Confine::strict(root, scratch.dir(), search, &program, network)
+        });
+        let spec = ProcessSpec {
+            program,
+            argv: self.command.argv.clone(),
+            env,
+            cwd: scratch.work(),
+            log: scratch.log(),
+            timeout: None,
+            mark: scratch.dir().to_owned(),
+            confine,
+        };
+        Worker::start(&spec, mirror).map_err(|source| StepFailure::Start {
+            program: self.command.argv[0].clone(),
+            source,
+        })
+    }
+
+    /// The request's arguments, with `@FILE` replaced by the lines of FILE, and `@@` standing for `@`.
+    fn arguments(&self, work: &Path) -> Result<Vec<String>, StepFailure> {
+        let mut arguments = Vec::new();
+        for word in self.command.worker.iter().flatten() {
+            match word.strip_prefix('@') {
+                Some(escaped) if escaped.starts_with('@') => arguments.push(escaped.to_owned()),
+                Some(path) => {
+                    let text = fs::read_to_string(work.join(path)).map_err(|source| {
+                        StepFailure::ArgumentFile {
+                            path: path.to_owned(),
+                            source,
+                        }
+                    })?;
+                    arguments.extend(text.lines().map(str::to_owned));
+                }
+                None => arguments.push(word.clone()),
+            }
+        }
+        Ok(arguments)
+    }
+}
+
+/// An input as a request names it; links and directories have no content of their own.
+fn described(input: &Input) -> Option<WorkInput<'_>> {
+    match &input.content {
+        InputContent::File { hash, .. } => Some(WorkInput {
+            path: &input.path,
+            digest: hash.to_string(),
+        }),
+        _ => None,
+    }
+}

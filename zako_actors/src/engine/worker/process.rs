@@ -1,0 +1,217 @@
+//! One worker process and the conversation with it.
+//!
+//! Owns its pipes, its directory and its end. Does not know what is asked, nor who else works.
+//! Invariants: it has one request at a time; a worker that did not answer as it should is never asked
+//! again; nobody waits for it beyond a deadline or a cancellation, also while writing to it.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::os::fd::AsFd;
+use std::process::{ChildStdin, ChildStdout};
+use std::time::Instant;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::Errno;
+
+use super::mirror::Mirror;
+use super::protocol::WorkResponse;
+use crate::engine::cancel::{Cancel, CancelReason};
+use crate::engine::process::{Group, ProcessSpec, Streams, describe};
+
+/// A longer answer is a mistake.
+const MAX_ANSWER_BYTES: usize = 64 << 20;
+/// What is read of a pipe at a time.
+const CHUNK_BYTES: usize = 64 << 10;
+/// What is shown of what it printed.
+const SHOWN_BYTES: u64 = 64 << 10;
+
+/// A running worker.
+#[derive(Debug)]
+pub struct Worker {
+    stdin: ChildStdin,
+    stdout: ChildStdout,
+    answers: Vec<u8>,
+    log: File,
+    group: Group,
+    /// Its working directory; outlives the process.
+    mirror: Mirror,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub enum NoAnswer {
+    /// It ended, or said what is no answer; asking another one may help.
+    Died {
+        /// In a few words.
+        how: String,
+        /// The end of what it wrote to stderr.
+        printed: String,
+    },
+    /// Time was up.
+    TimedOut,
+    /// The build was cancelled.
+    Cancelled(CancelReason),
+}
+
+impl Worker {
+    /// Starts one that stands in `mirror`.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(spec: &ProcessSpec, mirror: Mirror) -> io::Result<Self> {
+        let mut group = Group::start(spec, Streams::Pipes)?;
+        let (stdin, stdout) = group
+            .pipes()
+            .ok_or_else(|| io::Error::other("it has no pipes"))?;
+        for pipe in [stdin.as_fd(), stdout.as_fd()] {
+            fcntl_setfl(pipe, fcntl_getfl(pipe)? | OFlags::NONBLOCK)?;
+        }
+        Ok(Self {
+            stdin,
+            stdout,
+            answers: Vec::new(),
+            log: File::open(&spec.log)?,
+            group,
+            mirror,
+        })
+    }
+
+    /// What lies in its directory.
+    pub fn mirror(&mut self) -> &mut Mirror {
+        &mut self.mirror
+    }
+
+    /// Asks, and waits for the answer. After [`NoAnswer`] it is of no use any more.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn ask(
+        &mut self,
+        request: &impl serde::Serialize,
+        cancel: &Cancel,
+        deadline: Option<Instant>,
+    ) -> Result<WorkResponse, NoAnswer> {
+        let asked = serde_json::to_vec(request).map_err(io::Error::from);
+        let line = asked.and_then(|mut line| {
+            line.push(b'\n');
+            // What it printed before is not about this request.
+            self.log.seek(SeekFrom::End(0))?;
+            self.converse(&line, cancel, deadline)
+        });
+        let line = match line {
+            Ok(Ok(line)) => line,
+            Ok(Err(stopped)) => return Err(stopped),
+            Err(error) => {
+                let status = self.group.end();
+                let ended = error.kind() == ErrorKind::UnexpectedEof
+                    || error.kind() == ErrorKind::BrokenPipe;
+                let how = match status {
+                    Ok(status) if ended => {
+                        format!("ended before it answered ({})", describe(status))
+                    }
+                    _ => format!("could not be talked with: {error}"),
+                };
+                return Err(self.died(how));
+            }
+        };
+        serde_json::from_slice(&line).map_err(|error| {
+            let text = String::from_utf8_lossy(&line);
+            let text: String = text.trim_end().chars().take(200).collect();
+            let how = format!(
+                "wrote to stdout what is no answer ({error}); only answers go there, everything else to stderr: {text}"
+            );
+            self.died(how)
+        })
+    }
+
+    fn died(&mut self, how: String) -> NoAnswer {
+        // It must not go on printing while this is read.
+        drop(self.group.end());
+        NoAnswer::Died {
+            how,
+            printed: self.printed(),
+        }
+    }
+
+    /// What it wrote to stderr since it was last asked; the end of it when that is much.
+    pub fn printed(&mut self) -> String {
+        let mut read = || -> io::Result<Vec<u8>> {
+            let from = self.log.stream_position()?;
+            let size = self.log.metadata()?.len();
+            let begin = from.max(size.saturating_sub(SHOWN_BYTES));
+            self.log.seek(SeekFrom::Start(begin))?;
+            let mut bytes = Vec::new();
+            self.log.read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
+    }
+
+    /// Writes `line` and reads one.
+    fn converse(
+        &mut self,
+        line: &[u8],
+        cancel: &Cancel,
+        deadline: Option<Instant>,
+    ) -> io::Result<Result<Vec<u8>, NoAnswer>> {
+        let mut left = line;
+        loop {
+            if let Some(answer) = self.take_line()? {
+                return Ok(Ok(answer));
+            }
+            let mut fds = vec![
+                PollFd::new(cancel, PollFlags::IN),
+                PollFd::new(&self.stdout, PollFlags::IN),
+            ];
+            if !left.is_empty() {
+                fds.push(PollFd::new(&self.stdin, PollFlags::OUT));
+            }
+            let wait = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+            let wait = wait.map(Timespec::try_from).transpose();
+            match poll(&mut fds, wait.map_err(io::Error::other)?.as_ref()) {
+                Ok(0) => return Ok(Err(NoAnswer::TimedOut)),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            if let Some(reason) = cancel.reason() {
+                return Ok(Err(NoAnswer::Cancelled(reason)));
+            }
+            if !left.is_empty() {
+                match self.stdin.write(left) {
+                    Ok(written) => left = &left[written..],
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            self.read_some()?;
+        }
+    }
+
+    fn read_some(&mut self) -> io::Result<()> {
+        let old = self.answers.len();
+        self.answers.resize(old + CHUNK_BYTES, 0);
+        let read = self.stdout.read(&mut self.answers[old..]);
+        self.answers
+            .truncate(old + read.as_ref().map_or(0, |count| *count));
+        match read {
+            Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
+            Ok(_) if self.answers.len() > MAX_ANSWER_BYTES => {
+                Err(io::Error::other("its answer has no end"))
+            }
+            Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// The first whole line that is not empty.
+    fn take_line(&mut self) -> io::Result<Option<Vec<u8>>> {
+        while let Some(end) = self.answers.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = self.answers.drain(..=end).collect();
+            if !line.trim_ascii().is_empty() {
+                return Ok(Some(line));
+            }
+        }
+        Ok(None)
+    }
+}
