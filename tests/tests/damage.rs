@@ -209,3 +209,34 @@ fn a_read_only_cache_fails_by_name() {
     project.build();
     check_outputs(&project, "w");
 }
+
+#[test]
+fn a_kept_startup_snapshot_is_used_only_when_it_is_whole() {
+    let project = project();
+    project.build();
+    let kept = || {
+        let entries = fs::read_dir(project.cache()).unwrap().flatten();
+        let path = entries.map(|entry| entry.path());
+        let mut kept = path.filter(|path| path.to_string_lossy().contains("/snapshot-"));
+        kept.next()
+    };
+    let Some(path) = kept() else {
+        println!("did not run: this engine has no snapshots");
+        return;
+    };
+    let whole = fs::read(&path).unwrap();
+    let edit = |line: &str| project.write("BUILD.ts", &format!("{BUILD}// {line}\n"));
+    edit("another process starts from it");
+    project.build();
+    assert_eq!(fs::read(&path).unwrap(), whole);
+    for damage in [
+        &whole[..whole.len() / 2],
+        b"",
+        b"no snapshot at all, but longer than a checksum is",
+    ] {
+        fs::write(&path, damage).unwrap();
+        edit(&format!("{} bytes", damage.len()));
+        project.build();
+        assert!(fs::read(kept().unwrap()).unwrap().len() > damage.len());
+    }
+}

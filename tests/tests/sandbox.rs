@@ -32,7 +32,7 @@ fn can_confine(project: &Project) -> bool {
     let line = said.lines().find(|line| line.contains("strict sandbox"));
     let can = line.is_some_and(|line| line.starts_with("ok"));
     if !can {
-        println!("did not run: this kernel has no Landlock");
+        println!("did not run: this kernel has nothing to confine with");
     }
     can
 }
@@ -58,7 +58,7 @@ fn a_strict_step_reads_and_writes_what_it_may_and_nothing_else() {
     build_file(&project, "cat $ROOT/secret.txt > out.txt", "");
     project
         .zako(&strict)
-        .fails_saying(&["//:peeps", "Permission denied"]);
+        .fails_saying(&["//:peeps", "secret.txt: "]);
     // The same without: an absolute path reaches it.
     project.zako(&["build", "--force"]).succeeds();
     assert_eq!(project.read("out.txt"), "secret\n");
@@ -70,7 +70,7 @@ fn a_strict_step_reads_and_writes_what_it_may_and_nothing_else() {
     );
     project
         .zako(&["build", "--force"])
-        .fails_saying(&["Permission denied"]);
+        .fails_saying(&["//:peeps", "secret.txt: "]);
     project
         .zako(&["build", "--force", "--sandbox", "off"])
         .succeeds();
@@ -91,9 +91,7 @@ fn a_strict_step_has_no_network_unless_it_asks() {
     .replace("\\\"", "\"");
     let strict = ["build", "--force", "--sandbox", "strict"];
     build_file(&project, &script, "");
-    project
-        .zako(&strict)
-        .fails_saying(&["exit status 3", "EACCES"]);
+    project.zako(&strict).fails_saying(&["exit status 3"]);
     build_file(&project, &script, ", network: true");
     project.zako(&strict).succeeds();
     assert_eq!(project.read("out.txt"), "reached\n");

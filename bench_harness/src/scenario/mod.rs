@@ -144,6 +144,8 @@ pub const ALL: &[Scenario] = &[
     build::isolate::START,
     #[cfg(feature = "build")]
     build::noop::SCENARIO,
+    #[cfg(feature = "build")]
+    build::worker::SCENARIO,
 ];
 
 /// A line per scenario, by family.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use actor_rt::System;
 use zako_actors::isolate::{ContextKind, EvaluateRequest, IsolatePool};
+use zako_actors::machine::PoolSize;
 
 use super::ZAKO;
 use crate::measure::{Case, Sample, Unit};
@@ -83,7 +84,13 @@ impl Place {
 
     /// The time that so many evaluations take on a new pool.
     fn ask_new(&self, isolates: usize, calls: u64) -> Duration {
-        timed(|| self.ask(&IsolatePool::new(&self.system, isolates), calls)).0
+        timed(|| {
+            self.ask(
+                &IsolatePool::new(&self.system, PoolSize::fixed(isolates)),
+                calls,
+            )
+        })
+        .0
     }
 
     fn ask(&self, pool: &IsolatePool, calls: u64) -> u64 {
@@ -103,7 +110,7 @@ impl Drop for Place {
 }
 
 fn call(place: &Place, isolates: usize, calls: u64) -> Sample {
-    let pool = IsolatePool::new(&place.system, isolates);
+    let pool = IsolatePool::new(&place.system, PoolSize::fixed(isolates));
     // Every isolate is up before the clock starts.
     place.ask(&pool, isolates as u64);
     let (elapsed, sum) = timed(|| place.ask(&pool, calls));

@@ -4,6 +4,7 @@
 pub mod isolate;
 pub mod noop;
 pub mod transpile;
+pub mod worker;
 
 /// The name of ours in build scenarios.
 const ZAKO: &str = "zako_actors";

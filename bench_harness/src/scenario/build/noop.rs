@@ -24,6 +24,7 @@ use zako_actors::engine::session::{BuildOptions, Session};
 use zako_actors::engine::workspace::Workspace;
 use zako_actors::isolate::engine_version;
 use zako_actors::lang::label::LabelPattern;
+use zako_actors::machine::Machine;
 use zako_actors::transpile::TRANSPILER_VERSION;
 
 use super::ZAKO;
@@ -161,7 +162,12 @@ impl Tree {
         let mut session = Session::open(workspace, Some(&self.cache()), &mut |_| {})
             .expect("nobody else builds here");
         let services = Services::new(session.layout.store.clone());
-        let mut isolates = Isolates::new(&services, root, Duration::from_secs(30));
+        let mut isolates = Isolates::new(
+            &services,
+            root,
+            Duration::from_secs(30),
+            Machine::look().defaults().pool,
+        );
         let mut loaded = session.load(&mut isolates).expect("no mistakes");
         drop(isolates);
         let graph = session.graph(&mut loaded).expect("no mistakes");
@@ -188,6 +194,7 @@ impl Tree {
         let options = BuildOptions {
             jobs: std::thread::available_parallelism().map_or(1, usize::from),
             capacity: Capacity::default(),
+            pool: Machine::look().defaults().pool,
             keep_going: false,
             keep_scratch: false,
             force: false,

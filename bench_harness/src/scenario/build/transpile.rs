@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use actor_rt::System;
+use actor_rt::{CancelToken, System};
+use zako_actors::machine::PoolSize;
 use zako_actors::transpile::{TranspileJob, TranspilerPool};
 
 use super::ZAKO;
@@ -113,12 +114,13 @@ fn ours(tree: &Tree, workers: usize) -> Sample {
         .workers(workers)
         .build()
         .expect("the system starts");
-    let pool = TranspilerPool::new(&system, workers);
+    let pool = TranspilerPool::new(&system, PoolSize::fixed(workers));
     let (elapsed, transpiled) = timed(|| {
-        let jobs = tree
-            .files
-            .iter()
-            .map(|(path, source)| pool.run(TranspileJob::new(path.clone(), Arc::clone(source))));
+        let never = CancelToken::new();
+        let jobs = tree.files.iter().map(|(path, source)| {
+            let job = TranspileJob::new(path.clone(), Arc::clone(source));
+            pool.run(job, &never)
+        });
         let answers: Vec<_> = jobs.collect();
         let outputs = answers
             .into_iter()

@@ -1,0 +1,169 @@
+//! Tasks given to worker processes that stay, and to one process each.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use zako_actors::engine::action::find_program;
+use zako_actors::engine::cancel::Cancel;
+use zako_actors::engine::hash::Hash;
+use zako_actors::engine::process::{ProcessEnd, ProcessSpec, run};
+use zako_actors::engine::scratch::Scratch;
+use zako_actors::engine::worker::{Mirror, WorkRequest, Worker, Workers};
+
+use super::ZAKO;
+use crate::measure::{Case, Sample, Unit};
+use crate::scenario::actors::{timed, workers};
+use crate::scenario::{Family, Scenario};
+
+/// `worker_processes`.
+pub const SCENARIO: Scenario = Scenario {
+    name: "worker_processes",
+    family: Family::Build,
+    about: "small tasks for a tool: worker processes that stay, and one process per task",
+    unit: Unit::ThousandPerSecond("tasks"),
+    cases: |options| {
+        let threads = workers(options);
+        let path = std::env::var("PATH").unwrap_or_default();
+        let tools = TOOLS.iter().filter_map(|tool| {
+            let program = find_program(tool.name, &path)?;
+            Some((tool, program))
+        });
+        tools
+            .flat_map(|(tool, program)| {
+                let (stay, once) = (options.count(20_000, 4), options.count(60, 2));
+                let other = program.clone();
+                let case = |implementation, run: Box<dyn Fn() -> Sample>| Case {
+                    implementation,
+                    variant: tool.name.into(),
+                    spinning: 0,
+                    run,
+                };
+                [
+                    case(
+                        ZAKO,
+                        Box::new(move || persistent(tool, &program, threads, stay)),
+                    ),
+                    case(
+                        "one process per task",
+                        Box::new(move || single(tool, &other, threads, once)),
+                    ),
+                ]
+            })
+            .collect()
+    },
+};
+
+/// A tool that squares a number, in both ways of using it.
+struct Tool {
+    name: &'static str,
+    flag: &'static str,
+    worker: &'static str,
+    once: &'static str,
+}
+
+static TOOLS: [Tool; 2] = [
+    Tool {
+        name: "node",
+        flag: "-e",
+        worker: r#"
+require("readline").createInterface({ input: process.stdin }).on("line", (line) => {
+  const [word] = JSON.parse(line).arguments;
+  process.stdout.write(JSON.stringify({ output: String(word * word) }) + "\n");
+});"#,
+        once: "process.stdout.write(String(process.argv[1] * process.argv[1]))",
+    },
+    Tool {
+        name: "sh",
+        flag: "-c",
+        worker: r#"
+while read -r line; do
+  word=${line#*'["'}
+  word=${word%%'"'*}
+  echo "{\"output\":\"$((word * word))\"}"
+done"#,
+        once: r#"printf %s "$(($0 * $0))""#,
+    },
+];
+
+const WORD: u64 = 12;
+const ANSWER: &str = "144";
+
+/// Has `threads` threads do `tasks` tasks; every answer is looked at.
+fn drive(threads: usize, tasks: u64, task: impl Fn() -> String + Sync) -> Sample {
+    let each = (tasks / threads as u64).max(1);
+    let (elapsed, ()) = timed(|| {
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| (0..each).for_each(|_| assert_eq!(task(), ANSWER)));
+            }
+        });
+    });
+    Sample::kilo_rate(each * threads as u64, elapsed, WORD * WORD)
+}
+
+fn spec(program: &Path, argv: Vec<String>, scratch: &Scratch) -> ProcessSpec {
+    ProcessSpec {
+        program: program.to_owned(),
+        argv,
+        env: BTreeMap::from([("PATH".into(), "/usr/bin:/bin".into())]),
+        cwd: scratch.work(),
+        log: scratch.log(),
+        timeout: None,
+        mark: scratch.dir().to_owned(),
+        confine: None,
+    }
+}
+
+fn words(tool: &Tool, script: &str) -> Vec<String> {
+    [tool.name, tool.flag, script].map(str::to_owned).to_vec()
+}
+
+fn persistent(tool: &Tool, program: &Path, threads: usize, tasks: u64) -> Sample {
+    let place = tempfile::tempdir().expect("a directory");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_time()
+        .build()
+        .expect("a runtime");
+    let pool = Workers::new(threads, Duration::from_secs(60), runtime.handle().clone());
+    let cancel = Cancel::new().expect("file descriptors are left");
+    let start = || {
+        let mirror = Mirror::create(place.path()).expect("the disk has room");
+        let spec = spec(program, words(tool, tool.worker), mirror.scratch());
+        Worker::start(&spec, mirror)
+    };
+    let arguments = [WORD.to_string()];
+    let ask = |pool: &Arc<Workers>| {
+        let mut hired = pool.hire(Hash::of(b"tool"), start).expect("it starts");
+        let request = WorkRequest {
+            arguments: &arguments,
+            inputs: Vec::new(),
+            request_id: 0,
+        };
+        let worker = hired.worker().expect("it is there");
+        let answer = worker.ask(&request, &cancel, None).expect("an answer");
+        hired.give_back();
+        answer.output
+    };
+    let sample = drive(threads, tasks, || ask(&pool));
+    pool.end();
+    sample
+}
+
+fn single(tool: &Tool, program: &Path, threads: usize, tasks: u64) -> Sample {
+    let place = tempfile::tempdir().expect("a directory");
+    let cancel = Cancel::new().expect("file descriptors are left");
+    drive(threads, tasks, || {
+        let scratch = Scratch::create(place.path(), false).expect("the disk has room");
+        let mut argv = words(tool, tool.once);
+        argv.push(WORD.to_string());
+        let spec = spec(program, argv, &scratch);
+        let end = run(&spec, &cancel).expect("it starts");
+        assert!(matches!(end, ProcessEnd::Exited(status) if status.success()));
+        fs::read_to_string(spec.log).expect("what it printed")
+    })
+}

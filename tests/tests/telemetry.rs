@@ -1,0 +1,210 @@
+//! What leaves a build and a node for those who watch them: spans, figures, alerts, backtraces.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::process::Command;
+
+use zako_tests::Project;
+
+const BUILD: &str = r#"
+import { target } from "zako:build";
+export default {
+  good: target({ cmd: ["sh", "-c", "echo 1 > good.out"], outs: ["good.out"] }),
+  bad: target({ cmd: ["sh", "-c", "exit 3"], deps: [":good"] }),
+};
+"#;
+
+/// One request to a collector: its head and its body.
+fn take_request(listener: &TcpListener) -> (String, Vec<u8>) {
+    let (stream, _) = listener.accept().unwrap();
+    let mut reader = BufReader::new(stream);
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        assert_ne!(reader.read_line(&mut head).unwrap(), 0, "{head}");
+    }
+    let lower = head.to_lowercase();
+    let (_, rest) = lower.split_once("content-length: ").expect(&head);
+    let length = rest.lines().next().unwrap().trim().parse().unwrap();
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).unwrap();
+    let answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    reader.get_mut().write_all(answer.as_bytes()).unwrap();
+    (head, body)
+}
+
+#[test]
+fn a_collector_is_sent_the_spans_of_a_build() {
+    let project = Project::with_build(BUILD);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let collector = std::thread::spawn(move || take_request(&listener));
+    let trace = "0af7651916cd43dd8448eb211c80319c";
+    let mut command = project.command(&["build", "--otel", &address]);
+    command.env("TRACEPARENT", format!("00-{trace}-b7ad6b7169203331-01"));
+    assert_eq!(command.output().unwrap().status.code(), Some(1));
+    let (head, body) = collector.join().unwrap();
+    assert!(head.starts_with("POST /v1/traces "), "{head}");
+    // Protocol Buffers keep texts and ids as they are.
+    let contains = |needle: &[u8]| body.windows(needle.len()).any(|window| window == needle);
+    for name in [
+        "zako build",
+        "//:good",
+        "//:bad",
+        "read build files",
+        "zako.outcome",
+        "exit status 3",
+    ] {
+        assert!(contains(name.as_bytes()), "no {name} among the spans");
+    }
+    let id: Vec<u8> = (0..16)
+        .map(|n| u8::from_str_radix(&trace[2 * n..2 * n + 2], 16).unwrap())
+        .collect();
+    assert!(contains(&id), "the spans are not in the caller's trace");
+}
+
+#[test]
+fn spans_go_to_standard_output_and_a_collector_that_is_gone_fails_no_build() {
+    let project = Project::with_build(BUILD);
+    let said = project
+        .zako(&["build", "//:good", "--otel", "stdout"])
+        .succeeds();
+    assert!(
+        said.stdout.contains("//:good") && said.stdout.contains("zako build"),
+        "{}",
+        said.stdout
+    );
+    let closed = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let said = project
+        .zako(&["build", "//:good", "--otel", &format!("http://{closed}")])
+        .succeeds();
+    assert!(
+        said.stderr.contains("OpenTelemetry export"),
+        "{}",
+        said.stderr
+    );
+    project
+        .zako(&["build", "--otel", "collector"])
+        .fails_saying(&["--otel", "http://HOST:PORT"]);
+}
+
+#[test]
+fn events_tell_what_the_pools_did() {
+    let project = Project::with_build(BUILD);
+    project
+        .zako(&["build", "//:good", "--events", "events.json"])
+        .succeeds();
+    let text = project.read("events.json");
+    let events: Vec<serde_json::Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let find = |name: &str| {
+        events
+            .iter()
+            .find(|event| event["event"] == name)
+            .unwrap_or_else(|| panic!("no {name}"))
+    };
+    let scripts = &find("scripts_evaluated")["scripts"];
+    assert_eq!(scripts["evaluations"], 1);
+    assert!(scripts["event_loop_polls"].as_u64().unwrap() > 0);
+    assert_eq!(find("pools_finished")["workers"]["started"], 0);
+}
+
+#[test]
+fn whoever_asks_is_told_whole_stacks() {
+    let calls = "function f(n: number): never { if (n === 0) throw new Error(\"deep\", { cause: new Error(\"below\") }); return f(n - 1); }\nf(30);\nexport default {};\n";
+    let project = Project::with_build(calls);
+    let frames = |text: &str| text.matches("BUILD.ts:1:").count();
+    let short = project.zako(&["build"]).fails_saying(&["deep"]).text();
+    let whole = project
+        .zako(&["build", "--backtrace"])
+        .fails_saying(&["deep", "caused by Error: below"])
+        .text();
+    assert!(
+        frames(&short) < 20 && frames(&whole) > 30,
+        "{short}\n{whole}"
+    );
+    let mut command = project.command(&["build"]);
+    let asked = command.env("ZAKO_BACKTRACE", "1").output().unwrap();
+    assert!(frames(&String::from_utf8_lossy(&asked.stderr)) > 30);
+    // An error of the machine says where it was noticed.
+    project.write("events", "");
+    let mut broken = project.command(&["build", "--backtrace", "--cache-dir", "events/below"]);
+    let said = String::from_utf8(broken.output().unwrap().stderr).unwrap();
+    assert!(
+        said.contains("backtrace:") && said.contains("zako_actors"),
+        "{said}"
+    );
+}
+
+#[test]
+fn doctor_prints_the_pools_that_are_in_force() {
+    let project = Project::new();
+    let manifest = project.read("zako.toml");
+    project.write(
+        "zako.toml",
+        &format!(
+            "{manifest}[settings]\nmin-workers = 2\nmax-workers = 5\nworker-idle-seconds = 7\n"
+        ),
+    );
+    let said = project.zako(&["doctor"]).succeeds().stdout;
+    let line = |name: &str| {
+        said.lines()
+            .find(|line| line.contains(name))
+            .unwrap_or_default()
+            .to_owned()
+    };
+    assert!(
+        line("isolates").contains("2 to 5, idle ones leave after 7 s"),
+        "{said}"
+    );
+    let mut command = project.command(&["doctor"]);
+    let asked = command.env("ZAKO_MAX_WORKERS", "3").output().unwrap();
+    assert!(String::from_utf8_lossy(&asked.stdout).contains("2 to 3, idle"));
+    let mut command = project.command(&["build"]);
+    let wrong = command.env("ZAKO_MAX_WORKERS", "1").output().unwrap();
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&wrong.stderr).contains("at least 2 and at most 1"));
+}
+
+#[test]
+fn a_node_tells_when_a_rule_begins_to_hold() {
+    let project = Project::new();
+    let told = project.outside().join("told");
+    assert!(
+        Command::new("mkfifo")
+            .arg(&told)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let config = project.outside().join("node.toml");
+    let text = format!(
+        "data-dir = {:?}\nhttp = \"127.0.0.1:0\"\n[alerts]\nevery_seconds = 1\ncommand = [\"sh\", \"-c\", \"cat > {}\"]\n\
+         [[alerts.rule]]\nname = \"it runs\"\nfigure = \"zako_v1_store_up\"\nabove = 0\n",
+        project.outside().join("data"),
+        told.display()
+    );
+    std::fs::write(&config, text).unwrap();
+    let node = project.start(&["node", "--config", config.to_str().unwrap()]);
+    // Opening waits for the command.
+    let mut notice = String::new();
+    File::open(&told)
+        .unwrap()
+        .read_to_string(&mut notice)
+        .unwrap();
+    let notice: serde_json::Value = serde_json::from_str(&notice).unwrap();
+    assert_eq!(notice["alert"], "it runs");
+    assert_eq!(notice["state"], "firing");
+    node.signal("TERM");
+    node.wait().succeeds();
+    let wrong = "[alerts]\n[[alerts.rule]]\nname = \"r\"\nfigure = \"f\"\nabove = 0\n";
+    std::fs::write(&config, wrong).unwrap();
+    project
+        .zako(&["node", "--config", config.to_str().unwrap()])
+        .fails_saying(&["node.toml", "somebody who is told"]);
+}
