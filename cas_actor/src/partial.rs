@@ -4,7 +4,7 @@
 //! Does not know: protocols. An upload has an id that its protocol chooses.
 //! Invariants: at most one upload writes to an id; a file holds the first bytes of a content and
 //! nothing else is remembered, so what is gone on with is read and hashed again, and the end proves
-//! all of it; what nobody goes on with is bounded in bytes and age.
+//! all of it; what nobody goes on with is bounded in number, bytes and age.
 #![forbid(unsafe_code)]
 
 use std::collections::{HashMap, HashSet};
@@ -20,6 +20,9 @@ use crate::layout::{Layout, PartialId};
 use crate::name::BlobName;
 use crate::staging::StagedFile;
 use crate::store::Store;
+
+/// Interrupted uploads of one store: many tiny ones are many files.
+const MOST: usize = 4096;
 
 /// How much is kept of what was interrupted, beside what the store holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,7 +128,8 @@ impl Partials {
         let mut bytes: u64 = state.kept.values().map(|kept| kept.bytes).sum();
         for (since, id) in by_age {
             let age = now.duration_since(since).unwrap_or_default();
-            if bytes <= self.config.max_bytes && age <= self.config.max_age {
+            let is_much = bytes > self.config.max_bytes || state.kept.len() > MOST;
+            if !is_much && age <= self.config.max_age {
                 break;
             }
             if let Some(dropped) = state.kept.remove(&id) {
@@ -312,6 +316,16 @@ mod tests {
         assert_eq!(kept(&partials), [3, 4]);
         assert_eq!(partials.written_bytes(&[4; 32]), Some(100));
         assert_eq!(partials.written_bytes(&[0; 32]), None);
+        let kept_since = |bytes| Kept {
+            bytes,
+            since: SystemTime::now(),
+        };
+        for number in 0..2 * MOST {
+            let id = *blake3::hash(&number.to_le_bytes()).as_bytes();
+            partials.lock().kept.insert(id, kept_since(0));
+        }
+        partials.sweep(SystemTime::now());
+        assert_eq!(partials.lock().kept.len(), MOST);
         partials.sweep(SystemTime::now() + 2 * HOUR);
         assert!(kept(&partials).is_empty());
         // Nothing came: there is nothing to go on with.

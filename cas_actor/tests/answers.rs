@@ -39,9 +39,9 @@ async fn blobs_are_compressed_for_who_accepts_zstd_where_that_pays() {
                 assert!(read.body.len() < size / 10);
                 assert!(zstd::decode_all(&read.body[..]).unwrap() == content);
                 // Other bytes have another tag, and each tag is known.
-                let tags = [plain.header("etag").unwrap(), read.header("etag").unwrap()];
+                let tags = [plain.header("etag"), read.header("etag")];
                 assert_ne!(tags[0], tags[1]);
-                for tag in tags {
+                for tag in tags.into_iter().flatten() {
                     let asked = [zstd[0], ("if-none-match", tag)];
                     assert_eq!(client.request("GET", &path, &asked, b"").await.status, 304);
                 }
@@ -94,7 +94,10 @@ async fn how_long_an_answer_is_good_follows_from_its_name() {
         client.request("PUT", path, &[], b"content").await;
         let read = client.get(path).await;
         assert!(read.header("cache-control").unwrap().contains(control));
-        let tag = read.header("etag").unwrap();
+        let Some(tag) = read.header("etag") else {
+            assert_eq!(path, blob, "its address says what it is");
+            continue;
+        };
         for (known, status) in [
             (tag.to_owned(), 304),
             (format!("W/{tag}"), 304),

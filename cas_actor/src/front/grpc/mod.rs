@@ -35,6 +35,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use hyper::body::Incoming;
+use hyper::header::HeaderMap;
 use hyper::{Request, Response};
 use tonic::codegen::Service;
 use tonic::metadata::MetadataMap;
@@ -129,8 +130,8 @@ impl Grpc {
     }
 
     /// Whether a request is for us.
-    pub(crate) fn is_for_us(request: &Request<Incoming>) -> bool {
-        let kind = request.headers().get(hyper::header::CONTENT_TYPE);
+    pub(crate) fn is_for_us(headers: &HeaderMap) -> bool {
+        let kind = headers.get(hyper::header::CONTENT_TYPE);
         kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
     }
 

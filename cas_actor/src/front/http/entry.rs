@@ -27,6 +27,7 @@ use crate::front::compress::{self, Coding};
 use crate::front::grpc::actions::{RESULT_BYTES, why_no_result};
 use crate::front::intake::{Complete, Intake};
 use crate::front::names::{Bound, name};
+use crate::layout::is_packed;
 use crate::{ActionKey, Blob, BlobName, ByteRange, Digest, Durability, HASH_BYTES, Upload};
 
 const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
@@ -34,6 +35,8 @@ const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream")
 const FOR_EVER: HeaderValue = HeaderValue::from_static("max-age=31536000, immutable");
 /// A key may be given to another content at any time; what is at hand can be asked for by its tag.
 const ASK_AGAIN: HeaderValue = HeaderValue::from_static("no-cache");
+/// Characters of a content's tag: the half of its hash that is long enough for that.
+const TAG_CHARS: usize = HASH_BYTES;
 const RANGES: HeaderValue = HeaderValue::from_static("bytes");
 /// Compressed content up to this size is made at once; more of it is streamed.
 const AT_ONCE_BYTES: usize = 64 * 1024;
@@ -64,7 +67,7 @@ impl Http {
         if parts.method == Method::HEAD {
             // Brought from the cache behind this one, so that the read that follows finds it.
             if let [Some(digest)] = store.bring(&[*name]).await?[..] {
-                return Ok(self.head(&digest, Space::Bazel));
+                return Ok(self.head(&digest, Space::Bazel, By::Hash));
             }
         }
         let found = match store.get_named(name).await {
@@ -77,9 +80,7 @@ impl Http {
             return Err(Problem::miss());
         };
         counters.hit(digest.size_bytes());
-        let mut answer = self.content(&digest, blob, &parts.headers)?;
-        answer.headers_mut().insert(header::CACHE_CONTROL, FOR_EVER);
-        Ok(answer)
+        self.content(&digest, blob, &parts.headers, By::Hash)
     }
 
     async fn get(
@@ -100,15 +101,12 @@ impl Http {
         };
         if parts.method == Method::HEAD {
             if shared.store.contains(&[bound.digest]).await? == [true] {
-                let answer = self.head(&bound.digest, space);
+                let answer = self.head(&bound.digest, space, By::Key);
                 return Ok((bound, answer));
             }
         } else if let Some(blob) = self.content_of(&bound.digest).await? {
             counters.hit(bound.digest.size_bytes());
-            let mut answer = self.content(&bound.digest, blob, &parts.headers)?;
-            answer
-                .headers_mut()
-                .insert(header::CACHE_CONTROL, ASK_AGAIN);
+            let answer = self.content(&bound.digest, blob, &parts.headers, By::Key)?;
             return Ok((bound, answer));
         }
         counters.miss();
@@ -125,10 +123,10 @@ impl Http {
     }
 
     /// The answer to a HEAD of a blob that is here.
-    fn head(&self, digest: &Digest, space: Space) -> Response<Answer> {
+    fn head(&self, digest: &Digest, space: Space, by: By) -> Response<Answer> {
         self.shared().counters.space(space).hit(0);
         let mut answer = status(StatusCode::OK);
-        describe(answer.headers_mut(), digest);
+        describe(answer.headers_mut(), digest, by);
         let length = HeaderValue::from(digest.size_bytes());
         answer.headers_mut().insert(header::CONTENT_LENGTH, length);
         answer
@@ -258,15 +256,15 @@ impl Http {
 
 impl Http {
     /// A blob as the answer to a GET: whole, in part, compressed, or known already.
-    fn content(&self, digest: &Digest, blob: Blob, headers: &HeaderMap) -> Answered {
+    fn content(&self, digest: &Digest, blob: Blob, headers: &HeaderMap, by: By) -> Answered {
         if is_known(headers, digest) {
             let mut answer = status(StatusCode::NOT_MODIFIED);
-            describe(answer.headers_mut(), digest);
+            describe(answer.headers_mut(), digest, by);
             return Ok(answer);
         }
         let mut answer = match wanted(headers, digest.size_bytes()) {
             Wanted::Whole if self.may_compress(headers) && compress::is_worth_it(&blob) => {
-                return Ok(compressed(digest, blob));
+                return Ok(compressed(digest, blob, by));
             }
             Wanted::Whole => Response::new(Answer::blob(blob)),
             Wanted::Part { start, length } => part(digest, &blob, start, length)?,
@@ -277,7 +275,7 @@ impl Http {
                 return Ok(answer);
             }
         };
-        describe(answer.headers_mut(), digest);
+        describe(answer.headers_mut(), digest, by);
         Ok(answer)
     }
 
@@ -302,7 +300,7 @@ fn part(digest: &Digest, blob: &Blob, start: u64, length: u64) -> Answered {
     Ok(answer)
 }
 
-fn compressed(digest: &Digest, blob: Blob) -> Response<Answer> {
+fn compressed(digest: &Digest, blob: Blob, by: By) -> Response<Answer> {
     let content = blob.into_bytes();
     let at_once = (content.len() <= AT_ONCE_BYTES).then(|| Coding::Zstd.compress(&content));
     let mut answer = Response::new(match at_once.flatten() {
@@ -313,9 +311,10 @@ fn compressed(digest: &Digest, blob: Blob) -> Response<Answer> {
         }
     });
     let headers = answer.headers_mut();
-    describe(headers, digest);
+    describe(headers, digest, by);
     // Other bytes have another tag; a part of these bytes cannot be asked for.
-    insert(headers, header::ETAG, format!("\"{}-zstd\"", digest.hex()));
+    let tag = format!("\"{}-zstd\"", &digest.hex()[..TAG_CHARS]);
+    insert(headers, header::ETAG, tag);
     headers.remove(header::ACCEPT_RANGES);
     headers.insert(header::CONTENT_ENCODING, Coding::Zstd.value());
     headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
@@ -331,7 +330,7 @@ fn is_known(headers: &HeaderMap, digest: &Digest) -> bool {
     let mut tags = known.to_str().unwrap_or_default().split(',').map(str::trim);
     tags.any(|tag| {
         let tag = tag.trim_start_matches("W/").trim_matches('"');
-        tag == "*" || tag.strip_suffix("-zstd").unwrap_or(tag) == hex
+        tag == "*" || tag.strip_suffix("-zstd").unwrap_or(tag) == &hex[..TAG_CHARS]
     })
 }
 
@@ -342,13 +341,34 @@ fn insert(headers: &mut HeaderMap, name: HeaderName, value: String) {
     }
 }
 
-fn describe(headers: &mut HeaderMap, digest: &Digest) {
+/// What a content was asked for by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    Hash,
+    Key,
+}
+
+/// Says what a content is. Clients read every byte of this, and most contents are small: what is of
+/// no use to anybody is left out.
+fn describe(headers: &mut HeaderMap, digest: &Digest, by: By) {
     headers.insert(header::CONTENT_TYPE, OCTETS);
-    headers.insert(header::ACCEPT_RANGES, RANGES);
-    // One allocation: this is on the way of every read.
-    let mut tag = [b'"'; 2 * HASH_BYTES + 2];
-    tag[1..=2 * HASH_BYTES].copy_from_slice(&hash_hex(digest.hash()));
-    if let Ok(tag) = HeaderValue::from_bytes(&tag) {
-        headers.insert(header::ETAG, tag);
+    let is_large = !is_packed(digest.size_bytes());
+    if is_large {
+        headers.insert(header::ACCEPT_RANGES, RANGES);
+    }
+    headers.insert(
+        header::CACHE_CONTROL,
+        match by {
+            By::Hash => FOR_EVER,
+            By::Key => ASK_AGAIN,
+        },
+    );
+    // Whoever has a small blob by its hash has nothing to ask again.
+    if is_large || by == By::Key {
+        let mut tag = [b'"'; TAG_CHARS + 2];
+        tag[1..=TAG_CHARS].copy_from_slice(&hash_hex(digest.hash())[..TAG_CHARS]);
+        if let Ok(tag) = HeaderValue::from_bytes(&tag) {
+            headers.insert(header::ETAG, tag);
+        }
     }
 }

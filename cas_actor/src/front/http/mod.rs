@@ -99,10 +99,11 @@ impl Http {
     /// The answer to a request. The request counts as running until the answer's body is gone.
     pub(crate) async fn answer(&self, request: Request<Incoming>, line: &Line) -> Response<Answer> {
         let counters = &self.shared.counters;
-        let is_multiplexed = request.version() == Version::HTTP_2;
-        let is_grpc = Grpc::is_for_us(&request);
+        let (parts, body) = request.into_parts();
+        let is_multiplexed = parts.version == Version::HTTP_2;
+        let is_grpc = Grpc::is_for_us(&parts.headers);
         let busy = line.pulse.begin(is_multiplexed);
-        if let Err(overload) = self.admit(request.headers(), line.peer) {
+        if let Err(overload) = self.admit(&parts.headers, line.peer) {
             counters.overloaded.fetch_add(1, Relaxed);
             let answer = match is_grpc {
                 true => Grpc::turn_away(overload.message()),
@@ -112,8 +113,8 @@ impl Http {
         }
         let mut answer = match is_grpc {
             // Boxed: most requests should not carry the state of a call.
-            true => Box::pin(self.grpc.answer(request)).await,
-            false => self.dispatch(request, line).await,
+            true => Box::pin(self.grpc.answer(Request::from_parts(parts, body))).await,
+            false => self.dispatch(&parts, body, line).await,
         };
         if let Some(outgoing) = &line.outgoing
             && !is_multiplexed
@@ -143,8 +144,7 @@ impl Http {
             .map_err(|wait| Overload::Caller { wait })
     }
 
-    async fn dispatch(&self, request: Request<Incoming>, line: &Line) -> Response<Answer> {
-        let (parts, body) = request.into_parts();
+    async fn dispatch(&self, parts: &Parts, body: Incoming, line: &Line) -> Response<Answer> {
         let route = match route(parts.uri.path(), parts.uri.query()) {
             Ok(route) => route,
             Err(error) => return Problem::bad_request(error.to_string()).answer(None),
@@ -152,22 +152,22 @@ impl Http {
         let space = space_of(&route);
         let answered = match route {
             Route::Entry(entry) => match parts.method {
-                Method::GET | Method::HEAD => self.get_entry(&entry, &parts).await,
-                Method::PUT => self.put_in_time(&parts, body, Put::Entry(entry)).await,
-                _ => self.other_method(&entry, &parts).await,
+                Method::GET | Method::HEAD => self.get_entry(&entry, parts).await,
+                Method::PUT => self.put_in_time(parts, body, Put::Entry(entry)).await,
+                _ => self.other_method(&entry, parts).await,
             },
             Route::Blob(name) => match parts.method {
-                Method::GET | Method::HEAD => self.get_blob(&name, &parts).await,
-                Method::PUT => self.put_in_time(&parts, body, Put::Blob(name)).await,
+                Method::GET | Method::HEAD => self.get_blob(&name, parts).await,
+                Method::PUT => self.put_in_time(parts, body, Put::Blob(name)).await,
                 _ => Err(Problem::method("GET, HEAD, PUT")),
             },
-            Route::TurborepoStatus | Route::TurborepoEvents => self.turborepo(route, &parts),
-            Route::Collection => self.collection(&parts),
+            Route::TurborepoStatus | Route::TurborepoEvents => self.turborepo(route, parts),
+            Route::Collection => self.collection(parts),
             Route::Index if is_read(&parts.method) => {
                 Ok(index::page(&parts.headers, line.is_secure))
             }
             Route::Index => Err(Problem::method("GET, HEAD")),
-            Route::Unclaimed => self.page(&parts).await,
+            Route::Unclaimed => self.page(parts).await,
         };
         answered.unwrap_or_else(|problem| {
             if let Some(space) = space
