@@ -294,17 +294,28 @@ mod tests {
         assert_eq!(wheel.entries.len(), 10);
     }
 
+    /// Operations of one case. Under Miri each takes a tenth of a second.
+    const STEPS: usize = if cfg!(miri) { 30 } else { 300 };
+
+    /// Under Miri there is no file system to remember a failure in.
+    fn config() -> ProptestConfig {
+        if cfg!(miri) {
+            ProptestConfig {
+                cases: 4,
+                failure_persistence: None,
+                ..ProptestConfig::default()
+            }
+        } else {
+            ProptestConfig::default()
+        }
+    }
+
     proptest! {
-        // Under Miri there is no file system to remember a failure in.
-        #![proptest_config(ProptestConfig {
-            cases: if cfg!(miri) { 8 } else { 256 },
-            failure_persistence: if cfg!(miri) { None } else { ProptestConfig::default().failure_persistence },
-            ..ProptestConfig::default()
-        })]
+        #![proptest_config(config())]
         /// Against a list that is sorted by time, stably.
         #[test]
         fn it_behaves_like_a_sorted_list(
-            steps in proptest::collection::vec((0..4_u8, 0..40_u32, 0..64_u64), 0..300)
+            steps in proptest::collection::vec((0..4_u8, 0..40_u32, 0..64_u64), 0..STEPS)
         ) {
             let mut wheel = Wheel::new();
             let mut list: Vec<(u64, usize)> = Vec::new();
