@@ -1,9 +1,13 @@
 //! The clock: runs short jobs at their time, on one thread, started at first use.
 //!
-//! Owns: the jobs to come (a `wheel`), each in a block of the slabs: setting a timer allocates nothing once warm. One
-//! clock serves all systems of the process and is never stopped.
+//! Owns: the jobs to come, each in a block of the slabs: setting a timer allocates nothing once warm. One clock serves
+//! all systems of the process and is never stopped.
 //! Does not know: actors; a job is a closure that must be quick (raise a signal, send a message).
 //! A thread of its own means that no flood of messages can starve a timer.
+//!
+//! Two locks: who sets a timer holds the first one for the push of a pair; the thread fetches what was pushed and holds the
+//! second one for the `wheel`, in which only alarms meet it. With one lock for both, a flood of timers from two workers spent a
+//! third of its time waiting.
 
 mod wheel;
 
@@ -13,41 +17,48 @@ use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use wheel::{Key, Wheel};
 
-/// Jobs taken under one lock.
+/// Jobs taken out of the wheel under one lock.
 const BATCH: usize = 64;
 
-struct State {
-    wheel: Wheel<Job>,
-    /// When the thread that sleeps wants to look again; `None` while none does.
+/// What the thread has not seen yet.
+struct Inbox {
+    /// Jobs and when they are due, in the order given.
+    jobs: Vec<(u64, Job)>,
+    /// Whether something came, also an alarm that went into the wheel directly: then the thread does not sleep.
+    news: bool,
+    /// When the thread looks again, while it sleeps.
     looks_at: Option<u64>,
 }
 
 pub(crate) struct Clock {
     /// Where the wheel's time begins.
     epoch: Instant,
-    state: Mutex<State>,
-    changed: Condvar,
+    inbox: Mutex<Inbox>,
+    came: Condvar,
+    wheel: Mutex<Wheel<Job>>,
 }
 
 impl Default for Clock {
     fn default() -> Self {
-        let state = State {
-            wheel: Wheel::new(),
+        let inbox = Inbox {
+            jobs: Vec::new(),
+            news: false,
             looks_at: None,
         };
         Self {
             epoch: Instant::now(),
-            state: Mutex::new(state),
-            changed: Condvar::new(),
+            inbox: Mutex::new(inbox),
+            came: Condvar::new(),
+            wheel: Mutex::new(Wheel::new()),
         }
     }
 }
 
-impl Clock {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
+impl Clock {
     /// Nanoseconds of the wheel: 584 years of them.
     fn tick(&self, at: Instant) -> u64 {
         let since = at.saturating_duration_since(self.epoch).as_nanos();
@@ -55,48 +66,70 @@ impl Clock {
     }
 
     fn run(&self) -> ! {
+        let mut fetched = Vec::new();
         let mut due = Vec::with_capacity(BATCH);
-        let mut state = self.lock();
         loop {
+            let mut wheel = self.fetch(&mut fetched);
             let now = self.tick(Instant::now());
-            let popped = std::iter::from_fn(|| state.wheel.pop_due(now));
+            let popped = std::iter::from_fn(|| wheel.pop_due(now));
             // They were written on other cores: their lines come while the last ones of the batch are popped.
             due.extend(popped.take(BATCH).inspect(Job::prefetch));
-            if !due.is_empty() {
-                drop(state);
-                for job in due.drain(..) {
-                    // A job may run a user's waker; its panic was reported where it arose.
-                    let _ = catch_unwind(AssertUnwindSafe(|| job.run()));
-                }
-                state = self.lock();
-                continue;
+            let look_at = wheel.look_at();
+            drop(wheel);
+            if due.is_empty() {
+                self.sleep(now, look_at);
             }
-            let look_at = state.wheel.look_at();
-            state.looks_at = Some(look_at.unwrap_or(u64::MAX));
-            state = match look_at {
-                None => self
-                    .changed
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner),
-                Some(look) => {
-                    let pause = Duration::from_nanos(look.saturating_sub(now));
-                    let waited = self.changed.wait_timeout(state, pause);
-                    waited.unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
-            state.looks_at = None;
+            for job in due.drain(..) {
+                // A job may run a user's waker; its panic was reported where it arose.
+                let _ = catch_unwind(AssertUnwindSafe(|| job.run()));
+            }
         }
     }
 
-    /// When the first job is due.
+    /// Moves what came into the wheel, by way of an empty vector.
+    fn fetch(&self, fetched: &mut Vec<(u64, Job)>) -> MutexGuard<'_, Wheel<Job>> {
+        {
+            let mut inbox = lock(&self.inbox);
+            std::mem::swap(&mut inbox.jobs, fetched);
+            inbox.news = false;
+        }
+        let mut wheel = lock(&self.wheel);
+        for (at, job) in fetched.drain(..) {
+            wheel.insert(at, job);
+        }
+        wheel
+    }
+
+    /// Sleeps until it is time to look again, unless something came since the inbox was fetched.
+    fn sleep(&self, now: u64, look_at: Option<u64>) {
+        let mut inbox = lock(&self.inbox);
+        if inbox.news {
+            return;
+        }
+        inbox.looks_at = Some(look_at.unwrap_or(u64::MAX));
+        inbox = match look_at {
+            None => self
+                .came
+                .wait(inbox)
+                .unwrap_or_else(PoisonError::into_inner),
+            Some(look) => {
+                let pause = Duration::from_nanos(look.saturating_sub(now));
+                let waited = self.came.wait_timeout(inbox, pause);
+                waited.unwrap_or_else(PoisonError::into_inner).0
+            }
+        };
+        inbox.looks_at = None;
+    }
+
+    /// When the first job is due, for a clock without a thread.
     pub(crate) fn next_at(&self) -> Option<Instant> {
-        let first = self.lock().wheel.first_at()?;
+        let first = self.fetch(&mut Vec::new()).first_at()?;
         Some(self.epoch + Duration::from_nanos(first))
     }
 
     /// Runs the first job if it is due at `now`, for a clock without a thread.
     pub(crate) fn run_due(&self, now: Instant) {
-        let due = self.lock().wheel.pop_due(self.tick(now));
+        let due = self.fetch(&mut Vec::new()).pop_due(self.tick(now));
         if let Some(job) = due {
             job.run();
         }
@@ -104,31 +137,33 @@ impl Clock {
 
     /// Runs `job` at `at`; jobs of the same time run in the order given.
     pub(crate) fn at(&self, at: Instant, job: impl FnOnce() + Send + 'static) {
-        self.put(at, Job::new(job));
-    }
-
-    /// As [`Self::at`], unless the alarm is dropped before.
-    pub(crate) fn alarm(&'static self, at: Instant, job: impl FnOnce() + Send + 'static) -> Alarm {
-        Alarm {
-            clock: self,
-            key: self.put(at, Job::new(job)),
-        }
-    }
-
-    fn put(&self, at: Instant, job: Job) -> Key {
         let at = self.tick(at);
-        let mut state = self.lock();
-        let key = state.wheel.insert(at, job);
+        let job = Job::new(job);
+        let mut inbox = lock(&self.inbox);
+        inbox.jobs.push((at, job));
+        self.tell(inbox, at);
+    }
+
+    /// Runs `job` at `at`, unless the alarm is dropped before.
+    pub(crate) fn alarm(&'static self, at: Instant, job: impl FnOnce() + Send + 'static) -> Alarm {
+        let at = self.tick(at);
+        let key = lock(&self.wheel).insert(at, Job::new(job));
+        self.tell(lock(&self.inbox), at);
+        Alarm { clock: self, key }
+    }
+
+    /// Lets the thread know of something that is due at `at`.
+    fn tell(&self, mut inbox: MutexGuard<'_, Inbox>, at: u64) {
+        inbox.news = true;
         // Who wakes the sleeper takes its note away, so that nobody wakes it twice.
-        let sooner = state.looks_at.is_some_and(|look| at < look);
-        if sooner {
-            state.looks_at = None;
+        let wakes = inbox.looks_at.is_some_and(|look| at < look);
+        if wakes {
+            inbox.looks_at = None;
         }
-        drop(state);
-        if sooner {
-            self.changed.notify_one();
+        drop(inbox);
+        if wakes {
+            self.came.notify_one();
         }
-        key
     }
 }
 
@@ -140,7 +175,7 @@ pub(crate) struct Alarm {
 
 impl Drop for Alarm {
     fn drop(&mut self) {
-        let job = self.clock.lock().wheel.remove(self.key);
+        let job = lock(&self.clock.wheel).remove(self.key);
         // Outside the lock: what it holds may use the clock.
         drop(job);
     }
