@@ -26,7 +26,7 @@ enum Msg {
 
 impl Actor for Worker {
     type Msg = Msg;
-    fn handle(&mut self, msg: Msg, ctx: &mut Context<'_, Self>) {
+    fn handle(&mut self, msg: Msg, _ctx: &mut Context<'_, Self>) {
         match msg {
             Msg::Job(_) if !self.ready => {
                 if let Err(Msg::Job(number)) = self.stash.put(msg) {
@@ -38,11 +38,11 @@ impl Actor for Worker {
             Msg::Ready => {
                 self.ready = true;
                 assert_eq!(self.stash.len(), 3);
-                if let Some(first) = self.stash.take_first() {
-                    self.handle(first, ctx);
-                }
-                for job in self.stash.take_all() {
-                    self.handle(job, ctx);
+                let first = self.stash.take_first();
+                for job in first.into_iter().chain(self.stash.take_all()) {
+                    if let Msg::Job(number) = job {
+                        self.done.push(number);
+                    }
                 }
                 assert!(self.stash.is_empty());
             }

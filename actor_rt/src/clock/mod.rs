@@ -141,19 +141,19 @@ impl Clock {
         let job = Job::new(job);
         let mut inbox = lock(&self.inbox);
         inbox.jobs.push((at, job));
-        self.tell(inbox, at);
+        self.announce(inbox, at);
     }
 
     /// Runs `job` at `at`, unless the alarm is dropped before.
     pub(crate) fn alarm(&'static self, at: Instant, job: impl FnOnce() + Send + 'static) -> Alarm {
         let at = self.tick(at);
         let key = lock(&self.wheel).insert(at, Job::new(job));
-        self.tell(lock(&self.inbox), at);
+        self.announce(lock(&self.inbox), at);
         Alarm { clock: self, key }
     }
 
     /// Lets the thread know of something that is due at `at`.
-    fn tell(&self, mut inbox: MutexGuard<'_, Inbox>, at: u64) {
+    fn announce(&self, mut inbox: MutexGuard<'_, Inbox>, at: u64) {
         inbox.news = true;
         // Who wakes the sleeper takes its note away, so that nobody wakes it twice.
         let wakes = inbox.looks_at.is_some_and(|look| at < look);
