@@ -30,6 +30,10 @@ fn main() -> ExitCode {
 }
 
 fn start() -> anyhow::Result<()> {
+    #[cfg(feature = "store")]
+    if scenario::store_open::answer_probe() {
+        return Ok(());
+    }
     if scenario::idle_memory::answer_probe() {
         return Ok(());
     }

@@ -7,6 +7,7 @@
 
 use std::sync::{Arc, Weak};
 
+use bytes::Bytes;
 use futures_util::future::join_all;
 
 use crate::blob::Blob;
@@ -14,6 +15,7 @@ use crate::digest::Digest;
 use crate::error::{PutError, ShardError};
 use crate::ingest::Upload;
 use crate::name::BlobName;
+use crate::staging::{Expected, Verified};
 use crate::store::{Inner, Store};
 use crate::upstream::{AsyncReadBlob, Tier};
 
@@ -53,6 +55,15 @@ impl Store {
             }
         }
         Ok(found)
+    }
+
+    /// Keeps what came from the cache behind the store: it is not handed back.
+    pub(crate) async fn put_from_behind(&self, content: Bytes) -> Result<Digest, PutError> {
+        let hasher = Expected::Anything.hasher(self.config().sha256_names);
+        let verified = Verified::hash(content, hasher);
+        let digest = verified.digest();
+        self.put_local(verified).await?;
+        Ok(digest)
     }
 
     /// Commits what came from the cache behind the store: it is not handed back.

@@ -22,7 +22,7 @@ use crate::digest::Digest;
 use crate::error::{ExportError, GetError, PutError, ShardError};
 use crate::evict::GcReport;
 use crate::export::{Export, write_out};
-use crate::ingest::{Taken, Upload, take_file};
+use crate::ingest::Upload;
 use crate::layout::ActionKey;
 use crate::name::BlobName;
 use crate::sha256::Sha256Digest;
@@ -30,6 +30,7 @@ use crate::shard::{Found, PutOutcome};
 use crate::staging::{Expected, Verified};
 use crate::stats::Stats;
 use crate::store::Store;
+use crate::take::{Held, Taken, take_file};
 use crate::upkeep::{VerifyProgress, VerifyReport};
 
 /// Blobs that [`Blocking::export_many`] asks for ahead of the one it writes.
@@ -53,6 +54,17 @@ macro_rules! twins {
             }
         )+
     };
+}
+
+impl Held for Blocking<'_> {
+    fn size(&self, size_bytes: u64) -> bool {
+        block_on(self.store.holds_size(size_bytes))
+    }
+
+    fn blob(&self, digest: Digest) -> bool {
+        // A failure shows again when the copy is put.
+        block_on(self.store.keep(digest)).unwrap_or(false)
+    }
 }
 
 impl<'s> Blocking<'s> {
@@ -94,16 +106,14 @@ impl<'s> Blocking<'s> {
     }
 
     /// Stores a copy of a file and returns its name. Shares extents where the file system can,
-    /// never the inode; unless the file is huge, it is not copied when the store holds it already.
+    /// never the inode; it is not copied when the store holds it already.
     ///
     /// # Errors
     /// [`PutError::Source`] when the file cannot be read, or as for [`Store::put`].
     pub fn put_file(self, path: &Path) -> Result<Digest, PutError> {
         let durable = self.store.durability() == Durability::Durable;
         let hasher = Expected::Anything.hasher(self.store.config().sha256_names);
-        // A failure shows again when the copy is put.
-        let is_here = |digest| block_on(self.store.keep(digest)).unwrap_or(false);
-        match take_file(&self.store.inner.staging, path, durable, &hasher, is_here)? {
+        match take_file(&self.store.inner.staging, path, durable, &hasher, &self)? {
             Taken::Present(digest) => Ok(digest),
             Taken::Copied(verified) => {
                 let digest = verified.digest();
@@ -182,7 +192,7 @@ impl Wake for Unpark {
 }
 
 /// Polls a future on this thread until it is done.
-fn block_on<F: Future>(future: F) -> F::Output {
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let mut context = Context::from_waker(&waker);

@@ -213,6 +213,55 @@ mod tests {
         assert_eq!(chunking.max_bytes(), 2 * 1024 * 1024);
     }
 
+    /// The vectors of the Remote Execution API without a seed: offsets, lengths and SHA-256.
+    #[test]
+    fn the_published_image_is_cut_where_the_api_says() {
+        const CHUNKS: [(usize, usize, &str); 6] = [
+            (
+                0,
+                19186,
+                "0f9efa589121d5d9e9e2c4ace91337d77cae866537143f6f15a0ffd525a77c2d",
+            ),
+            (
+                19186,
+                19279,
+                "c7c86a165573c16448cda35c9169742e85645af42be22889f8b96b8ee0ec7cb0",
+            ),
+            (
+                38465,
+                17354,
+                "bc88521e28a8b4479cdea5f75aa721a24f3a0a7d0be903aa6d505c574e51e89d",
+            ),
+            (
+                55819,
+                16387,
+                "4b8dac2652e4685c629d2bb1ae9d4448e676b86f2e67ca0b2fff3d9580184b79",
+            ),
+            (
+                72206,
+                19940,
+                "c0a7062da6f2386c28e086ee0cedd5732252741269838773cff1ddb05b2df6ed",
+            ),
+            (
+                92146,
+                17320,
+                "7fa5b12134dc75cd2ac8dc60d3a8f3c8d22f0ee9d4cf74a4aa937e2a0d2d79a5",
+            ),
+        ];
+        let image = include_bytes!("../tests/data/SekienAkashita.jpg");
+        let whole = "d9e749d9367fc908876749d6502eb212fee88c9a94892fb07da5ef3ba8bc39ed";
+        assert_eq!(Sha256Digest::of(image).hex(), whole);
+        let mut start = 0;
+        let cut = Chunking::with_average(16 * 1024).unwrap().cut(image);
+        let cut = cut.map(|length| {
+            start += length;
+            let chunk = &image[start - length..start];
+            (start - length, length, Sha256Digest::of(chunk).hex())
+        });
+        let expected = CHUNKS.map(|(at, length, hash)| (at, length, hash.to_owned()));
+        assert_eq!(cut.collect::<Vec<_>>(), expected);
+    }
+
     #[test]
     fn content_without_places_to_cut_is_cut_at_the_most() {
         // As in the published vectors: nothing but zeros gives chunks of the largest size.

@@ -74,14 +74,30 @@ enum Step {
 
 /// A record of a blob or an entry.
 fn record(kind: Kind, hash: [u8; HASH_BYTES], payload: Bytes) -> Target {
+    Target::Record(header(kind, hash, &payload), payload)
+}
+
+/// A record of a small blob, compressed if somebody has done that.
+fn small(hash: [u8; HASH_BYTES], content: Bytes, deflated: Option<Bytes>) -> Target {
+    let Some(payload) = deflated else {
+        return record(Kind::Blob, hash, content);
+    };
     let header = Header {
+        deflated: true,
+        ..header(Kind::Blob, hash, &payload)
+    };
+    Target::Record(header, payload)
+}
+
+fn header(kind: Kind, hash: [u8; HASH_BYTES], payload: &Bytes) -> Header {
+    Header {
         kind,
         deleted: false,
         hash,
         // The limits of what is packed lie far below.
         length: payload.len() as u32,
-    };
-    Target::Record(header, payload)
+        deflated: false,
+    }
 }
 
 impl<F: Fs> Shard<F> {
@@ -156,7 +172,7 @@ impl<F: Fs> Shard<F> {
 
     /// Decides what a put needs: nothing, a sync of what is here, or a write.
     fn plan(&mut self, put: Put, plan: &mut Plan) {
-        let (verified, durability) = match put {
+        let (mut verified, durability) = match put {
             Put::Blob(verified, durability) => (verified, durability),
             Put::Action(key, entry, durability) => {
                 plan.write(record(Kind::Action, key, entry), durability);
@@ -192,13 +208,14 @@ impl<F: Fs> Shard<F> {
         let index = plan.writes.len();
         plan.in_group.insert(*digest.hash(), index);
         plan.blobs.push((index, digest.size_bytes()));
+        let deflated = verified.take_deflated();
         let content = verified.into_content();
         if let Content::Bytes(bytes) = &content {
             plan.admit.push((index, *digest.hash(), bytes.clone()));
         }
         let what = match content {
             Content::Bytes(bytes) if is_packed(digest.size_bytes()) => {
-                record(Kind::Blob, *digest.hash(), bytes)
+                small(*digest.hash(), bytes, deflated)
             }
             content => Target::File(*digest.hash(), content),
         };

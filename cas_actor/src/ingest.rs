@@ -1,26 +1,20 @@
 //! Content on its way from a caller into a verified, unnamed state.
 //!
-//! Owns: hashing while copying, for streams and for files of the caller.
-//! Does not know: shards; a finished upload is handed to the store.
-//! Invariants: the stored bytes are the bytes that were hashed, also when the caller's file
-//! changes meanwhile; nothing in the store shares an inode with a file of the caller.
+//! Owns: hashing what arrives in pieces.
+//! Does not know: shards; a finished upload is handed to the store. Files of the caller (`take`).
+//! Invariant: the stored bytes are the bytes that were hashed.
 #![forbid(unsafe_code)]
 
-use std::fs::{self, File};
-use std::io::{self, Read, Seek};
-use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
-use std::sync::{Arc, mpsc};
-use std::thread;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::budget::Reservation;
 use crate::digest::{Digest, Hasher};
 use crate::error::{During, IoFailure, PutError};
-use crate::layout::{PACK_UP_TO_BYTES, is_packed};
-use crate::maintain::{hash_file, hash_file_with};
+use crate::layout::PACK_UP_TO_BYTES;
+use crate::maintain::hash_file_with;
 use crate::partial::Slot;
 use crate::room::Room;
 use crate::sha256::Sha256Digest;
@@ -28,13 +22,6 @@ use crate::staging::{Content, Expected, StagedFile, Staging, Verified};
 
 /// Content that will be packed stays in memory until it is committed.
 const SPILL_ABOVE_BYTES: usize = PACK_UP_TO_BYTES as usize;
-/// Up to this size a file is hashed before it is copied, for the store may hold it already. A
-/// larger one, which a build seldom makes again, is hashed while it is copied.
-const LOOK_FIRST_UP_TO_BYTES: u64 = 64 * 1024 * 1024;
-/// How much is copied at a time.
-const PIECE_BYTES: usize = 8 * 1024 * 1024;
-/// How much is hashed at a time: it stays in the cache of the core.
-const HASH_BYTES_AT_ONCE: usize = 256 * 1024;
 
 /// Content that arrives in pieces. Dropping it leaves nothing behind.
 ///
@@ -192,195 +179,11 @@ impl Upload {
     }
 }
 
-/// What became of a file of the caller.
-pub(crate) enum Taken {
-    /// The store holds its content already.
-    Present(Digest),
-    /// A copy that can be committed.
-    Copied(Verified),
-}
-
-/// Takes a copy of a file of the caller unless `is_here` says that the store holds its content.
-/// With `durable`, the copy goes to disk while it is hashed.
-pub(crate) fn take_file(
-    staging: &Staging,
-    path: &Path,
-    durable: bool,
-    hasher: &Hasher,
-    is_here: impl Fn(Digest) -> bool,
-) -> Result<Taken, PutError> {
-    let failed = |error| PutError::Source(IoFailure::new("read", path, error));
-    let mut file = File::open(path).map_err(failed)?;
-    let size_bytes = file.metadata().map_err(failed)?.len();
-    if is_packed(size_bytes) {
-        let mut content = Vec::with_capacity(size_bytes as usize + 1);
-        file.read_to_end(&mut content).map_err(failed)?;
-        return Ok(Taken::Copied(Verified::hash(
-            content.into(),
-            hasher.clone(),
-        )));
-    }
-    let source = Source { path, file };
-    if size_bytes <= LOOK_FIRST_UP_TO_BYTES {
-        let digest = hash_file(&source.file).map_err(failed)?;
-        if is_here(digest) {
-            return Ok(Taken::Present(digest));
-        }
-        let staged = match source.clone_into(staging)? {
-            Some(staged) => staged,
-            None => source.copy(staging.create()?)?,
-        };
-        return Ok(Taken::Copied(hash_staged(staged, durable, hasher.clone())?));
-    }
-    Ok(Taken::Copied(match source.clone_into(staging)? {
-        Some(staged) => hash_staged(staged, durable, hasher.clone())?,
-        None => source.copy_hashing(staging.create()?, durable, hasher.clone())?,
-    }))
-}
-
-/// Hashes a copy: whatever happens to the source meanwhile, the digest is that of what is stored.
-fn hash_staged(staged: StagedFile, durable: bool, fresh: Hasher) -> Result<Verified, PutError> {
-    let path = staged.path.as_path();
-    let file = &staged.file;
-    let hasher = thread::scope(|scope| {
-        if durable {
-            // Only to start early: the commit syncs again, and reports what fails.
-            scope.spawn(move || drop(file.sync_data()));
-        }
-        hash_file_with(fresh.clone(), file)
-    });
-    let hasher = hasher.during("read", path)?;
-    if is_packed(hasher.finish().size_bytes()) {
-        // It shrank since it was opened.
-        let content = fs::read(path).during("read", path)?;
-        return Ok(Verified::hash(content.into(), fresh));
-    }
-    Ok(Verified::hashed(&hasher, Content::Staged(staged)))
-}
-
-/// Has the kernel start writing a part of a file to disk, without waiting for it. Only to start
-/// early: the commit syncs, and reports what fails.
-fn start_writing(file: &File, start: u64, length: usize) {
-    // "Not needed" makes dirty pages be written; they stay in memory until they are.
-    let _ = rustix::fs::fadvise(
-        file,
-        start,
-        NonZeroU64::new(length as u64),
-        rustix::fs::Advice::DontNeed,
-    );
-}
-
-/// A file of the caller.
-struct Source<'p> {
-    path: &'p Path,
-    file: File,
-}
-
-impl Source<'_> {
-    /// Shares extents where the file system can.
-    fn clone_into(&self, staging: &Staging) -> Result<Option<StagedFile>, PutError> {
-        let staged = staging.create()?;
-        let cloned = rustix::fs::ioctl_ficlone(&staged.file, &self.file);
-        Ok(cloned.is_ok().then_some(staged))
-    }
-
-    /// Copies in the kernel, without a buffer of ours, where it can do that.
-    fn copy(&self, mut staged: StagedFile) -> Result<StagedFile, PutError> {
-        let copied = (&self.file)
-            .rewind()
-            .and_then(|()| io::copy(&mut &self.file, &mut staged.file));
-        copied.map_err(|error| self.copy_failure(&staged, error))?;
-        Ok(staged)
-    }
-
-    /// Copies and hashes in one pass, each on its own thread: what is hashed is read back from the
-    /// copy while that is still in memory. With `durable`, the disk is set to work meanwhile.
-    fn copy_hashing(
-        &self,
-        staged: StagedFile,
-        durable: bool,
-        mut hasher: Hasher,
-    ) -> Result<Verified, PutError> {
-        let copied = thread::scope(|scope| {
-            let (to_hash, ends) = mpsc::channel::<u64>();
-            let copy = &staged.file;
-            let hashing = scope.spawn(move || {
-                let mut piece = vec![0; HASH_BYTES_AT_ONCE];
-                let mut start = 0;
-                for end in ends {
-                    while start < end {
-                        let length = piece.len().min((end - start) as usize);
-                        copy.read_exact_at(&mut piece[..length], start)?;
-                        hasher.update(&piece[..length]);
-                        start += length as u64;
-                    }
-                }
-                Ok(hasher)
-            });
-            let mut end = 0;
-            loop {
-                let length = self.copy_piece(copy)?;
-                if length == 0 {
-                    break;
-                }
-                if durable {
-                    start_writing(copy, end, length);
-                }
-                end += length as u64;
-                if to_hash.send(end).is_err() {
-                    break;
-                }
-            }
-            drop(to_hash);
-            let hashed = hashing.join();
-            hashed.map_err(|_| io::Error::other("hashing failed"))?
-        });
-        let hasher = copied.map_err(|error| self.copy_failure(&staged, error))?;
-        if is_packed(hasher.finish().size_bytes()) {
-            // It shrank since it was opened.
-            let path = staged.path.as_path();
-            let content = fs::read(path).during("read", path)?;
-            return Ok(Verified::hashed(&hasher, Content::Bytes(content.into())));
-        }
-        Ok(Verified::hashed(&hasher, Content::Staged(staged)))
-    }
-
-    /// Copies the next piece, within the kernel where it can do that; 0 at the end.
-    fn copy_piece(&self, mut copy: &File) -> io::Result<usize> {
-        match rustix::fs::copy_file_range(&self.file, None, copy, None, PIECE_BYTES) {
-            Ok(length) if length > 0 => Ok(length),
-            // At the end, or between file systems that cannot: the plain way finds out.
-            _ => {
-                let piece = io::copy(&mut (&self.file).take(PIECE_BYTES as u64), &mut copy)?;
-                Ok(piece as usize)
-            }
-        }
-    }
-
-    /// Whether reading or writing failed does not show in the error: a full or read-only disk is
-    /// the store's, anything else is put to the source.
-    fn copy_failure(&self, staged: &StagedFile, error: io::Error) -> PutError {
-        match PutError::from(IoFailure::new("write", staged.path.as_path(), error)) {
-            PutError::Io(failure) => PutError::Source(IoFailure {
-                action: "read",
-                path: self.path.to_owned(),
-                ..failure
-            }),
-            about_the_store => about_the_store,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::take::tests::content_of;
     use proptest::prelude::*;
-    fn content_of(verified: Verified) -> Vec<u8> {
-        match verified.into_content() {
-            Content::Bytes(bytes) => bytes.to_vec(),
-            Content::Staged(staged) => fs::read(staged.path.as_path()).unwrap(),
-        }
-    }
 
     #[test]
     fn an_upload_larger_than_promised_stops_early() {
@@ -400,76 +203,11 @@ mod tests {
         ));
     }
 
-    #[test]
-    fn a_missing_source_is_the_callers_error() {
-        let directory = tempfile::tempdir().unwrap();
-        let staging = Staging::new(directory.path().into());
-        let missing = directory.path().join("none");
-        let error = take_file(&staging, &missing, true, &Hasher::new(), |_| false)
-            .err()
-            .unwrap();
-        assert!(matches!(error, PutError::Source(_)), "{error}");
-    }
-
-    #[test]
-    fn a_source_that_changes_while_it_is_stored_is_stored_as_it_was_copied() {
-        let directory = tempfile::tempdir().unwrap();
-        let staging = Staging::new(directory.path().into());
-        let path = directory.path().join("source");
-        for changed in [vec![2; 200_000], vec![3; 10]] {
-            fs::write(&path, vec![1; 100_000]).unwrap();
-            // Between looking and copying.
-            let change = |_| fs::write(&path, &changed).is_err();
-            let taken = take_file(&staging, &path, false, &Hasher::new(), change).unwrap();
-            let Taken::Copied(verified) = taken else {
-                panic!("it was written");
-            };
-            assert_eq!(verified.digest(), Digest::of(&changed));
-            assert_eq!(content_of(verified), changed);
-        }
-    }
-
-    #[test]
-    fn one_pass_copies_and_hashes_the_same_bytes() {
-        let directory = tempfile::tempdir().unwrap();
-        let staging = Staging::new(directory.path().into());
-        let path = directory.path().join("source");
-        for size in [10, 2 * PIECE_BYTES, 7 * PIECE_BYTES + 13] {
-            let content: Vec<u8> = (0..size).map(|at| (at / 1000) as u8).collect();
-            fs::write(&path, &content).unwrap();
-            let source = Source {
-                path: &path,
-                file: File::open(&path).unwrap(),
-            };
-            let staged = staging.create().unwrap();
-            let verified = source.copy_hashing(staged, true, Hasher::new()).unwrap();
-            assert_eq!(verified.digest(), Digest::of(&content));
-            assert_eq!(content_of(verified), content);
-        }
-    }
-
-    #[test]
-    fn what_is_here_is_not_copied() {
-        let directory = tempfile::tempdir().unwrap();
-        let staging = Staging::new(directory.path().join("tmp"));
-        fs::create_dir(directory.path().join("tmp")).unwrap();
-        let path = directory.path().join("source");
-        let content = vec![1; 100_000];
-        fs::write(&path, &content).unwrap();
-        let taken = take_file(&staging, &path, true, &Hasher::new(), |_| true).unwrap();
-        assert!(matches!(taken, Taken::Present(digest) if digest == Digest::of(&content)));
-        assert_eq!(
-            fs::read_dir(directory.path().join("tmp")).unwrap().count(),
-            0
-        );
-    }
-
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(24))]
         #[test]
-        fn pieces_and_files_come_in_whole(
+        fn pieces_come_in_whole(
             sizes in prop::collection::vec(0usize..90_000, 0..5), seed in any::<u8>(),
-            durable in any::<bool>(),
         ) {
             let directory = tempfile::tempdir().unwrap();
             let staging = Arc::new(Staging::new(directory.path().into()));
@@ -481,15 +219,6 @@ mod tests {
                 whole.extend(piece);
             }
             let verified = upload.finish().unwrap();
-            prop_assert_eq!(verified.digest(), Digest::of(&whole));
-            prop_assert_eq!(content_of(verified), whole.clone());
-
-            let path = directory.path().join("source");
-            fs::write(&path, &whole).unwrap();
-            let taken = take_file(&staging, &path, durable, &Hasher::new(), |_| false).unwrap();
-            let Taken::Copied(verified) = taken else {
-                panic!("nothing is here");
-            };
             prop_assert_eq!(verified.digest(), Digest::of(&whole));
             prop_assert_eq!(content_of(verified), whole);
         }

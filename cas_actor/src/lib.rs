@@ -50,6 +50,7 @@ mod export;
 pub mod front;
 mod fs;
 mod group;
+mod huge;
 mod ingest;
 mod layout;
 mod locate;
@@ -77,6 +78,7 @@ mod shard_tests;
 mod staging;
 mod stats;
 mod store;
+mod take;
 mod transfer;
 mod upkeep;
 mod upkeep_actor;
@@ -103,7 +105,10 @@ pub use stats::{LATENCY_BUCKETS, Latency, Stats};
 pub use store::Store;
 pub use transfer::Transfer;
 pub use upkeep::{VerifyProgress, VerifyReport};
-pub use upstream::{Pieces, Tier, TierConfig, TierStats, Upstream, UpstreamError, WriteThrough};
+pub use upstream::{
+    Connection, HttpUpstream, Pieces, S3Config, Tier, TierConfig, TierStats, Upstream,
+    UpstreamConfig, UpstreamConfigError, UpstreamError, WriteThrough,
+};
 
 /// Doors for the fuzz targets; not part of the API.
 #[doc(hidden)]

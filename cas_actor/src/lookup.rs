@@ -50,7 +50,7 @@ impl<F: Fs> Shard<F> {
         }
         let (packs, _) = self.open_packs()?;
         if let Some(place) = packs.touch(&(*name.hash(), Kind::Blob)) {
-            return Ok(Some(Digest::new(*name.hash(), u64::from(place.length))));
+            return Ok(Some(Digest::new(*name.hash(), u64::from(place.size))));
         }
         Ok(self.own_file(name.hash()))
     }

@@ -27,6 +27,8 @@ pub(crate) struct Listed {
     pub(crate) kind: Kind,
     pub(crate) hash: [u8; HASH_BYTES],
     pub(crate) size_bytes: u64,
+    /// What of that lies on disk: less where it is compressed.
+    stored_bytes: u64,
     /// Seconds since 1970.
     pub(crate) used: u32,
 }
@@ -36,7 +38,8 @@ impl Listed {
         Self {
             kind,
             hash,
-            size_bytes: u64::from(place.length),
+            size_bytes: u64::from(place.size),
+            stored_bytes: u64::from(place.length),
             used: place.used,
         }
     }
@@ -44,8 +47,8 @@ impl Listed {
     /// What it costs on disk.
     pub(crate) fn disk_bytes(&self) -> u64 {
         match self.is_record() {
-            true => self.size_bytes + RECORD_OVERHEAD_BYTES,
-            false => self.size_bytes,
+            true => self.stored_bytes + RECORD_OVERHEAD_BYTES,
+            false => self.stored_bytes,
         }
     }
 
@@ -236,6 +239,7 @@ pub(crate) fn list_fan(
             kind: Kind::Blob,
             hash,
             size_bytes: metadata.len(),
+            stored_bytes: metadata.len(),
             used: metadata.modified().map_or(0, seconds),
         });
     }

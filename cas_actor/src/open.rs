@@ -20,7 +20,9 @@ use crate::partial::PartialConfig;
 use crate::shard::VerifyReads;
 use crate::staging::Staging;
 
-const FORMAT: &str = "zako-store 1";
+const FORMAT: &str = "zako-store 2";
+/// Its records are all records of this format; its indexes are made anew.
+const OLDER_FORMAT: &str = "zako-store 1";
 const MAX_SHARDS: usize = 8;
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
@@ -40,6 +42,10 @@ pub struct StoreConfig {
     pub durability: Durability,
     /// When content is checked against its digest.
     pub verify_reads: VerifyReads,
+    /// The level at which small blobs (up to 64 KiB) are compressed with zstd when they come in,
+    /// where that saves an eighth at least; `None` for not at all. What is stored stays readable
+    /// whatever this is. Large blobs are never compressed: they are served where they lie.
+    pub zstd_level: Option<i32>,
     /// Compute the SHA-256 of everything that is put, and keep it as a second name, so that
     /// clients of either hash find it. Off by default: SHA-256 takes longer than everything else.
     pub sha256_names: bool,
@@ -74,6 +80,7 @@ impl StoreConfig {
             mailbox: 1024,
             durability: Durability::Durable,
             verify_reads: VerifyReads::FirstLarge,
+            zstd_level: None,
             sha256_names: false,
             max_bytes: None,
             scrub_bytes_per_second: None,
@@ -116,7 +123,11 @@ pub(crate) fn open_root(config: &StoreConfig) -> Result<OpenedRoot, StoreError> 
     fs::create_dir_all(root).during("create", root)?;
     let lock = LockFile::acquire(&layout, config.wait_for_lock)?;
     let shards = match read_version(&layout)? {
-        Some(shards) => shards,
+        Some((FORMAT, shards)) => shards,
+        Some((_, shards)) => {
+            write_version(&layout, shards)?;
+            shards
+        }
         None => create(&layout, config.shards.clamp(1, MAX_SHARDS))?,
     };
     let staging = Staging::new(layout.temp());
@@ -138,6 +149,11 @@ fn create(layout: &Layout, shards: usize) -> Result<usize, IoFailure> {
     for directory in &directories {
         fs::create_dir_all(directory).during("create", directory)?;
     }
+    write_version(layout, shards)?;
+    Ok(shards)
+}
+
+fn write_version(layout: &Layout, shards: usize) -> Result<(), IoFailure> {
     let path = layout.version();
     let temp = layout.temp().join("VERSION");
     fs::write(&temp, format!("{FORMAT} shards={shards}\n")).during("write", &temp)?;
@@ -148,12 +164,11 @@ fn create(layout: &Layout, shards: usize) -> Result<usize, IoFailure> {
     let root = layout.root();
     File::open(root)
         .and_then(|directory| directory.sync_all())
-        .during("sync", root)?;
-    Ok(shards)
+        .during("sync", root)
 }
 
-/// The number of shards of an existing store; `None` when there is no store yet.
-fn read_version(layout: &Layout) -> Result<Option<usize>, StoreError> {
+/// The format and the number of shards of an existing store; `None` when there is no store yet.
+fn read_version(layout: &Layout) -> Result<Option<(&'static str, usize)>, StoreError> {
     let path = layout.version();
     let text = match fs::read(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -170,15 +185,19 @@ fn read_version(layout: &Layout) -> Result<Option<usize>, StoreError> {
     })
 }
 
-fn parse_version(text: &[u8]) -> Option<usize> {
-    let text = str::from_utf8(text).ok()?;
-    let shards = text
+fn parse_version(text: &[u8]) -> Option<(&'static str, usize)> {
+    let (format, shards) = str::from_utf8(text)
+        .ok()?
         .lines()
         .next()?
-        .strip_prefix(FORMAT)?
-        .strip_prefix(" shards=")?;
+        .split_once(" shards=")?;
+    let format = [FORMAT, OLDER_FORMAT]
+        .into_iter()
+        .find(|known| *known == format)?;
     let shards = shards.parse().ok()?;
-    (1..=MAX_SHARDS).contains(&shards).then_some(shards)
+    (1..=MAX_SHARDS)
+        .contains(&shards)
+        .then_some((format, shards))
 }
 
 /// Held for as long as the store is open. The kernel lets go of it when the process dies.
@@ -291,9 +310,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("VERSION");
         for text in [
-            "zako-store 2 shards=4\n",
+            "zako-store 3 shards=4\n",
             "",
-            "zako-store 1 shards=99\n",
+            "zako-store 2 shards=99\n",
             "\u{0}",
         ] {
             fs::write(&path, text).unwrap();
@@ -301,6 +320,19 @@ mod tests {
             assert!(matches!(error, StoreError::Version { .. }), "{error}");
             assert_eq!(fs::read_to_string(&path).unwrap(), text);
         }
+    }
+
+    #[test]
+    fn the_older_format_is_taken_over() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("VERSION");
+        drop(open_root(&config(directory.path())).unwrap());
+        fs::write(&path, "zako-store 1 shards=5\n").unwrap();
+        assert_eq!(open_root(&config(directory.path())).unwrap().shards, 5);
+        assert_eq!(
+            fs::read_to_string(&path).unwrap(),
+            "zako-store 2 shards=5\n"
+        );
     }
 
     #[test]
@@ -313,7 +345,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_version_file_parses_or_errs(text in any::<Vec<u8>>()) {
-            if let Some(shards) = parse_version(&text) {
+            if let Some((_, shards)) = parse_version(&text) {
                 prop_assert!((1..=MAX_SHARDS).contains(&shards));
             }
         }

@@ -195,7 +195,7 @@ impl<F: Fs> Shard<F> {
         };
         let name = (*digest.hash(), Kind::Blob);
         let place = packs.touch(&name);
-        place.is_some_and(|place| u64::from(place.length) == digest.size_bytes())
+        place.is_some_and(|place| u64::from(place.size) == digest.size_bytes())
     }
 
     /// Reads a blob. A large one may still have to be checked, which takes long: the caller says
@@ -226,7 +226,7 @@ impl<F: Fs> Shard<F> {
         let name = (*digest.hash(), Kind::Blob);
         packs
             .touch(&name)
-            .filter(|place| u64::from(place.length) == digest.size_bytes())
+            .filter(|place| u64::from(place.size) == digest.size_bytes())
             .ok_or(GetError::NotFound(*digest))?;
         match packs.read(&name)? {
             Read::Missing => Err(GetError::NotFound(*digest)),

@@ -11,13 +11,17 @@ use crate::digest::{Digest, Hasher};
 use crate::error::GetError;
 use crate::fs::RealFs;
 use crate::group::Put;
+use crate::pack::deflate;
 use crate::shard::{PutOutcome, Shard, lock};
 use crate::shard_tests::{PACKED, damage, get, shard, temp_files};
 use crate::staging::Verified;
 
+const LEVEL: i32 = 1;
+
 #[derive(Debug, Clone)]
 enum Op {
-    Put(Vec<u8>, Durability),
+    /// Which blobs, and whether they come compressed.
+    Put(Vec<u8>, Durability, bool),
     Get(u8),
     Contains(u8),
     Delete(u8),
@@ -45,7 +49,8 @@ fn op() -> impl Strategy<Value = Op> {
         Just(Durability::Volatile)
     ];
     prop_oneof![
-        4 => (prop::collection::vec(name.clone(), 1..5), durability).prop_map(|(n, d)| Op::Put(n, d)),
+        4 => (prop::collection::vec(name.clone(), 1..5), durability, any::<bool>())
+            .prop_map(|(n, d, deflated)| Op::Put(n, d, deflated)),
         4 => name.clone().prop_map(Op::Get),
         2 => name.clone().prop_map(Op::Contains),
         1 => name.clone().prop_map(Op::Delete),
@@ -60,20 +65,33 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
+/// What a blob takes on disk.
+fn stored_bytes(name: u8, deflated: bool) -> usize {
+    let content = content(name);
+    let smaller = deflated.then(|| deflate(&content, LEVEL)).flatten();
+    smaller.map_or(content.len(), |payload| payload.len())
+}
+
 #[derive(Default)]
 struct Model {
     /// Whether each blob is intact on disk.
     blobs: HashMap<u8, bool>,
+    /// How many bytes each of them takes.
+    stored: HashMap<u8, usize>,
     actions: HashMap<u8, u8>,
 }
 
 impl Model {
     fn apply(&mut self, shard: &mut Shard<RealFs>, op: Op) -> Result<(), TestCaseError> {
         match op {
-            Op::Put(names, durability) => {
-                let puts = names
-                    .iter()
-                    .map(|n| Verified::hash(content(*n).into(), Hasher::new()));
+            Op::Put(names, durability, deflated) => {
+                let puts = names.iter().map(|n| {
+                    let mut verified = Verified::hash(content(*n).into(), Hasher::new());
+                    if deflated {
+                        verified.deflate(LEVEL);
+                    }
+                    verified
+                });
                 let puts = puts.map(|verified| Put::Blob(verified, durability));
                 for (name, answer) in names.iter().zip(shard.put_group(puts.collect())) {
                     let expected = match content(*name).is_empty() || self.blobs.contains_key(name)
@@ -82,8 +100,9 @@ impl Model {
                         false => PutOutcome::Stored,
                     };
                     prop_assert_eq!(answer.unwrap(), expected);
-                    if !content(*name).is_empty() {
-                        self.blobs.entry(*name).or_insert(true);
+                    if expected == PutOutcome::Stored {
+                        self.blobs.insert(*name, true);
+                        self.stored.insert(*name, stored_bytes(*name, deflated));
                     }
                 }
             }
@@ -121,7 +140,7 @@ impl Model {
             }
             Op::Usage => {
                 let usage = shard.usage().unwrap();
-                let bytes: usize = self.blobs.keys().map(|name| content(*name).len()).sum();
+                let bytes: usize = self.blobs.keys().map(|name| self.stored[name]).sum();
                 prop_assert_eq!(usage.blobs, self.blobs.len() as u64);
                 prop_assert_eq!(usage.blob_bytes, bytes as u64);
                 prop_assert_eq!(usage.actions, self.actions.len() as u64);

@@ -78,18 +78,19 @@ pub(crate) fn get<F: Fs>(shard: &mut Shard<F>, digest: &Digest) -> Result<Found,
 /// Changes the stored bytes of a blob, as damage does.
 pub(crate) fn damage(shard: &mut Shard<RealFs>, digest: &Digest, change: impl FnOnce(&mut [u8])) {
     let name = (*digest.hash(), Kind::Blob);
-    let mut bytes = vec![0; digest.size_bytes() as usize];
-    let (path, offset) = match is_packed(digest.size_bytes()) {
-        false => (shard.layout.blob(digest.hash()), 0),
+    let (path, offset, length) = match is_packed(digest.size_bytes()) {
+        false => (shard.layout.blob(digest.hash()), 0, digest.size_bytes()),
         true => {
             let place = shard.open_packs().unwrap().0.find(&name).unwrap();
             let path = shard
                 .layout
                 .pack(0)
                 .join(format!("{:08}.seg", place.segment));
-            (path, u64::from(place.offset) + HEADER_BYTES as u64)
+            let offset = u64::from(place.offset) + HEADER_BYTES as u64;
+            (path, offset, u64::from(place.length))
         }
     };
+    let mut bytes = vec![0; length as usize];
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
     let file = fs::OpenOptions::new()
         .read(true)

@@ -18,6 +18,7 @@ use crate::budget::Reservation;
 use crate::digest::{Digest, Hasher};
 use crate::error::{During, IoFailure, NameMismatch, PutError};
 use crate::name::{BlobName, HashFunction};
+use crate::pack::deflate;
 use crate::partial::Slot;
 use crate::sha256::Sha256Digest;
 
@@ -193,6 +194,8 @@ pub(crate) struct Verified {
     digest: Digest,
     sha256: Option<Sha256Digest>,
     content: Content,
+    /// The content as it is stored, where that is smaller.
+    deflated: Option<Bytes>,
     /// The room that it takes, if somebody has spoken for that.
     reservation: Option<Reservation>,
 }
@@ -210,6 +213,7 @@ impl Verified {
             digest: hasher.finish(),
             sha256: hasher.finish_sha256(),
             content,
+            deflated: None,
             reservation: None,
         }
     }
@@ -220,6 +224,18 @@ impl Verified {
             reservation,
             ..self
         }
+    }
+
+    /// Compresses a small content with zstd, where that pays.
+    pub(crate) fn deflate(&mut self, level: i32) {
+        if let Content::Bytes(content) = &self.content {
+            self.deflated = deflate(content, level);
+        }
+    }
+
+    /// The compressed content.
+    pub(crate) fn take_deflated(&mut self) -> Option<Bytes> {
+        self.deflated.take()
     }
 
     /// The room that was reserved.

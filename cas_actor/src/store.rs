@@ -36,7 +36,7 @@ use crate::shard_set::{self, ShardHandle, shard_of};
 use crate::staging::{Expected, Staging, Verified};
 use crate::stats::count;
 use crate::upkeep_actor;
-use crate::upstream::Tier;
+use crate::upstream::{Handed, Tier};
 
 /// Entries are read whole and packed; larger results belong into blobs.
 const ENTRY_UP_TO_BYTES: u64 = 16 * 1024 * 1024;
@@ -234,7 +234,7 @@ impl Store {
         let (digest, second) = (verified.digest(), verified.sha256());
         let outcome = self.put_local(verified).await?;
         if let (Some(tier), PutOutcome::Stored) = (self.upstream(), outcome) {
-            tier.offer(digest, second);
+            tier.offer(Handed::Blob(digest, second));
         }
         Ok(outcome)
     }
@@ -251,14 +251,22 @@ impl Store {
             },
         };
         let second = verified.sha256();
+        if let Some(level) = self.inner.config.zstd_level {
+            verified.deflate(level);
+        }
         let put = self.put_one(digest.hash(), Put::Blob(verified, self.durability));
-        let Some(name) = second else { return put.await };
+        let Some(name) = second else {
+            let outcome = put.await?;
+            self.note_size(digest).await;
+            return Ok(outcome);
+        };
         // Both at once: a name whose blob did not get here leads to a blob that is not here.
         let link = Put::Link(name, digest, self.durability);
         let (outcome, linked) = join(put, self.put_one(name.hash(), link)).await;
         let outcome = outcome?;
         linked?;
         self.inner.names.insert(name.hash(), digest);
+        self.note_size(digest).await;
         Ok(outcome)
     }
 

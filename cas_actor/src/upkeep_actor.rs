@@ -72,6 +72,10 @@ pub(crate) fn start(
         .name(format!("store {} upkeep", config.root.display()))
         .mailbox(config.mailbox)
         .spawn_dedicated();
+    if config.max_bytes.is_some() {
+        // Before anything that is asked of it; closed already, there is nothing to measure.
+        let _ = upkeep.tell(UpkeepMsg::Measure);
+    }
     Arc::new(Room::new(budget, upkeep))
 }
 
@@ -148,10 +152,6 @@ impl Actor for Upkeep {
     type Msg = UpkeepMsg;
 
     fn started(&mut self, ctx: &mut Context<'_, Self>) -> Result<(), Failure> {
-        if self.budget.limit_bytes().is_some() {
-            // Closed before it began: there is nothing to measure.
-            let _ = ctx.me().tell(UpkeepMsg::Measure);
-        }
         ctx.after(SWEEP_EVERY, UpkeepMsg::SweepPartials);
         Ok(())
     }

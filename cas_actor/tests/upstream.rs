@@ -9,15 +9,22 @@ use std::time::Duration;
 
 use actor_rt::System;
 use bytes::Bytes;
-use cas_actor::front::{Front, FrontConfig, HttpUpstream, ReapiUpstream};
+use cas_actor::front::{
+    AccessConfig, ClientCertificate, CredentialConfig, Front, FrontConfig, ReapiUpstream, Right,
+    TlsConfig,
+};
 use cas_actor::{
-    Blob, BlobName, Digest, GetError, Pieces, Sha256Digest, Store, StoreConfig, Tier, TierConfig,
-    Upstream, UpstreamError, WriteThrough,
+    Blob, BlobName, Connection, Digest, GetError, HttpUpstream, Pieces, Sha256Digest, Store,
+    StoreConfig, Tier, TierConfig, Upstream, UpstreamConfig, UpstreamError, WriteThrough,
 };
 use futures_util::future::{BoxFuture, join_all};
 use futures_util::{FutureExt, StreamExt, stream};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
+
+use http_client::Client;
+
+mod http_client;
 
 const SIZES: [usize; 4] = [1, 3_000, 65_537, 3_000_000];
 
@@ -43,8 +50,15 @@ struct Node {
 }
 
 fn node(system: &System) -> Node {
+    node_behind(system, None)
+}
+
+fn node_behind(system: &System, upstream: Option<&UpstreamConfig>) -> Node {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path(), system);
+    if let Some(upstream) = upstream {
+        store.set_upstream(upstream.tier(Handle::current()).unwrap());
+    }
     let front = Front::new(store.clone(), &FrontConfig::default()).unwrap();
     let address = front.listen("127.0.0.1:0".parse().unwrap()).unwrap();
     Node {
@@ -94,7 +108,8 @@ async fn reads_through(upstream: impl Upstream, there: &Node, by_hash_alone: boo
 
 /// As a client of the other node does, so that its front knows the name.
 async fn put_over_http(there: &Node, content: &[u8]) {
-    let client = HttpUpstream::new(&format!("http://{}", there.address), None).unwrap();
+    let client =
+        HttpUpstream::new(&format!("http://{}", there.address), &Connection::default()).unwrap();
     let sha256 = Sha256Digest::of(content);
     let blob = Blob::from(Bytes::copy_from_slice(content));
     let put = client.put(&Digest::of(content), Some(&sha256), blob).await;
@@ -105,7 +120,12 @@ async fn put_over_http(there: &Node, content: &[u8]) {
 async fn reads_through_to_another_node_over_grpc() {
     let system = System::new().unwrap();
     let there = node(&system);
-    let upstream = ReapiUpstream::new(&format!("http://{}", there.address), "").unwrap();
+    let upstream = ReapiUpstream::new(
+        &format!("http://{}", there.address),
+        "",
+        &Connection::default(),
+    )
+    .unwrap();
     reads_through(upstream, &there, false).await;
 }
 
@@ -113,7 +133,11 @@ async fn reads_through_to_another_node_over_grpc() {
 async fn reads_through_to_an_http_cache() {
     let system = System::new().unwrap();
     let there = node(&system);
-    let upstream = HttpUpstream::new(&format!("http://{}/", there.address), None).unwrap();
+    let upstream = HttpUpstream::new(
+        &format!("http://{}/", there.address),
+        &Connection::default(),
+    )
+    .unwrap();
     reads_through(upstream, &there, true).await;
 }
 
@@ -127,7 +151,10 @@ async fn what_is_put_is_handed_on_in_the_background() {
         ..TierConfig::default()
     };
     let here = open(directory.path(), &system);
-    let tier = tier(ReapiUpstream::new(&address, "").unwrap(), config);
+    let tier = tier(
+        ReapiUpstream::new(&address, "", &Connection::default()).unwrap(),
+        config,
+    );
     here.set_upstream(tier.clone());
     let mut digests = Vec::new();
     for size in SIZES {
@@ -147,20 +174,231 @@ async fn action_results_go_there_and_back() {
     let address = format!("http://{}", there.address);
     let action = BlobName::from(Sha256Digest::of(b"action"));
     let http = tier(
-        HttpUpstream::new(&address, None).unwrap(),
+        HttpUpstream::new(&address, &Connection::default()).unwrap(),
         TierConfig::default(),
     );
     assert_eq!(http.get_action(&action).await, None);
     // An empty ActionResult with exit code 7 (field 4).
     let result = Bytes::from_static(&[0x20, 7]);
     let grpc = tier(
-        ReapiUpstream::new(&address, "").unwrap(),
+        ReapiUpstream::new(&address, "", &Connection::default()).unwrap(),
         TierConfig::default(),
     );
     assert!(grpc.put_action(&action, result.clone()).await);
     assert_eq!(grpc.get_action(&action).await, Some(result.clone()));
     assert_eq!(http.get_action(&action).await, Some(result));
     assert_eq!((grpc.stats().failures, http.stats().failures), (0, 0));
+}
+
+/// What clients of either node store under a name is found by clients of the other.
+async fn names_go_there_and_back(scheme: &str) {
+    let system = System::new().unwrap();
+    let there = node(&system);
+    let config = UpstreamConfig {
+        write: WriteThrough::Background,
+        ..UpstreamConfig::at(format!("{scheme}://{}", there.address))
+    };
+    let here = node_behind(&system, Some(&config));
+    let mut at_there = Client::connect(there.address).await;
+    let mut at_here = Client::connect(here.address).await;
+    let large = content(100_000);
+    let team = "/v8/artifacts/0123?teamId=a";
+    let tag = [("x-artifact-tag", "signed")];
+
+    assert_eq!(at_here.get("/ccache/key").await.status, 404);
+    for (path, body) in [("/ccache/key", &b"small"[..]), (team, &large)] {
+        let put = at_there.request("PUT", path, &tag, body).await;
+        assert!((200..300).contains(&put.status), "{put:?}");
+        let got = at_here.get(path).await;
+        assert_eq!((got.status, &got.body[..]), (200, body), "{path}");
+    }
+    assert_eq!(
+        at_here.get(team).await.header("x-artifact-tag"),
+        Some("signed")
+    );
+    assert_eq!(at_here.get("/v8/artifacts/0123?teamId=b").await.status, 404);
+
+    at_here
+        .request("PUT", "/gradle/back", &[], b"to there")
+        .await;
+    let got = loop {
+        let got = at_there.get("/gradle/back").await;
+        if got.status == 200 {
+            break got;
+        }
+    };
+    assert_eq!(got.body, b"to there");
+    let stats = here.store.upstream().unwrap().stats();
+    assert_eq!((stats.failures, stats.not_handed_on), (0, 0), "{stats:?}");
+    // What was found stays here.
+    drop(there);
+    let mut again = Client::connect(here.address).await;
+    assert_eq!(again.get("/ccache/key").await.body, b"small");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_are_found_behind_over_http() {
+    names_go_there_and_back("http").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_are_found_behind_over_grpc() {
+    names_go_there_and_back("grpc").await;
+}
+
+/// The result of an action as far as it matters here: one output file.
+#[derive(Clone, PartialEq, prost::Message)]
+struct ActionResult {
+    #[prost(message, repeated, tag = "2")]
+    output_files: Vec<OutputFile>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct OutputFile {
+    #[prost(string, tag = "1")]
+    path: String,
+    #[prost(message, optional, tag = "2")]
+    digest: Option<WireDigest>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct WireDigest {
+    #[prost(string, tag = "1")]
+    hash: String,
+    #[prost(int64, tag = "2")]
+    size_bytes: i64,
+}
+
+fn result_with(output: &[u8]) -> Bytes {
+    let digest = WireDigest {
+        hash: Sha256Digest::of(output).hex(),
+        size_bytes: output.len() as i64,
+    };
+    let file = OutputFile {
+        path: "out".into(),
+        digest: Some(digest),
+    };
+    let result = ActionResult {
+        output_files: vec![file],
+    };
+    prost::Message::encode_to_vec(&result).into()
+}
+
+/// Clients of the Remote Execution API on two nodes share results, with the blobs in them.
+#[tokio::test(flavor = "multi_thread")]
+async fn results_of_actions_are_found_behind_under_their_own_name() {
+    let system = System::new().unwrap();
+    let there = node(&system);
+    let config = UpstreamConfig {
+        write: WriteThrough::Background,
+        ..UpstreamConfig::at(format!("grpc://{}", there.address))
+    };
+    let here = node_behind(&system, Some(&config));
+    let client = |node: &Node| {
+        let address = format!("http://{}", node.address);
+        ReapiUpstream::new(&address, "", &Connection::default()).unwrap()
+    };
+    let (at_there, at_here) = (client(&there), client(&here));
+    let output = content(70_000);
+    put_over_http(&there, &output).await;
+    let result = result_with(&output);
+    let first = BlobName::from(Sha256Digest::of(b"first"));
+    assert_eq!(at_here.get_action(&first).await.unwrap(), None);
+    at_there.put_action(&first, result.clone()).await.unwrap();
+    assert_eq!(
+        at_here.get_action(&first).await.unwrap(),
+        Some(result.clone())
+    );
+    // The client may rely on what the result names.
+    assert_eq!(
+        here.store.contains(&[Digest::of(&output)]).await.unwrap(),
+        [true]
+    );
+    let hollow = BlobName::from(Sha256Digest::of(b"hollow"));
+    at_here
+        .put_action(&hollow, result_with(b"nowhere"))
+        .await
+        .unwrap();
+    assert_eq!(at_here.get_action(&hollow).await.unwrap(), None);
+
+    let second = BlobName::from(Sha256Digest::of(b"second"));
+    at_here.put_action(&second, result.clone()).await.unwrap();
+    while at_there.get_action(&second).await.unwrap() != Some(result.clone()) {}
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_are_sent_to_the_cache_behind() {
+    let system = System::new().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path(), &system);
+    let config = FrontConfig {
+        access: AccessConfig {
+            credential: vec![CredentialConfig {
+                name: "node".into(),
+                bearer: Some("t0ken".into()),
+                right: Right::Write,
+                ..CredentialConfig::default()
+            }],
+            ..AccessConfig::default()
+        },
+        ..FrontConfig::default()
+    };
+    let front = Front::new(store, &config).unwrap();
+    let address = front.listen("127.0.0.1:0".parse().unwrap()).unwrap();
+    let action = BlobName::from(Sha256Digest::of(b"action"));
+    for scheme in ["http", "grpc"] {
+        let stranger = UpstreamConfig::at(format!("{scheme}://{address}"));
+        let known = UpstreamConfig {
+            bearer: Some("t0ken".into()),
+            ..stranger.clone()
+        };
+        let stranger = stranger.connect().unwrap();
+        let error = stranger.get_action(&action).await.unwrap_err().to_string();
+        assert!(
+            error.contains("401") || error.contains("credentials"),
+            "{error}"
+        );
+        let known = known.connect().unwrap();
+        assert_eq!(known.get_action(&action).await.unwrap(), None);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_is_spoken_with_whom_the_authority_vouches_for_and_nobody_else() {
+    let system = System::new().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: String| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let own = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+    let stranger = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+    let certificate = file("node.pem", own.cert.pem());
+    let config = FrontConfig {
+        tls: Some(TlsConfig {
+            key: file("node.key", own.signing_key.serialize_pem()),
+            certificate: certificate.clone(),
+            client_ca: None,
+            client_certificate: ClientCertificate::default(),
+        }),
+        ..FrontConfig::default()
+    };
+    let store = open(&directory.path().join("store"), &system);
+    let front = Front::new(store, &config).unwrap();
+    let port = front.listen("127.0.0.1:0".parse().unwrap()).unwrap().port();
+    let action = BlobName::from(Sha256Digest::of(b"action"));
+    let other = file("other.pem", stranger.cert.pem());
+    for scheme in ["https", "grpcs"] {
+        let config = |ca| UpstreamConfig {
+            ca: Some(ca),
+            ..UpstreamConfig::at(format!("{scheme}://localhost:{port}"))
+        };
+        let trusting = config(certificate.clone()).connect().unwrap();
+        assert_eq!(trusting.get_action(&action).await.unwrap(), None);
+        let distrusting = config(other.clone()).connect().unwrap();
+        assert!(distrusting.get_action(&action).await.is_err(), "{scheme}");
+    }
 }
 
 /// An upstream that answers as it is told.
@@ -272,7 +510,7 @@ async fn an_upstream_that_is_down_is_left_alone_and_everything_else_goes_on() {
     let address = format!("http://{}", gone.local_addr().unwrap());
     drop(gone);
     let tier = tier(
-        HttpUpstream::new(&address, None).unwrap(),
+        HttpUpstream::new(&address, &Connection::default()).unwrap(),
         TierConfig::default(),
     );
     here.set_upstream(tier.clone());

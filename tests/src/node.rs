@@ -1,6 +1,8 @@
 //! A node with a data directory of its own, which survives the node.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -44,6 +46,11 @@ impl Node {
         Self::start(Some(CREDENTIALS))
     }
 
+    /// Starts a node with a configuration of its own.
+    pub fn with(config: &str) -> Self {
+        Self::start(Some(config))
+    }
+
     fn start(config: Option<&str>) -> Self {
         let project = Project::new();
         let path = project.outside().join("node.toml");
@@ -81,11 +88,42 @@ impl Node {
 
     /// Kills the node as a power cut would, and starts it again at the same address.
     pub fn kill_and_restart(&mut self) {
+        self.kill();
+        self.restart();
+    }
+
+    /// Kills the node as a power cut would.
+    pub fn kill(&mut self) {
         if let Some(running) = self.running.take() {
             running.signal("KILL");
             running.wait();
         }
+    }
+
+    /// Starts a killed node again at the same address.
+    pub fn restart(&mut self) {
         self.run();
+    }
+
+    /// The status and the body of the answer to a request without credentials.
+    pub fn ask(&self, method: &str, path: &str, body: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(&self.address).expect("a node that listens");
+        let length = body.len();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\
+             Content-Length: {length}\r\n\r\n{body}"
+        );
+        let mut answer = String::new();
+        stream
+            .write_all(request.as_bytes())
+            .and_then(|()| stream.read_to_string(&mut answer))
+            .expect("an answer");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+        let status = head
+            .split(' ')
+            .nth(1)
+            .and_then(|status| status.parse().ok());
+        (status.expect("a status"), body.to_owned())
     }
 
     /// Where it answers: an address and a port, with the credentials before it if it wants some.

@@ -91,6 +91,11 @@ impl Server {
         }
     }
 
+    /// Our store.
+    pub(super) fn store(&self) -> Option<&Store> {
+        self.ours.as_ref().map(|(_, store, ..)| store)
+    }
+
     /// hyper alone, with what `answer` says.
     pub(super) fn bare<A, F>(runtime: &Runtime, answer: A) -> Self
     where

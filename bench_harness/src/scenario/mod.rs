@@ -11,6 +11,8 @@ pub mod burst;
 #[cfg(feature = "store")]
 mod files;
 #[cfg(feature = "store")]
+pub mod find_missing;
+#[cfg(feature = "store")]
 mod http;
 #[cfg(feature = "store")]
 pub mod http_get;
@@ -31,6 +33,12 @@ pub mod spawn_stop;
 pub mod spsc;
 #[cfg(feature = "store")]
 pub mod store;
+#[cfg(feature = "store")]
+pub mod store_ingest;
+#[cfg(feature = "store")]
+pub mod store_open;
+#[cfg(feature = "store")]
+pub mod store_writers;
 pub mod tell;
 pub mod tell_batch;
 pub mod tell_n;
@@ -133,6 +141,16 @@ pub const ALL: &[Scenario] = &[
     #[cfg(feature = "store")]
     store::CONTAINS,
     #[cfg(feature = "store")]
+    store_ingest::SCENARIO,
+    #[cfg(feature = "store")]
+    store_writers::SCENARIO,
+    #[cfg(feature = "store")]
+    store_open::OPEN,
+    #[cfg(feature = "store")]
+    store_open::MEMORY,
+    #[cfg(feature = "store")]
+    find_missing::SCENARIO,
+    #[cfg(feature = "store")]
     http_get::SCENARIO,
     #[cfg(feature = "store")]
     http_put::SCENARIO,
@@ -179,6 +197,11 @@ pub fn missing_feature(name: &str) -> Option<&'static str> {
         "store_put",
         "store_get",
         "store_contains",
+        "store_ingest",
+        "store_writers",
+        "store_open",
+        "store_memory",
+        "find_missing",
         "http_get",
         "http_put",
     ]) {

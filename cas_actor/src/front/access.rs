@@ -178,6 +178,12 @@ impl Access {
         Some(self.tokens.issue(who, expires_unix_s))
     }
 
+    /// Whether whoever sent this `Authorization` header has `wanted` on every space.
+    pub(crate) fn check_all(&self, authorization: Option<&[u8]>, wanted: Right) -> bool {
+        let mut spaces = Space::ALL.into_iter();
+        spaces.all(|space| self.check(authorization, space, wanted).is_ok())
+    }
+
     /// Checks that whoever sent this `Authorization` header has `wanted` on `space`.
     pub(crate) fn check(
         &self,

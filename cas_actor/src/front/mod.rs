@@ -21,6 +21,7 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod behind;
 mod body;
 mod compress;
 mod config;
@@ -42,7 +43,6 @@ mod token;
 mod unix;
 
 pub use grpc::ReapiUpstream;
-pub use http::HttpUpstream;
 
 pub use access::{AccessConfig, AccessError, CredentialConfig, Right};
 pub use config::{ConfigError, DialectsConfig, FrontConfig, LimitsConfig};

@@ -13,6 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
+use super::behind::{self, EntryName};
 use crate::{ActionEntry, ActionKey, Digest, Durability, PutError, ShardError, Store};
 
 /// Names never collide with the keys of other users of the store's entries.
@@ -44,20 +45,30 @@ impl Bound {
         }
     }
 
+    /// What is kept beside the blob's name.
+    pub(crate) fn beside(&self) -> Vec<u8> {
+        let mut beside = Vec::with_capacity(SECONDS_BYTES + self.note.len());
+        beside.extend_from_slice(&self.stored_unix_s.to_le_bytes());
+        beside.extend_from_slice(&self.note);
+        beside
+    }
+
+    /// Puts together what was kept apart; `None` for what is nothing of the kind.
+    pub(crate) fn of(digest: Digest, beside: &Bytes) -> Option<Self> {
+        let seconds = beside.first_chunk::<SECONDS_BYTES>()?;
+        Some(Self {
+            digest,
+            stored_unix_s: u64::from_le_bytes(*seconds),
+            note: beside.slice(SECONDS_BYTES..),
+        })
+    }
+
     fn encode(&self) -> ActionEntry {
-        let mut payload = Vec::with_capacity(SECONDS_BYTES + self.note.len());
-        payload.extend_from_slice(&self.stored_unix_s.to_le_bytes());
-        payload.extend_from_slice(&self.note);
-        ActionEntry::new(payload).with_outputs(vec![self.digest])
+        ActionEntry::new(self.beside()).with_outputs(vec![self.digest])
     }
 
     fn decode(entry: &ActionEntry) -> Option<Self> {
-        let seconds = entry.payload.first_chunk::<SECONDS_BYTES>()?;
-        Some(Self {
-            digest: *entry.outputs.first()?,
-            stored_unix_s: u64::from_le_bytes(*seconds),
-            note: entry.payload.slice(SECONDS_BYTES..),
-        })
+        Self::of(*entry.outputs.first()?, &entry.payload)
     }
 }
 
@@ -131,8 +142,9 @@ impl Names {
         self.stripe(key).get(key)
     }
 
-    /// What the name points at.
-    pub(crate) async fn resolve(&self, key: &ActionKey) -> Result<Option<Bound>, ShardError> {
+    /// What the name points at; what is not known here is asked of the cache behind the store.
+    pub(crate) async fn resolve(&self, name: &EntryName) -> Result<Option<Bound>, ShardError> {
+        let key = &name.key;
         let changes = {
             let mut stripe = self.stripe(key);
             if let Some(bound) = stripe.get(key) {
@@ -140,8 +152,17 @@ impl Names {
             }
             stripe.changes
         };
-        let entry = self.store.get_action(key).await?;
-        let Some(bound) = entry.as_ref().and_then(Bound::decode) else {
+        let found = match self.held(key).await? {
+            Some(bound) => Some(bound),
+            None => {
+                if let Some(bound) = self.carried(name).await? {
+                    // Not to be remembered: the entry may change.
+                    return Ok(Some(bound));
+                }
+                self.bring(name, changes).await
+            }
+        };
+        let Some(bound) = found else {
             return Ok(None);
         };
         let mut stripe = self.stripe(key);
@@ -151,18 +172,65 @@ impl Names {
         Ok(Some(bound))
     }
 
+    async fn held(&self, key: &ActionKey) -> Result<Option<Bound>, ShardError> {
+        let entry = self.store.get_action(key).await?;
+        Ok(entry.as_ref().and_then(Bound::decode))
+    }
+
+    /// The entry that a node before this one asks for, in the form in which it travels.
+    async fn carried(&self, name: &EntryName) -> Result<Option<Bound>, ShardError> {
+        let Some(key) = name.meant() else {
+            return Ok(None);
+        };
+        match self.held(&key).await? {
+            Some(entry) => Ok(behind::wrap(&self.store, &entry).await),
+            None => Ok(None),
+        }
+    }
+
+    /// Asks the cache behind the store, and keeps what it says unless the name was changed
+    /// meanwhile.
+    async fn bring(&self, name: &EntryName, changes: u64) -> Option<Bound> {
+        let tier = self.store.upstream()?;
+        let bound = behind::fetch(&self.store, tier, name).await?;
+        if self.stripe(&name.key).changes == changes {
+            // It can be fetched again: nobody should wait for the disk.
+            let volatile = self.store.with_durability(Durability::Volatile);
+            if let Err(error) = volatile.put_action(&name.key, bound.encode()).await {
+                tracing::debug!(%error, "an entry from behind was not kept");
+            }
+        }
+        Some(bound)
+    }
+
     /// Points a name at a blob; durable on return, the blob included.
-    pub(crate) async fn bind(&self, key: &ActionKey, bound: &Bound) -> Result<(), PutError> {
+    pub(crate) async fn bind(&self, name: &EntryName, bound: &Bound) -> Result<(), PutError> {
+        let carried = match name.meant() {
+            Some(key) => behind::unwrap(&self.store, &bound.digest)
+                .await
+                .map(|entry| (EntryName::of(key), entry)),
+            None => None,
+        };
+        // From a node before this one: what its client has stored is for ours as well.
+        let (name, bound) = carried.unwrap_or_else(|| (*name, bound.clone()));
+        self.bind_here(&name.key, &bound).await?;
+        if let Some(tier) = self.store.upstream() {
+            behind::hand_on(&self.store, tier, &name, &bound);
+        }
+        Ok(())
+    }
+
+    async fn bind_here(&self, key: &ActionKey, bound: &Bound) -> Result<(), PutError> {
         let put = self.store.put_action(key, bound.encode()).await;
         // Also after a failure: what the store holds now is for the next reader to find out.
         self.stripe(key).forget(key);
         put
     }
 
-    /// Forgets a name; says whether there was one.
-    pub(crate) async fn unbind(&self, key: &ActionKey) -> Result<bool, ShardError> {
-        let deleted = self.store.delete_action(key).await;
-        self.stripe(key).forget(key);
+    /// Forgets a name here; says whether there was one.
+    pub(crate) async fn unbind(&self, name: &EntryName) -> Result<bool, ShardError> {
+        let deleted = self.store.delete_action(&name.key).await;
+        self.stripe(&name.key).forget(&name.key);
         deleted
     }
 }

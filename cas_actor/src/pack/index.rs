@@ -7,11 +7,11 @@
 //! header only; a damaged entry can mislead a search, but the record that it leads to proves
 //! itself, so it is never believed.
 //!
-//! Format, all numbers little endian: `ZKI1`, number of segments (u32), number of entries (u64),
+//! Format, all numbers little endian: `ZKI2`, number of segments (u32), number of entries (u64),
 //! covered segment (u32), covered end (u32), blobs, their bytes, action entries, their bytes, links,
 //! their bytes (u64 each), 16 bytes of BLAKE3 over that and the segments; each segment: number (u32), end (u32),
 //! live bytes (u64); each entry, sorted by hash and kind: hash (32 bytes), segment, offset, length
-//! with the kind in the top two bits, second of last use (u32 each).
+//! of the payload with the kind in the top two bits, second of last use, size of the content (u32 each).
 #![forbid(unsafe_code)]
 
 use std::cmp::Ordering;
@@ -22,14 +22,15 @@ use crate::digest::HASH_BYTES;
 use crate::layout::Kind;
 use crate::stats::Usage;
 
-const MAGIC: &[u8; 4] = b"ZKI1";
+const MAGIC: &[u8; 4] = b"ZKI2";
+const OLDER_MAGIC: &[u8; 4] = b"ZKI1";
 const USAGE_AT: usize = 24;
 const CHECK_AT: usize = USAGE_AT + 48;
 const CHECK_BYTES: usize = 16;
 const HEADER_BYTES: usize = CHECK_AT + CHECK_BYTES;
 const SEGMENT_BYTES: usize = 16;
 /// Bytes of an entry.
-pub(crate) const ENTRY_BYTES: usize = HASH_BYTES + 16;
+pub(crate) const ENTRY_BYTES: usize = HASH_BYTES + 20;
 const ACTION_BIT: u32 = 1 << 31;
 const LINK_BIT: u32 = 1 << 30;
 /// Interpolating steps before the search halves: digests are uniform, damage need not be.
@@ -47,6 +48,8 @@ pub(crate) struct Place {
     pub(crate) length: u32,
     /// Seconds since 1970.
     pub(crate) used: u32,
+    /// Bytes of the content, which may be compressed in the payload.
+    pub(crate) size: u32,
 }
 
 /// What is known of a segment without reading it.
@@ -138,6 +141,11 @@ impl Table {
         let end = self.entries_at + self.entries * ENTRY_BYTES;
         self.map[self.entries_at..end].as_chunks().0
     }
+}
+
+/// Whether bytes are a table of the format before this one.
+pub(crate) fn is_older(bytes: &[u8]) -> bool {
+    bytes.starts_with(OLDER_MAGIC)
 }
 
 /// Reads any bytes as a table and searches it.
@@ -235,7 +243,8 @@ pub(crate) fn encode(
             Kind::Link => LINK_BIT,
         };
         out.extend_from_slice(&hash);
-        for number in [place.segment, place.offset, place.length | kind, place.used] {
+        let length = place.length | kind;
+        for number in [place.segment, place.offset, length, place.used, place.size] {
             out.extend_from_slice(&number.to_le_bytes());
         }
     }
@@ -268,6 +277,7 @@ fn decode_entry(entry: &[u8; ENTRY_BYTES]) -> (Name, Place) {
         offset: u32_at(entry, HASH_BYTES + 4),
         length: length & !(ACTION_BIT | LINK_BIT),
         used: u32_at(entry, HASH_BYTES + 12),
+        size: u32_at(entry, HASH_BYTES + 16),
     };
     ((hash, kind), place)
 }
@@ -336,14 +346,16 @@ mod tests {
             hash[31] = c;
             (hash, [Kind::Blob, Kind::Action, Kind::Link][kind as usize])
         });
-        let place = (any::<u32>(), any::<u32>(), 0..LINK_BIT, any::<u32>()).prop_map(
-            |(segment, offset, length, used)| Place {
-                segment,
-                offset,
-                length,
-                used,
-            },
-        );
+        let place =
+            (any::<[u32; 4]>(), 0..LINK_BIT).prop_map(|([segment, offset, used, size], length)| {
+                Place {
+                    segment,
+                    offset,
+                    length,
+                    used,
+                    size,
+                }
+            });
         prop::collection::btree_map(name, place, 0..60)
     }
 

@@ -14,10 +14,13 @@
 #![forbid(unsafe_code)]
 
 mod compact;
+mod deflated;
 mod index;
+mod merge;
 mod record;
 mod recover;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -34,8 +37,10 @@ use crate::mapped;
 use crate::staging::Staging;
 use crate::stats::{Counters, Usage, count};
 
+pub(crate) use deflated::deflate;
 use index::{Covered, ENTRY_BYTES, SegmentState, Table, encode};
 pub(crate) use index::{Name, Place};
+use merge::merge;
 pub(crate) use record::{HEADER_BYTES, Header};
 
 /// A segment that has reached this is not appended to.
@@ -57,7 +62,7 @@ const STALE_USE_SECONDS: u32 = 24 * 3600;
 pub(crate) enum Read {
     /// There is none of that name.
     Missing,
-    /// The payload, which matches its name.
+    /// The content, which matches its name.
     Intact(Bytes),
     /// What lies there instead.
     Damaged(Bytes),
@@ -142,14 +147,18 @@ impl<F: Fs> Packs<F> {
         }
         let record = Bytes::from(record);
         let payload = record.slice(HEADER_BYTES..);
-        let intact = Header::decode(&record).is_some_and(|header| {
+        let header = Header::decode(&record).filter(|header| {
             let named = (header.hash, header.kind) == *name && !header.deleted;
-            named && header.length == place.length && header.matches(&payload)
+            named && header.length == place.length
         });
-        Ok(match intact {
-            true => Read::Intact(payload),
-            false => Read::Damaged(payload),
-        })
+        let content = header.and_then(|header| {
+            Some(match header.content(&payload)? {
+                Cow::Borrowed(_) => payload.clone(),
+                Cow::Owned(content) => content.into(),
+            })
+        });
+        let content = content.filter(|content| content.len() == place.size as usize);
+        Ok(content.map_or(Read::Damaged(payload), Read::Intact))
     }
 
     /// Appends a group of records in one write. They are not in the index before
@@ -168,6 +177,7 @@ impl<F: Fs> Packs<F> {
                 offset: start + buffer.len() as u32,
                 length: header.length,
                 used,
+                size: header.content_bytes(payload),
             });
             buffer.extend_from_slice(&header.encode());
             buffer.extend_from_slice(payload);
@@ -255,6 +265,7 @@ impl<F: Fs> Packs<F> {
             deleted: true,
             hash: name.0,
             length: 0,
+            deflated: false,
         };
         let note = [(header, Bytes::new())];
         if let Err(failure) = self.append(&note) {
@@ -431,50 +442,6 @@ pub(crate) fn seconds(time: SystemTime) -> u32 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH);
     since.map_or(0, |since| {
         u32::try_from(since.as_secs()).unwrap_or(u32::MAX)
-    })
-}
-
-/// The entries of the table with the changes applied, sorted, those behind a name only.
-fn merge<'p>(
-    table: Option<&'p Table>,
-    changes: &'p HashMap<Name, Option<Place>>,
-    after: Option<&Name>,
-) -> impl Iterator<Item = (Name, Place)> + 'p {
-    let mut changed: Vec<(Name, Option<Place>)> = changes
-        .iter()
-        .filter(|(name, _)| after.is_none_or(|after| *name > after))
-        .map(|(name, place)| (*name, *place))
-        .collect();
-    changed.sort_unstable_by_key(|(name, _)| *name);
-    let mut changed = changed.into_iter().peekable();
-    let start = table.map_or(0, |table| table.first_after(after));
-    let kept = table
-        .into_iter()
-        .flat_map(move |table| table.iter_from(start));
-    let mut kept = kept.peekable();
-    std::iter::from_fn(move || {
-        loop {
-            let take_change = match (changed.peek(), kept.peek()) {
-                (None, None) => return None,
-                (Some(_), None) => true,
-                (None, Some(_)) => false,
-                (Some((change, _)), Some((keep, _))) => {
-                    if change == keep {
-                        kept.next();
-                    }
-                    match kept.peek() {
-                        Some((keep, _)) => change < keep,
-                        None => true,
-                    }
-                }
-            };
-            if !take_change {
-                return kept.next();
-            }
-            if let Some((name, Some(place))) = changed.next() {
-                return Some((name, place));
-            }
-        }
     })
 }
 

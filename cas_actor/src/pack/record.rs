@@ -5,12 +5,15 @@
 //! Invariants: scanning arbitrary bytes never panics; a record is reported only if its header
 //! proves itself, its payload is complete, and the payload matches its name.
 //!
-//! Format: `ZKR1`, kind (1 byte), three zero bytes, length of the payload (u32, little endian),
+//! Format: `ZKR1`, kind (1 byte; one of them is a blob whose payload is compressed, see `deflated`), three zero bytes, length of the payload (u32, little endian),
 //! hash or key (32 bytes), the first 8 bytes of BLAKE3 over all of that, the payload.
 #![forbid(unsafe_code)]
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
+use super::deflated;
 use crate::action::ActionEntry;
 use crate::digest::{Digest, HASH_BYTES};
 use crate::layout::Kind;
@@ -21,6 +24,8 @@ const LENGTH_AT: usize = 8;
 const HASH_AT: usize = 12;
 const CHECK_AT: usize = HASH_AT + HASH_BYTES;
 const CHECK_BYTES: usize = 8;
+/// The kind of a blob whose payload is compressed.
+const DEFLATED: u8 = 7;
 /// Bytes of a header.
 pub(crate) const HEADER_BYTES: usize = CHECK_AT + CHECK_BYTES;
 
@@ -33,6 +38,8 @@ pub(crate) struct Header {
     pub(crate) hash: [u8; HASH_BYTES],
     /// Bytes of the payload.
     pub(crate) length: u32,
+    /// Whether the payload is the content compressed; blobs only.
+    pub(crate) deflated: bool,
 }
 
 impl Header {
@@ -40,6 +47,7 @@ impl Header {
         let mut out = [0; HEADER_BYTES];
         out[..MAGIC.len()].copy_from_slice(MAGIC);
         out[MAGIC.len()] = match (self.kind, self.deleted) {
+            (Kind::Blob, false) if self.deflated => DEFLATED,
             (Kind::Blob, false) => 1,
             (Kind::Action, false) => 2,
             (Kind::Blob, true) => 3,
@@ -61,7 +69,7 @@ impl Header {
             return None;
         }
         let (kind, deleted) = match bytes[MAGIC.len()] {
-            1 => (Kind::Blob, false),
+            1 | DEFLATED => (Kind::Blob, false),
             2 => (Kind::Action, false),
             3 => (Kind::Blob, true),
             4 => (Kind::Action, true),
@@ -74,6 +82,7 @@ impl Header {
             deleted,
             hash: bytes[HASH_AT..CHECK_AT].try_into().ok()?,
             length: u32::from_le_bytes(bytes[LENGTH_AT..HASH_AT].try_into().ok()?),
+            deflated: bytes[MAGIC.len()] == DEFLATED,
         })
     }
 
@@ -82,16 +91,29 @@ impl Header {
         HEADER_BYTES as u64 + u64::from(self.length)
     }
 
-    /// Whether `payload` is what the header names.
-    pub(crate) fn matches(&self, payload: &[u8]) -> bool {
-        match (self.deleted, self.kind) {
-            (true, _) => payload.is_empty(),
-            (false, Kind::Blob) => *Digest::of(payload).hash() == self.hash,
-            (false, Kind::Action) => {
-                ActionEntry::decode(&self.hash, &Bytes::copy_from_slice(payload)).is_ok()
-            }
-            (false, Kind::Link) => follow_link(&self.hash, payload).is_some(),
+    /// Bytes of the content that `payload` holds, without proof.
+    pub(crate) fn content_bytes(&self, payload: &[u8]) -> u32 {
+        match self.deflated {
+            true => deflated::size_of(payload).unwrap_or(0),
+            false => self.length,
         }
+    }
+
+    /// The content, if `payload` holds what the header names.
+    pub(crate) fn content<'p>(&self, payload: &'p [u8]) -> Option<Cow<'p, [u8]>> {
+        let content = match self.deflated {
+            true => Cow::Owned(deflated::inflate(payload)?),
+            false => Cow::Borrowed(payload),
+        };
+        let matches = match (self.deleted, self.kind) {
+            (true, _) => content.is_empty(),
+            (false, Kind::Blob) => *Digest::of(&content).hash() == self.hash,
+            (false, Kind::Action) => {
+                ActionEntry::decode(&self.hash, &Bytes::copy_from_slice(&content)).is_ok()
+            }
+            (false, Kind::Link) => follow_link(&self.hash, &content).is_some(),
+        };
+        matches.then_some(content)
     }
 }
 
@@ -127,9 +149,9 @@ pub(crate) fn scan<'b>(
         let body = offset + HEADER_BYTES;
         end = body + header.length as usize;
         let payload = &bytes[body..end];
-        match header.matches(payload) {
-            true => meet(offset, Met::Record(header, payload)),
-            false => meet(offset, Met::Damaged(header, payload)),
+        match header.content(payload) {
+            Some(_) => meet(offset, Met::Record(header, payload)),
+            None => meet(offset, Met::Damaged(header, payload)),
         }
     }
     end
@@ -158,8 +180,16 @@ mod tests {
 
     fn record(kind: u8, content: &[u8]) -> Vec<u8> {
         let hash = *Digest::of(content).hash();
+        let deflated = (kind % 8 == 4)
+            .then(|| deflated::deflate(content, 1))
+            .flatten();
+        let is_deflated = deflated.is_some();
         let (kind, deleted, payload) = match kind % 4 {
-            0 => (Kind::Blob, false, content.to_vec()),
+            0 => (
+                Kind::Blob,
+                false,
+                deflated.map_or(content.to_vec(), Into::into),
+            ),
             1 => (
                 Kind::Action,
                 false,
@@ -176,8 +206,14 @@ mod tests {
             deleted,
             hash,
             length: payload.len() as u32,
+            deflated: is_deflated,
         };
         [header.encode().to_vec(), payload].concat()
+    }
+
+    fn content() -> impl Strategy<Value = Vec<u8>> {
+        let repeated = (any::<[u8; 3]>(), 0usize..300).prop_map(|(part, times)| part.repeat(times));
+        prop_oneof![any::<Vec<u8>>(), repeated]
     }
 
     /// Offsets of the intact records, whether anything else was met, and the end.
@@ -199,7 +235,7 @@ mod tests {
 
         #[test]
         fn a_flipped_bit_costs_one_record_and_a_cut_only_the_tail(
-            contents in prop::collection::vec((any::<u8>(), any::<Vec<u8>>()), 1..8),
+            contents in prop::collection::vec((any::<u8>(), content()), 1..8),
             at in any::<prop::sample::Index>(), bit in 0u8..8,
         ) {
             let mut bytes = Vec::new();

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::index::{SegmentState, Table};
+use super::index::{self, SegmentState, Table};
 use super::record::{Met, scan};
 use super::{Active, CHECKPOINT_BYTES, INDEX, Packs, Place, SEGMENT_SUFFIX, seconds};
 use crate::error::{During, IoFailure};
@@ -96,12 +96,13 @@ impl<F: Fs> Packs<F> {
         let used = seconds(SystemTime::now());
         let mut harmed = 0u64;
         let end = scan(&map, start, |offset, met| match met {
-            Met::Record(header, _) => {
+            Met::Record(header, payload) => {
                 let place = Place {
                     segment: number,
                     offset: offset as u32,
                     length: header.length,
                     used,
+                    size: header.content_bytes(payload),
                 };
                 self.apply(&header, place);
             }
@@ -175,7 +176,12 @@ fn read_table(directory: &Path) -> Result<Option<Table>, IoFailure> {
     if file.metadata().during("read", &path)?.len() == 0 {
         return Ok(None);
     }
-    let table = Table::new(mapped::map(&file).during("map", &path)?);
+    let map = mapped::map(&file).during("map", &path)?;
+    if index::is_older(&map) {
+        tracing::info!(index = %path.display(), "an older index; reading all segments once");
+        return Ok(None);
+    }
+    let table = Table::new(map);
     if table.is_none() {
         tracing::warn!(index = %path.display(), "damaged index; reading all segments instead");
     }

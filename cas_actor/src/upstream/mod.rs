@@ -1,11 +1,19 @@
 //! Caches behind this one: where a blob is looked for when it is not here.
 //!
 //! Owns: what a cache behind this one has to be able to do, and how it fails.
-//! Does not know: any protocol. `front::grpc` and `front::http` speak to other servers.
+//! Does not know: any protocol. `http` and `s3` speak to servers, and so does `front::grpc`, the one
+//! folder with gRPC; `config` chooses one of them.
 //! Invariant: what comes from there is hashed before anybody gets it.
 #![forbid(unsafe_code)]
 
 mod breaker;
+mod config;
+mod connection;
+mod flights;
+mod hand_on;
+mod http;
+#[cfg(feature = "s3")]
+mod s3;
 mod tier;
 
 use std::sync::Arc;
@@ -19,7 +27,10 @@ use crate::digest::Digest;
 use crate::name::BlobName;
 use crate::sha256::Sha256Digest;
 
-pub(crate) use tier::AsyncReadBlob;
+pub use config::{S3Config, UpstreamConfig, UpstreamConfigError};
+pub use connection::Connection;
+pub(crate) use hand_on::{AsyncReadBlob, Encode, Handed};
+pub use http::HttpUpstream;
 pub use tier::{Tier, TierConfig, TierStats, WriteThrough};
 
 /// The content of a blob as it comes in.

@@ -1,38 +1,41 @@
 //! The cache behind a store: fetching what is missing, and handing on what was put.
 //!
-//! Owns: single flight, time limits, the breaker, promotion into the store, and the queue of what
-//! is handed on.
+//! Owns: time limits, when the breaker opens, promotion into the store, and the figures.
 //! Does not know: the protocol (`Upstream`), or when the store asks.
 //! Invariants: one blob is fetched once, however many ask for it meanwhile; nobody waits for a
 //! server that makes no progress longer than the patience; whatever fails there is a miss here.
 #![forbid(unsafe_code)]
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::FutureExt;
 use futures_util::StreamExt;
-use futures_util::future::{BoxFuture, Shared};
+use serde::Deserialize;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::breaker::Breaker;
+use super::flights::Flights;
+use super::hand_on::{AsyncReadBlob, Handed, hand_on};
 use super::{Pieces, Upstream, UpstreamError};
 use crate::blob::Blob;
+use crate::commit::Durability;
 use crate::digest::Digest;
 use crate::ingest::Upload;
 use crate::name::BlobName;
-use crate::sha256::Sha256Digest;
 use crate::stats::count;
 use crate::store::Store;
 
+/// An upload may take the patience and, on top of it, a second for so many bytes.
+const SLOWEST_BYTES_PER_SECOND: u64 = 256 * 1024;
+
 /// Whether what is put here is handed on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum WriteThrough {
     /// The upstream is only read.
     #[default]
@@ -44,11 +47,12 @@ pub enum WriteThrough {
 /// How a store uses the cache behind it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TierConfig {
-    /// How long a call may take until it is answered, and then each piece of the answer.
+    /// How long a call may take until it is answered, and then each piece of the answer. An upload
+    /// may take longer by a second for each 256 KiB.
     pub patience: Duration,
     /// What is handed on.
     pub write_through: WriteThrough,
-    /// Blobs that wait to be handed on; more are not.
+    /// Blobs and results that wait to be handed on; more are not.
     pub queue: usize,
 }
 
@@ -69,15 +73,20 @@ pub struct TierStats {
     pub hits: u64,
     /// Blobs that are not there either.
     pub misses: u64,
+    /// Results of actions found there.
+    pub action_hits: u64,
+    /// Results of actions that are not there either.
+    pub action_misses: u64,
     /// Calls that failed or took too long.
     pub failures: u64,
     /// Calls that were not made because the upstream is down.
     pub skipped: u64,
     /// Bytes of the blobs found.
     pub fetched_bytes: u64,
-    /// Blobs handed on.
+    /// Blobs and results handed on.
     pub handed_on: u64,
-    /// Blobs that were not handed on because too many wait, or the upstream did not take them.
+    /// Blobs and results that were not handed on because too many wait, or the upstream did not
+    /// take them.
     pub not_handed_on: u64,
 }
 
@@ -85,15 +94,14 @@ pub struct TierStats {
 struct Figures {
     hits: AtomicU64,
     misses: AtomicU64,
+    action_hits: AtomicU64,
+    action_misses: AtomicU64,
     failures: AtomicU64,
     skipped: AtomicU64,
     fetched_bytes: AtomicU64,
     handed_on: AtomicU64,
     not_handed_on: AtomicU64,
 }
-
-type Flight = Shared<BoxFuture<'static, Option<Digest>>>;
-type Handed = (Digest, Option<Sha256Digest>);
 
 /// The cache behind a store. Clones share it.
 #[derive(Clone)]
@@ -106,9 +114,10 @@ struct Inner {
     config: TierConfig,
     runtime: Handle,
     breaker: Breaker,
-    flights: Mutex<HashMap<BlobName, Flight>>,
+    blobs: Flights<BlobName, Digest>,
+    results: Flights<BlobName, Bytes>,
     figures: Figures,
-    /// Where blobs wait to be handed on; the other end goes to the store.
+    /// Where blobs and results wait to be handed on; the other end goes to the store.
     queue: mpsc::Sender<Handed>,
     waiting: Mutex<Option<mpsc::Receiver<Handed>>>,
 }
@@ -132,7 +141,8 @@ impl Tier {
                 config,
                 runtime,
                 breaker: Breaker::default(),
-                flights: Mutex::default(),
+                blobs: Flights::default(),
+                results: Flights::default(),
                 figures: Figures::default(),
                 queue,
                 waiting: Mutex::new(Some(waiting)),
@@ -147,6 +157,8 @@ impl Tier {
         TierStats {
             hits: read(&figures.hits),
             misses: read(&figures.misses),
+            action_hits: read(&figures.action_hits),
+            action_misses: read(&figures.action_misses),
             failures: read(&figures.failures),
             skipped: read(&figures.skipped),
             fetched_bytes: read(&figures.fetched_bytes),
@@ -160,91 +172,121 @@ impl Tier {
         self.inner.breaker.is_open()
     }
 
+    /// The address of the upstream.
+    pub fn name(&self) -> &str {
+        self.inner.upstream.name()
+    }
+
     /// The encoded result of an action; a miss when the upstream does not answer.
     pub async fn get_action(&self, action: &BlobName) -> Option<Bytes> {
-        let asked = self.inner.upstream.get_action(action);
-        self.inner.call(asked).await.flatten()
+        let (inner, action) = (&self.inner, *action);
+        let ask = || {
+            let inner = Arc::clone(inner);
+            async move { inner.result(&action).await }
+        };
+        inner.results.join(&inner.runtime, action, ask).await
     }
 
     /// Hands the result of an action on; says whether the upstream has taken it.
     pub async fn put_action(&self, action: &BlobName, result: Bytes) -> bool {
         let put = self.inner.upstream.put_action(action, result);
-        self.inner.call(put).await.is_some()
+        self.inner
+            .call(self.inner.config.patience, put)
+            .await
+            .is_some()
     }
 
     /// Brings a blob into the store; `None` when it cannot be had.
     pub(crate) async fn fetch(&self, store: &Store, name: &BlobName) -> Option<Digest> {
-        let flight = {
-            let mut flights = lock(&self.inner.flights);
-            match flights.get(name) {
-                Some(flight) => flight.clone(),
-                None => {
-                    let flight = self.start(store, *name);
-                    flights.insert(*name, flight.clone());
-                    flight
-                }
-            }
+        let (inner, name) = (&self.inner, *name);
+        let promote = || {
+            let (inner, store) = (Arc::clone(inner), store.clone());
+            async move { inner.promote(&store, &name).await }
         };
-        flight.await
+        inner.blobs.join(&inner.runtime, name, promote).await
     }
 
-    /// A task of its own: who asked first may go away.
-    fn start(&self, store: &Store, name: BlobName) -> Flight {
-        let (inner, store) = (Arc::clone(&self.inner), store.clone());
-        let task = self.inner.runtime.spawn(async move {
-            let digest = inner.promote(&store, &name).await;
-            lock(&inner.flights).remove(&name);
-            digest
-        });
-        task.map(|ended| ended.ok().flatten()).boxed().shared()
+    /// Whether what is put here is handed on.
+    pub(crate) fn hands_on(&self) -> bool {
+        self.inner.config.write_through == WriteThrough::Background
     }
 
-    /// Takes note of a blob that was put.
-    pub(crate) fn offer(&self, digest: Digest, sha256: Option<Sha256Digest>) {
-        if self.inner.config.write_through == WriteThrough::Background
-            && self.inner.queue.try_send((digest, sha256)).is_err()
-        {
+    /// Takes note of what was put.
+    pub(crate) fn offer(&self, handed: Handed) {
+        if self.hands_on() && self.inner.queue.try_send(handed).is_err() {
             count(&self.inner.figures.not_handed_on, 1);
         }
     }
 
     /// Starts handing on what is put into a store; ends when the store has closed.
     pub(crate) fn serve(&self, read: impl AsyncReadBlob) {
-        let Some(mut waiting) = lock(&self.inner.waiting).take() else {
+        let Some(waiting) = lock(&self.inner.waiting).take() else {
             return;
         };
-        let inner = Arc::downgrade(&self.inner);
-        self.inner.runtime.spawn(async move {
-            while let Some((digest, sha256)) = waiting.recv().await {
-                let Some(inner) = inner.upgrade() else { return };
+        let (inner, read) = (Arc::downgrade(&self.inner), Arc::new(read));
+        let send = move |handed: Handed| {
+            let (inner, read) = (inner.upgrade(), Arc::clone(&read));
+            async move {
                 // Evicted meanwhile, or the store has closed.
-                let Some(content) = read.read(digest).await else {
-                    continue;
-                };
-                let put = inner.upstream.put(&digest, sha256.as_ref(), content);
-                let counter = match inner.call(put).await {
-                    Some(()) => &inner.figures.handed_on,
-                    None => &inner.figures.not_handed_on,
-                };
-                count(counter, 1);
+                if let (Some(inner), Some(content)) = (inner, read.read(handed.blob()).await) {
+                    inner.send(handed, content).await;
+                }
             }
-        });
+        };
+        self.inner.runtime.spawn(hand_on(waiting, send));
     }
 }
 
-/// Reads blobs for the tier without keeping the store open.
-pub(crate) trait AsyncReadBlob: Send + 'static {
-    fn read(&self, digest: Digest) -> impl Future<Output = Option<Blob>> + Send;
-}
-
 impl Inner {
+    async fn result(&self, action: &BlobName) -> Option<Bytes> {
+        let asked = self.upstream.get_action(action);
+        let result = self.call(self.config.patience, asked).await?;
+        let counter = match &result {
+            Some(_) => &self.figures.action_hits,
+            None => &self.figures.action_misses,
+        };
+        count(counter, 1);
+        result
+    }
+
+    async fn send(&self, handed: Handed, content: Blob) {
+        let seconds = content.len() as u64 / SLOWEST_BYTES_PER_SECOND;
+        let limit = self.config.patience + Duration::from_secs(seconds);
+        let sent = match handed {
+            Handed::Blob(digest, sha256) => {
+                let put = self.upstream.put(&digest, sha256.as_ref(), content);
+                self.call(limit, put).await
+            }
+            Handed::Result { action, encode, .. } => {
+                // It may have to hash the content.
+                let encoded = tokio::task::spawn_blocking(move || encode(content));
+                match encoded.await {
+                    Ok(result) => {
+                        let put = self.upstream.put_action(&action, result);
+                        self.call(limit, put).await
+                    }
+                    Err(_) => None,
+                }
+            }
+        };
+        let counter = match sent {
+            Some(()) => &self.figures.handed_on,
+            None => &self.figures.not_handed_on,
+        };
+        count(counter, 1);
+    }
+
     /// Makes a call, unless the upstream is down.
-    async fn call<T>(&self, call: impl Future<Output = Result<T, UpstreamError>>) -> Option<T> {
+    async fn call<T>(
+        &self,
+        limit: Duration,
+        call: impl Future<Output = Result<T, UpstreamError>>,
+    ) -> Option<T> {
         if !self.breaker.allows(Instant::now()) {
             count(&self.figures.skipped, 1);
             return None;
         }
-        match timeout(self.config.patience, call).await {
+        match timeout(limit, call).await {
             Ok(Ok(answer)) => {
                 self.breaker.succeeded();
                 Some(answer)
@@ -267,7 +309,8 @@ impl Inner {
     }
 
     async fn promote(&self, store: &Store, name: &BlobName) -> Option<Digest> {
-        let Some(pieces) = self.call(self.upstream.get(name)).await? else {
+        let asked = self.upstream.get(name);
+        let Some(pieces) = self.call(self.config.patience, asked).await? else {
             count(&self.figures.misses, 1);
             return None;
         };
@@ -301,7 +344,9 @@ impl Inner {
                 .await
                 .map_err(|error| failed(&error))?;
         }
-        let committed = store.commit_local(upload).await;
+        // It can be fetched again: nobody should wait for the disk.
+        let relaxed = store.with_durability(Durability::Relaxed);
+        let committed = relaxed.commit_local(upload).await;
         committed.map_err(|error| failed(&error))
     }
 }

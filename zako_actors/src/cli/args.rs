@@ -436,7 +436,12 @@ pub struct NodeArgs {
     /// Let only clients in for whose certificate FILE (PEM) vouches
     #[arg(long, value_name = "FILE")]
     pub tls_client_ca: Option<PathBuf>,
-    /// Read settings from FILE (TOML); flags win
+    /// Look for what is not here in the cache at ADDR, and keep it: http[s]://HOST[:PORT][/PATH],
+    /// grpc[s]://HOST:PORT[/INSTANCE] or s3://BUCKET[/PREFIX]; credentials, TLS and handing on what
+    /// is stored here are set in [upstream] of the configuration
+    #[arg(long, value_name = "ADDR")]
+    pub upstream: Option<String>,
+    /// Read settings from FILE (TOML); flags win. examples/node.toml shows all of them
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 }

@@ -138,6 +138,7 @@ fn run(cli: Cli, begin: Instant) -> Result<Exit, Failure> {
                 unix: args.unix,
                 tls: args.tls_cert.zip(args.tls_key),
                 tls_client_ca: args.tls_client_ca,
+                upstream: args.upstream,
                 config: args.config,
             };
             crate::node::run(&settings).map_err(Failure::work)?;

@@ -11,8 +11,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use cas_actor::front::{HttpUpstream, ReapiUpstream};
-use cas_actor::{BlobName, Digest, Store, Tier, TierConfig, Upstream, UpstreamError};
+use cas_actor::{
+    BlobName, Digest, Store, Tier, TierConfig, Upstream, UpstreamConfig, UpstreamConfigError,
+};
 use prost::Message;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -32,7 +33,7 @@ const ACTION_SIZE_BYTES: u64 = 32;
 
 /// Why an address is no remote cache.
 #[derive(Debug, thiserror::Error)]
-#[error("remote cache `{address}` {why}; write http://HOST:PORT or grpc://HOST:PORT/INSTANCE")]
+#[error("remote cache `{address}` {why}")]
 pub struct RemoteError {
     address: String,
     why: String,
@@ -58,35 +59,26 @@ pub struct Remote {
 }
 
 impl Remote {
-    /// Puts the cache at `address` behind `store`: `http://…` speaks as Bazel does to an HTTP cache,
-    /// `grpc://…` the remote execution API with BLAKE3.
+    /// Puts the cache at `address` behind `store`: `http[s]://…` speaks as Bazel does to an HTTP
+    /// cache, `grpc[s]://…` the remote execution API with BLAKE3.
     ///
     /// # Errors
     /// When `address` is none.
     pub fn attach(store: &Store, address: &str, runtime: Handle) -> Result<Self, RemoteError> {
         let _entered = runtime.enter();
-        let wrong = |error: UpstreamError| RemoteError {
-            address: address.to_owned(),
-            why: error.message.to_string(),
-        };
         let config = TierConfig {
             patience: PATIENCE,
             ..TierConfig::default()
         };
-        let connect = || -> Result<Box<dyn Upstream>, UpstreamError> {
-            match address.strip_prefix("grpc://") {
-                Some(rest) => {
-                    let (host, instance) = rest.split_once('/').unwrap_or((rest, ""));
-                    let upstream = ReapiUpstream::new(&format!("http://{host}"), instance)?;
-                    Ok(Box::new(upstream))
-                }
-                None => Ok(Box::new(HttpUpstream::new(address, None)?)),
-            }
+        let wrong = |error: UpstreamConfigError| RemoteError {
+            address: address.to_owned(),
+            why: error.problem().to_owned(),
         };
+        let server = UpstreamConfig::at(address);
         // One for reading, which the tier owns, and one for handing on: a slow upload must not be
         // taken for a server that does not answer.
-        let tier = Tier::new(connect().map_err(wrong)?, config, runtime.clone());
-        let upstream: Arc<dyn Upstream> = Arc::from(connect().map_err(wrong)?);
+        let tier = Tier::new(server.connect().map_err(wrong)?, config, runtime.clone());
+        let upstream: Arc<dyn Upstream> = Arc::from(server.connect().map_err(wrong)?);
         store.set_upstream(tier.clone());
         Ok(Self {
             store: store.clone(),

@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use cas_actor::UpstreamConfig;
 use cas_actor::front::{AccessConfig, DialectsConfig, FrontConfig, LimitsConfig, TlsConfig};
 use serde::Deserialize;
 
@@ -31,6 +32,8 @@ pub struct Settings {
     pub tls: Option<(PathBuf, PathBuf)>,
     /// Who vouches for clients.
     pub tls_client_ca: Option<PathBuf>,
+    /// Address of the cache behind the node.
+    pub upstream: Option<String>,
     /// Configuration file.
     pub config: Option<PathBuf>,
 }
@@ -41,6 +44,7 @@ pub struct Settings {
 struct File {
     data_dir: Option<PathBuf>,
     max_bytes: Option<u64>,
+    zstd_level: Option<i32>,
     http: Option<SocketAddr>,
     grpc: Option<SocketAddr>,
     unix: Option<PathBuf>,
@@ -49,6 +53,7 @@ struct File {
     access: AccessConfig,
     tls: Option<TlsConfig>,
     alerts: AlertsConfig,
+    upstream: Option<UpstreamConfig>,
 }
 
 /// What a node runs with.
@@ -57,11 +62,15 @@ pub(super) struct Config {
     pub(super) data: PathBuf,
     /// The most that the store may take on disk.
     pub(super) max_bytes: Option<u64>,
+    /// How small blobs are compressed.
+    pub(super) zstd_level: Option<i32>,
     pub(super) http: SocketAddr,
     pub(super) grpc: Option<SocketAddr>,
     pub(super) unix: Option<PathBuf>,
     pub(super) front: FrontConfig,
     pub(super) alerts: AlertsConfig,
+    /// The cache behind the node.
+    pub(super) upstream: Option<UpstreamConfig>,
     /// The file, for messages.
     pub(super) path: Option<PathBuf>,
 }
@@ -81,6 +90,7 @@ pub(super) fn read(settings: &Settings) -> Result<Config, NodeError> {
     Ok(Config {
         data,
         max_bytes: file.max_bytes,
+        zstd_level: zstd_level(settings, file.zstd_level)?,
         http: settings.http.or(file.http).unwrap_or(DEFAULT_HTTP),
         grpc: settings.grpc.or(file.grpc),
         unix: settings.unix.clone().or(file.unix),
@@ -91,8 +101,31 @@ pub(super) fn read(settings: &Settings) -> Result<Config, NodeError> {
             tls: tls(settings, file.tls)?,
         },
         alerts: file.alerts,
+        upstream: upstream(settings, file.upstream),
         path: settings.config.clone(),
     })
+}
+
+/// The levels that zstd knows, without those that need much memory to read again.
+fn zstd_level(settings: &Settings, level: Option<i32>) -> Result<Option<i32>, NodeError> {
+    match (level, &settings.config) {
+        (Some(level), Some(path)) if !(1..=19).contains(&level) => Err(NodeError::Config {
+            path: path.clone(),
+            message: format!("zstd-level = {level} is no level; 1 (fast) to 19 (small) are"),
+        }),
+        (level, _) => Ok(level),
+    }
+}
+
+fn upstream(settings: &Settings, file: Option<UpstreamConfig>) -> Option<UpstreamConfig> {
+    match (&settings.upstream, file) {
+        (None, file) => file,
+        (Some(address), None) => Some(UpstreamConfig::at(address)),
+        (Some(address), Some(file)) => Some(UpstreamConfig {
+            address: address.clone(),
+            ..file
+        }),
+    }
 }
 
 fn tls(settings: &Settings, file: Option<TlsConfig>) -> Result<Option<TlsConfig>, NodeError> {
@@ -152,6 +185,11 @@ mod tests {
             ("[limits]\nrequests = -1\n", ["line 2", "-1"]),
             ("[limits]\nrequets = 1\n", ["line 2", "requests"]),
             ("[tls]\ncertificate = \"c\"\n", ["line 1", "`key`"]),
+            ("[upstream]\nwrite = \"never\"\n", ["line 1", "`address`"]),
+            (
+                "[upstream]\naddress = \"http://a\"\nwrite = \"yes\"\n",
+                ["line 3", "`background`"],
+            ),
             (
                 "[[access.credential]]\nright = \"rw\"\n",
                 ["line 2", "`write`"],
@@ -190,6 +228,58 @@ mod tests {
         let parsed: File = toml::from_str(&all).unwrap();
         assert_eq!(parsed.access.credential.len(), 2);
         assert!(parsed.tls.is_some() && parsed.unix.is_some() && parsed.data_dir.is_some());
+        assert!(
+            parsed
+                .upstream
+                .is_some_and(|upstream| upstream.ca.is_some())
+        );
+    }
+
+    #[test]
+    fn an_address_by_flag_keeps_the_rest_of_the_table() {
+        let settings = Settings {
+            upstream: Some("http://flag".into()),
+            ..Default::default()
+        };
+        assert_eq!(upstream(&Settings::default(), None), None);
+        let alone = upstream(&settings, None);
+        assert_eq!(alone, Some(UpstreamConfig::at("http://flag")));
+        let table = UpstreamConfig {
+            bearer: Some("token".into()),
+            ..UpstreamConfig::at("http://file")
+        };
+        let both = upstream(&settings, Some(table)).unwrap();
+        assert_eq!(
+            (&both.address[..], both.bearer),
+            ("http://flag", Some("token".into()))
+        );
+    }
+
+    /// The example with something else in one place: it is read, or refused with a line.
+    #[test]
+    fn a_file_with_any_mistake_is_read_or_refused() {
+        use proptest::prelude::*;
+
+        let example = include_str!("../../../examples/node.toml").replace("#: ", "");
+        let at = any::<proptest::sample::Index>();
+        let config = proptest::test_runner::Config::default();
+        let mut runner = proptest::test_runner::TestRunner::new(config);
+        let run = runner.run(&(at.clone(), at, ".{0,8}"), |(start, length, put)| {
+            let chars: Vec<char> = example.chars().collect();
+            let start = start.index(chars.len());
+            let end = (start + length.index(16)).min(chars.len());
+            let text: String = chars[..start]
+                .iter()
+                .copied()
+                .chain(put.chars())
+                .chain(chars[end..].iter().copied())
+                .collect();
+            if let Err(error) = toml::from_str::<File>(&text) {
+                prop_assert!(error.to_string().contains("line "), "{}", error);
+            }
+            Ok(())
+        });
+        run.unwrap();
     }
 
     #[test]

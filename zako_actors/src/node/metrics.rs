@@ -6,7 +6,7 @@
 use std::fmt::{Display, Write};
 
 use cas_actor::front::{FrontStats, SpaceStats, TransportStats};
-use cas_actor::{Latency, Stats};
+use cas_actor::{Latency, Stats, Tier};
 
 use super::Node;
 
@@ -20,6 +20,9 @@ pub async fn render(node: &Node) -> String {
             store(&stats, &mut page);
         }
         Err(_) => page.gauge("store_up", "Whether the store answers.", 0),
+    }
+    if let Some(tier) = node.store.upstream() {
+        upstream(tier, &mut page);
     }
     if let Some(front) = node.front.get() {
         fronts(&front.figures.read(), &mut page);
@@ -221,6 +224,48 @@ fn store(stats: &Stats, page: &mut Page) {
         "How long reads from disk took.",
         &stats.get_latency,
     );
+}
+
+fn upstream(tier: &Tier, page: &mut Page) {
+    let stats = tier.stats();
+    page.gauge(
+        "upstream_up",
+        "Whether the cache behind the node is asked; 0 while it does not answer.",
+        u64::from(!tier.is_down()),
+    );
+    for (name, help, value) in [
+        ("hits", "Blobs found behind the node.", stats.hits),
+        ("misses", "Blobs that are not there either.", stats.misses),
+        (
+            "action_hits",
+            "Entries found behind the node.",
+            stats.action_hits,
+        ),
+        (
+            "action_misses",
+            "Entries that are not there either.",
+            stats.action_misses,
+        ),
+        ("failures", "Calls that failed.", stats.failures),
+        (
+            "skipped",
+            "Calls not made because the cache behind does not answer.",
+            stats.skipped,
+        ),
+        (
+            "fetched_bytes",
+            "Bytes of the blobs found.",
+            stats.fetched_bytes,
+        ),
+        ("handed_on", "Blobs and entries handed on.", stats.handed_on),
+        (
+            "not_handed_on",
+            "Blobs and entries that were not handed on.",
+            stats.not_handed_on,
+        ),
+    ] {
+        page.counter(&format!("upstream_{name}_total"), help, value);
+    }
 }
 
 fn fronts(stats: &FrontStats, page: &mut Page) {

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use actor_rt::{StartError, System};
 use cas_actor::front::{ConfigError, Front, FrontFigures, FrontProbe};
-use cas_actor::{Store, StoreConfig, StoreError};
+use cas_actor::{Store, StoreConfig, StoreError, UpstreamConfigError, WriteThrough};
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::config::Config;
@@ -57,6 +57,14 @@ pub enum NodeError {
         path: Option<PathBuf>,
         /// What is wrong.
         error: ConfigError,
+    },
+    /// The cache behind the node cannot be used.
+    #[error("{}{error}", path.as_ref().map(|path| format!("{}: ", path.display())).unwrap_or_default())]
+    Upstream {
+        /// The file, if there is one.
+        path: Option<PathBuf>,
+        /// What is wrong.
+        error: UpstreamConfigError,
     },
     /// The address is taken or not this machine's.
     #[error("cannot listen on {address}: {source}")]
@@ -135,9 +143,17 @@ async fn start(system: &System, config: &Config) -> Result<(), NodeError> {
         // What one client brings under either hash, others find under the other.
         sha256_names: true,
         max_bytes: config.max_bytes,
+        zstd_level: config.zstd_level,
         ..StoreConfig::new(config.data.join("store"))
     };
     let store = Store::open(store, system)?;
+    if let Some(upstream) = &config.upstream {
+        let tier = upstream.tier(tokio::runtime::Handle::current());
+        store.set_upstream(tier.map_err(|error| NodeError::Upstream {
+            path: config.path.clone(),
+            error,
+        })?);
+    }
     let node = Arc::new(Node {
         system: system.clone(),
         store: store.clone(),
@@ -181,6 +197,13 @@ async fn start(system: &System, config: &Config) -> Result<(), NodeError> {
     }
     say(&format!("grpc   grpc{secure}://{grpc}"))?;
     say(&format!("http   http{secure}://{listening}"))?;
+    if let Some(upstream) = &config.upstream {
+        let use_of_it = match upstream.write {
+            WriteThrough::Never => "read",
+            WriteThrough::Background => "read and written to",
+        };
+        say(&format!("behind {} ({use_of_it})", upstream.address))?;
+    }
     if front.is_open() && !(listening.ip().is_loopback() && grpc.ip().is_loopback()) {
         say("note   everybody who reaches this address may read and write; see [access]")?;
     }

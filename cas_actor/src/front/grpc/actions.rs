@@ -12,9 +12,10 @@ use super::failure::failed;
 use super::{Api, Function, Name, key_of};
 use crate::front::Space;
 use crate::front::access::Right;
+use crate::front::behind::EntryName;
 use crate::front::intake::Intake;
 use crate::front::names::Bound;
-use crate::{ActionKey, Durability, GetError};
+use crate::{Durability, GetError};
 
 /// A result with more than this in it should have put it into blobs.
 pub(crate) const RESULT_BYTES: u64 = 16 * 1024 * 1024;
@@ -26,12 +27,14 @@ impl ActionCache for Api {
         request: Request<re::GetActionResultRequest>,
     ) -> Result<Response<re::ActionResult>, Status> {
         self.may(request.metadata(), Right::Read)?;
+        let may_be_key = self.may_all(request.metadata(), Right::Read);
         let request = request.into_inner();
         let function = Function::read(request.digest_function)?;
         let digest = request.action_digest.as_ref();
         let action = Name::required(digest, function, "action_digest")?;
         let counters = self.shared.counters.space(Space::Bazel);
-        let result = self.result(&key(&request.instance_name, &action)).await?;
+        let name = Self::name_of(&request.instance_name, &action, may_be_key);
+        let result = self.result(&name).await?;
         if let Some(result) = result
             && self.is_complete(&result, function).await?
         {
@@ -50,6 +53,7 @@ impl ActionCache for Api {
         request: Request<re::UpdateActionResultRequest>,
     ) -> Result<Response<re::ActionResult>, Status> {
         self.may(request.metadata(), Right::Write)?;
+        let may_be_key = self.may_all(request.metadata(), Right::Write);
         let request = request.into_inner();
         let function = Function::read(request.digest_function)?;
         let digest = request.action_digest.as_ref();
@@ -63,8 +67,8 @@ impl ActionCache for Api {
         let complete = intake.complete().await.map_err(failed)?;
         let stored = complete.store(&self.shared.store, Durability::Relaxed);
         let bound = Bound::now(stored.await.map_err(failed)?, ::bytes::Bytes::new());
-        let key = key(&request.instance_name, &action);
-        let named = self.shared.names.bind(&key, &bound).await;
+        let name = Self::name_of(&request.instance_name, &action, may_be_key);
+        let named = self.shared.names.bind(&name, &bound).await;
         named.map_err(failed)?;
         let counters = self.shared.counters.space(Space::Bazel);
         counters.store(bound.digest.size_bytes());
@@ -91,13 +95,19 @@ pub(crate) fn why_no_result(content: &[u8]) -> Option<String> {
     wrong.map(|status| status.message().to_owned())
 }
 
-fn key(instance: &str, action: &Name) -> ActionKey {
-    key_of("ac", &[instance, &action.hex()])
-}
-
 impl Api {
-    async fn result(&self, key: &ActionKey) -> Result<Option<re::ActionResult>, Status> {
-        let bound = self.shared.names.resolve(key).await.map_err(failed)?;
+    /// The same as over HTTP. `may_be_key` says whether the caller has the right to all entries.
+    fn name_of(instance: &str, action: &Name, may_be_key: bool) -> EntryName {
+        let is_shared = instance.is_empty();
+        EntryName {
+            key: key_of("ac", &[instance, &action.hex()]),
+            action: is_shared.then(|| action.blob()),
+            may_be_key: is_shared && may_be_key,
+        }
+    }
+
+    async fn result(&self, name: &EntryName) -> Result<Option<re::ActionResult>, Status> {
+        let bound = self.shared.names.resolve(name).await.map_err(failed)?;
         let Some(bound) = bound else {
             return Ok(None);
         };

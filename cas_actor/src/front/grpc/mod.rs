@@ -7,7 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub(super) mod actions;
-mod api;
+pub(super) mod api;
 mod blobs;
 mod capabilities;
 #[cfg(test)]
@@ -204,6 +204,12 @@ impl Api {
                 }),
             }
         })
+    }
+
+    /// Whether the credentials of a call are good for every space.
+    fn may_all(&self, metadata: &MetadataMap, wanted: Right) -> bool {
+        let authorization = metadata.get("authorization").map(|value| value.as_bytes());
+        self.shared.access.check_all(authorization, wanted)
     }
 
     /// Which blobs are here, in the order asked; counts as a use of them.

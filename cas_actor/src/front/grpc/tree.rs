@@ -12,7 +12,9 @@ use prost::Message;
 use tonic::{Code, Status};
 
 use super::api::re;
+use super::failure::failed;
 use super::{Api, Function, Name};
+use crate::BlobName;
 
 /// More directories than any tree that somebody builds.
 const MOST_DIRECTORIES: usize = 1_000_000;
@@ -89,7 +91,9 @@ impl Api {
                 names.push(Name::required(file.digest.as_ref(), function, "digest")?);
             }
         }
-        let present = self.present(&names).await?;
-        Ok(present.iter().all(|present| *present))
+        let names: Vec<BlobName> = names.iter().map(Name::blob).collect();
+        // What only the cache behind the store has is brought: the client relies on it from now on.
+        let brought = self.shared.store.bring(&names).await.map_err(failed)?;
+        Ok(brought.iter().all(Option::is_some))
     }
 }

@@ -8,9 +8,11 @@
 use ::bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
+use hyper::header::{AUTHORIZATION, HeaderValue};
 use prost::Message;
+use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
-use tonic::{Code, Status};
+use tonic::{Code, Request, Status};
 
 use super::api::bytestream::byte_stream_client::ByteStreamClient;
 use super::api::bytestream::{ReadRequest, WriteRequest};
@@ -18,18 +20,23 @@ use super::api::re::action_cache_client::ActionCacheClient;
 use super::api::re::content_addressable_storage_client::ContentAddressableStorageClient;
 use super::api::re::{self, batch_update_blobs_request, digest_function};
 use crate::digest::hex;
-use crate::{Blob, BlobName, Digest, HashFunction, Pieces, Sha256Digest, Upstream, UpstreamError};
+use crate::{
+    Blob, BlobName, Connection, Digest, HashFunction, Pieces, Sha256Digest, Upstream, UpstreamError,
+};
 
 /// Blobs up to this size are sent in one message; gRPC takes 4 MiB of them.
 const BATCH_UP_TO_BYTES: usize = 1024 * 1024;
 /// A message of a larger one.
 const PIECE_BYTES: usize = 256 * 1024;
+/// The result of an action that is larger than this is not taken for one.
+const RESULT_UP_TO_BYTES: usize = 16 * 1024 * 1024;
 
-/// A server at `http://host:port`.
+/// A server at `http[s]://host:port`.
 #[derive(Debug)]
 pub struct ReapiUpstream {
     name: String,
     instance: String,
+    authorization: Option<HeaderValue>,
     channel: Channel,
 }
 
@@ -39,14 +46,32 @@ impl ReapiUpstream {
     ///
     /// # Errors
     /// When `address` is no address.
-    pub fn new(address: &str, instance: &str) -> Result<Self, UpstreamError> {
+    pub fn new(
+        address: &str,
+        instance: &str,
+        connection: &Connection,
+    ) -> Result<Self, UpstreamError> {
         let endpoint = Channel::from_shared(address.to_owned());
         let endpoint = endpoint.map_err(|error| UpstreamError::new(address, error))?;
         Ok(Self {
             name: address.to_owned(),
             instance: instance.to_owned(),
-            channel: endpoint.connect_lazy(),
+            authorization: connection.authorization.clone(),
+            channel: endpoint.connect_with_connector_lazy(connection.http2()),
         })
+    }
+
+    /// A call with our credentials.
+    fn call<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        let authorization = self.authorization.as_ref();
+        if let Some(value) =
+            authorization.and_then(|value| MetadataValue::try_from(value.as_bytes()).ok())
+        {
+            let metadata = request.metadata_mut();
+            metadata.insert(AUTHORIZATION.as_str(), value);
+        }
+        request
     }
 
     fn failed(&self, status: &Status) -> UpstreamError {
@@ -82,7 +107,10 @@ impl ReapiUpstream {
                 }],
             };
             let mut client = ContentAddressableStorageClient::new(self.channel.clone());
-            let answer = client.batch_update_blobs(request).await?.into_inner();
+            let answer = client
+                .batch_update_blobs(self.call(request))
+                .await?
+                .into_inner();
             let refused = answer.responses.into_iter().filter_map(|one| one.status);
             return match refused.into_iter().find(|status| status.code != 0) {
                 Some(status) => Err(Status::new(Code::from(status.code), status.message)),
@@ -106,7 +134,8 @@ impl ReapiUpstream {
             }
         });
         let mut client = ByteStreamClient::new(self.channel.clone());
-        client.write(stream::iter(requests)).await.map(drop)
+        let call = self.call(stream::iter(requests));
+        client.write(call).await.map(drop)
     }
 }
 
@@ -153,7 +182,7 @@ impl Upstream for ReapiUpstream {
                 ..Default::default()
             };
             let mut client = ByteStreamClient::new(self.channel.clone());
-            let answer = found(client.read(request).await);
+            let answer = found(client.read(self.call(request)).await);
             let Some(answer) = answer.map_err(|status| self.failed(&status))? else {
                 return Ok(None);
             };
@@ -207,8 +236,9 @@ impl Upstream for ReapiUpstream {
                 digest_function: value(function),
                 ..Default::default()
             };
-            let mut client = ActionCacheClient::new(self.channel.clone());
-            let answer = found(client.get_action_result(request).await);
+            let mut client = ActionCacheClient::new(self.channel.clone())
+                .max_decoding_message_size(RESULT_UP_TO_BYTES);
+            let answer = found(client.get_action_result(self.call(request)).await);
             let answer = answer.map_err(|status| self.failed(&status))?;
             Ok(answer.map(|result| result.into_inner().encode_to_vec().into()))
         }
@@ -224,8 +254,10 @@ impl Upstream for ReapiUpstream {
             let Some((digest, function)) = digest_of(action) else {
                 return Ok(());
             };
-            let result = re::ActionResult::decode(result);
-            let result = result.map_err(|error| UpstreamError::new(&self.name, error))?;
+            let Ok(result) = re::ActionResult::decode(result) else {
+                // What came over HTTP may be anything.
+                return Ok(());
+            };
             let request = re::UpdateActionResultRequest {
                 instance_name: self.instance.clone(),
                 action_digest: Some(digest),
@@ -234,7 +266,7 @@ impl Upstream for ReapiUpstream {
                 ..Default::default()
             };
             let mut client = ActionCacheClient::new(self.channel.clone());
-            let answer = client.update_action_result(request).await;
+            let answer = client.update_action_result(self.call(request)).await;
             answer.map(drop).map_err(|status| self.failed(&status))
         }
         .boxed()

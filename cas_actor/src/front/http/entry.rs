@@ -22,13 +22,14 @@ use super::{Answered, Http, status, turborepo};
 use crate::digest::hash_hex;
 use crate::front::Space;
 use crate::front::access::Right;
+use crate::front::behind::EntryName;
 use crate::front::body::Answer;
 use crate::front::compress::{self, Coding};
 use crate::front::grpc::actions::{RESULT_BYTES, why_no_result};
 use crate::front::intake::{Complete, Intake};
 use crate::front::names::{Bound, name};
 use crate::layout::is_packed;
-use crate::{ActionKey, Blob, BlobName, ByteRange, Digest, Durability, HASH_BYTES, Upload};
+use crate::{Blob, BlobName, ByteRange, Digest, Durability, HASH_BYTES, Upload};
 
 const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
 /// What has a hash for its name never changes.
@@ -41,19 +42,30 @@ const RANGES: HeaderValue = HeaderValue::from_static("bytes");
 /// Compressed content up to this size is made at once; more of it is streamed.
 const AT_ONCE_BYTES: usize = 64 * 1024;
 
-/// The name of an entry in the store.
-pub(crate) fn name_of(entry: &Entry<'_>) -> ActionKey {
-    match entry.part {
+/// The name of an entry in the store. `may_be_key` says whether the caller has the right to all
+/// entries.
+pub(crate) fn name_of(entry: &Entry<'_>, may_be_key: impl FnOnce() -> bool) -> EntryName {
+    let key = match entry.part {
         Part::Whole => name(entry.space.name(), &[entry.key]),
         Part::Actions { instance } => name("ac", &[instance, entry.key]),
         Part::Team { id, slug } => name(entry.space.name(), &[id, slug, entry.key]),
+    };
+    let action = match entry.part {
+        Part::Actions { instance: "" } => BlobName::from_hex(entry.key).ok(),
+        _ => None,
+    };
+    EntryName {
+        key,
+        action,
+        may_be_key: action.is_some() && may_be_key(),
     }
 }
 
 impl Http {
     pub(super) async fn get_entry(&self, entry: &Entry<'_>, parts: &Parts) -> Answered {
         self.may(&parts.headers, entry.space, Right::Read)?;
-        let found = self.get(&name_of(entry), entry.space, parts).await?;
+        let name = name_of(entry, || self.may_all(&parts.headers, Right::Read));
+        let found = self.get(&name, entry.space, parts).await?;
         let (bound, mut answer) = found;
         if entry.space == Space::Turborepo {
             turborepo::add_headers(&bound.note, answer.headers_mut());
@@ -85,13 +97,13 @@ impl Http {
 
     async fn get(
         &self,
-        name: &ActionKey,
+        name: &EntryName,
         space: Space,
         parts: &Parts,
     ) -> Result<(Bound, Response<Answer>), Problem> {
         let shared = self.shared();
         let counters = shared.counters.space(space);
-        let bound = match shared.names.peek(name) {
+        let bound = match shared.names.peek(&name.key) {
             Some(bound) => Some(bound),
             None => shared.names.resolve(name).await?,
         };
@@ -142,7 +154,7 @@ impl Http {
             Space::Turborepo => turborepo::note(&parts.headers)?,
             _ => Bytes::new(),
         };
-        let name = name_of(entry);
+        let name = name_of(entry, || self.may_all(&parts.headers, Right::Write));
         let upload = self.shared().store.upload(None);
         let is_result = matches!(entry.part, Part::Actions { .. })
             && self.shared().dialects.validate_action_results;
@@ -235,7 +247,7 @@ impl Http {
         Ok(digest)
     }
 
-    async fn has_other(&self, name: &ActionKey, complete: &Complete) -> Result<bool, Problem> {
+    async fn has_other(&self, name: &EntryName, complete: &Complete) -> Result<bool, Problem> {
         let Some(bound) = self.shared().names.resolve(name).await? else {
             return Ok(false);
         };
@@ -247,7 +259,12 @@ impl Http {
 
     pub(super) async fn delete_entry(&self, entry: &Entry<'_>) -> Answered {
         // The blob stays: other names may point at it. Eviction finds it when none does.
-        match self.shared().names.unbind(&name_of(entry)).await? {
+        match self
+            .shared()
+            .names
+            .unbind(&name_of(entry, || false))
+            .await?
+        {
             true => Ok(status(StatusCode::NO_CONTENT)),
             false => Err(Problem::miss()),
         }

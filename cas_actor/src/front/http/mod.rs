@@ -12,10 +12,7 @@ mod problem;
 mod range;
 pub(super) mod route;
 mod turborepo;
-mod upstream;
 mod webdav;
-
-pub use upstream::HttpUpstream;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -242,6 +239,13 @@ impl Http {
             Err(Refusal::Unknown) => Err(Problem::unknown()),
             Err(Refusal::Forbidden) => Err(Problem::forbidden(space, wanted)),
         }
+    }
+
+    /// Whether the credentials of a request are good for every space.
+    fn may_all(&self, headers: &HeaderMap, wanted: Right) -> bool {
+        let authorization = headers.get(header::AUTHORIZATION);
+        let authorization = authorization.map(HeaderValue::as_bytes);
+        self.shared.access.check_all(authorization, wanted)
     }
 
     async fn page(&self, parts: &Parts) -> Answered {

@@ -45,7 +45,7 @@ impl Http {
     /// for those with a slash at the end.
     pub(super) async fn properties_of_entry(&self, entry: &Entry<'_>, path: &str) -> Answered {
         let shared = self.shared();
-        let Some(bound) = shared.names.resolve(&name_of(entry)).await? else {
+        let Some(bound) = shared.names.resolve(&name_of(entry, || false)).await? else {
             return Err(Problem::miss());
         };
         if shared.store.contains(&[bound.digest]).await? != [true] {

@@ -12,43 +12,46 @@ use http_body_util::{BodyExt, BodyStream, Full};
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Uri};
+use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
 
+use super::{Connection, Pieces, Upstream, UpstreamError};
 use crate::digest::hex;
-use crate::{Blob, BlobName, Digest, Pieces, Sha256Digest, Upstream, UpstreamError};
+use crate::{Blob, BlobName, Digest, Sha256Digest};
 
 /// The result of an action that is larger than this is not taken for one.
 const ACTION_UP_TO_BYTES: usize = 16 * 1024 * 1024;
 
-/// A cache at `http://host[:port][/prefix]` with `/cas/HASH` and `/ac/HASH` below it.
+/// A cache at `http[s]://host[:port][/prefix]` with `/cas/HASH` and `/ac/HASH` below it.
 #[derive(Debug)]
 pub struct HttpUpstream {
     base: String,
     authorization: Option<HeaderValue>,
-    client: Client<HttpConnector, Full<Bytes>>,
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
 }
 
 impl HttpUpstream {
-    /// The cache at `base`, for instance `http://cache:8080`. `authorization` is sent as the
-    /// header of that name.
+    /// The cache at `base`, for instance `http://cache:8080`. Connects at the first call.
     ///
     /// # Errors
-    /// When `base` is no `http` address, or `authorization` is no header.
-    pub fn new(base: &str, authorization: Option<&str>) -> Result<Self, UpstreamError> {
+    /// When `base` is no `http` or `https` address, or the latter, and `connection` has no TLS.
+    pub fn new(base: &str, connection: &Connection) -> Result<Self, UpstreamError> {
         let base = base.trim_end_matches('/');
         let wrong = |what: &str| UpstreamError::new(base, what);
         let uri: Uri = base.parse().map_err(|_| wrong("is no address"))?;
-        if uri.scheme_str() != Some("http") || uri.host().is_none() {
+        let known = match uri.scheme_str() {
+            Some("http") => true,
+            Some("https") => connection.tls.is_some(),
+            _ => false,
+        };
+        if !known || uri.host().is_none_or(str::is_empty) || uri.query().is_some() {
             return Err(wrong("is no address that begins with http://HOST"));
         }
-        let authorization = authorization.map(HeaderValue::from_str).transpose();
-        let authorization = authorization.map_err(|_| wrong("the authorization is no header"))?;
         Ok(Self {
             base: base.to_owned(),
-            authorization,
-            client: Client::builder(TokioExecutor::new()).build_http(),
+            authorization: connection.authorization.clone(),
+            client: connection.client(),
         })
     }
 

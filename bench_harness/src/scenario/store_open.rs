@@ -1,0 +1,155 @@
+//! Opening a store that holds a million small blobs: until it answers, and what that takes in memory.
+//!
+//! The store is made once for a scenario and closed; every run opens it in a process of its own, so that nobody inherits
+//! another's heap or mapped pages.
+#![forbid(unsafe_code)]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::thread;
+use std::time::Instant;
+
+use actor_rt::System;
+use cas_actor::{Digest, Durability, Store, StoreConfig};
+use tempfile::TempDir;
+
+use super::store::STORE;
+use super::{Family, Scenario};
+use crate::machine::resident_bytes;
+use crate::measure::{Case, Sample, Unit};
+use crate::options::{Options, Scale};
+
+/// `store_open`.
+pub const OPEN: Scenario = Scenario {
+    name: "store_open",
+    family: Family::Store,
+    about: "opening a store of a million small blobs, until it says whether one is there",
+    unit: Unit::Milliseconds,
+    cases: |options| vec![case(options, |probed| probed.open_ms)],
+};
+
+/// `store_memory`.
+pub const MEMORY: Scenario = Scenario {
+    name: "store_memory",
+    family: Family::Store,
+    about: "resident memory of a store per small blob, of a million, when each was asked for; mapped pages included",
+    unit: Unit::Bytes,
+    cases: |options| vec![case(options, |probed| probed.entry_bytes)],
+};
+
+/// Set for the child process: how many blobs, and the directory of the store.
+pub const PROBE: &str = "BENCH_HARNESS_STORE_PROBE";
+const WRITERS: u64 = 16;
+const QUESTION: u64 = 10_000;
+
+/// What a process of its own has found.
+struct Probed {
+    open_ms: f64,
+    entry_bytes: f64,
+}
+
+fn case(options: &Options, value: fn(Probed) -> f64) -> Case {
+    let blobs = options.count(1_000_000, 500);
+    let alone = options.scale != Scale::Tiny;
+    let made: OnceLock<TempDir> = OnceLock::new();
+    Case {
+        implementation: STORE,
+        variant: "8 bytes each".into(),
+        spinning: 0,
+        run: Box::new(move || {
+            let directory = made.get_or_init(|| fill(blobs)).path();
+            let probed = match alone {
+                true => in_child(blobs, directory),
+                false => probe(blobs, directory),
+            };
+            Sample {
+                value: value(probed),
+                checksum: blobs,
+            }
+        }),
+    }
+}
+
+fn config(directory: &Path) -> StoreConfig {
+    let mut config = StoreConfig::new(directory);
+    // Blobs in memory are not what is measured.
+    config.memory.capacity_bytes = 0;
+    config.durability = Durability::Volatile;
+    config
+}
+
+fn content(number: u64) -> Vec<u8> {
+    number.to_le_bytes().to_vec()
+}
+
+fn fill(blobs: u64) -> TempDir {
+    let directory = tempfile::tempdir().expect("a directory for the store");
+    let system = System::new().expect("the system starts");
+    let store = Store::open(config(directory.path()), &system).expect("a new store opens");
+    thread::scope(|scope| {
+        for writer in 0..WRITERS {
+            let store = store.blocking();
+            scope.spawn(move || {
+                for number in (writer..blobs).step_by(WRITERS as usize) {
+                    store.put(content(number)).expect("the disk has room");
+                }
+            });
+        }
+    });
+    store.blocking().close();
+    let _ = system.shutdown(std::time::Duration::from_secs(10));
+    directory
+}
+
+fn in_child(blobs: u64, directory: &Path) -> Probed {
+    let program = std::env::current_exe().expect("this program has a path");
+    let output = Command::new(program)
+        .env(PROBE, format!("{blobs}={}", directory.display()))
+        .output()
+        .expect("it starts again");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let parsed = text.trim().split_once(' ').and_then(|(open, entry)| {
+        Some(Probed {
+            open_ms: open.parse().ok()?,
+            entry_bytes: entry.parse().ok()?,
+        })
+    });
+    parsed.unwrap_or_else(|| panic!("the probe of the store printed `{text}`"))
+}
+
+/// The child's part: measures and prints, if this process was started for that.
+pub fn answer_probe() -> bool {
+    let Ok(wanted) = std::env::var(PROBE) else {
+        return false;
+    };
+    let (blobs, directory) = wanted.split_once('=').expect("blobs=directory");
+    let blobs = blobs.parse().expect("a number");
+    let probed = probe(blobs, &PathBuf::from(directory));
+    println!("{} {}", probed.open_ms, probed.entry_bytes);
+    true
+}
+
+fn probe(blobs: u64, directory: &Path) -> Probed {
+    let system = System::new().expect("the system starts");
+    let before = resident_bytes().0;
+    let started = Instant::now();
+    let store = Store::open(config(directory), &system).expect("it was closed");
+    let blocking = store.blocking();
+    let last = [Digest::of(&content(blobs - 1))];
+    assert_eq!(blocking.contains(&last).expect("it is open"), [true]);
+    let open_ms = started.elapsed().as_secs_f64() * 1e3;
+    for start in (0..blobs).step_by(QUESTION as usize) {
+        let some = start..blobs.min(start + QUESTION);
+        let some: Vec<Digest> = some.map(|number| Digest::of(&content(number))).collect();
+        let found = blocking.contains(&some).expect("it is open");
+        assert!(found.iter().all(|found| *found));
+    }
+    let after = resident_bytes().0;
+    blocking.close();
+    let _ = system.shutdown(std::time::Duration::from_secs(10));
+    Probed {
+        open_ms,
+        entry_bytes: after.saturating_sub(before) as f64 / blobs as f64,
+    }
+}
