@@ -7,11 +7,13 @@
 #![forbid(unsafe_code)]
 
 mod binary;
+mod monorepo;
 mod node;
 mod process;
 mod project;
 
 pub use binary::zako;
+pub use monorepo::{Edited, Monorepo, Step, newest};
 pub use node::{Node, is_installed, npm_client, python_client, sccache, succeed};
 pub use process::{Outcome, Running, is_alive};
 pub use project::Project;

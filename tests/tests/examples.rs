@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use zako_tests::{Outcome, Project};
+use zako_tests::{Outcome, Project, is_installed};
 
 /// A copy of an example's tracked files in a workspace of its own.
 fn example(name: &str) -> Project {
@@ -60,4 +60,65 @@ fn c_and_typescript_are_built_together() {
     project.write("report/texts/more.txt", "one more text\n");
     project.build();
     assert!(project.read("report/report.md").contains("texts/more.txt"));
+}
+
+#[test]
+fn a_thousand_files_of_effect_and_zod_agree_with_their_own_distributions() {
+    let project = example("effect");
+    project.build();
+    let report = project.read("smoke.txt");
+    assert!(
+        report.ends_with("\nok: 2 programs agree\n"),
+        "{}",
+        &report[..report.len().min(400)]
+    );
+    for output in [
+        "effect/Stream.js.map",
+        "zod/v4/core/parse.js",
+        "platform/index.js",
+    ] {
+        assert!(project.has(&format!("dist/{output}")), "{output}");
+    }
+}
+
+#[test]
+fn zlib_is_built_from_the_sources_of_the_distribution() {
+    let lists = fs::read_to_string("/etc/apt/sources.list.d/debian.sources").unwrap_or_default();
+    if !(lists.contains("bookworm") && is_installed("apt-get") && is_installed("gcc")) {
+        println!("did not run: this machine takes no packages from Debian 12");
+        return;
+    }
+    let project = example("zlib");
+    project.zako(&["test"]).succeeds();
+    assert!(project.has("libz.a"));
+    // Other flags make every object anew; the sources are not fetched again.
+    let flags = project.read("BUILD.ts");
+    project.write("BUILD.ts", &flags.replace("\"-O2\"", "\"-O1\""));
+    let outcome = project.zako(&["test"]).succeeds();
+    assert!(
+        outcome.text().contains(", 1 up to date"),
+        "{}",
+        outcome.text()
+    );
+}
+
+#[test]
+fn a_change_of_types_alone_tests_nothing_in_a_monorepo() {
+    if !is_installed("node") {
+        return;
+    }
+    let project = example("monorepo");
+    let mut generate = Command::new("node");
+    Outcome::of(generate.arg("generate.mjs").current_dir(project.root())).succeeds();
+    let outcome = project.zako(&["test"]).succeeds();
+    assert!(outcome.text().contains("100 ran"), "{}", outcome.text());
+    let own = project.read("packages/p03/src/own.ts");
+    let more = own.replace("value: number;", "value: number;\n  note?: string;");
+    project.write("packages/p03/src/own.ts", &more);
+    let outcome = project.zako(&["test"]).succeeds();
+    assert!(
+        outcome.text().contains(" 1 ran, 99 up to date"),
+        "{}",
+        outcome.text()
+    );
 }
