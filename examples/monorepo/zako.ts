@@ -1,0 +1,4 @@
+// The package root: which files are build files.
+import { workspace } from "zako:package";
+
+export default workspace({ builds: ["packages/*/BUILD.ts"] });
