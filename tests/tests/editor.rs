@@ -69,6 +69,36 @@ fn the_type_checker_knows_labels_and_flags_a_misspelt_one() {
         Outcome::of(tsc.args(["--pretty", "false", "-p", "."]))
     };
     check().succeeds();
+    // Attributes of rules, those of the workspace and those that ship, are known as well.
+    project.write(
+        "tools/x.rule.ts",
+        "import { attr, rule } from \"zako:rule\";\n\
+         export const x = rule({\n  name: \"x\",\n  attrs: { level: attr.number({ required: true }), deps: attr.deps() },\n\
+         \x20 implementation(ctx) {\n    ctx.attrs.level.toFixed();\n    ctx.run({ cmd: [\"true\"] });\n  },\n});\n",
+    );
+    let uses = |attributes: &str| {
+        project.write(
+            "use/BUILD.ts",
+            &format!("import {{ fileGroup }} from \"zako:rules\";\nimport {{ x }} from \"../tools/x.rule.ts\";\nexport default {{\n  a: x({attributes}),\n  b: fileGroup({{ deps: [\"//:copy\"] }}),\n}};\n"),
+        );
+    };
+    uses("{ level: 1, deps: [\"//:lib\"] }");
+    check().succeeds();
+    for wrong in [
+        "{ levle: 1 }",
+        "{}",
+        "{ level: \"1\" }",
+        "{ level: 1, deps: [\"//:lbi\"] }",
+    ] {
+        uses(wrong);
+        let found = check();
+        assert!(
+            found.stdout.starts_with("use/BUILD.ts(4,"),
+            "{wrong}: {}",
+            found.stdout
+        );
+    }
+    std::fs::remove_dir_all(project.root().join("use")).unwrap();
     project.write("BUILD.ts", &BUILD.replace("\"//:copy\"", "\"//:cpoy\""));
     let found = check();
     assert!(!found.status.success());

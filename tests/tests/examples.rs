@@ -122,3 +122,30 @@ fn a_change_of_types_alone_tests_nothing_in_a_monorepo() {
         outcome.text()
     );
 }
+
+#[test]
+fn rules_of_ones_own_and_rules_that_ship() {
+    let project = example("rules");
+    project.build();
+    assert_eq!(
+        project.read("site/out/actors.md"),
+        "# Actors (Rules)\nThey talk.\n"
+    );
+    assert!(!project.has("site/out/plans.md"));
+    assert_eq!(
+        project.zako(&["run", "//c:main"]).succeeds().stdout,
+        "6765\n"
+    );
+    assert!(
+        project
+            .read("ts/dist/index.d.ts")
+            .contains("export declare function byTitle")
+    );
+    project.zako(&["test"]).succeeds();
+    project.write("site/pages/plans.txt", "Plans\nThey change.\n");
+    project.build();
+    assert!(project.has("site/out/plans.md"));
+    project.zako(&["test", "//c:check"]).succeeds();
+    // What the type definitions say and what the rules do is the same.
+    project.zako(&["types"]).succeeds();
+}

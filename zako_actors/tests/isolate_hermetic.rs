@@ -326,3 +326,69 @@ fn the_execution_context_is_frozen() {
         json!({ "errors": ["TypeError", "TypeError"], "context": { "a": { "b": 1 } } })
     );
 }
+
+/// What every kind of context refuses, by an expression that would be worth its value elsewhere.
+#[test]
+fn every_context_is_hermetic() {
+    let kinds = [
+        (ContextKind::Package, "zako.ts"),
+        (ContextKind::Build, "BUILD.ts"),
+        (ContextKind::Rule, "a.rule.ts"),
+        (ContextKind::Toolchain, "a.toolchain.ts"),
+        (ContextKind::Config, "a.config.ts"),
+    ];
+    let bans = [
+        "Date.now()",
+        "performance.now()",
+        "Math.random()",
+        "new Intl.NumberFormat()",
+        "crypto.randomUUID()",
+        "new WeakRef({})",
+        "new FinalizationRegistry(() => {})",
+        "setTimeout(() => {}, 1)",
+        "setInterval(() => {}, 1)",
+        "new SharedArrayBuffer(1)",
+        "Atomics.isLockFree(4)",
+        "Promise.race([])",
+        "Symbol('x')",
+        "'a'.localeCompare('b')",
+        "'a'.toLocaleUpperCase()",
+        "new Function('return 1')()",
+        "Deno.core",
+        "process.env",
+        "require('fs')",
+        "fetch('http://localhost')",
+    ];
+    for (context, entry) in kinds {
+        for ban in bans {
+            let source = format!("export default {{ a: {ban} }};");
+            let mut workspace = Workspace::new(&[(entry, &source)]);
+            let request = EvaluateRequest::new(workspace.root.path(), entry, context);
+            let error = workspace
+                .evaluator
+                .evaluate(&request)
+                .unwrap_err()
+                .to_string();
+            assert!(
+                error.contains("is not available in build files"),
+                "{entry} {ban}: {error}"
+            );
+            assert!(
+                error.contains(&format!("--> {entry}:1:")),
+                "{entry} {ban}: {error}"
+            );
+        }
+        let source = "import fs from 'node:fs'; export default fs;";
+        let mut workspace = Workspace::new(&[(entry, source)]);
+        let request = EvaluateRequest::new(workspace.root.path(), entry, context);
+        let error = workspace
+            .evaluator
+            .evaluate(&request)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("Node.js modules do not exist"),
+            "{entry}: {error}"
+        );
+    }
+}

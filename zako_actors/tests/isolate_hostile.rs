@@ -5,6 +5,7 @@ mod isolate_support;
 use std::time::Duration;
 
 use isolate_support::Workspace;
+use serde_json::json;
 use zako_actors::isolate::{
     CancelToken, ContextKind, EvaluateError, EvaluateRequest, FailureKind, IsolatePool,
 };
@@ -202,6 +203,91 @@ fn a_pool_survives_a_mix_of_good_and_hostile_scripts() {
             "loop.ts" => assert_eq!(result.unwrap_err().kind, FailureKind::Timeout),
             "bomb.ts" => assert_eq!(result.unwrap_err().kind, FailureKind::Memory),
             _ => assert_eq!(result.unwrap_err().kind, FailureKind::Exception),
+        }
+    }
+}
+
+/// A file of each kind, a call that reaches `body` in it, and what the failure is about.
+fn in_every_context(body: &str) -> Vec<(EvaluateRequest, Workspace, &'static str)> {
+    let platform = json!({ "os": "linux", "arch": "x86_64" });
+    let kinds = [
+        (ContextKind::Package, "zako.ts", body.to_owned(), None, ""),
+        (ContextKind::Build, "BUILD.ts", body.to_owned(), None, ""),
+        (
+            ContextKind::Rule,
+            "a.rule.ts",
+            format!(
+                "import {{ rule }} from 'zako:rule';\nexport const r = rule({{ name: 'r', implementation() {{ {body} }} }});"
+            ),
+            Some(
+                json!({ "kind": "rule", "file": "a.rule.ts", "rule": "r", "config": {}, "toolchains": {},
+                "targets": [{ "label": "//a:t", "dir": "a", "name": "t", "attrs": {}, "known": {} }] }),
+            ),
+            "//a:t",
+        ),
+        (
+            ContextKind::Toolchain,
+            "a.toolchain.ts",
+            format!(
+                "import {{ toolchain }} from 'zako:toolchain';\nexport const t = toolchain({{ name: 't', async select() {{ {body} }} }});"
+            ),
+            Some(
+                json!({ "kind": "toolchain", "file": "a.toolchain.ts", "config": {}, "platform": platform, "known": {} }),
+            ),
+            "t",
+        ),
+        (
+            ContextKind::Config,
+            "a.config.ts",
+            format!(
+                "import {{ config }} from 'zako:config';\nexport const c = config({{ name: 'c', type: 'string', default: () => {{ {body} }} }});"
+            ),
+            Some(
+                json!({ "kind": "config", "file": "a.config.ts", "platform": platform, "known": {} }),
+            ),
+            "c",
+        ),
+    ];
+    let prepare = |(context, entry, source, call, subject): (_, _, String, _, _)| {
+        let workspace = Workspace::new(&[(entry, &source)]);
+        let mut request = EvaluateRequest::new(workspace.root.path(), entry, context);
+        request.call = call;
+        request.limits.heap_bytes = 64 << 20;
+        (request, workspace, subject)
+    };
+    kinds.into_iter().map(prepare).collect()
+}
+
+#[test]
+fn every_context_ends_hostile_scripts_and_says_what_they_were_about() {
+    let tampering = "for (const p of [Object.prototype, Array.prototype, Map.prototype, String.prototype, Function.prototype]) \
+        for (const k of Reflect.ownKeys(p)) { try { (p as any)[k] = () => { throw new Error('tampered') } } catch {} } throw new Error('done');";
+    for (body, kind) in [
+        ("while (true) {}", FailureKind::Timeout),
+        (
+            "const a: unknown[] = []; while (true) a.push({ x: [1] });",
+            FailureKind::Memory,
+        ),
+        (
+            "(function f(): void { f(); f(); })();",
+            FailureKind::Exception,
+        ),
+        (tampering, FailureKind::Exception),
+    ] {
+        for (mut request, mut workspace, subject) in in_every_context(body) {
+            request.limits.wall = if kind == FailureKind::Timeout {
+                SHORT
+            } else {
+                LONG
+            };
+            let error = workspace.evaluator.evaluate(&request).unwrap_err();
+            assert_eq!(error.kind, kind, "{body} in {:?}: {error}", request.context);
+            // The memory of what was at work may be spoilt with everything else.
+            if body != tampering {
+                assert_eq!(error.subject.as_deref().unwrap_or(""), subject, "{body}");
+            }
+            std::fs::write(workspace.root.path().join("good.ts"), "export default [1];").unwrap();
+            assert_eq!(workspace.evaluate("good.ts").unwrap().value, json!([1]));
         }
     }
 }

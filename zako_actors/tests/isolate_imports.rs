@@ -65,21 +65,22 @@ fn contexts_have_their_own_modules() {
     let import = |module: &str| {
         format!("import * as m from '{module}';\nexport default Object.keys(m).sort();")
     };
-    for (entry, context, own, other) in [
-        ("BUILD.ts", ContextKind::Build, "zako:build", "zako:package"),
-        (
-            "zako.ts",
-            ContextKind::Package,
-            "zako:package",
-            "zako:build",
-        ),
-    ] {
+    let kinds = [
+        ("BUILD.ts", ContextKind::Build, "zako:build"),
+        ("zako.ts", ContextKind::Package, "zako:package"),
+        ("cc.rule.ts", ContextKind::Rule, "zako:rule"),
+        ("gcc.toolchain.ts", ContextKind::Toolchain, "zako:toolchain"),
+        ("x.config.ts", ContextKind::Config, "zako:config"),
+    ];
+    for (entry, context, own) in kinds {
         assert!(evaluate(&[(entry, &import(own))], entry, context).is_ok());
-        refused(
-            &[(entry, &import(other))],
-            context,
-            &[&format!("`{other}` is not available in"), own],
-        );
+        for (_, _, other) in kinds.iter().filter(|kind| kind.2 != own) {
+            refused(
+                &[(entry, &import(other))],
+                context,
+                &[&format!("`{other}` is not available in"), own],
+            );
+        }
         for core in [
             "zako:core",
             "zako:console",
@@ -96,41 +97,10 @@ fn contexts_have_their_own_modules() {
 }
 
 #[test]
-fn later_contexts_say_that_they_come_later() {
-    for (entry, context, module) in [
-        ("cc.rule.ts", ContextKind::Rule, "zako:rule"),
-        ("gcc.toolchain.ts", ContextKind::Toolchain, "zako:toolchain"),
-        ("x.config.ts", ContextKind::Config, "zako:config"),
-    ] {
-        let source = format!("import {{ a }} from '{module}'; export default a;");
-        refused(
-            &[(entry, &source)],
-            context,
-            &["is not implemented in this version"],
-        );
-        refused(
-            &[(entry, "import 'zako:build'; export default 1;")],
-            context,
-            &["`zako:build` is not available in"],
-        );
-        assert_eq!(
-            evaluate(
-                &[(entry, "import 'zako:core'; export default 1;")],
-                entry,
-                context
-            )
-            .unwrap(),
-            1
-        );
-    }
-}
-
-#[test]
-fn build_files_import_libraries_only() {
+fn build_files_import_libraries_and_rules_only() {
     for (path, what) in [
         ("other/BUILD.ts", "a build file (BUILD.ts)"),
         ("zako.ts", "the package root (zako.ts)"),
-        ("cc.rule.ts", "a rule file"),
         ("gcc.toolchain.ts", "a toolchain file"),
         ("x.config.ts", "a configuration file"),
         ("x.script.ts", "a script"),
@@ -152,6 +122,108 @@ fn build_files_import_libraries_only() {
             ],
         );
     }
+}
+
+#[test]
+fn nothing_that_rules_are_made_of_imports_what_uses_it() {
+    use ContextKind::{Config, Rule, Toolchain};
+    for (context, entry, refused_paths) in [
+        (
+            Rule,
+            "a.rule.ts",
+            &["BUILD.ts", "zako.ts", "x.script.ts"][..],
+        ),
+        (
+            Toolchain,
+            "a.toolchain.ts",
+            &["b.rule.ts", "BUILD.ts", "zako.ts", "x.script.ts"],
+        ),
+        (
+            Config,
+            "a.config.ts",
+            &["b.rule.ts", "b.toolchain.ts", "BUILD.ts", "zako.ts"],
+        ),
+    ] {
+        for path in refused_paths {
+            let source = format!("import './{path}';");
+            let expected = format!("`{path}` is ");
+            refused(
+                &[(entry, &source), (path, "export {};")],
+                context,
+                &[&expected, "cannot import"],
+            );
+        }
+    }
+    let files = [
+        (
+            "a.rule.ts",
+            "import './b.rule'; import './t.toolchain'; import './c.config'; import './lib'; export default 1;",
+        ),
+        (
+            "b.rule.ts",
+            "import { attr } from 'zako:rule'; export const a = attr;",
+        ),
+        (
+            "t.toolchain.ts",
+            "import './c.config'; import 'zako:toolchain'; export {};",
+        ),
+        (
+            "c.config.ts",
+            "import './lib'; import 'zako:config'; export {};",
+        ),
+        ("lib.ts", "export {};"),
+    ];
+    assert_eq!(evaluate(&files, "a.rule.ts", Rule).unwrap(), 1);
+}
+
+#[test]
+fn rules_that_ship_are_there_for_build_files_and_rules() {
+    let source = "import * as rules from 'zako:rules';\nexport default Object.keys(rules).sort();";
+    let names = evaluate(&[("BUILD.ts", source)], "BUILD.ts", ContextKind::Build).unwrap();
+    for name in [
+        "archive",
+        "bundle",
+        "ccBinary",
+        "copy",
+        "fileGroup",
+        "npmInstall",
+        "shell",
+        "tsLibrary",
+    ] {
+        assert!(
+            names.as_array().unwrap().iter().any(|n| n == name),
+            "{name} in {names}"
+        );
+    }
+    refused(
+        &[(
+            "BUILD.ts",
+            "import { cc } from 'zako:rules/c';\nexport default cc;",
+        )],
+        ContextKind::Build,
+        &[
+            "there is no module `zako:rules/c`",
+            "did you mean `zako:rules/cc`?",
+        ],
+    );
+    refused(
+        &[("lib.config.ts", "import 'zako:rules';")],
+        ContextKind::Config,
+        &["`zako:rules` is not available in a configuration file"],
+    );
+}
+
+#[test]
+fn a_rule_cannot_be_passed_off_as_another_files() {
+    let source =
+        "const m = await import('zako:rule?other.rule.ts');\nexport default Object.keys(m);";
+    let error = evaluate(&[("a.rule.ts", source)], "a.rule.ts", ContextKind::Rule).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("there is no module `zako:rule?other.rule.ts`"),
+        "{error}"
+    );
 }
 
 #[test]

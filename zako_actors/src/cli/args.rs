@@ -114,6 +114,15 @@ pub struct Global {
         help_heading = "Global options"
     )]
     pub backtrace: bool,
+    /// Set an option that a rule declares; wins over `[config]` of zako.toml
+    #[arg(
+        long,
+        value_name = "NAME=VALUE",
+        value_parser = name_and_value,
+        global = true,
+        help_heading = "Global options"
+    )]
+    pub config: Vec<(String, String)>,
     /// Say more: why steps run, what was cached
     #[arg(short, long, global = true, help_heading = "Global options")]
     pub verbose: bool,
@@ -174,7 +183,8 @@ Functions: deps(X[, N])       X and what it needs, at most N steps away
            rdeps(X[, N])      X and what needs it
            somepath(X, Y)     one chain of dependencies from X to Y
            allpaths(X, Y)     everything on any such chain
-           kind(KIND, X)      those of X that are of a kind: command, script, test, transpile
+           kind(KIND, X)      those of X that are of a kind: command, script, test, transpile,
+                              group, or the name of a rule
            attr(NAME, TEXT, X)  those of X whose attribute contains TEXT
            tests(X)           those of X that are tests
 X is a label, `//dir/...`, `//dir:*`, a function, or two of them with `union` (+), `except` (-) or
@@ -226,6 +236,14 @@ pub struct BuildArgs {
     /// Print the summary as JSON on standard output
     #[arg(long)]
     pub json: bool,
+}
+
+/// `NAME=VALUE` in two parts.
+fn name_and_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err(format!("`{text}` is not NAME=VALUE")),
+    }
 }
 
 /// Flags of `run`.

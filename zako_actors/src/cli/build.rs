@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use rustc_hash::FxHashSet;
 use serde::Serialize;
 
 use super::args::{BuildArgs, Global};
@@ -29,6 +30,7 @@ use crate::engine::schedule::Capacity;
 use crate::engine::session::BuildOptions;
 use crate::engine::since::changed_since;
 use crate::isolate::engine_version;
+use crate::lang::label::Label;
 use crate::lang::target::Target;
 use crate::machine::Machine;
 
@@ -90,8 +92,45 @@ pub fn bring_up_to_date(
         begin,
         cancel: None,
     };
-    let plan = work.plan(opened, targets)?;
-    work.run(opened, targets, plan, &[])
+    let (targets, earlier) = match work.settle(opened, targets.clone())? {
+        Settled::Targets(targets, earlier) => (targets, earlier),
+        Settled::Stopped(summary) => return Ok(summary),
+    };
+    let plan = work.plan(opened, &targets)?;
+    Ok(earlier.before(work.run(opened, &targets, plan, &[])?))
+}
+
+/// What came of building what rules read.
+enum Settled {
+    /// All targets, and what building them took so far.
+    Targets(Targets, Earlier),
+    /// A step failed, or the build was stopped.
+    Stopped(Summary),
+}
+
+/// Steps that were carried out so that rules could go on.
+#[derive(Clone, Copy, Default)]
+struct Earlier {
+    executed: usize,
+    cached: usize,
+}
+
+impl Earlier {
+    fn add(&mut self, summary: &Summary) {
+        self.executed += summary.executed;
+        self.cached += summary.cached;
+    }
+
+    /// The figures of the whole build, whose last part has `summary`: there, these steps were up to
+    /// date already.
+    fn before(self, mut summary: Summary) -> Summary {
+        summary.executed += self.executed;
+        summary.cached += self.cached;
+        summary.up_to_date = summary
+            .up_to_date
+            .saturating_sub(self.executed + self.cached);
+        summary
+    }
 }
 
 struct Work<'a> {
@@ -129,8 +168,15 @@ type Phase = (&'static str, Duration);
 
 impl Work<'_> {
     fn carry_out(&self, opened: &mut Opened) -> Result<Exit, Failure> {
-        let targets = opened.load()?;
+        let mut targets = opened.load()?;
         let loaded = self.begin.elapsed();
+        let mut earlier = Earlier::default();
+        if !self.args.dry {
+            (targets, earlier) = match self.settle(opened, targets)? {
+                Settled::Targets(targets, earlier) => (targets, earlier),
+                Settled::Stopped(summary) => return self.conclude(&summary),
+            };
+        }
         let plan = self.plan(opened, &targets)?;
         if self.args.dry {
             return self.dry(&plan);
@@ -138,10 +184,53 @@ impl Work<'_> {
         let planned = self.begin.elapsed().saturating_sub(loaded);
         let phases = [("read build files", loaded), ("plan", planned)];
         let summary = self.run(opened, &targets, plan, &phases)?;
-        if self.args.json {
-            print_json(&summary)?;
+        self.conclude(&earlier.before(summary))
+    }
+
+    /// Builds what rules read, and has them go on, until those that are asked for have said
+    /// everything. Nothing is read anew when all of it was up to date.
+    fn settle(&self, opened: &mut Opened, mut targets: Targets) -> Result<Settled, Failure> {
+        let mut earlier = Earlier::default();
+        let mut built: FxHashSet<Label> = FxHashSet::default();
+        loop {
+            let graph = &targets.graph;
+            let wanted: FxHashSet<NodeId> = self.wanted(opened, &targets)?.into_iter().collect();
+            let reads = targets.reads.iter().filter(|read| {
+                let target = graph.find(&read.target);
+                target.is_some_and(|id| wanted.contains(&id)) && !built.contains(&read.writer)
+            });
+            let reads: Vec<_> = reads.collect();
+            let writers: Vec<NodeId> = reads
+                .iter()
+                .filter_map(|read| graph.find(&read.writer))
+                .collect();
+            let is_open = reads.iter().any(|read| read.open);
+            if writers.is_empty() {
+                return Ok(Settled::Targets(targets, earlier));
+            }
+            let labels: Vec<Label> = reads.iter().map(|read| read.writer.clone()).collect();
+            let plan = self.plan_of(opened, &targets, &graph.with_deps(writers))?;
+            let is_fresh = plan.is_fresh();
+            if !is_fresh {
+                let summary = self.run(opened, &targets, plan, &[])?;
+                if summary.failed > 0 || summary.interrupted {
+                    return Ok(Settled::Stopped(summary));
+                }
+                earlier.add(&summary);
+            }
+            opened.session.note_built(labels.iter().cloned());
+            built.extend(labels);
+            if !is_fresh || is_open {
+                targets = opened.load()?;
+            }
         }
-        say(&summarise(&summary));
+    }
+
+    fn conclude(&self, summary: &Summary) -> Result<Exit, Failure> {
+        if self.args.json {
+            print_json(summary)?;
+        }
+        say(&summarise(summary));
         Ok(match summary {
             Summary {
                 interrupted: true, ..
@@ -153,10 +242,19 @@ impl Work<'_> {
 
     fn plan(&self, opened: &mut Opened, targets: &Targets) -> Result<Plan, Failure> {
         let wanted = self.wanted(opened, targets)?;
+        self.plan_of(opened, targets, &wanted)
+    }
+
+    fn plan_of(
+        &self,
+        opened: &mut Opened,
+        targets: &Targets,
+        wanted: &[NodeId],
+    ) -> Result<Plan, Failure> {
         let force = self.args.force || self.args.check_determinism.is_some();
         opened
             .session
-            .plan(&targets.graph, &wanted, &targets.describer, force)
+            .plan(&targets.graph, wanted, &targets.describer, force)
             .map_err(|error| failure(&error))
     }
 

@@ -11,6 +11,7 @@ use super::args::{BuildArgs, Global};
 use super::options::{Options, directory};
 use super::{Failure, say};
 use crate::engine::action::{Describer, Outer};
+use crate::engine::analyse::Await;
 use crate::engine::evaluate::Isolates;
 use crate::engine::event::Event;
 use crate::engine::graph::Graph;
@@ -20,6 +21,7 @@ use crate::engine::session::{BuildError, Notice, Session};
 use crate::engine::workspace::{Workspace, WorkspaceError};
 use crate::isolate::keep_snapshot_in;
 use crate::lang::label::LabelPattern;
+use crate::lang::packages::Packages;
 use crate::transpile::TRANSPILER_VERSION;
 
 /// A workspace in use by this command.
@@ -36,6 +38,7 @@ pub struct Opened {
 }
 
 /// What the build files say.
+#[derive(Clone)]
 pub struct Targets {
     /// Every target.
     pub graph: Arc<Graph>,
@@ -43,6 +46,8 @@ pub struct Targets {
     pub describer: Arc<Describer>,
     /// What reading the build files took of isolates.
     pub scripts: Option<Event>,
+    /// Outputs that rules read; what they say is incomplete while one is open.
+    pub reads: Arc<[Await]>,
 }
 
 impl Opened {
@@ -79,9 +84,10 @@ impl Opened {
             evaluation, pool, ..
         } = self.options;
         let mut isolates = Isolates::new(&self.services, root, evaluation, pool);
+        let search = std::env::var("PATH").unwrap_or_default();
         let mut loaded = self
             .session
-            .load(&mut isolates)
+            .load(&mut isolates, &self.options.given, &search)
             .map_err(|error| failure(&error))?;
         let scripts = isolates.figures();
         for line in &loaded.logs {
@@ -99,26 +105,23 @@ impl Opened {
             .graph(&mut loaded)
             .map_err(|error| failure(&error))?;
         let settings = &self.session.workspace.manifest.settings;
-        let describer = Describer::new(
-            std::env::var("PATH").unwrap_or_default(),
-            env,
-            TRANSPILER_VERSION.to_owned(),
-        )
-        .with_outer(Outer {
-            // A variable that is not UTF-8 cannot be named.
-            variables: std::env::vars_os()
-                .filter_map(|(name, value)| {
-                    Some((name.into_string().ok()?, value.into_string().ok()?))
-                })
-                .collect(),
-            tracked: settings.pass_env.clone(),
-            untracked: settings.untracked_env.clone(),
-        });
+        let describer =
+            Describer::new(search, env, TRANSPILER_VERSION.to_owned()).with_outer(Outer {
+                // A variable that is not UTF-8 cannot be named.
+                variables: std::env::vars_os()
+                    .filter_map(|(name, value)| {
+                        Some((name.into_string().ok()?, value.into_string().ok()?))
+                    })
+                    .collect(),
+                tracked: settings.pass_env.clone(),
+                untracked: settings.untracked_env.clone(),
+            });
         let describer = Arc::new(describer);
         Ok(Targets {
             graph,
             describer,
             scripts,
+            reads: loaded.reads.into(),
         })
     }
 
@@ -130,9 +133,13 @@ impl Opened {
         if labels.is_empty() {
             return Ok(vec![LabelPattern::everything()]);
         }
+        let packages = Packages::new(&self.session.workspace.manifest.dependencies);
         labels
             .iter()
-            .map(|text| LabelPattern::parse(text, &self.here).map_err(Failure::usage))
+            .map(|text| {
+                let pattern = LabelPattern::parse(text, &self.here).map_err(Failure::usage)?;
+                packages.resolve_pattern(pattern).map_err(Failure::usage)
+            })
             .collect()
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::Failure;
 use super::args::{BuildArgs, Global};
+use crate::engine::analyse::Given;
 use crate::engine::workspace::Workspace;
 use crate::lang::manifest::Settings;
 use crate::machine::{Machine, PoolSize};
@@ -15,7 +16,7 @@ use crate::machine::{Machine, PoolSize};
 const EVALUATION_SECONDS: u64 = 30;
 
 /// Settings of one command in one workspace.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Options {
     /// Steps at a time.
     pub jobs: usize,
@@ -25,6 +26,8 @@ pub struct Options {
     pub cache: Option<PathBuf>,
     /// Time limit of one build file.
     pub evaluation: Duration,
+    /// Options of rules that were set.
+    pub given: Given,
 }
 
 impl Options {
@@ -50,6 +53,10 @@ impl Options {
             evaluation: Duration::from_secs(
                 number(None, "ZAKO_EVALUATION_SECONDS")?.unwrap_or(EVALUATION_SECONDS),
             ),
+            given: Given {
+                flags: global.config.iter().cloned().collect(),
+                manifest: workspace.manifest.config_values.clone(),
+            },
         })
     }
 }

@@ -35,7 +35,7 @@ fn print(opened: &mut Opened, args: &QueryArgs) -> Result<Exit, Failure> {
 fn describe(target: &Target) -> Value {
     let fields = ATTRIBUTES.iter().map(|name| {
         let values = attribute(target, name);
-        let one = matches!(*name, "label" | "file" | "kind");
+        let one = matches!(*name, "label" | "file" | "kind" | "rule");
         let value = match values.as_slice() {
             [single] if one => Value::from(single.as_str()),
             _ => Value::from(values),

@@ -15,10 +15,10 @@ use super::opened::{Opened, Targets};
 use super::summary::summarise;
 use super::{Exit, Failure, say};
 use crate::engine::event::Summary;
-use crate::engine::record::{OutputKind, Record};
+use crate::engine::record::{OutputItem, OutputKind};
 use crate::engine::step::{search_path, shell_line};
 use crate::lang::label::{Label, LabelPattern};
-use crate::lang::target::Target;
+use crate::lang::target::{Target, Work};
 
 /// Builds and runs. Returns only when there is nothing to run.
 pub fn run(global: &Global, args: &RunArgs, begin: Instant) -> Result<Exit, Failure> {
@@ -68,8 +68,10 @@ fn prepare(
     if let Some(exit) = unfinished(&summary) {
         return Ok(Chosen::Nothing(exit));
     }
-    let record = opened.session.record(&label);
-    let program = program(&label, record, args.bin.as_deref())?;
+    // Rules may have said more meanwhile.
+    let targets = opened.load()?;
+    let outputs = outputs(opened, &targets, &label);
+    let program = program(&label, &outputs, args.bin.as_deref())?;
     let path = opened.session.workspace.root.join(&*program);
     let mut command = if is_script(&program) {
         let mut node = Command::new("node");
@@ -136,10 +138,32 @@ fn script(
     Ok(Chosen::Program(shell))
 }
 
+/// What `label` left behind; for a group, what its members did.
+fn outputs(opened: &Opened, targets: &Targets, label: &Label) -> Vec<OutputItem> {
+    let of = |label: &Label| {
+        opened
+            .session
+            .record(label)
+            .map(|record| record.outputs.iter())
+    };
+    let graph = &targets.graph;
+    let target = graph.find(label).map(|id| graph.target(id));
+    match target.filter(|target| target.work == Work::Group) {
+        Some(group) => {
+            let members = group.deps.iter().filter_map(of).flatten();
+            members
+                .filter(|item| group.takes(&item.path))
+                .cloned()
+                .collect()
+        }
+        None => of(label).into_iter().flatten().cloned().collect(),
+    }
+}
+
 /// What a target made that can be run: its one executable file, or its one script for Node.js.
-fn program(label: &Label, record: Option<&Record>, bin: Option<&str>) -> Result<Box<str>, Failure> {
-    let outputs = record.into_iter().flat_map(|record| record.outputs.iter());
+fn program(label: &Label, outputs: &[OutputItem], bin: Option<&str>) -> Result<Box<str>, Failure> {
     let files: Vec<(&str, u32)> = outputs
+        .iter()
         .filter_map(|item| match item.kind {
             OutputKind::File { mode, .. } => Some((&*item.path, mode)),
             _ => None,

@@ -68,6 +68,8 @@ declare namespace Zako {
     /** `"es2022"`, `"esnext"`, `"node20"`, … */
     target?: string;
     sourceMaps?: boolean;
+    /** Writes .d.ts; exports then need explicit types (isolatedDeclarations). */
+    declarations?: boolean;
     jsx?: "automatic" | "classic" | "preserve";
     jsxImportSource?: string;
     decorators?: "legacy" | "legacyWithMetadata" | "preserve";

@@ -14,6 +14,9 @@ use crate::engine::workspace::PRIVATE_DIR;
 /// What scripts can import, with a place for the labels.
 const DEFINITIONS: &str = include_str!("types.d.ts");
 
+/// What rules, toolchains and options are made of.
+const RULES: &str = include_str!("rules.d.ts");
+
 const TSCONFIG: &str = r#"{
   "compilerOptions": {
     "target": "es2022",
@@ -28,6 +31,7 @@ const TSCONFIG: &str = r#"{
   },
   "include": [
     "./zako.d.ts",
+    "./rules.d.ts",
     "../../zako.ts",
     "../../**/BUILD.ts",
     "../../**/*.rule.ts",
@@ -53,6 +57,7 @@ fn write(opened: &mut Opened) -> Result<Exit, Failure> {
     fs::create_dir_all(&dir).map_err(|error| cannot_write(&dir, &error))?;
     let text = DEFINITIONS.replace("\"$LABELS\"", &labels(&targets));
     put(&dir.join("zako.d.ts"), &text)?;
+    put(&dir.join("rules.d.ts"), RULES)?;
     put(&dir.join("tsconfig.json"), TSCONFIG)?;
     print_line(&format!(
         "wrote {PRIVATE_DIR}/types: {} labels",
@@ -77,7 +82,9 @@ fn write(opened: &mut Opened) -> Result<Exit, Failure> {
 /// Every way to write a label of the workspace, as a union of texts.
 fn labels(targets: &Targets) -> String {
     let mut all = std::collections::BTreeSet::new();
-    for target in targets.graph.targets() {
+    // Actions of rules are nobody's dependencies but the rules'.
+    let all_targets = targets.graph.targets().iter();
+    for target in all_targets.filter(|target| target.rule.is_none() || !target.manual) {
         let label = &target.label;
         all.insert(label.to_string());
         all.insert(format!(":{}", label.name()));

@@ -17,6 +17,7 @@ use crate::engine::graph::Graph;
 use crate::engine::plan::Plan;
 use crate::engine::reasons::{LastRun, Reasons};
 use crate::lang::label::Label;
+use crate::lang::target::Work;
 
 /// Things that are not up to date and are named for one target.
 const SHOWN: usize = 10;
@@ -99,6 +100,14 @@ impl Why<'_> {
             Some(cause) => {
                 let _ = writeln!(text, "  now: not up to date: {}", cause.in_full());
             }
+        }
+        let target = self.graph.find(label).map(|id| self.graph.target(id));
+        if let Some(group) = target.filter(|target| target.work == Work::Group) {
+            text.push_str("  it runs nothing itself; it stands for what these leave behind:\n");
+            for dep in &group.deps {
+                let _ = writeln!(text, "    {dep}");
+            }
+            return text;
         }
         match self.reasons.get(label) {
             None => text.push_str("  last run: none is remembered\n"),

@@ -220,6 +220,9 @@ impl Build {
                 record,
             ));
         }
+        if let Some(outputs) = report.handed_on {
+            self.outputs[self.stale[node as usize] as usize] = Some(outputs);
+        }
         let target = self.spec.plan.target(self.stale[node as usize]);
         let failure = match end {
             End::Failed => report.failure.map(|failure| failure.explain(&target.label)),

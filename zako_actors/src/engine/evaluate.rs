@@ -1,19 +1,20 @@
 //! Evaluation of build files by isolates.
 //!
-//! Owns the pool of isolates of one command, made at the first file that has to be evaluated.
+//! Owns the limits of one file; the isolates are made at the first file that has to be evaluated.
 //! Does not know what the values mean.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use actor_rt::System;
+
 use super::event::Event;
 use super::hash::Hash;
-use super::load::{Evaluate, EvaluationJob, EvaluationOutput, FileKind};
+use super::load::{Evaluate, EvaluationFailure, EvaluationJob, EvaluationOutput};
 use super::services::Services;
 use crate::diagnostic::Diagnostic;
 use crate::isolate::{
-    ContextKind, EvaluateError, EvaluateRequest, Evaluation, IsolatePool, Limits, LogLine,
-    engine_name,
+    EvaluateError, EvaluateRequest, Evaluation, IsolatePool, Limits, LogLine, engine_name,
 };
 use crate::machine::PoolSize;
 
@@ -23,7 +24,6 @@ pub struct Isolates<'a> {
     root: PathBuf,
     limit: Duration,
     size: PoolSize,
-    pool: Option<IsolatePool>,
 }
 
 impl<'a> Isolates<'a> {
@@ -34,29 +34,23 @@ impl<'a> Isolates<'a> {
             root,
             limit,
             size,
-            pool: None,
         }
     }
 
     /// What they did; nothing when no file had to be evaluated.
     pub fn figures(&self) -> Option<Event> {
-        let pool = self.pool.as_ref()?;
+        let pool = self.services.isolates_in_use()?;
         Some(Event::ScriptsEvaluated {
             pool: pool.stats().into(),
             scripts: pool.figures(),
         })
     }
 
-    fn pool(&mut self) -> Result<IsolatePool, Diagnostic> {
-        if let Some(pool) = &self.pool {
-            return Ok(pool.clone());
-        }
-        let system = self
-            .services
-            .system()
-            .map_err(|error| Diagnostic::error(error.to_string()))?;
-        let pool = IsolatePool::new(system, self.size);
-        Ok(self.pool.insert(pool).clone())
+    fn pool(&self) -> Result<IsolatePool, Diagnostic> {
+        let make = |system: &System| IsolatePool::new(system, self.size);
+        let pool = self.services.isolates(make);
+        pool.cloned()
+            .map_err(|error| Diagnostic::error(error.to_string()))
     }
 }
 
@@ -68,20 +62,17 @@ impl Evaluate for Isolates<'_> {
     fn evaluate(
         &mut self,
         jobs: Vec<EvaluationJob>,
-    ) -> Vec<Result<EvaluationOutput, Vec<Diagnostic>>> {
+    ) -> Vec<Result<EvaluationOutput, EvaluationFailure>> {
         let pool = match self.pool() {
             Ok(pool) => pool,
-            Err(error) => return jobs.iter().map(|_| Err(vec![error.clone()])).collect(),
+            Err(error) => return jobs.iter().map(|_| Err(error.clone().into())).collect(),
         };
         let asks: Vec<_> = jobs
             .into_iter()
             .map(|job| {
-                let kind = match job.kind {
-                    FileKind::Package => ContextKind::Package,
-                    FileKind::Build => ContextKind::Build,
-                };
-                let mut request = EvaluateRequest::new(&self.root, &job.path, kind);
+                let mut request = EvaluateRequest::new(&self.root, &job.path, job.kind);
                 request.execution_context = job.context;
+                request.call = job.call;
                 request.limits = Limits {
                     wall: self.limit,
                     cpu: self.limit,
@@ -93,37 +84,34 @@ impl Evaluate for Isolates<'_> {
         asks.into_iter()
             .map(|(path, ask)| match ask.wait() {
                 Ok(Ok(evaluation)) => output(evaluation),
-                Ok(Err(error)) => Err(mistakes(error)),
-                Err(error) => Err(vec![Diagnostic::error(format!(
-                    "{path} was not evaluated: {error}"
-                ))]),
+                Ok(Err(error)) => Err(failure(error)),
+                Err(error) => {
+                    Err(Diagnostic::error(format!("{path} was not evaluated: {error}")).into())
+                }
             })
             .collect()
     }
 }
 
-fn output(evaluation: Evaluation) -> Result<EvaluationOutput, Vec<Diagnostic>> {
+fn output(evaluation: Evaluation) -> Result<EvaluationOutput, EvaluationFailure> {
     let modules = evaluation.modules.into_iter().map(|module| {
         let hash = Hash::from_hex(&module.digest).ok_or_else(|| {
-            vec![Diagnostic::error(format!(
-                "{}: `{}` is no digest",
-                module.path, module.digest
-            ))]
+            Diagnostic::error(format!("{}: `{}` is no digest", module.path, module.digest))
         })?;
         Ok((module.path, hash))
     });
+    let lines = evaluation.logs.into_iter();
     Ok(EvaluationOutput {
         value: evaluation.value,
-        modules: modules.collect::<Result<_, Vec<Diagnostic>>>()?,
+        modules: modules.collect::<Result<_, Diagnostic>>()?,
         absent: evaluation.absent,
-        logs: evaluation
-            .logs
-            .into_iter()
-            .map(|line: LogLine| line.message)
-            .collect(),
+        logs: lines.map(|line: LogLine| line.message).collect(),
     })
 }
 
-fn mistakes(error: EvaluateError) -> Vec<Diagnostic> {
-    error.diagnostics
+fn failure(error: EvaluateError) -> EvaluationFailure {
+    EvaluationFailure {
+        diagnostics: error.diagnostics,
+        subject: error.subject,
+    }
 }

@@ -303,19 +303,12 @@ fn unknown_dep(
         .map(|needle| At::in_target(&target.at.path, &text, target.label.name(), Some(needle)))
         .find(|at| at.line != target.at.line || at.column != target.at.column)
         .unwrap_or_else(|| target.at.clone());
-    let message = if dep.package().is_empty() {
-        let names: Vec<String> = known.keys().map(ToString::to_string).collect();
-        let hint = did_you_mean(&dep.to_string(), names.iter().map(String::as_str));
-        format!(
-            "{} depends on {dep}, which does not exist{hint}",
-            target.label
-        )
-    } else {
-        format!(
-            "{} depends on {dep}, but targets of other packages cannot be built yet",
-            target.label
-        )
-    };
+    let names: Vec<String> = known.keys().map(ToString::to_string).collect();
+    let hint = did_you_mean(&dep.to_string(), names.iter().map(String::as_str));
+    let message = format!(
+        "{} depends on {dep}, which does not exist{hint}",
+        target.label
+    );
     mistake(&at, message, &text)
 }
 
@@ -384,7 +377,7 @@ fn cycle_mistake(
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::lang::descriptor::{BuildFile, read_targets};
+    use crate::lang::descriptor::{BuildFile, read_exports};
     use crate::lang::locate::flat;
     use serde_json::json;
 
@@ -394,9 +387,9 @@ pub(crate) mod tests {
             .map(|(label, deps, outs)| {
                 let label = Label::parse(label, "").unwrap();
                 let path = format!("{}/BUILD.ts", label.dir());
-                let file = BuildFile { path: &path, dir: label.dir(), text: "" };
+                let file = BuildFile { path: &path, dir: label.dir(), text: "", packages: &crate::lang::packages::Packages::NONE };
                 let value = json!({ label.name(): {"$zako": "command", "cmd": ["true"], "deps": deps, "outs": outs} });
-                Arc::new(read_targets(&value, file).unwrap().remove(0))
+                read_exports(&value, file).unwrap().targets.remove(0)
             })
             .collect()
     }

@@ -13,42 +13,40 @@ use std::sync::Arc;
 use rustc_hash::FxHashSet;
 use serde_json::Value;
 
+use super::analyse::{Analyser, Await, Given};
 use super::dirs::DirTable;
 use super::files::FileTable;
 use super::hash::{Hash, KeyWriter};
 use super::members;
-use super::state::{Evaluated, EvaluatedResult};
+use super::state::{Evaluated, EvaluatedResult, Memory, Sources};
 use super::workspace::Workspace;
 use crate::diagnostic::Diagnostic;
-use crate::lang::descriptor::{BuildFile, read_targets};
+use crate::isolate::{ContextKind, rules_digest};
+use crate::lang::descriptor::{BuildFile, read_exports};
+use crate::lang::label::Label;
+use crate::lang::packages::Packages;
+use crate::lang::rule_use::RuleUse;
 use crate::lang::scripts;
 use crate::lang::target::{EnvValue, Target};
 use crate::lang::workspace_file::{PACKAGE_FILE, WorkspaceFile};
 
-/// Which built-in modules a file may import.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FileKind {
-    /// `zako.ts`.
-    Package,
-    /// `BUILD.ts`.
-    Build,
-}
-
 /// One file to evaluate.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct EvaluationJob {
     /// Workspace-relative path.
     pub path: String,
     /// What it may import.
-    pub kind: FileKind,
+    pub kind: ContextKind,
     /// The JSON value that it finds as `executionContext`.
     pub context: Value,
+    /// A question to the rules, toolchains or options that it defines.
+    pub call: Option<Value>,
 }
 
 /// What evaluating a file gave.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EvaluationOutput {
-    /// The default export.
+    /// The default export, or the answers to the call.
     pub value: Value,
     /// Every module that was read, with the hash of its content.
     pub modules: Vec<(String, Hash)>,
@@ -56,6 +54,41 @@ pub struct EvaluationOutput {
     pub absent: Vec<String>,
     /// What the file logged.
     pub logs: Vec<String>,
+}
+
+impl EvaluationOutput {
+    /// What was read.
+    pub fn sources(&self) -> Sources {
+        let modules = self.modules.iter();
+        Sources {
+            modules: modules
+                .map(|(path, hash)| (path.as_str().into(), *hash))
+                .collect(),
+            absent: self
+                .absent
+                .iter()
+                .map(|path| path.as_str().into())
+                .collect(),
+        }
+    }
+}
+
+/// An evaluation that gave nothing.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EvaluationFailure {
+    /// At least one mistake.
+    pub diagnostics: Vec<Diagnostic>,
+    /// What a call was about when it failed: a label, a toolchain, an option.
+    pub subject: Option<String>,
+}
+
+impl From<Diagnostic> for EvaluationFailure {
+    fn from(mistake: Diagnostic) -> Self {
+        Self {
+            diagnostics: vec![mistake],
+            subject: None,
+        }
+    }
 }
 
 /// Evaluates build files.
@@ -67,7 +100,7 @@ pub trait Evaluate {
     fn evaluate(
         &mut self,
         jobs: Vec<EvaluationJob>,
-    ) -> Vec<Result<EvaluationOutput, Vec<Diagnostic>>>;
+    ) -> Vec<Result<EvaluationOutput, EvaluationFailure>>;
 }
 
 /// Everything the build files said.
@@ -81,8 +114,10 @@ pub struct Loaded {
     pub logs: Vec<String>,
     /// How many build files there are.
     pub files: usize,
-    /// How many of them were evaluated rather than remembered.
+    /// How many evaluations of files it took, rules and toolchains included.
     pub evaluated: usize,
+    /// Outputs that rules read.
+    pub reads: Vec<Await>,
 }
 
 /// Why there are no targets.
@@ -105,9 +140,15 @@ pub struct Loader<'a> {
     /// Listing cache.
     pub dirs: &'a mut DirTable,
     /// What files said before; brought up to date.
-    pub memory: &'a mut BTreeMap<Box<str>, Evaluated>,
+    pub memory: &'a mut Memory,
     /// Evaluates what is not remembered.
     pub evaluator: &'a mut dyn Evaluate,
+    /// Options that were set.
+    pub given: &'a Given,
+    /// PATH.
+    pub search: &'a str,
+    /// Whether the outputs of a target are up to date, so that rules may read them.
+    pub is_built: &'a dyn Fn(&Label) -> bool,
 }
 
 impl Loader<'_> {
@@ -120,7 +161,7 @@ impl Loader<'_> {
         let mut package = WorkspaceFile::default();
         if self.workspace.root.join(PACKAGE_FILE).is_file() {
             let paths = vec![PACKAGE_FILE.to_owned()];
-            let results = self.results(paths, FileKind::Package, &mut loaded)?;
+            let results = self.results(paths, ContextKind::Package, &mut loaded)?;
             if let Some(EvaluatedResult::Workspace(file)) = results.into_iter().next() {
                 package = file;
             }
@@ -135,17 +176,45 @@ impl Loader<'_> {
         let mut paths = self.dirs.expand("", builds, &[], &|_| false)?;
         paths.retain(|path| path != PACKAGE_FILE);
         let wanted: Vec<String> = paths.clone();
-        for result in self.results(paths, FileKind::Build, &mut loaded)? {
-            if let EvaluatedResult::Targets(targets) = result {
-                loaded.targets.extend(targets);
+        let mut uses = std::mem::take(&mut package.exports.uses);
+        for result in self.results(paths, ContextKind::Build, &mut loaded)? {
+            if let EvaluatedResult::Exports(exports) = result {
+                loaded.targets.extend(exports.targets);
+                uses.extend(exports.uses);
             }
         }
         self.memory
+            .files
             .retain(|path, _| **path == *PACKAGE_FILE || wanted.iter().any(|w| **w == **path));
-        loaded.targets.append(&mut package.targets);
+        loaded.targets.append(&mut package.exports.targets);
         self.add_scripts(&wanted, &mut loaded)?;
         loaded.env = package.env;
+        self.add_uses(&uses, &mut loaded)?;
         Ok(loaded)
+    }
+
+    /// Adds what rules make of their uses.
+    fn add_uses(&mut self, uses: &[Arc<RuleUse>], loaded: &mut Loaded) -> Result<(), LoadError> {
+        let context = self.context(ContextKind::Rule);
+        let context_hash = context_hash(self.workspace, self.evaluator.version(), &context);
+        let analyser = Analyser {
+            workspace: self.workspace,
+            files: self.files,
+            dirs: self.dirs,
+            memory: self.memory,
+            evaluator: self.evaluator,
+            context,
+            context_hash,
+            search: self.search,
+            is_built: self.is_built,
+        };
+        let analysis = analyser.analyse(uses, &loaded.targets, self.given);
+        let mut analysis = analysis.map_err(|mistaken| LoadError::Mistakes(mistaken.0))?;
+        loaded.targets.append(&mut analysis.targets);
+        loaded.logs.append(&mut analysis.logs);
+        loaded.reads = analysis.reads;
+        loaded.evaluated += analysis.evaluated;
+        Ok(())
     }
 
     /// Adds the scripts of packages whose directory has no build file.
@@ -166,11 +235,11 @@ impl Loader<'_> {
     fn results(
         &mut self,
         paths: Vec<String>,
-        kind: FileKind,
+        kind: ContextKind,
         loaded: &mut Loaded,
     ) -> Result<Vec<EvaluatedResult>, LoadError> {
         let context = self.context(kind);
-        let context_hash = self.context_hash(&context);
+        let context_hash = context_hash(self.workspace, self.evaluator.version(), &context);
         loaded.files += paths.len();
         let stale: Vec<EvaluationJob> = paths
             .iter()
@@ -179,6 +248,7 @@ impl Loader<'_> {
                 path: path.clone(),
                 kind,
                 context: context.clone(),
+                call: None,
             })
             .collect();
         if !stale.is_empty() {
@@ -188,16 +258,15 @@ impl Loader<'_> {
             for (path, answer) in names.into_iter().zip(self.evaluator.evaluate(stale)) {
                 let answer = answer.and_then(|mut output| {
                     loaded.logs.append(&mut output.logs);
-                    self.read(&path, kind, output, context_hash)
-                        .map_err(|mistake| vec![mistake])
+                    Ok(self.read(&path, kind, &output, context_hash)?)
                 });
                 match answer {
                     Ok(evaluated) => {
-                        self.memory.insert(path.into(), evaluated);
+                        self.memory.files.insert(path.into(), evaluated);
                     }
-                    Err(found) => {
-                        self.memory.remove(path.as_str());
-                        mistakes.extend(found);
+                    Err(failure) => {
+                        self.memory.files.remove(path.as_str());
+                        mistakes.extend(failure.diagnostics);
                     }
                 }
             }
@@ -216,79 +285,70 @@ impl Loader<'_> {
         }
         Ok(paths
             .iter()
-            .filter_map(|path| Some(self.memory.get(path.as_str())?.result.clone()))
+            .filter_map(|path| Some(self.memory.files.get(path.as_str())?.result.clone()))
             .collect())
     }
 
     fn read(
         &self,
         path: &str,
-        kind: FileKind,
-        output: EvaluationOutput,
+        kind: ContextKind,
+        output: &EvaluationOutput,
         context: Hash,
     ) -> Result<Evaluated, Diagnostic> {
         let text = std::fs::read_to_string(self.workspace.root.join(path)).unwrap_or_default();
         let dir = path.rsplit_once('/').map_or("", |(dir, _)| dir);
+        let packages = Packages::new(&self.workspace.manifest.dependencies);
         let file = BuildFile {
             path,
             dir,
             text: &text,
+            packages: &packages,
         };
         Ok(Evaluated {
             context,
-            modules: output
-                .modules
-                .into_iter()
-                .map(|(path, hash)| (path.into(), hash))
-                .collect(),
-            absent: output.absent.into_iter().map(Into::into).collect(),
-            result: match kind {
-                FileKind::Package => {
-                    EvaluatedResult::Workspace(WorkspaceFile::read(&output.value, file)?)
-                }
-                FileKind::Build => {
-                    let targets = read_targets(&output.value, file)?;
-                    EvaluatedResult::Targets(targets.into_iter().map(Arc::new).collect())
-                }
+            sources: output.sources(),
+            result: if kind == ContextKind::Package {
+                EvaluatedResult::Workspace(WorkspaceFile::read(&output.value, file)?)
+            } else {
+                EvaluatedResult::Exports(read_exports(&output.value, file)?)
             },
         })
     }
 
     fn is_remembered(&self, path: &str, context: &Hash) -> bool {
-        self.memory.get(path).is_some_and(|known| {
-            known.context == *context
-                && !known.modules.is_empty()
-                && known
-                    .modules
-                    .iter()
-                    .all(|(path, hash)| self.files.fact(path).is_ok_and(|f| f.hash == *hash))
-                && !known
-                    .absent
-                    .iter()
-                    .any(|path| self.workspace.root.join(&**path).exists())
+        self.memory.files.get(path).is_some_and(|known| {
+            known.context == *context && known.sources.is_unchanged(self.files)
         })
     }
 
-    fn context(&self, kind: FileKind) -> Value {
+    fn context(&self, kind: ContextKind) -> Value {
         let manifest = &self.workspace.manifest;
+        let config = manifest.config.iter();
+        let config: serde_json::Map<String, Value> = config
+            .map(|(name, option)| (name.clone(), option.to_json()))
+            .collect();
         serde_json::json!({
-            "context": match kind { FileKind::Package => "package", FileKind::Build => "build" },
+            "context": kind.name(),
             "package": {
                 "group": manifest.group,
                 "artifact": manifest.artifact,
                 "version": manifest.version,
+                "config": config,
             },
         })
     }
+}
 
-    fn context_hash(&self, context: &Value) -> Hash {
-        KeyWriter::new("zako evaluation")
-            .text(env!("CARGO_PKG_VERSION"))
-            .text(self.evaluator.version())
-            .hash(&self.workspace.manifest_hash)
-            .text(&context.to_string())
-            .finish()
-    }
+/// Everything beside files that an evaluation depends on.
+fn context_hash(workspace: &Workspace, engine: &str, context: &Value) -> Hash {
+    KeyWriter::new("zako evaluation")
+        .text(env!("CARGO_PKG_VERSION"))
+        .text(&rules_digest())
+        .text(engine)
+        .hash(&workspace.manifest_hash)
+        .text(&context.to_string())
+        .finish()
 }
 
 #[cfg(test)]
@@ -312,7 +372,7 @@ mod tests {
         fn evaluate(
             &mut self,
             jobs: Vec<EvaluationJob>,
-        ) -> Vec<Result<EvaluationOutput, Vec<Diagnostic>>> {
+        ) -> Vec<Result<EvaluationOutput, EvaluationFailure>> {
             jobs.into_iter()
                 .map(|job| {
                     self.asked.push(job.path.clone());
@@ -326,7 +386,7 @@ mod tests {
                             logs: Vec::new(),
                         }),
                         Err(error) => {
-                            Err(vec![Diagnostic::error(format!("{}: {error}", job.path))])
+                            Err(Diagnostic::error(format!("{}: {error}", job.path)).into())
                         }
                     }
                 })
@@ -336,14 +396,14 @@ mod tests {
 
     struct World {
         dir: tempfile::TempDir,
-        memory: BTreeMap<Box<str>, Evaluated>,
+        memory: Memory,
     }
 
     impl World {
         fn new() -> Self {
             let world = Self {
                 dir: tempfile::tempdir().unwrap(),
-                memory: BTreeMap::new(),
+                memory: Memory::default(),
             };
             world.write(
                 "zako.toml",
@@ -372,6 +432,9 @@ mod tests {
                 dirs: &mut dirs,
                 memory: &mut self.memory,
                 evaluator: &mut evaluator,
+                given: &Given::default(),
+                search: "",
+                is_built: &|_| false,
             }
             .load();
             let labels = loaded.map(|l| l.targets.iter().map(|t| t.label.to_string()).collect());

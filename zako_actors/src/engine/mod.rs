@@ -7,6 +7,7 @@
 
 pub mod action;
 pub mod affected;
+pub mod analyse;
 pub mod build;
 pub mod cancel;
 pub mod cause;
@@ -15,6 +16,7 @@ pub mod evaluate;
 pub mod event;
 pub mod files;
 pub mod graph;
+pub mod group;
 pub mod guard;
 pub mod hash;
 pub mod ledger;

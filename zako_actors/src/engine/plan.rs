@@ -16,6 +16,7 @@ use super::cause::Cause;
 use super::dirs::DirTable;
 use super::files::FileTable;
 use super::graph::{Graph, NodeId};
+use super::group;
 use super::outputs::is_intact;
 use super::record::{OutputItem, Record};
 use crate::diagnostic::Diagnostic;
@@ -119,9 +120,13 @@ impl Planner<'_> {
         for source in &target.srcs {
             match source {
                 Source::File(path) => {
-                    self.check_source(&graph, id, path)?;
+                    let is_output = graph.outputs().covers(path);
+                    // What a rule describes names its writers.
+                    if target.rule.is_none() || !is_output {
+                        self.check_source(&graph, id, path)?;
+                    }
                     // An output of a dependency arrives with the dependency.
-                    if !graph.outputs().covers(path) {
+                    if !is_output {
                         sources.push(path.clone());
                     }
                 }
@@ -241,8 +246,29 @@ impl Planner<'_> {
         mistake(&at, message, &text)
     }
 
+    /// A group is as fresh as what it is made of.
+    fn survey_group(
+        &self,
+        target: &Target,
+        sources: &[String],
+        deps: &[u32],
+        nodes: &[Planned],
+    ) -> Freshness {
+        let Some(dep_outputs) = fresh_outputs(deps, nodes) else {
+            return Freshness::Unknown;
+        };
+        match group::outputs(target, sources, dep_outputs.into_iter(), self.files) {
+            Ok(outputs) => Freshness::Fresh(outputs.into()),
+            // The step itself says what is wrong, when its turn comes.
+            Err(_) => Freshness::Stale(Cause::Recipe),
+        }
+    }
+
     fn survey(&self, id: NodeId, sources: &[String], deps: &[u32], nodes: &[Planned]) -> Freshness {
         let target = self.graph.target(id);
+        if target.work == Work::Group {
+            return self.survey_group(target, sources, deps, nodes);
+        }
         let Some(record) = self.records.get(&target.label) else {
             return Freshness::Stale(Cause::New);
         };
@@ -252,22 +278,24 @@ impl Planner<'_> {
         if target.in_place().is_some_and(|step| !step.cached) {
             return Freshness::Stale(Cause::Uncached);
         }
-        let mut dep_outputs = Vec::with_capacity(deps.len());
-        for dep in deps {
-            match &nodes[*dep as usize].state {
-                Freshness::Fresh(outputs) => dep_outputs.push(&**outputs),
-                _ => return Freshness::Unknown,
-            }
-        }
-        let action = self
-            .describer
-            .describe(target, sources, dep_outputs.into_iter(), self.files);
+        let Some(dep_outputs) = fresh_outputs(deps, nodes) else {
+            return Freshness::Unknown;
+        };
+        let read = target.command().and_then(|c| c.depfile.as_ref());
+        let read = read.map(|_| record.read());
+        let action = self.describer.describe(
+            target,
+            sources,
+            dep_outputs.into_iter(),
+            read.as_deref(),
+            self.files,
+        );
         let Ok(action) = action else {
             // The step itself says what is wrong, when its turn comes.
             return Freshness::Stale(Cause::Recipe);
         };
         if action.key != record.key {
-            let cause = record.cause(&action.recipe, &action.inputs);
+            let cause = record.cause(&action.recipe, action.counted());
             return Freshness::Stale(cause.unwrap_or(Cause::Recipe));
         }
         match record
@@ -279,6 +307,16 @@ impl Planner<'_> {
             None => Freshness::Fresh(Arc::clone(&record.outputs)),
         }
     }
+}
+
+/// The outputs of `deps`, when all are fresh.
+fn fresh_outputs<'a>(deps: &[u32], nodes: &'a [Planned]) -> Option<Vec<&'a [OutputItem]>> {
+    deps.iter()
+        .map(|dep| match &nodes[*dep as usize].state {
+            Freshness::Fresh(outputs) => Some(&**outputs),
+            _ => None,
+        })
+        .collect()
 }
 
 /// `deps` and all that they need.

@@ -94,6 +94,13 @@ pub struct Record {
     pub duration_us: u64,
 }
 
+impl Record {
+    /// The paths of what was read, sorted.
+    pub fn read(&self) -> Vec<Box<str>> {
+        self.inputs.iter().map(|input| input.path.clone()).collect()
+    }
+}
+
 /// The payload of an action-cache entry.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ActionResult {

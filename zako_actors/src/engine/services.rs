@@ -1,6 +1,6 @@
 //! The parts that only a build that has something to do needs.
 //!
-//! Owns the actor system and the store of one command, started at the first use and ended together.
+//! Owns the actor system, the store and the pools of one command, started at the first use and ended together.
 //! Does not know what they are used for.
 //! Invariant: a no-op starts none of them.
 
@@ -11,15 +11,19 @@ use std::time::Duration;
 use actor_rt::{StartError, System};
 use cas_actor::{Durability, Store, StoreConfig, StoreError};
 
+use crate::isolate::IsolatePool;
+use crate::transpile::TranspilerPool;
+
 /// How long actors may take to end after a build.
 const SHUTDOWN: Duration = Duration::from_secs(5);
 
 /// Lazily started services.
-#[derive(Debug)]
 pub struct Services {
     store_root: PathBuf,
     system: OnceCell<System>,
     store: OnceCell<Store>,
+    isolates: OnceCell<IsolatePool>,
+    transpilers: OnceCell<TranspilerPool>,
 }
 
 /// Why a service did not start.
@@ -40,6 +44,8 @@ impl Services {
             store_root,
             system: OnceCell::new(),
             store: OnceCell::new(),
+            isolates: OnceCell::new(),
+            transpilers: OnceCell::new(),
         }
     }
 
@@ -80,6 +86,35 @@ impl Services {
         };
         let store = Store::open(config, self.system()?)?;
         Ok(self.store.get_or_init(|| store))
+    }
+
+    /// The isolates, made by `make` at the first use.
+    ///
+    /// # Errors
+    /// When the machine refuses threads.
+    pub fn isolates(
+        &self,
+        make: impl FnOnce(&System) -> IsolatePool,
+    ) -> Result<&IsolatePool, StartError> {
+        let system = self.system()?;
+        Ok(self.isolates.get_or_init(|| make(system)))
+    }
+
+    /// The isolates, when there are some already.
+    pub fn isolates_in_use(&self) -> Option<&IsolatePool> {
+        self.isolates.get()
+    }
+
+    /// The transpilers, made by `make` at the first use.
+    ///
+    /// # Errors
+    /// When the machine refuses threads.
+    pub fn transpilers(
+        &self,
+        make: impl FnOnce(&System) -> TranspilerPool,
+    ) -> Result<&TranspilerPool, StartError> {
+        let system = self.system()?;
+        Ok(self.transpilers.get_or_init(|| make(system)))
     }
 
     /// Ends what was started.

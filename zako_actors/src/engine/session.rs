@@ -6,7 +6,6 @@
 //! that is saved describes what is on disk; a no-op starts neither threads nor engines.
 
 use std::cell::OnceCell;
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -16,6 +15,7 @@ use actor_rt::Restart;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::action::Describer;
+use super::analyse::Given;
 use super::build::{Build, BuildMsg, BuildResult, BuildSpec};
 use super::cancel::Cancel;
 use super::dirs::DirTable;
@@ -34,12 +34,13 @@ use super::sandbox::Mode;
 use super::schedule::Capacity;
 use super::scratch::remove_tree;
 use super::services::{ServiceError, Services};
-use super::state::{Evaluated, State};
+use super::state::{Memory, State};
 use super::step::{Claims, StepEnv};
 use super::worker::Workers;
 use super::workspace::{Layout, Workspace, WorkspaceError, WorkspaceLock};
 use crate::diagnostic::Diagnostic;
 use crate::lang::label::Label;
+use crate::lang::target::Work;
 use crate::machine::PoolSize;
 use crate::transpile::TranspilerPool;
 
@@ -78,7 +79,8 @@ pub struct Session {
     pub layout: Layout,
     files: Arc<FileTable>,
     dirs: DirTable,
-    evaluations: BTreeMap<Box<str>, Evaluated>,
+    memory: Memory,
+    built: FxHashSet<Label>,
     records: Arc<FxHashMap<Label, Record>>,
     ledger: OnceCell<Arc<Ledger>>,
     reasons: OnceCell<Arc<Reasons>>,
@@ -161,13 +163,14 @@ impl Session {
         let State {
             files,
             dirs,
-            evaluations,
+            memory,
             records,
         } = state;
         Ok(Self {
             files: Arc::new(FileTable::new(workspace.root.clone(), files)),
             dirs: DirTable::new(workspace.root.clone(), dirs),
-            evaluations,
+            memory,
+            built: FxHashSet::default(),
             records: Arc::new(records),
             ledger: OnceCell::new(),
             reasons: OnceCell::new(),
@@ -197,27 +200,43 @@ impl Session {
 
     /// The build files that read `path` when they were evaluated, themselves included.
     pub fn build_files_reading(&self, path: &str) -> Vec<&str> {
-        self.evaluations
-            .iter()
+        let files = self.memory.files.iter();
+        files
             .filter(|(_, known)| {
-                known.modules.iter().any(|(module, _)| **module == *path)
-                    || known.absent.iter().any(|absent| **absent == *path)
+                let sources = &known.sources;
+                sources.modules.iter().any(|(module, _)| **module == *path)
+                    || sources.absent.iter().any(|absent| **absent == *path)
             })
             .map(|(file, _)| &**file)
             .collect()
     }
 
-    /// Reads the build files, evaluating those that changed.
+    /// Takes note that the outputs of `labels` are up to date until the end of this session: rules
+    /// may read them.
+    pub fn note_built(&mut self, labels: impl IntoIterator<Item = Label>) {
+        self.built.extend(labels);
+    }
+
+    /// Reads the build files, evaluating those that changed; `given` are the options that were set,
+    /// `search` is PATH.
     ///
     /// # Errors
     /// The mistakes in them.
-    pub fn load(&mut self, evaluator: &mut dyn Evaluate) -> Result<Loaded, BuildError> {
+    pub fn load(
+        &mut self,
+        evaluator: &mut dyn Evaluate,
+        given: &Given,
+        search: &str,
+    ) -> Result<Loaded, BuildError> {
         let loaded = Loader {
             workspace: &self.workspace,
             files: &self.files,
             dirs: &mut self.dirs,
-            memory: &mut self.evaluations,
+            memory: &mut self.memory,
             evaluator,
+            given,
+            search,
+            is_built: &|label| self.built.contains(label),
         }
         .load();
         self.changed |= loaded.as_ref().map_or(true, |loaded| loaded.evaluated > 0);
@@ -341,7 +360,12 @@ impl Session {
                 claims,
                 reasons: Arc::clone(self.reasons()),
                 // They compute all the time: more than there are CPUs would only take turns.
-                transpilers: TranspilerPool::new(system, options.pool.at_most(system.workers())),
+                transpilers: services
+                    .transpilers(|system| {
+                        TranspilerPool::new(system, options.pool.at_most(system.workers()))
+                    })
+                    .map_err(ServiceError::from)?
+                    .clone(),
                 workers: Arc::clone(&workers),
                 writers: system.workers(),
             }),
@@ -394,7 +418,10 @@ impl Session {
     fn claims(&self, plan: &Plan) -> Claims {
         let claims = Claims::default();
         for node in &plan.nodes {
-            if let super::plan::Freshness::Fresh(outputs) = &node.state {
+            let target = plan.graph.target(node.id);
+            if let super::plan::Freshness::Fresh(outputs) = &node.state
+                && target.work != Work::Group
+            {
                 let label = &plan.graph.target(node.id).label;
                 // Fresh targets have built side by side before, so they do not clash.
                 drop(claims.claim(label, outputs.iter().map(|item| &*item.path)));
@@ -434,12 +461,12 @@ impl Session {
         let state = State {
             files: self.files.save(),
             dirs: self.dirs.save(),
-            evaluations: std::mem::take(&mut self.evaluations),
+            memory: std::mem::take(&mut self.memory),
             records: std::mem::take(Arc::make_mut(&mut self.records)),
         };
         let saved = self.ledger.get().map_or(Ok(()), |ledger| ledger.save());
         let saved = saved.and_then(|()| state.save(&self.layout.state));
-        self.evaluations = state.evaluations;
+        self.memory = state.memory;
         self.records = Arc::new(state.records);
         self.changed = false;
         saved.map_err(|source| BuildError::Io {

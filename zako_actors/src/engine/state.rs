@@ -14,11 +14,14 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
+use super::analyse::Fact;
 use super::dirs::SavedDirs;
-use super::files::SavedFiles;
-use super::hash::Hash;
+use super::files::{FileTable, SavedFiles};
+use super::hash::{Hash, KeyWriter};
 use super::record::Record;
 use super::sealed::{Seal, SealError};
+use crate::lang::descriptor::Exports;
+use crate::lang::file_ref::FileRef;
 use crate::lang::label::Label;
 use crate::lang::target::Target;
 use crate::lang::workspace_file::WorkspaceFile;
@@ -35,10 +38,54 @@ pub struct State {
     pub files: SavedFiles,
     /// Listing cache.
     pub dirs: SavedDirs,
-    /// Build files by path.
-    pub evaluations: BTreeMap<Box<str>, Evaluated>,
+    /// What scripts said.
+    pub memory: Memory,
     /// Finished targets by label.
     pub records: FxHashMap<Label, Record>,
+}
+
+/// What scripts said.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Memory {
+    /// Build files by path.
+    pub files: BTreeMap<Box<str>, Evaluated>,
+    /// Toolchain and option files by path.
+    pub system: BTreeMap<Box<str>, SystemFile>,
+    /// Of which files rule files are made, by path.
+    pub rules: BTreeMap<Box<str>, Sources>,
+    /// What rules made of their uses.
+    pub uses: FxHashMap<Label, Analysed>,
+}
+
+/// The files that an evaluation read.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Sources {
+    /// Every module, the entry included.
+    pub modules: Vec<(Box<str>, Hash)>,
+    /// Paths that were tried in vain; one that appears could change the result.
+    pub absent: Vec<Box<str>>,
+}
+
+impl Sources {
+    /// Whether an evaluation would read the same again.
+    pub fn is_unchanged(&self, files: &FileTable) -> bool {
+        self.modules
+            .iter()
+            .all(|(path, hash)| files.fact(path).is_ok_and(|f| f.hash == *hash))
+            && !self
+                .absent
+                .iter()
+                .any(|path| files.root().join(&**path).exists())
+    }
+
+    /// The modules' names and contents as one hash.
+    pub fn digest(&self) -> Hash {
+        let mut key = KeyWriter::new("zako sources");
+        for (path, hash) in &self.modules {
+            key.text(path).hash(hash);
+        }
+        key.finish()
+    }
 }
 
 /// One evaluated build file.
@@ -46,12 +93,51 @@ pub struct State {
 pub struct Evaluated {
     /// Everything beside file contents that the result depends on.
     pub context: Hash,
-    /// Every module that was read, the file itself included.
-    pub modules: Vec<(Box<str>, Hash)>,
-    /// Paths that were tried in vain; one that appears could change the result.
-    pub absent: Vec<Box<str>>,
+    /// What was read, the file itself included.
+    pub sources: Sources,
     /// What the file said.
     pub result: EvaluatedResult,
+}
+
+/// What a toolchain or option file said on this machine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SystemFile {
+    /// Everything beside files and facts that the answers depend on.
+    pub key: Hash,
+    /// What was read.
+    pub sources: Sources,
+    /// What it asked about the machine.
+    pub facts: Vec<Fact>,
+    /// What it said, as JSON.
+    pub answers: Box<str>,
+}
+
+/// What a rule made of one use.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Analysed {
+    /// Everything that the rule was told.
+    pub key: Hash,
+    /// The digest of the rule's sources.
+    pub code: Hash,
+    /// What the rule read while the build ran.
+    pub reads: Vec<ReadFact>,
+    /// The target and its actions.
+    pub targets: Vec<Arc<Target>>,
+    /// What dependants read.
+    pub files: Vec<FileRef>,
+    /// Values of providers, as JSON.
+    pub providers: Box<str>,
+}
+
+/// A file that a rule read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadFact {
+    /// Workspace-relative.
+    pub path: Box<str>,
+    /// Its content.
+    pub hash: Hash,
+    /// The target that writes it; none writes a source.
+    pub writer: Option<Label>,
 }
 
 /// What a build file said.
@@ -60,7 +146,7 @@ pub enum EvaluatedResult {
     /// `zako.ts`.
     Workspace(WorkspaceFile),
     /// `BUILD.ts`.
-    Targets(Vec<Arc<Target>>),
+    Exports(Exports),
 }
 
 impl State {

@@ -141,6 +141,7 @@ impl EvaluateError {
         Self {
             kind: FailureKind::Engine,
             diagnostics: vec![Diagnostic::error(format!("no JavaScript engine: {error}"))],
+            subject: None,
             inputs: Inputs::default(),
             logs: Vec::new(),
         }

@@ -21,7 +21,7 @@ use super::exception;
 use super::figures::Figures;
 use super::loader::{WorkspaceLoader, url_of_path};
 use super::modules::ModuleGraph;
-use super::runtime::{self, Startup};
+use super::runtime::{self, Host, Startup};
 use super::value::{NotJson, to_json};
 use super::watchdog::{self, DeadlineGuard, ThreadClock};
 use super::{EvaluateError, EvaluateRequest, Evaluation, FailureKind, Inputs, Limits, LogLine};
@@ -111,7 +111,7 @@ impl Evaluator {
         let graph = Rc::new(RefCell::new(graph));
         let mut logs = Vec::new();
         let outcome = match loaded {
-            Err(mistakes) => Err((FailureKind::Source, mistakes)),
+            Err(mistakes) => Err((FailureKind::Source, mistakes).into()),
             Ok(()) => self.run(request, &graph, &mut logs),
         };
         let graph = graph.borrow();
@@ -123,9 +123,14 @@ impl Evaluator {
                 absent,
                 logs,
             }),
-            Err((kind, diagnostics)) => Err(EvaluateError {
+            Err(Failed {
                 kind,
                 diagnostics,
+                subject,
+            }) => Err(EvaluateError {
+                kind,
+                diagnostics,
+                subject,
                 inputs: Inputs { modules, absent },
                 logs,
             }),
@@ -137,20 +142,21 @@ impl Evaluator {
         request: &EvaluateRequest,
         graph: &Rc<RefCell<ModuleGraph>>,
         logs: &mut Vec<LogLine>,
-    ) -> Result<Value, Failure> {
+    ) -> Result<Value, Failed> {
         let _entered = self.reactor.enter();
         let loader = Rc::new(WorkspaceLoader::new(Rc::clone(graph)));
         let mut runtime = runtime::create(loader.clone(), request.limits.heap_bytes, self.startup)
             .map_err(engine_failure)?;
-        let lines = runtime::lock_down(&mut runtime, request.context, &request.execution_context)
+        let host = runtime::lock_down(&mut runtime, request.context, &request.execution_context)
             .map_err(engine_failure)?;
 
         let stop = Arc::new(Stop::default());
         let guards = arm(&mut runtime, request, &stop);
         let result = self
             .reactor
-            .block_on(run_module(&mut runtime, &request.entry, &self.figures));
+            .block_on(run_module(&mut runtime, request, &host, &self.figures));
         let result = match result {
+            Ok(_) if request.call.is_some() => read_results(&mut runtime, &host),
             Ok(module) => {
                 let graph = graph.borrow();
                 let source = graph
@@ -158,19 +164,58 @@ impl Evaluator {
                     .map_or("", |module| &module.source);
                 read_default(&mut runtime, module, &request.entry, source)
             }
-            Err(error) => Err(describe(&error, &loader, &graph.borrow())),
+            Err(Ended::Js(error)) => Err(describe(&error, &loader, &graph.borrow())),
+            Err(Ended::Engine(message)) => Err(engine_failure(message)),
         };
         // Disarmed before the runtime goes: nobody terminates what no longer exists.
         drop(guards);
-        *logs = lines.read(&mut runtime);
-        match stop.cause() {
+        *logs = host.logs(&mut runtime);
+        let result = match stop.cause() {
             None => result,
             Some(cause) => Err(stopped(cause, &request.entry, request.limits)),
-        }
+        };
+        result.map_err(|(kind, diagnostics)| {
+            let subject = host.current(&mut runtime);
+            let subject = Some(subject).filter(|subject| !subject.is_empty());
+            Failed {
+                kind,
+                diagnostics,
+                subject,
+            }
+        })
     }
 }
 
 type Failure = (FailureKind, Vec<Diagnostic>);
+
+/// A failure, with what was being described when it happened.
+struct Failed {
+    kind: FailureKind,
+    diagnostics: Vec<Diagnostic>,
+    subject: Option<String>,
+}
+
+impl From<Failure> for Failed {
+    fn from((kind, diagnostics): Failure) -> Self {
+        Self {
+            kind,
+            diagnostics,
+            subject: None,
+        }
+    }
+}
+
+/// What ended the run of a module.
+enum Ended {
+    Js(CoreError),
+    Engine(String),
+}
+
+impl<E: Into<CoreError>> From<E> for Ended {
+    fn from(error: E) -> Self {
+        Self::Js(error.into())
+    }
+}
 
 fn engine_failure(message: String) -> Failure {
     let calls = crate::backtrace::here();
@@ -274,19 +319,42 @@ fn limit_cpu(limit: Duration, terminate: impl Fn() + Send + 'static) -> Deadline
 
 async fn run_module(
     runtime: &mut JsRuntime,
-    entry: &str,
+    request: &EvaluateRequest,
+    host: &Host,
     figures: &Figures,
-) -> Result<v8::Global<v8::Object>, CoreError> {
-    let url = url_of_path(entry)?;
+) -> Result<v8::Global<v8::Object>, Ended> {
+    let url = url_of_path(&request.entry).map_err(CoreError::from)?;
     let module = runtime.load_main_es_module(&url).await?;
     let evaluated = runtime.mod_evaluate(module);
+    settle(runtime, figures).await?;
+    evaluated.await?;
+    if let Some(call) = &request.call {
+        host.invoke(runtime, call).map_err(Ended::Engine)?;
+        settle(runtime, figures).await?;
+    }
+    Ok(runtime.get_module_namespace(module)?)
+}
+
+/// Runs the event loop until nothing is left to do.
+async fn settle(runtime: &mut JsRuntime, figures: &Figures) -> Result<(), CoreError> {
     poll_fn(|task| {
         figures.polled();
         runtime.poll_event_loop(task, PollEventLoopOptions::default())
     })
-    .await?;
-    evaluated.await?;
-    runtime.get_module_namespace(module)
+    .await
+}
+
+/// What the definitions answered.
+fn read_results(runtime: &mut JsRuntime, host: &Host) -> Result<Value, Failure> {
+    deno_core::scope!(scope, runtime);
+    v8::tc_scope!(let scope, scope);
+    let Some(results) = host.collect(scope) else {
+        return Err(engine_failure("there are no results".to_owned()));
+    };
+    to_json(scope, results, "results").map_err(|NotJson { path, what }| {
+        let message = format!("`{path}` is {what}: what a rule says must be plain JSON data");
+        (FailureKind::Value, vec![Diagnostic::error(message)])
+    })
 }
 
 const DEFAULT_EXPORT: &str = "export default";

@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::embedded;
 use crate::lang::suggest::nearest;
 
 /// What an evaluation is for. It decides which `zako:` modules exist.
@@ -69,23 +70,19 @@ const CORE_MODULES: [&str; 5] = [
     "zako:semver",
 ];
 
-/// All `zako:` modules, the ones still to come included.
-const ALL_MODULES: [&str; 11] = [
+/// All `zako:` modules but the rules that ship.
+const ALL_MODULES: [&str; 10] = [
     "zako:core",
     "zako:console",
     "zako:global",
     "zako:rt",
     "zako:semver",
-    "zako:syscall",
     "zako:build",
     "zako:package",
     "zako:rule",
     "zako:toolchain",
     "zako:config",
 ];
-
-/// Modules that are planned and have no implementation in this version.
-const MISSING_MODULES: [&str; 4] = ["zako:syscall", "zako:rule", "zako:toolchain", "zako:config"];
 
 impl FileKind {
     /// The kind of a file by its path relative to the workspace.
@@ -134,24 +131,42 @@ impl FileKind {
 
     /// The `zako:` modules that such a file may import.
     pub(super) fn modules(self) -> Vec<&'static str> {
+        let rules = self.may_import(Self::Rule).then_some(embedded::ALL);
         match self {
             Self::Script => Vec::new(),
             Self::Library => vec!["zako:core"],
-            _ => CORE_MODULES.into_iter().chain(self.own_module()).collect(),
+            _ => {
+                let own = self.own_module().into_iter().chain(rules);
+                CORE_MODULES.into_iter().chain(own).collect()
+            }
         }
     }
 
+    /// Rules stand between those who use them and what they are made of; nothing points back.
     fn may_import(self, other: Self) -> bool {
-        match self {
-            Self::Script => matches!(other, Self::Library | Self::Script),
-            _ => other == Self::Library,
-        }
+        let others: &[Self] = match self {
+            Self::Script => &[Self::Script],
+            Self::Library => &[],
+            Self::Package | Self::Build => &[Self::Rule],
+            Self::Rule => &[Self::Rule, Self::Toolchain, Self::Config],
+            Self::Toolchain => &[Self::Toolchain, Self::Config],
+            Self::Config => &[Self::Config],
+        };
+        other == Self::Library || others.contains(&other)
     }
 
     fn allowed_text(self) -> String {
         let files = match self {
             Self::Script => "library files and other scripts",
-            _ => "library files (*.ts)",
+            Self::Library => "library files (*.ts)",
+            Self::Package | Self::Build => "library files (*.ts), rules (*.rule.ts)",
+            Self::Rule => {
+                "library files (*.ts), rules (*.rule.ts), toolchains (*.toolchain.ts), configuration (*.config.ts)"
+            }
+            Self::Toolchain => {
+                "library files (*.ts), toolchains (*.toolchain.ts), configuration (*.config.ts)"
+            }
+            Self::Config => "library files (*.ts), configuration (*.config.ts)",
         };
         match self.modules().as_slice() {
             [] => format!(
@@ -209,8 +224,11 @@ pub(super) fn check_module(importer: FileKind, specifier: &str) -> Result<(), Re
             ),
         });
     }
-    let allowed = importer.modules();
-    if !ALL_MODULES.contains(&specifier) {
+    let mut allowed = importer.modules();
+    if allowed.contains(&embedded::ALL) {
+        allowed.extend(embedded::topics());
+    }
+    if !ALL_MODULES.contains(&specifier) && embedded::path_of(specifier).is_none() {
         return Err(Refusal {
             message: format!("there is no module `{specifier}`"),
             help: match nearest(specifier, allowed.iter().copied()) {
@@ -224,12 +242,6 @@ pub(super) fn check_module(importer: FileKind, specifier: &str) -> Result<(), Re
             "`{specifier}` is not available in {}",
             importer.describe()
         ));
-    }
-    if MISSING_MODULES.contains(&specifier) {
-        return Err(Refusal {
-            message: format!("`{specifier}` is not implemented in this version of Zako"),
-            help: "targets are described with zako:build in BUILD.ts files".to_owned(),
-        });
     }
     Ok(())
 }
@@ -274,23 +286,55 @@ mod tests {
         }
     }
 
+    const KINDS: [FileKind; 7] = [
+        FileKind::Library,
+        FileKind::Script,
+        FileKind::Package,
+        FileKind::Build,
+        FileKind::Rule,
+        FileKind::Toolchain,
+        FileKind::Config,
+    ];
+
     #[test]
     fn each_kind_has_its_module_only() {
-        let own = [
-            (FileKind::Package, "zako:package"),
-            (FileKind::Build, "zako:build"),
-        ];
-        for (kind, module) in own {
-            assert_eq!(check_module(kind, module), Ok(()));
-            for (other, other_module) in own {
-                assert_eq!(check_module(kind, other_module).is_ok(), kind == other);
+        for kind in KINDS {
+            for module in KINDS.iter().filter_map(|kind| kind.own_module()) {
+                let own = kind.own_module() == Some(module);
+                assert_eq!(check_module(kind, module).is_ok(), own, "{kind:?} {module}");
             }
+            let core = kind != FileKind::Script;
+            assert_eq!(check_module(kind, "zako:core").is_ok(), core);
+            let uses_rules = matches!(kind, FileKind::Package | FileKind::Build | FileKind::Rule);
+            assert_eq!(check_module(kind, "zako:rules").is_ok(), uses_rules);
+            assert_eq!(check_module(kind, "zako:rules/cc").is_ok(), uses_rules);
         }
-        assert!(check_module(FileKind::Library, "zako:core").is_ok());
-        assert!(check_module(FileKind::Library, "zako:build").is_err());
-        assert!(check_module(FileKind::Script, "zako:core").is_err());
-        let missing = check_module(FileKind::Rule, "zako:rule").unwrap_err();
-        assert!(missing.message.contains("not implemented"));
+        assert!(check_module(FileKind::Build, "zako:syscall").is_err());
+    }
+
+    #[test]
+    fn files_import_what_they_are_made_of_and_nothing_that_uses_them() {
+        use FileKind::{Build, Config, Library, Package, Rule, Script, Toolchain};
+        let path = |kind| match kind {
+            Library => "a/lib.ts",
+            Script => "a/x.script.ts",
+            Package => "zako.ts",
+            Build => "a/BUILD.ts",
+            Rule => "a/x.rule.ts",
+            Toolchain => "a/x.toolchain.ts",
+            Config => "a/x.config.ts",
+        };
+        let allowed = |importer| -> Vec<FileKind> {
+            let may = |kind: &FileKind| check_file(importer, path(*kind)).is_ok();
+            KINDS.into_iter().filter(may).collect()
+        };
+        assert_eq!(allowed(Library), [Library]);
+        assert_eq!(allowed(Script), [Library, Script]);
+        assert_eq!(allowed(Package), [Library, Rule]);
+        assert_eq!(allowed(Build), [Library, Rule]);
+        assert_eq!(allowed(Rule), [Library, Rule, Toolchain, Config]);
+        assert_eq!(allowed(Toolchain), [Library, Toolchain, Config]);
+        assert_eq!(allowed(Config), [Library, Config]);
     }
 
     #[test]

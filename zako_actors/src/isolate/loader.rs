@@ -18,6 +18,7 @@ use deno_core::{
 use crate::diagnostic::Diagnostic;
 
 use super::compile::is_json;
+use super::embedded;
 use super::modules::ModuleGraph;
 
 /// Scripts see this instead of the place of the workspace on the disk.
@@ -25,6 +26,9 @@ const SCHEME: &str = "workspace:///";
 
 /// The URL of a file of the workspace.
 pub(super) fn url_of_path(path: &str) -> Result<ModuleSpecifier, deno_core::url::ParseError> {
+    if embedded::is_embedded(path) {
+        return ModuleSpecifier::parse(path);
+    }
     let mut url = ModuleSpecifier::parse(SCHEME)?;
     url.set_path(&format!("/{}", path.replace('%', "%25")));
     Ok(url)
@@ -32,6 +36,9 @@ pub(super) fn url_of_path(path: &str) -> Result<ModuleSpecifier, deno_core::url:
 
 /// The path of a workspace URL.
 pub(super) fn path_of_url(url: &str) -> Option<String> {
+    if embedded::is_embedded(url) {
+        return Some(url.to_owned());
+    }
     let path = url.strip_prefix(SCHEME)?;
     Some(percent_decoded(path))
 }
@@ -57,6 +64,23 @@ fn percent_decoded(text: &str) -> String {
         }
     }
     String::from_utf8_lossy(&out).into_owned()
+}
+
+/// Modules whose functions define something for the engine: the file that imports them, which is
+/// part of the thing's name, is the query of their URL. With what makes them, and their exports.
+const DEFINING: [(&str, &str, &str); 3] = [
+    ("zako:rule", "ruleModule", "attr, provider, rule"),
+    ("zako:toolchain", "toolchainModule", "toolchain"),
+    ("zako:config", "configModule", "config"),
+];
+
+fn defining_module(url: &ModuleSpecifier) -> Option<String> {
+    let (module, file) = url.as_str().split_once('?')?;
+    let (_, make, exports) = DEFINING.iter().find(|(known, _, _)| *known == module)?;
+    let file = serde_json::Value::from(percent_decoded(file));
+    Some(format!(
+        "import {{ {make} }} from \"zako:internal/rules\";\nexport const {{ {exports} }} = {make}({file});\n"
+    ))
 }
 
 /// Serves a module graph.
@@ -99,6 +123,11 @@ impl ModuleLoader for WorkspaceLoader {
         let resolved = self.graph.borrow_mut().resolve(&importer, specifier);
         match resolved {
             Ok(Some(path)) => url_of_path(&path).map_err(url_error),
+            Ok(None) if DEFINING.iter().any(|(module, _, _)| *module == specifier) => {
+                let mut url = ModuleSpecifier::parse(specifier).map_err(url_error)?;
+                url.set_query(Some(&importer));
+                Ok(url)
+            }
             Ok(None) => ModuleSpecifier::parse(specifier).map_err(url_error),
             Err(refusal) => Err(ModuleLoaderError::type_error(format!(
                 "{}\nhelp: {}",
@@ -113,6 +142,11 @@ impl ModuleLoader for WorkspaceLoader {
         _referrer: Option<&ModuleLoadReferrer>,
         _options: ModuleLoadOptions,
     ) -> ModuleLoadResponse {
+        if let Some(code) = defining_module(url) {
+            let code = ModuleSourceCode::String(code.into());
+            let source = ModuleSource::new(ModuleType::JavaScript, code, url, None);
+            return ModuleLoadResponse::Sync(Ok(source));
+        }
         let Some(path) = path_of_url(url.as_str()) else {
             let message = format!("there is no module `{url}`");
             return ModuleLoadResponse::Sync(Err(ModuleLoaderError::type_error(message)));
@@ -164,5 +198,15 @@ mod tests {
             assert_eq!(path_of_url(url.as_str()).as_deref(), Some(path), "{url}");
         }
         assert_eq!(path_of_url("zako:build"), None);
+        let url = url_of_path("zako:rules/cc.rule.ts").unwrap();
+        assert_eq!(url.as_str(), "zako:rules/cc.rule.ts");
+    }
+
+    #[test]
+    fn a_definition_knows_its_file() {
+        let mut url = ModuleSpecifier::parse("zako:rule").unwrap();
+        url.set_query(Some("a b/ü#.rule.ts"));
+        let code = defining_module(&url).unwrap();
+        assert!(code.contains("= ruleModule(\"a b/ü#.rule.ts\");"), "{code}");
     }
 }

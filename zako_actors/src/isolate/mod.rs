@@ -14,6 +14,7 @@
 
 mod actor;
 mod compile;
+mod embedded;
 mod evaluate;
 mod exception;
 mod figures;
@@ -35,6 +36,7 @@ use crate::diagnostic::Diagnostic;
 
 pub use actor::{Isolate, IsolatePool};
 pub use actor_rt::{CancelGuard, CancelToken};
+pub use embedded::digest as rules_digest;
 pub use evaluate::Evaluator;
 pub use figures::IsolateFigures;
 pub use kinds::ContextKind;
@@ -74,6 +76,9 @@ pub struct EvaluateRequest {
     pub context: ContextKind,
     /// The value of the global `executionContext`.
     pub execution_context: Value,
+    /// A question to what the entry defines (rules, toolchains, options); without one the answer is
+    /// the entry's default export.
+    pub call: Option<Value>,
     /// What the script may use.
     pub limits: Limits,
     /// Ends the evaluation from another thread.
@@ -88,6 +93,7 @@ impl EvaluateRequest {
             entry: entry.into(),
             context,
             execution_context: Value::Object(serde_json::Map::new()),
+            call: None,
             limits: Limits::default(),
             cancel: CancelToken::new(),
         }
@@ -138,7 +144,7 @@ pub struct Inputs {
 /// A successful evaluation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Evaluation {
-    /// The entry's default export.
+    /// The entry's default export, or the answers to the call.
     pub value: Value,
     /// Every file read, the entry included.
     pub modules: Vec<LoadedModule>,
@@ -178,6 +184,8 @@ pub struct EvaluateError {
     pub kind: FailureKind,
     /// At least one.
     pub diagnostics: Vec<Diagnostic>,
+    /// What was being described (a label, or the name of a toolchain or option), when a call failed.
+    pub subject: Option<String>,
     /// What was read until then.
     pub inputs: Inputs,
     /// What the scripts wrote until then.

@@ -18,6 +18,7 @@ use crate::lang::suggest::nearest;
 use crate::transpile::{ImportSite, is_relative, join_relative};
 
 use super::compile::{Compiler, Module, is_json};
+use super::embedded;
 use super::kinds::{FileKind, Refusal, check_file, check_module};
 use super::{ContextKind, LoadedModule};
 
@@ -109,11 +110,12 @@ impl ModuleGraph {
         }
     }
 
-    /// Resolves an import of `importer` to a workspace path (`Ok(None)`: a `zako:` module).
+    /// Resolves an import of `importer` to a path (`Ok(None)`: a `zako:` module without one).
     pub fn resolve(&mut self, importer: &str, specifier: &str) -> Result<Option<String>, Refusal> {
         let kind = self.kind_of(importer);
         if !is_relative(specifier) {
-            return check_module(kind, specifier).map(|()| None);
+            check_module(kind, specifier)?;
+            return Ok(embedded::path_of(specifier).map(str::to_owned));
         }
         let Some(target) = join_relative(importer, specifier) else {
             return Err(Refusal {
@@ -121,7 +123,10 @@ impl ModuleGraph {
                 help: "only files below the workspace root can be imported".to_owned(),
             });
         };
-        let found = self.find(&target, specifier)?;
+        let found = match embedded::find(&target) {
+            Some(path) => path.to_owned(),
+            None => self.find(&target, specifier)?,
+        };
         check_file(kind, &found)?;
         Ok(Some(found))
     }
@@ -221,6 +226,9 @@ impl ModuleGraph {
     }
 
     fn read(&mut self, path: &str) -> Result<(String, blake3::Hash), Diagnostic> {
+        if let Some(source) = embedded::source(path) {
+            return Ok((source.to_owned(), blake3::hash(source.as_bytes())));
+        }
         let full = self.root.join(path);
         let real = fs::canonicalize(&full).and_then(|real| {
             if real.starts_with(&self.root) {

@@ -1,7 +1,7 @@
 //! Making JavaScript runtimes.
 //!
-//! Owns: the embedded modules, the startup snapshot, and the
-//! order of steps that ends with a runtime in which user code may run.
+//! Owns: the embedded modules, the startup snapshot, the object shared with them, and the order of
+//! steps that ends with a runtime in which user code may run.
 //! Does not know: files, limits, results.
 //! Invariant: user code runs only after `__zakoStart` (see `js/lockdown.js`) and with code from
 //! strings switched off.
@@ -58,6 +58,10 @@ fn sources() -> Vec<ExtensionFileSource> {
         "zako:rt" = "js/rt.js",
         "zako:global" = "js/global.js",
         "zako:internal/targets" = "js/targets.js",
+        "zako:internal/files" = "js/files.js",
+        "zako:internal/attributes" = "js/attributes.js",
+        "zako:internal/context" = "js/context.js",
+        "zako:internal/rules" = "js/rules.js",
         "zako:build" = "js/build.js",
         "zako:package" = "js/package.js",
         "ext:zako/lockdown.js" = "js/lockdown.js",
@@ -161,8 +165,9 @@ pub(super) fn create(
     .map_err(|error| error.to_string())
 }
 
-/// The list that a script's log lines are added to.
-pub(super) struct Logs(v8::Global<v8::Array>);
+/// The object that the embedded modules share with the isolate: the log, what is being described,
+/// and the way into the definitions of rules.
+pub(super) struct Host(v8::Global<v8::Object>);
 
 /// The last step before user code: gives the context its values and takes everything else away.
 ///
@@ -172,7 +177,7 @@ pub(super) fn lock_down(
     runtime: &mut JsRuntime,
     context_kind: ContextKind,
     execution_context: &Value,
-) -> Result<Logs, String> {
+) -> Result<Host, String> {
     deno_core::scope!(scope, runtime);
     let context = scope.get_current_context();
     // Before the lock-down: QuickJS's stand-in for this puts an `eval` onto the global object.
@@ -187,22 +192,70 @@ pub(super) fn lock_down(
         .map_err(|error| format!("the execution context cannot be passed: {error}"))?;
     v8::tc_scope!(let scope, scope);
     let receiver = v8::undefined(scope).into();
-    let lines = start.call(scope, receiver, &[kind.into(), value]);
-    let Some(lines) = lines.and_then(|lines| v8::Local::<v8::Array>::try_from(lines).ok()) else {
+    let host = start.call(scope, receiver, &[kind.into(), value]);
+    let Some(host) = host.and_then(|host| v8::Local::<v8::Object>::try_from(host).ok()) else {
         let message = scope.exception().map(|e| e.to_rust_string_lossy(scope));
         return Err(message.unwrap_or_else(|| "the embedded modules failed".to_owned()));
     };
-    let lines = v8::Global::new(scope, lines);
-    Ok(Logs(lines))
+    Ok(Host(v8::Global::new(scope, host)))
 }
 
-impl Logs {
+impl Host {
     /// What was logged, also when the script was stopped.
-    pub fn read(self, runtime: &mut JsRuntime) -> Vec<LogLine> {
+    pub fn logs(&self, runtime: &mut JsRuntime) -> Vec<LogLine> {
         runtime.v8_isolate().cancel_terminate_execution();
+        self.read(runtime, "lines").unwrap_or_default()
+    }
+
+    /// What was being described when a mistake was found; empty outside of rules.
+    pub fn current(&self, runtime: &mut JsRuntime) -> String {
+        runtime.v8_isolate().cancel_terminate_execution();
+        self.read(runtime, "current").unwrap_or_default()
+    }
+
+    fn read<T: serde::de::DeserializeOwned>(
+        &self,
+        runtime: &mut JsRuntime,
+        name: &str,
+    ) -> Option<T> {
         deno_core::scope!(scope, runtime);
-        let lines = v8::Local::new(scope, self.0);
-        let lines = deno_core::serde_v8::from_v8::<Vec<LogLine>>(scope, lines.into());
-        lines.unwrap_or_default()
+        let host = v8::Local::new(scope, &self.0);
+        let name = v8::String::new(scope, name)?;
+        let value = host.get(scope, name.into())?;
+        deno_core::serde_v8::from_v8(scope, value).ok()
+    }
+
+    /// Has the definitions of the loaded modules answer `request`; its promises are settled by the
+    /// event loop, and [`collect`](Self::collect) gives what came of it.
+    ///
+    /// # Errors
+    /// The engine's message.
+    pub fn invoke(&self, runtime: &mut JsRuntime, request: &Value) -> Result<(), String> {
+        deno_core::scope!(scope, runtime);
+        let request = deno_core::serde_v8::to_v8(scope, request)
+            .map_err(|error| format!("the request cannot be passed: {error}"))?;
+        self.call(scope, "invoke", &[request])
+            .map(drop)
+            .ok_or_else(|| "the way into rules is closed".to_owned())
+    }
+
+    /// The results of an invocation.
+    pub fn collect<'s>(
+        &self,
+        scope: &mut v8::PinScope<'s, '_>,
+    ) -> Option<v8::Local<'s, v8::Value>> {
+        self.call(scope, "collect", &[])
+    }
+
+    fn call<'s>(
+        &self,
+        scope: &mut v8::PinScope<'s, '_>,
+        name: &str,
+        arguments: &[v8::Local<'s, v8::Value>],
+    ) -> Option<v8::Local<'s, v8::Value>> {
+        let host = v8::Local::new(scope, &self.0);
+        let name = v8::String::new(scope, name)?;
+        let function = v8::Local::<v8::Function>::try_from(host.get(scope, name.into())?).ok()?;
+        function.call(scope, host.into(), arguments)
     }
 }

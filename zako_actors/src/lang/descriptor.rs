@@ -3,15 +3,18 @@
 //! Owns the meaning of every descriptor field and the answers to mistakes that only show once the
 //! whole file has been evaluated. Does not know the graph: a dependency's existence is checked there.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::label::Label;
 use super::locate::{At, mistake};
+use super::packages::Packages;
 use super::pattern::Pattern;
+use super::rule_use::RuleUse;
 use super::suggest::did_you_mean;
-use super::target::{Command, EnvValue, Output, Source, Target, Transpile, Uses, Work, join};
+use super::target::{Output, Source, Target, Transpile, Work, join};
 use crate::diagnostic::Diagnostic;
 use crate::transpile::TranspileOptions;
 
@@ -24,16 +27,27 @@ pub struct BuildFile<'a> {
     pub dir: &'a str,
     /// Its content.
     pub text: &'a str,
+    /// The packages that its labels may name.
+    pub packages: &'a Packages,
 }
 
 /// The kinds of descriptor that become targets.
 const KINDS: [&str; 3] = ["command", "test", "transpile"];
 
-/// Reads every target that a build file exports.
+/// What a build file exports.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Exports {
+    /// Targets as they are.
+    pub targets: Vec<Arc<Target>>,
+    /// Targets that a rule has to describe.
+    pub uses: Vec<Arc<RuleUse>>,
+}
+
+/// Reads everything that a build file exports.
 ///
 /// # Errors
 /// The first mistake, with its line.
-pub fn read_targets(exported: &Value, file: BuildFile<'_>) -> Result<Vec<Target>, Diagnostic> {
+pub fn read_exports(exported: &Value, file: BuildFile<'_>) -> Result<Exports, Diagnostic> {
     let Value::Object(entries) = exported else {
         return Err(mistake(
             &At::file(file.path),
@@ -41,24 +55,37 @@ pub fn read_targets(exported: &Value, file: BuildFile<'_>) -> Result<Vec<Target>
             file.text,
         ));
     };
-    entries
-        .iter()
-        .map(|(name, value)| Reader { name, file }.target(value))
-        .collect()
+    let mut exports = Exports::default();
+    for (name, value) in entries {
+        let reader = Reader { name, file };
+        if value.get("$zako").and_then(Value::as_str) == Some("rule") {
+            exports.uses.push(Arc::new(reader.rule_use(value)?));
+        } else {
+            exports.targets.push(Arc::new(reader.target(value)?));
+        }
+    }
+    Ok(exports)
 }
 
-struct Reader<'a> {
-    name: &'a str,
-    file: BuildFile<'a>,
+/// Reads one export.
+pub(super) struct Reader<'a> {
+    /// The name of the export.
+    pub name: &'a str,
+    /// Where it stands.
+    pub file: BuildFile<'a>,
 }
 
 impl Reader<'_> {
-    fn mistake(&self, needle: Option<&str>, message: impl Into<String>) -> Diagnostic {
+    pub(super) fn label(&self) -> Result<Label, Diagnostic> {
+        Label::new(self.file.dir, self.name).map_err(|error| self.mistake(None, error.to_string()))
+    }
+
+    pub(super) fn mistake(&self, needle: Option<&str>, message: impl Into<String>) -> Diagnostic {
         let at = At::in_target(self.file.path, self.file.text, self.name, needle);
         mistake(&at, message, self.file.text)
     }
 
-    fn wrong(&self, field: &str, expected: &str) -> Diagnostic {
+    pub(super) fn wrong(&self, field: &str, expected: &str) -> Diagnostic {
         self.mistake(
             None,
             format!("`{field}` of target `{}` must be {expected}", self.name),
@@ -66,8 +93,7 @@ impl Reader<'_> {
     }
 
     fn target(&self, value: &Value) -> Result<Target, Diagnostic> {
-        let label = Label::new(self.file.dir, self.name)
-            .map_err(|error| self.mistake(None, error.to_string()))?;
+        let label = self.label()?;
         let fields = value.as_object();
         let kind = fields.and_then(|f| f.get("$zako")).and_then(Value::as_str);
         let (Some(fields), Some(kind)) = (fields, kind) else {
@@ -87,7 +113,10 @@ impl Reader<'_> {
         let deps = self.strings(fields, "deps")?;
         let mut labels = Vec::with_capacity(deps.len());
         for text in &deps {
-            let dep = Label::parse(text, self.file.dir)
+            let dep = self
+                .file
+                .packages
+                .parse(text, self.file.dir)
                 .map_err(|error| self.mistake(Some(text), error.to_string()))?;
             if !labels.contains(&dep) {
                 labels.push(dep);
@@ -100,91 +129,8 @@ impl Reader<'_> {
             deps: labels,
             work,
             manual: false,
+            rule: None,
         })
-    }
-
-    fn command(&self, fields: &Map<String, Value>, test: bool) -> Result<Command, Diagnostic> {
-        let mut argv = self.strings(fields, "cmd")?;
-        let worker = self.worker(fields, &mut argv)?;
-        if argv.first().is_none_or(String::is_empty) {
-            return Err(self.wrong("cmd", "a non-empty list: the program, then its arguments"));
-        }
-        let mut outs = Vec::new();
-        for text in self.strings(fields, "outs")? {
-            let output = self.output(&text)?;
-            if outs.contains(&output) {
-                return Err(self.mistake(Some(&text), format!("output `{text}` is listed twice")));
-            }
-            outs.push(output);
-        }
-        let env = present(fields, "env").map_or(Ok(BTreeMap::new()), |value| {
-            EnvValue::read_all(value).map_err(|expected| self.wrong("env", expected))
-        })?;
-        Ok(Command {
-            argv,
-            outs,
-            env,
-            timeout_ms: self.milliseconds(fields, "timeoutSeconds")?,
-            test_retries: if test {
-                let retries = self.number(fields, "retries")?.unwrap_or(0);
-                Some(u32::try_from(retries).map_err(|_| self.wrong("retries", "a small number"))?)
-            } else {
-                None
-            },
-            uses: self.uses(fields)?,
-            network: fields.get("network") == Some(&Value::Bool(true)),
-            worker,
-            in_place: None,
-        })
-    }
-
-    /// The arguments of each request to a worker; those that `cmd` ends with, as Bazel has it, are taken
-    /// from there.
-    fn worker(
-        &self,
-        fields: &Map<String, Value>,
-        argv: &mut Vec<String>,
-    ) -> Result<Option<Vec<String>>, Diagnostic> {
-        match present(fields, "worker") {
-            None | Some(Value::Bool(false)) => Ok(None),
-            Some(Value::Bool(true)) => {
-                let last = argv.pop_if(|word| word.starts_with('@'));
-                let last = last.ok_or_else(|| {
-                    self.mistake(
-                        Some("worker"),
-                        "`worker: true` wants `@FILE` as the last word of `cmd`: a file with one argument a line; or \
-                         write the arguments of each request, `worker: [\"-o\", \"out\"]`",
-                    )
-                })?;
-                Ok(Some(vec![last]))
-            }
-            Some(_) => self.strings(fields, "worker").map(Some),
-        }
-    }
-
-    fn uses(&self, fields: &Map<String, Value>) -> Result<Uses, Diagnostic> {
-        let mut uses = Uses::default();
-        let wrong = || self.wrong("uses", "an object such as `{ cpu: 2, memory: \"1g\" }`");
-        let Some(value) = present(fields, "uses") else {
-            return Ok(uses);
-        };
-        for (name, amount) in value.as_object().ok_or_else(wrong)? {
-            let number = amount
-                .as_f64()
-                .filter(|n| n.is_finite() && *n >= 0.0 && *n < 1e15);
-            let milli = || number.map(|n| (n * 1e3) as u64).ok_or_else(wrong);
-            match name.as_str() {
-                "cpu" => uses.cpu_milli = milli()?,
-                "memory" => {
-                    let text = amount
-                        .as_str()
-                        .map_or_else(|| amount.to_string(), str::to_owned);
-                    uses.memory_bytes = bytes(&text).ok_or_else(wrong)?;
-                }
-                _ => drop(uses.named_milli.insert(name.clone(), milli()?)),
-            }
-        }
-        Ok(uses)
     }
 
     fn transpile(&self, fields: &Map<String, Value>) -> Result<Transpile, Diagnostic> {
@@ -237,7 +183,7 @@ impl Reader<'_> {
         list.iter().map(|value| self.source(value)).collect()
     }
 
-    fn source(&self, value: &Value) -> Result<Source, Diagnostic> {
+    pub(super) fn source(&self, value: &Value) -> Result<Source, Diagnostic> {
         if let Some(text) = value.as_str() {
             if text.starts_with([':', '@']) || text.starts_with("//") {
                 return Err(self.mistake(
@@ -266,7 +212,7 @@ impl Reader<'_> {
         })
     }
 
-    fn output(&self, text: &str) -> Result<Output, Diagnostic> {
+    pub(super) fn output(&self, text: &str) -> Result<Output, Diagnostic> {
         if Pattern::is_wild(text) {
             let whole = join(self.file.dir, text);
             return Pattern::parse(&whole)
@@ -319,7 +265,11 @@ impl Reader<'_> {
         Ok(path)
     }
 
-    fn strings(&self, fields: &Map<String, Value>, field: &str) -> Result<Vec<String>, Diagnostic> {
+    pub(super) fn strings(
+        &self,
+        fields: &Map<String, Value>,
+        field: &str,
+    ) -> Result<Vec<String>, Diagnostic> {
         let Some(value) = present(fields, field) else {
             return Ok(Vec::new());
         };
@@ -329,7 +279,7 @@ impl Reader<'_> {
             .ok_or_else(|| self.wrong(field, "a list of strings"))
     }
 
-    fn milliseconds(
+    pub(super) fn milliseconds(
         &self,
         fields: &Map<String, Value>,
         field: &str,
@@ -344,7 +294,11 @@ impl Reader<'_> {
         }
     }
 
-    fn number(&self, fields: &Map<String, Value>, field: &str) -> Result<Option<u64>, Diagnostic> {
+    pub(super) fn number(
+        &self,
+        fields: &Map<String, Value>,
+        field: &str,
+    ) -> Result<Option<u64>, Diagnostic> {
         match present(fields, field) {
             None => Ok(None),
             // JavaScript hands whole numbers over as floats now and then.
@@ -362,27 +316,8 @@ impl Reader<'_> {
     }
 }
 
-/// `512m`, `2g`, `1073741824`.
-fn bytes(text: &str) -> Option<u64> {
-    let (digits, unit) = match text.char_indices().last()? {
-        (at, letter) if letter.is_ascii_alphabetic() => (&text[..at], letter.to_ascii_lowercase()),
-        _ => (text, ' '),
-    };
-    let shift = match unit {
-        ' ' => 0,
-        'k' => 10,
-        'm' => 20,
-        'g' => 30,
-        't' => 40,
-        _ => return None,
-    };
-    let number: f64 = digits.parse().ok()?;
-    (0.0..1e15)
-        .contains(&number)
-        .then_some((number * (1_u64 << shift) as f64) as u64)
-}
-
-fn present<'a>(fields: &'a Map<String, Value>, field: &str) -> Option<&'a Value> {
+/// A field that is there and not null.
+pub(super) fn present<'a>(fields: &'a Map<String, Value>, field: &str) -> Option<&'a Value> {
     fields.get(field).filter(|value| !value.is_null())
 }
 
@@ -390,6 +325,7 @@ fn present<'a>(fields: &'a Map<String, Value>, field: &str) -> Option<&'a Value>
 mod tests {
     use super::*;
     use crate::lang::locate::flat;
+    use crate::lang::target::EnvValue;
     use crate::transpile::ModuleFormat;
     use serde_json::json;
 
@@ -397,11 +333,12 @@ mod tests {
         path: "libs/ui/BUILD.ts",
         dir: "libs/ui",
         text: "export default {\n  t: target({\n    srcs: [\"../x\", \"//a:b\"],\n    outs: [\"./\"] }),\n};\n",
+        packages: &Packages::NONE,
     };
 
-    fn read(value: Value) -> Result<Target, String> {
-        read_targets(&json!({ "t": value }), FILE)
-            .map(|mut list| list.remove(0))
+    fn read(value: Value) -> Result<Arc<Target>, String> {
+        read_exports(&json!({ "t": value }), FILE)
+            .map(|mut exports| exports.targets.remove(0))
             .map_err(|e| flat(&e))
     }
 
@@ -478,14 +415,14 @@ mod tests {
                 .unwrap_err()
                 .contains("did you mean `test`?")
         );
-        let whole = flat(&read_targets(&json!([1]), FILE).unwrap_err());
+        let whole = flat(&read_exports(&json!([1]), FILE).unwrap_err());
         assert!(whole.contains("default export must be an object"));
     }
 
     #[test]
     fn a_transpile_step_has_its_defaults() {
         let target = read(json!({"$zako": "transpile", "srcs": {"$glob": {"include": ["src/**"]}}, "out": "dist/"})).unwrap();
-        let Work::Transpile(transpile) = target.work else {
+        let Work::Transpile(transpile) = &target.work else {
             panic!("not a transpile step")
         };
         assert_eq!(

@@ -7,6 +7,7 @@ use crate::diagnostic::Diagnostic;
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde_json::Value;
 use toml::Spanned;
 
 use super::label::{Label, LabelError};
@@ -49,6 +50,8 @@ pub struct Manifest {
     pub mount_config: Option<String>,
     /// Options of this package.
     pub config: BTreeMap<String, ConfigOption>,
+    /// What options that rules declare are set to, as JSON.
+    pub config_values: BTreeMap<String, Value>,
     /// How this workspace is built, when not by default.
     pub settings: Settings,
     /// What scripts of packages need and leave behind; instead of `turbo.json`.
@@ -94,6 +97,18 @@ pub enum ConfigOption {
     Number(f64),
     /// A text.
     String(String),
+}
+
+impl ConfigOption {
+    /// Its default as scripts see it.
+    pub fn to_json(&self) -> Value {
+        match self {
+            Self::Boolean(value) => Value::from(*value),
+            Self::Number(value) => Value::from(*value),
+            Self::String(value) => Value::from(value.as_str()),
+            Self::Label(label) => Value::from(label.to_string()),
+        }
+    }
 }
 
 /// How strictly commands are held to what they declare.
@@ -165,7 +180,7 @@ struct Raw {
     dependencies: BTreeMap<String, Spanned<toml::Value>>,
     mount_config: Option<String>,
     #[serde(default)]
-    config: BTreeMap<String, Spanned<RawOption>>,
+    config: BTreeMap<String, Spanned<toml::Value>>,
     #[serde(default)]
     settings: Settings,
     tasks: Option<BTreeMap<String, Task>>,
@@ -230,10 +245,24 @@ impl Manifest {
             dependencies.insert(name, dependency);
         }
         let mut config = BTreeMap::new();
+        let mut config_values = BTreeMap::new();
         for (name, option) in raw.config {
             let start = option.span().start;
-            let value = reader.option(&name, start, option.into_inner())?;
-            config.insert(name, value);
+            let wrong = |message: String| {
+                reader.error(start, format!("config `{name}`: {}", message.trim_end()))
+            };
+            match option.into_inner() {
+                table @ toml::Value::Table(_) => {
+                    let raw = table
+                        .try_into()
+                        .map_err(|e: toml::de::Error| wrong(e.to_string()))?;
+                    config.insert(name.clone(), reader.option(&name, start, raw)?);
+                }
+                value => {
+                    let value = serde_json::to_value(value).map_err(|e| wrong(e.to_string()))?;
+                    config_values.insert(name, value);
+                }
+            }
         }
         Ok(Self {
             group: raw.group.into_inner(),
@@ -250,6 +279,7 @@ impl Manifest {
             dependencies,
             mount_config: raw.mount_config,
             config,
+            config_values,
             settings: raw.settings,
             tasks: raw.tasks,
         })

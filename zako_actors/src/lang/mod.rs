@@ -4,13 +4,19 @@
 //! Does not know: how a build file is evaluated, how a step runs, what is on disk.
 //! Invariant: a value of a type of this folder has been validated; nobody checks it again.
 
+pub mod amount;
+mod command;
+pub mod described;
 pub mod descriptor;
+pub mod file_ref;
 pub mod gitignore;
 pub mod label;
 pub mod locate;
 pub mod manifest;
 pub mod package_json;
+pub mod packages;
 pub mod pattern;
+pub mod rule_use;
 pub mod scripts;
 pub mod suggest;
 pub mod target;

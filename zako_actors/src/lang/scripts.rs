@@ -160,15 +160,13 @@ impl<'a> World<'a> {
             srcs,
             work: Work::Command(Command {
                 argv: vec!["sh".into(), "-c".into(), lines.join(" && ")],
+                dir: dir.to_owned(),
                 outs,
                 env: env
                     .map(|name| (name.clone(), EnvValue::pass(name)))
                     .collect(),
-                timeout_ms: None,
                 test_retries: is_test.then_some(0),
-                uses: super::target::Uses::default(),
                 network: true,
-                worker: None,
                 in_place: Some(InPlace {
                     bins: bins(dir),
                     out_exclude,
@@ -176,7 +174,9 @@ impl<'a> World<'a> {
                     cached: task.cache,
                     persistent: task.persistent,
                 }),
+                ..Command::default()
             }),
+            rule: None,
             manual: !(is_test || (script == "build" && task.cache && !task.persistent)),
             label,
         }

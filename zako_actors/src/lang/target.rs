@@ -30,6 +30,9 @@ pub struct Target {
     pub work: Work,
     /// Whether wildcards leave it out: it is built when it is named or needed.
     pub manual: bool,
+    /// The rule that described it, when one did. Its `srcs` then name all that it reads, outputs of
+    /// its dependencies included, and it reads nothing else of theirs.
+    pub rule: Option<Box<str>>,
 }
 
 /// How a target is made.
@@ -39,13 +42,21 @@ pub enum Work {
     Command(Command),
     /// In-process TypeScript compilation, file by file.
     Transpile(Transpile),
+    /// Nothing is run: what it reads, under one name.
+    Group,
 }
 
 /// A command step.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Command {
     /// Program and arguments; the program is looked up on PATH.
     pub argv: Vec<String>,
+    /// The directory that it runs in, workspace-relative.
+    pub dir: String,
+    /// Programs beyond the first word whose content is part of the key; absolute paths.
+    pub tools: Vec<String>,
+    /// Where it writes which of its inputs it read, as make would have it; workspace-relative.
+    pub depfile: Option<String>,
     /// What it must leave behind.
     pub outs: Vec<Output>,
     /// Variables beyond the clean environment.
@@ -228,13 +239,22 @@ impl Target {
     pub fn command(&self) -> Option<&Command> {
         match &self.work {
             Work::Command(command) => Some(command),
-            Work::Transpile(_) => None,
+            Work::Transpile(_) | Work::Group => None,
         }
     }
 
     /// How it runs in the workspace itself, when it does.
     pub fn in_place(&self) -> Option<&InPlace> {
         self.command()?.in_place.as_ref()
+    }
+
+    /// Whether it reads `path` when a dependency writes it.
+    pub fn takes(&self, path: &str) -> bool {
+        self.rule.is_none()
+            || self.srcs.iter().any(|source| match source {
+                Source::File(file) => is_within(path, file),
+                Source::Glob { .. } => false,
+            })
     }
 
     /// Whether `zako test` is what runs it.

@@ -5,15 +5,14 @@
 
 use crate::diagnostic::Diagnostic;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::descriptor::{BuildFile, read_targets};
+use super::descriptor::{BuildFile, Exports, read_exports};
 use super::locate::{At, mistake};
 use super::pattern::Pattern;
-use super::target::{EnvValue, Target};
+use super::target::EnvValue;
 
 /// File name of the package root.
 pub const PACKAGE_FILE: &str = "zako.ts";
@@ -26,7 +25,7 @@ pub struct WorkspaceFile {
     /// Variables for every command; a target's own win.
     pub env: BTreeMap<String, EnvValue>,
     /// Targets of the root directory.
-    pub targets: Vec<Arc<Target>>,
+    pub exports: Exports,
 }
 
 impl Default for WorkspaceFile {
@@ -35,7 +34,7 @@ impl Default for WorkspaceFile {
         Self {
             builds: default_builds(),
             env: BTreeMap::new(),
-            targets: Vec::new(),
+            exports: Exports::default(),
         }
     }
 }
@@ -84,17 +83,14 @@ impl WorkspaceFile {
             Some(value) => EnvValue::read_all(value)
                 .map_err(|expected| wrong(Some("env"), format!("`env` must be {expected}")))?,
         };
-        let targets = match exported.get("targets").filter(|v| !v.is_null()) {
-            None => Vec::new(),
-            Some(targets) => read_targets(targets, file)?
-                .into_iter()
-                .map(Arc::new)
-                .collect(),
+        let exports = match exported.get("targets").filter(|v| !v.is_null()) {
+            None => Exports::default(),
+            Some(targets) => read_exports(targets, file)?,
         };
         Ok(Self {
             builds,
             env,
-            targets,
+            exports,
         })
     }
 }
@@ -109,6 +105,7 @@ mod tests {
         path: "zako.ts",
         dir: "",
         text: "export default workspace({\n  builds: [\"/abs\"],\n});\n",
+        packages: &crate::lang::packages::Packages::NONE,
     };
 
     #[test]
@@ -119,7 +116,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(file.builds[0].as_str(), "**/BUILD.ts");
-        assert_eq!(file.targets[0].label.to_string(), "//:a");
+        assert_eq!(file.exports.targets[0].label.to_string(), "//:a");
     }
 
     #[test]

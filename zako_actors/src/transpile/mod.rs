@@ -8,9 +8,11 @@
 
 mod actor;
 mod commonjs;
+mod declarations;
 mod helpers;
 mod options;
 mod prologue;
+mod room;
 mod source_map;
 mod specifiers;
 mod survey;
@@ -39,13 +41,14 @@ use oxc::transformer::Transformer;
 
 pub use actor::{TranspileAnswer, TranspileResult, TranspileTask, Transpiled, TranspilerPool};
 pub use options::{Decorators, Jsx, ModuleFormat, TranspileOptions};
-pub use specifiers::output_path;
+pub use specifiers::{declaration_path, output_path};
 pub(crate) use specifiers::{is_relative, join_relative};
 pub(crate) use survey::ImportSite;
 pub use survey::{ModuleFacts, ModuleIndex, ModuleSurvey};
 
 use crate::diagnostic::{Diagnostic, Severity};
 use prologue::Prologue;
+use room::with_room;
 
 /// What outputs depend on beside source and options: part of every cache key.
 pub const TRANSPILER_VERSION: &str = "oxc 0.146.0";
@@ -84,6 +87,8 @@ pub struct TranspileOutput {
     pub code: String,
     /// Source map as JSON, when asked for.
     pub map: Option<String>,
+    /// Declarations, when asked for and the source is TypeScript.
+    pub declarations: Option<String>,
     /// Mistakes that did not prevent an output.
     pub warnings: Vec<Diagnostic>,
 }
@@ -147,22 +152,6 @@ impl Transpiler {
     pub fn gc(&mut self) {
         self.arena = Allocator::default();
     }
-}
-
-/// Stack that one byte of source can cost: one level of nesting (measured: 3 KiB unoptimised).
-const STACK_BYTES_PER_BYTE: usize = 4096;
-/// Stack that is taken for granted.
-const STACK_BYTES_AT_HAND: usize = 256 << 10;
-const STACK_BYTES_MAX: usize = 1 << 30;
-
-/// Runs `work` with a stack on which no nesting of `source` overflows (address space only: pages
-/// are touched as far as the nesting really goes).
-fn with_room<R>(source: &str, work: impl FnOnce() -> R) -> R {
-    let wanted = source.len().saturating_mul(STACK_BYTES_PER_BYTE);
-    if wanted <= STACK_BYTES_AT_HAND {
-        return work();
-    }
-    stacker::grow(wanted.min(STACK_BYTES_MAX), work)
 }
 
 /// The passes over one file.
@@ -229,6 +218,12 @@ impl<'a> Run<'a> {
                     ),
             ]
         })?;
+        let mut declarations = None;
+        if options.declarations && self.program.source_type.is_typescript() {
+            let (text, found) = declarations::declarations(self.arena, &self.program);
+            self.accept(found)?;
+            declarations = Some(text);
+        }
         let scoping = std::mem::take(&mut self.scoping);
         let transformed = Transformer::new(self.arena, Path::new(&self.job.path), &transform)
             .build_with_scoping(scoping, &mut self.program);
@@ -267,7 +262,11 @@ impl<'a> Run<'a> {
             self.take_directives(&mut prologue);
             helpers.iter().for_each(|helper| prologue.line(helper));
         }
-        Ok(self.print(prologue, renamed))
+        let printed = self.print(prologue, renamed);
+        Ok(TranspileOutput {
+            declarations,
+            ..printed
+        })
     }
 
     fn rewrite_to_commonjs(
@@ -358,6 +357,7 @@ impl<'a> Run<'a> {
         TranspileOutput {
             code,
             map,
+            declarations: None,
             warnings: self.warnings,
         }
     }

@@ -59,6 +59,8 @@ pub struct TranspileOptions {
     pub target: String,
     /// Whether a source map is made (with `sourcesContent`).
     pub source_map: bool,
+    /// Whether declarations (`.d.ts`) are made, file by file: exports then need explicit types.
+    pub declarations: bool,
     /// What happens to JSX.
     pub jsx: Jsx,
     /// Package of the automatic JSX runtime; `react` by default.
@@ -80,6 +82,7 @@ impl Default for TranspileOptions {
             module: ModuleFormat::Esm,
             target: "es2022".to_owned(),
             source_map: false,
+            declarations: false,
             jsx: Jsx::default(),
             jsx_import_source: None,
             decorators: Decorators::default(),

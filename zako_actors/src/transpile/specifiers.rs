@@ -31,6 +31,22 @@ pub fn output_path(source_path: &str) -> Option<String> {
     (!declaration).then(|| format!("{stem}.{out}"))
 }
 
+/// The path of the declarations of what becomes `output_path`.
+///
+/// ```
+/// use zako_actors::transpile::declaration_path;
+/// assert_eq!(declaration_path("dist/a.mjs"), "dist/a.d.mts");
+/// ```
+pub fn declaration_path(output_path: &str) -> String {
+    let (stem, extension) = output_path.rsplit_once('.').unwrap_or((output_path, "js"));
+    let declaration = match extension {
+        "mjs" => "d.mts",
+        "cjs" => "d.cts",
+        _ => "d.ts",
+    };
+    format!("{stem}.{declaration}")
+}
+
 fn output_extension(extension: &str) -> Option<&'static str> {
     EXTENSIONS
         .iter()

@@ -8,12 +8,12 @@ use std::sync::mpsc;
 use std::time::Instant;
 
 use serde_json::Value;
-use zako_actors::diagnostic::Diagnostic;
 use zako_actors::engine::action::Describer;
+use zako_actors::engine::analyse::Given;
 use zako_actors::engine::cancel::Cancel;
 use zako_actors::engine::event::{Event, Outcome, Stamped, Summary};
 use zako_actors::engine::hash::Hash;
-use zako_actors::engine::load::{Evaluate, EvaluationJob, EvaluationOutput};
+use zako_actors::engine::load::{Evaluate, EvaluationFailure, EvaluationJob, EvaluationOutput};
 use zako_actors::engine::sandbox::Mode;
 use zako_actors::engine::schedule::Capacity;
 use zako_actors::engine::services::Services;
@@ -65,7 +65,7 @@ impl Evaluate for Json<'_> {
     fn evaluate(
         &mut self,
         jobs: Vec<EvaluationJob>,
-    ) -> Vec<Result<EvaluationOutput, Vec<Diagnostic>>> {
+    ) -> Vec<Result<EvaluationOutput, EvaluationFailure>> {
         jobs.into_iter()
             .map(|job| {
                 let text = fs::read_to_string(self.0.join(&job.path)).unwrap();
@@ -136,7 +136,7 @@ impl World {
         services: &Services,
         root: &Path,
     ) -> Result<Built, BuildError> {
-        let mut loaded = session.load(&mut Json(root))?;
+        let mut loaded = session.load(&mut Json(root), &Given::default(), "")?;
         let graph = session.graph(&mut loaded)?;
         let path = std::env::var("PATH").unwrap();
         let describer = Arc::new(Describer::new(path, BTreeMap::new(), "test".into()));

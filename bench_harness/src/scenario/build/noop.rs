@@ -14,6 +14,7 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use zako_actors::engine::action::Describer;
+use zako_actors::engine::analyse::Given;
 use zako_actors::engine::cancel::Cancel;
 use zako_actors::engine::evaluate::Isolates;
 use zako_actors::engine::plan::Plan;
@@ -168,7 +169,9 @@ impl Tree {
             Duration::from_secs(30),
             Machine::look().defaults().pool,
         );
-        let mut loaded = session.load(&mut isolates).expect("no mistakes");
+        let mut loaded = session
+            .load(&mut isolates, &Given::default(), "")
+            .expect("no mistakes");
         drop(isolates);
         let graph = session.graph(&mut loaded).expect("no mistakes");
         let path = std::env::var("PATH").unwrap_or_default();

@@ -31,7 +31,7 @@ pub struct Picture {
 #[derive(Debug)]
 struct Node {
     name: String,
-    kind: &'static str,
+    kind: String,
     /// Lines for a reader who points at it.
     details: Vec<String>,
 }
@@ -55,7 +55,7 @@ impl Picture {
                 let at = *packages.entry(dir).or_insert_with(|| {
                     boxes.push(Node {
                         name: format!("//{dir}"),
-                        kind: "package",
+                        kind: "package".to_owned(),
                         details: Vec::new(),
                     });
                     boxes.len() - 1
@@ -69,7 +69,7 @@ impl Picture {
             details.extend(note(&target.label));
             boxes.push(Node {
                 name: target.label.to_string(),
-                kind: kind_of(target),
+                kind: kind_of(target).to_owned(),
                 details,
             });
         }

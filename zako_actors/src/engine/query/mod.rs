@@ -43,8 +43,8 @@ pub enum QueryError {
 }
 
 /// Names of attributes.
-pub const ATTRIBUTES: [&str; 10] = [
-    "cmd", "deps", "env", "file", "kind", "label", "options", "outs", "retries", "srcs",
+pub const ATTRIBUTES: [&str; 11] = [
+    "cmd", "deps", "env", "file", "kind", "label", "options", "outs", "retries", "rule", "srcs",
 ];
 
 /// Answers `expr` over `graph`.
@@ -169,13 +169,21 @@ fn some_path(graph: &Graph, from: &[NodeId], to: &[NodeId]) -> Vec<NodeId> {
     Vec::new()
 }
 
-/// What kind of target it is: `command`, `script`, `test` or `transpile`.
-pub fn kind_of(target: &Target) -> &'static str {
-    match &target.work {
+/// What kind of target it is: `command`, `script`, `test`, `transpile`, or the rule that describes it.
+pub fn kind_of(target: &Target) -> &str {
+    match (&target.rule, &target.work) {
+        (Some(rule), _) if !target.manual => rule,
+        (_, work) => kind_of_work(target, work),
+    }
+}
+
+fn kind_of_work(target: &Target, work: &Work) -> &'static str {
+    match work {
         Work::Command(_) if target.is_test() => "test",
         Work::Command(command) if command.in_place.is_some() => "script",
         Work::Command(_) => "command",
         Work::Transpile(_) => "transpile",
+        Work::Group => "group",
     }
 }
 
@@ -201,12 +209,14 @@ pub fn attribute(target: &Target, name: &str) -> Vec<String> {
         "outs" => match &target.work {
             Work::Command(command) => command.outs.iter().map(|out| out.show()).collect(),
             Work::Transpile(step) => vec![format!("{}/", step.out)],
+            Work::Group => target.srcs.iter().flat_map(sources).collect(),
         },
+        "rule" => target.rule.iter().map(ToString::to_string).collect(),
         "retries" => command
             .and_then(|command| command.test_retries)
             .map_or_else(Vec::new, |retries| vec![retries.to_string()]),
         "options" => match &target.work {
-            Work::Command(_) => Vec::new(),
+            Work::Command(_) | Work::Group => Vec::new(),
             Work::Transpile(step) => vec![format!("{:?}", step.options)],
         },
         _ => Vec::new(),

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use super::failure::CommandFailure;
 use super::{
-    Lookup, StepEnv, StepFailure, StepJob, StepReport, look_up, put_in_place, record, remember,
-    repeat,
+    Lookup, StepEnv, StepFailure, StepJob, StepReport, depfile, look_up, put_in_place, record,
+    remember, repeat,
 };
 use crate::engine::action::{Tool, find_program};
 use crate::engine::event::Outcome;
@@ -41,20 +41,17 @@ pub fn run(env: &StepEnv, job: &StepJob) -> Result<StepReport, StepFailure> {
     let mut attempts_left = command.test_retries.unwrap_or(0);
     loop {
         let mut scratch = Scratch::create(&env.scratch, env.keep_scratch)?;
-        scratch.fill(
-            &env.files,
-            &action.inputs,
-            directories(target.label.dir(), command),
-        )?;
+        scratch.fill(&env.files, &action.inputs, directories(command))?;
         let begin = Instant::now();
-        let attempt = attempt(env, job, command, tool, &mut scratch);
+        let attempt = attempt(env, command, tool, &mut scratch);
         if let Err(StepFailure::Command(_)) = attempt
             && attempts_left > 0
         {
             attempts_left -= 1;
             continue;
         }
-        attempt?;
+        attempt.map_err(|failure| depfile::name_undeclared(env, job, failure))?;
+        let action = depfile::narrow(env, job, &scratch, &action)?;
         let duration_us = u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX);
         let found = collect(&scratch.work(), &command.outs)?;
         for _ in 1..env.repeat {
@@ -80,12 +77,14 @@ pub fn run(env: &StepEnv, job: &StepJob) -> Result<StepReport, StepFailure> {
 }
 
 /// What has to exist before the command starts: its working directory and its outputs' parents.
-pub fn directories<'a>(dir: &'a str, command: &'a Command) -> impl Iterator<Item = &'a str> {
-    let parents = command.outs.iter().filter_map(|out| match out {
-        Output::File(path) => Some(path.rsplit_once('/')?.0),
+pub fn directories(command: &Command) -> impl Iterator<Item = &str> {
+    let files = command.outs.iter().filter_map(|out| match out {
+        Output::File(path) => Some(path),
         Output::Tree(_) | Output::Glob(_) => None,
     });
-    std::iter::once(dir).chain(parents)
+    let files = files.chain(&command.depfile);
+    let parents = files.filter_map(|path| Some(path.rsplit_once('/')?.0));
+    std::iter::once(command.dir.as_str()).chain(parents)
 }
 
 /// The variables that a command is given, except those that name its directory.
@@ -107,7 +106,6 @@ pub fn program_of(tool: &Tool, cwd: &Path) -> PathBuf {
 /// Runs the command once in a filled scratch directory.
 pub fn attempt(
     env: &StepEnv,
-    job: &StepJob,
     command: &Command,
     tool: &Tool,
     scratch: &mut Scratch,
@@ -119,7 +117,7 @@ pub fn attempt(
         .or_insert(path(scratch.home()));
     // By this variable the step's processes are known, so it is not the target's to choose.
     variables.insert("TMPDIR".into(), path(scratch.tmp()));
-    let cwd = scratch.work().join(job.target().label.dir());
+    let cwd = scratch.work().join(&command.dir);
     let program = program_of(tool, &cwd);
     let search = variables.get("PATH").map_or("", String::as_str);
     let confine = (env.sandbox == Mode::Strict).then(|| {
@@ -173,7 +171,9 @@ fn traced(
 fn warnings(env: &StepEnv, job: &StepJob, scratch: &Scratch) -> String {
     let target = job.target();
     let trace = fs::read(scratch.trace()).unwrap_or_default();
-    let cwd = scratch.work().join(target.label.dir());
+    let cwd = scratch
+        .work()
+        .join(target.command().map_or("", |command| &command.dir));
     let found = undeclared(
         &String::from_utf8_lossy(&trace),
         env.files.root(),

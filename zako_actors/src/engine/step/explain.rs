@@ -40,7 +40,7 @@ pub fn find(env: &StepEnv, job: &StepJob, action: &Action) -> Found {
                     causes.push(Cause::Recipe);
                 }
             }
-            causes.extend(differences(&previous.inputs, &action.inputs, KEPT));
+            causes.extend(differences(&previous.inputs, action.counted(), KEPT));
             if previous.key == action.key {
                 let missing = previous.outputs.iter();
                 let missing = missing.filter(|item| !is_intact(&env.files, item));

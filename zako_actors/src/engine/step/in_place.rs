@@ -90,7 +90,7 @@ fn execute(
         program: tool.program.clone(),
         argv: command.argv.clone(),
         env: variables,
-        cwd: root.join(target.label.dir()),
+        cwd: root.join(&command.dir),
         log: scratch.log(),
         timeout: command.timeout_ms.map(Duration::from_millis),
         mark: scratch.dir().to_owned(),
@@ -145,7 +145,7 @@ fn changed_inputs(env: &StepEnv, job: &StepJob, before: &Action) -> String {
     let deps = job.deps.iter().map(|outputs| &**outputs);
     let Ok(after) = env
         .describer
-        .describe(job.target(), &existing, deps, &env.files)
+        .describe(job.target(), &existing, deps, None, &env.files)
     else {
         return String::new();
     };

@@ -8,8 +8,10 @@
 
 mod claims;
 mod command;
+mod depfile;
 mod explain;
 mod failure;
+mod group;
 mod in_place;
 mod repeat;
 mod transpile;
@@ -110,6 +112,8 @@ pub struct StepReport {
     pub outcome: Outcome,
     /// To be remembered, when it succeeded.
     pub record: Option<Record>,
+    /// What a group hands on; nothing of it is remembered.
+    pub handed_on: Option<Arc<[OutputItem]>>,
     /// What went wrong, when it did not.
     pub failure: Option<StepFailure>,
     /// What a command printed although it succeeded.
@@ -125,6 +129,7 @@ impl StepReport {
         Self {
             outcome,
             record: Some(record),
+            handed_on: None,
             failure: None,
             output: None,
             found: None,
@@ -141,6 +146,7 @@ impl StepReport {
                 Outcome::Failed
             },
             record: None,
+            handed_on: None,
             failure: Some(failure),
             output: None,
             found: None,
@@ -233,6 +239,10 @@ async fn carry_out(env: &Arc<StepEnv>, job: &Arc<StepJob>) -> Result<StepReport,
             blocking(move || command::run(&env, &job)).await
         }
         Work::Transpile(_) => transpile::run(env, job).await,
+        Work::Group => {
+            let (env, job) = (Arc::clone(env), Arc::clone(job));
+            blocking(move || group::run(&env, &job)).await
+        }
     }
 }
 
@@ -257,10 +267,7 @@ fn look_up(env: &StepEnv, job: &StepJob) -> Result<Lookup, StepFailure> {
     if let Some(reason) = env.cancel.reason() {
         return Err(StepFailure::Cancelled(reason));
     }
-    let deps = job.deps.iter().map(|outputs| &**outputs);
-    let action = env
-        .describer
-        .describe(job.target(), &job.sources, deps, &env.files)?;
+    let action = depfile::describe(env, job)?;
     // Once per job: a step is looked up once.
     drop(job.found.set(explain::find(env, job, &action)));
     if env.force || job.target().in_place().is_some_and(|step| !step.cached) {
@@ -418,7 +425,7 @@ fn record(action: &Action, result: ActionResult) -> Record {
     Record {
         key: action.key,
         recipe: action.recipe,
-        inputs: action.inputs.clone(),
+        inputs: action.counted().to_vec(),
         outputs: result.outputs,
         duration_us: result.duration_us,
     }

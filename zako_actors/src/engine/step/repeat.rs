@@ -31,9 +31,9 @@ pub fn check(
         return Err(StepFailure::Lost);
     };
     let mut scratch = Scratch::create(&env.scratch, env.keep_scratch)?;
-    let dirs = directories(target.label.dir(), command);
+    let dirs = directories(command);
     scratch.fill(&env.files, &action.inputs, dirs)?;
-    attempt(env, job, command, tool, &mut scratch)?;
+    attempt(env, command, tool, &mut scratch)?;
     let again = collect(&scratch.work(), &command.outs)?;
     compare(&first.work(), found, &scratch.work(), &again)
 }

@@ -25,7 +25,9 @@ use crate::engine::record::{ActionResult, InputContent, OutputItem, OutputKind};
 use crate::engine::scratch::ScratchError;
 use crate::lang::label::is_within;
 use crate::lang::target::{Source, Target, Work, join};
-use crate::transpile::{ModuleIndex, TranspileJob, TranspileOptions, output_path};
+use crate::transpile::{
+    ModuleIndex, TranspileJob, TranspileOptions, declaration_path, output_path,
+};
 
 /// Files in flight per step.
 const WINDOW: usize = 64;
@@ -118,7 +120,9 @@ fn prepare(env: &StepEnv, job: &StepJob) -> Result<Prepared, StepFailure> {
             .sources
             .binary_search_by(|s| s.as_str().cmp(&input.path))
             .is_ok();
-        if !(is_source || takes(target, &input.path)) || !is_within(&input.path, &step.root) {
+        // An input of a rule's step is one of its sources.
+        let is_meant = is_source || target.rule.is_some() || takes(target, &input.path);
+        if !is_meant || !is_within(&input.path, &step.root) {
             continue;
         }
         let dir = target.label.dir();
@@ -233,11 +237,16 @@ async fn make(
         Err(mistakes) => return Ok(Err(mistakes)),
     };
     let map = output.map.map(|map| (format!("{}.map", unit.out), map));
+    let declarations = output.declarations;
+    let declarations = declarations.map(|text| (declaration_path(&unit.out), text));
     let mut made = Made {
         items: Vec::new(),
         contents: Vec::new(),
     };
-    for (path, content) in std::iter::once((unit.out.clone(), output.code)).chain(map) {
+    for (path, content) in std::iter::once((unit.out.clone(), output.code))
+        .chain(map)
+        .chain(declarations)
+    {
         let digest = env
             .store
             .put(content.clone().into_bytes())

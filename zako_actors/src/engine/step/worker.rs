@@ -43,7 +43,6 @@ pub fn run(env: &StepEnv, job: &StepJob) -> Result<StepReport, StepFailure> {
         command,
         tool,
         action: &action,
-        dir: target.label.dir(),
     };
     let mut attempts_left = command.test_retries.unwrap_or(0);
     loop {
@@ -91,7 +90,6 @@ struct Call<'a> {
     command: &'a Command,
     tool: &'a Tool,
     action: &'a Action,
-    dir: &'a str,
 }
 
 impl Call<'_> {
@@ -105,7 +103,7 @@ impl Call<'_> {
             let start = || self.start(&variables);
             let mut hired = self.env.workers.hire(key, start)?;
             let worker = hired.worker().ok_or(StepFailure::Lost)?;
-            let dirs = directories(self.dir, self.command);
+            let dirs = directories(self.command);
             worker
                 .mirror()
                 .show(&self.env.files, &self.action.inputs, dirs)?;
@@ -189,7 +187,7 @@ impl Call<'_> {
 
     fn start(&self, variables: &BTreeMap<String, String>) -> Result<Worker, StepFailure> {
         let mut mirror = Mirror::create(&self.env.scratch)?;
-        let dirs = directories(self.dir, self.command);
+        let dirs = directories(self.command);
         mirror.show(&self.env.files, &self.action.inputs, dirs)?;
         let scratch = mirror.scratch();
         let mut env = variables.clone();

@@ -12,6 +12,7 @@ globalThis.__zakoHost = {
   engine: "@ENGINE@",
   context: "",
   lines,
+  current: "",
   log(level, message) {
     if (lines.length >= MAX_LINES) return;
     lines[lines.length] = { level, message: message.length > MAX_CHARS ? message.slice(0, MAX_CHARS) : message };

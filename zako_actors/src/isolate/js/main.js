@@ -7,18 +7,19 @@ import "zako:core";
 import "zako:rt";
 import "zako:global";
 import "zako:internal/targets";
+import { collect, invoke } from "zako:internal/rules";
 import "zako:build";
 import "zako:package";
 import { console } from "zako:console";
 import { lockdown } from "ext:zako/lockdown.js";
 
-// Called once by the isolate, as the last step before user code; removes itself. Returns the list
-// that log lines will be added to.
+// Called once by the isolate, as the last step before user code; removes itself. Returns what the
+// isolate reads and calls: the log, the target being described, and the way into rules.
 const host = globalThis.__zakoHost;
 globalThis.__zakoStart = (context, executionContext) => {
   delete globalThis.__zakoHost;
   delete globalThis.__zakoStart;
   host.context = context;
   lockdown({ console, executionContext });
-  return host.lines;
+  return Object.assign(host, { invoke, collect });
 };

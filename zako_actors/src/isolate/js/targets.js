@@ -6,7 +6,7 @@ const isArray = Array.isArray;
 const keys = Object.keys;
 const WILDCARD = /[*?[\]{}]/;
 
-function pattern(where, value) {
+export function pattern(where, value) {
   const cleaned = path(where, value);
   if (cleaned.startsWith("!")) fail(`${where}: ${describe(value)} starts with !`, 'write glob("src/**", { exclude: ["..."] })');
   return cleaned;
@@ -28,7 +28,7 @@ export function glob(...args) {
   return { $glob: { include, exclude } };
 }
 
-function source(where, value) {
+export function source(where, value) {
   if (typeof value === "object" && value !== null && "$glob" in value) return value;
   if (typeof value !== "string") fail(`${where}: expected a path or glob(), got ${describe(value)}`);
   const cleaned = path(where, value);
@@ -46,7 +46,7 @@ export function env(name, fallback) {
   return fallback === undefined ? { $env: name } : { $env: name, default: fallback };
 }
 
-function environment(where, value) {
+export function environment(where, value) {
   if (value === undefined) return {};
   plainObject(where, value, '{ NAME: "value" }');
   const out = {};
@@ -64,7 +64,7 @@ function environment(where, value) {
   return out;
 }
 
-function resources(where, value) {
+export function resources(where, value) {
   plainObject(where, value, '{ cpu: 2, memory: "1g" }');
   const out = {};
   for (const name of keys(value)) {
@@ -79,7 +79,7 @@ function resources(where, value) {
   return out;
 }
 
-function command(where, value) {
+export function command(where, value) {
   if (typeof value === "string") {
     const words = JSON.stringify(value.split(" ").filter((word) => word !== ""));
     fail(`${where}: expected a list of words, got the string ${describe(value)}`, `write ${words}, or ["sh", "-c", ${JSON.stringify(value)}] for a shell`);
@@ -126,7 +126,7 @@ export function test(options) {
 }
 
 const TRANSPILE_KEYS = [
-  "srcs", "root", "out", "module", "target", "sourceMaps", "deps", "jsx", "jsxImportSource", "include",
+  "srcs", "root", "out", "module", "target", "sourceMaps", "declarations", "deps", "jsx", "jsxImportSource", "include",
   "decorators", "useDefineForClassFields", "verbatimModuleSyntax",
 ];
 
@@ -152,6 +152,7 @@ export function transpile(options) {
   if (result.srcs.length === 0 && result.deps.length === 0) {
     fail(`${where}: there is nothing to transpile`, 'write srcs: glob("src/**") or deps: [":target"]');
   }
+  if (options.declarations !== undefined) result.declarations = boolean(`${where}: declarations`, options.declarations);
   if (options.jsxImportSource !== undefined) result.jsxImportSource = string(`${where}: jsxImportSource`, options.jsxImportSource);
   if (options.useDefineForClassFields !== undefined) {
     result.useDefineForClassFields = boolean(`${where}: useDefineForClassFields`, options.useDefineForClassFields);
@@ -159,7 +160,7 @@ export function transpile(options) {
   return result;
 }
 
-const NAME = /^[A-Za-z0-9_+~-][A-Za-z0-9_.+~-]*$/;
+export const NAME = /^[A-Za-z0-9_+~-][A-Za-z0-9_.+~-]*$/;
 
 export function checkTargets(where, targets) {
   plainObject(where, targets, '{ build: target({ ... }) }');

@@ -1,0 +1,3 @@
+#include "c/fib.h"
+
+int main(void) { return fib(10) == 55 ? 0 : 1; }

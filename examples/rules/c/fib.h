@@ -1,0 +1,2 @@
+#pragma once
+unsigned fib(unsigned n);

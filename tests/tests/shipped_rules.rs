@@ -1,0 +1,245 @@
+//! The rules that ship, through the real binary and the real tools.
+
+use std::process::Command;
+
+use zako_tests::{Outcome, Project, is_installed};
+
+const CC: &str = r#"
+import { ccBinary, ccLibrary, ccTest } from "zako:rules";
+export default {
+  stat: ccLibrary({ srcs: ["stat.c"], hdrs: ["stat.h", "other.h"], defines: ["STAT=1"] }),
+  tool: ccBinary({ srcs: ["main.c", "extra.cpp"], deps: [":stat"] }),
+  check: ccTest({ srcs: ["check.c"], deps: [":stat"] }),
+};
+"#;
+
+fn cc_project() -> Project {
+    let project = Project::new();
+    project.write("c/BUILD.ts", CC);
+    project.write("c/stat.h", "int stat_value(int);\n");
+    project.write("c/other.h", "#define OTHER 1\n");
+    project.write(
+        "c/stat.c",
+        "#include \"stat.h\"\n#include <stdio.h>\nint stat_value(int x) { return x * 2 + STAT; }\n",
+    );
+    project.write("c/main.c", "#include \"c/stat.h\"\n#include <stdio.h>\nint extra(void);\nint main(void) { printf(\"%d\\n\", stat_value(extra())); return 0; }\n");
+    project.write(
+        "c/extra.cpp",
+        "#include <vector>\nextern \"C\" int extra() { return std::vector<int>(10).size(); }\n",
+    );
+    project.write(
+        "c/check.c",
+        "#include \"stat.h\"\nint main(void) { return stat_value(1) == 3 ? 0 : 1; }\n",
+    );
+    project
+}
+
+#[test]
+fn c_and_cpp_programs_are_built_and_headers_that_are_read_are_inputs() {
+    if !is_installed("g++") {
+        return;
+    }
+    let project = cc_project();
+    project.build();
+    let said = project.zako(&["run", "//c:tool"]).succeeds().stdout;
+    assert_eq!(said, "21\n");
+    project.zako(&["test"]).succeeds();
+    let ran = |project: &Project| {
+        let json = project.zako(&["build", "--json"]).succeeds().stdout;
+        let summary: serde_json::Value = serde_json::from_str(&json).unwrap();
+        summary["executed"].as_u64().unwrap()
+    };
+    assert_eq!(ran(&project), 0);
+    // stat.c does not include other.h: nobody does.
+    project.write("c/other.h", "#define OTHER 2\n");
+    assert_eq!(ran(&project), 0);
+    project.write("c/stat.h", "int stat_value(int); // as before\n");
+    assert_eq!(
+        ran(&project),
+        2,
+        "stat.c and main.c, whose objects stay the same"
+    );
+    project.write("c/stat.h", "int stat_value(int);\n#include \"secret.h\"\n");
+    project.write("c/secret.h", "\n");
+    project.zako(&["build", "//c:stat"]).fails_saying(&[
+        "c/secret.h, which it does not declare",
+        "add it to the headers",
+    ]);
+    project.store_is_intact();
+}
+
+#[test]
+fn options_choose_mode_and_compiler() {
+    if !is_installed("gcc") {
+        return;
+    }
+    let project = cc_project();
+    let cmd = |arguments: &[&str]| {
+        let mut all = vec!["query", "--json", "//c:stat~build_stat.objects_c_stat.c.o"];
+        all.extend(arguments);
+        project.zako(&all).succeeds().stdout
+    };
+    assert!(cmd(&[]).contains("\"-O0\""));
+    assert!(cmd(&["--config", "cc_mode=release"]).contains("\"-O2\""));
+    project
+        .zako(&["build", "--config", "cc_compiler=no-such-cc"])
+        .fails_saying(&[
+            "there is no C compiler `no-such-cc`",
+            "--config cc_compiler=NAME",
+        ]);
+}
+
+#[test]
+fn groups_copies_archives_and_shell_scripts() {
+    let project = Project::new();
+    project.write(
+        "BUILD.ts",
+        r#"
+import { glob } from "zako:build";
+import { archive, copy, fileGroup, shell, shellTest } from "zako:rules";
+export default {
+  texts: fileGroup({ srcs: glob("texts/*.txt") }),
+  upper: shell({ script: 'tr a-z A-Z < $SRCS > $OUT', srcs: ["texts/a.txt"], outs: ["upper.txt"] }),
+  site: copy({ srcs: [":texts", ":upper"], to: "site" }),
+  tar: archive({ srcs: [":site"], out: "site.tar.gz" }),
+  zip: archive({ srcs: [":texts"], out: "texts.zip" }),
+  check: shellTest({ script: 'test "$(cat site/upper.txt)" = ONE', deps: [":site"] }),
+};
+"#,
+    );
+    project.write("texts/a.txt", "one\n");
+    project.write("texts/b.txt", "two\n");
+    let labels = ["//:texts", "//:upper", "//:site", "//:tar"];
+    let mut all = vec!["build"];
+    all.extend(labels);
+    project.zako(&all).succeeds();
+    assert_eq!(project.read("site/texts/b.txt"), "two\n");
+    assert_eq!(project.read("site/upper.txt"), "ONE\n");
+    let first = std::fs::read(project.root().join("site.tar.gz")).unwrap();
+    project.zako(&["test"]).succeeds();
+    project
+        .zako(&["build", "--check-determinism", "2", "//:tar"])
+        .succeeds();
+    assert_eq!(
+        std::fs::read(project.root().join("site.tar.gz")).unwrap(),
+        first
+    );
+    let listed = Outcome::of(
+        Command::new("tar")
+            .args(["-tzf"])
+            .arg(project.root().join("site.tar.gz")),
+    );
+    assert!(
+        listed.stdout.contains("site/texts/a.txt\n"),
+        "{}",
+        listed.stdout
+    );
+    if is_installed("zip") {
+        project
+            .zako(&["build", "--check-determinism", "2", "//:zip"])
+            .succeeds();
+    }
+    project.zako(&["clean"]).succeeds();
+    assert!(project.has("texts/a.txt") && !project.has("site/texts/a.txt"));
+}
+
+const TS: &str = r#"
+import { glob } from "zako:build";
+import { tsLibrary } from "zako:rules/typescript";
+export default {
+  lib: tsLibrary({ srcs: glob("src/**"), declarations: true }),
+};
+"#;
+
+#[test]
+fn a_typescript_library_has_code_maps_and_declarations() {
+    let project = Project::new();
+    project.write("ui/BUILD.ts", TS);
+    project.write(
+        "ui/src/a.ts",
+        "/** Doubles. */\nexport function double(x: number): number { return x * 2; }\n",
+    );
+    project.write(
+        "ui/src/deep/b.ts",
+        "import { double } from \"../a\";\nexport const four: number = double(2);\n",
+    );
+    project.build();
+    assert!(
+        project
+            .read("ui/dist/deep/b.js")
+            .contains("from \"../a.js\"")
+    );
+    assert!(
+        project
+            .read("ui/dist/a.d.ts")
+            .contains("export declare function double(x: number): number;")
+    );
+    assert!(project.read("ui/dist/a.d.ts").contains("Doubles."));
+    assert!(project.has("ui/dist/a.js.map"));
+    project.write("ui/src/a.ts", "export const untyped = [1].map((x) => x + 1);\nexport function double(x: number): number { return x; }\n");
+    project
+        .zako(&["build"])
+        .fails_saying(&["--isolatedDeclarations", "ui/src/a.ts:1:"]);
+}
+
+const BUNDLE: &str = r#"
+import { glob } from "zako:build";
+import { bundle, npmInstall, tsLibrary } from "zako:rules";
+export default {
+  modules: npmInstall({ npmrc: NPMRC }),
+  lib: tsLibrary({ srcs: glob("src/**") }),
+  app: bundle({ entry: "dist/main.js", deps: [":lib"], modules: [":modules"], format: "cjs", platform: "node", sourceMaps: false }),
+  rolled: bundle({ entry: "dist/main.js", deps: [":lib"], modules: [":modules"], bundler: "rollup", out: "rolled.js", format: "cjs", sourceMaps: false }),
+};
+"#;
+
+#[test]
+fn packages_are_installed_as_a_step_and_bundled() {
+    if !is_installed("npm") {
+        return;
+    }
+    let project = Project::new();
+    // The registry of whoever runs the tests.
+    let home = std::env::var("HOME").unwrap_or_default();
+    let npmrc = std::fs::read_to_string(format!("{home}/.npmrc")).unwrap_or_default();
+    project.write(".npmrc", &npmrc);
+    project.write("BUILD.ts", &BUNDLE.replace("NPMRC", "\".npmrc\""));
+    let manifest = project.read("zako.toml");
+    project.write(
+        "zako.toml",
+        &format!("{manifest}[settings]\nuntracked-env = [\"npm_config_*\", \"*_proxy\", \"*_PROXY\", \"NODE_EXTRA_CA_CERTS\", \"http_proxy\", \"https_proxy\", \"HTTP_PROXY\", \"HTTPS_PROXY\", \"NO_PROXY\", \"no_proxy\"]\n"),
+    );
+    project.write(
+        "package.json",
+        "{\"name\": \"app\", \"version\": \"1.0.0\", \"private\": true, \"dependencies\": {\"esbuild\": \"0.25.10\", \"rollup\": \"4.52.0\"}}\n",
+    );
+    let mut lock = Command::new("npm");
+    lock.args([
+        "install",
+        "--package-lock-only",
+        "--silent",
+        "--no-audit",
+        "--no-fund",
+    ]);
+    Outcome::of(lock.current_dir(project.root())).succeeds();
+    project.write(
+        "src/main.ts",
+        "import { greet } from \"./greet\";\nconsole.log(greet(\"you\"));\n",
+    );
+    project.write(
+        "src/greet.ts",
+        "export const greet = (name: string): string => `hello ${name}`;\n",
+    );
+    project.build();
+    for program in ["bundle.js", "rolled.js"] {
+        let mut node = Command::new("node");
+        let said = Outcome::of(node.arg(project.root().join(program)))
+            .succeeds()
+            .stdout;
+        assert_eq!(said, "hello you\n");
+    }
+    std::fs::remove_dir_all(project.root().join("node_modules")).unwrap();
+    let again = project.zako(&["build", "--json"]).succeeds().stdout;
+    assert!(again.contains("\"executed\": 0"), "{again}");
+    assert!(project.has("node_modules/esbuild/package.json"));
+}

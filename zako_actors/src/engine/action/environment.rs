@@ -1,0 +1,105 @@
+//! The clean environment of commands.
+//!
+//! Owns what of the environment that zako was started in reaches a step, and which of it is part of
+//! the key. Does not know what the variables mean.
+
+use std::collections::BTreeMap;
+
+use super::Describer;
+use crate::lang::target::{Command, EnvValue};
+
+/// The environment that zako was started in, and what steps see of it.
+#[derive(Clone, Debug, Default)]
+pub struct Outer {
+    /// All of it.
+    pub variables: BTreeMap<String, String>,
+    /// Names (`*` at the end: all that begin so) that every step is given, part of its key.
+    pub tracked: Vec<String>,
+    /// Names that every step is given, no part of its key.
+    pub untracked: Vec<String>,
+}
+
+impl Outer {
+    /// Adds variable `name` with the value of `outer`, or everything that `outer` means.
+    fn pass(
+        &self,
+        name: &str,
+        outer: &str,
+        default: Option<&str>,
+        env: &mut BTreeMap<String, String>,
+    ) {
+        if let Some(stem) = outer.strip_suffix('*') {
+            let found = self
+                .variables
+                .iter()
+                .filter(|(key, _)| key.starts_with(stem));
+            env.extend(found.map(|(key, value)| (key.clone(), value.clone())));
+            return;
+        }
+        let value = self.variables.get(outer).map(String::as_str).or(default);
+        if let Some(value) = value {
+            env.insert(name.to_owned(), value.to_owned());
+        }
+    }
+}
+
+/// What a script of a package is given as a package manager would: who asks, and how the network is
+/// reached. None of it may decide what it writes.
+const IN_PLACE_ENV: [&str; 19] = [
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "TZ",
+    "XDG_*",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "ALL_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "NODE_EXTRA_CA_CERTS",
+    "npm_config_*",
+    "NPM_CONFIG_*",
+    "COREPACK_*",
+];
+
+impl Describer {
+    /// The declared environment of a command: PATH and locale, what the workspace passes on, the
+    /// workspace's variables, its own. All of it is part of the key.
+    pub fn environment(&self, command: &Command) -> BTreeMap<String, String> {
+        let mut env = BTreeMap::from([
+            ("PATH".to_owned(), self.path.clone()),
+            ("LANG".to_owned(), "C.UTF-8".to_owned()),
+        ]);
+        for name in &self.outer.tracked {
+            self.outer.pass(name, name, None, &mut env);
+        }
+        for (name, value) in self.env.iter().chain(&command.env) {
+            match value {
+                EnvValue::Text(text) => drop(env.insert(name.clone(), text.clone())),
+                EnvValue::Pass {
+                    name: outer,
+                    default,
+                } => self.outer.pass(name, outer, default.as_deref(), &mut env),
+            }
+        }
+        env
+    }
+
+    /// What a command is given beyond its [`environment`](Self::environment), no part of its key.
+    pub fn untracked(&self, command: &Command) -> BTreeMap<String, String> {
+        let mut env = BTreeMap::new();
+        let own = command.in_place.iter().flat_map(|step| {
+            let usual = IN_PLACE_ENV.iter().copied();
+            usual.chain(step.open_env.iter().map(String::as_str))
+        });
+        for name in self.outer.untracked.iter().map(String::as_str).chain(own) {
+            self.outer.pass(name, name, None, &mut env);
+        }
+        env
+    }
+}

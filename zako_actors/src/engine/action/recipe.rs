@@ -1,0 +1,146 @@
+//! Recipes: the part of a key that is not inputs.
+//!
+//! Owns what goes into one, and the same by its parts for explanations. Does not know inputs.
+
+use std::path::Path;
+
+use super::tool::content;
+use super::{ActionError, Describer, Tool};
+use crate::engine::cause::{RecipeParts, short};
+use crate::engine::files::FileTable;
+use crate::engine::hash::{Hash, KeyWriter};
+use crate::engine::record::{Input, InputContent};
+use crate::lang::pattern::Pattern;
+use crate::lang::target::{Command, Output, Target, Transpile, Work};
+
+/// Raised when the same action would be run in another way than before.
+const RECIPE_FORMAT: u64 = 2;
+
+impl Describer {
+    pub(super) fn command_recipe(
+        &self,
+        command: &Command,
+        tool: &Tool,
+        files: &FileTable,
+    ) -> Result<Hash, ActionError> {
+        let mut key = recipe("command");
+        key.text(&command.dir);
+        key.texts(command.argv.iter().map(String::as_str));
+        match &tool.hash {
+            Some(hash) => key.number(1).hash(hash),
+            None => key.number(0),
+        };
+        let env = self.environment(command);
+        key.number(env.len() as u64);
+        for (name, value) in &env {
+            key.text(name).text(value);
+        }
+        if let Some(arguments) = &command.worker {
+            key.text("worker")
+                .texts(arguments.iter().map(String::as_str));
+        }
+        key.number(command.tools.len() as u64);
+        for path in &command.tools {
+            key.text(path).hash(&content(Path::new(path), files)?);
+        }
+        if let Some(path) = &command.depfile {
+            key.text("depfile").text(path);
+        }
+        if let Some(step) = &command.in_place {
+            key.text("in place")
+                .texts(step.bins.iter().map(String::as_str))
+                .texts(step.out_exclude.iter().map(Pattern::as_str));
+        }
+        key.number(command.outs.len() as u64);
+        for out in &command.outs {
+            match out {
+                Output::File(path) => key.number(0).text(path),
+                Output::Tree(path) => key.number(1).text(path),
+                Output::Glob(pattern) => key.number(2).text(pattern.as_str()),
+            };
+        }
+        Ok(key.finish())
+    }
+
+    /// The recipe of `target` by its parts, for [`changed_parts`](super::cause::changed_parts).
+    pub fn parts(&self, target: &Target, tool: Option<&Tool>) -> RecipeParts {
+        let mut parts = RecipeParts::new();
+        let mut add = |name: String, value: &str| drop(parts.insert(name.into(), value.into()));
+        add("the version of zako".into(), env!("CARGO_PKG_VERSION"));
+        match &target.work {
+            Work::Command(command) => {
+                for (index, word) in command.argv.iter().enumerate() {
+                    add(format!("cmd[{index}]"), word);
+                }
+                for (index, word) in command.worker.iter().flatten().enumerate() {
+                    add(format!("worker[{index}]"), word);
+                }
+                for out in &command.outs {
+                    add(format!("output {}", out.show()), "declared");
+                }
+                for (name, value) in self.environment(command) {
+                    add(format!("env.{name}"), &short(&Hash::of(value.as_bytes())));
+                }
+                for path in &command.tools {
+                    add(format!("tool {path}"), "used");
+                }
+                if let Some(Tool {
+                    program,
+                    hash: Some(hash),
+                }) = tool
+                {
+                    add(format!("tool {}", program.display()), &short(hash));
+                }
+            }
+            Work::Transpile(step) => {
+                add("the transpiler".into(), &self.transpiler);
+                add("root".into(), &step.root);
+                add("out".into(), &step.out);
+                for pattern in &step.include {
+                    add(format!("include {}", pattern.as_str()), "declared");
+                }
+                add("options".into(), &format!("{:?}", step.options));
+            }
+            Work::Group => {}
+        }
+        parts
+    }
+
+    /// Everything but the sources that decides what a transpile step writes.
+    pub fn transpile_recipe(&self, transpile: &Transpile) -> Hash {
+        let mut key = recipe("transpile");
+        key.text(&self.transpiler)
+            .text(&transpile.root)
+            .text(&transpile.out);
+        // Two equal values have equal texts.
+        key.text(&format!("{:?}", transpile.options));
+        key.texts(transpile.include.iter().map(Pattern::as_str));
+        key.finish()
+    }
+}
+
+pub(super) fn recipe(kind: &str) -> KeyWriter {
+    let mut key = KeyWriter::new("zako recipe");
+    key.number(RECIPE_FORMAT)
+        .text(env!("CARGO_PKG_VERSION"))
+        .text(std::env::consts::OS)
+        .text(std::env::consts::ARCH)
+        .text(kind);
+    key
+}
+
+/// Adds one input to a key.
+pub fn write_input(key: &mut KeyWriter, input: &Input) {
+    key.text(&input.path);
+    match &input.content {
+        InputContent::File { hash, executable } => {
+            key.number(u64::from(*executable)).hash(hash);
+        }
+        InputContent::Link(to) => {
+            key.number(2).text(to);
+        }
+        InputContent::Directory => {
+            key.number(3);
+        }
+    }
+}

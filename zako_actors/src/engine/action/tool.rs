@@ -1,0 +1,121 @@
+//! Programs: where they are, and what they are made of.
+//!
+//! Owns the lookup on PATH. Does not know what runs them.
+
+use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
+
+use super::{ActionError, Describer, Tool};
+use crate::engine::files::{FactError, FileTable};
+use crate::engine::hash::Hash;
+use crate::engine::record::Input;
+use crate::lang::suggest::did_you_mean;
+use crate::lang::target::Command;
+
+impl Describer {
+    /// The program of `command`, which has these inputs.
+    pub(super) fn tool(
+        &self,
+        command: &Command,
+        inputs: &[Input],
+        files: &FileTable,
+    ) -> Result<Tool, ActionError> {
+        let name = &command.argv[0];
+        if name.contains('/') && !name.starts_with('/') {
+            let declared = resolve(&command.dir, name).is_some_and(|path| {
+                inputs
+                    .binary_search_by(|input| (*input.path).cmp(&path))
+                    .is_ok()
+            });
+            return if declared {
+                Ok(Tool {
+                    program: name.into(),
+                    hash: None,
+                })
+            } else {
+                Err(ActionError::ToolNotDeclared {
+                    program: name.clone(),
+                })
+            };
+        }
+        let env = self.environment(command);
+        let search = env.get("PATH").map_or("", String::as_str);
+        let program = self
+            .look_up(name, search)
+            .ok_or_else(|| ActionError::NoTool {
+                program: name.clone(),
+                path: search.to_owned(),
+                hint: similar_program(name, search),
+            })?;
+        // The name that the program was found under may be a link; content is what counts.
+        let hash = content(&program, files)?;
+        Ok(Tool {
+            hash: Some(hash),
+            program,
+        })
+    }
+
+    fn look_up(&self, name: &str, search: &str) -> Option<PathBuf> {
+        let mut tools = self.tools.lock().unwrap_or_else(PoisonError::into_inner);
+        tools
+            .entry((name.to_owned(), search.to_owned()))
+            .or_insert_with(|| find_program(name, search))
+            .clone()
+    }
+}
+
+/// What the program at `path` is made of.
+pub(super) fn content(path: &Path, files: &FileTable) -> Result<Hash, ActionError> {
+    let fact = path
+        .to_str()
+        .map_or(Err(FactError::Missing), |path| files.fact(path));
+    fact.map(|fact| fact.hash)
+        .map_err(|source| ActionError::ToolUnreadable {
+            program: path.to_owned(),
+            source,
+        })
+}
+
+/// The program `name` on the search path `search`; an absolute name is itself.
+pub fn find_program(name: &str, search: &str) -> Option<PathBuf> {
+    use std::os::unix::fs::PermissionsExt;
+    let runnable = |path: &PathBuf| {
+        std::fs::metadata(path).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+    };
+    if name.starts_with('/') {
+        return Some(PathBuf::from(name)).filter(runnable);
+    }
+    // A relative entry of PATH would mean another program in every directory.
+    search
+        .split(':')
+        .filter(|dir| dir.starts_with('/'))
+        .map(|dir| PathBuf::from(dir).join(name))
+        .find(runnable)
+}
+
+fn similar_program(name: &str, search: &str) -> String {
+    let names: Vec<String> = search
+        .split(':')
+        .filter_map(|dir| std::fs::read_dir(dir).ok())
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|candidate| candidate.len().abs_diff(name.len()) <= 2)
+        .collect();
+    if name.len() < 3 {
+        return String::new();
+    }
+    did_you_mean(name, names.iter().map(String::as_str))
+}
+
+/// `name` as seen from workspace directory `dir`; `None` when it leaves the workspace.
+pub fn resolve(dir: &str, name: &str) -> Option<String> {
+    let mut segments: Vec<&str> = dir.split('/').filter(|s| !s.is_empty()).collect();
+    for segment in name.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." => drop(segments.pop()?),
+            _ => segments.push(segment),
+        }
+    }
+    Some(segments.join("/"))
+}

@@ -1,0 +1,200 @@
+//! What rules answer: targets, questions, mistakes.
+//!
+//! Owns the way from an answer to targets and memory, and the texts that rules read. Does not know
+//! how rules are asked.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+use serde_json::Value;
+
+use super::facts::Question;
+use super::level::Asked;
+use super::{Analyser, Analysis, Await, Known, Stage};
+use crate::diagnostic::Diagnostic;
+use crate::engine::files::FileTable;
+use crate::engine::hash::Hash;
+use crate::engine::load::EvaluationFailure;
+use crate::engine::state::{Analysed, ReadFact};
+use crate::lang::described::{Described, read_described, unfinished};
+use crate::lang::file_ref::FileRef;
+use crate::lang::label::{Label, is_within};
+use crate::lang::rule_use::RuleUse;
+
+impl Analyser<'_> {
+    /// Puts the target into a rule's mistake.
+    pub(super) fn blame(&self, batch: &[Asked], failure: EvaluationFailure) -> Vec<Diagnostic> {
+        let subject = failure.subject.as_deref();
+        let used = batch.iter().map(|one| &one.used);
+        let used = used
+            .into_iter()
+            .find(|used| Some(used.label.to_string().as_str()) == subject);
+        let Some(used) = used else {
+            return failure.diagnostics;
+        };
+        let place = format!("in rule {} for {} ({})", used.rule, used.label, used.at);
+        let tell = |found: Diagnostic| {
+            // A rule that ships is not the reader's to mend.
+            let ships = |path: &str| path.starts_with("zako:");
+            if found.location.as_ref().is_none_or(|at| ships(&at.path)) {
+                let mut told =
+                    self.mistake(used, None, format!("{}: {}", used.label, found.message));
+                told.help = found.help.filter(|help| !help.starts_with("called from:"));
+                if let Some(help) = &mut told.help
+                    && let Some((advice, _)) = help.split_once("\ncalled from:")
+                {
+                    *help = advice.to_owned();
+                }
+                return told;
+            }
+            let help = found
+                .help
+                .as_ref()
+                .map_or(place.clone(), |help| format!("{help}\n{place}"));
+            found.with_help(help)
+        };
+        failure.diagnostics.into_iter().map(tell).collect()
+    }
+
+    /// Takes one rule's answer in; gives the use back when it has new answers to go on with.
+    pub(super) fn hear(
+        &mut self,
+        mut one: Asked,
+        answer: Value,
+        stages: &mut FxHashMap<Label, Stage>,
+        analysis: &mut Analysis,
+    ) -> Result<Option<Asked>, Box<Diagnostic>> {
+        let text = self.text(&one.used.at.path);
+        let described = read_described(&one.used, answer, &text)?;
+        let mut waiting = Vec::new();
+        let mut has_news = false;
+        for question in &described.open {
+            if one.known.contains_key(question) {
+                continue;
+            }
+            match self.read(&one.used, question, &described)? {
+                (read, Some(text)) => {
+                    one.known.insert(question.clone(), text.into());
+                    one.reads.push(read);
+                    has_news = true;
+                }
+                (read, None) => waiting.extend(read.writer),
+            }
+        }
+        if has_news {
+            return Ok(Some(one));
+        }
+        let label = &one.used.label;
+        let await_of = |writer: &Label, open| Await {
+            target: label.clone(),
+            writer: writer.clone(),
+            open,
+        };
+        let writers = one.reads.iter().filter_map(|read| read.writer.as_ref());
+        analysis
+            .reads
+            .extend(writers.map(|writer| await_of(writer, false)));
+        analysis
+            .reads
+            .extend(waiting.iter().map(|writer| await_of(writer, true)));
+        analysis.targets.extend(described.targets.iter().cloned());
+        if !described
+            .open
+            .iter()
+            .all(|question| one.known.contains_key(question))
+        {
+            self.memory.uses.remove(label);
+            analysis.targets.push(unfinished(&one.used));
+            stages.insert(label.clone(), Stage::Unfinished);
+            return Ok(None);
+        }
+        if !described.done {
+            let message = format!(
+                "{label}: rule {} waits for a promise that nothing will ever settle",
+                one.used.rule
+            );
+            return Err(Box::new(self.mistake(&one.used, None, message)));
+        }
+        let code = self.memory.rules.get(one.used.file.as_str());
+        let analysed = Analysed {
+            key: one.key,
+            code: code.map_or_else(|| Hash::of(b""), |sources| sources.digest()),
+            reads: one.reads,
+            targets: described.targets,
+            files: described.files.clone(),
+            providers: Value::Object(described.providers.clone())
+                .to_string()
+                .into(),
+        };
+        self.memory.uses.insert(label.clone(), analysed);
+        let known = Known::new(described.files, described.providers);
+        stages.insert(label.clone(), Stage::Known(Arc::new(known)));
+        Ok(None)
+    }
+
+    /// The text that a rule asks for, when it can be had now.
+    fn read(
+        &self,
+        used: &RuleUse,
+        question: &str,
+        described: &Described,
+    ) -> Result<(ReadFact, Option<String>), Box<Diagnostic>> {
+        let wrong = |message: String| Box::new(self.mistake(used, None, message));
+        let Ok(Question::Read { read: path, from }) = serde_json::from_str(question) else {
+            return Err(wrong(format!(
+                "rule {} asks what a rule cannot ask",
+                used.rule
+            )));
+        };
+        let writer = match from.as_deref() {
+            None => None,
+            Some("#") => Some(own_writer(described, &path).ok_or_else(|| {
+                wrong(format!(
+                    "rule {} reads {path}, which none of its actions writes yet",
+                    used.rule
+                ))
+            })?),
+            Some(label) => Some(Label::parse(label, "").map_err(|error| wrong(error.to_string()))?),
+        };
+        let mut read = ReadFact {
+            path: path.as_str().into(),
+            hash: Hash::of(b""),
+            writer,
+        };
+        if read
+            .writer
+            .as_ref()
+            .is_some_and(|writer| !(self.is_built)(writer))
+        {
+            return Ok((read, None));
+        }
+        let bytes = std::fs::read(self.workspace.root.join(&path))
+            .map_err(|error| wrong(format!("rule {} reads {path}: {error}", used.rule)))?;
+        read.hash = Hash::of(&bytes);
+        let text = String::from_utf8(bytes).map_err(|_| {
+            wrong(format!(
+                "rule {} reads {path}, which is not UTF-8 text",
+                used.rule
+            ))
+        })?;
+        Ok((read, Some(text)))
+    }
+}
+
+fn own_writer(described: &Described, path: &str) -> Option<Label> {
+    let of = |file: &FileRef| file.path == path || (file.directory && is_within(path, &file.path));
+    described
+        .targets
+        .iter()
+        .find(|target| FileRef::outputs_of(target).iter().any(of))
+        .map(|target| target.label.clone())
+}
+
+impl ReadFact {
+    /// Whether a rule would read the same again.
+    pub(super) fn holds(&self, files: &FileTable) -> bool {
+        files
+            .fact(&self.path)
+            .is_ok_and(|fact| fact.hash == self.hash)
+    }
+}

@@ -1,0 +1,314 @@
+//! From uses of rules to targets: the implementations of rules, asked once per content.
+//!
+//! Owns the order in which rules are asked (dependencies first, so that providers are there), what
+//! they are told, and the memory of their answers. Does not know how a rule is evaluated, nor
+//! builds anything: a rule that reads an output which is not there yet stays unfinished, and says
+//! which target has to be built before it is asked again.
+//! Invariants: an answer is remembered under everything that the rule saw; what depends on an
+//! unfinished target is unfinished; nothing is evaluated when nothing changed.
+
+mod answer;
+mod facts;
+mod level;
+mod options;
+mod system;
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+use serde_json::{Map, Value};
+
+use super::dirs::DirTable;
+use super::files::FileTable;
+use super::hash::{Hash, KeyWriter};
+use super::load::{Evaluate, EvaluationJob, EvaluationOutput};
+use super::outputs_index::OutputIndex;
+use super::state::Memory;
+use super::workspace::Workspace;
+use crate::diagnostic::Diagnostic;
+use crate::lang::file_ref::FileRef;
+use crate::lang::label::Label;
+use crate::lang::locate::{At, mistake};
+use crate::lang::rule_use::RuleUse;
+use crate::lang::suggest::did_you_mean;
+use crate::lang::target::Target;
+pub use facts::Fact;
+pub use options::Given;
+
+/// What an analysis looks at.
+pub struct Analyser<'a> {
+    /// The workspace.
+    pub workspace: &'a Workspace,
+    /// Stat cache.
+    pub files: &'a FileTable,
+    /// Listing cache.
+    pub dirs: &'a mut DirTable,
+    /// Earlier answers; brought up to date.
+    pub memory: &'a mut Memory,
+    /// Evaluates what is not remembered.
+    pub evaluator: &'a mut dyn Evaluate,
+    /// `executionContext` of every evaluation.
+    pub context: Value,
+    /// Everything beside files that evaluations depend on.
+    pub context_hash: Hash,
+    /// PATH.
+    pub search: &'a str,
+    /// Whether the outputs of a target are up to date, so that rules may read them.
+    pub is_built: &'a dyn Fn(&Label) -> bool,
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub struct Analysis {
+    /// The targets of all uses, and their actions.
+    pub targets: Vec<Arc<Target>>,
+    /// Outputs that rules read.
+    pub reads: Vec<Await>,
+    /// How many evaluations it took.
+    pub evaluated: usize,
+    /// What rules logged.
+    pub logs: Vec<String>,
+}
+
+/// A rule's wish for an output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Await {
+    /// The target whose rule reads.
+    pub target: Label,
+    /// The target that writes what it reads.
+    pub writer: Label,
+    /// Whether the rule has not got it yet.
+    pub open: bool,
+}
+
+/// All mistakes of one analysis.
+#[derive(Debug)]
+pub struct Mistaken(pub Vec<Diagnostic>);
+
+impl From<Vec<Diagnostic>> for Mistaken {
+    fn from(mistakes: Vec<Diagnostic>) -> Self {
+        Self(mistakes)
+    }
+}
+
+/// What others may know of a target.
+#[derive(Clone, Debug)]
+struct Known {
+    /// Changes when anything below does.
+    result: Hash,
+    files: Vec<FileRef>,
+    providers: Map<String, Value>,
+}
+
+/// How far a target is.
+#[derive(Clone, Debug)]
+enum Stage {
+    Known(Arc<Known>),
+    Unfinished,
+}
+
+/// What all uses share.
+struct Shared {
+    options: Map<String, Value>,
+    toolchains: Map<String, Value>,
+    /// Targets that no rule describes.
+    plain: FxHashMap<Label, Arc<Target>>,
+    /// What is no source.
+    outputs: OutputIndex,
+    /// The labels of all uses.
+    uses: Vec<Label>,
+}
+
+impl Analyser<'_> {
+    /// Asks the rules of all `uses`, in a workspace that also has the targets `plain`.
+    ///
+    /// # Errors
+    /// Mistakes of rules and of those who use them.
+    pub fn analyse(
+        mut self,
+        uses: &[Arc<RuleUse>],
+        plain: &[Arc<Target>],
+        given: &Given,
+    ) -> Result<Analysis, Mistaken> {
+        let ids = |of: fn(&RuleUse) -> &Vec<String>| -> Vec<&str> {
+            let mut ids: Vec<&str> = uses
+                .iter()
+                .flat_map(|used| of(used))
+                .map(String::as_str)
+                .collect();
+            ids.sort_unstable();
+            ids.dedup();
+            ids
+        };
+        let options = self.options(&ids(|used| &used.config), given)?;
+        if uses.is_empty() {
+            self.memory.uses.clear();
+            return Ok(Analysis::default());
+        }
+        let toolchains = self.toolchains(&ids(|used| &used.toolchains), &options)?;
+        let described = self
+            .memory
+            .uses
+            .values()
+            .flat_map(|known| known.targets.iter().cloned());
+        let all: Vec<Arc<Target>> = plain.iter().cloned().chain(described).collect();
+        let shared = Shared {
+            options,
+            toolchains,
+            plain: plain
+                .iter()
+                .map(|target| (target.label.clone(), Arc::clone(target)))
+                .collect(),
+            // Clashes are the graph's business.
+            outputs: OutputIndex::new(&all, &|_| String::new()).unwrap_or_default(),
+            uses: uses.iter().map(|used| used.label.clone()).collect(),
+        };
+        self.in_order(uses, &shared)
+    }
+
+    /// Level by level: each holds the uses whose dependencies are in the levels before.
+    fn in_order(mut self, uses: &[Arc<RuleUse>], shared: &Shared) -> Result<Analysis, Mistaken> {
+        let place: FxHashMap<&Label, usize> = uses
+            .iter()
+            .enumerate()
+            .map(|(index, used)| (&used.label, index))
+            .collect();
+        let mut missing = vec![0_usize; uses.len()];
+        let mut dependants = vec![Vec::new(); uses.len()];
+        for (index, used) in uses.iter().enumerate() {
+            for dep in used.deps() {
+                if let Some(&on) = place.get(dep) {
+                    missing[index] += 1;
+                    dependants[on].push(index);
+                }
+            }
+        }
+        let mut stages: FxHashMap<Label, Stage> = FxHashMap::default();
+        let mut analysis = Analysis::default();
+        let mut ready: Vec<usize> = (0..uses.len())
+            .filter(|index| missing[*index] == 0)
+            .collect();
+        let mut done = 0;
+        while !ready.is_empty() {
+            done += ready.len();
+            let level: Vec<&Arc<RuleUse>> = ready.iter().map(|index| &uses[*index]).collect();
+            self.level(&level, shared, &mut stages, &mut analysis)?;
+            let mut next = Vec::new();
+            for index in ready {
+                for &dependant in &dependants[index] {
+                    missing[dependant] -= 1;
+                    if missing[dependant] == 0 {
+                        next.push(dependant);
+                    }
+                }
+            }
+            ready = next;
+        }
+        if done < uses.len() {
+            let left: Vec<&Arc<RuleUse>> = uses
+                .iter()
+                .zip(&missing)
+                .filter(|(_, n)| **n > 0)
+                .map(|(used, _)| used)
+                .collect();
+            return Err(vec![self.cycle(&left)].into());
+        }
+        self.memory
+            .uses
+            .retain(|label, _| place.contains_key(label));
+        Ok(analysis)
+    }
+
+    /// Every one of `left` waits for another.
+    fn cycle(&self, left: &[&Arc<RuleUse>]) -> Diagnostic {
+        let by_label: FxHashMap<&Label, &Arc<RuleUse>> =
+            left.iter().map(|used| (&used.label, *used)).collect();
+        let mut path: Vec<&Label> = vec![&left[0].label];
+        loop {
+            let used = by_label[path[path.len() - 1]];
+            let next = used
+                .deps()
+                .into_iter()
+                .find(|dep| by_label.contains_key(dep));
+            let next = next.unwrap_or(&used.label);
+            if let Some(start) = path.iter().position(|label| *label == next) {
+                path.drain(..start);
+                path.push(next);
+                break;
+            }
+            path.push(next);
+        }
+        let names: Vec<String> = path.iter().map(ToString::to_string).collect();
+        self.mistake(
+            by_label[path[0]],
+            None,
+            format!(
+                "dependency cycle: {}; remove one of these dependencies",
+                names.join(" → ")
+            ),
+        )
+    }
+
+    /// A mistake in what a build file says about `used`.
+    fn mistake(&self, used: &RuleUse, needle: Option<&str>, message: String) -> Diagnostic {
+        let text = self.text(&used.at.path);
+        let at = At::in_target(&used.at.path, &text, used.label.name(), needle);
+        let at = if at.line == 0 { used.at.clone() } else { at };
+        mistake(&at, message, &text)
+    }
+
+    fn unknown(&self, used: &RuleUse, dep: &Label, names: &[String]) -> Diagnostic {
+        let hint = did_you_mean(&dep.to_string(), names.iter().map(String::as_str));
+        let written = [
+            dep.to_string(),
+            format!(":{}", dep.name()),
+            format!("//{}", dep.dir()),
+        ];
+        let text = self.text(&used.at.path);
+        let is_there = |needle: &&String| {
+            ['"', '\'']
+                .iter()
+                .any(|quote| text.contains(&format!("{quote}{needle}{quote}")))
+        };
+        let needle = written.iter().find(is_there).map(String::as_str);
+        let message = format!(
+            "{} depends on {dep}, which does not exist{hint}",
+            used.label
+        );
+        self.mistake(used, needle, message)
+    }
+
+    fn text(&self, path: &str) -> String {
+        std::fs::read_to_string(self.workspace.root.join(path)).unwrap_or_default()
+    }
+
+    fn evaluate_one(&mut self, job: EvaluationJob) -> Result<EvaluationOutput, Mistaken> {
+        let mut outputs = self.evaluator.evaluate(vec![job]);
+        match outputs.pop() {
+            Some(Ok(output)) => Ok(output),
+            Some(Err(failed)) => Err(failed.diagnostics.into()),
+            None => Err(vec![Diagnostic::error("nothing was evaluated")].into()),
+        }
+    }
+}
+
+impl Known {
+    fn new(files: Vec<FileRef>, providers: Map<String, Value>) -> Self {
+        let mut key = KeyWriter::new("zako described");
+        for file in &files {
+            key.text(&file.path).number(u64::from(file.directory));
+            key.text(
+                &file
+                    .from
+                    .as_ref()
+                    .map_or_else(String::new, ToString::to_string),
+            );
+        }
+        key.text(&Value::Object(providers.clone()).to_string());
+        Self {
+            result: key.finish(),
+            files,
+            providers,
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! Options: what they are set to.
+//!
+//! Owns the order command line, `zako.toml`, default; and the answers to a wrong name or type. Does
+//! not know how options are declared.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::diagnostic::Diagnostic;
+use crate::lang::manifest::{ConfigOption, Manifest};
+use crate::lang::suggest::did_you_mean;
+
+/// An option as a `*.config.ts` declares it.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Declared {
+    /// Its name.
+    pub name: String,
+    /// `boolean`, `number` or `string`.
+    pub r#type: String,
+    /// What it may be; anything of its type when there are none.
+    #[serde(default)]
+    pub values: Vec<Value>,
+    /// What it is when nobody says anything.
+    pub default: Value,
+}
+
+impl Declared {
+    /// The options of `zako.toml`.
+    pub fn of_manifest(manifest: &Manifest) -> Vec<Self> {
+        let options = manifest.config.iter();
+        options
+            .map(|(name, option)| {
+                let kind = match option {
+                    ConfigOption::Boolean(_) => "boolean",
+                    ConfigOption::Number(_) => "number",
+                    ConfigOption::String(_) | ConfigOption::Label(_) => "string",
+                };
+                Self {
+                    name: name.clone(),
+                    r#type: kind.to_owned(),
+                    values: Vec::new(),
+                    default: option.to_json(),
+                }
+            })
+            .collect()
+    }
+
+    /// `text` as a value of this option.
+    fn read(&self, text: &str) -> Result<Value, String> {
+        let value = match self.r#type.as_str() {
+            "boolean" => text.parse::<bool>().ok().map(Value::from),
+            "number" => text
+                .parse::<f64>()
+                .ok()
+                .filter(|n| n.is_finite())
+                .map(Value::from),
+            _ => Some(Value::from(text)),
+        };
+        let value = value.ok_or_else(|| {
+            let example = if self.r#type == "boolean" {
+                "true or false"
+            } else {
+                "a number"
+            };
+            format!("option `{}` must be {example}, not `{text}`", self.name)
+        })?;
+        self.check(value)
+    }
+
+    fn check(&self, value: Value) -> Result<Value, String> {
+        let right = match self.r#type.as_str() {
+            "boolean" => value.is_boolean(),
+            "number" => value.is_number(),
+            _ => value.is_string(),
+        };
+        if !right {
+            return Err(format!(
+                "option `{}` must be a {}, not {value}",
+                self.name, self.r#type
+            ));
+        }
+        if self.values.is_empty() || self.values.contains(&value) {
+            return Ok(value);
+        }
+        let list: Vec<String> = self.values.iter().map(ToString::to_string).collect();
+        let hint = value.as_str().map_or_else(String::new, |text| {
+            did_you_mean(text, self.values.iter().filter_map(Value::as_str))
+        });
+        Err(format!(
+            "option `{}` must be one of {}, not {value}{hint}",
+            self.name,
+            list.join(", ")
+        ))
+    }
+}
+
+/// What was set, and where.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Given {
+    /// `--config name=value`.
+    pub flags: BTreeMap<String, String>,
+    /// `[config]` of `zako.toml`.
+    pub manifest: BTreeMap<String, Value>,
+}
+
+/// The values of `declared` options, by `file#name` or, from `zako.toml`, by name.
+///
+/// # Errors
+/// A name that nobody declares, or a value that the option cannot have.
+pub fn settle(
+    declared: &[(String, Declared)],
+    given: &Given,
+) -> Result<Map<String, Value>, Diagnostic> {
+    let names: Vec<&str> = declared
+        .iter()
+        .map(|(_, option)| option.name.as_str())
+        .collect();
+    let set = given.flags.keys().map(|name| ("--config", name));
+    let set = set.chain(
+        given
+            .manifest
+            .keys()
+            .map(|name| ("[config] of zako.toml", name)),
+    );
+    for (place, name) in set {
+        if names.contains(&name.as_str()) {
+            continue;
+        }
+        let hint = match (did_you_mean(name, names.iter().copied()), names.as_slice()) {
+            (hint, _) if !hint.is_empty() => hint,
+            (_, []) => "; no rule in use declares options".into(),
+            (_, names) => format!("; options are {}", names.join(", ")),
+        };
+        return Err(Diagnostic::error(format!(
+            "{place}: there is no option `{name}`{hint}"
+        )));
+    }
+    let mut settled = Map::new();
+    for (id, option) in declared {
+        let value = match (
+            given.flags.get(&option.name),
+            given.manifest.get(&option.name),
+        ) {
+            (Some(text), _) => option
+                .read(text)
+                .map_err(|error| format!("--config: {error}")),
+            (None, Some(value)) => option
+                .check(value.clone())
+                .map_err(|error| format!("[config] of zako.toml: {error}")),
+            (None, None) => Ok(option.default.clone()),
+        };
+        settled.insert(id.clone(), value.map_err(Diagnostic::error)?);
+    }
+    Ok(settled)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn mode() -> (String, Declared) {
+        let declared = json!({ "name": "mode", "type": "string", "values": ["debug", "release"], "default": "debug" });
+        ("c#mode".into(), serde_json::from_value(declared).unwrap())
+    }
+
+    fn value(flags: &[(&str, &str)], manifest: &[(&str, Value)]) -> Result<Value, String> {
+        let pair = |(name, text): &(&str, &str)| ((*name).to_owned(), (*text).to_owned());
+        let given = Given {
+            flags: flags.iter().map(pair).collect(),
+            manifest: manifest
+                .iter()
+                .map(|(n, v)| ((*n).to_owned(), v.clone()))
+                .collect(),
+        };
+        let settled = settle(&[mode()], &given).map_err(|error| error.message)?;
+        Ok(settled["c#mode"].clone())
+    }
+
+    #[test]
+    fn flags_win_over_the_manifest_and_that_over_the_default() {
+        assert_eq!(value(&[], &[]).unwrap(), "debug");
+        assert_eq!(
+            value(&[], &[("mode", json!("release"))]).unwrap(),
+            "release"
+        );
+        let both = value(&[("mode", "debug")], &[("mode", json!("release"))]);
+        assert_eq!(both.unwrap(), "debug");
+    }
+
+    #[test]
+    fn wrong_names_and_values_are_answered() {
+        let error = value(&[("mdoe", "debug")], &[]).unwrap_err();
+        assert_eq!(
+            error,
+            "--config: there is no option `mdoe`; did you mean `mode`?"
+        );
+        let error = value(&[("mode", "relase")], &[]).unwrap_err();
+        assert!(
+            error.contains("must be one of \"debug\", \"release\""),
+            "{error}"
+        );
+        assert!(error.contains("did you mean `release`?"), "{error}");
+        let error = value(&[], &[("mode", json!(true))]).unwrap_err();
+        assert!(
+            error.starts_with("[config] of zako.toml: option `mode` must be a string"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,165 @@
+//! Toolchains and options: what their files say on this machine.
+//!
+//! Owns the conversation with such a file until it has no question left, and the memory of it.
+//! Does not know what the values are used for.
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::facts::{Fact, Machine, Question};
+use super::options::{Declared, Given, settle};
+use super::{Analyser, Mistaken};
+use crate::diagnostic::Diagnostic;
+use crate::engine::hash::{Hash, KeyWriter};
+use crate::engine::load::EvaluationJob;
+use crate::engine::state::SystemFile;
+use crate::isolate::ContextKind;
+
+/// Questions that depend on answers are put in rounds; more than this is a mistake.
+const MAX_ROUNDS: usize = 32;
+
+/// One answer of such a file.
+#[derive(Deserialize)]
+struct Answer {
+    name: String,
+    #[serde(default)]
+    open: Vec<String>,
+    #[serde(flatten)]
+    rest: Map<String, Value>,
+}
+
+/// The part of `file#name` before the mark.
+fn file_of(id: &str) -> Option<&str> {
+    id.rsplit_once('#').map(|(file, _)| file)
+}
+
+impl Analyser<'_> {
+    /// The values of all options in `ids` and of those of `zako.toml`.
+    pub(super) fn options(
+        &mut self,
+        ids: &[&str],
+        given: &Given,
+    ) -> Result<Map<String, Value>, Mistaken> {
+        let manifest = Declared::of_manifest(&self.workspace.manifest);
+        let mut declared: Vec<(String, Declared)> = manifest
+            .into_iter()
+            .map(|option| (option.name.clone(), option))
+            .collect();
+        for file in files(ids) {
+            let request = json!({ "kind": "config", "file": file, "platform": platform() });
+            for answer in self.converse(file, ContextKind::Config, request)? {
+                let mut fields = answer.rest;
+                fields.insert("name".into(), answer.name.as_str().into());
+                let option = serde_json::from_value(Value::Object(fields));
+                let option = option.map_err(|error| {
+                    vec![Diagnostic::error(format!(
+                        "{file}: option {}: {error}",
+                        answer.name
+                    ))]
+                })?;
+                declared.push((format!("{file}#{}", answer.name), option));
+            }
+        }
+        Ok(settle(&declared, given).map_err(|error| vec![error])?)
+    }
+
+    /// The values of all toolchains in `ids`.
+    pub(super) fn toolchains(
+        &mut self,
+        ids: &[&str],
+        options: &Map<String, Value>,
+    ) -> Result<Map<String, Value>, Mistaken> {
+        let mut values = Map::new();
+        for file in files(ids) {
+            let request = json!({
+                "kind": "toolchain", "file": file, "config": options, "platform": platform(),
+            });
+            for mut answer in self.converse(file, ContextKind::Toolchain, request)? {
+                let value = answer.rest.remove("value").unwrap_or(Value::Null);
+                values.insert(format!("{file}#{}", answer.name), value);
+            }
+        }
+        Ok(values)
+    }
+
+    /// Has `file` answer `request`, answering its questions; remembered.
+    fn converse(
+        &mut self,
+        file: &str,
+        kind: ContextKind,
+        mut request: Value,
+    ) -> Result<Vec<Answer>, Mistaken> {
+        let key = self.key(kind, &request);
+        let machine = Machine {
+            files: self.files,
+            search: self.search,
+        };
+        if let Some(known) = self.memory.system.get(file)
+            && known.key == key
+            && known.sources.is_unchanged(self.files)
+            && known.facts.iter().all(|fact| machine.holds(fact))
+            && let Ok(answers) = serde_json::from_str(&known.answers)
+        {
+            return Ok(answers);
+        }
+        let mut known = Map::new();
+        let mut facts: Vec<Fact> = Vec::new();
+        for _ in 0..MAX_ROUNDS {
+            request["known"] = Value::Object(known.clone());
+            let job = EvaluationJob {
+                path: file.to_owned(),
+                kind,
+                context: self.context.clone(),
+                call: Some(request.clone()),
+            };
+            let output = self.evaluate_one(job)?;
+            let answers: Vec<Answer> = serde_json::from_value(output.value.clone())
+                .map_err(|error| vec![Diagnostic::error(format!("{file}: {error}"))])?;
+            let open: Vec<&String> = answers.iter().flat_map(|answer| &answer.open).collect();
+            if open.iter().all(|question| known.contains_key(*question)) {
+                let remembered = SystemFile {
+                    key,
+                    sources: output.sources(),
+                    facts,
+                    answers: output.value.to_string().into(),
+                };
+                self.memory.system.insert(file.into(), remembered);
+                return Ok(answers);
+            }
+            for text in open {
+                let wrong = |error: String| vec![Diagnostic::error(format!("{file}: {error}"))];
+                let question: Question =
+                    serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?;
+                let (value, check) = machine.answer(&question).map_err(wrong)?;
+                facts.push(Fact {
+                    question: text.as_str().into(),
+                    check,
+                });
+                known.insert(text.clone(), value);
+            }
+        }
+        let message = format!("{file} asks one question after another without an end");
+        Err(vec![Diagnostic::error(message)].into())
+    }
+
+    fn key(&self, kind: ContextKind, request: &Value) -> Hash {
+        KeyWriter::new("zako system file")
+            .hash(&self.context_hash)
+            .text(kind.name())
+            .text(&request.to_string())
+            .finish()
+    }
+}
+
+/// The files of `ids`, each once, in order.
+fn files<'a>(ids: &[&'a str]) -> Vec<&'a str> {
+    let mut files: Vec<&str> = ids.iter().filter_map(|id| file_of(id)).collect();
+    files.sort_unstable();
+    files.dedup();
+    files
+}
+
+/// What scripts are told about the machine without asking.
+pub(super) fn platform() -> Value {
+    json!({ "os": std::env::consts::OS, "arch": std::env::consts::ARCH })
+}

@@ -1,0 +1,23 @@
+// The C and C++ compilers of this machine.
+import { toolchain } from "zako:toolchain";
+import { compiler } from "./cc.config.ts";
+
+export const cc = toolchain({
+  name: "cc",
+  config: { compiler },
+  async select(ctx) {
+    const wanted = ctx.config.compiler;
+    const c = await (wanted ? ctx.which(wanted) : ctx.which("gcc", "clang", "cc"));
+    if (!c) throw ctx.fail(wanted ? `there is no C compiler \`${wanted}\`` : "there is no C compiler", "install gcc or clang, or name one: --config cc_compiler=NAME");
+    const isClang = /clang/.test(c.path);
+    const [cxx, ar] = await ctx.all([
+      isClang ? ctx.which("clang++", "c++") : ctx.which("g++", "c++"),
+      ctx.which("ar", "llvm-ar"),
+    ]);
+    if (!ar) throw ctx.fail("there is no `ar`", "install binutils");
+    // The driver is a small program; what really compiles stands behind it and belongs to the key.
+    const names = await ctx.all(["cc1", "cc1plus", "as", "ld"].map((part) => ctx.output(c, `-print-prog-name=${part}`)));
+    const parts = await ctx.all(names.map((name) => ctx.which(name.trim())));
+    return { c, cxx, ar, parts: parts.filter((part) => part !== undefined) };
+  },
+});
