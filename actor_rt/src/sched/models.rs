@@ -2,6 +2,10 @@
 //!
 //! Owns: stand-ins for actors and workers, and the models. The queues and the sleepers are the files that ship.
 //! Does not know: what a turn of an actor does.
+//!
+//! Weakened one at a time, these were found: the Release of `Local::push`, the Acquire of the tail in `pop` and in `steal_into`,
+//! both fences of `sleep.rs`. Not found: the Acquire of `head` in `push`. It keeps a taker from reading the next actor of its
+//! place, and loom lets no load see a store that comes after it.
 #![allow(unsafe_code)]
 
 #[path = "queue.rs"]
