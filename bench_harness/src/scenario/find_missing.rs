@@ -19,7 +19,7 @@ use super::http::{self, Server};
 use super::store::{STORE, blob};
 use super::{Family, Scenario};
 use crate::measure::{Case, Sample, Unit};
-use crate::options::Options;
+use crate::options::{Options, Scale};
 
 /// `find_missing`.
 pub const SCENARIO: Scenario = Scenario {
@@ -43,7 +43,10 @@ const PREFIX_BYTES: usize = 5;
 
 fn cases(options: &Options) -> Vec<Case> {
     let workers = workers(options);
-    let digests = options.count(10_000, 20);
+    let digests = match options.scale {
+        Scale::Tiny => 20,
+        Scale::Quick | Scale::Full => 10_000,
+    };
     let calls = options.count(100, 2);
     vec![Case {
         implementation: STORE,

@@ -36,7 +36,7 @@ fn cases(options: &Options) -> Vec<Case> {
     let mebibytes = options.count(1024, 1);
     let case = |implementation, work: Work| Case {
         implementation,
-        variant: "1 GiB".into(),
+        variant: format!("{mebibytes} MiB"),
         spinning: 0,
         run: Box::new(move || {
             let directory = tempfile::tempdir().expect("a directory");
