@@ -82,15 +82,14 @@ impl<A: Actor, F: FnMut() -> A + 'static> Behaviour for Plain<A, F> {
                 return Turn::Empty;
             }
             count.handled += 1;
-            // In its slot, because a message that was handed there and back is then copied once more.
+            // In its slot still.
             if let Some(observed) = &mut observed
                 && !observed.admits(cell, drain)
             {
                 count.handled -= 1;
                 continue;
             }
-            let message = drain.take();
-            actor.handle(message, &mut context);
+            drain.hand_over(|message| actor.handle(message, &mut context));
             let ends = observed.as_mut().and_then(Observed::handled);
             if cell.control.load(Ordering::Relaxed) & INTERRUPTS != 0 || context.wants_stop() {
                 return Turn::Enough;

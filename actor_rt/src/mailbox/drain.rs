@@ -7,17 +7,23 @@
 #![allow(unsafe_code)]
 
 pub(super) mod distance;
+mod handling;
 
 use super::pages::{EMPTY, FROM_OUTSIDE, Ring, Slot, TOMBSTONE};
 use super::word::DISTANT;
 use super::{CLOSED, IDLE, Mailbox, SIGNAL, WAITERS, Word};
-use crate::sync::{Ordering, lock};
+use crate::sync::{Ordering, UnsafeCell, lock};
+use std::mem::MaybeUninit;
 use std::ptr::{NonNull, null_mut};
 
 /// Most messages that are consumed before senders see the room.
 const LARGEST_CHUNK: u32 = 64;
 /// Most messages between looks for senders that wait, on the line that senders write.
 const LARGEST_STRIDE: u32 = 256;
+/// Messages before the first of both in an activation: one that handles a single message leaves it to `settle`.
+const FIRST_CHUNK: u32 = 2;
+/// Bounds from which on a message stays in its slot while it is handled (rule 4).
+const LEAST_BOUND_IN_PLACE: u32 = if cfg!(loom) { 2 } else { 8 };
 
 /// Most bytes of ring that an idle actor keeps for its next messages.
 const KEPT_BYTES: usize = 16 * 1024;
@@ -40,8 +46,8 @@ pub(crate) struct Drain<'a, M> {
     position: u32,
     epoch: u32,
     published: u32,
-    /// Publish after this many messages: the first at once, so that a message being handled takes no
-    /// room; then in chunks, so that senders to a full mailbox do not fight for the tail at each one.
+    /// Publish after this many messages: in chunks, so that senders to a full mailbox do not fight for the
+    /// tail at each one.
     chunk: u32,
     /// The next slot and how many follow it in its page; null until looked up.
     slot: *mut Slot<M>,
@@ -51,6 +57,9 @@ pub(crate) struct Drain<'a, M> {
     bound: u32,
     capacity_log2: u32,
     shared: bool,
+    /// Messages are taken out of their slots before they are handled: senders may consume too, or the
+    /// mailbox is so small that the one being handled must not take any room.
+    moves: bool,
     /// Look for senders that wait at this position.
     look_at: u32,
     /// Up to here messages are read one by one; there, a distant owner waits for a whole batch.
@@ -59,8 +68,10 @@ pub(crate) struct Drain<'a, M> {
     close_behind: u32,
     /// The last message came from a thread that runs no actors.
     from_outside: bool,
-    /// A message that was taken under the turn lock.
-    held: Option<M>,
+    /// Whether `held` has a message.
+    holds: bool,
+    /// A message that was taken out of its slot.
+    held: UnsafeCell<MaybeUninit<M>>,
 }
 
 impl<'a, M> Drain<'a, M> {
@@ -72,24 +83,28 @@ impl<'a, M> Drain<'a, M> {
         let tail = Word(mailbox.tail.load(Ordering::Relaxed));
         let position = tail.tail_in(epoch);
         let front = mailbox.front;
+        let moves = front.shared || front.bound < LEAST_BOUND_IN_PLACE;
+        let chunk = if moves { 1 } else { FIRST_CHUNK };
         Self {
             mailbox,
             position,
             epoch,
             published: position,
-            chunk: 1,
+            chunk,
             slot: null_mut(),
             left: 0,
             base: null_mut(),
             bound: front.bound,
             capacity_log2: u32::from(front.capacity_log2),
             shared: front.shared,
-            look_at: position.wrapping_add(1),
+            moves,
+            look_at: position.wrapping_add(chunk),
             horizon: position,
             distant: tail.epoch() == epoch && tail.has(DISTANT),
             close_behind: 0,
             from_outside: false,
-            held: None,
+            holds: false,
+            held: UnsafeCell::new(MaybeUninit::uninit()),
         }
     }
 
@@ -132,46 +147,6 @@ impl<'a, M> Drain<'a, M> {
         self.is_ready().then(|| self.take())
     }
 
-    /// Whether there is a message for [`Drain::take`]. In two steps, because a message that travels in an
-    /// `Option` is copied in pieces, and reading it back as a whole then costs more than all the rest.
-    #[inline(always)]
-    pub(crate) fn is_ready(&mut self) -> bool {
-        if self.shared {
-            return self.hold_shared();
-        }
-        if self.position.wrapping_sub(self.horizon) as i32 >= 0 {
-            self.look_ahead();
-        }
-        self.find_full()
-    }
-
-    /// The message that [`Drain::is_ready`] found.
-    #[inline(always)]
-    pub(crate) fn take(&mut self) -> M {
-        if self.shared {
-            return self.held.take().expect("found by `is_ready`");
-        }
-        let message = self.take_full();
-        if self.position.wrapping_sub(self.published) >= self.chunk {
-            self.progress();
-        }
-        message
-    }
-
-    /// The message that [`Drain::is_ready`] found, where it lies.
-    #[cold]
-    pub(crate) fn peek(&self) -> &M {
-        if self.shared {
-            return self.held.as_ref().expect("found by `is_ready`");
-        }
-        // SAFETY: as in `find_full`, which found it and was not followed by a step.
-        let slot = unsafe { &*self.slot };
-        slot.message.with(|place| {
-            // SAFETY: published, so initialised, and taken by nobody but the owner, who is borrowed.
-            unsafe { (*place).assume_init_ref() }
-        })
-    }
-
     #[cold]
     #[inline(never)]
     fn progress(&mut self) {
@@ -182,18 +157,6 @@ impl<'a, M> Drain<'a, M> {
             let stride = (self.bound / 4).clamp(1, LARGEST_STRIDE);
             self.look_at = self.position.wrapping_add(stride);
         }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn hold_shared(&mut self) -> bool {
-        let mailbox = self.mailbox;
-        let _turn = lock(&mailbox.front.waiters().turn);
-        // A sender may have moved the tail meanwhile; dropping the fresh drain publishes ours.
-        *self = Drain::new(mailbox);
-        self.held = self.pop_exclusive();
-        self.publish();
-        self.held.is_some()
     }
 
     pub(super) fn pop_exclusive(&mut self) -> Option<M> {
@@ -453,6 +416,12 @@ impl<'a, M> Drain<'a, M> {
 
 impl<M> Drop for Drain<'_, M> {
     fn drop(&mut self) {
+        if self.holds {
+            self.held.with_mut(|held| {
+                // SAFETY: `holds` says that there is one.
+                unsafe { (*held).assume_init_drop() };
+            });
+        }
         if !self.is_shared() {
             self.publish();
         }

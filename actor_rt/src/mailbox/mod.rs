@@ -14,8 +14,12 @@
 //!    other, schedules the actor, after publishing. (`one_edge_per_idle_period`)
 //! 3. **Publish.** A claimed slot becomes `FULL`, or `TOMBSTONE` if its producer panicked while
 //!    writing; never a gap. (`a_panicking_iterator_leaves_tombstones`)
-//! 4. **Consume.** The owner reads slots in order and sets them `EMPTY`. A claimed, unpublished slot
-//!    ends its turn, at once or after a bounded wait. (`loom::claim_races_consume`)
+//! 4. **Consume.** The owner reads slots in order and sets them `EMPTY`: each after its message was handled, or
+//!    its handler panicked, so that a message takes its place until then. A mailbox of fewer than eight places, or
+//!    one that senders consume too, hands its messages out of their slots first: an actor with one place can
+//!    send to itself. A claimed, unpublished slot ends its turn, at once or after a bounded wait.
+//!    (`a_message_keeps_its_place_while_it_is_handled`, `a_small_mailbox_has_room_while_it_handles`,
+//!    `a_message_whose_handler_panics_is_gone`, `loom::claim_races_consume`, `loom::claim_races_handling`)
 //! 5. **Tail.** The owner publishes `(position, epoch)` now and then; producers read it only when
 //!    their cached copy says full. A tail of another epoch counts as zero (rule 7), and "full" is
 //!    believed only if the word did not change meanwhile. (`full_is_exact_across_flips`)
@@ -426,9 +430,10 @@ impl<'a, M> Mailbox<'a, M> {
         Ok(front.bound - depth)
     }
 
-    /// The slot of a position that the caller has claimed, its page attached if need be.
+    /// The slot of a position that the caller has claimed, its page attached if need be, and how many slots
+    /// there are from it to the end of the page.
     #[inline(always)]
-    fn claimed_slot(self, claim: &Claim, position: u32) -> *mut Slot<M> {
+    fn claimed_slot(self, claim: &Claim, position: u32) -> (*mut Slot<M>, u32) {
         let ring = self.ring();
         let mask = self.mask();
         let index = position & mask;
@@ -450,7 +455,7 @@ impl<'a, M> Mailbox<'a, M> {
                         unsafe { ring.slot(base, position.wrapping_add(AHEAD) & mask) };
                     prefetch::for_write(ahead);
                 }
-                return slot;
+                return (slot, left);
             }
             // SAFETY: as above.
             unsafe { ring.attach(base, index) };
@@ -482,7 +487,7 @@ impl<'a, M> Mailbox<'a, M> {
             Err(Refusal::Full) => return Err(Refused::Full(message)),
             Err(Refusal::Closed) => return Err(Refused::Closed(message)),
         };
-        let slot = self.claimed_slot(&claim, claim.position);
+        let (slot, _) = self.claimed_slot(&claim, claim.position);
         // SAFETY: the slot is ours by rule 1, and its page lives while our claim is unpublished.
         let slot = unsafe { &*slot };
         slot.message.with_mut(|place| {
@@ -514,6 +519,8 @@ impl<'a, M> Mailbox<'a, M> {
             mailbox: self,
             claim,
             written: 0,
+            slot: null_mut(),
+            left: 0,
         };
         for message in take(count).take(count as usize) {
             writer.write(self.state, |place| {
@@ -554,20 +561,29 @@ struct Writer<'a, M> {
     mailbox: Mailbox<'a, M>,
     claim: Claim,
     written: u32,
+    /// The next slot, and how many there are from it to the end of its page.
+    slot: *mut Slot<M>,
+    left: u32,
 }
 
 impl<M> Writer<'_, M> {
     #[inline(always)]
     fn write(&mut self, state: u8, fill: impl FnOnce(&mut std::mem::MaybeUninit<M>)) {
-        let position = self.claim.position.wrapping_add(self.written);
-        let slot = self.mailbox.claimed_slot(&self.claim, position);
+        if self.left <= AHEAD {
+            let position = self.claim.position.wrapping_add(self.written);
+            (self.slot, self.left) = self.mailbox.claimed_slot(&self.claim, position);
+        } else {
+            prefetch::for_write(self.slot.wrapping_add(AHEAD as usize));
+        }
         // SAFETY: the slot is ours by rule 1; the unpublished rest of the claim keeps it alive.
-        let slot = unsafe { &*slot };
+        let slot = unsafe { &*self.slot };
         slot.message.with_mut(|place| {
             // SAFETY: exclusively ours until published.
             fill(unsafe { &mut *place });
         });
         self.written += 1;
+        self.left -= 1;
+        self.slot = self.slot.wrapping_add(1);
         // Release pairs with the Acquire of `Drain::pop`.
         slot.state.store(state, Ordering::Release);
     }

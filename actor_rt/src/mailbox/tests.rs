@@ -10,20 +10,20 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::task::{Wake, Waker};
 
 /// A mailbox by itself.
-struct Whole {
+pub(in crate::mailbox) struct Whole {
     front: Front,
     tail: AtomicU64,
 }
 
 impl Whole {
-    fn new(bound: u32) -> Self {
+    pub(in crate::mailbox) fn new(bound: u32) -> Self {
         Self {
             front: Front::new(bound, false),
             tail: AtomicU64::new(0),
         }
     }
 
-    fn shared(bound: u32) -> Self {
+    pub(in crate::mailbox) fn shared(bound: u32) -> Self {
         Self {
             front: Front::new(bound, true),
             tail: AtomicU64::new(0),
@@ -41,13 +41,13 @@ impl Whole {
     }
 
     /// The tests use one message type per mailbox.
-    fn of<M>(&self) -> Mailbox<'_, M> {
+    pub(in crate::mailbox) fn of<M>(&self) -> Mailbox<'_, M> {
         // SAFETY: the halves belong together, see above for `M`.
         unsafe { Mailbox::new(&self.front, &self.tail) }
     }
 
     /// The tests consume from one place at a time.
-    fn drain<M>(&self) -> Drain<'_, M> {
+    pub(in crate::mailbox) fn drain<M>(&self) -> Drain<'_, M> {
         // SAFETY: see above.
         unsafe { self.of::<M>().drain() }
     }
@@ -56,13 +56,13 @@ impl Whole {
         self.drain::<M>().settle()
     }
 
-    fn end<M>(&self) {
+    pub(in crate::mailbox) fn end<M>(&self) {
         self.front.close();
         assert!(self.drain::<M>().finish(drop));
     }
 }
 
-fn full<M>(refused: Result<bool, Refused<M>>) -> M {
+pub(in crate::mailbox) fn full<M>(refused: Result<bool, Refused<M>>) -> M {
     match refused {
         Err(Refused::Full(message)) => message,
         Err(Refused::Closed(_)) => panic!("closed, not full"),
