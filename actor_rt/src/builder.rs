@@ -111,8 +111,10 @@ impl<F> ActorBuilder<'_, F> {
         self
     }
 
-    /// Bounds the mailbox to exactly `messages` (default [`DEFAULT_MAILBOX`]). Memory is taken as it
-    /// is needed, so a large bound costs nothing while it is not used.
+    /// Bounds the mailbox to exactly `messages` (default [`DEFAULT_MAILBOX`]). A message counts until its
+    /// handler returns; in a mailbox of fewer than eight only until its handler begins, so that an actor with
+    /// room for one message can send to itself. Memory is taken as it is needed, so a large bound costs
+    /// nothing while it is not used.
     ///
     /// # Panics
     /// If `messages` is zero or above 16,777,216.
@@ -221,8 +223,8 @@ impl<F> ActorBuilder<'_, F> {
             Placement::Node(node) => self
                 .runtime
                 .worker_of_node(node)
-                .map_or(ANYWHERE, |worker| worker as u32),
-            Placement::Core(core) => (core % self.runtime.worker_count()) as u32,
+                .map_or(ANYWHERE, |worker| worker as u16),
+            Placement::Core(core) => (core % self.runtime.worker_count()) as u16,
         };
         let parts = Parts {
             front: Front::new(self.bound, matches!(self.overflow, Overflow::DropOldest)),

@@ -19,7 +19,7 @@ impl Observed<'_> {
     /// Whether anybody looks at the turns of `cell`.
     #[inline(always)]
     pub(crate) fn wanted(cell: CellPtr) -> bool {
-        cell.is_metered() || cell.runtime.simulated.is_some()
+        cell.observed
     }
 
     /// At the start of a turn of `cell`.

@@ -78,11 +78,12 @@ enum Step {
     Done(Outcome),
 }
 
-/// The body of an actor cell. What every turn touches comes first.
+/// The body of an actor cell. What every turn touches comes first; that the phase is `Running` is said in the
+/// header too, beside what else every turn touches.
 #[repr(C)]
 pub(crate) struct Shell<B> {
-    phase: Phase,
     behaviour: Option<B>,
+    phase: Phase,
     care: Care,
 }
 
@@ -106,16 +107,30 @@ impl<B: Behaviour> Shell<B> {
             if cell.front().has_signal() {
                 cell.front().take_signal();
             }
-            let step = match &self.phase {
-                Phase::Running => self.run(cell, &mut looks),
-                Phase::Fresh => self.start(cell),
-                Phase::Unwinding { .. } => self.unwind(cell),
-                Phase::Delayed => self.delayed(cell),
-                Phase::Leaving { .. } => self.leave(cell),
+            let step = if cell.is_running() {
+                self.run(cell, &mut looks)
+            } else {
+                self.change(cell)
             };
             if let Step::Done(outcome) = step {
                 return outcome;
             }
+        }
+    }
+
+    fn enter(&mut self, cell: CellPtr, phase: Phase) {
+        cell.set_running(matches!(phase, Phase::Running));
+        self.phase = phase;
+    }
+
+    #[cold]
+    fn change(&mut self, cell: CellPtr) -> Step {
+        match &self.phase {
+            Phase::Running => Step::Go,
+            Phase::Fresh => self.start(cell),
+            Phase::Unwinding { .. } => self.unwind(cell),
+            Phase::Delayed => self.delayed(cell),
+            Phase::Leaving { .. } => self.leave(cell),
         }
     }
 
@@ -129,7 +144,7 @@ impl<B: Behaviour> Shell<B> {
         };
         match catch_unwind(AssertUnwindSafe(|| behaviour.start(cell))) {
             Ok(Ok(())) => {
-                self.phase = Phase::Running;
+                self.enter(cell, Phase::Running);
                 Step::Go
             }
             Ok(Err(failure)) => self.fail(cell, ExitReason::Failed(failure)),
@@ -221,10 +236,8 @@ impl<B: Behaviour> Shell<B> {
         cell.control.fetch_and(!control::REGROUP, Ordering::AcqRel);
         cell.children.for_each(|child| child.order(control::KILL));
         let next = Next::RestartAfter(Duration::ZERO);
-        self.phase = Phase::Unwinding {
-            reason: ExitReason::SiblingFailed,
-            next,
-        };
+        let reason = ExitReason::SiblingFailed;
+        self.enter(cell, Phase::Unwinding { reason, next });
         Step::Go
     }
 
@@ -254,7 +267,7 @@ impl<B: Behaviour> Shell<B> {
             }
         };
         cell.children.for_each(|child| child.order(control::KILL));
-        self.phase = Phase::Unwinding { reason, next };
+        self.enter(cell, Phase::Unwinding { reason, next });
         Step::Go
     }
 
@@ -266,10 +279,8 @@ impl<B: Behaviour> Shell<B> {
             ExitReason::Drained => cell.children.for_each(CellPtr::drain),
             _ => cell.children.for_each(|child| child.order(control::STOP)),
         }
-        self.phase = Phase::Unwinding {
-            reason,
-            next: Next::Leave,
-        };
+        let next = Next::Leave;
+        self.enter(cell, Phase::Unwinding { reason, next });
         Step::Go
     }
 

@@ -79,6 +79,7 @@ const fn block_size(class: usize) -> usize {
 #[cfg(not(loom))]
 mod magazine {
     use super::{ALIGN, CLASSES, block_size, handle_alloc_error, system_alloc};
+    use crate::mailbox::prefetch;
     use std::alloc::Layout;
     use std::cell::UnsafeCell;
     use std::ptr::{NonNull, null_mut};
@@ -88,6 +89,9 @@ mod magazine {
     /// class before.
     const CHUNK: usize = 64 * 1024;
     const LARGE_CHUNK: usize = 2 * 1024 * 1024;
+
+    /// Lines of a block that are asked for in advance: an actor's cell.
+    const LINES_AHEAD: usize = 6;
 
     /// A free block holds the link to the next one in its first word.
     struct Free {
@@ -173,11 +177,20 @@ mod magazine {
                     // SAFETY: a block in a magazine holds its link (invariant 1).
                     magazine.head = unsafe { block.as_ref().next };
                     magazine.len -= 1;
+                    ask_for(magazine.head, class);
                     return block.cast();
                 }
                 refill(magazine, class)
             })
             .unwrap_or_else(|_| carve_one(class))
+    }
+
+    /// Asks for the lines of the block that will be taken next: it may have been freed on another core.
+    #[inline]
+    fn ask_for(block: *mut Free, class: usize) {
+        for line in 0..(class + 1).min(LINES_AHEAD) {
+            prefetch::for_write(block.cast::<u8>().wrapping_add(line * ALIGN));
+        }
     }
 
     #[inline]

@@ -58,9 +58,9 @@ impl fmt::Debug for SystemBuilder {
 }
 
 impl SystemBuilder {
-    /// How many workers run actors (default: one per core that the process may use). At least one.
+    /// How many workers run actors (default: one per core that the process may use). At least one, at most 65,535.
     pub fn workers(mut self, count: usize) -> Self {
-        self.settings.workers = count.max(1);
+        self.settings.workers = count.clamp(1, usize::from(u16::MAX));
         self
     }
 

@@ -7,7 +7,7 @@
 //! 1. `refs` counts every `CellRef`, plus one for the actor being alive, released by whoever runs it
 //!    to its end. The cell is freed at zero, so an actor that is not idle may be touched by its runner.
 //! 2. An actor is in at most one queue, once: only the one who took the scheduling edge (mailbox rule
-//!    2, or parking rule 2) queues it. So the link for queues lives in the header.
+//!    2, or parking rule 2) queues it.
 #![allow(unsafe_code)]
 
 mod children;
@@ -32,9 +32,9 @@ use std::any::TypeId;
 use std::cell::UnsafeCell;
 use std::fmt;
 use std::ops::Deref;
-use std::ptr::{NonNull, null_mut};
+use std::ptr::NonNull;
 use std::sync::atomic::{
-    AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+    AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
 };
 use std::sync::{Arc, Mutex};
 
@@ -71,7 +71,7 @@ pub(crate) struct Table {
 const BODY_LINES: [usize; 2] = [3, 4];
 
 /// Runs wherever a worker is free.
-pub(crate) const ANYWHERE: u32 = u32::MAX;
+pub(crate) const ANYWHERE: u16 = u16::MAX;
 
 /// Asks for the lines of a cell that its header says nothing about, because it may be gone.
 #[inline]
@@ -92,13 +92,15 @@ pub(crate) struct Header {
     pub(crate) table: &'static Table,
     // Second line: the owner.
     tail: AtomicU64,
-    /// The next actor in the queue that holds this one.
-    pub(crate) next: AtomicPtr<Header>,
     pub(crate) handled: AtomicU64,
     pub(crate) runtime: &'static Runtime,
     pub(crate) control: AtomicU32,
     /// The worker that must run this actor, or [`ANYWHERE`].
-    pub(crate) home: u32,
+    pub(crate) home: u16,
+    /// Whether its turns are looked at: by a meter, or by a simulation.
+    pub(crate) observed: bool,
+    /// Whether an incarnation runs, started and not ending: the owner's.
+    running: AtomicBool,
     parking: Parking,
     /// Counts up when an incarnation ends; owner writes.
     incarnation: AtomicU32,
@@ -200,12 +202,6 @@ impl CellPtr {
         }
     }
 
-    /// Whether the actor is metered.
-    #[inline(always)]
-    pub(crate) fn is_metered(self) -> bool {
-        self.table.meter.is_some()
-    }
-
     /// The meter of a metered actor.
     #[inline(always)]
     pub(crate) fn meter<'a>(self) -> Option<&'a Meter> {
@@ -288,6 +284,17 @@ impl Header {
         self.parking.is_woken()
     }
 
+    /// Whether an incarnation runs. Owner only.
+    #[inline(always)]
+    pub(crate) fn is_running(&self) -> bool {
+        self.running.load(Ordering::Relaxed)
+    }
+
+    /// Owner only.
+    pub(crate) fn set_running(&self, running: bool) {
+        self.running.store(running, Ordering::Relaxed);
+    }
+
     /// Gives the actor up until somebody wakes or signals it; `false` if that happened already.
     #[inline]
     pub(crate) fn try_wait(&self) -> bool {
@@ -349,7 +356,6 @@ impl CellRef {
             refs: AtomicUsize::new(2),
             table,
             tail: AtomicU64::new(0),
-            next: AtomicPtr::new(null_mut()),
             handled: AtomicU64::new(0),
             runtime: parts.runtime,
             control: AtomicU32::new(if parts.name.is_some() {
@@ -358,6 +364,8 @@ impl CellRef {
                 0
             }),
             home: parts.home,
+            observed: table.meter.is_some() || parts.runtime.simulated.is_some(),
+            running: AtomicBool::new(false),
             parking: Parking::new(),
             incarnation: AtomicU32::new(0),
             batch: AtomicU16::new(64),
@@ -397,7 +405,7 @@ impl CellRef {
 pub(crate) struct Parts {
     pub(crate) front: Front,
     pub(crate) runtime: &'static Runtime,
-    pub(crate) home: u32,
+    pub(crate) home: u16,
     pub(crate) overflow: Overflow,
     pub(crate) strategy: Strategy,
     pub(crate) parent: Option<CellRef>,

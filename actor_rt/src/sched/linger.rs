@@ -15,6 +15,18 @@ use std::time::{Duration, Instant};
 /// Looks between two thoughts about time, orders and other work: a few microseconds.
 const LOOKS: u32 = 64;
 
+/// Whether whoever sends to the actor has another core to do so. Threads from outside come on top of the workers, so
+/// one of these must leave them its core; an actor at `home` on one worker is sent to by those on other workers too.
+pub(super) fn may_linger(runtime: &Runtime, at_home: bool) -> bool {
+    match runtime.workers.len() {
+        workers if workers < runtime.cores => true,
+        workers if workers == runtime.cores => {
+            workers > 1 && (at_home || runtime.sleepers.asleep() > 0)
+        }
+        _ => false,
+    }
+}
+
 /// Looks for `ready` for up to `patience`; the number of looks that it took, or `None` if it did not come or
 /// the worker has something else to do. `called` says that the actor is wanted for something else.
 #[inline(never)]

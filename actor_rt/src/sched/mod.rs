@@ -56,6 +56,8 @@ pub(crate) struct Runtime {
     inject: Shared,
     sleepers: Sleepers,
     sweep: sweep::Armed,
+    /// Cores that the process may use.
+    cores: usize,
     /// Actors that have ended; [`Counters::spawned`] less these are alive.
     departed: CachePadded<AtomicU64>,
     /// `System` handles; at zero everything is asked to stop.
@@ -119,6 +121,7 @@ impl Runtime {
             inject: Shared::new(),
             sleepers: Sleepers::new(settings.workers),
             sweep: sweep::Armed::default(),
+            cores: layout.cores_available,
             settings,
             departed: CachePadded::new(AtomicU64::new(0)),
             handles: AtomicUsize::new(1),

@@ -23,11 +23,10 @@ use loom::sync::Notify;
 
 use self::queue::{Local, PLACES, Shared};
 use self::sleep::Sleepers;
-use crate::sync::{Arc, AtomicBool, AtomicPtr, AtomicUsize, Ordering, UnsafeCell, thread};
+use crate::sync::{Arc, AtomicBool, AtomicUsize, Ordering, UnsafeCell, thread};
 
-/// Stands for an actor: a link, a count of turns, and a body that belongs to whoever runs it.
+/// Stands for an actor: a count of turns, and a body that belongs to whoever runs it.
 struct Header {
-    next: AtomicPtr<Header>,
     turns: AtomicUsize,
     body: UnsafeCell<()>,
 }
@@ -78,7 +77,6 @@ struct Actors(Vec<Box<Header>>);
 impl Actors {
     fn new(count: usize) -> Self {
         let header = || Header {
-            next: AtomicPtr::new(std::ptr::null_mut()),
             turns: AtomicUsize::new(0),
             body: UnsafeCell::new(()),
         };

@@ -1,7 +1,7 @@
 //! Run queues: a bounded local ring with stealing, and an unbounded shared list.
 //!
-//! Owns: the order of runnable actors. Neither queue allocates: the ring is an array, the list runs
-//! through the actors' own links.
+//! Owns: the order of runnable actors. The ring is an array, the list is made of chunks from the slabs: who takes
+//! actors knows which come next, and asks for their lines, which other cores wrote, in time.
 //! Does not know: what running means.
 //! Invariants:
 //! 1. An actor enters a queue once and leaves it once (cell invariant 2).
@@ -13,12 +13,19 @@
 #![allow(unsafe_code)]
 
 use super::{CellPtr, Header, prefetch_header};
+use crate::slab;
 use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Mutex, Ordering, lock};
 use crossbeam_utils::CachePadded;
-use std::ptr::null_mut;
+use std::alloc::Layout;
+use std::ptr::{NonNull, null_mut};
 
 /// Places of a local ring; few under the model checker.
 pub(super) const PLACES: u64 = if cfg!(loom) { 4 } else { 256 };
+
+/// Actors of a chunk: it has 512 bytes.
+const CHUNK: usize = if cfg!(loom) { 2 } else { 61 };
+/// Actors between the one that is taken and the one whose lines are asked for: about as long as lines take.
+const AHEAD: u64 = 2;
 
 /// A worker's own runnable actors, first in, first out.
 pub(super) struct Local {
@@ -80,14 +87,15 @@ impl Local {
         }
     }
 
-    /// Asks for the cell that the next [`Local::pop`] may give.
+    /// Asks for the cell that one of the next calls of [`Local::pop`] may give.
     #[inline]
-    pub(super) fn prefetch_first(&self) {
+    pub(super) fn prefetch(&self) {
         let head = self.head.load(Ordering::Relaxed);
-        if head < self.tail.load(Ordering::Relaxed) {
-            let actor = self.place(head).load(Ordering::Relaxed);
+        let waiting = self.tail.load(Ordering::Relaxed).saturating_sub(head);
+        if waiting > 0 {
+            let ahead = head + (waiting - 1).min(AHEAD - 1);
             // The cell may be taken and freed meanwhile, so nothing of it is read.
-            prefetch_header(actor);
+            prefetch_header(self.place(ahead).load(Ordering::Relaxed));
         }
     }
 
@@ -129,19 +137,27 @@ impl Local {
 
 /// Runnable actors for whoever is free, first in, first out.
 ///
-/// Two chains: those who push hold the lock of the first for three stores; those who take, and who look at
-/// many cells that another core wrote, hold the lock of the second, and fetch the whole first chain when
-/// theirs is empty.
+/// Two chains: those who push hold the lock of the first for a few stores; those who take hold the lock of the second,
+/// and fetch the whole first chain when theirs is empty.
 pub(super) struct Shared {
     length: CachePadded<AtomicUsize>,
     pushed: CachePadded<Mutex<Chain>>,
     ready: CachePadded<Mutex<Chain>>,
 }
 
-/// Actors linked through their headers.
+/// Actors in chunks, none of which is empty.
 struct Chain {
-    first: *mut Header,
-    last: *mut Header,
+    first: *mut Chunk,
+    last: *mut Chunk,
+}
+
+#[repr(C)]
+struct Chunk {
+    next: *mut Chunk,
+    /// Those not taken are `begin..end`.
+    begin: usize,
+    end: usize,
+    actors: [*mut Header; CHUNK],
 }
 
 // SAFETY: queued actors are alive and may be run by any thread.
@@ -168,8 +184,6 @@ impl Shared {
     }
 
     pub(super) fn push(&self, actor: CellPtr) {
-        // Before the lock: the cell may still be in another core's cache.
-        actor.next.store(null_mut(), Ordering::Relaxed);
         let mut pushed = lock(&self.pushed);
         pushed.append(actor);
         // Under the lock, so that the length never falls behind what is taken.
@@ -181,7 +195,6 @@ impl Shared {
         let mut pushed = lock(&self.pushed);
         let mut count = 0;
         for actor in actors {
-            actor.next.store(null_mut(), Ordering::Relaxed);
             pushed.append(actor);
             count += 1;
         }
@@ -246,22 +259,30 @@ impl Chain {
         last: null_mut(),
     };
 
-    /// Appends an actor whose link is null.
     fn append(&mut self, actor: CellPtr) {
-        // SAFETY: queued actors are alive; the link is ours under the lock.
-        match unsafe { CellPtr::from_ptr(self.last) } {
-            Some(last) => last.next.store(actor.as_ptr(), Ordering::Relaxed),
-            None => self.first = actor.as_ptr(),
+        // SAFETY: the chain's chunks are its own.
+        match unsafe { self.last.as_mut() } {
+            Some(last) if last.end < CHUNK => {
+                last.actors[last.end] = actor.as_ptr();
+                last.end += 1;
+            }
+            last => {
+                let fresh = Chunk::of(actor);
+                match last {
+                    Some(last) => last.next = fresh,
+                    None => self.first = fresh,
+                }
+                self.last = fresh;
+            }
         }
-        self.last = actor.as_ptr();
     }
 
     fn join(&mut self, newer: Self) {
-        // SAFETY: as above.
-        match unsafe { CellPtr::from_ptr(self.last) } {
+        // SAFETY: the chain's chunks are its own.
+        match unsafe { self.last.as_mut() } {
             _ if newer.first.is_null() => {}
             Some(last) => {
-                last.next.store(newer.first, Ordering::Relaxed);
+                last.next = newer.first;
                 self.last = newer.last;
             }
             None => *self = newer,
@@ -269,32 +290,80 @@ impl Chain {
     }
 
     fn take_first(&mut self) -> Option<CellPtr> {
-        // SAFETY: queued actors are alive.
-        let first = unsafe { CellPtr::from_ptr(self.first) }?;
-        self.first = first.next.load(Ordering::Relaxed);
-        if self.first.is_null() {
-            self.last = null_mut();
+        // SAFETY: the chain's chunks are its own.
+        let chunk = unsafe { self.first.as_mut() }?;
+        let actor = chunk.actors[chunk.begin];
+        chunk.begin += 1;
+        if chunk.begin == chunk.end {
+            self.unlink_after(null_mut());
         }
-        Some(first)
+        // SAFETY: queued actors are alive.
+        unsafe { CellPtr::from_ptr(actor) }
     }
 
     fn take_nth(&mut self, place: u64) -> Option<CellPtr> {
-        let mut before: Option<CellPtr> = None;
-        // SAFETY: queued actors are alive; the links are ours under the lock.
-        let mut actor = unsafe { CellPtr::from_ptr(self.first) }?;
-        for _ in 0..place {
-            before = Some(actor);
-            // SAFETY: as above.
-            actor = unsafe { CellPtr::from_ptr(actor.next.load(Ordering::Relaxed)) }?;
+        let mut place = usize::try_from(place).ok()?;
+        let mut before = null_mut();
+        let mut current = self.first;
+        loop {
+            // SAFETY: the chain's chunks are its own.
+            let chunk = unsafe { current.as_mut() }?;
+            let length = chunk.end - chunk.begin;
+            if place < length {
+                let index = chunk.begin + place;
+                let actor = chunk.actors[index];
+                chunk.actors.copy_within(index + 1..chunk.end, index);
+                chunk.end -= 1;
+                if chunk.begin == chunk.end {
+                    self.unlink_after(before);
+                }
+                // SAFETY: queued actors are alive.
+                return unsafe { CellPtr::from_ptr(actor) };
+            }
+            place -= length;
+            before = current;
+            current = chunk.next;
         }
-        let after = actor.next.load(Ordering::Relaxed);
-        match before {
-            Some(before) => before.next.store(after, Ordering::Relaxed),
-            None => self.first = after,
+    }
+
+    /// Removes and frees the chunk that follows `before`, or the first one if that is null.
+    fn unlink_after(&mut self, before: *mut Chunk) {
+        // SAFETY: the chain's chunks are its own.
+        let link = match unsafe { before.as_mut() } {
+            Some(before) => &mut before.next,
+            None => &mut self.first,
+        };
+        let Some(chunk) = NonNull::new(*link) else {
+            return;
+        };
+        // SAFETY: as above.
+        *link = unsafe { chunk.as_ref() }.next;
+        if self.last == chunk.as_ptr() {
+            self.last = before;
         }
-        if after.is_null() {
-            self.last = before.map_or(null_mut(), CellPtr::as_ptr);
-        }
-        Some(actor)
+        // SAFETY: taken in `Chunk::of` with this layout, and unlinked.
+        unsafe { slab::give(chunk.cast(), Layout::new::<Chunk>()) };
     }
 }
+
+impl Chunk {
+    /// A chunk with one actor.
+    #[cold]
+    fn of(actor: CellPtr) -> *mut Self {
+        let chunk = slab::take(Layout::new::<Self>()).cast::<Self>();
+        let mut actors = [null_mut(); CHUNK];
+        actors[0] = actor.as_ptr();
+        // SAFETY: a fresh block of this layout.
+        unsafe {
+            chunk.write(Self {
+                next: null_mut(),
+                begin: 0,
+                end: 1,
+                actors,
+            });
+        }
+        chunk.as_ptr()
+    }
+}
+
+const _: () = assert!(cfg!(loom) || size_of::<Chunk>() == 512);

@@ -93,7 +93,7 @@ pub(super) fn turn(actor: CellPtr) -> Outcome {
 }
 
 /// Waits a while for the next message of the actor that runs on the calling worker; see `linger`. `None` at
-/// once where the caller is no worker, or workers outnumber cores.
+/// once where the caller is no worker, or the sender may need the worker's core.
 #[inline]
 pub(crate) fn linger(
     actor: CellPtr,
@@ -108,7 +108,7 @@ pub(crate) fn linger(
         }
         // SAFETY: set by `work` for as long as the worker's loop runs on this thread.
         let worker = unsafe { &*here.worker.get() };
-        if !worker.spin {
+        if !super::linger::may_linger(runtime, actor.home != ANYWHERE) {
             return None;
         }
         super::linger::linger(runtime, worker, patience, ready, called)
@@ -230,7 +230,7 @@ impl Worker {
     #[inline]
     fn pop_local(&self) -> Option<CellPtr> {
         let actor = self.local.pop()?;
-        self.local.prefetch_first();
+        self.local.prefetch();
         Some(actor)
     }
 
