@@ -409,7 +409,7 @@ impl<M: Send + 'static> ActorRef<M> {
         self.cell.front().is_closed()
     }
 
-    /// Messages that wait in the mailbox, exact only when nothing moves.
+    /// Messages that take room in the mailbox (see `ActorBuilder::mailbox`); exact only when nothing moves.
     #[must_use]
     pub fn queued(&self) -> usize {
         self.mailbox().depth() as usize

@@ -209,7 +209,7 @@ macro_rules! context_methods {
             self.inner.cell.children.count()
         }
 
-        /// Messages that wait in this actor's mailbox.
+        /// See [`ActorRef::queued`].
         #[must_use]
         pub fn queued(&self) -> usize {
             self.me().queued()
