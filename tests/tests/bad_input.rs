@@ -239,3 +239,90 @@ fn an_unknown_option_is_refused_by_name() {
     let outcome = project.zako(&["build", "--kepp-going"]);
     outcome.fails_saying(&["--kepp-going", "--keep-going"]);
 }
+
+#[test]
+fn a_target_without_a_name_is_refused() {
+    let project = project("  \"\": target({ cmd: [\"true\"] }),");
+    fails(&project, &["build"], &["BUILD.ts", "no target name"]);
+}
+
+#[test]
+fn the_private_directory_is_no_place_for_outputs() {
+    let project = project("  a: target({ cmd: [\"true\"], outs: [\".zako/lock\"] }),");
+    fails(
+        &project,
+        &["build"],
+        &["BUILD.ts:3:", "//:a", ".zako/lock", "choose another place"],
+    );
+}
+
+/// The list of what zako wrote has a line for each file; half a name could be somebody else's.
+#[test]
+fn a_line_break_in_the_name_of_an_output_costs_nobody_a_file() {
+    let project = project(
+        "  a: target({ cmd: [\"sh\", \"-c\", \"mkdir d; touch \\\"d/$(printf 'x\\\\nb.txt')\\\"\"], outs: [\"d/\"] }),",
+    );
+    project.write("b.txt", "written by hand\n");
+    fails(&project, &["build"], &["//:a", "line break"]);
+    project.zako(&["clean"]).succeeds();
+    assert_eq!(project.read("b.txt"), "written by hand\n");
+}
+
+#[test]
+fn a_long_cycle_is_told_by_its_ends() {
+    let targets: Vec<String> = (0..100)
+        .map(|n| {
+            format!(
+                "  t{n}: target({{ cmd: [\"true\"], deps: [\":t{}\"] }}),",
+                (n + 1) % 100
+            )
+        })
+        .collect();
+    let outcome = fails(
+        &project(&targets.join("\n")),
+        &["build"],
+        &["//:t0 → //:t1 →", "more", "→ //:t0"],
+    );
+    assert!(
+        outcome
+            .text()
+            .lines()
+            .next()
+            .is_some_and(|line| line.len() < 400)
+    );
+}
+
+#[test]
+fn a_file_is_no_directory_to_work_in() {
+    let project = Project::new();
+    project
+        .zako(&["-C", "zako.toml", "build"])
+        .fails_saying(&["cannot enter zako.toml", "Not a directory"]);
+}
+
+#[test]
+fn an_event_file_that_cannot_be_written_is_named() {
+    let project = project("  a: target({ cmd: [\"true\"] }),");
+    project
+        .zako(&["build", "--events", "/nowhere/events"])
+        .fails_saying(&["/nowhere/events"]);
+}
+
+#[test]
+fn a_program_that_does_not_start_is_told_with_the_remedy() {
+    let run = |script: &str| {
+        let build = format!(
+            "  a: target({{ cmd: [\"sh\", \"-c\", \"{script} chmod +x p\"], outs: [\"p\"] }}),\n  b: target({{ cmd: [\"./p\"], deps: [\":a\"] }}),"
+        );
+        project(&build)
+    };
+    let missing = run("echo '#!/no/such/shell' > p;");
+    fails(
+        &missing,
+        &["build"],
+        &["//:b", "./p", "names a program that is not there"],
+    );
+    let plain = project("  b: target({ cmd: [\"./p\"], srcs: [\"p\"] }),");
+    plain.write("p", "#!/bin/sh\n");
+    fails(&plain, &["build"], &["//:b", "chmod +x"]);
+}

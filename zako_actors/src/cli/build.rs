@@ -425,13 +425,21 @@ impl Work<'_> {
     fn sinks(&self, opened: &Opened) -> Result<Vec<Box<dyn Sink>>, Failure> {
         let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
         if let Some(path) = &self.args.events {
-            let file = JsonLines::create(path)
-                .map_err(|error| Failure::usage(format!("cannot write the event file: {error}")))?;
+            let file = JsonLines::create(path).map_err(|error| {
+                Failure::usage(format!(
+                    "cannot write events to {}: {error}",
+                    path.display()
+                ))
+            })?;
             sinks.push(Box::new(file));
         }
         if let Some(path) = &self.args.trace {
-            let file = Trace::create(path)
-                .map_err(|error| Failure::usage(format!("cannot write the trace: {error}")))?;
+            let file = Trace::create(path).map_err(|error| {
+                Failure::usage(format!(
+                    "cannot write the trace to {}: {error}",
+                    path.display()
+                ))
+            })?;
             sinks.push(Box::new(file));
         }
         if let Some(to) = self.args.otel.as_deref().filter(|to| !to.is_empty()) {

@@ -28,7 +28,7 @@ mod types;
 mod watch;
 mod why;
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -183,6 +183,7 @@ fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
 fn init_log(verbose: bool) {
     let builder = tracing_subscriber::fmt()
         .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
         .with_target(false)
         .without_time();
     // Reading filters costs more than a whole no-op may, so only when somebody asks.

@@ -18,7 +18,8 @@ use super::plan::{Freshness, Plan};
 use super::reasons::LastRun;
 use super::record::{OutputItem, Record};
 use super::schedule::{Capacity, End, Schedule};
-use super::step::{Reporter, Step, StepEnv, StepJob, StepReport};
+use super::seats::Seats;
+use super::step::{Reporter, Step, StepEnv, StepJob, StepReport, Turn};
 use crate::lang::label::Label;
 
 /// What a build is told.
@@ -26,6 +27,8 @@ use crate::lang::label::Label;
 pub enum BuildMsg {
     /// Begin; the answer comes when every node has ended.
     Run(Reply<BuildResult>),
+    /// A step has begun to work, rather than to look whether it must.
+    StepBegan(u32),
     /// A step is over.
     StepEnded(u32, Box<StepReport>),
     /// Start nothing more. Running steps are ended by the cancel signal.
@@ -71,6 +74,8 @@ pub struct Build {
     schedule: Schedule,
     /// Node of the plan by node of the schedule.
     stale: Vec<u32>,
+    /// By node of the schedule: whether readers of events know that it runs.
+    announced: Vec<bool>,
     outputs: Vec<Option<Arc<[OutputItem]>>>,
     made: Vec<(Label, Record)>,
     runs: Vec<(Label, LastRun)>,
@@ -128,8 +133,9 @@ impl Build {
             ..Summary::default()
         };
         Self {
-            schedule: Schedule::new(&deps, &costs, spec.jobs, spec.keep_going)
+            schedule: Schedule::new(&deps, &costs, Seats::steps(spec.jobs), spec.keep_going)
                 .with_resources(uses, spec.capacity.clone()),
+            announced: vec![false; stale.len()],
             stale,
             outputs,
             made: Vec::new(),
@@ -172,7 +178,6 @@ impl Build {
     fn start(&mut self, node: u32, ctx: &mut Context<'_, Self>) {
         let index = self.stale[node as usize];
         let planned = &self.spec.plan.nodes[index as usize];
-        let label = self.label(node);
         let previous = self
             .spec
             .records
@@ -190,9 +195,8 @@ impl Build {
                 .collect(),
             previous,
             found: std::sync::OnceLock::new(),
+            turn: Turn::new(ctx.me(), node),
         });
-        let cause = planned.cause().unwrap_or(Cause::Dependency).to_string();
-        self.emit(Event::StepStarted { label, cause });
         let env = Arc::clone(&self.spec.env);
         let step = ctx
             .actor(move || Step::new(Arc::clone(&env), Arc::clone(&job)))
@@ -202,8 +206,24 @@ impl Build {
         drop(step.tell(Reporter::new(ctx.me(), node)));
     }
 
+    /// Tells, once, that a step runs.
+    fn announce(&mut self, node: u32) {
+        if std::mem::replace(&mut self.announced[node as usize], true) {
+            return;
+        }
+        let planned = &self.spec.plan.nodes[self.stale[node as usize] as usize];
+        let cause = planned.cause().unwrap_or(Cause::Dependency).to_string();
+        self.emit(Event::StepStarted {
+            label: self.label(node),
+            cause,
+        });
+    }
+
     fn step_ended(&mut self, node: u32, report: StepReport) {
         let label = self.label(node);
+        if report.outcome != Outcome::Skipped {
+            self.announce(node);
+        }
         let end = match report.outcome {
             Outcome::Executed | Outcome::Cached | Outcome::UpToDate => End::Done,
             Outcome::Cancelled => End::Cancelled,
@@ -231,7 +251,10 @@ impl Build {
         let mut causes = Vec::new();
         if let Some(found) = report.found {
             causes = found.causes.iter().map(ToString::to_string).collect();
-            if !matches!(report.outcome, Outcome::UpToDate | Outcome::Cancelled) {
+            if !matches!(
+                report.outcome,
+                Outcome::UpToDate | Outcome::Cancelled | Outcome::Skipped
+            ) {
                 let run = LastRun {
                     at_s: seconds_now(),
                     outcome: report.outcome,
@@ -241,6 +264,9 @@ impl Build {
                 };
                 self.runs.push((target.label.clone(), run));
             }
+        }
+        if end != End::Done && !self.spec.keep_going {
+            self.spec.env.seats.close();
         }
         self.summary.count(report.outcome);
         self.emit(Event::StepFinished {
@@ -318,8 +344,12 @@ impl Actor for Build {
                     fresh: self.summary.up_to_date,
                 });
             }
+            BuildMsg::StepBegan(node) => return self.announce(node),
             BuildMsg::StepEnded(node, report) => self.step_ended(node, *report),
-            BuildMsg::Stop => self.schedule.stop(),
+            BuildMsg::Stop => {
+                self.spec.env.seats.close();
+                self.schedule.stop();
+            }
         }
         self.advance(ctx);
     }

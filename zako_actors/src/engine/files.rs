@@ -8,12 +8,14 @@
 
 use std::fs::{File, Metadata};
 use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustc_hash::FxHashMap;
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, open, statat};
 use serde::{Deserialize, Serialize};
 
 use super::hash::Hash;
@@ -46,6 +48,18 @@ impl Stamp {
             ctime_ns: ns(metadata.ctime(), metadata.ctime_nsec()),
             inode: metadata.ino(),
             mode: metadata.mode(),
+        }
+    }
+
+    /// The stamp inside `stat`.
+    fn of_stat(stat: &Stat) -> Self {
+        let ns = |s: i64, ns: i64| s.saturating_mul(1_000_000_000).saturating_add(ns);
+        Self {
+            size_bytes: stat.st_size as u64,
+            mtime_ns: ns(stat.st_mtime, stat.st_mtime_nsec as i64),
+            ctime_ns: ns(stat.st_ctime, stat.st_ctime_nsec as i64),
+            inode: stat.st_ino,
+            mode: stat.st_mode,
         }
     }
 
@@ -103,6 +117,8 @@ struct Entry {
 #[derive(Debug, Default)]
 pub struct FileTable {
     root: PathBuf,
+    /// The root, opened: from there a path is shorter, and a no-op walks tens of thousands.
+    opened: Option<OwnedFd>,
     inner: Mutex<Inner>,
 }
 
@@ -120,6 +136,7 @@ impl FileTable {
     /// A table for the workspace at `root`. Paths are relative to it, or absolute.
     pub fn new(root: PathBuf, saved: SavedFiles) -> Self {
         Self {
+            opened: open(&root, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok(),
             root,
             inner: Mutex::new(Inner {
                 entries: saved.0.into_iter().collect(),
@@ -143,9 +160,7 @@ impl FileTable {
     /// # Errors
     /// When there is no regular file, or it cannot be read.
     pub fn fact(&self, path: &str) -> Result<FileFact, FactError> {
-        let full = self.root.join(path);
-        let metadata = std::fs::metadata(&full).map_err(missing)?;
-        self.known_or_read(path, &full, &metadata)
+        self.known_or_read(path, AtFlags::empty())
     }
 
     /// Like [`fact`](Self::fact), but a symbolic link is `NotAFile`: for outputs.
@@ -153,21 +168,19 @@ impl FileTable {
     /// # Errors
     /// When there is no regular file, or it cannot be read.
     pub fn fact_of_output(&self, path: &str) -> Result<FileFact, FactError> {
-        let full = self.root.join(path);
-        let metadata = std::fs::symlink_metadata(&full).map_err(missing)?;
-        self.known_or_read(path, &full, &metadata)
+        self.known_or_read(path, AtFlags::SYMLINK_NOFOLLOW)
     }
 
-    fn known_or_read(
-        &self,
-        path: &str,
-        full: &Path,
-        metadata: &Metadata,
-    ) -> Result<FileFact, FactError> {
-        if !metadata.is_file() {
+    fn known_or_read(&self, path: &str, flags: AtFlags) -> Result<FileFact, FactError> {
+        let stat = match &self.opened {
+            Some(root) => statat(root.as_fd(), path, flags),
+            None => statat(CWD, self.root.join(path), flags),
+        };
+        let stat = stat.map_err(|error| missing(error.into()))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(FactError::NotAFile);
         }
-        let stamp = Stamp::of(metadata);
+        let stamp = Stamp::of_stat(&stat);
         if let Some(entry) = self.lock().entries.get(path)
             && entry.stamp == stamp
             && entry.settled
@@ -178,7 +191,7 @@ impl FileTable {
             });
         }
         let now = now_ns();
-        let (hash, stamp) = read(full)?;
+        let (hash, stamp) = read(&self.root.join(path))?;
         self.insert(
             path,
             Entry {
@@ -307,6 +320,8 @@ mod tests {
         age(&dir.path().join("f"));
         std::os::unix::fs::symlink("f", dir.path().join("l")).unwrap();
         let files = table(dir.path());
+        let absolute = dir.path().join("f");
+        assert!(files.fact(absolute.to_str().unwrap()).is_ok());
         assert!(matches!(files.fact("nope"), Err(FactError::Missing)));
         assert!(matches!(files.fact("f/x"), Err(FactError::Missing)));
         assert!(matches!(files.fact("d"), Err(FactError::NotAFile)));

@@ -262,7 +262,10 @@ impl Graph {
                     ),
                 }
             } else {
-                format!("; //{} has {}", label.dir(), list(&here))
+                match label.dir() {
+                    "" => format!("; the root package has {}", list(&here)),
+                    dir => format!("; //{dir} has {}", list(&here)),
+                }
             };
         }
         SelectError::Unknown {
@@ -357,6 +360,9 @@ fn topological_order(
     Err(cycle)
 }
 
+/// Members of a cycle that are named; of a longer one, the first and the last.
+const CYCLE_SHOWN: usize = 16;
+
 fn cycle_mistake(
     targets: &[Arc<Target>],
     cycle: &[NodeId],
@@ -367,10 +373,16 @@ fn cycle_mistake(
         .map(|id| targets[id.index()].label.to_string())
         .collect();
     let first = &targets[cycle[0].index()];
-    let message = format!(
-        "dependency cycle: {}; remove one of these dependencies",
-        names.join(" → ")
-    );
+    let shown = match names.len() {
+        0..=CYCLE_SHOWN => names.join(" → "),
+        all => format!(
+            "{} → … ({} more) … → {}",
+            names[..CYCLE_SHOWN / 2].join(" → "),
+            all - CYCLE_SHOWN,
+            names[all - CYCLE_SHOWN / 2..].join(" → ")
+        ),
+    };
+    let message = format!("dependency cycle: {shown}; remove one of these dependencies");
     mistake(&first.at.clone(), message, &text_of(&first.at.path))
 }
 

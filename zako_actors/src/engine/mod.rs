@@ -35,6 +35,7 @@ pub mod sandbox;
 pub mod schedule;
 pub mod scratch;
 pub mod sealed;
+pub mod seats;
 pub mod services;
 pub mod session;
 pub mod since;

@@ -38,7 +38,7 @@ pub enum OutputError {
     #[error("{0} is neither file, directory nor symbolic link; only these can be outputs")]
     Special(String),
     /// A name that labels and build files cannot express.
-    #[error("output {0:?} has a name that is not UTF-8")]
+    #[error("output {0:?} has a name that is not UTF-8, or has a line break; give it another name")]
     BadName(PathBuf),
     /// A person's file.
     #[error("{0} exists and zako did not write it; correct `outs`, or move that file away")]
@@ -165,6 +165,9 @@ fn take(
     found: &mut BTreeMap<String, Metadata>,
 ) -> Result<(), OutputError> {
     let kind = metadata.file_type();
+    if path.contains('\n') {
+        return Err(OutputError::BadName(path.into()));
+    }
     if !(kind.is_file() || kind.is_symlink() || kind.is_dir()) {
         return Err(OutputError::Special(path));
     }
@@ -184,7 +187,8 @@ fn walk(
         empty = false;
         let path = entry.path();
         let name = entry.file_name();
-        let Some(name) = name.to_str() else {
+        // The list of outputs has a line for each.
+        let Some(name) = name.to_str().filter(|name| !name.contains('\n')) else {
             return Err(OutputError::BadName(path));
         };
         let relative = join(dir, name);

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::workspace::PRIVATE_DIR;
 use crate::lang::label::is_within;
 use crate::lang::locate::{At, mistake};
 use crate::lang::pattern::Pattern;
@@ -56,6 +57,7 @@ impl OutputIndex {
                     Output::Glob(pattern) => pattern.to_string(),
                 };
                 check_not_a_source(target, out, text_of)?;
+                check_not_private(target, &path, out, text_of)?;
                 if let Some(other) = owners.insert(path.clone(), target)
                     && !both_in_place(other, target)
                 {
@@ -130,6 +132,32 @@ fn check_not_a_source(
     }
 }
 
+/// Directories that belong to zako and to git: a step that wrote there would pull the ground from under
+/// both.
+fn check_not_private(
+    target: &Target,
+    path: &str,
+    out: &Output,
+    text_of: &dyn Fn(&str) -> String,
+) -> Result<(), Diagnostic> {
+    let places = [PRIVATE_DIR, ".git"];
+    let Some(name) = places.into_iter().find(|name| is_within(path, name)) else {
+        return Ok(());
+    };
+    let text = text_of(&target.at.path);
+    let shown = out.show();
+    let at = At::in_target(&target.at.path, &text, target.label.name(), Some(&shown));
+    let at = if at.line == 0 { target.at.clone() } else { at };
+    Err(mistake(
+        &at,
+        format!(
+            "output {shown} of {} lies in {name}/, which is not for outputs; choose another place",
+            target.label
+        ),
+        &text,
+    ))
+}
+
 fn clash(
     target: &Target,
     other: &Target,
@@ -178,6 +206,15 @@ mod tests {
         assert!(error.contains("both write a/d/o"), "{error}");
         assert!(index(&[("//a:x", &[], &["d/"]), ("//b:y", &[], &["d/"])]).is_ok());
         assert!(index(&[("//a:x", &[], &["d/", "d/e"])]).is_ok());
+    }
+
+    #[test]
+    fn what_belongs_to_zako_and_git_is_no_output() {
+        for out in [".zako/x", ".git/", ".zako/*.txt"] {
+            let error = index(&[("//:x", &[], &[out])]).unwrap_err();
+            assert!(error.contains("not for outputs"), "{error}");
+        }
+        assert!(index(&[("//:x", &[], &[".gitignore", ".zakorc"])]).is_ok());
     }
 
     #[test]

@@ -99,6 +99,10 @@ impl Planner<'_> {
             let in_place = self.graph.target(*id).in_place().is_some();
             let reads = in_place.then(|| everything_below(&deps, &nodes));
             let state = self.survey(*id, &sources, reads.as_ref().unwrap_or(&deps), &nodes);
+            // What is fresh has been looked at.
+            if !matches!(state, Freshness::Fresh(_)) {
+                self.check_sources(*id)?;
+            }
             nodes.push(Planned {
                 id: *id,
                 deps,
@@ -121,10 +125,6 @@ impl Planner<'_> {
             match source {
                 Source::File(path) => {
                     let is_output = graph.outputs().covers(path);
-                    // What a rule describes names its writers.
-                    if target.rule.is_none() || !is_output {
-                        self.check_source(&graph, id, path)?;
-                    }
                     // An output of a dependency arrives with the dependency.
                     if !is_output {
                         sources.push(path.clone());
@@ -169,6 +169,20 @@ impl Planner<'_> {
         Ok(sources)
     }
 
+    /// Looks whether the files that a target names are there, to say so with their place in the build
+    /// file.
+    fn check_sources(&self, id: NodeId) -> Result<(), Diagnostic> {
+        let target = self.graph.target(id);
+        let named = target.srcs.iter().filter_map(|source| match source {
+            Source::File(path) => Some(path),
+            Source::Glob { .. } => None,
+        });
+        named
+            // What a rule describes names its writers.
+            .filter(|path| target.rule.is_none() || !self.graph.outputs().covers(path))
+            .try_for_each(|path| self.check_source(&self.graph, id, path))
+    }
+
     fn check_source(&self, graph: &Graph, id: NodeId, path: &str) -> Result<(), Diagnostic> {
         let target = graph.target(id);
         let dir = target.label.dir();
@@ -176,6 +190,11 @@ impl Planner<'_> {
             .strip_prefix(dir)
             .unwrap_or(path)
             .trim_start_matches('/');
+        let all = if written.is_empty() {
+            "**".to_owned()
+        } else {
+            format!("{written}/**")
+        };
         if graph.outputs().covers(path) {
             let writer = graph.targets().iter().find(|t| {
                 t.command().is_some_and(|c| c.outs.iter().any(|out| out.covers(path)))
@@ -204,7 +223,8 @@ impl Planner<'_> {
                 target,
                 Some(written),
                 format!(
-                    "source {path} of {} is a directory; write `glob(\"{written}/**\")`",
+                    "source {} of {} is a directory; write `glob(\"{all}\")`",
+                    if written.is_empty() { "." } else { path },
                     target.label
                 ),
             )),

@@ -278,8 +278,12 @@ pub fn describe(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit status {code}"),
         (None, Some(signal)) => {
-            let name =
-                Signal::from_named_raw(signal).map_or(String::new(), |s| format!(" ({s:?})"));
+            let name = Signal::from_named_raw(signal).map_or(String::new(), |named| {
+                // It writes itself `Signal::KILL`, in quotes.
+                let name = format!("{named:?}");
+                let name = name.trim_matches('"').trim_start_matches("Signal::");
+                format!(" (SIG{name})")
+            });
             let dumped = if status.core_dumped() {
                 ", core dumped"
             } else {
@@ -330,6 +334,12 @@ mod tests {
             fs::read_to_string(dir.path().join("log")).unwrap(),
             "a\nb\nc\n"
         );
+    }
+
+    #[test]
+    fn a_signal_is_told_by_number_and_name() {
+        let status = ExitStatus::from_raw(9);
+        assert_eq!(describe(status), "killed by signal 9 (SIGKILL)");
     }
 
     #[test]

@@ -69,10 +69,22 @@ impl Scratch {
         let number = SEQUENCE.fetch_add(1, Ordering::Relaxed);
         let dir = parent.join(format!("{}{number}", name_of_process(std::process::id())));
         let scratch = Self { dir, keep };
+        let dir = scratch.dir();
+        fs::create_dir_all(dir).map_err(failed("create", dir))?;
         for part in [scratch.work(), scratch.home(), scratch.tmp()] {
-            fs::create_dir_all(&part).map_err(failed("create", &part))?;
+            fs::create_dir(&part).map_err(failed("create", &part))?;
         }
         Ok(scratch)
+    }
+
+    /// Removes it: what is usually empty without looking, the rest by looking.
+    fn remove(&self) -> io::Result<()> {
+        // What is not empty, or not there, is seen to below.
+        for part in [self.work(), self.home(), self.tmp()] {
+            drop(fs::remove_dir(part));
+        }
+        drop(fs::remove_file(self.log()));
+        fs::remove_dir(&self.dir).or_else(|_| remove_tree(&self.dir))
     }
 
     /// The directory itself.
@@ -177,7 +189,7 @@ pub fn needed<'a>(
 impl Drop for Scratch {
     fn drop(&mut self) {
         if !self.keep
-            && let Err(error) = remove_tree(&self.dir)
+            && let Err(error) = self.remove()
         {
             tracing::warn!("cannot remove {}: {error}", self.dir.display());
         }

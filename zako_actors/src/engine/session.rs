@@ -33,6 +33,7 @@ use super::remote::Remote;
 use super::sandbox::Mode;
 use super::schedule::Capacity;
 use super::scratch::remove_tree;
+use super::seats::Seats;
 use super::services::{ServiceError, Services};
 use super::state::{Memory, State};
 use super::step::{Claims, StepEnv};
@@ -342,7 +343,8 @@ impl Session {
         let remote = remote.transpose()?;
         let PoolSize { max, idle, .. } = options.pool;
         let workers = Workers::new(max, idle, system.tokio());
-        let mailbox = plan.nodes.len() + 16;
+        // A step tells that it began and that it ended.
+        let mailbox = 2 * plan.nodes.len() + 16;
         let spec = Arc::new(BuildSpec {
             plan: Arc::new(plan),
             env: Arc::new(StepEnv {
@@ -356,6 +358,7 @@ impl Session {
                 remote: remote.clone(),
                 sandbox: options.sandbox,
                 cancel: cancel.clone(),
+                seats: Seats::new(options.jobs),
                 ledger: Arc::clone(self.ledger()),
                 claims,
                 reasons: Arc::clone(self.reasons()),

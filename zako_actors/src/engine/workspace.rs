@@ -66,7 +66,9 @@ impl Workspace {
     /// # Errors
     /// When there is none, or its manifest cannot be used.
     pub fn find(from: &Path) -> Result<Self, WorkspaceError> {
-        let from = fs::canonicalize(from).map_err(failed("enter", from))?;
+        let from = fs::canonicalize(from)
+            .and_then(|whole| fs::read_dir(&whole).map(|_| whole))
+            .map_err(failed("enter", from))?;
         let holding = |name: &str| from.ancestors().find(|dir| dir.join(name).is_file());
         let (root, text) = match holding(MANIFEST) {
             Some(root) => {

@@ -98,6 +98,9 @@ fn find_quoted(text: &str, needle: &str) -> Option<usize> {
 
 /// The first `name:` or `"name":` that stands as a whole word.
 fn find_key(text: &str, name: &str) -> Option<usize> {
+    if name.is_empty() {
+        return None;
+    }
     let mut from = 0;
     while let Some(at) = text[from..].find(name).map(|at| from + at) {
         let before = text[..at].chars().next_back();
@@ -132,5 +135,6 @@ mod tests {
             "f:3:3"
         );
         assert_eq!(At::in_target("f", TEXT, "zz", None).to_string(), "f");
+        assert_eq!(At::in_target("f", TEXT, "", None).to_string(), "f");
     }
 }

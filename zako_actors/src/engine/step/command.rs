@@ -42,6 +42,7 @@ pub fn run(env: &StepEnv, job: &StepJob) -> Result<StepReport, StepFailure> {
     loop {
         let mut scratch = Scratch::create(&env.scratch, env.keep_scratch)?;
         scratch.fill(&env.files, &action.inputs, directories(command))?;
+        let seat = job.seat(env)?;
         let begin = Instant::now();
         let attempt = attempt(env, command, tool, &mut scratch);
         if let Err(StepFailure::Command(_)) = attempt
@@ -57,6 +58,7 @@ pub fn run(env: &StepEnv, job: &StepJob) -> Result<StepReport, StepFailure> {
         for _ in 1..env.repeat {
             repeat::check(env, job, &action, &scratch, &found)?;
         }
+        drop(seat);
         let outputs = store(&env.store, &scratch.work(), &found)?;
         put_in_place(env, job, &outputs, || {
             install(&env.files, &scratch.work(), &outputs)

@@ -35,7 +35,7 @@ pub enum StepFailure {
     #[error(transparent)]
     Clash(Clash),
     /// The program could not be started.
-    #[error("cannot start {program}: {source}")]
+    #[error("cannot start {program}: {source}{}", start_hint(source))]
     Start {
         /// The program.
         program: String,
@@ -72,12 +72,30 @@ pub enum StepFailure {
     /// Sources with mistakes.
     #[error("{} in its sources", if .0.len() == 1 { "a mistake".into() } else { format!("{} mistakes", .0.len()) })]
     Sources(Vec<Diagnostic>),
+    /// The build came to its end before it began.
+    #[error("it was not begun")]
+    NotBegun,
     /// The build was stopped.
     #[error("{0}")]
     Cancelled(CancelReason),
     /// The step died without an answer.
     #[error("the step died without an answer; this is a mistake in zako, please report it")]
     Lost,
+}
+
+/// What to do about a program that does not start.
+fn start_hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => "; make it executable: chmod +x",
+        io::ErrorKind::NotFound => {
+            "; its first line, `#!…`, names a program that is not there, or its loader is missing"
+        }
+        io::ErrorKind::ArgumentListTooLong => "; hand the list over in a file",
+        _ if error.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error()) => {
+            "; it is no program for this machine, or a script without a first line `#!…`"
+        }
+        _ => "",
+    }
 }
 
 /// A command that ran and failed.

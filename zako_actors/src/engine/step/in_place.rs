@@ -41,9 +41,11 @@ pub fn run(env: &StepEnv, job: &StepJob) -> Result<StepReport, StepFailure> {
     let root = env.files.root();
     let theirs = stamps(env, root, command, step)?;
     let mut scratch = Scratch::create(&env.scratch, env.keep_scratch)?;
+    let seat = job.seat(env)?;
     let begin = Instant::now();
     execute(env, job, &action, &mut scratch)?;
     let duration_us = micros(begin.elapsed());
+    drop(seat);
     let found = outputs_of(root, command, step)?;
     let outputs = store(&env.store, root, &found)?;
     claim(env, job, &outputs)?;

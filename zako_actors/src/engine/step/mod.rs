@@ -15,6 +15,7 @@ mod group;
 mod in_place;
 mod repeat;
 mod transpile;
+mod turn;
 mod worker;
 
 use std::path::PathBuf;
@@ -29,6 +30,7 @@ pub use claims::Claims;
 pub use explain::Found;
 pub use failure::{StepFailure, shell_line, shorten};
 pub use in_place::search_path;
+pub use turn::Turn;
 
 use super::action::{Action, Describer};
 use super::build::BuildMsg;
@@ -43,6 +45,7 @@ use super::reasons::Reasons;
 use super::record::{ActionResult, OutputItem, OutputKind, Record};
 use super::remote::Remote;
 use super::sandbox::Mode;
+use super::seats::Seats;
 use super::worker::Workers;
 use crate::lang::target::{Target, Work};
 
@@ -68,6 +71,8 @@ pub struct StepEnv {
     pub sandbox: Mode,
     /// Ends every step.
     pub cancel: Cancel,
+    /// Taken by those whose process runs.
+    pub seats: Seats,
     /// What zako wrote in this workspace.
     pub ledger: Arc<Ledger>,
     /// Who writes what in this build.
@@ -97,6 +102,8 @@ pub struct StepJob {
     pub previous: Option<Record>,
     /// Why it is not up to date, as soon as that is known.
     pub found: OnceLock<Found>,
+    /// Its way to the build while it runs.
+    pub turn: Turn,
 }
 
 impl StepJob {
@@ -138,16 +145,16 @@ impl StepReport {
     }
 
     fn failure(failure: StepFailure) -> Self {
-        let cancelled = matches!(failure, StepFailure::Cancelled(_));
+        let outcome = match failure {
+            StepFailure::Cancelled(_) => Outcome::Cancelled,
+            StepFailure::NotBegun => Outcome::Skipped,
+            _ => Outcome::Failed,
+        };
         Self {
-            outcome: if cancelled {
-                Outcome::Cancelled
-            } else {
-                Outcome::Failed
-            },
+            outcome,
             record: None,
             handed_on: None,
-            failure: Some(failure),
+            failure: Some(failure).filter(|_| outcome != Outcome::Skipped),
             output: None,
             found: None,
             duration_us: 0,
@@ -175,7 +182,9 @@ impl Reporter {
         }
     }
 
-    fn report(mut self, report: StepReport) {
+    /// Reports; `began` is when the work itself did, after all waiting.
+    fn report(mut self, report: StepReport, began: Option<Instant>) {
+        self.begin = began.unwrap_or(self.begin);
         self.send(report);
     }
 
@@ -219,31 +228,24 @@ impl AsyncActor for Step {
         let report = carry_out(&self.env, &self.job).await;
         let mut report = report.unwrap_or_else(StepReport::failure);
         report.found = self.job.found.get().cloned();
-        reporter.report(report);
+        reporter.report(report, self.job.turn.began());
         ctx.stop();
     }
 }
 
 async fn carry_out(env: &Arc<StepEnv>, job: &Arc<StepJob>) -> Result<StepReport, StepFailure> {
-    match &job.target().work {
-        Work::Command(command) if command.in_place.is_some() => {
-            let (env, job) = (Arc::clone(env), Arc::clone(job));
-            blocking(move || in_place::run(&env, &job)).await
+    let run: fn(&StepEnv, &StepJob) -> Result<StepReport, StepFailure> = match &job.target().work {
+        Work::Command(command) if command.in_place.is_some() => in_place::run,
+        Work::Command(command) if command.worker.is_some() => worker::run,
+        Work::Command(_) => command::run,
+        Work::Group => group::run,
+        Work::Transpile(_) => {
+            job.turn.begin();
+            return transpile::run(env, job).await;
         }
-        Work::Command(command) if command.worker.is_some() => {
-            let (env, job) = (Arc::clone(env), Arc::clone(job));
-            blocking(move || worker::run(&env, &job)).await
-        }
-        Work::Command(_) => {
-            let (env, job) = (Arc::clone(env), Arc::clone(job));
-            blocking(move || command::run(&env, &job)).await
-        }
-        Work::Transpile(_) => transpile::run(env, job).await,
-        Work::Group => {
-            let (env, job) = (Arc::clone(env), Arc::clone(job));
-            blocking(move || group::run(&env, &job)).await
-        }
-    }
+    };
+    let (env, job) = (Arc::clone(env), Arc::clone(job));
+    blocking(move || run(&env, &job)).await
 }
 
 /// Runs what waits for the disk or a process on a thread that may.
@@ -474,9 +476,8 @@ mod tests {
         panics.join();
         // A mailbox that takes nothing any more gives the message back, which is dropped.
         drop(panics.tell(reporter(2)));
-        reporter(3).report(StepReport::failure(StepFailure::Cancelled(
-            crate::engine::cancel::CancelReason::Interrupted,
-        )));
+        let cancelled = StepFailure::Cancelled(crate::engine::cancel::CancelReason::Interrupted);
+        reporter(3).report(StepReport::failure(cancelled), None);
         build.drain();
         build.join();
         let mut all: Vec<_> = told.try_iter().collect();

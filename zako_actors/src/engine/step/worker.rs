@@ -46,6 +46,7 @@ pub fn run(env: &StepEnv, job: &StepJob) -> Result<StepReport, StepFailure> {
     };
     let mut attempts_left = command.test_retries.unwrap_or(0);
     loop {
+        let _seat = job.seat(env)?;
         let begin = Instant::now();
         let served = call.serve();
         if let Err(StepFailure::Command(_)) = served
