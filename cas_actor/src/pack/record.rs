@@ -251,9 +251,15 @@ mod tests {
             let (found, harmed, end) = scanned(&bytes[..at], 0);
             prop_assert_eq!((&found[..], harmed, end), (&offsets[..hit], false, offsets[hit]));
 
+            // Compressed, there are bits that nobody looks at: then the content proves itself.
+            let start = offsets[hit];
+            let is_deflated = bytes[start + MAGIC.len()] == DEFLATED;
+            let may_be_kept = is_deflated && at >= start + HEADER_BYTES;
             bytes[at] ^= 1 << bit;
             let (found, _, _) = scanned(&bytes, 0);
-            offsets.remove(hit);
+            if !(may_be_kept && found.contains(&start)) {
+                offsets.remove(hit);
+            }
             prop_assert_eq!(found, offsets);
         }
     }
