@@ -105,6 +105,9 @@ fn mistakes_of_an_implementation_have_a_place_and_advice() {
         assert!(error.to_string().contains(expected), "{body}: {error}");
         assert_eq!(error.subject.as_deref(), Some("//a:t"), "{body}");
     }
+    let deep = "ctx.run({ cmd: ['cc', [['-c', [{} as any]]]] });";
+    let error = implement(deep, json!({})).unwrap_err().to_string();
+    assert!(error.contains("--> r.rule.ts:4:"), "{error}");
 }
 
 #[test]

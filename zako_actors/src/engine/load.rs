@@ -79,7 +79,7 @@ pub struct EvaluationFailure {
     /// At least one mistake.
     pub diagnostics: Vec<Diagnostic>,
     /// What a call was about when it failed: a label, a toolchain, an option.
-    pub subject: Option<String>,
+    pub subject: Option<Box<str>>,
 }
 
 impl From<Diagnostic> for EvaluationFailure {

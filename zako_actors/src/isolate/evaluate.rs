@@ -177,6 +177,7 @@ impl Evaluator {
         result.map_err(|(kind, diagnostics)| {
             let subject = host.current(&mut runtime);
             let subject = Some(subject).filter(|subject| !subject.is_empty());
+            let subject = subject.map(String::into_boxed_str);
             Failed {
                 kind,
                 diagnostics,
@@ -192,7 +193,7 @@ type Failure = (FailureKind, Vec<Diagnostic>);
 struct Failed {
     kind: FailureKind,
     diagnostics: Vec<Diagnostic>,
-    subject: Option<String>,
+    subject: Option<Box<str>>,
 }
 
 impl From<Failure> for Failed {

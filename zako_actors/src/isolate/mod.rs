@@ -185,7 +185,7 @@ pub struct EvaluateError {
     /// At least one.
     pub diagnostics: Vec<Diagnostic>,
     /// What was being described (a label, or the name of a toolchain or option), when a call failed.
-    pub subject: Option<String>,
+    pub subject: Option<Box<str>>,
     /// What was read until then.
     pub inputs: Inputs,
     /// What the scripts wrote until then.

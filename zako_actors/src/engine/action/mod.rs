@@ -214,11 +214,11 @@ fn names(recipe: &Hash, inputs: &[Input]) -> Hash {
 }
 
 fn narrow(inputs: &[Input], read: &[Box<str>]) -> Vec<Input> {
-    let of = |path: &Box<str>| {
-        let at = inputs.binary_search_by(|input| input.path.cmp(path));
+    let of = |path: &str| {
+        let at = inputs.binary_search_by(|input| (*input.path).cmp(path));
         at.ok().map(|at| inputs[at].clone())
     };
-    read.iter().filter_map(of).collect()
+    read.iter().filter_map(|path| of(path)).collect()
 }
 
 #[cfg(test)]

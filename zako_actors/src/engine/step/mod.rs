@@ -262,7 +262,7 @@ enum Lookup {
     /// Nothing has to run.
     Answered(Box<StepReport>),
     /// This has to run.
-    Run(Action),
+    Run(Box<Action>),
 }
 
 fn look_up(env: &StepEnv, job: &StepJob) -> Result<Lookup, StepFailure> {
@@ -273,7 +273,7 @@ fn look_up(env: &StepEnv, job: &StepJob) -> Result<Lookup, StepFailure> {
     // Once per job: a step is looked up once.
     drop(job.found.set(explain::find(env, job, &action)));
     if env.force || job.target().in_place().is_some_and(|step| !step.cached) {
-        return Ok(Lookup::Run(action));
+        return Ok(Lookup::Run(Box::new(action)));
     }
     if let Some(previous) = &job.previous
         && previous.key == action.key
@@ -294,7 +294,7 @@ fn look_up(env: &StepEnv, job: &StepJob) -> Result<Lookup, StepFailure> {
         .flatten();
     let here = entry.and_then(|entry| decode(&entry));
     let Some(result) = here.or_else(|| from_afar(env, &action.key)) else {
-        return Ok(Lookup::Run(action));
+        return Ok(Lookup::Run(Box::new(action)));
     };
     put_in_place(env, job, &result.outputs, || {
         restore(&env.files, &env.store, &result.outputs)
@@ -306,7 +306,7 @@ fn look_up(env: &StepEnv, job: &StepJob) -> Result<Lookup, StepFailure> {
                 cas_actor::ExportError::Get(error),
             )) => {
                 tracing::warn!("{}: {error}; running the step again", job.target().label);
-                Ok(Lookup::Run(action.clone()))
+                Ok(Lookup::Run(Box::new(action.clone())))
             }
             other => Err(other),
         },

@@ -99,7 +99,7 @@ pub async fn run(env: &Arc<StepEnv>, job: &Arc<StepJob>) -> Result<StepReport, S
 
 enum Prepared {
     Answered(Box<StepReport>),
-    Run(Action, Vec<Unit>),
+    Run(Box<Action>, Vec<Unit>),
 }
 
 fn prepare(env: &StepEnv, job: &StepJob) -> Result<Prepared, StepFailure> {

@@ -20,6 +20,8 @@ globalThis.__zakoStart = (context, executionContext) => {
   delete globalThis.__zakoHost;
   delete globalThis.__zakoStart;
   host.context = context;
+  // The embedded modules take some frames before those that a reader wants to see.
+  Error.stackTraceLimit = Math.max(Error.stackTraceLimit, 60);
   lockdown({ console, executionContext });
   return Object.assign(host, { invoke, collect });
 };
