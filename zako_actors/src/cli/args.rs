@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use super::options::name_and_value;
 use crate::engine::sandbox::Mode;
 
 const EXAMPLES: &str = "\
@@ -236,14 +237,6 @@ pub struct BuildArgs {
     /// Print the summary as JSON on standard output
     #[arg(long)]
     pub json: bool,
-}
-
-/// `NAME=VALUE` in two parts.
-fn name_and_value(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err(format!("`{text}` is not NAME=VALUE")),
-    }
 }
 
 /// Flags of `run`.

@@ -94,6 +94,17 @@ pub fn directory(global: &Global) -> PathBuf {
         .unwrap_or_else(|| PathBuf::from("."))
 }
 
+/// `NAME=VALUE` in two parts.
+///
+/// # Errors
+/// When it has no name or no `=`.
+pub fn name_and_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err(format!("`{text}` is not NAME=VALUE")),
+    }
+}
+
 /// CPUs that this process may use.
 pub fn cpus() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
