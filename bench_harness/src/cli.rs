@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, bail};
 use clap::{Args, Parser, Subcommand};
 
+use bench_harness::gate::Subject;
 use bench_harness::options::{Options, Scale, WaitKind};
 use bench_harness::scenario::{self, Family, Scenario};
 
@@ -77,8 +78,8 @@ pub enum Command {
         /// Writes the baseline instead.
         #[arg(long)]
         update: bool,
-        /// Names from `list`.
-        #[arg(default_values_t = ["spsc", "mpsc", "mpmc", "multicast", "tell", "tell_batch", "ask", "ping_pong", "big"].map(String::from))]
+        /// Names from `list`, and `latency` for the percentiles of all paths.
+        #[arg(default_values_t = ["spsc", "mpsc", "mpmc", "multicast", "tell", "tell_batch", "ask", "ping_pong", "big", "latency"].map(String::from))]
         scenarios: Vec<String>,
     },
     /// A flame graph, allocation counts and system calls of one scenario.
@@ -210,6 +211,15 @@ impl LoadArgs {
             peers: false,
         })
     }
+}
+
+/// What `check` measures under these names.
+pub fn subjects(names: &[String]) -> anyhow::Result<Vec<Subject>> {
+    let subject = |name: &String| match name.as_str() {
+        "latency" => Ok(Subject::Latency),
+        _ => Ok(Subject::Scenario(scenarios(std::slice::from_ref(name))?[0])),
+    };
+    names.iter().map(subject).collect()
 }
 
 /// The scenarios with these names, or an error that names the nearest.

@@ -1,8 +1,9 @@
 //! The regression gate: figures against a stored baseline, by ratios that survive a change of weather.
 //!
 //! Absolute figures drift with the machine, its neighbours and its clock. So each scenario is measured between two runs
-//! of a calibration loop (plain arithmetic and memory traffic), and what is stored and compared is the quotient. Noise is
-//! measured too: a figure fails only when even the best of its runs is below the threshold.
+//! of a calibration loop (plain arithmetic and memory traffic), and what is stored and compared is the quotient. A
+//! percentile of a latency is held against the same percentile of a bare round trip of one cache line in the same run.
+//! Noise is measured too: a figure fails only when even the best of its runs is below the threshold.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use std::time::Instant;
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
+use crate::latency::{self, Latency};
 use crate::measure::{OWN, Outcome, Unit, measure};
 use crate::options::Options;
 use crate::scenario::Scenario;
@@ -24,11 +26,30 @@ pub struct Baseline {
     /// Processor and cores that it was taken on.
     #[serde(default)]
     pub machine: Option<String>,
-    /// Per `scenario / variant`.
+    /// Per `scenario / variant`, and per `latency / path, percentile`.
     pub figures: BTreeMap<String, Figure>,
 }
 
-/// A figure relative to the calibration loop; greater is better.
+/// What the gate can measure.
+#[derive(Clone, Copy)]
+pub enum Subject {
+    /// Ours in a scenario.
+    Scenario(&'static Scenario),
+    /// Every path of [`latency::all`].
+    Latency,
+}
+
+impl Subject {
+    /// The name that its figures begin with, which is also its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Scenario(scenario) => scenario.name,
+            Self::Latency => "latency",
+        }
+    }
+}
+
+/// A figure relative to the machine's own; greater is better.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Figure {
     /// Of the median run.
@@ -40,7 +61,7 @@ pub struct Figure {
 /// What became of a figure.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Finding {
-    /// `scenario / variant`.
+    /// As in [`Baseline::figures`].
     pub name: String,
     /// Change of the median in percent; negative is slower.
     pub change_percent: f64,
@@ -65,11 +86,11 @@ fn calibrate() -> f64 {
     steps as f64 / began.elapsed().as_secs_f64() / 1e6
 }
 
-/// Measures ours in these scenarios, each relative to the calibration loop around it.
+/// Measures ours in these subjects, each relative to what the machine itself does around it.
 ///
 /// # Errors
 /// When a scenario fails.
-pub fn take(scenarios: &[&Scenario], options: &Options) -> anyhow::Result<Baseline> {
+pub fn take(subjects: &[Subject], options: &Options) -> anyhow::Result<Baseline> {
     let machine = crate::machine::Machine::look();
     let mut baseline = Baseline {
         machine: Some(format!("{}, {} cores", machine.cpu, machine.cores)),
@@ -81,15 +102,49 @@ pub fn take(scenarios: &[&Scenario], options: &Options) -> anyhow::Result<Baseli
         peers: false,
         ..options.clone()
     };
-    for scenario in scenarios {
-        let before = calibrate();
-        let outcome = measure(scenario, &options)?;
-        let speed = f64::midpoint(before, calibrate());
-        baseline
-            .figures
-            .extend(figures(&outcome, scenario.unit, speed));
+    for subject in subjects {
+        match subject {
+            Subject::Scenario(scenario) => {
+                let before = calibrate();
+                let outcome = measure(scenario, &options)?;
+                let speed = f64::midpoint(before, calibrate());
+                let figures = figures(&outcome, scenario.unit, speed);
+                baseline.figures.extend(figures);
+            }
+            Subject::Latency => {
+                let runs: Vec<_> = (0..options.repeat)
+                    .map(|_| latency::all(&options))
+                    .collect();
+                baseline.figures.extend(latencies(&runs));
+            }
+        }
     }
     Ok(baseline)
+}
+
+/// Percentiles that are compared; what lies beyond is the machine's alone.
+const PERCENTILES: [&str; 3] = ["p50", "p99", "p99.9"];
+
+/// Per path and percentile, what the machine needs for a bare round trip over what ours needs.
+fn latencies(runs: &[Vec<Latency>]) -> BTreeMap<String, Figure> {
+    let mut quotients = BTreeMap::<String, Vec<f64>>::new();
+    for run in runs {
+        let floors = run.iter().filter(|row| row.is_floor());
+        for (floor, row) in floors.flat_map(|floor| run.iter().map(move |row| (floor, row))) {
+            for name in PERCENTILES.iter().filter(|_| !row.is_floor()) {
+                let quotient = floor.percentile(name) / row.percentile(name);
+                let name = format!("{} / {}, {name}", Subject::Latency.name(), row.path);
+                quotients.entry(name).or_default().push(quotient);
+            }
+        }
+    }
+    let figure = |(name, mut of_it): (String, Vec<f64>)| {
+        of_it.sort_by(f64::total_cmp);
+        let median = of_it[of_it.len() / 2];
+        let best = of_it[of_it.len() - 1];
+        (name, Figure { median, best })
+    };
+    quotients.into_iter().map(figure).collect()
 }
 
 fn figures(outcome: &Outcome, unit: Unit, speed: f64) -> Vec<(String, Figure)> {
@@ -131,26 +186,26 @@ pub fn compare(baseline: &Baseline, now: &Baseline, threshold_percent: f64) -> V
 /// Rounds that a figure gets to show that it was the machine's mood.
 const SECOND_LOOKS: usize = 2;
 
-/// Measures the scenarios against a baseline. What looks slower is measured again, and the best of all rounds counts: a
+/// Measures the subjects against a baseline. What looks slower is measured again, and the best of all rounds counts: a
 /// disturbance passes, a regression stays.
 ///
 /// # Errors
 /// When a scenario fails.
 pub fn check(
     baseline: &Baseline,
-    scenarios: &[&Scenario],
+    subjects: &[Subject],
     options: &Options,
     threshold_percent: f64,
 ) -> anyhow::Result<Vec<Finding>> {
-    let mut now = take(scenarios, options)?;
+    let mut now = take(subjects, options)?;
     for _ in 0..SECOND_LOOKS {
         let findings = compare(baseline, &now, threshold_percent);
-        let slower = |scenario: &&&Scenario| {
-            let prefix = format!("{} / ", scenario.name);
+        let slower = |subject: &&Subject| {
+            let prefix = format!("{} / ", subject.name());
             let mut of_it = findings.iter().filter(|it| it.name.starts_with(&prefix));
             of_it.any(|finding| finding.regressed)
         };
-        let again: Vec<&Scenario> = scenarios.iter().filter(slower).copied().collect();
+        let again: Vec<Subject> = subjects.iter().filter(slower).copied().collect();
         if again.is_empty() {
             break;
         }
@@ -213,7 +268,7 @@ mod tests {
         }]
     }
 
-    const PLANTED: Scenario = Scenario {
+    static PLANTED: Scenario = Scenario {
         name: "planted",
         family: crate::scenario::Family::Actors,
         about: "as fast as the test wants",
@@ -268,7 +323,13 @@ mod tests {
                 .collect(),
             ..then
         };
-        let findings = check(&calibrated, &[&PLANTED], &Options::tiny(), 10.0).unwrap();
+        let findings = check(
+            &calibrated,
+            &[Subject::Scenario(&PLANTED)],
+            &Options::tiny(),
+            10.0,
+        )
+        .unwrap();
         assert!(findings[0].regressed);
         SLOWDOWN.store(1, Ordering::Relaxed);
     }
@@ -284,6 +345,35 @@ mod tests {
         assert!(!compare(&then, &figure(80.0, 99.0), 10.0)[0].regressed);
         assert!(compare(&then, &figure(80.0, 85.0), 10.0)[0].regressed);
         assert!(!compare(&then, &figure(95.0, 96.0), 10.0)[0].regressed);
+    }
+
+    #[test]
+    fn a_slower_path_is_caught_and_a_slower_machine_is_not() {
+        let runs = |floor, ours| {
+            let row = |implementation: &str, nanos| Latency {
+                path: implementation.into(),
+                implementation: implementation.into(),
+                rate: 0,
+                count: 1,
+                percentiles: PERCENTILES.map(|name| (name.into(), nanos)).to_vec(),
+                curve: Vec::new(),
+            };
+            let run = vec![row(latency::MACHINE, floor), row(OURS, ours)];
+            Baseline {
+                figures: latencies(&[run]),
+                ..Baseline::default()
+            }
+        };
+        let then = runs(100, 200);
+        assert_eq!(then.figures.len(), PERCENTILES.len());
+        let any_slower = |now| {
+            compare(&then, &now, 15.0)
+                .iter()
+                .any(|finding| finding.regressed)
+        };
+        assert!(any_slower(runs(100, 300)));
+        assert!(!any_slower(runs(150, 300)));
+        assert!(!any_slower(runs(100, 220)));
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub struct Latency {
 }
 
 /// Who is measured where nothing of ours takes part.
-const MACHINE: &str = "machine";
+pub(crate) const MACHINE: &str = "machine";
 
 const NAMED: [(&str, f64); 5] = [
     ("p50", 50.0),
@@ -64,6 +64,17 @@ impl Latency {
             percentiles,
             curve: curve.collect(),
         }
+    }
+
+    /// Whether nothing of ours took part: what the machine itself needs.
+    pub fn is_floor(&self) -> bool {
+        self.implementation == MACHINE
+    }
+
+    /// Nanoseconds, by the name of the percentile as it is printed; not a number for one that is not.
+    pub fn percentile(&self, name: &str) -> f64 {
+        let named = self.percentiles.iter().find(|(known, _)| known == name);
+        named.map_or(f64::NAN, |(_, nanos)| *nanos as f64)
     }
 }
 

@@ -132,9 +132,9 @@ fn check(path: &Path, threshold: f64, update: bool, names: &[String]) -> anyhow:
         scale: bench_harness::options::Scale::Quick,
         ..Options::default()
     };
-    let scenarios = cli::scenarios(names)?;
+    let subjects = cli::subjects(names)?;
     if update {
-        let baseline = gate::take(&scenarios, &options)?;
+        let baseline = gate::take(&subjects, &options)?;
         gate::write(path, &baseline)?;
         println!(
             "{} figures written to {}",
@@ -152,7 +152,7 @@ fn check(path: &Path, threshold: f64, update: bool, names: &[String]) -> anyhow:
             );
         }
     }
-    let findings = gate::check(&baseline, &scenarios, &options, threshold)?;
+    let findings = gate::check(&baseline, &subjects, &options, threshold)?;
     if findings.is_empty() {
         bail!(
             "{} has none of these figures; renew it with --update",
