@@ -34,6 +34,10 @@ fn start() -> anyhow::Result<()> {
     if scenario::store_open::answer_probe() {
         return Ok(());
     }
+    #[cfg(feature = "build")]
+    if scenario::build::memory::answer_probe() {
+        return Ok(());
+    }
     if scenario::idle_memory::answer_probe() {
         return Ok(());
     }

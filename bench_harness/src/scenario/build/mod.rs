@@ -1,9 +1,14 @@
-//! The build engine: TypeScript, isolates, and a build with nothing to do.
+//! The build engine: TypeScript, isolates, and builds with everything, one thing or nothing to do.
 #![forbid(unsafe_code)]
 
+pub mod cold;
+pub mod edit;
 pub mod isolate;
+pub mod memory;
 pub mod noop;
+pub mod packages;
 pub mod transpile;
+mod tree;
 pub mod worker;
 
 /// The name of ours in build scenarios.

@@ -6,9 +6,6 @@
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
@@ -29,8 +26,9 @@ use zako_actors::machine::Machine;
 use zako_actors::transpile::TRANSPILER_VERSION;
 
 use super::ZAKO;
+use super::tree::{Steps, Tree, beside, is_installed};
 use crate::measure::{Case, Sample, Unit};
-use crate::options::Options;
+use crate::options::{Options, Scale};
 use crate::scenario::actors::timed;
 use crate::scenario::{Family, Scenario};
 
@@ -38,30 +36,34 @@ use crate::scenario::{Family, Scenario};
 pub const SCENARIO: Scenario = Scenario {
     name: "build_noop",
     family: Family::Build,
-    about: "a build of 1000 targets with nothing to do (200 with --quick)",
+    about: "a build of 1,000 and of 10,000 targets with nothing to do (a fifth with --quick)",
     unit: Unit::Milliseconds,
     cases,
 };
 
 fn cases(options: &Options) -> Vec<Case> {
-    let targets = options.count(1_000, 4);
+    let small = options.count(1_000, 4);
     let mut cases = vec![case(
         ZAKO,
-        format!("{targets} targets, in this process"),
-        targets,
-        Tree::in_process,
+        format!("{small} targets, in this process"),
+        small,
+        Built::in_process,
     )];
-    let whole = format!("{targets} targets, a process");
-    let zako = beside("zako");
-    if zako.is_some() && options.peers {
-        cases.push(case(ZAKO, whole.clone(), targets, Tree::zako_process));
+    if !options.peers {
+        return cases;
     }
-    let ninja = Command::new("ninja")
-        .arg("--version")
-        .stdout(Stdio::null())
-        .status();
-    if options.peers && ninja.is_ok_and(|status| status.success()) {
-        cases.push(case("ninja", whole, targets, Tree::ninja_process));
+    let mut sizes = vec![small];
+    if options.scale != Scale::Tiny {
+        sizes.push(options.count(10_000, 8));
+    }
+    for targets in sizes {
+        let whole = format!("{targets} targets, a process");
+        if beside("zako").is_some() {
+            cases.push(case(ZAKO, whole.clone(), targets, Built::zako_process));
+        }
+        if is_installed("ninja") {
+            cases.push(case("ninja", whole, targets, Built::ninja_process));
+        }
     }
     cases
 }
@@ -70,7 +72,7 @@ fn case(
     implementation: &'static str,
     variant: String,
     targets: u64,
-    run: fn(&Tree) -> Duration,
+    run: fn(&Built) -> Duration,
 ) -> Case {
     // Built by the first run, which is the warm-up.
     let tree = OnceCell::new();
@@ -78,89 +80,67 @@ fn case(
         implementation,
         variant,
         spinning: 0,
-        run: Box::new(move || Sample::time(run(tree.get_or_init(|| Tree::new(targets))), targets)),
+        run: Box::new(move || Sample::time(run(tree.get_or_init(|| Built::new(targets))), targets)),
     }
-}
-
-/// A program in the directory of this one.
-fn beside(name: &str) -> Option<PathBuf> {
-    let path = std::env::current_exe().ok()?.with_file_name(name);
-    path.is_file().then_some(path)
 }
 
 /// A workspace of targets that copy a file each, built once by every build tool that is asked.
-struct Tree {
-    directory: tempfile::TempDir,
-    targets: u64,
-    zako_built: OnceCell<()>,
-    ninja_built: OnceCell<()>,
+struct Built {
+    tree: Tree,
+    by_zako: OnceCell<()>,
+    by_ninja: OnceCell<()>,
 }
 
-impl Tree {
+impl Built {
     fn new(targets: u64) -> Self {
-        let directory = tempfile::tempdir().expect("a directory for the workspace");
-        let write = |name: &str, text: &str| {
-            fs::write(directory.path().join(name), text).expect("the disk has room");
-        };
-        write(
-            "zako.toml",
-            "group = \"bench\"\nartifact = \"noop\"\nversion = \"1.0.0\"\n",
-        );
-        write(
-            "zako.ts",
-            "import { workspace } from \"zako:package\";\nexport default workspace({ builds: [\"BUILD.ts\"] });\n",
-        );
-        let mut build = String::from("import { target } from \"zako:build\";\nexport default {\n");
-        let mut ninja = String::from("rule copy\n  command = cp $in $out\n");
-        for number in 0..targets {
-            write(&format!("in{number}.txt"), &number.to_string());
-            build += &format!(
-                "t{number}: target({{ cmd: [\"cp\", \"in{number}.txt\", \"out{number}.txt\"], \
-                 srcs: [\"in{number}.txt\"], outs: [\"out{number}.txt\"] }}),\n"
-            );
-            ninja += &format!("build ninja{number}.txt: copy in{number}.txt\n");
-        }
-        write("BUILD.ts", &(build + "};\n"));
-        write("build.ninja", &ninja);
         Self {
-            directory,
-            targets,
-            zako_built: OnceCell::new(),
-            ninja_built: OnceCell::new(),
+            tree: Tree::new(targets, Steps::Copy),
+            by_zako: OnceCell::new(),
+            by_ninja: OnceCell::new(),
         }
-    }
-
-    fn root(&self) -> &Path {
-        self.directory.path()
-    }
-
-    fn cache(&self) -> PathBuf {
-        self.root().join(".cache")
     }
 
     fn in_process(&self) -> Duration {
-        self.zako_built.get_or_init(|| {
-            let (mut session, plan, describer, services) = self.plan();
-            assert!(!plan.is_fresh(), "nothing was built yet");
-            self.build(&mut session, plan, describer, &services);
-            session.save().expect("the disk has room");
-            services.end();
+        self.by_zako.get_or_init(|| {
+            let planned = Planned::of(&self.tree);
+            assert!(!planned.plan.is_fresh(), "nothing was built yet");
+            planned.build();
         });
-        let (elapsed, (session, plan, _, services)) = timed(|| self.plan());
+        let (elapsed, planned) = timed(|| Planned::of(&self.tree));
         assert!(
-            plan.is_fresh() && services.is_idle(),
+            planned.plan.is_fresh() && planned.services.is_idle(),
             "there was nothing to do"
         );
-        assert_eq!(plan.nodes.len() as u64, self.targets);
-        drop(session);
+        assert_eq!(planned.plan.nodes.len() as u64, self.tree.targets());
         elapsed
     }
 
-    /// What a command does until it knows what is to be done.
-    fn plan(&self) -> (Session, Plan, Arc<Describer>, Services) {
-        let workspace = Workspace::find(self.root()).expect("it was made");
+    fn zako_process(&self) -> Duration {
+        self.by_zako.get_or_init(|| drop(self.tree.zako()));
+        self.tree.zako()
+    }
+
+    fn ninja_process(&self) -> Duration {
+        self.by_ninja.get_or_init(|| drop(self.tree.ninja()));
+        self.tree.ninja()
+    }
+}
+
+/// What a command has in hands once it knows what is to be done.
+pub struct Planned {
+    session: Session,
+    /// What is to be done.
+    pub plan: Plan,
+    describer: Arc<Describer>,
+    services: Services,
+}
+
+impl Planned {
+    /// Everything in `tree`, planned in this process.
+    pub fn of(tree: &Tree) -> Self {
+        let workspace = Workspace::find(tree.root()).expect("it was made");
         let root = workspace.root.clone();
-        let mut session = Session::open(workspace, Some(&self.cache()), &mut |_| {})
+        let mut session = Session::open(workspace, Some(&tree.cache()), &mut |_| {})
             .expect("nobody else builds here");
         let services = Services::new(session.layout.store.clone());
         let mut isolates = Isolates::new(
@@ -184,16 +164,16 @@ impl Tree {
         let plan = session
             .plan(&graph, &wanted, &describer, false)
             .expect("no mistakes");
-        (session, plan, describer, services)
+        Self {
+            session,
+            plan,
+            describer,
+            services,
+        }
     }
 
-    fn build(
-        &self,
-        session: &mut Session,
-        plan: Plan,
-        describer: Arc<Describer>,
-        services: &Services,
-    ) {
+    /// Carries the plan out and saves what was learnt.
+    pub fn build(mut self) {
         let options = BuildOptions {
             jobs: std::thread::available_parallelism().map_or(1, usize::from),
             capacity: Capacity::default(),
@@ -209,40 +189,19 @@ impl Tree {
         };
         let cancel = Cancel::new().expect("file descriptors are left");
         let (events, _unread) = channel();
-        let result = session
-            .build(plan, describer, &options, services, &cancel, events)
+        let result = self
+            .session
+            .build(
+                self.plan,
+                self.describer,
+                &options,
+                &self.services,
+                &cancel,
+                events,
+            )
             .expect("it begins");
-        assert_eq!(result.summary.failed, 0, "every copy succeeds");
+        assert_eq!(result.summary.failed, 0, "every step succeeds");
+        self.session.save().expect("the disk has room");
+        self.services.end();
     }
-
-    fn zako_process(&self) -> Duration {
-        let zako = beside("zako").expect("looked for before");
-        let build = || {
-            let mut command = Command::new(&zako);
-            command
-                .arg("build")
-                .current_dir(self.root())
-                .env("ZAKO_CACHE_DIR", self.cache());
-            run(&mut command)
-        };
-        self.zako_built.get_or_init(|| {
-            build();
-        });
-        build()
-    }
-
-    fn ninja_process(&self) -> Duration {
-        let build = || run(Command::new("ninja").current_dir(self.root()));
-        self.ninja_built.get_or_init(|| {
-            build();
-        });
-        build()
-    }
-}
-
-fn run(command: &mut Command) -> Duration {
-    command.stdout(Stdio::null()).stderr(Stdio::null());
-    let (elapsed, status) = timed(|| command.status().expect("it starts"));
-    assert!(status.success(), "{command:?} failed");
-    elapsed
 }

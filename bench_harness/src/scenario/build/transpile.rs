@@ -1,8 +1,10 @@
 //! A real source tree through the transpiler pool: RxJS, where `examples/rxjs` was built once, else the examples' own
-//! sources over and over. Beside it oxc itself on as many threads: what the pool and our passes add.
+//! sources over and over. Beside it oxc itself on as many threads: what the pool and our passes add; and swc and
+//! esbuild, where `cargo xtask clients` has installed them, through their own interfaces in Node.js.
 #![forbid(unsafe_code)]
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,6 +15,7 @@ use zako_actors::machine::PoolSize;
 use zako_actors::transpile::{TranspileJob, TranspilerPool};
 
 use super::ZAKO;
+use super::tree::{is_installed, node_modules};
 use crate::measure::{Case, Sample, Unit};
 use crate::options::{Options, Scale};
 use crate::scenario::actors::{timed, workers};
@@ -30,9 +33,13 @@ pub const SCENARIO: Scenario = Scenario {
 /// Names another tree.
 const SOURCES: &str = "ZAKO_BENCH_SOURCES";
 
+/// What swc and esbuild are called with.
+const NODE_SCRIPT: &str = include_str!("transpile.mjs");
+
 /// A tree in memory.
 struct Tree {
     name: String,
+    directory: PathBuf,
     files: Vec<(String, Arc<str>)>,
     bytes: u64,
 }
@@ -53,6 +60,14 @@ fn cases(options: &Options) -> Vec<Case> {
     let mut cases = vec![case(ZAKO, ours)];
     if options.peers {
         cases.push(case("oxc", bare_oxc));
+        for (name, package, run) in [
+            ("swc", "@swc/core", swc as fn(&Tree, usize) -> Sample),
+            ("esbuild", "esbuild", esbuild),
+        ] {
+            if is_installed("node") && node_modules().join(package).is_dir() {
+                cases.push(case(name, run));
+            }
+        }
     }
     cases
 }
@@ -80,7 +95,12 @@ impl Tree {
             files.extend_from_slice(&few);
         }
         let bytes = files.iter().map(|(_, source)| source.len() as u64).sum();
-        Self { name, files, bytes }
+        Self {
+            name,
+            directory,
+            files,
+            bytes,
+        }
     }
 
     fn sample(&self, elapsed: Duration, transpiled: u64) -> Sample {
@@ -134,6 +154,49 @@ fn ours(tree: &Tree, workers: usize) -> Sample {
         .shutdown(Duration::from_secs(10))
         .expect("every actor ends");
     tree.sample(elapsed, transpiled as u64)
+}
+
+fn swc(tree: &Tree, workers: usize) -> Sample {
+    in_node("swc", tree, workers)
+}
+
+fn esbuild(tree: &Tree, workers: usize) -> Sample {
+    in_node("esbuild", tree, workers)
+}
+
+/// The time that a peer takes in a Node.js that is warm, as it measures it itself: sources in memory (esbuild reads
+/// them), results in memory.
+fn in_node(name: &str, tree: &Tree, workers: usize) -> Sample {
+    let place = tempfile::tempdir().expect("a directory for the list");
+    let list = place.path().join("files");
+    let paths: Vec<String> = tree
+        .files
+        .iter()
+        .map(|(path, _)| tree.directory.join(path).display().to_string())
+        .collect();
+    fs::write(&list, paths.join("\n")).expect("the disk has room");
+    let mut node = std::process::Command::new("node");
+    node.args(["--input-type=module", "-", name])
+        .arg(node_modules())
+        .arg(&list)
+        .env("UV_THREADPOOL_SIZE", workers.to_string())
+        .env("GOMAXPROCS", workers.to_string())
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped());
+    let mut child = node.spawn().expect("node starts");
+    let mut script = child.stdin.take().expect("a pipe");
+    script.write_all(NODE_SCRIPT.as_bytes()).expect("it reads");
+    drop(script);
+    let output = child.wait_with_output().expect("it ends");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let figures: Vec<f64> = text.split_whitespace().flat_map(str::parse).collect();
+    let [milliseconds, transpiled] = figures[..] else {
+        panic!("{name} printed `{text}`")
+    };
+    tree.sample(
+        Duration::from_secs_f64(milliseconds / 1e3),
+        transpiled as u64,
+    )
 }
 
 /// Parse, check, transform, print: with an arena per thread that is kept between files.

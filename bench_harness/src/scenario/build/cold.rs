@@ -1,0 +1,68 @@
+//! What it costs to start steps: thousands of commands that do nothing, with nothing remembered.
+#![forbid(unsafe_code)]
+
+use std::fs;
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use super::ZAKO;
+use super::noop::Planned;
+use super::tree::{Steps, Tree, beside, is_installed};
+use crate::measure::{Case, Sample, Unit};
+use crate::options::Options;
+use crate::scenario::actors::timed;
+use crate::scenario::{Family, Scenario};
+
+/// `build_cold`.
+pub const SCENARIO: Scenario = Scenario {
+    name: "build_cold",
+    family: Family::Build,
+    about: "10,000 steps that run `true` in a shell, nothing remembered (2,000 with --quick)",
+    unit: Unit::Milliseconds,
+    cases,
+};
+
+fn cases(options: &Options) -> Vec<Case> {
+    let steps = options.count(10_000, 8);
+    if !(options.peers && beside("zako").is_some()) {
+        let variant = format!("{steps} steps, in this process");
+        return vec![case(ZAKO, variant, steps, in_process)];
+    }
+    let variant = format!("{steps} steps, a process");
+    let mut cases = vec![case(ZAKO, variant.clone(), steps, Tree::zako)];
+    if is_installed("ninja") {
+        // What its steps write is never there, so that every run is the first.
+        cases.push(case("ninja", variant, steps, Tree::ninja));
+    }
+    cases
+}
+
+fn case(
+    implementation: &'static str,
+    variant: String,
+    steps: u64,
+    run: fn(&Tree) -> Duration,
+) -> Case {
+    let tree = std::cell::OnceCell::new();
+    Case {
+        implementation,
+        variant,
+        spinning: 0,
+        run: Box::new(move || {
+            let tree = tree.get_or_init(|| Tree::new(steps, Steps::True));
+            for directory in [tree.cache(), tree.root().join(".zako")] {
+                match fs::remove_dir_all(&directory) {
+                    Err(error) if error.kind() != ErrorKind::NotFound => {
+                        panic!("cannot empty {}: {error}", directory.display())
+                    }
+                    _ => {}
+                }
+            }
+            Sample::time(run(tree), steps)
+        }),
+    }
+}
+
+fn in_process(tree: &Tree) -> Duration {
+    timed(|| Planned::of(tree).build()).0
+}

@@ -1,0 +1,78 @@
+//! Memory of a large graph: a process that reads the state of a finished build, links the graph and plans.
+#![forbid(unsafe_code)]
+
+use std::cell::OnceCell;
+use std::process::Command;
+
+use super::ZAKO;
+use super::noop::Planned;
+use super::tree::{Steps, Tree};
+use crate::machine::resident_bytes;
+use crate::measure::{Case, Sample, Unit};
+use crate::options::{Options, Scale};
+use crate::scenario::{Family, Scenario};
+
+/// `graph_memory`.
+pub const SCENARIO: Scenario = Scenario {
+    name: "graph_memory",
+    family: Family::Build,
+    about: "highest resident memory per target of a build with nothing to do, of 100,000 (20,000 with --quick)",
+    unit: Unit::Bytes,
+    cases,
+};
+
+/// Set for the child process: the workspace's root and its cache.
+const PROBE: &str = "BENCH_HARNESS_GRAPH_PROBE";
+
+fn cases(options: &Options) -> Vec<Case> {
+    let targets = options.count(100_000, 8);
+    let alone = options.scale != Scale::Tiny;
+    let built = OnceCell::new();
+    let run = move || {
+        let tree: &Tree = built.get_or_init(|| {
+            let tree = Tree::new(targets, Steps::Copy);
+            Planned::of(&tree).build();
+            tree
+        });
+        let bytes = if alone { in_child(tree) } else { measure(tree) };
+        Sample {
+            value: bytes as f64 / targets as f64,
+            checksum: targets,
+        }
+    };
+    vec![Case {
+        implementation: ZAKO,
+        variant: format!("{targets} targets"),
+        spinning: 0,
+        run: Box::new(run),
+    }]
+}
+
+fn in_child(tree: &Tree) -> u64 {
+    let program = std::env::current_exe().expect("this program has a path");
+    let output = Command::new(program)
+        .env(PROBE, tree.root())
+        .output()
+        .expect("it starts again");
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.trim()
+        .parse()
+        .unwrap_or_else(|_| panic!("the probe printed `{text}`"))
+}
+
+fn measure(tree: &Tree) -> u64 {
+    let planned = Planned::of(tree);
+    assert!(planned.plan.is_fresh(), "everything was built");
+    let highest = resident_bytes().1;
+    drop(planned);
+    highest
+}
+
+/// The child's part: plans and prints, if this process was started for that.
+pub fn answer_probe() -> bool {
+    let Some(root) = std::env::var_os(PROBE) else {
+        return false;
+    };
+    println!("{}", measure(&Tree::existing(root.into())));
+    true
+}

@@ -1,0 +1,143 @@
+//! A repository of npm packages in which everything is up to date: their `build` scripts as targets, without a build
+//! file. Beside it Turborepo on the same repository.
+#![forbid(unsafe_code)]
+
+use std::cell::OnceCell;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use super::ZAKO;
+use super::noop::Planned;
+use super::tree::{Tree, beside, npm_client, run};
+use crate::measure::{Case, Sample, Unit};
+use crate::options::Options;
+use crate::scenario::actors::timed;
+use crate::scenario::{Family, Scenario};
+
+/// `packages_noop`.
+pub const SCENARIO: Scenario = Scenario {
+    name: "packages_noop",
+    family: Family::Build,
+    about: "the build scripts of 1,000 npm packages with nothing to do (200 with --quick)",
+    unit: Unit::Milliseconds,
+    cases,
+};
+
+fn cases(options: &Options) -> Vec<Case> {
+    let packages = options.count(1_000, 3);
+    if !(options.peers && beside("zako").is_some()) {
+        let variant = format!("{packages} packages, in this process");
+        return vec![case(ZAKO, variant, packages, in_process)];
+    }
+    let variant = format!("{packages} packages, a process");
+    let mut cases = vec![case(ZAKO, variant.clone(), packages, Tree::zako)];
+    if let Some(turbo) = npm_client("turbo") {
+        cases.push(case("turbo", variant, packages, move |tree| {
+            run_turbo(&turbo, tree)
+        }));
+    }
+    cases
+}
+
+fn case(
+    implementation: &'static str,
+    variant: String,
+    packages: u64,
+    build: impl Fn(&Tree) -> Duration + 'static,
+) -> Case {
+    let built = OnceCell::new();
+    Case {
+        implementation,
+        variant,
+        spinning: 0,
+        run: Box::new(move || {
+            let tree = built.get_or_init(|| {
+                let tree = repository(packages);
+                build(&tree);
+                tree
+            });
+            Sample::time(build(tree), packages)
+        }),
+    }
+}
+
+/// Packages that depend on two earlier ones each, known to git as Turborepo likes it.
+fn repository(packages: u64) -> Tree {
+    let directory = tempfile::tempdir().expect("a directory for the repository");
+    let tree = Tree::in_directory(directory, packages);
+    tree.write(
+        "package.json",
+        r#"{"name":"root","private":true,"packageManager":"npm@10.0.0","workspaces":["packages/*"]}"#,
+    );
+    tree.write(
+        "turbo.json",
+        r#"{"tasks":{"build":{"dependsOn":["^build"],"outputs":["dist/**"]}}}"#,
+    );
+    tree.write(".gitignore", "dist/\n.turbo/\n.cache/\n.zako/\n");
+    let mut lock = String::new();
+    for number in 0..packages {
+        let earlier = [number / 2, number / 3];
+        let mut deps: Vec<String> = earlier
+            .iter()
+            .filter(|dep| **dep < number)
+            .map(|dep| format!("\"p{dep}\":\"1.0.0\""))
+            .collect();
+        deps.dedup();
+        let deps = deps.join(",");
+        tree.write(
+            &format!("packages/p{number}/package.json"),
+            &format!(
+                "{{\"name\":\"p{number}\",\"version\":\"1.0.0\",\"scripts\":{{\"build\":\"mkdir -p dist && cp src.txt dist/\"}},\
+                 \"dependencies\":{{{deps}}}}}"
+            ),
+        );
+        tree.write(&format!("packages/p{number}/src.txt"), &number.to_string());
+        lock += &format!(
+            ",\"node_modules/p{number}\":{{\"resolved\":\"packages/p{number}\",\"link\":true}},\
+             \"packages/p{number}\":{{\"version\":\"1.0.0\",\"dependencies\":{{{deps}}}}}"
+        );
+    }
+    tree.write(
+        "package-lock.json",
+        &format!(
+            "{{\"name\":\"root\",\"lockfileVersion\":3,\"requires\":true,\"packages\":{{\"\":{{\"name\":\"root\",\
+             \"workspaces\":[\"packages/*\"]}}{lock}}}}}"
+        ),
+    );
+    for arguments in [
+        &["init", "--quiet"][..],
+        &["add", "."],
+        &[
+            "-c",
+            "user.name=bench",
+            "-c",
+            "user.email=bench@localhost",
+            "commit",
+            "--quiet",
+            "-m",
+            "all",
+        ],
+    ] {
+        run(Command::new("git").args(arguments).current_dir(tree.root()));
+    }
+    tree
+}
+
+fn in_process(tree: &Tree) -> Duration {
+    let (elapsed, planned) = timed(|| Planned::of(tree));
+    if !planned.plan.is_fresh() {
+        planned.build();
+    }
+    elapsed
+}
+
+fn run_turbo(turbo: &PathBuf, tree: &Tree) -> Duration {
+    let mut command = Command::new(turbo);
+    command
+        .args(["run", "build", "--output-logs=none", "--no-update-notifier"])
+        .current_dir(tree.root())
+        .env("TURBO_TELEMETRY_DISABLED", "1")
+        .env("DO_NOT_TRACK", "1");
+    run(&mut command)
+}

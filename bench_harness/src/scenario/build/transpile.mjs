@@ -1,0 +1,34 @@
+// Transpiles the files of a list once to be warm and once for the clock, and prints milliseconds and how many came out.
+// node - swc|esbuild NODE_MODULES LIST
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+
+const [, , peer, modules, list] = process.argv;
+const require = createRequire(join(modules, "x.js"));
+const paths = readFileSync(list, "utf8").split("\n");
+
+async function withSwc() {
+  const swc = require("@swc/core");
+  const options = { jsc: { target: "es2022", parser: { syntax: "typescript", decorators: true } }, module: { type: "es6" }, swcrc: false, configFile: false };
+  const sources = paths.map((path) => [path, readFileSync(path, "utf8")]);
+  return async () => {
+    const all = await Promise.all(sources.map(([filename, source]) => swc.transform(source, { ...options, filename })));
+    return all.filter((output) => typeof output.code === "string").length;
+  };
+}
+
+async function withEsbuild() {
+  const { build } = require("esbuild");
+  return async () => {
+    const result = await build({ entryPoints: paths, outdir: "/out", write: false, format: "esm", target: "es2022", logLevel: "silent" });
+    return result.outputFiles.length;
+  };
+}
+
+const run = await (peer === "swc" ? withSwc() : withEsbuild());
+await run();
+const begin = process.hrtime.bigint();
+const count = await run();
+console.log(Number(process.hrtime.bigint() - begin) / 1e6, count);
+process.exit(0);

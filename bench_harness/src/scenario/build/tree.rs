@@ -1,0 +1,171 @@
+//! Generated workspaces of many targets, for zako and for ninja, and the two programs run in them.
+#![forbid(unsafe_code)]
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::scenario::actors::timed;
+
+/// Targets per build file.
+const PACKAGE: u64 = 100;
+
+/// What the targets do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Steps {
+    /// Copy a file each.
+    Copy,
+    /// Nothing, each in a shell of its own, which is what ninja starts.
+    True,
+}
+
+/// A workspace.
+pub struct Tree {
+    root: PathBuf,
+    targets: u64,
+    /// Removed with this, if it is ours.
+    _directory: Option<tempfile::TempDir>,
+}
+
+impl Tree {
+    /// So many targets in build files of a hundred, and the same in one `build.ninja`.
+    pub fn new(targets: u64, steps: Steps) -> Self {
+        let directory = tempfile::tempdir().expect("a directory for the workspace");
+        let tree = Self::in_directory(directory, targets);
+        tree.write(
+            "zako.toml",
+            "group = \"bench\"\nartifact = \"targets\"\nversion = \"1.0.0\"\n",
+        );
+        let mut ninja = String::from(match steps {
+            Steps::Copy => "rule step\n  command = cp $in $out\n",
+            Steps::True => "rule step\n  command = true $number\n",
+        });
+        for package in 0..targets.div_ceil(PACKAGE) {
+            let mut build =
+                String::from("import { target } from \"zako:build\";\nexport default {\n");
+            for number in package * PACKAGE..targets.min((package + 1) * PACKAGE) {
+                let _ = match steps {
+                    Steps::Copy => {
+                        tree.write(&format!("p{package}/in{number}.txt"), &number.to_string());
+                        let _ = writeln!(
+                            ninja,
+                            "build p{package}/ninja{number}.txt: step p{package}/in{number}.txt"
+                        );
+                        writeln!(
+                            build,
+                            "  t{number}: target({{ cmd: [\"cp\", \"in{number}.txt\", \"out{number}.txt\"], \
+                             srcs: [\"in{number}.txt\"], outs: [\"out{number}.txt\"] }}),"
+                        )
+                    }
+                    Steps::True => {
+                        let _ = writeln!(ninja, "build n{number}: step\n  number = {number}");
+                        writeln!(
+                            build,
+                            "  t{number}: target({{ cmd: [\"/bin/sh\", \"-c\", \"true {number}\"] }}),"
+                        )
+                    }
+                };
+            }
+            tree.write(&format!("p{package}/BUILD.ts"), &(build + "};\n"));
+        }
+        tree.write("build.ninja", &ninja);
+        tree
+    }
+
+    /// One that somebody else fills.
+    pub fn in_directory(directory: tempfile::TempDir, targets: u64) -> Self {
+        Self {
+            root: directory.path().to_owned(),
+            targets,
+            _directory: Some(directory),
+        }
+    }
+
+    /// One that another process has made.
+    pub fn existing(root: PathBuf) -> Self {
+        Self {
+            root,
+            targets: 0,
+            _directory: None,
+        }
+    }
+
+    /// Writes a file below the root, its directory included.
+    pub fn write(&self, name: &str, text: &str) {
+        let path = self.root().join(name);
+        fs::create_dir_all(path.parent().expect("a directory")).expect("the disk has room");
+        fs::write(path, text).expect("the disk has room");
+    }
+
+    /// How many targets it was made with.
+    pub fn targets(&self) -> u64 {
+        self.targets
+    }
+
+    /// Its directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where zako keeps what it built.
+    pub fn cache(&self) -> PathBuf {
+        self.root().join(".cache")
+    }
+
+    /// A call of the `zako` binary beside this program.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(beside("zako").expect("looked for before"));
+        command
+            .args(arguments)
+            .current_dir(self.root())
+            .env("ZAKO_CACHE_DIR", self.cache());
+        command
+    }
+
+    /// The time that `zako build` takes.
+    pub fn zako(&self) -> Duration {
+        run(&mut self.command(&["build"]))
+    }
+
+    /// The time that `ninja` takes.
+    pub fn ninja(&self) -> Duration {
+        run(Command::new("ninja").current_dir(self.root()))
+    }
+}
+
+/// A program in the directory of this one.
+pub fn beside(name: &str) -> Option<PathBuf> {
+    let path = std::env::current_exe().ok()?.with_file_name(name);
+    path.is_file().then_some(path)
+}
+
+/// Whether a peer is on this machine.
+pub fn is_installed(program: &str) -> bool {
+    let mut command = Command::new(program);
+    command
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
+/// A program that `cargo xtask clients` has installed with npm.
+pub fn npm_client(name: &str) -> Option<PathBuf> {
+    let path = node_modules().join(".bin").join(name);
+    path.exists().then_some(path)
+}
+
+/// Where `cargo xtask clients` installs what comes from npm.
+pub fn node_modules() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/clients/node_modules")
+}
+
+/// The time that a command takes, which must succeed.
+pub fn run(command: &mut Command) -> Duration {
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let (elapsed, status) = timed(|| command.status().expect("it starts"));
+    assert!(status.success(), "{command:?} failed");
+    elapsed
+}
