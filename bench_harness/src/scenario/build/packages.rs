@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::cell::OnceCell;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -132,7 +132,7 @@ fn in_process(tree: &Tree) -> Duration {
     elapsed
 }
 
-fn run_turbo(turbo: &PathBuf, tree: &Tree) -> Duration {
+fn run_turbo(turbo: &Path, tree: &Tree) -> Duration {
     let mut command = Command::new(turbo);
     command
         .args(["run", "build", "--output-logs=none", "--no-update-notifier"])
