@@ -183,8 +183,11 @@ fn a_node_tells_when_a_rule_begins_to_hold() {
             .success()
     );
     let config = project.outside().join("node.toml");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let webhook = format!("http://{}/hooks/zako", listener.local_addr().unwrap());
+    let hook = std::thread::spawn(move || take_request(&listener));
     let text = format!(
-        "data-dir = {:?}\nhttp = \"127.0.0.1:0\"\n[alerts]\nevery_seconds = 1\ncommand = [\"sh\", \"-c\", \"cat > {}\"]\n\
+        "data-dir = {:?}\nhttp = \"127.0.0.1:0\"\n[alerts]\nevery_seconds = 1\nwebhook = \"{webhook}\"\ncommand = [\"sh\", \"-c\", \"cat > {}\"]\n\
          [[alerts.rule]]\nname = \"it runs\"\nfigure = \"zako_v1_store_up\"\nabove = 0\n",
         project.outside().join("data"),
         told.display()
@@ -200,6 +203,10 @@ fn a_node_tells_when_a_rule_begins_to_hold() {
     let notice: serde_json::Value = serde_json::from_str(&notice).unwrap();
     assert_eq!(notice["alert"], "it runs");
     assert_eq!(notice["state"], "firing");
+    let (head, body) = hook.join().unwrap();
+    assert!(head.starts_with("POST /hooks/zako "), "{head}");
+    let posted: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(posted, notice);
     node.signal("TERM");
     node.wait().succeeds();
     let wrong = "[alerts]\n[[alerts.rule]]\nname = \"r\"\nfigure = \"f\"\nabove = 0\n";
