@@ -55,6 +55,44 @@ fn a_second_machine_runs_nothing_over_http() {
 }
 
 #[test]
+fn secrets_come_from_the_environment_and_are_never_said() {
+    let node = Node::closed();
+    for scheme in ["http", "grpc"] {
+        let remote = format!("{scheme}://{}", node.address());
+        let build = |variables: &[(&str, &str)]| {
+            let project = project();
+            // Results of its own for each protocol.
+            project.write("a.txt", scheme);
+            let mut command = project.command(&["build", "-v", "--json", "--remote", &remote]);
+            command
+                .envs(variables.iter().copied())
+                .env("RUST_LOG", "debug");
+            zako_tests::Outcome::of(&mut command).succeeds()
+        };
+        let mine = [
+            ("ZAKO_REMOTE_USER", "ada"),
+            ("ZAKO_REMOTE_PASSWORD", "s3cret"),
+        ];
+        assert!(build(&[]).stdout.contains("\"executed\": 3"));
+        assert!(!build(&mine).text().contains("s3cret"));
+        let ci = build(&[("ZAKO_REMOTE_TOKEN", "t0ken")]);
+        assert!(ci.stdout.contains("\"cached\": 3"), "{}", ci.text());
+        assert!(!ci.text().contains("t0ken"));
+    }
+    let project = project();
+    let manifest = project.read("zako.toml");
+    let access = "[settings.remote-access]\ntoken-env = \"MY_TOKEN\"\n";
+    project.write("zako.toml", &format!("{manifest}{access}"));
+    let remote = format!("http://{}", node.address());
+    let arguments = ["build", "--remote", &remote];
+    project
+        .zako(&arguments)
+        .fails_saying(&["MY_TOKEN, which is not set"]);
+    let mut named = project.command(&arguments);
+    zako_tests::Outcome::of(named.env("MY_TOKEN", "t0ken")).succeeds();
+}
+
+#[test]
 fn a_cache_that_is_down_or_wrong_does_not_fail_a_build() {
     // A port that was free a moment ago: nobody answers there.
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

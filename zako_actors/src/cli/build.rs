@@ -15,6 +15,7 @@ use super::args::{BuildArgs, Global};
 use super::display::Display;
 use super::interrupt::cancel_on_signals;
 use super::opened::{Opened, Targets, failure};
+use super::remote::remote;
 use super::sink::{JsonLines, Sink};
 use super::summary::summarise;
 use super::trace::Trace;
@@ -366,12 +367,11 @@ impl Work<'_> {
             keep_going: self.args.keep_going,
             keep_scratch: self.args.keep_scratch,
             force: self.args.force || self.args.check_determinism.is_some(),
-            remote: self
-                .args
-                .remote
-                .clone()
-                .or_else(|| opened.session.workspace.manifest.settings.remote.clone())
-                .filter(|address| !address.is_empty()),
+            remote: remote(
+                self.args,
+                &opened.session.workspace.manifest.settings,
+                &opened.session.workspace.root,
+            )?,
             sandbox: self
                 .args
                 .sandbox

@@ -20,6 +20,7 @@ mod options;
 #[cfg(feature = "otel")]
 mod otel;
 mod query;
+mod remote;
 mod run;
 mod sink;
 mod summary;

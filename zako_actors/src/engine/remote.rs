@@ -59,22 +59,25 @@ pub struct Remote {
 }
 
 impl Remote {
-    /// Puts the cache at `address` behind `store`: `http[s]://…` speaks as Bazel does to an HTTP
+    /// Puts `server` behind `store`: `http[s]://…` speaks as Bazel does to an HTTP
     /// cache, `grpc[s]://…` the remote execution API with BLAKE3.
     ///
     /// # Errors
-    /// When `address` is none.
-    pub fn attach(store: &Store, address: &str, runtime: Handle) -> Result<Self, RemoteError> {
+    /// When it cannot be one.
+    pub fn attach(
+        store: &Store,
+        server: &UpstreamConfig,
+        runtime: Handle,
+    ) -> Result<Self, RemoteError> {
         let _entered = runtime.enter();
         let config = TierConfig {
             patience: PATIENCE,
             ..TierConfig::default()
         };
         let wrong = |error: UpstreamConfigError| RemoteError {
-            address: address.to_owned(),
+            address: server.address.clone(),
             why: error.problem().to_owned(),
         };
-        let server = UpstreamConfig::at(address);
         // One for reading, which the tier owns, and one for handing on: a slow upload must not be
         // taken for a server that does not answer.
         let tier = Tier::new(server.connect().map_err(wrong)?, config, runtime.clone());

@@ -12,6 +12,7 @@ use std::sync::mpsc::Sender;
 use std::time::Instant;
 
 use actor_rt::Restart;
+use cas_actor::UpstreamConfig;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::action::Describer;
@@ -62,8 +63,8 @@ pub struct BuildOptions {
     pub force: bool,
     /// How often each command runs: more than once to see whether it always leaves the same.
     pub repeat: u32,
-    /// Address of the cache behind the store.
-    pub remote: Option<String>,
+    /// The cache behind the store.
+    pub remote: Option<UpstreamConfig>,
     /// How strictly commands are held to what they declare.
     pub sandbox: Mode,
     /// JavaScript engine with its version, for the summary.
@@ -338,8 +339,8 @@ impl Session {
         let claims = self.claims(&plan);
         let remote = options
             .remote
-            .as_deref()
-            .map(|address| Remote::attach(&store, address, system.tokio()).map(Arc::new));
+            .as_ref()
+            .map(|server| Remote::attach(&store, server, system.tokio()).map(Arc::new));
         let remote = remote.transpose()?;
         let PoolSize { max, idle, .. } = options.pool;
         let workers = Workers::new(max, idle, system.tokio());

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use toml::Spanned;
 
+use super::access::RemoteAccess;
 use super::label::{Label, LabelError};
 use super::locate::{At, mistake};
 use super::pattern::{Pattern, PatternError};
@@ -151,6 +152,9 @@ pub struct Settings {
     pub script_inputs: Vec<String>,
     /// Address of a remote cache.
     pub remote: Option<String>,
+    /// Who we are there, and whom we believe.
+    #[serde(default)]
+    pub remote_access: RemoteAccess,
     /// How strictly commands are held to what they declare.
     pub sandbox: Option<SandboxMode>,
     /// How many of each named resource there are, for `uses`.

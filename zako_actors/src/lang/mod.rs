@@ -4,6 +4,7 @@
 //! Does not know: how a build file is evaluated, how a step runs, what is on disk.
 //! Invariant: a value of a type of this folder has been validated; nobody checks it again.
 
+pub mod access;
 pub mod amount;
 mod command;
 pub mod described;
