@@ -116,12 +116,16 @@ impl Built {
     }
 
     fn zako_process(&self) -> Duration {
-        self.by_zako.get_or_init(|| drop(self.tree.zako()));
+        self.by_zako.get_or_init(|| {
+            self.tree.zako();
+        });
         self.tree.zako()
     }
 
     fn ninja_process(&self) -> Duration {
-        self.by_ninja.get_or_init(|| drop(self.tree.ninja()));
+        self.by_ninja.get_or_init(|| {
+            self.tree.ninja();
+        });
         self.tree.ninja()
     }
 }
