@@ -186,20 +186,25 @@ async fn one_call_too_many_is_told_so() {
     let mut config = FrontConfig::default();
     config.limits.requests = 1;
     let node = Node::start(&config).await;
-    let name = upload_name("blobs", b"content");
-    let (open, mut pieces) = mpsc::channel::<WriteRequest>(1);
-    let messages = stream::poll_fn(move |cx| pieces.poll_recv(cx));
-    let mut bytes = node.bytes();
-    let call = tokio::spawn(async move { bytes.write(messages).await });
-    // As soon as the node has begun with it.
-    loop {
-        match node.status(&name).await {
-            Err(Code::ResourceExhausted) => break,
-            other => assert_eq!(other, Err(Code::NotFound)),
-        }
-    }
+    let begin = || {
+        let (open, mut pieces) = mpsc::channel::<WriteRequest>(1);
+        let messages = stream::poll_fn(move |cx| pieces.poll_recv(cx));
+        let mut bytes = node.bytes();
+        let call = tokio::spawn(async move { bytes.write(messages).await });
+        (open, call)
+    };
+    // Neither ends by itself, so whichever comes second is one too many.
+    let ((open_a, mut a), (open_b, mut b)) = (begin(), begin());
+    let (refused, open, call) = tokio::select! {
+        refused = &mut a => (refused, open_b, b),
+        refused = &mut b => (refused, open_a, a),
+    };
+    assert_eq!(
+        refused.unwrap().unwrap_err().code(),
+        Code::ResourceExhausted
+    );
     let all = WriteRequest {
-        resource_name: name.clone(),
+        resource_name: upload_name("blobs", b"content"),
         finish_write: true,
         data: Bytes::from_static(b"content"),
         ..Default::default()
