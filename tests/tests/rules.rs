@@ -127,9 +127,7 @@ fn options_are_set_by_flag_and_manifest_and_belong_to_the_key() {
     let project = project();
     project.build();
     project.ran();
-    project
-        .zako(&["build", "--config", "ending=fin"])
-        .succeeds();
+    project.zako(&["build", "--set", "ending=fin"]).succeeds();
     assert!(project.read("app/app.txt").starts_with("THREE\nfin\n"));
     assert_eq!(project.ran().len(), 5);
     project.build();
@@ -146,14 +144,14 @@ fn options_are_set_by_flag_and_manifest_and_belong_to_the_key() {
         project.zako(arguments).fails_saying(parts);
     };
     fails(
-        &["build", "--config", "endng=fin"],
+        &["build", "--set", "endng=fin"],
         &["no option `endng`", "did you mean `ending`?"],
     );
     fails(
-        &["build", "--config", "ending=fim"],
+        &["build", "--set", "ending=fim"],
         &["must be one of \"end\", \"fin\"", "did you mean `fin`?"],
     );
-    fails(&["build", "--config", "ending"], &["is not NAME=VALUE"]);
+    fails(&["build", "--set", "ending"], &["is not NAME=VALUE"]);
 }
 
 #[test]

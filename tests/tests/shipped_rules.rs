@@ -80,12 +80,12 @@ fn options_choose_mode_and_compiler() {
         project.zako(&all).succeeds().stdout
     };
     assert!(cmd(&[]).contains("\"-O0\""));
-    assert!(cmd(&["--config", "cc_mode=release"]).contains("\"-O2\""));
+    assert!(cmd(&["--set", "cc_mode=release"]).contains("\"-O2\""));
     project
-        .zako(&["build", "--config", "cc_compiler=no-such-cc"])
+        .zako(&["build", "--set", "cc_compiler=no-such-cc"])
         .fails_saying(&[
             "there is no C compiler `no-such-cc`",
-            "--config cc_compiler=NAME",
+            "--set cc_compiler=NAME",
         ]);
 }
 

@@ -123,7 +123,7 @@ pub struct Global {
         global = true,
         help_heading = "Global options"
     )]
-    pub config: Vec<(String, String)>,
+    pub set: Vec<(String, String)>,
     /// Say more: why steps run, what was cached
     #[arg(short, long, global = true, help_heading = "Global options")]
     pub verbose: bool,

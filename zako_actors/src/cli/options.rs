@@ -54,7 +54,7 @@ impl Options {
                 number(None, "ZAKO_EVALUATION_SECONDS")?.unwrap_or(EVALUATION_SECONDS),
             ),
             given: Given {
-                flags: global.config.iter().cloned().collect(),
+                flags: global.set.iter().cloned().collect(),
                 manifest: workspace.manifest.config_values.clone(),
             },
         })

@@ -111,7 +111,7 @@ declare namespace Zako {
     & { [K in keyof A as A[K] extends Attribute<any, any, true> ? never : K]?: A[K] extends Attribute<infer W, any, boolean> ? W : never };
   type ReadFrom<A extends AttributeSet> = { readonly [K in keyof A]: A[K] extends Attribute<any, infer R, boolean> ? R : never };
 
-  /** An option of the build: `--config name=value`, or `[config]` of zako.toml. */
+  /** An option of the build: `--set name=value`, or `[config]` of zako.toml. */
   interface Option<T> {
     readonly $config: string;
     /** Only a type. */

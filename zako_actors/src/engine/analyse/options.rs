@@ -99,7 +99,7 @@ impl Declared {
 /// What was set, and where.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Given {
-    /// `--config name=value`.
+    /// `--set name=value`.
     pub flags: BTreeMap<String, String>,
     /// `[config]` of `zako.toml`.
     pub manifest: BTreeMap<String, Value>,
@@ -117,7 +117,7 @@ pub fn settle(
         .iter()
         .map(|(_, option)| option.name.as_str())
         .collect();
-    let set = given.flags.keys().map(|name| ("--config", name));
+    let set = given.flags.keys().map(|name| ("--set", name));
     let set = set.chain(
         given
             .manifest
@@ -143,9 +143,7 @@ pub fn settle(
             given.flags.get(&option.name),
             given.manifest.get(&option.name),
         ) {
-            (Some(text), _) => option
-                .read(text)
-                .map_err(|error| format!("--config: {error}")),
+            (Some(text), _) => option.read(text).map_err(|error| format!("--set: {error}")),
             (None, Some(value)) => option
                 .check(value.clone())
                 .map_err(|error| format!("[config] of zako.toml: {error}")),
@@ -196,7 +194,7 @@ mod tests {
         let error = value(&[("mdoe", "debug")], &[]).unwrap_err();
         assert_eq!(
             error,
-            "--config: there is no option `mdoe`; did you mean `mode`?"
+            "--set: there is no option `mdoe`; did you mean `mode`?"
         );
         let error = value(&[("mode", "relase")], &[]).unwrap_err();
         assert!(

@@ -1,4 +1,4 @@
-// How C and C++ are compiled: --config cc_mode=release, or [config] of zako.toml.
+// How C and C++ are compiled: --set cc_mode=release, or [config] of zako.toml.
 import { config } from "zako:config";
 
 export const mode = config({

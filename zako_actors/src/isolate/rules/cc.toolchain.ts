@@ -8,7 +8,7 @@ export const cc = toolchain({
   async select(ctx) {
     const wanted = ctx.config.compiler;
     const c = await (wanted ? ctx.which(wanted) : ctx.which("gcc", "clang", "cc"));
-    if (!c) throw ctx.fail(wanted ? `there is no C compiler \`${wanted}\`` : "there is no C compiler", "install gcc or clang, or name one: --config cc_compiler=NAME");
+    if (!c) throw ctx.fail(wanted ? `there is no C compiler \`${wanted}\`` : "there is no C compiler", "install gcc or clang, or name one: --set cc_compiler=NAME");
     const isClang = /clang/.test(c.path);
     const [cxx, ar] = await ctx.all([
       isClang ? ctx.which("clang++", "c++") : ctx.which("g++", "c++"),
