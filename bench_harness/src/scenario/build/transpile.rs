@@ -149,9 +149,8 @@ fn ours(tree: &Tree, workers: usize) -> Sample {
         let outputs = answers
             .into_iter()
             .map(|answer| answer.wait().expect("an answer"));
-        outputs
-            .filter(|output| output.as_ref().is_ok_and(|it| !it.code.is_empty()))
-            .count()
+        // A file of types alone is empty when it comes out.
+        outputs.filter(Result::is_ok).count()
     });
     drop(pool);
     system
@@ -210,7 +209,8 @@ fn bare_oxc(tree: &Tree, workers: usize) -> Sample {
         let mut arena = oxc::allocator::Allocator::default();
         let mut transpiled = 0_u64;
         while let Some((path, source)) = tree.files.get(next.fetch_add(1, Ordering::Relaxed)) {
-            transpiled += u64::from(!transpile(&arena, path, source).is_empty());
+            std::hint::black_box(transpile(&arena, path, source));
+            transpiled += 1;
             arena.reset();
         }
         transpiled
@@ -234,7 +234,9 @@ fn transpile(arena: &oxc::allocator::Allocator, path: &str, source: &str) -> Str
     use oxc::transformer::{TransformOptions, Transformer};
 
     let kind = oxc::span::SourceType::from_path(path).expect("a TypeScript source");
-    let mut program = Parser::new(arena, source, kind).parse().program;
+    let parsed = Parser::new(arena, source, kind).parse();
+    assert!(parsed.diagnostics.is_empty(), "{path} has mistakes");
+    let mut program = parsed.program;
     let checked = SemanticBuilder::new()
         .with_check_syntax_error(true)
         .with_enum_eval(true)
