@@ -2,7 +2,7 @@
 //!
 //! Owns: everything below. Does not know: JSON, V8, gRPC, builds.
 #![doc = include_str!("../README.md")]
-// Unsafe code is allowed, with reasons, in: slab, payload/pooled, mailbox, cell, sched, ask, awaiting, dedicated, ring.
+// Unsafe code is allowed, with reasons, in: prefetch, slab, payload/pooled, mailbox, cell, sched, ask, awaiting, dedicated, ring.
 #![deny(missing_docs, unsafe_code)]
 
 #[cfg(not(loom))]
@@ -65,6 +65,7 @@ mod pipeline;
 mod plain;
 #[cfg(not(loom))]
 mod pool;
+mod prefetch;
 #[cfg(not(loom))]
 mod recipient;
 #[cfg(all(not(loom), feature = "remote"))]

@@ -79,7 +79,7 @@ const fn block_size(class: usize) -> usize {
 #[cfg(not(loom))]
 mod magazine {
     use super::{ALIGN, CLASSES, block_size, handle_alloc_error, system_alloc};
-    use crate::mailbox::prefetch;
+    use crate::prefetch;
     use std::alloc::Layout;
     use std::cell::UnsafeCell;
     use std::ptr::{NonNull, null_mut};

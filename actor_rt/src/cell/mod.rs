@@ -20,10 +20,11 @@ pub(crate) use children::Children;
 use children::Siblings;
 use news::News;
 
-use crate::mailbox::{Front, Mailbox, prefetch};
+use crate::mailbox::{Front, Mailbox};
 use crate::meter::Meter;
 use crate::overflow::Overflow;
 use crate::parking::Parking;
+use crate::prefetch;
 use crate::restart::Strategy;
 use crate::sched::Runtime;
 use crate::slab;

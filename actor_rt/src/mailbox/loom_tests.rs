@@ -1,6 +1,7 @@
 //! Loom models of the protocol, on mailboxes of two places.
 
 use super::*;
+use crate::sync::Ordering;
 use loom::sync::Arc;
 use loom::thread;
 

@@ -6,7 +6,7 @@
 #![allow(unsafe_code)]
 
 use super::Pooled;
-use crate::mailbox::prefetch;
+use crate::prefetch;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 

@@ -26,10 +26,11 @@
 use crossbeam_utils::CachePadded;
 
 use super::read::{Reader, Take};
-use super::slots::{Slots, drop_all, prefetch_for_write};
+use super::slots::{Slots, drop_all};
 use super::wait::build_up;
 use super::write::{Claim, Writer};
 use super::{ClaimError, SpinThenYield, Wait};
+use crate::prefetch;
 use crate::sync::{Arc, AtomicU64, AtomicUsize, Ordering, hint};
 
 /// A writing end of a ring made by [`channel`]; clone it for more writers.
@@ -261,7 +262,7 @@ unsafe impl<T, W: Wait> Claim for Sending<T, W> {
     fn ask_ahead(&self, seq: u64) {
         let ahead = seq.wrapping_add(PREFETCH);
         self.shared.slots.prefetch(ahead);
-        prefetch_for_write(self.shared.stamp_at(ahead));
+        prefetch::for_write(self.shared.stamp_at(ahead));
     }
 
     /// Waits for a free slot, and lets more become free: a sender that takes each slot as it is freed reads the very

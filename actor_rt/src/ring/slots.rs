@@ -7,6 +7,7 @@
 //! Under `cfg(loom)` every access is also reported to the model checker, cell by cell.
 #![allow(unsafe_code)]
 
+use crate::prefetch;
 use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
 
@@ -74,7 +75,7 @@ impl<T> Slots<T> {
     /// Asks for the line of this cell, to be written soon.
     #[inline]
     pub(super) fn prefetch(&self, seq: u64) {
-        prefetch_for_write(self.cell(seq));
+        prefetch::for_write(self.cell(seq));
     }
 
     #[cfg(loom)]
@@ -201,20 +202,6 @@ impl<T> Slots<T> {
         let first = (self.cells.len() - self.index(seq)).min(count as usize);
         (first, count as usize - first)
     }
-}
-
-/// Asks for the line at this address in a state that can be written, where the processor has a way to.
-#[inline]
-pub(super) fn prefetch_for_write<T>(address: *const T) {
-    // By hand: for the plain x86-64 target the compiler turns the write prefetch into a read prefetch, after which
-    // the store still has to ask for the line.
-    #[cfg(all(target_arch = "x86_64", not(loom), not(miri)))]
-    // SAFETY: a prefetch changes nothing, is valid for any address, and every x86-64 processor accepts `prefetchw`.
-    unsafe {
-        std::arch::asm!("prefetchw [{}]", in(reg) address, options(nostack, preserves_flags, readonly));
-    }
-    #[cfg(not(all(target_arch = "x86_64", not(loom), not(miri))))]
-    let _ = address;
 }
 
 /// Calls `step`, which takes and drops one item, until it answers `false`: also after a panic, so that every

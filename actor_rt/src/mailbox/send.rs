@@ -1,0 +1,239 @@
+//! Putting messages in: claim, write, publish (rules 1 to 3 and 5).
+//!
+//! Owns: the senders' way from a claim to a published slot.
+//! Does not know: the owner, but for the tail that it publishes.
+#![allow(unsafe_code)]
+
+use super::pages::{Slot, TOMBSTONE};
+use super::word::{CLOSED, IDLE, Word};
+use super::{Mailbox, Refused};
+use crate::prefetch;
+use crate::sync::Ordering;
+use std::ptr::{NonNull, null_mut};
+
+/// Slots between the one being written and the one whose line is asked for.
+const AHEAD: u32 = 16;
+
+enum Refusal {
+    Full,
+    Closed,
+}
+
+struct Claim {
+    position: u32,
+    epoch: u32,
+    count: u32,
+    woke: bool,
+}
+
+impl<M> Mailbox<'_, M> {
+    /// Claims up to `wanted` positions, at least `least` of them (rule 1).
+    #[inline(always)]
+    fn claim(self, wanted: u32, least: u32) -> Result<Claim, Refusal> {
+        let front = self.front;
+        let mut word = front.observe();
+        let mut contended = 0;
+        loop {
+            if word.has(CLOSED) {
+                return Err(Refusal::Closed);
+            }
+            // Acquire pairs with the Release in `room`: a consumed slot is seen consumed.
+            let seen = Word(front.seen.load(Ordering::Acquire));
+            let depth = word.position().wrapping_sub(seen.tail_in(word.epoch()));
+            let mut room = front.bound.wrapping_sub(depth);
+            if room > front.bound || room < wanted {
+                match self.room(word) {
+                    Ok(fresh) if fresh >= least => room = fresh,
+                    Ok(_) => return Err(Refusal::Full),
+                    Err(now) => {
+                        word = now;
+                        continue;
+                    }
+                }
+            }
+            let count = wanted.min(room);
+            let next = word.claim(count);
+            // AcqRel: Acquire as above; Release so that the next owner, who sees this claim, sees
+            // what this producer did before it.
+            match front.word.compare_exchange_weak(
+                word.0,
+                next.0,
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            ) {
+                Ok(_) => {
+                    return Ok(Claim {
+                        position: word.position(),
+                        epoch: word.epoch(),
+                        count,
+                        woke: word.has(IDLE),
+                    });
+                }
+                Err(_) => {
+                    word = front.contended(&mut contended);
+                }
+            }
+        }
+    }
+
+    /// The room left by a fresh tail, or the word's newer value if `word` is out of date (rule 5).
+    #[cold]
+    #[inline(never)]
+    fn room(self, word: Word) -> Result<u32, Word> {
+        let front = self.front;
+        // Acquire pairs with the Release in `Drain::publish`; the Release store hands that on to
+        // other producers through `seen`.
+        let tail = Word(self.tail.load(Ordering::Acquire));
+        front.seen.store(tail.0, Ordering::Release);
+        let depth = word.position().wrapping_sub(tail.tail_in(word.epoch()));
+        let now = Word(front.word.load(Ordering::Acquire));
+        if depth > front.bound || (depth == front.bound && now != word) {
+            debug_assert!(now != word || depth <= front.bound);
+            return Err(now);
+        }
+        Ok(front.bound - depth)
+    }
+
+    /// The slot of a position that the caller has claimed, its page attached if need be, and how many slots
+    /// there are from it to the end of the page.
+    #[inline(always)]
+    fn claimed_slot(self, claim: &Claim, position: u32) -> (*mut Slot<M>, u32) {
+        let ring = self.ring();
+        let mask = self.mask();
+        let index = position & mask;
+        loop {
+            let base = &self.front.bases[(claim.epoch & 1) as usize];
+            // Acquire pairs with the Release in `attach_base`.
+            let Some(base) = NonNull::new(base.load(Ordering::Acquire)) else {
+                self.attach_base(claim.epoch);
+                continue;
+            };
+            // SAFETY: our claim keeps the epoch, and with it the base, alive (rules 7 and 8).
+            let (slot, left) = unsafe { ring.slot(base, index) };
+            if !slot.is_null() {
+                if left > AHEAD {
+                    prefetch::for_write(slot.wrapping_add(AHEAD as usize));
+                } else {
+                    // SAFETY: as above; the index is masked.
+                    let (ahead, _) =
+                        unsafe { ring.slot(base, position.wrapping_add(AHEAD) & mask) };
+                    prefetch::for_write(ahead);
+                }
+                return (slot, left);
+            }
+            // SAFETY: as above.
+            unsafe { ring.attach(base, index) };
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn attach_base(self, epoch: u32) {
+        let fresh = self.ring().new_base();
+        // Release pairs with the Acquire loads of the base: its empty slots are seen.
+        let won = self.front.bases[(epoch & 1) as usize].compare_exchange(
+            null_mut(),
+            fresh.as_ptr(),
+            Ordering::Release,
+            Ordering::Relaxed,
+        );
+        if won.is_err() {
+            // SAFETY: nobody saw it.
+            unsafe { self.ring().free(fresh) };
+        }
+    }
+
+    /// Puts a message in; `Ok(true)` if the caller must schedule the actor (rule 2).
+    #[inline]
+    pub(crate) fn push(self, message: M) -> Result<bool, Refused<M>> {
+        let claim = match self.claim(1, 1) {
+            Ok(claim) => claim,
+            Err(Refusal::Full) => return Err(Refused::Full(message)),
+            Err(Refusal::Closed) => return Err(Refused::Closed(message)),
+        };
+        let (slot, _) = self.claimed_slot(&claim, claim.position);
+        // SAFETY: the slot is ours by rule 1, and its page lives while our claim is unpublished.
+        let slot = unsafe { &*slot };
+        slot.message.with_mut(|place| {
+            // SAFETY: exclusively ours until published.
+            unsafe { (*place).write(message) };
+        });
+        // Release pairs with the Acquire of `Drain::pop`.
+        slot.state.store(self.state, Ordering::Release);
+        Ok(claim.woke)
+    }
+
+    /// Claims as many of `wanted` places as there are and fills them from the iterator that `take`
+    /// gives for that number. Returns how many messages came, and whether the caller must schedule the
+    /// actor.
+    pub(crate) fn push_batch<I: Iterator<Item = M>>(
+        self,
+        wanted: u32,
+        take: impl FnOnce(u32) -> I,
+    ) -> Result<(u32, bool), Refused<()>> {
+        debug_assert!(wanted > 0);
+        let claim = match self.claim(wanted, 1) {
+            Ok(claim) => claim,
+            Err(Refusal::Full) => return Err(Refused::Full(())),
+            Err(Refusal::Closed) => return Err(Refused::Closed(())),
+        };
+        let woke = claim.woke;
+        let count = claim.count;
+        let mut writer = Writer {
+            mailbox: self,
+            claim,
+            written: 0,
+            slot: null_mut(),
+            left: 0,
+        };
+        for message in take(count).take(count as usize) {
+            writer.write(self.state, |place| {
+                place.write(message);
+            });
+        }
+        let given = writer.written;
+        drop(writer);
+        Ok((given, woke))
+    }
+}
+
+/// Publishes the rest of its claim as tombstones when dropped, so that a panic leaves no gap.
+struct Writer<'a, M> {
+    mailbox: Mailbox<'a, M>,
+    claim: Claim,
+    written: u32,
+    /// The next slot, and how many there are from it to the end of its page.
+    slot: *mut Slot<M>,
+    left: u32,
+}
+
+impl<M> Writer<'_, M> {
+    #[inline(always)]
+    fn write(&mut self, state: u8, fill: impl FnOnce(&mut std::mem::MaybeUninit<M>)) {
+        if self.left <= AHEAD {
+            let position = self.claim.position.wrapping_add(self.written);
+            (self.slot, self.left) = self.mailbox.claimed_slot(&self.claim, position);
+        } else {
+            prefetch::for_write(self.slot.wrapping_add(AHEAD as usize));
+        }
+        // SAFETY: the slot is ours by rule 1; the unpublished rest of the claim keeps it alive.
+        let slot = unsafe { &*self.slot };
+        slot.message.with_mut(|place| {
+            // SAFETY: exclusively ours until published.
+            fill(unsafe { &mut *place });
+        });
+        self.written += 1;
+        self.left -= 1;
+        self.slot = self.slot.wrapping_add(1);
+        // Release pairs with the Acquire of `Drain::pop`.
+        slot.state.store(state, Ordering::Release);
+    }
+}
+
+impl<M> Drop for Writer<'_, M> {
+    fn drop(&mut self) {
+        while self.written < self.claim.count {
+            self.write(TOMBSTONE, |_| {});
+        }
+    }
+}
