@@ -214,6 +214,28 @@ fn a_connection_that_broke_is_made_again() {
     world.end();
 }
 
+/// A message may meet a writer that has ended before the writer's failure meets the outbox. A writer that just
+/// ends makes sure of that.
+#[test]
+fn a_writer_that_is_gone_is_a_connection_that_broke() {
+    let world = world();
+    let probe = Probe::<u64>::new(&world.there);
+    world.inbox.publish("probe", probe.actor());
+    let far = world.connect::<u64>("probe");
+    far.send_blocking(1).expect("open");
+    assert_eq!(probe.expect(), 1);
+    let name = format!("probe at {}: writer", world.inbox.address());
+    let writer = world.here.lookup::<()>(&name).expect("it has written");
+    writer.stop();
+    writer.join();
+    // The first one finds out, and is lost; the second one is not.
+    far.send_blocking(2).expect("open");
+    far.send_blocking(3).expect("still open, or open again");
+    assert_eq!(probe.expect(), 3);
+    assert_eq!(world.here.stats().restarts, 1);
+    world.end();
+}
+
 #[test]
 fn an_actor_that_nobody_published_closes_its_reference_in_the_end() {
     let system = System::new().expect("threads");

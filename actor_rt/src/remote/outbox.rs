@@ -94,6 +94,7 @@ impl<M: Serialize + Send + 'static> AsyncActor for Outbox<M> {
 
     async fn started(&mut self, ctx: &mut AsyncContext<Self>) -> Result<(), Failure> {
         let mut stream = Some(self.call().await?);
+        let Target { address, name } = &self.target;
         let gathered = Arc::clone(&self.gathered);
         let writer = ctx
             .actor(move || Writer {
@@ -101,6 +102,7 @@ impl<M: Serialize + Send + 'static> AsyncActor for Outbox<M> {
                 gathered: Arc::clone(&gathered),
                 batch: BytesMut::new(),
             })
+            .name(format!("{name} at {address}: writer"))
             .restart(Restart::never().or_escalate())
             .spawn_async();
         self.writer = Some(writer);
@@ -119,8 +121,9 @@ impl<M: Serialize + Send + 'static> AsyncActor for Outbox<M> {
             && let Some(writer) = &self.writer
             && writer.tell(()).is_err()
         {
-            // It has ended, so its failure is on its way here.
-            ctx.stop();
+            // It has ended. Its failure may be on its way here still; to stop now would be to end for good.
+            ctx.fail(Failure::new("the connection's writer has ended"));
+            return;
         }
         while self.gathered.bytes().len() > GATHERED {
             self.gathered.taken.notified().await;
