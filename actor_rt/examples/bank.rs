@@ -4,7 +4,7 @@
 //! waiting (`pipe`), and supervision: a teller that panics restarts, its mailbox and reference intact, and
 //! no money is lost, because the state that matters is not the teller's.
 
-use actor_rt::{Actor, ActorRef, Context, Handle, Reply, Restart, System};
+use actor_rt::{Actor, ActorRef, Context, Handle, Messages, Reply, Restart, System};
 use std::error::Error;
 use std::time::Duration;
 
@@ -13,9 +13,12 @@ struct Balance(Reply<u64>);
 /// Answers whether there was enough.
 struct Withdraw(u64, Reply<bool>);
 
-actor_rt::messages! {
-    /// What an account understands.
-    enum AccountMsg { Deposit(Deposit), Balance(Balance), Withdraw(Withdraw) }
+/// What an account understands.
+#[derive(Messages)]
+enum AccountMsg {
+    Deposit(Deposit),
+    Balance(Balance),
+    Withdraw(Withdraw),
 }
 
 struct Account {
@@ -75,7 +78,7 @@ impl Actor for Teller {
         match msg {
             TellerMsg::Transfer(transfer) => {
                 let sum = transfer.sum;
-                let answer = transfer.from.ask(|reply| Withdraw(sum, reply).into());
+                let answer = transfer.from.ask(|reply| Withdraw(sum, reply));
                 // The answer comes back as a message; meanwhile the teller serves others.
                 ctx.pipe(answer, move |answer| {
                     TellerMsg::Withdrawn(transfer, answer == Ok(true))
@@ -130,7 +133,7 @@ pub fn main() -> Result<(), Box<dyn Error>> {
 
     let mut total = 0;
     for account in &accounts {
-        total += account.ask(|reply| Balance(reply).into()).wait()?;
+        total += account.ask(Balance).wait()?;
     }
     assert_eq!(total, 1000, "money is neither made nor lost");
     println!("{done} of 1000 transfers had cover; all accounts together hold {total}");

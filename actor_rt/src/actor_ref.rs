@@ -1,10 +1,10 @@
 //! References to actors: telling, asking, stopping, waiting for the end.
 //!
-//! Owns: [`ActorRef`] and its errors.
+//! Owns: [`ActorRef`].
 //! Does not know: what kind of actor is behind it; only the type of its messages.
 //! Invariant: an `ActorRef<M>` is only made for a cell whose messages are `M`.
 
-use crate::ask::{Ask, AskError, Reply};
+use crate::ask::{Ask, Reply};
 use crate::block::block_on;
 use crate::cell::{CellRef, control};
 use crate::dead_letter::DeadReason;
@@ -14,6 +14,7 @@ use crate::overflow::Overflow;
 use crate::recipient::Recipient;
 use crate::sched::{is_worker, yield_turn};
 use crate::shell::bury;
+use crate::tell_error::TellError;
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
@@ -27,51 +28,6 @@ use std::time::Duration;
 /// before each time.
 const ROUNDS_BEFORE_SLEEP: u32 = 16;
 const PAUSES_PER_ROUND: u32 = 32;
-
-/// A message that was not accepted, handed back.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum TellError<M> {
-    /// The mailbox is full: try later, or wait with [`ActorRef::send`].
-    Full(M),
-    /// The actor has ended, or is about to: it will take no further message.
-    Closed(M),
-}
-
-impl<M> TellError<M> {
-    /// The message.
-    pub fn into_message(self) -> M {
-        match self {
-            Self::Full(message) | Self::Closed(message) => message,
-        }
-    }
-
-    /// Whether trying again may help.
-    pub const fn is_full(&self) -> bool {
-        matches!(self, Self::Full(_))
-    }
-}
-
-impl<M> fmt::Debug for TellError<M> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.is_full() {
-            "Full(..)"
-        } else {
-            "Closed(..)"
-        })
-    }
-}
-
-impl<M> fmt::Display for TellError<M> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.is_full() {
-            "the actor's mailbox is full"
-        } else {
-            "the actor takes no more messages: it has ended or is ending"
-        })
-    }
-}
-
-impl<M> std::error::Error for TellError<M> {}
 
 /// A reference to an actor that takes messages of type `M`. Cheap to clone; any thread may use it.
 ///
@@ -325,8 +281,8 @@ impl<M: Send + 'static> ActorRef<M> {
         matches!(self.cell.overflow, Overflow::Wait)
     }
 
-    /// Asks: sends the message that `make` builds around a [`Reply`], and gives the answer to come.
-    /// The question is sent at once, whether or not the answer is waited for.
+    /// Asks: sends the message that `make` builds around a [`Reply`], or what turns into one, and gives the
+    /// answer to come. The question is sent at once, whether or not the answer is waited for.
     ///
     /// ```
     /// # use actor_rt::{ActorRef, AskError, Reply};
@@ -337,12 +293,14 @@ impl<M: Send + 'static> ActorRef<M> {
     /// }
     /// ```
     #[inline]
-    pub fn ask<R: Send + 'static>(&self, make: impl FnOnce(Reply<R>) -> M) -> Ask<R> {
+    pub fn ask<R: Send + 'static, T>(&self, make: impl FnOnce(Reply<R>) -> T) -> Ask<R>
+    where
+        M: From<T>,
+    {
         let (reply, ask) = Reply::pair();
-        match self.tell(make(reply)) {
+        match self.tell(make(reply).into()) {
             Ok(()) => ask,
-            Err(TellError::Full(_)) => ask.refused(AskError::Full),
-            Err(TellError::Closed(_)) => ask.refused(AskError::Closed),
+            Err(refused) => ask.refused(refused.no_answer()),
         }
     }
 

@@ -5,9 +5,10 @@
 //! Invariant: whoever is in `watched` has one watcher that removes it at its end; so joining and leaving many
 //! times leaves nothing behind.
 
-use crate::actor_ref::{ActorRef, TellError};
+use crate::actor_ref::ActorRef;
 use crate::router::first_taker;
 use crate::system::System;
+use crate::tell_error::TellError;
 use std::any::{Any, TypeId};
 use std::collections::{HashMap, HashSet};
 use std::fmt;

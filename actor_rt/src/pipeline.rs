@@ -6,12 +6,13 @@
 //! travels from the end to the sender, and no more items are under way than the mailboxes hold.
 
 use crate::actor::{Actor, AsyncActor};
-use crate::actor_ref::{ActorRef, TellError};
+use crate::actor_ref::ActorRef;
 use crate::block::block_on;
 use crate::cell::CellRef;
 use crate::context::{AsyncContext, Context};
 use crate::sched::is_worker;
 use crate::system::System;
+use crate::tell_error::TellError;
 use std::fmt;
 use std::future::poll_fn;
 use std::marker::PhantomData;

@@ -1,29 +1,31 @@
 //! References narrowed to one type of message.
 //!
-//! Owns: [`Recipient`], [`messages!`](crate::messages) and [`Handle`].
+//! Owns: [`Recipient`], [`Handle`] and [`AsyncHandle`], and the name of the derive that calls them.
 //! Does not know: what else the actor understands.
 
-use crate::actor::Actor;
-use crate::actor_ref::{ActorRef, TellError};
-use crate::context::Context;
+use crate::actor::{Actor, AsyncActor};
+use crate::actor_ref::ActorRef;
+use crate::ask::{Ask, Reply};
+use crate::context::{AsyncContext, Context};
+use crate::tell_error::TellError;
 use std::fmt;
+use std::future::Future;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
 /// A reference to anything that takes messages of type `M`, whatever else it takes.
 ///
 /// ```
-/// use actor_rt::{Actor, Context, Recipient, System};
+/// use actor_rt::{Actor, Context, Messages, Recipient, System};
 /// struct Tick;
-/// enum Msg { Tick, Text(String) }
-/// impl From<Tick> for Msg { fn from(_: Tick) -> Self { Msg::Tick } }
-/// impl From<String> for Msg { fn from(text: String) -> Self { Msg::Text(text) } }
+/// #[derive(Messages)]
+/// enum Msg { Tick(Tick), Text(String) }
 /// struct Log;
 /// impl Actor for Log {
 ///     type Msg = Msg;
 ///     fn handle(&mut self, msg: Msg, _ctx: &mut Context<'_, Self>) {
 ///         match msg {
-///             Msg::Tick => {}
+///             Msg::Tick(Tick) => {}
 ///             Msg::Text(text) => println!("{text}"),
 ///         }
 ///     }
@@ -111,6 +113,15 @@ impl<M: Send + 'static> Recipient<M> {
         self.target.tell(message)
     }
 
+    /// As [`ActorRef::ask`].
+    pub fn ask<R: Send + 'static>(&self, make: impl FnOnce(Reply<R>) -> M) -> Ask<R> {
+        let (reply, ask) = Reply::pair();
+        match self.tell(make(reply)) {
+            Ok(()) => ask,
+            Err(refused) => ask.refused(refused.no_answer()),
+        }
+    }
+
     /// Whether the actor takes no more messages.
     #[must_use]
     pub fn is_closed(&self) -> bool {
@@ -130,24 +141,90 @@ impl<M: Send + 'static> From<ActorRef<M>> for Recipient<M> {
     }
 }
 
-/// One of the message types of an actor that takes several; see [`messages!`](crate::messages).
+/// One of the message types of an actor that takes several; see [`Messages`](crate::Messages).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` has no handler for messages of type `{M}`",
+    label = "no `Handle<{M}>`",
+    note = "write `impl Handle<{M}> for {Self}`, with a method `handle_one`"
+)]
 pub trait Handle<M>: Actor {
     /// Handles one message of this type.
     fn handle_one(&mut self, message: M, ctx: &mut Context<'_, Self>);
 }
 
-/// Declares an actor's message enum from several message types, with a `From` for each, so that
-/// [`ActorRef::recipient`](crate::ActorRef::recipient) and [`ActorRef::tell_from`](crate::ActorRef::tell_from)
-/// take them one by one, and a method `dispatch` that hands each to the actor's [`Handle`] of its type.
+/// [`Handle`] of an asynchronous actor: its `dispatch` is `dispatch_async`.
 ///
 /// ```
-/// use actor_rt::{Actor, Context, Handle, Reply, System};
+/// use actor_rt::{AsyncActor, AsyncContext, AsyncHandle, Messages, Reply, System};
+///
+/// struct Sleep(std::time::Duration);
+/// struct Naps(Reply<u32>);
+/// #[derive(Messages)]
+/// enum Msg {
+///     Sleep(Sleep),
+///     Naps(Naps),
+/// }
+///
+/// struct Sleeper { naps: u32 }
+/// impl AsyncActor for Sleeper {
+///     type Msg = Msg;
+///     async fn handle(&mut self, msg: Msg, ctx: &mut AsyncContext<Self>) {
+///         msg.dispatch_async(self, ctx).await;
+///     }
+/// }
+/// impl AsyncHandle<Sleep> for Sleeper {
+///     async fn handle_one(&mut self, Sleep(time): Sleep, _ctx: &mut AsyncContext<Self>) {
+///         tokio::time::sleep(time).await;
+///         self.naps += 1;
+///     }
+/// }
+/// impl AsyncHandle<Naps> for Sleeper {
+///     async fn handle_one(&mut self, Naps(reply): Naps, _ctx: &mut AsyncContext<Self>) {
+///         reply.send(self.naps);
+///     }
+/// }
+///
+/// let system = System::new()?;
+/// let sleeper = system.spawn_async(|| Sleeper { naps: 0 });
+/// sleeper.tell_from(Sleep(std::time::Duration::from_millis(1))).expect("room");
+/// assert_eq!(sleeper.ask(Naps).wait()?, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` has no asynchronous handler for messages of type `{M}`",
+    label = "no `AsyncHandle<{M}>`",
+    note = "write `impl AsyncHandle<{M}> for {Self}`, with an `async fn handle_one`"
+)]
+pub trait AsyncHandle<M>: AsyncActor {
+    /// Handles one message of this type.
+    fn handle_one(
+        &mut self,
+        message: M,
+        ctx: &mut AsyncContext<Self>,
+    ) -> impl Future<Output = ()> + Send;
+}
+
+/// Makes an enum the message of an actor that takes several types, with a handler for each.
+///
+/// Each variant holds one value, of a type that no other variant holds. What is made:
+///
+/// - a `From` for each type, so that [`ActorRef::tell_from`], [`ActorRef::ask`] and [`ActorRef::recipient`] take it as it
+///   is, without the enum's name;
+/// - a method `dispatch`, which hands the message to the actor's [`Handle`] of its type, and `dispatch_async`, which
+///   does it for an [`AsyncActor`] with its [`AsyncHandle`]. A type without a handler is an error of the compiler that
+///   names it.
+///
+/// ```
+/// use actor_rt::{Actor, Context, Handle, Messages, Reply, System};
 ///
 /// pub struct Deposit(pub u64);
 /// pub struct Balance(pub Reply<u64>);
-/// actor_rt::messages! {
-///     /// What an account understands.
-///     pub enum AccountMsg { Deposit(Deposit), Balance(Balance) }
+///
+/// /// What an account understands.
+/// #[derive(Messages)]
+/// pub enum AccountMsg {
+///     Deposit(Deposit),
+///     Balance(Balance),
 /// }
 ///
 /// #[derive(Default)]
@@ -172,39 +249,42 @@ pub trait Handle<M>: Actor {
 /// let system = System::new()?;
 /// let account = system.spawn(Account::default);
 /// account.tell_from(Deposit(5)).expect("room");
-/// assert_eq!(account.ask(|reply| Balance(reply).into()).wait()?, 5);
+/// assert_eq!(account.ask(Balance).wait()?, 5);
+/// let deposits = account.recipient::<Deposit>();      // takes these only
+/// deposits.tell(Deposit(3)).expect("room");
+/// assert_eq!(account.ask(Balance).wait()?, 8);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[macro_export]
-macro_rules! messages {
-    ($(#[$meta:meta])* $vis:vis enum $name:ident { $($variant:ident($message:ty)),+ $(,)? }) => {
-        $(#[$meta])*
-        $vis enum $name {
-            $(
-                #[doc = concat!("See [`", stringify!($message), "`].")]
-                $variant($message),
-            )+
-        }
-        impl $name {
-            /// Hands the message to the actor's handler of its type.
-            #[allow(dead_code)]
-            $vis fn dispatch<A>(self, actor: &mut A, ctx: &mut $crate::Context<'_, A>)
-            where
-                A: $crate::Actor<Msg = $name> $(+ $crate::Handle<$message>)+
-            {
-                match self {
-                    $(Self::$variant(message) => {
-                        <A as $crate::Handle<$message>>::handle_one(actor, message, ctx)
-                    })+
-                }
-            }
-        }
-        $(
-            impl ::core::convert::From<$message> for $name {
-                fn from(message: $message) -> Self {
-                    Self::$variant(message)
-                }
-            }
-        )+
-    };
-}
+///
+/// A variant that does not hold exactly one value is refused:
+///
+/// ```compile_fail
+/// #[derive(actor_rt::Messages)]
+/// enum Msg { Tick, Add(u64) }
+/// ```
+///
+/// So are two variants that hold the same, of which `From` could mean either:
+///
+/// ```compile_fail
+/// use actor_rt::Reply;
+/// #[derive(actor_rt::Messages)]
+/// enum Msg { Sum(Reply<u64>), Count(Reply<u64>) }
+/// ```
+///
+/// And a type that the actor has no handler for:
+///
+/// ```compile_fail,E0277
+/// use actor_rt::{Actor, Context, Messages};
+/// struct Add(u64);
+/// #[derive(Messages)]
+/// enum Msg { Add(Add) }
+/// struct Counter;
+/// impl Actor for Counter {
+///     type Msg = Msg;
+///     fn handle(&mut self, msg: Msg, ctx: &mut Context<'_, Self>) {
+///         msg.dispatch(self, ctx);
+///     }
+/// }
+/// ```
+#[cfg(feature = "derive")]
+pub use actor_rt_derive::Messages;

@@ -3,8 +3,9 @@
 //! Owns: the choice of target. Routing happens on the sender's thread; there is no actor in between.
 //! Does not know: what the targets do.
 
-use crate::actor_ref::{ActorRef, TellError};
+use crate::actor_ref::ActorRef;
 use crate::recipient::Recipient;
+use crate::tell_error::TellError;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};

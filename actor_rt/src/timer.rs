@@ -7,9 +7,10 @@
 //! 2. A due message goes through the mailbox like any other; while that is full it is tried again.
 //! 3. After `cancel` has returned no further message is put into the mailbox.
 
-use crate::actor_ref::{ActorRef, TellError};
+use crate::actor_ref::ActorRef;
 use crate::cell::CellPtr;
 use crate::payload::Shared;
+use crate::tell_error::TellError;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;

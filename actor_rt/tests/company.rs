@@ -2,8 +2,8 @@
 
 use actor_rt::testkit::{Probe, Simulation};
 use actor_rt::{
-    Actor, ActorRef, Context, ExitReason, Failure, Overflow, Restart, Route, Router, System,
-    TellError, Timer, Topic, messages,
+    Actor, ActorRef, Context, ExitReason, Failure, Messages, Overflow, Restart, Route, Router,
+    System, TellError, Timer, Topic,
 };
 use std::time::Duration;
 
@@ -182,10 +182,10 @@ struct Ping(u32);
 #[derive(Debug, PartialEq, Eq)]
 struct Text(&'static str);
 
-messages! {
-    /// Both kinds.
-    #[derive(Debug, PartialEq, Eq)]
-    enum Both { Ping(Ping), Text(Text) }
+#[derive(Debug, PartialEq, Eq, Messages)]
+enum Both {
+    Ping(Ping),
+    Text(Text),
 }
 
 #[test]

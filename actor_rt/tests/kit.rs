@@ -2,8 +2,8 @@
 
 use actor_rt::testkit::{Probe, Simulation};
 use actor_rt::{
-    Actor, ActorRef, AskError, Context, ExitReason, Failure, Handle, Machine, Next, Recipient,
-    Reply, System, TellError, Topic, Traced,
+    Actor, ActorRef, AskError, Context, ExitReason, Failure, Handle, Machine, Messages, Next,
+    Recipient, Reply, System, TellError, Topic, Traced,
 };
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -273,7 +273,11 @@ fn a_piped_answer_and_blocking_work_come_back_as_messages() {
 
 struct Add(u64);
 struct Sum(Reply<u64>);
-actor_rt::messages! { enum Arithmetic { Add(Add), Sum(Sum) } }
+#[derive(Messages)]
+enum Arithmetic {
+    Add(Add),
+    Sum { question: Sum },
+}
 
 struct Adder(u64);
 impl Actor for Adder {
@@ -321,9 +325,14 @@ fn several_message_types_are_dispatched_and_questions_forwarded() {
     let desk = simulation.system().spawn(move || Desk(adder.clone()));
     desk.tell_from(Add(4)).expect("room");
     desk.recipient::<Add>().tell(Add(5)).expect("room");
-    let sum = desk.ask(|reply| Sum(reply).into());
+    let sum = desk.ask(Sum);
+    let again = desk.recipient::<Sum>().ask(Sum);
     simulation.run();
-    assert_eq!(sum.wait(), Ok(9));
+    assert_eq!((sum.wait(), again.wait()), (Ok(9), Ok(9)));
+    desk.stop();
+    simulation.run();
+    let late = desk.recipient::<Sum>().ask(Sum);
+    assert_eq!(late.wait(), Err(AskError::Closed));
 }
 
 #[test]

@@ -132,8 +132,7 @@ impl Engine {
         match self.kind() {
             EngineKind::V8 => cargo.args(["--features", "bench_harness/zako"]),
             EngineKind::QuickJs => {
-                let features =
-                    "zako_actors/quickjs,bench_harness/quickjs,actor_rt/remote,actor_rt/topology";
+                let features = "zako_actors/quickjs,bench_harness/quickjs,actor_rt/derive,actor_rt/remote,actor_rt/topology";
                 cargo.args(["--no-default-features", "--features", features])
             }
         };

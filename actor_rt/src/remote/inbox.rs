@@ -5,11 +5,12 @@
 
 use super::wire::{self, WireError};
 use crate::actor::AsyncActor;
-use crate::actor_ref::{ActorRef, TellError};
+use crate::actor_ref::ActorRef;
 use crate::context::AsyncContext;
 use crate::exit::Failure;
 use crate::restart::Restart;
 use crate::system::System;
+use crate::tell_error::TellError;
 use bytes::BytesMut;
 use serde::de::DeserializeOwned;
 use std::any::type_name;

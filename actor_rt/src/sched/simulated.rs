@@ -3,11 +3,12 @@
 //! Owns: the random choices, all from one seed, virtual time, and the faults that are injected.
 //! Does not know: actors; `Runtime::simulate_turn` asks it whom to run.
 
-use crate::actor_ref::{ActorRef, TellError};
+use crate::actor_ref::ActorRef;
 use crate::cell::CellPtr;
 use crate::clock::Clock;
 use crate::dead_letter::DeadReason;
 use crate::shell::bury;
+use crate::tell_error::TellError;
 use crate::testkit::faults::{Delivery, Fault, Rule};
 use std::any::Any;
 use std::panic::resume_unwind;
