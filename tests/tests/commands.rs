@@ -165,3 +165,40 @@ fn the_workspace_is_found_from_below() {
     Outcome::of(&mut command).succeeds();
     assert!(project.has("y.txt"));
 }
+
+#[test]
+fn a_test_in_parts_runs_and_is_cached_part_by_part() {
+    let build = r#"
+import { glob, test } from "zako:build";
+export default {
+  t: test({
+    cmd: ["sh", "-c", 'echo $1 of $2 $TEST_SHARD_INDEX $TEST_TOTAL_SHARDS >> $RAN; ! grep -q "$1" bad', "sh", "{shard}", "{shards}"],
+    srcs: ["bad"],
+    shards: 3,
+  }),
+};
+"#;
+    let project = Project::with_build(build);
+    project.write("bad", "2\n");
+    project
+        .zako(&["test", "-k"])
+        .fails_saying(&["//:t~2 failed"]);
+    assert_eq!(project.ran(), ["1 of 3 0 3", "2 of 3 1 3", "3 of 3 2 3"]);
+    project.zako(&["test", "-k"]).fails_saying(&["//:t~2"]);
+    assert_eq!(
+        project.ran(),
+        ["2 of 3 1 3"],
+        "the others are known to pass"
+    );
+    project.write("bad", "\n");
+    project.zako(&["test", "//:t"]).succeeds();
+    assert_eq!(project.ran().len(), 3);
+    project.zako(&["build"]).succeeds();
+    project.write(
+        "BUILD.ts",
+        &build.replace("shards: 3", "shards: 3, outs: [\"log\"]"),
+    );
+    project
+        .zako(&["test"])
+        .fails_saying(&["would all write its `outs`", "BUILD.ts:7:"]);
+}

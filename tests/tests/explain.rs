@@ -215,6 +215,50 @@ fn events_and_trace_tell_of_every_step() {
 }
 
 #[test]
+fn trace_tells_where_the_time_goes() {
+    let project = Project::with_build(
+        r#"
+import { target } from "zako:build";
+const wait = (name, seconds, deps) =>
+  target({ cmd: ["sh", "-c", `sleep ${seconds}; touch ${name}`], deps, outs: [name] });
+export default {
+  first: wait("first", 0.2, []),
+  second: wait("second", 0.1, [":first"]),
+  alone: wait("alone", 0.05, []),
+};
+"#,
+    );
+    let before = project.zako(&["trace"]).succeeds().text();
+    assert!(before.contains("3 never ran here"), "{before}");
+    project.build();
+    let told = project.zako(&["trace", "-j", "1"]).succeeds().text();
+    let place = |text: &str| {
+        told.find(text)
+            .unwrap_or_else(|| panic!("no {text}: {told}"))
+    };
+    assert!(place("longest chain") < place("//:first") && place("//:first") < place("//:second"));
+    assert!(place("slowest steps:") < place("//:alone"));
+    assert!(
+        told.contains("with 1 job\n") && told.contains("with 4 jobs\n"),
+        "{told}"
+    );
+    let json = project
+        .zako(&["trace", "--json", "//:second"])
+        .succeeds()
+        .text();
+    assert!(
+        json.contains("\"targets\": 2") && !json.contains("//:alone"),
+        "{json}"
+    );
+    project.zako(&["trace", "-o", "trace.json"]).succeeds();
+    let trace = project.read("trace.json");
+    assert_eq!(trace.matches("\"cat\":\"step\"").count(), 3);
+    project
+        .zako(&["trace", "//:frist"])
+        .fails_saying(&["//:frist", "did you mean"]);
+}
+
+#[test]
 fn run_builds_and_becomes_the_program() {
     let project = project();
     let outcome = project.zako(&["run", "//:tool", "--", "hello"]);

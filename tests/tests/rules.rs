@@ -195,8 +195,25 @@ export const each = rule({
     assert!(same.contains("0 evaluated"), "{same}");
     assert_eq!(project.ran(), ["scan"]);
     project.write("names", "a\nc\n");
-    project.build();
+    project
+        .zako(&["build", "--events", "events", "--trace", "trace.json"])
+        .succeeds();
     assert_eq!(project.ran(), ["c", "scan"]);
+    // What came before the rule went on is in the same file as what came after.
+    let events = project.read("events");
+    let told = |label: &str| {
+        let finished = format!("\"event\":\"step_finished\",\"label\":\"{label}");
+        events.matches(&finished).count()
+    };
+    assert_eq!((told("//:all~"), told("//:sum")), (2, 1), "{events}");
+    assert_eq!(events.matches("build_finished").count(), 1);
+    assert!(
+        events.trim_end().ends_with("}")
+            && events.lines().last().unwrap().contains("\"executed\":3")
+    );
+    let trace = project.read("trace.json");
+    assert!(trace.trim_end().ends_with("]}"));
+    assert_eq!(trace.matches("\"cat\":\"step\"").count(), 4);
     assert_eq!(project.read("sum"), "a\nc\n");
     assert!(!project.has("out/b"));
     // A step that a rule waits for and that fails is told as what it is.

@@ -173,3 +173,41 @@ fn arguments_may_come_from_a_file() {
         .fails_saying(&["@texts/none", "from the workspace root"]);
     build("", "worker: 3").fails_saying(&["worker", "true or false"]);
 }
+
+#[test]
+fn a_rule_has_a_worker_do_its_steps() {
+    let Some(project) = project(&[]) else {
+        return;
+    };
+    project.write("texts/a.txt", "one\n");
+    project.write("texts/b.txt", "two\n");
+    let rule = r#"
+import { attr, rule } from "zako:rule";
+export const upper = rule({
+  name: "upper",
+  attrs: { srcs: attr.sources(), tool: attr.deps() },
+  implementation(ctx) {
+    const outs = ctx.attrs.srcs.map((src) => {
+      const out = ctx.file(`out/${src.path.split("/").pop()}`);
+      return ctx.run({ cmd: ["node", ctx.attrs.tool], worker: [src, out], outs: [out] });
+    });
+    return { files: outs };
+  },
+});
+"#;
+    project.write("upper.rule.ts", rule);
+    project.write(
+        "texts/BUILD.ts",
+        "import { upper } from \"../upper.rule.ts\";\n\
+         export default { all: upper({ srcs: [\"a.txt\", \"b.txt\"], tool: [\"//tools:upper\"] }) };\n",
+    );
+    project.zako(&["build", "-j", "1"]).succeeds();
+    assert_eq!(project.read("texts/out/a.txt"), "ONE\n");
+    assert_eq!(project.read("texts/out/b.txt"), "TWO\n");
+    assert_eq!(pids(&project).len(), 1, "one process for both");
+    let elsewhere = rule.replace("worker: [", "dir: \"texts\", worker: [");
+    project.write("upper.rule.ts", &elsewhere);
+    project
+        .zako(&["build"])
+        .fails_saying(&["a worker process serves all packages", "leave `dir` out"]);
+}

@@ -12,13 +12,13 @@ use rustc_hash::FxHashSet;
 use serde::Serialize;
 
 use super::args::{BuildArgs, Global};
+use super::chrome_trace::Trace;
 use super::display::Display;
 use super::interrupt::cancel_on_signals;
 use super::opened::{Opened, Targets, failure};
 use super::remote::remote;
 use super::sink::{JsonLines, Sink};
 use super::summary::summarise;
-use super::trace::Trace;
 use super::{Exit, Failure, print_json, print_line, say};
 use crate::engine::affected::affected;
 use crate::engine::build::micros;
@@ -66,19 +66,13 @@ pub fn run(
     begin: Instant,
 ) -> Result<Exit, Failure> {
     let mut opened = Opened::open(global, Some(args))?;
-    let work = Work {
-        global,
-        args,
-        wanted,
-        begin,
-        cancel: None,
-    };
+    let mut work = Work::new(global, args, wanted, begin, None);
     let outcome = work.carry_out(&mut opened);
     opened.close();
     outcome
 }
 
-/// Builds `labels` for another command, which goes on with the results; `None` when it failed.
+/// Builds `targets` for another command, which goes on with the results.
 pub fn bring_up_to_date(
     global: &Global,
     args: &BuildArgs,
@@ -86,25 +80,13 @@ pub fn bring_up_to_date(
     targets: &Targets,
     begin: Instant,
 ) -> Result<Summary, Failure> {
-    let work = Work {
-        global,
-        args,
-        wanted: Wanted::Targets,
-        begin,
-        cancel: None,
-    };
-    let (targets, earlier) = match work.settle(opened, targets.clone())? {
-        Settled::Targets(targets, earlier) => (targets, earlier),
-        Settled::Stopped(summary) => return Ok(summary),
-    };
-    let plan = work.plan(opened, &targets)?;
-    Ok(earlier.before(work.run(opened, &targets, plan, &[])?))
+    Work::new(global, args, Wanted::Targets, begin, None).build(opened, targets.clone())
 }
 
 /// What came of building what rules read.
 enum Settled {
-    /// All targets, and what building them took so far.
-    Targets(Targets, Earlier),
+    /// All targets.
+    Targets(Targets),
     /// A step failed, or the build was stopped.
     Stopped(Summary),
 }
@@ -141,6 +123,11 @@ struct Work<'a> {
     begin: Instant,
     /// Ends the build; when there is none, a signal does.
     cancel: Option<Cancel>,
+    /// Shows all parts of the build, once there is something to show.
+    display: Option<Display>,
+    /// Those that nobody was told about yet.
+    phases: Vec<Phase>,
+    earlier: Earlier,
 }
 
 /// One round of `zako watch`: a build that `cancel` ends.
@@ -152,46 +139,87 @@ pub fn round(
 ) -> Result<Exit, Failure> {
     let begin = Instant::now();
     let mut opened = Opened::open(global, Some(args))?;
-    let work = Work {
-        global,
-        args,
-        wanted,
-        begin,
-        cancel: Some(cancel.clone()),
-    };
+    let mut work = Work::new(global, args, wanted, begin, Some(cancel.clone()));
     let outcome = work.carry_out(&mut opened);
     opened.give_back();
     outcome
 }
 
-/// A part of the command that is no step.
-type Phase = (&'static str, Duration);
+/// A part of the command that is no step, with its times since the command began.
+struct Phase {
+    name: &'static str,
+    begin: Duration,
+    end: Duration,
+}
 
-impl Work<'_> {
-    fn carry_out(&self, opened: &mut Opened) -> Result<Exit, Failure> {
-        let mut targets = opened.load()?;
-        let loaded = self.begin.elapsed();
-        let mut earlier = Earlier::default();
-        if !self.args.dry {
-            (targets, earlier) = match self.settle(opened, targets)? {
-                Settled::Targets(targets, earlier) => (targets, earlier),
-                Settled::Stopped(summary) => return self.conclude(&summary),
-            };
+impl<'a> Work<'a> {
+    fn new(
+        global: &'a Global,
+        args: &'a BuildArgs,
+        wanted: Wanted,
+        begin: Instant,
+        cancel: Option<Cancel>,
+    ) -> Self {
+        Self {
+            global,
+            args,
+            wanted,
+            begin,
+            cancel,
+            display: None,
+            phases: Vec::new(),
+            earlier: Earlier::default(),
         }
-        let plan = self.plan(opened, &targets)?;
+    }
+
+    fn carry_out(&mut self, opened: &mut Opened) -> Result<Exit, Failure> {
+        let targets = self.load(opened)?;
         if self.args.dry {
+            let plan = self.plan(opened, &targets)?;
             return self.dry(&plan);
         }
-        let planned = self.begin.elapsed().saturating_sub(loaded);
-        let phases = [("read build files", loaded), ("plan", planned)];
-        let summary = self.run(opened, &targets, plan, &phases)?;
-        self.conclude(&earlier.before(summary))
+        let summary = self.build(opened, targets)?;
+        self.conclude(&summary)
+    }
+
+    fn load(&mut self, opened: &mut Opened) -> Result<Targets, Failure> {
+        let begin = self.begin.elapsed();
+        let targets = opened.load()?;
+        self.phases.push(Phase {
+            name: "read build files",
+            begin,
+            end: self.begin.elapsed(),
+        });
+        Ok(targets)
+    }
+
+    /// Carries the build out, and has everybody who follows it know how it ended.
+    fn build(&mut self, opened: &mut Opened, targets: Targets) -> Result<Summary, Failure> {
+        let built = self.parts(opened, targets);
+        if let Some(display) = self.display.take() {
+            display.end(built.as_ref().ok().map(|summary| Stamped {
+                time_us: micros(self.begin.elapsed()),
+                event: Event::BuildFinished(summary.clone()),
+            }));
+        }
+        built
+    }
+
+    /// What rules read comes first, then everything that is asked for.
+    fn parts(&mut self, opened: &mut Opened, targets: Targets) -> Result<Summary, Failure> {
+        let summary = match self.settle(opened, targets)? {
+            Settled::Targets(targets) => {
+                let plan = self.plan(opened, &targets)?;
+                self.run(opened, &targets, plan)?
+            }
+            Settled::Stopped(summary) => summary,
+        };
+        Ok(self.earlier.before(summary))
     }
 
     /// Builds what rules read, and has them go on, until those that are asked for have said
     /// everything. Nothing is read anew when all of it was up to date.
-    fn settle(&self, opened: &mut Opened, mut targets: Targets) -> Result<Settled, Failure> {
-        let mut earlier = Earlier::default();
+    fn settle(&mut self, opened: &mut Opened, mut targets: Targets) -> Result<Settled, Failure> {
         let mut built: FxHashSet<Label> = FxHashSet::default();
         loop {
             let graph = &targets.graph;
@@ -207,22 +235,22 @@ impl Work<'_> {
                 .collect();
             let is_open = reads.iter().any(|read| read.open);
             if writers.is_empty() {
-                return Ok(Settled::Targets(targets, earlier));
+                return Ok(Settled::Targets(targets));
             }
             let labels: Vec<Label> = reads.iter().map(|read| read.writer.clone()).collect();
             let plan = self.plan_of(opened, &targets, &graph.with_deps(writers))?;
             let is_fresh = plan.is_fresh();
             if !is_fresh {
-                let summary = self.run(opened, &targets, plan, &[])?;
+                let summary = self.run(opened, &targets, plan)?;
                 if summary.failed > 0 || summary.interrupted {
                     return Ok(Settled::Stopped(summary));
                 }
-                earlier.add(&summary);
+                self.earlier.add(&summary);
             }
             opened.session.note_built(labels.iter().cloned());
             built.extend(labels);
             if !is_fresh || is_open {
-                targets = opened.load()?;
+                targets = self.load(opened)?;
             }
         }
     }
@@ -241,22 +269,29 @@ impl Work<'_> {
         })
     }
 
-    fn plan(&self, opened: &mut Opened, targets: &Targets) -> Result<Plan, Failure> {
+    fn plan(&mut self, opened: &mut Opened, targets: &Targets) -> Result<Plan, Failure> {
         let wanted = self.wanted(opened, targets)?;
         self.plan_of(opened, targets, &wanted)
     }
 
     fn plan_of(
-        &self,
+        &mut self,
         opened: &mut Opened,
         targets: &Targets,
         wanted: &[NodeId],
     ) -> Result<Plan, Failure> {
+        let begin = self.begin.elapsed();
         let force = self.args.force || self.args.check_determinism.is_some();
-        opened
+        let plan = opened
             .session
             .plan(&targets.graph, wanted, &targets.describer, force)
-            .map_err(|error| failure(&error))
+            .map_err(|error| failure(&error))?;
+        self.phases.push(Phase {
+            name: "plan",
+            begin,
+            end: self.begin.elapsed(),
+        });
+        Ok(plan)
     }
 
     /// What is asked for, with everything that it needs.
@@ -335,11 +370,10 @@ impl Work<'_> {
     }
 
     fn run(
-        &self,
+        &mut self,
         opened: &mut Opened,
         targets: &Targets,
         plan: Plan,
-        phases: &[Phase],
     ) -> Result<Summary, Failure> {
         if plan.is_fresh() && !self.is_watched() {
             let summary = self.nothing_to_do(&plan);
@@ -347,7 +381,6 @@ impl Work<'_> {
             std::mem::forget(plan);
             return Ok(summary);
         }
-        let display = Display::new(self.global.verbose, self.sinks(opened)?);
         let cancel = match &self.cancel {
             Some(cancel) => cancel.clone(),
             None => {
@@ -389,17 +422,14 @@ impl Work<'_> {
             ));
         }
         let (events, stream) = mpsc::channel::<Stamped>();
-        let mut end = Duration::ZERO;
-        for (phase, duration) in phases {
-            end += *duration;
-            let event = Event::PhaseFinished {
-                phase,
-                duration_us: micros(*duration),
-            };
+        for phase in self.phases.drain(..) {
             // The reader is in this function.
             drop(events.send(Stamped {
-                time_us: micros(end),
-                event,
+                time_us: micros(phase.end),
+                event: Event::PhaseFinished {
+                    phase: phase.name,
+                    duration_us: micros(phase.end - phase.begin),
+                },
             }));
         }
         if let Some(event) = targets.scripts.clone() {
@@ -407,13 +437,18 @@ impl Work<'_> {
             drop(events.send(Stamped { time_us, event }));
         }
         let describer = Arc::clone(&targets.describer);
+        let mut display = match self.display.take() {
+            Some(display) => display,
+            None => Display::new(self.global.verbose, self.sinks(opened)?),
+        };
         let result = std::thread::scope(|scope| {
-            scope.spawn(move || display.follow(&stream));
+            scope.spawn(|| display.follow(stream));
             let services = &opened.services;
             opened
                 .session
                 .build(plan, describer, &build, services, &cancel, events)
         });
+        self.display = Some(display);
         Ok(result.map_err(|error| failure(&error))?.summary)
     }
 

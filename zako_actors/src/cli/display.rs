@@ -24,7 +24,10 @@ pub struct Display {
     verbose: bool,
     bar: Option<ProgressBar>,
     sinks: Vec<Box<dyn Sink>>,
-    running: Vec<(String, Instant)>,
+    /// With when each began, and whether the build waits for it.
+    running: Vec<(String, Instant, bool)>,
+    /// When the build is expected to end.
+    expected: Option<Instant>,
     total: usize,
     ended: usize,
     cached: usize,
@@ -44,30 +47,40 @@ impl Display {
             }),
             sinks,
             running: Vec::new(),
+            expected: None,
             total: 0,
             ended: 0,
             cached: 0,
         }
     }
 
-    /// Shows events until the build is finished.
-    pub fn follow(mut self, events: &Receiver<Stamped>) {
+    /// Shows the events of one part of a build, until that part is finished.
+    pub fn follow(&mut self, events: Receiver<Stamped>) {
         loop {
             match events.recv_timeout(TICK) {
+                // Of this part only: `end` knows about the whole.
+                Ok(Stamped {
+                    event: Event::BuildFinished(_),
+                    ..
+                })
+                | Err(RecvTimeoutError::Disconnected) => break,
                 Ok(stamped) => {
                     self.hand_on(|sink| sink.take(&stamped));
                     self.show(&stamped.event);
-                    if matches!(stamped.event, Event::BuildFinished(_)) {
-                        break;
-                    }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
             }
             self.draw();
         }
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
+        }
+    }
+
+    /// Ends the files; `finished` is the last event, unless a mistake in a build file ended the build.
+    pub fn end(mut self, finished: Option<Stamped>) {
+        if let Some(finished) = finished {
+            self.hand_on(|sink| sink.take(&finished));
         }
         self.hand_on(|sink| sink.end());
     }
@@ -98,13 +111,19 @@ impl Display {
     fn show(&mut self, event: &Event) {
         match event {
             Event::BuildStarted { targets, fresh } => {
-                self.total = targets - fresh;
+                self.total += targets - fresh;
                 if let Some(bar) = &self.bar {
+                    bar.reset();
                     bar.set_length(self.total as u64);
                 }
             }
-            Event::StepStarted { label, cause } => {
-                self.running.push((label.clone(), Instant::now()));
+            Event::StepStarted {
+                label,
+                cause,
+                critical,
+            } => {
+                self.running
+                    .push((label.clone(), Instant::now(), *critical));
                 if self.verbose {
                     self.line(&format!("{label}: {cause}"));
                 }
@@ -115,9 +134,11 @@ impl Display {
                 duration_us,
                 failure,
                 output,
+                left_us,
                 ..
             } => {
-                self.running.retain(|(running, _)| running != label);
+                self.running.retain(|(running, ..)| running != label);
+                self.expected = left_us.map(|left| Instant::now() + Duration::from_micros(left));
                 self.ended += 1;
                 self.cached += usize::from(*outcome == Outcome::Cached);
                 self.step(
@@ -171,22 +192,72 @@ impl Display {
 
     fn draw(&self) {
         let Some(bar) = &self.bar else { return };
-        let mut names: Vec<String> = self
-            .running
-            .iter()
+        bar.set_message(self.message(Instant::now()));
+        bar.set_position(self.ended as u64);
+        bar.tick();
+    }
+
+    /// What the live line says behind the bar. Steps that the whole build waits for come first and
+    /// are marked.
+    fn message(&self, now: Instant) -> String {
+        let mut parts = Vec::new();
+        if self.cached > 0 {
+            parts.push(format!("{} cached", self.cached));
+        }
+        let left = self.expected.map(|end| end.saturating_duration_since(now));
+        if let Some(left) = left.filter(|left| *left >= Duration::from_secs(1)) {
+            parts.push(format!("ETA {}", hours(left)));
+        }
+        let critical = self.running.iter().filter(|(.., critical)| *critical);
+        let others = self.running.iter().filter(|(.., critical)| !critical);
+        let mut names: Vec<String> = critical
+            .chain(others)
             .take(SHOWN)
-            .map(|(label, since)| format!("{label} {:.0}s", since.elapsed().as_secs_f64()))
+            .map(|(label, since, critical)| {
+                let mark = if *critical { "» " } else { "" };
+                let seconds = now.saturating_duration_since(*since).as_secs_f64();
+                format!("{mark}{label} {seconds:.0}s")
+            })
             .collect();
         if self.running.len() > SHOWN {
             names.push(format!("{} more", self.running.len() - SHOWN));
         }
-        let cached = if self.cached > 0 {
-            format!("{} cached · ", self.cached)
-        } else {
-            String::new()
-        };
-        bar.set_message(format!("{cached}{}", names.join(", ")));
-        bar.set_position(self.ended as u64);
-        bar.tick();
+        parts.push(names.join(", "));
+        parts.join(" · ")
+    }
+}
+
+/// `1:02:03`, `2:03` or `3s`.
+fn hours(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, seconds) => format!("{seconds}s"),
+        (0, minutes, seconds) => format!("{minutes}:{seconds:02}"),
+        (hours, minutes, seconds) => format!("{hours}:{minutes:02}:{seconds:02}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_live_line_names_what_the_build_waits_for_and_for_how_long() {
+        let mut display = Display::new(false, Vec::new());
+        for (label, critical) in [("//:a", false), ("//:b", true)] {
+            display.show(&Event::StepStarted {
+                label: label.into(),
+                cause: String::new(),
+                critical,
+            });
+        }
+        let now = Instant::now();
+        display.expected = Some(now + Duration::from_millis(125_500));
+        display.cached = 3;
+        assert_eq!(
+            display.message(now),
+            "3 cached · ETA 2:05 · » //:b 0s, //:a 0s"
+        );
+        assert_eq!(hours(Duration::from_secs(3_723)), "1:02:03");
     }
 }

@@ -9,6 +9,7 @@ mod argfile;
 mod args;
 mod build;
 mod cache;
+mod chrome_trace;
 mod clean;
 mod display;
 mod doctor;
@@ -129,6 +130,7 @@ fn run(cli: Cli, begin: Instant) -> Result<Exit, Failure> {
         Command::Query(args) => query::run(&global, &args),
         Command::Graph(args) => graph::run(&global, &args),
         Command::Affected(args) => affected::run(&global, &args),
+        Command::Trace(args) => trace::run(&global, &args),
         Command::Clean(args) => clean::run(&global, &args),
         Command::Cache(command) => cache::run(&global, command),
         Command::Node(args) => {

@@ -147,6 +147,11 @@ declare namespace Zako {
     network?: boolean;
     uses?: CommandOptions["uses"];
     timeout?: number | string;
+    /**
+     * Has a process that stays do it, by Bazel's worker protocol (JSON, one object a line): `cmd` starts the process,
+     * and these are the arguments of this step's request.
+     */
+    worker?: readonly Word[];
   }
 
   interface RuleContext<A extends AttributeSet = any, C extends OptionSet = any, T extends ToolchainSet = any> {

@@ -1,190 +1,226 @@
-//! The file of `--trace`: a build as a picture in Perfetto or chrome://tracing.
+//! `zako trace`: where the time of a build goes.
 //!
-//! Owns the Chrome trace event format and the rows that steps are drawn in. Does not know the
-//! build: it reads events.
-//! Invariants: two steps that ran at the same time are in different rows; the file is valid JSON
-//! as soon as the build has ended, however it ended.
+//! Owns the words. Times are those of each target's last run here; how they add up is the
+//! scheduler's to say.
 
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::fmt::Write as _;
 
-use rustc_hash::FxHashMap;
-use serde_json::{Value, json};
+use serde_json::json;
 
+use super::args::{Global, TraceArgs};
+use super::chrome_trace::Trace;
+use super::opened::{Opened, Targets};
 use super::sink::Sink;
-use crate::engine::event::{Event, Stamped};
+use super::{Exit, Failure, print, print_json, say};
+use crate::engine::event::{Event, Outcome, Stamped};
+use crate::engine::forecast::{Played, Steps, end_of};
+use crate::engine::graph::NodeId;
+use crate::engine::schedule::Capacity;
+use crate::lang::label::Label;
+use crate::machine::Machine;
 
-/// The row of everything that is no step.
-const OWN_ROW: usize = 0;
+/// Steps that are named as the slowest.
+const SLOWEST: usize = 10;
 
-/// Writes a trace.
-pub struct Trace<W: Write + Send = BufWriter<File>> {
-    out: W,
-    first: bool,
-    /// Which rows are taken; row 0 is zako's own.
-    taken: Vec<bool>,
-    running: FxHashMap<String, (usize, u64)>,
+/// Prints it.
+pub fn run(global: &Global, args: &TraceArgs) -> Result<Exit, Failure> {
+    let mut opened = Opened::open(global, None)?;
+    let outcome = tell(&mut opened, args);
+    opened.close();
+    outcome
 }
 
-impl Trace {
-    /// Makes the file.
-    ///
-    /// # Errors
-    /// When that cannot be done.
-    pub fn create(path: &Path) -> io::Result<Self> {
-        Self::new(BufWriter::new(File::create(path)?))
+fn tell(opened: &mut Opened, args: &TraceArgs) -> Result<Exit, Failure> {
+    let targets = opened.load()?;
+    let patterns = opened.patterns(&args.labels)?;
+    let wanted = targets
+        .graph
+        .select(&patterns, &|_| true)
+        .map_err(Failure::usage)?;
+    let times = Times::look(opened, &targets, &wanted);
+    let jobs = args
+        .jobs
+        .map_or(opened.options.jobs, |jobs| jobs.get() as usize);
+    let capacity = Capacity {
+        memory_bytes: Machine::look().memory_bytes,
+        named: opened.session.workspace.manifest.settings.resources.clone(),
+    };
+    if let Some(path) = &args.output {
+        let steps = times.steps.play(jobs, &capacity);
+        times
+            .draw(path, &steps)
+            .map_err(|error| Failure::work(format!("cannot write {}: {error}", path.display())))?;
+        say(&format!("wrote {}", path.display()));
+        return Ok(Exit::Done);
     }
+    let forecast: Vec<(usize, u64)> = [1, 2, 4]
+        .map(|times| jobs * times)
+        .into_iter()
+        .map(|jobs| (jobs, end_of(&times.steps.play(jobs, &capacity))))
+        .collect();
+    if args.json {
+        print_json(&times.as_json(&forecast))?;
+    } else {
+        print(times.as_text(&forecast).as_bytes())?;
+    }
+    Ok(Exit::Done)
 }
 
-impl<W: Write + Send> Trace<W> {
-    fn new(mut out: W) -> io::Result<Self> {
-        out.write_all(b"{\"displayTimeUnit\":\"ms\",\"traceEvents\":[\n")?;
-        let mut trace = Self {
-            out,
-            first: true,
-            taken: vec![true],
-            running: FxHashMap::default(),
-        };
-        trace.write(
-            &json!({"ph": "M", "pid": 1, "name": "process_name", "args": {"name": "zako"}}),
-        )?;
-        trace.name_row(OWN_ROW, "zako")?;
-        Ok(trace)
-    }
+/// What each step took when it last ran.
+struct Times {
+    labels: Vec<Label>,
+    steps: Steps,
+    /// How many never ran here.
+    unknown: usize,
+}
 
-    fn write(&mut self, event: &Value) -> io::Result<()> {
-        if !std::mem::replace(&mut self.first, false) {
-            self.out.write_all(b",\n")?;
+impl Times {
+    fn look(opened: &Opened, targets: &Targets, wanted: &[NodeId]) -> Self {
+        let graph = &targets.graph;
+        let mut place = vec![None; graph.len()];
+        for (index, id) in wanted.iter().enumerate() {
+            place[id.index()] = Some(index as u32);
         }
-        serde_json::to_writer(&mut self.out, event)?;
-        Ok(())
-    }
-
-    fn name_row(&mut self, row: usize, name: &str) -> io::Result<()> {
-        self.write(&json!({
-            "ph": "M", "pid": 1, "tid": row, "name": "thread_name", "args": {"name": name},
-        }))?;
-        self.write(&json!({
-            "ph": "M", "pid": 1, "tid": row, "name": "thread_sort_index", "args": {"sort_index": row},
-        }))
-    }
-
-    fn free_row(&mut self) -> io::Result<usize> {
-        if let Some(row) = self.taken.iter().position(|taken| !taken) {
-            self.taken[row] = true;
-            return Ok(row);
-        }
-        let row = self.taken.len();
-        self.taken.push(true);
-        self.name_row(row, &format!("steps {row}"))?;
-        Ok(row)
-    }
-
-    fn count_running(&mut self, time_us: u64) -> io::Result<()> {
-        let running = self.running.len();
-        self.write(&json!({
-            "ph": "C", "pid": 1, "ts": time_us, "name": "running steps", "args": {"steps": running},
-        }))
-    }
-}
-
-impl<W: Write + Send> Sink for Trace<W> {
-    fn name(&self) -> &'static str {
-        "trace"
-    }
-
-    fn take(&mut self, stamped: &Stamped) -> io::Result<()> {
-        let time_us = stamped.time_us;
-        match &stamped.event {
-            Event::BuildStarted { .. }
-            | Event::ScriptsEvaluated { .. }
-            | Event::PoolsFinished { .. } => Ok(()),
-            Event::PhaseFinished { phase, duration_us } => self.write(&json!({
-                "ph": "X", "pid": 1, "tid": OWN_ROW, "cat": "zako", "name": phase,
-                "ts": time_us.saturating_sub(*duration_us), "dur": duration_us,
-            })),
-            Event::StepStarted { label, .. } => {
-                let row = self.free_row()?;
-                self.running.insert(label.clone(), (row, time_us));
-                self.count_running(time_us)
-            }
-            Event::StepFinished {
-                label,
-                outcome,
-                causes,
-                failure,
-                ..
-            } => {
-                // A skipped step never began.
-                let Some((row, begin)) = self.running.remove(label) else {
-                    return Ok(());
-                };
-                self.taken[row] = false;
-                self.write(&json!({
-                    "ph": "X", "pid": 1, "tid": row, "cat": "step", "name": label,
-                    "ts": begin, "dur": time_us.saturating_sub(begin),
-                    "args": {"outcome": outcome, "because": causes, "failure": failure},
-                }))?;
-                self.count_running(time_us)
-            }
-            Event::BuildFinished(summary) => self.write(&json!({
-                "ph": "i", "s": "p", "pid": 1, "tid": OWN_ROW, "cat": "zako",
-                "name": "build finished", "ts": time_us, "args": summary,
-            })),
-        }
-    }
-
-    fn end(&mut self) -> io::Result<()> {
-        self.out.write_all(b"\n]}\n")?;
-        self.out.flush()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::engine::event::Outcome;
-
-    #[test]
-    fn steps_at_the_same_time_are_in_different_rows() {
-        let mut trace = Trace::new(Vec::new()).unwrap();
-        let mut take = |time_us, event| trace.take(&Stamped { time_us, event }).unwrap();
-        let start = |label: &str| Event::StepStarted {
-            label: label.into(),
-            cause: "new".into(),
+        let deps = |id: &NodeId| {
+            let deps = graph.deps(*id).iter();
+            deps.filter_map(|dep| place[dep.index()]).collect()
         };
-        let finish = |label: &str| Event::StepFinished {
-            label: label.into(),
-            outcome: Outcome::Executed,
-            duration_us: 0,
-            causes: vec!["a.c changed".into()],
-            failure: None,
-            output: None,
-        };
-        take(1, start("a"));
-        take(2, start("b"));
-        take(5, finish("a"));
-        take(6, start("c"));
-        take(9, finish("c"));
-        take(9, finish("b"));
-        trace.end().unwrap();
-        let value: Value = serde_json::from_slice(&trace.out).unwrap();
-        let steps: Vec<(&str, u64, u64, u64)> = value["traceEvents"]
-            .as_array()
-            .unwrap()
+        let labels: Vec<Label> = wanted
             .iter()
-            .filter(|event| event["cat"] == "step")
-            .map(|event| {
-                let number = |name: &str| event[name].as_u64().unwrap();
-                (
-                    event["name"].as_str().unwrap(),
-                    number("tid"),
-                    number("ts"),
-                    number("dur"),
-                )
-            })
+            .map(|id| graph.target(*id).label.clone())
             .collect();
-        assert_eq!(steps, [("a", 1, 1, 4), ("c", 1, 6, 3), ("b", 2, 2, 7)]);
+        let records = labels.iter().map(|label| opened.session.record(label));
+        let times: Vec<Option<u64>> = records
+            .map(|record| record.map(|record| record.duration_us))
+            .collect();
+        let uses = |id: &NodeId| {
+            let command = graph.target(*id).command();
+            command
+                .map(|command| command.uses.clone())
+                .unwrap_or_default()
+        };
+        Self {
+            labels,
+            unknown: times.iter().filter(|time| time.is_none()).count(),
+            steps: Steps {
+                deps: wanted.iter().map(deps).collect(),
+                cost_us: times.into_iter().map(Option::unwrap_or_default).collect(),
+                uses: wanted.iter().map(uses).collect(),
+            },
+        }
+    }
+
+    /// Those of `nodes` that took any time, with what they took.
+    fn named(&self, nodes: impl IntoIterator<Item = u32>) -> Vec<(u64, &Label)> {
+        let nodes = nodes.into_iter().map(|node| node as usize);
+        nodes
+            .map(|node| (self.steps.cost_us[node], &self.labels[node]))
+            .filter(|(time, _)| *time > 0)
+            .collect()
+    }
+
+    fn slowest(&self) -> Vec<(u64, &Label)> {
+        let mut all = self.named(0..self.labels.len() as u32);
+        all.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(b.1)));
+        all.truncate(SLOWEST);
+        all
+    }
+
+    fn total(&self) -> u64 {
+        self.steps.cost_us.iter().sum()
+    }
+
+    fn as_text(&self, forecast: &[(usize, u64)]) -> String {
+        let mut text = String::new();
+        let seconds = |us: u64| us as f64 / 1e6;
+        let chain = self.named(self.steps.longest_chain());
+        let mut tell = |line: String| text.write_fmt(format_args!("{line}\n")).unwrap_or(());
+        tell(format!(
+            "{} targets, {:.2} s of work when each last ran here",
+            self.labels.len(),
+            seconds(self.total())
+        ));
+        if self.unknown > 0 {
+            tell(format!(
+                "{} never ran here; they count as nothing",
+                self.unknown
+            ));
+        }
+        let sum = chain.iter().map(|(time, _)| time).sum();
+        tell(format!(
+            "longest chain: {:.2} s; more jobs cannot be faster than it",
+            seconds(sum)
+        ));
+        for (time, label) in &chain {
+            tell(format!("{:>9.2} s  {label}", seconds(*time)));
+        }
+        tell("slowest steps:".to_owned());
+        for (time, label) in self.slowest() {
+            tell(format!("{:>9.2} s  {label}", seconds(time)));
+        }
+        tell("building all of it anew would take about".to_owned());
+        for (jobs, time) in forecast {
+            let word = if *jobs == 1 { "job" } else { "jobs" };
+            tell(format!("{:>9.2} s  with {jobs} {word}", seconds(*time)));
+        }
+        text
+    }
+
+    fn as_json(&self, forecast: &[(usize, u64)]) -> serde_json::Value {
+        let steps = |steps: Vec<(u64, &Label)>| -> Vec<_> {
+            steps
+                .into_iter()
+                .map(|(time, label)| json!({"label": label.to_string(), "duration_us": time}))
+                .collect()
+        };
+        let forecast = forecast.iter();
+        json!({
+            "targets": self.labels.len(),
+            "never_ran": self.unknown,
+            "work_us": self.total(),
+            "longest_chain": steps(self.named(self.steps.longest_chain())),
+            "slowest": steps(self.slowest()),
+            "forecast": forecast
+                .map(|(jobs, time)| json!({"jobs": jobs, "duration_us": time}))
+                .collect::<Vec<_>>(),
+        })
+    }
+
+    /// The picture that `zako build --trace` would leave of such a build.
+    fn draw(&self, path: &std::path::Path, steps: &[Played]) -> std::io::Result<()> {
+        let mut trace = Trace::create(path)?;
+        let mut events: Vec<Stamped> = Vec::with_capacity(2 * steps.len());
+        for step in steps.iter().filter(|step| step.end_us > step.begin_us) {
+            let label = self.labels[step.node as usize].to_string();
+            events.push(Stamped {
+                time_us: step.begin_us,
+                event: Event::StepStarted {
+                    label: label.clone(),
+                    cause: String::new(),
+                    critical: false,
+                },
+            });
+            events.push(Stamped {
+                time_us: step.end_us,
+                event: Event::StepFinished {
+                    label,
+                    outcome: Outcome::Executed,
+                    duration_us: step.end_us - step.begin_us,
+                    causes: Vec::new(),
+                    failure: None,
+                    output: None,
+                    left_us: None,
+                },
+            });
+        }
+        // One that ends makes room for one that begins at that time.
+        events.sort_by_key(|stamped| {
+            let begins = matches!(stamped.event, Event::StepStarted { .. });
+            (stamped.time_us, begins)
+        });
+        for event in &events {
+            trace.take(event)?;
+        }
+        trace.end()
     }
 }

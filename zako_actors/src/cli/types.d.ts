@@ -55,6 +55,11 @@ declare namespace Zako {
   interface TestOptions extends CommandOptions {
     /** How often it is tried again when it fails. */
     retries?: number;
+    /**
+     * In how many parts it runs, side by side, each cached by itself as `name~1`, `name~2`, …: `{shard}` (from 1)
+     * and `{shards}` in `cmd` are replaced, TEST_SHARD_INDEX (from 0) and TEST_TOTAL_SHARDS set.
+     */
+    shards?: number;
   }
 
   interface TranspileOptions extends Common {

@@ -15,6 +15,7 @@ use rustc_hash::FxHashMap;
 use super::cause::Cause;
 use super::event::{Event, Outcome, Stamped, Summary};
 use super::plan::{Freshness, Plan};
+use super::progress::Progress;
 use super::reasons::LastRun;
 use super::record::{OutputItem, Record};
 use super::schedule::{Capacity, End, Schedule};
@@ -72,6 +73,7 @@ pub struct BuildSpec {
 pub struct Build {
     spec: Arc<BuildSpec>,
     schedule: Schedule,
+    progress: Progress,
     /// Node of the plan by node of the schedule.
     stale: Vec<u32>,
     /// By node of the schedule: whether readers of events know that it runs.
@@ -108,15 +110,15 @@ impl Build {
                     .collect()
             })
             .collect();
-        let costs: Vec<u64> = stale
+        let costs: Vec<Option<u64>> = stale
             .iter()
             .map(|node| {
                 let label = &spec.plan.target(*node).label;
-                spec.records
-                    .get(label)
-                    .map_or(0, |record| record.duration_us)
+                spec.records.get(label).map(|record| record.duration_us)
             })
             .collect();
+        let known: Vec<u64> = costs.iter().map(|cost| cost.unwrap_or(0)).collect();
+        let jobs = Seats::steps(spec.jobs);
         let uses = stale
             .iter()
             .map(|node| {
@@ -133,8 +135,9 @@ impl Build {
             ..Summary::default()
         };
         Self {
-            schedule: Schedule::new(&deps, &costs, Seats::steps(spec.jobs), spec.keep_going)
+            schedule: Schedule::new(&deps, &known, jobs, spec.keep_going)
                 .with_resources(uses, spec.capacity.clone()),
+            progress: Progress::new(costs, spec.jobs),
             announced: vec![false; stale.len()],
             stale,
             outputs,
@@ -216,6 +219,7 @@ impl Build {
         self.emit(Event::StepStarted {
             label: self.label(node),
             cause,
+            critical: self.schedule.is_critical(node),
         });
     }
 
@@ -269,6 +273,10 @@ impl Build {
             self.spec.env.seats.close();
         }
         self.summary.count(report.outcome);
+        let ran = report.outcome == Outcome::Executed;
+        self.progress.ended(node, ran.then_some(report.duration_us));
+        let mut skipped = Vec::new();
+        self.schedule.finish(node, end, |node| skipped.push(node));
         self.emit(Event::StepFinished {
             label,
             outcome: report.outcome,
@@ -276,15 +284,15 @@ impl Build {
             causes,
             failure,
             output: report.output,
+            left_us: self.progress.left_us(self.schedule.longest_us()),
         });
-        let mut skipped = Vec::new();
-        self.schedule.finish(node, end, |node| skipped.push(node));
         skipped.into_iter().for_each(|node| self.skip(node));
     }
 
     fn skip(&mut self, node: u32) {
         let label = self.label(node);
         self.summary.count(Outcome::Skipped);
+        self.progress.ended(node, None);
         self.emit(Event::StepFinished {
             label,
             outcome: Outcome::Skipped,
@@ -292,6 +300,7 @@ impl Build {
             causes: Vec::new(),
             failure: None,
             output: None,
+            left_us: None,
         });
     }
 

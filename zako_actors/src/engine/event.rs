@@ -25,7 +25,7 @@ pub struct Stamped {
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
-    /// The plan stands.
+    /// The plan stands. A build whose rules read outputs has several: what is read, then the rest.
     BuildStarted {
         /// Targets asked for, dependencies included.
         targets: usize,
@@ -45,6 +45,9 @@ pub enum Event {
         label: String,
         /// Why it is not up to date.
         cause: String,
+        /// Whether the whole build waits for it: it begins the longest chain of steps.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        critical: bool,
     },
     /// A step is over.
     StepFinished {
@@ -63,6 +66,9 @@ pub enum Event {
         /// What a command printed although it succeeded.
         #[serde(skip_serializing_if = "Option::is_none")]
         output: Option<String>,
+        /// How long the rest of the build is expected to take, µs.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        left_us: Option<u64>,
     },
     /// What isolates did to read the build files.
     ScriptsEvaluated {

@@ -121,17 +121,23 @@ mod tests {
     #[test]
     fn only_what_bears_the_mark_is_killed() {
         let scratch = tempfile::tempdir().unwrap();
-        let sleep = |pid: u32| {
-            Command::new("sleep")
-                .arg("1000")
-                .env(
-                    "TMPDIR",
-                    Path::new(&prefix(scratch.path(), pid)).join("tmp"),
-                )
+        let step = |pid: u32| {
+            let dir = Path::new(&prefix(scratch.path(), pid)).join("tmp");
+            let mut child = Command::new("sh")
+                .args(["-c", "echo ready; read line"])
+                .env("TMPDIR", dir)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
                 .spawn()
-                .unwrap()
+                .unwrap();
+            // Before it runs, a process that was started may show no environment.
+            let mut said = [0; 6];
+            let stdout = child.stdout.as_mut().unwrap();
+            stdout.read_exact(&mut said).unwrap();
+            assert_eq!(&said, b"ready\n");
+            child
         };
-        let (mut ours, mut theirs) = (sleep(7), sleep(8));
+        let (mut ours, mut theirs) = (step(7), step(8));
         let mark = PathBuf::from(prefix(scratch.path(), 7));
         assert!(kill_marked(&mark));
         assert!(!ours.wait().unwrap().success());

@@ -72,7 +72,7 @@ pub struct Schedule {
     taken: Uses,
     /// How often the most urgent node had to let others go first.
     passed_over: u32,
-    running: usize,
+    running: Vec<u32>,
     unended: usize,
     jobs: usize,
     keep_going: bool,
@@ -115,7 +115,7 @@ impl Schedule {
                 ..Uses::default()
             },
             passed_over: 0,
-            running: 0,
+            running: Vec::new(),
             unended: count,
             jobs: jobs.max(1),
             keep_going,
@@ -141,7 +141,7 @@ impl Schedule {
     /// Whether `node` may run beside what runs. What is larger than the machine runs alone.
     fn fits(&self, node: u32) -> bool {
         let (uses, taken) = (&self.uses[node as usize], &self.taken);
-        self.running == 0
+        self.running.is_empty()
             || (taken.cpu_milli.saturating_add(uses.cpu_milli) <= self.jobs as u64 * 1000
                 && taken.memory_bytes.saturating_add(uses.memory_bytes)
                     <= self.capacity.memory_bytes
@@ -179,7 +179,7 @@ impl Schedule {
 
     /// Takes the most urgent ready node, when another may run.
     pub fn start_next(&mut self) -> Option<u32> {
-        if self.stopped || self.running >= self.jobs {
+        if self.stopped || self.running.len() >= self.jobs {
             return None;
         }
         let mut aside = Vec::new();
@@ -206,7 +206,7 @@ impl Schedule {
         self.ready.extend(aside);
         let node = chosen?;
         self.lives[node as usize] = Life::Running;
-        self.running += 1;
+        self.running.push(node);
         self.take(node);
         Some(node)
     }
@@ -221,7 +221,7 @@ impl Schedule {
             Life::Running,
             "node {node} is not running"
         );
-        self.running -= 1;
+        self.running.retain(|running| *running != node);
         self.give_back(node);
         self.end(node, end);
         if end == End::Done {
@@ -272,12 +272,24 @@ impl Schedule {
 
     /// Whether nothing runs and nothing may start.
     pub fn is_quiet(&self) -> bool {
-        self.running == 0 && (self.stopped || self.ready.is_empty())
+        self.running.is_empty() && (self.stopped || self.ready.is_empty())
     }
 
     /// How many nodes run.
     pub fn running(&self) -> usize {
-        self.running
+        self.running.len()
+    }
+
+    /// What the longest chain of nodes that have not ended takes, from the beginning of its first, µs.
+    pub fn longest_us(&self) -> u64 {
+        let running = self.running.iter().map(|node| self.path_us[*node as usize]);
+        let ready = self.ready.peek().map(|entry| entry.0);
+        running.chain(ready).max().unwrap_or(0)
+    }
+
+    /// Whether `node` begins such a chain: any delay of it delays the build.
+    pub fn is_critical(&self, node: u32) -> bool {
+        self.path_us[node as usize] >= self.longest_us()
     }
 
     /// How many nodes have not ended.
@@ -305,8 +317,10 @@ mod tests {
         let mut schedule = Schedule::new(&[vec![], vec![], vec![0]], &[1, 5, 9], 1, false);
         assert_eq!(schedule.start_next(), Some(0));
         assert_eq!(schedule.start_next(), None);
+        assert!(schedule.is_critical(0) && !schedule.is_critical(1));
         schedule.finish(0, End::Done, |_| ());
         assert_eq!(schedule.start_next(), Some(2));
+        assert!(schedule.is_critical(2) && schedule.longest_us() >= 9);
     }
 
     #[test]

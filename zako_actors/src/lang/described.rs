@@ -74,6 +74,7 @@ struct RawRun {
     outs: Vec<RawFile>,
     tools: Vec<String>,
     depfile: Option<String>,
+    worker: Option<Vec<String>>,
     retries: Option<u32>,
     /// What is written as in a build file.
     #[serde(flatten)]
@@ -360,7 +361,7 @@ impl Describing<'_> {
             test_retries: run.retries,
             uses: self.reader.uses(&run.common)?,
             network: run.common.get("network") == Some(&Value::Bool(true)),
-            worker: None,
+            worker: run.worker.clone(),
             in_place: None,
         })
     }

@@ -13,6 +13,7 @@ use super::locate::{At, mistake};
 use super::packages::Packages;
 use super::pattern::Pattern;
 use super::rule_use::RuleUse;
+use super::shards::split;
 use super::suggest::did_you_mean;
 use super::target::{Output, Source, Target, Transpile, Work, join};
 use crate::diagnostic::Diagnostic;
@@ -61,7 +62,7 @@ pub fn read_exports(exported: &Value, file: BuildFile<'_>) -> Result<Exports, Di
         if value.get("$zako").and_then(Value::as_str) == Some("rule") {
             exports.uses.push(Arc::new(reader.rule_use(value)?));
         } else {
-            exports.targets.push(Arc::new(reader.target(value)?));
+            exports.targets.extend(reader.targets(value)?);
         }
     }
     Ok(exports)
@@ -90,6 +91,25 @@ impl Reader<'_> {
             None,
             format!("`{field}` of target `{}` must be {expected}", self.name),
         )
+    }
+
+    /// One target, or those that a test in several parts becomes.
+    fn targets(&self, value: &Value) -> Result<Vec<Arc<Target>>, Diagnostic> {
+        let target = self.target(value)?;
+        let fields = value.as_object();
+        let shards = fields.map_or(Ok(None), |fields| self.number(fields, "shards"))?;
+        let Some(shards) = shards else {
+            return Ok(vec![Arc::new(target)]);
+        };
+        if target.command().is_none_or(|test| !test.outs.is_empty()) {
+            let message = format!(
+                "the parts of `{}` would all write its `outs`; a test with `shards` leaves nothing behind",
+                self.name
+            );
+            let outs = fields.map_or(Ok(Vec::new()), |fields| self.strings(fields, "outs"))?;
+            return Err(self.mistake(outs.first().map(String::as_str), message));
+        }
+        split(&target, shards).map_err(|error| self.mistake(None, error.to_string()))
     }
 
     fn target(&self, value: &Value) -> Result<Target, Diagnostic> {
@@ -359,6 +379,24 @@ mod tests {
         assert_eq!(command.timeout_ms, Some(5000));
         assert_eq!(command.env["A"], EnvValue::Text("1".into()));
         assert!(!target.is_test());
+    }
+
+    #[test]
+    fn a_test_in_parts_is_one_target_for_each_and_one_for_all() {
+        let test = json!({
+            "$zako": "test", "cmd": ["run", "--shard={shard}/{shards}"], "srcs": ["a.ts"], "retries": 1, "shards": 2
+        });
+        let targets = read_exports(&json!({ "t": test }), FILE).unwrap().targets;
+        let labels: Vec<String> = targets.iter().map(|t| t.label.to_string()).collect();
+        assert_eq!(labels, ["//libs/ui:t~1", "//libs/ui:t~2", "//libs/ui:t"]);
+        let second = targets[1].command().unwrap();
+        assert_eq!(second.argv[1], "--shard=2/2");
+        assert_eq!(second.env["TEST_SHARD_INDEX"], EnvValue::Text("1".into()));
+        assert!(targets[1].is_test() && !targets[2].is_test());
+        assert_eq!(targets[2].deps.len(), 2);
+        let mistake =
+            read(json!({"$zako": "test", "cmd": ["x"], "outs": ["log"], "shards": 2})).unwrap_err();
+        assert!(mistake.contains("the parts of `t` would all write its `outs`"));
     }
 
     #[test]

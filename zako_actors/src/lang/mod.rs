@@ -19,6 +19,7 @@ pub mod packages;
 pub mod pattern;
 pub mod rule_use;
 pub mod scripts;
+mod shards;
 pub mod suggest;
 pub mod target;
 pub mod task;

@@ -19,7 +19,7 @@ export function filesOf(where, value) {
   fail(`${where}: expected a file, got ${describe(value)}`, 'name outputs with ctx.file("..."), sources with an attribute attr.sources()');
 }
 
-const RUN_KEYS = ["cmd", "inputs", "outs", "env", "tools", "depfile", "network", "uses", "timeout", "dir"];
+const RUN_KEYS = ["cmd", "inputs", "outs", "env", "tools", "depfile", "network", "uses", "timeout", "dir", "worker"];
 const TRANSPILE_KEYS = [
   "srcs", "out", "root", "module", "target", "sourceMaps", "declarations", "jsx", "jsxImportSource",
   "decorators", "useDefineForClassFields", "verbatimModuleSyntax",
@@ -87,9 +87,11 @@ export class RuleContext {
       if (!(tool instanceof Tool)) fail(`${where}: tools[${i}]: expected a tool, got ${describe(tool)}`, "tools come from ctx.toolchains");
       found.tools.push(tool);
     }
+    const asked = options.worker === undefined ? {} : { worker: this.request(`${where}: worker`, options.worker, found, dir) };
     const action = {
       kind: "run",
       cmd,
+      ...asked,
       dir,
       inputs: unique(found.inputs.filter((file) => !written.has(file.path))),
       outs: outs.map(encodeFile),
@@ -108,6 +110,13 @@ export class RuleContext {
     if (options.timeout !== undefined) action.timeoutSeconds = seconds(`${where}: timeout`, options.timeout);
     this.actions.push(action);
     return new Action(outs);
+  }
+
+  // The arguments of a request to the process that `cmd` starts.
+  request(where, value, found, dir) {
+    if (!isArray(value)) fail(`${where}: expected the arguments of a request, got ${describe(value)}`, 'write ["--out", out, src]');
+    if (dir !== "") fail(`${where}: a worker process serves all packages, so it runs in the workspace root`, "leave `dir` out");
+    return value.flatMap((one, i) => words(`${where}[${i}]`, one, found, dir));
   }
 
   runTest(options) {

@@ -120,9 +120,10 @@ export function target(options) {
 }
 
 export function test(options) {
-  const fields = commandFields("test()", options, [...COMMAND_KEYS, "retries"]);
+  const fields = commandFields("test()", options, [...COMMAND_KEYS, "retries", "shards"]);
   const retries = options.retries === undefined ? 0 : integer("test(): retries", options.retries, 0, 20);
-  return { $zako: "test", ...fields, retries };
+  const shards = options.shards === undefined ? {} : { shards: integer("test(): shards", options.shards, 1, 1000) };
+  return { $zako: "test", ...fields, retries, ...shards };
 }
 
 const TRANSPILE_KEYS = [
