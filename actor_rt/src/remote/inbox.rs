@@ -11,7 +11,7 @@ use crate::exit::Failure;
 use crate::restart::Restart;
 use crate::system::System;
 use crate::tell_error::TellError;
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 use serde::de::DeserializeOwned;
 use std::any::type_name;
 use std::collections::HashMap;
@@ -213,12 +213,15 @@ async fn deliver<M: DeserializeOwned + Send + 'static>(
 ) -> Result<(), Failure> {
     let mut batch = Vec::with_capacity(BATCH);
     loop {
-        while let Some(message) = wire::take(&mut read)? {
+        let mut rest = &read[..];
+        while let Some(message) = wire::take(&mut rest)? {
             batch.push(message);
             if batch.len() == BATCH && !hand_over(&actor, &mut batch).await {
                 return Ok(());
             }
         }
+        let used = read.len() - rest.len();
+        read.advance(used);
         if !hand_over(&actor, &mut batch).await {
             return Ok(());
         }

@@ -16,7 +16,6 @@ use bytes::BytesMut;
 use serde::Serialize;
 use std::any::type_name;
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -34,16 +33,29 @@ pub(super) struct Target {
 
 #[derive(Default)]
 struct Gathered {
-    bytes: Mutex<BytesMut>,
-    /// The writer has been told and has not looked yet.
-    told: AtomicBool,
+    heap: Mutex<Heap>,
     /// Rung when the writer has taken what was gathered.
     taken: Notify,
 }
 
+#[derive(Default)]
+struct Heap {
+    bytes: Vec<u8>,
+    /// The writer has been told and has not looked yet.
+    told: bool,
+}
+
 impl Gathered {
-    fn bytes(&self) -> MutexGuard<'_, BytesMut> {
-        self.bytes.lock().unwrap_or_else(PoisonError::into_inner)
+    fn heap(&self) -> MutexGuard<'_, Heap> {
+        self.heap.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a message; the bytes that wait now, and whether the writer is to be told.
+    fn add<M: Serialize>(&self, message: &M) -> Result<(usize, bool), WireError> {
+        let mut heap = self.heap();
+        wire::put(message, &mut heap.bytes)?;
+        let told = std::mem::replace(&mut heap.told, true);
+        Ok((heap.bytes.len(), !told))
     }
 }
 
@@ -100,7 +112,7 @@ impl<M: Serialize + Send + 'static> AsyncActor for Outbox<M> {
             .actor(move || Writer {
                 stream: stream.take(),
                 gathered: Arc::clone(&gathered),
-                batch: BytesMut::new(),
+                batch: Vec::new(),
             })
             .name(format!("{name} at {address}: writer"))
             .restart(Restart::never().or_escalate())
@@ -110,14 +122,16 @@ impl<M: Serialize + Send + 'static> AsyncActor for Outbox<M> {
     }
 
     async fn handle(&mut self, message: M, ctx: &mut AsyncContext<Self>) {
-        let encoded = wire::put(&message, &mut self.gathered.bytes());
-        if let Err(error) = encoded {
-            // The message's own fault: the connection is as good as before.
-            let actor = &*self.target.name;
-            tracing::error!(actor, %error, "a message to a remote actor is lost");
-            return;
-        }
-        if !self.gathered.told.swap(true, Ordering::AcqRel)
+        let (mut waiting, tell) = match self.gathered.add(&message) {
+            Ok(added) => added,
+            Err(error) => {
+                // The message's own fault: the connection is as good as before.
+                let actor = &*self.target.name;
+                tracing::error!(actor, %error, "a message to a remote actor is lost");
+                return;
+            }
+        };
+        if tell
             && let Some(writer) = &self.writer
             && writer.tell(()).is_err()
         {
@@ -125,8 +139,9 @@ impl<M: Serialize + Send + 'static> AsyncActor for Outbox<M> {
             ctx.fail(Failure::new("the connection's writer has ended"));
             return;
         }
-        while self.gathered.bytes().len() > GATHERED {
+        while waiting > GATHERED {
             self.gathered.taken.notified().await;
+            waiting = self.gathered.heap().bytes.len();
         }
     }
 }
@@ -135,16 +150,19 @@ impl<M: Serialize + Send + 'static> AsyncActor for Outbox<M> {
 struct Writer {
     stream: Option<TcpStream>,
     gathered: Arc<Gathered>,
-    batch: BytesMut,
+    batch: Vec<u8>,
 }
 
 impl AsyncActor for Writer {
     type Msg = ();
 
     async fn handle(&mut self, (): (), ctx: &mut AsyncContext<Self>) {
-        // Lowered first: what is added from here on tells us again.
-        self.gathered.told.store(false, Ordering::Release);
-        std::mem::swap(&mut self.batch, &mut *self.gathered.bytes());
+        {
+            let mut heap = self.gathered.heap();
+            // What is added from here on tells us again.
+            heap.told = false;
+            std::mem::swap(&mut self.batch, &mut heap.bytes);
+        }
         self.gathered.taken.notify_one();
         let Some(stream) = &mut self.stream else {
             return;

@@ -6,7 +6,7 @@
 //! message's type, each with its length in two bytes. The other side answers one byte. Then come frames: a
 //! length in four bytes, a message. All numbers are little-endian.
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -78,9 +78,9 @@ pub(super) fn greeting(bytes: &mut BytesMut) -> Result<Option<(String, String)>,
 ///
 /// # Errors
 /// It cannot be encoded, or is too large.
-pub(super) fn put<M: Serialize>(message: &M, out: &mut BytesMut) -> Result<(), WireError> {
+pub(super) fn put<M: Serialize>(message: &M, out: &mut Vec<u8>) -> Result<(), WireError> {
     let start = out.len();
-    out.put_u32_le(0);
+    out.extend_from_slice(&[0; LENGTH]);
     let encoded = postcard::serialize_with_flavor(message, Append(out));
     let length = out.len() - start - LENGTH;
     let error = match encoded {
@@ -97,18 +97,18 @@ pub(super) fn put<M: Serialize>(message: &M, out: &mut BytesMut) -> Result<(), W
 }
 
 /// Lets postcard write into the buffer itself.
-struct Append<'a>(&'a mut BytesMut);
+struct Append<'a>(&'a mut Vec<u8>);
 
 impl postcard::ser_flavors::Flavor for Append<'_> {
     type Output = ();
 
     fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-        self.0.put_u8(byte);
+        self.0.push(byte);
         Ok(())
     }
 
     fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        self.0.put_slice(bytes);
+        self.0.extend_from_slice(bytes);
         Ok(())
     }
 
@@ -117,24 +117,24 @@ impl postcard::ser_flavors::Flavor for Append<'_> {
     }
 }
 
-/// The next whole message, or `None` if more bytes are needed.
+/// Takes the next whole message from the front; `None` if more bytes are needed.
 ///
 /// # Errors
 /// The bytes are no message of this type, or too many.
-pub(super) fn take<M: DeserializeOwned>(bytes: &mut BytesMut) -> Result<Option<M>, WireError> {
-    let Some(length) = bytes.first_chunk() else {
+pub(super) fn take<M: DeserializeOwned>(bytes: &mut &[u8]) -> Result<Option<M>, WireError> {
+    let Some((length, rest)) = bytes.split_first_chunk() else {
         return Ok(None);
     };
     let length = u32::from_le_bytes(*length) as usize;
     if length > LARGEST {
         return Err(WireError::TooLarge(length));
     }
-    if bytes.len() < LENGTH + length {
+    let Some((frame, rest)) = rest.split_at_checked(length) else {
         return Ok(None);
-    }
-    bytes.advance(LENGTH);
-    let frame: Bytes = bytes.split_to(length).freeze();
-    Ok(Some(postcard::from_bytes(&frame)?))
+    };
+    let message = postcard::from_bytes(frame)?;
+    *bytes = rest;
+    Ok(Some(message))
 }
 
 #[cfg(test)]
@@ -144,19 +144,20 @@ mod tests {
 
     #[test]
     fn messages_come_out_as_they_went_in_however_they_are_cut() {
-        let mut all = BytesMut::new();
+        let mut all = Vec::new();
         for n in 0..50_u64 {
             put(&(n, "text".repeat(n as usize)), &mut all).expect("it fits");
         }
         for cut in [1, 7, 64, 1000] {
-            let (mut bytes, mut next) = (BytesMut::new(), 0);
+            let (mut bytes, mut next) = (Vec::new(), 0);
             for piece in all.chunks(cut) {
                 bytes.extend_from_slice(piece);
-                while let Some((n, text)) = take::<(u64, String)>(&mut bytes).expect("well formed")
-                {
+                let mut rest = &bytes[..];
+                while let Some((n, text)) = take::<(u64, String)>(&mut rest).expect("well formed") {
                     assert_eq!((n, text.len()), (next, 4 * n as usize));
                     next += 1;
                 }
+                bytes = rest.to_vec();
             }
             assert_eq!(next, 50);
         }
@@ -180,14 +181,13 @@ mod tests {
 
     #[test]
     fn lengths_out_of_bounds_are_refused_before_anything_is_waited_for() {
-        let mut bytes = BytesMut::from(&[255_u8; 4][..]);
-        let refused = take::<u64>(&mut bytes).expect_err("too large");
+        let refused = take::<u64>(&mut &[255_u8; 4][..]).expect_err("too large");
         assert_eq!(refused, WireError::TooLarge(u32::MAX as usize));
     }
 
     #[test]
     fn what_is_too_large_leaves_the_buffer_as_it_was() {
-        let mut out = BytesMut::new();
+        let mut out = Vec::new();
         put(&1_u8, &mut out).expect("it fits");
         let before = out.clone();
         assert!(put(&vec![0_u8; LARGEST + 1], &mut out).is_err());
@@ -199,9 +199,12 @@ mod tests {
         fn any_bytes_are_decoded_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let mut garbage = BytesMut::from(&bytes[..]);
             let _ = greeting(&mut garbage);
-            let mut garbage = BytesMut::from(&bytes[..]);
-            let before = garbage.len();
-            while let Ok(Some(_)) = take::<(u8, String, Option<Vec<u32>>)>(&mut garbage) {
+            let mut garbage = &bytes[..];
+            loop {
+                let before = garbage.len();
+                let Ok(Some(_)) = take::<(u8, String, Option<Vec<u32>>)>(&mut garbage) else {
+                    break;
+                };
                 prop_assert!(garbage.len() < before);
             }
         }
