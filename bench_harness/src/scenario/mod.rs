@@ -24,6 +24,7 @@ pub mod mpsc;
 pub mod pinball;
 pub mod ping_pong;
 pub mod pool_submit;
+pub mod remote;
 pub mod restart_storm;
 pub mod ring_ping_pong;
 pub mod savina;
@@ -114,6 +115,7 @@ pub const ALL: &[Scenario] = &[
     timer_flood::SCENARIO,
     restart_storm::SCENARIO,
     pool_submit::SCENARIO,
+    remote::SCENARIO,
     ping_pong::SCENARIO,
     savina::counting::SCENARIO,
     savina::fork_join::THROUGHPUT,
