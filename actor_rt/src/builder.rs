@@ -34,7 +34,8 @@ pub enum Placement {
     /// On this worker only, counted from zero, modulo the number of workers. With pinning, worker `n`
     /// has the `n`-th core that the process may use.
     Core(usize),
-    /// On one worker of this NUMA node, the node's workers taking turns; anywhere if it has none.
+    /// On one worker of this NUMA node, the one with the fewest placed actors and the shortest queue of them;
+    /// anywhere if it has none.
     Node(u32),
 }
 
@@ -200,7 +201,9 @@ impl<F> ActorBuilder<'_, F> {
         F: FnMut() -> A + Send + 'static,
     {
         let metered = self.metered;
-        let (parts, care, factory) = self.into_parts::<A::Msg>();
+        let (mut parts, care, factory) = self.into_parts::<A::Msg>();
+        // Its thread is its own.
+        parts.home = ANYWHERE;
         let meter = metered.then(|| Meter::new(parts.runtime));
         let table = dedicated::table::<A, F>(metered);
         let body = Dedicated::new(Shell::new(Plain::new(factory), care), meter);
@@ -260,7 +263,7 @@ where
 fn launch(cell: &CellRef, parent: Option<CellPtr>, start: impl FnOnce()) {
     let runtime = cell.runtime;
     let actor = cell.ptr();
-    runtime.actor_made();
+    runtime.actor_made(actor);
     if let Some(name) = actor.name() {
         register(cell, name);
     }

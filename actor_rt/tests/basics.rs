@@ -300,6 +300,7 @@ fn a_placed_actor_stays_on_its_worker() {
     }
     let system = System::builder()
         .workers(3)
+        .pin(false)
         .name("w")
         .build()
         .expect("threads");
@@ -312,11 +313,22 @@ fn a_placed_actor_stays_on_its_worker() {
             .expect("an answer");
         assert_eq!(place.as_deref(), Some("w-2"));
     }
-    // Without pinning every worker counts as node 0; a node that does not exist places nothing.
-    for node in [0, 77] {
-        let placed = system.actor(|| Where).on(Placement::Node(node)).spawn();
-        assert!(placed.ask(|reply| reply).timeout(LONG).wait().is_ok());
+    let place_of = |placement| {
+        let placed = system.actor(|| Where).on(placement).spawn();
+        let place = placed.ask(|reply| reply).timeout(LONG).wait();
+        place.expect("an answer").expect("workers have names")
+    };
+    // A node that does not exist places nothing.
+    assert!(place_of(Placement::Node(77)).starts_with("w-"));
+    // Without pinning every worker is of node 0, and whoever has fewest placed actors gets the next one, however
+    // many others come in between.
+    let mut places = Vec::new();
+    for _ in 0..5 {
+        places.push(place_of(Placement::Node(0)));
+        place_of(Placement::Anywhere);
     }
+    places.sort();
+    assert_eq!(places, ["w-0", "w-0", "w-1", "w-1", "w-2"]);
     system.shutdown(LONG).expect("everything ends");
 }
 

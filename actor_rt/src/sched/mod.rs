@@ -10,6 +10,7 @@
 //! 3. Workers leave only when the system is closing and no actor is alive.
 #![allow(unsafe_code)]
 
+mod homes;
 mod linger;
 mod queue;
 mod simulated;
@@ -55,6 +56,7 @@ pub(crate) struct Runtime {
     workers: Box<[CachePadded<Worker>]>,
     inject: Shared,
     sleepers: Sleepers,
+    homes: homes::Homes,
     sweep: sweep::Armed,
     /// Cores that the process may use.
     cores: usize,
@@ -120,6 +122,7 @@ impl Runtime {
             workers,
             inject: Shared::new(),
             sleepers: Sleepers::new(settings.workers),
+            homes: homes::Homes::new(settings.workers),
             sweep: sweep::Armed::default(),
             cores: layout.cores_available,
             settings,
@@ -167,14 +170,12 @@ impl Runtime {
         self.workers.len().max(1)
     }
 
-    /// A worker of this NUMA node, each in turn; `None` if the node has none.
+    /// The worker of this NUMA node that has least to do; `None` if the node has none.
     pub(crate) fn worker_of_node(&self, node: u32) -> Option<usize> {
         let on_node = |index: &usize| self.workers[*index].node == node;
-        let count = (0..self.workers.len()).filter(on_node).count();
-        let turn = self.counters.spawned.load(Ordering::Relaxed) as usize;
-        (0..self.workers.len())
-            .filter(on_node)
-            .nth(turn.checked_rem(count)?)
+        let candidates = (0..self.workers.len()).filter(on_node);
+        let waiting = |index: usize| self.workers[index].inbox.len();
+        self.homes.least_loaded(candidates, waiting)
     }
 
     /// The time that restart policies go by: virtual in a simulation.
@@ -240,12 +241,18 @@ impl Runtime {
     }
 
     /// Counts a new actor.
-    pub(crate) fn actor_made(&self) {
+    pub(crate) fn actor_made(&self, actor: CellPtr) {
+        if actor.home != ANYWHERE {
+            self.homes.enter(actor.home);
+        }
         self.counters.spawned.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Takes note that an actor's last turn is over, and releases it.
     pub(crate) fn actor_ended(&self, actor: CellPtr) {
+        if actor.home != ANYWHERE {
+            self.homes.leave(actor.home);
+        }
         // SAFETY: called once by the runner that saw `Outcome::Ended`.
         unsafe { CellRef::release_life(actor) };
         // AcqRel: whoever sees that none is left sees all the actors' work.
