@@ -34,6 +34,9 @@ use std::time::{Duration, Instant};
 use worker::Worker;
 pub(crate) use worker::{is_worker, linger, waker_of_running, yield_turn};
 
+/// A place of a run queue; the models have one that they watch.
+type Place = std::sync::atomic::AtomicPtr<Header>;
+
 /// How a runtime is made.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {

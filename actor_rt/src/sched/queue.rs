@@ -12,9 +12,9 @@
 //! Loom checks that nothing is lost or taken twice: `models.rs`, which compiles this file with stand-ins for actors.
 #![allow(unsafe_code)]
 
-use super::{CellPtr, Header, prefetch_header};
+use super::{CellPtr, Header, Place, prefetch_header};
 use crate::slab;
-use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Mutex, Ordering, lock};
+use crate::sync::{AtomicU64, AtomicUsize, Mutex, Ordering, lock};
 use crossbeam_utils::CachePadded;
 use std::alloc::Layout;
 use std::ptr::{NonNull, null_mut};
@@ -31,7 +31,7 @@ const AHEAD: u64 = 2;
 pub(super) struct Local {
     head: CachePadded<AtomicU64>,
     tail: CachePadded<AtomicU64>,
-    places: Box<[AtomicPtr<Header>]>,
+    places: Box<[Place]>,
 }
 
 impl Local {
@@ -39,11 +39,11 @@ impl Local {
         Self {
             head: CachePadded::new(AtomicU64::new(0)),
             tail: CachePadded::new(AtomicU64::new(0)),
-            places: (0..PLACES).map(|_| AtomicPtr::new(null_mut())).collect(),
+            places: (0..PLACES).map(|_| Place::new(null_mut())).collect(),
         }
     }
 
-    fn place(&self, index: u64) -> &AtomicPtr<Header> {
+    fn place(&self, index: u64) -> &Place {
         &self.places[(index % PLACES) as usize]
     }
 
@@ -68,17 +68,21 @@ impl Local {
 
     /// Anybody: takes the oldest.
     pub(super) fn pop(&self) -> Option<CellPtr> {
-        let mut head = self.head.load(Ordering::Acquire);
+        // Relaxed, here and in the exchange: what the place and the actor need comes with the tail, and a `head`
+        // that is behind lets the exchange fail.
+        let mut head = self.head.load(Ordering::Relaxed);
         loop {
+            // Acquire pairs with the Release of `push`.
             if head >= self.tail.load(Ordering::Acquire) {
                 return None;
             }
             let actor = self.place(head).load(Ordering::Relaxed);
+            // Release pairs with the Acquire of `push`, which overwrites the place.
             match self.head.compare_exchange_weak(
                 head,
                 head + 1,
-                Ordering::AcqRel,
-                Ordering::Acquire,
+                Ordering::Release,
+                Ordering::Relaxed,
             ) {
                 // SAFETY: queued actors are alive (invariant 1), and this one is now ours.
                 Ok(_) => return unsafe { CellPtr::from_ptr(actor) },
@@ -103,7 +107,8 @@ impl Local {
     pub(super) fn steal_into(&self, thief: &Local) -> Option<CellPtr> {
         let mut taken = [null_mut::<Header>(); PLACES as usize / 2];
         loop {
-            let head = self.head.load(Ordering::Acquire);
+            // The orderings are those of `pop`.
+            let head = self.head.load(Ordering::Relaxed);
             let waiting = self.tail.load(Ordering::Acquire).saturating_sub(head);
             let free = PLACES - thief.len();
             let count = waiting.div_ceil(2).min(PLACES / 2).min(free);
@@ -113,9 +118,12 @@ impl Local {
             for index in 0..count {
                 taken[index as usize] = self.place(head + index).load(Ordering::Relaxed);
             }
-            let won =
-                self.head
-                    .compare_exchange(head, head + count, Ordering::AcqRel, Ordering::Relaxed);
+            let won = self.head.compare_exchange(
+                head,
+                head + count,
+                Ordering::Release,
+                Ordering::Relaxed,
+            );
             if won.is_err() {
                 continue;
             }
