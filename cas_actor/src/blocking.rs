@@ -171,8 +171,9 @@ impl<'s> Blocking<'s> {
 
     async fn find(self, digest: &Digest) -> Result<Found, GetError> {
         match self.store.peek(digest) {
-            Some(blob) => Ok(Found::in_memory(blob)),
-            None => self.store.find(digest).await,
+            // The position of an open file cannot be shared.
+            Some(blob) if !blob.is_mapped() => Ok(Found::in_memory(blob)),
+            _ => self.store.find(digest).await,
         }
     }
 

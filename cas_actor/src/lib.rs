@@ -61,6 +61,7 @@ mod memory;
 mod name;
 mod name_cache;
 mod open;
+mod open_files;
 mod pack;
 mod partial;
 #[cfg(test)]
@@ -78,6 +79,7 @@ mod shard_tests;
 mod staging;
 mod stats;
 mod store;
+mod stripes;
 mod take;
 mod transfer;
 mod upkeep;

@@ -7,6 +7,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek};
+use std::time::{Instant, SystemTime};
 
 use crate::ages::Ages;
 use crate::digest::{Digest, HASH_BYTES, Hasher};
@@ -15,11 +16,34 @@ use crate::fs::Fs;
 use crate::layout::{Kind, Layout, is_packed};
 use crate::pack::{Name, Place, Read, seconds};
 use crate::sha256::Sha256Digest;
-use crate::shard::Shard;
+use crate::shard::{Shard, lock, mark_used_at};
 use crate::stats::{RECORD_OVERHEAD_BYTES, Usage, count};
 
 /// Segments of which less than this is alive are rewritten after an eviction.
 const WORTH_KEEPING_PERCENT: u64 = 60;
+
+/// What the time is by both clocks.
+struct Clock {
+    instant: Instant,
+    time: SystemTime,
+}
+
+impl Clock {
+    fn now() -> Self {
+        Self {
+            instant: Instant::now(),
+            time: SystemTime::now(),
+        }
+    }
+
+    /// The second since 1970 of a moment.
+    fn second_of(&self, moment: Instant) -> u32 {
+        let ago = self.instant.saturating_duration_since(moment);
+        let ahead = moment.saturating_duration_since(self.instant);
+        let then = (self.time + ahead).checked_sub(ago);
+        seconds(then.unwrap_or(SystemTime::UNIX_EPOCH))
+    }
+}
 
 /// One blob or entry of a shard.
 #[derive(Debug, Clone, Copy)]
@@ -92,6 +116,7 @@ impl<F: Fs> Shard<F> {
     /// When how many bytes of records were last used.
     pub(crate) fn ages(&mut self) -> Result<Ages, IoFailure> {
         let mut ages = Ages::default();
+        self.note_reads()?;
         let (packs, _) = self.open_packs()?;
         for (_, place) in packs.list() {
             let bytes = u64::from(place.length) + RECORD_OVERHEAD_BYTES;
@@ -99,6 +124,23 @@ impl<F: Fs> Shard<F> {
         }
         self.note_held();
         Ok(ages)
+    }
+
+    /// Notes for eviction what was read from memory, of which nobody tells the shard.
+    fn note_reads(&mut self) -> Result<(), IoFailure> {
+        let (read, files): (Vec<_>, Vec<_>) = {
+            let memory = lock(&self.memory);
+            (memory.uses().collect(), memory.file_uses().collect())
+        };
+        let clock = Clock::now();
+        for (hash, used) in files {
+            mark_used_at(&self.layout.blob(&hash), clock.second_of(used));
+        }
+        let (packs, _) = self.open_packs()?;
+        for (hash, used) in read {
+            packs.touch_at(&(hash, Kind::Blob), clock.second_of(used));
+        }
+        Ok(())
     }
 
     /// Up to `limit` records that were last used before a second.
@@ -165,13 +207,24 @@ impl<F: Fs> Shard<F> {
 
     fn last_use(&mut self, listed: &Listed) -> Result<Option<u32>, IoFailure> {
         if listed.is_record() {
-            let place = self.open_packs()?.0.find(&listed.name());
+            let name = listed.name();
+            let read = match name.1 {
+                Kind::Blob => lock(&self.memory).last_use(&name.0),
+                Kind::Action | Kind::Link => None,
+            };
+            let packs = self.open_packs()?.0;
+            let place = match read {
+                Some(read) => packs.touch_at(&name, Clock::now().second_of(read)),
+                None => packs.find(&name),
+            };
             return Ok(place.map(|place| place.used));
         }
-        let metadata = fs::metadata(self.layout.blob(&listed.hash));
-        Ok(metadata
-            .ok()
-            .map(|metadata| metadata.modified().map_or(0, seconds)))
+        let path = self.layout.blob(&listed.hash);
+        if let Some(read) = lock(&self.memory).last_use(&listed.hash) {
+            mark_used_at(&path, Clock::now().second_of(read));
+        }
+        let metadata = fs::metadata(path).ok();
+        Ok(metadata.map(|metadata| metadata.modified().map_or(0, seconds)))
     }
 
     /// Gives the space of evicted records back; returns the bytes that the disk got.

@@ -1,4 +1,4 @@
-//! The memory tier: recently used small blobs, weighed in bytes.
+//! The memory tier: recently used small blobs, weighed in bytes, and the open files of large ones.
 //!
 //! Owns: which blobs stay in memory and for how long.
 //! Does not know: the disk, or which blobs exist.
@@ -8,10 +8,15 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Release};
 use std::time::{Duration, Instant};
+
+use crossbeam_utils::CachePadded;
 
 use crate::blob::Blob;
 use crate::digest::HASH_BYTES;
+use crate::open_files::OpenFiles;
 
 /// What an entry costs beside its bytes at most: its slot and its place in the map, both of which
 /// may just have doubled, and two allocations for the buffer.
@@ -72,6 +77,8 @@ pub(crate) struct MemoryTier {
     newest: u32,
     oldest: u32,
     weight_bytes: u64,
+    files: OpenFiles,
+    removals: Arc<CachePadded<AtomicU64>>,
 }
 
 impl MemoryTier {
@@ -84,7 +91,14 @@ impl MemoryTier {
             newest: NONE,
             oldest: NONE,
             weight_bytes: 0,
+            files: OpenFiles::new(config.time_to_idle),
+            removals: Arc::default(),
         }
+    }
+
+    /// Counts the calls of [`remove`](Self::remove): who keeps what was found here looks at that.
+    pub(crate) fn removals(&self) -> Arc<CachePadded<AtomicU64>> {
+        Arc::clone(&self.removals)
     }
 
     /// Bytes held, overhead included.
@@ -105,13 +119,15 @@ impl MemoryTier {
 
     /// The blob, if it is here and fresh; it becomes the most recently used.
     pub(crate) fn get(&mut self, key: &Key, now: Instant) -> Option<Blob> {
-        let index = *self.map.get(key)?;
+        let Some(&index) = self.map.get(key) else {
+            return self.files.get(key, now);
+        };
         let config = self.config;
         let slot = self.slot(index);
         if now.saturating_duration_since(slot.admitted) >= config.time_to_live
             || now.saturating_duration_since(slot.used) >= config.time_to_idle
         {
-            self.remove(key);
+            self.take_out(key);
             return None;
         }
         slot.used = now;
@@ -123,13 +139,43 @@ impl MemoryTier {
         Some(blob)
     }
 
+    /// When a blob was last read here, or came in; not a use.
+    pub(crate) fn last_use(&self, key: &Key) -> Option<Instant> {
+        match self.map.get(key) {
+            Some(index) => Some(self.slots[*index as usize].as_ref()?.used),
+            None => self
+                .files
+                .uses()
+                .find(|(open, _)| open == key)
+                .map(|use_| use_.1),
+        }
+    }
+
+    /// The same of all small blobs.
+    pub(crate) fn uses(&self) -> impl Iterator<Item = (Key, Instant)> {
+        let slots = self.slots.iter().flatten();
+        slots.map(|slot| (slot.key, slot.used))
+    }
+
+    /// The same of all large ones.
+    pub(crate) fn file_uses(&self) -> impl Iterator<Item = (Key, Instant)> {
+        self.files.uses()
+    }
+
+    /// Keeps the file of a large blob open, unless the tier is off.
+    pub(crate) fn keep_open(&mut self, key: &Key, blob: Blob, now: Instant) {
+        if self.config.capacity_bytes > 0 {
+            self.files.keep(key, blob, now);
+        }
+    }
+
     /// Takes a blob in, if it is small enough, and makes room by dropping the least recently used.
     pub(crate) fn admit(&mut self, key: &Key, blob: Blob, now: Instant) {
         let size_bytes = blob.len() as u64;
         if !self.admits(size_bytes) {
             return;
         }
-        self.remove(key);
+        self.take_out(key);
         self.weight_bytes += size_bytes + ENTRY_OVERHEAD_BYTES;
         while self.weight_bytes > self.config.capacity_bytes && self.oldest != NONE {
             self.drop_oldest();
@@ -153,8 +199,14 @@ impl MemoryTier {
 
     /// Forgets a blob; says whether it was here.
     pub(crate) fn remove(&mut self, key: &Key) -> bool {
+        // Pairs with the load in `ShardHandle::removals`.
+        self.removals.fetch_add(1, Release);
+        self.take_out(key)
+    }
+
+    fn take_out(&mut self, key: &Key) -> bool {
         let Some(index) = self.map.remove(key) else {
-            return false;
+            return self.files.remove(key);
         };
         self.unlink(index);
         if let Some(slot) = self.slots[index as usize].take() {
@@ -166,7 +218,7 @@ impl MemoryTier {
 
     fn drop_oldest(&mut self) {
         let key = self.slot(self.oldest).key;
-        self.remove(&key);
+        self.take_out(&key);
     }
 
     fn slot(&mut self, index: u32) -> &mut Slot {

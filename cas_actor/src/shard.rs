@@ -29,7 +29,7 @@ use crate::layout::{ActionKey, Kind, Layout, is_packed};
 use crate::maintain::hash_file;
 use crate::mapped;
 use crate::memory::MemoryTier;
-use crate::pack::{Name, Packs, Read};
+use crate::pack::{Name, Packs, Read, seconds};
 use crate::stats::{Counters, Usage, count};
 
 /// A use is written down (as the file's modification time) at most this often.
@@ -213,7 +213,7 @@ impl<F: Fs> Shard<F> {
         match &found {
             Ok(found) => {
                 count(&self.counters.disk_hits, 1);
-                count(&self.counters.get_bytes, found.blob.len() as u64);
+                self.counters.get_bytes.add(found.blob.len() as u64);
             }
             Err(GetError::NotFound(_)) => count(&self.counters.misses, 1),
             Err(_) => {}
@@ -262,11 +262,22 @@ impl<F: Fs> Shard<F> {
             VerifyReads::SmallOnly => false,
         };
         let file = Arc::new(file);
-        Ok(Found {
+        let found = Found {
             blob: Blob::from_map(map, Arc::clone(&file)),
             file: Some(file),
             unchecked,
-        })
+        };
+        if !unchecked {
+            self.keep_open(digest, &found.blob);
+        }
+        Ok(found)
+    }
+
+    /// The next reader of a large blob needs not ask the shard, unless all are to be checked.
+    fn keep_open(&self, digest: &Digest, blob: &Blob) {
+        if self.verify_reads != VerifyReads::Always {
+            lock(&self.memory).keep_open(digest.hash(), blob.clone(), Instant::now());
+        }
     }
 
     /// Takes the outcome of the check that [`get`](Self::get) asked for.
@@ -281,6 +292,7 @@ impl<F: Fs> Shard<F> {
                 self.intact.clear();
             }
             self.intact.insert(*digest.hash());
+            self.keep_open(digest, &found.blob);
             return Ok(Found {
                 unchecked: false,
                 ..found
@@ -440,6 +452,14 @@ pub(crate) fn lock(memory: &Mutex<MemoryTier>) -> std::sync::MutexGuard<'_, Memo
     memory.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Notes a use of a file in that second, if none is noted since.
+pub(crate) fn mark_used_at(path: &Path, second: u32) {
+    let noted = fs::metadata(path).and_then(|metadata| metadata.modified());
+    if noted.is_ok_and(|noted| seconds(noted) < second) {
+        stamp(path, i64::from(second), 0);
+    }
+}
+
 /// Notes the use of a file for eviction. Failing to (a read-only disk) does no harm.
 pub(crate) fn mark_used(path: &Path, metadata: &Metadata) {
     let fresh = metadata.modified().is_ok_and(|used| {
@@ -448,13 +468,14 @@ pub(crate) fn mark_used(path: &Path, metadata: &Metadata) {
     if fresh {
         return;
     }
-    let stamp = |nanos| Timespec {
-        tv_sec: 0,
-        tv_nsec: nanos,
-    };
+    stamp(path, 0, UTIME_NOW);
+}
+
+fn stamp(path: &Path, seconds: i64, nanos: i64) {
+    let stamp = |tv_sec, tv_nsec| Timespec { tv_sec, tv_nsec };
     let times = Timestamps {
-        last_access: stamp(UTIME_OMIT),
-        last_modification: stamp(UTIME_NOW),
+        last_access: stamp(0, UTIME_OMIT),
+        last_modification: stamp(seconds, nanos),
     };
     let _ = rustix::fs::utimensat(CWD, path, &times, AtFlags::empty());
 }

@@ -8,12 +8,14 @@
 
 use std::future::Future;
 use std::ops::RangeInclusive;
+use std::sync::atomic::{AtomicU64, Ordering::Acquire};
 use std::sync::{Arc, Mutex};
 
 use actor_rt::{ActorRef, Reply, System};
+use crossbeam_utils::CachePadded;
 
 use crate::commit::{Committer, UnsyncedFlag};
-use crate::digest::HASH_BYTES;
+use crate::digest::{Digest, HASH_BYTES};
 use crate::error::ShardError;
 use crate::fs::RealFs;
 use crate::layout::Layout;
@@ -31,12 +33,26 @@ pub(crate) const FANS: usize = 256;
 pub(crate) struct ShardHandle {
     pub(crate) actor: ActorRef<ShardMsg>,
     pub(crate) memory: Arc<Mutex<MemoryTier>>,
+    /// Blobs removed from that memory.
+    pub(crate) removals: Arc<CachePadded<AtomicU64>>,
     pub(crate) counters: Arc<Counters>,
     /// Whether it has acknowledged something that is not durable.
     pub(crate) unsynced: UnsyncedFlag,
 }
 
 impl ShardHandle {
+    /// Counts a read of a blob that was answered from memory.
+    pub(crate) fn count_memory_hit(&self, digest: &Digest) {
+        self.counters.memory_hits.add(1);
+        self.counters.get_bytes.add(digest.size_bytes());
+    }
+
+    /// How many blobs were removed here: as long as that stays, what was found in memory is not gone.
+    pub(crate) fn removals(&self) -> u64 {
+        // Pairs with the addition in `MemoryTier::remove`.
+        self.removals.load(Acquire)
+    }
+
     /// Sends a question, waiting for room in the mailbox, and waits for the answer. `None` when
     /// the shard is gone or was restarted meanwhile.
     pub(crate) async fn ask<R: Send + 'static>(
@@ -131,13 +147,15 @@ pub(crate) fn start(
         ..config.memory
     };
     let start_one = |index| {
+        let tier = MemoryTier::new(share);
+        let removals = tier.removals();
         let blueprint = Blueprint {
             index,
             fans: fans_of(index, number),
             layout: Arc::clone(&layout),
             staging: Arc::clone(&staging),
             lock: Arc::clone(&lock),
-            memory: Arc::new(Mutex::new(MemoryTier::new(share))),
+            memory: Arc::new(Mutex::new(tier)),
             counters: Arc::default(),
             unsynced: UnsyncedFlag::default(),
             verify_reads: config.verify_reads,
@@ -155,6 +173,7 @@ pub(crate) fn start(
             .spawn_dedicated();
         ShardHandle {
             actor,
+            removals,
             memory,
             counters,
             unsynced,

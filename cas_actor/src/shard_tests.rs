@@ -356,6 +356,38 @@ fn eviction_spares_what_was_used_since_it_was_planned() {
 }
 
 #[test]
+fn what_is_read_from_memory_is_used() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut shard = shard(directory.path(), RealFs);
+    let after = |seconds| Duration::from_secs(seconds);
+    let second_after = |time| seconds(std::time::SystemTime::now() + time);
+    for size in [10, PACKED + 1] {
+        let read = put(&mut shard, &vec![1; size]);
+        let left = put(&mut shard, &vec![2; size]);
+        get(&mut shard, &read).unwrap();
+        let plan = shard.list().unwrap();
+        let read_after = |shard: &Shard<RealFs>, time| {
+            let found = lock(&shard.memory).get(read.hash(), std::time::Instant::now() + time);
+            assert!(found.is_some(), "small blobs and files of large ones");
+        };
+        read_after(&shard, after(100));
+        for listed in &plan {
+            shard.evict(listed, second_after(after(50))).unwrap();
+        }
+        assert!(shard.contains(&read) && !shard.contains(&left));
+        // It is not even chosen, once the shard was asked for what it holds.
+        read_after(&shard, after(200));
+        let old = second_after(after(150));
+        let is_old = |shard: &mut Shard<RealFs>| shard.list().unwrap()[0].used < old;
+        assert!(is_old(&mut shard));
+        shard.ages().unwrap();
+        assert!(!is_old(&mut shard));
+        assert!(shard.delete(&read).unwrap());
+        assert_eq!(lock(&shard.memory).last_use(read.hash()), None);
+    }
+}
+
+#[test]
 fn eviction_gives_the_space_back() {
     let directory = tempfile::tempdir().unwrap();
     let mut shard = shard(directory.path(), RealFs);

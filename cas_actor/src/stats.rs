@@ -10,16 +10,17 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::layout::Kind;
+use crate::stripes::Striped;
 
 /// Buckets of a histogram: bucket `i` counts durations below `2^i` µs, the last one the rest.
 pub const LATENCY_BUCKETS: usize = 24;
 
 macro_rules! counters {
-    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
+    ($($(#[doc = $doc:literal])+ $name:ident: $counter:ty,)+) => {
         /// The counters of one shard.
         #[derive(Debug, Default)]
         pub(crate) struct Counters {
-            $(pub(crate) $name: AtomicU64,)+
+            $(pub(crate) $name: $counter,)+
             pub(crate) put_latency: LatencyCounters,
             pub(crate) get_latency: LatencyCounters,
             pub(crate) held: Held,
@@ -59,37 +60,37 @@ macro_rules! counters {
 
 counters! {
     /// Blobs written.
-    puts,
+    puts: AtomicU64,
     /// Bytes of blobs written.
-    put_bytes,
+    put_bytes: AtomicU64,
     /// Puts of a blob that was here already.
-    puts_present,
+    puts_present: AtomicU64,
     /// Reads answered from the memory tier.
-    memory_hits,
+    memory_hits: Striped,
     /// Reads answered from disk.
-    disk_hits,
+    disk_hits: AtomicU64,
     /// Reads of blobs that are not here.
-    misses,
+    misses: AtomicU64,
     /// Bytes read, from either tier.
-    get_bytes,
+    get_bytes: Striped,
     /// Action entries found.
-    action_hits,
+    action_hits: AtomicU64,
     /// Action entries not found.
-    action_misses,
+    action_misses: AtomicU64,
     /// Calls that make data durable (fdatasync, fsync of a directory, syncfs).
-    fsyncs,
+    fsyncs: AtomicU64,
     /// Groups of puts that were made durable together.
-    commits,
+    commits: AtomicU64,
     /// Damaged blobs and action entries met.
-    corrupt,
+    corrupt: AtomicU64,
     /// Blobs and entries that the scrubber has read.
-    scrubbed,
+    scrubbed: AtomicU64,
     /// Bytes that the scrubber has read.
-    scrubbed_bytes,
+    scrubbed_bytes: AtomicU64,
     /// Blobs and action entries evicted.
-    evicted,
+    evicted: AtomicU64,
     /// Bytes evicted.
-    evicted_bytes,
+    evicted_bytes: AtomicU64,
 }
 
 /// What a record costs on disk beside its payload: its header and its entry in the index.

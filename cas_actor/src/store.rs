@@ -34,7 +34,6 @@ use crate::shard::{Found, PutOutcome, lock};
 use crate::shard_actor::ShardMsg;
 use crate::shard_set::{self, ShardHandle, shard_of};
 use crate::staging::{Expected, Staging, Verified};
-use crate::stats::count;
 use crate::upkeep_actor;
 use crate::upstream::{Handed, Tier};
 
@@ -339,8 +338,7 @@ impl Store {
         if blob.len() as u64 != digest.size_bytes() {
             return None;
         }
-        count(&shard.counters.memory_hits, 1);
-        count(&shard.counters.get_bytes, blob.len() as u64);
+        shard.count_memory_hit(digest);
         Some(blob)
     }
 

@@ -193,3 +193,36 @@ proptest! {
         });
     }
 }
+
+/// Whoever answers it often has it at hand; that must not outlive a change.
+#[tokio::test]
+async fn what_is_asked_for_often_changes_at_once() {
+    let node = Node::start(&FrontConfig::default());
+    let mut client = node.client().await;
+    let path = "/ccache/ab/cdef";
+    for content in [b"first".as_slice(), b"second", b"third"] {
+        assert_eq!(client.request("PUT", path, &[], content).await.status, 200);
+        for _ in 0..10 {
+            assert_eq!(client.get(path).await.body, content);
+        }
+    }
+    assert_eq!(client.request("DELETE", path, &[], b"").await.status, 204);
+    assert_eq!(client.get(path).await.status, 404);
+
+    for size in [10, 1_000_000] {
+        let content = vec![b'x'; size];
+        let path = format!("/cas/{}", sha256(&content));
+        assert_eq!(
+            client.request("PUT", &path, &[], &content).await.status,
+            200
+        );
+        for _ in 0..10 {
+            assert!(client.get(&path).await.body == content);
+        }
+        let digest = cas_actor::Digest::of(&content);
+        assert!(node.store.delete(&digest).await.unwrap());
+        assert_eq!(client.get(&path).await.status, 404, "{size}");
+    }
+    let hits = node.store.stats().await.unwrap().memory_hits;
+    assert!(hits >= 3 * 10 + 9, "{hits}");
+}

@@ -77,10 +77,9 @@ impl Answer {
         }
     }
 
-    /// The request that this answers.
-    pub(crate) fn of(mut self, busy: Busy) -> Self {
+    /// Keeps the request that this answers running until it is gone.
+    pub(crate) fn keep(&mut self, busy: Busy) {
         self.busy = Some(busy);
-        self
     }
 }
 

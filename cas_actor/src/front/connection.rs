@@ -7,10 +7,11 @@
 #![forbid(unsafe_code)]
 
 use std::convert::Infallible;
-use std::future::poll_fn;
+use std::future::{poll_fn, ready};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::Either;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -33,6 +34,17 @@ const STREAMS_PER_CONNECTION: u32 = 1000;
 /// Flow control windows of HTTP/2: uploads are not slowed down on a fast network.
 const STREAM_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
+
+/// How an HTTP/2 connection begins (RFC 9113, 3.4); no request of HTTP/1 does.
+const HTTP2_WORDS: &[u8] = b"PRI ";
+
+/// What a connection speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Version {
+    Http1,
+    /// Either; hyper reads the first words.
+    ToBeSeen,
+}
 
 /// A connection that came in.
 pub(crate) enum Stream {
@@ -62,20 +74,50 @@ pub(crate) async fn serve(
         Stream::Plain(stream) => {
             // Answers are written whole; waiting to join them only makes the next request late.
             let _ = stream.set_nodelay(true);
+            let patience = http.shared().limits.idle();
+            let Some(version) = first_words(&stream, patience, draining.clone()).await else {
+                return;
+            };
             let outgoing = Arc::<Outgoing>::default();
             let stream = Sending::new(stream, Arc::clone(&outgoing));
-            requests(stream, line(Some(outgoing)), http, draining).await;
+            requests(stream, version, line(Some(outgoing)), http, draining).await;
         }
         Stream::Tls(stream, tls) => {
             let _ = stream.set_nodelay(true);
             let patience = http.shared().limits.head();
             match shake_hands(stream, &tls, patience, draining.clone()).await {
                 // Boxed: most connections should not carry the state of TLS.
-                Some(stream) => Box::pin(requests(stream, line(None), http, draining)).await,
+                Some(stream) => {
+                    let version = Version::ToBeSeen;
+                    Box::pin(requests(stream, version, line(None), http, draining)).await;
+                }
                 None => tracing::debug!(?peer, "no TLS was agreed on"),
             }
         }
-        Stream::Local(stream) => Box::pin(requests(stream, line(None), http, draining)).await,
+        Stream::Local(stream) => {
+            let version = Version::ToBeSeen;
+            Box::pin(requests(stream, version, line(None), http, draining)).await;
+        }
+    }
+}
+
+/// Looks at what a peer says first, without taking it; `None` when it says nothing in time. Who finds
+/// out by reading keeps a buffer of twice the size for as long as the connection lives.
+async fn first_words(
+    stream: &TcpStream,
+    patience: Duration,
+    mut draining: watch::Receiver<bool>,
+) -> Option<Version> {
+    let mut words = [0; HTTP2_WORDS.len()];
+    let peeked = tokio::time::timeout(patience, stream.peek(&mut words));
+    let length = tokio::select! {
+        peeked = peeked => peeked.ok()?.ok()?,
+        () = drained(&mut draining) => return None,
+    };
+    match &words[..length] {
+        [] => None,
+        words if HTTP2_WORDS.starts_with(words) => Some(Version::ToBeSeen),
+        _ => Some(Version::Http1),
     }
 }
 
@@ -98,8 +140,13 @@ async fn shake_hands(
     }
 }
 
-async fn requests<S>(stream: S, line: Line, http: Arc<Http>, draining: watch::Receiver<bool>)
-where
+async fn requests<S>(
+    stream: S,
+    version: Version,
+    line: Line,
+    http: Arc<Http>,
+    draining: watch::Receiver<bool>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let limits = &http.shared().limits;
@@ -125,12 +172,22 @@ where
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_header_list_size(u32::try_from(head_bytes).unwrap_or(u32::MAX));
+    if version == Version::Http1 {
+        builder = builder.http1_only();
+    }
     let context = Arc::new((http, line));
-    let service = service_fn(move |request: Request<Incoming>| {
-        let context = Arc::clone(&context);
-        async move {
-            let (http, line) = &*context;
-            Ok::<_, Infallible>(http.answer(request, line).await)
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        let (http, line) = &*context;
+        match http.begin(&mut request, line) {
+            Ok(answer) => Either::Left(ready(Ok::<_, Infallible>(answer))),
+            // Boxed: most requests should not carry the state of those that wait.
+            Err(busy) => {
+                let context = Arc::clone(&context);
+                Either::Right(Box::pin(async move {
+                    let (http, line) = &*context;
+                    Ok(http.answer(request, busy, line).await)
+                }))
+            }
         }
     });
     let connection = builder.serve_connection(TokioIo::new(stream), service);

@@ -7,21 +7,12 @@
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crossbeam_utils::CachePadded;
 
 use super::Space;
-
-/// Threads that count side by side.
-const STRIPES: usize = 16;
-
-thread_local! {
-    static STRIPE: usize = {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        NEXT.fetch_add(1, Relaxed) % STRIPES
-    };
-}
+use crate::stripes::{self, STRIPES};
 
 /// A handle to the figures of a [`Front`](super::Front).
 #[derive(Debug, Clone)]
@@ -146,12 +137,12 @@ pub struct SpaceStats {
 impl Counters {
     /// This thread's counters of a name space.
     pub(crate) fn space(&self, space: Space) -> &SpaceCounters {
-        &self.stripes[STRIPE.with(|stripe| *stripe)].spaces[space as usize]
+        &self.stripes[stripes::own()].spaces[space as usize]
     }
 
     /// A request begins; [`end`](Self::end) takes the number.
     pub(crate) fn begin(&self) -> usize {
-        let stripe = STRIPE.with(|stripe| *stripe);
+        let stripe = stripes::own();
         self.stripes[stripe].requests.fetch_add(1, Relaxed);
         stripe
     }
@@ -163,7 +154,7 @@ impl Counters {
     /// Whether more requests than this are being answered. Threads that have less than their share
     /// do not look at the others, so for a moment it may be said too late.
     pub(crate) fn has_more_requests_than(&self, limit: u64) -> bool {
-        let own = &self.stripes[STRIPE.with(|stripe| *stripe)];
+        let own = &self.stripes[stripes::own()];
         own.requests.load(Relaxed) > limit / STRIPES as u64 && self.requests() > limit
     }
 

@@ -8,10 +8,15 @@
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
+use std::sync::atomic::{
+    AtomicU64,
+    Ordering::{Acquire, Release},
+};
 use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use crossbeam_utils::CachePadded;
 
 use super::behind::{self, EntryName};
 use crate::{ActionEntry, ActionKey, Digest, Durability, PutError, ShardError, Store};
@@ -116,25 +121,47 @@ impl Stripe {
     }
 }
 
+fn stripe_of(key: &ActionKey) -> usize {
+    usize::from(key[31]) % STRIPES
+}
+
 /// The names of one store. All changes of names go through one of these.
 #[derive(Debug)]
 pub(crate) struct Names {
     store: Store,
     stripes: Box<[Mutex<Stripe>]>,
+    /// For each stripe the changes of its names, to be looked at without its lock.
+    changes: Box<[CachePadded<AtomicU64>]>,
 }
 
 impl Names {
     pub(crate) fn new(store: Store) -> Self {
         // A name is durable when it is acknowledged, and with it the blob that came before.
         let store = store.with_durability(Durability::Durable);
-        let stripes = (0..STRIPES).map(|_| Mutex::default()).collect();
-        Self { store, stripes }
+        Self {
+            store,
+            stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
+            changes: (0..STRIPES).map(|_| CachePadded::default()).collect(),
+        }
     }
 
     fn stripe(&self, key: &ActionKey) -> std::sync::MutexGuard<'_, Stripe> {
-        let stripe = &self.stripes[usize::from(key[31]) % STRIPES];
+        let stripe = &self.stripes[stripe_of(key)];
         // A panic between two steps of a change loses a hint at worst.
         stripe.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn forget(&self, key: &ActionKey) {
+        self.stripe(key).forget(key);
+        // Pairs with the load in `changes`.
+        self.changes[stripe_of(key)].fetch_add(1, Release);
+    }
+
+    /// How often names like this one were bound or unbound: as long as that stays, what was known of
+    /// it is so.
+    pub(crate) fn changes(&self, key: &ActionKey) -> u64 {
+        // Pairs with the addition in `forget`.
+        self.changes[stripe_of(key)].load(Acquire)
     }
 
     /// What the name points at, if that was asked lately; never waits.
@@ -223,14 +250,14 @@ impl Names {
     async fn bind_here(&self, key: &ActionKey, bound: &Bound) -> Result<(), PutError> {
         let put = self.store.put_action(key, bound.encode()).await;
         // Also after a failure: what the store holds now is for the next reader to find out.
-        self.stripe(key).forget(key);
+        self.forget(key);
         put
     }
 
     /// Forgets a name here; says whether there was one.
     pub(crate) async fn unbind(&self, name: &EntryName) -> Result<bool, ShardError> {
         let deleted = self.store.delete_action(&name.key).await;
-        self.stripe(&name.key).forget(&name.key);
+        self.forget(&name.key);
         deleted
     }
 }

@@ -114,7 +114,7 @@ impl Table {
     pub(crate) fn touch(&mut self, name: &Name, now: u32) -> Option<Place> {
         let index = search(self.records(), name)?;
         let place = self.entry(index).1;
-        self.uses[index] = now;
+        self.uses[index] = self.uses[index].max(now);
         Some(place)
     }
 

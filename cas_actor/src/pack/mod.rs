@@ -114,7 +114,11 @@ impl<F: Fs> Packs<F> {
 
     /// Where a record lies; notes its use for eviction.
     pub(crate) fn touch(&mut self, name: &Name) -> Option<Place> {
-        let now = seconds(SystemTime::now());
+        self.touch_at(name, seconds(SystemTime::now()))
+    }
+
+    /// The same for a use in that second.
+    pub(crate) fn touch_at(&mut self, name: &Name, now: u32) -> Option<Place> {
         let known = match self.changes.get_mut(name) {
             Some(change) => {
                 let place = change.as_mut()?;

@@ -273,7 +273,13 @@ impl Http {
 
 impl Http {
     /// A blob as the answer to a GET: whole, in part, compressed, or known already.
-    fn content(&self, digest: &Digest, blob: Blob, headers: &HeaderMap, by: By) -> Answered {
+    pub(super) fn content(
+        &self,
+        digest: &Digest,
+        blob: Blob,
+        headers: &HeaderMap,
+        by: By,
+    ) -> Answered {
         if is_known(headers, digest) {
             let mut answer = status(StatusCode::NOT_MODIFIED);
             describe(answer.headers_mut(), digest, by);
@@ -360,14 +366,14 @@ fn insert(headers: &mut HeaderMap, name: HeaderName, value: String) {
 
 /// What a content was asked for by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum By {
+pub(super) enum By {
     Hash,
     Key,
 }
 
 /// Says what a content is. Clients read every byte of this, and most contents are small: what is of
 /// no use to anybody is left out.
-fn describe(headers: &mut HeaderMap, digest: &Digest, by: By) {
+pub(super) fn describe(headers: &mut HeaderMap, digest: &Digest, by: By) {
     headers.insert(header::CONTENT_TYPE, OCTETS);
     let is_large = !is_packed(digest.size_bytes());
     if is_large {

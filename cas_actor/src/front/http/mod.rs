@@ -6,7 +6,9 @@
 //! gets an answer; an answer that refuses says why in one line.
 #![forbid(unsafe_code)]
 
+mod at_once;
 mod entry;
+mod hot;
 mod index;
 mod problem;
 mod range;
@@ -17,7 +19,7 @@ mod webdav;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -33,7 +35,7 @@ use super::access::{Refusal, Right};
 use super::body::Answer;
 use super::grpc::Grpc;
 use super::listen::Shared;
-use super::pulse::Pulse;
+use super::pulse::{Busy, Pulse};
 use super::rate::{Caller, Peer};
 use super::sendfile::Outgoing;
 use crate::BlobName;
@@ -69,6 +71,8 @@ pub(crate) struct Line {
 pub(crate) struct Http {
     shared: Arc<Shared>,
     grpc: Grpc,
+    /// Which of this process.
+    number: u64,
 }
 
 /// What is stored.
@@ -83,7 +87,9 @@ type Answered = Result<Response<Answer>, Problem>;
 
 impl Http {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
         Self {
+            number: NEXT.fetch_add(1, Relaxed),
             grpc: Grpc::new(Arc::clone(&shared)),
             shared,
         }
@@ -93,33 +99,52 @@ impl Http {
         &self.shared
     }
 
-    /// The answer to a request. The request counts as running until the answer's body is gone.
-    pub(crate) async fn answer(&self, request: Request<Incoming>, line: &Line) -> Response<Answer> {
-        let counters = &self.shared.counters;
-        let (parts, body) = request.into_parts();
-        let is_multiplexed = parts.version == Version::HTTP_2;
-        let is_grpc = Grpc::is_for_us(&parts.headers);
-        let busy = line.pulse.begin(is_multiplexed);
-        if let Err(overload) = self.admit(&parts.headers, line.peer) {
-            counters.overloaded.fetch_add(1, Relaxed);
-            let answer = match is_grpc {
-                true => Grpc::turn_away(overload.message()),
-                false => Problem::overload(&overload).answer(None),
-            };
-            return answer.map(|answer| answer.of(busy));
-        }
-        let mut answer = match is_grpc {
-            // Boxed: most requests should not carry the state of a call.
-            true => Box::pin(self.grpc.answer(Request::from_parts(parts, body))).await,
-            false => self.dispatch(&parts, body, line).await,
+    /// Begins to answer a request, which counts as running until the answer's body is gone. `Err` when
+    /// something has to be waited for: [`answer`](Self::answer) does.
+    pub(crate) fn begin(
+        &self,
+        request: &mut Request<Incoming>,
+        line: &Line,
+    ) -> Result<Response<Answer>, Busy> {
+        let busy = line.pulse.begin(request.version() == Version::HTTP_2);
+        let mut answer = match self.admit(request.headers(), line.peer) {
+            Ok(()) => match self.answer_at_once(request) {
+                Some(mut answer) => {
+                    announce(&mut answer, request.version(), line);
+                    answer
+                }
+                None => return Err(busy),
+            },
+            Err(overload) => {
+                self.shared.counters.overloaded.fetch_add(1, Relaxed);
+                match Grpc::is_for_us(request.headers()) {
+                    true => Grpc::turn_away(overload.message()),
+                    false => Problem::overload(&overload).answer(None),
+                }
+            }
         };
-        if let Some(outgoing) = &line.outgoing
-            && !is_multiplexed
-            && let Some((bytes, part)) = answer.body_mut().take_file()
-        {
-            outgoing.announce(bytes, part);
-        }
-        answer.map(|answer| answer.of(busy))
+        answer.body_mut().keep(busy);
+        Ok(answer)
+    }
+
+    /// The answer to a request that has begun.
+    pub(crate) async fn answer(
+        &self,
+        request: Request<Incoming>,
+        busy: Busy,
+        line: &Line,
+    ) -> Response<Answer> {
+        let version = request.version();
+        let mut answer = match Grpc::is_for_us(request.headers()) {
+            true => self.grpc.answer(request).await,
+            false => {
+                let (parts, body) = request.into_parts();
+                self.dispatch(&parts, body, line).await
+            }
+        };
+        announce(&mut answer, version, line);
+        answer.body_mut().keep(busy);
+        answer
     }
 
     /// Whether there is room for one more request, of this caller's as well.
@@ -266,6 +291,16 @@ impl Http {
         let kind = HeaderValue::from_static(page.content_type);
         answer.headers_mut().insert(header::CONTENT_TYPE, kind);
         Ok(answer)
+    }
+}
+
+/// Has the connection send the file that an answer lies in, where it can.
+fn announce(answer: &mut Response<Answer>, version: Version, line: &Line) {
+    if let Some(outgoing) = &line.outgoing
+        && version != Version::HTTP_2
+        && let Some((bytes, part)) = answer.body_mut().take_file()
+    {
+        outgoing.announce(bytes, part);
     }
 }
 

@@ -78,6 +78,10 @@ pub(crate) fn route<'p>(path: &'p str, query: Option<&'p str>) -> Result<Route<'
     }
     // sccache joins an address that ends with a slash and a path that begins with one.
     let path = path.trim_start_matches('/');
+    // What is asked for most is looked for first.
+    if let Some(name) = path.strip_prefix("cas/").and_then(blob_name) {
+        return Ok(Route::Blob(name));
+    }
     for (prefix, space) in [
         ("ccache/", Space::Ccache),
         ("gradle/", Space::Gradle),
@@ -144,8 +148,10 @@ fn team(query: &str) -> Part<'_> {
 
 /// A hash as every client writes it.
 fn blob_name(text: &str) -> Option<BlobName> {
-    // Capital letters would be other keys of the same meaning.
-    let is_lower = !text.bytes().any(|byte| byte.is_ascii_uppercase());
+    // Capital letters would be other keys of the same meaning. Looked for without stopping early,
+    // which takes a few instructions for all of them.
+    let capitals = text.bytes().map(|byte| byte.is_ascii_uppercase());
+    let is_lower = !capitals.fold(false, |any, this| any | this);
     BlobName::from_hex(text).ok().filter(|_| is_lower)
 }
 
