@@ -25,8 +25,7 @@ fn summary(project: &Project, remote: &str) -> String {
     outcome.succeeds().stdout
 }
 
-fn shares(scheme: &str) {
-    let mut node = Node::open();
+fn shares(scheme: &str, mut node: Node) {
     let remote = format!("{scheme}://{}", node.address());
     let first = summary(&project(), &remote);
     assert!(first.contains("\"executed\": 3"), "{first}");
@@ -46,12 +45,17 @@ fn shares(scheme: &str) {
 
 #[test]
 fn a_second_machine_runs_nothing_over_grpc() {
-    shares("grpc");
+    shares("grpc", Node::open());
+}
+
+#[test]
+fn a_second_machine_runs_nothing_over_grpc_without_blake3() {
+    shares("grpc", Node::with("[dialects]\nblake3 = false\n"));
 }
 
 #[test]
 fn a_second_machine_runs_nothing_over_http() {
-    shares("http");
+    shares("http", Node::open());
 }
 
 #[test]

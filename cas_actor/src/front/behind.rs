@@ -17,7 +17,7 @@ use super::grpc::api::re;
 use super::names::Bound;
 use crate::digest::{hex, parse_hash};
 use crate::upstream::{Encode, Handed};
-use crate::{ActionKey, Blob, BlobName, Digest, HashFunction, Sha256Digest, Store, Tier};
+use crate::{ActionKey, BlobName, Digest, HashFunction, Sha256Digest, Store, Tier};
 
 /// The path of the only output file of such a result.
 const CONTENT: &str = "content";
@@ -82,7 +82,7 @@ pub(super) fn hand_on(store: &Store, tier: &Tier, name: &EntryName, bound: &Boun
         return;
     }
     let encode: Encode = match name.action {
-        Some(_) => Box::new(Blob::into_bytes),
+        Some(_) => Box::new(|blob, _| blob.into_bytes()),
         None => encoder(store, bound),
     };
     tier.offer(Handed::Result {
@@ -92,12 +92,12 @@ pub(super) fn hand_on(store: &Store, tier: &Tier, name: &EntryName, bound: &Boun
     });
 }
 
-/// An entry of this node in the form in which it travels, as a blob.
-pub(super) async fn wrap(store: &Store, entry: &Bound) -> Option<Bound> {
+/// An entry of this node in the form in which it travels, as a blob, for clients that know this hash.
+pub(super) async fn wrap(store: &Store, entry: &Bound, function: HashFunction) -> Option<Bound> {
     let blob = store.get(&entry.digest).await.ok()?;
     let encode = encoder(store, entry);
     // It may have to hash the content.
-    let encoded = tokio::task::spawn_blocking(move || encode(blob))
+    let encoded = tokio::task::spawn_blocking(move || encode(blob, function))
         .await
         .ok()?;
     let digest = store.put_from_behind(encoded).await.ok()?;
@@ -117,10 +117,10 @@ pub(super) async fn unwrap(store: &Store, result: &Digest) -> Option<Bound> {
 /// What makes the travelling form of an entry out of its blob.
 fn encoder(store: &Store, bound: &Bound) -> Encode {
     let (bound, sha256_names) = (bound.clone(), store.config().sha256_names);
-    Box::new(move |blob| match sha256_names {
-        // Blobs are handed on by this name.
-        true => encode(&Sha256Digest::of(&blob).into(), &bound),
-        false => encode(&bound.digest.into(), &bound),
+    // Blobs with a second name are handed on by that.
+    Box::new(move |blob, function| match function {
+        HashFunction::Blake3 if !sha256_names => encode(&bound.digest.into(), &bound),
+        _ => encode(&Sha256Digest::of(&blob).into(), &bound),
     })
 }
 

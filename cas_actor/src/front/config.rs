@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use super::access::{AccessConfig, AccessError};
 use super::tls::{TlsConfig, TlsError};
+use crate::HashFunction;
 
 /// Files that stay free for the store when connections take the rest.
 const FILES_FOR_THE_STORE: u64 = 256;
@@ -63,6 +64,9 @@ pub struct DialectsConfig {
     pub validate_action_results: bool,
     /// Compress blobs with zstd for clients that accept it, where that makes them smaller.
     pub compress_blobs: bool,
+    /// Whether clients of the Remote Execution API may name blobs and actions by BLAKE3; off, the
+    /// node says that it knows SHA-256 only, as many caches do.
+    pub blake3: bool,
 }
 
 impl Default for DialectsConfig {
@@ -70,6 +74,17 @@ impl Default for DialectsConfig {
         Self {
             validate_action_results: true,
             compress_blobs: true,
+            blake3: true,
+        }
+    }
+}
+
+impl DialectsConfig {
+    /// The hash by which all clients may name blobs, ours if they may.
+    pub(super) fn function(&self) -> HashFunction {
+        match self.blake3 {
+            true => HashFunction::Blake3,
+            false => HashFunction::Sha256,
         }
     }
 }

@@ -92,7 +92,7 @@ impl Front {
         config.limits.check()?;
         let tls = config.tls.as_ref().map(|tls| tls.acceptor()).transpose()?;
         let shared = Shared {
-            names: Arc::new(Names::new(store.clone())),
+            names: Arc::new(Names::new(store.clone(), config.dialects.function())),
             store,
             access: Access::new(&config.access)?,
             rate: Rate::new(config.limits.requests_per_second),

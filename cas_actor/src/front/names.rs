@@ -19,7 +19,9 @@ use bytes::Bytes;
 use crossbeam_utils::CachePadded;
 
 use super::behind::{self, EntryName};
-use crate::{ActionEntry, ActionKey, Digest, Durability, PutError, ShardError, Store};
+use crate::{
+    ActionEntry, ActionKey, Digest, Durability, HashFunction, PutError, ShardError, Store,
+};
 
 /// Names never collide with the keys of other users of the store's entries.
 const DOMAIN: &[u8; 32] = b"zako front: names of entries, v1";
@@ -129,17 +131,20 @@ fn stripe_of(key: &ActionKey) -> usize {
 #[derive(Debug)]
 pub(crate) struct Names {
     store: Store,
+    /// The hash by which entries that travel name their blobs.
+    function: HashFunction,
     stripes: Box<[Mutex<Stripe>]>,
     /// For each stripe the changes of its names, to be looked at without its lock.
     changes: Box<[CachePadded<AtomicU64>]>,
 }
 
 impl Names {
-    pub(crate) fn new(store: Store) -> Self {
+    pub(crate) fn new(store: Store, function: HashFunction) -> Self {
         // A name is durable when it is acknowledged, and with it the blob that came before.
         let store = store.with_durability(Durability::Durable);
         Self {
             store,
+            function,
             stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
             changes: (0..STRIPES).map(|_| CachePadded::default()).collect(),
         }
@@ -210,7 +215,7 @@ impl Names {
             return Ok(None);
         };
         match self.held(&key).await? {
-            Some(entry) => Ok(behind::wrap(&self.store, &entry).await),
+            Some(entry) => Ok(behind::wrap(&self.store, &entry, self.function).await),
             None => Ok(None),
         }
     }

@@ -14,14 +14,15 @@ use tokio::task::JoinSet;
 
 use crate::blob::Blob;
 use crate::digest::Digest;
-use crate::name::BlobName;
+use crate::name::{BlobName, HashFunction};
 use crate::sha256::Sha256Digest;
 
 /// Blobs that are on their way at once.
 const AT_ONCE: usize = 16;
 
-/// Makes the encoded result of an action out of the blob that it is kept in.
-pub(crate) type Encode = Box<dyn FnOnce(Blob) -> Bytes + Send>;
+/// Makes the encoded result of an action out of the blob that it is kept in, for a server that names
+/// blobs by this hash.
+pub(crate) type Encode = Box<dyn FnOnce(Blob, HashFunction) -> Bytes + Send>;
 
 /// What is handed on.
 pub(crate) enum Handed {
@@ -92,7 +93,7 @@ mod tests {
                 19 => Handed::Result {
                     action: Digest::of(&[number]).into(),
                     blob: Digest::of(&[number]),
-                    encode: Box::new(Blob::into_bytes),
+                    encode: Box::new(|blob, _| blob.into_bytes()),
                 },
                 _ => Handed::Blob(Digest::of(&[number]), None),
             };

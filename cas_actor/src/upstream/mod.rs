@@ -19,12 +19,13 @@ mod tier;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, ready};
 use futures_util::stream::BoxStream;
 
 use crate::blob::Blob;
 use crate::digest::Digest;
-use crate::name::BlobName;
+use crate::name::{BlobName, HashFunction};
 use crate::sha256::Sha256Digest;
 
 pub use config::{S3Config, UpstreamConfig, UpstreamConfigError};
@@ -41,6 +42,15 @@ pub trait Upstream: Send + Sync + 'static {
     /// What it is called in messages: its address.
     fn name(&self) -> &str;
 
+    /// The hash by which it names what it is given. BLAKE3, as the store does, where nothing else is
+    /// known of it.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    fn function(&self) -> BoxFuture<'_, Result<HashFunction, UpstreamError>> {
+        ready(Ok(HashFunction::Blake3)).boxed()
+    }
+
     /// The content of a blob; `None` when it has none of that name, or no way to ask for it.
     ///
     /// # Errors
@@ -50,7 +60,8 @@ pub trait Upstream: Send + Sync + 'static {
         name: &'u BlobName,
     ) -> BoxFuture<'u, Result<Option<Pieces>, UpstreamError>>;
 
-    /// Stores a blob there.
+    /// Stores a blob there: under its second name if that is given, else under the one by
+    /// [`function`](Self::function).
     ///
     /// # Errors
     /// When it does not take it.

@@ -20,13 +20,13 @@ use tokio::time::timeout;
 
 use super::breaker::Breaker;
 use super::flights::Flights;
-use super::hand_on::{AsyncReadBlob, Handed, hand_on};
+use super::hand_on::{AsyncReadBlob, Encode, Handed, hand_on};
 use super::{Pieces, Upstream, UpstreamError};
 use crate::blob::Blob;
 use crate::commit::Durability;
 use crate::digest::Digest;
 use crate::ingest::Upload;
-use crate::name::BlobName;
+use crate::name::{BlobName, HashFunction};
 use crate::stats::count;
 use crate::store::Store;
 
@@ -177,6 +177,12 @@ impl Tier {
         self.inner.upstream.name()
     }
 
+    /// The hash by which the upstream names what it is given; `None` when it does not answer.
+    pub async fn function(&self) -> Option<HashFunction> {
+        let asked = self.inner.upstream.function();
+        self.inner.call(self.inner.config.patience, asked).await
+    }
+
     /// The encoded result of an action; a miss when the upstream does not answer.
     pub async fn get_action(&self, action: &BlobName) -> Option<Bytes> {
         let (inner, action) = (&self.inner, *action);
@@ -258,14 +264,13 @@ impl Inner {
                 self.call(limit, put).await
             }
             Handed::Result { action, encode, .. } => {
-                // It may have to hash the content.
-                let encoded = tokio::task::spawn_blocking(move || encode(content));
-                match encoded.await {
-                    Ok(result) => {
+                let function = self.call(limit, self.upstream.function()).await;
+                match encoded(encode, content, function).await {
+                    Some(result) => {
                         let put = self.upstream.put_action(&action, result);
                         self.call(limit, put).await
                     }
-                    Err(_) => None,
+                    None => None,
                 }
             }
         };
@@ -349,6 +354,14 @@ impl Inner {
         let committed = relaxed.commit_local(upload).await;
         committed.map_err(|error| failed(&error))
     }
+}
+
+/// Encodes on a thread that may take long: it may have to hash the content.
+async fn encoded(encode: Encode, content: Blob, function: Option<HashFunction>) -> Option<Bytes> {
+    let function = function?;
+    tokio::task::spawn_blocking(move || encode(content, function))
+        .await
+        .ok()
 }
 
 /// Writes on a thread that may wait for the disk.

@@ -1,7 +1,7 @@
 //! The remote cache: results of other machines, and ours for them.
 //!
-//! Owns how a result is written there, what is fetched and what is handed on, and the bound on waiting
-//! for it. Does not know the protocols, nor when a server counts as down: that is the store's
+//! Owns how a result is written there and by which names its files go, what is fetched and what is
+//! handed on, and the bound on waiting for it. Does not know the protocols, nor when a server counts as down: that is the store's
 //! tier.
 //! Invariants: a server that is down, slow or wrong costs a bounded wait and no correctness: whatever
 //! comes from there is hashed, and whatever does not come is built; a result is handed on after
@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cas_actor::{
-    BlobName, Digest, Store, Tier, TierConfig, Upstream, UpstreamConfig, UpstreamConfigError,
+    Blob, BlobName, Digest, HashFunction, Sha256Digest, Store, Tier, TierConfig, Upstream,
+    UpstreamConfig, UpstreamConfigError,
 };
 use prost::Message;
 use tokio::runtime::Handle;
@@ -39,12 +40,49 @@ pub struct RemoteError {
     why: String,
 }
 
-/// An action result of the remote execution API, as far as it carries ours: other clients see a
-/// result without outputs.
+/// An action result of the remote execution API, as far as it carries ours.
 #[derive(Clone, PartialEq, Message)]
 struct Wrapped {
+    /// The names of its files, in our order, for a server that does not know those in our result.
+    #[prost(message, repeated, tag = "2")]
+    output_files: Vec<OutputFile>,
     #[prost(bytes = "vec", tag = "5")]
     stdout_raw: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct OutputFile {
+    #[prost(string, tag = "1")]
+    path: String,
+    #[prost(message, optional, tag = "2")]
+    digest: Option<FileDigest>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct FileDigest {
+    #[prost(string, tag = "1")]
+    hash: String,
+    #[prost(int64, tag = "2")]
+    size_bytes: i64,
+}
+
+impl OutputFile {
+    fn new(digest: &Digest, sha256: &Sha256Digest) -> Self {
+        Self {
+            path: digest.hex(),
+            digest: Some(FileDigest {
+                hash: sha256.hex(),
+                size_bytes: i64::try_from(sha256.size_bytes()).unwrap_or(i64::MAX),
+            }),
+        }
+    }
+
+    fn name(&self) -> Option<BlobName> {
+        let digest = self.digest.as_ref()?;
+        let size_bytes = u64::try_from(digest.size_bytes).ok()?;
+        let sha256 = Sha256Digest::from_hex(&digest.hash, size_bytes).ok()?;
+        Some(sha256.into())
+    }
 }
 
 /// A cache on another machine.
@@ -59,8 +97,8 @@ pub struct Remote {
 }
 
 impl Remote {
-    /// Puts `server` behind `store`: `http[s]://…` speaks as Bazel does to an HTTP
-    /// cache, `grpc[s]://…` the remote execution API with BLAKE3.
+    /// Puts `server` behind `store`: `http[s]://…` speaks as Bazel does to an HTTP cache, `grpc[s]://…`
+    /// the remote execution API, with BLAKE3 where the server knows that and SHA-256 elsewhere.
     ///
     /// # Errors
     /// When it cannot be one.
@@ -96,12 +134,30 @@ impl Remote {
     /// The result of action `key`, with all its files in the store. Blocks.
     pub fn fetch(&self, key: &Hash) -> Option<ActionResult> {
         self.runtime.block_on(async {
-            let bytes = self.tier.get_action(&name_of(key)).await?;
+            let function = self.tier.function().await?;
+            let bytes = self.tier.get_action(&name_of(key, function)).await?;
             let wrapped = Wrapped::decode(bytes).ok()?;
             let result: ActionResult = postcard::from_bytes(&wrapped.stdout_raw).ok()?;
-            let names: Vec<BlobName> = files(&result).into_iter().map(BlobName::from).collect();
+            let files = files(&result);
+            let missing = self.store.contains(&files).await.ok()?;
+            let missing = missing.iter().map(|here| !here);
+            let names: Vec<BlobName> = match function {
+                HashFunction::Blake3 => files.iter().copied().map(BlobName::from).collect(),
+                HashFunction::Sha256 => {
+                    let names = wrapped.output_files.iter().map(OutputFile::name);
+                    names.collect::<Option<_>>()?
+                }
+            };
+            if names.len() != files.len() {
+                return None;
+            }
+            let missing = names.into_iter().zip(files).zip(missing);
+            let (names, files): (Vec<BlobName>, Vec<Digest>) = missing
+                .filter_map(|(file, missing)| missing.then_some(file))
+                .unzip();
             let brought = self.store.bring(&names).await.ok()?;
-            brought.iter().all(Option::is_some).then_some(result)
+            let wanted = files.into_iter().map(Some);
+            brought.into_iter().eq(wanted).then_some(result)
         })
     }
 
@@ -113,8 +169,7 @@ impl Remote {
         let Ok(stdout_raw) = postcard::to_stdvec(result) else {
             return;
         };
-        let (name, files) = (name_of(key), files(result));
-        let action = Bytes::from(Wrapped { stdout_raw }.encode_to_vec());
+        let (key, files) = (*key, files(result));
         let (store, upstream, tier) = (
             self.store.clone(),
             Arc::clone(&self.upstream),
@@ -123,16 +178,27 @@ impl Remote {
         let uploads = Arc::clone(&self.uploads);
         let task = self.runtime.spawn(async move {
             let _turn = uploads.acquire().await;
+            let Some(function) = tier.function().await else {
+                return;
+            };
+            let mut output_files = Vec::new();
             for digest in files {
                 let Ok(blob) = store.get(&digest).await else {
                     return;
                 };
-                if let Err(error) = upstream.put(&digest, None, blob).await {
+                let sha256 = second_name(function, &blob).await;
+                output_files.extend(sha256.map(|name| OutputFile::new(&digest, &name)));
+                if let Err(error) = upstream.put(&digest, sha256.as_ref(), blob).await {
                     tracing::debug!("a result was not handed on: {error}");
                     return;
                 }
             }
-            tier.put_action(&name, action).await;
+            let wrapped = Wrapped {
+                output_files,
+                stdout_raw,
+            };
+            let action = Bytes::from(wrapped.encode_to_vec());
+            tier.put_action(&name_of(&key, function), action).await;
         });
         let mut tasks = self
             .on_their_way
@@ -160,8 +226,20 @@ impl Remote {
     }
 }
 
-fn name_of(key: &Hash) -> BlobName {
-    BlobName::from(Digest::new(*key.bytes(), ACTION_SIZE_BYTES))
+/// The name of a file where ours is not known.
+async fn second_name(function: HashFunction, blob: &Blob) -> Option<Sha256Digest> {
+    if function == HashFunction::Blake3 {
+        return None;
+    }
+    let blob = blob.clone();
+    tokio::task::spawn_blocking(move || Sha256Digest::of(&blob))
+        .await
+        .ok()
+}
+
+/// A key is no hash of anything that a server has, so it goes as one of whichever function.
+fn name_of(key: &Hash, function: HashFunction) -> BlobName {
+    BlobName::new(Some(function), *key.bytes(), Some(ACTION_SIZE_BYTES))
 }
 
 fn files(result: &ActionResult) -> Vec<Digest> {

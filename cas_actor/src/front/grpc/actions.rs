@@ -29,7 +29,7 @@ impl ActionCache for Api {
         self.may(request.metadata(), Right::Read)?;
         let may_be_key = self.may_all(request.metadata(), Right::Read);
         let request = request.into_inner();
-        let function = Function::read(request.digest_function)?;
+        let function = self.function(request.digest_function)?;
         let digest = request.action_digest.as_ref();
         let action = Name::required(digest, function, "action_digest")?;
         let counters = self.shared.counters.space(Space::Bazel);
@@ -55,7 +55,7 @@ impl ActionCache for Api {
         self.may(request.metadata(), Right::Write)?;
         let may_be_key = self.may_all(request.metadata(), Right::Write);
         let request = request.into_inner();
-        let function = Function::read(request.digest_function)?;
+        let function = self.function(request.digest_function)?;
         let digest = request.action_digest.as_ref();
         let action = Name::required(digest, function, "action_digest")?;
         let missing = || Status::invalid_argument("`action_result` is missing");

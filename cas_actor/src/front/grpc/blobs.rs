@@ -25,7 +25,7 @@ impl ContentAddressableStorage for Api {
     ) -> Result<Response<re::FindMissingBlobsResponse>, Status> {
         self.may(request.metadata(), Right::Read)?;
         let request = request.into_inner();
-        let function = Function::read(request.digest_function)?;
+        let function = self.function(request.digest_function)?;
         let digests = request.blob_digests;
         let names = digests.iter().map(|digest| Name::read(digest, function));
         let names: Vec<Name> = names.collect::<Result<_, _>>()?;
@@ -45,7 +45,7 @@ impl ContentAddressableStorage for Api {
     ) -> Result<Response<re::BatchUpdateBlobsResponse>, Status> {
         self.may(request.metadata(), Right::Write)?;
         let request = request.into_inner();
-        let function = Function::read(request.digest_function)?;
+        let function = self.function(request.digest_function)?;
         let sizes = request.requests.iter().map(|blob| blob.data.len() as u64);
         check_batch(sizes.sum())?;
         // At once, so that all of them are made durable together.
@@ -67,7 +67,7 @@ impl ContentAddressableStorage for Api {
     ) -> Result<Response<re::BatchReadBlobsResponse>, Status> {
         self.may(request.metadata(), Right::Read)?;
         let request = request.into_inner();
-        let function = Function::read(request.digest_function)?;
+        let function = self.function(request.digest_function)?;
         let names = request
             .digests
             .iter()
@@ -104,7 +104,7 @@ impl ContentAddressableStorage for Api {
     ) -> Result<Response<Self::GetTreeStream>, Status> {
         self.may(request.metadata(), Right::Read)?;
         let request = request.into_inner();
-        let function = Function::read(request.digest_function)?;
+        let function = self.function(request.digest_function)?;
         let root = Name::required(request.root_digest.as_ref(), function, "root_digest")?;
         let pages = self.tree(root, request.page_size).await?;
         let pages = pages.into_iter().map(|directories| {

@@ -23,13 +23,14 @@ impl Capabilities for Api {
             ..Default::default()
         };
         let largest = self.shared.limits.upload_bytes;
+        let mut functions = vec![re::digest_function::Value::Sha256 as i32];
+        if self.shared.dialects.blake3 {
+            functions.push(re::digest_function::Value::Blake3 as i32);
+        }
         let zstd = vec![re::compressor::Value::Zstd as i32];
         Ok(Response::new(re::ServerCapabilities {
             cache_capabilities: Some(re::CacheCapabilities {
-                digest_functions: vec![
-                    re::digest_function::Value::Sha256 as i32,
-                    re::digest_function::Value::Blake3 as i32,
-                ],
+                digest_functions: functions,
                 action_cache_update_capabilities: Some(re::ActionCacheUpdateCapabilities {
                     update_enabled: may_write,
                 }),

@@ -23,7 +23,7 @@ impl Api {
     ) -> Result<Response<re::SplitBlobResponse>, Status> {
         self.may(request.metadata(), Right::Read)?;
         let request = request.into_inner();
-        let function = Function::read(request.digest_function)?;
+        let function = self.function(request.digest_function)?;
         check_function(request.chunking_function)?;
         let name = Name::required(request.blob_digest.as_ref(), function, "blob_digest")?;
         let [found] = self.locate(&[name]).await?[..] else {
@@ -49,7 +49,7 @@ impl Api {
     ) -> Result<Response<re::SpliceBlobResponse>, Status> {
         self.may(request.metadata(), Right::Write)?;
         let request = request.into_inner();
-        let function = Function::read(request.digest_function)?;
+        let function = self.function(request.digest_function)?;
         let name = Name::required(request.blob_digest.as_ref(), function, "blob_digest")?;
         let done = Response::new(re::SpliceBlobResponse {
             blob_digest: Some(name.digest()),

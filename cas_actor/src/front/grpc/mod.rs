@@ -206,6 +206,20 @@ impl Api {
         })
     }
 
+    /// The function of a request, if it is served.
+    fn function(&self, value: i32) -> Result<Function, Status> {
+        self.served(Function::read(value)?)
+    }
+
+    fn served(&self, function: Function) -> Result<Function, Status> {
+        match function {
+            Function::Blake3 if !self.shared.dialects.blake3 => Err(Status::invalid_argument(
+                "digests of BLAKE3 are not served here; SHA256 are",
+            )),
+            served => Ok(served),
+        }
+    }
+
     /// Whether the credentials of a call are good for every space.
     fn may_all(&self, metadata: &MetadataMap, wanted: Right) -> bool {
         let authorization = metadata.get("authorization").map(|value| value.as_bytes());

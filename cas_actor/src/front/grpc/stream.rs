@@ -40,6 +40,7 @@ impl ByteStream for Api {
         self.may(request.metadata(), Right::Read)?;
         let request = request.into_inner();
         let wanted = download(&request.resource_name)?;
+        self.served(wanted.name.function)?;
         let size_bytes = wanted.name.size_bytes;
         let start = u64::try_from(request.read_offset).ok();
         let start = start.filter(|start| *start <= size_bytes).ok_or_else(|| {
@@ -83,6 +84,7 @@ impl ByteStream for Api {
         let first = first.ok_or_else(|| Status::invalid_argument("an upload of no messages"))?;
         let resource_name = first.resource_name.clone();
         let wanted = upload(&resource_name)?;
+        self.served(wanted.name.function)?;
         self.check_size(&wanted.name)?;
         if self.present(&[wanted.name]).await? == [true] {
             return Ok(committed(if wanted.is_zstd {
@@ -138,6 +140,7 @@ impl ByteStream for Api {
         self.may(request.metadata(), Right::Read)?;
         let resource_name = request.into_inner().resource_name;
         let wanted = upload(&resource_name)?;
+        self.served(wanted.name.function)?;
         if self.present(&[wanted.name]).await? == [true] {
             return Ok(Response::new(QueryWriteStatusResponse {
                 committed_size: wanted.name.size_bytes.cast_signed(),

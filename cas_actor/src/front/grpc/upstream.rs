@@ -2,7 +2,7 @@
 //!
 //! Owns: the calls to it.
 //! Does not know: when it is asked, or what becomes of the content (`upstream`).
-//! Invariant: only "not found" is a miss.
+//! Invariants: only "not found" is a miss; a server is not asked by a hash that it does not know.
 #![forbid(unsafe_code)]
 
 use ::bytes::Bytes;
@@ -10,6 +10,7 @@ use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 use hyper::header::{AUTHORIZATION, HeaderValue};
 use prost::Message;
+use tokio::sync::OnceCell;
 use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
@@ -17,6 +18,7 @@ use tonic::{Code, Request, Status};
 use super::api::bytestream::byte_stream_client::ByteStreamClient;
 use super::api::bytestream::{ReadRequest, WriteRequest};
 use super::api::re::action_cache_client::ActionCacheClient;
+use super::api::re::capabilities_client::CapabilitiesClient;
 use super::api::re::content_addressable_storage_client::ContentAddressableStorageClient;
 use super::api::re::{self, batch_update_blobs_request, digest_function};
 use crate::digest::hex;
@@ -38,6 +40,8 @@ pub struct ReapiUpstream {
     instance: String,
     authorization: Option<HeaderValue>,
     channel: Channel,
+    /// What it said when it was asked.
+    function: OnceCell<HashFunction>,
 }
 
 impl ReapiUpstream {
@@ -58,6 +62,7 @@ impl ReapiUpstream {
             instance: instance.to_owned(),
             authorization: connection.authorization.clone(),
             channel: endpoint.connect_with_connector_lazy(connection.http2()),
+            function: OnceCell::new(),
         })
     }
 
@@ -78,6 +83,47 @@ impl ReapiUpstream {
         UpstreamError::new(&self.name, status)
     }
 
+    /// By which hash it names what we give it: BLAKE3 if it knows that, else what every server
+    /// knows.
+    async fn negotiated(&self) -> Result<HashFunction, UpstreamError> {
+        let ask = || async {
+            let request = re::GetCapabilitiesRequest {
+                instance_name: self.instance.clone(),
+            };
+            let mut client = CapabilitiesClient::new(self.channel.clone());
+            let known = match client.get_capabilities(self.call(request)).await {
+                Ok(answer) => answer.into_inner().cache_capabilities,
+                Err(status) if status.code() == Code::Unimplemented => None,
+                Err(status) => return Err(self.failed(&status)),
+            };
+            let knows_blake3 = known.is_some_and(|known| {
+                known
+                    .digest_functions
+                    .contains(&value(HashFunction::Blake3))
+            });
+            Ok(match knows_blake3 {
+                true => HashFunction::Blake3,
+                false => HashFunction::Sha256,
+            })
+        };
+        self.function.get_or_try_init(ask).await.copied()
+    }
+
+    /// A name in the form of the protocol; `None` if that server can have nothing of this name.
+    async fn named(
+        &self,
+        name: &BlobName,
+    ) -> Result<Option<(re::Digest, HashFunction)>, UpstreamError> {
+        let Some(named) = digest_of(name) else {
+            return Ok(None);
+        };
+        let is_known = match named.1 {
+            HashFunction::Sha256 => true,
+            HashFunction::Blake3 => self.negotiated().await? == HashFunction::Blake3,
+        };
+        Ok(is_known.then_some(named))
+    }
+
     /// `instance/kind/hash/size`.
     fn resource(&self, kind: &str, function: HashFunction, digest: &re::Digest) -> String {
         let mut parts = vec![kind];
@@ -88,6 +134,15 @@ impl ReapiUpstream {
             parts.push("blake3");
         }
         format!("{}/{}/{}", parts.join("/"), digest.hash, digest.size_bytes)
+    }
+
+    /// The second name of a content, made on a thread that may take long.
+    async fn hashed(&self, content: &Blob) -> Result<Sha256Digest, UpstreamError> {
+        let content = content.clone();
+        let hashed = tokio::task::spawn_blocking(move || Sha256Digest::of(&content));
+        hashed
+            .await
+            .map_err(|error| UpstreamError::new(&self.name, error))
     }
 
     async fn write(
@@ -169,12 +224,16 @@ impl Upstream for ReapiUpstream {
         &self.name
     }
 
+    fn function(&self) -> BoxFuture<'_, Result<HashFunction, UpstreamError>> {
+        self.negotiated().boxed()
+    }
+
     fn get<'u>(
         &'u self,
         name: &'u BlobName,
     ) -> BoxFuture<'u, Result<Option<Pieces>, UpstreamError>> {
         async {
-            let Some((digest, function)) = digest_of(name) else {
+            let Some((digest, function)) = self.named(name).await? else {
                 return Ok(None);
             };
             let request = ReadRequest {
@@ -211,7 +270,10 @@ impl Upstream for ReapiUpstream {
         async move {
             let name = match sha256 {
                 Some(sha256) => BlobName::from(*sha256),
-                None => BlobName::from(*digest),
+                None => match self.negotiated().await? {
+                    HashFunction::Blake3 => BlobName::from(*digest),
+                    HashFunction::Sha256 => self.hashed(&content).await?.into(),
+                },
             };
             let Some((digest, function)) = digest_of(&name) else {
                 return Ok(());
@@ -227,7 +289,7 @@ impl Upstream for ReapiUpstream {
         action: &'u BlobName,
     ) -> BoxFuture<'u, Result<Option<Bytes>, UpstreamError>> {
         async {
-            let Some((digest, function)) = digest_of(action) else {
+            let Some((digest, function)) = self.named(action).await? else {
                 return Ok(None);
             };
             let request = re::GetActionResultRequest {
@@ -251,7 +313,7 @@ impl Upstream for ReapiUpstream {
         result: Bytes,
     ) -> BoxFuture<'u, Result<(), UpstreamError>> {
         async {
-            let Some((digest, function)) = digest_of(action) else {
+            let Some((digest, function)) = self.named(action).await? else {
                 return Ok(());
             };
             let Ok(result) = re::ActionResult::decode(result) else {
