@@ -98,6 +98,16 @@ pub fn run(spec: &ProcessSpec, cancel: &Cancel) -> io::Result<ProcessEnd> {
     Ok(killed.unwrap_or(ProcessEnd::Exited(status)))
 }
 
+/// Waits for a child to end, but not beyond a moment; whether it has ended. It is still to be reaped.
+///
+/// # Errors
+/// When the system refuses to watch it.
+pub fn ends_before(child: &Child, deadline: Instant) -> io::Result<bool> {
+    let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
+    let woken = wait(&pidfd, None, Some(deadline))?;
+    Ok(matches!(woken, Woken::Exited))
+}
+
 enum Woken {
     Exited,
     Cancelled(CancelReason),

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use crate::engine::action::find_program;
 use crate::engine::files::FileTable;
 use crate::engine::hash::{Hash, KeyWriter};
+use crate::engine::process::ends_before;
 
 /// A program that says something about itself has this long.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -147,18 +148,16 @@ impl Machine<'_> {
             let read = pipe.map(|pipe| pipe.take(MAX_OUTPUT_BYTES).read_to_end(&mut bytes));
             read.transpose().map(|_| bytes)
         });
-        let begin = Instant::now();
-        let status = loop {
-            match child.try_wait() {
-                Ok(Some(status)) => break status,
-                Ok(None) if begin.elapsed() < PATIENCE => thread::sleep(Duration::from_millis(1)),
-                Ok(None) | Err(_) => {
-                    // It may have ended meanwhile.
-                    drop(child.kill());
-                    drop(child.wait());
-                    return Err(wrong(format!("did not end within {PATIENCE:?}")));
-                }
-            }
+        let ended = ends_before(&child, Instant::now() + PATIENCE);
+        if !matches!(ended, Ok(true)) {
+            // It may have ended meanwhile.
+            drop(child.kill());
+        }
+        let status = child.wait();
+        let status = match ended {
+            Ok(true) => status.map_err(|error| wrong(format!("cannot be waited for: {error}")))?,
+            Ok(false) => return Err(wrong(format!("did not end within {PATIENCE:?}"))),
+            Err(error) => return Err(wrong(format!("cannot be watched: {error}"))),
         };
         if !status.success() {
             return Err(wrong(format!("ended with {status}")));
