@@ -73,6 +73,7 @@ pub struct ActorBuilder<'a, F> {
     strategy: Strategy,
     placement: Placement,
     metered: bool,
+    stack_bytes: Option<usize>,
     lifetime: PhantomData<&'a ()>,
 }
 
@@ -100,6 +101,7 @@ impl<F> ActorBuilder<'_, F> {
             strategy: Strategy::OneForOne,
             placement: Placement::Anywhere,
             metered: runtime.settings.metered,
+            stack_bytes: None,
             lifetime: PhantomData,
         }
     }
@@ -162,6 +164,13 @@ impl<F> ActorBuilder<'_, F> {
         self
     }
 
+    /// The stack of a dedicated actor's thread, if there is address space for it (by default what threads usually
+    /// have). Pages are taken as far as they are touched.
+    pub fn stack_bytes(mut self, bytes: usize) -> Self {
+        self.stack_bytes = Some(bytes);
+        self
+    }
+
     /// Starts the actor on the workers.
     ///
     /// # Panics
@@ -201,6 +210,7 @@ impl<F> ActorBuilder<'_, F> {
         F: FnMut() -> A + Send + 'static,
     {
         let metered = self.metered;
+        let stack_bytes = self.stack_bytes;
         let (mut parts, care, factory) = self.into_parts::<A::Msg>();
         // Its thread is its own.
         parts.home = ANYWHERE;
@@ -209,7 +219,9 @@ impl<F> ActorBuilder<'_, F> {
         let body = Dedicated::new(Shell::new(Plain::new(factory), care), meter);
         let parent = parts.parent.as_ref().map(CellRef::ptr);
         let cell = CellRef::new(parts, table, body);
-        launch(&cell, parent, || dedicated::launch::<A, F>(&cell));
+        launch(&cell, parent, || {
+            dedicated::launch::<A, F>(&cell, stack_bytes)
+        });
         ActorRef::from_cell(cell)
     }
 

@@ -95,7 +95,7 @@ impl<A: Actor, F: FnMut() -> A + 'static> Dedicated<A, F> {
 }
 
 /// Starts the thread of a new actor. If there is none to be had, the actor ends with that failure.
-pub(crate) fn launch<A, F>(actor: &CellRef)
+pub(crate) fn launch<A, F>(actor: &CellRef, stack_bytes: Option<usize>)
 where
     A: Actor,
     F: FnMut() -> A + Send + 'static,
@@ -105,9 +105,17 @@ where
     // SAFETY: only read from here on.
     let port = unsafe { Arc::clone(&(*cell.body_ptr::<Dedicated<A, F>>()).port) };
     let name = format!("{}-own-{}", runtime.settings.name, runtime.next_dedicated());
-    let spawned = std::thread::Builder::new()
-        .name(name)
-        .spawn(move || live(cell, &port));
+    let start = |stack_bytes: Option<usize>| {
+        let mut thread = std::thread::Builder::new().name(name.clone());
+        if let Some(bytes) = stack_bytes {
+            thread = thread.stack_size(bytes);
+        }
+        let port = Arc::clone(&port);
+        thread.spawn(move || live(cell, &port))
+    };
+    // Where there is no address space for such a stack, the usual one has to do.
+    let wanted = start(stack_bytes);
+    let spawned = wanted.or_else(|error| stack_bytes.map_or(Err(error), |_| start(None)));
     match spawned {
         Ok(thread) => runtime.adopt_thread(thread),
         Err(error) => {

@@ -55,6 +55,7 @@ fn pool(min: usize, max: usize, idle: Duration, backlog: usize) -> (System, Pool
         max,
         idle,
         backlog,
+        ..PoolConfig::default()
     };
     let pool = Pool::new(config, || Worker {
         jobs: Rc::new(()),
@@ -261,4 +262,35 @@ fn submitters_and_cancellers_on_many_threads_are_all_answered() {
     }
     assert_eq!(pool.stats().queued, 0);
     system.shutdown(LONG).expect("everything ends");
+}
+
+struct Deep;
+
+impl Work for Deep {
+    type Job = u32;
+    type Output = u64;
+
+    fn run(&mut self, levels: u32, _cancel: &CancelToken) -> u64 {
+        fn descend(levels: u32) -> u64 {
+            let frame = std::hint::black_box([u64::from(levels); 128]);
+            let below = levels.checked_sub(1).map_or(0, descend);
+            below + frame[usize::from(frame[0] > 1)].min(1)
+        }
+        descend(levels)
+    }
+}
+
+#[test]
+fn a_worker_has_the_stack_that_was_asked_for() {
+    let system = System::builder().workers(1).build().expect("a system");
+    let config = PoolConfig {
+        stack_bytes: Some(256 << 20),
+        ..PoolConfig::default()
+    };
+    let pool = Pool::new(config, || Deep);
+    pool.start(&system).expect("the first start");
+    // 16 MiB at least, more than threads usually have.
+    let levels = 16 << 10;
+    let sum = pool.submit(levels, &CancelToken::new()).wait();
+    assert_eq!(sum, Ok(u64::from(levels)));
 }

@@ -67,6 +67,7 @@ impl PoolSize {
             max: self.max,
             idle: self.idle,
             backlog,
+            stack_bytes: None,
         }
     }
 }

@@ -50,11 +50,15 @@ impl<W: Work> Board<W> {
         let id = self.hired;
         let shared = Arc::clone(&self.shared);
         let board = ctx.me();
-        let hand = ctx
+        let stack_bytes = self.shared.config.stack_bytes;
+        let mut hand = ctx
             .actor(move || Hand::new(Arc::clone(&shared), board.clone(), id))
             .mailbox(2)
-            .restart(Restart::never())
-            .spawn_dedicated();
+            .restart(Restart::never());
+        if let Some(bytes) = stack_bytes {
+            hand = hand.stack_bytes(bytes);
+        }
+        let hand = hand.spawn_dedicated();
         ctx.monitor(&hand, move |_| Call::Ended(id));
         // It looks for a job, or notes that it is free. One that could not get a thread has ended, see `Ended`.
         let _ = hand.tell(Look);

@@ -79,6 +79,8 @@ pub struct PoolConfig {
     pub idle: Duration,
     /// Most jobs that wait for a worker.
     pub backlog: usize,
+    /// The stack of each worker, when it is not the usual one, see [`ActorBuilder::stack_bytes`](crate::ActorBuilder::stack_bytes).
+    pub stack_bytes: Option<usize>,
 }
 
 impl Default for PoolConfig {
@@ -91,6 +93,7 @@ impl Default for PoolConfig {
             max: cores * 2,
             idle: Duration::from_secs(45),
             backlog: 4096,
+            stack_bytes: None,
         }
     }
 }

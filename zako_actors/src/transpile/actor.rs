@@ -9,8 +9,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use actor_rt::{CancelToken, Pool, PoolError, PoolOutput, PoolStats, System, Work};
+use actor_rt::{CancelToken, Pool, PoolConfig, PoolError, PoolOutput, PoolStats, System, Work};
 
+use super::room::WORKER_STACK_BYTES;
 use super::{ModuleSurvey, TranspileJob, TranspileOutput, Transpiler};
 use crate::diagnostic::Diagnostic;
 use crate::machine::PoolSize;
@@ -80,7 +81,11 @@ pub struct TranspilerPool {
 impl TranspilerPool {
     /// A pool of this size, at work until the system ends.
     pub fn new(system: &System, size: PoolSize) -> Self {
-        let pool = Pool::new(size.config("zako/transpilers", BACKLOG), Transpiler::new);
+        let config = PoolConfig {
+            stack_bytes: Some(WORKER_STACK_BYTES),
+            ..size.config("zako/transpilers", BACKLOG)
+        };
+        let pool = Pool::new(config, Transpiler::new);
         // A pool that was just made is started for the first time.
         drop(pool.start(system));
         Self { pool }

@@ -12,6 +12,7 @@ mod declarations;
 mod helpers;
 mod options;
 mod prologue;
+mod relink;
 mod room;
 mod source_map;
 mod specifiers;
@@ -24,19 +25,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use oxc::allocator::Allocator;
-use oxc::ast::ast::{
-    ExportAllDeclaration, ExportFromDeclaration, Expression, ImportDeclaration,
-    ImportDeclarationSpecifier, ImportExpression, ImportOrExportKind, Program, Statement,
-    StringLiteral,
-};
+use oxc::ast::ast::{ImportDeclarationSpecifier, ImportOrExportKind, Program, Statement};
 use oxc::ast::builder::AstBuilder;
-use oxc::ast_visit::{VisitMut, walk_mut};
 use oxc::codegen::{Codegen, CodegenOptions};
 use oxc::diagnostics::{OxcDiagnostic, Severity as OxcSeverity};
 use oxc::parser::{ParseOptions, Parser};
 use oxc::semantic::{Scoping, SemanticBuilder};
 use oxc::span::SourceType;
-use oxc::str::Str;
 use oxc::transformer::Transformer;
 
 pub use actor::{TranspileAnswer, TranspileResult, TranspileTask, Transpiled, TranspilerPool};
@@ -162,6 +157,7 @@ struct Run<'a> {
     scoping: Scoping,
     has_module_syntax: bool,
     has_export_assignment: bool,
+    has_dynamic_imports: bool,
     warnings: Vec<Diagnostic>,
 }
 
@@ -188,6 +184,7 @@ impl<'a> Run<'a> {
             scoping: Scoping::default(),
             has_module_syntax,
             has_export_assignment,
+            has_dynamic_imports: !parsed.module_record.dynamic_imports.is_empty(),
             warnings: Vec::new(),
         };
         if !job.facts.type_only.is_empty() && !job.options.verbatim_module_syntax {
@@ -248,11 +245,12 @@ impl<'a> Run<'a> {
                 .with_help("choose a later target, such as es2022"),
             ]
         })?;
-        Specifiers {
-            builder: &builder,
-            job: self.job,
-        }
-        .visit_program(&mut self.program);
+        relink::relink(
+            &mut self.program,
+            &builder,
+            self.job,
+            self.has_dynamic_imports,
+        );
 
         let mut prologue = Prologue::default();
         let mut renamed = None;
@@ -447,44 +445,5 @@ fn mark_types(program: &mut Program<'_>, facts: &ModuleFacts) {
                 }
             }
         }
-    }
-}
-
-/// Rewrites relative specifiers (see `specifiers`).
-struct Specifiers<'a, 'b> {
-    builder: &'b AstBuilder<'a>,
-    job: &'b TranspileJob,
-}
-
-impl<'a> Specifiers<'a, '_> {
-    fn rewrite(&self, literal: &mut StringLiteral<'a>) {
-        let complete = self.job.options.module == ModuleFormat::Esm;
-        let resolved = self.job.facts.resolved.get(literal.value.as_str());
-        let resolved = resolved.map(String::as_str);
-        if let Some(specifier) = specifiers::rewritten(&literal.value, resolved, complete) {
-            literal.value = Str::from_str_in(&specifier, self.builder);
-            literal.raw = None;
-        }
-    }
-}
-
-impl<'a> VisitMut<'a> for Specifiers<'a, '_> {
-    fn visit_import_declaration(&mut self, import: &mut ImportDeclaration<'a>) {
-        self.rewrite(&mut import.source);
-    }
-
-    fn visit_export_from_declaration(&mut self, export: &mut ExportFromDeclaration<'a>) {
-        self.rewrite(&mut export.source);
-    }
-
-    fn visit_export_all_declaration(&mut self, export: &mut ExportAllDeclaration<'a>) {
-        self.rewrite(&mut export.source);
-    }
-
-    fn visit_import_expression(&mut self, import: &mut ImportExpression<'a>) {
-        if let Expression::StringLiteral(literal) = &mut import.source {
-            self.rewrite(literal);
-        }
-        walk_mut::walk_import_expression(self, import);
     }
 }

@@ -1,6 +1,7 @@
-//! A real source tree through the transpiler pool: RxJS, where `examples/rxjs` was built once, else the examples' own
-//! sources over and over. Beside it oxc itself on as many threads: what the pool and our passes add; and swc and
-//! esbuild, where `cargo xtask clients` has installed them, through their own interfaces in Node.js.
+//! Real source trees through the transpiler pool: RxJS, Effect and Zod, where `examples/rxjs` and `examples/effect` were
+//! built once, else the examples' own sources over and over. Beside it oxc itself on as many threads: what the pool and
+//! our passes add; and swc and esbuild, where `cargo xtask clients` has installed them, through their own interfaces in
+//! Node.js. All have the sources in memory and end with the results there (esbuild alone reads files).
 #![forbid(unsafe_code)]
 
 use std::fs;
@@ -25,21 +26,31 @@ use crate::scenario::{Family, Scenario};
 pub const SCENARIO: Scenario = Scenario {
     name: "transpile",
     family: Family::Build,
-    about: "a tree of TypeScript sources to ES modules (another one: ZAKO_BENCH_SOURCES=DIRECTORY)",
+    about: "trees of TypeScript sources to ES modules (others: ZAKO_BENCH_SOURCES=DIRECTORY:DIRECTORY)",
     unit: Unit::MillionPerSecond("bytes of source"),
     cases,
 };
 
-/// Names another tree.
+/// Names other trees.
 const SOURCES: &str = "ZAKO_BENCH_SOURCES";
 
 /// What swc and esbuild are called with.
 const NODE_SCRIPT: &str = include_str!("transpile.mjs");
 
-/// A tree in memory.
+/// Where the examples have sources of others once they were built.
+const FETCHED: [&str; 6] = [
+    "rxjs/package/src",
+    "effect/sources/effect/src",
+    "effect/sources/platform/src",
+    "effect/sources/cli/src",
+    "effect/sources/experimental/src",
+    "effect/sources/zod/src",
+];
+
+/// Trees in memory.
 struct Tree {
     name: String,
-    directory: PathBuf,
+    /// Path and source.
     files: Vec<(String, Arc<str>)>,
     /// Some files are in it more than once.
     repeated: bool,
@@ -78,18 +89,20 @@ fn cases(options: &Options) -> Vec<Case> {
 impl Tree {
     fn load(scale: Scale) -> Self {
         let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
-        let rxjs = examples.join("rxjs/package/src");
-        let (name, directory) = match std::env::var_os(SOURCES) {
-            Some(directory) => (directory.to_string_lossy().into_owned(), directory.into()),
-            None if scale != Scale::Tiny && rxjs.is_dir() => ("rxjs".to_owned(), rxjs),
-            None => ("examples".to_owned(), examples),
+        let fetched = FETCHED.map(|directory| examples.join(directory));
+        let fetched: Vec<PathBuf> = fetched.into_iter().filter(|it| it.is_dir()).collect();
+        let (name, directories) = match std::env::var_os(SOURCES) {
+            Some(named) => ("named".to_owned(), std::env::split_paths(&named).collect()),
+            None if scale != Scale::Tiny && !fetched.is_empty() => ("packages".to_owned(), fetched),
+            None => ("examples".to_owned(), vec![examples]),
         };
         let mut files = Vec::new();
-        collect(&directory, &directory, &mut files);
+        for directory in &directories {
+            collect(directory, &mut files);
+        }
         assert!(
             !files.is_empty(),
-            "{} has no TypeScript sources",
-            directory.display()
+            "{directories:?} have no TypeScript sources"
         );
         files.sort();
         let few = files.clone();
@@ -100,7 +113,6 @@ impl Tree {
         let bytes = files.iter().map(|(_, source)| source.len() as u64).sum();
         Self {
             name,
-            directory,
             repeated: files.len() > few.len(),
             files,
             bytes,
@@ -114,7 +126,7 @@ impl Tree {
     }
 }
 
-fn collect(root: &Path, directory: &Path, files: &mut Vec<(String, Arc<str>)>) {
+fn collect(directory: &Path, files: &mut Vec<(String, Arc<str>)>) {
     let entries = fs::read_dir(directory)
         .unwrap_or_else(|error| panic!("cannot list {}: {error}", directory.display()));
     for path in entries.flatten().map(|entry| entry.path()) {
@@ -124,11 +136,10 @@ fn collect(root: &Path, directory: &Path, files: &mut Vec<(String, Arc<str>)>) {
         };
         let name = path.to_string_lossy();
         if path.is_dir() && !hidden(&path) {
-            collect(root, &path, files);
+            collect(&path, files);
         } else if name.ends_with(".ts") && !name.ends_with(".d.ts") {
-            let relative = path.strip_prefix(root).unwrap_or(&path);
             let source = fs::read_to_string(&path).unwrap_or_default();
-            files.push((relative.to_string_lossy().into_owned(), source.into()));
+            files.push((name.into_owned(), source.into()));
         }
     }
 }
@@ -172,11 +183,7 @@ fn esbuild(tree: &Tree, workers: usize) -> Sample {
 fn in_node(name: &str, tree: &Tree, workers: usize) -> Sample {
     let place = tempfile::tempdir().expect("a directory for the list");
     let list = place.path().join("files");
-    let paths: Vec<String> = tree
-        .files
-        .iter()
-        .map(|(path, _)| tree.directory.join(path).display().to_string())
-        .collect();
+    let paths: Vec<&str> = tree.files.iter().map(|(path, _)| path.as_str()).collect();
     fs::write(&list, paths.join("\n")).expect("the disk has room");
     let mut node = std::process::Command::new("node");
     node.args(["--input-type=module", "-", name])
@@ -229,12 +236,19 @@ fn bare_oxc(tree: &Tree, workers: usize) -> Sample {
 
 fn transpile(arena: &oxc::allocator::Allocator, path: &str, source: &str) -> String {
     use oxc::codegen::Codegen;
-    use oxc::parser::Parser;
+    use oxc::parser::{ParseOptions, Parser};
     use oxc::semantic::SemanticBuilder;
     use oxc::transformer::{TransformOptions, Transformer};
 
     let kind = oxc::span::SourceType::from_path(path).expect("a TypeScript source");
-    let parsed = Parser::new(arena, source, kind).parse();
+    // With what it needs to find every mistake, as we have it.
+    let options = ParseOptions {
+        parse_regular_expression: true,
+        ..ParseOptions::default()
+    };
+    let parsed = Parser::new(arena, source, kind)
+        .with_options(options)
+        .parse();
     assert!(parsed.diagnostics.is_empty(), "{path} has mistakes");
     let mut program = parsed.program;
     let checked = SemanticBuilder::new()
