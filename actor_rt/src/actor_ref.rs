@@ -201,14 +201,10 @@ impl<M: Send + 'static> ActorRef<M> {
     /// # Errors
     /// `Closed` if the actor takes no more messages; `messages` is then untouched.
     pub fn tell_batch(&self, messages: &mut Vec<M>) -> Result<usize, TellError<()>> {
-        let wanted = u32::try_from(messages.len()).unwrap_or(u32::MAX);
-        if wanted == 0 {
+        if messages.is_empty() {
             return Ok(0);
         }
-        match self
-            .mailbox()
-            .push_batch(wanted, |claimed| messages.drain(..claimed as usize))
-        {
+        match self.mailbox().push_many(messages) {
             Ok((count, schedule)) => {
                 if schedule {
                     self.cell.ptr().schedule();

@@ -16,8 +16,9 @@ use crate::sync::{Ordering, UnsafeCell, lock};
 use std::mem::MaybeUninit;
 use std::ptr::{NonNull, null_mut};
 
-/// Most messages that are consumed before senders see the room.
-const LARGEST_CHUNK: u32 = 64;
+/// Most messages that are consumed before senders see the room: who reads a tail takes the line on which the owner
+/// looks for orders at every message.
+const LARGEST_CHUNK: u32 = 256;
 /// Most messages between looks for senders that wait, on the line that senders write.
 const LARGEST_STRIDE: u32 = 256;
 /// Messages before the first of both in an activation: one that handles a single message leaves it to `settle`.

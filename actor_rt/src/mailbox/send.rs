@@ -195,6 +195,75 @@ impl<M> Mailbox<'_, M> {
         drop(writer);
         Ok((given, woke))
     }
+
+    /// Moves as many messages as fit from the front of `messages` into places of one claim. As `push_batch`, but a message
+    /// goes to its place as a whole: on its way out of an iterator it is stored in pieces and loaded as a whole, which
+    /// waits until all stores before it are done, and those to slots take as long as their lines.
+    pub(crate) fn push_many(self, messages: &mut Vec<M>) -> Result<(u32, bool), Refused<()>> {
+        let wanted = u32::try_from(messages.len()).unwrap_or(u32::MAX);
+        debug_assert!(wanted > 0);
+        let claim = match self.claim(wanted, 1) {
+            Ok(claim) => claim,
+            Err(Refusal::Full) => return Err(Refused::Full(())),
+            Err(Refusal::Closed) => return Err(Refused::Closed(())),
+        };
+        let rest = messages.len() - claim.count as usize;
+        // SAFETY: what is left out of the vector is moved below; were that left early, it would be leaked.
+        unsafe { messages.set_len(0) };
+        let first = messages.as_mut_ptr();
+        let mut moved = 0;
+        while moved < claim.count {
+            // SAFETY: `claim.count` messages begin at `first`, and those before `moved` have been moved.
+            moved += unsafe { self.fill_page(&claim, moved, first) };
+        }
+        // SAFETY: the rest lies behind what was moved; it becomes the vector's again, at its front.
+        unsafe {
+            first.copy_from(first.add(claim.count as usize), rest);
+            messages.set_len(rest);
+        }
+        Ok((claim.count, claim.woke))
+    }
+
+    /// Moves messages into the places of a claim from the `nth` on, as far as the page goes; how many.
+    ///
+    /// # Safety
+    /// `messages` begins with one for every place of the claim; those from the `nth` on become the mailbox's.
+    unsafe fn fill_page(self, claim: &Claim, nth: u32, messages: *const M) -> u32 {
+        let position = claim.position.wrapping_add(nth);
+        let (slots, left) = self.claimed_slot(claim, position);
+        let after = self.slots_after(claim, position.wrapping_add(left));
+        let count = left.min(claim.count - nth);
+        for index in 0..count {
+            let ahead = index + AHEAD;
+            prefetch::for_write(if ahead < left {
+                slots.wrapping_add(ahead as usize)
+            } else {
+                after.wrapping_add((ahead - left) as usize)
+            });
+            // SAFETY: the slot is ours by rule 1; the unpublished rest of the claim keeps it alive.
+            let slot = unsafe { &*slots.add(index as usize) };
+            // SAFETY: one of the claim's messages.
+            let message = unsafe { messages.add((nth + index) as usize) };
+            slot.message.with_mut(|place| {
+                // SAFETY: the place is exclusively ours until published; the message is the mailbox's now.
+                unsafe { (*place).as_mut_ptr().copy_from_nonoverlapping(message, 1) };
+            });
+            // Release pairs with the Acquire of `Drain::pop`.
+            slot.state.store(self.state, Ordering::Release);
+        }
+        count
+    }
+
+    /// The slots that begin at a position, to ask for their lines; null if there are none yet.
+    fn slots_after(self, claim: &Claim, position: u32) -> *mut Slot<M> {
+        let base = &self.front.bases[(claim.epoch & 1) as usize];
+        // Acquire as in `claimed_slot`, which found this very base.
+        let base = NonNull::new(base.load(Ordering::Acquire));
+        base.map_or(null_mut(), |base| {
+            // SAFETY: our claim keeps the base alive; the index is masked.
+            unsafe { self.ring().slot(base, position & self.mask()) }.0
+        })
+    }
 }
 
 /// Publishes the rest of its claim as tombstones when dropped, so that a panic leaves no gap.

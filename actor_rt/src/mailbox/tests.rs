@@ -302,6 +302,30 @@ fn trim_frees_and_goes_on() {
     whole.end::<u32>();
 }
 
+/// Across pages and past the end of the ring; what does not fit stays, in order, and everything comes once.
+#[test]
+fn of_many_messages_those_that_fit_are_taken() {
+    let whole = Whole::new(40);
+    let counted = Arc::new(());
+    let mut waiting: Vec<_> = (0..100_usize).map(|n| (n, Arc::clone(&counted))).collect();
+    let (mut seen, mut queued) = (0, 0);
+    while seen < 100 {
+        if !waiting.is_empty() {
+            let fit = (40 - queued).min(waiting.len());
+            let pushed = whole.of().push_many(&mut waiting);
+            assert_eq!(pushed.expect("room"), (fit as u32, false));
+            queued += fit;
+        }
+        let mut drain = whole.drain::<(usize, Arc<()>)>();
+        for _ in 0..queued.min(13) {
+            assert_eq!(drain.pop().expect("pushed").0, seen);
+            (seen, queued) = (seen + 1, queued - 1);
+        }
+        assert_eq!(Arc::strong_count(&counted), 101 - seen);
+    }
+    whole.end::<(usize, Arc<()>)>();
+}
+
 #[test]
 fn close_hands_messages_back() {
     let whole = Whole::new(4);
