@@ -41,6 +41,7 @@ impl<M> Slot<M> {
 }
 
 /// log2 of the inline page's slots: about 1 KiB, at least four slots, at most sixteen.
+#[inline(always)]
 const fn first_log2<M>() -> u32 {
     match size_of::<Slot<M>>() {
         0..=96 => 4,
@@ -84,6 +85,7 @@ impl<M> Ring<M> {
         1 << self.first
     }
 
+    #[inline(always)]
     const fn directory_offset(self) -> usize {
         size_of::<Slot<M>>() << self.first
     }
@@ -101,6 +103,7 @@ impl<M> Ring<M> {
         }
     }
 
+    #[inline(always)]
     fn directory_entry(self, base: NonNull<u8>, page: u32) -> *const AtomicPtr<Slot<M>> {
         debug_assert!(page < self.directory);
         let align = align_of::<AtomicPtr<Slot<M>>>();

@@ -66,6 +66,7 @@ thread_local! {
 }
 
 /// Whether the calling thread is a worker, of any system.
+#[inline]
 pub(crate) fn is_worker() -> bool {
     HERE.try_with(|here| !here.worker.get().is_null())
         .unwrap_or(false)
