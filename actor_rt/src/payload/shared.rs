@@ -7,7 +7,7 @@
 use super::Pooled;
 use std::ops::Deref;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 struct Counted<T> {
     owners: AtomicUsize,
@@ -60,9 +60,10 @@ impl<T> Deref for Shared<T> {
 impl<T> Drop for Shared<T> {
     #[inline]
     fn drop(&mut self) {
-        // Release pairs with the fence below: the last owner sees what the others did.
+        // Release pairs with the Acquire below: the last owner sees what the others did.
         if self.counted().owners.fetch_sub(1, Ordering::Release) == 1 {
-            fence(Ordering::Acquire);
+            // A load and no fence, which ThreadSanitizer would not see.
+            self.counted().owners.load(Ordering::Acquire);
             // SAFETY: the last owner; nobody can reach the block any more.
             drop(unsafe { Pooled::from_raw(self.place) });
         }
