@@ -4,8 +4,8 @@
 //! Knows nothing of what the tests contain.
 //!
 //! Miri interprets the modules with unsafe code that stand by themselves, and finds whatever is undefined: pointers
-//! that outlive what they point to, uninitialised memory, races on plain memory. ThreadSanitizer runs all unit tests on real
-//! threads; the standard library is built again for it, because it cannot see the synchronisation inside one that was
+//! that outlive what they point to, uninitialised memory, races on plain memory. ThreadSanitizer runs all unit tests and some of whole
+//! systems on real threads; the standard library is built again for it, because it cannot see the synchronisation inside one that was
 //! built without.
 
 use std::process::Command;
@@ -23,7 +23,10 @@ const MISSING: &str = "Miri and ThreadSanitizer need a nightly toolchain with tw
 /// What Miri interprets: the names of tests contain one of these.
 const SUBJECTS: [&str; 5] = ["ring::", "payload::", "slab::", "arena::", "clock::wheel::"];
 
-/// Runs the unit tests of `actor_rt` under Miri, as far as it can interpret them, and under ThreadSanitizer.
+/// What runs under ThreadSanitizer beside the unit tests: whole systems.
+const WHOLE: [&str; 5] = ["basics", "supervision", "scheduling", "pool", "promises"];
+
+/// Runs the unit tests of `actor_rt` under Miri, as far as it can interpret them, and these and more under ThreadSanitizer.
 ///
 /// # Errors
 /// When the toolchain lacks something, or undefined behaviour, a race or a failing test was found.
@@ -47,11 +50,14 @@ pub fn run(workspace: &Workspace) -> Result<()> {
     tests
         .args([TOOLCHAIN, "test", "-Zbuild-std", "--target", &host])
         .args(["--package", "actor_rt", "--no-default-features", "--lib"])
+        .args(WHOLE.iter().flat_map(|test| ["--test", test]))
         .current_dir(workspace.root())
+        // A system that is dropped, not shut down, is not waited for.
+        .env("TSAN_OPTIONS", "report_thread_leaks=0")
         // A target directory of its own: the flags would otherwise rebuild everything back and forth.
         .env("CARGO_TARGET_DIR", workspace.target().join("sanitize"))
         .env("RUSTFLAGS", FLAGS);
-    steps.check("unit tests under ThreadSanitizer", &mut tests);
+    steps.check("tests under ThreadSanitizer", &mut tests);
     steps.verdict()
 }
 
