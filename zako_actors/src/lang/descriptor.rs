@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::label::Label;
-use super::locate::{At, mistake};
+use super::locate::{At, mistake, places};
 use super::packages::Packages;
 use super::pattern::Pattern;
 use super::rule_use::RuleUse;
@@ -57,12 +57,15 @@ pub fn read_exports(exported: &Value, file: BuildFile<'_>) -> Result<Exports, Di
         ));
     };
     let mut exports = Exports::default();
+    let mut places = places(file.path, file.text, entries.keys().map(String::as_str));
     for (name, value) in entries {
         let reader = Reader { name, file };
+        let at = places.remove(name.as_str());
+        let at = at.unwrap_or_else(|| At::file(file.path));
         if value.get("$zako").and_then(Value::as_str) == Some("rule") {
-            exports.uses.push(Arc::new(reader.rule_use(value)?));
+            exports.uses.push(Arc::new(reader.rule_use(value, at)?));
         } else {
-            exports.targets.extend(reader.targets(value)?);
+            exports.targets.extend(reader.targets(value, at)?);
         }
     }
     Ok(exports)
@@ -94,8 +97,8 @@ impl Reader<'_> {
     }
 
     /// One target, or those that a test in several parts becomes.
-    fn targets(&self, value: &Value) -> Result<Vec<Arc<Target>>, Diagnostic> {
-        let target = self.target(value)?;
+    fn targets(&self, value: &Value, at: At) -> Result<Vec<Arc<Target>>, Diagnostic> {
+        let target = self.target(value, at)?;
         let fields = value.as_object();
         let shards = fields.map_or(Ok(None), |fields| self.number(fields, "shards"))?;
         let Some(shards) = shards else {
@@ -112,7 +115,7 @@ impl Reader<'_> {
         split(&target, shards).map_err(|error| self.mistake(None, error.to_string()))
     }
 
-    fn target(&self, value: &Value) -> Result<Target, Diagnostic> {
+    fn target(&self, value: &Value, at: At) -> Result<Target, Diagnostic> {
         let label = self.label()?;
         let fields = value.as_object();
         let kind = fields.and_then(|f| f.get("$zako")).and_then(Value::as_str);
@@ -143,7 +146,7 @@ impl Reader<'_> {
             }
         }
         Ok(Target {
-            at: At::in_target(self.file.path, self.file.text, self.name, None),
+            at,
             label,
             srcs: self.sources(fields)?,
             deps: labels,

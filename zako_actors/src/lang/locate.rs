@@ -7,6 +7,7 @@
 use std::fmt;
 
 use crate::diagnostic::Diagnostic;
+use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
 
 /// A place in a file of the workspace. Lines and columns count from 1; 0 means unknown.
@@ -34,11 +35,10 @@ impl At {
     pub fn offset(path: impl Into<String>, text: &str, offset: usize) -> Self {
         let before = &text[..text.floor_char_boundary(offset.min(text.len()))];
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         Self {
             path: path.into(),
-            line: count(before.matches('\n').count() + 1),
-            column: count(before[line_start..].chars().count() + 1),
+            line: counted(before.matches('\n').count() + 1),
+            column: counted(before[line_start..].chars().count() + 1),
         }
     }
 
@@ -69,6 +69,69 @@ impl fmt::Display for At {
     }
 }
 
+/// Where each of the targets `names` begins in build file `text`, as [`At::in_target`] says for one of
+/// them, but in one pass over the text. Those that are not found are left out.
+pub fn places<'n>(
+    path: &str,
+    text: &str,
+    names: impl Iterator<Item = &'n str>,
+) -> FxHashMap<&'n str, At> {
+    let mut missing: FxHashSet<&'n str> = names.filter(|name| !name.is_empty()).collect();
+    let mut lengths: Vec<usize> = missing.iter().map(|name| name.len()).collect();
+    lengths.sort_unstable();
+    lengths.dedup();
+    let mut found = Vec::with_capacity(missing.len());
+    let ends = text.match_indices(KEY_ENDS).map(|(at, _)| {
+        let before = text[..at].trim_end().trim_end_matches(KEY_QUOTES);
+        before.len()
+    });
+    for end in ends {
+        for start in lengths.iter().filter_map(|length| end.checked_sub(*length)) {
+            if let Some(name) = text.get(start..end)
+                && begins_word(text, start)
+                && let Some(name) = missing.take(name)
+            {
+                found.push((start, name));
+            }
+        }
+    }
+    found.sort_unstable();
+    let mut cursor = Cursor::default();
+    let at = |(start, name)| (name, cursor.advance(path, text, start));
+    found.into_iter().map(at).collect()
+}
+
+/// A place that moves forward through a text.
+#[derive(Default)]
+struct Cursor {
+    offset: usize,
+    lines: usize,
+    /// Characters since the last line break.
+    columns: usize,
+}
+
+impl Cursor {
+    /// The place of byte `offset`, a boundary of characters that is not before the last one.
+    fn advance(&mut self, path: &str, text: &str, offset: usize) -> At {
+        let passed = &text[self.offset..offset];
+        self.columns = match passed.rfind('\n') {
+            Some(newline) => passed[newline + 1..].chars().count(),
+            None => self.columns + passed.chars().count(),
+        };
+        self.lines += passed.matches('\n').count();
+        self.offset = offset;
+        At {
+            path: path.into(),
+            line: counted(self.lines + 1),
+            column: counted(self.columns + 1),
+        }
+    }
+}
+
+fn counted(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
 /// A user's mistake in a file of the workspace, at `at`; answered by editing that file, whose
 /// content is `text`.
 pub fn mistake(at: &At, message: impl Into<String>, text: &str) -> Diagnostic {
@@ -96,6 +159,16 @@ fn find_quoted(text: &str, needle: &str) -> Option<usize> {
         .map(|at| at + 1)
 }
 
+/// What may stand around the key of a target, and behind it.
+const KEY_QUOTES: [char; 2] = ['"', '\''];
+const KEY_ENDS: [char; 4] = [':', ',', '=', '}'];
+
+/// Whether the text at `at` does not go on with a word that began before.
+fn begins_word(text: &str, at: usize) -> bool {
+    let before = text[..at].chars().next_back();
+    before.is_none_or(|c| !c.is_alphanumeric() && c != '_' && c != '$')
+}
+
 /// The first `name:` or `"name":` that stands as a whole word.
 fn find_key(text: &str, name: &str) -> Option<usize> {
     if name.is_empty() {
@@ -103,12 +176,10 @@ fn find_key(text: &str, name: &str) -> Option<usize> {
     }
     let mut from = 0;
     while let Some(at) = text[from..].find(name).map(|at| from + at) {
-        let before = text[..at].chars().next_back();
         let after = text[at + name.len()..]
-            .trim_start_matches(['"', '\''])
+            .trim_start_matches(KEY_QUOTES)
             .trim_start();
-        let word = before.is_none_or(|c| !c.is_alphanumeric() && c != '_' && c != '$');
-        if word && after.starts_with([':', ',', '=', '}']) {
+        if begins_word(text, at) && after.starts_with(KEY_ENDS) {
             return Some(at);
         }
         from = at + name.len();
@@ -136,5 +207,20 @@ mod tests {
         );
         assert_eq!(At::in_target("f", TEXT, "zz", None).to_string(), "f");
         assert_eq!(At::in_target("f", TEXT, "", None).to_string(), "f");
+    }
+
+    #[test]
+    fn all_targets_are_found_at_once_where_each_is_found_alone() {
+        let text = "import { x } from \"y\";\nconst é = 1; export default {\n  a, \"a.b\" : 1, xa: 2,\n 'a=b': 3,\
+                    \tab: a = 4, \"é\": é }";
+        let names = ["a", "a.b", "xa", "a=b", "ab", "b", "é", "none", "", "x"];
+        let all = places("f", text, names.into_iter());
+        for name in names {
+            let alone = At::in_target("f", text, name, None);
+            let found = all.get(name).cloned().unwrap_or_else(|| At::file("f"));
+            assert_eq!(found, alone, "{name}");
+        }
+        assert_eq!(all["ab"].to_string(), "f:4:12");
+        assert!(!all.contains_key("none"));
     }
 }

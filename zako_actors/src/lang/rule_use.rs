@@ -91,8 +91,8 @@ impl RuleUse {
 }
 
 impl Reader<'_> {
-    /// Reads what calling a rule returned.
-    pub(super) fn rule_use(&self, value: &Value) -> Result<RuleUse, Diagnostic> {
+    /// Reads what calling a rule returned, at `at`.
+    pub(super) fn rule_use(&self, value: &Value, at: At) -> Result<RuleUse, Diagnostic> {
         let text = |field: &str| {
             value
                 .get(field)
@@ -118,7 +118,7 @@ impl Reader<'_> {
         }
         Ok(RuleUse {
             label: self.label()?,
-            at: At::in_target(self.file.path, self.file.text, self.name, None),
+            at,
             file: text("file")?,
             rule: text("rule")?,
             config: texts("config"),
