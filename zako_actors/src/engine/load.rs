@@ -131,24 +131,30 @@ pub enum LoadError {
     Search(#[from] io::Error),
 }
 
-/// Loads build files, remembering.
-pub struct Loader<'a> {
+/// What build files are read with, and rules are asked with.
+pub struct LoadEnv<'a> {
     /// The workspace.
     pub workspace: &'a Workspace,
     /// Stat cache.
     pub files: &'a FileTable,
     /// Listing cache.
     pub dirs: &'a mut DirTable,
-    /// What files said before; brought up to date.
+    /// What files and rules said before; brought up to date.
     pub memory: &'a mut Memory,
     /// Evaluates what is not remembered.
     pub evaluator: &'a mut dyn Evaluate,
-    /// Options that were set.
-    pub given: &'a Given,
     /// PATH.
     pub search: &'a str,
     /// Whether the outputs of a target are up to date, so that rules may read them.
     pub is_built: &'a dyn Fn(&Label) -> bool,
+}
+
+/// Loads build files, remembering.
+pub struct Loader<'a> {
+    /// What they are read with.
+    pub env: LoadEnv<'a>,
+    /// Options that were set.
+    pub given: &'a Given,
 }
 
 impl Loader<'_> {
@@ -159,7 +165,7 @@ impl Loader<'_> {
     pub fn load(mut self) -> Result<Loaded, LoadError> {
         let mut loaded = Loaded::default();
         let mut package = WorkspaceFile::default();
-        if self.workspace.root.join(PACKAGE_FILE).is_file() {
+        if self.env.workspace.root.join(PACKAGE_FILE).is_file() {
             let paths = vec![PACKAGE_FILE.to_owned()];
             let results = self.results(paths, ContextKind::Package, &mut loaded)?;
             if let Some(EvaluatedResult::Workspace(file)) = results.into_iter().next() {
@@ -167,14 +173,16 @@ impl Loader<'_> {
             }
         }
         let builds = self
+            .env
             .workspace
             .manifest
             .builds
             .as_ref()
             .unwrap_or(&package.builds);
         // Nothing is known about outputs yet; build files are written by people.
-        let mut paths = self.dirs.expand("", builds, &[], &|_| false)?;
+        let mut paths = self.env.dirs.expand("", builds, &[], &|_| false)?;
         paths.retain(|path| path != PACKAGE_FILE);
+        // Sorted, as every expansion is.
         let wanted: Vec<String> = paths.clone();
         let mut uses = std::mem::take(&mut package.exports.uses);
         for result in self.results(paths, ContextKind::Build, &mut loaded)? {
@@ -183,9 +191,9 @@ impl Loader<'_> {
                 uses.extend(exports.uses);
             }
         }
-        self.memory
-            .files
-            .retain(|path, _| **path == *PACKAGE_FILE || wanted.iter().any(|w| **w == **path));
+        self.env.memory.files.retain(|path, _| {
+            **path == *PACKAGE_FILE || wanted.binary_search_by(|w| (**w).cmp(path)).is_ok()
+        });
         loaded.targets.append(&mut package.exports.targets);
         self.add_scripts(&wanted, &mut loaded)?;
         loaded.env = package.env;
@@ -196,17 +204,11 @@ impl Loader<'_> {
     /// Adds what rules make of their uses.
     fn add_uses(&mut self, uses: &[Arc<RuleUse>], loaded: &mut Loaded) -> Result<(), LoadError> {
         let context = self.context(ContextKind::Rule);
-        let context_hash = context_hash(self.workspace, self.evaluator.version(), &context);
+        let context_hash = context_hash(self.env.workspace, self.env.evaluator.version(), &context);
         let analyser = Analyser {
-            workspace: self.workspace,
-            files: self.files,
-            dirs: self.dirs,
-            memory: self.memory,
-            evaluator: self.evaluator,
+            env: &mut self.env,
             context,
             context_hash,
-            search: self.search,
-            is_built: self.is_built,
         };
         let analysis = analyser.analyse(uses, &loaded.targets, self.given);
         let mut analysis = analysis.map_err(|mistaken| LoadError::Mistakes(mistaken.0))?;
@@ -219,7 +221,7 @@ impl Loader<'_> {
 
     /// Adds the scripts of packages whose directory has no build file.
     fn add_scripts(&mut self, builds: &[String], loaded: &mut Loaded) -> Result<(), LoadError> {
-        let Some(members) = members::read(self.workspace, self.dirs)? else {
+        let Some(members) = members::read(self.env.workspace, self.env.dirs)? else {
             return Ok(());
         };
         let described: FxHashSet<&str> = builds
@@ -239,7 +241,7 @@ impl Loader<'_> {
         loaded: &mut Loaded,
     ) -> Result<Vec<EvaluatedResult>, LoadError> {
         let context = self.context(kind);
-        let context_hash = context_hash(self.workspace, self.evaluator.version(), &context);
+        let context_hash = context_hash(self.env.workspace, self.env.evaluator.version(), &context);
         loaded.files += paths.len();
         let stale: Vec<EvaluationJob> = paths
             .iter()
@@ -255,17 +257,17 @@ impl Loader<'_> {
             loaded.evaluated += stale.len();
             let names: Vec<String> = stale.iter().map(|job| job.path.clone()).collect();
             let mut mistakes = Vec::new();
-            for (path, answer) in names.into_iter().zip(self.evaluator.evaluate(stale)) {
+            for (path, answer) in names.into_iter().zip(self.env.evaluator.evaluate(stale)) {
                 let answer = answer.and_then(|mut output| {
                     loaded.logs.append(&mut output.logs);
                     Ok(self.read(&path, kind, &output, context_hash)?)
                 });
                 match answer {
                     Ok(evaluated) => {
-                        self.memory.files.insert(path.into(), evaluated);
+                        self.env.memory.files.insert(path.into(), evaluated);
                     }
                     Err(failure) => {
-                        self.memory.files.remove(path.as_str());
+                        self.env.memory.files.remove(path.as_str());
                         mistakes.extend(failure.diagnostics);
                     }
                 }
@@ -285,7 +287,7 @@ impl Loader<'_> {
         }
         Ok(paths
             .iter()
-            .filter_map(|path| Some(self.memory.files.get(path.as_str())?.result.clone()))
+            .filter_map(|path| Some(self.env.memory.files.get(path.as_str())?.result.clone()))
             .collect())
     }
 
@@ -296,9 +298,9 @@ impl Loader<'_> {
         output: &EvaluationOutput,
         context: Hash,
     ) -> Result<Evaluated, Diagnostic> {
-        let text = std::fs::read_to_string(self.workspace.root.join(path)).unwrap_or_default();
+        let text = std::fs::read_to_string(self.env.workspace.root.join(path)).unwrap_or_default();
         let dir = path.rsplit_once('/').map_or("", |(dir, _)| dir);
-        let packages = Packages::new(&self.workspace.manifest.dependencies);
+        let packages = Packages::new(&self.env.workspace.manifest.dependencies);
         let file = BuildFile {
             path,
             dir,
@@ -317,13 +319,13 @@ impl Loader<'_> {
     }
 
     fn is_remembered(&self, path: &str, context: &Hash) -> bool {
-        self.memory.files.get(path).is_some_and(|known| {
-            known.context == *context && known.sources.is_unchanged(self.files)
+        self.env.memory.files.get(path).is_some_and(|known| {
+            known.context == *context && known.sources.is_unchanged(self.env.files)
         })
     }
 
     fn context(&self, kind: ContextKind) -> Value {
-        let manifest = &self.workspace.manifest;
+        let manifest = &self.env.workspace.manifest;
         let config = manifest.config.iter();
         let config: serde_json::Map<String, Value> = config
             .map(|(name, option)| (name.clone(), option.to_json()))
@@ -427,14 +429,16 @@ mod tests {
                 asked: Vec::new(),
             };
             let loaded = Loader {
-                workspace: &workspace,
-                files: &files,
-                dirs: &mut dirs,
-                memory: &mut self.memory,
-                evaluator: &mut evaluator,
+                env: LoadEnv {
+                    workspace: &workspace,
+                    files: &files,
+                    dirs: &mut dirs,
+                    memory: &mut self.memory,
+                    evaluator: &mut evaluator,
+                    search: "",
+                    is_built: &|_| false,
+                },
                 given: &Given::default(),
-                search: "",
-                is_built: &|_| false,
             }
             .load();
             let labels = loaded.map(|l| l.targets.iter().map(|t| t.label.to_string()).collect());

@@ -1,8 +1,9 @@
-//! Seats: which steps' processes run at a time.
+//! Seats: which steps compute at a time, in a process of their own or in a worker process.
 //!
-//! Owns the count and what they take of the CPUs. Does not know the schedule: that starts a few more
-//! steps than there are seats, so that these look for results, copy inputs and put outputs away
-//! while the processes of others run.
+//! Owns the count and what they take of the CPUs. Does not know processes: a command keeps its seat
+//! until its process has ended, a request to a worker until it is answered, and an idle worker has
+//! none. Does not know the schedule: that starts a few more steps than there are seats, so that these
+//! look for results, copy inputs and put outputs away while others compute.
 //! Invariants: those who sit take no more than the CPUs of `jobs` together, but for a single one that
 //! wants more; they sit down in the order in which they came; after `close` nobody does.
 

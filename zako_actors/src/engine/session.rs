@@ -24,7 +24,7 @@ use super::event::Stamped;
 use super::files::FileTable;
 use super::graph::{Graph, NodeId};
 use super::ledger::Ledger;
-use super::load::{Evaluate, LoadError, Loaded, Loader};
+use super::load::{Evaluate, LoadEnv, LoadError, Loaded, Loader};
 use super::outputs::remove;
 use super::plan::{Plan, Planner};
 use super::process::adopt_orphans;
@@ -231,14 +231,16 @@ impl Session {
         search: &str,
     ) -> Result<Loaded, BuildError> {
         let loaded = Loader {
-            workspace: &self.workspace,
-            files: &self.files,
-            dirs: &mut self.dirs,
-            memory: &mut self.memory,
-            evaluator,
+            env: LoadEnv {
+                workspace: &self.workspace,
+                files: &self.files,
+                dirs: &mut self.dirs,
+                memory: &mut self.memory,
+                evaluator,
+                search,
+                is_built: &|label| self.built.contains(label),
+            },
             given,
-            search,
-            is_built: &|label| self.built.contains(label),
         }
         .load();
         self.changed |= loaded.as_ref().map_or(true, |loaded| loaded.evaluated > 0);

@@ -21,7 +21,7 @@ use crate::lang::file_ref::FileRef;
 use crate::lang::label::{Label, is_within};
 use crate::lang::rule_use::RuleUse;
 
-impl Analyser<'_> {
+impl Analyser<'_, '_> {
     /// Puts the target into a rule's mistake.
     pub(super) fn blame(&self, batch: &[Asked], failure: EvaluationFailure) -> Vec<Diagnostic> {
         let subject = failure.subject.as_deref();
@@ -103,7 +103,7 @@ impl Analyser<'_> {
             .iter()
             .all(|question| one.known.contains_key(question))
         {
-            self.memory.uses.remove(label);
+            self.env.memory.uses.remove(label);
             analysis.targets.push(unfinished(&one.used));
             stages.insert(label.clone(), Stage::Unfinished);
             return Ok(None);
@@ -115,7 +115,7 @@ impl Analyser<'_> {
             );
             return Err(Box::new(self.mistake(&one.used, None, message)));
         }
-        let code = self.memory.rules.get(one.used.file.as_str());
+        let code = self.env.memory.rules.get(one.used.file.as_str());
         let analysed = Analysed {
             key: one.key,
             code: code.map_or_else(|| Hash::of(b""), |sources| sources.digest()),
@@ -126,7 +126,7 @@ impl Analyser<'_> {
                 .to_string()
                 .into(),
         };
-        self.memory.uses.insert(label.clone(), analysed);
+        self.env.memory.uses.insert(label.clone(), analysed);
         let known = Known::new(described.files, described.providers);
         stages.insert(label.clone(), Stage::Known(Arc::new(known)));
         Ok(None)
@@ -164,11 +164,11 @@ impl Analyser<'_> {
         if read
             .writer
             .as_ref()
-            .is_some_and(|writer| !(self.is_built)(writer))
+            .is_some_and(|writer| !(self.env.is_built)(writer))
         {
             return Ok((read, None));
         }
-        let bytes = std::fs::read(self.workspace.root.join(&path))
+        let bytes = std::fs::read(self.env.workspace.root.join(&path))
             .map_err(|error| wrong(format!("rule {} reads {path}: {error}", used.rule)))?;
         read.hash = Hash::of(&bytes);
         let text = String::from_utf8(bytes).map_err(|_| {

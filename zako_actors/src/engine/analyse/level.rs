@@ -37,7 +37,7 @@ pub(super) struct Asked {
     pub reads: Vec<ReadFact>,
 }
 
-impl Analyser<'_> {
+impl Analyser<'_, '_> {
     /// Brings every use of `level` to a stage.
     pub(super) fn level(
         &mut self,
@@ -81,12 +81,12 @@ impl Analyser<'_> {
     }
 
     fn remembered(&self, asked: &Asked) -> Option<Analysed> {
-        let known = self.memory.uses.get(&asked.used.label)?;
-        let sources = self.memory.rules.get(asked.used.file.as_str())?;
+        let known = self.env.memory.uses.get(&asked.used.label)?;
+        let sources = self.env.memory.rules.get(asked.used.file.as_str())?;
         let unchanged = known.key == asked.key
             && known.code == sources.digest()
-            && sources.is_unchanged(self.files)
-            && known.reads.iter().all(|read| read.holds(self.files));
+            && sources.is_unchanged(self.env.files)
+            && known.reads.iter().all(|read| read.holds(self.env.files));
         unchanged.then(|| known.clone())
     }
 
@@ -212,6 +212,7 @@ impl Analyser<'_> {
                     exclude,
                 }) => {
                     let found = self
+                        .env
                         .dirs
                         .expand(dir, include, exclude, &|path| shared.outputs.covers(path));
                     let found = found.map_err(|error| {
@@ -302,13 +303,14 @@ impl Analyser<'_> {
         analysis.evaluated += jobs.len();
         let mut mistakes = Vec::new();
         let mut again = Vec::new();
-        for (batch, answer) in batches.into_iter().zip(self.evaluator.evaluate(jobs)) {
+        for (batch, answer) in batches.into_iter().zip(self.env.evaluator.evaluate(jobs)) {
             match answer {
                 Err(failure) => mistakes.extend(self.blame(&batch, failure)),
                 Ok(mut output) => {
                     analysis.logs.append(&mut output.logs);
                     let sources = output.sources();
-                    self.memory
+                    self.env
+                        .memory
                         .rules
                         .insert(batch[0].used.file.as_str().into(), sources);
                     let Value::Array(answers) = output.value else {

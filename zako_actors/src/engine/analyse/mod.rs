@@ -18,13 +18,9 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 use serde_json::{Map, Value};
 
-use super::dirs::DirTable;
-use super::files::FileTable;
 use super::hash::{Hash, KeyWriter};
-use super::load::{Evaluate, EvaluationJob, EvaluationOutput};
+use super::load::{EvaluationJob, EvaluationOutput, LoadEnv};
 use super::outputs_index::OutputIndex;
-use super::state::Memory;
-use super::workspace::Workspace;
 use crate::diagnostic::Diagnostic;
 use crate::lang::file_ref::FileRef;
 use crate::lang::label::Label;
@@ -36,25 +32,13 @@ pub use facts::Fact;
 pub use options::Given;
 
 /// What an analysis looks at.
-pub struct Analyser<'a> {
-    /// The workspace.
-    pub workspace: &'a Workspace,
-    /// Stat cache.
-    pub files: &'a FileTable,
-    /// Listing cache.
-    pub dirs: &'a mut DirTable,
-    /// Earlier answers; brought up to date.
-    pub memory: &'a mut Memory,
-    /// Evaluates what is not remembered.
-    pub evaluator: &'a mut dyn Evaluate,
+pub struct Analyser<'l, 'a> {
+    /// What build files are read with.
+    pub env: &'l mut LoadEnv<'a>,
     /// `executionContext` of every evaluation.
     pub context: Value,
     /// Everything beside files that evaluations depend on.
     pub context_hash: Hash,
-    /// PATH.
-    pub search: &'a str,
-    /// Whether the outputs of a target are up to date, so that rules may read them.
-    pub is_built: &'a dyn Fn(&Label) -> bool,
 }
 
 /// What came of it.
@@ -119,7 +103,7 @@ struct Shared {
     uses: Vec<Label>,
 }
 
-impl Analyser<'_> {
+impl Analyser<'_, '_> {
     /// Asks the rules of all `uses`, in a workspace that also has the targets `plain`.
     ///
     /// # Errors
@@ -142,11 +126,12 @@ impl Analyser<'_> {
         };
         let options = self.options(&ids(|used| &used.config), given)?;
         if uses.is_empty() {
-            self.memory.uses.clear();
+            self.env.memory.uses.clear();
             return Ok(Analysis::default());
         }
         let toolchains = self.toolchains(&ids(|used| &used.toolchains), &options)?;
         let described = self
+            .env
             .memory
             .uses
             .values()
@@ -213,7 +198,8 @@ impl Analyser<'_> {
                 .collect();
             return Err(vec![self.cycle(&left)].into());
         }
-        self.memory
+        self.env
+            .memory
             .uses
             .retain(|label, _| place.contains_key(label));
         Ok(analysis)
@@ -279,11 +265,11 @@ impl Analyser<'_> {
     }
 
     fn text(&self, path: &str) -> String {
-        std::fs::read_to_string(self.workspace.root.join(path)).unwrap_or_default()
+        std::fs::read_to_string(self.env.workspace.root.join(path)).unwrap_or_default()
     }
 
     fn evaluate_one(&mut self, job: EvaluationJob) -> Result<EvaluationOutput, Mistaken> {
-        let mut outputs = self.evaluator.evaluate(vec![job]);
+        let mut outputs = self.env.evaluator.evaluate(vec![job]);
         match outputs.pop() {
             Some(Ok(output)) => Ok(output),
             Some(Err(failed)) => Err(failed.diagnostics.into()),

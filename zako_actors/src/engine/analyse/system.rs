@@ -33,14 +33,14 @@ fn file_of(id: &str) -> Option<&str> {
     id.rsplit_once('#').map(|(file, _)| file)
 }
 
-impl Analyser<'_> {
+impl Analyser<'_, '_> {
     /// The values of all options in `ids` and of those of `zako.toml`.
     pub(super) fn options(
         &mut self,
         ids: &[&str],
         given: &Given,
     ) -> Result<Map<String, Value>, Mistaken> {
-        let manifest = Declared::of_manifest(&self.workspace.manifest);
+        let manifest = Declared::of_manifest(&self.env.workspace.manifest);
         let mut declared: Vec<(String, Declared)> = manifest
             .into_iter()
             .map(|option| (option.name.clone(), option))
@@ -91,12 +91,12 @@ impl Analyser<'_> {
     ) -> Result<Vec<Answer>, Mistaken> {
         let key = self.key(kind, &request);
         let machine = Machine {
-            files: self.files,
-            search: self.search,
+            files: self.env.files,
+            search: self.env.search,
         };
-        if let Some(known) = self.memory.system.get(file)
+        if let Some(known) = self.env.memory.system.get(file)
             && known.key == key
-            && known.sources.is_unchanged(self.files)
+            && known.sources.is_unchanged(self.env.files)
             && known.facts.iter().all(|fact| machine.holds(fact))
             && let Ok(answers) = serde_json::from_str(&known.answers)
         {
@@ -123,7 +123,7 @@ impl Analyser<'_> {
                     facts,
                     answers: output.value.to_string().into(),
                 };
-                self.memory.system.insert(file.into(), remembered);
+                self.env.memory.system.insert(file.into(), remembered);
                 return Ok(answers);
             }
             for text in open {

@@ -77,11 +77,8 @@ fn execute(
     scratch: &mut Scratch,
 ) -> Result<(), StepFailure> {
     let target = job.target();
-    let (Some(command), Some(step), Some(tool)) =
-        (target.command(), target.in_place(), &action.tool)
-    else {
-        return Err(StepFailure::Lost);
-    };
+    let (command, tool) = job.command_of(action)?;
+    let step = target.in_place().ok_or(StepFailure::Lost)?;
     let root = env.files.root();
     let mut variables = environment(env, command);
     let path = search_path(root, step, variables.get("PATH").map_or("", String::as_str));

@@ -32,7 +32,7 @@ pub use failure::{StepFailure, shell_line, shorten};
 pub use in_place::search_path;
 pub use turn::Turn;
 
-use super::action::{Action, Describer};
+use super::action::{Action, Describer, Tool};
 use super::build::BuildMsg;
 use super::cancel::Cancel;
 use super::event::Outcome;
@@ -47,7 +47,7 @@ use super::remote::Remote;
 use super::sandbox::Mode;
 use super::seats::Seats;
 use super::worker::Workers;
-use crate::lang::target::{Target, Work};
+use crate::lang::target::{Command, Target, Work};
 
 /// What all steps of a build share.
 pub struct StepEnv {
@@ -109,6 +109,15 @@ pub struct StepJob {
 impl StepJob {
     fn target(&self) -> &Target {
         self.graph.target(self.id)
+    }
+
+    /// The command, and the program that `action` says runs it.
+    fn command_of<'a>(
+        &'a self,
+        action: &'a Action,
+    ) -> Result<(&'a Command, &'a Tool), StepFailure> {
+        let parts = self.target().command().zip(action.tool.as_ref());
+        parts.ok_or(StepFailure::Lost)
     }
 }
 

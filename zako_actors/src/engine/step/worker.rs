@@ -34,10 +34,7 @@ pub fn run(env: &StepEnv, job: &StepJob) -> Result<StepReport, StepFailure> {
         Lookup::Answered(report) => return Ok(*report),
         Lookup::Run(action) => action,
     };
-    let target = job.target();
-    let (Some(command), Some(tool)) = (target.command(), &action.tool) else {
-        return Err(StepFailure::Lost);
-    };
+    let (command, tool) = job.command_of(&action)?;
     let call = Call {
         env,
         command,
