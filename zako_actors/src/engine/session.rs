@@ -33,7 +33,7 @@ use super::record::Record;
 use super::remote::Remote;
 use super::sandbox::Mode;
 use super::schedule::Capacity;
-use super::scratch::remove_tree;
+use super::scratch::{Scratches, sweep};
 use super::seats::Seats;
 use super::services::{ServiceError, Services};
 use super::state::{Memory, State};
@@ -332,7 +332,7 @@ impl Session {
     ) -> Result<BuildResult, BuildError> {
         adopt_orphans();
         // Whatever lies there was left by a process that is gone: the lock is ours.
-        remove_tree(&self.layout.scratch).map_err(|source| BuildError::Io {
+        sweep(&self.layout.scratch).map_err(|source| BuildError::Io {
             action: format!("empty {}", self.layout.scratch.display()),
             source,
         })?;
@@ -354,7 +354,7 @@ impl Session {
                 files: Arc::clone(&self.files),
                 describer,
                 store,
-                scratch: self.layout.scratch.clone(),
+                scratches: Scratches::new(self.layout.scratch.clone()),
                 keep_scratch: options.keep_scratch,
                 force: options.force,
                 repeat: options.repeat,

@@ -37,7 +37,7 @@ pub fn run(env: &StepEnv, job: &StepJob) -> Result<StepReport, StepFailure> {
     let (command, tool) = job.command_of(&action)?;
     let mut attempts_left = command.test_retries.unwrap_or(0);
     loop {
-        let mut scratch = Scratch::create(&env.scratch, env.keep_scratch)?;
+        let mut scratch = env.scratches.take(env.keep_scratch)?;
         scratch.fill(&env.files, &action.inputs, directories(command))?;
         let seat = job.seat(env)?;
         let begin = Instant::now();
@@ -176,7 +176,7 @@ fn warnings(env: &StepEnv, job: &StepJob, scratch: &Scratch) -> String {
     let found = undeclared(
         &String::from_utf8_lossy(&trace),
         env.files.root(),
-        &env.scratch,
+        env.scratches.parent(),
         &cwd,
     );
     let mut text = String::new();

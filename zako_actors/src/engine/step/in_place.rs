@@ -40,7 +40,7 @@ pub fn run(env: &StepEnv, job: &StepJob) -> Result<StepReport, StepFailure> {
     };
     let root = env.files.root();
     let theirs = stamps(env, root, command, step)?;
-    let mut scratch = Scratch::create(&env.scratch, env.keep_scratch)?;
+    let mut scratch = env.scratches.take(env.keep_scratch)?;
     let seat = job.seat(env)?;
     let begin = Instant::now();
     execute(env, job, &action, &mut scratch)?;

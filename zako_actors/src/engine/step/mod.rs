@@ -45,6 +45,7 @@ use super::reasons::Reasons;
 use super::record::{ActionResult, OutputItem, OutputKind, Record};
 use super::remote::Remote;
 use super::sandbox::Mode;
+use super::scratch::Scratches;
 use super::seats::Seats;
 use super::worker::Workers;
 use crate::lang::target::{Command, Target, Work};
@@ -57,8 +58,8 @@ pub struct StepEnv {
     pub describer: Arc<Describer>,
     /// Blobs and action results.
     pub store: Store,
-    /// Parent of scratch directories.
-    pub scratch: PathBuf,
+    /// Directories for commands to run in.
+    pub scratches: Arc<Scratches>,
     /// Leave the directories of failed steps.
     pub keep_scratch: bool,
     /// Run although the action cache has a result.

@@ -30,7 +30,7 @@ pub fn check(
     let (Some(command), Some(tool)) = (target.command(), &action.tool) else {
         return Err(StepFailure::Lost);
     };
-    let mut scratch = Scratch::create(&env.scratch, env.keep_scratch)?;
+    let mut scratch = env.scratches.take(env.keep_scratch)?;
     let dirs = directories(command);
     scratch.fill(&env.files, &action.inputs, dirs)?;
     attempt(env, command, tool, &mut scratch)?;

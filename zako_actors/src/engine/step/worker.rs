@@ -184,7 +184,7 @@ impl Call<'_> {
     }
 
     fn start(&self, variables: &BTreeMap<String, String>) -> Result<Worker, StepFailure> {
-        let mut mirror = Mirror::create(&self.env.scratch)?;
+        let mut mirror = Mirror::create(&self.env.scratches)?;
         let dirs = directories(self.command);
         mirror.show(&self.env.files, &self.action.inputs, dirs)?;
         let scratch = mirror.scratch();

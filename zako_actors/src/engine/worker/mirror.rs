@@ -7,10 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::engine::files::{FileTable, Stamp};
 use crate::engine::record::{Input, InputContent};
-use crate::engine::scratch::{Scratch, ScratchError, failed, needed, remove_tree};
+use crate::engine::scratch::{Scratch, ScratchError, Scratches, failed, needed, remove_tree};
 
 /// A scratch directory whose inputs change.
 #[derive(Debug)]
@@ -27,13 +28,15 @@ struct Placed {
 }
 
 impl Mirror {
-    /// An empty one below `parent`.
+    /// An empty one.
     ///
     /// # Errors
     /// When the disk refuses.
-    pub fn create(parent: &Path) -> Result<Self, ScratchError> {
+    pub fn create(scratches: &Arc<Scratches>) -> Result<Self, ScratchError> {
+        let mut scratch = scratches.take(false)?;
+        scratch.empty()?;
         Ok(Self {
-            scratch: Scratch::create(parent, false)?,
+            scratch,
             placed: BTreeMap::new(),
         })
     }
@@ -70,7 +73,7 @@ impl Mirror {
         let mut untouched = BTreeSet::new();
         sweep(&work, "", &parents, &kept, &mut untouched)?;
         kept.retain(|path, _| untouched.contains(&**path));
-        self.scratch.make(&directories)?;
+        self.scratch.make(directories.iter())?;
         for input in inputs {
             if input.content == InputContent::Directory || kept.contains_key(&input.path) {
                 continue;
@@ -146,7 +149,7 @@ mod tests {
                 executable: false,
             },
         };
-        let mut mirror = Mirror::create(&root.path().join(".zako")).unwrap();
+        let mut mirror = Mirror::create(&Scratches::new(root.path().join(".zako"))).unwrap();
         let work = mirror.scratch().work();
         let first = [input("p/a"), input("q/c")];
         mirror.show(&files, &first, ["out"].into_iter()).unwrap();

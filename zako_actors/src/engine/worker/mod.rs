@@ -225,6 +225,7 @@ mod tests {
     use super::*;
     use crate::engine::cancel::{Cancel, CancelReason};
     use crate::engine::process::ProcessSpec;
+    use crate::engine::scratch::Scratches;
 
     /// Answers every line by its number and the words of the request, dies at the word `die`.
     const SCRIPT: &str = r#"
@@ -258,7 +259,7 @@ done"#;
         }
 
         fn start(&self) -> io::Result<Worker> {
-            let mirror = Mirror::create(self.dir.path()).unwrap();
+            let mirror = Mirror::create(&Scratches::new(self.dir.path().into())).unwrap();
             let scratch = mirror.scratch();
             let spec = ProcessSpec {
                 program: "/bin/sh".into(),

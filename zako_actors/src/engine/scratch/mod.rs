@@ -1,26 +1,31 @@
 //! The directory that one command step runs in.
 //!
-//! Owns its layout (`work` mirrors the workspace, `home`, `tmp`, `output.log`), the placing of
-//! inputs, and its removal. Does not know commands or outputs.
+//! Owns its layout (`work` mirrors the workspace, `home`, `tmp`, `output.log`), and the placing of
+//! inputs. Does not know commands or outputs, nor where directories come from (`spares`).
 //! Invariants: inputs are copies (by reflink where the file system can), never links to a user's
-//! file; a scratch directory is removed when its step is over, unless it was asked to be kept;
-//! what a killed process left is swept before the first step of the next build.
+//! file; a step finds nothing of the steps before it; what it leaves is gone when it is over, unless it
+//! was asked to be kept; what a killed process left is swept before the first step of the next build.
+
+mod spares;
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, DirEntry};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
 
 use super::files::FileTable;
 use super::record::{Input, InputContent};
+use spares::Place;
+pub use spares::Scratches;
 
 /// A step's directory.
 #[derive(Debug)]
 pub struct Scratch {
-    dir: PathBuf,
+    place: Place,
     keep: bool,
+    from: Arc<Scratches>,
 }
 
 /// Why a scratch directory was not made.
@@ -57,64 +62,35 @@ pub fn name_of_process(pid: u32) -> String {
     format!("{pid}-")
 }
 
-/// Names only have to differ within one process: the directory above is locked by it.
-static SEQUENCE: AtomicU64 = AtomicU64::new(0);
-
 impl Scratch {
-    /// An empty scratch directory below `parent`.
-    ///
-    /// # Errors
-    /// When the disk refuses.
-    pub fn create(parent: &Path, keep: bool) -> Result<Self, ScratchError> {
-        let number = SEQUENCE.fetch_add(1, Ordering::Relaxed);
-        let dir = parent.join(format!("{}{number}", name_of_process(std::process::id())));
-        let scratch = Self { dir, keep };
-        let dir = scratch.dir();
-        fs::create_dir_all(dir).map_err(failed("create", dir))?;
-        for part in [scratch.work(), scratch.home(), scratch.tmp()] {
-            fs::create_dir(&part).map_err(failed("create", &part))?;
-        }
-        Ok(scratch)
-    }
-
-    /// Removes it: what is usually empty without looking, the rest by looking.
-    fn remove(&self) -> io::Result<()> {
-        // What is not empty, or not there, is seen to below.
-        for part in [self.work(), self.home(), self.tmp()] {
-            drop(fs::remove_dir(part));
-        }
-        drop(fs::remove_file(self.log()));
-        fs::remove_dir(&self.dir).or_else(|_| remove_tree(&self.dir))
-    }
-
     /// The directory itself.
     pub fn dir(&self) -> &Path {
-        &self.dir
+        &self.place.dir
     }
 
     /// The mirror of the workspace.
     pub fn work(&self) -> PathBuf {
-        self.dir.join("work")
+        self.dir().join("work")
     }
 
     /// `HOME` of the command.
     pub fn home(&self) -> PathBuf {
-        self.dir.join("home")
+        self.dir().join("home")
     }
 
     /// `TMPDIR` of the command.
     pub fn tmp(&self) -> PathBuf {
-        self.dir.join("tmp")
+        self.dir().join("tmp")
     }
 
     /// Receives which files the command opens, when that is asked for.
     pub fn trace(&self) -> PathBuf {
-        self.dir.join("trace.log")
+        self.dir().join("trace.log")
     }
 
     /// Receives what the command prints.
     pub fn log(&self) -> PathBuf {
-        self.dir.join("output.log")
+        self.dir().join("output.log")
     }
 
     /// Copies the inputs in and makes `directories` (workspace-relative).
@@ -122,21 +98,34 @@ impl Scratch {
     /// # Errors
     /// When the disk refuses, or a source is not what the key says any more.
     pub fn fill<'a>(
-        &self,
+        &mut self,
         files: &FileTable,
         inputs: &'a [Input],
         directories: impl Iterator<Item = &'a str>,
     ) -> Result<(), ScratchError> {
-        self.make(&needed(inputs, directories))?;
+        let directories = needed(inputs, directories);
+        let there = self.place.prune(&directories)?;
+        self.make(directories.iter().filter(|dir| !there.contains(**dir)))?;
         inputs.iter().try_for_each(|input| self.place(files, input))
+    }
+
+    /// Removes the directories that the step before has left.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn empty(&mut self) -> Result<(), ScratchError> {
+        self.place.prune(&BTreeSet::new()).map(drop)
     }
 
     /// Makes directories, workspace-relative.
     ///
     /// # Errors
     /// When the disk refuses.
-    pub fn make(&self, directories: &BTreeSet<&str>) -> Result<(), ScratchError> {
-        for dir in directories {
+    pub fn make<'a>(
+        &self,
+        directories: impl Iterator<Item = &'a &'a str>,
+    ) -> Result<(), ScratchError> {
+        for dir in directories.filter(|dir| !dir.is_empty()) {
             let path = self.work().join(dir);
             fs::create_dir_all(&path).map_err(failed("create", &path))?;
         }
@@ -188,11 +177,32 @@ pub fn needed<'a>(
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if !self.keep
-            && let Err(error) = self.remove()
-        {
-            tracing::warn!("cannot remove {}: {error}", self.dir.display());
+        if !self.keep {
+            self.from.take_back(std::mem::take(&mut self.place));
         }
+    }
+}
+
+/// Removes everything in `dir`; a missing one is fine.
+///
+/// # Errors
+/// When something cannot be removed.
+pub fn sweep(dir: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        remove(&entry?)?;
+    }
+    Ok(())
+}
+
+fn remove(entry: &DirEntry) -> io::Result<()> {
+    if entry.file_type()?.is_dir() {
+        remove_tree(&entry.path())
+    } else {
+        fs::remove_file(entry.path())
     }
 }
 
@@ -245,7 +255,8 @@ mod tests {
         fs::create_dir(root.path().join("p")).unwrap();
         fs::write(root.path().join("p/a"), "one").unwrap();
         let files = FileTable::new(root.path().into(), SavedFiles::default());
-        let scratch = Scratch::create(&root.path().join(".zako"), false).unwrap();
+        let scratches = Scratches::new(root.path().join(".zako"));
+        let mut scratch = scratches.take(false).unwrap();
         scratch
             .fill(&files, &[input("p/a", "one")], ["p/out"].into_iter())
             .unwrap();
@@ -259,6 +270,8 @@ mod tests {
         fs::set_permissions(&sealed, fs::Permissions::from_mode(0o500)).unwrap();
         let dir = scratch.dir().to_owned();
         drop(scratch);
+        assert!(!sealed.exists() && !copy.exists());
+        drop(scratches);
         assert!(!dir.exists());
     }
 
@@ -267,7 +280,8 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         fs::write(root.path().join("a"), "new").unwrap();
         let files = FileTable::new(root.path().into(), SavedFiles::default());
-        let scratch = Scratch::create(&root.path().join(".zako"), false).unwrap();
+        let scratches = Scratches::new(root.path().join(".zako"));
+        let mut scratch = scratches.take(false).unwrap();
         let error = scratch
             .fill(&files, &[input("a", "old")], std::iter::empty())
             .unwrap_err();

@@ -1,0 +1,349 @@
+//! Where scratch directories come from, and what becomes of them: they are used again and again.
+//!
+//! Owns the spare ones of a build and the putting in order of one that was used. Making and removing
+//! four directories for every step would cost more than starting a process does. Does not know what
+//! they are filled with.
+//! Invariants: a spare one holds the three directories that every step has, which are the ones that
+//! were made for it, and empty directories below `work`, all of which are listed; what cannot be put in
+//! order is removed; nothing is left when the last owner is gone.
+
+use std::collections::BTreeSet;
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{Scratch, ScratchError, failed, name_of_process, remove, remove_tree, sweep};
+
+/// The directories that every step has.
+const PARTS: [&str; 3] = ["work", "home", "tmp"];
+
+/// More directories than this are not kept for the next step.
+const DIRS_KEPT: usize = 1000;
+
+/// Names only have to differ within one process: the directory above is locked by it.
+static SEQUENCE: AtomicU64 = AtomicU64::new(0);
+
+/// The scratch directories of one build.
+#[derive(Debug)]
+pub struct Scratches {
+    parent: PathBuf,
+    spare: Mutex<Vec<Place>>,
+}
+
+impl Scratches {
+    /// None yet; they are made below `parent`.
+    pub fn new(parent: PathBuf) -> Arc<Self> {
+        Arc::new(Self {
+            parent,
+            spare: Mutex::default(),
+        })
+    }
+
+    /// Where they lie.
+    pub fn parent(&self) -> &Path {
+        &self.parent
+    }
+
+    fn spare(&self) -> MutexGuard<'_, Vec<Place>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An empty scratch directory; with `keep` it stays when it is dropped.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn take(self: &Arc<Self>, keep: bool) -> Result<Scratch, ScratchError> {
+        let spare = self.spare().pop();
+        let place = spare.map_or_else(|| Place::make(&self.parent), Ok)?;
+        Ok(Scratch {
+            place,
+            keep,
+            from: Arc::clone(self),
+        })
+    }
+
+    /// Puts a used one in order for the next step, or removes it where that cannot be done.
+    pub(super) fn take_back(&self, mut place: Place) {
+        match place.put_in_order() {
+            Ok(true) => self.spare().push(place),
+            Ok(false) | Err(_) => place.remove(),
+        }
+    }
+}
+
+impl Drop for Scratches {
+    fn drop(&mut self) {
+        self.spare().drain(..).for_each(|place| place.remove());
+    }
+}
+
+/// One scratch directory, whoever has it.
+#[derive(Debug, Default)]
+pub(super) struct Place {
+    pub(super) dir: PathBuf,
+    /// What was made, in the order of [`PARTS`].
+    made: [Mark; PARTS.len()],
+    /// Directories below `work` that were left, parents before what lies in them.
+    left: BTreeSet<String>,
+}
+
+/// By what a directory is known to be the one that was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Mark {
+    device: u64,
+    inode: u64,
+    /// Type and permission bits.
+    mode: u32,
+    owner: (u32, u32),
+}
+
+impl Mark {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            mode: metadata.mode(),
+            owner: (metadata.uid(), metadata.gid()),
+        }
+    }
+}
+
+impl Place {
+    fn make(parent: &Path) -> Result<Self, ScratchError> {
+        let number = SEQUENCE.fetch_add(1, Ordering::Relaxed);
+        let dir = parent.join(format!("{}{number}", name_of_process(std::process::id())));
+        fs::create_dir_all(&dir).map_err(failed("create", &dir))?;
+        let mut made = [Mark::default(); PARTS.len()];
+        for (part, mark) in PARTS.iter().zip(&mut made) {
+            let path = dir.join(part);
+            let metadata = fs::create_dir(&path).and_then(|()| fs::symlink_metadata(&path));
+            *mark = Mark::of(&metadata.map_err(failed("create", &path))?);
+        }
+        Ok(Self {
+            dir,
+            made,
+            left: BTreeSet::new(),
+        })
+    }
+
+    /// Removes everything but the directories that this was made of, and those below `work`; false
+    /// when something of that was tampered with.
+    fn put_in_order(&mut self) -> io::Result<bool> {
+        for entry in fs::read_dir(&self.dir)? {
+            let entry = entry?;
+            if PARTS.iter().all(|part| entry.file_name() != *part) {
+                remove(&entry)?;
+            }
+        }
+        for (part, made) in PARTS.iter().zip(self.made) {
+            let path = self.dir.join(part);
+            if Mark::of(&fs::symlink_metadata(&path)?) != made {
+                return Ok(false);
+            }
+            if *part == "work" {
+                self.left.clear();
+                clear_files(&path, "", &made, &mut self.left)?;
+            } else {
+                sweep(&path)?;
+            }
+        }
+        Ok(self.left.len() <= DIRS_KEPT)
+    }
+
+    /// Removes the directories below `work` that lie neither in `wanted` nor above one of those; tells
+    /// which stay.
+    pub(super) fn prune(
+        &mut self,
+        wanted: &BTreeSet<&str>,
+    ) -> Result<BTreeSet<String>, ScratchError> {
+        let mut left = std::mem::take(&mut self.left);
+        let work = self.dir.join("work");
+        let mut above = BTreeSet::new();
+        for mut dir in wanted.iter().copied() {
+            while !dir.is_empty() && above.insert(dir) {
+                dir = dir.rsplit_once('/').map_or("", |(parent, _)| parent);
+            }
+        }
+        // Backwards, so that a directory is empty when its turn comes.
+        let gone: Vec<String> = left
+            .iter()
+            .rev()
+            .filter(|dir| !above.contains(&***dir))
+            .cloned()
+            .collect();
+        for dir in gone {
+            let path = work.join(&dir);
+            fs::remove_dir(&path).map_err(failed("remove", &path))?;
+            left.remove(&dir);
+        }
+        Ok(left)
+    }
+
+    fn remove(&self) {
+        if let Err(error) = remove_tree(&self.dir) {
+            tracing::warn!("cannot remove {}: {error}", self.dir.display());
+        }
+    }
+}
+
+/// Removes what is no directory like `like` below `relative` of `work`, and lists in `left` what stays.
+fn clear_files(
+    work: &Path,
+    relative: &str,
+    like: &Mark,
+    left: &mut BTreeSet<String>,
+) -> io::Result<()> {
+    for entry in fs::read_dir(work.join(relative))? {
+        let entry = entry?;
+        let path = entry.path();
+        let is_dir = entry.file_type()?.is_dir();
+        // A name that is not UTF-8 is nobody's input.
+        let inner = entry
+            .file_name()
+            .into_string()
+            .ok()
+            .map(|name| match relative {
+                "" => name,
+                _ => format!("{relative}/{name}"),
+            });
+        match inner {
+            Some(inner) if is_dir && left.len() <= DIRS_KEPT && is_like(&path, like)? => {
+                clear_files(work, &inner, like, left)?;
+                left.insert(inner);
+            }
+            _ => remove(&entry)?,
+        }
+    }
+    Ok(())
+}
+
+/// Whether a directory has the owner and the permissions that one has which zako makes.
+fn is_like(path: &Path, like: &Mark) -> io::Result<bool> {
+    let found = Mark::of(&fs::symlink_metadata(path)?);
+    Ok((found.device, found.mode, found.owner) == (like.device, like.mode, like.owner))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+    use crate::engine::files::{FileTable, SavedFiles};
+
+    struct World {
+        root: tempfile::TempDir,
+        files: FileTable,
+        scratches: Arc<Scratches>,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let root = tempfile::tempdir().unwrap();
+            Self {
+                files: FileTable::new(root.path().into(), SavedFiles::default()),
+                scratches: Scratches::new(root.path().join(".zako")),
+                root,
+            }
+        }
+
+        /// A scratch directory in which `dirs` lie.
+        fn take(&self, dirs: &[&str]) -> Scratch {
+            let mut scratch = self.scratches.take(false).unwrap();
+            scratch
+                .fill(&self.files, &[], dirs.iter().copied())
+                .unwrap();
+            scratch
+        }
+    }
+
+    /// Everything below a directory, sorted.
+    fn all(dir: &Path) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut pending = vec![dir.to_owned()];
+        while let Some(at) = pending.pop() {
+            for entry in fs::read_dir(at).unwrap() {
+                let path = entry.unwrap().path();
+                found.push(path.strip_prefix(dir).unwrap().to_str().unwrap().to_owned());
+                if path.is_dir() && !path.is_symlink() {
+                    pending.push(path);
+                }
+            }
+        }
+        found.sort();
+        found
+    }
+
+    #[test]
+    fn the_next_step_has_the_same_directory_and_finds_nothing_in_it() {
+        let world = World::new();
+        let scratch = world.take(&["p/out", "q"]);
+        let dir = scratch.dir().to_owned();
+        fs::write(scratch.log(), "said").unwrap();
+        fs::write(dir.join("beside"), "").unwrap();
+        fs::write(scratch.home().join(".profile"), "").unwrap();
+        fs::create_dir_all(scratch.tmp().join("a/b")).unwrap();
+        fs::create_dir_all(scratch.work().join("q/deep/er")).unwrap();
+        fs::write(scratch.work().join("p/out/x"), "").unwrap();
+        symlink("/etc", scratch.work().join("p/link")).unwrap();
+        drop(scratch);
+        let scratch = world.take(&["p/other", "q"]);
+        assert_eq!(scratch.dir(), dir);
+        let found = ["home", "tmp", "work", "work/p", "work/p/other", "work/q"];
+        assert_eq!(all(&dir), found);
+    }
+
+    #[test]
+    fn a_directory_that_was_tampered_with_is_not_used_again() {
+        let tamper: [&dyn Fn(&Path); 4] = [
+            &|dir| {
+                fs::set_permissions(dir.join("home"), fs::Permissions::from_mode(0o500)).unwrap()
+            },
+            &|dir| fs::remove_dir(dir.join("tmp")).unwrap(),
+            &|dir| {
+                fs::rename(dir.join("tmp"), dir.join("old")).unwrap();
+                symlink("/tmp", dir.join("tmp")).unwrap();
+            },
+            &|dir| {
+                // The old one lives on, so that the new one has another number.
+                fs::rename(dir.join("work"), dir.join("home/work")).unwrap();
+                fs::create_dir(dir.join("work")).unwrap();
+            },
+        ];
+        for tamper in tamper {
+            let world = World::new();
+            let scratch = world.take(&[]);
+            let dir = scratch.dir().to_owned();
+            tamper(&dir);
+            drop(scratch);
+            assert!(!dir.exists());
+            assert_eq!(all(world.take(&[]).dir()), ["home", "tmp", "work"]);
+        }
+    }
+
+    #[test]
+    fn a_directory_with_permissions_of_its_own_is_not_handed_on() {
+        let world = World::new();
+        let scratch = world.take(&["p/sealed"]);
+        let sealed = scratch.work().join("p/sealed");
+        fs::write(sealed.join("x"), "").unwrap();
+        fs::set_permissions(&sealed, fs::Permissions::from_mode(0o500)).unwrap();
+        drop(scratch);
+        let scratch = world.take(&["p/sealed"]);
+        let sealed = scratch.work().join("p/sealed");
+        assert_eq!(fs::read_dir(&sealed).unwrap().count(), 0);
+        assert_eq!(fs::metadata(&sealed).unwrap().mode() & 0o200, 0o200);
+    }
+
+    #[test]
+    fn those_in_use_differ_and_all_are_gone_in_the_end() {
+        let world = World::new();
+        let (one, two) = (world.take(&["p"]), world.take(&["p"]));
+        assert_ne!(one.dir(), two.dir());
+        drop((one, two));
+        drop(world.scratches);
+        assert_eq!(all(world.root.path()), [".zako"]);
+    }
+}
