@@ -16,7 +16,7 @@ use super::{
     Lookup, StepEnv, StepFailure, StepJob, StepReport, depfile, look_up, put_in_place, record,
     remember, repeat,
 };
-use crate::engine::action::{Tool, find_program};
+use crate::engine::action::{Action, Tool, find_program};
 use crate::engine::event::Outcome;
 use crate::engine::outputs::{collect, install, store};
 use crate::engine::process::{ProcessEnd, ProcessSpec, describe, run as run_process};
@@ -72,6 +72,17 @@ pub fn run(env: &StepEnv, job: &StepJob) -> Result<StepReport, StepFailure> {
         }
         report.output = Some(output).filter(|text| !text.trim().is_empty());
         return Ok(report);
+    }
+}
+
+impl StepJob {
+    /// The command, and the program that `action` says runs it.
+    pub(super) fn command_of<'a>(
+        &'a self,
+        action: &'a Action,
+    ) -> Result<(&'a Command, &'a Tool), StepFailure> {
+        let parts = self.target().command().zip(action.tool.as_ref());
+        parts.ok_or(StepFailure::Lost)
     }
 }
 

@@ -32,7 +32,7 @@ pub use failure::{StepFailure, shell_line, shorten};
 pub use in_place::search_path;
 pub use turn::Turn;
 
-use super::action::{Action, Describer, Tool};
+use super::action::{Action, Describer};
 use super::build::BuildMsg;
 use super::cancel::Cancel;
 use super::event::Outcome;
@@ -48,7 +48,7 @@ use super::sandbox::Mode;
 use super::scratch::Scratches;
 use super::seats::Seats;
 use super::worker::Workers;
-use crate::lang::target::{Command, Target, Work};
+use crate::lang::target::{Target, Work};
 
 /// What all steps of a build share.
 pub struct StepEnv {
@@ -110,15 +110,6 @@ pub struct StepJob {
 impl StepJob {
     fn target(&self) -> &Target {
         self.graph.target(self.id)
-    }
-
-    /// The command, and the program that `action` says runs it.
-    fn command_of<'a>(
-        &'a self,
-        action: &'a Action,
-    ) -> Result<(&'a Command, &'a Tool), StepFailure> {
-        let parts = self.target().command().zip(action.tool.as_ref());
-        parts.ok_or(StepFailure::Lost)
     }
 }
 
