@@ -161,6 +161,8 @@ pub const ALL: &[Scenario] = &[
     #[cfg(feature = "build")]
     build::isolate::CALL,
     #[cfg(feature = "build")]
+    build::isolate::EVALUATE,
+    #[cfg(feature = "build")]
     build::isolate::START,
     #[cfg(feature = "build")]
     build::noop::SCENARIO,
@@ -219,6 +221,7 @@ pub fn missing_feature(name: &str) -> Option<&'static str> {
     } else if named(&[
         "transpile",
         "isolate_call",
+        "isolate_evaluate",
         "isolate_start",
         "build_noop",
         "build_cold",

@@ -7,10 +7,12 @@
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::rc::Rc;
 
 use deno_core::SourceCodeCacheInfo;
 
+use super::runtime::HARDEN;
 use crate::diagnostic::Diagnostic;
 use crate::transpile::{ImportSite, TranspileJob, TranspileOptions, Transpiler};
 
@@ -24,6 +26,8 @@ pub(super) struct Module {
     pub source: String,
     /// What it asks for at run time.
     pub imports: Vec<ImportSite>,
+    /// Whether it keeps nothing from one call of its functions to the next, once what it gave to `settle` is frozen.
+    pub is_lasting: bool,
     /// What the engine made of the code.
     pub bytecode: Bytecode,
 }
@@ -54,6 +58,21 @@ impl Bytecode {
     /// Keeps what was made.
     pub fn keep(&self, made: &[u8]) {
         self.made.replace(Some(made.to_owned()));
+    }
+}
+
+/// What `settle` is called in modules.
+const SETTLE: &str = "$zako_settle";
+
+/// Has a module name, at its end, what has to be frozen before its functions are called. Below everything else, so that
+/// the places of everything else stay.
+fn settle(code: &mut String, bindings: &[String]) {
+    if !bindings.is_empty() {
+        let bindings = bindings.join(", ");
+        let _ = write!(
+            code,
+            "import {{ settle as {SETTLE} }} from \"{HARDEN}\";\n{SETTLE}({bindings});\n"
+        );
     }
 }
 
@@ -102,8 +121,15 @@ impl Compiler {
             ..TranspileOptions::default()
         };
         let output = self.transpiler.transpile(&job)?;
+        let mut code = output.code;
+        let lasting = self.transpiler.lasting_bindings(&code);
+        let lasting = lasting.filter(|_| !code.contains(SETTLE));
+        if let Some(bindings) = &lasting {
+            settle(&mut code, bindings);
+        }
         Ok(Module {
-            code: output.code,
+            code,
+            is_lasting: lasting.is_some(),
             map: output.map,
             imports: self.transpiler.import_sites(path, &source),
             source,
@@ -130,6 +156,7 @@ fn data(path: &str, source: String) -> Result<Module, Diagnostic> {
         map: None,
         source,
         imports: Vec::new(),
+        is_lasting: true,
         bytecode: Bytecode::default(),
     })
 }

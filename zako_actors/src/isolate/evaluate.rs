@@ -1,14 +1,13 @@
 //! One evaluation from request to result.
 //!
-//! Owns: the sequence load, start, limit, run, read; and which of several causes ended it.
+//! Owns: the sequence load, start, limit, run, read.
 //! Invariant: when `evaluate` returns, no other thread holds a way into the runtime.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use deno_core::error::{CoreError, CoreErrorKind};
 use deno_core::{JsRuntime, PollEventLoopOptions, v8};
@@ -18,13 +17,14 @@ use crate::diagnostic::Diagnostic;
 
 use super::compile::Compiler;
 use super::exception;
-use super::figures::Figures;
+use super::figures::{Figures, IsolateFigures};
+use super::limits::stopped;
+use super::live::{Kept, Live};
 use super::loader::{WorkspaceLoader, url_of_path};
 use super::modules::ModuleGraph;
-use super::runtime::{self, Host, Startup};
+use super::runtime::{Host, Startup};
 use super::value::{NotJson, to_json};
-use super::watchdog::{self, DeadlineGuard, ThreadClock};
-use super::{EvaluateError, EvaluateRequest, Evaluation, FailureKind, Inputs, Limits, LogLine};
+use super::{EvaluateError, EvaluateRequest, Evaluation, FailureKind, Inputs, LogLine};
 
 /// Evaluates build files, one after another, on the thread that made it.
 ///
@@ -48,6 +48,7 @@ pub struct Evaluator {
     /// without one.
     reactor: tokio::runtime::Runtime,
     startup: Startup,
+    kept: Kept,
     compiler: Rc<RefCell<Compiler>>,
     figures: Arc<Figures>,
 }
@@ -70,6 +71,7 @@ impl Evaluator {
         Ok(Self {
             reactor,
             startup: Startup::default(),
+            kept: Kept::default(),
             compiler: Rc::default(),
             figures: Arc::default(),
         })
@@ -82,9 +84,15 @@ impl Evaluator {
         self
     }
 
-    /// Forgets what is only kept for speed: compiled files and the transpiler's arena. A runtime is
-    /// gone with its evaluation, so there is no heap to collect.
+    /// What was done, by all who share the counters.
+    pub fn figures(&self) -> IsolateFigures {
+        self.figures.read()
+    }
+
+    /// Forgets what is only kept for speed: the runtime of the last calls, compiled files and the transpiler's arena.
     pub fn collect_garbage(&mut self) {
+        let _entered = self.reactor.enter();
+        self.kept.clear();
         *self.compiler.borrow_mut() = Compiler::default();
     }
 
@@ -138,52 +146,76 @@ impl Evaluator {
     }
 
     fn run(
-        &self,
+        &mut self,
         request: &EvaluateRequest,
         graph: &Rc<RefCell<ModuleGraph>>,
         logs: &mut Vec<LogLine>,
     ) -> Result<Value, Failed> {
         let _entered = self.reactor.enter();
-        let loader = Rc::new(WorkspaceLoader::new(Rc::clone(graph)));
-        let mut runtime = runtime::create(loader.clone(), request.limits.heap_bytes, self.startup)
-            .map_err(engine_failure)?;
-        let host = runtime::lock_down(&mut runtime, request.context, &request.execution_context)
-            .map_err(engine_failure)?;
-
-        let stop = Arc::new(Stop::default());
-        let guards = arm(&mut runtime, request, &stop);
-        let result = self
-            .reactor
-            .block_on(run_module(&mut runtime, request, &host, &self.figures));
+        let is_lasting = request.call.is_some() && graph.borrow().is_lasting();
+        let kept = if is_lasting {
+            self.kept.take(request, &graph.borrow())
+        } else {
+            None
+        };
+        let mut live = match kept {
+            Some(live) => live,
+            None => {
+                self.figures.started();
+                Live::new(request, graph, self.startup).map_err(engine_failure)?
+            }
+        };
+        live.loader.serve(Rc::clone(graph));
+        let guards = live.brake.arm(request);
+        let asked = ask(&mut live, request, graph, is_lasting, &self.figures);
+        let result = self.reactor.block_on(asked);
         let result = match result {
-            Ok(_) if request.call.is_some() => read_results(&mut runtime, &host),
-            Ok(module) => {
+            Ok(None) => read_results(&mut live.runtime, &live.host),
+            Ok(Some(module)) => {
                 let graph = graph.borrow();
                 let source = graph
                     .get(&request.entry)
                     .map_or("", |module| &module.source);
-                read_default(&mut runtime, module, &request.entry, source)
+                read_default(&mut live.runtime, module, &request.entry, source)
             }
-            Err(Ended::Js(error)) => Err(describe(&error, &loader, &graph.borrow())),
+            Err(Ended::Js(error)) => Err(describe(&error, &live.loader, &graph.borrow())),
             Err(Ended::Engine(message)) => Err(engine_failure(message)),
         };
         // Disarmed before the runtime goes: nobody terminates what no longer exists.
         drop(guards);
-        *logs = host.logs(&mut runtime);
-        let result = match stop.cause() {
+        *logs = live.host.logs(&mut live.runtime);
+        let result = match live.brake.cause() {
             None => result,
-            Some(cause) => Err(stopped(cause, &request.entry, request.limits)),
-        };
-        result.map_err(|(kind, diagnostics)| {
-            let subject = host.current(&mut runtime);
-            let subject = Some(subject).filter(|subject| !subject.is_empty());
-            let subject = subject.map(String::into_boxed_str);
-            Failed {
-                kind,
-                diagnostics,
-                subject,
+            Some(cause) => {
+                let diagnostic = stopped(cause, &request.entry, request.limits);
+                Err((cause, vec![diagnostic]))
             }
-        })
+        };
+        match result {
+            Ok(value) => {
+                if is_lasting && live.has(&request.entry) {
+                    live.host.reset(&mut live.runtime);
+                    self.kept.keep(live);
+                }
+                Ok(value)
+            }
+            Err((kind, diagnostics)) => {
+                let subject = live.host.current(&mut live.runtime);
+                let subject = Some(subject).filter(|subject| !subject.is_empty());
+                Err(Failed {
+                    kind,
+                    diagnostics,
+                    subject: subject.map(String::into_boxed_str),
+                })
+            }
+        }
+    }
+}
+
+impl Drop for Evaluator {
+    fn drop(&mut self) {
+        let _entered = self.reactor.enter();
+        self.kept.clear();
     }
 }
 
@@ -225,115 +257,40 @@ fn engine_failure(message: String) -> Failure {
     (FailureKind::Engine, vec![diagnostic])
 }
 
-/// Why a script was stopped: the first cause counts.
-#[derive(Default)]
-struct Stop {
-    cause: AtomicU8,
-}
-
-impl Stop {
-    fn set(&self, cause: FailureKind) {
-        let code = match cause {
-            FailureKind::Memory => 1,
-            FailureKind::Timeout => 2,
-            FailureKind::CpuTime => 3,
-            _ => 4,
-        };
-        // Relaxed: the isolate's termination orders the write before the evaluator's read; the
-        // value itself is all that is communicated.
-        let _ = self
-            .cause
-            .compare_exchange(0, code, Ordering::Relaxed, Ordering::Relaxed);
-    }
-
-    fn cause(&self) -> Option<FailureKind> {
-        match self.cause.load(Ordering::Relaxed) {
-            0 => None,
-            1 => Some(FailureKind::Memory),
-            2 => Some(FailureKind::Timeout),
-            3 => Some(FailureKind::CpuTime),
-            _ => Some(FailureKind::Cancelled),
-        }
-    }
-}
-
-/// What a script may use beyond its heap limit before it reaches the point where it stops.
-const MAX_OVERDRAFT_BYTES: usize = 2 << 30;
-
-/// Arms the heap limit, the time limits and the token; dropping the result disarms all but the first,
-/// which dies with the isolate.
-fn arm(runtime: &mut JsRuntime, request: &EvaluateRequest, stop: &Arc<Stop>) -> impl Drop + use<> {
-    struct Guards {
-        _wall: DeadlineGuard,
-        _cpu: DeadlineGuard,
-        _cancel: super::CancelGuard,
-    }
-    impl Drop for Guards {
-        fn drop(&mut self) {}
-    }
-    let handle = runtime.v8_isolate().thread_safe_handle();
-    let terminate = |cause: FailureKind| {
-        let (stop, handle) = (Arc::clone(stop), handle.clone());
-        move || {
-            stop.set(cause);
-            handle.terminate_execution();
-        }
-    };
-    let mut out_of_memory = Some(terminate(FailureKind::Memory));
-    runtime.add_near_heap_limit_callback(move |current, initial| {
-        if let Some(terminate) = out_of_memory.take() {
-            terminate();
-        }
-        // Room to unwind: V8 ends the process when the limit is reached again before that. Ending
-        // it is right when the script cannot be stopped and eats the machine's memory.
-        current
-            .saturating_mul(2)
-            .min(initial.saturating_add(MAX_OVERDRAFT_BYTES))
-    });
-    let time_is_up = terminate(FailureKind::Timeout);
-    Guards {
-        _wall: watchdog::after(request.limits.wall, move || {
-            time_is_up();
-            None
-        }),
-        _cpu: limit_cpu(request.limits.cpu, terminate(FailureKind::CpuTime)),
-        _cancel: request.cancel.on_cancel(terminate(FailureKind::Cancelled)),
-    }
-}
-
-/// Calls `terminate` when the calling thread has used `limit` more of CPU time than now. What it has
-/// left is also the soonest that it can be used up, so that is when to look again.
-fn limit_cpu(limit: Duration, terminate: impl Fn() + Send + 'static) -> DeadlineGuard {
-    let clock = ThreadClock::of_this_thread();
-    let begin = clock.read();
-    watchdog::after(limit, move || {
-        // Without a clock there is the wall's limit.
-        let used = clock.read()?.saturating_sub(begin?);
-        let left = limit.saturating_sub(used);
-        if left.is_zero() {
-            terminate();
-            return None;
-        }
-        Some(left)
-    })
-}
-
-async fn run_module(
-    runtime: &mut JsRuntime,
+/// Evaluates the entry, unless that was done in this runtime, and passes the call on. Without a call the result is the
+/// entry's namespace.
+async fn ask(
+    live: &mut Live,
     request: &EvaluateRequest,
-    host: &Host,
+    graph: &RefCell<ModuleGraph>,
+    is_lasting: bool,
     figures: &Figures,
-) -> Result<v8::Global<v8::Object>, Ended> {
-    let url = url_of_path(&request.entry).map_err(CoreError::from)?;
-    let module = runtime.load_main_es_module(&url).await?;
-    let evaluated = runtime.mod_evaluate(module);
-    settle(runtime, figures).await?;
-    evaluated.await?;
-    if let Some(call) = &request.call {
-        host.invoke(runtime, call).map_err(Ended::Engine)?;
+) -> Result<Option<v8::Global<v8::Object>>, Ended> {
+    if !live.has(&request.entry) {
+        let runtime = &mut live.runtime;
+        let url = url_of_path(&request.entry).map_err(CoreError::from)?;
+        let module = runtime.load_side_es_module(&url).await?;
+        let evaluated = runtime.mod_evaluate(module);
         settle(runtime, figures).await?;
+        evaluated.await?;
+        if request.call.is_none() {
+            return Ok(Some(runtime.get_module_namespace(module)?));
+        }
+        if is_lasting {
+            live.host.freeze(&mut live.runtime).map_err(Ended::Engine)?;
+            // What a module logs belongs to every evaluation of it: one that does is evaluated each time.
+            if live.host.logs(&mut live.runtime).is_empty() {
+                live.loaded(&request.entry, &graph.borrow());
+            }
+        }
     }
-    Ok(runtime.get_module_namespace(module)?)
+    if let Some(call) = &request.call {
+        live.host
+            .invoke(&mut live.runtime, call)
+            .map_err(Ended::Engine)?;
+        settle(&mut live.runtime, figures).await?;
+    }
+    Ok(None)
 }
 
 /// Runs the event loop until nothing is left to do.
@@ -405,26 +362,4 @@ fn describe(error: &CoreError, loader: &WorkspaceLoader, graph: &ModuleGraph) ->
         other => Diagnostic::error(other.to_string()),
     };
     (FailureKind::Exception, vec![diagnostic])
-}
-
-fn stopped(cause: FailureKind, entry: &str, limits: Limits) -> Failure {
-    let diagnostic = match cause {
-        FailureKind::Memory => Diagnostic::error(format!(
-            "{entry} needs more memory than its limit of {} MiB",
-            limits.heap_bytes >> 20
-        ))
-        .with_help("look for a list or string that grows without an end"),
-        FailureKind::Timeout => Diagnostic::error(format!(
-            "{entry} took longer than its limit of {:?}",
-            limits.wall
-        ))
-        .with_help("look for a loop without an end"),
-        FailureKind::CpuTime => Diagnostic::error(format!(
-            "{entry} computed for longer than its limit of {:?}",
-            limits.cpu
-        ))
-        .with_help("look for a loop without an end"),
-        _ => Diagnostic::error(format!("the evaluation of {entry} was cancelled")),
-    };
-    (cause, vec![diagnostic])
 }

@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use deno_core::error::{JsError, JsStackFrame};
 use deno_core::sourcemap::SourceMap;
 
-use crate::diagnostic::{Diagnostic, Location};
+use crate::diagnostic::{Diagnostic, Location, line_and_column};
 
 use super::loader::path_of_url;
 use super::modules::ModuleGraph;
@@ -52,6 +52,14 @@ const ABSENT_GLOBALS: &[(&str, &str)] = &[
     ("fetch", "build files have no network"),
 ];
 
+/// What engines say of a change to something frozen.
+const FROZEN: [&str; 4] = [
+    "object is not extensible",
+    "read only property",
+    "read-only",
+    "is frozen",
+];
+
 /// deno_core's words for a module whose top-level await cannot end.
 const NEVER_SETTLED: &str = "Top-level await promise never resolved";
 
@@ -68,6 +76,9 @@ pub(super) fn to_diagnostic(error: &JsError, graph: &ModuleGraph) -> Diagnostic 
     let frames = source_frames(&error.frames, graph);
     let (message, mut help) = message_and_help(error);
     let mut diagnostic = Diagnostic::error(message);
+    if is_thrown_value(error) && frames.is_empty() {
+        return thrown(diagnostic, help, graph);
+    }
     if let Some(frame) = frames.first() {
         let Location { path, line, column } = &frame.location;
         let source = graph.get(path).map(|module| module.source.as_str());
@@ -136,14 +147,17 @@ fn message_and_help(error: &JsError) -> (String, Option<String>) {
             Some("build files have no timers and no input: look for a promise whose resolve is never called".to_owned()),
         );
     }
-    let is_thrown_value = error.name.is_none() && error.message.is_none();
-    if is_thrown_value {
+    if is_thrown_value(error) {
         let thrown = error.exception_message.trim_start_matches("Uncaught ");
         let thrown = thrown.trim_start_matches("(in promise) ");
         return (
             format!("the script threw a value that is not an Error: {thrown}"),
             Some("throw new Error(\"…\") keeps the place where it happened".to_owned()),
         );
+    }
+    if FROZEN.iter().any(|words| text.contains(words)) && help.is_none() {
+        let message = format!("{name}: {text}");
+        return (message, Some("what a rule file holds is frozen before its functions are called, as what is built in always is: an answer must not depend on what was asked before; make inside the function what it changes".to_owned()));
     }
     if text.contains("call stack size exceeded") || text.contains("stack overflow") {
         return (
@@ -159,6 +173,39 @@ fn message_and_help(error: &JsError) -> (String, Option<String>) {
             format!("{name}: {message}")
         };
     (message, help)
+}
+
+/// Whether what was thrown is no Error.
+fn is_thrown_value(error: &JsError) -> bool {
+    error.name.is_none() && error.message.is_none()
+}
+
+/// Places of which the engine knows nothing, because only Errors note where they were made: where the files throw.
+fn thrown(diagnostic: Diagnostic, help: Option<String>, graph: &ModuleGraph) -> Diagnostic {
+    let mut places = graph.files().flat_map(|(path, module)| {
+        let found = module.source.match_indices("throw ");
+        found.map(move |(at, _)| (path, module.source.as_str(), at))
+    });
+    // One that makes an Error was another.
+    let is_other = |source: &str, at: usize| source[at..].starts_with("throw new ");
+    let places: Vec<_> = places
+        .by_ref()
+        .filter(|(_, source, at)| !is_other(source, *at))
+        .collect();
+    let diagnostic = match places.as_slice() {
+        [] => diagnostic,
+        [(path, source, at), ..] => diagnostic.at(path, source, *at, "throw".len()),
+    };
+    let others = places
+        .iter()
+        .skip(1)
+        .take(MAX_FRAMES)
+        .map(|(path, source, at)| {
+            let (line, column) = line_and_column(source, *at);
+            format!("\nor {path}:{line}:{column}")
+        });
+    let help = help.unwrap_or_default() + &others.collect::<String>();
+    diagnostic.with_help(help)
 }
 
 /// `X is not defined` for a global that was taken away.

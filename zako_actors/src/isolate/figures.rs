@@ -19,6 +19,7 @@ pub(super) struct Figures {
     modules: AtomicU64,
     loading_ns: AtomicU64,
     polls: AtomicU64,
+    runtimes: AtomicU64,
 }
 
 /// What isolates did.
@@ -38,6 +39,8 @@ pub struct IsolateFigures {
     pub module_load_ns: u64,
     /// Turns of their event loops.
     pub event_loop_polls: u64,
+    /// Runtimes that were made; fewer than evaluations where calls share one.
+    pub runtimes: u64,
 }
 
 impl Figures {
@@ -66,6 +69,11 @@ impl Figures {
         self.polls.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Counts a new runtime.
+    pub fn started(&self) {
+        self.runtimes.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// All of them.
     pub fn read(&self) -> IsolateFigures {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -77,6 +85,7 @@ impl Figures {
             modules: get(&self.modules),
             module_load_ns: get(&self.loading_ns),
             event_loop_polls: get(&self.polls),
+            runtimes: get(&self.runtimes),
         }
     }
 }

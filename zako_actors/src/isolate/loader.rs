@@ -20,6 +20,7 @@ use crate::diagnostic::Diagnostic;
 use super::compile::is_json;
 use super::embedded;
 use super::modules::ModuleGraph;
+use super::runtime::HARDEN;
 
 /// Scripts see this instead of the place of the workspace on the disk.
 const SCHEME: &str = "workspace:///";
@@ -85,7 +86,7 @@ fn defining_module(url: &ModuleSpecifier) -> Option<String> {
 
 /// Serves a module graph.
 pub(super) struct WorkspaceLoader {
-    graph: Rc<RefCell<ModuleGraph>>,
+    graph: RefCell<Rc<RefCell<ModuleGraph>>>,
     /// Mistakes found while the code ran (by `import()` of a computed specifier).
     late_mistakes: RefCell<Vec<Diagnostic>>,
 }
@@ -93,9 +94,18 @@ pub(super) struct WorkspaceLoader {
 impl WorkspaceLoader {
     pub fn new(graph: Rc<RefCell<ModuleGraph>>) -> Self {
         Self {
-            graph,
+            graph: RefCell::new(graph),
             late_mistakes: RefCell::default(),
         }
+    }
+
+    /// From now on serves another graph.
+    pub fn serve(&self, graph: Rc<RefCell<ModuleGraph>>) {
+        self.graph.replace(graph);
+    }
+
+    fn graph(&self) -> Rc<RefCell<ModuleGraph>> {
+        Rc::clone(&self.graph.borrow())
     }
 
     /// Mistakes that the engine saw only as text.
@@ -120,7 +130,12 @@ impl ModuleLoader for WorkspaceLoader {
             // Embedded modules import each other by name.
             return ModuleSpecifier::parse(specifier).map_err(url_error);
         };
-        let resolved = self.graph.borrow_mut().resolve(&importer, specifier);
+        if specifier == HARDEN {
+            // Modules that keep nothing end with it (`compile`). It only freezes what it is given.
+            return ModuleSpecifier::parse(specifier).map_err(url_error);
+        }
+        let graph = self.graph();
+        let resolved = graph.borrow_mut().resolve(&importer, specifier);
         match resolved {
             Ok(Some(path)) => url_of_path(&path).map_err(url_error),
             Ok(None) if DEFINING.iter().any(|(module, _, _)| *module == specifier) => {
@@ -151,7 +166,8 @@ impl ModuleLoader for WorkspaceLoader {
             let message = format!("there is no module `{url}`");
             return ModuleLoadResponse::Sync(Err(ModuleLoaderError::type_error(message)));
         };
-        let mut graph = self.graph.borrow_mut();
+        let graph = self.graph();
+        let mut graph = graph.borrow_mut();
         if let Err(mistakes) = graph.load_from(&path) {
             let message = mistakes
                 .first()
@@ -179,7 +195,8 @@ impl ModuleLoader for WorkspaceLoader {
         made: &[u8],
     ) -> Pin<Box<dyn Future<Output = ()>>> {
         let path = path_of_url(url.as_str());
-        let graph = self.graph.borrow();
+        let graph = self.graph();
+        let graph = graph.borrow();
         if let Some(module) = path.and_then(|path| graph.get(&path)) {
             module.bytecode.keep(made);
         }

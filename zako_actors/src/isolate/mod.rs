@@ -8,9 +8,9 @@
 //! Invariants:
 //! 1. A result depends on the listed modules, the context kind and the execution context only.
 //! 2. No script reaches the file system, the network, the clock, or the engine's internals.
-//! 3. A script cannot outlive its limits, nor harm the evaluation after it: every evaluation has
-//!    a runtime of its own (globals and the module map are mutable, so sharing one would let an
-//!    evaluation see another; a fresh one costs little thanks to the startup snapshot).
+//! 3. A script cannot outlive its limits, nor harm the evaluation after it. Evaluations have a
+//!    runtime of their own, because a module could leave something for the next one. Calls of
+//!    functions in modules that provably keep nothing once they are frozen share one, see `live`.
 
 mod actor;
 mod compile;
@@ -19,6 +19,8 @@ mod evaluate;
 mod exception;
 mod figures;
 mod kinds;
+mod limits;
+mod live;
 mod loader;
 mod modules;
 mod runtime;

@@ -74,6 +74,12 @@ impl ModuleGraph {
         self.modules.get(path).map(Rc::as_ref)
     }
 
+    /// All loaded files by path.
+    pub fn files(&self) -> impl Iterator<Item = (&str, &Module)> {
+        let modules = self.modules.iter();
+        modules.map(|(path, module)| (path.as_str(), module.as_ref()))
+    }
+
     /// Every file read, with the digest of its bytes.
     pub fn loaded(&self) -> Vec<LoadedModule> {
         let digests = self.digests.iter();
@@ -88,6 +94,21 @@ impl ModuleGraph {
     /// Every path that was tried and does not exist; creating one could change the result.
     pub fn absent(&self) -> Vec<String> {
         self.absent.iter().cloned().collect()
+    }
+
+    /// Digests of the files read, by path.
+    pub fn digests(&self) -> &BTreeMap<String, String> {
+        &self.digests
+    }
+
+    /// Paths tried in vain.
+    pub fn absent_paths(&self) -> &BTreeSet<String> {
+        &self.absent
+    }
+
+    /// Whether no module keeps anything from one call of its functions to the next, once all are frozen.
+    pub fn is_lasting(&self) -> bool {
+        self.modules.values().all(|module| module.is_lasting)
     }
 
     /// Loads `path` and what it imports, unless that happened before.

@@ -18,6 +18,9 @@ use serde_json::Value;
 
 use super::{ContextKind, LogLine, snapshot};
 
+/// The module that freezes what outlives a call.
+pub(super) const HARDEN: &str = "zako:internal/harden";
+
 /// `v8` or `quickjs`.
 pub fn engine_name() -> &'static str {
     if cfg!(feature = "quickjs") {
@@ -51,6 +54,7 @@ fn sources() -> Vec<ExtensionFileSource> {
         .replace("@VERSION@", env!("CARGO_PKG_VERSION"))
         .replace("@ENGINE@", engine_name());
     let mut sources = embedded![
+        "zako:internal/harden" = "js/harden.js",
         "zako:internal/check" = "js/check.js",
         "zako:semver" = "js/semver.js",
         "zako:console" = "js/console.js",
@@ -223,6 +227,25 @@ impl Host {
         let name = v8::String::new(scope, name)?;
         let value = host.get(scope, name.into())?;
         deno_core::serde_v8::from_v8(scope, value).ok()
+    }
+
+    /// Freezes whatever outlives a call, once the modules are evaluated.
+    ///
+    /// # Errors
+    /// When that did not work.
+    pub fn freeze(&self, runtime: &mut JsRuntime) -> Result<(), String> {
+        deno_core::scope!(scope, runtime);
+        let frozen = self.call(scope, "freeze", &[]);
+        frozen
+            .map(drop)
+            .ok_or_else(|| "the modules cannot be frozen".to_owned())
+    }
+
+    /// Forgets what was logged and described: the next evaluation begins.
+    pub fn reset(&self, runtime: &mut JsRuntime) {
+        deno_core::scope!(scope, runtime);
+        // A function of ours that empties a list does not fail.
+        let _ = self.call(scope, "reset", &[]);
     }
 
     /// Has the definitions of the loaded modules answer `request`; its promises are settled by the

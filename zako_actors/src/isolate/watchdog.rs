@@ -18,6 +18,8 @@ struct Deadlines {
     waiting: BTreeMap<(Instant, u64), Action>,
     /// When each of them is due.
     due: HashMap<u64, Instant>,
+    /// Until when the thread sleeps; it need not be woken for what comes later. `None`: until it is woken.
+    sleeps_until: Option<Instant>,
 }
 
 impl Deadlines {
@@ -87,10 +89,12 @@ fn watch(shared: &Shared) {
                 deadlines
             }
             Some(when) => {
+                deadlines.sleeps_until = Some(when);
                 let wait = shared.changed.wait_timeout(deadlines, when - now);
                 wait.unwrap_or_else(PoisonError::into_inner).0
             }
             None => {
+                deadlines.sleeps_until = None;
                 let wait = shared.changed.wait(deadlines);
                 wait.unwrap_or_else(PoisonError::into_inner)
             }
@@ -109,7 +113,11 @@ pub(super) fn after(
     let id = deadlines.next_id;
     deadlines.next_id += 1;
     deadlines.insert(id, delay, Box::new(action));
-    SHARED.changed.notify_one();
+    let due = deadlines.due.get(&id);
+    let is_first = due.is_some_and(|due| deadlines.sleeps_until.is_none_or(|until| *due < until));
+    if is_first {
+        SHARED.changed.notify_one();
+    }
     DeadlineGuard { id }
 }
 

@@ -10,6 +10,7 @@ mod actor;
 mod commonjs;
 mod declarations;
 mod helpers;
+mod lasting;
 mod options;
 mod prologue;
 mod relink;
@@ -141,6 +142,14 @@ impl Transpiler {
         };
         self.arena.reset();
         sites
+    }
+
+    /// The bindings of a JavaScript module that have to be frozen so that it keeps nothing from one call of its
+    /// functions to the next; `None` when that would not be enough.
+    pub(crate) fn lasting_bindings(&mut self, code: &str) -> Option<Vec<String>> {
+        let bindings = with_room(code, || lasting::lasting_bindings(&self.arena, code));
+        self.arena.reset();
+        bindings
     }
 
     /// Gives the arena's memory back.

@@ -1,14 +1,17 @@
-//! Build files evaluated in isolates: starting the first one, and calling a warm pool.
+//! Isolates: starting the first one, calling a rule that is loaded, and evaluating build files, each in a runtime of
+//! its own.
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
 
 use actor_rt::System;
+use serde_json::{Value, json};
 use zako_actors::isolate::{ContextKind, EvaluateRequest, IsolatePool};
 use zako_actors::machine::PoolSize;
 
 use super::ZAKO;
 use crate::measure::{Case, Sample, Unit};
+use crate::options::Options;
 use crate::scenario::actors::{timed, workers};
 use crate::scenario::{Family, Scenario};
 
@@ -16,22 +19,32 @@ use crate::scenario::{Family, Scenario};
 pub const CALL: Scenario = Scenario {
     name: "isolate_call",
     family: Family::Build,
+    about: "a rule asked about one target after another by a warm pool",
+    unit: Unit::ThousandPerSecond("calls"),
+    cases: |options| cases(options, options.count(20_000, 40), Place::rule),
+};
+
+/// `isolate_evaluate`.
+pub const EVALUATE: Scenario = Scenario {
+    name: "isolate_evaluate",
+    family: Family::Build,
     about: "build files evaluated by a warm pool, a fresh context each",
     unit: Unit::ThousandPerSecond("evaluations"),
-    cases: |options| {
-        let mut sizes = vec![1, workers(options)];
-        sizes.dedup();
-        let calls = options.count(400, 4);
-        sizes
-            .into_iter()
-            .map(|isolates| {
-                case(format!("{isolates} isolates"), move |place| {
-                    call(place, isolates, calls)
-                })
-            })
-            .collect()
-    },
+    cases: |options| cases(options, options.count(400, 4), Place::build_file),
 };
+
+fn cases(options: &Options, calls: u64, request: fn(&Place, u64) -> Asked) -> Vec<Case> {
+    let mut sizes = vec![1, workers(options)];
+    sizes.dedup();
+    sizes
+        .into_iter()
+        .map(|isolates| {
+            case(format!("{isolates} isolates"), move |place| {
+                call(place, isolates, calls, request)
+            })
+        })
+        .collect()
+}
 
 /// `isolate_start`.
 pub const START: Scenario = Scenario {
@@ -41,7 +54,7 @@ pub const START: Scenario = Scenario {
     unit: Unit::Milliseconds,
     cases: |_| {
         vec![case("first evaluation".into(), |place| {
-            Sample::time(place.ask_new(1, 1), VALUE)
+            Sample::time(place.ask_new(), VALUE)
         })]
     },
 };
@@ -52,6 +65,25 @@ const BUILD_FILE: &str = "
 const numbers: number[] = Array.from({ length: 1000 }, (_, index) => index + 1);
 export default { total: numbers.reduce((sum, number) => sum + number, 0) };
 ";
+
+const RULE_FILE: &str = "
+import { attr, rule } from 'zako:rule';
+const FLAGS = ['-O2', '-g'];
+export const compile = rule({
+  name: 'compile',
+  attrs: { srcs: attr.sources() },
+  implementation(ctx) {
+    const objects = ctx.attrs.srcs.map((src) => {
+      const out = ctx.file(`${src.stem}.o`);
+      return ctx.run({ cmd: ['cc', ...FLAGS, '-c', src, '-o', out], outs: [out] }).out;
+    });
+    return { files: objects };
+  },
+});
+";
+
+/// A request, and what its answer counts.
+type Asked = (EvaluateRequest, fn(&Value) -> u64);
 
 fn case(variant: String, run: impl Fn(&Place) -> Sample + 'static) -> Case {
     Case {
@@ -71,35 +103,54 @@ struct Place {
 impl Place {
     fn new() -> Self {
         let directory = tempfile::tempdir().expect("a directory for the workspace");
-        std::fs::write(directory.path().join("BUILD.ts"), BUILD_FILE).expect("the disk has room");
+        for (name, text) in [("BUILD.ts", BUILD_FILE), ("c.rule.ts", RULE_FILE)] {
+            std::fs::write(directory.path().join(name), text).expect("the disk has room");
+        }
         Self {
             directory,
             system: System::new().expect("the system starts"),
         }
     }
 
-    fn request(&self) -> EvaluateRequest {
-        EvaluateRequest::new(self.directory.path(), "BUILD.ts", ContextKind::Build)
+    fn build_file(&self, _call: u64) -> Asked {
+        let request = EvaluateRequest::new(self.directory.path(), "BUILD.ts", ContextKind::Build);
+        (request, |value| value["total"].as_u64().unwrap_or_default())
     }
 
-    /// The time that so many evaluations take on a new pool.
-    fn ask_new(&self, isolates: usize, calls: u64) -> Duration {
-        timed(|| {
-            self.ask(
-                &IsolatePool::new(&self.system, PoolSize::fixed(isolates)),
-                calls,
-            )
+    /// The rule is asked about target `call`, which has one source.
+    fn rule(&self, call: u64) -> Asked {
+        let mut request =
+            EvaluateRequest::new(self.directory.path(), "c.rule.ts", ContextKind::Rule);
+        let name = format!("t{call}");
+        let source = format!("a/{name}.c");
+        request.call = Some(json!({
+            "kind": "rule", "file": "c.rule.ts", "rule": "compile", "config": {}, "toolchains": {},
+            "targets": [{ "label": format!("//a:{name}"), "dir": "a", "name": name, "known": {},
+                "attrs": { "srcs": { "$files": [{ "$file": source }] } } }],
+        }));
+        (request, |value| {
+            let words = value[0]["actions"][0]["cmd"].as_array();
+            words.map_or(0, Vec::len) as u64
         })
-        .0
     }
 
-    fn ask(&self, pool: &IsolatePool, calls: u64) -> u64 {
-        let answers: Vec<_> = (0..calls).map(|_| pool.evaluate(self.request())).collect();
-        let values = answers.into_iter().map(|answer| {
+    /// The time that one evaluation takes on a new pool.
+    fn ask_new(&self) -> Duration {
+        let pool = || IsolatePool::new(&self.system, PoolSize::fixed(1));
+        timed(|| self.ask(&pool(), 1, Self::build_file)).0
+    }
+
+    fn ask(&self, pool: &IsolatePool, calls: u64, request: fn(&Self, u64) -> Asked) -> u64 {
+        let ask = |call| {
+            let (request, count) = request(self, call);
+            (pool.evaluate(request), count)
+        };
+        let answers: Vec<_> = (0..calls).map(ask).collect();
+        let counts = answers.into_iter().map(|(answer, count)| {
             let evaluation = answer.wait().expect("an answer").expect("no mistakes");
-            evaluation.value["total"].as_u64().expect("a number")
+            count(&evaluation.value)
         });
-        values.sum()
+        counts.sum()
     }
 }
 
@@ -109,11 +160,11 @@ impl Drop for Place {
     }
 }
 
-fn call(place: &Place, isolates: usize, calls: u64) -> Sample {
+fn call(place: &Place, isolates: usize, calls: u64, request: fn(&Place, u64) -> Asked) -> Sample {
     let pool = IsolatePool::new(&place.system, PoolSize::fixed(isolates));
     // Every isolate is up before the clock starts.
-    place.ask(&pool, isolates as u64);
-    let (elapsed, sum) = timed(|| place.ask(&pool, calls));
+    place.ask(&pool, 8 * isolates as u64, request);
+    let (elapsed, sum) = timed(|| place.ask(&pool, calls, request));
     drop(pool);
     Sample::kilo_rate(calls, elapsed, sum)
 }

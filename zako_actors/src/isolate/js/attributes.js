@@ -9,7 +9,7 @@ import { environment, source } from "zako:internal/targets";
 const isArray = Array.isArray;
 const freeze = Object.freeze;
 
-class Attribute {
+export class Attribute {
   constructor(type, options, more) {
     Object.assign(this, { type, required: false, ...more });
     const where = `attr.${type}()`;
@@ -101,7 +101,7 @@ export function isAttribute(value) {
 }
 
 // A dependency as an implementation sees it.
-class Dependency {
+export class Dependency {
   constructor({ label, files, providers }) {
     this.label = label;
     this.files = freeze(files.map(decode));

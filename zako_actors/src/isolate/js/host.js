@@ -13,6 +13,13 @@ globalThis.__zakoHost = {
   context: "",
   lines,
   current: "",
+  // Definitions are made while modules are evaluated, and never again.
+  isCalling: false,
+  reset() {
+    lines.length = 0;
+    this.current = "";
+    this.isCalling = false;
+  },
   log(level, message) {
     if (lines.length >= MAX_LINES) return;
     lines[lines.length] = { level, message: message.length > MAX_CHARS ? message.slice(0, MAX_CHARS) : message };

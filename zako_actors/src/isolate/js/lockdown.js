@@ -129,20 +129,41 @@ function deepFreeze(value) {
   return value;
 }
 
-export function lockdown({ console, executionContext }) {
+// What the last match was, wherever that happened.
+function banLastMatch() {
+  const kept = new Set(["length", "name", "prototype"]);
+  for (const name of getOwnPropertyNames(RegExp)) {
+    if (!kept.has(name) && getOwnPropertyDescriptor(RegExp, name).configurable) delete RegExp[name];
+  }
+  replace(RegExp.prototype, "compile", "a pattern does not change; make another one", "RegExp.prototype.");
+}
+
+// The part that is the same for all evaluations.
+export function restrict() {
   limitLengths();
+  banMembers();
+  banSymbolConstructor();
+  banStackHooks();
+  banLastMatch();
+}
+
+// The part of one evaluation. (Deleting is not done before: the engine's own start needs what is deleted.)
+export function start({ console, executionContext }) {
   for (const name of getOwnPropertyNames(globalThis)) {
     if (!ALLOWED.has(name)) delete globalThis[name];
   }
   for (const key of Object.getOwnPropertySymbols(globalThis)) {
     if (key !== Symbol.toStringTag) delete globalThis[key];
   }
-  banMembers();
-  banSymbolConstructor();
-  banCodeFromStrings();
-  banStackHooks();
   const constant = (name, value) =>
     defineProperty(globalThis, name, { value, writable: false, enumerable: false, configurable: false });
+  // Switching code from strings off puts a `Function` of its own there in QuickJS.
+  banCodeFromStrings();
+  // The embedded modules take some frames before those that a reader wants to see.
+  const value = Math.max(Error.stackTraceLimit, 60);
+  Error.stackTraceLimit = value;
+  // In QuickJS it is an accessor, which freezing would not close.
+  defineProperty(Error, "stackTraceLimit", { value, writable: true, enumerable: true, configurable: true });
   constant("console", freeze(console));
   constant("executionContext", deepFreeze(executionContext));
 }

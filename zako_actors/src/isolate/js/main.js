@@ -1,17 +1,28 @@
 // Entry point of the embedded modules. The import order matters: `host.js` first.
 import "ext:zako/host.js";
-import "zako:internal/check";
-import "zako:semver";
-import "zako:console";
-import "zako:core";
-import "zako:rt";
-import "zako:global";
-import "zako:internal/targets";
-import { collect, invoke } from "zako:internal/rules";
-import "zako:build";
-import "zako:package";
-import { console } from "zako:console";
-import { lockdown } from "ext:zako/lockdown.js";
+import * as harden from "zako:internal/harden";
+import * as check from "zako:internal/check";
+import * as semver from "zako:semver";
+import * as consoleModule from "zako:console";
+import * as core from "zako:core";
+import * as rt from "zako:rt";
+import * as global from "zako:global";
+import * as targets from "zako:internal/targets";
+import * as files from "zako:internal/files";
+import * as attributes from "zako:internal/attributes";
+import * as context from "zako:internal/context";
+import * as rules from "zako:internal/rules";
+import * as build from "zako:build";
+import * as packageModule from "zako:package";
+import { restrict, start } from "ext:zako/lockdown.js";
+
+const modules = [
+  harden, check, semver, consoleModule, core, rt, global, targets, files, attributes, context, rules, build,
+  packageModule,
+];
+
+// Once for all evaluations, as part of the snapshot where there is one.
+restrict();
 
 // Called once by the isolate, as the last step before user code; removes itself. Returns what the
 // isolate reads and calls: the log, the target being described, and the way into rules.
@@ -20,8 +31,10 @@ globalThis.__zakoStart = (context, executionContext) => {
   delete globalThis.__zakoHost;
   delete globalThis.__zakoStart;
   host.context = context;
-  // The embedded modules take some frames before those that a reader wants to see.
-  Error.stackTraceLimit = Math.max(Error.stackTraceLimit, 60);
-  lockdown({ console, executionContext });
-  return Object.assign(host, { invoke, collect });
+  start({ console: consoleModule.console, executionContext });
+  return Object.assign(host, {
+    invoke: rules.invoke,
+    collect: rules.collect,
+    freeze: () => harden.freezeSettled(modules),
+  });
 };

@@ -4,11 +4,12 @@
 // target; the implementation runs later, when the engine invokes it with everything resolved.
 // A promise for what the engine has to find out (the text of a file that is yet to be made, a
 // program of the machine) stays open; the engine finds it out and evaluates again.
-import { boolean, describe, fail, knownKeys, oneOf, plainObject, string } from "zako:internal/check";
+import { boolean, describe, fail, knownKeys, list, oneOf, plainObject, string } from "zako:internal/check";
 import { Tool, decode, encode, encodeFile } from "zako:internal/files";
 import { attr, isAttribute, receive } from "zako:internal/attributes";
 import { NAME } from "zako:internal/targets";
 import { RuleContext, filesOf } from "zako:internal/context";
+import { settle } from "zako:internal/harden";
 
 const host = globalThis.__zakoHost;
 const { defineProperty, freeze, hasOwn, keys } = Object;
@@ -20,8 +21,11 @@ function define(kind, file, name, definition) {
   string(`${kind}(): name`, name);
   if (!NAME.test(name)) fail(`${kind}(): name: ${describe(name)} is not a name`, "use letters, digits, _ and -");
   const known = definitions.get(file) ?? definitions.set(file, new Map()).get(file);
+  if (host.isCalling) fail(`${kind}(): \`${name}\` is defined by a function that runs later`, "write it at the top of the file, outside of functions");
   if (known.has(name)) fail(`${kind}(): this file defines \`${name}\` twice`, "give one of them another name");
-  known.set(name, { kind, name, ...definition });
+  const whole = freeze({ kind, name, ...definition });
+  settle(whole);
+  known.set(name, whole);
 }
 
 function defined(kind, file) {
@@ -47,6 +51,8 @@ function fn(where, value) {
   return value;
 }
 
+const word = (_, one) => one;
+
 const RULE_KEYS = ["name", "help", "attrs", "config", "toolchains", "test", "implementation"];
 
 export function ruleModule(file) {
@@ -65,7 +71,7 @@ export function ruleModule(file) {
     const implementation = fn(`${where}: implementation`, options.implementation);
     define("rule", file, name, { config, toolchains, implementation, test });
     const known = new Set(Object.values(config));
-    for (const one of Object.values(options.toolchains ?? {})) one.options.forEach((id) => known.add(id));
+    for (const one of Object.values(options.toolchains ?? {})) for (const id of list(where, one.options, word)) known.add(id);
     const use = (values = {}) => {
       const place = `${name}()`;
       plainObject(place, values);
@@ -115,7 +121,7 @@ export function configModule(file) {
     plainObject(where, options, '{ name: "mode", type: "string", default: "debug" }');
     knownKeys(where, options, ["name", "help", "type", "default", "values"]);
     const type = oneOf(`${where}: type`, options.type ?? typeof options.default, TYPES);
-    const values = options.values && [...options.values];
+    const values = options.values && list(`${where}: values`, options.values, word);
     if (options.default === undefined) fail(`${where}: \`default\` is missing`);
     if (typeof options.default !== "function") ofType(`${where}: default`, type, values, options.default);
     define("config", file, options.name, { type, values, help: options.help, fallback: options.default });
@@ -246,6 +252,7 @@ let results = [];
 
 export function invoke(request) {
   results = [];
+  host.isCalling = true;
   // As a promise, so that whatever is thrown ends in one place.
   Promise.resolve().then(() => kinds[request.kind](request, results));
 }

@@ -1,0 +1,154 @@
+//! What a script may use: heap, time, and until it is called off.
+//!
+//! Owns: arming the limits of one evaluation, which of them ended it, and how that is said.
+//! Does not know: what runs.
+//! Invariant: once the guards are dropped, no other thread stops what runs in the isolate.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use deno_core::{JsRuntime, v8};
+
+use crate::diagnostic::Diagnostic;
+
+use super::watchdog::{self, DeadlineGuard, ThreadClock};
+use super::{CancelGuard, EvaluateRequest, FailureKind, Limits};
+
+/// Why a script was stopped: the first cause counts.
+#[derive(Default)]
+struct Stop {
+    cause: AtomicU8,
+}
+
+impl Stop {
+    fn set(&self, cause: FailureKind) {
+        let code = match cause {
+            FailureKind::Memory => 1,
+            FailureKind::Timeout => 2,
+            FailureKind::CpuTime => 3,
+            _ => 4,
+        };
+        // Relaxed: the isolate's termination orders the write before the evaluator's read; the
+        // value itself is all that is communicated.
+        let _ = self
+            .cause
+            .compare_exchange(0, code, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    fn cause(&self) -> Option<FailureKind> {
+        match self.cause.load(Ordering::Relaxed) {
+            0 => None,
+            1 => Some(FailureKind::Memory),
+            2 => Some(FailureKind::Timeout),
+            3 => Some(FailureKind::CpuTime),
+            _ => Some(FailureKind::Cancelled),
+        }
+    }
+}
+
+/// What a script may use beyond its heap limit before it reaches the point where it stops.
+const MAX_OVERDRAFT_BYTES: usize = 2 << 30;
+
+/// The way to stop what runs in one isolate.
+#[derive(Clone)]
+pub(super) struct Brake {
+    stop: Arc<Stop>,
+    handle: v8::IsolateHandle,
+}
+
+impl Brake {
+    /// For a new isolate, whose heap is limited from now on.
+    pub fn new(runtime: &mut JsRuntime) -> Self {
+        let brake = Self {
+            stop: Arc::default(),
+            handle: runtime.v8_isolate().thread_safe_handle(),
+        };
+        let mut out_of_memory = Some(brake.pull(FailureKind::Memory));
+        runtime.add_near_heap_limit_callback(move |current, initial| {
+            if let Some(terminate) = out_of_memory.take() {
+                terminate();
+            }
+            // Room to unwind: V8 ends the process when the limit is reached again before that. Ending
+            // it is right when the script cannot be stopped and eats the machine's memory.
+            current
+                .saturating_mul(2)
+                .min(initial.saturating_add(MAX_OVERDRAFT_BYTES))
+        });
+        brake
+    }
+
+    /// What stopped the isolate, if anything did: it is of no further use then.
+    pub fn cause(&self) -> Option<FailureKind> {
+        self.stop.cause()
+    }
+
+    fn pull(&self, cause: FailureKind) -> impl Fn() + Send + use<> {
+        let brake = self.clone();
+        move || {
+            brake.stop.set(cause);
+            brake.handle.terminate_execution();
+        }
+    }
+
+    /// Arms the time limits and the token of one evaluation; dropping the result disarms them.
+    pub fn arm(&self, request: &EvaluateRequest) -> Guards {
+        let Limits { wall, cpu, .. } = request.limits;
+        let time_is_up = self.pull(FailureKind::Timeout);
+        Guards {
+            _wall: watchdog::after(wall, move || {
+                time_is_up();
+                None
+            }),
+            // One thread uses no more of its CPU than goes by on the clock.
+            _cpu: (cpu < wall).then(|| limit_cpu(cpu, self.pull(FailureKind::CpuTime))),
+            _cancel: request.cancel.on_cancel(self.pull(FailureKind::Cancelled)),
+        }
+    }
+}
+
+/// What is armed for one evaluation.
+pub(super) struct Guards {
+    _wall: DeadlineGuard,
+    _cpu: Option<DeadlineGuard>,
+    _cancel: CancelGuard,
+}
+
+/// Calls `terminate` when the calling thread has used `limit` more of CPU time than now. What it has
+/// left is also the soonest that it can be used up, so that is when to look again.
+fn limit_cpu(limit: Duration, terminate: impl Fn() + Send + 'static) -> DeadlineGuard {
+    let clock = ThreadClock::of_this_thread();
+    let begin = clock.read();
+    watchdog::after(limit, move || {
+        // Without a clock there is the wall's limit.
+        let used = clock.read()?.saturating_sub(begin?);
+        let left = limit.saturating_sub(used);
+        if left.is_zero() {
+            terminate();
+            return None;
+        }
+        Some(left)
+    })
+}
+
+/// What to say of an evaluation of `entry` that was stopped.
+pub(super) fn stopped(cause: FailureKind, entry: &str, limits: Limits) -> Diagnostic {
+    match cause {
+        FailureKind::Memory => Diagnostic::error(format!(
+            "{entry} needs more memory than its limit of {} MiB",
+            limits.heap_bytes >> 20
+        ))
+        .with_help("look for a list or string that grows without an end"),
+        FailureKind::Timeout => Diagnostic::error(format!(
+            "{entry} took longer than its limit of {:?}",
+            limits.wall
+        ))
+        .with_help("look for a loop without an end"),
+        FailureKind::CpuTime => Diagnostic::error(format!(
+            "{entry} computed for longer than its limit of {:?}",
+            limits.cpu
+        ))
+        .with_help("look for a loop without an end"),
+        _ => Diagnostic::error(format!("the evaluation of {entry} was cancelled")),
+    }
+}

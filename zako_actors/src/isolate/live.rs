@@ -1,0 +1,130 @@
+//! A runtime in which user code runs, and what may be asked of it again.
+//!
+//! Owns: which evaluations a runtime can serve after its first, and that a thread keeps one at most.
+//! Does not know: what an evaluation is asked for.
+//! Invariants: a kept runtime served evaluations only that differ in nothing but the entry and the call, whose modules
+//! keep nothing from one call to the next (`transpile::lasting`) and were frozen before the first; no evaluation of it
+//! failed or was stopped. The engine wants the isolates of a thread to go in the reverse order in which they came:
+//! one that is kept is the only one of its thread at that moment, and so stays below all others.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use deno_core::JsRuntime;
+use serde_json::Value;
+
+use super::limits::Brake;
+use super::loader::WorkspaceLoader;
+use super::modules::ModuleGraph;
+use super::runtime::{self, Host, Startup};
+use super::{ContextKind, EvaluateRequest};
+
+/// A runtime after its lock-down.
+pub(super) struct Live {
+    pub runtime: JsRuntime,
+    pub host: Host,
+    pub loader: Rc<WorkspaceLoader>,
+    pub brake: Brake,
+    root: PathBuf,
+    context: ContextKind,
+    execution_context: Value,
+    heap_bytes: usize,
+    entries: BTreeSet<String>,
+    modules: BTreeMap<String, String>,
+    absent: BTreeSet<String>,
+}
+
+impl Live {
+    /// A new one, for `request` and those like it.
+    ///
+    /// # Errors
+    /// The engine's message.
+    pub fn new(
+        request: &EvaluateRequest,
+        graph: &Rc<RefCell<ModuleGraph>>,
+        startup: Startup,
+    ) -> Result<Self, String> {
+        let heap_bytes = request.limits.heap_bytes;
+        let loader = Rc::new(WorkspaceLoader::new(Rc::clone(graph)));
+        let mut runtime = runtime::create(loader.clone(), heap_bytes, startup)?;
+        let brake = Brake::new(&mut runtime);
+        let host = runtime::lock_down(&mut runtime, request.context, &request.execution_context)?;
+        Ok(Self {
+            runtime,
+            host,
+            loader,
+            brake,
+            root: request.root.clone(),
+            context: request.context,
+            execution_context: request.execution_context.clone(),
+            heap_bytes,
+            entries: BTreeSet::new(),
+            modules: BTreeMap::new(),
+            absent: BTreeSet::new(),
+        })
+    }
+
+    /// Whether it can serve this evaluation as a new one would: the modules that are in it are those that would be
+    /// loaded now. (A path that was tried in vain and now leads somewhere changes what an import means.)
+    pub fn fits(&self, request: &EvaluateRequest, graph: &ModuleGraph) -> bool {
+        let known = |path: &String| self.modules.get(path);
+        self.root == request.root
+            && self.context == request.context
+            && self.heap_bytes == request.limits.heap_bytes
+            && self.execution_context == request.execution_context
+            && graph.digests().iter().all(|(path, digest)| {
+                known(path).is_none_or(|one| one == digest) && !self.absent.contains(path)
+            })
+            && graph
+                .absent_paths()
+                .iter()
+                .all(|path| known(path).is_none())
+    }
+
+    /// Whether the entry was evaluated in it.
+    pub fn has(&self, entry: &str) -> bool {
+        self.entries.contains(entry)
+    }
+
+    /// Notes that the entry of `graph` was evaluated in it.
+    pub fn loaded(&mut self, entry: &str, graph: &ModuleGraph) {
+        self.entries.insert(entry.to_owned());
+        let digests = graph.digests().iter();
+        self.modules
+            .extend(digests.map(|(path, digest)| (path.clone(), digest.clone())));
+        self.absent.extend(graph.absent_paths().iter().cloned());
+    }
+}
+
+thread_local! {
+    static IS_TAKEN: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Where an evaluator keeps a runtime: the thread has one place, whoever comes first.
+#[derive(Default)]
+pub(super) struct Kept(Option<Live>);
+
+impl Kept {
+    /// The runtime that is kept, if it fits; another one is gone after this.
+    pub fn take(&mut self, request: &EvaluateRequest, graph: &ModuleGraph) -> Option<Live> {
+        let live = self.0.take()?;
+        IS_TAKEN.set(false);
+        Some(live).filter(|live| live.fits(request, graph))
+    }
+
+    /// Keeps a runtime, the only one of this thread, or lets it go.
+    pub fn keep(&mut self, live: Live) {
+        if self.0.is_none() && !IS_TAKEN.replace(true) {
+            self.0 = Some(live);
+        }
+    }
+
+    /// Lets go of what is kept.
+    pub fn clear(&mut self) {
+        if self.0.take().is_some() {
+            IS_TAKEN.set(false);
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! Rules called again and again: what is shared between calls, and that nobody can tell.
+
+mod isolate_support;
+
+use isolate_support::Workspace;
+use serde_json::{Value, json};
+use zako_actors::isolate::{ContextKind, EvaluateError, EvaluateRequest, Evaluation};
+
+/// A rule file with `top` above the rule, whose implementation is `body`; it answers with what `seen` is.
+fn rule(top: &str, body: &str) -> String {
+    format!(
+        "import {{ attr, provider, rule }} from 'zako:rule';\n\
+         import {{ log }} from 'zako:core';\n\
+         const Info = provider<unknown>('Info');\n{top}\n\
+         export const r = rule({{ name: 'r', attrs: {{ srcs: attr.sources() }}, async implementation(ctx) {{\n\
+         let seen: unknown = null;\n{body}\n\
+         return {{ files: [], provides: [Info(seen)] }}; }} }});"
+    )
+}
+
+fn request(workspace: &Workspace) -> EvaluateRequest {
+    let root = workspace.root.path();
+    let mut request = EvaluateRequest::new(root, "r.rule.ts", ContextKind::Rule);
+    let target = json!({ "label": "//a:t", "dir": "a", "name": "t", "known": {},
+        "attrs": { "srcs": { "$files": [{ "$file": "a/x.c" }] } } });
+    request.call = Some(
+        json!({ "kind": "rule", "file": "r.rule.ts", "rule": "r", "config": {},
+        "toolchains": {}, "targets": [target] }),
+    );
+    request
+}
+
+fn call(workspace: &mut Workspace) -> Result<Evaluation, EvaluateError> {
+    let request = request(workspace);
+    workspace.evaluator.evaluate(&request)
+}
+
+/// What the implementation saw.
+fn seen(result: Result<Evaluation, EvaluateError>) -> Value {
+    match result {
+        Ok(mut evaluation) => evaluation.value[0]["providers"]["r.rule.ts#Info"].take(),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn workspace(rule: &str) -> Workspace {
+    Workspace::new(&[("r.rule.ts", rule)])
+}
+
+#[test]
+fn a_rule_that_keeps_nothing_is_loaded_once() {
+    let mut workspace = workspace(&rule(
+        "const FLAGS = ['-O2'];",
+        "log('called'); seen = FLAGS;",
+    ));
+    for _ in 0..3 {
+        let evaluation = call(&mut workspace).unwrap();
+        assert_eq!(evaluation.logs.len(), 1);
+        assert_eq!(evaluation.modules.len(), 1);
+        assert_eq!(seen(Ok(evaluation)), json!(["-O2"]));
+    }
+    assert_eq!(workspace.evaluator.figures().runtimes, 1);
+    workspace.evaluator.collect_garbage();
+    assert_eq!(seen(call(&mut workspace)), json!(["-O2"]));
+    assert_eq!(workspace.evaluator.figures().runtimes, 2);
+}
+
+#[test]
+fn every_rule_that_ships_is_loaded_once() {
+    for (file, name) in [
+        ("zako:rules/files.rule.ts", "file_group"),
+        ("zako:rules/shell.rule.ts", "shell"),
+        ("zako:rules/typescript.rule.ts", "ts_library"),
+        ("zako:rules/npm.rule.ts", "npm_install"),
+        ("zako:rules/cc.rule.ts", "cc_library"),
+    ] {
+        let mut workspace = Workspace::new(&[]);
+        let mut request = EvaluateRequest::new(workspace.root.path(), file, ContextKind::Rule);
+        request.call = Some(
+            json!({ "kind": "rule", "file": file, "rule": name, "config": {},
+            "toolchains": {}, "targets": [] }),
+        );
+        for _ in 0..2 {
+            workspace.evaluator.evaluate(&request).unwrap();
+        }
+        assert_eq!(workspace.evaluator.figures().runtimes, 1, "{file}");
+    }
+}
+
+#[test]
+fn a_rule_that_might_keep_something_is_loaded_each_time() {
+    for (top, body) in [
+        ("let n = 0;", "seen = ++n;"),
+        (
+            "const cache = new Map();",
+            "seen = cache.size + 1; cache.set(cache.size, 1);",
+        ),
+        (
+            "const next = (() => { let n = 0; return () => ++n; })();",
+            "seen = next();",
+        ),
+        (
+            "class Box { static #n = 0; static next() { return ++Box.#n; } }",
+            "seen = Box.next();",
+        ),
+        (
+            "const words = /x/g;",
+            "seen = words.lastIndex + 1; words.test('x');",
+        ),
+        (
+            "",
+            "(import.meta as any).n = ((import.meta as any).n ?? 0) + 1; seen = (import.meta as any).n;",
+        ),
+        ("log('loaded');", "seen = 1;"),
+    ] {
+        let mut workspace = workspace(&rule(top, body));
+        for _ in 0..2 {
+            assert_eq!(seen(call(&mut workspace)), 1, "{top} {body}");
+        }
+        assert_eq!(workspace.evaluator.figures().runtimes, 2, "{top} {body}");
+    }
+}
+
+/// Places where a call might leave `mark` for the next one.
+const PLACES: &[&str] = &[
+    "globalThis",
+    "Object.prototype",
+    "Array.prototype",
+    "Function.prototype",
+    "Map.prototype.get",
+    "Promise",
+    "JSON",
+    "Math.max",
+    "console",
+    "console.log",
+    "Error",
+    "TypeError.prototype",
+    "executionContext",
+    "FLAGS",
+    "TABLE.deep",
+    "helper",
+    "helper.prototype",
+    "arrow",
+    "r",
+    "attr",
+    "attr.string",
+    "attr.sources()",
+    "Info",
+    "log",
+    "log.info",
+    "this",
+    "this.implementation",
+    "data",
+    "Object.getPrototypeOf(data.list)",
+    "Object.getPrototypeOf(ctx.attrs.srcs[0])",
+    "Object.getPrototypeOf(attr.string())",
+    "Object.getPrototypeOf(ctx.run({ cmd: ['x'] }))",
+    "Object.getPrototypeOf([][Symbol.iterator]())",
+    "Object.getPrototypeOf(new Map().entries())",
+    "Object.getPrototypeOf(new Set().values())",
+    "Object.getPrototypeOf(''[Symbol.iterator]())",
+    "Object.getPrototypeOf(''.matchAll(/x/g))",
+    "Object.getPrototypeOf(function* () {})",
+    "Object.getPrototypeOf((function* () {}).prototype)",
+    "Object.getPrototypeOf(async function* () {})",
+    "Object.getPrototypeOf((async function* () {}).prototype)",
+    "Object.getPrototypeOf(async () => {})",
+    "Object.getPrototypeOf(Object.getPrototypeOf([].values().map((x) => x)))",
+    "Object.getOwnPropertyDescriptor(new Error('x'), 'stack')!.get ?? {}",
+    "Object.getOwnPropertyDescriptor(Object.prototype, '__proto__')!.get",
+    "Object.getOwnPropertyDescriptor(Object.prototype, 'toString')!.set",
+    "Symbol.iterator.constructor",
+    "(class {}).constructor",
+];
+
+#[test]
+fn nothing_that_a_call_could_mark_bears_the_mark_in_the_next() {
+    let top = "import data from './data.json' with { type: 'json' };\n\
+        const FLAGS = ['-O2'], TABLE = { deep: { x: 1 } };\n\
+        function helper() { return 1; }\nconst arrow = () => 1;";
+    let mut marked = Vec::new();
+    for place in PLACES {
+        let body = format!(
+            "let place: any;\ntry {{ place = {place}; }} catch {{ place = {{}}; }}\n\
+             seen = place?.mark ?? 'none';\ntry {{ place.mark = 'marked'; }} catch {{}}"
+        );
+        let files = [
+            ("r.rule.ts", rule(top, &body)),
+            ("data.json", "{ \"list\": [1] }".into()),
+        ];
+        let mut workspace =
+            Workspace::new(&files.each_ref().map(|(path, text)| (*path, text.as_str())));
+        let both = [seen(call(&mut workspace)), seen(call(&mut workspace))];
+        if both != ["none", "none"] {
+            marked.push(place);
+        }
+        assert_eq!(workspace.evaluator.figures().runtimes, 1, "{place}");
+    }
+    assert!(marked.is_empty(), "{marked:?}");
+}
+
+#[test]
+fn what_the_engine_remembers_of_itself_is_not_told() {
+    for body in [
+        "seen = (RegExp as any).$1 ?? 'none'; /(x)/.exec('x');",
+        "seen = (RegExp as any).input ?? 'none'; /(x)/.exec('x'); try { (RegExp as any).input = 'y'; } catch {}",
+        "seen = WORD.source === 'x' ? 'none' : WORD.source; try { (WORD as any).compile('y'); } catch {}",
+        "seen = Error.stackTraceLimit > 1 ? 'none' : 'set'; try { Error.stackTraceLimit = 1; } catch {}",
+        "seen = 'none'; try { rule({ name: 'q', implementation() {} }); seen = 'defined'; } catch {}",
+    ] {
+        let mut workspace = workspace(&rule("const WORD = /x/;", body));
+        for _ in 0..2 {
+            assert_eq!(seen(call(&mut workspace)), "none", "{body}");
+        }
+        assert_eq!(workspace.evaluator.figures().runtimes, 1, "{body}");
+    }
+}
+
+#[test]
+fn a_frozen_value_says_what_to_do() {
+    let mut workspace = workspace(&rule("const FLAGS: string[] = [];", "FLAGS.push('x');"));
+    let error = call(&mut workspace).unwrap_err().to_string();
+    assert!(error.contains("--> r.rule.ts:7:"), "{error}");
+    assert!(
+        error.contains("is frozen before its functions are called"),
+        "{error}"
+    );
+}
+
+#[test]
+fn own_properties_may_have_the_names_of_inherited_ones() {
+    let body = "class Mine extends Error { constructor() { super('m'); this.name = 'Mine'; } }\n\
+        const words: Record<string, number> = {}; words.constructor = 1; words.toString = 2 as any;\n\
+        const e = new Mine(); e.message = 'other'; seen = [String(e), Object.keys(words)];";
+    let mut workspace = workspace(&rule("", body));
+    let expected = json!(["Mine: other", ["constructor", "toString"]]);
+    assert_eq!(seen(call(&mut workspace)), expected);
+}
+
+#[test]
+fn what_changed_on_the_disk_is_loaded_anew() {
+    let mut workspace = Workspace::new(&[
+        (
+            "r.rule.ts",
+            &rule("import { word } from './lib.js';", "seen = word;"),
+        ),
+        ("lib.ts", "export const word = 'one';"),
+    ]);
+    let root = workspace.root.path().to_owned();
+    let write = |path: &str, text: &str| std::fs::write(root.join(path), text).unwrap();
+    assert_eq!(seen(call(&mut workspace)), "one");
+    write("lib.ts", "export const word = 'two';");
+    assert_eq!(seen(call(&mut workspace)), "two");
+    // Found before lib.ts, which is as it was.
+    write("lib.js", "export const word = 'three';");
+    assert_eq!(seen(call(&mut workspace)), "three");
+    std::fs::remove_file(root.join("lib.js")).unwrap();
+    assert_eq!(seen(call(&mut workspace)), "two");
+    assert_eq!(workspace.evaluator.figures().runtimes, 4);
+}
+
+#[test]
+fn another_execution_context_has_another_runtime() {
+    let mut workspace = workspace(&rule("const MODE = executionContext;", "seen = MODE;"));
+    let mut request = request(&workspace);
+    for mode in ["a", "b", "a"] {
+        request.execution_context = json!({ "mode": mode });
+        let result = workspace.evaluator.evaluate(&request);
+        assert_eq!(seen(result), json!({ "mode": mode }));
+    }
+}
+
+#[test]
+fn after_a_failed_call_the_next_is_as_if_it_had_not_been() {
+    let body = "if (ctx.label.name === 'bad') throw new Error('bad'); seen = 'well';";
+    let mut workspace = workspace(&rule("", body));
+    assert_eq!(seen(call(&mut workspace)), "well");
+    let mut bad = request(&workspace);
+    bad.call.as_mut().unwrap()["targets"][0]["name"] = json!("bad");
+    let error = workspace.evaluator.evaluate(&bad).unwrap_err();
+    assert_eq!(error.subject.as_deref(), Some("//a:t"));
+    assert_eq!(seen(call(&mut workspace)), "well");
+}
+
+#[test]
+fn two_evaluators_on_one_thread_do_not_disturb_each_other() {
+    let rule = rule("", "seen = ctx.label.name;");
+    let (mut first, mut second) = (workspace(&rule), workspace(&rule));
+    for _ in 0..2 {
+        assert_eq!(seen(call(&mut first)), "t");
+        assert_eq!(seen(call(&mut second)), "t");
+    }
+    drop(first);
+    for _ in 0..2 {
+        assert_eq!(seen(call(&mut second)), "t");
+    }
+}
