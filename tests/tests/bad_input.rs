@@ -326,3 +326,45 @@ fn a_program_that_does_not_start_is_told_with_the_remedy() {
     plain.write("p", "#!/bin/sh\n");
     fails(&plain, &["build"], &["//:b", "chmod +x"]);
 }
+
+#[test]
+fn a_thrown_value_that_is_no_error_is_told_with_a_place_and_advice() {
+    let build = format!("{IMPORT}// A comment.\nif (glob) throw null;\nexport default {{}};\n");
+    let project = Project::with_build(&build);
+    fails(
+        &project,
+        &["build"],
+        &["BUILD.ts:3:11", "not an Error: null", "throw new Error("],
+    );
+}
+
+#[test]
+fn a_directory_is_no_program() {
+    let declared = project("  a: target({ cmd: [\"./tools\"], srcs: glob(\"tools/**\") }),");
+    declared.write("tools/run", "#!/bin/sh\n");
+    let words = ["//:a", "`./tools` is a directory", "name the program in it"];
+    fails(&declared, &["build"], &words);
+    let absolute = project("  a: target({ cmd: [\"/tmp\"] }),");
+    let words = ["//:a", "`/tmp` is a directory", "name the program in it"];
+    fails(&absolute, &["build"], &words);
+}
+
+#[test]
+fn no_steps_at_a_time_is_refused_with_what_is_possible() {
+    let project = project("  a: target({ cmd: [\"true\"] }),");
+    let words = ["'0'", "--jobs", "a whole number from 1", "one step per CPU"];
+    project.zako(&["build", "-j", "0"]).fails_saying(&words);
+}
+
+#[test]
+fn a_node_says_that_its_configuration_is_missing() {
+    let project = Project::new();
+    project
+        .zako(&["node", "--config", "nowhere.toml"])
+        .fails_saying(&[
+            "nowhere.toml",
+            "--config",
+            "No such file",
+            "examples/node.toml",
+        ]);
+}

@@ -159,3 +159,10 @@ fn number(said: Option<u64>, name: &str) -> Result<Option<u64>, Failure> {
         number => Ok(number),
     }
 }
+
+/// A number of steps at a time, as a person writes it.
+pub(super) fn jobs(text: &str) -> Result<std::num::NonZeroU32, String> {
+    text.parse().map_err(|_| {
+        "expected a whole number from 1; without it there is one step per CPU".to_owned()
+    })
+}

@@ -153,7 +153,12 @@ fn read_file(path: &Path) -> Result<File, NodeError> {
         path: path.to_owned(),
         message,
     };
-    let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        wrong(format!(
+            "the file that --config names cannot be read: {error}; write one as examples/node.toml shows, or leave \
+             --config out, as every setting has a default"
+        ))
+    })?;
     // It tells line, column and key, and what would be valid there.
     toml::from_str(&text).map_err(|error| wrong(error.to_string()))
 }

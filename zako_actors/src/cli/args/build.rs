@@ -13,7 +13,7 @@ pub struct BuildArgs {
     #[arg(value_name = "LABEL")]
     pub labels: Vec<String>,
     /// Run at most N steps at a time [default: one per CPU]
-    #[arg(short, long, value_name = "N", env = "ZAKO_JOBS", hide_env = true)]
+    #[arg(short, long, value_name = "N", value_parser = crate::cli::options::jobs, env = "ZAKO_JOBS", hide_env = true)]
     pub jobs: Option<std::num::NonZeroU32>,
     /// After a failure, build everything that does not depend on it
     #[arg(short, long)]
@@ -62,7 +62,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "NAME")]
     pub bin: Option<String>,
     /// Run at most N steps at a time [default: one per CPU]
-    #[arg(short, long, value_name = "N", env = "ZAKO_JOBS", hide_env = true)]
+    #[arg(short, long, value_name = "N", value_parser = crate::cli::options::jobs, env = "ZAKO_JOBS", hide_env = true)]
     pub jobs: Option<std::num::NonZeroU32>,
     /// Arguments of the program
     #[arg(last = true)]
@@ -90,7 +90,7 @@ pub struct WatchArgs {
     #[arg(long)]
     pub tests: bool,
     /// Run at most N steps at a time [default: one per CPU]
-    #[arg(short, long, value_name = "N", env = "ZAKO_JOBS", hide_env = true)]
+    #[arg(short, long, value_name = "N", value_parser = crate::cli::options::jobs, env = "ZAKO_JOBS", hide_env = true)]
     pub jobs: Option<std::num::NonZeroU32>,
 }
 

@@ -49,6 +49,14 @@ pub enum ActionError {
         /// A program of similar name.
         hint: String,
     },
+    /// `argv[0]` is an absolute path of something that cannot be run.
+    #[error("program `{program}` {what}")]
+    NoProgram {
+        /// `argv[0]`.
+        program: String,
+        /// What it is instead, and what to do.
+        what: &'static str,
+    },
     /// `argv[0]` is a path that is no input.
     #[error(
         "program `{program}` is not among the inputs; add it to `srcs`, or the target that writes it to `deps`"
@@ -357,6 +365,21 @@ mod tests {
         };
         assert!(error("no-such-program-at-all").contains("was not found on PATH (/usr/bin:/bin)"));
         assert!(error("./build.sh").contains("not among the inputs; add it to `srcs`"));
+        let dir = world.dir.path().to_str().unwrap();
+        assert!(error(dir).contains("is a directory; name the program in it"));
+        assert!(error(&format!("{dir}/a.c")).contains("is not executable; chmod +x"));
+        assert!(error("/no/such/program").contains("does not exist"));
+        fs::create_dir(world.dir.path().join("tools")).unwrap();
+        fs::write(world.dir.path().join("tools/x"), "").unwrap();
+        let tools = world.action(
+            json!({"$zako": "command", "cmd": ["./tools"]}),
+            &["tools/x"],
+        );
+        let tools = tools.unwrap_err().to_string();
+        assert!(
+            tools.contains("`./tools` is a directory; name the program in it"),
+            "{tools}"
+        );
         let own = world
             .action(json!({"$zako": "command", "cmd": ["./a.c"]}), &["a.c"])
             .unwrap();

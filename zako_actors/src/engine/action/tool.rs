@@ -8,7 +8,7 @@ use std::sync::PoisonError;
 use super::{ActionError, Describer, Tool};
 use crate::engine::files::{FactError, FileTable};
 use crate::engine::hash::Hash;
-use crate::engine::record::Input;
+use crate::engine::record::{Input, InputContent};
 use crate::lang::suggest::did_you_mean;
 use crate::lang::target::Command;
 
@@ -22,31 +22,20 @@ impl Describer {
     ) -> Result<Tool, ActionError> {
         let name = &command.argv[0];
         if name.contains('/') && !name.starts_with('/') {
-            let declared = resolve(&command.dir, name).is_some_and(|path| {
-                inputs
-                    .binary_search_by(|input| (*input.path).cmp(&path))
-                    .is_ok()
-            });
-            return if declared {
-                Ok(Tool {
-                    program: name.into(),
-                    hash: None,
-                })
-            } else {
-                Err(ActionError::ToolNotDeclared {
-                    program: name.clone(),
-                })
-            };
+            return declared(&command.dir, name, inputs);
         }
         let env = self.environment(command);
         let search = env.get("PATH").map_or("", String::as_str);
-        let program = self
-            .look_up(name, search)
-            .ok_or_else(|| ActionError::NoTool {
+        let program = self.look_up(name, search).ok_or_else(|| {
+            if name.starts_with('/') {
+                return no_program(name);
+            }
+            ActionError::NoTool {
                 program: name.clone(),
                 path: search.to_owned(),
                 hint: similar_program(name, search),
-            })?;
+            }
+        })?;
         // The name that the program was found under may be a link; content is what counts.
         let hash = content(&program, files)?;
         Ok(Tool {
@@ -61,6 +50,46 @@ impl Describer {
             .entry((name.to_owned(), search.to_owned()))
             .or_insert_with(|| find_program(name, search))
             .clone()
+    }
+}
+
+/// The program `name`, seen from `dir`, which has to be among the inputs.
+fn declared(dir: &str, name: &str, inputs: &[Input]) -> Result<Tool, ActionError> {
+    let program = name.to_owned();
+    let Some(path) = resolve(dir, name) else {
+        return Err(ActionError::ToolNotDeclared { program });
+    };
+    let found = inputs.binary_search_by(|input| (*input.path).cmp(&path));
+    if found.is_ok_and(|at| inputs[at].content != InputContent::Directory) {
+        return Ok(Tool {
+            program: name.into(),
+            hash: None,
+        });
+    }
+    let below = format!("{}/", path.trim_end_matches('/'));
+    if found.is_ok() || inputs.iter().any(|input| input.path.starts_with(&below)) {
+        return Err(ActionError::NoProgram {
+            program,
+            what: IS_DIRECTORY,
+        });
+    }
+    Err(ActionError::ToolNotDeclared { program })
+}
+
+const IS_DIRECTORY: &str = "is a directory; name the program in it";
+
+/// Why the absolute `name` cannot be run.
+fn no_program(name: &str) -> ActionError {
+    let what = match std::fs::metadata(name) {
+        Ok(it) if it.is_dir() => IS_DIRECTORY,
+        Ok(_) => "is not executable; chmod +x",
+        Err(_) => {
+            "does not exist; correct the path, or write its name alone, which is looked for on PATH"
+        }
+    };
+    ActionError::NoProgram {
+        program: name.to_owned(),
+        what,
     }
 }
 
