@@ -8,6 +8,8 @@
 
 pub mod backtrace;
 pub mod cli;
+#[cfg(test)]
+mod damaged;
 pub mod diagnostic;
 pub mod engine;
 pub mod isolate;

@@ -30,8 +30,10 @@ pub enum LabelError {
     /// A relative label where only absolute ones make sense.
     #[error("label `{0}` does not start with `//` or `:`; write `//{0}` or `:{0}`")]
     NotAbsolute(String),
-    /// `.` or `..` as a segment.
-    #[error("label `{0}`: `.` and `..` are not allowed; write the path from the workspace root")]
+    /// `.` or `..` as a segment, or a name with `...`, which means subtrees.
+    #[error(
+        "label `{0}`: `.`, `..` and `...` name nothing here; write the path from the workspace root"
+    )]
     DotSegment(String),
     /// `//a//b`, `//a/` and the like.
     #[error("label `{0}` has an empty path segment")]
@@ -92,7 +94,8 @@ impl Label {
         if name.is_empty() {
             return Err(LabelError::NoName(whole.into()));
         }
-        if name == "." || name == ".." {
+        // `...` is a subtree where labels are typed.
+        if name == "." || name == ".." || name.contains("...") {
             return Err(LabelError::DotSegment(whole.into()));
         }
         check_characters(name, whole)?;

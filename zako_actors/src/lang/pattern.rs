@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 
 /// Alternatives in one pattern are refused above this number, before they eat the memory.
 const MAX_ALTERNATIVES: usize = 256;
+/// So are `{`, before they eat the stack.
+const MAX_BRACES: usize = 64;
 
 /// A validated pattern; relative to the directory that it was written in.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -52,6 +54,9 @@ impl Pattern {
         }
         if text.starts_with('/') {
             return Err(PatternError::Absolute(text.into()));
+        }
+        if text.matches('{').count() > MAX_BRACES {
+            return Err(PatternError::TooMany(text.into()));
         }
         let mut alternatives = Vec::new();
         expand(text, text, &mut alternatives)?;
@@ -107,16 +112,23 @@ fn check(alternative: &str, whole: &str) -> Result<(), PatternError> {
         }
         let mut rest = segment;
         while let Some(open) = rest.find('[') {
-            // A `]` right after `[` or `[!` is a member, not the end.
             let inside = &rest[open + 1..];
-            let skip = usize::from(inside.starts_with('!'));
-            let Some(close) = inside.get(skip + 1..).and_then(|tail| tail.find(']')) else {
+            let Some(end) = class_end(inside) else {
                 return Err(PatternError::Unbalanced(whole.into(), '['));
             };
-            rest = &inside[skip + 1 + close + 1..];
+            rest = &inside[end + 1..];
         }
     }
     Ok(())
+}
+
+/// Where the class ends whose text after `[` begins `inside`: at its `]`, which right after `[` or
+/// `[!` is a member.
+fn class_end(inside: &str) -> Option<usize> {
+    let members = usize::from(inside.starts_with('!'));
+    let (second, _) = inside[members..].char_indices().nth(1)?;
+    let tail = members + second;
+    Some(tail + inside[tail..].find(']')?)
 }
 
 /// Multiplies out the first `{…}` and recurses on each result.
@@ -238,7 +250,6 @@ fn match_segment(pattern: &str, name: &str) -> bool {
     if name.starts_with('.') && !pattern.starts_with('.') {
         return false;
     }
-    let (pattern, name) = (pattern.as_bytes(), name.as_bytes());
     let (mut p, mut n) = (0, 0);
     let mut retry: Option<(usize, usize)> = None;
     while n < name.len() {
@@ -253,7 +264,7 @@ fn match_segment(pattern: &str, name: &str) -> bool {
             }
             Step::No => match retry {
                 Some((after_star, from)) => {
-                    let next = from + char_len(name[from]);
+                    let next = from + char_len(name.as_bytes()[from]);
                     retry = Some((after_star, next));
                     (p, n) = (after_star, next);
                 }
@@ -261,7 +272,7 @@ fn match_segment(pattern: &str, name: &str) -> bool {
             },
         }
     }
-    pattern[p..].iter().all(|&b| b == b'*')
+    pattern[p..].bytes().all(|b| b == b'*')
 }
 
 enum Step {
@@ -279,37 +290,52 @@ fn char_len(first: u8) -> usize {
     }
 }
 
-fn step(pattern: &[u8], name: &[u8]) -> Step {
-    match pattern.first() {
+/// The first element of `pattern` against the beginning of `name`, which is not empty.
+fn step(pattern: &str, name: &str) -> Step {
+    let first = name.as_bytes()[0];
+    match pattern.as_bytes().first() {
         None => Step::No,
         Some(b'*') => Step::Star,
-        Some(b'?') => Step::Taken(1, char_len(name[0])),
-        Some(b'[') => class(pattern, name[0]),
-        Some(&literal) if literal == name[0] => Step::Taken(1, 1),
+        Some(b'?') => Step::Taken(1, char_len(first)),
+        Some(b'[') => class(&pattern[1..], name),
+        Some(&literal) if literal == first => {
+            let length = char_len(first);
+            if pattern.as_bytes().get(..length) == name.as_bytes().get(..length) {
+                Step::Taken(length, length)
+            } else {
+                Step::No
+            }
+        }
         Some(_) => Step::No,
     }
 }
 
-/// `[abc]`, `[a-z]`, `[!…]` over bytes; the closing bracket was checked when the pattern was read.
-fn class(pattern: &[u8], byte: u8) -> Step {
-    let negated = pattern.get(1) == Some(&b'!');
-    let first = 1 + usize::from(negated);
-    let mut at = first;
+/// `abc]`, `a-z]`, `!…]` against one character; the closing bracket was checked when the pattern was
+/// read.
+fn class(inside: &str, name: &str) -> Step {
+    let (Some(end), Some(found)) = (class_end(inside), name.chars().next()) else {
+        return Step::No;
+    };
+    let members = &inside[..end];
+    let negated = members.starts_with('!');
+    let mut members = members[usize::from(negated)..].chars().peekable();
     let mut hit = false;
-    while at < pattern.len() && (at == first || pattern[at] != b']') {
-        let low = pattern[at];
-        if pattern.get(at + 1) == Some(&b'-') && pattern.get(at + 2).is_some_and(|&b| b != b']') {
-            hit |= (low..=pattern[at + 2]).contains(&byte);
-            at += 3;
+    while let Some(low) = members.next() {
+        let mut ahead = members.clone();
+        if ahead.next() == Some('-')
+            && let Some(high) = ahead.next()
+        {
+            hit |= (low..=high).contains(&found);
+            members = ahead;
         } else {
-            hit |= low == byte;
-            at += 1;
+            hit |= low == found;
         }
     }
     if hit == negated {
         Step::No
     } else {
-        Step::Taken(at + 1, 1)
+        // With both brackets.
+        Step::Taken(end + 2, found.len_utf8())
     }
 }
 
@@ -342,6 +368,8 @@ mod tests {
     #[test]
     fn classes_and_alternatives() {
         assert!(hit("[a-c]x", "bx") && !hit("[!a-c]x", "bx") && hit("[]]x", "]x"));
+        assert!(hit("[é-ü!]x", "éx") && hit("[!é]x", "èx") && !hit("[!é]x", "éx"));
+        assert!(hit("[a-]x", "-x") && !hit("éx", "èx"));
         assert!(hit("*.{ts,tsx}", "a.tsx") && !hit("*.{ts,tsx}", "a.js"));
         assert!(hit("{src,lib/{a,b}}/*.c", "lib/b/x.c"));
     }
@@ -372,6 +400,11 @@ mod tests {
         let bomb = "{a,b}".repeat(12);
         assert!(matches!(
             Pattern::parse(&bomb),
+            Err(PatternError::TooMany(_))
+        ));
+        let nested = format!("{}a{}", "{".repeat(100_000), "}".repeat(100_000));
+        assert!(matches!(
+            Pattern::parse(&nested),
             Err(PatternError::TooMany(_))
         ));
     }

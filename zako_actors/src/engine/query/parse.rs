@@ -10,6 +10,8 @@ use crate::lang::suggest::did_you_mean;
 
 /// Parentheses within parentheses.
 const DEEPEST: usize = 200;
+/// Operators in a query: each makes the answer one call deeper.
+const LONGEST: usize = 1000;
 
 /// A question.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +61,7 @@ pub fn parse(text: &str, here: &str) -> Result<Expr, QueryError> {
         tokens: tokens(text)?,
         at: 0,
         depth: 0,
+        operators: 0,
         end: text.chars().count() + 1,
         here,
     };
@@ -119,6 +122,7 @@ struct Parser<'a> {
     tokens: Vec<(usize, Token)>,
     at: usize,
     depth: usize,
+    operators: usize,
     end: usize,
     here: &'a str,
 }
@@ -139,11 +143,15 @@ impl Parser<'_> {
         }
     }
 
-    fn operator(&mut self, names: [&str; 2]) -> bool {
+    fn operator(&mut self, names: [&str; 2]) -> Result<bool, QueryError> {
         let found =
             matches!(self.peek(), Some(Token::Word(word)) if names.contains(&word.as_str()));
         self.at += usize::from(found);
-        found
+        self.operators += usize::from(found);
+        if self.operators > LONGEST {
+            return Err(self.wrong("the query joins too many parts; ask for subtrees, `//dir/...`"));
+        }
+        Ok(found)
     }
 
     fn sum(&mut self) -> Result<Expr, QueryError> {
@@ -153,9 +161,9 @@ impl Parser<'_> {
         }
         let mut expr = self.product()?;
         loop {
-            if self.operator(["union", "+"]) {
+            if self.operator(["union", "+"])? {
                 expr = Expr::Union(Box::new(expr), Box::new(self.product()?));
-            } else if self.operator(["except", "-"]) {
+            } else if self.operator(["except", "-"])? {
                 expr = Expr::Except(Box::new(expr), Box::new(self.product()?));
             } else {
                 self.depth -= 1;
@@ -166,7 +174,7 @@ impl Parser<'_> {
 
     fn product(&mut self) -> Result<Expr, QueryError> {
         let mut expr = self.term()?;
-        while self.operator(["intersect", "^"]) {
+        while self.operator(["intersect", "^"])? {
             expr = Expr::Intersect(Box::new(expr), Box::new(self.term()?));
         }
         Ok(expr)

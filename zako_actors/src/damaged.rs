@@ -1,0 +1,255 @@
+//! What a person may write, with damage: everything that parses must read or refuse it.
+//!
+//! Owns the damage and the tests of all readers of the language. `PROPTEST_CASES` sets how much.
+//! Invariants tested: no panic, no stack that runs out; what was read means the same when it is
+//! written out and read again; what is refused is refused with a place where there is one.
+
+use proptest::prelude::*;
+use proptest::sample::Index;
+use serde_json::{Value, json};
+
+use crate::engine::query;
+use crate::lang::amount::bytes;
+use crate::lang::descriptor::{BuildFile, read_exports};
+use crate::lang::gitignore::ignored;
+use crate::lang::label::{Label, LabelPattern};
+use crate::lang::manifest::Manifest;
+use crate::lang::package_json::PackageJson;
+use crate::lang::packages::Packages;
+use crate::lang::pattern::Pattern;
+use crate::lang::task::Tasks;
+use crate::lang::workspace_file::WorkspaceFile;
+
+/// One of `seeds` with up to four pieces replaced: by characters that mean something somewhere, by
+/// any text, or by another piece of itself.
+pub fn damaged(seeds: &'static [&'static str]) -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        "[]\\[{}()*?!@/:.,;\"'`\\\\#=<>$%&|^~+ \n\t\r0-9a-z-]{0,4}",
+        ".{0,4}",
+        Just(String::from("\u{1}same")),
+    ];
+    let edits = prop::collection::vec((any::<Index>(), any::<Index>(), piece), 0..5);
+    (prop::sample::select(seeds), edits).prop_map(|(seed, edits)| {
+        let mut text: Vec<char> = seed.chars().collect();
+        for (start, length, put) in edits {
+            let start = start.index(text.len() + 1);
+            let end = (start + length.index(12)).min(text.len());
+            let put: Vec<char> = match put.as_str() {
+                "\u{1}same" => text[start..end].repeat(2),
+                put => put.chars().collect(),
+            };
+            text.splice(start..end, put);
+        }
+        text.into_iter().collect()
+    })
+}
+
+/// `whole` with some of its values replaced by others.
+fn disturbed(whole: Value) -> impl Strategy<Value = Value> {
+    let value = prop_oneof![
+        Just(json!(null)),
+        Just(json!(true)),
+        Just(json!(-1)),
+        Just(json!(1e300)),
+        Just(json!("")),
+        Just(json!("../x")),
+        Just(json!("//a:b")),
+        Just(json!("/\0")),
+        Just(json!([])),
+        Just(json!([[]])),
+        Just(json!({})),
+        Just(json!({"$zako": "command"})),
+    ];
+    prop::collection::vec((any::<Index>(), value), 0..4).prop_map(move |edits| {
+        let mut whole = whole.clone();
+        for (at, value) in edits {
+            let mut places = Vec::new();
+            find_places(&whole, String::new(), &mut places);
+            let place = places.swap_remove(at.index(places.len()));
+            if let Some(there) = whole.pointer_mut(&place) {
+                *there = value;
+            }
+        }
+        whole
+    })
+}
+
+/// JSON pointers to everything in `value`, itself included.
+fn find_places(value: &Value, at: String, places: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                let name = name.replace('~', "~0").replace('/', "~1");
+                find_places(value, format!("{at}/{name}"), places);
+            }
+        }
+        Value::Array(list) => {
+            for (index, value) in list.iter().enumerate() {
+                find_places(value, format!("{at}/{index}"), places);
+            }
+        }
+        _ => {}
+    }
+    places.push(at);
+}
+
+const LABELS: &[&str] = &[
+    "//a/b:c",
+    "@pkg//x/y:z",
+    ":t",
+    "//...",
+    "//a/...",
+    "//a/b/...:lint",
+    "//a:*",
+    "//a:all",
+    "...",
+    "name",
+];
+const PATTERNS: &[&str] = &[
+    "src/**/*.ts",
+    "a/{b,c/{d,e}}/[!x-z]?.rs",
+    "**",
+    "*.{js,ts}",
+    "[]a-é]*/.x/**",
+    "a",
+];
+const QUERIES: &[&str] = &[
+    "deps(//a:b, 2) + rdeps(//...) ^ tests(//a/...)",
+    "somepath(//a, //b) - allpaths(:x, @p//y:z)",
+    "attr(cmd, \"gcc -c\", kind('test', //...)) union (//a intersect //b)",
+];
+const GITIGNORE: &[&str] =
+    &["# made\ndist/\n*.log\n/build\n!keep.log\n.turbo\ncoverage/**\na/b\n\\#x\n[a-z]?\n"];
+const MANIFESTS: &[&str] = &[
+    "group = \"g\"\nartifact = \"a\"\nversion = \"1.2.3-pre+5\"\nbuilds = [\"**/BUILD.ts\"]\n\
+    [dependencies]\nzlib = { path = \"third/zlib\" }\nx = { repo = \"r\", checkout = \"c\" }\n\
+    [config]\nmode = { type = \"string\", default = \"fast\" }\nmany = 3\n\
+    [settings]\njobs = 4\nsandbox = \"strict\"\n[settings.resources]\ngpu = 1\n\
+    [tasks.build]\ndepends-on = [\"^build\"]\noutputs = [\"dist/**\", \"!dist/x\"]\n",
+];
+const PACKAGES: &[&str] = &[
+    r#"{"name": "@a/b", "version": "1.0.0", "scripts": {"build": "tsc -b", "test": "vitest"},
+    "dependencies": {"@a/c": "workspace:*"}, "workspaces": ["packages/*", "!x"]}"#,
+];
+const TURBO: &[&str] = &[
+    r#"{"tasks": {"build": {"dependsOn": ["^build", "a#b"], "outputs": ["dist/**", "!dist/x"],
+    "env": ["CI", "X_*"], "cache": false}, "//#root": {}, "dev": {"persistent": true}}, "globalEnv": ["A"]}"#,
+];
+const SIZES: &[&str] = &["1g", "512 MiB", "1.5k", "12"];
+
+/// What evaluating a build file may return.
+fn exports() -> Value {
+    json!({
+        "c": {"$zako": "command", "cmd": ["cc", "-c", "a.c"], "srcs": ["a.c", {"$glob": {"include": ["**/*.h"], "exclude": ["x"]}}],
+              "deps": [":t", "//b:b"], "outs": ["a.o", "gen/", "d/*.x"], "env": {"A": "1", "B": {"$env": "B*", "default": "0"}},
+              "timeoutSeconds": 5.5, "uses": {"cpu": 2, "memory": "1g", "gpu": 1}, "network": true},
+        "u": {"$zako": "test", "cmd": ["x", "{shard}"], "retries": 2, "shards": 3, "worker": ["@a"]},
+        "t": {"$zako": "transpile", "srcs": ["a.ts"], "root": ".", "out": "dist", "include": ["*.ts"], "sourceMaps": true, "target": "es2022"},
+        "r": {"$zako": "rule", "rule": "x.rule.ts#x", "attrs": {"srcs": ["a"]}}
+    })
+}
+
+const FILE: BuildFile<'static> = BuildFile {
+    path: "a/BUILD.ts",
+    dir: "a",
+    text: "export default {\n  c: target({}),\n};\n",
+    packages: &Packages::NONE,
+};
+
+proptest! {
+    #[test]
+    fn labels_are_read_back_as_they_are_written(text in damaged(LABELS)) {
+        if let Ok(label) = Label::parse(&text, "here") {
+            prop_assert_eq!(Label::parse(&label.to_string(), "elsewhere"), Ok(label));
+        }
+        if let Ok(pattern) = LabelPattern::parse(&text, "here") {
+            prop_assert_eq!(LabelPattern::parse(&pattern.to_string(), "elsewhere"), Ok(pattern));
+        }
+    }
+
+    #[test]
+    fn patterns_match_any_path_or_not(text in damaged(PATTERNS), path in damaged(&["src/a/b.ts", "a/é/.x/y", "a/b/q.rs"])) {
+        if let Ok(pattern) = Pattern::parse(&text) {
+            if pattern.matches(&path) {
+                prop_assert!(pattern.may_match_below(path.rsplit_once('/').map_or("", |(dir, _)| dir)), "{text} {path}");
+            }
+            let base = pattern.base();
+            prop_assert!(base.is_empty() || pattern.may_match_below(base), "{} {}", text, base);
+        }
+    }
+
+    #[test]
+    fn queries_are_read_or_refused(text in damaged(QUERIES)) {
+        if let Err(error) = query::parse(&text, "here") {
+            prop_assert!(!error.to_string().is_empty());
+        }
+    }
+
+    #[test]
+    fn every_line_of_gitignore_means_something_or_nothing(text in damaged(GITIGNORE), path in damaged(&["a/dist/x.log"])) {
+        for pattern in ignored(&text) {
+            pattern.matches(&path);
+        }
+    }
+
+    #[test]
+    fn a_manifest_is_whole_or_refused_with_a_place(text in damaged(MANIFESTS)) {
+        match Manifest::parse(&text) {
+            Ok(manifest) => prop_assert!(manifest.id().contains('@')),
+            Err(mistake) => prop_assert!(mistake.location.is_some() || mistake.message.starts_with("missing field"), "{}", mistake.message),
+        }
+    }
+
+    #[test]
+    fn packages_and_tasks_of_others_are_read_or_refused(package in damaged(PACKAGES), turbo in damaged(TURBO)) {
+        if let Err(mistake) = PackageJson::parse("a", &package) {
+            prop_assert!(mistake.message.starts_with("a/package.json"), "{}", mistake.message);
+        }
+        if let Err(mistake) = Tasks::from_turbo("turbo.json", &turbo) {
+            prop_assert!(mistake.message.starts_with("turbo.json"), "{}", mistake.message);
+        }
+    }
+
+    #[test]
+    fn sizes_are_numbers_or_nothing(text in damaged(SIZES)) {
+        if let Some(size) = bytes(&text) {
+            prop_assert_eq!(bytes(&size.to_string()), Some(size));
+        }
+    }
+
+    #[test]
+    fn whatever_a_script_returns_is_read_or_refused_with_a_place(value in disturbed(exports())) {
+        match read_exports(&value, FILE) {
+            Ok(exports) => for target in exports.targets {
+                prop_assert_eq!(target.label.dir(), "a");
+                for output in target.command().iter().flat_map(|command| &command.outs) {
+                    prop_assert!(output.show().starts_with("a/"), "{}", output.show());
+                }
+            },
+            Err(mistake) => prop_assert!(
+                mistake.location.is_some() || mistake.message.starts_with("a/BUILD.ts"),
+                "{}",
+                mistake.message
+            ),
+        }
+    }
+
+    #[test]
+    fn whatever_the_root_returns_is_read_or_refused(value in disturbed(json!({
+        "$zako": "workspace", "builds": ["**/BUILD.ts"], "env": {"A": "1"}, "targets": {"t": {"$zako": "command", "cmd": ["x"]}}
+    }))) {
+        if let Err(mistake) = WorkspaceFile::read(&value, FILE) {
+            prop_assert!(!mistake.message.is_empty());
+        }
+    }
+}
+
+#[test]
+fn what_is_nested_or_joined_without_end_is_refused() {
+    let nested = format!("{}//a{}", "(".repeat(100_000), ")".repeat(100_000));
+    let refused = query::parse(&nested, "").unwrap_err().to_string();
+    assert!(refused.contains("nested too deeply"), "{refused}");
+    let joined = vec!["//a"; 100_000].join(" + ");
+    let refused = query::parse(&joined, "").unwrap_err().to_string();
+    assert!(refused.contains("too many parts"), "{refused}");
+}
