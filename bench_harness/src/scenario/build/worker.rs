@@ -11,7 +11,7 @@ use zako_actors::engine::action::find_program;
 use zako_actors::engine::cancel::Cancel;
 use zako_actors::engine::hash::Hash;
 use zako_actors::engine::process::{ProcessEnd, ProcessSpec, run};
-use zako_actors::engine::scratch::Scratch;
+use zako_actors::engine::scratch::{Scratch, Scratches};
 use zako_actors::engine::worker::{Mirror, WorkRequest, Worker, Workers};
 
 use super::ZAKO;
@@ -124,6 +124,7 @@ fn words(tool: &Tool, script: &str) -> Vec<String> {
 
 fn persistent(tool: &Tool, program: &Path, threads: usize, tasks: u64) -> Sample {
     let place = tempfile::tempdir().expect("a directory");
+    let scratches = Scratches::new(place.path().to_owned());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_time()
@@ -132,7 +133,7 @@ fn persistent(tool: &Tool, program: &Path, threads: usize, tasks: u64) -> Sample
     let pool = Workers::new(threads, Duration::from_secs(60), runtime.handle().clone());
     let cancel = Cancel::new().expect("file descriptors are left");
     let start = || {
-        let mirror = Mirror::create(place.path()).expect("the disk has room");
+        let mirror = Mirror::create(&scratches).expect("the disk has room");
         let spec = spec(program, words(tool, tool.worker), mirror.scratch());
         Worker::start(&spec, mirror)
     };
@@ -156,9 +157,10 @@ fn persistent(tool: &Tool, program: &Path, threads: usize, tasks: u64) -> Sample
 
 fn single(tool: &Tool, program: &Path, threads: usize, tasks: u64) -> Sample {
     let place = tempfile::tempdir().expect("a directory");
+    let scratches = Scratches::new(place.path().to_owned());
     let cancel = Cancel::new().expect("file descriptors are left");
     drive(threads, tasks, || {
-        let scratch = Scratch::create(place.path(), false).expect("the disk has room");
+        let scratch = scratches.take(false).expect("the disk has room");
         let mut argv = words(tool, tool.once);
         argv.push(WORD.to_string());
         let spec = spec(program, argv, &scratch);
