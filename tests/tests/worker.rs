@@ -189,7 +189,7 @@ export const upper = rule({
   implementation(ctx) {
     const outs = ctx.attrs.srcs.map((src) => {
       const out = ctx.file(`out/${src.path.split("/").pop()}`);
-      return ctx.run({ cmd: ["node", ctx.attrs.tool], worker: [src, out], outs: [out] });
+      return ctx.run({ cmd: ["node", ...ctx.attrs.tool.map((dep) => dep.files)], worker: [src, out], outs: [out] });
     });
     return { files: outs };
   },
