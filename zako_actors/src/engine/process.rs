@@ -259,8 +259,11 @@ impl Drop for Group {
     }
 }
 
-/// Kills and reaps orphans whose environment names `mark`, and theirs, until there are none.
+/// Kills and reaps orphans whose environment names a directory in `mark`, and theirs, until there are
+/// none.
 pub fn kill_strays(mark: &Path) {
+    // With a slash at the end, so that the end of step `7-1` is not the end of step `7-10`.
+    let mark = &mark.join("");
     let me = std::process::id();
     let list = format!("/proc/self/task/{me}/children");
     loop {
@@ -363,6 +366,24 @@ mod tests {
             let pid = fs::read_to_string(dir.path().join(file)).unwrap();
             assert!(!alive(&pid), "{file} is alive");
         }
+    }
+
+    #[test]
+    fn what_another_step_has_in_the_background_stays() {
+        adopt_orphans();
+        let dir = tempfile::tempdir().unwrap();
+        let script = "setsid sh -c 'echo $$ > pid; : > ready; exec sleep 1000' & while [ ! -e ready ]; do :; done";
+        let begun = Command::new("sh")
+            .args(["-c", script])
+            .current_dir(&dir)
+            .env("TMPDIR", dir.path().join("7-10/tmp"))
+            .status();
+        assert!(begun.unwrap().success());
+        let pid = fs::read_to_string(dir.path().join("pid")).unwrap();
+        kill_strays(&dir.path().join("7-1"));
+        assert!(alive(&pid));
+        kill_strays(&dir.path().join("7-10"));
+        assert!(!alive(&pid));
     }
 
     #[test]
