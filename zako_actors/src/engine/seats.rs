@@ -7,23 +7,24 @@
 //! Invariants: those who sit take no more than the CPUs of `jobs` together, but for a single one that
 //! wants more; they sit down in the order in which they came; after `close` nobody does.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::{self, Thread};
 
 /// The seats of one build.
 #[derive(Debug)]
 pub struct Seats {
     jobs: usize,
     inner: Mutex<Inner>,
-    changed: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
     sitting: usize,
     taken_milli: u64,
-    /// Who comes next, and who is served next.
-    next_ticket: u64,
-    served: u64,
+    /// Who waits, in the order in which they came, with the CPUs that they want. The first one is woken when
+    /// there is room for it, so that a step that cannot run yet takes no CPU from those that do.
+    waiting: VecDeque<(Thread, u64)>,
     closed: bool,
 }
 
@@ -40,7 +41,6 @@ impl Seats {
         Self {
             jobs: jobs.max(1),
             inner: Mutex::default(),
-            changed: Condvar::new(),
         }
     }
 
@@ -56,34 +56,68 @@ impl Seats {
 
     /// Waits for a seat of so many thousandths of a CPU. `None` once the seats are closed. Blocks.
     pub fn take(&self, cpu_milli: u64) -> Option<Seat<'_>> {
+        let me = thread::current();
         let mut inner = self.lock();
-        let ticket = inner.next_ticket;
-        inner.next_ticket += 1;
+        inner.waiting.push_back((me.clone(), cpu_milli));
         while !inner.closed {
-            let room = inner.sitting < self.jobs
-                && inner.taken_milli.saturating_add(cpu_milli) <= self.jobs as u64 * 1000;
-            if inner.served == ticket && (room || inner.sitting == 0) {
-                inner.served += 1;
+            // A thread waits once at a time.
+            let is_first = inner
+                .waiting
+                .front()
+                .is_some_and(|(first, _)| first.id() == me.id());
+            if is_first && inner.has_room(self.jobs) {
+                inner.waiting.pop_front();
                 inner.sitting += 1;
                 inner.taken_milli += cpu_milli;
+                let next = inner.next(self.jobs);
                 drop(inner);
-                // There may be room for the next one as well.
-                self.changed.notify_all();
+                wake(next);
                 return Some(Seat {
                     seats: self,
                     cpu_milli,
                 });
             }
-            let woken = self.changed.wait(inner);
-            inner = woken.unwrap_or_else(PoisonError::into_inner);
+            drop(inner);
+            // Whoever makes room, or closes, after the lock was let go of wakes this thread.
+            thread::park();
+            inner = self.lock();
         }
+        inner.waiting.retain(|(thread, _)| thread.id() != me.id());
         None
     }
 
     /// Lets nobody sit down any more.
     pub fn close(&self) {
-        self.lock().closed = true;
-        self.changed.notify_all();
+        let mut inner = self.lock();
+        inner.closed = true;
+        let waiting = std::mem::take(&mut inner.waiting);
+        drop(inner);
+        for (thread, _) in waiting {
+            thread.unpark();
+        }
+    }
+}
+
+impl Inner {
+    /// Whether the one who waits first may sit down.
+    fn has_room(&self, jobs: usize) -> bool {
+        let Some((_, cpu_milli)) = self.waiting.front() else {
+            return false;
+        };
+        let cpus = self.taken_milli.saturating_add(*cpu_milli);
+        self.sitting == 0 || (self.sitting < jobs && cpus <= jobs as u64 * 1000)
+    }
+
+    /// Who is to be woken.
+    fn next(&self, jobs: usize) -> Option<Thread> {
+        let (thread, _) = self.waiting.front()?;
+        self.has_room(jobs).then(|| thread.clone())
+    }
+}
+
+fn wake(thread: Option<Thread>) {
+    if let Some(thread) = thread {
+        thread.unpark();
     }
 }
 
@@ -92,8 +126,9 @@ impl Drop for Seat<'_> {
         let mut inner = self.seats.lock();
         inner.sitting -= 1;
         inner.taken_milli -= self.cpu_milli;
+        let next = inner.next(self.seats.jobs);
         drop(inner);
-        self.seats.changed.notify_all();
+        wake(next);
     }
 }
 
@@ -107,7 +142,7 @@ mod tests {
     fn no_more_sit_than_there_are_seats() {
         let seats = Seats::new(3);
         let (sitting, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
             for number in 0..8 {
                 let (seats, sitting, most) = (&seats, &sitting, &most);
                 scope.spawn(move || {
@@ -116,7 +151,7 @@ mod tests {
                         let seat = seats.take(cpus as u64 * 1000).unwrap();
                         let now = sitting.fetch_add(cpus, Ordering::Relaxed) + cpus;
                         most.fetch_max(now, Ordering::Relaxed);
-                        std::thread::yield_now();
+                        thread::yield_now();
                         sitting.fetch_sub(cpus, Ordering::Relaxed);
                         drop(seat);
                     }
@@ -130,7 +165,7 @@ mod tests {
     fn one_that_wants_more_than_there_is_sits_alone() {
         let seats = Seats::new(2);
         let large = seats.take(64_000).unwrap();
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
             let small = scope.spawn(|| seats.take(1000).map(|_| ()));
             assert!(!small.is_finished());
             drop(large);
@@ -142,7 +177,7 @@ mod tests {
     fn who_waits_when_they_are_closed_goes() {
         let seats = Seats::new(1);
         let seat = seats.take(1000);
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
             let waiting = scope.spawn(|| seats.take(1000).is_none());
             seats.close();
             assert!(waiting.join().unwrap());

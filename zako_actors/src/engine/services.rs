@@ -64,7 +64,13 @@ impl Services {
         }
         // Unpinned: a child process inherits the affinity of the thread that starts it, and a
         // build's time is its children's.
-        let system = System::builder().name("zako").pin(false).build()?;
+        let system = System::builder()
+            .name("zako")
+            .pin(false)
+            // Messages come when processes end, not within microseconds: a worker that waits for them
+            // takes a CPU from those.
+            .linger(Duration::ZERO)
+            .build()?;
         Ok(self.system.get_or_init(|| system))
     }
 
