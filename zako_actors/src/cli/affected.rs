@@ -8,10 +8,7 @@ use crate::engine::since::changed_since;
 
 /// Prints their labels, dependencies first.
 pub fn run(global: &Global, args: &AffectedArgs) -> Result<Exit, Failure> {
-    let mut opened = Opened::open(global, None)?;
-    let outcome = print(&mut opened, args);
-    opened.close();
-    outcome
+    Opened::look(global, |opened| print(opened, args))
 }
 
 fn print(opened: &mut Opened, args: &AffectedArgs) -> Result<Exit, Failure> {

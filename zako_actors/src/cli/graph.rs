@@ -9,10 +9,7 @@ use crate::engine::picture::{Picture, READABLE};
 
 /// Writes the picture.
 pub fn run(global: &Global, args: &GraphArgs) -> Result<Exit, Failure> {
-    let mut opened = Opened::open(global, None)?;
-    let outcome = draw(&mut opened, args);
-    opened.close();
-    outcome
+    Opened::look(global, |opened| draw(opened, args))
 }
 
 fn draw(opened: &mut Opened, args: &GraphArgs) -> Result<Exit, Failure> {

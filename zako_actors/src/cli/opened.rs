@@ -71,6 +71,20 @@ impl Opened {
         })
     }
 
+    /// Opens the workspace for a command that only looks; what it learnt is saved, whatever came of it.
+    ///
+    /// # Errors
+    /// When there is no workspace, and whatever `command` says.
+    pub fn look<T>(
+        global: &Global,
+        command: impl FnOnce(&mut Self) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let mut opened = Self::open(global, None)?;
+        let outcome = command(&mut opened);
+        opened.close();
+        outcome
+    }
+
     /// Reads the build files and links their targets.
     ///
     /// # Errors

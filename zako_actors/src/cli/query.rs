@@ -10,10 +10,7 @@ use crate::lang::target::Target;
 
 /// Prints the labels that a query answers with, dependencies first.
 pub fn run(global: &Global, args: &QueryArgs) -> Result<Exit, Failure> {
-    let mut opened = Opened::open(global, None)?;
-    let outcome = print(&mut opened, args);
-    opened.close();
-    outcome
+    Opened::look(global, |opened| print(opened, args))
 }
 
 fn print(opened: &mut Opened, args: &QueryArgs) -> Result<Exit, Failure> {

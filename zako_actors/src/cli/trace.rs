@@ -24,10 +24,7 @@ const SLOWEST: usize = 10;
 
 /// Prints it.
 pub fn run(global: &Global, args: &TraceArgs) -> Result<Exit, Failure> {
-    let mut opened = Opened::open(global, None)?;
-    let outcome = tell(&mut opened, args);
-    opened.close();
-    outcome
+    Opened::look(global, |opened| tell(opened, args))
 }
 
 fn tell(opened: &mut Opened, args: &TraceArgs) -> Result<Exit, Failure> {

@@ -44,10 +44,7 @@ const TSCONFIG: &str = r#"{
 
 /// Writes them.
 pub fn run(global: &Global) -> Result<Exit, Failure> {
-    let mut opened = Opened::open(global, None)?;
-    let outcome = write(&mut opened);
-    opened.close();
-    outcome
+    Opened::look(global, write)
 }
 
 fn write(opened: &mut Opened) -> Result<Exit, Failure> {

@@ -24,10 +24,7 @@ const SHOWN: usize = 10;
 
 /// Prints both.
 pub fn run(global: &Global, args: &WhyArgs) -> Result<Exit, Failure> {
-    let mut opened = Opened::open(global, None)?;
-    let outcome = explain(&mut opened, args);
-    opened.close();
-    outcome
+    Opened::look(global, |opened| explain(opened, args))
 }
 
 fn explain(opened: &mut Opened, args: &WhyArgs) -> Result<Exit, Failure> {
