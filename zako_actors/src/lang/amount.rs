@@ -1,23 +1,23 @@
 //! Amounts of memory as people write them.
 
-/// `512m`, `2g`, `1073741824`.
+/// `512m`, `2g`, `1.5 GiB`, `1073741824`: units are powers of 1024.
 pub fn bytes(text: &str) -> Option<u64> {
-    let (digits, unit) = match text.char_indices().last()? {
-        (at, letter) if letter.is_ascii_alphabetic() => (&text[..at], letter.to_ascii_lowercase()),
-        _ => (text, ' '),
-    };
-    let shift = match unit {
-        ' ' => 0,
-        'k' => 10,
-        'm' => 20,
-        'g' => 30,
-        't' => 40,
+    let lower = text.to_ascii_lowercase();
+    let number = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let shift = match &lower[number.len()..] {
+        "" | "b" => 0,
+        "k" | "kb" | "kib" => 10,
+        "m" | "mb" | "mib" => 20,
+        "g" | "gb" | "gib" => 30,
+        "t" | "tb" | "tib" => 40,
         _ => return None,
     };
-    let number: f64 = digits.parse().ok()?;
-    (0.0..1e15)
-        .contains(&number)
-        .then_some((number * (1_u64 << shift) as f64) as u64)
+    let number: f64 = number.trim_end().parse().ok()?;
+    let bytes = number * (1_u64 << shift) as f64;
+    // As far as whole numbers are exact.
+    (0.0..=2_f64.powi(53))
+        .contains(&bytes)
+        .then_some(bytes as u64)
 }
 
 #[cfg(test)]
@@ -29,6 +29,10 @@ mod tests {
         assert_eq!(bytes("512m"), Some(512 << 20));
         assert_eq!(bytes("1.5G"), Some(3 << 29));
         assert_eq!(bytes("1073741824"), Some(1 << 30));
-        assert_eq!(bytes("2x"), None);
+        assert_eq!(bytes("2 MiB"), Some(2 << 20));
+        assert_eq!(bytes("7tb"), Some(7 << 40));
+        for wrong in ["2x", "", "g", "-1", "9999999t", "nan", "inf"] {
+            assert_eq!(bytes(wrong), None, "{wrong}");
+        }
     }
 }

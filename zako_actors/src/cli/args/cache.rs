@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
+use crate::lang::amount::bytes;
+
 /// The commands of `cache`.
 #[derive(Clone, Debug, Subcommand)]
 pub enum CacheCommand {
@@ -57,22 +59,7 @@ pub enum CacheCommand {
     },
 }
 
-/// A number of bytes with an optional K, M, G or T behind it, each 1024 times the one before.
 fn parse_size(text: &str) -> Result<u64, String> {
-    let upper = text.to_ascii_uppercase();
-    let digits = upper.trim_end_matches(|c: char| !c.is_ascii_digit());
-    let power = match &upper[digits.len()..] {
-        "" | "B" => 0,
-        "K" | "KB" | "KIB" => 1,
-        "M" | "MB" | "MIB" => 2,
-        "G" | "GB" | "GIB" => 3,
-        "T" | "TB" | "TIB" => 4,
-        unit => return Err(format!("`{unit}` is no unit; there are K, M, G and T")),
-    };
-    let number: u64 = digits
-        .parse()
-        .map_err(|_| "a size is a number, with K, M, G or T behind it or not".to_owned())?;
-    number
-        .checked_mul(1024_u64.pow(power))
-        .ok_or_else(|| "that is more than any disk holds".to_owned())
+    let wrong = || "a size is a number, with K, M, G or T behind it or not".to_owned();
+    bytes(text).ok_or_else(wrong)
 }
