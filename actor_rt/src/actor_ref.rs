@@ -164,24 +164,14 @@ impl<M: Send + 'static> ActorRef<M> {
     where
         M: From<T>,
     {
-        // Converted only once its place is claimed.
-        let mut unsent = Some(message);
-        let pushed = self
-            .mailbox()
-            .push_batch(1, |_| unsent.take().map(M::from).into_iter());
-        match (pushed, unsent) {
-            (Ok((_, schedule)), _) => {
-                if schedule {
-                    self.cell.ptr().schedule();
-                }
-                Ok(())
-            }
-            (Err(Refused::Full(())), Some(message)) => {
+        let schedule = || self.cell.ptr().schedule();
+        match self.mailbox().push_from(message, schedule) {
+            Ok(()) => Ok(()),
+            Err(Refused::Full(message)) => {
                 yield_turn();
                 Err(TellError::Full(message))
             }
-            (Err(Refused::Closed(())), Some(message)) => Err(TellError::Closed(message)),
-            (Err(_), None) => unreachable!("a refused message is not converted"),
+            Err(Refused::Closed(message)) => Err(TellError::Closed(message)),
         }
     }
 

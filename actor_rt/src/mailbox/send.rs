@@ -9,6 +9,7 @@ use super::word::{CLOSED, IDLE, Word};
 use super::{Mailbox, Refused};
 use crate::prefetch;
 use crate::sync::Ordering;
+use std::mem::MaybeUninit;
 use std::ptr::{NonNull, null_mut};
 
 /// Slots between the one being written and the one whose line is asked for.
@@ -151,53 +152,56 @@ impl<M> Mailbox<'_, M> {
             Err(Refusal::Full) => return Err(Refused::Full(message)),
             Err(Refusal::Closed) => return Err(Refused::Closed(message)),
         };
-        let (slot, _) = self.claimed_slot(&claim, claim.position);
+        self.publish(&claim, self.state, |place| {
+            place.write(message);
+        });
+        Ok(claim.woke)
+    }
+
+    /// Puts in what becomes a message, which it does only once its place is claimed: what is refused comes back as it
+    /// was. `schedule` schedules the actor, if that is to be done (rule 2), also when the conversion panics.
+    #[inline]
+    pub(crate) fn push_from<T>(self, message: T, schedule: impl Fn()) -> Result<(), Refused<T>>
+    where
+        M: From<T>,
+    {
+        let claim = match self.claim(1, 1) {
+            Ok(claim) => claim,
+            Err(Refusal::Full) => return Err(Refused::Full(message)),
+            Err(Refusal::Closed) => return Err(Refused::Closed(message)),
+        };
+        let unused = Unused {
+            mailbox: self,
+            claim: &claim,
+            schedule: &schedule,
+        };
+        let message = M::from(message);
+        std::mem::forget(unused);
+        self.publish(&claim, self.state, |place| {
+            place.write(message);
+        });
+        if claim.woke {
+            schedule();
+        }
+        Ok(())
+    }
+
+    /// Fills the only place of a claim.
+    #[inline(always)]
+    fn publish(self, claim: &Claim, state: u8, fill: impl FnOnce(&mut MaybeUninit<M>)) {
+        let (slot, _) = self.claimed_slot(claim, claim.position);
         // SAFETY: the slot is ours by rule 1, and its page lives while our claim is unpublished.
         let slot = unsafe { &*slot };
         slot.message.with_mut(|place| {
             // SAFETY: exclusively ours until published.
-            unsafe { (*place).write(message) };
+            fill(unsafe { &mut *place });
         });
         // Release pairs with the Acquire of `Drain::pop`.
-        slot.state.store(self.state, Ordering::Release);
-        Ok(claim.woke)
+        slot.state.store(state, Ordering::Release);
     }
 
-    /// Claims as many of `wanted` places as there are and fills them from the iterator that `take`
-    /// gives for that number. Returns how many messages came, and whether the caller must schedule the
-    /// actor.
-    pub(crate) fn push_batch<I: Iterator<Item = M>>(
-        self,
-        wanted: u32,
-        take: impl FnOnce(u32) -> I,
-    ) -> Result<(u32, bool), Refused<()>> {
-        debug_assert!(wanted > 0);
-        let claim = match self.claim(wanted, 1) {
-            Ok(claim) => claim,
-            Err(Refusal::Full) => return Err(Refused::Full(())),
-            Err(Refusal::Closed) => return Err(Refused::Closed(())),
-        };
-        let woke = claim.woke;
-        let count = claim.count;
-        let mut writer = Writer {
-            mailbox: self,
-            claim,
-            written: 0,
-            slot: null_mut(),
-            left: 0,
-        };
-        for message in take(count).take(count as usize) {
-            writer.write(self.state, |place| {
-                place.write(message);
-            });
-        }
-        let given = writer.written;
-        drop(writer);
-        Ok((given, woke))
-    }
-
-    /// Moves as many messages as fit from the front of `messages` into places of one claim. As `push_batch`, but a message
-    /// goes to its place as a whole: on its way out of an iterator it is stored in pieces and loaded as a whole, which
+    /// Moves as many messages as fit from the front of `messages` into places of one claim. A message
+    /// goes to its place as a whole: on its way out of an iterator it would be stored in pieces and loaded as a whole, which
     /// waits until all stores before it are done, and those to slots take as long as their lines.
     pub(crate) fn push_many(self, messages: &mut Vec<M>) -> Result<(u32, bool), Refused<()>> {
         let wanted = u32::try_from(messages.len()).unwrap_or(u32::MAX);
@@ -266,43 +270,18 @@ impl<M> Mailbox<'_, M> {
     }
 }
 
-/// Publishes the rest of its claim as tombstones when dropped, so that a panic leaves no gap.
-struct Writer<'a, M> {
+/// A place that nobody has come to fill. Publishes a tombstone when dropped, so that a panic leaves no gap.
+struct Unused<'a, 'c, M, F: Fn()> {
     mailbox: Mailbox<'a, M>,
-    claim: Claim,
-    written: u32,
-    /// The next slot, and how many there are from it to the end of its page.
-    slot: *mut Slot<M>,
-    left: u32,
+    claim: &'c Claim,
+    schedule: &'c F,
 }
 
-impl<M> Writer<'_, M> {
-    #[inline(always)]
-    fn write(&mut self, state: u8, fill: impl FnOnce(&mut std::mem::MaybeUninit<M>)) {
-        if self.left <= AHEAD {
-            let position = self.claim.position.wrapping_add(self.written);
-            (self.slot, self.left) = self.mailbox.claimed_slot(&self.claim, position);
-        } else {
-            prefetch::for_write(self.slot.wrapping_add(AHEAD as usize));
-        }
-        // SAFETY: the slot is ours by rule 1; the unpublished rest of the claim keeps it alive.
-        let slot = unsafe { &*self.slot };
-        slot.message.with_mut(|place| {
-            // SAFETY: exclusively ours until published.
-            fill(unsafe { &mut *place });
-        });
-        self.written += 1;
-        self.left -= 1;
-        self.slot = self.slot.wrapping_add(1);
-        // Release pairs with the Acquire of `Drain::pop`.
-        slot.state.store(state, Ordering::Release);
-    }
-}
-
-impl<M> Drop for Writer<'_, M> {
+impl<M, F: Fn()> Drop for Unused<'_, '_, M, F> {
     fn drop(&mut self) {
-        while self.written < self.claim.count {
-            self.write(TOMBSTONE, |_| {});
+        self.mailbox.publish(self.claim, TOMBSTONE, |_| {});
+        if self.claim.woke {
+            (self.schedule)();
         }
     }
 }

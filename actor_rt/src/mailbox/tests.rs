@@ -179,43 +179,28 @@ fn one_edge_per_idle_period() {
 }
 
 #[test]
-fn a_panicking_iterator_leaves_tombstones() {
+fn a_panicking_conversion_leaves_a_tombstone() {
+    struct Hostile;
+    impl From<Hostile> for Box<u32> {
+        fn from(_: Hostile) -> Self {
+            panic!("no")
+        }
+    }
     let whole = Whole::new(8);
-    let panicked = catch_unwind(AssertUnwindSafe(|| {
-        whole
-            .of()
-            .push_batch(5, |_| (0..5_u32).inspect(|n| assert!(*n < 2, "third item")))
-    }));
-    assert!(panicked.is_err());
-    assert!(whole.of().push(7_u32).is_ok());
-    let mut drain = whole.drain();
-    assert_eq!(drain.pop(), Some(0));
-    assert_eq!(drain.pop(), Some(1));
-    assert_eq!(drain.pop(), Some(7), "the three tombstones are skipped");
-    assert_eq!(drain.pop(), None);
-    assert!(drain.is_empty());
+    let of = || whole.of::<Box<u32>>();
+    assert_eq!(whole.settle::<Box<u32>>(), Settled::Idle);
+    let scheduled = AtomicUsize::new(0);
+    let schedule = || {
+        scheduled.fetch_add(1, Ordering::Relaxed);
+    };
+    assert!(catch_unwind(AssertUnwindSafe(|| of().push_from(Hostile, schedule))).is_err());
+    assert_eq!(scheduled.load(Ordering::Relaxed), 1, "it was idle");
+    assert!(matches!(of().push(Box::new(2)), Ok(false)));
+    let mut drain = whole.drain::<Box<u32>>();
+    assert_eq!(drain.pop().map(|n| *n), Some(2), "the tombstone is skipped");
+    assert!(drain.pop().is_none() && drain.is_empty());
     drop(drain);
-    whole.end::<u32>();
-}
-
-#[test]
-fn a_short_iterator_counts_what_it_gave() {
-    let whole = Whole::new(8);
-    let (given, _) = whole
-        .of()
-        .push_batch(5, |_| [1_u8, 2].into_iter())
-        .expect("room");
-    assert_eq!(given, 2);
-    let (given, _) = whole
-        .of()
-        .push_batch(9, |count| (0..count as u8).chain([77]))
-        .expect("room");
-    assert_eq!(given, 3, "five places were claimed, three are left");
-    let mut drain = whole.drain::<u8>();
-    let all: Vec<_> = std::iter::from_fn(|| drain.pop()).collect();
-    assert_eq!(all, [1, 2, 0, 1, 2]);
-    drop(drain);
-    whole.end::<u8>();
+    whole.end::<Box<u32>>();
 }
 
 #[test]
@@ -335,10 +320,12 @@ fn close_hands_messages_back() {
         whole.of().push("late"),
         Err(Refused::Closed("late"))
     ));
+    let mut many = vec!["x"];
     assert!(matches!(
-        whole.of::<&str>().push_batch(1, |_| ["x"].into_iter()),
+        whole.of::<&str>().push_many(&mut many),
         Err(Refused::Closed(()))
     ));
+    assert_eq!(many, ["x"]);
     let mut left = Vec::new();
     assert!(whole.drain().finish(|message: &str| left.push(message)));
     assert_eq!(left, ["kept"]);
@@ -493,9 +480,9 @@ proptest! {
                     }
                 }
                 Op::Batch(wanted) => {
-                    let pushed = whole.of().push_batch(u32::from(wanted), |_| {
-                        (next..).map(Box::new)
-                    });
+                    let mut many: Vec<Box<u64>> =
+                        (next..).map(Box::new).take(usize::from(wanted)).collect();
+                    let pushed = whole.of().push_many(&mut many);
                     let room = bound as usize - model.len();
                     match pushed {
                         Ok((count, woke)) => {
