@@ -132,7 +132,7 @@ fn the_cache_goes_out_to_files_and_back_and_is_emptied() {
         .fails_saying(&["is no directory"]);
     project
         .zako(&["cache", "gc", "--keep", "10X"])
-        .fails_saying(&["K, M, G and T"]);
+        .fails_saying(&["K, M, G or T"]);
 }
 
 #[test]
