@@ -110,9 +110,13 @@ impl<M: Send + 'static> ActorRef<M> {
         }
     }
 
+    /// What the mailbox's policy makes of a message that it has no room for.
     #[cold]
     #[inline(never)]
-    fn overflow(&self, mut message: M) -> Result<(), TellError<M>> {
+    fn overflow<T>(&self, mut message: T) -> Result<(), TellError<T>>
+    where
+        M: From<T>,
+    {
         let cell = self.cell.ptr();
         match &self.cell.overflow {
             Overflow::Wait | Overflow::Fail => {
@@ -120,34 +124,30 @@ impl<M: Send + 'static> ActorRef<M> {
                 Err(TellError::Full(message))
             }
             Overflow::DropNewest => {
-                bury(cell, message, DeadReason::DroppedNewest);
+                bury(cell, M::from(message), DeadReason::DroppedNewest);
                 Ok(())
             }
             Overflow::DropOldest => loop {
                 match self.mailbox().take_oldest() {
                     Some(oldest) => bury(cell, oldest, DeadReason::DroppedOldest),
                     None if self.mailbox().depth() >= cell.front().bound() => {
-                        bury(cell, message, DeadReason::DroppedNewest);
+                        bury(cell, M::from(message), DeadReason::DroppedNewest);
                         return Ok(());
                     }
                     None => {}
                 }
-                match self.mailbox().push(message) {
-                    Ok(schedule) => {
-                        if schedule {
-                            cell.schedule();
-                        }
-                        return Ok(());
-                    }
+                match self.mailbox().push_from(message, || cell.schedule()) {
+                    Ok(()) => return Ok(()),
                     Err(Refused::Full(back)) => message = back,
                     Err(Refused::Closed(back)) => return Err(TellError::Closed(back)),
                 }
             },
             Overflow::Fallback(fallback) => {
-                match Self::from_cell(fallback.cell().clone()).tell(message) {
+                match Self::from_cell(fallback.cell().clone()).tell_from(message) {
                     Ok(()) => {}
                     Err(refused) => {
-                        bury(cell, refused.into_message(), DeadReason::FallbackRefused);
+                        let message = M::from(refused.into_message());
+                        bury(cell, message, DeadReason::FallbackRefused);
                     }
                 }
                 Ok(())
@@ -156,7 +156,7 @@ impl<M: Send + 'static> ActorRef<M> {
     }
 
     /// [`ActorRef::tell`] for anything that turns into a message; what is not accepted comes back as it
-    /// was. Overflow policies other than handing back do not apply.
+    /// was.
     ///
     /// # Errors
     /// As [`ActorRef::tell`].
@@ -167,10 +167,7 @@ impl<M: Send + 'static> ActorRef<M> {
         let schedule = || self.cell.ptr().schedule();
         match self.mailbox().push_from(message, schedule) {
             Ok(()) => Ok(()),
-            Err(Refused::Full(message)) => {
-                yield_turn();
-                Err(TellError::Full(message))
-            }
+            Err(Refused::Full(message)) => self.overflow(message),
             Err(Refused::Closed(message)) => Err(TellError::Closed(message)),
         }
     }

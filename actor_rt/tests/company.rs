@@ -309,6 +309,74 @@ fn every_overflow_policy_does_what_it_says() {
     );
 }
 
+/// What is narrowed to one type is subject to the same policies.
+#[test]
+fn every_overflow_policy_holds_for_recipients_too() {
+    let simulation = Simulation::new(8);
+    let system = simulation.system();
+    let fallback = Probe::<Both>::new(system);
+    struct Quiet(ActorRef<Both>);
+    impl Actor for Quiet {
+        type Msg = Both;
+        fn handle(&mut self, message: Both, _ctx: &mut Context<'_, Self>) {
+            self.0.tell(message).expect("room");
+        }
+    }
+    let all = |probe: &Probe<Both>| {
+        let received = std::iter::from_fn(|| probe.received());
+        let numbers = received.map(|message| match message {
+            Both::Ping(Ping(n)) => n,
+            Both::Text(_) => panic!("only pings were sent"),
+        });
+        numbers.collect::<Vec<_>>()
+    };
+    for (policy, kept, dead, fell_back) in [
+        (Overflow::DropNewest, [0, 1], 3, vec![]),
+        (Overflow::DropOldest, [3, 4], 3, vec![]),
+        (
+            Overflow::fallback(fallback.actor()),
+            [0, 1],
+            0,
+            vec![2, 3, 4],
+        ),
+    ] {
+        let before = system.stats().dead_letters;
+        let handled = Probe::new(system);
+        let out = handled.actor().clone();
+        let actor = system
+            .actor(move || Quiet(out.clone()))
+            .mailbox(2)
+            .overflow(policy)
+            .spawn();
+        let pings = actor.recipient::<Ping>();
+        pings.tell(Ping(0)).expect("room");
+        (1..5).for_each(|n| actor.tell_from(Ping(n)).expect("the policy takes it"));
+        simulation.run();
+        assert_eq!(all(&handled), kept);
+        assert_eq!(all(&fallback), fell_back);
+        assert_eq!(system.stats().dead_letters - before, dead);
+        actor.stop();
+        simulation.run();
+        let refused = pings.tell(Ping(9));
+        assert!(matches!(refused, Err(TellError::Closed(Ping(9)))));
+    }
+    // Nobody is left to fall back to: what does not fit is a dead letter of the full mailbox.
+    let policy = Overflow::fallback(fallback.actor());
+    let actor = system.actor(|| Mute).mailbox(1).overflow(policy).spawn();
+    fallback.actor().kill();
+    simulation.run();
+    let before = system.stats().dead_letters;
+    (0..3).for_each(|n| actor.tell_from(Ping(n)).expect("the policy takes it"));
+    assert_eq!(system.stats().dead_letters - before, 2);
+}
+
+struct Mute;
+
+impl Actor for Mute {
+    type Msg = Both;
+    fn handle(&mut self, _message: Both, _ctx: &mut Context<'_, Self>) {}
+}
+
 #[test]
 #[should_panic(expected = "the fallback actor must take messages of type u16")]
 fn a_fallback_of_another_type_is_refused() {
