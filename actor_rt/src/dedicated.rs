@@ -11,6 +11,7 @@ use crate::cell::{CellPtr, CellRef, Outcome, Table, control};
 use crate::exit::{ExitReason, Failure};
 use crate::meter::Meter;
 use crate::plain::Plain;
+use crate::sched::mark_thread;
 use crate::shell::Shell;
 use std::any::{TypeId, type_name};
 use std::marker::PhantomData;
@@ -132,6 +133,7 @@ where
 fn live(cell: CellPtr, port: &Port) {
     // Set once, by this thread alone.
     let _ = port.thread.set(std::thread::current());
+    mark_thread();
     loop {
         // Acquire pairs with the Release of `schedule`.
         while !port.scheduled.swap(false, Ordering::AcqRel) {

@@ -4,6 +4,7 @@
 //! tasks of it: workers poll them and tokio only wakes them.
 //! Does not know: actors.
 
+use crate::sched::mark_thread;
 use std::cell::Cell;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -28,7 +29,10 @@ impl Reactor {
         let stopped = Arc::clone(&stop);
         let thread = std::thread::Builder::new()
             .name("actor-io".into())
-            .spawn(move || runtime.block_on(stopped.notified()))
+            .spawn(move || {
+                mark_thread();
+                runtime.block_on(stopped.notified());
+            })
             .expect("the operating system provides a thread for asynchronous I/O");
         Self {
             handle,

@@ -35,8 +35,10 @@ pub struct ShutdownError {
 
 /// A handle to a system of actors: its workers, its names, its end. Cheap to clone.
 ///
-/// When the last handle is dropped (those in actors' state count), every actor is asked to stop, and
-/// the threads end once the last actor has; nobody waits for it. [`System::shutdown`] waits.
+/// When the last handle is dropped (those in actors' state count), every actor is asked to stop, and the threads end
+/// once the last actor has. The drop waits for that, up to five seconds: after that it leaves the threads behind with a
+/// warning. It does not wait on a thread that runs actors or timers. [`System::shutdown`] waits as long as it is
+/// told to, kills who is late, and says so.
 pub struct System {
     runtime: &'static Runtime,
 }
@@ -395,6 +397,7 @@ impl System {
         if !self.runtime.wait_ended(Instant::now() + deadline) {
             self.runtime.order_all(control::KILL);
             if !self.runtime.wait_ended(Instant::now() + GRACE) {
+                self.runtime.give_up();
                 return Err(ShutdownError {
                     still_running: self.runtime.live(),
                 });
@@ -441,6 +444,7 @@ impl Drop for System {
         if self.runtime.handles.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.runtime.close();
             self.runtime.order_all(control::STOP);
+            self.runtime.part();
         }
     }
 }

@@ -12,6 +12,7 @@
 mod wheel;
 
 use crate::payload::Job;
+use crate::sched::mark_thread;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -191,7 +192,10 @@ pub(crate) fn clock() -> &'static Clock {
         let clock: &'static Clock = Box::leak(Box::default());
         std::thread::Builder::new()
             .name("actor-clock".into())
-            .spawn(|| clock.run())
+            .spawn(|| {
+                mark_thread();
+                clock.run()
+            })
             .expect("the operating system provides a thread for timers");
         clock
     })

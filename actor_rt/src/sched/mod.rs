@@ -12,6 +12,7 @@
 
 mod homes;
 mod linger;
+mod parting;
 mod queue;
 mod simulated;
 mod sleep;
@@ -24,6 +25,7 @@ use crate::cell::{ANYWHERE, CellPtr, CellRef, Children, Header, Outcome, prefetc
 use crate::clock::clock;
 use crate::dead_letter::{DeadLetter, DeadLetterHook};
 use crossbeam_utils::CachePadded;
+pub(crate) use parting::mark_thread;
 use queue::Shared;
 pub(crate) use simulated::Simulated;
 use sleep::Sleepers;
@@ -68,6 +70,8 @@ pub(crate) struct Runtime {
     /// `System` handles; at zero everything is asked to stop.
     pub(crate) handles: AtomicUsize,
     closing: AtomicBool,
+    /// A shutdown came to its deadline: nobody waits again.
+    given_up: AtomicBool,
     pub(crate) roots: Children,
     pub(crate) names: Mutex<HashMap<Arc<str>, (std::any::TypeId, CellRef)>>,
     pub(crate) groups: crate::group::Groups,
@@ -132,6 +136,7 @@ impl Runtime {
             departed: CachePadded::new(AtomicU64::new(0)),
             handles: AtomicUsize::new(1),
             closing: AtomicBool::new(false),
+            given_up: AtomicBool::new(false),
             roots: Children::new(),
             names: Mutex::default(),
             groups: Mutex::default(),
@@ -325,6 +330,11 @@ impl Runtime {
                 .0;
         }
         true
+    }
+
+    /// Takes note that actors were still running at the deadline of a shutdown.
+    pub(crate) fn give_up(&self) {
+        self.given_up.store(true, Ordering::Relaxed);
     }
 
     /// Joins every thread that has no reason to stay; not from one of them.

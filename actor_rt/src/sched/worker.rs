@@ -247,6 +247,7 @@ pub(super) fn work(runtime: &'static Runtime, index: usize) {
     let worker: &Worker = &runtime.workers[index];
     // Set once: each worker has one thread.
     let _ = worker.thread.set(std::thread::current());
+    super::mark_thread();
     if let Some(core) = worker.core {
         super::topology::pin(core);
     }
