@@ -7,6 +7,7 @@
 //! Invariant: every command works on a fresh clone; none asks for an earlier one.
 #![forbid(unsafe_code)]
 
+mod builds;
 mod command;
 mod engine;
 mod main_job;
@@ -34,6 +35,7 @@ Commands:
   setup   Install or name what is missing and say which JavaScript engine will be built
   sanitize
           Run the unit tests of actor_rt in Miri and under ThreadSanitizer (needs a nightly toolchain)
+  builds  Build the benchmark harness without LTO, with it, and with it and a profile; measure them in turns
   clients Install what tests and benchmarks compare with: ccache, Bazel, Turborepo, esbuild, swc and others
   help    Print this
 
@@ -71,6 +73,7 @@ fn dispatch(arguments: Vec<String>) -> Result<()> {
         "tidy" => tidy::run(&workspace),
         "setup" => setup::prepare(&workspace, options.engine, &setup::FOR_EXAMPLES).map(|_| ()),
         "sanitize" => sanitize::run(&workspace),
+        "builds" => builds::run(&workspace),
         "clients" => setup::clients(&workspace),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");

@@ -70,6 +70,17 @@ struct Barber<R> {
     customers: Arc<[R]>,
 }
 
+impl<R> Barber<R> {
+    /// Tells the room. All customers may be at its door at once, so it may have no place for the barber: then again.
+    fn free(&self, ops: &mut dyn Ops<R>) {
+        let room = self.room.as_ref().expect("wired");
+        if ops.tell(room, Msg::Go).is_err() {
+            let me = ops.me();
+            sent(ops.tell(&me, Msg::Go));
+        }
+    }
+}
+
 impl<R: Clone + Send + Sync> Play<R> for Barber<R> {
     fn on(&mut self, msg: Msg<R>, ops: &mut dyn Ops<R>) {
         match msg {
@@ -78,8 +89,9 @@ impl<R: Clone + Send + Sync> Play<R> for Barber<R> {
             Msg::Item(customer) => {
                 let cut = (0..WORK).fold(customer + 1, |hair, _| scramble(hair));
                 sent(ops.tell(&self.customers[customer as usize], Msg::Token(cut)));
-                sent(ops.tell(self.room.as_ref().expect("wired"), Msg::Go));
+                self.free(ops);
             }
+            Msg::Go => self.free(ops),
             _ => {}
         }
     }
