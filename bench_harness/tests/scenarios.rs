@@ -131,6 +131,7 @@ fn the_promised_scenarios_are_there() {
         "store_contains",
         "http_get",
         "http_put",
+        "http_crowd",
     ];
     for name in store {
         let needs = scenario::missing_feature(name);

@@ -30,7 +30,7 @@ pub const SCENARIO: Scenario = Scenario {
 };
 
 /// Different entries.
-const ENTRIES: u64 = 16;
+pub(super) const ENTRIES: u64 = 16;
 
 fn cases(options: &Options) -> Vec<Case> {
     let workers = workers(options);
@@ -59,7 +59,7 @@ fn body(entry: u64, bytes: u64) -> Bytes {
         .collect()
 }
 
-fn path(entry: u64) -> String {
+pub(super) fn path(entry: u64) -> String {
     format!("/ccache/{entry:064x}")
 }
 
@@ -97,7 +97,7 @@ async fn ask(address: SocketAddr, first: u64, count: u64) -> u64 {
 }
 
 /// Our front ends over a store with the entries in it.
-fn front(runtime: &Runtime, bytes: u64) -> Server {
+pub(super) fn front(runtime: &Runtime, bytes: u64) -> Server {
     let server = Server::front(runtime);
     runtime.block_on(async {
         let mut connection = http::connect(server.address).await;
@@ -112,7 +112,7 @@ fn front(runtime: &Runtime, bytes: u64) -> Server {
 }
 
 /// hyper alone, with the bodies in memory.
-fn bare(runtime: &Runtime, bytes: u64) -> Server {
+pub(super) fn bare(runtime: &Runtime, bytes: u64) -> Server {
     let bodies: HashMap<String, Bytes> = (0..ENTRIES)
         .map(|entry| (path(entry), body(entry, bytes)))
         .collect();

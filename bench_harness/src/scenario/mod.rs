@@ -15,6 +15,8 @@ pub mod find_missing;
 #[cfg(feature = "store")]
 mod http;
 #[cfg(feature = "store")]
+pub mod http_crowd;
+#[cfg(feature = "store")]
 pub mod http_get;
 #[cfg(feature = "store")]
 pub mod http_put;
@@ -156,6 +158,8 @@ pub const ALL: &[Scenario] = &[
     http_get::SCENARIO,
     #[cfg(feature = "store")]
     http_put::SCENARIO,
+    #[cfg(feature = "store")]
+    http_crowd::SCENARIO,
     #[cfg(feature = "build")]
     build::transpile::SCENARIO,
     #[cfg(feature = "build")]
@@ -216,6 +220,7 @@ pub fn missing_feature(name: &str) -> Option<&'static str> {
         "find_missing",
         "http_get",
         "http_put",
+        "http_crowd",
     ]) {
         Some("store")
     } else if named(&[

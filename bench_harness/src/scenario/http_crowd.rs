@@ -1,0 +1,231 @@
+//! Many connections, few of them busy: how soon the busy ones are answered, and whether all are.
+//!
+//! 5,000 kept-alive connections are open. 64 of them ask, as fast as they are answered or at a steady pace, for the entries
+//! of `http_get`; then each of the others asks once, so that a connection which was forgotten shows. Beside our front ends
+//! the bare hyper server of `http_get` under the same crowd: the floor of this machine. The clients are one thread that
+//! writes prepared requests and counts bytes, which costs less than any server. Whatever is not answered with 200 and the
+//! whole body ends the run.
+#![forbid(unsafe_code)]
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::runtime::Runtime;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::actors::workers;
+use super::http::{self, Server};
+use super::http_get::{ENTRIES, bare, front, path};
+use super::store::STORE;
+use super::{Family, Scenario};
+use crate::measure::{Case, Sample, Unit};
+use crate::options::Options;
+
+/// `http_crowd`.
+pub const SCENARIO: Scenario = Scenario {
+    name: "http_crowd",
+    family: Family::Store,
+    about: "latency of 64 busy connections among 5,000 open ones, all of them answered",
+    unit: Unit::Milliseconds,
+    cases,
+};
+
+const ENTRY_BYTES: u64 = 1024;
+/// How often a paced connection asks; 64 of them ask 16,000 times a second.
+const PACE: Duration = Duration::from_millis(4);
+
+/// What one run does.
+#[derive(Clone, Copy)]
+struct Load {
+    open: u64,
+    busy: u64,
+    /// Requests of each busy connection.
+    each: u64,
+    pace: Option<Duration>,
+    quantile: f64,
+    workers: usize,
+}
+
+fn cases(options: &Options) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (name, pace, each) in [
+        ("as fast as answered", None, options.count(5_000, 5)),
+        ("16,000/s", Some(PACE), options.count(750, 5)),
+    ] {
+        for (percentile, quantile) in [("p50", 0.5), ("p99", 0.99)] {
+            let load = Load {
+                open: options.count(25_000, 40).min(5_000),
+                busy: options.count(320, 8).min(64),
+                each,
+                pace,
+                quantile,
+                workers: workers(options),
+            };
+            let case = |implementation, serve: fn(&Runtime, u64) -> Server| Case {
+                implementation,
+                variant: format!("{name}, {percentile}"),
+                spinning: 0,
+                run: Box::new(move || run(serve, load)),
+            };
+            cases.push(case(STORE, front));
+            if options.peers {
+                cases.push(case("hyper", bare));
+            }
+        }
+    }
+    cases
+}
+
+fn run(serve: fn(&Runtime, u64) -> Server, load: Load) -> Sample {
+    allow_files(2 * load.open + 512);
+    let runtime = http::runtime(load.workers);
+    let server = serve(&runtime, ENTRY_BYTES);
+    let clients = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let seen = clients.block_on(crowd(server.address, load));
+    drop(clients);
+    server.end(&runtime);
+    let latency = Duration::from_nanos(seen.latency_ns.value_at_quantile(load.quantile));
+    Sample::time(latency, seen.sum)
+}
+
+/// Lets this process have so many files open, if it may.
+fn allow_files(wanted: u64) {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= wanted) {
+        return;
+    }
+    let current = Some(limit.maximum.map_or(wanted, |most| most.min(wanted)));
+    // Where it may not, a connection fails and says so.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current, ..limit });
+}
+
+/// What clients saw.
+struct Seen {
+    latency_ns: Histogram<u64>,
+    /// Of all bytes of all bodies.
+    sum: u64,
+}
+
+impl Seen {
+    fn nothing() -> Self {
+        Self {
+            latency_ns: Histogram::new(3).expect("three digits"),
+            sum: 0,
+        }
+    }
+}
+
+async fn crowd(address: SocketAddr, load: Load) -> Seen {
+    let mut idle = Vec::new();
+    for number in load.busy..load.open {
+        idle.push(Client::connect(address, number).await);
+    }
+    let mut running = JoinSet::new();
+    for number in 0..load.busy {
+        let client = Client::connect(address, number).await;
+        running.spawn(ask(client, load));
+    }
+    let mut all = Seen::nothing();
+    while let Some(seen) = running.join_next().await {
+        let seen = seen.expect("every request of a busy connection is answered");
+        all.latency_ns.add(seen.latency_ns).expect("the same form");
+        all.sum = all.sum.wrapping_add(seen.sum);
+    }
+    for mut client in idle {
+        all.sum = all.sum.wrapping_add(client.ask().await);
+    }
+    all
+}
+
+/// Asks so many times over one connection.
+async fn ask(mut client: Client, load: Load) -> Seen {
+    let mut seen = Seen::nothing();
+    let mut ticks = load.pace.map(interval);
+    if let Some(ticks) = &mut ticks {
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    }
+    for _ in 0..load.each {
+        if let Some(ticks) = &mut ticks {
+            ticks.tick().await;
+        }
+        let begin = Instant::now();
+        let sum = client.ask().await;
+        let latency_ns = begin.elapsed().as_nanos() as u64;
+        seen.latency_ns.saturating_record(latency_ns);
+        seen.sum = seen.sum.wrapping_add(sum);
+    }
+    seen
+}
+
+/// A connection that asks for one entry again and again.
+struct Client {
+    stream: TcpStream,
+    request: Box<[u8]>,
+    answer: Vec<u8>,
+}
+
+impl Client {
+    async fn connect(address: SocketAddr, number: u64) -> Self {
+        let stream = TcpStream::connect(address)
+            .await
+            .expect("there is room for one more connection (see `ulimit -n`)");
+        stream.set_nodelay(true).expect("a socket");
+        let path = path(number % ENTRIES);
+        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
+        Self {
+            stream,
+            request: request.into_bytes().into(),
+            answer: Vec::new(),
+        }
+    }
+
+    /// Asks once; the sum of the body's bytes.
+    async fn ask(&mut self) -> u64 {
+        let sent = self.stream.write_all(&self.request).await;
+        sent.expect("the server takes a request");
+        self.answer.clear();
+        loop {
+            let read = self.stream.read_buf(&mut self.answer).await;
+            assert_ne!(read.expect("an answer"), 0, "the server hung up");
+            if let Some(body) = body(&self.answer) {
+                return body.iter().map(|byte| u64::from(*byte)).sum();
+            }
+        }
+    }
+}
+
+/// The body of an answer, once all of it is there.
+fn body(answer: &[u8]) -> Option<&[u8]> {
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n")?;
+    let (head, body) = answer.split_at(end + 4);
+    assert!(head.starts_with(b"HTTP/1.1 200 "), "not 200: {head:?}");
+    (body.len() as u64 == ENTRY_BYTES).then_some(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_ends_with_its_last_byte() {
+        let head = b"HTTP/1.1 200 OK\r\n\r\n".as_slice();
+        let whole = [head, &[1; ENTRY_BYTES as usize]].concat();
+        assert_eq!(body(head), None);
+        assert_eq!(body(&whole[..whole.len() - 1]), None);
+        assert_eq!(body(&whole).map(<[u8]>::len), Some(ENTRY_BYTES as usize));
+    }
+
+    #[test]
+    #[should_panic(expected = "not 200")]
+    fn a_refusal_is_no_answer() {
+        body(b"HTTP/1.1 503 Service Unavailable\r\n\r\n");
+    }
+}
