@@ -2,10 +2,10 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 
-use zako_tests::Project;
+use zako_tests::{Node, Project};
 
 const BUILD: &str = r#"
 import { target } from "zako:build";
@@ -45,22 +45,53 @@ fn a_collector_is_sent_the_spans_of_a_build() {
     assert_eq!(command.output().unwrap().status.code(), Some(1));
     let (head, body) = collector.join().unwrap();
     assert!(head.starts_with("POST /v1/traces "), "{head}");
-    // Protocol Buffers keep texts and ids as they are.
-    let contains = |needle: &[u8]| body.windows(needle.len()).any(|window| window == needle);
-    for name in [
+    let names = [
         "zako build",
         "//:good",
         "//:bad",
         "read build files",
         "zako.outcome",
         "exit status 3",
-    ] {
-        assert!(contains(name.as_bytes()), "no {name} among the spans");
+    ];
+    assert_spans(&body, &names, trace);
+}
+
+/// Whether these texts are in what a collector was sent, and the caller's trace.
+#[track_caller]
+fn assert_spans(sent: &[u8], texts: &[&str], trace: &str) {
+    // Protocol Buffers keep texts and ids as they are.
+    let contains = |needle: &[u8]| sent.windows(needle.len()).any(|window| window == needle);
+    for text in texts {
+        assert!(contains(text.as_bytes()), "no {text} among the spans");
     }
     let id: Vec<u8> = (0..16)
         .map(|n| u8::from_str_radix(&trace[2 * n..2 * n + 2], 16).unwrap())
         .collect();
     assert!(contains(&id), "the spans are not in the caller's trace");
+}
+
+#[test]
+fn a_collector_is_sent_the_spans_of_a_nodes_requests() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let collector = format!("http://{}", listener.local_addr().unwrap());
+    let node = Node::with(&format!("otel = \"{collector}\"\n"));
+    let trace = "0af7651916cd43dd8448eb211c80319c";
+    let mut client = TcpStream::connect(node.address()).unwrap();
+    let request = format!(
+        "GET /ccache/absent HTTP/1.1\r\nhost: node\r\nconnection: close\r\n\
+         traceparent: 00-{trace}-b7ad6b7169203331-01\r\n\r\n"
+    );
+    client.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+    let (head, body) = take_request(&listener);
+    assert!(head.starts_with("POST /v1/traces "), "{head}");
+    let texts = ["zako-node", "GET /ccache/", "/ccache/absent", "url.path"];
+    assert_spans(&body, &texts, trace);
+    Project::new()
+        .zako(&["node", "--data-dir", "data", "--otel", "collector"])
+        .fails_saying(&["--otel", "http://HOST:PORT"]);
 }
 
 #[test]

@@ -16,4 +16,6 @@ pub mod isolate;
 pub mod lang;
 pub mod machine;
 pub mod node;
+#[cfg(feature = "otel")]
+mod spans;
 pub mod transpile;

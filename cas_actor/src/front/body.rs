@@ -33,6 +33,15 @@ enum Content {
     Stream(Pin<Box<dyn Body<Data = Bytes, Error = BodyError> + Send>>),
 }
 
+impl Content {
+    fn is_end(&self) -> bool {
+        match self {
+            Self::Bytes(bytes) => bytes.is_empty(),
+            Self::Stream(body) => body.is_end_stream(),
+        }
+    }
+}
+
 impl Answer {
     /// No bytes.
     pub(crate) fn empty() -> Self {
@@ -81,6 +90,29 @@ impl Answer {
     pub(crate) fn keep(&mut self, busy: Busy) {
         self.busy = Some(busy);
     }
+
+    /// Takes note of what goes out, if somebody will be told.
+    fn watch(&mut self, polled: &Poll<Option<Result<Frame<Bytes>, BodyError>>>) {
+        let Self { content, busy, .. } = self;
+        let Some(watched) = busy.as_mut().and_then(|busy| busy.watched.as_mut()) else {
+            return;
+        };
+        let ended = content.is_end();
+        match polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Some(data) = frame.data_ref() {
+                    watched.sent(data.len());
+                } else if let Some(trailers) = frame.trailers_ref() {
+                    watched.take_grpc_status(trailers);
+                }
+                if ended || frame.is_trailers() {
+                    watched.is_whole();
+                }
+            }
+            Poll::Ready(None) => watched.is_whole(),
+            Poll::Ready(Some(Err(_))) | Poll::Pending => {}
+        }
+    }
 }
 
 impl Body for Answer {
@@ -91,18 +123,17 @@ impl Body for Answer {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match &mut self.content {
+        let polled = match &mut self.content {
             Content::Bytes(bytes) if bytes.is_empty() => Poll::Ready(None),
             Content::Bytes(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Content::Stream(body) => body.as_mut().poll_frame(cx),
-        }
+        };
+        self.watch(&polled);
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.content {
-            Content::Bytes(bytes) => bytes.is_empty(),
-            Content::Stream(body) => body.is_end_stream(),
-        }
+        self.content.is_end()
     }
 
     fn size_hint(&self) -> SizeHint {

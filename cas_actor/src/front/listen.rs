@@ -28,6 +28,7 @@ use super::names::Names;
 use super::probe::FrontProbe;
 use super::rate::{Crowd, Peer, Rate};
 use super::unix;
+use super::watch::Watcher;
 use crate::Store;
 
 /// Waiting connections that the kernel keeps while we take others in.
@@ -50,6 +51,25 @@ pub(crate) struct Shared {
     pub(crate) rate: Option<Rate>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) pages: Option<Arc<dyn Pages>>,
+    pub(crate) watcher: Option<Arc<dyn Watcher>>,
+}
+
+/// What belongs to whoever serves a store, beside the store.
+#[derive(Clone, Default)]
+pub struct Attached {
+    /// Pages at paths that no build tool uses.
+    pub pages: Option<Arc<dyn Pages>>,
+    /// Is told about every request.
+    pub watcher: Option<Arc<dyn Watcher>>,
+}
+
+impl std::fmt::Debug for Attached {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Attached")
+            .field("pages", &self.pages.is_some())
+            .field("watcher", &self.watcher.is_some())
+            .finish()
+    }
 }
 
 /// The front ends of one store, listening on any number of addresses. Every address speaks all
@@ -77,17 +97,17 @@ impl Front {
     /// # Errors
     /// When the configuration cannot be used: limits, credentials, files of TLS.
     pub fn new(store: Store, config: &FrontConfig) -> Result<Self, ConfigError> {
-        Self::with_pages(store, config, None)
+        Self::with(store, config, Attached::default())
     }
 
-    /// The same, with pages of the caller at paths that no build tool uses.
+    /// The same, with pages of the caller and somebody who is told about requests.
     ///
     /// # Errors
     /// As for [`new`](Self::new).
-    pub fn with_pages(
+    pub fn with(
         store: Store,
         config: &FrontConfig,
-        pages: Option<Arc<dyn Pages>>,
+        attached: Attached,
     ) -> Result<Self, ConfigError> {
         config.limits.check()?;
         let tls = config.tls.as_ref().map(|tls| tls.acceptor()).transpose()?;
@@ -99,7 +119,8 @@ impl Front {
             limits: config.limits.clone(),
             dialects: config.dialects.clone(),
             counters: Arc::default(),
-            pages,
+            pages: attached.pages,
+            watcher: attached.watcher,
         };
         Ok(Self {
             http: Arc::new(Http::new(Arc::new(shared))),

@@ -41,6 +41,7 @@ mod timed;
 mod tls;
 mod token;
 mod unix;
+mod watch;
 
 pub use grpc::ReapiUpstream;
 
@@ -48,9 +49,10 @@ pub use access::{AccessConfig, AccessError, CredentialConfig, Right};
 pub use config::{ConfigError, DialectsConfig, FrontConfig, LimitsConfig};
 pub use counters::{FrontFigures, FrontStats, SpaceStats, TransportStats};
 pub use http::{Page, Pages};
-pub use listen::Front;
+pub use listen::{Attached, Front};
 pub use probe::FrontProbe;
 pub use tls::{ClientCertificate, TlsConfig, TlsError};
+pub use watch::{Served, Watcher};
 
 use serde::Deserialize;
 

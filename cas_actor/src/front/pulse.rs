@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use super::counters::Counters;
+use super::watch::Watched;
 
 /// The requests of one connection. `Relaxed` all over: a late view costs one more tick.
 #[derive(Debug, Default)]
@@ -37,6 +38,7 @@ impl Pulse {
         Busy {
             stripe: self.counters.begin(),
             pulse: Arc::clone(self),
+            watched: None,
         }
     }
 
@@ -55,10 +57,11 @@ impl Pulse {
 }
 
 /// A request that is being answered.
-#[derive(Debug)]
 pub(crate) struct Busy {
     pulse: Arc<Pulse>,
     stripe: usize,
+    /// What somebody will be told when it ends.
+    pub(crate) watched: Option<Box<Watched>>,
 }
 
 impl Drop for Busy {

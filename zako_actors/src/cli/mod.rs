@@ -142,6 +142,7 @@ fn run(cli: Cli, begin: Instant) -> Result<Exit, Failure> {
                 tls: args.tls_cert.zip(args.tls_key),
                 tls_client_ca: args.tls_client_ca,
                 upstream: args.upstream,
+                otel: args.otel,
                 config: args.config,
             };
             crate::node::run(&settings).map_err(Failure::work)?;

@@ -34,6 +34,8 @@ pub struct Settings {
     pub tls_client_ca: Option<PathBuf>,
     /// Address of the cache behind the node.
     pub upstream: Option<String>,
+    /// Where spans go.
+    pub otel: Option<String>,
     /// Configuration file.
     pub config: Option<PathBuf>,
 }
@@ -48,6 +50,7 @@ struct File {
     http: Option<SocketAddr>,
     grpc: Option<SocketAddr>,
     unix: Option<PathBuf>,
+    otel: Option<String>,
     limits: LimitsConfig,
     dialects: DialectsConfig,
     access: AccessConfig,
@@ -71,6 +74,8 @@ pub(super) struct Config {
     pub(super) alerts: AlertsConfig,
     /// The cache behind the node.
     pub(super) upstream: Option<UpstreamConfig>,
+    /// Where spans go.
+    pub(super) otel: Option<String>,
     /// The file, for messages.
     pub(super) path: Option<PathBuf>,
 }
@@ -102,6 +107,7 @@ pub(super) fn read(settings: &Settings) -> Result<Config, NodeError> {
         },
         alerts: file.alerts,
         upstream: upstream(settings, file.upstream),
+        otel: settings.otel.clone().or(file.otel),
         path: settings.config.clone(),
     })
 }

@@ -10,7 +10,11 @@ mod config;
 mod engine;
 mod health;
 mod metrics;
+#[cfg(not(feature = "otel"))]
+mod no_spans;
 mod pages;
+#[cfg(feature = "otel")]
+mod spans;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -19,13 +23,15 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use actor_rt::{StartError, System};
-use cas_actor::front::{ConfigError, Front, FrontFigures, FrontProbe};
+use cas_actor::front::{Attached, ConfigError, Front, FrontFigures, FrontProbe};
 use cas_actor::{Store, StoreConfig, StoreError, UpstreamConfigError, WriteThrough};
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::config::Config;
 pub use self::config::Settings;
 use self::engine::Engine;
+#[cfg(not(feature = "otel"))]
+use self::no_spans as spans;
 
 use crate::machine::Machine;
 
@@ -82,6 +88,9 @@ pub enum NodeError {
         /// Why.
         source: io::Error,
     },
+    /// Spans cannot go there.
+    #[error("--otel: {0}")]
+    Otel(String),
     /// No threads.
     #[error("cannot start the actor system: {0}")]
     System(#[from] StartError),
@@ -166,7 +175,13 @@ async fn start(system: &System, config: &Config) -> Result<(), NodeError> {
         front: OnceLock::new(),
     });
     let pages = pages::NodePages(Arc::clone(&node));
-    let front = Front::with_pages(store.clone(), &config.front, Some(Arc::new(pages)));
+    let spans = config.otel.as_deref().map(spans::start).transpose();
+    let (watcher, spans) = spans.map_err(NodeError::Otel)?.unzip();
+    let attached = Attached {
+        pages: Some(Arc::new(pages)),
+        watcher,
+    };
+    let front = Front::with(store.clone(), &config.front, attached);
     let front = front.map_err(|error| NodeError::Unusable {
         path: config.path.clone(),
         error,
@@ -216,6 +231,9 @@ async fn start(system: &System, config: &Config) -> Result<(), NodeError> {
     }
     drop(node);
     store.close().await;
+    if let Some(spans) = spans {
+        spans.end(DRAIN).await;
+    }
     Ok(())
 }
 

@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 use bytes::Bytes;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode, Version};
@@ -38,6 +38,7 @@ use super::listen::Shared;
 use super::pulse::{Busy, Pulse};
 use super::rate::{Caller, Peer};
 use super::sendfile::Outgoing;
+use super::watch::Watched;
 use crate::BlobName;
 
 /// A page of the node beside the dialects: `/healthz`, `/metrics`.
@@ -106,7 +107,10 @@ impl Http {
         request: &mut Request<Incoming>,
         line: &Line,
     ) -> Result<Response<Answer>, Busy> {
-        let busy = line.pulse.begin(request.version() == Version::HTTP_2);
+        let mut busy = line.pulse.begin(request.version() == Version::HTTP_2);
+        if let Some(watcher) = &self.shared.watcher {
+            busy.watched = Some(Box::new(Watched::new(watcher, request)));
+        }
         let mut answer = match self.admit(request.headers(), line.peer) {
             Ok(()) => match self.answer_at_once(request) {
                 Some(mut answer) => {
@@ -123,7 +127,7 @@ impl Http {
                 }
             }
         };
-        answer.body_mut().keep(busy);
+        keep(&mut answer, busy);
         Ok(answer)
     }
 
@@ -143,7 +147,7 @@ impl Http {
             }
         };
         announce(&mut answer, version, line);
-        answer.body_mut().keep(busy);
+        keep(&mut answer, busy);
         answer
     }
 
@@ -302,6 +306,17 @@ fn announce(answer: &mut Response<Answer>, version: Version, line: &Line) {
     {
         outgoing.announce(bytes, part);
     }
+}
+
+/// Keeps a request running until its answer is gone.
+fn keep(answer: &mut Response<Answer>, mut busy: Busy) {
+    if let Some(watched) = &mut busy.watched {
+        watched.answered(answer.status(), answer.headers());
+        if answer.body().is_end_stream() {
+            watched.is_whole();
+        }
+    }
+    answer.body_mut().keep(busy);
 }
 
 fn is_read(method: &Method) -> bool {

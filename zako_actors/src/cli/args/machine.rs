@@ -33,6 +33,9 @@ pub struct NodeArgs {
     /// is stored here are set in [upstream] of the configuration
     #[arg(long, value_name = "ADDR")]
     pub upstream: Option<String>,
+    /// Send requests as spans of OpenTelemetry to TO: stdout, or a collector at http://HOST:4318
+    #[arg(long, value_name = "TO")]
+    pub otel: Option<String>,
     /// Read settings from FILE (TOML); flags win. examples/node.toml shows all of them
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
