@@ -2,6 +2,8 @@
 
 mod http_client;
 
+use std::time::Duration;
+
 use cas_actor::front::FrontConfig;
 use http_client::node::{Node, sha256};
 use proptest::prelude::*;
@@ -189,7 +191,7 @@ proptest! {
             let mut client = node.client().await;
             assert_eq!(client.get("/gradle/none").await.status, 404);
             assert_eq!(node.leftovers(), 0);
-            assert!(node.front.drain(std::time::Duration::from_secs(10)).await);
+            assert!(node.front.drain(Duration::from_secs(10)).await);
         });
     }
 }
@@ -225,4 +227,28 @@ async fn what_is_asked_for_often_changes_at_once() {
     }
     let hits = node.store.stats().await.unwrap().memory_hits;
     assert!(hits >= 3 * 10 + 9, "{hits}");
+}
+
+#[tokio::test]
+async fn a_reader_who_stops_reading_is_given_up() {
+    let mut config = FrontConfig::default();
+    config.limits.stall_seconds = 1;
+    let node = Node::start(&config);
+    let mut client = node.client().await;
+    // More than the buffers of both sockets hold.
+    let content = vec![1; 32 << 20];
+    let stored = client.request("PUT", "/gradle/large", &[], &content).await;
+    assert_eq!(stored.status, 200);
+    client
+        .send(b"GET /gradle/large HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await;
+    let given_up = async {
+        while node.front.stats().connections > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), given_up)
+        .await
+        .expect("who does not read is not waited for");
+    assert!(client.try_get("/gradle/large").await.is_none());
 }

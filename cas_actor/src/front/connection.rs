@@ -7,13 +7,16 @@
 #![forbid(unsafe_code)]
 
 use std::convert::Infallible;
+use std::fmt::Display;
 use std::future::{poll_fn, ready};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::Either;
 use hyper::Request;
 use hyper::body::Incoming;
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -158,23 +161,6 @@ async fn requests<S>(
     let stream = Timed::new(stream, Arc::clone(&line.pulse), patience);
     let head_bytes = usize::try_from(limits.head_bytes).unwrap_or(usize::MAX);
 
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .max_buf_size(head_bytes)
-        .timer(TokioTimer::new())
-        // `Timed` watches over heads, and tells idle connections from slow ones.
-        .header_read_timeout(None);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(STREAMS_PER_CONNECTION)
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_header_list_size(u32::try_from(head_bytes).unwrap_or(u32::MAX));
-    if version == Version::Http1 {
-        builder = builder.http1_only();
-    }
     let context = Arc::new((http, line));
     let service = service_fn(move |mut request: Request<Incoming>| {
         let (http, line) = &*context;
@@ -190,12 +176,46 @@ async fn requests<S>(
             }
         }
     });
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
-    let mut connection = std::pin::pin!(connection);
+    let stream = TokioIo::new(stream);
+    if version == Version::Http1 {
+        let mut builder = http1::Builder::new();
+        builder
+            .max_buf_size(head_bytes)
+            // `Timed` watches over heads, and tells idle connections from slow ones.
+            .header_read_timeout(None);
+        let connection = builder.serve_connection(stream, service);
+        return to_its_end(connection, |it| it.graceful_shutdown(), draining).await;
+    }
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .max_buf_size(head_bytes)
+        .header_read_timeout(None);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_PER_CONNECTION)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_header_list_size(u32::try_from(head_bytes).unwrap_or(u32::MAX));
+    let connection = builder.serve_connection(stream, service);
+    to_its_end(connection, |it| it.graceful_shutdown(), draining).await;
+}
+
+/// Drives a connection; has it end after what runs once the node drains.
+async fn to_its_end<C, E>(
+    connection: C,
+    shut_down: impl Fn(Pin<&mut C>),
+    draining: watch::Receiver<bool>,
+) where
+    C: Future<Output = Result<(), E>>,
+    E: Display,
+{
+    let mut connection = pin!(connection);
     let mut draining = Draining::new(draining);
     let ended = poll_fn(|cx| {
         if draining.begins(cx) {
-            connection.as_mut().graceful_shutdown();
+            shut_down(connection.as_mut());
         }
         connection.as_mut().poll(cx)
     });
