@@ -7,8 +7,9 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::bail;
-use bench_harness::measure::measure;
+use anyhow::{Context as _, bail};
+use bench_harness::latency::Latency;
+use bench_harness::measure::{Outcome, measure};
 use bench_harness::options::Options;
 use bench_harness::report::{self, Scaling};
 use bench_harness::{alloc_count, gate, latency, machine, profile, scenario, soak, stress, table};
@@ -207,20 +208,21 @@ fn report(out: &Path, names: Vec<String>, load: &LoadArgs) -> anyhow::Result<()>
         peers: cfg!(feature = "peers"),
         ..load.options()?
     };
+    let machine = machine::Machine::look();
+    let write = |outcomes: &[Outcome], latencies: &[Latency], scaling: &[Scaling]| {
+        let page = report::html(&machine, outcomes, latencies, scaling);
+        std::fs::write(out, page).with_context(|| format!("cannot write {}", out.display()))
+    };
     let mut outcomes = Vec::new();
     for scenario in cli::scenarios(&names)? {
         eprintln!("{} …", scenario.name);
         outcomes.push(measure(scenario, &options)?);
+        // A run of everything takes long: whatever ends it early, what was measured stays.
+        write(&outcomes, &[], &[])?;
     }
     eprintln!("latency …");
     let latencies = latency::all(&options);
-    let page = report::html(
-        &machine::Machine::look(),
-        &outcomes,
-        &latencies,
-        &scaling(&options)?,
-    );
-    std::fs::write(out, page)?;
+    write(&outcomes, &latencies, &scaling(&options)?)?;
     println!("{}", out.display());
     Ok(())
 }

@@ -115,7 +115,7 @@ impl<R: Send> Play<R> for Customer<R> {
 }
 
 fn cut<K: Kit>(options: &Options) -> Case {
-    let customers = options.count(20_000, 200) as u32;
+    let customers = options.count(5_000, 200) as u32;
     case::<K>("100 seats", workers(options), move |kit, done, finished| {
         let barber = kit.spawn(Role::play(Barber::<K::Ref> {
             room: None,
