@@ -81,6 +81,11 @@ impl CancelToken {
         self.shared.cancelled.load(Ordering::Acquire)
     }
 
+    /// Whether both share the flag.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
     /// Runs `action` when the token is cancelled, at once if it is already, and not any more once the
     /// guard is dropped. It runs on the thread that cancels and must be short.
     #[must_use = "dropping the guard takes the action back"]

@@ -175,6 +175,27 @@ fn a_waiting_job_is_cancelled_at_once_and_a_running_one_sees_it() {
 }
 
 #[test]
+fn a_token_cancels_all_its_waiting_jobs_and_no_others() {
+    let (system, pool) = pool(1, 1, LONG, 16);
+    pool.start(&system).expect("the first start");
+    let (word, held) = hold(&pool);
+    let (wanted, unwanted) = (CancelToken::new(), CancelToken::new());
+    let outputs: Vec<_> = (0..6)
+        .map(|n| pool.submit(Job::Count, if n % 3 == 0 { &wanted } else { &unwanted }))
+        .collect();
+    unwanted.cancel();
+    assert_eq!(pool.stats().queued, 2, "while the worker is still busy");
+    word.send(()).expect("the job waits");
+    assert_eq!(held.wait(), Ok(1));
+    let answers: Vec<_> = outputs.into_iter().map(|output| output.wait()).collect();
+    let cancelled = || Err(PoolError::Cancelled);
+    assert_eq!(answers[..3], [Ok(2), cancelled(), cancelled()]);
+    assert_eq!(answers[3..], [Ok(3), cancelled(), cancelled()]);
+    assert_eq!(pool.stats().cancelled, 4);
+    system.shutdown(LONG).expect("everything ends");
+}
+
+#[test]
 fn garbage_is_collected_by_every_worker() {
     let (system, pool) = pool(2, 2, LONG, 16);
     pool.start(&system).expect("the first start");

@@ -45,10 +45,7 @@ impl<W: Work> Hand<W> {
         let shared = &self.shared;
         let config = &shared.config;
         match shared.queue.next(self.id, me, &mut self.collected, config) {
-            Next::Run(waiting) => {
-                drop(waiting.guard);
-                self.run(waiting.task);
-            }
+            Next::Run(task) => self.run(task),
             Next::Collect => self.collect_garbage(),
             Next::Rest { plan_review } => {
                 if plan_review {
@@ -70,25 +67,26 @@ impl<W: Work> Hand<W> {
     }
 
     fn run(&mut self, task: Task<W>) {
-        let Task { job, cancel, reply } = task;
+        let Task { job, watch, reply } = task;
         let counters = &self.shared.counters;
-        if cancel.is_cancelled() {
+        if watch.token.is_cancelled() {
             counters.cancelled.fetch_add(1, Ordering::Relaxed);
             return reply.send(Err(PoolError::Cancelled));
         }
-        counters.busy.fetch_add(1, Ordering::Relaxed);
+        let tally = counters.tally(self.id);
+        tally.busy.fetch_add(1, Ordering::Relaxed);
         let began = Instant::now();
         let work = &mut self.work;
         let output = catch_unwind(AssertUnwindSafe(|| {
             work.get_or_insert_with(|| (self.shared.factory)())
-                .run(job, &cancel)
+                .run(job, &watch.token)
         }));
         let took = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        counters.busy_ns.fetch_add(took, Ordering::Relaxed);
-        counters.busy.fetch_sub(1, Ordering::Relaxed);
+        tally.busy_ns.fetch_add(took, Ordering::Relaxed);
+        tally.busy.fetch_sub(1, Ordering::Relaxed);
         match output {
             Ok(output) => {
-                counters.finished.fetch_add(1, Ordering::Relaxed);
+                tally.finished.fetch_add(1, Ordering::Relaxed);
                 reply.send(Ok(output));
             }
             Err(payload) => {

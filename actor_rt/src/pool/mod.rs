@@ -11,6 +11,7 @@
 mod board;
 mod hand;
 mod queue;
+mod watch;
 
 use crate::actor_ref::ActorRef;
 use crate::ask::{Ask, Reply};
@@ -18,8 +19,9 @@ use crate::cancel::CancelToken;
 use crate::restart::Restart;
 use crate::system::System;
 use board::Board;
+use crossbeam_utils::CachePadded;
 use hand::Look;
-use queue::{Call, Queue, Waiting};
+use queue::{Call, Queue};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -27,6 +29,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
+use watch::{Latest, Watching};
 
 /// What a pool's workers do. A worker lives on one thread, so its state need not be `Send`.
 pub trait Work: 'static {
@@ -122,18 +125,49 @@ pub struct PoolStats {
     pub busy_ns: u64,
 }
 
+/// Most lines that workers count on.
+const TALLIES: usize = 64;
+
+/// What a worker counts for each job, on a line that only it writes as long as there are enough of them.
 #[derive(Default)]
+struct Tally {
+    busy: AtomicUsize,
+    finished: AtomicU64,
+    busy_ns: AtomicU64,
+}
+
 struct Counters {
     workers: AtomicUsize,
-    busy: AtomicUsize,
-    /// Jobs so far, for their numbers.
-    submitted: AtomicU64,
-    finished: AtomicU64,
     panicked: AtomicU64,
     cancelled: AtomicU64,
     retired: AtomicU64,
     collections: AtomicU64,
-    busy_ns: AtomicU64,
+    tallies: Box<[CachePadded<Tally>]>,
+}
+
+impl Counters {
+    fn new(workers: usize) -> Self {
+        Self {
+            workers: AtomicUsize::new(0),
+            panicked: AtomicU64::new(0),
+            cancelled: AtomicU64::new(0),
+            retired: AtomicU64::new(0),
+            collections: AtomicU64::new(0),
+            tallies: (0..workers.clamp(1, TALLIES))
+                .map(|_| CachePadded::default())
+                .collect(),
+        }
+    }
+
+    /// Where the worker of this number counts.
+    fn tally(&self, worker: u64) -> &Tally {
+        &self.tallies[(worker % self.tallies.len() as u64) as usize]
+    }
+
+    fn sum(&self, of: impl Fn(&Tally) -> &AtomicU64) -> u64 {
+        let counts = self.tallies.iter();
+        counts.map(|tally| of(tally).load(Ordering::Relaxed)).sum()
+    }
 }
 
 type Factory<W> = dyn Fn() -> W + Send + Sync;
@@ -144,14 +178,15 @@ struct Shared<W: Work> {
     counters: Counters,
     queue: Queue<W>,
     board: OnceLock<ActorRef<board::Call>>,
+    latest: Latest,
 }
 
 impl<W: Work> Shared<W> {
-    /// Answers a job that was cancelled while it waits, if it still does.
-    fn cancel(&self, number: u64) {
-        if let Some(waiting) = self.queue.withdraw(number) {
+    /// Answers the waiting jobs that were cancelled.
+    fn cancel(&self) {
+        for task in self.queue.withdraw_cancelled() {
             self.counters.cancelled.fetch_add(1, Ordering::Relaxed);
-            waiting.task.reply.send(Err(PoolError::Cancelled));
+            task.reply.send(Err(PoolError::Cancelled));
         }
     }
 }
@@ -159,7 +194,7 @@ impl<W: Work> Shared<W> {
 /// One job on its way.
 struct Task<W: Work> {
     job: W::Job,
-    cancel: CancelToken,
+    watch: Watching,
     reply: Reply<Result<W::Output, PoolError>>,
 }
 
@@ -220,10 +255,11 @@ impl<W: Work> Pool<W> {
         Self {
             shared: Arc::new(Shared {
                 queue: Queue::new(config.min),
+                counters: Counters::new(config.max),
                 config,
                 factory: Box::new(factory),
-                counters: Counters::default(),
                 board: OnceLock::new(),
+                latest: Latest::default(),
             }),
         }
     }
@@ -266,21 +302,13 @@ impl<W: Work> Pool<W> {
             // Perhaps it never lived to say so: the pool was started in a system that had ended.
             shared.queue.close();
         }
-        let number = shared.counters.submitted.fetch_add(1, Ordering::Relaxed);
         let (reply, ask) = Reply::pair();
-        let waiting = Waiting {
-            number,
-            task: Task {
-                job,
-                cancel: cancel.clone(),
-                reply,
-            },
-            guard: cancel.on_cancel({
-                let shared = Arc::clone(shared);
-                move || shared.cancel(number)
-            }),
+        let task = Task {
+            job,
+            watch: shared.latest.watch(shared, cancel),
+            reply,
         };
-        match shared.queue.put(waiting, &shared.config) {
+        match shared.queue.put(task, &shared.config) {
             Ok(Call::Nobody) => {}
             // A worker that has ended meanwhile is missed by the board, who hires another one.
             Ok(Call::Wake(hand)) => drop(hand.tell(Look)),
@@ -290,7 +318,7 @@ impl<W: Work> Pool<W> {
         }
         // The action may have come too soon to find the job.
         if cancel.is_cancelled() {
-            shared.cancel(number);
+            shared.cancel();
         }
         Output { ask: Ok(ask) }
     }
@@ -328,14 +356,18 @@ impl<W: Work> Pool<W> {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         PoolStats {
             workers: counters.workers.load(Ordering::Relaxed),
-            busy: counters.busy.load(Ordering::Relaxed),
+            busy: counters
+                .tallies
+                .iter()
+                .map(|tally| tally.busy.load(Ordering::Relaxed))
+                .sum(),
             queued: self.shared.queue.waiting(),
-            finished: get(&counters.finished),
+            finished: counters.sum(|tally| &tally.finished),
             panicked: get(&counters.panicked),
             cancelled: get(&counters.cancelled),
             retired: get(&counters.retired),
             collections: get(&counters.collections),
-            busy_ns: get(&counters.busy_ns),
+            busy_ns: counters.sum(|tally| &tally.busy_ns),
         }
     }
 

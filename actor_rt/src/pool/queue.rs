@@ -1,11 +1,13 @@
 //! What waits in a pool, and who is free: one lock, held for a few moves.
 //!
 //! Owns: the jobs that wait, the workers that have nothing to do, and how many workers there are.
+//! A worker that finds no job looks on for some microseconds before it counts as free: calling a sleeping thread costs
+//! who submits more than the job, and where jobs come one after another each of them would.
 //! Does not know: how a worker is hired or a job is run.
 //! Rules, each with a test in `tests/pool.rs`:
 //! 1. Jobs begin in the order in which they were submitted.
-//! 2. A worker looks for a job, and counts as free when there is none, in one step; a job is put down, and a free worker
-//!    is taken for it, in one step. So no job waits while a worker is free.
+//! 2. A worker looks for a job, and counts as looking on, or as free, when there is none, in one step; a job is put down,
+//!    and a free worker is taken for it unless enough of them look on, in one step. So no job waits while a worker is free.
 //! 3. The longest-serving free worker is taken first, so that the others can retire.
 //! 4. A cancelled job that waits is answered at once.
 //! 5. Each job is answered once: with its output, an error, or by being dropped (`Stopped`).
@@ -15,18 +17,16 @@
 use super::hand::Look;
 use super::{PoolConfig, PoolError, Task, Work};
 use crate::actor_ref::ActorRef;
-use crate::cancel::CancelGuard;
+use crossbeam_utils::CachePadded;
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-/// A job that waits.
-pub(super) struct Waiting<W: Work> {
-    pub(super) number: u64,
-    pub(super) task: Task<W>,
-    /// Takes the cancel action back once the job begins.
-    pub(super) guard: CancelGuard,
-}
+/// Looks of a worker for a job before it counts as free, and the pauses (of 10 to 50 ns) before each of them: the way of
+/// a job that is just being put down. After these it lets whoever submits have the processor, and looks again.
+const LOOKS: u32 = 32;
+const PAUSES_PER_LOOK: u32 = 16;
 
 /// A worker without a job.
 pub(super) struct Free {
@@ -38,8 +38,10 @@ pub(super) struct Free {
 struct State<W: Work> {
     /// Whether jobs are taken.
     open: bool,
-    waiting: VecDeque<Waiting<W>>,
+    waiting: VecDeque<Task<W>>,
     free: Vec<Free>,
+    /// Workers that look on before they count as free.
+    looking: usize,
     /// Workers, those that are being hired included.
     workers: usize,
     review_planned: bool,
@@ -49,6 +51,8 @@ struct State<W: Work> {
 
 pub(super) struct Queue<W: Work> {
     state: Mutex<State<W>>,
+    /// How many jobs wait, for those that look on without the lock.
+    length: CachePadded<AtomicUsize>,
 }
 
 /// What is to be done for a job that was put down.
@@ -63,7 +67,7 @@ pub(super) enum Call {
 
 /// What a worker is to do next.
 pub(super) enum Next<W: Work> {
-    Run(Waiting<W>),
+    Run(Task<W>),
     /// Collect garbage, then look again.
     Collect,
     /// Rest, after having planned a review if it is so said.
@@ -80,10 +84,12 @@ impl<W: Work> Queue<W> {
                 open: true,
                 waiting: VecDeque::new(),
                 free: Vec::new(),
+                looking: 0,
                 workers,
                 review_planned: false,
                 collections: 0,
             }),
+            length: CachePadded::new(AtomicUsize::new(0)),
         }
     }
 
@@ -92,7 +98,7 @@ impl<W: Work> Queue<W> {
     }
 
     /// Puts a job down.
-    pub(super) fn put(&self, waiting: Waiting<W>, config: &PoolConfig) -> Result<Call, PoolError> {
+    pub(super) fn put(&self, task: Task<W>, config: &PoolConfig) -> Result<Call, PoolError> {
         let mut state = self.lock();
         if !state.open {
             return Err(PoolError::Stopped);
@@ -100,7 +106,8 @@ impl<W: Work> Queue<W> {
         if state.waiting.len() >= config.backlog {
             return Err(PoolError::Full(config.backlog));
         }
-        state.waiting.push_back(waiting);
+        state.waiting.push_back(task);
+        self.note_length(&state);
         Ok(state.call(config))
     }
 
@@ -113,12 +120,16 @@ impl<W: Work> Queue<W> {
         config: &PoolConfig,
     ) -> Next<W> {
         let mut state = self.lock();
-        if *collected != state.collections {
-            *collected = state.collections;
-            return Next::Collect;
+        if let Some(next) = self.take(&mut state, collected) {
+            return next;
         }
-        if let Some(waiting) = state.waiting.pop_front() {
-            return Next::Run(waiting);
+        state.looking += 1;
+        drop(state);
+        self.look_on();
+        let mut state = self.lock();
+        state.looking -= 1;
+        if let Some(next) = self.take(&mut state, collected) {
+            return next;
         }
         state.free.push(Free {
             id,
@@ -130,6 +141,35 @@ impl<W: Work> Queue<W> {
         Next::Rest { plan_review }
     }
 
+    /// What there is to do for a worker.
+    fn take(&self, state: &mut State<W>, collected: &mut u64) -> Option<Next<W>> {
+        if *collected != state.collections {
+            *collected = state.collections;
+            return Some(Next::Collect);
+        }
+        let waiting = state.waiting.pop_front()?;
+        self.note_length(state);
+        Some(Next::Run(waiting))
+    }
+
+    /// Returns when a job seems to wait, or after a while.
+    fn look_on(&self) {
+        for _ in 0..LOOKS {
+            for _ in 0..PAUSES_PER_LOOK {
+                // Relaxed: a hint; the job is taken under the lock.
+                if self.length.load(Ordering::Relaxed) > 0 {
+                    return;
+                }
+                std::hint::spin_loop();
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    fn note_length(&self, state: &State<W>) {
+        self.length.store(state.waiting.len(), Ordering::Relaxed);
+    }
+
     /// Lets every worker collect garbage; those that are free, and are returned, have to be told.
     pub(super) fn collect(&self) -> Vec<ActorRef<Look>> {
         let mut state = self.lock();
@@ -137,15 +177,20 @@ impl<W: Work> Queue<W> {
         state.free.drain(..).map(|free| free.hand).collect()
     }
 
-    /// Takes a waiting job out, if it still waits.
-    pub(super) fn withdraw(&self, number: u64) -> Option<Waiting<W>> {
+    /// Takes the waiting jobs out that were cancelled.
+    pub(super) fn withdraw_cancelled(&self) -> Vec<Task<W>> {
         let mut state = self.lock();
-        // Submitters number their jobs before they put them down, so the numbers are not quite sorted.
-        let place = state
-            .waiting
-            .iter()
-            .position(|waiting| waiting.number == number)?;
-        state.waiting.remove(place)
+        let mut cancelled = Vec::new();
+        // Once round, so that the others keep their order.
+        for _ in 0..state.waiting.len() {
+            match state.waiting.pop_front() {
+                Some(task) if task.watch.token.is_cancelled() => cancelled.push(task),
+                Some(task) => state.waiting.push_back(task),
+                None => {}
+            }
+        }
+        self.note_length(&state);
+        cancelled
     }
 
     /// A worker that nobody let go of has ended. Says whether another one is to be hired in its place; it is counted already.
@@ -184,7 +229,9 @@ impl<W: Work> Queue<W> {
             let mut state = self.lock();
             state.open = false;
             state.free.clear();
-            std::mem::take(&mut state.waiting)
+            let waiting = std::mem::take(&mut state.waiting);
+            self.note_length(&state);
+            waiting
         };
         // Outside the lock: what a job holds is a user's.
         drop(dropped);
@@ -198,6 +245,9 @@ impl<W: Work> Queue<W> {
 
 impl<W: Work> State<W> {
     fn call(&mut self, config: &PoolConfig) -> Call {
+        if self.waiting.len() <= self.looking {
+            return Call::Nobody;
+        }
         let longest = (0..self.free.len()).min_by_key(|&place| self.free[place].id);
         if let Some(longest) = longest {
             return Call::Wake(self.free.swap_remove(longest).hand);
