@@ -72,6 +72,12 @@ impl<T> Slots<T> {
         UnsafeCell::raw_get(unsafe { self.cells.as_ptr().add(index) })
     }
 
+    /// Asks for the line of this cell, to be read soon.
+    #[inline]
+    pub(super) fn prefetch_for_read(&self, seq: u64) {
+        prefetch::for_read(self.cell(seq));
+    }
+
     /// Asks for the line of this cell, to be written soon.
     #[inline]
     pub(super) fn prefetch(&self, seq: u64) {

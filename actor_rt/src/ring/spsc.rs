@@ -302,6 +302,10 @@ unsafe impl<T, W: Wait> Take for Reading<T, W> {
     fn wait_for_item(&self) {
         let shared = &*self.shared;
         shared.not_empty.wait_until(|| {
+            if W::PATIENCE == 0 {
+                // The line of the item comes together with that of the cursor and not after it.
+                shared.slots.prefetch_for_read(self.head);
+            }
             self.is_published(self.head) || shared.producer_gone.load(Ordering::Relaxed)
         });
     }
