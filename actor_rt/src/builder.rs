@@ -247,7 +247,7 @@ impl<F> ActorBuilder<'_, F> {
             home,
             overflow: self.overflow,
             strategy: self.strategy,
-            parent: self.parent.map(CellPtr::to_ref),
+            parent: self.parent.map(CellPtr::lend_ref),
             name: self.name,
         };
         (parts, self.care, self.factory)
@@ -267,7 +267,13 @@ where
     } else {
         CellRef::new(parts, &ShellTable::<A, B>::TABLE, shell)
     };
-    launch(&cell, parent, || cell.ptr().schedule());
+    launch(&cell, parent, || {
+        let actor = cell.ptr();
+        if let Some(meter) = actor.meter() {
+            meter.scheduled();
+        }
+        actor.runtime.schedule_start(actor);
+    });
     ActorRef::from_cell(cell)
 }
 

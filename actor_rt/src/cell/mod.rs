@@ -166,6 +166,11 @@ impl CellPtr {
         self.to_refs(1)
     }
 
+    /// A counted reference, from the calling worker's stock if there is one.
+    pub(crate) fn lend_ref(self) -> CellRef {
+        credit::lend(self)
+    }
+
     /// So many counted references, of which one is handed out.
     fn to_refs(self, count: usize) -> CellRef {
         // Relaxed: a new reference is made from a valid one.

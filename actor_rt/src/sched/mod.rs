@@ -5,7 +5,8 @@
 //! Does not know: messages, supervision.
 //! Invariants:
 //! 1. Push, fence, look for sleepers; go to sleep, fence, look for work: one of the two sees the
-//!    other, so no runnable actor is left with every worker asleep.
+//!    other, so no runnable actor is left with every worker asleep. A worker that pushes into its own ring is awake and
+//!    needs no fence: who lies down meanwhile and is missed watches, since not everybody sleeps.
 //! 2. At most one sleeper is woken per push, and none while another worker is searching.
 //! 3. Workers leave only when the system is closing and no actor is alive.
 #![allow(unsafe_code)]
@@ -14,6 +15,7 @@ mod homes;
 mod linger;
 mod parting;
 mod queue;
+mod share;
 mod simulated;
 mod sleep;
 mod sweep;
@@ -226,6 +228,14 @@ impl Runtime {
     #[inline]
     pub(crate) fn schedule(&self, actor: CellPtr) {
         if !worker::schedule_here(self, actor) {
+            self.schedule_elsewhere(actor);
+        }
+    }
+
+    /// [`Runtime::schedule`] for the first turn of a new actor, which is not as urgent as a message from the one that runs.
+    #[inline]
+    pub(crate) fn schedule_start(&self, actor: CellPtr) {
+        if !worker::start_here(self, actor) {
             self.schedule_elsewhere(actor);
         }
     }

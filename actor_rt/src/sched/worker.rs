@@ -4,20 +4,21 @@
 //! Does not know: what a turn does.
 //!
 //! Where a runnable actor goes: one that is woken by the actor now running goes into the *next* slot
-//! (its message is hot in the cache); whatever was there, and every actor that used up its turn, goes
-//! to the back of the local ring; what does not fit goes to the shared list. The slot is skipped after
+//! (its message is hot in the cache); whatever was there, every new actor and every actor that used up its
+//! turn goes to the back of the local ring; what does not fit goes to the shared list. The slot is skipped after
 //! `NEXT_CAP` uses in a row if others wait, and a thief may take it when it has not moved for a while.
 #![allow(unsafe_code)]
 
 use super::Runtime;
 use super::queue::{Local, PLACES, Shared};
+use super::share::take_shared;
 use super::sweep;
 use super::topology::Layout;
 use crate::cell::{ANYWHERE, CellPtr, Header, Outcome, control, credit};
 use std::cell::Cell;
 use std::ptr::{null, null_mut};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -35,11 +36,13 @@ pub(super) struct Worker {
     pub(super) index: usize,
     /// The actor to run next: pushed by the owner, taken by anybody.
     next: AtomicPtr<Header>,
-    local: Local,
+    pub(super) local: Local,
     /// Actors that only this worker may run.
     pub(super) inbox: Shared,
     /// Turns so far: thieves use it to see that the worker is stuck in one.
     turns: AtomicU64,
+    /// How often in a row it found but a few actors in the shared list.
+    pub(super) close_behind: AtomicU32,
     /// The actor whose turn it is, null between turns: for the watchdog, who only compares it.
     running: AtomicPtr<Header>,
     thread: OnceLock<std::thread::Thread>,
@@ -133,13 +136,24 @@ pub(crate) fn yield_turn() {
 /// Queues the actor on the calling worker; `false` if the caller is none, or not the right one.
 #[inline]
 pub(super) fn schedule_here(runtime: &Runtime, actor: CellPtr) -> bool {
+    on_worker(runtime, |worker| worker.push_next(runtime, actor))
+}
+
+/// Queues a new actor on the calling worker; `false` as above.
+#[inline]
+pub(super) fn start_here(runtime: &Runtime, actor: CellPtr) -> bool {
+    on_worker(runtime, |worker| worker.push_new(runtime, actor))
+}
+
+/// What `queue` says of the calling worker; `false` if the caller is none of this system.
+#[inline]
+fn on_worker(runtime: &Runtime, queue: impl FnOnce(&Worker) -> bool) -> bool {
     HERE.try_with(|here| {
         if !std::ptr::eq(here.runtime.get(), runtime) {
             return false;
         }
         // SAFETY: set by `work` for as long as the worker's loop runs on this thread.
-        let worker = unsafe { &*here.worker.get() };
-        worker.push_next(runtime, actor)
+        queue(unsafe { &*here.worker.get() })
     })
     .unwrap_or(false)
 }
@@ -152,6 +166,7 @@ impl Worker {
             local: Local::new(),
             inbox: Shared::new(),
             turns: AtomicU64::new(0),
+            close_behind: AtomicU32::new(0),
             running: AtomicPtr::new(null_mut()),
             thread: OnceLock::new(),
             core: layout.core_of(index),
@@ -201,9 +216,29 @@ impl Worker {
         // SAFETY: queued actors are alive, and the swap made it ours.
         if let Some(older) = unsafe { CellPtr::from_ptr(older) } {
             self.push_back(runtime, older);
-            runtime.wake_one();
+            self.call_help(runtime);
         }
         true
+    }
+
+    /// A new actor goes behind those that wait.
+    #[inline]
+    fn push_new(&self, runtime: &Runtime, actor: CellPtr) -> bool {
+        if actor.home != ANYWHERE {
+            return self.push_next(runtime, actor);
+        }
+        self.push_back(runtime, actor);
+        self.call_help(runtime);
+        true
+    }
+
+    /// Wakes a sleeper, if there is one, for what this worker has queued. Without the fence of scheduler invariant 1: this
+    /// worker is awake and comes to it in any case, and a sleeper that is missed while it lies down watches.
+    #[inline]
+    fn call_help(&self, runtime: &Runtime) {
+        if runtime.sleepers.asleep() > 0 {
+            runtime.wake_one();
+        }
     }
 
     /// Appends to the ring, half of which moves to the shared list when it is full.
@@ -298,13 +333,7 @@ fn find(runtime: &Runtime, worker: &Worker, in_a_row: &mut u32) -> Option<CellPt
         .pop_local()
         .or_else(|| worker.inbox.pop())
         .or_else(|| worker.take_next())
-        .or_else(|| runtime.inject.pop_into(&worker.local, share(runtime)))
-}
-
-/// A worker's fair part of the shared list.
-fn share(runtime: &Runtime) -> u64 {
-    let waiting = runtime.inject.len() / runtime.workers.len().max(1);
-    (waiting as u64).min(PLACES / 2)
+        .or_else(|| take_shared(runtime, worker))
 }
 
 #[inline]
@@ -358,7 +387,7 @@ fn search_others(runtime: &Runtime, worker: &Worker, stuck: Option<&[Glimpse]>) 
         if let Some(actor) = worker.inbox.pop().or_else(|| worker.take_next()) {
             return Some(actor);
         }
-        if let Some(actor) = runtime.inject.pop_into(&worker.local, share(runtime)) {
+        if let Some(actor) = take_shared(runtime, worker) {
             return Some(actor);
         }
         for &victim in &worker.victims {
@@ -405,6 +434,7 @@ pub(super) fn work_anywhere(runtime: &Runtime, worker: &Worker) -> bool {
 
 fn sleep(runtime: &'static Runtime, worker: &Worker, seen: &mut Vec<Glimpse>) -> Option<CellPtr> {
     let sleepers = &runtime.sleepers;
+    worker.close_behind.store(0, Ordering::Relaxed);
     sleepers.lie_down(worker.index);
     let leave = || work_anywhere(runtime, worker) || (runtime.is_closing() && runtime.live() == 0);
     while sleepers.is_down(worker.index) {
