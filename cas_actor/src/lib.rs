@@ -115,6 +115,7 @@ pub use upstream::{
 /// Doors for the fuzz targets; not part of the API.
 #[doc(hidden)]
 pub mod fuzzing {
+    pub use crate::action::fuzzing::read_sealed_entry;
     pub use crate::front::fuzzing::read_names;
     pub use crate::pack::fuzzing::{scan_segment, search_index};
 }

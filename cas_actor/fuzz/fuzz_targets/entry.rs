@@ -1,4 +1,4 @@
-//! Any bytes are the one encoding of an action entry, or an error.
+//! Any bytes are the one encoding of an action entry, or an error; the same behind a right checksum.
 #![no_main]
 
 use bytes::Bytes;
@@ -9,4 +9,5 @@ libfuzzer_sys::fuzz_target!(|stored: &[u8]| {
     if let Ok(entry) = ActionEntry::decode(&key, &Bytes::copy_from_slice(stored)) {
         assert_eq!(entry.encode(&key), stored);
     }
+    cas_actor::fuzzing::read_sealed_entry(stored);
 });

@@ -156,6 +156,22 @@ pub(crate) fn search_bytes(bytes: &[u8], name: &Name) -> Option<Place> {
     search(records, name).map(|index| decode_entry(&records[index]).1)
 }
 
+/// Makes any bytes a table as far as its header tells: with the right magic, number of entries and
+/// checksum. `None` if there are too few of them.
+pub(crate) fn seal(mut bytes: Vec<u8>) -> Option<Vec<u8>> {
+    let most_segments = bytes.len().checked_sub(HEADER_BYTES)? / SEGMENT_BYTES;
+    let segments = (u32_at(&bytes, 4) as usize).min(most_segments);
+    let entries_at = HEADER_BYTES + segments * SEGMENT_BYTES;
+    let entries = (bytes.len() - entries_at) / ENTRY_BYTES;
+    bytes.truncate(entries_at + entries * ENTRY_BYTES);
+    bytes[..4].copy_from_slice(MAGIC);
+    bytes[4..8].copy_from_slice(&u32::try_from(segments).ok()?.to_le_bytes());
+    bytes[8..16].copy_from_slice(&(entries as u64).to_le_bytes());
+    let check = check(&bytes[..CHECK_AT], &bytes[HEADER_BYTES..entries_at]);
+    bytes[CHECK_AT..HEADER_BYTES].copy_from_slice(&check);
+    Some(bytes)
+}
+
 struct Parsed {
     covered: Covered,
     usage: Usage,
@@ -405,6 +421,9 @@ mod tests {
                 bytes[..4].copy_from_slice(MAGIC);
             }
             let _ = search_bytes(&bytes, &([1; HASH_BYTES], Kind::Blob));
+            if let Some(sealed) = seal(bytes) {
+                prop_assert!(parse(&sealed).is_some());
+            }
         }
 
         #[test]

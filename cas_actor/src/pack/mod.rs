@@ -460,8 +460,13 @@ pub mod fuzzing {
         record::scan(bytes, 0, |_, _| ())
     }
 
-    /// Searches bytes as an index.
+    /// Searches bytes as an index, also with a header that is right, which no fuzzer would find by
+    /// itself.
     pub fn search_index(bytes: &[u8], hash: &[u8; HASH_BYTES]) {
-        let _ = index::search_bytes(bytes, &(*hash, Kind::Blob));
+        let name = (*hash, Kind::Blob);
+        let _ = index::search_bytes(bytes, &name);
+        if let Some(sealed) = index::seal(bytes.to_vec()) {
+            let _ = index::search_bytes(&sealed, &name);
+        }
     }
 }
