@@ -76,6 +76,12 @@ async fn large_content_streams_both_ways_and_in_parts() {
         200
     );
     assert!(client.get(&path).await.body == content);
+    // This one is sent from its file.
+    let smaller = &content[..100_000];
+    let other = format!("/cas/{}", sha256(smaller));
+    let stored = client.request("PUT", &other, &[], smaller).await;
+    assert_eq!(stored.status, 200);
+    assert!(client.get(&other).await.body == smaller);
 
     let part = client
         .request("GET", &path, &[("range", "bytes=70000-80000")], b"")

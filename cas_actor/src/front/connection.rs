@@ -81,7 +81,10 @@ pub(crate) async fn serve(
             let Some(version) = first_words(&stream, patience, draining.clone()).await else {
                 return;
             };
-            let outgoing = Arc::<Outgoing>::default();
+            let Ok(address) = stream.peer_addr() else {
+                return;
+            };
+            let outgoing = Arc::new(Outgoing::to(address.ip()));
             let stream = Sending::new(stream, Arc::clone(&outgoing));
             requests(stream, version, line(Some(outgoing)), http, draining).await;
         }

@@ -10,6 +10,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,12 +24,18 @@ use crate::blob::FilePart;
 
 /// Answers that one connection may have announced: more than hyper ever writes ahead.
 const MOST: usize = 8;
+/// More than this is written to a reader on this machine from where it is mapped: the kernel hands a
+/// file over in pieces of 64 KiB and wakes such a reader for each, which costs more than the copy.
+/// Across a network the copy is what is left to save.
+const MOST_BYTES_NEARBY: usize = 128 * 1024;
 /// What is handed to the kernel at once: others want to be served as well.
 const AT_ONCE_BYTES: usize = 1024 * 1024;
 
 /// The files that a connection is about to send.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Outgoing {
+    /// The largest that is sent as a file.
+    most_bytes: usize,
     announced: Mutex<VecDeque<Announced>>,
     /// Whether there are any: most connections never send a file.
     any: AtomicBool,
@@ -42,6 +49,18 @@ struct Announced {
 }
 
 impl Outgoing {
+    /// Of a connection to this peer.
+    pub(crate) fn to(peer: IpAddr) -> Self {
+        Self {
+            most_bytes: match peer.to_canonical().is_loopback() {
+                true => MOST_BYTES_NEARBY,
+                false => usize::MAX,
+            },
+            announced: Mutex::default(),
+            any: AtomicBool::new(false),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, VecDeque<Announced>> {
         self.announced
             .lock()
@@ -50,6 +69,9 @@ impl Outgoing {
 
     /// `bytes` are going to be written, and lie in that file.
     pub(crate) fn announce(&self, bytes: Bytes, part: FilePart) {
+        if bytes.len() > self.most_bytes {
+            return;
+        }
         let mut announced = self.lock();
         // Who announces is the task that writes, so it sees this.
         self.any.store(true, Relaxed);
@@ -178,14 +200,14 @@ mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-    /// The mapped bytes differ from the file's on purpose: so it shows which of them were sent.
-    #[tokio::test]
-    async fn announced_bytes_come_from_the_file_and_others_do_not() {
+    /// What a reader gets when `memory` is written that was announced as a part of a file, between
+    /// words that were not. The mapped bytes differ from the file's on purpose: so it shows which of
+    /// them were sent.
+    async fn read_of(memory: &Bytes, peer: [u8; 4]) -> Vec<u8> {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
-        std::fs::write(&path, vec![b'f'; 3_000_000]).unwrap();
+        std::fs::write(&path, vec![b'f'; memory.len() + 1_000_000]).unwrap();
         let file = Arc::new(std::fs::File::open(path).unwrap());
-        let memory = Bytes::from(vec![b'm'; 2_000_000]);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let reader = tokio::spawn(async move {
@@ -194,26 +216,32 @@ mod tests {
             stream.read_to_end(&mut read).await.unwrap();
             read
         });
-        let outgoing = Arc::<Outgoing>::default();
+        let outgoing = Arc::new(Outgoing::to(peer.into()));
         let stream = TcpStream::connect(address).await.unwrap();
         let mut sending = Sending::new(stream, Arc::clone(&outgoing));
-        outgoing.announce(
-            memory.clone(),
-            FilePart {
-                file,
-                start: 1_000_000,
-            },
-        );
+        let start = 1_000_000;
+        outgoing.announce(memory.clone(), FilePart { file, start });
         let mut rest = bytes::Buf::chain(&b"head"[..], &memory[..]);
         sending.write_all_buf(&mut rest).await.unwrap();
         sending.write_all(b"tail").await.unwrap();
         drop(sending);
-        let read = reader.await.unwrap();
-        assert_eq!(read.len(), 2_000_008);
-        assert_eq!(
-            (&read[..4], &read[2_000_004..]),
-            (&b"head"[..], &b"tail"[..])
-        );
-        assert!(read[4..2_000_004].iter().all(|byte| *byte == b'f'));
+        reader.await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn announced_bytes_come_from_the_file_unless_they_are_many_and_the_peer_is_near() {
+        let (near, far) = ([127, 0, 0, 1], [192, 0, 2, 1]);
+        for (size, peer, from) in [
+            (MOST_BYTES_NEARBY, near, b'f'),
+            (MOST_BYTES_NEARBY + 1, near, b'm'),
+            (3_000_000, far, b'f'),
+        ] {
+            let memory = Bytes::from(vec![b'm'; size]);
+            let read = read_of(&memory, peer).await;
+            let (head, rest) = read.split_at(4);
+            let (body, tail) = rest.split_at(size);
+            assert_eq!((head, tail), (&b"head"[..], &b"tail"[..]));
+            assert!(body.iter().all(|byte| *byte == from), "{size}");
+        }
     }
 }
