@@ -251,7 +251,7 @@ fn missing(error: io::Error) -> FactError {
 }
 
 /// Hash and stamp that belong together: read until the stamp stood still meanwhile.
-fn read(path: &Path) -> Result<(Hash, Stamp), FactError> {
+pub(super) fn read(path: &Path) -> Result<(Hash, Stamp), FactError> {
     let mut file = File::open(path).map_err(missing)?;
     let mut before = Stamp::of(&file.metadata()?);
     // A file that is being written to without end is hashed as it was the third time.

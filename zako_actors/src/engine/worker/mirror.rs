@@ -2,14 +2,16 @@
 //!
 //! Owns what lies there: before each request exactly that request's inputs. Does not know processes.
 //! Invariants: a file stays from one request to the next only when it is the same input, untouched;
+//! a change within one clock tick of the copying does not show in the stamp, so until a file was found
+//! unchanged after that tick, it is its content that is compared;
 //! the directory itself is never replaced, because the process stands in it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::engine::files::{FileTable, Stamp};
+use crate::engine::files::{FileTable, Stamp, now_ns, read};
 use crate::engine::record::{Input, InputContent};
 use crate::engine::scratch::{Scratch, ScratchError, Scratches, failed, needed, remove_tree};
 
@@ -25,6 +27,29 @@ struct Placed {
     content: InputContent,
     /// Of the copy, as it was made.
     stamp: Stamp,
+    /// Whether a change would show in the stamp.
+    settled: bool,
+}
+
+impl Placed {
+    /// Whether the file at `path`, which has this `metadata`, is the copy as it was made.
+    fn is_untouched(&mut self, path: &Path, metadata: &Metadata) -> bool {
+        let now = now_ns();
+        let same = self.stamp == Stamp::of(metadata) && (self.settled || self.is_at(path));
+        self.settled |= same && self.stamp.is_settled(now);
+        same
+    }
+
+    /// Whether what is to be at `path` is there.
+    fn is_at(&self, path: &Path) -> bool {
+        match &self.content {
+            InputContent::File { hash, .. } => {
+                read(path).is_ok_and(|found| found == (*hash, self.stamp))
+            }
+            InputContent::Link(to) => fs::read_link(path).is_ok_and(|at| *at == *Path::new(&**to)),
+            InputContent::Directory => false,
+        }
+    }
 }
 
 impl Mirror {
@@ -70,9 +95,9 @@ impl Mirror {
             at.is_ok_and(|at| inputs[at].content == placed.content)
         });
         let work = self.scratch.work();
-        let mut untouched = BTreeSet::new();
-        sweep(&work, "", &parents, &kept, &mut untouched)?;
-        kept.retain(|path, _| untouched.contains(&**path));
+        let mut untouched = BTreeMap::new();
+        sweep(&work, "", &parents, &mut kept, &mut untouched)?;
+        let mut kept = untouched;
         self.scratch.make(directories.iter())?;
         for input in inputs {
             if input.content == InputContent::Directory || kept.contains_key(&input.path) {
@@ -84,6 +109,7 @@ impl Mirror {
             let placed = Placed {
                 content: input.content.clone(),
                 stamp: Stamp::of(&metadata),
+                settled: false,
             };
             kept.insert(input.path.clone(), placed);
         }
@@ -93,13 +119,13 @@ impl Mirror {
 }
 
 /// Removes everything below `relative` of `work` that is neither in `directories` nor untouched and in
-/// `kept`; the files that stay are listed in `untouched`.
+/// `kept`; the files that stay go from there to `untouched`.
 fn sweep(
     work: &Path,
     relative: &str,
     directories: &BTreeSet<&str>,
-    kept: &BTreeMap<Box<str>, Placed>,
-    untouched: &mut BTreeSet<String>,
+    kept: &mut BTreeMap<Box<str>, Placed>,
+    untouched: &mut BTreeMap<Box<str>, Placed>,
 ) -> Result<(), ScratchError> {
     let dir: PathBuf = work.join(relative);
     for entry in fs::read_dir(&dir).map_err(failed("read", &dir))? {
@@ -111,17 +137,23 @@ fn sweep(
             _ => format!("{relative}/{name}"),
         });
         let metadata = entry.metadata().map_err(failed("read", &path))?;
-        let same = |inner: &str| {
-            let placed = kept.get(inner);
-            placed.is_some_and(|placed| placed.stamp == Stamp::of(&metadata))
-        };
         match inner {
             Ok(inner) if metadata.is_dir() && directories.contains(&*inner) => {
                 sweep(work, &inner, directories, kept, untouched)?;
             }
             _ if metadata.is_dir() => remove_tree(&path).map_err(failed("remove", &path))?,
-            Ok(inner) if same(&inner) => drop(untouched.insert(inner)),
-            _ => fs::remove_file(&path).map_err(failed("remove", &path))?,
+            inner => {
+                let placed = inner.ok().and_then(|inner| kept.remove_entry(&*inner));
+                let same = placed.and_then(|(inner, mut placed)| {
+                    placed
+                        .is_untouched(&path, &metadata)
+                        .then_some((inner, placed))
+                });
+                match same {
+                    Some((inner, placed)) => drop(untouched.insert(inner, placed)),
+                    None => fs::remove_file(&path).map_err(failed("remove", &path))?,
+                }
+            }
         }
     }
     Ok(())
@@ -132,6 +164,34 @@ mod tests {
     use super::*;
     use crate::engine::files::SavedFiles;
     use crate::engine::hash::Hash;
+
+    #[test]
+    fn a_change_that_the_stamp_does_not_show_is_noticed_while_it_may_have_happened() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("a"), "right").unwrap();
+        let files = FileTable::new(root.path().into(), SavedFiles::default());
+        let inputs = [Input {
+            path: "a".into(),
+            content: InputContent::File {
+                hash: Hash::of(b"right"),
+                executable: false,
+            },
+        }];
+        let mut mirror = Mirror::create(&Scratches::new(root.path().join(".zako"))).unwrap();
+        let copy = mirror.scratch().work().join("a");
+        let mut spoilt = |settled| {
+            mirror.show(&files, &inputs, std::iter::empty()).unwrap();
+            fs::write(&copy, "wrong").unwrap();
+            // As if the clock had not ticked since it was copied.
+            let placed = mirror.placed.get_mut("a").unwrap();
+            placed.stamp = Stamp::of(&fs::symlink_metadata(&copy).unwrap());
+            placed.settled = settled;
+            mirror.show(&files, &inputs, std::iter::empty()).unwrap();
+            fs::read_to_string(&copy).unwrap()
+        };
+        assert_eq!(spoilt(false), "right");
+        assert_eq!(spoilt(true), "wrong", "a settled stamp is believed");
+    }
 
     #[test]
     fn a_request_sees_its_inputs_as_they_are_and_nothing_of_the_one_before() {
