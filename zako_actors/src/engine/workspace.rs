@@ -224,19 +224,33 @@ impl WorkspaceLock {
             }
             Err(TryLockError::Error(error)) => return Err(failed("lock", path)(error)),
         }
-        let written = file
-            .rewind()
-            .and_then(|()| file.set_len(0))
-            .and_then(|()| writeln!(file, "{}", std::process::id()));
-        written.map_err(failed("write", path))?;
+        name_holder(&mut file).map_err(failed("write", path))?;
         Ok(Self(file))
     }
 }
 
+/// Has `file` say who holds the lock. It is overwritten in place, and only where it says something else:
+/// file systems take a file that is emptied and written again for one that must reach the disk soon.
+fn name_holder(file: &mut File) -> io::Result<()> {
+    let line = format!("{:>10}\n", std::process::id());
+    let mut found = Vec::with_capacity(2 * line.len());
+    file.rewind()?;
+    Read::by_ref(file)
+        .take(2 * line.len() as u64)
+        .read_to_end(&mut found)?;
+    if found == line.as_bytes() {
+        return Ok(());
+    }
+    file.rewind()?;
+    file.write_all(line.as_bytes())?;
+    if found.len() > line.len() {
+        file.set_len(line.len() as u64)?;
+    }
+    Ok(())
+}
+
 impl Drop for WorkspaceLock {
     fn drop(&mut self) {
-        // A stale id would be named to the next one who waits.
-        drop(self.0.set_len(0));
         // Closing would not do: a child that was just forked and has not yet executed its program
         // holds a copy of the descriptor, and with it the lock.
         drop(self.0.unlock());
@@ -279,6 +293,29 @@ mod tests {
         assert_eq!(told.recv().unwrap(), Some(std::process::id()));
         drop(first);
         second.join().unwrap();
+    }
+
+    #[test]
+    fn the_name_of_the_holder_is_written_once_and_replaces_any_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path(), None);
+        layout.create().unwrap();
+        let me = format!("{:>10}\n", std::process::id());
+        for before in [
+            "",
+            "1\n",
+            "a text that is longer than any number of a process",
+        ] {
+            fs::write(&layout.lock, before).unwrap();
+            drop(WorkspaceLock::acquire(&layout, |_| panic!("nobody has it")).unwrap());
+            assert_eq!(fs::read_to_string(&layout.lock).unwrap(), me);
+        }
+        let long_ago = std::time::SystemTime::UNIX_EPOCH;
+        let file = File::options().write(true).open(&layout.lock).unwrap();
+        file.set_modified(long_ago).unwrap();
+        drop(WorkspaceLock::acquire(&layout, |_| panic!("nobody has it")).unwrap());
+        let modified = file.metadata().unwrap().modified().unwrap();
+        assert_eq!(modified, long_ago, "nothing new was to be written");
     }
 
     #[test]
