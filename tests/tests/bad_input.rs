@@ -18,6 +18,22 @@ fn fails(project: &Project, arguments: &[&str], words: &[&str]) -> Outcome {
 }
 
 #[test]
+fn an_output_among_the_sources_needs_its_writer_among_the_dependencies() {
+    let writers = |deps: &str| {
+        project(&format!(
+            "  any: target({{ cmd: [\"sh\", \"-c\", \"echo > o1\"], outs: [\"o*\"] }}),\n\
+             \x20 one: target({{ cmd: [\"sh\", \"-c\", \"echo > o2\"], outs: [\"o2*\"] }}),\n\
+             \x20 use: target({{ cmd: [\"cat\", \"o2\"], srcs: [\"o2\"], deps: [{deps}] }}),"
+        ))
+    };
+    let written = ["BUILD.ts:5:", "source o2 of //:use is written by //:any;"];
+    fails(&writers(""), &["build"], &written);
+    // Either of two that declare it will do.
+    let project = writers("\":one\"");
+    project.build().succeeds();
+}
+
+#[test]
 fn a_syntax_error_is_shown_with_its_place_and_line() {
     let project = Project::with_build(&format!(
         "{IMPORT}export default {{\n  a: target({{ cmd: [ }}),\n}};\n"

@@ -72,6 +72,11 @@ impl PoolSize {
     }
 }
 
+/// CPUs that this process may use.
+pub fn cpus() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 impl Machine {
     /// Looks at this machine.
     pub fn look() -> Self {
@@ -92,7 +97,7 @@ impl Machine {
                 })
             });
         Self {
-            cpus: std::thread::available_parallelism().map_or(1, usize::from),
+            cpus: cpus(),
             memory_bytes: physical.min(limit),
             numa_nodes: nodes.count().max(1),
         }
@@ -102,7 +107,9 @@ impl Machine {
     pub fn defaults(&self) -> Defaults {
         let min_workers = (self.cpus / 2).max(1);
         Defaults {
-            jobs: self.cpus,
+            // One more than can compute: a process begins and ends with waiting for the disk and for
+            // whoever started it.
+            jobs: self.cpus + 1,
             pool: PoolSize {
                 min: min_workers,
                 max: (self.cpus * 3 / 2).max(min_workers + 1),
@@ -129,7 +136,7 @@ mod tests {
         }
         .defaults();
         assert_eq!((tiny.pool.min, tiny.pool.max), (1, 2));
-        assert_eq!(tiny.network_jobs, 8);
+        assert_eq!((tiny.jobs, tiny.network_jobs), (2, 8));
         let huge = Machine {
             cpus: 64,
             memory_bytes: 512 * GIB,

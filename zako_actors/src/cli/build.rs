@@ -18,17 +18,16 @@ use super::interrupt::cancel_on_signals;
 use super::opened::{Opened, Targets, failure};
 use super::remote::remote;
 use super::sink::{JsonLines, Sink};
-use super::summary::summarise;
+use super::summary::{Earlier, summarise};
 use super::{Exit, Failure, print_json, print_line, say};
 use crate::engine::affected::affected;
-use crate::engine::build::micros;
 use crate::engine::cancel::Cancel;
-use crate::engine::event::{Event, Stamped, Summary};
+use crate::engine::event::{Event, Stamped, Summary, micros};
 use crate::engine::graph::NodeId;
 use crate::engine::guard;
 use crate::engine::plan::{Freshness, Plan};
 use crate::engine::schedule::Capacity;
-use crate::engine::session::BuildOptions;
+use crate::engine::session::{BuildOptions, Kept};
 use crate::engine::since::changed_since;
 use crate::isolate::engine_version;
 use crate::lang::label::Label;
@@ -91,31 +90,6 @@ enum Settled {
     Stopped(Summary),
 }
 
-/// Steps that were carried out so that rules could go on.
-#[derive(Clone, Copy, Default)]
-struct Earlier {
-    executed: usize,
-    cached: usize,
-}
-
-impl Earlier {
-    fn add(&mut self, summary: &Summary) {
-        self.executed += summary.executed;
-        self.cached += summary.cached;
-    }
-
-    /// The figures of the whole build, whose last part has `summary`: there, these steps were up to
-    /// date already.
-    fn before(self, mut summary: Summary) -> Summary {
-        summary.executed += self.executed;
-        summary.cached += self.cached;
-        summary.up_to_date = summary
-            .up_to_date
-            .saturating_sub(self.executed + self.cached);
-        summary
-    }
-}
-
 struct Work<'a> {
     global: &'a Global,
     args: &'a BuildArgs,
@@ -130,18 +104,19 @@ struct Work<'a> {
     earlier: Earlier,
 }
 
-/// One round of `zako watch`: a build that `cancel` ends.
+/// One round of `zako watch`: a build that `cancel` ends; it goes on with what the last one has `kept`.
 pub fn round(
     global: &Global,
     args: &BuildArgs,
     wanted: Wanted,
     cancel: &Cancel,
+    kept: &mut Option<Kept>,
 ) -> Result<Exit, Failure> {
     let begin = Instant::now();
-    let mut opened = Opened::open(global, Some(args))?;
+    let mut opened = Opened::open_again(global, Some(args), kept.take())?;
     let mut work = Work::new(global, args, wanted, begin, Some(cancel.clone()));
     let outcome = work.carry_out(&mut opened);
-    opened.give_back();
+    *kept = opened.give_back();
     outcome
 }
 
@@ -442,11 +417,12 @@ impl<'a> Work<'a> {
             None => Display::new(self.global.verbose, self.sinks(opened)?),
         };
         let result = std::thread::scope(|scope| {
-            scope.spawn(|| display.follow(stream));
+            let follower = scope.spawn(|| display.follow(stream));
             let services = &opened.services;
-            opened
-                .session
-                .build(plan, describer, &build, services, &cancel, events)
+            let session = &mut opened.session;
+            let result = session.build(plan, describer, &build, services, &cancel, events);
+            follower.thread().unpark();
+            result
         });
         self.display = Some(display);
         Ok(result.map_err(|error| failure(&error))?.summary)

@@ -11,8 +11,13 @@ use crate::engine::workspace::Workspace;
 pub fn run(global: &Global, args: &CleanArgs) -> Result<Exit, Failure> {
     let workspace = Workspace::find(&directory(global)).map_err(opened::workspace_failure)?;
     let options = Options::settle(global, None, &workspace)?;
-    let mut session = Session::open(workspace, options.cache.as_deref(), &mut opened::notice)
-        .map_err(|error| opened::failure(&error))?;
+    let mut session = Session::open(
+        workspace,
+        options.cache.as_deref(),
+        None,
+        &mut opened::notice,
+    )
+    .map_err(|error| opened::failure(&error))?;
     let count = session.clean().map_err(|error| opened::failure(&error))?;
     say(&format!("removed {count} built files"));
     if args.all {

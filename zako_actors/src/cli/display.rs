@@ -16,6 +16,9 @@ use crate::engine::event::{Event, Outcome, Stamped};
 
 /// How often the live line is drawn again.
 const TICK: Duration = Duration::from_millis(100);
+/// Between two looks at the events, so that not every one of them wakes this thread while steps want its
+/// CPU.
+const PAUSE: Duration = Duration::from_millis(4);
 /// Running steps that the live line names.
 const SHOWN: usize = 3;
 
@@ -54,23 +57,29 @@ impl Display {
         }
     }
 
-    /// Shows the events of one part of a build, until that part is finished.
+    /// Shows the events of one part of a build, until that part is finished. Whoever carries it out
+    /// unparks this thread at its end.
     pub fn follow(&mut self, events: Receiver<Stamped>) {
-        loop {
-            match events.recv_timeout(TICK) {
-                // Of this part only: `end` knows about the whole.
-                Ok(Stamped {
-                    event: Event::BuildFinished(_),
-                    ..
-                })
-                | Err(RecvTimeoutError::Disconnected) => break,
-                Ok(stamped) => {
-                    self.hand_on(|sink| sink.take(&stamped));
-                    self.show(&stamped.event);
+        'part: loop {
+            let mut news = match events.recv_timeout(TICK) {
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => None,
+                Ok(stamped) => Some(stamped),
+            };
+            let happened = news.is_some();
+            while let Some(stamped) = news {
+                if matches!(stamped.event, Event::BuildFinished(_)) {
+                    // Of this part only: `end` knows about the whole.
+                    break 'part;
                 }
-                Err(RecvTimeoutError::Timeout) => {}
+                self.hand_on(|sink| sink.take(&stamped));
+                self.show(&stamped.event);
+                news = events.try_recv().ok();
             }
             self.draw();
+            if happened {
+                std::thread::park_timeout(PAUSE);
+            }
         }
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();

@@ -7,14 +7,14 @@ use serde::Serialize;
 
 use super::args::{DoctorArgs, Global};
 use super::cache::bytes;
-use super::options::{cache_dir, cpus, directory, pool_size};
+use super::options::{cache_dir, directory, pool_size};
 use super::{Exit, Failure, print_json, print_line};
 use crate::engine::action::find_program;
 use crate::engine::sandbox::mechanism;
 use crate::engine::workspace::{Layout, Workspace, WorkspaceError};
 use crate::isolate::engine_version;
 use crate::lang::manifest::Settings;
-use crate::machine::{Machine, PoolSize};
+use crate::machine::{Machine, PoolSize, cpus};
 
 /// One finding.
 #[derive(Debug, Serialize)]
@@ -111,7 +111,7 @@ fn settings(settings: &Settings, findings: &mut Vec<Finding>) {
     let machine = Machine::look();
     let jobs = settings
         .jobs
-        .map_or(machine.cpus, |jobs| jobs.max(1) as usize);
+        .map_or(machine.defaults().jobs, |jobs| jobs.max(1) as usize);
     add(findings, "jobs", format!("{jobs} steps at a time"));
     match pool_size(settings) {
         Ok(size) => {

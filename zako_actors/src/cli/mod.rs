@@ -161,7 +161,8 @@ fn run(cli: Cli, begin: Instant) -> Result<Exit, Failure> {
 
 /// One line for a person. A closed standard error is no reason to stop.
 fn say(text: &str) {
-    drop(writeln!(io::stderr().lock(), "{text}"));
+    // In one piece: standard error writes every piece by itself.
+    drop(io::stderr().write_all(format!("{text}\n").as_bytes()));
 }
 
 /// Bytes for a script. A reader that has seen enough is no failure.

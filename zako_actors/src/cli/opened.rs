@@ -17,7 +17,7 @@ use crate::engine::event::Event;
 use crate::engine::graph::Graph;
 use crate::engine::load::LoadError;
 use crate::engine::services::Services;
-use crate::engine::session::{BuildError, Notice, Session};
+use crate::engine::session::{BuildError, Kept, Notice, Session};
 use crate::engine::workspace::{Workspace, WorkspaceError};
 use crate::isolate::keep_snapshot_in;
 use crate::lang::label::LabelPattern;
@@ -56,11 +56,23 @@ impl Opened {
     /// # Errors
     /// When there is none, or it cannot be used.
     pub fn open(global: &Global, build: Option<&BuildArgs>) -> Result<Self, Failure> {
+        Self::open_again(global, build, None)
+    }
+
+    /// Like [`open`](Self::open), after this process has had the workspace open before.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be used.
+    pub fn open_again(
+        global: &Global,
+        build: Option<&BuildArgs>,
+        kept: Option<Kept>,
+    ) -> Result<Self, Failure> {
         let dir = directory(global);
         let workspace = Workspace::find(&dir).map_err(workspace_failure)?;
         let options = Options::settle(global, build, &workspace)?;
         let here = workspace.relative(&dir).unwrap_or_default();
-        let session = Session::open(workspace, options.cache.as_deref(), &mut notice)
+        let session = Session::open(workspace, options.cache.as_deref(), kept, &mut notice)
             .map_err(|error| failure(&error))?;
         Ok(Self {
             services: Services::new(session.layout.store.clone()),
@@ -171,11 +183,13 @@ impl Opened {
         self.services.end();
     }
 
-    /// Saves what was learnt, ends what was started and gives the lock back: the process goes on.
-    pub fn give_back(mut self) {
+    /// Saves what was learnt, ends what was started and gives the lock back: the process goes on, and may
+    /// open the workspace again.
+    pub fn give_back(mut self) -> Option<Kept> {
         self.save();
-        drop(self.session);
+        let kept = self.session.leave();
         self.services.end();
+        kept
     }
 
     fn save(&mut self) {

@@ -45,7 +45,10 @@ impl Options {
             .and_then(|build| build.jobs)
             .map(std::num::NonZeroU32::get)
             .or(settings.jobs)
-            .map_or_else(cpus, |jobs| jobs.max(1) as usize);
+            .map_or_else(
+                || Machine::look().defaults().jobs,
+                |jobs| jobs.max(1) as usize,
+            );
         Ok(Self {
             jobs,
             pool: pool_size(settings)?,
@@ -105,11 +108,6 @@ pub fn name_and_value(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// CPUs that this process may use.
-pub fn cpus() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
-}
-
 /// The size of pools: environment, then manifest, then what the machine suggests. A minimum above
 /// the maximum raises it, unless both were said.
 ///
@@ -163,6 +161,7 @@ fn number(said: Option<u64>, name: &str) -> Result<Option<u64>, Failure> {
 /// A number of steps at a time, as a person writes it.
 pub(super) fn jobs(text: &str) -> Result<std::num::NonZeroU32, String> {
     text.parse().map_err(|_| {
-        "expected a whole number from 1; without it there is one step per CPU".to_owned()
+        "expected a whole number from 1; without it there is one step per CPU, and one more"
+            .to_owned()
     })
 }

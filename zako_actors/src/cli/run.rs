@@ -132,7 +132,7 @@ fn script(
     let mut shell = Command::new("sh");
     shell
         .args(["-c", &line])
-        .envs(targets.describer.environment(command))
+        .envs(targets.describer.environment(command).iter())
         .env("PATH", search_path(root, step, &path))
         .current_dir(root.join(target.label.dir()));
     Ok(Chosen::Program(shell))

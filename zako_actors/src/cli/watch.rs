@@ -1,8 +1,8 @@
 //! `zako watch`: build, and again whenever a file changes.
 //!
 //! Owns the watching of directories, what counts as a change, and the rounds. Does not know how a
-//! build is carried out: each round is one build from disk to disk, so that a killed watch has
-//! nothing to lose, and others may build between two rounds.
+//! build is carried out: each round leaves everything on disk, so that a killed watch has nothing to
+//! lose, and others may build between two rounds; only when nobody did, the next one goes on in memory.
 //! Invariants: a change that happens during a build is looked at after it; what zako writes itself
 //! starts nothing; a burst of changes is one round.
 
@@ -71,8 +71,9 @@ pub fn run(global: &Global, args: &WatchArgs) -> Result<Exit, Failure> {
     } else {
         Wanted::Targets
     };
+    let mut kept = None;
     loop {
-        match round(global, &build, wanted, &cancel) {
+        match round(global, &build, wanted, &cancel, &mut kept) {
             Ok(Exit::Interrupted) => return Ok(Exit::Interrupted),
             Ok(_) => {}
             // A mistake in a build file is mended while we watch.

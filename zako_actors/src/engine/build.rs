@@ -7,14 +7,14 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use actor_rt::{Actor, Context, Reply, Restart};
 use rustc_hash::FxHashMap;
 
 use super::cause::Cause;
-use super::event::{Event, Outcome, Stamped, Summary};
-use super::plan::{Freshness, Plan};
+use super::event::{Event, Outcome, Stamped, Summary, micros};
+use super::plan::{Freshness, Plan, Planned};
 use super::progress::Progress;
 use super::reasons::LastRun;
 use super::record::{OutputItem, Record};
@@ -28,8 +28,6 @@ use crate::lang::label::Label;
 pub enum BuildMsg {
     /// Begin; the answer comes when every node has ended.
     Run(Reply<BuildResult>),
-    /// A step has begun to work, rather than to look whether it must.
-    StepBegan(u32),
     /// A step is over.
     StepEnded(u32, Box<StepReport>),
     /// Start nothing more. Running steps are ended by the cancel signal.
@@ -76,8 +74,8 @@ pub struct Build {
     progress: Progress,
     /// Node of the plan by node of the schedule.
     stale: Vec<u32>,
-    /// By node of the schedule: whether readers of events know that it runs.
-    announced: Vec<bool>,
+    /// By node of the schedule: the steps under way.
+    jobs: Vec<Option<Arc<StepJob>>>,
     outputs: Vec<Option<Arc<[OutputItem]>>>,
     made: Vec<(Label, Record)>,
     runs: Vec<(Label, LastRun)>,
@@ -138,7 +136,7 @@ impl Build {
             schedule: Schedule::new(&deps, &known, jobs, spec.keep_going)
                 .with_resources(uses, spec.capacity.clone()),
             progress: Progress::new(costs, spec.jobs),
-            announced: vec![false; stale.len()],
+            jobs: vec![None; stale.len()],
             stale,
             outputs,
             made: Vec::new(),
@@ -198,8 +196,9 @@ impl Build {
                 .collect(),
             previous,
             found: std::sync::OnceLock::new(),
-            turn: Turn::new(ctx.me(), node),
+            turn: self.turn(node, planned),
         });
+        self.jobs[node as usize] = Some(Arc::clone(&job));
         let env = Arc::clone(&self.spec.env);
         let step = ctx
             .actor(move || Step::new(Arc::clone(&env), Arc::clone(&job)))
@@ -209,24 +208,21 @@ impl Build {
         drop(step.tell(Reporter::new(ctx.me(), node)));
     }
 
-    /// Tells, once, that a step runs.
-    fn announce(&mut self, node: u32) {
-        if std::mem::replace(&mut self.announced[node as usize], true) {
-            return;
-        }
-        let planned = &self.spec.plan.nodes[self.stale[node as usize] as usize];
-        let cause = planned.cause().unwrap_or(Cause::Dependency).to_string();
-        self.emit(Event::StepStarted {
+    /// How readers of events are told that a step runs.
+    fn turn(&self, node: u32, planned: &Planned) -> Turn {
+        let event = Event::StepStarted {
             label: self.label(node),
-            cause,
+            cause: planned.cause().unwrap_or(Cause::Dependency).to_string(),
             critical: self.schedule.is_critical(node),
-        });
+        };
+        Turn::new(event, self.spec.events.clone(), self.spec.begin)
     }
 
     fn step_ended(&mut self, node: u32, report: StepReport) {
         let label = self.label(node);
-        if report.outcome != Outcome::Skipped {
-            self.announce(node);
+        let job = self.jobs[node as usize].take();
+        if let Some(job) = job.filter(|_| report.outcome != Outcome::Skipped) {
+            job.turn.begin();
         }
         let end = match report.outcome {
             Outcome::Executed | Outcome::Cached | Outcome::UpToDate => End::Done,
@@ -330,11 +326,6 @@ impl Build {
     }
 }
 
-/// Whole microseconds.
-pub fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
-}
-
 fn seconds_now() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -353,7 +344,6 @@ impl Actor for Build {
                     fresh: self.summary.up_to_date,
                 });
             }
-            BuildMsg::StepBegan(node) => return self.announce(node),
             BuildMsg::StepEnded(node, report) => self.step_ended(node, *report),
             BuildMsg::Stop => {
                 self.spec.env.seats.close();

@@ -58,6 +58,16 @@ impl DirTable {
         self.changed
     }
 
+    /// Takes note that everything is on disk.
+    pub fn is_saved(&mut self) {
+        self.changed = false;
+    }
+
+    /// Has every directory checked again.
+    pub fn look_anew(&mut self) {
+        self.fresh.clear();
+    }
+
     /// The persistent part, in path order.
     pub fn save(&self) -> SavedDirs {
         let mut list: Vec<_> = self
@@ -92,6 +102,9 @@ impl DirTable {
                     join(dir, &below)
                 };
                 for (name, is_dir) in self.list(&full)? {
+                    if !is_dir && !pattern.may_match_name(name) {
+                        continue;
+                    }
                     let path = join(&below, name);
                     let whole = join(dir, &path);
                     if *is_dir {

@@ -5,6 +5,8 @@
 //! Invariants: every `StepStarted` is followed by exactly one `StepFinished` of the same label;
 //! `BuildFinished` is the last.
 
+use std::time::Duration;
+
 use actor_rt::PoolStats;
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +21,11 @@ pub struct Stamped {
     /// What happened.
     #[serde(flatten)]
     pub event: Event,
+}
+
+/// Whole microseconds.
+pub fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// One event. As JSON: an object with `event` and the fields.

@@ -11,7 +11,7 @@ use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustc_hash::FxHashMap;
@@ -19,6 +19,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, open, statat};
 use serde::{Deserialize, Serialize};
 
 use super::hash::Hash;
+use super::looks::{Look, Looks};
 
 /// Coarse file timestamps step once per kernel tick, at most 10 ms; twice that is safe.
 const TICK_NS: i64 = 20_000_000;
@@ -52,7 +53,7 @@ impl Stamp {
     }
 
     /// The stamp inside `stat`.
-    fn of_stat(stat: &Stat) -> Self {
+    pub(super) fn of_stat(stat: &Stat) -> Self {
         let ns = |s: i64, ns: i64| s.saturating_mul(1_000_000_000).saturating_add(ns);
         Self {
             size_bytes: stat.st_size as u64,
@@ -113,6 +114,16 @@ struct Entry {
     settled: bool,
 }
 
+/// An entry, and its place among the looks.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    entry: Entry,
+    place: u32,
+}
+
+/// The place of what was learnt since the table was read.
+const NOWHERE: u32 = u32::MAX;
+
 /// Everything that is known about files.
 #[derive(Debug, Default)]
 pub struct FileTable {
@@ -124,8 +135,9 @@ pub struct FileTable {
 
 #[derive(Debug, Default)]
 struct Inner {
-    entries: FxHashMap<Box<str>, Entry>,
+    entries: FxHashMap<Box<str>, Held>,
     changed: bool,
+    looks: Option<Arc<Looks>>,
 }
 
 /// The persistent part of a [`FileTable`].
@@ -135,14 +147,40 @@ pub struct SavedFiles(Vec<(Box<str>, Entry)>);
 impl FileTable {
     /// A table for the workspace at `root`. Paths are relative to it, or absolute.
     pub fn new(root: PathBuf, saved: SavedFiles) -> Self {
+        let entries = saved.0.into_iter().map(|(path, entry)| {
+            let place = NOWHERE;
+            (path, Held { entry, place })
+        });
         Self {
             opened: open(&root, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok(),
             root,
             inner: Mutex::new(Inner {
-                entries: saved.0.into_iter().collect(),
+                entries: entries.collect(),
                 changed: false,
+                looks: None,
             }),
         }
+    }
+
+    /// Looks at every file once, all at the same time, until [`look_anew`](Self::look_anew).
+    pub fn look_at_all(&self) {
+        let opened = self.opened.as_ref().and_then(|root| root.try_clone().ok());
+        let mut inner = self.lock();
+        let files = inner.entries.iter_mut().zip(0..NOWHERE);
+        let files = files.map(|((path, held), place)| {
+            held.place = place;
+            (&**path, held.entry.stamp)
+        });
+        let looks = opened.map(|root| Looks::new(root, files));
+        if let Some(looks) = &looks {
+            looks.begin();
+        }
+        inner.looks = looks;
+    }
+
+    /// From now on every question is asked of the file system: files are about to change.
+    pub fn look_anew(&self) {
+        self.lock().looks = None;
     }
 
     /// The workspace's root.
@@ -172,6 +210,13 @@ impl FileTable {
     }
 
     fn known_or_read(&self, path: &str, flags: AtFlags) -> Result<FileFact, FactError> {
+        let look = match flags.contains(AtFlags::SYMLINK_NOFOLLOW) {
+            true => Look::Itself,
+            false => Look::Through,
+        };
+        if let Some(fact) = self.lock().seen(path, look) {
+            return Ok(fact);
+        }
         let stat = match &self.opened {
             Some(root) => statat(root.as_fd(), path, flags),
             None => statat(CWD, self.root.join(path), flags),
@@ -181,14 +226,8 @@ impl FileTable {
             return Err(FactError::NotAFile);
         }
         let stamp = Stamp::of_stat(&stat);
-        if let Some(entry) = self.lock().entries.get(path)
-            && entry.stamp == stamp
-            && entry.settled
-        {
-            return Ok(FileFact {
-                hash: entry.hash,
-                stamp,
-            });
+        if let Some(fact) = self.lock().known(path, stamp, look) {
+            return Ok(fact);
         }
         let now = now_ns();
         let (hash, stamp) = read(&self.root.join(path))?;
@@ -217,8 +256,13 @@ impl FileTable {
 
     fn insert(&self, path: &str, entry: Entry) {
         let mut inner = self.lock();
-        if inner.entries.get(path) != Some(&entry) {
-            inner.entries.insert(path.into(), entry);
+        if inner
+            .entries
+            .get(path)
+            .is_none_or(|held| held.entry != entry)
+        {
+            let place = NOWHERE;
+            inner.entries.insert(path.into(), Held { entry, place });
             inner.changed = true;
         }
     }
@@ -234,12 +278,52 @@ impl FileTable {
         self.lock().changed
     }
 
+    /// Takes note that everything is on disk.
+    pub fn is_saved(&self) {
+        self.lock().changed = false;
+    }
+
     /// The persistent part, in path order.
     pub fn save(&self) -> SavedFiles {
         let inner = self.lock();
-        let mut list: Vec<_> = inner.entries.iter().map(|(p, e)| (p.clone(), *e)).collect();
+        let mut list: Vec<_> = inner
+            .entries
+            .iter()
+            .map(|(p, h)| (p.clone(), h.entry))
+            .collect();
         list.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         SavedFiles(list)
+    }
+}
+
+impl Inner {
+    /// What is known of `path`, when this plan has looked at it already.
+    fn seen(&self, path: &str, look: Look) -> Option<FileFact> {
+        let looks = self.looks.as_ref()?;
+        let held = self.entries.get(path)?;
+        let untouched = held.entry.settled && looks.is_untouched(held.place, look);
+        untouched.then(|| held.entry.fact())
+    }
+
+    /// What is known of `path`, when it is known under this `stamp`.
+    fn known(&self, path: &str, stamp: Stamp, look: Look) -> Option<FileFact> {
+        let held = self.entries.get(path)?;
+        if !held.entry.settled || held.entry.stamp != stamp {
+            return None;
+        }
+        if let Some(looks) = &self.looks {
+            looks.saw(held.place, look);
+        }
+        Some(held.entry.fact())
+    }
+}
+
+impl Entry {
+    fn fact(&self) -> FileFact {
+        FileFact {
+            hash: self.hash,
+            stamp: self.stamp,
+        }
     }
 }
 
@@ -310,6 +394,45 @@ mod tests {
         assert!(!stamp.is_settled(1_000_000_000));
         assert!(!stamp.is_settled(1_000_000_000 + TICK_NS));
         assert!(stamp.is_settled(1_000_000_001 + TICK_NS));
+    }
+
+    #[test]
+    fn what_was_looked_at_is_not_asked_again_until_files_may_change() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["a", "b"] {
+            fs::write(dir.path().join(name), name).unwrap();
+        }
+        let files = table(dir.path());
+        for name in ["a", "b"] {
+            let fact = files.fact(name).unwrap();
+            // The clock is not waited for.
+            files.wrote(name, fact);
+        }
+        let files = FileTable::new(dir.path().into(), files.save());
+        files.look_at_all();
+        let before = files.fact("a").unwrap();
+        fs::write(dir.path().join("a"), "changed").unwrap();
+        fs::write(dir.path().join("b"), "changed").unwrap();
+        assert_eq!(files.fact("a").unwrap(), before, "one plan, one answer");
+        assert_eq!(files.fact("b").unwrap().hash, Hash::of(b"changed"));
+        files.look_anew();
+        assert_eq!(files.fact("a").unwrap().hash, Hash::of(b"changed"));
+    }
+
+    #[test]
+    fn a_link_that_was_looked_through_is_still_no_output() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("f"), "x").unwrap();
+        std::os::unix::fs::symlink("f", dir.path().join("l")).unwrap();
+        let files = table(dir.path());
+        files.wrote("l", files.fact("l").unwrap());
+        let files = FileTable::new(dir.path().into(), files.save());
+        files.look_at_all();
+        for _ in 0..2 {
+            assert_eq!(files.fact("l").unwrap().hash, Hash::of(b"x"));
+            let output = files.fact_of_output("l");
+            assert!(matches!(output, Err(FactError::NotAFile)));
+        }
     }
 
     #[test]

@@ -1,17 +1,20 @@
 //! The typed target graph.
 //!
-//! Owns resolution of dependencies, topological order, cycle and output-clash detection.
+//! Owns resolution of dependencies, and what is said of cycles and clashes.
 //! Does not know whether anything is up to date, nor the file system.
 //! Invariants: a `Graph` has no cycle, no dangling edge, and no output that two targets declare;
 //! `NodeId`s index this graph only and never reach a hash or the disk.
 
 use crate::diagnostic::Diagnostic;
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::borrow::Borrow;
+use std::collections::BTreeSet;
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, OnceLock};
 
 use rustc_hash::FxHashMap;
 
-use super::outputs_index::OutputIndex;
+use super::order::topological_order;
+use super::outputs_index::{OutputIndex, Writers};
 use crate::lang::label::{Label, LabelPattern};
 use crate::lang::locate::{At, mistake};
 use crate::lang::suggest::did_you_mean;
@@ -32,12 +35,37 @@ impl NodeId {
 #[derive(Debug)]
 pub struct Graph {
     targets: Vec<Arc<Target>>,
-    by_label: FxHashMap<Label, NodeId>,
+    by_label: FxHashMap<Named, NodeId>,
     deps: Vec<Vec<NodeId>>,
     dependants: Vec<Vec<NodeId>>,
     order: Vec<NodeId>,
     outputs: OutputIndex,
+    writers: OnceLock<Writers>,
 }
+
+/// A target as its label: a label of its own for every one would be a good part of a no-op.
+#[derive(Debug)]
+struct Named(Arc<Target>);
+
+impl Borrow<Label> for Named {
+    fn borrow(&self) -> &Label {
+        &self.0.label
+    }
+}
+
+impl Hash for Named {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.label.hash(state);
+    }
+}
+
+impl PartialEq for Named {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.label == other.0.label
+    }
+}
+
+impl Eq for Named {}
 
 /// Why the command line's labels select nothing; answered by correcting them.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -72,9 +100,10 @@ impl Graph {
     ) -> Result<Self, Diagnostic> {
         targets.sort_by(|a, b| a.label.cmp(&b.label));
         let mut by_label = FxHashMap::default();
+        by_label.reserve(targets.len());
         for (index, target) in targets.iter().enumerate() {
             let id = NodeId(u32::try_from(index).expect("fewer than 2^32 targets"));
-            if let Some(first) = by_label.insert(target.label.clone(), id) {
+            if let Some(first) = by_label.insert(Named(Arc::clone(target)), id) {
                 let other = &targets[first.index()].at;
                 let message = format!("target {} is defined twice; first in {other}", target.label);
                 return Err(mistake(
@@ -109,6 +138,7 @@ impl Graph {
             dependants,
             order,
             outputs,
+            writers: OnceLock::new(),
         })
     }
 
@@ -150,6 +180,12 @@ impl Graph {
     /// Which declared outputs cover which paths.
     pub fn outputs(&self) -> &OutputIndex {
         &self.outputs
+    }
+
+    /// The targets that declare the output `path`, by label.
+    pub fn writers(&self, path: &str) -> Vec<NodeId> {
+        let writers = self.writers.get_or_init(|| Writers::new(&self.targets));
+        writers.of(path)
     }
 
     /// The place of `label`.
@@ -292,7 +328,7 @@ impl Graph {
 fn unknown_dep(
     target: &Target,
     dep: &Label,
-    known: &FxHashMap<Label, NodeId>,
+    known: &FxHashMap<Named, NodeId>,
     text_of: &dyn Fn(&str) -> String,
 ) -> Diagnostic {
     let text = text_of(&target.at.path);
@@ -306,58 +342,13 @@ fn unknown_dep(
         .map(|needle| At::in_target(&target.at.path, &text, target.label.name(), Some(needle)))
         .find(|at| at.line != target.at.line || at.column != target.at.column)
         .unwrap_or_else(|| target.at.clone());
-    let names: Vec<String> = known.keys().map(ToString::to_string).collect();
+    let names: Vec<String> = known.keys().map(|it| it.0.label.to_string()).collect();
     let hint = did_you_mean(&dep.to_string(), names.iter().map(String::as_str));
     let message = format!(
         "{} depends on {dep}, which does not exist{hint}",
         target.label
     );
     mistake(&at, message, &text)
-}
-
-/// Kahn's algorithm; smallest label first among equals, so the order is stable.
-///
-/// # Errors
-/// One cycle, first member repeated at the end.
-fn topological_order(
-    deps: &[Vec<NodeId>],
-    dependants: &[Vec<NodeId>],
-) -> Result<Vec<NodeId>, Vec<NodeId>> {
-    let mut missing: Vec<usize> = deps.iter().map(Vec::len).collect();
-    let ids = || (0..deps.len()).map(|index| NodeId(index as u32));
-    let mut ready: std::collections::VecDeque<_> =
-        ids().filter(|id| missing[id.index()] == 0).collect();
-    let mut order = Vec::with_capacity(deps.len());
-    while let Some(id) = ready.pop_front() {
-        order.push(id);
-        for next in &dependants[id.index()] {
-            missing[next.index()] -= 1;
-            if missing[next.index()] == 0 {
-                ready.push_back(*next);
-            }
-        }
-    }
-    if order.len() == deps.len() {
-        return Ok(order);
-    }
-    // Every node that is left has a dependency that is left: walking along them must repeat.
-    let Some(mut at) = ids().find(|id| missing[id.index()] > 0) else {
-        return Ok(order);
-    };
-    let mut seen = BTreeMap::new();
-    let mut path = Vec::new();
-    while !seen.contains_key(&at) {
-        seen.insert(at, path.len());
-        path.push(at);
-        let next = deps[at.index()].iter().find(|dep| missing[dep.index()] > 0);
-        at = *next.expect("a node on hold waits for a node on hold");
-    }
-    let mut cycle = path.split_off(seen[&at]);
-    // The smallest label opens the cycle, so that one mistake always reads the same.
-    let smallest = (0..cycle.len()).min_by_key(|i| cycle[*i]).unwrap_or(0);
-    cycle.rotate_left(smallest);
-    cycle.extend_from_within(..1);
-    Err(cycle)
 }
 
 /// Members of a cycle that are named; of a longer one, the first and the last.

@@ -78,21 +78,25 @@ impl<'de> Deserialize<'de> for Hash {
     }
 }
 
-/// Writes a key field by field.
-pub struct KeyWriter(blake3::Hasher);
+/// Writes a key field by field; it is hashed when all of it is there, because a hasher takes longer over
+/// each of many short fields than over their bytes.
+pub struct KeyWriter(Vec<u8>);
+
+/// Room for the key of a usual step.
+const USUAL_KEY_BYTES: usize = 1024;
 
 impl KeyWriter {
     /// A key of the kind `domain`; kinds never collide.
     pub fn new(domain: &str) -> Self {
-        let mut writer = Self(blake3::Hasher::new());
+        let mut writer = Self(Vec::with_capacity(USUAL_KEY_BYTES));
         writer.text(domain);
         writer
     }
 
     /// One text or byte field.
     pub fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
-        self.0.update(&(bytes.len() as u64).to_le_bytes());
-        self.0.update(bytes);
+        self.number(bytes.len() as u64);
+        self.0.extend_from_slice(bytes);
         self
     }
 
@@ -103,13 +107,13 @@ impl KeyWriter {
 
     /// One number, also the length that precedes a list.
     pub fn number(&mut self, number: u64) -> &mut Self {
-        self.0.update(&number.to_le_bytes());
+        self.0.extend_from_slice(&number.to_le_bytes());
         self
     }
 
     /// One hash.
     pub fn hash(&mut self, hash: &Hash) -> &mut Self {
-        self.0.update(hash.bytes());
+        self.0.extend_from_slice(hash.bytes());
         self
     }
 
@@ -124,7 +128,7 @@ impl KeyWriter {
 
     /// The key.
     pub fn finish(&self) -> Hash {
-        Hash(*self.0.finalize().as_bytes())
+        Hash::of(&self.0)
     }
 }
 

@@ -313,7 +313,10 @@ impl Loader<'_> {
             result: if kind == ContextKind::Package {
                 EvaluatedResult::Workspace(WorkspaceFile::read(&output.value, file)?)
             } else {
-                EvaluatedResult::Exports(read_exports(&output.value, file)?)
+                let mut exports = read_exports(&output.value, file)?;
+                // As the graph wants them: all of them together are sorted soon then.
+                exports.targets.sort_by(|a, b| a.label.cmp(&b.label));
+                EvaluatedResult::Exports(exports)
             },
         })
     }

@@ -1,7 +1,7 @@
 //! Who declares which output.
 //!
-//! Owns clash detection between targets and the question "is this path an output?", which keeps
-//! outputs out of source globs. Does not know what is on disk.
+//! Owns clash detection between targets and the questions "is this path an output?", which keeps
+//! outputs out of source globs, and "whose?". Does not know what is on disk.
 //! Invariant: no path belongs to the declared files or trees of two targets.
 
 use crate::diagnostic::Diagnostic;
@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::graph::NodeId;
 use super::workspace::PRIVATE_DIR;
 use crate::lang::label::is_within;
 use crate::lang::locate::{At, mistake};
@@ -39,33 +40,33 @@ impl OutputIndex {
         text_of: &dyn Fn(&str) -> String,
     ) -> Result<Self, Diagnostic> {
         let mut index = Self::default();
-        let mut owners: FxHashMap<String, &Target> = FxHashMap::default();
+        let mut owners: FxHashMap<&str, &Target> = FxHashMap::default();
+        owners.reserve(targets.len());
+        index.files.reserve(targets.len());
         for target in targets {
             // The results of a transpile step share a directory with others by design; a clash of
             // single files shows when its sources are known.
-            if let Work::Transpile(transpile) = &target.work
-                && !is_within(&transpile.root, &transpile.out)
-            {
-                index.trees.insert(transpile.out.clone());
+            if let Some(tree) = transpiled_tree(target) {
+                index.trees.insert(tree.to_owned());
             }
             let Some(command) = target.command() else {
                 continue;
             };
             for out in &command.outs {
                 let path = match out {
-                    Output::File(path) | Output::Tree(path) => path.clone(),
-                    Output::Glob(pattern) => pattern.to_string(),
+                    Output::File(path) | Output::Tree(path) => path.as_str(),
+                    Output::Glob(pattern) => pattern.as_str(),
                 };
                 check_not_a_source(target, out, text_of)?;
-                check_not_private(target, &path, out, text_of)?;
-                if let Some(other) = owners.insert(path.clone(), target)
+                check_not_private(target, path, out, text_of)?;
+                if let Some(other) = owners.insert(path, target)
                     && !both_in_place(other, target)
                 {
                     return Err(clash(target, other, out, text_of));
                 }
                 match out {
-                    Output::File(_) => drop(index.files.insert(path)),
-                    Output::Tree(_) => drop(index.trees.insert(path)),
+                    Output::File(_) => drop(index.files.insert(path.to_owned())),
+                    Output::Tree(_) => drop(index.trees.insert(path.to_owned())),
                     Output::Glob(pattern) => index
                         .globs
                         .entry(pattern.base().to_owned())
@@ -74,6 +75,9 @@ impl OutputIndex {
                 }
             }
         }
+        if index.trees.is_empty() {
+            return Ok(index);
+        }
         for (path, owner) in &owners {
             for tree in ancestors(path).skip(1) {
                 if let Some(other) = owners.get(tree)
@@ -81,7 +85,8 @@ impl OutputIndex {
                     && !both_in_place(other, owner)
                     && index.trees.contains(tree)
                 {
-                    return Err(clash(owner, other, &Output::File(path.clone()), text_of));
+                    let file = Output::File((*path).to_owned());
+                    return Err(clash(owner, other, &file, text_of));
                 }
             }
         }
@@ -102,6 +107,58 @@ impl OutputIndex {
                 .globs
                 .get("")
                 .is_some_and(|list| list.iter().any(|pattern| pattern.matches(path)))
+    }
+}
+
+/// The directory that a transpile step fills with nothing but outputs.
+fn transpiled_tree(target: &Target) -> Option<&str> {
+    match &target.work {
+        Work::Transpile(step) if !is_within(&step.root, &step.out) => Some(&step.out),
+        _ => None,
+    }
+}
+
+/// Targets by what they declare. Made when somebody is to be named: a no-op names nobody.
+#[derive(Debug, Default)]
+pub struct Writers {
+    /// Of files and trees.
+    paths: FxHashMap<String, Vec<NodeId>>,
+    /// By the directory that the pattern starts in.
+    globs: FxHashMap<String, Vec<(Pattern, NodeId)>>,
+}
+
+impl Writers {
+    /// Who declares what of `targets`.
+    pub fn new(targets: &[Arc<Target>]) -> Self {
+        let mut writers = Self::default();
+        for (index, target) in targets.iter().enumerate() {
+            let id = NodeId(index as u32);
+            let mut add = |path: &str| writers.paths.entry(path.to_owned()).or_default().push(id);
+            transpiled_tree(target).into_iter().for_each(&mut add);
+            for out in target.command().iter().flat_map(|command| &command.outs) {
+                match out {
+                    Output::File(path) | Output::Tree(path) => add(path),
+                    Output::Glob(pattern) => {
+                        let globs = writers.globs.entry(pattern.base().to_owned());
+                        globs.or_default().push((pattern.clone(), id));
+                    }
+                }
+            }
+        }
+        writers
+    }
+
+    /// The targets that declare `path`, or the tree around it, by label.
+    pub fn of(&self, path: &str) -> Vec<NodeId> {
+        let mut found: Vec<NodeId> = Vec::new();
+        for at in ancestors(path).chain([""]) {
+            found.extend(self.paths.get(at).into_iter().flatten());
+            let globs = self.globs.get(at).into_iter().flatten();
+            found.extend(globs.filter(|(it, _)| it.matches(path)).map(|(_, id)| *id));
+        }
+        found.sort_unstable();
+        found.dedup();
+        found
     }
 }
 
@@ -206,6 +263,27 @@ mod tests {
         assert!(error.contains("both write a/d/o"), "{error}");
         assert!(index(&[("//a:x", &[], &["d/"]), ("//b:y", &[], &["d/"])]).is_ok());
         assert!(index(&[("//a:x", &[], &["d/", "d/e"])]).is_ok());
+    }
+
+    #[test]
+    fn writers_are_found_by_file_tree_and_pattern() {
+        let targets = targets(&[
+            ("//a:file", &[], &["o"]),
+            ("//a:glob", &[], &["gen/*.h"]),
+            ("//a:root", &[], &["*.out"]),
+            ("//a:tree", &[], &["d/"]),
+        ]);
+        let writers = Writers::new(&targets);
+        let of = |path: &str| {
+            let found = writers.of(path).into_iter();
+            let names = found.map(|id| targets[id.index()].label.name().to_owned());
+            names.collect::<Vec<_>>()
+        };
+        assert_eq!(of("a/o"), ["file"]);
+        assert_eq!(of("a/gen/x.h"), ["glob"]);
+        assert_eq!(of("a/x.out"), ["root"]);
+        assert_eq!(of("a/d/e/f"), ["tree"]);
+        assert!(of("a/gen/x.c").is_empty() && of("b/o").is_empty());
     }
 
     #[test]

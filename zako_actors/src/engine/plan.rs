@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::action::Describer;
+use super::action::{Before, Describer};
 use super::cause::Cause;
 use super::dirs::DirTable;
 use super::files::FileTable;
@@ -89,12 +89,13 @@ impl Planner<'_> {
     /// # Errors
     /// When a source is missing or a glob matches nothing.
     pub fn plan(mut self, wanted: &[NodeId]) -> Result<Plan, Diagnostic> {
-        let mut place = FxHashMap::default();
+        let mut place = vec![0; self.graph.len()];
         let mut globs = Globs::default();
         let mut nodes: Vec<Planned> = Vec::with_capacity(wanted.len());
         for id in wanted {
-            place.insert(*id, nodes.len() as u32);
-            let deps: Vec<u32> = self.graph.deps(*id).iter().map(|dep| place[dep]).collect();
+            place[id.index()] = nodes.len() as u32;
+            let deps = self.graph.deps(*id).iter();
+            let deps: Vec<u32> = deps.map(|dep| place[dep.index()]).collect();
             let sources = self.sources(*id, &mut globs)?;
             let in_place = self.graph.target(*id).in_place().is_some();
             let reads = in_place.then(|| everything_below(&deps, &nodes));
@@ -196,23 +197,18 @@ impl Planner<'_> {
             format!("{written}/**")
         };
         if graph.outputs().covers(path) {
-            let writer = graph.targets().iter().find(|t| {
-                t.command().is_some_and(|c| c.outs.iter().any(|out| out.covers(path)))
-                    || matches!(&t.work, Work::Transpile(step) if crate::lang::label::is_within(path, &step.out))
-            });
-            return match writer {
-                Some(writer)
-                    if writer.label != target.label && !target.deps.contains(&writer.label) =>
-                {
-                    Err(self.mistake(
-                        target,
-                        Some(written),
-                        format!(
-                            "source {path} of {} is written by {}; add that label to `deps`",
-                            target.label, writer.label
-                        ),
-                    ))
-                }
+            let writers = graph.writers(path);
+            let arrives = |writer: &NodeId| *writer == id || graph.deps(id).contains(writer);
+            return match writers.first() {
+                Some(first) if !writers.iter().any(arrives) => Err(self.mistake(
+                    target,
+                    Some(written),
+                    format!(
+                        "source {path} of {} is written by {}; add that label to `deps`",
+                        target.label,
+                        graph.target(*first).label
+                    ),
+                )),
                 _ => Ok(()),
             };
         }
@@ -307,7 +303,10 @@ impl Planner<'_> {
             target,
             sources,
             dep_outputs.into_iter(),
-            read.as_deref(),
+            Before {
+                read: read.as_deref(),
+                record: Some(record),
+            },
             self.files,
         );
         let Ok(action) = action else {

@@ -13,12 +13,14 @@
 //! 4. A process that is to be confined is confined from its first instruction, or does not start.
 
 use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -264,10 +266,8 @@ impl Drop for Group {
 pub fn kill_strays(mark: &Path) {
     // With a slash at the end, so that the end of step `7-1` is not the end of step `7-10`.
     let mark = &mark.join("");
-    let me = std::process::id();
-    let list = format!("/proc/self/task/{me}/children");
     loop {
-        let children = fs::read_to_string(&list).unwrap_or_default();
+        let children = orphans().unwrap_or_default();
         let mut found = false;
         for pid in children
             .split_ascii_whitespace()
@@ -282,6 +282,30 @@ pub fn kill_strays(mark: &Path) {
         }
         if !found {
             return;
+        }
+    }
+}
+
+/// The children of the main thread, which starts no steps: orphans come to it. The list stays open, as it
+/// is asked for at the end of every step.
+fn orphans() -> io::Result<String> {
+    static LIST: OnceLock<io::Result<File>> = OnceLock::new();
+    let me = std::process::id();
+    let list = LIST.get_or_init(|| File::open(format!("/proc/self/task/{me}/children")));
+    let list = list
+        .as_ref()
+        .map_err(|error| io::Error::from(error.kind()))?;
+    let mut text = vec![0; 4096];
+    let mut length = 0;
+    loop {
+        let read = list.read_at(&mut text[length..], length as u64)?;
+        length += read;
+        if read == 0 {
+            text.truncate(length);
+            return String::from_utf8(text).map_err(io::Error::other);
+        }
+        if length == text.len() {
+            text.resize(2 * length, 0);
         }
     }
 }
@@ -310,6 +334,8 @@ pub fn describe(status: ExitStatus) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn shell(dir: &Path, script: &str, timeout: Option<Duration>) -> ProcessSpec {

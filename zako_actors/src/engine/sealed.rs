@@ -6,7 +6,7 @@
 //! rename, so a kill leaves the old file or the new one.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::path::Path;
 
 use serde::Serialize;
@@ -49,9 +49,18 @@ impl Seal {
     /// # Errors
     /// When there is one that cannot be used.
     pub fn load<T: DeserializeOwned + Default>(&self, path: &Path) -> Result<T, SealError> {
+        let bytes = self.read(path)?;
+        bytes.map_or_else(|| Ok(T::default()), |bytes| self.decode(&bytes))
+    }
+
+    /// The bytes in `path`, envelope included; `None` when there is no such file.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, SealError> {
         match fs::read(path) {
-            Ok(bytes) => self.decode(&bytes),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(T::default()),
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(SealError::Unreadable(error.kind())),
         }
     }
@@ -61,6 +70,14 @@ impl Seal {
     /// # Errors
     /// When it is anything else.
     pub fn decode<T: DeserializeOwned>(&self, bytes: &[u8]) -> Result<T, SealError> {
+        postcard::from_bytes(self.open(bytes)?).map_err(|_| SealError::Damaged)
+    }
+
+    /// What the envelope `bytes` holds, which is exactly what was put there.
+    ///
+    /// # Errors
+    /// When it is anything else.
+    pub fn open<'a>(&self, bytes: &'a [u8]) -> Result<&'a [u8], SealError> {
         let (header, body) = bytes
             .split_at_checked(HEADER_BYTES)
             .ok_or(SealError::Damaged)?;
@@ -79,10 +96,17 @@ impl Seal {
         }
         let intact = length == (body.len() as u64).to_le_bytes()
             && checksum == blake3::hash(body).as_bytes();
-        if !intact {
-            return Err(SealError::Damaged);
-        }
-        postcard::from_bytes(body).map_err(|_| SealError::Damaged)
+        intact.then_some(body).ok_or(SealError::Damaged)
+    }
+
+    /// The envelope of what `path` holds; its checksum tells one content from any other.
+    ///
+    /// # Errors
+    /// When there is no such file.
+    pub fn header(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let mut header = vec![0; HEADER_BYTES];
+        File::open(path)?.read_exact(&mut header)?;
+        Ok(header)
     }
 
     /// `value` in its envelope.

@@ -12,6 +12,7 @@ use actor_rt::{StartError, System};
 use cas_actor::{Durability, Store, StoreConfig, StoreError};
 
 use crate::isolate::IsolatePool;
+use crate::machine::cpus;
 use crate::transpile::TranspilerPool;
 
 /// How long actors may take to end after a build.
@@ -67,6 +68,9 @@ impl Services {
         let system = System::builder()
             .name("zako")
             .pin(false)
+            // Its actors hand on what threads of steps, shards and pools do. Each worker more is one more
+            // to be woken, and takes its CPU from processes.
+            .workers(1 + cpus() / 8)
             // Messages come when processes end, not within microseconds: a worker that waits for them
             // takes a CPU from those.
             .linger(Duration::ZERO)

@@ -34,8 +34,15 @@ const SEAL: Seal = Seal {
 /// Everything that is remembered between two runs in one workspace.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct State {
-    /// Stat cache.
+    /// Stat cache. It comes first: whoever reads it has files looked at while the rest is read.
     pub files: SavedFiles,
+    /// Everything else.
+    pub rest: Remembered,
+}
+
+/// Everything that is remembered beside file contents.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Remembered {
     /// Listing cache.
     pub dirs: SavedDirs,
     /// What scripts said.
@@ -150,12 +157,28 @@ pub enum EvaluatedResult {
 }
 
 impl State {
-    /// The state in `path`; an empty one when there is none.
+    /// The state in `path`; an empty one when there is none. `files` is given the stat cache before
+    /// the rest is read.
     ///
     /// # Errors
     /// When there is one that cannot be used.
-    pub fn load(path: &Path) -> Result<Self, SealError> {
-        SEAL.load(path)
+    pub fn load<F>(
+        path: &Path,
+        files: impl FnOnce(SavedFiles) -> F,
+    ) -> Result<(F, Remembered), SealError> {
+        let Some(bytes) = SEAL.read(path)? else {
+            return Ok((files(SavedFiles::default()), Remembered::default()));
+        };
+        let body = SEAL.open(&bytes)?;
+        let (saved, rest) = postcard::take_from_bytes(body).map_err(|_| SealError::Damaged)?;
+        let files = files(saved);
+        let rest = postcard::from_bytes(rest).map_err(|_| SealError::Damaged)?;
+        Ok((files, rest))
+    }
+
+    /// What tells the state in `path` from any other; `None` when there is none.
+    pub fn identity(path: &Path) -> Option<Vec<u8>> {
+        SEAL.header(path).ok()
     }
 
     /// Replaces the state in `path`.
@@ -174,7 +197,7 @@ mod tests {
 
     fn sample() -> State {
         let mut state = State::default();
-        state.records.insert(
+        state.rest.records.insert(
             Label::new("a", "b").unwrap(),
             Record {
                 key: Hash::of(b"k"),
@@ -191,9 +214,21 @@ mod tests {
     fn a_state_is_read_back_and_a_missing_one_is_empty() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state");
-        assert!(State::load(&path).unwrap().records.is_empty());
-        sample().save(&path).unwrap();
-        assert_eq!(State::load(&path).unwrap().records, sample().records);
+        let load = || State::load(&path, |files| files).unwrap();
+        assert!(load().1.records.is_empty());
+        let dir = dir.path().to_owned();
+        std::fs::write(dir.join("a"), "a").unwrap();
+        let files = FileTable::new(dir, SavedFiles::default());
+        let fact = files.fact("a").unwrap();
+        let sample = State {
+            files: files.save(),
+            ..sample()
+        };
+        sample.save(&path).unwrap();
+        let (saved, rest) = load();
+        assert_eq!(rest.records, sample.rest.records);
+        let again = FileTable::new(files.root().to_owned(), saved);
+        assert_eq!(again.fact("a").unwrap(), fact);
     }
 
     #[test]

@@ -84,6 +84,14 @@ impl Pattern {
         self.alternatives.iter().any(|p| match_path(p, path))
     }
 
+    /// Whether a file `name` in some directory could match: most that a walk meets could not.
+    pub fn may_match_name(&self, name: &str) -> bool {
+        self.alternatives.iter().any(|p| {
+            let last = p.rsplit('/').next().unwrap_or_default();
+            last == "**" || match_segment(last, name)
+        })
+    }
+
     /// Whether something below directory `dir` could match; false prunes a walk.
     pub fn may_match_below(&self, dir: &str) -> bool {
         self.alternatives.iter().any(|p| match_prefix(p, dir))
@@ -344,7 +352,11 @@ mod tests {
     use super::*;
 
     fn hit(pattern: &str, path: &str) -> bool {
-        Pattern::parse(pattern).unwrap().matches(path)
+        let pattern = Pattern::parse(pattern).unwrap();
+        let hit = pattern.matches(path);
+        let name = path.rsplit('/').next().unwrap();
+        assert!(!hit || pattern.may_match_name(name), "{pattern} {path}");
+        hit
     }
 
     #[test]
@@ -420,6 +432,7 @@ mod tests {
         let pattern = Pattern::parse("src/*/test/**").unwrap();
         assert!(pattern.may_match_below("src") && pattern.may_match_below("src/x"));
         assert!(pattern.may_match_below("src/x/test/deep"));
+        assert!(!Pattern::parse("**/a.ts").unwrap().may_match_name("b.ts"));
         assert!(!pattern.may_match_below("lib") && !pattern.may_match_below("src/x/main"));
     }
 }

@@ -31,6 +31,30 @@ fn an_unchanged_output_stops_the_rebuilding() {
 }
 
 #[test]
+fn the_next_session_goes_on_in_memory_unless_somebody_else_has_built() {
+    let world = chain();
+    let mut kept = None;
+    world.build_again(&mut kept).unwrap();
+    // Its checksum stays, what it is of goes: who reads it says so.
+    let state = world.root().join(".zako/state");
+    let whole = std::fs::read(&state).unwrap();
+    std::fs::write(&state, &whole[..whole.len() - 1]).unwrap();
+    let built = world.build_again(&mut kept).unwrap();
+    assert_eq!(built.summary.up_to_date, 3);
+    world.write("a", "two\n");
+    let built = world.build_again(&mut kept).unwrap();
+    assert_eq!(built.with(Outcome::Executed).len(), 3);
+    assert_eq!(world.read("second.out"), "TWO\n");
+
+    // Another process finishes a target that memory knows nothing of.
+    world.targets(&json!({ "new": step("echo > new.out", &[], &[], &["new.out"]) }));
+    world.build();
+    let built = world.build_again(&mut kept).unwrap();
+    assert_eq!(built.summary.up_to_date, 1);
+    assert!(!world.has("second.out"), "its target is gone");
+}
+
+#[test]
 fn an_older_state_comes_from_the_cache() {
     let world = chain();
     world.build();

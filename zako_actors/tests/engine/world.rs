@@ -17,7 +17,7 @@ use zako_actors::engine::load::{Evaluate, EvaluationFailure, EvaluationJob, Eval
 use zako_actors::engine::sandbox::Mode;
 use zako_actors::engine::schedule::Capacity;
 use zako_actors::engine::services::Services;
-use zako_actors::engine::session::{BuildError, BuildOptions, Session};
+use zako_actors::engine::session::{BuildError, BuildOptions, Kept, Session};
 use zako_actors::engine::workspace::Workspace;
 use zako_actors::lang::label::LabelPattern;
 use zako_actors::machine::Machine;
@@ -120,12 +120,19 @@ impl World {
 
     /// Builds everything, with state from disk to disk like a process of its own.
     pub fn try_build(&self) -> Result<Built, BuildError> {
+        self.build_again(&mut None)
+    }
+
+    /// Builds everything like a process that has built before and has `kept` what it knew.
+    pub fn build_again(&self, kept: &mut Option<Kept>) -> Result<Built, BuildError> {
         let workspace = Workspace::find(self.root())?;
         let root = workspace.root.clone();
-        let mut session = Session::open(workspace, None, &mut |notice| panic!("{notice:?}"))?;
+        let notify = &mut |notice| panic!("{notice:?}");
+        let mut session = Session::open(workspace, None, kept.take(), notify)?;
         let services = Services::new(session.layout.store.clone());
         let result = self.build_in(&mut session, &services, &root);
         session.save()?;
+        *kept = session.leave();
         services.end();
         result
     }

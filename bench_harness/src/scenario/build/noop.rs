@@ -144,7 +144,7 @@ impl Planned {
     pub fn of(tree: &Tree) -> Self {
         let workspace = Workspace::find(tree.root()).expect("it was made");
         let root = workspace.root.clone();
-        let mut session = Session::open(workspace, Some(&tree.cache()), &mut |_| {})
+        let mut session = Session::open(workspace, Some(&tree.cache()), None, &mut |_| {})
             .expect("nobody else builds here");
         let services = Services::new(session.layout.store.clone());
         let mut isolates = Isolates::new(

@@ -12,7 +12,7 @@ pub struct BuildArgs {
     /// What to build: labels, `//dir/...`, `//dir:*` [default: //...]
     #[arg(value_name = "LABEL")]
     pub labels: Vec<String>,
-    /// Run at most N steps at a time [default: one per CPU]
+    /// Run at most N steps at a time [default: one per CPU, and one more]
     #[arg(short, long, value_name = "N", value_parser = crate::cli::options::jobs, env = "ZAKO_JOBS", hide_env = true)]
     pub jobs: Option<std::num::NonZeroU32>,
     /// After a failure, build everything that does not depend on it
@@ -61,7 +61,7 @@ pub struct RunArgs {
     /// Which of its outputs, when it makes several programs
     #[arg(long, value_name = "NAME")]
     pub bin: Option<String>,
-    /// Run at most N steps at a time [default: one per CPU]
+    /// Run at most N steps at a time [default: one per CPU, and one more]
     #[arg(short, long, value_name = "N", value_parser = crate::cli::options::jobs, env = "ZAKO_JOBS", hide_env = true)]
     pub jobs: Option<std::num::NonZeroU32>,
     /// Arguments of the program
@@ -89,7 +89,7 @@ pub struct WatchArgs {
     /// Run tests, too
     #[arg(long)]
     pub tests: bool,
-    /// Run at most N steps at a time [default: one per CPU]
+    /// Run at most N steps at a time [default: one per CPU, and one more]
     #[arg(short, long, value_name = "N", value_parser = crate::cli::options::jobs, env = "ZAKO_JOBS", hide_env = true)]
     pub jobs: Option<std::num::NonZeroU32>,
 }

@@ -72,7 +72,7 @@ pub struct TraceArgs {
     /// What would be built anew, with everything that it needs [default: //...]
     #[arg(value_name = "LABEL")]
     pub labels: Vec<String>,
-    /// Think of N steps at a time [default: one per CPU]
+    /// Think of N steps at a time [default: one per CPU, and one more]
     #[arg(short, long, value_name = "N")]
     pub jobs: Option<std::num::NonZeroU32>,
     /// Draw it to FILE instead, to be opened in Perfetto (ui.perfetto.dev) or chrome://tracing

@@ -3,6 +3,7 @@
 //! Owns what of the environment that zako was started in reaches a step, and which of it is part of
 //! the key. Does not know what the variables mean.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::Describer;
@@ -70,24 +71,36 @@ const IN_PLACE_ENV: [&str; 19] = [
 impl Describer {
     /// The declared environment of a command: PATH and locale, what the workspace passes on, the
     /// workspace's variables, its own. All of it is part of the key.
-    pub fn environment(&self, command: &Command) -> BTreeMap<String, String> {
-        let mut env = BTreeMap::from([
-            ("PATH".to_owned(), self.path.clone()),
-            ("LANG".to_owned(), "C.UTF-8".to_owned()),
-        ]);
-        for name in &self.outer.tracked {
-            self.outer.pass(name, name, None, &mut env);
+    pub fn environment(&self, command: &Command) -> Cow<'_, BTreeMap<String, String>> {
+        let common = self.common.get_or_init(|| {
+            let mut env = BTreeMap::from([
+                ("PATH".to_owned(), self.path.clone()),
+                ("LANG".to_owned(), "C.UTF-8".to_owned()),
+            ]);
+            for name in &self.outer.tracked {
+                self.outer.pass(name, name, None, &mut env);
+            }
+            self.add(&self.env, &mut env);
+            env
+        });
+        if command.env.is_empty() {
+            return Cow::Borrowed(common);
         }
-        for (name, value) in self.env.iter().chain(&command.env) {
+        let mut env = common.clone();
+        self.add(&command.env, &mut env);
+        Cow::Owned(env)
+    }
+
+    fn add(&self, values: &BTreeMap<String, EnvValue>, env: &mut BTreeMap<String, String>) {
+        for (name, value) in values {
             match value {
                 EnvValue::Text(text) => drop(env.insert(name.clone(), text.clone())),
                 EnvValue::Pass {
                     name: outer,
                     default,
-                } => self.outer.pass(name, outer, default.as_deref(), &mut env),
+                } => self.outer.pass(name, outer, default.as_deref(), env),
             }
         }
-        env
     }
 
     /// What a command is given beyond its [`environment`](Self::environment), no part of its key.

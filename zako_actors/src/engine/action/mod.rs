@@ -12,13 +12,13 @@ mod tool;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 
 use rustc_hash::FxHashMap;
 
 use super::files::{FactError, FileTable};
 use super::hash::{Hash, KeyWriter};
-use super::record::{Input, InputContent, OutputItem};
+use super::record::{Input, InputContent, OutputItem, Record};
 use crate::lang::target::{EnvValue, Target, Work};
 pub use environment::Outer;
 use recipe::recipe;
@@ -83,14 +83,28 @@ pub enum ActionError {
     },
 }
 
+/// Where programs are, by PATH and name.
+type Tools = FxHashMap<String, FxHashMap<String, Option<PathBuf>>>;
+
 /// Describes actions; one per build.
 #[derive(Debug)]
 pub struct Describer {
     path: String,
     env: BTreeMap<String, EnvValue>,
     outer: Outer,
-    tools: Mutex<FxHashMap<(String, String), Option<PathBuf>>>,
+    /// What commands without variables of their own are given.
+    common: OnceLock<BTreeMap<String, String>>,
+    tools: Mutex<Tools>,
     transpiler: String,
+}
+
+/// What is known of an action before it is described.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Before<'a> {
+    /// The inputs that a command with a depfile read the last time: only their content counts.
+    pub read: Option<&'a [Box<str>]>,
+    /// What is remembered of the target.
+    pub record: Option<&'a Record>,
 }
 
 /// A described action.
@@ -117,6 +131,7 @@ impl Describer {
             path,
             env,
             outer: Outer::default(),
+            common: OnceLock::new(),
             tools: Mutex::default(),
             transpiler,
         }
@@ -125,11 +140,14 @@ impl Describer {
     /// With what the workspace passes on of the environment that zako was started in.
     #[must_use]
     pub fn with_outer(self, outer: Outer) -> Self {
-        Self { outer, ..self }
+        Self {
+            outer,
+            common: OnceLock::new(),
+            ..self
+        }
     }
 
-    /// Describes the action of `target` on its sources and the outputs of its dependencies. `read`
-    /// names the inputs that a command with a depfile read the last time: only their content counts.
+    /// Describes the action of `target` on its sources and the outputs of its dependencies.
     ///
     /// # Errors
     /// When a source or the tool cannot be read.
@@ -138,37 +156,40 @@ impl Describer {
         target: &Target,
         sources: &[String],
         dep_outputs: impl Iterator<Item = &'a [OutputItem]>,
-        read: Option<&[Box<str>]>,
+        before: Before<'_>,
         files: &FileTable,
     ) -> Result<Action, ActionError> {
         let inputs = inputs(target, sources, dep_outputs, files)?;
         let (recipe, tool) = match &target.work {
             Work::Command(command) => {
-                let tool = self.tool(command, &inputs, files)?;
-                (self.command_recipe(command, &tool, files)?, Some(tool))
+                let env = self.environment(command);
+                let tool = self.tool(command, &env, &inputs, files)?;
+                let recipe = self.command_recipe(command, &env, &tool, files)?;
+                (recipe, Some(tool))
             }
             Work::Transpile(transpile) => (self.transpile_recipe(transpile), None),
             Work::Group => (recipe("group").finish(), None),
         };
         let has_depfile = target.command().is_some_and(|c| c.depfile.is_some());
         let names = has_depfile.then(|| names(&recipe, &inputs));
-        let read = read
+        let read = before
+            .read
             .filter(|_| has_depfile)
             .map(|read| narrow(&inputs, read));
-        let mut key = KeyWriter::new(if read.is_some() {
-            "zako action read"
-        } else {
-            "zako action"
-        });
-        key.hash(names.as_ref().unwrap_or(&recipe));
-        let counted = read.as_ref().unwrap_or(&inputs);
-        key.number(counted.len() as u64);
-        for input in counted {
-            write_input(&mut key, input);
-        }
+        // Equal recipes and equal inputs make equal keys.
+        let same = before
+            .record
+            .filter(|it| !has_depfile && it.recipe == recipe && it.inputs == inputs);
+        let key = same.map_or_else(
+            || {
+                let counted = read.as_ref().unwrap_or(&inputs);
+                key(names.as_ref().unwrap_or(&recipe), counted, read.is_some())
+            },
+            |record| record.key,
+        );
         Ok(Action {
             recipe,
-            key: key.finish(),
+            key,
             inputs,
             read,
             names,
@@ -182,6 +203,19 @@ impl Action {
     pub fn counted(&self) -> &[Input] {
         self.read.as_deref().unwrap_or(&self.inputs)
     }
+}
+
+fn key(recipe: &Hash, inputs: &[Input], is_narrowed: bool) -> Hash {
+    let mut key = KeyWriter::new(if is_narrowed {
+        "zako action read"
+    } else {
+        "zako action"
+    });
+    key.hash(recipe).number(inputs.len() as u64);
+    for input in inputs {
+        write_input(&mut key, input);
+    }
+    key.finish()
 }
 
 fn inputs<'a>(
@@ -257,6 +291,23 @@ mod tests {
 
     impl World {
         fn action(&self, value: Value, sources: &[&str]) -> Result<Action, ActionError> {
+            self.described(&value, sources, Before::default())
+        }
+
+        fn action_before(&self, value: &Value, record: &Record) -> Action {
+            let before = Before {
+                read: None,
+                record: Some(record),
+            };
+            self.described(value, &["a.c"], before).unwrap()
+        }
+
+        fn described(
+            &self,
+            value: &Value,
+            sources: &[&str],
+            before: Before<'_>,
+        ) -> Result<Action, ActionError> {
             let file = BuildFile {
                 path: "BUILD.ts",
                 dir: "",
@@ -267,7 +318,7 @@ mod tests {
             let target = &exports.targets[0];
             let sources: Vec<String> = sources.iter().map(|s| (*s).to_owned()).collect();
             self.describer
-                .describe(target, &sources, std::iter::empty(), None, &self.files)
+                .describe(target, &sources, std::iter::empty(), before, &self.files)
         }
 
         fn key(&self, value: Value) -> Hash {
@@ -302,6 +353,28 @@ mod tests {
     }
 
     #[test]
+    fn what_is_remembered_does_not_change_a_key() {
+        let world = world();
+        let value = json!({"$zako": "command", "cmd": ["sh", "x"], "outs": ["o"]});
+        let action = world.action(value.clone(), &["a.c"]).unwrap();
+        // Another key than the inputs have, to see when it is taken over.
+        let mut record = Record {
+            key: Hash::of(b"remembered"),
+            recipe: action.recipe,
+            inputs: action.inputs.clone(),
+            outputs: Vec::new().into(),
+            duration_us: 0,
+        };
+        let key = |record: &Record| world.action_before(&value, record).key;
+        assert_eq!(key(&record), record.key, "the same recipe and inputs");
+        record.recipe = Hash::of(b"another");
+        assert_eq!(key(&record), action.key);
+        record.recipe = action.recipe;
+        record.inputs.clear();
+        assert_eq!(key(&record), action.key);
+    }
+
+    #[test]
     fn only_what_a_depfile_names_counts_by_content() {
         let world = world();
         fs::write(world.dir.path().join("b.h"), "1").unwrap();
@@ -322,7 +395,11 @@ mod tests {
             let read: Vec<Box<str>> = read.iter().map(|path| (*path).into()).collect();
             let describer = &world.describer;
             let none = std::iter::empty();
-            let action = describer.describe(&target, &sources, none, Some(&read), &world.files);
+            let before = Before {
+                read: Some(&read),
+                record: None,
+            };
+            let action = describer.describe(&target, &sources, none, before, &world.files);
             action.unwrap().key
         };
         let (narrow, all) = (key(&["a.c"]), key(&["a.c", "b.h"]));

@@ -2,6 +2,7 @@
 //!
 //! Owns what goes into one, and the same by its parts for explanations. Does not know inputs.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::tool::content;
@@ -20,6 +21,7 @@ impl Describer {
     pub(super) fn command_recipe(
         &self,
         command: &Command,
+        env: &BTreeMap<String, String>,
         tool: &Tool,
         files: &FileTable,
     ) -> Result<Hash, ActionError> {
@@ -30,9 +32,8 @@ impl Describer {
             Some(hash) => key.number(1).hash(hash),
             None => key.number(0),
         };
-        let env = self.environment(command);
         key.number(env.len() as u64);
-        for (name, value) in &env {
+        for (name, value) in env {
             key.text(name).text(value);
         }
         if let Some(arguments) = &command.worker {
@@ -78,7 +79,7 @@ impl Describer {
                 for out in &command.outs {
                     add(format!("output {}", out.show()), "declared");
                 }
-                for (name, value) in self.environment(command) {
+                for (name, value) in self.environment(command).iter() {
                     add(format!("env.{name}"), &short(&Hash::of(value.as_bytes())));
                 }
                 for path in &command.tools {

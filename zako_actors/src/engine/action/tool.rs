@@ -2,6 +2,7 @@
 //!
 //! Owns the lookup on PATH. Does not know what runs them.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 
@@ -13,10 +14,11 @@ use crate::lang::suggest::did_you_mean;
 use crate::lang::target::Command;
 
 impl Describer {
-    /// The program of `command`, which has these inputs.
+    /// The program of `command`, which has this environment and these inputs.
     pub(super) fn tool(
         &self,
         command: &Command,
+        env: &BTreeMap<String, String>,
         inputs: &[Input],
         files: &FileTable,
     ) -> Result<Tool, ActionError> {
@@ -24,7 +26,6 @@ impl Describer {
         if name.contains('/') && !name.starts_with('/') {
             return declared(&command.dir, name, inputs);
         }
-        let env = self.environment(command);
         let search = env.get("PATH").map_or("", String::as_str);
         let program = self.look_up(name, search).ok_or_else(|| {
             if name.starts_with('/') {
@@ -46,10 +47,13 @@ impl Describer {
 
     fn look_up(&self, name: &str, search: &str) -> Option<PathBuf> {
         let mut tools = self.tools.lock().unwrap_or_else(PoisonError::into_inner);
-        tools
-            .entry((name.to_owned(), search.to_owned()))
-            .or_insert_with(|| find_program(name, search))
-            .clone()
+        if let Some(known) = tools.get(search).and_then(|names| names.get(name)) {
+            return known.clone();
+        }
+        let found = find_program(name, search);
+        let names = tools.entry(search.to_owned()).or_default();
+        names.insert(name.to_owned(), found.clone());
+        found
     }
 }
 

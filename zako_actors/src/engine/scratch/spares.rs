@@ -8,14 +8,18 @@
 //! order is removed; nothing is left when the last owner is gone.
 
 use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, Metadata};
-use std::io;
+use std::io::{self, ErrorKind};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Scratch, ScratchError, failed, name_of_process, remove, remove_tree, sweep};
+use rustix::fs::{Dir, Mode, OFlags, open};
+
+use super::{Scratch, ScratchError, failed, name_of_process, remove_tree};
 
 /// The directories that every step has.
 const PARTS: [&str; 3] = ["work", "home", "tmp"];
@@ -86,8 +90,16 @@ pub(super) struct Place {
     pub(super) dir: PathBuf,
     /// What was made, in the order of [`PARTS`].
     made: [Mark; PARTS.len()],
+    /// The directory and its parts, opened: each is listed after every step.
+    listed: Option<Listed>,
     /// Directories below `work` that were left, parents before what lies in them.
     left: BTreeSet<String>,
+}
+
+#[derive(Debug)]
+struct Listed {
+    dir: Dir,
+    parts: [Dir; PARTS.len()],
 }
 
 /// By what a directory is known to be the one that was made.
@@ -109,6 +121,12 @@ impl Mark {
             owner: (metadata.uid(), metadata.gid()),
         }
     }
+
+    /// Whether a directory has the owner and the permissions of this one, which zako has made.
+    fn is_like(&self, found: &Metadata) -> bool {
+        let found = Self::of(found);
+        (found.device, found.mode, found.owner) == (self.device, self.mode, self.owner)
+    }
 }
 
 impl Place {
@@ -122,9 +140,11 @@ impl Place {
             let metadata = fs::create_dir(&path).and_then(|()| fs::symlink_metadata(&path));
             *mark = Mark::of(&metadata.map_err(failed("create", &path))?);
         }
+        let listed = Listed::open(&dir).map_err(failed("read", &dir))?;
         Ok(Self {
             dir,
             made,
+            listed: Some(listed),
             left: BTreeSet::new(),
         })
     }
@@ -132,22 +152,27 @@ impl Place {
     /// Removes everything but the directories that this was made of, and those below `work`; false
     /// when something of that was tampered with.
     fn put_in_order(&mut self) -> io::Result<bool> {
-        for entry in fs::read_dir(&self.dir)? {
-            let entry = entry?;
-            if PARTS.iter().all(|part| entry.file_name() != *part) {
-                remove(&entry)?;
+        let Some(listed) = &mut self.listed else {
+            return Ok(false);
+        };
+        for name in names(&mut listed.dir)? {
+            if PARTS.iter().all(|part| name != *part) {
+                remove_any(&self.dir.join(name))?;
             }
         }
-        for (part, made) in PARTS.iter().zip(self.made) {
+        for ((part, made), dir) in PARTS.iter().zip(self.made).zip(&mut listed.parts) {
             let path = self.dir.join(part);
             if Mark::of(&fs::symlink_metadata(&path)?) != made {
                 return Ok(false);
             }
+            let names = names(dir)?;
             if *part == "work" {
                 self.left.clear();
-                clear_files(&path, "", &made, &mut self.left)?;
+                clear_files(&path, "", names, &made, &mut self.left)?;
             } else {
-                sweep(&path)?;
+                names
+                    .iter()
+                    .try_for_each(|name| remove_any(&path.join(name)))?;
             }
         }
         Ok(self.left.len() <= DIRS_KEPT)
@@ -189,41 +214,72 @@ impl Place {
     }
 }
 
-/// Removes what is no directory like `like` below `relative` of `work`, and lists in `left` what stays.
+impl Listed {
+    fn open(dir: &Path) -> io::Result<Self> {
+        let list = |path: &Path| {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            Dir::new(open(path, flags, Mode::empty())?)
+        };
+        let [work, home, tmp] = PARTS.map(|part| list(&dir.join(part)));
+        Ok(Self {
+            dir: list(dir)?,
+            parts: [work?, home?, tmp?],
+        })
+    }
+}
+
+/// What lies in a directory.
+fn names(dir: &mut Dir) -> io::Result<Vec<OsString>> {
+    dir.rewind();
+    let mut names = Vec::new();
+    while let Some(entry) = dir.read() {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if name != b"." && name != b".." {
+            names.push(OsStr::from_bytes(name).to_owned());
+        }
+    }
+    Ok(names)
+}
+
+/// Removes a file, or a directory with everything in it.
+fn remove_any(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == ErrorKind::IsADirectory => remove_tree(path),
+        // What POSIX has the system say of a directory.
+        Err(_) if fs::symlink_metadata(path)?.is_dir() => remove_tree(path),
+        done => done,
+    }
+}
+
+/// Removes what is no directory like `like` of what has these `names` in `relative` of `work`, and below,
+/// and lists in `left` what stays.
 fn clear_files(
     work: &Path,
     relative: &str,
+    names: Vec<OsString>,
     like: &Mark,
     left: &mut BTreeSet<String>,
 ) -> io::Result<()> {
-    for entry in fs::read_dir(work.join(relative))? {
-        let entry = entry?;
-        let path = entry.path();
-        let is_dir = entry.file_type()?.is_dir();
+    for name in names {
+        let path = work.join(relative).join(&name);
+        let found = fs::symlink_metadata(&path)?;
         // A name that is not UTF-8 is nobody's input.
-        let inner = entry
-            .file_name()
-            .into_string()
-            .ok()
-            .map(|name| match relative {
-                "" => name,
-                _ => format!("{relative}/{name}"),
-            });
+        let inner = name.into_string().ok().map(|name| match relative {
+            "" => name,
+            _ => format!("{relative}/{name}"),
+        });
         match inner {
-            Some(inner) if is_dir && left.len() <= DIRS_KEPT && is_like(&path, like)? => {
-                clear_files(work, &inner, like, left)?;
+            Some(inner) if found.is_dir() && left.len() <= DIRS_KEPT && like.is_like(&found) => {
+                let names = fs::read_dir(&path)?.map(|entry| Ok(entry?.file_name()));
+                let names = names.collect::<io::Result<_>>()?;
+                clear_files(work, &inner, names, like, left)?;
                 left.insert(inner);
             }
-            _ => remove(&entry)?,
+            _ => remove_any(&path)?,
         }
     }
     Ok(())
-}
-
-/// Whether a directory has the owner and the permissions that one has which zako makes.
-fn is_like(path: &Path, like: &Mark) -> io::Result<bool> {
-    let found = Mark::of(&fs::symlink_metadata(path)?);
-    Ok((found.device, found.mode, found.owner) == (like.device, like.mode, like.owner))
 }
 
 #[cfg(test)]

@@ -5,11 +5,13 @@
 //! refuses these before.
 //! Invariant: a path is claimed by one label per build.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rustc_hash::FxHashMap;
 
+use crate::engine::plan::{Freshness, Plan};
 use crate::lang::label::Label;
+use crate::lang::target::Work;
 
 /// Two targets that write one path.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,9 +27,32 @@ pub struct Clash {
 
 /// Claims on output paths.
 #[derive(Debug, Default)]
-pub struct Claims(Mutex<FxHashMap<Box<str>, Label>>);
+pub struct Claims {
+    /// Whose fresh targets have theirs already.
+    plan: Option<Arc<Plan>>,
+    /// Made when the first step has outputs: no step has to wait for it to begin.
+    owners: OnceLock<Mutex<Owners>>,
+}
+
+type Owners = FxHashMap<Box<str>, Label>;
 
 impl Claims {
+    /// The outputs of what is fresh in `plan` belong to it.
+    pub fn of(plan: Arc<Plan>) -> Self {
+        Self {
+            plan: Some(plan),
+            owners: OnceLock::new(),
+        }
+    }
+
+    fn owners(&self) -> MutexGuard<'_, Owners> {
+        let owners = self.owners.get_or_init(|| {
+            let plans = self.plan.iter();
+            Mutex::new(plans.flat_map(|plan| fresh(plan)).collect())
+        });
+        owners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Claims `paths` for `label`, all or up to the first clash.
     ///
     /// # Errors
@@ -37,7 +62,7 @@ impl Claims {
         label: &Label,
         paths: impl Iterator<Item = &'a str>,
     ) -> Result<(), Clash> {
-        let mut claims = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut claims = self.owners();
         for path in paths {
             match claims.get(path) {
                 Some(other) if other != label => {
@@ -61,9 +86,22 @@ impl Claims {
 
     /// Whether `label` may remove its old output at `path`: nobody else writes it now.
     pub fn may_remove(&self, path: &str, label: &Label) -> bool {
-        let claims = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let claims = self.owners();
         claims.get(path).is_none_or(|owner| owner == label)
     }
+}
+
+/// Fresh targets have built side by side before, so they do not clash.
+fn fresh(plan: &Plan) -> impl Iterator<Item = (Box<str>, Label)> {
+    plan.nodes.iter().flat_map(|node| {
+        let target = plan.graph.target(node.id);
+        let outputs = match &node.state {
+            Freshness::Fresh(outputs) if target.work != Work::Group => &**outputs,
+            _ => &[],
+        };
+        let paths = outputs.iter().map(|item| item.path.clone());
+        paths.map(|path| (path, target.label.clone()))
+    })
 }
 
 #[cfg(test)]

@@ -100,7 +100,7 @@ pub fn directories(command: &Command) -> impl Iterator<Item = &str> {
 /// The variables that a command is given, except those that name its directory.
 pub fn environment(env: &StepEnv, command: &Command) -> BTreeMap<String, String> {
     let mut variables = env.describer.untracked(command);
-    variables.extend(env.describer.environment(command));
+    variables.extend(env.describer.environment(command).into_owned());
     variables
 }
 

@@ -11,7 +11,7 @@ use cas_actor::ActionEntry;
 
 use super::{StepEnv, StepFailure, StepJob};
 use crate::diagnostic::Diagnostic;
-use crate::engine::action::{Action, ActionError, resolve};
+use crate::engine::action::{Action, ActionError, Before, resolve};
 use crate::engine::hash::Hash;
 use crate::engine::scratch::Scratch;
 use crate::lang::target::Command;
@@ -46,8 +46,9 @@ fn described(
     read: Option<&[Box<str>]>,
 ) -> Result<Action, ActionError> {
     let deps = job.deps.iter().map(|outputs| &**outputs);
+    let before = Before { read, record: None };
     env.describer
-        .describe(job.target(), &job.sources, deps, read, &env.files)
+        .describe(job.target(), &job.sources, deps, before, &env.files)
 }
 
 /// The action by what its command read just now; itself when it writes no depfile.

@@ -17,10 +17,9 @@ use super::{
     Lookup, StepEnv, StepFailure, StepJob, StepReport, claim, list_as_ours, look_up, record,
     remember, remove_previous,
 };
-use crate::engine::action::Action;
-use crate::engine::build::micros;
+use crate::engine::action::{Action, Before};
 use crate::engine::cause::differences;
-use crate::engine::event::Outcome;
+use crate::engine::event::{Outcome, micros};
 use crate::engine::files::Stamp;
 use crate::engine::outputs::{adopt, collect_what_is_there, store};
 use crate::engine::process::ProcessSpec;
@@ -142,9 +141,9 @@ fn changed_inputs(env: &StepEnv, job: &StepJob, before: &Action) -> String {
         .cloned()
         .collect();
     let deps = job.deps.iter().map(|outputs| &**outputs);
-    let Ok(after) = env
-        .describer
-        .describe(job.target(), &existing, deps, None, &env.files)
+    let Ok(after) =
+        env.describer
+            .describe(job.target(), &existing, deps, Before::default(), &env.files)
     else {
         return String::new();
     };

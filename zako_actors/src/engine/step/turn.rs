@@ -1,40 +1,50 @@
 //! The moment when a step stops looking whether it must work, and works.
 //!
-//! Owns the wait for a seat and the message to the build. Does not know what the work is.
-//! Invariant: the build is told once.
+//! Owns the wait for a seat and the event that says so. Does not know what the work is.
+//! Invariant: it is told once, before the step's end is.
 
-use std::sync::OnceLock;
+use std::sync::mpsc::Sender;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
-use actor_rt::ActorRef;
-
 use super::{StepEnv, StepFailure, StepJob};
-use crate::engine::build::BuildMsg;
+use crate::engine::event::{Event, Stamped, micros};
 use crate::engine::seats::Seat;
 
-/// When a step's work began, as the build is told.
+/// When a step's work began. Whoever follows the build is told by the step itself: the build, which
+/// would only hand it on, is not woken for that.
 #[derive(Debug)]
 pub struct Turn {
-    build: ActorRef<BuildMsg>,
-    node: u32,
+    event: Mutex<Option<Event>>,
+    events: Sender<Stamped>,
+    /// When the command began.
+    begin: Instant,
     began: OnceLock<Instant>,
 }
 
 impl Turn {
-    /// For node `node` of the build.
-    pub fn new(build: ActorRef<BuildMsg>, node: u32) -> Self {
+    /// A turn that `event` announces, in a command that began at `begin`.
+    pub fn new(event: Event, events: Sender<Stamped>, begin: Instant) -> Self {
         Self {
-            build,
-            node,
+            event: Mutex::new(Some(event)),
+            events,
+            begin,
             began: OnceLock::new(),
         }
     }
 
     /// The work begins now; only the first call counts.
-    pub(super) fn begin(&self) {
-        if self.began.set(Instant::now()).is_ok() {
-            // The build's mailbox has room for it.
-            drop(self.build.tell(BuildMsg::StepBegan(self.node)));
+    pub fn begin(&self) {
+        let now = Instant::now();
+        let mut event = self.event.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(event) = event.take() {
+            // Whoever has the event is the only one here.
+            let _ = self.began.set(now);
+            // The reader may have gone; the build goes on.
+            drop(self.events.send(Stamped {
+                time_us: micros(now.duration_since(self.begin)),
+                event,
+            }));
         }
     }
 

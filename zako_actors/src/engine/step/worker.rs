@@ -18,8 +18,7 @@ use super::{
     repeat,
 };
 use crate::engine::action::{Action, Tool};
-use crate::engine::build::micros;
-use crate::engine::event::Outcome;
+use crate::engine::event::{Outcome, micros};
 use crate::engine::hash::{Hash, KeyWriter};
 use crate::engine::outputs::{collect, install, store};
 use crate::engine::process::ProcessSpec;

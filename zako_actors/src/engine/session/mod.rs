@@ -3,9 +3,11 @@
 //! Owns the order of things: lock, state, build files, graph, plan, build, state. Does not know
 //! flags, nor how anything is shown.
 //! Invariants: state is read and written under the lock only; whatever happens between, the state
-//! that is saved describes what is on disk; a no-op starts neither threads nor engines.
+//! that is saved describes what is on disk; a no-op starts no engine, and of threads only the one that
+//! looks at files.
 
-use std::cell::OnceCell;
+mod kept;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -19,9 +21,7 @@ use super::action::Describer;
 use super::analyse::Given;
 use super::build::{Build, BuildMsg, BuildResult, BuildSpec};
 use super::cancel::Cancel;
-use super::dirs::DirTable;
 use super::event::Stamped;
-use super::files::FileTable;
 use super::graph::{Graph, NodeId};
 use super::ledger::Ledger;
 use super::load::{Evaluate, LoadEnv, LoadError, Loaded, Loader};
@@ -36,14 +36,14 @@ use super::schedule::Capacity;
 use super::scratch::{Scratches, sweep};
 use super::seats::Seats;
 use super::services::{ServiceError, Services};
-use super::state::{Memory, State};
 use super::step::{Claims, StepEnv};
 use super::worker::Workers;
 use super::workspace::{Layout, Workspace, WorkspaceError, WorkspaceLock};
+pub use kept::Kept;
+
 use crate::diagnostic::Diagnostic;
 use crate::lang::label::Label;
-use crate::lang::target::Work;
-use crate::machine::PoolSize;
+use crate::machine::{PoolSize, cpus};
 use crate::transpile::TranspilerPool;
 
 /// How a build is carried out.
@@ -79,13 +79,8 @@ pub struct Session {
     pub workspace: Workspace,
     /// Where its files are.
     pub layout: Layout,
-    files: Arc<FileTable>,
-    dirs: DirTable,
-    memory: Memory,
+    known: Kept,
     built: FxHashSet<Label>,
-    records: Arc<FxHashMap<Label, Record>>,
-    ledger: OnceCell<Arc<Ledger>>,
-    reasons: OnceCell<Arc<Reasons>>,
     changed: bool,
     _lock: WorkspaceLock,
 }
@@ -140,69 +135,44 @@ pub enum Notice {
 }
 
 impl Session {
-    /// Locks the workspace and reads its state.
+    /// Locks the workspace and reads its state, unless that is what was `kept`.
     ///
     /// # Errors
     /// When the workspace's directories cannot be used.
     pub fn open(
         workspace: Workspace,
         cache: Option<&Path>,
+        kept: Option<Kept>,
         notify: &mut dyn FnMut(Notice),
     ) -> Result<Self, BuildError> {
         let layout = Layout::new(&workspace.root, cache);
         layout.create()?;
         let lock = WorkspaceLock::acquire(&layout, |pid| notify(Notice::Waiting(pid)))?;
-        let (state, changed) = match State::load(&layout.state) {
-            Ok(state) => (state, false),
-            Err(error) => {
-                let path = layout.state.display();
-                notify(Notice::StateLost(format!(
-                    "{path} is not used: {error}; everything is checked again"
-                )));
-                (State::default(), true)
-            }
-        };
-        let State {
-            files,
-            dirs,
-            memory,
-            records,
-        } = state;
-        Ok(Self {
-            files: Arc::new(FileTable::new(workspace.root.clone(), files)),
-            dirs: DirTable::new(workspace.root.clone(), dirs),
-            memory,
-            built: FxHashSet::default(),
-            records: Arc::new(records),
-            ledger: OnceCell::new(),
-            reasons: OnceCell::new(),
-            changed,
-            workspace,
-            layout,
-            _lock: lock,
-        })
+        Ok(Self::start(workspace, layout, lock, kept, notify))
     }
 
     /// Read when it is needed: a no-op does not.
     fn ledger(&self) -> &Arc<Ledger> {
-        self.ledger
+        self.known
+            .ledger
             .get_or_init(|| Arc::new(Ledger::load(&self.layout.outputs)))
     }
 
     /// When and why targets last ran. Read when it is needed: a no-op does not.
     pub fn reasons(&self) -> &Arc<Reasons> {
-        self.reasons
+        self.known
+            .reasons
             .get_or_init(|| Arc::new(Reasons::load(&self.layout.reasons)))
     }
 
     /// What is remembered of a target.
     pub fn record(&self, label: &Label) -> Option<&Record> {
-        self.records.get(label)
+        self.known.records.get(label)
     }
 
     /// The build files that read `path` when they were evaluated, themselves included.
     pub fn build_files_reading(&self, path: &str) -> Vec<&str> {
-        let files = self.memory.files.iter();
+        let files = self.known.memory.files.iter();
         files
             .filter(|(_, known)| {
                 let sources = &known.sources;
@@ -233,9 +203,9 @@ impl Session {
         let loaded = Loader {
             env: LoadEnv {
                 workspace: &self.workspace,
-                files: &self.files,
-                dirs: &mut self.dirs,
-                memory: &mut self.memory,
+                files: &self.known.files,
+                dirs: &mut self.known.dirs,
+                memory: &mut self.known.memory,
                 evaluator,
                 search,
                 is_built: &|label| self.built.contains(label),
@@ -247,16 +217,22 @@ impl Session {
         Ok(loaded?)
     }
 
-    /// Links targets into a graph.
+    /// Links targets into a graph; the same ones as the last time are linked already.
     ///
     /// # Errors
     /// The first mistake in it.
-    pub fn graph(&self, loaded: &mut Loaded) -> Result<Arc<Graph>, BuildError> {
+    pub fn graph(&mut self, loaded: &mut Loaded) -> Result<Arc<Graph>, BuildError> {
         let targets = std::mem::take(&mut loaded.targets);
-        Ok(Arc::new(Graph::new(
-            targets,
-            &text_in(&self.workspace.root),
-        )?))
+        if let Some((before, graph)) = &self.known.linked
+            && before.len() == targets.len()
+            && before.iter().zip(&targets).all(|(a, b)| Arc::ptr_eq(a, b))
+        {
+            return Ok(Arc::clone(graph));
+        }
+        let graph = Graph::new(targets.clone(), &text_in(&self.workspace.root))?;
+        let graph = Arc::new(graph);
+        self.known.linked = Some((targets, Arc::clone(&graph)));
+        Ok(graph)
     }
 
     /// Plans `wanted`: targets with everything they need, dependencies first.
@@ -273,10 +249,10 @@ impl Session {
         self.forget_vanished(graph);
         let planner = Planner {
             graph: Arc::clone(graph),
-            files: &self.files,
-            dirs: &mut self.dirs,
+            files: &self.known.files,
+            dirs: &mut self.known.dirs,
             describer,
-            records: &self.records,
+            records: &self.known.records,
             text_of: &text_in(&self.workspace.root),
             force,
         };
@@ -287,6 +263,7 @@ impl Session {
     fn forget_vanished(&mut self, graph: &Graph) {
         let vanished = |label: &Label| !graph.contains(label);
         let gone: Vec<Label> = self
+            .known
             .records
             .keys()
             .filter(|l| vanished(l))
@@ -296,7 +273,7 @@ impl Session {
             return;
         }
         let ledger = Arc::clone(self.ledger());
-        let records = Arc::make_mut(&mut self.records);
+        let records = Arc::make_mut(&mut self.known.records);
         let left: Vec<(Label, Record)> = gone
             .into_iter()
             .filter_map(|label| records.remove_entry(&label))
@@ -312,7 +289,7 @@ impl Session {
                 .iter()
                 .map(|item| &*item.path)
                 .filter(|path| !others.contains(path) && !graph.outputs().covers(path));
-            remove(&self.files, &ledger, stale, label.dir());
+            remove(&self.known.files, &ledger, stale, label.dir());
         }
         self.changed = true;
     }
@@ -331,6 +308,7 @@ impl Session {
         events: Sender<Stamped>,
     ) -> Result<BuildResult, BuildError> {
         adopt_orphans();
+        self.known.files.look_anew();
         // Whatever lies there was left by a process that is gone: the lock is ours.
         sweep(&self.layout.scratch).map_err(|source| BuildError::Io {
             action: format!("empty {}", self.layout.scratch.display()),
@@ -338,7 +316,7 @@ impl Session {
         })?;
         let store = services.store()?.clone();
         let system = services.system().map_err(ServiceError::from)?;
-        let claims = self.claims(&plan);
+        let plan = Arc::new(plan);
         let remote = options
             .remote
             .as_ref()
@@ -346,12 +324,12 @@ impl Session {
         let remote = remote.transpose()?;
         let PoolSize { max, idle, .. } = options.pool;
         let workers = Workers::new(max, idle, system.tokio());
-        // A step tells that it began and that it ended.
-        let mailbox = 2 * plan.nodes.len() + 16;
+        // A step tells that it ended.
+        let mailbox = plan.nodes.len() + 16;
         let spec = Arc::new(BuildSpec {
-            plan: Arc::new(plan),
+            plan: Arc::clone(&plan),
             env: Arc::new(StepEnv {
-                files: Arc::clone(&self.files),
+                files: Arc::clone(&self.known.files),
                 describer,
                 store,
                 scratches: Scratches::new(self.layout.scratch.clone()),
@@ -363,19 +341,17 @@ impl Session {
                 cancel: cancel.clone(),
                 seats: Seats::new(options.jobs),
                 ledger: Arc::clone(self.ledger()),
-                claims,
+                claims: Claims::of(Arc::clone(&plan)),
                 reasons: Arc::clone(self.reasons()),
                 // They compute all the time: more than there are CPUs would only take turns.
                 transpilers: services
-                    .transpilers(|system| {
-                        TranspilerPool::new(system, options.pool.at_most(system.workers()))
-                    })
+                    .transpilers(|system| TranspilerPool::new(system, options.pool.at_most(cpus())))
                     .map_err(ServiceError::from)?
                     .clone(),
                 workers: Arc::clone(&workers),
-                writers: system.workers(),
+                writers: cpus(),
             }),
-            records: Arc::clone(&self.records),
+            records: Arc::clone(&self.known.records),
             jobs: options.jobs,
             capacity: options.capacity.clone(),
             keep_going: options.keep_going,
@@ -401,39 +377,23 @@ impl Session {
         if let Some(remote) = &remote {
             remote.finish();
         }
-        let records = Arc::make_mut(&mut self.records);
+        let records = Arc::make_mut(&mut self.known.records);
         for (label, record) in &result.records {
             records.insert(label.clone(), record.clone());
         }
         self.changed = true;
         if !result.runs.is_empty() {
-            let graph = &spec.plan.graph;
-            let mut reasons = self.reasons.take().unwrap_or_default();
+            let graph = &plan.graph;
+            let mut reasons = self.known.reasons.take().unwrap_or_default();
             // The steps of this build have ended, so that this is the only owner, or copies once.
             Arc::make_mut(&mut reasons)
                 .merge(result.runs.iter().cloned(), |label| graph.contains(label));
             if let Err(error) = reasons.save(&self.layout.reasons) {
                 tracing::warn!("`zako why` will not know about this build: {error}");
             }
-            drop(self.reasons.set(reasons));
+            drop(self.known.reasons.set(reasons));
         }
         Ok(result)
-    }
-
-    /// Outputs of fresh targets belong to them in this build.
-    fn claims(&self, plan: &Plan) -> Claims {
-        let claims = Claims::default();
-        for node in &plan.nodes {
-            let target = plan.graph.target(node.id);
-            if let super::plan::Freshness::Fresh(outputs) = &node.state
-                && target.work != Work::Group
-            {
-                let label = &plan.graph.target(node.id).label;
-                // Fresh targets have built side by side before, so they do not clash.
-                drop(claims.claim(label, outputs.iter().map(|item| &*item.path)));
-            }
-        }
-        claims
     }
 
     /// Removes everything that zako wrote into the workspace and forgets what was built. Tells how
@@ -445,40 +405,15 @@ impl Session {
         let paths = self.ledger().paths();
         // Deepest first, so that directories are empty when their turn comes.
         remove(
-            &self.files,
+            &self.known.files,
             self.ledger(),
             paths.iter().rev().map(|path| &**path),
             "",
         );
-        *Arc::make_mut(&mut self.records) = FxHashMap::default();
+        *Arc::make_mut(&mut self.known.records) = FxHashMap::default();
         self.changed = true;
         self.save()?;
         Ok(paths.len())
-    }
-
-    /// Writes the state, when there is news.
-    ///
-    /// # Errors
-    /// When the disk refuses; the old state stays.
-    pub fn save(&mut self) -> Result<(), BuildError> {
-        if !(self.changed || self.files.is_changed() || self.dirs.is_changed()) {
-            return Ok(());
-        }
-        let state = State {
-            files: self.files.save(),
-            dirs: self.dirs.save(),
-            memory: std::mem::take(&mut self.memory),
-            records: std::mem::take(Arc::make_mut(&mut self.records)),
-        };
-        let saved = self.ledger.get().map_or(Ok(()), |ledger| ledger.save());
-        let saved = saved.and_then(|()| state.save(&self.layout.state));
-        self.memory = state.memory;
-        self.records = Arc::new(state.records);
-        self.changed = false;
-        saved.map_err(|source| BuildError::Io {
-            action: format!("write {}", self.layout.state.display()),
-            source,
-        })
     }
 }
 

@@ -1,0 +1,155 @@
+//! Looking at all remembered files at once, beside the reading of what else is remembered.
+//!
+//! Owns the question "is this file as it was?" for one plan: a thread asks it of every remembered
+//! file while the targets are still being read and linked, and nobody asks twice. Does not know
+//! contents, nor which files matter.
+//! Invariants: "untouched" is said only of a regular file that had exactly the remembered stamp at a
+//! moment since the workspace was locked; whoever is told nothing asks the file system; steps, which
+//! change files, are not told at all.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::thread;
+
+use rustix::fs::{AtFlags, statat};
+
+use super::files::Stamp;
+
+/// With fewer files a thread would cost more than it saves.
+const WORTH_A_THREAD: usize = 500;
+
+/// How a file was looked at and found to be as remembered: by its own name, or through links.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// What a link leads to.
+    Through = 1,
+    /// The file itself, so that it is found through its name as well.
+    Itself = 3,
+}
+
+/// Remembered files, and what was seen of them.
+#[derive(Debug)]
+pub struct Looks {
+    root: OwnedFd,
+    /// All paths, one behind the other.
+    names: String,
+    known: Vec<Known>,
+}
+
+#[derive(Debug)]
+struct Known {
+    /// Where its path ends in the names.
+    end: u32,
+    stamp: Stamp,
+    /// By itself: it says something of what does not change any more.
+    seen: AtomicU8,
+}
+
+impl Looks {
+    /// For these files below `root`, in their order.
+    pub fn new<'a>(root: OwnedFd, files: impl Iterator<Item = (&'a str, Stamp)>) -> Arc<Self> {
+        let mut names = String::new();
+        let known = files.map_while(|(path, stamp)| {
+            names.push_str(path);
+            Some(Known {
+                // Nobody has 4 GiB of paths; what is left out is asked for one by one.
+                end: u32::try_from(names.len()).ok()?,
+                stamp,
+                seen: AtomicU8::new(0),
+            })
+        });
+        let known = known.collect();
+        Arc::new(Self { root, names, known })
+    }
+
+    /// Looks at all of them on a thread that ends by itself, or when nobody else holds this.
+    pub fn begin(self: &Arc<Self>) {
+        if self.known.len() < WORTH_A_THREAD {
+            return;
+        }
+        let looks = Arc::clone(self);
+        // Without a thread the planner looks itself. It begins at the other end.
+        let look = move || {
+            for index in (0..looks.known.len()).rev() {
+                if Arc::strong_count(&looks) == 1 {
+                    break;
+                }
+                if looks.known[index].seen.load(Ordering::Relaxed) == 0 {
+                    looks.look(index);
+                }
+            }
+        };
+        drop(thread::Builder::new().name("zako-look".into()).spawn(look));
+    }
+
+    fn look(&self, index: usize) {
+        let begin = index
+            .checked_sub(1)
+            .map_or(0, |before| self.known[before].end);
+        let known = &self.known[index];
+        let path = &self.names[begin as usize..known.end as usize];
+        // What is a link is told apart by whoever asks.
+        if let Ok(stat) = statat(self.root.as_fd(), path, AtFlags::SYMLINK_NOFOLLOW)
+            && Stamp::of_stat(&stat) == known.stamp
+        {
+            self.saw(index as u32, Look::Itself);
+        }
+    }
+
+    /// Whether file `index` was seen in this way with the stamp that is remembered.
+    pub fn is_untouched(&self, index: u32, look: Look) -> bool {
+        let known = self.known.get(index as usize);
+        known.is_some_and(|known| {
+            let seen = known.seen.load(Ordering::Relaxed);
+            seen & look as u8 == look as u8
+        })
+    }
+
+    /// Takes note that file `index` has the stamp that is remembered.
+    pub fn saw(&self, index: u32, look: Look) {
+        if let Some(known) = self.known.get(index as usize) {
+            known.seen.fetch_or(look as u8, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::{Mode, OFlags, open};
+    use std::fs;
+
+    #[test]
+    fn what_changed_went_or_became_a_link_is_not_untouched() {
+        let dir = tempfile::tempdir().unwrap();
+        let names: Vec<String> = (0..WORTH_A_THREAD).map(|n| n.to_string()).collect();
+        let path = |name: &str| dir.path().join(name);
+        let stamps = names.iter().map(|name| {
+            fs::write(path(name), "x").unwrap();
+            (
+                &**name,
+                Stamp::of(&fs::symlink_metadata(path(name)).unwrap()),
+            )
+        });
+        let stamps: Vec<_> = stamps.collect();
+        fs::write(path("7"), "longer").unwrap();
+        fs::remove_file(path("8")).unwrap();
+        fs::rename(path("9"), path("moved")).unwrap();
+        std::os::unix::fs::symlink("moved", path("9")).unwrap();
+        let root = open(dir.path(), OFlags::PATH, Mode::empty()).unwrap();
+        let looks = Looks::new(root, stamps.into_iter());
+        looks.begin();
+        // Its thread has looked at everything when it does not hold them any more.
+        while Arc::strong_count(&looks) > 1 {
+            thread::yield_now();
+        }
+        let untouched = |index: u32| looks.is_untouched(index, Look::Itself);
+        let changed: Vec<u32> = (0..WORTH_A_THREAD as u32)
+            .filter(|n| !untouched(*n))
+            .collect();
+        assert_eq!(changed, [7, 8, 9]);
+        looks.saw(9, Look::Through);
+        assert!(looks.is_untouched(9, Look::Through) && !untouched(9));
+    }
+}

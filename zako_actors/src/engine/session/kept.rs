@@ -1,0 +1,165 @@
+//! What a session leaves in memory for the next one of the same process, and on disk for all others.
+//!
+//! Owns saving, and the proof that what is in memory is what is on disk. Does not know what the parts
+//! mean.
+//! Invariants: what was kept is used under the lock only, and only while the files on disk are the ones
+//! that the session which kept it left there; nothing is kept that is not on disk.
+
+use std::cell::OnceCell;
+use std::sync::Arc;
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::{BuildError, Notice, Session};
+use crate::engine::dirs::DirTable;
+use crate::engine::files::{FileTable, SavedFiles, Stamp};
+use crate::engine::graph::Graph;
+use crate::engine::ledger::Ledger;
+use crate::engine::reasons::Reasons;
+use crate::engine::record::Record;
+use crate::engine::state::{Memory, Remembered, State};
+use crate::engine::workspace::{Layout, Workspace, WorkspaceLock};
+use crate::lang::label::Label;
+use crate::lang::target::Target;
+
+/// Everything that a session knows.
+pub struct Kept {
+    pub(super) files: Arc<FileTable>,
+    pub(super) dirs: DirTable,
+    pub(super) memory: Memory,
+    pub(super) records: Arc<FxHashMap<Label, Record>>,
+    pub(super) ledger: OnceCell<Arc<Ledger>>,
+    pub(super) reasons: OnceCell<Arc<Reasons>>,
+    /// The last graph, with the targets that it was made of.
+    pub(super) linked: Option<(Vec<Arc<Target>>, Arc<Graph>)>,
+    /// The files that all of it is in.
+    on_disk: OnDisk,
+}
+
+/// Which state, reasons and ledger there are. A state says by its checksum what is in it; the others are
+/// written before it, and never without it by a session that ended.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct OnDisk {
+    state: Option<Vec<u8>>,
+    others: [Option<Stamp>; 2],
+}
+
+impl OnDisk {
+    fn look(layout: &Layout) -> Self {
+        let stamp = |path| Some(Stamp::of(&std::fs::metadata(path).ok()?));
+        Self {
+            state: State::identity(&layout.state),
+            others: [stamp(&layout.reasons), stamp(&layout.outputs)],
+        }
+    }
+}
+
+impl Session {
+    /// A session of a workspace that is locked already. It goes on with what was `kept`, when that is
+    /// still what is on disk.
+    pub(super) fn start(
+        workspace: Workspace,
+        layout: Layout,
+        lock: WorkspaceLock,
+        kept: Option<Kept>,
+        notify: &mut dyn FnMut(Notice),
+    ) -> Self {
+        let kept = kept
+            .filter(|kept| kept.on_disk.state.is_some() && kept.on_disk == OnDisk::look(&layout));
+        let (known, changed) = match kept {
+            Some(mut kept) => {
+                kept.files.look_at_all();
+                kept.dirs.look_anew();
+                (kept, false)
+            }
+            None => Kept::load(&workspace, &layout, notify),
+        };
+        Self {
+            workspace,
+            layout,
+            known,
+            built: FxHashSet::default(),
+            changed,
+            _lock: lock,
+        }
+    }
+
+    /// Writes the state, when there is news.
+    ///
+    /// # Errors
+    /// When the disk refuses; the old state stays.
+    pub fn save(&mut self) -> Result<(), BuildError> {
+        let known = &mut self.known;
+        if !(self.changed || known.files.is_changed() || known.dirs.is_changed()) {
+            return Ok(());
+        }
+        let state = State {
+            files: known.files.save(),
+            rest: Remembered {
+                dirs: known.dirs.save(),
+                memory: std::mem::take(&mut known.memory),
+                records: std::mem::take(Arc::make_mut(&mut known.records)),
+            },
+        };
+        let saved = known.ledger.get().map_or(Ok(()), |ledger| ledger.save());
+        let saved = saved.and_then(|()| state.save(&self.layout.state));
+        known.memory = state.rest.memory;
+        known.records = Arc::new(state.rest.records);
+        self.changed = saved.is_err();
+        if saved.is_ok() {
+            known.files.is_saved();
+            known.dirs.is_saved();
+        }
+        saved.map_err(|source| BuildError::Io {
+            action: format!("write {}", self.layout.state.display()),
+            source,
+        })
+    }
+
+    /// Gives the lock back; what is known stays for the next session, unless it is not on disk.
+    pub fn leave(mut self) -> Option<Kept> {
+        if self.changed || self.known.files.is_changed() || self.known.dirs.is_changed() {
+            return None;
+        }
+        self.known.on_disk = OnDisk::look(&self.layout);
+        Some(self.known)
+    }
+}
+
+impl Kept {
+    /// What is on disk; the second is whether it has to be written again.
+    fn load(
+        workspace: &Workspace,
+        layout: &Layout,
+        notify: &mut dyn FnMut(Notice),
+    ) -> (Self, bool) {
+        let root = || workspace.root.clone();
+        let files = |saved| {
+            let files = FileTable::new(root(), saved);
+            files.look_at_all();
+            files
+        };
+        let (files, rest, changed) = match State::load(&layout.state, files) {
+            Ok((files, rest)) => (files, rest, false),
+            Err(error) => {
+                let path = layout.state.display();
+                notify(Notice::StateLost(format!(
+                    "{path} is not used: {error}; everything is checked again"
+                )));
+                let files = FileTable::new(root(), SavedFiles::default());
+                (files, Remembered::default(), true)
+            }
+        };
+        let known = Self {
+            files: Arc::new(files),
+            dirs: DirTable::new(root(), rest.dirs),
+            memory: rest.memory,
+            records: Arc::new(rest.records),
+            ledger: OnceCell::new(),
+            reasons: OnceCell::new(),
+            linked: None,
+            on_disk: OnDisk::default(),
+        };
+        (known, changed)
+    }
+}
