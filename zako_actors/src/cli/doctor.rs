@@ -113,7 +113,7 @@ fn settings(settings: &Settings, findings: &mut Vec<Finding>) {
         .jobs
         .map_or(machine.defaults().jobs, |jobs| jobs.max(1) as usize);
     add(findings, "jobs", format!("{jobs} steps at a time"));
-    match pool_size(settings) {
+    match pool_size(settings, machine.defaults().pool) {
         Ok(size) => {
             let idle = size.idle.as_secs();
             let range = |size: PoolSize| format!("{} to {}", size.min, size.max);

@@ -41,17 +41,15 @@ impl Options {
         workspace: &Workspace,
     ) -> Result<Self, Failure> {
         let settings = &workspace.manifest.settings;
+        let machine = Machine::look().defaults();
         let jobs = build
             .and_then(|build| build.jobs)
             .map(std::num::NonZeroU32::get)
             .or(settings.jobs)
-            .map_or_else(
-                || Machine::look().defaults().jobs,
-                |jobs| jobs.max(1) as usize,
-            );
+            .map_or(machine.jobs, |jobs| jobs.max(1) as usize);
         Ok(Self {
             jobs,
-            pool: pool_size(settings)?,
+            pool: pool_size(settings, machine.pool)?,
             cache: cache_dir(global, Some(workspace))?,
             evaluation: Duration::from_secs(
                 number(None, "ZAKO_EVALUATION_SECONDS")?.unwrap_or(EVALUATION_SECONDS),
@@ -108,13 +106,12 @@ pub fn name_and_value(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// The size of pools: environment, then manifest, then what the machine suggests. A minimum above
+/// The size of pools: environment, then manifest, then what is `derived` from the machine. A minimum above
 /// the maximum raises it, unless both were said.
 ///
 /// # Errors
 /// When what was said makes no sense.
-pub fn pool_size(settings: &Settings) -> Result<PoolSize, Failure> {
-    let derived = Machine::look().defaults().pool;
+pub fn pool_size(settings: &Settings, derived: PoolSize) -> Result<PoolSize, Failure> {
     let workers = |said: Option<usize>, name| {
         let said = number(said.map(|said| said as u64), name)?;
         Ok(said.map(|said| usize::try_from(said).unwrap_or(usize::MAX)))

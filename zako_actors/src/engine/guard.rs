@@ -14,7 +14,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -27,8 +27,29 @@ const ARGUMENT: &str = "guard-of-children";
 /// Between two looks at all processes.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// The guards of this process, by directory: they watch as long as it lives.
-static GUARDS: Mutex<Vec<(PathBuf, PipeWriter)>> = Mutex::new(Vec::new());
+/// The guards of this process: they watch as long as it lives.
+static GUARDS: Mutex<Vec<Guard>> = Mutex::new(Vec::new());
+
+struct Guard {
+    /// Of scratch directories.
+    dir: PathBuf,
+    pid: u32,
+    /// Closed by the system.
+    _alive: PipeWriter,
+}
+
+fn guards() -> MutexGuard<'static, Vec<Guard>> {
+    GUARDS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether `pid`, a child of this process, is a guard. It stays one: nobody reaps a guard, so its number
+/// is not used again.
+pub fn is_guard(pid: Pid) -> bool {
+    let pid = pid.as_raw_nonzero().get();
+    guards()
+        .iter()
+        .any(|guard| i64::from(guard.pid) == i64::from(pid))
+}
 
 /// Has this program started once more, as the guard of all steps below `scratch`, unless there is
 /// one.
@@ -36,13 +57,13 @@ static GUARDS: Mutex<Vec<(PathBuf, PipeWriter)>> = Mutex::new(Vec::new());
 /// # Errors
 /// When no process can be started; children then survive a `kill -9` of this one.
 pub fn watch_over(scratch: &Path) -> io::Result<()> {
-    let mut guards = GUARDS.lock().unwrap_or_else(PoisonError::into_inner);
-    if guards.iter().any(|(dir, _)| dir == scratch) {
+    let mut guards = guards();
+    if guards.iter().any(|guard| guard.dir == scratch) {
         return Ok(());
     }
     let (alive, mine) = pipe()?;
     // Not a child that anybody waits for: it outlives this process on purpose, by a moment.
-    Command::new(std::env::current_exe()?)
+    let guard = Command::new(std::env::current_exe()?)
         .arg0("zako-guard")
         .arg(ARGUMENT)
         .arg(prefix(scratch, std::process::id()))
@@ -53,7 +74,11 @@ pub fn watch_over(scratch: &Path) -> io::Result<()> {
         // Ctrl-C and the shell's kill are for zako.
         .process_group(0)
         .spawn()?;
-    guards.push((scratch.to_owned(), mine));
+    guards.push(Guard {
+        dir: scratch.to_owned(),
+        pid: guard.id(),
+        _alive: mine,
+    });
     Ok(())
 }
 

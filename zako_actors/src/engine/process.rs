@@ -31,7 +31,7 @@ use rustix::process::{
 };
 
 use super::cancel::{Cancel, CancelReason};
-use super::guard::is_marked;
+use super::guard::{is_guard, is_marked};
 use super::sandbox::{Confine, namespaces};
 
 /// Between the polite signal and the final one.
@@ -273,7 +273,8 @@ pub fn kill_strays(mark: &Path) {
             .split_ascii_whitespace()
             .filter_map(|text| text.parse().ok())
         {
-            let Some(pid) = Pid::from_raw(pid).filter(|pid| is_marked(*pid, mark)) else {
+            let is_ours = |pid: &Pid| !is_guard(*pid) && is_marked(*pid, mark);
+            let Some(pid) = Pid::from_raw(pid).filter(is_ours) else {
                 continue;
             };
             let _gone = kill_process(pid, Signal::KILL);

@@ -65,21 +65,28 @@ proptest! {
     fn an_incremental_build_equals_a_clean_one(
         edges in prop::collection::vec((0..NODES, 0..NODES), 0..10),
         reads in prop::collection::vec((0..NODES, 0..SOURCES), 0..10),
-        edits in prop::collection::vec((0..SOURCES, 0..3u8, any::<bool>()), 1..5),
+        edits in prop::collection::vec((0..SOURCES, 0..3u8, any::<bool>(), any::<bool>()), 1..5),
     ) {
         let spec = targets(&edges, &reads);
         let world = World::new(&spec);
         for source in 0..SOURCES {
             world.write(&format!("s{source}"), "first\nsecond\n");
         }
-        world.build();
-        for (source, word, damage) in edits {
+        // What one who goes on in memory knows; others build in between.
+        let mut kept = None;
+        world.build_again(&mut kept).unwrap();
+        for (source, word, damage, in_memory) in edits {
             world.write(&format!("s{source}"), &format!("first {}\nsecond {word}\n", word / 2));
             if damage {
                 fs::write(world.root().join(format!("o{source}")), "damaged").unwrap();
             }
-            world.build();
+            if in_memory {
+                prop_assert_eq!(world.build_again(&mut kept).unwrap().summary.failed, 0);
+            } else {
+                world.build();
+            }
             prop_assert_eq!(world.build().summary.up_to_date, NODES);
+            prop_assert_eq!(world.build_again(&mut kept).unwrap().summary.up_to_date, NODES);
 
             let clean = World::new(&spec);
             for source in 0..SOURCES {
