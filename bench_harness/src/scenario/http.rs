@@ -18,11 +18,14 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::runtime::Runtime;
 
 /// Connections that ask at a time.
 pub(super) const CONNECTIONS: u64 = 8;
+
+/// Connections that may wait to be taken in, as many as with our front ends.
+const BACKLOG: u32 = 1024;
 
 pub(super) type Connection = SendRequest<Full<Bytes>>;
 
@@ -104,11 +107,14 @@ impl Server {
     {
         use hyper::server::conn::http1;
 
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        listener.set_nonblocking(true).expect("a socket");
+        let listener = runtime.block_on(async {
+            let socket = TcpSocket::new_v4().expect("a socket");
+            let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+            socket.bind(any_port).expect("a free port");
+            socket.listen(BACKLOG).expect("a socket")
+        });
         let address = listener.local_addr().expect("a socket");
         runtime.spawn(async move {
-            let listener = tokio::net::TcpListener::from_std(listener).expect("a socket");
             while let Ok((stream, _)) = listener.accept().await {
                 let _ = stream.set_nodelay(true);
                 let answer = answer.clone();

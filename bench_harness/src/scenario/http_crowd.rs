@@ -39,6 +39,9 @@ const ENTRY_BYTES: u64 = 1024;
 /// How often a paced connection asks; 64 of them ask 16,000 times a second.
 const PACE: Duration = Duration::from_millis(4);
 
+/// Longer than any request takes.
+const LONGEST_NS: u64 = 60_000_000_000;
+
 /// What one run does.
 #[derive(Clone, Copy)]
 struct Load {
@@ -92,7 +95,9 @@ fn run(serve: fn(&Runtime, u64) -> Server, load: Load) -> Sample {
     let seen = clients.block_on(crowd(server.address, load));
     drop(clients);
     server.end(&runtime);
-    let latency = Duration::from_nanos(seen.latency_ns.value_at_quantile(load.quantile));
+    let latency_ns = seen.latency_ns.value_at_quantile(load.quantile);
+    assert!(latency_ns > 1, "no request takes no time");
+    let latency = Duration::from_nanos(latency_ns);
     Sample::time(latency, seen.sum)
 }
 
@@ -117,7 +122,7 @@ struct Seen {
 impl Seen {
     fn nothing() -> Self {
         Self {
-            latency_ns: Histogram::new(3).expect("three digits"),
+            latency_ns: Histogram::new_with_bounds(1, LONGEST_NS, 3).expect("three digits"),
             sum: 0,
         }
     }
