@@ -52,7 +52,7 @@ pub fn run(workspace: &Workspace) -> Result<()> {
         .args(["--package", "actor_rt", "--no-default-features", "--lib"])
         .args(WHOLE.iter().flat_map(|test| ["--test", test]))
         .current_dir(workspace.root())
-        // A system that is dropped, not shut down, is not waited for.
+        // A test leaves a thread behind, to see that the drop of its system does not wait for ever.
         .env("TSAN_OPTIONS", "report_thread_leaks=0")
         // A target directory of its own: the flags would otherwise rebuild everything back and forth.
         .env("CARGO_TARGET_DIR", workspace.target().join("sanitize"))
