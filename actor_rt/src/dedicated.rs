@@ -131,6 +131,7 @@ where
 
 /// The thread's loop. The reference of being alive keeps the cell until `actor_ended`.
 fn live(cell: CellPtr, port: &Port) {
+    cell.runtime.leave_core();
     // Set once, by this thread alone.
     let _ = port.thread.set(std::thread::current());
     mark_thread();

@@ -15,13 +15,14 @@ pub(crate) struct Reactor {
 }
 
 impl Reactor {
-    /// Starts the reactor.
+    /// Starts the reactor; every thread that it makes, also for what blocks, runs `first` before all else.
     ///
     /// # Panics
     /// If the operating system gives neither a thread nor an event queue.
-    pub(crate) fn start() -> Self {
+    pub(crate) fn start(first: impl Fn() + Clone + Send + Sync + 'static) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
+            .on_thread_start(first.clone())
             .build()
             .expect("the operating system provides an event queue for asynchronous I/O");
         let handle = runtime.handle().clone();
@@ -31,6 +32,7 @@ impl Reactor {
             .name("actor-io".into())
             .spawn(move || {
                 mark_thread();
+                first();
                 runtime.block_on(stopped.notified());
             })
             .expect("the operating system provides a thread for asynchronous I/O");

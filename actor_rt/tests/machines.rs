@@ -77,6 +77,40 @@ fn a_process_held_to_one_core_gets_one_worker() {
     assert_eq!(threads, BTreeSet::from(["w-0".to_owned()]));
 }
 
+/// Starts actors with threads of their own, and tells on how many cores one of them may run.
+struct Landlord;
+
+impl Actor for Landlord {
+    type Msg = Reply<usize>;
+
+    fn handle(&mut self, reply: Self::Msg, ctx: &mut Context<'_, Self>) {
+        let tenant = ctx.actor(|| Tenant).spawn_dedicated();
+        assert!(tenant.tell(reply).is_ok(), "the tenant lives");
+    }
+}
+
+struct Tenant;
+
+impl Actor for Tenant {
+    type Msg = Reply<usize>;
+
+    fn handle(&mut self, reply: Self::Msg, _ctx: &mut Context<'_, Self>) {
+        reply.send(core_affinity::get_core_ids().map_or(0, |cores| cores.len()));
+    }
+}
+
+#[test]
+fn a_dedicated_actor_does_not_stay_on_the_core_of_the_worker_that_starts_it() {
+    let cores = core_affinity::get_core_ids().map_or(0, |cores| cores.len());
+    for pin in [true, false] {
+        let system = System::builder().pin(pin).build().expect("threads");
+        let landlord = system.spawn(|| Landlord);
+        let seen = landlord.ask(|reply| reply).timeout(LONG).wait();
+        assert_eq!(seen, Ok(cores));
+        system.shutdown(LONG).expect("everything ends");
+    }
+}
+
 #[test]
 fn every_switch_of_placement_can_be_off() {
     for (pin, near) in [(false, false), (false, true), (true, false), (true, true)] {

@@ -67,6 +67,8 @@ pub(crate) struct Runtime {
     sweep: sweep::Armed,
     /// Cores that the process may use.
     cores: usize,
+    /// Where threads of the system run that are no workers.
+    home: topology::Cores,
     /// Actors that have ended; [`Counters::spawned`] less these are alive.
     departed: CachePadded<AtomicU64>,
     /// `System` handles; at zero everything is asked to stop.
@@ -134,6 +136,7 @@ impl Runtime {
             homes: homes::Homes::new(settings.workers),
             sweep: sweep::Armed::default(),
             cores: layout.cores_available,
+            home: topology::Cores::of_this_thread(),
             settings,
             departed: CachePadded::new(AtomicU64::new(0)),
             handles: AtomicUsize::new(1),
@@ -374,9 +377,17 @@ impl Runtime {
         self.dedicated.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// Takes the calling thread, which is no worker, off the core of the worker that may have started it.
+    pub(crate) fn leave_core(&self) {
+        if self.settings.pin {
+            self.home.enter();
+        }
+    }
+
     /// The tokio runtime for I/O and timers, started at first use.
-    pub(crate) fn io(&self) -> &crate::io::Reactor {
-        self.io.get_or_init(crate::io::Reactor::start)
+    pub(crate) fn io(&'static self) -> &'static crate::io::Reactor {
+        let start = || crate::io::Reactor::start(|| self.leave_core());
+        self.io.get_or_init(start)
     }
 
     /// Counts a dead letter and tells the hook, if there is one.

@@ -1,6 +1,7 @@
 //! Where workers run: cores, shared caches, NUMA nodes.
 //!
-//! Owns: the plan from workers to cores and the order in which a worker robs the others.
+//! Owns: the plan from workers to cores, the order in which a worker robs the others, and where threads run that are
+//! no workers.
 //! Does not know: queues.
 //! Invariant: whatever the machine refuses (pinning, topology) costs speed, never correctness, and is
 //! said once.
@@ -14,6 +15,40 @@ pub(super) struct Layout {
     places: Vec<(u32, u32)>,
     /// Cores that this process may use.
     pub(super) cores_available: usize,
+}
+
+/// The cores that the maker of a system could use. A thread inherits the cores of who starts it: one that a pinned
+/// worker starts would share that worker's core, with all others that were started there.
+#[cfg(target_os = "linux")]
+pub(super) struct Cores(Option<rustix::thread::CpuSet>);
+
+#[cfg(target_os = "linux")]
+impl Cores {
+    /// Those of the calling thread.
+    pub(super) fn of_this_thread() -> Self {
+        Self(rustix::thread::sched_getaffinity(None).ok())
+    }
+
+    /// Lets the calling thread run on all of them.
+    pub(super) fn enter(&self) {
+        if let Some(cores) = &self.0 {
+            // Refused: it stays where it is.
+            let _ = rustix::thread::sched_setaffinity(None, cores);
+        }
+    }
+}
+
+/// Elsewhere threads do not inherit where they run.
+#[cfg(not(target_os = "linux"))]
+pub(super) struct Cores;
+
+#[cfg(not(target_os = "linux"))]
+impl Cores {
+    pub(super) fn of_this_thread() -> Self {
+        Self
+    }
+
+    pub(super) fn enter(&self) {}
 }
 
 /// Places `workers` on the cores that this process may use. With `near`, workers prefer to rob those
