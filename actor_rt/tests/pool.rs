@@ -315,3 +315,55 @@ fn a_worker_has_the_stack_that_was_asked_for() {
     let sum = pool.submit(levels, &CancelToken::new()).wait();
     assert_eq!(sum, Ok(u64::from(levels)));
 }
+
+/// Answers how often it has tidied up, which it does when it is told to.
+struct Tidy {
+    tidied: usize,
+    word: Receiver<bool>,
+}
+
+impl Work for Tidy {
+    type Job = ();
+    type Output = usize;
+    fn run(&mut self, (): (), _cancel: &CancelToken) -> usize {
+        self.tidied
+    }
+    fn tidy(&mut self) {
+        self.tidied += 1;
+        assert!(self.word.recv().expect("the test says a word"), "as told");
+    }
+}
+
+#[test]
+fn an_output_does_not_wait_until_its_worker_has_tidied_up() {
+    let (words, first) = channel();
+    let (more_words, second) = channel();
+    let ears = std::sync::Mutex::new(vec![second, first]);
+    let config = PoolConfig {
+        min: 1,
+        max: 1,
+        ..PoolConfig::default()
+    };
+    let pool = Pool::new(config, move || Tidy {
+        tidied: 0,
+        word: ears
+            .lock()
+            .expect("not poisoned")
+            .pop()
+            .expect("two states"),
+    });
+    let system = System::builder().workers(1).build().expect("threads");
+    pool.start(&system).expect("not started");
+    let answer = |expected| {
+        let output = pool.submit((), &CancelToken::new());
+        assert_eq!(output.wait(), Ok(expected));
+    };
+    answer(0);
+    words.send(true).expect("it listens");
+    answer(1);
+    // A panic costs the state.
+    words.send(false).expect("it listens");
+    answer(0);
+    more_words.send(true).expect("it listens");
+    system.shutdown(LONG).expect("everything ends");
+}

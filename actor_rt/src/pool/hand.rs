@@ -11,6 +11,7 @@ use crate::actor::Actor;
 use crate::actor_ref::ActorRef;
 use crate::context::Context;
 use crate::exit::ExitReason;
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -88,20 +89,34 @@ impl<W: Work> Hand<W> {
             Ok(output) => {
                 tally.finished.fetch_add(1, Ordering::Relaxed);
                 reply.send(Ok(output));
+                self.tidy();
             }
             Err(payload) => {
                 counters.panicked.fetch_add(1, Ordering::Relaxed);
-                let reason = ExitReason::from_panic(payload);
-                tracing::error!(pool = self.shared.config.name, %reason, "a job failed");
-                // The state may be half changed: make it anew.
-                let broken = self.work.take();
-                let _ = catch_unwind(AssertUnwindSafe(|| drop(broken)));
-                let message = match reason {
-                    ExitReason::Panicked(failure) => failure.message().to_owned(),
-                    other => other.to_string(),
-                };
+                let message = self.lose_state(payload);
                 reply.send(Err(PoolError::Panicked(message)));
             }
+        }
+    }
+
+    fn tidy(&mut self) {
+        let Some(work) = &mut self.work else {
+            return;
+        };
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| work.tidy())) {
+            self.lose_state(payload);
+        }
+    }
+
+    /// Has the state made anew after a panic, which may have left it half changed; returns the panic's message.
+    fn lose_state(&mut self, payload: Box<dyn Any + Send>) -> String {
+        let reason = ExitReason::from_panic(payload);
+        tracing::error!(pool = self.shared.config.name, %reason, "a job failed");
+        let broken = self.work.take();
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(broken)));
+        match reason {
+            ExitReason::Panicked(failure) => failure.message().to_owned(),
+            other => other.to_string(),
         }
     }
 }

@@ -41,6 +41,10 @@ pub trait Work: 'static {
     /// Does one job. It may block, and should look at `cancel` now and then.
     fn run(&mut self, job: Self::Job, cancel: &CancelToken) -> Self::Output;
 
+    /// Does what the output of a job need not wait for. Called after every job, before the next one. A panic costs the
+    /// state, as in a job.
+    fn tidy(&mut self) {}
+
     /// Gives back memory that is only kept for speed. Called between jobs.
     fn collect_garbage(&mut self) {}
 }
