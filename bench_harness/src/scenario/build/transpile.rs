@@ -150,7 +150,7 @@ fn ours(tree: &Tree, workers: usize) -> Sample {
         .build()
         .expect("the system starts");
     let pool = TranspilerPool::new(&system, PoolSize::fixed(workers));
-    let (elapsed, transpiled) = timed(|| {
+    let (elapsed, outputs) = timed(|| {
         let never = CancelToken::new();
         let jobs = tree.files.iter().map(|(path, source)| {
             let job = TranspileJob::new(path.clone(), Arc::clone(source));
@@ -160,9 +160,10 @@ fn ours(tree: &Tree, workers: usize) -> Sample {
         let outputs = answers
             .into_iter()
             .map(|answer| answer.wait().expect("an answer"));
-        // A file of types alone is empty when it comes out.
-        outputs.filter(Result::is_ok).count()
+        outputs.collect::<Vec<_>>()
     });
+    // A file of types alone is empty when it comes out.
+    let transpiled = outputs.iter().filter(|output| output.is_ok()).count();
     drop(pool);
     system
         .shutdown(Duration::from_secs(10))
@@ -209,29 +210,28 @@ fn in_node(name: &str, tree: &Tree, workers: usize) -> Sample {
     )
 }
 
-/// Parse, check, transform, print: with an arena per thread that is kept between files.
+/// Parse, check, transform, print: with an arena per thread that is kept between files, and our options.
 fn bare_oxc(tree: &Tree, workers: usize) -> Sample {
     let next = AtomicUsize::new(0);
     let work = || {
         let mut arena = oxc::allocator::Allocator::default();
-        let mut transpiled = 0_u64;
+        let mut outputs = Vec::new();
         while let Some((path, source)) = tree.files.get(next.fetch_add(1, Ordering::Relaxed)) {
-            std::hint::black_box(transpile(&arena, path, source));
-            transpiled += 1;
+            outputs.push(transpile(&arena, path, source));
             arena.reset();
         }
-        transpiled
+        outputs
     };
-    let (elapsed, transpiled) = timed(|| {
+    let (elapsed, outputs) = timed(|| {
         std::thread::scope(|scope| {
             let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
             threads
                 .into_iter()
-                .map(|it| it.join().expect("a thread ends"))
-                .sum()
+                .flat_map(|it| it.join().expect("a thread ends"))
+                .collect::<Vec<String>>()
         })
     });
-    tree.sample(elapsed, transpiled)
+    tree.sample(elapsed, outputs.len() as u64)
 }
 
 fn transpile(arena: &oxc::allocator::Allocator, path: &str, source: &str) -> String {
@@ -257,7 +257,8 @@ fn transpile(arena: &oxc::allocator::Allocator, path: &str, source: &str) -> Str
         .with_excess_capacity(2.0)
         .build(&program);
     let scoping = checked.semantic.into_scoping();
-    let options = TransformOptions::from_target("es2022").expect("a target");
+    let mut options = TransformOptions::from_target("es2022").expect("a target");
+    options.decorator.legacy = true;
     Transformer::new(arena, Path::new(path), &options).build_with_scoping(scoping, &mut program);
     Codegen::new().build(&program).code
 }
