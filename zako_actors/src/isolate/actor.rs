@@ -37,10 +37,16 @@ impl Work for Isolate {
                     .insert(made.with_figures(Arc::clone(&self.figures)))
             }
         };
-        let result = evaluator.evaluate(&request);
+        let result = evaluator.answer(&request);
         self.figures
             .count(result.as_ref().err().map(|error| error.kind));
         result
+    }
+
+    fn tidy(&mut self) {
+        if let Some(evaluator) = &mut self.evaluator {
+            evaluator.tidy();
+        }
     }
 
     fn collect_garbage(&mut self) {

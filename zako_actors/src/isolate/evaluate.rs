@@ -49,6 +49,8 @@ pub struct Evaluator {
     reactor: tokio::runtime::Runtime,
     startup: Startup,
     kept: Kept,
+    /// What the last evaluation ran in, unless it is kept.
+    spent: Option<Live>,
     compiler: Rc<RefCell<Compiler>>,
     figures: Arc<Figures>,
 }
@@ -72,6 +74,7 @@ impl Evaluator {
             reactor,
             startup: Startup::default(),
             kept: Kept::default(),
+            spent: None,
             compiler: Rc::default(),
             figures: Arc::default(),
         })
@@ -108,6 +111,16 @@ impl Evaluator {
     /// # Errors
     /// See [`FailureKind`].
     pub fn evaluate(&mut self, request: &EvaluateRequest) -> Result<Evaluation, EvaluateError> {
+        let result = self.answer(request);
+        self.tidy();
+        result
+    }
+
+    /// The same, with a runtime that may be left for [`tidy`](Self::tidy), which comes next.
+    pub(super) fn answer(
+        &mut self,
+        request: &EvaluateRequest,
+    ) -> Result<Evaluation, EvaluateError> {
         let begin = Instant::now();
         let (graph, loaded) = ModuleGraph::load(
             &request.root,
@@ -115,7 +128,7 @@ impl Evaluator {
             request.context,
             &self.compiler,
         );
-        self.figures.loaded(graph.loaded().len(), begin.elapsed());
+        self.figures.loaded(graph.digests().len(), begin.elapsed());
         let graph = Rc::new(RefCell::new(graph));
         let mut logs = Vec::new();
         let outcome = match loaded {
@@ -142,6 +155,14 @@ impl Evaluator {
                 inputs: Inputs { modules, absent },
                 logs,
             }),
+        }
+    }
+
+    /// Takes down the runtime that is of no further use. It takes a third as long as making one.
+    pub(super) fn tidy(&mut self) {
+        if let Some(live) = self.spent.take() {
+            let _entered = self.reactor.enter();
+            drop(live);
         }
     }
 
@@ -195,13 +216,16 @@ impl Evaluator {
             Ok(value) => {
                 if is_lasting && live.has(&request.entry) {
                     live.host.reset(&mut live.runtime);
-                    self.kept.keep(live);
+                    self.spent = self.kept.keep(live);
+                } else {
+                    self.spent = Some(live);
                 }
                 Ok(value)
             }
             Err((kind, diagnostics)) => {
                 let subject = live.host.current(&mut live.runtime);
                 let subject = Some(subject).filter(|subject| !subject.is_empty());
+                self.spent = Some(live);
                 Err(Failed {
                     kind,
                     diagnostics,
@@ -214,6 +238,7 @@ impl Evaluator {
 
 impl Drop for Evaluator {
     fn drop(&mut self) {
+        self.tidy();
         let _entered = self.reactor.enter();
         self.kept.clear();
     }

@@ -114,11 +114,13 @@ impl Kept {
         Some(live).filter(|live| live.fits(request, graph))
     }
 
-    /// Keeps a runtime, the only one of this thread, or lets it go.
-    pub fn keep(&mut self, live: Live) {
-        if self.0.is_none() && !IS_TAKEN.replace(true) {
-            self.0 = Some(live);
+    /// Keeps a runtime, the only one of this thread, or gives it back.
+    pub fn keep(&mut self, live: Live) -> Option<Live> {
+        if self.0.is_some() || IS_TAKEN.replace(true) {
+            return Some(live);
         }
+        self.0 = Some(live);
+        None
     }
 
     /// Lets go of what is kept.

@@ -27,6 +27,7 @@ mod runtime;
 mod snapshot;
 mod value;
 mod watchdog;
+mod workspace;
 
 use std::path::PathBuf;
 use std::time::Duration;

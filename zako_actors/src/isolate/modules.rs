@@ -2,7 +2,7 @@
 //!
 //! Owns: finding, reading and checking every file that an entry reaches by imports.
 //! Does not know: the JavaScript engine; it is given finished text.
-//! Invariants: no file outside the workspace root is read, symbolic links followed; every file
+//! Invariants: no file outside the workspace root is read (`workspace`); every file
 //! read is listed with its digest, every path tried in vain is listed too; all mistakes of all
 //! files are reported together.
 
@@ -10,7 +10,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 
 use crate::diagnostic::Diagnostic;
@@ -20,6 +20,7 @@ use crate::transpile::{ImportSite, is_relative, join_relative};
 use super::compile::{Compiler, Module, is_json};
 use super::embedded;
 use super::kinds::{FileKind, Refusal, check_file, check_module};
+use super::workspace::Workspace;
 use super::{ContextKind, LoadedModule};
 
 /// Extensions that build files may have, in the order in which they are tried.
@@ -27,7 +28,7 @@ const EXTENSIONS: [&str; 4] = ["ts", "mts", "js", "mjs"];
 
 /// All files reached so far.
 pub(super) struct ModuleGraph {
-    root: PathBuf,
+    workspace: Workspace,
     entry: String,
     entry_kind: FileKind,
     compiler: Rc<RefCell<Compiler>>,
@@ -47,9 +48,10 @@ impl ModuleGraph {
         context: ContextKind,
         compiler: &Rc<RefCell<Compiler>>,
     ) -> (Self, Result<(), Vec<Diagnostic>>) {
-        let canonical = fs::canonicalize(root);
+        let mut workspace = Workspace::at(root);
+        let opened = workspace.open();
         let mut graph = Self {
-            root: canonical.as_deref().unwrap_or(root).to_owned(),
+            workspace,
             entry: entry.to_owned(),
             entry_kind: context.entry_kind(),
             compiler: Rc::clone(compiler),
@@ -57,7 +59,7 @@ impl ModuleGraph {
             digests: BTreeMap::new(),
             absent: BTreeSet::new(),
         };
-        if let Err(error) = canonical {
+        if let Err(error) = opened {
             let message = format!("cannot open the workspace `{}`: {error}", root.display());
             return (graph, Err(vec![Diagnostic::error(message)]));
         }
@@ -176,14 +178,13 @@ impl ModuleGraph {
             if !is_data && !extension.is_some_and(|known| EXTENSIONS.contains(&known)) {
                 continue;
             }
-            let full = self.root.join(&candidate);
-            if !full.is_file() {
+            if !self.workspace.join(&candidate).is_file() {
                 self.absent.insert(candidate);
                 continue;
             }
-            return match fs::canonicalize(&full) {
-                Ok(real) if real.starts_with(&self.root) => Ok(candidate),
-                _ => Err(Refusal {
+            return match self.workspace.real_path(&candidate) {
+                Ok(_) => Ok(candidate),
+                Err(_) => Err(Refusal {
                     message: format!("`{specifier}` is a symbolic link that leaves the workspace"),
                     help: "only files below the workspace root can be imported".to_owned(),
                 }),
@@ -196,7 +197,7 @@ impl ModuleGraph {
                 .filter(|near| near != specifier)
             {
                 Some(near) => format!("did you mean \"{near}\"?"),
-                None if self.root.join(target).is_file() => {
+                None if self.workspace.join(target).is_file() => {
                     "the file exists, but only .ts, .mts, .js, .mjs and .json can be imported"
                         .to_owned()
                 }
@@ -208,7 +209,7 @@ impl ModuleGraph {
     /// The specifier of an existing file or directory whose name is close.
     fn similar(&self, target: &str, specifier: &str) -> Option<String> {
         let (directory, name) = target.rsplit_once('/').unwrap_or(("", target));
-        let entries = fs::read_dir(self.root.join(directory)).ok()?;
+        let entries = fs::read_dir(self.workspace.join(directory)).ok()?;
         let mut names: Vec<String> = entries
             .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
             .collect();
@@ -250,17 +251,7 @@ impl ModuleGraph {
         if let Some(source) = embedded::source(path) {
             return Ok((source.to_owned(), blake3::hash(source.as_bytes())));
         }
-        let full = self.root.join(path);
-        let real = fs::canonicalize(&full).and_then(|real| {
-            if real.starts_with(&self.root) {
-                Ok(real)
-            } else {
-                Err(io::Error::other(
-                    "it is a symbolic link that leaves the workspace",
-                ))
-            }
-        });
-        let bytes = real.and_then(fs::read).map_err(|error| {
+        let bytes = self.workspace.read(path).map_err(|error| {
             if error.kind() == io::ErrorKind::NotFound {
                 self.absent.insert(path.to_owned());
             }

@@ -162,6 +162,8 @@ pub(super) fn create(
     JsRuntime::try_new(RuntimeOptions {
         extensions: vec![extension(snapshot.is_none())],
         startup_snapshot: snapshot,
+        // They are in the snapshot; here no other has any.
+        skip_op_registration: snapshot.is_some(),
         module_loader: Some(loader),
         create_params: Some(v8::CreateParams::default().heap_limits(0, heap_bytes)),
         ..RuntimeOptions::default()

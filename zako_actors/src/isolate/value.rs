@@ -5,6 +5,8 @@
 //! objects without a word, and an error without a path.)
 //! Invariants: depth and size are bounded; getters and proxies of the script may run and throw.
 
+use std::fmt::Write as _;
+
 use deno_core::v8;
 use serde_json::{Map, Number, Value};
 
@@ -111,7 +113,8 @@ impl Walk {
         let mut values = Vec::new();
         for index in 0..array.length() {
             let kept = self.path.len();
-            self.path.push_str(&format!("[{index}]"));
+            // Writing to a text does not fail.
+            let _ = write!(self.path, "[{index}]");
             v8::scope!(let scope, scope);
             let Some(value) = array.get_index(scope, index) else {
                 return self.fail("unreadable: reading it threw an exception");
@@ -171,7 +174,7 @@ fn push_key(path: &mut String, name: &str) {
         path.push('.');
         path.push_str(name);
     } else {
-        path.push_str(&format!("[{}]", Value::from(name)));
+        let _ = write!(path, "[{}]", Value::from(name));
     }
 }
 

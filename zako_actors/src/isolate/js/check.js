@@ -137,10 +137,10 @@ export function path(where, value) {
   string(where, value);
   if (value.includes("\\")) fail(`${where}: ${describe(value)} has a backslash`, "paths are separated by /");
   if (value.startsWith("/")) fail(`${where}: ${describe(value)} is absolute`, "paths are relative to the package");
-  if (value.split("/").includes("..")) {
+  if (value.includes("..") && value.split("/").includes("..")) {
     fail(`${where}: ${describe(value)} leaves the package`, "depend on a target of the other package instead: deps: [\"//path:target\"]");
   }
-  return value.replace(/^(\.\/)+/, "") || ".";
+  return value.startsWith("./") ? value.replace(/^(\.\/)+/, "") || "." : value;
 }
 
 const SEGMENT = /^[A-Za-z0-9_.+@~-]+$/;

@@ -32,12 +32,15 @@ export class RuleContext {
     this.actions = [];
     // Path to index of the action that writes it; undefined while it is only named.
     this.named = new Map();
+    // Without spreading: V8 defines each property after one by a call of its runtime.
     this.face = freeze({
       label: freeze({ text: target.label, dir: target.dir, name: target.name, toString: () => target.label }),
-      ...given,
+      attrs: given.attrs,
+      config: given.config,
+      toolchains: given.toolchains,
       file: (path) => this.file("ctx.file()", path, false),
       directory: (path) => this.file("ctx.directory()", path, true),
-      run: (options) => this.run("ctx.run()", options, RUN_KEYS, {}),
+      run: (options) => this.run("ctx.run()", options, RUN_KEYS),
       test: (options) => this.runTest(options),
       transpile: (options) => this.transpile(options),
       write: (path, text) => this.write(path, text),
@@ -49,7 +52,8 @@ export class RuleContext {
 
   // A path of the package as a file of the workspace.
   file(where, value, isDirectory) {
-    const below = path(where, value).replace(/\/+$/, "");
+    const named = path(where, value);
+    const below = named.endsWith("/") ? named.replace(/\/+$/, "") : named;
     const whole = this.dir === "" ? below : `${this.dir}/${below}`;
     if (below === ".") fail(`${where}: ${describe(value)} is the whole package`, "name a file or directory inside it");
     if (!this.named.has(whole)) this.named.set(whole, undefined);
@@ -73,7 +77,7 @@ export class RuleContext {
     });
   }
 
-  run(where, options, allowed, more) {
+  run(where, options, allowed, retries) {
     plainObject(where, options, '{ cmd: ["cc", "-c", src, "-o", out], outs: [out] }');
     knownKeys(where, options, allowed);
     const index = this.actions.length;
@@ -87,17 +91,16 @@ export class RuleContext {
       if (!(tool instanceof Tool)) fail(`${where}: tools[${i}]: expected a tool, got ${describe(tool)}`, "tools come from ctx.toolchains");
       found.tools.push(tool);
     }
-    const asked = options.worker === undefined ? {} : { worker: this.request(`${where}: worker`, options.worker, found, dir) };
     const action = {
       kind: "run",
       cmd,
-      ...asked,
+      worker: options.worker === undefined ? undefined : this.request(`${where}: worker`, options.worker, found, dir),
       dir,
       inputs: unique(found.inputs.filter((file) => !written.has(file.path))),
       outs: outs.map(encodeFile),
       tools: [...new Set(found.tools.map((tool) => tool.path))],
       env: environment(`${where}: env`, options.env),
-      ...more,
+      retries,
     };
     if (options.depfile !== undefined) {
       const depfile = options.depfile instanceof File ? options.depfile : this.file(`${where}: depfile`, options.depfile, false);
@@ -124,7 +127,7 @@ export class RuleContext {
     if (!this.test) fail(`${where}: this rule makes no tests`, "write test: true in rule({ ... })");
     if (this.actions.some((action) => action.retries !== undefined)) fail(`${where}: a target is one test`);
     const retries = options?.retries === undefined ? 0 : integer(`${where}: retries`, options.retries, 0, 20);
-    return this.run(where, options, [...RUN_KEYS, "retries"], { retries });
+    return this.run(where, options, [...RUN_KEYS, "retries"], retries);
   }
 
   transpile(options) {
@@ -165,7 +168,7 @@ export class RuleContext {
     if (typeof text !== "string" || text.includes("\0")) fail(`${where}: expected a text, got ${describe(text)}`);
     if (text.length > 60_000) fail(`${where}: the text has ${text.length} characters; at most 60000 fit`, "let a program write it");
     const out = path instanceof File ? path : this.file(where, path, false);
-    return this.run(where, { cmd: ["sh", "-c", 'printf %s "$1" > "$2"', "write", text, out], outs: [out] }, RUN_KEYS, {}).out;
+    return this.run(where, { cmd: ["sh", "-c", 'printf %s "$1" > "$2"', "write", text, out], outs: [out] }, RUN_KEYS).out;
   }
 
   read(ask, file) {

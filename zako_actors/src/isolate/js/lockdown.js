@@ -2,6 +2,9 @@
 //
 // Globals: an allow list, so that what a newer engine adds is absent until somebody allows it.
 // Members of allowed globals: a ban list, each replaced by a function that says why.
+//
+// Functions in parentheses are compiled together with this file, so that the snapshot has them: they run before every
+// evaluation, and V8 would compile them then.
 
 const ALLOWED = new Set([
   "Object", "Function", "Array", "Number", "parseFloat", "parseInt", "Infinity", "NaN", "undefined",
@@ -55,7 +58,7 @@ function banSymbolConstructor() {
 }
 
 // Code made from strings has no file, no import rules and no place to report.
-function banCodeFromStrings() {
+const banCodeFromStrings = (function () {
   const kinds = [
     function () {},
     async function () {},
@@ -75,7 +78,7 @@ function banCodeFromStrings() {
       defineProperty(globalThis, name, { value: banned, writable: true, enumerable: false, configurable: true });
     }
   }
-}
+});
 
 // A hook on stack traces would see the functions of the embedding modules.
 function banStackHooks() {
@@ -121,13 +124,13 @@ function limitLengths() {
   limit(JSON, "stringify", 0);
 }
 
-function deepFreeze(value) {
+const deepFreeze = (function (value) {
   if (typeof value === "object" && value !== null) {
     for (const key of ownKeys(value)) deepFreeze(value[key]);
     freeze(value);
   }
   return value;
-}
+});
 
 // What the last match was, wherever that happened.
 function banLastMatch() {
@@ -148,15 +151,16 @@ export function restrict() {
 }
 
 // The part of one evaluation. (Deleting is not done before: the engine's own start needs what is deleted.)
-export function start({ console, executionContext }) {
+export const start = (function ({ console, executionContext }) {
   for (const name of getOwnPropertyNames(globalThis)) {
     if (!ALLOWED.has(name)) delete globalThis[name];
   }
   for (const key of Object.getOwnPropertySymbols(globalThis)) {
     if (key !== Symbol.toStringTag) delete globalThis[key];
   }
-  const constant = (name, value) =>
+  const constant = (function (name, value) {
     defineProperty(globalThis, name, { value, writable: false, enumerable: false, configurable: false });
+  });
   // Switching code from strings off puts a `Function` of its own there in QuickJS.
   banCodeFromStrings();
   // The embedded modules take some frames before those that a reader wants to see.
@@ -166,4 +170,4 @@ export function start({ console, executionContext }) {
   defineProperty(Error, "stackTraceLimit", { value, writable: true, enumerable: true, configurable: true });
   constant("console", freeze(console));
   constant("executionContext", deepFreeze(executionContext));
-}
+});

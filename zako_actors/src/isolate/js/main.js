@@ -23,11 +23,14 @@ const modules = [
 
 // Once for all evaluations, as part of the snapshot where there is one.
 restrict();
+// What most scripts call has run once, and so is compiled.
+Array.from(["true"], (word) => [word].map((cmd) => packageModule.target({ cmd: [cmd] })));
 
 // Called once by the isolate, as the last step before user code; removes itself. Returns what the
-// isolate reads and calls: the log, the target being described, and the way into rules.
+// isolate reads and calls: the log, the target being described, and the way into rules. In parentheses, as is what it
+// calls: see `lockdown.js`.
 const host = globalThis.__zakoHost;
-globalThis.__zakoStart = (context, executionContext) => {
+globalThis.__zakoStart = (function (context, executionContext) {
   delete globalThis.__zakoHost;
   delete globalThis.__zakoStart;
   host.context = context;
@@ -37,4 +40,4 @@ globalThis.__zakoStart = (context, executionContext) => {
     collect: rules.collect,
     freeze: () => harden.freezeSettled(modules),
   });
-};
+});
