@@ -76,6 +76,9 @@ fn settle(code: &mut String, bindings: &[String]) {
     }
 }
 
+/// The buffer for reading files is not kept when one of them was larger.
+const MAX_BUFFER_BYTES: usize = 1 << 20;
+
 /// Compiled files that are kept; beyond it all are forgotten.
 const MAX_CACHED: usize = 4096;
 
@@ -83,6 +86,8 @@ const MAX_CACHED: usize = 4096;
 #[derive(Default)]
 pub(super) struct Compiler {
     transpiler: Transpiler,
+    /// Where files are read to, which most are only for their digest.
+    buffer: Vec<u8>,
     compiled: HashMap<(String, blake3::Hash), Rc<Module>>,
 }
 
@@ -95,12 +100,13 @@ impl Compiler {
         &mut self,
         path: &str,
         digest: blake3::Hash,
-        source: String,
+        bytes: &[u8],
     ) -> Result<Rc<Module>, Vec<Diagnostic>> {
         let key = (path.to_owned(), digest);
         if let Some(module) = self.compiled.get(&key) {
             return Ok(Rc::clone(module));
         }
+        let source = text(path, bytes).map_err(|mistake| vec![mistake])?;
         let module = Rc::new(if is_json(path) {
             data(path, source).map_err(|mistake| vec![mistake])?
         } else {
@@ -111,6 +117,18 @@ impl Compiler {
         }
         self.compiled.insert(key, Rc::clone(&module));
         Ok(module)
+    }
+
+    /// The buffer for reading files, as it was left.
+    pub fn lend_buffer(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.buffer)
+    }
+
+    /// Keeps the buffer for the next file.
+    pub fn take_buffer(&mut self, buffer: Vec<u8>) {
+        if buffer.capacity() <= MAX_BUFFER_BYTES {
+            self.buffer = buffer;
+        }
     }
 
     fn script(&mut self, path: &str, source: String) -> Result<Module, Vec<Diagnostic>> {
@@ -136,6 +154,15 @@ impl Compiler {
             bytecode: Bytecode::default(),
         })
     }
+}
+
+fn text(path: &str, bytes: &[u8]) -> Result<String, Diagnostic> {
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let before = &bytes[..error.valid_up_to()];
+        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+        Diagnostic::error(format!("`{path}` is not UTF-8 text (line {line})"))
+    })?;
+    Ok(text.to_owned())
 }
 
 /// Whether a file is data.

@@ -229,8 +229,19 @@ impl ModuleGraph {
 
     /// Reads, checks and transpiles one file; returns the files that it imports.
     fn load_one(&mut self, path: &str) -> Result<Vec<String>, Vec<Diagnostic>> {
-        let (source, digest) = self.read(path).map_err(|error| vec![error])?;
-        let module = self.compiler.borrow_mut().compile(path, digest, source)?;
+        let compiler = Rc::clone(&self.compiler);
+        let mut compiler = compiler.borrow_mut();
+        let module = if let Some(source) = embedded::source(path) {
+            let source = source.as_bytes();
+            compiler.compile(path, blake3::hash(source), source)?
+        } else {
+            let mut bytes = compiler.lend_buffer();
+            let read = self.read(path, &mut bytes);
+            let module = read.and_then(|digest| compiler.compile(path, digest, &bytes));
+            compiler.take_buffer(bytes);
+            module?
+        };
+        drop(compiler);
         let mut imports = Vec::new();
         let mut mistakes = Vec::new();
         for site in &module.imports {
@@ -247,27 +258,17 @@ impl ModuleGraph {
         Ok(imports)
     }
 
-    fn read(&mut self, path: &str) -> Result<(String, blake3::Hash), Diagnostic> {
-        if let Some(source) = embedded::source(path) {
-            return Ok((source.to_owned(), blake3::hash(source.as_bytes())));
-        }
-        let bytes = self.workspace.read(path).map_err(|error| {
+    fn read(&mut self, path: &str, bytes: &mut Vec<u8>) -> Result<blake3::Hash, Vec<Diagnostic>> {
+        self.workspace.read(path, bytes).map_err(|error| {
             if error.kind() == io::ErrorKind::NotFound {
                 self.absent.insert(path.to_owned());
             }
-            Diagnostic::error(format!("cannot read `{path}`: {error}"))
+            vec![Diagnostic::error(format!("cannot read `{path}`: {error}"))]
         })?;
-        let digest = blake3::hash(&bytes);
+        let digest = blake3::hash(bytes);
         self.digests
             .insert(path.to_owned(), digest.to_hex().to_string());
-        let text = String::from_utf8(bytes).map_err(|error| {
-            let line = 1 + error.as_bytes()[..error.utf8_error().valid_up_to()]
-                .iter()
-                .filter(|byte| **byte == b'\n')
-                .count();
-            Diagnostic::error(format!("`{path}` is not UTF-8 text (line {line})"))
-        })?;
-        Ok((text, digest))
+        Ok(digest)
     }
 }
 

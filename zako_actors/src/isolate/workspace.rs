@@ -71,11 +71,11 @@ impl Workspace {
         }
     }
 
-    /// The bytes of a file.
+    /// Reads the bytes of a file into `bytes`, in place of what is there.
     ///
     /// # Errors
     /// When it cannot be read, or is outside of the workspace.
-    pub fn read(&self, path: &str) -> io::Result<Vec<u8>> {
+    pub fn read(&self, path: &str, bytes: &mut Vec<u8>) -> io::Result<()> {
         // Without symbolic links and `..` a path stays inside, which the kernel sees to in one call. All else, also what
         // goes wrong, and kernels that have no such call, take the long way.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
@@ -85,20 +85,22 @@ impl Workspace {
             rustix::fs::openat2(directory, path, flags, Mode::empty(), inside).ok()
         });
         match opened {
-            Some(file) => read_all(&file),
-            None => fs::read(self.real_path(path)?),
+            Some(file) => read_all(&file, bytes),
+            None => {
+                let file = fs::File::open(self.real_path(path)?)?;
+                read_all(&OwnedFd::from(file), bytes)
+            }
         }
     }
 }
 
-fn read_all(file: &OwnedFd) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(USUAL_BYTES);
+fn read_all(file: &OwnedFd, bytes: &mut Vec<u8>) -> io::Result<()> {
+    bytes.clear();
     loop {
-        match rustix::io::read(file, rustix::buffer::spare_capacity(&mut bytes)) {
-            Ok(0) => return Ok(bytes),
-            // A full buffer would be asked for nothing, and get it.
-            Ok(_) => bytes.reserve(USUAL_BYTES),
-            Err(rustix::io::Errno::INTR) => {}
+        bytes.reserve(USUAL_BYTES);
+        match rustix::io::read(file, rustix::buffer::spare_capacity(bytes)) {
+            Ok(0) => return Ok(()),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
     }
@@ -115,7 +117,11 @@ mod tests {
         let root = dir.path().join("root");
         fs::create_dir_all(root.join("a")).unwrap();
         let long = "x".repeat(3 * USUAL_BYTES + 1);
-        for (path, text) in [("a/b.ts", "b"), ("empty.ts", ""), ("long.ts", &long)] {
+        for (path, text) in [
+            ("a/b.ts", "b"),
+            ("empty.ts", ""),
+            ("long.ts", long.as_str()),
+        ] {
             fs::write(root.join(path), text).unwrap();
         }
         fs::write(dir.path().join("out.ts"), "out").unwrap();
@@ -129,9 +135,9 @@ mod tests {
             let mut workspace = Workspace::at(&root);
             workspace.open().unwrap();
             let read = |path| {
-                workspace
-                    .read(path)
-                    .map(|it| String::from_utf8(it).unwrap())
+                let mut bytes = b"old".to_vec();
+                let read = workspace.read(path, &mut bytes);
+                read.map(|()| String::from_utf8(bytes).unwrap())
             };
             for path in ["a/b.ts", "in.ts", "whole/b.ts"] {
                 assert_eq!(read(path).unwrap(), "b", "{path}");
