@@ -78,10 +78,10 @@ impl Walk {
             Ok(Value::String(value.to_rust_string_lossy(scope)))
         } else if value.is_number() {
             self.number(value.number_value(scope).unwrap_or(f64::NAN))
-        } else if let Some(what) = unsupported(value) {
-            self.fail(what)
         } else if let Ok(array) = v8::Local::<v8::Array>::try_from(value) {
             self.array(scope, array, depth)
+        } else if let Some(what) = unsupported(value) {
+            self.fail(what)
         } else if let Ok(object) = v8::Local::<v8::Object>::try_from(value) {
             self.object(scope, object, depth)
         } else {
