@@ -95,7 +95,7 @@ pub enum Command {
         #[command(flatten)]
         load: LoadArgs,
     },
-    /// One self-contained HTML file with plots.
+    /// The tables of `compare` and `latency`, and one self-contained HTML file with their plots.
     Report {
         /// Where it goes.
         #[arg(long, value_name = "FILE", default_value = "bench_report.html")]

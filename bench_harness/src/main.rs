@@ -215,13 +215,14 @@ fn report(out: &Path, names: Vec<String>, load: &LoadArgs) -> anyhow::Result<()>
     };
     let mut outcomes = Vec::new();
     for scenario in cli::scenarios(&names)? {
-        eprintln!("{} …", scenario.name);
-        outcomes.push(measure(scenario, &options)?);
+        let outcome = measure(scenario, &options)?;
+        println!("{}", table::render(&outcome));
+        outcomes.push(outcome);
         // A run of everything takes long: whatever ends it early, what was measured stays.
         write(&outcomes, &[], &[])?;
     }
-    eprintln!("latency …");
     let latencies = latency::all(&options);
+    println!("{}", latency::render(&latencies));
     write(&outcomes, &latencies, &scaling(&options)?)?;
     println!("{}", out.display());
     Ok(())
