@@ -26,6 +26,9 @@ const SCENARIOS: [&str; 8] = [
     "big",
 ];
 
+/// The build that has the profile.
+const GUIDED: &str = "LTO and profile";
+
 /// Turns of every build.
 const ROUNDS: usize = 3;
 
@@ -50,7 +53,7 @@ pub fn run(workspace: &Workspace) -> Result<()> {
     let merged = place.join("merged.profdata");
     let mut steps = Steps::default();
     let mut build = |name: &'static str, lto: &str, flags: String| -> Result<Build> {
-        let target = place.join(name.replace(' ', "-"));
+        let target = place.join(directory(name));
         let mut cargo = Command::new("cargo");
         cargo
             .args([
@@ -59,11 +62,13 @@ pub fn run(workspace: &Workspace) -> Result<()> {
                 "--locked",
                 "--package",
                 "bench_harness",
+                "--no-default-features",
             ])
             .current_dir(workspace.root())
             .env("CARGO_TARGET_DIR", &target)
             .env("CARGO_PROFILE_RELEASE_LTO", lto)
-            .env("RUSTFLAGS", flags);
+            // One flag, which may have spaces in it.
+            .env("CARGO_ENCODED_RUSTFLAGS", flags);
         steps.run(&format!("build: {name}"), &mut cargo)?;
         let program = format!("bench_harness{}", std::env::consts::EXE_SUFFIX);
         Ok(Build {
@@ -79,9 +84,12 @@ pub fn run(workspace: &Workspace) -> Result<()> {
         "thin",
         format!("-Cprofile-generate={}", raw.display()),
     )?;
-    // A profile of an earlier run belongs to an earlier program.
-    if raw.exists() {
-        std::fs::remove_dir_all(&raw).with_context(|| format!("cannot empty {}", raw.display()))?;
+    // A profile of an earlier run belongs to an earlier program, and cargo does not see that a profile has changed.
+    for stale in [&raw, &place.join(directory(GUIDED))] {
+        if stale.exists() {
+            std::fs::remove_dir_all(stale)
+                .with_context(|| format!("cannot remove {}", stale.display()))?;
+        }
     }
     output(
         Command::new(&training.program)
@@ -97,12 +105,17 @@ pub fn run(workspace: &Workspace) -> Result<()> {
             .arg(&raw),
     )?;
     let guided = build(
-        "LTO and profile",
+        GUIDED,
         "thin",
         format!("-Cprofile-use={}", merged.display()),
     )?;
     print!("{}", table(&[plain, thin, guided])?);
     Ok(())
+}
+
+/// The target directory of a build, below those of all.
+fn directory(name: &str) -> String {
+    name.replace(' ', "-")
 }
 
 /// `llvm-profdata` of the compiler in use: another version's may not read what this one writes.

@@ -16,7 +16,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{self, interval_at};
 
 use super::actors::workers;
 use super::http::{self, Server};
@@ -38,6 +38,9 @@ pub const SCENARIO: Scenario = Scenario {
 const ENTRY_BYTES: u64 = 1024;
 /// How often a paced connection asks; 64 of them ask 16,000 times a second.
 const PACE: Duration = Duration::from_millis(4);
+
+/// How late a timer of tokio may be by itself.
+const TICK: Duration = Duration::from_millis(1);
 
 /// Longer than any request takes.
 const LONGEST_NS: u64 = 60_000_000_000;
@@ -136,7 +139,7 @@ async fn crowd(address: SocketAddr, load: Load) -> Seen {
     let mut running = JoinSet::new();
     for number in 0..load.busy {
         let client = Client::connect(address, number).await;
-        running.spawn(ask(client, load));
+        running.spawn(ask(client, number, load));
     }
     let mut all = Seen::nothing();
     while let Some(seen) = running.join_next().await {
@@ -150,18 +153,24 @@ async fn crowd(address: SocketAddr, load: Load) -> Seen {
     all
 }
 
-/// Asks so many times over one connection.
-async fn ask(mut client: Client, load: Load) -> Seen {
+/// Asks so many times over one connection. Paced ones take turns within the pace, and one that is asked late because the
+/// answer before it was late counts from when it was due.
+async fn ask(mut client: Client, number: u64, load: Load) -> Seen {
     let mut seen = Seen::nothing();
-    let mut ticks = load.pace.map(interval);
-    if let Some(ticks) = &mut ticks {
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    }
+    let mut ticks = load.pace.map(|pace| {
+        let turn = pace.mul_f64(number as f64 / load.busy as f64);
+        interval_at(time::Instant::now() + turn, pace)
+    });
     for _ in 0..load.each {
+        let mut begin = Instant::now();
         if let Some(ticks) = &mut ticks {
-            ticks.tick().await;
+            let due = ticks.tick().await.into_std();
+            begin = if due.elapsed() > TICK {
+                due
+            } else {
+                Instant::now()
+            };
         }
-        let begin = Instant::now();
         let sum = client.ask().await;
         let latency_ns = begin.elapsed().as_nanos() as u64;
         seen.latency_ns.saturating_record(latency_ns);
@@ -212,7 +221,12 @@ fn body(answer: &[u8]) -> Option<&[u8]> {
     let end = answer.windows(4).position(|four| four == b"\r\n\r\n")?;
     let (head, body) = answer.split_at(end + 4);
     assert!(head.starts_with(b"HTTP/1.1 200 "), "not 200: {head:?}");
-    (body.len() as u64 == ENTRY_BYTES).then_some(body)
+    let length = body.len() as u64;
+    assert!(
+        length <= ENTRY_BYTES,
+        "{length} bytes answer a request for {ENTRY_BYTES}"
+    );
+    (length == ENTRY_BYTES).then_some(body)
 }
 
 #[cfg(test)]
