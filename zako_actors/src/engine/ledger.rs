@@ -2,7 +2,8 @@
 //!
 //! Owns the list and its file. Does not know targets or contents.
 //! Invariants: a file that is not listed was made by a person, and is never overwritten with
-//! something else nor removed; the ledger belongs to the workspace, not to a cache.
+//! something else nor removed; nothing is listed in memory only; a line that was written in part lists
+//! nothing; the ledger belongs to the workspace, not to a cache.
 
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
@@ -22,18 +23,25 @@ struct Inner {
     paths: BTreeSet<Box<str>>,
     /// Whether the file lists paths that were struck.
     struck: bool,
+    /// Whether the file may end within a line, or list what was not to be listed after all.
+    torn: bool,
 }
 
 impl Ledger {
     /// The ledger in `file`; an unreadable one is empty, which only makes zako more careful.
     pub fn load(file: &Path) -> Self {
-        let text = fs::read_to_string(file).unwrap_or_default();
-        let paths = text.lines().map(Into::into).collect();
+        let text = fs::read(file).unwrap_or_default();
+        // Where no line feed comes, writing was cut short: that is no path, though it may look like one.
+        let lines = text
+            .split_inclusive(|byte| *byte == b'\n')
+            .filter_map(|line| line.strip_suffix(b"\n"));
+        let paths = lines.filter_map(|line| str::from_utf8(line).ok());
         Self {
             file: file.to_owned(),
             inner: Mutex::new(Inner {
-                paths,
+                paths: paths.map(Into::into).collect(),
                 struck: false,
+                torn: text.last().is_some_and(|byte| *byte != b'\n'),
             }),
         }
     }
@@ -50,25 +58,28 @@ impl Ledger {
     /// Lists `paths`, before they are written: a kill in between must not make them a person's.
     ///
     /// # Errors
-    /// When the ledger cannot be written.
+    /// When the ledger cannot be written; then none of them is listed.
     pub fn add<'a>(&self, paths: impl Iterator<Item = &'a str>) -> io::Result<()> {
         let mut inner = self.lock();
-        let mut lines = String::new();
-        for path in paths {
-            if !inner.paths.contains(path) {
-                inner.paths.insert(path.into());
-                lines.push_str(path);
-                lines.push('\n');
-            }
-        }
-        if lines.is_empty() {
+        let new: BTreeSet<Box<str>> = paths
+            .filter(|path| !inner.paths.contains(*path))
+            .map(Into::into)
+            .collect();
+        if new.is_empty() {
             return Ok(());
         }
-        let mut file = OpenOptions::new()
+        if inner.torn {
+            self.replace(&mut inner)?;
+        }
+        let opened = OpenOptions::new()
             .create(true)
             .append(true)
-            .open(&self.file)?;
-        file.write_all(lines.as_bytes())
+            .open(&self.file);
+        let written = opened.and_then(|mut file| file.write_all(lines(&new).as_bytes()));
+        inner.torn = written.is_err();
+        written?;
+        inner.paths.extend(new);
+        Ok(())
     }
 
     /// Strikes `path`, which was removed.
@@ -82,25 +93,31 @@ impl Ledger {
         self.lock().paths.iter().cloned().collect()
     }
 
-    /// Writes the ledger without what was struck.
+    /// Writes the ledger without what was struck, and whole if it is not.
     ///
     /// # Errors
     /// When the disk refuses; the old ledger stays.
     pub fn save(&self) -> io::Result<()> {
         let mut inner = self.lock();
-        if !inner.struck {
-            return Ok(());
+        if inner.struck || inner.torn {
+            self.replace(&mut inner)?;
         }
-        let text: String = inner
-            .paths
-            .iter()
-            .flat_map(|path| [&**path, "\n"])
-            .collect();
-        let temporary = self.file.with_extension("new");
-        fs::write(&temporary, text).and_then(|()| fs::rename(&temporary, &self.file))?;
-        inner.struck = false;
         Ok(())
     }
+
+    /// Has the file list what is listed in memory, and nothing else.
+    fn replace(&self, inner: &mut Inner) -> io::Result<()> {
+        let temporary = self.file.with_extension("new");
+        fs::write(&temporary, lines(&inner.paths))?;
+        fs::rename(&temporary, &self.file)?;
+        (inner.struck, inner.torn) = (false, false);
+        Ok(())
+    }
+}
+
+/// One line for each path.
+fn lines(paths: &BTreeSet<Box<str>>) -> String {
+    paths.iter().flat_map(|path| [&**path, "\n"]).collect()
 }
 
 #[cfg(test)]
@@ -118,5 +135,39 @@ mod tests {
         let again = Ledger::load(&file);
         assert!(again.contains("a/x") && !again.contains("b"));
         assert_eq!(again.paths(), ["a/x".into()]);
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_not_listed_until_it_can() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("outputs");
+        fs::create_dir(&file).unwrap();
+        let ledger = Ledger::load(&file);
+        for _ in 0..2 {
+            ledger.add(["a"].into_iter()).unwrap_err();
+            assert!(!ledger.contains("a"));
+        }
+        ledger.save().unwrap_err();
+        fs::remove_dir(&file).unwrap();
+        ledger.add(["a", "b", "a"].into_iter()).unwrap();
+        assert!(ledger.contains("a"));
+        assert_eq!(fs::read_to_string(&file).unwrap(), "a\nb\n");
+    }
+
+    #[test]
+    fn a_line_that_was_cut_short_lists_nothing_and_spoils_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("outputs");
+        // The last one ends within a letter.
+        fs::write(&file, b"a\nsrc/\xc3").unwrap();
+        let ledger = Ledger::load(&file);
+        assert_eq!(ledger.paths(), ["a".into()]);
+        ledger.add(["b"].into_iter()).unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), "a\nb\n");
+        fs::write(&file, "a\nsrc/per").unwrap();
+        let ledger = Ledger::load(&file);
+        assert_eq!(ledger.paths(), ["a".into()]);
+        ledger.save().unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), "a\n");
     }
 }

@@ -388,10 +388,13 @@ impl Session {
             // The steps of this build have ended, so that this is the only owner, or copies once.
             Arc::make_mut(&mut reasons)
                 .merge(result.runs.iter().cloned(), |label| graph.contains(label));
-            if let Err(error) = reasons.save(&self.layout.reasons) {
-                tracing::warn!("`zako why` will not know about this build: {error}");
+            match reasons.save(&self.layout.reasons) {
+                Ok(()) => drop(self.known.reasons.set(reasons)),
+                // Known is what is on disk; it is read again when it is needed.
+                Err(error) => {
+                    tracing::warn!("`zako why` will not know about this build: {error}");
+                }
             }
-            drop(self.known.reasons.set(reasons));
         }
         Ok(result)
     }
