@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustc_hash::FxHashMap;
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, open, statat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, fstat, open, stat, statat};
 use serde::{Deserialize, Serialize};
 
 use super::hash::Hash;
@@ -186,6 +186,15 @@ impl FileTable {
     /// The workspace's root.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Whether the root that was opened is the directory that has its path now.
+    pub fn is_at_root(&self) -> bool {
+        let opened = self.opened.as_ref().and_then(|opened| fstat(opened).ok());
+        let now = stat(&self.root).ok();
+        opened
+            .zip(now)
+            .is_some_and(|(opened, now)| (opened.st_dev, opened.st_ino) == (now.st_dev, now.st_ino))
     }
 
     // A panic under this lock leaves a map that is still a map.
@@ -380,6 +389,19 @@ mod tests {
         let bytes = postcard::to_stdvec(&files.save()).unwrap();
         let again = FileTable::new(dir.path().into(), postcard::from_bytes(&bytes).unwrap());
         assert_eq!(again.fact("a").unwrap().hash, Hash::of(b"two"));
+    }
+
+    #[test]
+    fn a_root_that_was_replaced_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("root");
+        fs::create_dir(&root).unwrap();
+        let files = table(&root);
+        assert!(files.is_at_root());
+        fs::rename(&root, dir.path().join("old")).unwrap();
+        assert!(!files.is_at_root());
+        fs::create_dir(&root).unwrap();
+        assert!(!files.is_at_root());
     }
 
     #[test]

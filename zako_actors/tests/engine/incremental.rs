@@ -55,6 +55,25 @@ fn the_next_session_goes_on_in_memory_unless_somebody_else_has_built() {
 }
 
 #[test]
+fn what_is_in_memory_goes_with_the_directory_that_it_was_of() {
+    let world = chain();
+    let mut kept = None;
+    world.build_again(&mut kept).unwrap();
+    let beside = tempfile::tempdir().unwrap();
+    let old = beside.path().join("old");
+    std::fs::rename(world.root(), &old).unwrap();
+    std::fs::create_dir(world.root()).unwrap();
+    for entry in std::fs::read_dir(&old).unwrap() {
+        let name = entry.unwrap().file_name();
+        std::fs::rename(old.join(&name), world.root().join(&name)).unwrap();
+    }
+    world.write("a", "two\n");
+    let built = world.build_again(&mut kept).unwrap();
+    assert_eq!(built.with(Outcome::Executed).len(), 3);
+    assert_eq!(world.read("second.out"), "TWO\n");
+}
+
+#[test]
 fn an_older_state_comes_from_the_cache() {
     let world = chain();
     world.build();

@@ -2,8 +2,9 @@
 //!
 //! Owns saving, and the proof that what is in memory is what is on disk. Does not know what the parts
 //! mean.
-//! Invariants: what was kept is used under the lock only, and only while the files on disk are the ones
-//! that the session which kept it left there; nothing is kept that is not on disk.
+//! Invariants: what was kept is used under the lock only, and only while the root is the same directory
+//! and the files on disk are the ones that the session which kept it left there; nothing is kept that is
+//! not on disk.
 
 use std::cell::OnceCell;
 use std::sync::Arc;
@@ -64,8 +65,11 @@ impl Session {
         kept: Option<Kept>,
         notify: &mut dyn FnMut(Notice),
     ) -> Self {
-        let kept = kept
-            .filter(|kept| kept.on_disk.state.is_some() && kept.on_disk == OnDisk::look(&layout));
+        let kept = kept.filter(|kept| {
+            kept.files.is_at_root()
+                && kept.on_disk.state.is_some()
+                && kept.on_disk == OnDisk::look(&layout)
+        });
         let (known, changed) = match kept {
             Some(mut kept) => {
                 kept.files.look_at_all();
@@ -101,8 +105,14 @@ impl Session {
                 records: std::mem::take(Arc::make_mut(&mut known.records)),
             },
         };
+        let Layout {
+            outputs,
+            state: path,
+            ..
+        } = &self.layout;
         let saved = known.ledger.get().map_or(Ok(()), |ledger| ledger.save());
-        let saved = saved.and_then(|()| state.save(&self.layout.state));
+        let saved = saved.map_err(|source| (outputs, source));
+        let saved = saved.and_then(|()| state.save(path).map_err(|source| (path, source)));
         known.memory = state.rest.memory;
         known.records = Arc::new(state.rest.records);
         self.changed = saved.is_err();
@@ -110,8 +120,8 @@ impl Session {
             known.files.is_saved();
             known.dirs.is_saved();
         }
-        saved.map_err(|source| BuildError::Io {
-            action: format!("write {}", self.layout.state.display()),
+        saved.map_err(|(path, source)| BuildError::Io {
+            action: format!("write {}", path.display()),
             source,
         })
     }
