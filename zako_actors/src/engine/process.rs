@@ -267,7 +267,13 @@ pub fn kill_strays(mark: &Path) {
     // With a slash at the end, so that the end of step `7-1` is not the end of step `7-10`.
     let mark = &mark.join("");
     loop {
-        let children = orphans().unwrap_or_default();
+        let children = orphans().unwrap_or_else(|error| {
+            // Some kernels are built without the list.
+            if error.kind() != ErrorKind::NotFound {
+                tracing::warn!("cannot look for processes that a step left running: {error}");
+            }
+            String::new()
+        });
         let mut found = false;
         for pid in children
             .split_ascii_whitespace()
@@ -290,12 +296,16 @@ pub fn kill_strays(mark: &Path) {
 /// The children of the main thread, which starts no steps: orphans come to it. The list stays open, as it
 /// is asked for at the end of every step.
 fn orphans() -> io::Result<String> {
-    static LIST: OnceLock<io::Result<File>> = OnceLock::new();
-    let me = std::process::id();
-    let list = LIST.get_or_init(|| File::open(format!("/proc/self/task/{me}/children")));
-    let list = list
-        .as_ref()
-        .map_err(|error| io::Error::from(error.kind()))?;
+    static LIST: OnceLock<File> = OnceLock::new();
+    let list = match LIST.get() {
+        Some(list) => list,
+        // What fails now may succeed at the next step: only a list that was opened is kept.
+        None => {
+            let me = std::process::id();
+            let opened = File::open(format!("/proc/self/task/{me}/children"))?;
+            LIST.get_or_init(|| opened)
+        }
+    };
     let mut text = vec![0; 4096];
     let mut length = 0;
     loop {

@@ -90,7 +90,8 @@ pub(super) struct Place {
     pub(super) dir: PathBuf,
     /// What was made, in the order of [`PARTS`].
     made: [Mark; PARTS.len()],
-    /// The directory and its parts, opened: each is listed after every step.
+    /// The directory and its parts, opened: each is listed after every step. Without it, as when a process
+    /// may have no more open files, the place is merely not used again.
     listed: Option<Listed>,
     /// Directories below `work` that were left, parents before what lies in them.
     left: BTreeSet<String>,
@@ -140,11 +141,11 @@ impl Place {
             let metadata = fs::create_dir(&path).and_then(|()| fs::symlink_metadata(&path));
             *mark = Mark::of(&metadata.map_err(failed("create", &path))?);
         }
-        let listed = Listed::open(&dir).map_err(failed("read", &dir))?;
+        let listed = Listed::open(&dir).ok();
         Ok(Self {
             dir,
             made,
-            listed: Some(listed),
+            listed,
             left: BTreeSet::new(),
         })
     }
@@ -377,6 +378,17 @@ mod tests {
             assert!(!dir.exists());
             assert_eq!(all(world.take(&[]).dir()), ["home", "tmp", "work"]);
         }
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_listed_is_not_used_again() {
+        let world = World::new();
+        let mut scratch = world.take(&["p"]);
+        scratch.place.listed = None;
+        let dir = scratch.dir().to_owned();
+        drop(scratch);
+        assert!(!dir.exists());
+        assert_ne!(world.take(&[]).dir(), dir);
     }
 
     #[test]
