@@ -197,7 +197,8 @@ impl Layout {
 pub struct WorkspaceLock(File);
 
 impl WorkspaceLock {
-    /// Takes the lock. `waiting` is told once when another process has it, with its id.
+    /// Takes the lock. `waiting` is told once when another process has it, with its id as far as that is
+    /// known.
     ///
     /// # Errors
     /// When the lock file cannot be used.
@@ -216,10 +217,7 @@ impl WorkspaceLock {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                // The holder may be about to write its id; then it is merely not named.
-                drop(file.read_to_string(&mut holder));
-                waiting(holder.trim().parse().ok());
+                waiting(named_holder(&mut file));
                 file.lock().map_err(failed("lock", path))?;
             }
             Err(TryLockError::Error(error)) => return Err(failed("lock", path)(error)),
@@ -227,6 +225,17 @@ impl WorkspaceLock {
         name_holder(&mut file).map_err(failed("write", path))?;
         Ok(Self(file))
     }
+}
+
+/// The process that `file` names as the holder of the lock, if it lives. It is the wrong one while the
+/// holder has yet to write its id, and an older holder goes on living without the lock or its id was
+/// given to another process; and an id of another container says nothing here. So it is only for people.
+fn named_holder(file: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    file.read_to_string(&mut text).ok()?;
+    let holder: u32 = text.trim().parse().ok()?;
+    let lives = Path::new("/proc").join(holder.to_string()).exists();
+    lives.then_some(holder)
 }
 
 /// Has `file` say who holds the lock. It is overwritten in place, and only where it says something else:
@@ -293,6 +302,21 @@ mod tests {
         assert_eq!(told.recv().unwrap(), Some(std::process::id()));
         drop(first);
         second.join().unwrap();
+    }
+
+    #[test]
+    fn a_holder_of_before_that_is_gone_is_not_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path(), None);
+        layout.create().unwrap();
+        let first = WorkspaceLock::acquire(&layout, |_| panic!("nobody has it")).unwrap();
+        // More than any process's id can be.
+        fs::write(&layout.lock, format!("{}\n", u32::MAX)).unwrap();
+        let waiting = |pid| {
+            assert_eq!(pid, None);
+            drop(first);
+        };
+        drop(WorkspaceLock::acquire(&layout, waiting).unwrap());
     }
 
     #[test]
