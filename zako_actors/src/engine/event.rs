@@ -2,8 +2,9 @@
 //!
 //! Owns the vocabulary. Does not know who reads it: the live display, plain lines, the file of
 //! `--events` and the trace of `--trace` are fed by the same events.
-//! Invariants: every `StepStarted` is followed by exactly one `StepFinished` of the same label;
-//! `BuildFinished` is the last.
+//! Invariants: every `StepStarted` is followed by exactly one `StepFinished` of the same label, with a
+//! time that is no earlier; `BuildFinished` is the last. Each step says itself when it begins, so between
+//! steps the times are not sorted.
 
 use std::time::Duration;
 

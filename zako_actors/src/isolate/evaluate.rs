@@ -121,6 +121,7 @@ impl Evaluator {
         &mut self,
         request: &EvaluateRequest,
     ) -> Result<Evaluation, EvaluateError> {
+        debug_assert!(self.spent.is_none(), "`tidy` comes after each answer");
         let begin = Instant::now();
         let (graph, loaded) = ModuleGraph::load(
             &request.root,
