@@ -356,7 +356,10 @@ fn an_output_does_not_wait_until_its_worker_has_tidied_up() {
     pool.start(&system).expect("not started");
     let answer = |expected| {
         let output = pool.submit((), &CancelToken::new());
-        assert_eq!(output.wait(), Ok(expected));
+        // On a thread of its own, so that an output that never comes fails and hangs nothing.
+        let (came, comes) = channel();
+        std::thread::spawn(move || came.send(output.wait()));
+        assert_eq!(comes.recv_timeout(LONG), Ok(Ok(expected)));
     };
     answer(0);
     words.send(true).expect("it listens");

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 const HIRE_AGAIN: Duration = Duration::from_millis(10);
 
 pub(super) enum Call {
-    /// A job found nobody free: one more worker, which the queue has counted.
+    /// A job found nobody free, nor looking for one: one more worker, which the queue has counted.
     Hire,
     /// This worker has ended.
     Ended(u64),

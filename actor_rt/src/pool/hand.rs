@@ -93,7 +93,7 @@ impl<W: Work> Hand<W> {
             }
             Err(payload) => {
                 counters.panicked.fetch_add(1, Ordering::Relaxed);
-                let message = self.lose_state(payload);
+                let message = self.lose_state(payload, "a job failed");
                 reply.send(Err(PoolError::Panicked(message)));
             }
         }
@@ -104,14 +104,15 @@ impl<W: Work> Hand<W> {
             return;
         };
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| work.tidy())) {
-            self.lose_state(payload);
+            // Counted nowhere: the job before it has given its output.
+            self.lose_state(payload, "tidying up after a job failed");
         }
     }
 
     /// Has the state made anew after a panic, which may have left it half changed; returns the panic's message.
-    fn lose_state(&mut self, payload: Box<dyn Any + Send>) -> String {
+    fn lose_state(&mut self, payload: Box<dyn Any + Send>, what: &str) -> String {
         let reason = ExitReason::from_panic(payload);
-        tracing::error!(pool = self.shared.config.name, %reason, "a job failed");
+        tracing::error!(pool = self.shared.config.name, %reason, "{what}");
         let broken = self.work.take();
         let _ = catch_unwind(AssertUnwindSafe(|| drop(broken)));
         match reason {

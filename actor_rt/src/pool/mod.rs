@@ -4,7 +4,7 @@
 //! Does not know: which worker gets a job (see `queue`), how a job is run (see `hand`), who hires (see `board`).
 //!
 //! A pool keeps between `min` and `max` workers, each on its own thread: it grows when a job finds
-//! nobody free, and lets workers go that had nothing to do for a while. A job that panics costs its
+//! nobody free, nor looking for one, and lets workers go that had nothing to do for a while. A job that panics costs its
 //! worker's state, which is made anew, and nothing else. While workers are busy, a job costs no message, no wake-up and,
 //! once warm, no allocation.
 
@@ -41,8 +41,8 @@ pub trait Work: 'static {
     /// Does one job. It may block, and should look at `cancel` now and then.
     fn run(&mut self, job: Self::Job, cancel: &CancelToken) -> Self::Output;
 
-    /// Does what the output of a job need not wait for. Called after every job, before the next one. A panic costs the
-    /// state, as in a job.
+    /// Does what the output of a job need not wait for. Called after every job that gave an output, before the next one. A
+    /// panic costs the state, as in a job, but fails no job.
     fn tidy(&mut self) {}
 
     /// Gives back memory that is only kept for speed. Called between jobs.
@@ -132,7 +132,7 @@ pub struct PoolStats {
 /// Most lines that workers count on.
 const TALLIES: usize = 64;
 
-/// What a worker counts for each job, on a line that only it writes as long as there are enough of them.
+/// What a worker counts for each job, on a line that mostly only it writes: workers hired in place of others may share one.
 #[derive(Default)]
 struct Tally {
     busy: AtomicUsize,

@@ -7,7 +7,8 @@
 //! Rules, each with a test in `tests/pool.rs`:
 //! 1. Jobs begin in the order in which they were submitted.
 //! 2. A worker looks for a job, and counts as looking on, or as free, when there is none, in one step; a job is put down,
-//!    and a free worker is taken for it unless enough of them look on, in one step. So no job waits while a worker is free.
+//!    and a free worker is taken for it unless as many look on as jobs wait, in one step; one that has looked on takes a job
+//!    that waits before all else. So a job waits while a worker is free only for one that looks on (tested below).
 //! 3. The longest-serving free worker is taken first, so that the others can retire.
 //! 4. A cancelled job that waits is answered at once.
 //! 5. Each job is answered once: with its output, an error, or by being dropped (`Stopped`).
@@ -23,10 +24,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-/// Looks of a worker for a job before it counts as free, and the pauses (of 10 to 50 ns) before each of them: the way of
-/// a job that is just being put down. After these it lets whoever submits have the processor, and looks again.
-const LOOKS: u32 = 32;
-const PAUSES_PER_LOOK: u32 = 16;
+/// Rounds of looking for a job before a worker counts as free, and the looks of each, with a pause (of 10 to 50 ns) after
+/// each: the way of a job that is just being put down. After a round it lets whoever submits have the processor.
+const ROUNDS: u32 = 32;
+const LOOKS_PER_ROUND: u32 = 16;
 
 /// A worker without a job.
 pub(super) struct Free {
@@ -120,15 +121,32 @@ impl<W: Work> Queue<W> {
         config: &PoolConfig,
     ) -> Next<W> {
         let mut state = self.lock();
-        if let Some(next) = self.take(&mut state, collected) {
+        let next = state
+            .collection(collected)
+            .or_else(|| self.take(&mut state));
+        if let Some(next) = next {
             return next;
         }
         state.looking += 1;
         drop(state);
         self.look_on();
+        self.looked_on(id, hand, collected, config)
+    }
+
+    /// What is to be done by a worker that has looked on: a job that waits counts on it, so garbage has to wait.
+    fn looked_on(
+        &self,
+        id: u64,
+        hand: &ActorRef<Look>,
+        collected: &mut u64,
+        config: &PoolConfig,
+    ) -> Next<W> {
         let mut state = self.lock();
         state.looking -= 1;
-        if let Some(next) = self.take(&mut state, collected) {
+        let next = self
+            .take(&mut state)
+            .or_else(|| state.collection(collected));
+        if let Some(next) = next {
             return next;
         }
         state.free.push(Free {
@@ -141,12 +159,8 @@ impl<W: Work> Queue<W> {
         Next::Rest { plan_review }
     }
 
-    /// What there is to do for a worker.
-    fn take(&self, state: &mut State<W>, collected: &mut u64) -> Option<Next<W>> {
-        if *collected != state.collections {
-            *collected = state.collections;
-            return Some(Next::Collect);
-        }
+    /// The first job that waits.
+    fn take(&self, state: &mut State<W>) -> Option<Next<W>> {
         let waiting = state.waiting.pop_front()?;
         self.note_length(state);
         Some(Next::Run(waiting))
@@ -154,8 +168,8 @@ impl<W: Work> Queue<W> {
 
     /// Returns when a job seems to wait, or after a while.
     fn look_on(&self) {
-        for _ in 0..LOOKS {
-            for _ in 0..PAUSES_PER_LOOK {
+        for _ in 0..ROUNDS {
+            for _ in 0..LOOKS_PER_ROUND {
                 // Relaxed: a hint; the job is taken under the lock.
                 if self.length.load(Ordering::Relaxed) > 0 {
                     return;
@@ -244,6 +258,13 @@ impl<W: Work> Queue<W> {
 }
 
 impl<W: Work> State<W> {
+    /// Garbage to be collected by a worker that has collected it so often.
+    fn collection(&self, collected: &mut u64) -> Option<Next<W>> {
+        let due = *collected != self.collections;
+        *collected = self.collections;
+        due.then_some(Next::Collect)
+    }
+
     fn call(&mut self, config: &PoolConfig) -> Call {
         if self.waiting.len() <= self.looking {
             return Call::Nobody;
@@ -257,5 +278,60 @@ impl<W: Work> State<W> {
             return Call::Hire;
         }
         Call::Nobody
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Actor, CancelToken, Context, Pool, Reply, System};
+
+    struct Nothing;
+
+    impl Work for Nothing {
+        type Job = u8;
+        type Output = ();
+        fn run(&mut self, _job: u8, _cancel: &CancelToken) {}
+    }
+
+    struct Deaf;
+
+    impl Actor for Deaf {
+        type Msg = Look;
+        fn handle(&mut self, _look: Look, _ctx: &mut Context<'_, Self>) {}
+    }
+
+    #[test]
+    fn a_job_that_counts_on_a_worker_who_looks_on_comes_before_its_garbage() {
+        let system = System::builder().workers(1).build().expect("threads");
+        let hand = system.spawn(|| Deaf);
+        // Not started: only this thread uses its queue.
+        let pool = Pool::new(PoolConfig::default(), || Nothing);
+        let (shared, config) = (&pool.shared, pool.config());
+        let queue = Queue::<Nothing>::new(2);
+        let put = |job| {
+            let task = Task {
+                job,
+                watch: shared.latest.watch(shared, &CancelToken::new()),
+                reply: Reply::pair().0,
+            };
+            queue.put(task, config).expect("open, and there is room")
+        };
+        let mut collected = [0; 2];
+        // Nobody puts a job down meanwhile, so the first worker is free after its look.
+        let next = queue.next(1, &hand, &mut collected[0], config);
+        assert!(matches!(next, Next::Rest { .. }));
+        queue.lock().looking += 1;
+        queue.lock().collections += 1;
+        assert!(matches!(put(7), Call::Nobody), "the second one looks on");
+        assert!(matches!(put(8), Call::Wake(_)), "one looks for two");
+        let next = queue.looked_on(2, &hand, &mut collected[1], config);
+        assert!(matches!(next, Next::Run(Task { job: 7, .. })));
+        let next = queue.next(2, &hand, &mut collected[1], config);
+        assert!(matches!(next, Next::Collect));
+        let next = queue.next(1, &hand, &mut collected[0], config);
+        assert!(matches!(next, Next::Collect));
+        let next = queue.next(1, &hand, &mut collected[0], config);
+        assert!(matches!(next, Next::Run(Task { job: 8, .. })));
     }
 }
