@@ -3,43 +3,65 @@
 //! Owns: one current-thread runtime on its own thread, which drives I/O and timers. Actors are not
 //! tasks of it: workers poll them and tokio only wakes them.
 //! Does not know: actors.
+//! Invariant: who ends it waits no longer than told: tokio waits without limit for jobs that block, and a task may hold the
+//! thread itself.
 
 use crate::sched::mark_thread;
 use std::cell::Cell;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Instant;
 
 pub(crate) struct Reactor {
     handle: tokio::runtime::Handle,
     stop: Arc<tokio::sync::Notify>,
-    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+    thread: Mutex<Option<Thread>>,
+}
+
+struct Thread {
+    handle: JoinHandle<()>,
+    /// Disconnected once the thread has nothing left to do.
+    ended: Receiver<()>,
 }
 
 impl Reactor {
-    /// Starts the reactor; every thread that it makes, also for what blocks, runs `first` before all else.
+    /// Starts the reactor; every thread that it makes, also for what blocks, is marked as the runtime's own and runs
+    /// `first` before all else.
     ///
     /// # Panics
     /// If the operating system gives neither a thread nor an event queue.
     pub(crate) fn start(first: impl Fn() + Clone + Send + Sync + 'static) -> Self {
+        let begin = move || {
+            mark_thread();
+            first();
+        };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
-            .on_thread_start(first.clone())
+            .on_thread_start(begin.clone())
             .build()
             .expect("the operating system provides an event queue for asynchronous I/O");
         let handle = runtime.handle().clone();
         let stop = Arc::new(tokio::sync::Notify::new());
         let stopped = Arc::clone(&stop);
+        let (alive, ended) = channel();
         let thread = std::thread::Builder::new()
             .name("actor-io".into())
             .spawn(move || {
-                mark_thread();
-                first();
+                begin();
                 runtime.block_on(stopped.notified());
+                // Not `shutdown_timeout`: that waits for what blocks before it drops the tasks that it may be waiting for.
+                drop(runtime);
+                drop::<Sender<()>>(alive);
             })
             .expect("the operating system provides a thread for asynchronous I/O");
         Self {
             handle,
             stop,
-            thread: Mutex::new(Some(thread)),
+            thread: Mutex::new(Some(Thread {
+                handle: thread,
+                ended,
+            })),
         }
     }
 
@@ -61,19 +83,27 @@ impl Reactor {
         &self.handle
     }
 
-    /// Ends the reactor's thread and waits for it.
-    pub(crate) fn stop(&self) {
+    /// Orders the reactor's thread to end and waits for it, with all jobs that block; `false` if it still runs at the
+    /// deadline. Then it ends when they do.
+    pub(crate) fn stop(&self, deadline: Instant) -> bool {
         self.stop.notify_one();
         let thread = self
             .thread
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        if let Some(thread) = thread
-            && thread.thread().id() != std::thread::current().id()
-        {
-            // A panic of the reactor was reported on its own thread.
-            let _ = thread.join();
+        let Some(Thread { handle, ended }) = thread else {
+            return true;
+        };
+        if handle.thread().id() == std::thread::current().id() {
+            return true;
         }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if ended.recv_timeout(left) == Err(RecvTimeoutError::Timeout) {
+            return false;
+        }
+        // A panic of the reactor was reported on its own thread.
+        let _ = handle.join();
+        true
     }
 }

@@ -36,9 +36,10 @@ pub struct ShutdownError {
 /// A handle to a system of actors: its workers, its names, its end. Cheap to clone.
 ///
 /// When the last handle is dropped (those in actors' state count), every actor is asked to stop, and the threads end
-/// once the last actor has. The drop waits for that, up to five seconds: after that it leaves the threads behind with a
-/// warning. It does not wait on a thread that runs actors or timers. [`System::shutdown`] waits as long as it is
-/// told to, kills who is late, and says so.
+/// once the last actor has. The drop waits for that and for work that blocks ([`Context::blocking`](crate::Context::blocking),
+/// tokio's `spawn_blocking`), up to five seconds in all: after that it leaves the threads behind with a warning. On a thread
+/// of a system, which runs actors, timers, tokio's tasks or work that blocks, it does not wait at all, and the thread for
+/// I/O stays. [`System::shutdown`] waits as long as it is told to, kills who is late, and says so.
 pub struct System {
     runtime: &'static Runtime,
 }
@@ -382,6 +383,10 @@ impl System {
     /// Stops every actor (children before parents, `stopped` runs for each), kills at the deadline what
     /// has not ended, then joins the threads. New actors end at once from now on.
     ///
+    /// Work that blocks ([`Context::blocking`](crate::Context::blocking), tokio's `spawn_blocking`) and tasks that hold tokio's
+    /// thread cannot be killed: what still runs a little after the deadline is left behind with a warning, and is no error,
+    /// for every actor has ended.
+    ///
     /// # Errors
     /// Actors are still running a little after the deadline, because a handler does not return. Their
     /// threads are left behind.
@@ -390,11 +395,12 @@ impl System {
     /// On a worker, which would wait for itself.
     pub fn shutdown(&self, deadline: Duration) -> Result<(), ShutdownError> {
         assert_not_a_worker();
-        /// Between the kill and giving up.
+        /// Between the kill and giving up, and at least for the threads.
         const GRACE: Duration = Duration::from_millis(500);
+        let end = Instant::now() + deadline;
         self.runtime.close();
         self.runtime.order_all(control::STOP);
-        if !self.runtime.wait_ended(Instant::now() + deadline) {
+        if !self.runtime.wait_ended(end) {
             self.runtime.order_all(control::KILL);
             if !self.runtime.wait_ended(Instant::now() + GRACE) {
                 self.runtime.give_up();
@@ -403,7 +409,7 @@ impl System {
                 });
             }
         }
-        self.runtime.join_threads();
+        self.runtime.join_threads(end.max(Instant::now() + GRACE));
         Ok(())
     }
 
@@ -442,8 +448,6 @@ impl Drop for System {
     fn drop(&mut self) {
         // AcqRel: the last handle comes after the uses of the others.
         if self.runtime.handles.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.runtime.close();
-            self.runtime.order_all(control::STOP);
             self.runtime.part();
         }
     }

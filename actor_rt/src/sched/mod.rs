@@ -350,8 +350,9 @@ impl Runtime {
         self.given_up.store(true, Ordering::Relaxed);
     }
 
-    /// Joins every thread that has no reason to stay; not from one of them.
-    pub(crate) fn join_threads(&self) {
+    /// After all actors have ended: joins every thread that has no reason to stay, but for the calling one. `false` if at the
+    /// deadline work for the tokio runtime still blocks; workers and dedicated threads only have their loops to leave.
+    pub(crate) fn join_threads(&self, deadline: Instant) -> bool {
         let threads = std::mem::take(&mut *self.lock_threads());
         let me = std::thread::current().id();
         for thread in threads {
@@ -360,9 +361,15 @@ impl Runtime {
                 let _ = thread.join();
             }
         }
-        if let Some(io) = self.io.get() {
-            io.stop();
+        let ended = self.io.get().is_none_or(|io| io.stop(deadline));
+        if !ended {
+            tracing::warn!(
+                system = self.settings.name,
+                "a system has ended while work that blocks, or a task that never yields, still runs on its tokio runtime; the \
+                 threads are left behind. Such work should look at a `CancelToken`"
+            );
         }
+        ended
     }
 
     /// Remembers a thread to be joined at the end.

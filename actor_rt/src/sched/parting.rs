@@ -2,19 +2,28 @@
 //!
 //! Owns: how long the dropping thread waits for actors and threads, and which threads never wait.
 //! Does not know: how actors end.
-//! Invariant: a thread that runs actors, timers or the reactor waits for nobody: it may be what the others wait for.
+//! Invariant: a thread that runs actors, timers, the reactor or what blocks waits for nobody: it may be what the others
+//! wait for.
 
 use super::Runtime;
+use crate::cell::control;
 use std::cell::Cell;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// How long the last handle waits; long enough for whoever only has to put things away. Tests have somebody stuck.
-const PATIENCE: Duration = if cfg!(test) {
-    Duration::from_millis(20)
-} else {
-    Duration::from_secs(5)
-};
+/// How long the last handle waits; long enough for whoever only has to put things away.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What the last handle found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Parting {
+    /// It did not wait.
+    Unwaited,
+    /// All actors have ended, and all threads.
+    Ended,
+    /// Somebody was late.
+    LeftBehind,
+}
 
 thread_local! {
     static OURS: Cell<bool> = const { Cell::new(false) };
@@ -31,33 +40,47 @@ fn is_ours() -> bool {
 }
 
 impl Runtime {
-    /// After the last handle has ordered everybody to stop: waits until they have, and joins the threads.
+    /// At the drop of the last handle: orders everybody to stop, waits a while until they have, and joins the threads.
     pub(crate) fn part(&self) {
+        self.part_within(PATIENCE);
+    }
+
+    fn part_within(&self, patience: Duration) -> Parting {
+        self.close();
+        self.order_all(control::STOP);
         // A shutdown that was given up has waited as long as it was told to.
         if is_ours() || self.simulated.is_some() || self.given_up.load(Ordering::Relaxed) {
-            return;
+            return Parting::Unwaited;
         }
-        if self.wait_ended(Instant::now() + PATIENCE) {
-            self.join_threads();
-            return;
+        let deadline = Instant::now() + patience;
+        if !self.wait_ended(deadline) {
+            tracing::warn!(
+                system = self.settings.name,
+                still_running = self.live(),
+                waited = ?patience,
+                "a system was dropped while a handler does not return; its threads are left behind. \
+                 `System::shutdown` waits as long as it is told to, and says how many are late"
+            );
+            return Parting::LeftBehind;
         }
-        tracing::warn!(
-            system = self.settings.name,
-            still_running = self.live(),
-            waited = ?PATIENCE,
-            "a system was dropped while a handler does not return; its threads are left behind. \
-             `System::shutdown` waits as long as it is told to, and says who is late"
-        );
+        if self.join_threads(deadline) {
+            Parting::Ended
+        } else {
+            Parting::LeftBehind
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::clock;
     use crate::{Actor, ActorRef, Context, ExitReason, Failure, Reply, System};
     use std::cell::RefCell;
     use std::sync::Arc;
     use std::sync::mpsc::{Receiver, channel};
+
+    const LONG: Duration = Duration::from_secs(60);
 
     thread_local! {
         /// Dropped when the thread ends.
@@ -96,7 +119,7 @@ mod tests {
         let second = system.clone();
         drop(system);
         assert_eq!(actors[0].ask(|reply| reply).wait(), Ok(()), "one is left");
-        drop(second);
+        assert_eq!(part_within(second, LONG), Parting::Ended);
         assert_eq!(Arc::strong_count(&token), 1, "nothing is left");
     }
 
@@ -111,6 +134,16 @@ mod tests {
         }
     }
 
+    /// What the drop of this handle, the last one, would find with so much patience.
+    fn part_within(system: System, patience: Duration) -> Parting {
+        let runtime = system.runtime();
+        std::mem::forget(system);
+        // On a thread of its own, so that a wait without end fails and hangs nothing.
+        let (parted, parting) = channel();
+        std::thread::spawn(move || parted.send(runtime.part_within(patience)));
+        parting.recv_timeout(LONG).expect("the wait has an end")
+    }
+
     #[test]
     fn the_last_handle_does_not_wait_for_ever() {
         let (release, gate) = channel();
@@ -118,20 +151,59 @@ mod tests {
         let system = System::builder().workers(1).build().expect("threads");
         let stuck = system.spawn(move || Stuck(gate.take().expect("not restarted")));
         assert_eq!(stuck.ask(|reply| reply).wait(), Ok(()));
-        drop(system);
+        assert_eq!(part_within(system, Duration::ZERO), Parting::LeftBehind);
         assert!(!stuck.is_closed(), "it is still in its handler");
         drop(release);
         assert_eq!(stuck.join(), ExitReason::Stopped);
     }
 
-    /// Says whether its thread would wait, and lets go of the system.
-    struct Last(Option<System>);
+    #[test]
+    fn the_last_handle_does_not_wait_for_ever_for_what_blocks() {
+        for on_the_reactor in [false, true] {
+            let system = System::builder().workers(1).build().expect("threads");
+            let (begun, begins) = channel();
+            let (release, gate) = channel::<()>();
+            let block = move || {
+                begun.send(()).expect("the test listens");
+                let _ = gate.recv();
+            };
+            if on_the_reactor {
+                system.tokio().spawn(async move { block() });
+            } else {
+                system.tokio().spawn_blocking(block);
+            }
+            begins.recv().expect("it runs");
+            assert_eq!(part_within(system, Duration::ZERO), Parting::LeftBehind);
+            drop(release);
+        }
+    }
+
+    #[test]
+    fn the_last_handle_waits_for_what_blocks_and_for_the_tasks_it_waits_for() {
+        let system = System::builder().workers(1).build().expect("threads");
+        let token = Arc::new(());
+        let (sender, gate) = channel::<()>();
+        // Ends when it is dropped.
+        system.tokio().spawn(async move {
+            std::future::pending::<()>().await;
+            drop(sender);
+        });
+        let held = Arc::clone(&token);
+        system.tokio().spawn_blocking(move || {
+            let _ = gate.recv();
+            drop(held);
+        });
+        assert_eq!(part_within(system, LONG), Parting::Ended);
+        assert_eq!(Arc::strong_count(&token), 1);
+    }
+
+    /// Says what its thread finds as the one that drops the last handle.
+    struct Last(&'static Runtime);
 
     impl Actor for Last {
-        type Msg = Reply<bool>;
-        fn handle(&mut self, reply: Reply<bool>, _ctx: &mut Context<'_, Self>) {
-            reply.send(!is_ours());
-            self.0 = None;
+        type Msg = Reply<Parting>;
+        fn handle(&mut self, reply: Reply<Parting>, _ctx: &mut Context<'_, Self>) {
+            reply.send(self.0.part_within(Duration::ZERO));
         }
     }
 
@@ -139,25 +211,41 @@ mod tests {
     fn threads_of_the_runtime_wait_for_nobody() {
         for dedicated in [false, true] {
             let system = System::builder().workers(1).build().expect("threads");
-            let handle = system.clone();
-            let make = move || Last(Some(handle.clone()));
-            let last: ActorRef<_> = if dedicated {
-                system.spawn_dedicated(make)
-            } else {
-                system.spawn(make)
-            };
             let runtime = system.runtime();
-            drop(system);
-            assert_eq!(last.ask(|reply| reply).wait(), Ok(false));
-            // The factory has a handle too, so the system goes on until it is told to end.
-            last.stop();
-            assert_eq!(last.join(), ExitReason::Stopped);
-            assert!(runtime.wait_ended(Instant::now() + Duration::from_secs(60)));
-            runtime.join_threads();
+            let last: ActorRef<_> = if dedicated {
+                system.spawn_dedicated(move || Last(runtime))
+            } else {
+                system.spawn(move || Last(runtime))
+            };
+            assert_eq!(last.ask(|reply| reply).wait(), Ok(Parting::Unwaited));
+        }
+        for thread in ["reactor", "blocking", "clock"] {
+            let system = System::builder().workers(1).build().expect("threads");
+            let runtime = system.runtime();
+            let (parted, parting) = channel();
+            let part = move || {
+                let _ = parted.send(runtime.part_within(Duration::ZERO));
+            };
+            match thread {
+                "reactor" => drop(system.tokio().spawn(async move { part() })),
+                "blocking" => drop(system.tokio().spawn_blocking(part)),
+                _ => clock().at(Instant::now(), part),
+            }
+            let found = parting.recv_timeout(LONG);
+            assert_eq!(found, Ok(Parting::Unwaited), "{thread}");
         }
         let system = System::builder().workers(1).build().expect("threads");
-        let task = system.tokio().spawn(async { is_ours() });
-        assert!(system.tokio().block_on(task).expect("no panic"));
-        assert!(!is_ours());
+        assert_eq!(part_within(system, LONG), Parting::Ended, "nobody's");
+    }
+
+    #[test]
+    fn the_last_handle_may_be_dropped_by_what_blocks() {
+        let system = System::builder().workers(1).build().expect("threads");
+        let (dropped, drops) = channel();
+        system.tokio().spawn_blocking(move || {
+            drop(system);
+            dropped.send(()).expect("the test listens");
+        });
+        assert_eq!(drops.recv_timeout(LONG), Ok(()));
     }
 }
