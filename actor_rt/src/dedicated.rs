@@ -11,7 +11,7 @@ use crate::cell::{CellPtr, CellRef, Outcome, Table, control};
 use crate::exit::{ExitReason, Failure};
 use crate::meter::Meter;
 use crate::plain::Plain;
-use crate::sched::mark_thread;
+use crate::sched::{is_worker, mark_thread};
 use crate::shell::Shell;
 use std::any::{TypeId, type_name};
 use std::marker::PhantomData;
@@ -106,13 +106,19 @@ where
     // SAFETY: only read from here on.
     let port = unsafe { Arc::clone(&(*cell.body_ptr::<Dedicated<A, F>>()).port) };
     let name = format!("{}-own-{}", runtime.settings.name, runtime.next_dedicated());
+    let by_worker = is_worker();
     let start = |stack_bytes: Option<usize>| {
         let mut thread = std::thread::Builder::new().name(name.clone());
         if let Some(bytes) = stack_bytes {
             thread = thread.stack_size(bytes);
         }
         let port = Arc::clone(&port);
-        thread.spawn(move || live(cell, &port))
+        thread.spawn(move || {
+            if by_worker {
+                cell.runtime.leave_core();
+            }
+            live(cell, &port);
+        })
     };
     // Where there is no address space for such a stack, the usual one has to do.
     let wanted = start(stack_bytes);
@@ -131,7 +137,6 @@ where
 
 /// The thread's loop. The reference of being alive keeps the cell until `actor_ended`.
 fn live(cell: CellPtr, port: &Port) {
-    cell.runtime.leave_core();
     // Set once, by this thread alone.
     let _ = port.thread.set(std::thread::current());
     mark_thread();

@@ -111,6 +111,51 @@ fn a_dedicated_actor_does_not_stay_on_the_core_of_the_worker_that_starts_it() {
     }
 }
 
+/// Elsewhere threads have no cores of their own, or inherit none.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_dedicated_actor_keeps_the_core_that_its_starter_was_given() {
+    let system = System::new().expect("threads");
+    let seen = std::thread::scope(|scope| {
+        let starter = scope.spawn(|| {
+            let cores = core_affinity::get_core_ids().expect("the cores of this process");
+            let last = *cores.last().expect("there is a core");
+            assert!(core_affinity::set_for_current(last), "it may be used");
+            let tenant = system.spawn_dedicated(|| Tenant);
+            tenant.ask(|reply| reply).timeout(LONG).wait()
+        });
+        starter.join().expect("no panic")
+    });
+    assert_eq!(seen, Ok(1));
+    system.shutdown(LONG).expect("everything ends");
+}
+
+/// Tells on how many cores what blocks may run.
+#[cfg(target_os = "linux")]
+struct Lender;
+
+#[cfg(target_os = "linux")]
+impl Actor for Lender {
+    type Msg = Reply<usize>;
+
+    fn handle(&mut self, reply: Self::Msg, ctx: &mut Context<'_, Self>) {
+        ctx.system().tokio().spawn_blocking(move || {
+            reply.send(core_affinity::get_core_ids().map_or(0, |cores| cores.len()));
+        });
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_blocks_does_not_stay_on_the_core_of_the_worker_that_starts_it() {
+    let cores = core_affinity::get_core_ids().map_or(0, |cores| cores.len());
+    let system = System::new().expect("threads");
+    let lender = system.spawn(|| Lender);
+    let seen = lender.ask(|reply| reply).timeout(LONG).wait();
+    assert_eq!(seen, Ok(cores));
+    system.shutdown(LONG).expect("everything ends");
+}
+
 #[test]
 fn every_switch_of_placement_can_be_off() {
     for (pin, near) in [(false, false), (false, true), (true, false), (true, true)] {

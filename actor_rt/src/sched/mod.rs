@@ -159,6 +159,8 @@ impl Runtime {
 
     fn start_workers(&'static self) -> std::io::Result<()> {
         let runtime = self;
+        // Not by a worker that sets the first timer: the clock's thread would inherit its pin.
+        clock();
         for index in 0..runtime.workers.len() {
             let thread = std::thread::Builder::new()
                 .name(format!("{}-{index}", runtime.settings.name))
@@ -384,11 +386,13 @@ impl Runtime {
         self.dedicated.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Takes the calling thread, which is no worker, off the core of the worker that may have started it.
+    /// Takes the calling thread, which is no worker, off the core of the worker that may have started it. Any other choice
+    /// of cores is the user's, and stays.
     pub(crate) fn leave_core(&self) {
-        if self.settings.pin {
-            self.home.enter();
-        }
+        self.home.enter_from(|core| {
+            let mut pins = self.workers.iter().filter_map(|worker| worker.core);
+            pins.any(|pin| pin.id == core)
+        });
     }
 
     /// The tokio runtime for I/O and timers, started at first use.

@@ -3,10 +3,12 @@
 //! Owns: the plan from workers to cores, the order in which a worker robs the others, and where threads run that are
 //! no workers.
 //! Does not know: queues.
-//! Invariant: whatever the machine refuses (pinning, topology) costs speed, never correctness, and is
-//! said once.
+//! Invariant: whatever the machine refuses costs speed, never correctness. That workers cannot be pinned, or the topology
+//! cannot be read, is said once.
 
 use core_affinity::CoreId;
+#[cfg(target_os = "linux")]
+use rustix::thread::CpuSet;
 
 /// Workers' cores and how far apart they are.
 pub(super) struct Layout {
@@ -20,7 +22,7 @@ pub(super) struct Layout {
 /// The cores that the maker of a system could use. A thread inherits the cores of who starts it: one that a pinned
 /// worker starts would share that worker's core, with all others that were started there.
 #[cfg(target_os = "linux")]
-pub(super) struct Cores(Option<rustix::thread::CpuSet>);
+pub(super) struct Cores(Option<CpuSet>);
 
 #[cfg(target_os = "linux")]
 impl Cores {
@@ -29,16 +31,22 @@ impl Cores {
         Self(rustix::thread::sched_getaffinity(None).ok())
     }
 
-    /// Lets the calling thread run on all of them.
-    pub(super) fn enter(&self) {
-        if let Some(cores) = &self.0 {
+    /// Lets the calling thread run on all of them, if it is held to one core that is a worker's.
+    pub(super) fn enter_from(&self, is_of_worker: impl Fn(usize) -> bool) {
+        let (Some(cores), Ok(held)) = (&self.0, rustix::thread::sched_getaffinity(None)) else {
+            return;
+        };
+        let mut held_to = (0..CpuSet::MAX_CPU).filter(|&core| held.is_set(core));
+        if let (Some(core), None) = (held_to.next(), held_to.next())
+            && is_of_worker(core)
+        {
             // Refused: it stays where it is.
             let _ = rustix::thread::sched_setaffinity(None, cores);
         }
     }
 }
 
-/// Elsewhere threads do not inherit where they run.
+/// Elsewhere a thread stays where it was started: on macOS and Windows it inherits no pin, on the others it costs speed.
 #[cfg(not(target_os = "linux"))]
 pub(super) struct Cores;
 
@@ -48,7 +56,7 @@ impl Cores {
         Self
     }
 
-    pub(super) fn enter(&self) {}
+    pub(super) fn enter_from(&self, _is_of_worker: impl Fn(usize) -> bool) {}
 }
 
 /// Places `workers` on the cores that this process may use. With `near`, workers prefer to rob those

@@ -41,16 +41,17 @@ pub(super) struct Worker {
     pub(super) inbox: Shared,
     /// Turns so far: thieves use it to see that the worker is stuck in one.
     turns: AtomicU64,
-    /// How often in a row it found but a few actors in the shared list.
+    /// How often it found but a few actors in the shared list since it last slept, or last waited for more in vain.
     pub(super) close_behind: AtomicU32,
     /// The actor whose turn it is, null between turns: for the watchdog, who only compares it.
     running: AtomicPtr<Header>,
     thread: OnceLock<std::thread::Thread>,
-    core: Option<core_affinity::CoreId>,
+    pub(super) core: Option<core_affinity::CoreId>,
     pub(super) node: u32,
     /// The others, nearest first.
     victims: Box<[usize]>,
-    spin: bool,
+    /// Whether there is a core to spin on.
+    pub(super) spin: bool,
 }
 
 /// Another worker's turn count and next slot, at some time.
