@@ -10,7 +10,7 @@ use crate::cell::{ANYWHERE, CellPtr, CellRef, Outcome, Parts, Table, control};
 use crate::dedicated::{self, Dedicated};
 use crate::family;
 use crate::mailbox::{Front, LARGEST_BOUND};
-use crate::meter::{Meter, Metered};
+use crate::meter::{self, Meter, Metered};
 use crate::overflow::Overflow;
 use crate::plain::Plain;
 use crate::restart::{Care, Restart, Strategy};
@@ -269,9 +269,7 @@ where
     };
     launch(&cell, parent, || {
         let actor = cell.ptr();
-        if let Some(meter) = actor.meter() {
-            meter.scheduled();
-        }
+        meter::scheduled(actor);
         actor.runtime.schedule_start(actor);
     });
     ActorRef::from_cell(cell)

@@ -116,9 +116,7 @@ impl<B: Behaviour> Metered<B> {
     }
 
     pub(crate) fn schedule(cell: CellPtr) {
-        if let Some(meter) = cell.meter() {
-            meter.scheduled();
-        }
+        scheduled(cell);
         cell.runtime.schedule(cell);
     }
 
@@ -128,6 +126,13 @@ impl<B: Behaviour> Metered<B> {
         // SAFETY: the owner; nobody else borrows the shell.
         let shell = unsafe { &mut (*cell.body_ptr::<Self>()).shell };
         shell.advance(cell)
+    }
+}
+
+/// An actor waits for a turn from now on, if it has a meter.
+pub(crate) fn scheduled(cell: CellPtr) {
+    if let Some(meter) = cell.meter() {
+        meter.scheduled();
     }
 }
 

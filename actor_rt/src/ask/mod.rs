@@ -15,9 +15,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-/// Looks of a thread that waits for an answer before it sleeps, and the pauses (of 10 to 50 ns) before each of them.
-const LOOKS: u32 = 8;
-const PAUSES_PER_LOOK: u32 = 16;
+/// Rounds of looking for an answer before a thread sleeps, and the looks of each, with a pause (of 10 to 50 ns) before each.
+const ROUNDS: u32 = 8;
+const LOOKS_PER_ROUND: u32 = 16;
 
 /// Why a question has no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -136,8 +136,8 @@ impl<R> Ask<R> {
 
     /// The answer, if it comes soon: sleeping and being woken takes longer than most answers.
     fn look_on(&mut self) -> Option<Result<R, AskError>> {
-        for _ in 0..LOOKS {
-            for _ in 0..PAUSES_PER_LOOK {
+        for _ in 0..ROUNDS {
+            for _ in 0..LOOKS_PER_ROUND {
                 std::hint::spin_loop();
                 if let Some(ready) = self.try_take() {
                     return Some(ready);

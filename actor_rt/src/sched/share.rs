@@ -9,8 +9,9 @@ use super::worker::Worker;
 use crate::cell::CellPtr;
 use std::sync::atomic::Ordering;
 
-/// Actors in the shared list that are worth their lines' way, and how often in a row a worker takes fewer before it waits
-/// for more, as long as they come within so many pauses (of 10 to 50 ns).
+/// Actors in the shared list that are worth their lines' way, and how often a worker takes fewer, without a rest, before it
+/// waits for more, as long as they come within so many pauses (of 10 to 50 ns). It need not be in a row: who takes many in
+/// between still follows the same thread.
 const FEW: usize = 32;
 const CLOSE_BEHIND: u32 = 4;
 const PAUSES_PER_LOOK: u32 = 16;
@@ -28,9 +29,12 @@ pub(super) fn take_shared(runtime: &Runtime, worker: &Worker) -> Option<CellPtr>
 
 /// Lets actors build up in the shared list, if this worker found only a few there again and again without a rest: then
 /// it follows at the heels of a thread that starts or calls one after the other, and the lines of the list go back and forth
-/// between the two for every single actor.
+/// between the two for every single actor. Where there is no core to spin on, that thread may need this one.
 #[inline]
 fn keep_distance(runtime: &Runtime, worker: &Worker) {
+    if !worker.spin {
+        return;
+    }
     // Relaxed: only this worker counts.
     let times = worker.close_behind.load(Ordering::Relaxed);
     let mut waiting = runtime.inject.len();

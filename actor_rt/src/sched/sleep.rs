@@ -3,7 +3,9 @@
 //! Owns: who sleeps, how many search for work.
 //! Does not know: the queues.
 //! Invariant: a worker's bit is set only by itself, before its last look for work; whoever clears it
-//! owes it a wake-up, and counts it as searching. Loom checks it: `models.rs`.
+//! owes it a wake-up, and counts it as searching. Loom checks it: `models.rs`. `asleep` is no part of this: a worker counts
+//! before its bit is set and until after it is cleared, for a moment twice if it lies down again before its waker has counted
+//! it out. So `asleep` is never too small for those whose bit is set, but all may seem asleep while one works.
 
 use super::Worker;
 use crate::sync::{AtomicU64, AtomicUsize, Ordering, fence};
@@ -33,7 +35,7 @@ impl Sleepers {
         (&self.bits[index / 64], 1 << (index % 64))
     }
 
-    /// Workers that sleep, at some recent time.
+    /// Workers that sleep, at some recent time; those that are just being woken may count too, see the head.
     pub(super) fn asleep(&self) -> usize {
         self.asleep.load(Ordering::Relaxed)
     }
