@@ -3,7 +3,7 @@
 mod http_client;
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::time::{Duration, SystemTime};
 
 use cas_actor::front::{Attached, Front, FrontConfig, Served, Watcher};
@@ -11,6 +11,8 @@ use http_body_util::{BodyExt, Full};
 use http_client::Client;
 use http_client::node::{Node, sha256};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpSocket;
 
 struct Ear(Sender<Served>);
 
@@ -72,7 +74,7 @@ async fn every_request_is_told_with_its_caller_its_answer_and_its_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_is_cut_off_is_told_so() {
+async fn an_upload_that_is_cut_off_is_told_with_what_came_of_it() {
     let node = Node::start(&FrontConfig::default());
     let (_front, address, heard) = watched(&node);
     let mut client = Client::connect(address).await;
@@ -83,7 +85,39 @@ async fn a_request_that_is_cut_off_is_told_so() {
     drop(client);
     let told = next(&heard);
     assert_eq!(told.method, "PUT");
-    assert!(told.is_cut_off || told.status != Some(200), "{told:?}");
+    assert_eq!(told.status, Some(400), "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_download_is_told_when_it_is_written_and_whether_it_was_cut_off() {
+    const SIZE: usize = 16 << 20;
+    let node = Node::start(&FrontConfig::default());
+    let (_front, address, heard) = watched(&node);
+    let content = vec![1; SIZE];
+    let path = format!("/cas/{}", sha256(&content));
+    let mut client = Client::connect(address).await;
+    let put = client.request("PUT", &path, &[], &content).await;
+    assert_eq!(put.status, 200);
+    assert_eq!(next(&heard).method, "PUT");
+    for is_cut_off in [false, true] {
+        let socket = TcpSocket::new_v4().unwrap();
+        // What this reader does not take cannot lie in the kernel.
+        socket.set_recv_buffer_size(64 * 1024).unwrap();
+        let mut stream = socket.connect(address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        // The answer has begun: hyper has taken the body, all of it.
+        stream.read_exact(&mut [0; 4096]).await.unwrap();
+        assert_eq!(heard.try_recv(), Err(TryRecvError::Empty));
+        if is_cut_off {
+            drop(stream);
+        } else {
+            stream.read_to_end(&mut Vec::new()).await.unwrap();
+        }
+        let told = next(&heard);
+        assert_eq!((told.status, told.is_cut_off), (Some(200), is_cut_off));
+        assert_eq!(told.body_bytes < SIZE as u64, is_cut_off, "{told:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,18 +1,21 @@
 //! Bodies of answers.
 //!
-//! Owns: the one body type of everything that is answered, gRPC included.
+//! Owns: the one body type of everything that is answered, gRPC included, and of its pieces.
 //! Does not know: what the bytes are.
 //! Invariants: a blob is handed on as it is, mapped or in memory, never copied; the request counts
-//! as being answered until its body is gone.
+//! as being answered until its body is gone; who watches is told when the last piece has been written,
+//! which of a large blob is long after hyper has taken it.
 #![forbid(unsafe_code)]
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use hyper::body::{Body, Frame, SizeHint};
+use hyper::header::HeaderMap;
 
 use super::pulse::Busy;
+use super::watch::Watched;
 use crate::Blob;
 use crate::blob::FilePart;
 
@@ -26,6 +29,36 @@ pub(crate) struct Answer {
     file: Option<FilePart>,
     /// Ends with the body.
     busy: Option<Busy>,
+    /// What somebody will be told; the last piece takes it along.
+    watched: Option<Box<Watched>>,
+}
+
+/// A piece of a body, on its way through hyper.
+pub(crate) struct Piece {
+    bytes: Bytes,
+    /// Told when the piece has been written, or dropped.
+    watched: Option<Box<Watched>>,
+}
+
+impl Buf for Piece {
+    fn remaining(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.bytes.advance(count);
+        if let Some(watched) = &mut self.watched {
+            watched.sent(count);
+            if self.bytes.is_empty() {
+                watched.is_whole();
+                self.watched = None;
+            }
+        }
+    }
 }
 
 enum Content {
@@ -54,6 +87,7 @@ impl Answer {
             content: Content::Bytes(bytes.into()),
             file: None,
             busy: None,
+            watched: None,
         }
     }
 
@@ -75,6 +109,7 @@ impl Answer {
             content: Content::Stream(Box::pin(body)),
             file: None,
             busy: None,
+            watched: None,
         }
     }
 
@@ -87,49 +122,59 @@ impl Answer {
     }
 
     /// Keeps the request that this answers running until it is gone.
-    pub(crate) fn keep(&mut self, busy: Busy) {
+    pub(crate) fn keep(&mut self, mut busy: Busy) {
+        self.watched = busy.watched.take();
         self.busy = Some(busy);
     }
 
-    /// Takes note of what goes out, if somebody will be told.
-    fn watch(&mut self, polled: &Poll<Option<Result<Frame<Bytes>, BodyError>>>) {
-        let Self { content, busy, .. } = self;
-        let Some(watched) = busy.as_mut().and_then(|busy| busy.watched.as_mut()) else {
-            return;
-        };
-        let ended = content.is_end();
-        match polled {
-            Poll::Ready(Some(Ok(frame))) => {
-                if let Some(data) = frame.data_ref() {
-                    watched.sent(data.len());
-                } else if let Some(trailers) = frame.trailers_ref() {
-                    watched.take_grpc_status(trailers);
-                }
-                if ended || frame.is_trailers() {
-                    watched.is_whole();
-                }
+    /// These bytes, on their way; the last of them with what somebody will be told.
+    fn piece(&mut self, bytes: Bytes) -> Piece {
+        if self.content.is_end() {
+            let watched = self.watched.take();
+            let mut piece = Piece { bytes, watched };
+            // Nobody writes an empty one.
+            piece.advance(0);
+            return piece;
+        }
+        if let Some(watched) = &mut self.watched {
+            watched.sent(bytes.len());
+        }
+        let watched = None;
+        Piece { bytes, watched }
+    }
+
+    /// There will be no piece any more.
+    fn ended(&mut self, trailers: Option<&HeaderMap>) {
+        if let Some(watched) = &mut self.watched {
+            if let Some(trailers) = trailers {
+                watched.take_grpc_status(trailers);
             }
-            Poll::Ready(None) => watched.is_whole(),
-            Poll::Ready(Some(Err(_))) | Poll::Pending => {}
+            watched.is_whole();
         }
     }
 }
 
 impl Body for Answer {
-    type Data = Bytes;
+    type Data = Piece;
     type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let polled = match &mut self.content {
-            Content::Bytes(bytes) if bytes.is_empty() => Poll::Ready(None),
-            Content::Bytes(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Content::Stream(body) => body.as_mut().poll_frame(cx),
+    ) -> Poll<Option<Result<Frame<Piece>, BodyError>>> {
+        let frame = match &mut self.content {
+            Content::Bytes(bytes) if bytes.is_empty() => None,
+            Content::Bytes(bytes) => Some(Frame::data(std::mem::take(bytes))),
+            Content::Stream(body) => ready!(body.as_mut().poll_frame(cx)).transpose()?,
         };
-        self.watch(&polled);
-        polled
+        let Some(frame) = frame else {
+            self.ended(None);
+            return Poll::Ready(None);
+        };
+        if frame.is_trailers() {
+            self.ended(frame.trailers_ref());
+        }
+        Poll::Ready(Some(Ok(frame.map_data(|bytes| self.piece(bytes)))))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -60,7 +60,7 @@ impl Pulse {
 pub(crate) struct Busy {
     pulse: Arc<Pulse>,
     stripe: usize,
-    /// What somebody will be told when it ends.
+    /// What somebody will be told; the answer takes it along.
     pub(crate) watched: Option<Box<Watched>>,
 }
 

@@ -28,7 +28,8 @@ const MOST: usize = 8;
 /// file over in pieces of 64 KiB and wakes such a reader for each, which costs more than the copy.
 /// Across a network the copy is what is left to save.
 const MOST_BYTES_NEARBY: usize = 128 * 1024;
-/// What is handed to the kernel at once: others want to be served as well.
+/// What is handed to the kernel at once, of a file or of mapped bytes, which may have to be read first:
+/// others want to be served as well, and tokio sees to that only between such steps.
 const AT_ONCE_BYTES: usize = 1024 * 1024;
 
 /// The files that a connection is about to send.
@@ -159,7 +160,10 @@ impl AsyncWrite for Sending {
     ) -> Poll<io::Result<usize>> {
         match self.outgoing.file_of(bytes) {
             Some(part) => self.poll_send(cx, &part, bytes.len()),
-            None => Pin::new(&mut self.stream).poll_write(cx, bytes),
+            None => {
+                let bytes = &bytes[..bytes.len().min(AT_ONCE_BYTES)];
+                Pin::new(&mut self.stream).poll_write(cx, bytes)
+            }
         }
     }
 
@@ -168,13 +172,16 @@ impl AsyncWrite for Sending {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let files = slices.iter().enumerate().find_map(|(index, slice)| {
-            let part = self.outgoing.file_of(slice)?;
-            Some((index, part))
+        let alone = slices.iter().enumerate().find_map(|(index, slice)| {
+            let part = self.outgoing.file_of(slice);
+            (part.is_some() || slice.len() > AT_ONCE_BYTES).then_some((index, part))
         });
-        match files {
-            Some((0, part)) => self.poll_send(cx, &part, slices[0].len()),
-            // First what comes before the file, such as the head of the answer.
+        match alone {
+            Some((0, Some(part))) => self.poll_send(cx, &part, slices[0].len()),
+            Some((0, None)) => {
+                Pin::new(&mut self.stream).poll_write(cx, &slices[0][..AT_ONCE_BYTES])
+            }
+            // First what comes before it, such as the head of the answer.
             Some((index, _)) => {
                 Pin::new(&mut self.stream).poll_write_vectored(cx, &slices[..index])
             }
@@ -226,6 +233,31 @@ mod tests {
         sending.write_all(b"tail").await.unwrap();
         drop(sending);
         reader.await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn no_step_hands_over_more_than_others_can_wait_for() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let memory = vec![b'm'; 3 * AT_ONCE_BYTES];
+        let reader = tokio::task::spawn_blocking(move || {
+            let mut stream = std::net::TcpStream::connect(address).unwrap();
+            io::copy(&mut stream, &mut io::sink()).unwrap()
+        });
+        let (stream, peer) = listener.accept().await.unwrap();
+        let mut sending = Sending::new(stream, Arc::new(Outgoing::to(peer.ip())));
+        let parts: [&[&[u8]]; 3] = [&[&memory], &[b"head", &memory], &[b"head", b"body"]];
+        let mut sent = 0;
+        for slices in parts {
+            let slices: Vec<_> = slices.iter().map(|slice| IoSlice::new(slice)).collect();
+            let step = sending.write_vectored(&slices).await.unwrap();
+            assert!((1..=AT_ONCE_BYTES).contains(&step), "{step}");
+            sent += step;
+        }
+        let step = sending.write(&memory).await.unwrap();
+        assert!((1..=AT_ONCE_BYTES).contains(&step), "{step}");
+        drop(sending);
+        assert_eq!(reader.await.unwrap(), (sent + step) as u64);
     }
 
     #[tokio::test]
