@@ -2,16 +2,18 @@
 //!
 //! Owns what a request's span says, and the task that sends them. Does not know where they go (`spans`).
 //! Invariants: a request never waits for a collector; what a slow one leaves behind is bounded, and what
-//! was dropped is counted and told; a caller who wants no spans gets none.
+//! was dropped is counted and told, once when it begins and once when it is over; a caller who wants no
+//! spans gets none.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use cas_actor::front::{Served, Watcher};
 use opentelemetry::KeyValue;
 use opentelemetry::trace::{SpanKind, Status};
 use opentelemetry_sdk::trace::SpanData;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -19,19 +21,39 @@ use crate::spans::{BATCH, Exporter, Parent};
 
 /// Requests that wait for a collector; of more the spans are dropped.
 const BACKLOG: usize = 16 * BATCH;
-/// How long spans wait for others that can be sent with them.
+/// How long spans wait for others that can be sent with them, unless enough are there.
 const GATHER: Duration = Duration::from_millis(200);
 
 /// The front ends' side.
 struct Spans {
     requests: mpsc::Sender<Served>,
-    dropped: Arc<AtomicU64>,
+    lost: Arc<Lost>,
+}
+
+/// What the two sides know of spans that are not sent.
+#[derive(Default)]
+struct Lost {
+    /// Dropped because too many waited, and not yet looked at.
+    dropped: AtomicU64,
+    /// Whether everybody knows that none are sent any more.
+    is_end_known: AtomicBool,
 }
 
 impl Watcher for Spans {
     fn served(&self, request: Served) {
-        if self.requests.try_send(request).is_err() {
-            self.dropped.fetch_add(1, Relaxed);
+        match self.requests.try_send(request) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => {
+                self.lost.dropped.fetch_add(1, Relaxed);
+            }
+            Err(TrySendError::Closed(_)) => {
+                if !self.lost.is_end_known.swap(true, Relaxed) {
+                    // Who writes to a standard output that nobody reads panics.
+                    tracing::warn!(
+                        "--otel: no spans are sent any more: what sends them has failed, as it does when standard output is closed; start the node again to have them"
+                    );
+                }
+            }
         }
     }
 }
@@ -40,12 +62,14 @@ impl Watcher for Spans {
 pub(super) struct Sending {
     task: JoinHandle<()>,
     end: oneshot::Sender<()>,
+    lost: Arc<Lost>,
 }
 
 impl Sending {
     /// Sends what is left, for so long.
     pub(super) async fn end(self, patience: Duration) {
-        // The task ends with its node only.
+        self.lost.is_end_known.store(true, Relaxed);
+        // If the task has ended before, that was told.
         let _ = self.end.send(());
         if tokio::time::timeout(patience, self.task).await.is_err() {
             tracing::warn!("spans of the last requests were not delivered");
@@ -61,22 +85,24 @@ pub(super) fn start(to: &str) -> Result<(Arc<dyn Watcher>, Sending), String> {
     let exporter = Exporter::new(to, "zako-node")?;
     let (requests, receiver) = mpsc::channel(BACKLOG);
     let (end, ended) = oneshot::channel();
-    let dropped = Arc::<AtomicU64>::default();
+    let lost = Arc::<Lost>::default();
     let spans = Spans {
         requests,
-        dropped: Arc::clone(&dropped),
+        lost: Arc::clone(&lost),
     };
-    let task = tokio::spawn(send(exporter, receiver, ended, dropped));
-    Ok((Arc::new(spans), Sending { task, end }))
+    let task = tokio::spawn(send(exporter, receiver, ended, Arc::clone(&lost)));
+    Ok((Arc::new(spans), Sending { task, end, lost }))
 }
 
 async fn send(
     exporter: Exporter,
     mut requests: mpsc::Receiver<Served>,
     mut ended: oneshot::Receiver<()>,
-    dropped: Arc<AtomicU64>,
+    lost: Arc<Lost>,
 ) {
     let mut is_working = true;
+    // Since they began to be dropped.
+    let mut dropped = 0;
     let mut batch = Vec::with_capacity(BATCH);
     while gather(&mut requests, &mut ended, &mut batch).await {
         let spans: Vec<SpanData> = batch.drain(..).filter_map(span).collect();
@@ -93,14 +119,19 @@ async fn send(
             _ => {}
         }
         is_working = sent.is_ok();
-        match dropped.swap(0, Relaxed) {
-            0 => {}
-            number => tracing::warn!("--otel: {number} spans were dropped: too many waited"),
+        let more = lost.dropped.swap(0, Relaxed);
+        if dropped == 0 && more > 0 {
+            tracing::warn!("--otel: spans are dropped: {BACKLOG} wait for the collector");
+        }
+        dropped += more;
+        if dropped > 0 && requests.is_empty() {
+            tracing::warn!("--otel: {dropped} spans were dropped; now none wait for the collector");
+            dropped = 0;
         }
     }
 }
 
-/// Takes requests until there are enough, or for a moment; `false` when there will be none.
+/// Takes requests: enough of them, or those that come in a moment; `false` when there will be none.
 async fn gather(
     requests: &mut mpsc::Receiver<Served>,
     ended: &mut oneshot::Receiver<()>,
@@ -118,7 +149,7 @@ async fn gather(
         return false;
     };
     batch.push(first);
-    if !requests.is_closed() {
+    if batch.len() + requests.len() < BATCH && !requests.is_closed() {
         tokio::time::sleep(GATHER).await;
     }
     while batch.len() < BATCH
@@ -187,6 +218,8 @@ fn number(count: u64) -> i64 {
 mod tests {
     use std::time::SystemTime;
 
+    use futures_util::FutureExt;
+
     use super::*;
 
     fn request() -> Served {
@@ -220,6 +253,42 @@ mod tests {
         assert!(call.name.ends_with("ActionCache/GetActionResult"));
         let status = KeyValue::new("rpc.grpc.status_code", 5_i64);
         assert!(call.attributes.contains(&status));
+    }
+
+    #[tokio::test]
+    async fn a_batch_that_is_there_waits_for_nothing() {
+        let (spans, mut requests) = mpsc::channel(BACKLOG);
+        let (_end, mut ended) = oneshot::channel();
+        for _ in 0..2 * BATCH + 1 {
+            spans.try_send(request()).unwrap();
+        }
+        for left in [Some(BATCH + 1), Some(1), None] {
+            let mut batch = Vec::new();
+            let gathered = gather(&mut requests, &mut ended, &mut batch).now_or_never();
+            assert_eq!(gathered, left.map(|_| true));
+            if let Some(left) = left {
+                assert_eq!((batch.len(), requests.len()), (BATCH, left));
+            }
+        }
+    }
+
+    #[test]
+    fn that_none_are_sent_any_more_is_told_once_and_not_taken_for_too_many() {
+        let (requests, receiver) = mpsc::channel(1);
+        let lost = Arc::<Lost>::default();
+        let spans = Spans {
+            requests,
+            lost: Arc::clone(&lost),
+        };
+        let known = || (lost.dropped.load(Relaxed), lost.is_end_known.load(Relaxed));
+        spans.served(request());
+        assert_eq!(known(), (0, false));
+        spans.served(request());
+        assert_eq!(known(), (1, false));
+        drop(receiver);
+        spans.served(request());
+        spans.served(request());
+        assert_eq!(known(), (1, true));
     }
 
     #[test]
