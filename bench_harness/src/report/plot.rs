@@ -10,7 +10,7 @@ use crate::table::number;
 
 const WIDTH: f64 = 480.0;
 /// Where bars begin; names stand left of it.
-const LEFT: f64 = 132.0;
+const LEFT: f64 = 160.0;
 /// Where they end at most; figures stand right of it.
 const RIGHT: f64 = 330.0;
 const ROW: f64 = 24.0;
