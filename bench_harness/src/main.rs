@@ -165,7 +165,13 @@ fn check(path: &Path, threshold: f64, update: bool, names: &[String]) -> anyhow:
         );
     }
     for finding in &findings {
-        let mark = if finding.regressed { "SLOWER" } else { "ok" };
+        let mark = if finding.regressed {
+            "SLOWER"
+        } else if finding.change_percent < -threshold {
+            "noise"
+        } else {
+            "ok"
+        };
         println!(
             "{mark:<8}{:>+8.1} %  {}",
             finding.change_percent, finding.name

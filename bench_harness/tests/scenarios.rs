@@ -131,6 +131,7 @@ fn the_promised_scenarios_are_there() {
         "store_contains",
         "http_get",
         "http_put",
+        "http_large",
         "http_crowd",
     ];
     for name in store {
@@ -164,9 +165,11 @@ fn names_are_unique() {
 
 #[test]
 fn latencies_are_measured_on_every_path() {
-    for latency in latency::all(&Options::tiny()) {
+    let all = latency::all(&Options::tiny());
+    for latency in &all {
         assert!(latency.count > 0, "{}", latency.path);
         assert!(latency.percentiles.is_sorted_by_key(|(_, value)| *value));
+        assert!(latency.floor(&all).is_some(), "{}", latency.path);
     }
 }
 

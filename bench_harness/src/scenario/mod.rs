@@ -19,10 +19,14 @@ pub mod http_crowd;
 #[cfg(feature = "store")]
 pub mod http_get;
 #[cfg(feature = "store")]
+pub mod http_large;
+#[cfg(feature = "store")]
 pub mod http_put;
 pub mod idle_memory;
 pub mod mpmc;
 pub mod mpsc;
+#[cfg(feature = "store")]
+pub mod payloads;
 pub mod pinball;
 pub mod ping_pong;
 pub mod pool_submit;
@@ -108,6 +112,8 @@ pub const ALL: &[Scenario] = &[
     tell::SCENARIO,
     tell_batch::SCENARIO,
     tell_n::SCENARIO,
+    #[cfg(feature = "store")]
+    payloads::SCENARIO,
     ask::SCENARIO,
     spawn::SCENARIO,
     spawn_stop::SCENARIO,
@@ -158,6 +164,8 @@ pub const ALL: &[Scenario] = &[
     http_get::SCENARIO,
     #[cfg(feature = "store")]
     http_put::SCENARIO,
+    #[cfg(feature = "store")]
+    http_large::SCENARIO,
     #[cfg(feature = "store")]
     http_crowd::SCENARIO,
     #[cfg(feature = "build")]
@@ -210,6 +218,7 @@ pub fn missing_feature(name: &str) -> Option<&'static str> {
     if find(name).is_some() {
         None
     } else if named(&[
+        "payloads",
         "store_put",
         "store_get",
         "store_contains",
@@ -220,6 +229,7 @@ pub fn missing_feature(name: &str) -> Option<&'static str> {
         "find_missing",
         "http_get",
         "http_put",
+        "http_large",
         "http_crowd",
     ]) {
         Some("store")
