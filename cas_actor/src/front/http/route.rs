@@ -155,6 +155,22 @@ fn blob_name(text: &str) -> Option<BlobName> {
     BlobName::from_hex(text).ok().filter(|_| is_lower)
 }
 
+/// The bytes that keys are made of, by a look into a table: every request passes here.
+const IN_KEYS: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < table.len() {
+        table[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let mut others: &[u8] = b"/._-~+=@,:";
+    while let [other, rest @ ..] = others {
+        table[*other as usize] = true;
+        others = rest;
+    }
+    table
+};
+
 fn check_key(key: &str) -> Result<(), RouteError> {
     if key.is_empty() {
         return Err(RouteError::Empty);
@@ -162,9 +178,9 @@ fn check_key(key: &str) -> Result<(), RouteError> {
     if key.len() > LONGEST_KEY {
         return Err(RouteError::Long(key.len()));
     }
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "/._-~+=@,:".contains(c);
-    if let Some(other) = key.chars().find(|c| !allowed(*c)) {
-        return Err(RouteError::Character(other));
+    if !key.bytes().all(|byte| IN_KEYS[usize::from(byte)]) {
+        let other = key.chars().find(|c| !c.is_ascii() || !IN_KEYS[*c as usize]);
+        return Err(RouteError::Character(other.unwrap_or_default()));
     }
     match key.split('/').find(|part| matches!(*part, "" | "." | "..")) {
         Some(part) => Err(RouteError::Part(part.to_owned())),
