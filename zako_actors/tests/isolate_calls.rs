@@ -4,7 +4,10 @@ mod isolate_support;
 
 use isolate_support::Workspace;
 use serde_json::{Value, json};
-use zako_actors::isolate::{ContextKind, EvaluateError, EvaluateRequest, Evaluation};
+use zako_actors::isolate::{
+    ContextKind, EvaluateError, EvaluateRequest, Evaluation, FailureKind, IsolatePool,
+};
+use zako_actors::machine::PoolSize;
 
 /// A rule file with `top` above the rule, whose implementation is `body`; it answers with what `seen` is.
 fn rule(top: &str, body: &str) -> String {
@@ -63,6 +66,56 @@ fn a_rule_that_keeps_nothing_is_loaded_once() {
     workspace.evaluator.collect_garbage();
     assert_eq!(seen(call(&mut workspace)), json!(["-O2"]));
     assert_eq!(workspace.evaluator.figures().runtimes, 2);
+}
+
+#[test]
+fn another_file_joins_the_runtime_that_is_there() {
+    let text = rule("", "log('called'); seen = ctx.label.name;");
+    let mut workspace = Workspace::new(&[("r.rule.ts", &text), ("s.rule.ts", &text)]);
+    let first = request(&workspace);
+    let mut second = first.clone();
+    second.entry = "s.rule.ts".into();
+    second.call.as_mut().unwrap()["file"] = json!("s.rule.ts");
+    for (request, file) in [(&first, "r"), (&second, "s"), (&first, "r"), (&second, "s")] {
+        let evaluation = workspace.evaluator.evaluate(request).unwrap();
+        let providers = &evaluation.value[0]["providers"];
+        assert_eq!(providers[format!("{file}.rule.ts#Info")], "t");
+        assert_eq!(evaluation.logs.len(), 1, "those of one call");
+    }
+    assert_eq!(workspace.evaluator.figures().runtimes, 1);
+}
+
+#[test]
+fn a_call_is_passed_as_it_is() {
+    let value = json!({ "": [null, true, -0.5, 1e300, "\u{0}\u{2028}\u{1F600}"], "\"": {} });
+    let mut workspace = workspace(&rule("", "seen = ctx.attrs.given;"));
+    let mut request = request(&workspace);
+    let target = &mut request.call.as_mut().unwrap()["targets"][0];
+    target["attrs"]["given"] = json!([value]);
+    assert_eq!(seen(workspace.evaluator.evaluate(&request)), json!([value]));
+}
+
+#[test]
+fn all_answers_come_in_the_order_of_their_requests() {
+    let workspace = workspace(&rule(
+        "",
+        "if (ctx.label.name === 't3') throw new Error('t3'); seen = ctx.label.name;",
+    ));
+    let system = actor_rt::System::new().unwrap();
+    let pool = IsolatePool::new(&system, PoolSize::fixed(2));
+    let requests = (0..8).map(|number| {
+        let mut request = request(&workspace);
+        request.call.as_mut().unwrap()["targets"][0]["name"] = json!(format!("t{number}"));
+        request
+    });
+    for (number, answer) in pool.evaluate_all(requests).into_iter().enumerate() {
+        let answer = answer.unwrap();
+        if number == 3 {
+            assert_eq!(answer.unwrap_err().kind, FailureKind::Exception);
+        } else {
+            assert_eq!(seen(answer), format!("t{number}"));
+        }
+    }
 }
 
 #[test]

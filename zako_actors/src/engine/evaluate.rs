@@ -67,22 +67,23 @@ impl Evaluate for Isolates<'_> {
             Ok(pool) => pool,
             Err(error) => return jobs.iter().map(|_| Err(error.clone().into())).collect(),
         };
-        let asks: Vec<_> = jobs
+        let paths: Vec<String> = jobs.iter().map(|job| job.path.clone()).collect();
+        let requests = jobs.into_iter().map(|job| {
+            let mut request = EvaluateRequest::new(&self.root, job.path, job.kind);
+            request.execution_context = job.context;
+            request.call = job.call;
+            request.limits = Limits {
+                wall: self.limit,
+                cpu: self.limit,
+                ..Limits::default()
+            };
+            request
+        });
+        let answers = pool.evaluate_all(requests);
+        paths
             .into_iter()
-            .map(|job| {
-                let mut request = EvaluateRequest::new(&self.root, &job.path, job.kind);
-                request.execution_context = job.context;
-                request.call = job.call;
-                request.limits = Limits {
-                    wall: self.limit,
-                    cpu: self.limit,
-                    ..Limits::default()
-                };
-                (job.path, pool.evaluate(request))
-            })
-            .collect();
-        asks.into_iter()
-            .map(|(path, ask)| match ask.wait() {
+            .zip(answers)
+            .map(|(path, answer)| match answer {
                 Ok(Ok(evaluation)) => output(evaluation),
                 Ok(Err(error)) => Err(failure(error)),
                 Err(error) => {

@@ -8,7 +8,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use actor_rt::{CancelToken, Pool, PoolOutput, PoolStats, System, Work};
+use actor_rt::{CancelToken, Pool, PoolError, PoolOutput, PoolStats, System, Work};
 
 use super::figures::{Figures, IsolateFigures};
 use super::{
@@ -25,10 +25,10 @@ pub struct Isolate {
 }
 
 impl Work for Isolate {
-    type Job = Box<EvaluateRequest>;
+    type Job = Box<Asked>;
     type Output = Result<Evaluation, EvaluateError>;
 
-    fn run(&mut self, request: Self::Job, _cancel: &CancelToken) -> Self::Output {
+    fn run(&mut self, asked: Self::Job, _cancel: &CancelToken) -> Self::Output {
         let evaluator = match &mut self.evaluator {
             Some(evaluator) => evaluator,
             None => {
@@ -37,7 +37,7 @@ impl Work for Isolate {
                     .insert(made.with_figures(Arc::clone(&self.figures)))
             }
         };
-        let result = evaluator.answer(&request);
+        let result = evaluator.answer(&asked.request, asked.call.as_deref());
         self.figures
             .count(result.as_ref().err().map(|error| error.kind));
         result
@@ -53,6 +53,21 @@ impl Work for Isolate {
         if let Some(evaluator) = &mut self.evaluator {
             evaluator.collect_garbage();
         }
+    }
+}
+
+/// A request on its way to an isolate.
+#[derive(Debug)]
+pub struct Asked {
+    request: EvaluateRequest,
+    /// Its call as text: what a thread has made piece by piece, another one had better not take apart.
+    call: Option<String>,
+}
+
+impl Asked {
+    fn new(mut request: EvaluateRequest) -> Self {
+        let call = request.call.take().map(|call| call.to_string());
+        Self { request, call }
     }
 }
 
@@ -100,7 +115,23 @@ impl IsolatePool {
         request: EvaluateRequest,
     ) -> PoolOutput<Result<Evaluation, EvaluateError>> {
         let cancel = request.cancel.clone();
-        self.pool.submit(Box::new(request), &cancel)
+        self.pool.submit(Box::new(Asked::new(request)), &cancel)
+    }
+
+    /// Evaluates all of these, and waits for the answers, which are in their order.
+    ///
+    /// # Panics
+    /// On a worker thread of a system, which must not block.
+    pub fn evaluate_all(
+        &self,
+        requests: impl IntoIterator<Item = EvaluateRequest>,
+    ) -> Vec<Result<Result<Evaluation, EvaluateError>, PoolError>> {
+        let asked = requests.into_iter().map(|request| self.evaluate(request));
+        let asked: Vec<_> = asked.collect();
+        // The last one first: isolates that answer somebody who waits for one after the other have to wake him each time.
+        let mut answers: Vec<_> = asked.into_iter().rev().map(PoolOutput::wait).collect();
+        answers.reverse();
+        answers
     }
 
     /// Has every isolate give memory back, each between two evaluations.

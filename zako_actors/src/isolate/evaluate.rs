@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use deno_core::error::{CoreError, CoreErrorKind};
@@ -111,15 +112,18 @@ impl Evaluator {
     /// # Errors
     /// See [`FailureKind`].
     pub fn evaluate(&mut self, request: &EvaluateRequest) -> Result<Evaluation, EvaluateError> {
-        let result = self.answer(request);
+        let call = request.call.as_ref().map(ToString::to_string);
+        let result = self.answer(request, call.as_deref());
         self.tidy();
         result
     }
 
-    /// The same, with a runtime that may be left for [`tidy`](Self::tidy), which comes next.
+    /// The same with `call`, JSON text, in place of the request's own, and with a runtime that may be left for
+    /// [`tidy`](Self::tidy), which comes next.
     pub(super) fn answer(
         &mut self,
         request: &EvaluateRequest,
+        call: Option<&str>,
     ) -> Result<Evaluation, EvaluateError> {
         debug_assert!(self.spent.is_none(), "`tidy` comes after each answer");
         let begin = Instant::now();
@@ -134,7 +138,7 @@ impl Evaluator {
         let mut logs = Vec::new();
         let outcome = match loaded {
             Err(mistakes) => Err((FailureKind::Source, mistakes).into()),
-            Ok(()) => self.run(request, &graph, &mut logs),
+            Ok(()) => self.run(request, call, &graph, &mut logs),
         };
         let graph = graph.borrow();
         let (modules, absent) = (graph.loaded(), graph.absent());
@@ -159,6 +163,40 @@ impl Evaluator {
         }
     }
 
+    /// Evaluates the entry, unless that was done in this runtime, and passes the call on. Without a call the result is
+    /// the entry's namespace.
+    fn ask(
+        &self,
+        live: &mut Live,
+        request: &EvaluateRequest,
+        call: Option<&str>,
+        graph: &RefCell<ModuleGraph>,
+        is_lasting: bool,
+    ) -> Result<Option<v8::Global<v8::Object>>, Ended> {
+        let figures = &self.figures;
+        if !live.has(&request.entry) {
+            let loaded = load(live, &request.entry, graph, is_lasting, figures);
+            let namespace = self.reactor.block_on(loaded)?;
+            if call.is_none() {
+                return Ok(Some(namespace));
+            }
+        }
+        if let Some(call) = call {
+            let invoked = live.host.invoke(&mut live.runtime, call);
+            invoked.map_err(Ended::Engine)?;
+            // Most have nothing left to do after one turn, for which the reactor need not be set going.
+            let runtime = &mut live.runtime;
+            match poll(runtime, &mut Context::from_waker(Waker::noop()), figures) {
+                Poll::Ready(settled) => settled?,
+                Poll::Pending => {
+                    let settled = poll_fn(|task| poll(runtime, task, figures));
+                    self.reactor.block_on(settled)?;
+                }
+            }
+        }
+        Ok(None)
+    }
+
     /// Takes down the runtime that is of no further use: a tenth of the time of an evaluation.
     pub(super) fn tidy(&mut self) {
         if let Some(live) = self.spent.take() {
@@ -170,11 +208,12 @@ impl Evaluator {
     fn run(
         &mut self,
         request: &EvaluateRequest,
+        call: Option<&str>,
         graph: &Rc<RefCell<ModuleGraph>>,
         logs: &mut Vec<LogLine>,
     ) -> Result<Value, Failed> {
         let _entered = self.reactor.enter();
-        let is_lasting = request.call.is_some() && graph.borrow().is_lasting();
+        let is_lasting = call.is_some() && graph.borrow().is_lasting();
         let kept = if is_lasting {
             self.kept.take(request, &graph.borrow())
         } else {
@@ -189,8 +228,7 @@ impl Evaluator {
         };
         live.loader.serve(Rc::clone(graph));
         let guards = live.brake.arm(request);
-        let asked = ask(&mut live, request, graph, is_lasting, &self.figures);
-        let result = self.reactor.block_on(asked);
+        let result = self.ask(&mut live, request, call, graph, is_lasting);
         let result = match result {
             Ok(None) => read_results(&mut live.runtime, &live.host),
             Ok(Some(module)) => {
@@ -216,7 +254,9 @@ impl Evaluator {
         match result {
             Ok(value) => {
                 if is_lasting && live.has(&request.entry) {
-                    live.host.reset(&mut live.runtime);
+                    if !logs.is_empty() {
+                        live.host.reset(&mut live.runtime);
+                    }
                     self.spent = self.kept.keep(live);
                 } else {
                     self.spent = Some(live);
@@ -283,49 +323,41 @@ fn engine_failure(message: String) -> Failure {
     (FailureKind::Engine, vec![diagnostic])
 }
 
-/// Evaluates the entry, unless that was done in this runtime, and passes the call on. Without a call the result is the
-/// entry's namespace.
-async fn ask(
+/// Evaluates the entry, and freezes what it leaves when that is to last; gives its namespace.
+async fn load(
     live: &mut Live,
-    request: &EvaluateRequest,
+    entry: &str,
     graph: &RefCell<ModuleGraph>,
     is_lasting: bool,
     figures: &Figures,
-) -> Result<Option<v8::Global<v8::Object>>, Ended> {
-    if !live.has(&request.entry) {
-        let runtime = &mut live.runtime;
-        let url = url_of_path(&request.entry).map_err(CoreError::from)?;
-        let module = runtime.load_side_es_module(&url).await?;
-        let evaluated = runtime.mod_evaluate(module);
-        settle(runtime, figures).await?;
-        evaluated.await?;
-        if request.call.is_none() {
-            return Ok(Some(runtime.get_module_namespace(module)?));
-        }
-        if is_lasting {
-            live.host.freeze(&mut live.runtime).map_err(Ended::Engine)?;
-            // What a module logs belongs to every evaluation of it: one that does is evaluated each time.
-            if live.host.logs(&mut live.runtime).is_empty() {
-                live.loaded(&request.entry, &graph.borrow());
-            }
+) -> Result<v8::Global<v8::Object>, Ended> {
+    // Definitions of another entry were called perhaps: now there are to be more.
+    live.host.reset(&mut live.runtime);
+    let runtime = &mut live.runtime;
+    let url = url_of_path(entry).map_err(CoreError::from)?;
+    let module = runtime.load_side_es_module(&url).await?;
+    let evaluated = runtime.mod_evaluate(module);
+    poll_fn(|task| poll(runtime, task, figures)).await?;
+    evaluated.await?;
+    let namespace = runtime.get_module_namespace(module)?;
+    if is_lasting {
+        live.host.freeze(&mut live.runtime).map_err(Ended::Engine)?;
+        // What a module logs belongs to every evaluation of it: one that does is evaluated each time.
+        if live.host.logs(&mut live.runtime).is_empty() {
+            live.loaded(entry, &graph.borrow());
         }
     }
-    if let Some(call) = &request.call {
-        live.host
-            .invoke(&mut live.runtime, call)
-            .map_err(Ended::Engine)?;
-        settle(&mut live.runtime, figures).await?;
-    }
-    Ok(None)
+    Ok(namespace)
 }
 
-/// Runs the event loop until nothing is left to do.
-async fn settle(runtime: &mut JsRuntime, figures: &Figures) -> Result<(), CoreError> {
-    poll_fn(|task| {
-        figures.polled();
-        runtime.poll_event_loop(task, PollEventLoopOptions::default())
-    })
-    .await
+/// One turn of the event loop; it is ready when nothing is left to do.
+fn poll(
+    runtime: &mut JsRuntime,
+    task: &mut Context<'_>,
+    figures: &Figures,
+) -> Poll<Result<(), CoreError>> {
+    figures.polled();
+    runtime.poll_event_loop(task, PollEventLoopOptions::default())
 }
 
 /// What the definitions answered.

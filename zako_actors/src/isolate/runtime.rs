@@ -173,7 +173,11 @@ pub(super) fn create(
 
 /// The object that the embedded modules share with the isolate: the log, what is being described,
 /// and the way into the definitions of rules.
-pub(super) struct Host(v8::Global<v8::Object>);
+pub(super) struct Host {
+    object: v8::Global<v8::Object>,
+    invoke: v8::Global<v8::Function>,
+    collect: v8::Global<v8::Function>,
+}
 
 /// The last step before user code: gives the context its values and takes everything else away.
 ///
@@ -203,32 +207,59 @@ pub(super) fn lock_down(
         let message = scope.exception().map(|e| e.to_rust_string_lossy(scope));
         return Err(message.unwrap_or_else(|| "the embedded modules failed".to_owned()));
     };
-    Ok(Host(v8::Global::new(scope, host)))
+    let invoke = function(scope, host, "invoke").ok_or("the way into rules is closed")?;
+    let collect = function(scope, host, "collect").ok_or("the way out of rules is closed")?;
+    Ok(Host {
+        object: v8::Global::new(scope, host),
+        invoke: v8::Global::new(scope, invoke),
+        collect: v8::Global::new(scope, collect),
+    })
+}
+
+/// The function that is called `name` in `host`.
+fn function<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    host: v8::Local<'s, v8::Object>,
+    name: &str,
+) -> Option<v8::Local<'s, v8::Function>> {
+    let name = v8::String::new(scope, name)?;
+    v8::Local::try_from(host.get(scope, name.into())?).ok()
 }
 
 impl Host {
     /// What was logged, also when the script was stopped.
     pub fn logs(&self, runtime: &mut JsRuntime) -> Vec<LogLine> {
         runtime.v8_isolate().cancel_terminate_execution();
-        self.read(runtime, "lines").unwrap_or_default()
+        deno_core::scope!(scope, runtime);
+        let lines = self.get(scope, "lines");
+        // Most evaluations log nothing.
+        lines
+            .filter(|lines| {
+                let list = v8::Local::<v8::Array>::try_from(*lines);
+                list.map_or(true, |list| list.length() > 0)
+            })
+            .and_then(|lines| deno_core::serde_v8::from_v8(scope, lines).ok())
+            .unwrap_or_default()
     }
 
     /// What was being described when a mistake was found; empty outside of rules.
     pub fn current(&self, runtime: &mut JsRuntime) -> String {
         runtime.v8_isolate().cancel_terminate_execution();
-        self.read(runtime, "current").unwrap_or_default()
+        deno_core::scope!(scope, runtime);
+        let current = self.get(scope, "current");
+        current
+            .and_then(|current| deno_core::serde_v8::from_v8(scope, current).ok())
+            .unwrap_or_default()
     }
 
-    fn read<T: serde::de::DeserializeOwned>(
+    fn get<'s>(
         &self,
-        runtime: &mut JsRuntime,
+        scope: &mut v8::PinScope<'s, '_>,
         name: &str,
-    ) -> Option<T> {
-        deno_core::scope!(scope, runtime);
-        let host = v8::Local::new(scope, &self.0);
+    ) -> Option<v8::Local<'s, v8::Value>> {
+        let host = v8::Local::new(scope, &self.object);
         let name = v8::String::new(scope, name)?;
-        let value = host.get(scope, name.into())?;
-        deno_core::serde_v8::from_v8(scope, value).ok()
+        host.get(scope, name.into())
     }
 
     /// Freezes whatever outlives a call, once the modules are evaluated.
@@ -237,29 +268,31 @@ impl Host {
     /// When that did not work.
     pub fn freeze(&self, runtime: &mut JsRuntime) -> Result<(), String> {
         deno_core::scope!(scope, runtime);
-        let frozen = self.call(scope, "freeze", &[]);
-        frozen
-            .map(drop)
-            .ok_or_else(|| "the modules cannot be frozen".to_owned())
+        let frozen = self.call(scope, "freeze");
+        frozen.ok_or_else(|| "the modules cannot be frozen".to_owned())
     }
 
-    /// Forgets what was logged and described: the next evaluation begins.
+    /// Forgets what was logged and described, and takes definitions again.
     pub fn reset(&self, runtime: &mut JsRuntime) {
         deno_core::scope!(scope, runtime);
         // A function of ours that empties a list does not fail.
-        let _ = self.call(scope, "reset", &[]);
+        let _ = self.call(scope, "reset");
     }
 
-    /// Has the definitions of the loaded modules answer `request`; its promises are settled by the
+    /// Has the definitions of the loaded modules answer `request`, JSON text; its promises are settled by the
     /// event loop, and [`collect`](Self::collect) gives what came of it.
     ///
     /// # Errors
     /// The engine's message.
-    pub fn invoke(&self, runtime: &mut JsRuntime, request: &Value) -> Result<(), String> {
+    pub fn invoke(&self, runtime: &mut JsRuntime, request: &str) -> Result<(), String> {
         deno_core::scope!(scope, runtime);
-        let request = deno_core::serde_v8::to_v8(scope, request)
-            .map_err(|error| format!("the request cannot be passed: {error}"))?;
-        self.call(scope, "invoke", &[request])
+        // The engine's own reader makes objects whose properties scripts find sooner than those of objects that are made
+        // from outside, and makes them sooner.
+        let text = v8::String::new(scope, request).ok_or("the request is too long")?;
+        let request = v8::json::parse(scope, text).ok_or("the request cannot be passed")?;
+        let host = v8::Local::new(scope, &self.object);
+        v8::Local::new(scope, &self.invoke)
+            .call(scope, host.into(), &[request])
             .map(drop)
             .ok_or_else(|| "the way into rules is closed".to_owned())
     }
@@ -269,18 +302,13 @@ impl Host {
         &self,
         scope: &mut v8::PinScope<'s, '_>,
     ) -> Option<v8::Local<'s, v8::Value>> {
-        self.call(scope, "collect", &[])
+        let host = v8::Local::new(scope, &self.object);
+        v8::Local::new(scope, &self.collect).call(scope, host.into(), &[])
     }
 
-    fn call<'s>(
-        &self,
-        scope: &mut v8::PinScope<'s, '_>,
-        name: &str,
-        arguments: &[v8::Local<'s, v8::Value>],
-    ) -> Option<v8::Local<'s, v8::Value>> {
-        let host = v8::Local::new(scope, &self.0);
-        let name = v8::String::new(scope, name)?;
-        let function = v8::Local::<v8::Function>::try_from(host.get(scope, name.into())?).ok()?;
-        function.call(scope, host.into(), arguments)
+    fn call(&self, scope: &mut v8::PinScope<'_, '_>, name: &str) -> Option<()> {
+        let host = v8::Local::new(scope, &self.object);
+        let function = function(scope, host, name)?;
+        function.call(scope, host.into(), &[]).map(drop)
     }
 }

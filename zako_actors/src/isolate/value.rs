@@ -33,42 +33,73 @@ pub(super) fn to_json<'s>(
     value: v8::Local<'s, v8::Value>,
     path: &str,
 ) -> Result<Value, NotJson> {
-    let mut walk = Walk {
-        path: path.to_owned(),
-        count: 0,
-    };
-    walk.convert(scope, value, 0)
+    let mut walk = Walk { count: 0 };
+    let converted = walk.convert(scope, value, 0);
+    converted.map_err(|Stray { steps, what }| {
+        let mut whole = path.to_owned();
+        for step in steps.into_iter().rev() {
+            step.write(&mut whole);
+        }
+        let mut path: String = whole.chars().take(MAX_PATH_CHARS).collect();
+        if path.len() < whole.len() {
+            path.push('…');
+        }
+        NotJson { path, what }
+    })
+}
+
+/// A value without a JSON form, and the way to it from its end: written down only when there is one.
+struct Stray {
+    steps: Vec<Step>,
+    what: String,
+}
+
+enum Step {
+    Index(u32),
+    Key(String),
+}
+
+impl Step {
+    fn write(self, path: &mut String) {
+        match self {
+            // Writing to a text does not fail.
+            Self::Index(index) => drop(write!(path, "[{index}]")),
+            Self::Key(name) => push_key(path, &name),
+        }
+    }
+}
+
+impl Stray {
+    fn below(mut self, step: Step) -> Self {
+        self.steps.push(step);
+        self
+    }
+}
+
+fn fail<T>(what: impl Into<String>) -> Result<T, Stray> {
+    Err(Stray {
+        steps: Vec::new(),
+        what: what.into(),
+    })
 }
 
 struct Walk {
-    path: String,
     count: usize,
 }
 
 impl Walk {
-    fn fail<T>(&self, what: impl Into<String>) -> Result<T, NotJson> {
-        let mut path: String = self.path.chars().take(MAX_PATH_CHARS).collect();
-        if path.len() < self.path.len() {
-            path.push('…');
-        }
-        Err(NotJson {
-            path,
-            what: what.into(),
-        })
-    }
-
     fn convert<'s>(
         &mut self,
         scope: &mut v8::PinScope<'s, '_>,
         value: v8::Local<'s, v8::Value>,
         depth: usize,
-    ) -> Result<Value, NotJson> {
+    ) -> Result<Value, Stray> {
         self.count += 1;
         if depth > MAX_DEPTH {
-            return self.fail("nested too deeply, or refers to itself");
+            return fail("nested too deeply, or refers to itself");
         }
         if self.count > MAX_VALUES {
-            return self.fail("part of too large a value");
+            return fail("part of too large a value");
         }
         if value.is_null() {
             Ok(Value::Null)
@@ -77,15 +108,15 @@ impl Walk {
         } else if value.is_string() {
             Ok(Value::String(value.to_rust_string_lossy(scope)))
         } else if value.is_number() {
-            self.number(value.number_value(scope).unwrap_or(f64::NAN))
+            Self::number(value.number_value(scope).unwrap_or(f64::NAN))
         } else if let Ok(array) = v8::Local::<v8::Array>::try_from(value) {
             self.array(scope, array, depth)
         } else if let Some(what) = unsupported(value) {
-            self.fail(what)
+            fail(what)
         } else if let Ok(object) = v8::Local::<v8::Object>::try_from(value) {
             self.object(scope, object, depth)
         } else {
-            self.fail("a value without a JSON form")
+            fail("a value without a JSON form")
         }
     }
 
@@ -93,14 +124,14 @@ impl Walk {
         clippy::cast_possible_truncation,
         reason = "checked to be whole and in range"
     )]
-    fn number(&self, number: f64) -> Result<Value, NotJson> {
+    fn number(number: f64) -> Result<Value, Stray> {
         const MAX_SAFE: f64 = 9_007_199_254_740_991.0;
         if number.fract() == 0.0 && number.abs() <= MAX_SAFE {
             return Ok(Value::from(number as i64));
         }
         match Number::from_f64(number) {
             Some(number) => Ok(Value::Number(number)),
-            None => self.fail(number.to_string()),
+            None => fail(number.to_string()),
         }
     }
 
@@ -109,21 +140,16 @@ impl Walk {
         scope: &mut v8::PinScope<'s, '_>,
         array: v8::Local<'s, v8::Array>,
         depth: usize,
-    ) -> Result<Value, NotJson> {
+    ) -> Result<Value, Stray> {
         let mut values = Vec::new();
         for index in 0..array.length() {
-            let kept = self.path.len();
-            // Writing to a text does not fail.
-            let _ = write!(self.path, "[{index}]");
             v8::scope!(let scope, scope);
-            let Some(value) = array.get_index(scope, index) else {
-                return self.fail("unreadable: reading it threw an exception");
+            let value = match array.get_index(scope, index) {
+                None => fail("unreadable: reading it threw an exception"),
+                Some(value) if value.is_undefined() => fail("undefined"),
+                Some(value) => self.convert(scope, value, depth + 1),
             };
-            if value.is_undefined() {
-                return self.fail("undefined");
-            }
-            values.push(self.convert(scope, value, depth + 1)?);
-            self.path.truncate(kept);
+            values.push(value.map_err(|stray| stray.below(Step::Index(index)))?);
         }
         Ok(Value::Array(values))
     }
@@ -133,14 +159,14 @@ impl Walk {
         scope: &mut v8::PinScope<'s, '_>,
         object: v8::Local<'s, v8::Object>,
         depth: usize,
-    ) -> Result<Value, NotJson> {
+    ) -> Result<Value, Stray> {
         if !is_plain(scope, object) {
             let name = object.get_constructor_name().to_rust_string_lossy(scope);
-            return self.fail(format!("an instance of {name}, not a plain object"));
+            return fail(format!("an instance of {name}, not a plain object"));
         }
         let names = object.get_own_property_names(scope, v8::GetPropertyNamesArgs::default());
         let Some(names) = names else {
-            return self.fail("unreadable: listing its keys threw an exception");
+            return fail("unreadable: listing its keys threw an exception");
         };
         let mut values = Map::new();
         for index in 0..names.length() {
@@ -148,18 +174,17 @@ impl Walk {
             let Some(key) = names.get_index(scope, index) else {
                 continue;
             };
-            let name = key.to_rust_string_lossy(scope);
-            let kept = self.path.len();
-            push_key(&mut self.path, &name);
-            let Some(value) = object.get(scope, key) else {
-                return self.fail("unreadable: reading it threw an exception");
+            let json = match object.get(scope, key) {
+                None => fail("unreadable: reading it threw an exception"),
+                // As in JSON.stringify: `{ timeout: undefined }` is `{}`.
+                Some(value) if value.is_undefined() => continue,
+                Some(value) => self.convert(scope, value, depth + 1),
             };
-            // As in JSON.stringify: `{ timeout: undefined }` is `{}`.
-            if !value.is_undefined() {
-                let json = self.convert(scope, value, depth + 1)?;
-                values.insert(name, json);
+            let name = key.to_rust_string_lossy(scope);
+            match json {
+                Ok(json) => drop(values.insert(name, json)),
+                Err(stray) => return Err(stray.below(Step::Key(name))),
             }
-            self.path.truncate(kept);
         }
         Ok(Value::Object(values))
     }

@@ -141,13 +141,15 @@ impl Place {
     }
 
     fn ask(&self, pool: &IsolatePool, calls: u64, request: fn(&Self, u64) -> Asked) -> u64 {
-        let ask = |call| {
+        let mut counts = Vec::new();
+        let requests = (0..calls).map(|call| {
             let (request, count) = request(self, call);
-            (pool.evaluate(request), count)
-        };
-        let answers: Vec<_> = (0..calls).map(ask).collect();
-        let counts = answers.into_iter().map(|(answer, count)| {
-            let evaluation = answer.wait().expect("an answer").expect("no mistakes");
+            counts.push(count);
+            request
+        });
+        let answers = pool.evaluate_all(requests).into_iter();
+        let counts = answers.zip(counts).map(|(answer, count)| {
+            let evaluation = answer.expect("an answer").expect("no mistakes");
             count(&evaluation.value)
         });
         counts.sum()

@@ -253,6 +253,7 @@ let results = [];
 export function invoke(request) {
   results = [];
   host.isCalling = true;
+  host.current = "";
   // As a promise, so that whatever is thrown ends in one place.
   Promise.resolve().then(() => kinds[request.kind](request, results));
 }
