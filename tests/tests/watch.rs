@@ -52,6 +52,19 @@ fn every_edit_is_built() {
 }
 
 #[test]
+fn a_cache_inside_the_workspace_is_not_watched() {
+    let project = project();
+    let cache = ["--cache-dir", "cache"];
+    project.zako(&["build", cache[0], cache[1]]).succeeds();
+    assert!(project.has("cache/store"));
+    let mut watch = project.start(&["watch", cache[0], cache[1]]);
+    assert_eq!(watch.line(), "watching 3 directories");
+    project.write("src/a.txt", "A\n");
+    settled(&mut watch);
+    assert_eq!(project.read("all.out"), "A\nb\n");
+}
+
+#[test]
 fn a_killed_watch_has_nothing_to_lose() {
     let project = project();
     let mut watch = project.start(&["watch"]);

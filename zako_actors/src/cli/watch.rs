@@ -59,6 +59,9 @@ pub fn run(global: &Global, args: &WatchArgs) -> Result<Exit, Failure> {
         .token()
         .on_cancel(move || drop(stop.send(News::Stop)));
     let mut watch = Watch::new(workspace.root, layout, &news, stream)?;
+    watch.cache = options
+        .cache
+        .map(|cache| fs::canonicalize(&cache).unwrap_or(cache));
     watch.add(&watch.root.clone());
     let build = BuildArgs {
         labels: args.labels.clone(),
@@ -90,6 +93,8 @@ pub fn run(global: &Global, args: &WatchArgs) -> Result<Exit, Failure> {
 struct Watch {
     root: PathBuf,
     layout: Layout,
+    /// Nothing in there is anybody's but zako's.
+    cache: Option<PathBuf>,
     watcher: RecommendedWatcher,
     stream: Receiver<News>,
     dirs: BTreeSet<PathBuf>,
@@ -111,6 +116,7 @@ impl Watch {
         Ok(Self {
             root,
             layout,
+            cache: None,
             watcher,
             stream,
             dirs: BTreeSet::new(),
@@ -132,11 +138,18 @@ impl Watch {
             }
             for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
                 let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
-                if is_dir && !UNWATCHED.iter().any(|name| entry.file_name() == *name) {
+                let unwatched = || UNWATCHED.iter().any(|name| entry.file_name() == *name);
+                if is_dir && !unwatched() && !self.is_cache(&entry.path()) {
                     pending.push(entry.path());
                 }
             }
         }
+    }
+
+    /// Whether `path` is the cache directory or in it. One that is the workspace itself is no cache to leave out.
+    fn is_cache(&self, path: &Path) -> bool {
+        let cache = self.cache.as_deref();
+        cache.is_some_and(|cache| !self.root.starts_with(cache) && path.starts_with(cache))
     }
 
     fn complain(&mut self, dir: &Path, error: &notify::Error) {
@@ -196,7 +209,7 @@ impl Watch {
                 continue;
             };
             let unwatched = relative.split('/').any(|part| UNWATCHED.contains(&part));
-            if relative.is_empty() || unwatched {
+            if relative.is_empty() || unwatched || self.is_cache(path) {
                 continue;
             }
             if path.is_dir() {
