@@ -352,8 +352,10 @@ impl<'a> Work<'a> {
     ) -> Result<Summary, Failure> {
         if plan.is_fresh() && !self.is_watched() {
             let summary = self.nothing_to_do(&plan);
-            // As with the session: the process ends soon.
-            std::mem::forget(plan);
+            // As with the session: the process ends soon, unless it watches.
+            if self.cancel.is_none() {
+                std::mem::forget(plan);
+            }
             return Ok(summary);
         }
         let cancel = match &self.cancel {
