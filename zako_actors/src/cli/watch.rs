@@ -23,6 +23,7 @@ use super::options::{Options, directory};
 use super::{Exit, Failure, print_line, say};
 use crate::engine::cancel::Cancel;
 use crate::engine::ledger::Ledger;
+use crate::engine::session::Kept;
 use crate::engine::workspace::{Layout, PRIVATE_DIR, Workspace};
 
 /// A burst is over when nothing happened for this long. An editor writes a file in one or two
@@ -83,7 +84,7 @@ pub fn run(global: &Global, args: &WatchArgs) -> Result<Exit, Failure> {
             Err(failure) => say(&failure.text),
         }
         print_line(&format!("watching {} directories", watch.dirs.len()))?;
-        match watch.wait() {
+        match watch.wait(&mut kept) {
             Some(changed) => say(&changed),
             None => return Ok(Exit::Done),
         }
@@ -163,8 +164,9 @@ impl Watch {
         }
     }
 
-    /// Waits for a change and for the end of its burst; tells what changed. `None` is the end.
-    fn wait(&mut self) -> Option<String> {
+    /// Waits for a change and for the end of its burst; tells what changed. `None` is the end. Meanwhile what was `kept`
+    /// looks at files.
+    fn wait(&mut self, kept: &mut Option<Kept>) -> Option<String> {
         let ledger = Ledger::load(&self.layout.outputs);
         let mut changed = BTreeSet::new();
         let mut begin: Option<Instant> = None;
@@ -183,6 +185,9 @@ impl Watch {
                 Ok(News::Changed(Err(error))) => {
                     say(&format!("warning: a change may have been missed: {error}"));
                     begin.get_or_insert_with(Instant::now);
+                    if let Some(kept) = kept {
+                        kept.changed("");
+                    }
                 }
                 Ok(News::Changed(Ok(event))) => {
                     // The kernel forgot what it had to tell: everything may have changed.
@@ -190,11 +195,31 @@ impl Watch {
                     for path in self.concerned(&event, &ledger) {
                         changed.insert(path);
                     }
-                    if lost || !changed.is_empty() {
-                        begin.get_or_insert_with(Instant::now);
+                    if begin.is_some() {
+                        self.tell(kept.as_ref(), &event);
+                    } else if lost || !changed.is_empty() {
+                        begin = Some(Instant::now());
+                        if let Some(kept) = kept {
+                            kept.begin(&self.layout);
+                        }
                     }
                 }
             }
+        }
+    }
+
+    /// Has what was kept know what happened after it began to look at files.
+    fn tell(&self, kept: Option<&Kept>, event: &notify::Event) {
+        let Some(kept) = kept else {
+            return;
+        };
+        if event.need_rescan() {
+            kept.changed("");
+        } else if !matches!(event.kind, EventKind::Access(_)) {
+            let relative = event.paths.iter().map(|path| path.strip_prefix(&self.root));
+            relative
+                .filter_map(|path| path.ok()?.to_str())
+                .for_each(|path| kept.changed(path));
         }
     }
 

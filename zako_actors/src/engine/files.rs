@@ -162,8 +162,9 @@ impl FileTable {
         }
     }
 
-    /// Looks at every file once, all at the same time, until [`look_anew`](Self::look_anew).
-    pub fn look_at_all(&self) {
+    /// Looks at every file once, all at the same time, until [`look_anew`](Self::look_anew). So many `threads` help whoever
+    /// asks.
+    pub fn look_at_all(&self, threads: usize) {
         let opened = self.opened.as_ref().and_then(|root| root.try_clone().ok());
         let mut inner = self.lock();
         let files = inner.entries.iter_mut().zip(0..NOWHERE);
@@ -173,9 +174,28 @@ impl FileTable {
         });
         let looks = opened.map(|root| Looks::new(root, files));
         if let Some(looks) = &looks {
-            looks.begin();
+            looks.begin(threads);
         }
         inner.looks = looks;
+    }
+
+    /// Takes note that `path`, a file or a directory, has changed after files began to be looked at.
+    pub fn changed(&self, path: &str) {
+        let inner = self.lock();
+        let Some(looks) = &inner.looks else {
+            return;
+        };
+        if let Some(held) = inner.entries.get(path) {
+            looks.changed(held.place);
+            return;
+        }
+        let below = |file: &str| {
+            let rest = file.strip_prefix(path);
+            path.is_empty() || rest.is_some_and(|rest| rest.starts_with('/'))
+        };
+        for (_, held) in inner.entries.iter().filter(|(file, _)| below(file)) {
+            looks.changed(held.place);
+        }
     }
 
     /// From now on every question is asked of the file system: files are about to change.
@@ -431,7 +451,7 @@ mod tests {
             files.wrote(name, fact);
         }
         let files = FileTable::new(dir.path().into(), files.save());
-        files.look_at_all();
+        files.look_at_all(1);
         let before = files.fact("a").unwrap();
         fs::write(dir.path().join("a"), "changed").unwrap();
         fs::write(dir.path().join("b"), "changed").unwrap();
@@ -449,7 +469,7 @@ mod tests {
         let files = table(dir.path());
         files.wrote("l", files.fact("l").unwrap());
         let files = FileTable::new(dir.path().into(), files.save());
-        files.look_at_all();
+        files.look_at_all(1);
         for _ in 0..2 {
             assert_eq!(files.fact("l").unwrap().hash, Hash::of(b"x"));
             let output = files.fact_of_output("l");

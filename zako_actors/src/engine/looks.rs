@@ -4,8 +4,8 @@
 //! file while the targets are still being read and linked, and nobody asks twice. Does not know
 //! contents, nor which files matter.
 //! Invariants: "untouched" is said only of a regular file that had exactly the remembered stamp at a
-//! moment since the workspace was locked; whoever is told nothing asks the file system; steps, which
-//! change files, are not told at all.
+//! moment since the workspace was locked, and never again once it was told to have changed since; whoever is told nothing
+//! asks the file system; steps, which change files, are not told at all.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -18,6 +18,9 @@ use super::files::Stamp;
 
 /// With fewer files a thread would cost more than it saves.
 const WORTH_A_THREAD: usize = 500;
+
+/// The mark of a file that is known to have changed meanwhile, beside those of [`Look`].
+const CHANGED: u8 = 4;
 
 /// How a file was looked at and found to be as remembered: by its own name, or through links.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,24 +66,29 @@ impl Looks {
         Arc::new(Self { root, names, known })
     }
 
-    /// Looks at all of them on a thread that ends by itself, or when nobody else holds this.
-    pub fn begin(self: &Arc<Self>) {
+    /// Looks at all of them on so many threads, which end by themselves, or when nobody else holds this.
+    pub fn begin(self: &Arc<Self>, threads: usize) {
         if self.known.len() < WORTH_A_THREAD {
             return;
         }
-        let looks = Arc::clone(self);
-        // Without a thread the planner looks itself. It begins at the other end.
-        let look = move || {
-            for index in (0..looks.known.len()).rev() {
-                if Arc::strong_count(&looks) == 1 {
-                    break;
+        // All threads together hold them once.
+        let shared = Arc::new(Arc::clone(self));
+        for first in 0..threads {
+            let looks = Arc::clone(&shared);
+            // Without a thread the planner looks itself. It begins at the other end.
+            let look = move || {
+                let all = (0..looks.known.len()).rev();
+                for index in all.skip(first).step_by(threads) {
+                    if Arc::strong_count(&*looks) == 1 {
+                        break;
+                    }
+                    if looks.known[index].seen.load(Ordering::Relaxed) == 0 {
+                        looks.look(index);
+                    }
                 }
-                if looks.known[index].seen.load(Ordering::Relaxed) == 0 {
-                    looks.look(index);
-                }
-            }
-        };
-        drop(thread::Builder::new().name("zako-look".into()).spawn(look));
+            };
+            drop(thread::Builder::new().name("zako-look".into()).spawn(look));
+        }
     }
 
     fn look(&self, index: usize) {
@@ -102,8 +110,15 @@ impl Looks {
         let known = self.known.get(index as usize);
         known.is_some_and(|known| {
             let seen = known.seen.load(Ordering::Relaxed);
-            seen & look as u8 == look as u8
+            seen & (look as u8 | CHANGED) == look as u8
         })
+    }
+
+    /// Takes note that file `index` has changed since it was looked at, or while it is: nothing is said of it any more.
+    pub fn changed(&self, index: u32) {
+        if let Some(known) = self.known.get(index as usize) {
+            known.seen.fetch_or(CHANGED, Ordering::Relaxed);
+        }
     }
 
     /// Takes note that file `index` has the stamp that is remembered.
@@ -116,6 +131,8 @@ impl Looks {
 
 #[cfg(test)]
 mod tests {
+    use super::super::files::{FileTable, SavedFiles};
+    use super::super::hash::Hash;
     use super::*;
     use rustix::fs::{Mode, OFlags, open};
     use std::fs;
@@ -139,7 +156,7 @@ mod tests {
         std::os::unix::fs::symlink("moved", path("9")).unwrap();
         let root = open(dir.path(), OFlags::PATH, Mode::empty()).unwrap();
         let looks = Looks::new(root, stamps.into_iter());
-        looks.begin();
+        looks.begin(2);
         // Its thread has looked at everything when it does not hold them any more.
         while Arc::strong_count(&looks) > 1 {
             thread::yield_now();
@@ -151,5 +168,43 @@ mod tests {
         assert_eq!(changed, [7, 8, 9]);
         looks.saw(9, Look::Through);
         assert!(looks.is_untouched(9, Look::Through) && !untouched(9));
+        assert!(untouched(10));
+        looks.changed(10);
+        looks.saw(10, Look::Itself);
+        assert!(!untouched(10), "what was seen may be older than the change");
+    }
+
+    #[test]
+    fn what_is_told_to_have_changed_is_asked_again() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("d")).unwrap();
+        let names = ["a", "d/a", "d/b", "da"];
+        for name in names {
+            fs::write(dir.path().join(name), name).unwrap();
+        }
+        let table = || FileTable::new(dir.path().into(), SavedFiles::default());
+        let files = table();
+        for name in names {
+            files.wrote(name, files.fact(name).unwrap());
+        }
+        let files = FileTable::new(dir.path().into(), files.save());
+        let is_old = |name: &str| files.fact(name).unwrap().hash == Hash::of(name.as_bytes());
+        let rounds: [(&str, &[&str]); 3] =
+            [("d/a", &["d/a"]), ("d", &["d/a", "d/b"]), ("", &names)];
+        for (told, seen) in rounds {
+            for name in names {
+                fs::write(dir.path().join(name), name).unwrap();
+                files.wrote(name, table().fact(name).unwrap());
+            }
+            files.look_at_all(1);
+            for name in names {
+                assert!(is_old(name));
+                fs::write(dir.path().join(name), "changed").unwrap();
+            }
+            files.changed(told);
+            for name in names {
+                assert_eq!(is_old(name), !seen.contains(&name), "{told:?}: {name}");
+            }
+        }
     }
 }

@@ -207,13 +207,7 @@ impl WorkspaceLock {
         waiting: impl FnOnce(Option<u32>),
     ) -> Result<Self, WorkspaceError> {
         let path = &layout.lock;
-        let mut file = OpenOptions::new()
-            .create(true)
-            .read(true)
-            .write(true)
-            .truncate(false)
-            .open(path)
-            .map_err(failed("open", path))?;
+        let mut file = Self::open(path).map_err(failed("open", path))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -224,6 +218,24 @@ impl WorkspaceLock {
         }
         name_holder(&mut file).map_err(failed("write", path))?;
         Ok(Self(file))
+    }
+
+    /// Takes the lock, if nobody has it.
+    pub fn try_acquire(layout: &Layout) -> Option<Self> {
+        let file = Self::open(&layout.lock).ok()?;
+        file.try_lock().ok()?;
+        let mut lock = Self(file);
+        name_holder(&mut lock.0).ok()?;
+        Some(lock)
+    }
+
+    fn open(path: &Path) -> io::Result<File> {
+        OpenOptions::new()
+            .create(true)
+            .read(true)
+            .write(true)
+            .truncate(false)
+            .open(path)
     }
 }
 

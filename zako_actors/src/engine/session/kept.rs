@@ -7,6 +7,7 @@
 //! not on disk.
 
 use std::cell::OnceCell;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -22,6 +23,10 @@ use crate::engine::state::{Memory, Remembered, State};
 use crate::engine::workspace::{Layout, Workspace, WorkspaceLock};
 use crate::lang::label::Label;
 use crate::lang::target::Target;
+use crate::machine::cpus;
+
+/// More threads that look at files hinder each other in the kernel.
+const MAX_LOOKERS: usize = 4;
 
 /// Everything that a session knows.
 pub struct Kept {
@@ -35,6 +40,15 @@ pub struct Kept {
     pub(super) linked: Option<(Vec<Arc<Target>>, Arc<Graph>)>,
     /// The files that all of it is in.
     on_disk: OnDisk,
+    /// The lock, when files are being looked at for a session that is yet to begin.
+    begun: Option<Begun>,
+}
+
+/// A lock that is held for a session that is yet to begin.
+pub(super) struct Begun {
+    /// The lock file.
+    pub place: PathBuf,
+    pub lock: WorkspaceLock,
 }
 
 /// Which state, reasons and ledger there are. A state says by its checksum what is in it; the others are
@@ -62,7 +76,7 @@ impl Session {
         workspace: Workspace,
         layout: Layout,
         lock: WorkspaceLock,
-        kept: Option<Kept>,
+        (kept, is_begun): (Option<Kept>, bool),
         notify: &mut dyn FnMut(Notice),
     ) -> Self {
         let kept = kept.filter(|kept| {
@@ -72,7 +86,9 @@ impl Session {
         });
         let (known, changed) = match kept {
             Some(mut kept) => {
-                kept.files.look_at_all();
+                if !is_begun {
+                    kept.files.look_at_all(1);
+                }
                 kept.dirs.look_anew();
                 (kept, false)
             }
@@ -137,6 +153,30 @@ impl Session {
 }
 
 impl Kept {
+    /// Takes the lock for the next session, unless another process has it, and begins to look at files: which of them
+    /// change from now on has to be told.
+    pub fn begin(&mut self, layout: &Layout) {
+        if let Some(lock) = WorkspaceLock::try_acquire(layout) {
+            self.begun = Some(Begun {
+                place: layout.lock.clone(),
+                lock,
+            });
+            // Whoever waits for the end of a burst leaves the CPUs alone.
+            self.files.look_at_all(cpus().clamp(1, MAX_LOOKERS));
+        }
+    }
+
+    /// Takes note that `path`, a file or directory of the workspace, has changed since [`begin`](Self::begin).
+    pub fn changed(&self, path: &str) {
+        self.files.changed(path);
+    }
+
+    /// The lock that was taken for a session with this layout, if one was.
+    pub(super) fn begun(&mut self, layout: &Layout) -> Option<WorkspaceLock> {
+        let begun = self.begun.take()?;
+        (begun.place == layout.lock).then_some(begun.lock)
+    }
+
     /// What is on disk; the second is whether it has to be written again.
     fn load(
         workspace: &Workspace,
@@ -146,7 +186,7 @@ impl Kept {
         let root = || workspace.root.clone();
         let files = |saved| {
             let files = FileTable::new(root(), saved);
-            files.look_at_all();
+            files.look_at_all(1);
             files
         };
         let (files, rest, changed) = match State::load(&layout.state, files) {
@@ -169,6 +209,7 @@ impl Kept {
             reasons: OnceCell::new(),
             linked: None,
             on_disk: OnDisk::default(),
+            begun: None,
         };
         (known, changed)
     }

@@ -135,19 +135,25 @@ pub enum Notice {
 }
 
 impl Session {
-    /// Locks the workspace and reads its state, unless that is what was `kept`.
+    /// Locks the workspace, unless that was done for what was `kept`, and reads its state, unless that is what was `kept`.
     ///
     /// # Errors
     /// When the workspace's directories cannot be used.
     pub fn open(
         workspace: Workspace,
         cache: Option<&Path>,
-        kept: Option<Kept>,
+        mut kept: Option<Kept>,
         notify: &mut dyn FnMut(Notice),
     ) -> Result<Self, BuildError> {
         let layout = Layout::new(&workspace.root, cache);
         layout.create()?;
-        let lock = WorkspaceLock::acquire(&layout, |pid| notify(Notice::Waiting(pid)))?;
+        let begun = kept.as_mut().and_then(|kept| kept.begun(&layout));
+        let is_begun = begun.is_some();
+        let lock = match begun {
+            Some(lock) => lock,
+            None => WorkspaceLock::acquire(&layout, |pid| notify(Notice::Waiting(pid)))?,
+        };
+        let kept = (kept, is_begun);
         Ok(Self::start(workspace, layout, lock, kept, notify))
     }
 
