@@ -244,7 +244,7 @@ impl<'a> Work<'a> {
         })
     }
 
-    fn plan(&mut self, opened: &mut Opened, targets: &Targets) -> Result<Plan, Failure> {
+    fn plan(&mut self, opened: &mut Opened, targets: &Targets) -> Result<Arc<Plan>, Failure> {
         let wanted = self.wanted(opened, targets)?;
         self.plan_of(opened, targets, &wanted)
     }
@@ -254,7 +254,7 @@ impl<'a> Work<'a> {
         opened: &mut Opened,
         targets: &Targets,
         wanted: &[NodeId],
-    ) -> Result<Plan, Failure> {
+    ) -> Result<Arc<Plan>, Failure> {
         let begin = self.begin.elapsed();
         let force = self.args.force || self.args.check_determinism.is_some();
         let plan = opened
@@ -348,14 +348,10 @@ impl<'a> Work<'a> {
         &mut self,
         opened: &mut Opened,
         targets: &Targets,
-        plan: Plan,
+        plan: Arc<Plan>,
     ) -> Result<Summary, Failure> {
         if plan.is_fresh() && !self.is_watched() {
             let summary = self.nothing_to_do(&plan);
-            // As with the session: the process ends soon, unless it watches.
-            if self.cancel.is_none() {
-                std::mem::forget(plan);
-            }
             return Ok(summary);
         }
         let cancel = match &self.cancel {

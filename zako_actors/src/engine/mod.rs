@@ -12,6 +12,7 @@ pub mod build;
 pub mod cancel;
 pub mod cause;
 pub mod dirs;
+pub mod earlier;
 pub mod evaluate;
 pub mod event;
 pub mod files;

@@ -11,9 +11,10 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::action::{Before, Describer};
+use super::action::{Before, Describer, Tool};
 use super::cause::Cause;
 use super::dirs::DirTable;
+use super::earlier::Asked;
 use super::files::FileTable;
 use super::graph::{Graph, NodeId};
 use super::group;
@@ -40,6 +41,8 @@ pub struct Planned {
     pub sources: Vec<String>,
     /// Fresh, or why not.
     pub state: Freshness,
+    /// The program of a command, as far as it was looked for.
+    pub tool: Option<Arc<Tool>>,
 }
 
 /// Whether a planned target has to be looked at.
@@ -78,6 +81,8 @@ pub struct Planner<'a> {
     pub text_of: &'a dyn Fn(&str) -> String,
     /// Takes every target for stale.
     pub force: bool,
+    /// The last plan of the same.
+    pub earlier: Option<&'a Asked<'a>>,
 }
 
 /// Expanded globs of one plan, by directory and patterns: targets of one package often share them.
@@ -96,10 +101,17 @@ impl Planner<'_> {
             place[id.index()] = nodes.len() as u32;
             let deps = self.graph.deps(*id).iter();
             let deps: Vec<u32> = deps.map(|dep| place[dep.index()]).collect();
-            let sources = self.sources(*id, &mut globs)?;
+            let target = self.graph.target(*id);
+            let known = self
+                .earlier
+                .and_then(|earlier| earlier.sources(*id, target));
+            let sources = match known {
+                Some(sources) => sources,
+                None => self.sources(*id, &mut globs)?,
+            };
             let in_place = self.graph.target(*id).in_place().is_some();
             let reads = in_place.then(|| everything_below(&deps, &nodes));
-            let state = self.survey(*id, &sources, reads.as_ref().unwrap_or(&deps), &nodes);
+            let (state, tool) = self.survey(*id, &sources, reads.as_ref().unwrap_or(&deps), &nodes);
             // What is fresh has been looked at.
             if !matches!(state, Freshness::Fresh(_)) {
                 self.check_sources(*id)?;
@@ -110,6 +122,7 @@ impl Planner<'_> {
                 reads,
                 sources,
                 state,
+                tool,
             });
         }
         Ok(Plan {
@@ -280,23 +293,36 @@ impl Planner<'_> {
         }
     }
 
-    fn survey(&self, id: NodeId, sources: &[String], deps: &[u32], nodes: &[Planned]) -> Freshness {
+    fn survey(
+        &self,
+        id: NodeId,
+        sources: &[String],
+        deps: &[u32],
+        nodes: &[Planned],
+    ) -> (Freshness, Option<Arc<Tool>>) {
         let target = self.graph.target(id);
+        let stale = |cause| (Freshness::Stale(cause), None);
         if target.work == Work::Group {
-            return self.survey_group(target, sources, deps, nodes);
+            return (self.survey_group(target, sources, deps, nodes), None);
         }
         let Some(record) = self.records.get(&target.label) else {
-            return Freshness::Stale(Cause::New);
+            return stale(Cause::New);
         };
         if self.force {
-            return Freshness::Stale(Cause::Forced);
+            return stale(Cause::Forced);
         }
         if target.in_place().is_some_and(|step| !step.cached) {
-            return Freshness::Stale(Cause::Uncached);
+            return stale(Cause::Uncached);
         }
         let Some(dep_outputs) = fresh_outputs(deps, nodes) else {
-            return Freshness::Unknown;
+            return (Freshness::Unknown, None);
         };
+        let earlier = self.earlier.and_then(|earlier| {
+            earlier.still_fresh(id, sources, (deps, nodes), record, self.files)
+        });
+        if let Some((outputs, tool)) = earlier {
+            return (Freshness::Fresh(outputs), tool);
+        }
         let read = target.command().and_then(|c| c.depfile.as_ref());
         let read = read.map(|_| record.read());
         let action = self.describer.describe(
@@ -311,20 +337,18 @@ impl Planner<'_> {
         );
         let Ok(action) = action else {
             // The step itself says what is wrong, when its turn comes.
-            return Freshness::Stale(Cause::Recipe);
+            return stale(Cause::Recipe);
         };
         if action.key != record.key {
             let cause = record.cause(&action.recipe, action.counted());
-            return Freshness::Stale(cause.unwrap_or(Cause::Recipe));
+            return stale(cause.unwrap_or(Cause::Recipe));
         }
-        match record
-            .outputs
-            .iter()
-            .find(|item| !is_intact(self.files, item))
-        {
+        let mut outputs = record.outputs.iter();
+        let state = match outputs.find(|item| !is_intact(self.files, item)) {
             Some(item) => Freshness::Stale(Cause::Output(item.path.clone())),
             None => Freshness::Fresh(Arc::clone(&record.outputs)),
-        }
+        };
+        (state, action.tool.map(Arc::new))
     }
 }
 

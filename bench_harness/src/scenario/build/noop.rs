@@ -134,7 +134,7 @@ impl Built {
 pub struct Planned {
     session: Session,
     /// What is to be done.
-    pub plan: Plan,
+    pub plan: Arc<Plan>,
     describer: Arc<Describer>,
     services: Services,
 }

@@ -10,7 +10,7 @@ use super::Describer;
 use crate::lang::target::{Command, EnvValue};
 
 /// The environment that zako was started in, and what steps see of it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outer {
     /// All of it.
     pub variables: BTreeMap<String, String>,

@@ -147,6 +147,14 @@ impl Describer {
         }
     }
 
+    /// Whether it says of every target what `other` says, as long as files stay.
+    pub fn describes_like(&self, other: &Self) -> bool {
+        self.path == other.path
+            && self.env == other.env
+            && self.outer == other.outer
+            && self.transpiler == other.transpiler
+    }
+
     /// Describes the action of `target` on its sources and the outputs of its dependencies.
     ///
     /// # Errors

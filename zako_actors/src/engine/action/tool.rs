@@ -15,7 +15,10 @@ use crate::lang::target::Command;
 
 impl Describer {
     /// The program of `command`, which has this environment and these inputs.
-    pub(super) fn tool(
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn tool(
         &self,
         command: &Command,
         env: &BTreeMap<String, String>,

@@ -14,6 +14,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{BuildError, Notice, Session};
 use crate::engine::dirs::DirTable;
+use crate::engine::earlier::Earlier;
 use crate::engine::files::{FileTable, SavedFiles, Stamp};
 use crate::engine::graph::Graph;
 use crate::engine::ledger::Ledger;
@@ -38,6 +39,8 @@ pub struct Kept {
     pub(super) reasons: OnceCell<Arc<Reasons>>,
     /// The last graph, with the targets that it was made of.
     pub(super) linked: Option<(Vec<Arc<Target>>, Arc<Graph>)>,
+    /// The last plan.
+    pub(super) planned: Option<Earlier>,
     /// The files that all of it is in.
     on_disk: OnDisk,
     /// The lock, when files are being looked at for a session that is yet to begin.
@@ -100,6 +103,7 @@ impl Session {
             known,
             built: FxHashSet::default(),
             changed,
+            replaced: Vec::new(),
             _lock: lock,
         }
     }
@@ -208,6 +212,7 @@ impl Kept {
             ledger: OnceCell::new(),
             reasons: OnceCell::new(),
             linked: None,
+            planned: None,
             on_disk: OnDisk::default(),
             begun: None,
         };

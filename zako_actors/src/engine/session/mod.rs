@@ -21,6 +21,7 @@ use super::action::Describer;
 use super::analyse::Given;
 use super::build::{Build, BuildMsg, BuildResult, BuildSpec};
 use super::cancel::Cancel;
+use super::earlier::Earlier;
 use super::event::Stamped;
 use super::graph::{Graph, NodeId};
 use super::ledger::Ledger;
@@ -82,6 +83,8 @@ pub struct Session {
     known: Kept,
     built: FxHashSet<Label>,
     changed: bool,
+    /// Plans that others replaced: a large one takes a millisecond to take apart, which no step is to wait for.
+    replaced: Vec<Earlier>,
     _lock: WorkspaceLock,
 }
 
@@ -249,10 +252,13 @@ impl Session {
         &mut self,
         graph: &Arc<Graph>,
         wanted: &[NodeId],
-        describer: &Describer,
+        describer: &Arc<Describer>,
         force: bool,
-    ) -> Result<Plan, BuildError> {
+    ) -> Result<Arc<Plan>, BuildError> {
         self.forget_vanished(graph);
+        self.replaced.extend(self.known.planned.take());
+        let earlier = self.replaced.last();
+        let earlier = earlier.and_then(|it| it.asked(graph, describer));
         let planner = Planner {
             graph: Arc::clone(graph),
             files: &self.known.files,
@@ -261,8 +267,11 @@ impl Session {
             records: &self.known.records,
             text_of: &text_in(&self.workspace.root),
             force,
+            earlier: earlier.as_ref(),
         };
-        Ok(planner.plan(wanted)?)
+        let plan = Arc::new(planner.plan(wanted)?);
+        self.known.planned = Some(Earlier::new(Arc::clone(&plan), Arc::clone(describer)));
+        Ok(plan)
     }
 
     /// Takes away what targets left that the build files do not have any more.
@@ -306,7 +315,7 @@ impl Session {
     /// When it cannot begin. Failed steps are no error: they are in the result.
     pub fn build(
         &mut self,
-        plan: Plan,
+        plan: Arc<Plan>,
         describer: Arc<Describer>,
         options: &BuildOptions,
         services: &Services,
@@ -322,7 +331,6 @@ impl Session {
         })?;
         let store = services.store()?.clone();
         let system = services.system().map_err(ServiceError::from)?;
-        let plan = Arc::new(plan);
         let remote = options
             .remote
             .as_ref()
