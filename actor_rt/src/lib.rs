@@ -87,7 +87,10 @@ cfg_if::cfg_if! {
             router::{Published, Route, Router, Topic},
             sched::watch::StuckHandler,
             stash::Stash,
-            system::{MessageStats, ShutdownError, StartError, System, SystemBuilder, SystemStats},
+            system::{
+                MemoryStats, MessageStats, ShutdownError, StartError, System, SystemBuilder,
+                SystemStats,
+            },
             tell_error::TellError,
             timer::Timer,
             traced::Traced,

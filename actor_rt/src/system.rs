@@ -187,6 +187,17 @@ pub struct MessageStats {
     pub queued: u64,
 }
 
+/// What the slabs hold, see [`System::memory`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MemoryStats {
+    /// Taken from the operating system (where it is no Unix, from the process's allocator). Slabs keep what they have, so this is
+    /// what was needed at most, rounded up: 64 KiB for each thread and size of block, 2 MiB where a thread needs many.
+    pub reserved_bytes: u64,
+    /// Of that, what actors, their messages and timers have now.
+    pub in_use_bytes: u64,
+}
+
 impl System {
     pub(crate) fn simulated(runtime: &'static Runtime) -> Self {
         Self { runtime }
@@ -364,6 +375,22 @@ impl System {
             .handled_by_ended
             .load(Ordering::Relaxed);
         stats
+    }
+
+    /// The memory of the slabs, which all systems of the process share: exact when nothing moves.
+    ///
+    /// ```
+    /// use actor_rt::System;
+    /// let memory = System::memory();
+    /// assert!(memory.in_use_bytes <= memory.reserved_bytes);
+    /// ```
+    #[must_use]
+    pub fn memory() -> MemoryStats {
+        let (reserved, in_use) = crate::slab::figures();
+        MemoryStats {
+            reserved_bytes: reserved as u64,
+            in_use_bytes: in_use as u64,
+        }
     }
 
     /// The tree of actors, one line each, indented, for people.
