@@ -16,8 +16,11 @@ use std::time::Instant;
 /// Fewest and most messages of a turn.
 const FEWEST: u16 = 16;
 const MOST: u16 = 1024;
-/// Messages between looks at the clock, and before the first one. A shorter turn is measured from its start.
+/// Messages between looks at the clock, and before the first one; where they have taken but a small part of the budget until
+/// then, more of them. A turn of fewer is measured from its start.
 const LOOK_EVERY: u32 = 32;
+const LOOK_SELDOM: u32 = 128;
+const SMALL_PART: u32 = 8;
 /// Bits that end a turn after the current message.
 const INTERRUPTS: u32 = control::KILL | control::FAIL | control::REGROUP | control::YIELD;
 
@@ -54,6 +57,17 @@ impl Drop for Count<'_> {
     }
 }
 
+/// After how many messages of its turn an actor looks at the clock again.
+#[inline]
+fn next_look(handled: u32, limit: u32, is_quick: bool) -> u32 {
+    let step = match is_quick {
+        _ if limit == u32::from(FEWEST) => 1,
+        true => LOOK_SELDOM,
+        false => LOOK_EVERY,
+    };
+    (handled + step).min(limit)
+}
+
 impl<A: Actor, F: FnMut() -> A + 'static> Behaviour for Plain<A, F> {
     type Msg = A::Msg;
 
@@ -77,6 +91,8 @@ impl<A: Actor, F: FnMut() -> A + 'static> Behaviour for Plain<A, F> {
             handled: 0,
         };
         let mut began = (u32::from(limit) <= LOOK_EVERY).then(Instant::now);
+        // Handlers that were slow are looked at after each message.
+        let mut look_at = if limit == FEWEST { 1 } else { LOOK_EVERY };
         loop {
             if !drain.is_ready() {
                 return Turn::Empty;
@@ -99,7 +115,7 @@ impl<A: Actor, F: FnMut() -> A + 'static> Behaviour for Plain<A, F> {
                 Some(false) => continue,
                 None => {}
             }
-            if count.handled.is_multiple_of(LOOK_EVERY) || limit == FEWEST {
+            if count.handled >= look_at {
                 let budget = cell.runtime.settings.turn_budget;
                 let now = Instant::now();
                 let took = now - *began.get_or_insert(now);
@@ -107,12 +123,17 @@ impl<A: Actor, F: FnMut() -> A + 'static> Behaviour for Plain<A, F> {
                     cell.batch.store((limit / 2).max(FEWEST), Ordering::Relaxed);
                     return Turn::Enough;
                 }
-                if count.handled >= u32::from(limit) {
+                let limit = u32::from(limit);
+                if count.handled >= limit {
                     if took < budget / 2 {
-                        cell.batch.store((limit * 2).min(MOST), Ordering::Relaxed);
+                        let more = (2 * limit).min(u32::from(MOST));
+                        cell.batch.store(more as u16, Ordering::Relaxed);
                     }
                     return Turn::Enough;
                 }
+                // The first look may be the one that time is counted from.
+                let is_quick = !took.is_zero() && took < budget / SMALL_PART;
+                look_at = next_look(count.handled, limit, is_quick);
             }
         }
     }

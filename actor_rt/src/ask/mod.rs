@@ -15,7 +15,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-/// Rounds of looking for an answer before a thread sleeps, and the looks of each, with a pause (of 10 to 50 ns) before each.
+/// Rounds of looking for an answer before a thread sleeps, and the looks of each, with a pause (of 10 to 50 ns) after each.
 const ROUNDS: u32 = 8;
 const LOOKS_PER_ROUND: u32 = 16;
 
@@ -137,14 +137,15 @@ impl<R> Ask<R> {
     /// The answer, if it comes soon: sleeping and being woken takes longer than most answers.
     fn look_on(&mut self) -> Option<Result<R, AskError>> {
         for _ in 0..ROUNDS {
+            // First, because whoever is to answer may need this very core; and if it has another one, an answer takes longer
+            // than a yield to nobody.
+            std::thread::yield_now();
             for _ in 0..LOOKS_PER_ROUND {
-                std::hint::spin_loop();
                 if let Some(ready) = self.try_take() {
                     return Some(ready);
                 }
+                std::hint::spin_loop();
             }
-            // Whoever is to answer may need this very core.
-            std::thread::yield_now();
             if self
                 .deadline
                 .is_some_and(|deadline| Instant::now() >= deadline)

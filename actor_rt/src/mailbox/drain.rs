@@ -13,6 +13,7 @@ use super::pages::{EMPTY, FROM_OUTSIDE, Ring, Slot, TOMBSTONE};
 use super::word::DISTANT;
 use super::{CLOSED, IDLE, Mailbox, SIGNAL, WAITERS, Word};
 use crate::sync::{Ordering, UnsafeCell, lock};
+use distance::{BATCH, CLOSE_BEHIND};
 use std::mem::MaybeUninit;
 use std::ptr::{NonNull, null_mut};
 
@@ -67,6 +68,10 @@ pub(crate) struct Drain<'a, M> {
     horizon: u32,
     distant: bool,
     close_behind: u32,
+    /// Where more slots than this follow in the page, the line of one further on is asked for; see `distance`.
+    asks_above: u32,
+    /// How often the owner may be close behind in a row.
+    allowed: u32,
     /// The last message came from a thread that runs no actors.
     from_outside: bool,
     /// Whether `held` has a message.
@@ -86,6 +91,9 @@ impl<'a, M> Drain<'a, M> {
         let front = mailbox.front;
         let moves = front.shared || front.bound < LEAST_BOUND_IN_PLACE;
         let chunk = if moves { 1 } else { FIRST_CHUNK };
+        let distant = tail.epoch() == epoch && tail.has(DISTANT);
+        // An activation that handles but a few messages looks no further.
+        let free = if distant { 0 } else { BATCH };
         Self {
             mailbox,
             position,
@@ -100,9 +108,11 @@ impl<'a, M> Drain<'a, M> {
             shared: front.shared,
             moves,
             look_at: position.wrapping_add(chunk),
-            horizon: position,
-            distant: tail.epoch() == epoch && tail.has(DISTANT),
+            horizon: position.wrapping_add(free),
+            distant,
             close_behind: 0,
+            asks_above: u32::MAX,
+            allowed: CLOSE_BEHIND,
             from_outside: false,
             holds: false,
             held: UnsafeCell::new(MaybeUninit::uninit()),
@@ -382,6 +392,7 @@ impl<'a, M> Drain<'a, M> {
         (self.position, self.published) = (0, 0);
         (self.slot, self.left, self.base) = (null_mut(), 0, null_mut());
         (self.look_at, self.horizon) = (0, 0);
+        self.asks_above = u32::MAX;
         // The tail must not look like one of the new epoch.
         self.mailbox
             .tail

@@ -41,8 +41,9 @@
 //!
 //! 11. **Distance.** An owner that was again and again too quick for its senders reads whole batches: it
 //!     takes the first message of a batch once the last one is published, or after a few microseconds
-//!     without that, and then reads one by one as before. The flag lives in the tail, and ends with the
-//!     epoch: the first message to an idle actor never waits. (`a_distant_owner_reads_on_when_nothing_comes`,
+//!     without that, and then reads one by one as before; it must be twice as often too quick to do it again. The
+//!     flag lives in the tail, and ends with the epoch: the first message to an idle actor never waits.
+//!     (`a_distant_owner_reads_on_when_nothing_comes`, `a_distance_that_was_kept_in_vain_is_kept_half_as_often`,
 //!     `distance_ends_with_the_epoch`, `loom::distance_races_claim`)
 //!
 //! The owner keeps off the line with the word while it reads: it has copies of what it needs from there, and

@@ -10,10 +10,14 @@
 
 use super::Runtime;
 use super::worker::{Worker, work_anywhere};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// Looks between two thoughts about time, orders and other work: a few microseconds.
 const LOOKS: u32 = 64;
+/// Waits in a row that begin by giving the core away, after one whose message was there as soon as that was done: its sender
+/// needed this very core. Then one begins by looking, to see whether that is still so.
+const YIELDS_FIRST: u32 = 8;
 
 /// Whether whoever sends to the actor has another core to do so. Threads from outside come on top of the workers, so
 /// one of these must leave them its core; an actor at `home` on one worker is sent to by those on other workers too.
@@ -40,11 +44,25 @@ pub(super) fn linger(
     if work_anywhere(runtime, worker) {
         return None;
     }
-    let mut looks = 0;
-    let mut began = None;
+    let (mut looks, mut began) = (0, None);
+    // Relaxed: only this worker's.
+    let yields = worker.yields_first.load(Ordering::Relaxed);
+    let mut has_yielded = yields > 0;
+    if has_yielded {
+        std::thread::yield_now();
+        // Who waited that long did not wait briefly.
+        looks = LOOKS;
+    }
     loop {
-        for _ in 0..LOOKS {
+        for look in 0..LOOKS {
             if ready() {
+                let at_once = has_yielded && look == 0;
+                let next = match (at_once, yields) {
+                    (false, _) => 0,
+                    (true, 0) => YIELDS_FIRST,
+                    (true, yields) => yields - 1,
+                };
+                worker.yields_first.store(next, Ordering::Relaxed);
                 return Some(looks);
             }
             looks += 1;
@@ -59,5 +77,6 @@ pub(super) fn linger(
         }
         // Where there are more threads than cores, the sender may be waiting for this one.
         std::thread::yield_now();
+        has_yielded = true;
     }
 }

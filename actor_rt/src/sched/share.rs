@@ -7,14 +7,61 @@ use super::Runtime;
 use super::queue::PLACES;
 use super::worker::Worker;
 use crate::cell::CellPtr;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
-/// Actors in the shared list that are worth their lines' way, and how often a worker takes fewer, without a rest, before it
-/// waits for more, as long as they come within so many pauses (of 10 to 50 ns). It need not be in a row: who takes many in
-/// between still follows the same thread.
+/// Actors in the shared list that are worth their lines' way.
 const FEW: usize = 32;
+/// How often a worker takes fewer, without a rest, before it waits for more. It need not be in a row: who takes many in between
+/// still follows the same thread. After a wait in vain it takes twice as many, up to the most.
 const CLOSE_BEHIND: u32 = 4;
-const PAUSES_PER_LOOK: u32 = 16;
+const CLOSE_BEHIND_AT_MOST: u32 = 256;
+/// Between two looks while it waits: time for several actors of a thread that does nothing but start them, and for one at least
+/// where list and worker were fought for until now. In time, because a pause takes 10 ns here and 50 ns there.
+const LOOK_EVERY: Duration = Duration::from_nanos(1500);
+/// Looks of a wait at most.
+const LOOKS: u32 = 8;
+
+/// How far a worker stays behind whoever fills the shared list. Only the worker itself counts, so all is relaxed.
+pub(super) struct Distance {
+    /// How often it found but a few since it last slept, or waited for more.
+    close: AtomicU32,
+    /// How often it may before it waits.
+    allowed: AtomicU32,
+}
+
+impl Distance {
+    pub(super) const fn new() -> Self {
+        Self {
+            close: AtomicU32::new(0),
+            allowed: AtomicU32::new(CLOSE_BEHIND),
+        }
+    }
+
+    /// The worker rests.
+    pub(super) fn rest(&self) {
+        self.close.store(0, Ordering::Relaxed);
+    }
+
+    /// Takes note of a worker that found but a few; whether it should wait for more.
+    #[inline]
+    fn is_too_close(&self) -> bool {
+        let close = self.close.load(Ordering::Relaxed);
+        self.close.store(close.saturating_add(1), Ordering::Relaxed);
+        close >= self.allowed.load(Ordering::Relaxed)
+    }
+
+    /// Takes note of whether a wait was worth it.
+    fn waited(&self, in_vain: bool) {
+        let allowed = if in_vain {
+            self.close.store(0, Ordering::Relaxed);
+            (2 * self.allowed.load(Ordering::Relaxed)).min(CLOSE_BEHIND_AT_MOST)
+        } else {
+            CLOSE_BEHIND
+        };
+        self.allowed.store(allowed, Ordering::Relaxed);
+    }
+}
 
 /// Takes a worker's fair part of the shared list, and one of them to run.
 pub(super) fn take_shared(runtime: &Runtime, worker: &Worker) -> Option<CellPtr> {
@@ -35,22 +82,28 @@ fn keep_distance(runtime: &Runtime, worker: &Worker) {
     if !worker.spin {
         return;
     }
-    // Relaxed: only this worker counts.
-    let times = worker.close_behind.load(Ordering::Relaxed);
-    let mut waiting = runtime.inject.len();
-    if waiting >= FEW {
-        return;
+    let waiting = runtime.inject.len();
+    if waiting < FEW && worker.distance.is_too_close() {
+        worker.distance.waited(!more_come(runtime, worker, waiting));
     }
-    if times < CLOSE_BEHIND {
-        worker.close_behind.store(times + 1, Ordering::Relaxed);
-        return;
-    }
-    while waiting < FEW {
-        (0..PAUSES_PER_LOOK).for_each(|_| std::hint::spin_loop());
+}
+
+/// Waits for more actors in the shared list, as long as more come and the worker has nothing else to do; whether enough came.
+#[cold]
+#[inline(never)]
+fn more_come(runtime: &Runtime, worker: &Worker, mut waiting: usize) -> bool {
+    for _ in 0..LOOKS {
+        let began = Instant::now();
+        while began.elapsed() < LOOK_EVERY {
+            std::hint::spin_loop();
+        }
         let before = std::mem::replace(&mut waiting, runtime.inject.len());
-        if waiting <= before {
-            worker.close_behind.store(0, Ordering::Relaxed);
-            return;
+        if waiting >= FEW {
+            return true;
+        }
+        if waiting <= before || worker.has_work() {
+            return false;
         }
     }
+    false
 }

@@ -11,7 +11,7 @@
 
 use super::Runtime;
 use super::queue::{Local, PLACES, Shared};
-use super::share::take_shared;
+use super::share::{Distance, take_shared};
 use super::sweep;
 use super::topology::Layout;
 use crate::cell::{ANYWHERE, CellPtr, Header, Outcome, control, credit};
@@ -41,8 +41,9 @@ pub(super) struct Worker {
     pub(super) inbox: Shared,
     /// Turns so far: thieves use it to see that the worker is stuck in one.
     turns: AtomicU64,
-    /// How often it found but a few actors in the shared list since it last slept, or last waited for more in vain.
-    pub(super) close_behind: AtomicU32,
+    pub(super) distance: Distance,
+    /// How many of its next waits for a message begin by giving the core away.
+    pub(super) yields_first: AtomicU32,
     /// The actor whose turn it is, null between turns: for the watchdog, who only compares it.
     running: AtomicPtr<Header>,
     thread: OnceLock<std::thread::Thread>,
@@ -167,7 +168,8 @@ impl Worker {
             local: Local::new(),
             inbox: Shared::new(),
             turns: AtomicU64::new(0),
-            close_behind: AtomicU32::new(0),
+            distance: Distance::new(),
+            yields_first: AtomicU32::new(0),
             running: AtomicPtr::new(null_mut()),
             thread: OnceLock::new(),
             core: layout.core_of(index),
@@ -271,7 +273,7 @@ impl Worker {
         Some(actor)
     }
 
-    fn has_work(&self) -> bool {
+    pub(super) fn has_work(&self) -> bool {
         !self.next.load(Ordering::Relaxed).is_null()
             || self.local.len() > 0
             || !self.inbox.is_empty()
@@ -435,7 +437,7 @@ pub(super) fn work_anywhere(runtime: &Runtime, worker: &Worker) -> bool {
 
 fn sleep(runtime: &'static Runtime, worker: &Worker, seen: &mut Vec<Glimpse>) -> Option<CellPtr> {
     let sleepers = &runtime.sleepers;
-    worker.close_behind.store(0, Ordering::Relaxed);
+    worker.distance.rest();
     sleepers.lie_down(worker.index);
     let leave = || work_anywhere(runtime, worker) || (runtime.is_closing() && runtime.live() == 0);
     while sleepers.is_down(worker.index) {

@@ -28,6 +28,7 @@ impl<M> Drain<'_, M> {
     /// panics over is gone like any other.
     #[inline(always)]
     pub(crate) fn hand_over<R>(&mut self, handle: impl FnOnce(M) -> R) -> R {
+        self.ask_ahead();
         let leaving = Leaving(self);
         let place = leaving.0.place();
         // SAFETY: the slot is of a live page, which the owner alone frees, or it is `held` itself.
