@@ -80,8 +80,9 @@ impl<W: Work> Board<W> {
         let (retired, next) = self.shared.queue.review(&self.shared.config);
         for free in retired {
             self.leaving.push(free.id);
-            free.hand.stop();
+            // Before it can be gone, so that nobody misses it in both counts.
             self.shared.counters.retired.fetch_add(1, Ordering::Relaxed);
+            free.hand.stop();
         }
         if let Some(at) = next {
             plan_review(ctx.me(), at);

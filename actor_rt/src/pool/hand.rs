@@ -130,6 +130,8 @@ impl<W: Work> Actor for Hand<W> {
     }
 
     fn stopped(&mut self, _reason: &ExitReason) {
-        self.shared.counters.workers.fetch_sub(1, Ordering::Relaxed);
+        // Release pairs with the Acquire of `Pool::stats`: whoever misses this worker sees it retired.
+        let workers = &self.shared.counters.workers;
+        workers.fetch_sub(1, Ordering::Release);
     }
 }

@@ -359,7 +359,8 @@ impl<W: Work> Pool<W> {
         let counters = &self.shared.counters;
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         PoolStats {
-            workers: counters.workers.load(Ordering::Relaxed),
+            // First of all; Acquire pairs with the Release of a worker that goes.
+            workers: counters.workers.load(Ordering::Acquire),
             busy: counters
                 .tallies
                 .iter()
