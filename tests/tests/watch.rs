@@ -42,6 +42,21 @@ fn every_edit_is_built() {
     while project.read("all.out") != "A\nb\nC\n" {
         settled(&mut watch);
     }
+    // So is one that was removed and made again.
+    for content in ["1", "2"] {
+        std::fs::remove_dir_all(project.root().join("src/new")).unwrap();
+        while project.read("all.out").contains('C') {
+            settled(&mut watch);
+        }
+        project.write("src/new/c.txt", &format!("C{content}\n"));
+        while !project.read("all.out").contains(content) {
+            settled(&mut watch);
+        }
+        project.write("src/new/c.txt", "C again\n");
+        while !project.read("all.out").contains("again") {
+            settled(&mut watch);
+        }
+    }
     // A mistake is told and mended.
     project.write("BUILD.ts", "export default {");
     settled(&mut watch);
@@ -54,11 +69,11 @@ fn every_edit_is_built() {
 #[test]
 fn a_cache_inside_the_workspace_is_not_watched() {
     let project = project();
-    let cache = ["--cache-dir", "cache"];
-    project.zako(&["build", cache[0], cache[1]]).succeeds();
-    assert!(project.has("cache/store"));
+    let cache = ["--cache-dir", "src/../cache"];
     let mut watch = project.start(&["watch", cache[0], cache[1]]);
     assert_eq!(watch.line(), "watching 3 directories");
+    assert!(project.has("cache/store"));
+    assert_eq!(project.ran(), ["all"]);
     project.write("src/a.txt", "A\n");
     settled(&mut watch);
     assert_eq!(project.read("all.out"), "A\nb\n");

@@ -13,7 +13,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use actor_rt::System;
+use notify::event::ModifyKind;
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use rustc_hash::FxHashSet;
 
 use super::args::{BuildArgs, Global, WatchArgs};
 use super::build::{Wanted, round};
@@ -60,9 +62,11 @@ pub fn run(global: &Global, args: &WatchArgs) -> Result<Exit, Failure> {
         .token()
         .on_cancel(move || drop(stop.send(News::Stop)));
     let mut watch = Watch::new(workspace.root, layout, &news, stream)?;
-    watch.cache = options
-        .cache
-        .map(|cache| fs::canonicalize(&cache).unwrap_or(cache));
+    watch.cache = options.cache.map(|cache| {
+        // Only what is there has a path without links. The first round would make it.
+        let made = fs::create_dir_all(&cache).and_then(|()| fs::canonicalize(&cache));
+        made.unwrap_or(cache)
+    });
     watch.add(&watch.root.clone());
     let build = BuildArgs {
         labels: args.labels.clone(),
@@ -169,6 +173,8 @@ impl Watch {
     fn wait(&mut self, kept: &mut Option<Kept>) -> Option<String> {
         let ledger = Ledger::load(&self.layout.outputs);
         let mut changed = BTreeSet::new();
+        // What happened after files began to be looked at.
+        let mut since = FxHashSet::default();
         let mut begin: Option<Instant> = None;
         loop {
             let news = match begin {
@@ -181,13 +187,16 @@ impl Watch {
             };
             match news {
                 Ok(News::Stop) | Err(RecvTimeoutError::Disconnected) => return None,
-                Err(RecvTimeoutError::Timeout) => return Some(describe(&changed)),
+                Err(RecvTimeoutError::Timeout) => {
+                    if let Some(kept) = kept {
+                        kept.changed(&since);
+                    }
+                    return Some(describe(&changed));
+                }
                 Ok(News::Changed(Err(error))) => {
                     say(&format!("warning: a change may have been missed: {error}"));
                     begin.get_or_insert_with(Instant::now);
-                    if let Some(kept) = kept {
-                        kept.changed("");
-                    }
+                    since.insert("".into());
                 }
                 Ok(News::Changed(Ok(event))) => {
                     // The kernel forgot what it had to tell: everything may have changed.
@@ -196,11 +205,11 @@ impl Watch {
                         changed.insert(path);
                     }
                     if begin.is_some() {
-                        self.tell(kept.as_ref(), &event);
+                        since.extend(self.named(&event));
                     } else if lost || !changed.is_empty() {
                         begin = Some(Instant::now());
                         if let Some(kept) = kept {
-                            kept.begin(&self.layout);
+                            kept.begin(&self.layout, &self.watched());
                         }
                     }
                 }
@@ -208,19 +217,23 @@ impl Watch {
         }
     }
 
-    /// Has what was kept know what happened after it began to look at files.
-    fn tell(&self, kept: Option<&Kept>, event: &notify::Event) {
-        let Some(kept) = kept else {
-            return;
-        };
+    /// The watched directories, relative to the root.
+    fn watched(&self) -> FxHashSet<&str> {
+        let relative = self.dirs.iter().map(|dir| dir.strip_prefix(&self.root));
+        relative.filter_map(|dir| dir.ok()?.to_str()).collect()
+    }
+
+    /// The workspace-relative paths of an event, whatever they are; that of the root when any may have changed.
+    fn named(&self, event: &notify::Event) -> Vec<Box<str>> {
         if event.need_rescan() {
-            kept.changed("");
-        } else if !matches!(event.kind, EventKind::Access(_)) {
-            let relative = event.paths.iter().map(|path| path.strip_prefix(&self.root));
-            relative
-                .filter_map(|path| path.ok()?.to_str())
-                .for_each(|path| kept.changed(path));
+            return vec!["".into()];
         }
+        if matches!(event.kind, EventKind::Access(_)) {
+            return Vec::new();
+        }
+        let relative = event.paths.iter().map(|path| path.strip_prefix(&self.root));
+        let relative = relative.filter_map(|path| path.ok()?.to_str());
+        relative.map(Into::into).collect()
     }
 
     /// The workspace-relative paths of an event that may matter to a build.
@@ -238,6 +251,10 @@ impl Watch {
                 continue;
             }
             if path.is_dir() {
+                // One that was removed and made again is another one, and no longer watched.
+                if !matches!(event.kind, EventKind::Modify(ModifyKind::Metadata(_))) {
+                    self.dirs.retain(|dir| !dir.starts_with(path));
+                }
                 self.add(&path.clone());
                 // Its files tell for themselves, but those that were there before it was watched
                 // do not.

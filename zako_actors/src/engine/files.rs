@@ -8,13 +8,14 @@
 
 use std::fs::{File, Metadata};
 use std::io::{self, ErrorKind};
+use std::iter::successors;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, fstat, open, stat, statat};
 use serde::{Deserialize, Serialize};
 
@@ -162,9 +163,9 @@ impl FileTable {
         }
     }
 
-    /// Looks at every file once, all at the same time, until [`look_anew`](Self::look_anew). So many `threads` help whoever
-    /// asks.
-    pub fn look_at_all(&self, threads: usize) {
+    /// Looks at every file once that is `wanted`, all at the same time, and at others when they are asked for, until
+    /// [`look_anew`](Self::look_anew). So many `threads` help whoever asks.
+    pub fn look_at_all(&self, threads: usize, wanted: impl Fn(&str) -> bool) {
         let opened = self.opened.as_ref().and_then(|root| root.try_clone().ok());
         let mut inner = self.lock();
         let files = inner.entries.iter_mut().zip(0..NOWHERE);
@@ -174,26 +175,31 @@ impl FileTable {
         });
         let looks = opened.map(|root| Looks::new(root, files));
         if let Some(looks) = &looks {
+            for (_, held) in inner.entries.iter().filter(|(path, _)| !wanted(path)) {
+                looks.leave(held.place);
+            }
             looks.begin(threads);
         }
         inner.looks = looks;
     }
 
-    /// Takes note that `path`, a file or a directory, has changed after files began to be looked at.
-    pub fn changed(&self, path: &str) {
+    /// Takes note that these paths, of files or directories, have changed after files began to be looked at.
+    pub fn changed(&self, paths: &FxHashSet<Box<str>>) {
         let inner = self.lock();
         let Some(looks) = &inner.looks else {
             return;
         };
-        if let Some(held) = inner.entries.get(path) {
-            looks.changed(held.place);
+        let known = paths.iter().map(|path| inner.entries.get(path));
+        if let Some(known) = known.collect::<Option<Vec<_>>>() {
+            known.iter().for_each(|held| looks.changed(held.place));
             return;
         }
-        let below = |file: &str| {
-            let rest = file.strip_prefix(path);
-            path.is_empty() || rest.is_some_and(|rest| rest.starts_with('/'))
+        // What is no file may be a directory, with everything below it.
+        let changed = |file: &str| {
+            let all = successors(Some(file), |path| path.rsplit_once('/').map(|(dir, _)| dir));
+            all.chain([""]).any(|path| paths.contains(path))
         };
-        for (_, held) in inner.entries.iter().filter(|(file, _)| below(file)) {
+        for (_, held) in inner.entries.iter().filter(|(file, _)| changed(file)) {
             looks.changed(held.place);
         }
     }
@@ -201,6 +207,14 @@ impl FileTable {
     /// From now on every question is asked of the file system: files are about to change.
     pub fn look_anew(&self) {
         self.lock().looks = None;
+    }
+
+    /// Waits until no thread looks at files any more.
+    #[cfg(test)]
+    pub(super) fn await_looks(&self) {
+        while (self.lock().looks.as_ref()).is_some_and(|looks| Arc::strong_count(looks) > 1) {
+            std::thread::yield_now();
+        }
     }
 
     /// The workspace's root.
@@ -451,7 +465,7 @@ mod tests {
             files.wrote(name, fact);
         }
         let files = FileTable::new(dir.path().into(), files.save());
-        files.look_at_all(1);
+        files.look_at_all(1, |_| true);
         let before = files.fact("a").unwrap();
         fs::write(dir.path().join("a"), "changed").unwrap();
         fs::write(dir.path().join("b"), "changed").unwrap();
@@ -469,7 +483,7 @@ mod tests {
         let files = table(dir.path());
         files.wrote("l", files.fact("l").unwrap());
         let files = FileTable::new(dir.path().into(), files.save());
-        files.look_at_all(1);
+        files.look_at_all(1, |_| true);
         for _ in 0..2 {
             assert_eq!(files.fact("l").unwrap().hash, Hash::of(b"x"));
             let output = files.fact_of_output("l");

@@ -1,8 +1,8 @@
 //! Looking at all remembered files at once, beside the reading of what else is remembered.
 //!
-//! Owns the question "is this file as it was?" for one plan: a thread asks it of every remembered
-//! file while the targets are still being read and linked, and nobody asks twice. Does not know
-//! contents, nor which files matter.
+//! Owns the question "is this file as it was?" for one plan: threads ask it of remembered files while
+//! the targets are still being read and linked, or the end of a burst of changes is awaited, and nobody
+//! asks twice. Does not know contents, nor which files matter.
 //! Invariants: "untouched" is said only of a regular file that had exactly the remembered stamp at a
 //! moment since the workspace was locked, and never again once it was told to have changed since; whoever is told nothing
 //! asks the file system; steps, which change files, are not told at all.
@@ -21,6 +21,8 @@ const WORTH_A_THREAD: usize = 500;
 
 /// The mark of a file that is known to have changed meanwhile, beside those of [`Look`].
 const CHANGED: u8 = 4;
+/// The mark of a file that no thread looks at, only whoever asks.
+const LEFT: u8 = 8;
 
 /// How a file was looked at and found to be as remembered: by its own name, or through links.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +107,11 @@ impl Looks {
         }
     }
 
+    /// Leaves file `index` to whoever asks; to be said before [`begin`](Self::begin).
+    pub fn leave(&self, index: u32) {
+        self.mark(index, LEFT);
+    }
+
     /// Whether file `index` was seen in this way with the stamp that is remembered.
     pub fn is_untouched(&self, index: u32, look: Look) -> bool {
         let known = self.known.get(index as usize);
@@ -116,15 +123,17 @@ impl Looks {
 
     /// Takes note that file `index` has changed since it was looked at, or while it is: nothing is said of it any more.
     pub fn changed(&self, index: u32) {
-        if let Some(known) = self.known.get(index as usize) {
-            known.seen.fetch_or(CHANGED, Ordering::Relaxed);
-        }
+        self.mark(index, CHANGED);
     }
 
     /// Takes note that file `index` has the stamp that is remembered.
     pub fn saw(&self, index: u32, look: Look) {
+        self.mark(index, look as u8);
+    }
+
+    fn mark(&self, index: u32, mark: u8) {
         if let Some(known) = self.known.get(index as usize) {
-            known.seen.fetch_or(look as u8, Ordering::Relaxed);
+            known.seen.fetch_or(mark, Ordering::Relaxed);
         }
     }
 }
@@ -189,22 +198,48 @@ mod tests {
         }
         let files = FileTable::new(dir.path().into(), files.save());
         let is_old = |name: &str| files.fact(name).unwrap().hash == Hash::of(name.as_bytes());
-        let rounds: [(&str, &[&str]); 3] =
-            [("d/a", &["d/a"]), ("d", &["d/a", "d/b"]), ("", &names)];
+        let rounds: [(&[&str], &[&str]); 5] = [
+            (&["d/a"], &["d/a"]),
+            (&["d"], &["d/a", "d/b"]),
+            (&["new", "a"], &["a"]),
+            (&[""], &names),
+            (&[], &[]),
+        ];
         for (told, seen) in rounds {
             for name in names {
                 fs::write(dir.path().join(name), name).unwrap();
                 files.wrote(name, table().fact(name).unwrap());
             }
-            files.look_at_all(1);
+            files.look_at_all(1, |_| true);
             for name in names {
                 assert!(is_old(name));
                 fs::write(dir.path().join(name), "changed").unwrap();
             }
-            files.changed(told);
+            files.changed(&told.iter().map(|path| (*path).into()).collect());
             for name in names {
                 assert_eq!(is_old(name), !seen.contains(&name), "{told:?}: {name}");
             }
         }
+    }
+
+    /// Who is told of no changes of a file must not have it looked at before it is asked for.
+    #[test]
+    fn what_is_left_to_the_asker_is_looked_at_late() {
+        let dir = tempfile::tempdir().unwrap();
+        let names: Vec<String> = (0..WORTH_A_THREAD).map(|n| n.to_string()).collect();
+        let saved = FileTable::new(dir.path().into(), SavedFiles::default());
+        for name in &names {
+            fs::write(dir.path().join(name), "x").unwrap();
+            saved.wrote(name, saved.fact(name).unwrap());
+        }
+        let files = FileTable::new(dir.path().into(), saved.save());
+        files.look_at_all(2, |name| name != "7");
+        files.await_looks();
+        for name in ["7", "8"] {
+            fs::write(dir.path().join(name), "changed").unwrap();
+        }
+        let is_changed = |name: &str| files.fact(name).unwrap().hash == Hash::of(b"changed");
+        assert!(is_changed("7"), "no thread may look at it");
+        assert!(!is_changed("8"), "a thread has looked at it");
     }
 }

@@ -90,7 +90,7 @@ impl Session {
         let (known, changed) = match kept {
             Some(mut kept) => {
                 if !is_begun {
-                    kept.files.look_at_all(1);
+                    kept.files.look_at_all(1, |_| true);
                 }
                 kept.dirs.look_anew();
                 (kept, false)
@@ -157,22 +157,28 @@ impl Session {
 }
 
 impl Kept {
-    /// Takes the lock for the next session, unless another process has it, and begins to look at files: which of them
-    /// change from now on has to be told.
-    pub fn begin(&mut self, layout: &Layout) {
+    /// Takes the lock for the next session, unless another process has it, and begins to look at files. Which of them
+    /// change from now on has to be told, so only at those in `watched` directories, whose paths are relative to the root.
+    pub fn begin(&mut self, layout: &Layout, watched: &FxHashSet<&str>) {
         if let Some(lock) = WorkspaceLock::try_acquire(layout) {
             self.begun = Some(Begun {
                 place: layout.lock.clone(),
                 lock,
             });
-            // Whoever waits for the end of a burst leaves the CPUs alone.
-            self.files.look_at_all(cpus().clamp(1, MAX_LOOKERS));
+            // Whoever waits for the end of a burst leaves the CPUs alone. Tools are named by absolute paths, and what is
+            // named through a linked directory changes by another name: neither is in a watched directory.
+            let is_watched = |path: &str| {
+                let directory = path.rsplit_once('/').map_or("", |(directory, _)| directory);
+                watched.contains(directory) && !path.starts_with('/')
+            };
+            self.files
+                .look_at_all(cpus().clamp(1, MAX_LOOKERS), is_watched);
         }
     }
 
-    /// Takes note that `path`, a file or directory of the workspace, has changed since [`begin`](Self::begin).
-    pub fn changed(&self, path: &str) {
-        self.files.changed(path);
+    /// Takes note that these files or directories of the workspace have changed since [`begin`](Self::begin).
+    pub fn changed(&self, paths: &FxHashSet<Box<str>>) {
+        self.files.changed(paths);
     }
 
     /// The lock that was taken for a session with this layout, if one was.
@@ -190,7 +196,7 @@ impl Kept {
         let root = || workspace.root.clone();
         let files = |saved| {
             let files = FileTable::new(root(), saved);
-            files.look_at_all(1);
+            files.look_at_all(1, |_| true);
             files
         };
         let (files, rest, changed) = match State::load(&layout.state, files) {
