@@ -6,14 +6,17 @@
 //! time, only for an event; no process outlives its test.
 #![forbid(unsafe_code)]
 
+pub mod archive;
 mod binary;
 mod monorepo;
 mod node;
 mod process;
 mod project;
+mod web;
 
 pub use binary::zako;
 pub use monorepo::{Edited, Monorepo, Step, newest};
 pub use node::{Node, is_installed, npm_client, python_client, sccache, succeed};
 pub use process::{Outcome, Running, is_alive};
 pub use project::Project;
+pub use web::{Answer, Asked, Web};

@@ -12,8 +12,11 @@ use crate::engine::query;
 use crate::lang::amount::bytes;
 use crate::lang::descriptor::{BuildFile, read_exports};
 use crate::lang::gitignore::ignored;
+use crate::lang::integrity::Integrity;
 use crate::lang::label::{Label, LabelPattern};
+use crate::lang::lockfile::LockFile;
 use crate::lang::manifest::Manifest;
+use crate::lang::npmrc::Npmrc;
 use crate::lang::package_json::PackageJson;
 use crate::lang::packages::Packages;
 use crate::lang::pattern::Pattern;
@@ -123,6 +126,7 @@ const GITIGNORE: &[&str] =
 const MANIFESTS: &[&str] = &[
     "group = \"g\"\nartifact = \"a\"\nversion = \"1.2.3-pre+5\"\nbuilds = [\"**/BUILD.ts\"]\n\
     [dependencies]\nzlib = { path = \"third/zlib\" }\nx = { repo = \"r\", checkout = \"c\" }\n\
+    y = { url = \"https://a.org/b.tgz\", integrity = \"sha256-x\" }\nz = { package = \"npm:@a/b@1.0.0\", build = \"b.ts\" }\n\
     [config]\nmode = { type = \"string\", default = \"fast\" }\nmany = 3\n\
     [settings]\njobs = 4\nsandbox = \"strict\"\n[settings.resources]\ngpu = 1\n\
     [tasks.build]\ndepends-on = [\"^build\"]\noutputs = [\"dist/**\", \"!dist/x\"]\n",
@@ -134,6 +138,21 @@ const PACKAGES: &[&str] = &[
 const TURBO: &[&str] = &[
     r#"{"tasks": {"build": {"dependsOn": ["^build", "a#b"], "outputs": ["dist/**", "!dist/x"],
     "env": ["CI", "X_*"], "cache": false}, "//#root": {}, "dev": {"persistent": true}}, "globalEnv": ["A"]}"#,
+];
+const LOCKS: &[&str] = &[
+    "# x\nversion = 1\n\n[package.\"a\"]\nsource = \"https://a.org/\\\"b\\\".tgz\"\n\
+    integrity = \"sha256-ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=\"\n\
+    tree = \"blake3-af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262/0\"\n\
+    [package.b]\nsource = \"git:r#c\"\ncommit = \"0123456789abcdef0123456789abcdef01234567\"\n\
+    tree = \"blake3-af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262/0\"\n",
+];
+const INTEGRITIES: &[&str] = &[
+    "sha256-ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=",
+    "sha1-x sha512-z4PhNX7vuL3xVChQ1m2AB9Yg5AULVxXcg/SpIdNs6c5H0NE8XYXysP+DGNKHfuwvY7kxvUdBeoGlODJ6+SfaPg==",
+    "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+];
+const NPMRCS: &[&str] = &[
+    "registry=https://a.org/npm/\n@b:registry = \"http://b.org\"\n//a.org/npm/:_authToken=${TOKEN}\n;x\n//b.org/:_auth=eA==\n",
 ];
 const SIZES: &[&str] = &["1g", "512 MiB", "1.5k", "12"];
 
@@ -208,6 +227,33 @@ proptest! {
         if let Err(mistake) = Tasks::from_turbo("turbo.json", &turbo) {
             prop_assert!(mistake.message.starts_with("turbo.json"), "{}", mistake.message);
         }
+    }
+
+    #[test]
+    fn a_lock_file_is_whole_or_refused_with_a_place(text in damaged(LOCKS)) {
+        match LockFile::parse(&text) {
+            Ok(lock) => prop_assert_eq!(LockFile::parse(&lock.text()), Ok(lock)),
+            Err(mistake) => prop_assert!(mistake.location.is_some() && mistake.help.is_some(), "{}", mistake.message),
+        }
+    }
+
+    #[test]
+    fn a_digest_is_read_back_as_it_is_written(text in damaged(INTEGRITIES)) {
+        match Integrity::parse(&text) {
+            Ok(digest) => prop_assert_eq!(Integrity::parse(&digest.to_string()), Ok(digest)),
+            Err(expected) => prop_assert!(expected.contains("is no digest"), "{}", expected),
+        }
+    }
+
+    #[test]
+    fn npmrc_is_read_and_tokens_stay_with_their_hosts(text in damaged(NPMRCS)) {
+        let mut npmrc = Npmrc::default();
+        npmrc.add(&text, &|name| Some(format!("of {name}")));
+        if let Ok(registry) = npmrc.registry("@b/c") {
+            prop_assert!(registry.has_host());
+        }
+        let strange = "https://elsewhere.example/npm/x".parse().unwrap();
+        prop_assert_eq!(npmrc.authorization(&strange), None);
     }
 
     #[test]

@@ -40,8 +40,20 @@ impl std::fmt::Debug for Connection {
 }
 
 impl Connection {
+    /// One that speaks TLS and says nothing of us. It believes whom the file `ca` (PEM) vouches for, or else whom
+    /// the system does.
+    ///
+    /// # Errors
+    /// When nobody is to be believed.
+    pub fn secure(ca: Option<&Path>) -> Result<Self, UpstreamConfigError> {
+        Ok(Self {
+            authorization: None,
+            tls: Some(tls(ca, None)?),
+        })
+    }
+
     /// A client of plain HTTP, and of TLS where that is spoken.
-    pub(crate) fn client<B>(&self) -> Client<HttpsConnector<HttpConnector>, B>
+    pub fn client<B>(&self) -> Client<HttpsConnector<HttpConnector>, B>
     where
         B: Body + Send + Unpin + 'static,
         B::Data: Send,

@@ -16,6 +16,7 @@ use crate::engine::evaluate::Isolates;
 use crate::engine::event::Event;
 use crate::engine::graph::Graph;
 use crate::engine::load::LoadError;
+use crate::engine::packages::{Bringer, LockPolicy};
 use crate::engine::services::Services;
 use crate::engine::session::{BuildError, Kept, Notice, Session};
 use crate::engine::workspace::{Workspace, WorkspaceError};
@@ -35,6 +36,8 @@ pub struct Opened {
     /// The current directory as labels write it.
     here: String,
     verbose: bool,
+    /// What may become of the lock file; nothing once all packages are there.
+    lock: Option<LockPolicy>,
 }
 
 /// What the build files say.
@@ -80,6 +83,10 @@ impl Opened {
             session,
             here,
             verbose: global.verbose,
+            lock: Some(LockPolicy {
+                locked: global.locked,
+                update: build.and_then(|build| build.update_lock.clone()),
+            }),
         })
     }
 
@@ -102,6 +109,7 @@ impl Opened {
     /// # Errors
     /// The mistakes in them.
     pub fn load(&mut self) -> Result<Targets, Failure> {
+        self.bring_packages()?;
         let root = self.session.workspace.root.clone();
         if let Some(dir) = self.session.layout.state.parent() {
             keep_snapshot_in(dir);
@@ -149,6 +157,26 @@ impl Opened {
             scripts,
             reads: loaded.reads.into(),
         })
+    }
+
+    /// Has packages from elsewhere lie where their build files are looked for.
+    fn bring_packages(&mut self) -> Result<(), Failure> {
+        let Some(policy) = self.lock.take() else {
+            return Ok(());
+        };
+        let bringer = Bringer {
+            workspace: &self.session.workspace,
+            services: &self.services,
+            policy: &policy,
+            tell: &say,
+        };
+        let changed = bringer
+            .bring()
+            .map_err(|mistakes| failure(&BuildError::Load(LoadError::Mistakes(mistakes))))?;
+        if changed {
+            self.session.look_anew();
+        }
+        Ok(())
     }
 
     /// What `labels` mean here; everything when there are none.

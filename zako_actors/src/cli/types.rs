@@ -10,6 +10,7 @@ use super::args::Global;
 use super::opened::{Opened, Targets};
 use super::{Exit, Failure, print_line, say};
 use crate::engine::workspace::PRIVATE_DIR;
+use crate::lang::packages::Packages;
 
 /// What scripts can import, with a place for the labels.
 const DEFINITIONS: &str = include_str!("types.d.ts");
@@ -52,7 +53,8 @@ fn write(opened: &mut Opened) -> Result<Exit, Failure> {
     let root = opened.session.workspace.root.clone();
     let dir = root.join(PRIVATE_DIR).join("types");
     fs::create_dir_all(&dir).map_err(|error| cannot_write(&dir, &error))?;
-    let text = DEFINITIONS.replace("\"$LABELS\"", &labels(&targets));
+    let packages = Packages::new(&opened.session.workspace.manifest.dependencies);
+    let text = DEFINITIONS.replace("\"$LABELS\"", &labels(&targets, &packages));
     put(&dir.join("zako.d.ts"), &text)?;
     put(&dir.join("rules.d.ts"), RULES)?;
     put(&dir.join("tsconfig.json"), TSCONFIG)?;
@@ -77,12 +79,18 @@ fn write(opened: &mut Opened) -> Result<Exit, Failure> {
 }
 
 /// Every way to write a label of the workspace, as a union of texts.
-fn labels(targets: &Targets) -> String {
+fn labels(targets: &Targets, packages: &Packages) -> String {
     let mut all = std::collections::BTreeSet::new();
     // Actions of rules are nobody's dependencies but the rules'.
     let all_targets = targets.graph.targets().iter();
     for target in all_targets.filter(|target| target.rule.is_none() || !target.manual) {
         let label = &target.label;
+        if let Some((written, only)) = packages.written(label) {
+            all.insert(written);
+            if only {
+                continue;
+            }
+        }
         all.insert(label.to_string());
         all.insert(format!(":{}", label.name()));
         if label.dir().rsplit('/').next() == Some(label.name()) {

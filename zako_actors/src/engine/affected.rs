@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::graph::{Graph, NodeId};
+use crate::lang::lockfile::LOCK;
 use crate::lang::manifest::MANIFEST;
 use crate::lang::target::{Source, Target};
 use crate::lang::task::TURBO_JSON;
@@ -32,7 +33,7 @@ pub fn affected<'a>(
     let mut touched = Vec::new();
     for path in changed {
         for file in readers(path).into_iter().chain([path.as_str()]) {
-            if [PACKAGE_FILE, MANIFEST, TURBO_JSON].contains(&file) {
+            if [PACKAGE_FILE, MANIFEST, LOCK, TURBO_JSON].contains(&file) {
                 // What it says may hold for every target.
                 touched.extend_from_slice(graph.order());
             } else if let Some(targets) = by_file.get(file) {

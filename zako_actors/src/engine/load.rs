@@ -18,6 +18,7 @@ use super::dirs::DirTable;
 use super::files::FileTable;
 use super::hash::{Hash, KeyWriter};
 use super::members;
+use super::packages;
 use super::state::{Evaluated, EvaluatedResult, Memory, Sources};
 use super::workspace::Workspace;
 use crate::diagnostic::Diagnostic;
@@ -155,9 +156,20 @@ pub struct Loader<'a> {
     pub env: LoadEnv<'a>,
     /// Options that were set.
     pub given: &'a Given,
+    /// Build files that describe another directory than their own.
+    described: BTreeMap<String, String>,
 }
 
-impl Loader<'_> {
+impl<'a> Loader<'a> {
+    /// A loader with these options.
+    pub fn new(env: LoadEnv<'a>, given: &'a Given) -> Self {
+        Self {
+            env,
+            given,
+            described: BTreeMap::new(),
+        }
+    }
+
     /// Every target of the workspace.
     ///
     /// # Errors
@@ -182,7 +194,11 @@ impl Loader<'_> {
         // Nothing is known about outputs yet; build files are written by people.
         let mut paths = self.env.dirs.expand("", builds, &[], &|_| false)?;
         paths.retain(|path| path != PACKAGE_FILE);
-        // Sorted, as every expansion is.
+        self.described =
+            packages::described(self.env.workspace, &paths).map_err(LoadError::Mistakes)?;
+        paths.extend(self.described.keys().cloned());
+        paths.extend(packages::build_files(self.env.workspace, self.env.dirs)?);
+        paths.sort_unstable();
         let wanted: Vec<String> = paths.clone();
         let mut uses = std::mem::take(&mut package.exports.uses);
         for result in self.results(paths, ContextKind::Build, &mut loaded)? {
@@ -299,7 +315,8 @@ impl Loader<'_> {
         context: Hash,
     ) -> Result<Evaluated, Diagnostic> {
         let text = std::fs::read_to_string(self.env.workspace.root.join(path)).unwrap_or_default();
-        let dir = path.rsplit_once('/').map_or("", |(dir, _)| dir);
+        let own = path.rsplit_once('/').map_or("", |(dir, _)| dir);
+        let dir = self.described.get(path).map_or(own, String::as_str);
         let packages = Packages::new(&self.env.workspace.manifest.dependencies);
         let file = BuildFile {
             path,
@@ -431,19 +448,16 @@ mod tests {
                 root: &workspace.root,
                 asked: Vec::new(),
             };
-            let loaded = Loader {
-                env: LoadEnv {
-                    workspace: &workspace,
-                    files: &files,
-                    dirs: &mut dirs,
-                    memory: &mut self.memory,
-                    evaluator: &mut evaluator,
-                    search: "",
-                    is_built: &|_| false,
-                },
-                given: &Given::default(),
-            }
-            .load();
+            let env = LoadEnv {
+                workspace: &workspace,
+                files: &files,
+                dirs: &mut dirs,
+                memory: &mut self.memory,
+                evaluator: &mut evaluator,
+                search: "",
+                is_built: &|_| false,
+            };
+            let loaded = Loader::new(env, &Given::default()).load();
             let labels = loaded.map(|l| l.targets.iter().map(|t| t.label.to_string()).collect());
             (evaluator.asked, labels)
         }

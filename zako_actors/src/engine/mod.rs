@@ -28,6 +28,7 @@ pub mod members;
 pub mod order;
 pub mod outputs;
 pub mod outputs_index;
+pub mod packages;
 pub mod picture;
 pub mod plan;
 pub mod process;

@@ -13,6 +13,7 @@ use super::graph::NodeId;
 use super::workspace::PRIVATE_DIR;
 use crate::lang::label::is_within;
 use crate::lang::locate::{At, mistake};
+use crate::lang::packages::FETCHED_DIR;
 use crate::lang::pattern::Pattern;
 use crate::lang::target::{Output, Source, Target, Work};
 
@@ -201,6 +202,10 @@ fn check_not_private(
     let Some(name) = places.into_iter().find(|name| is_within(path, name)) else {
         return Ok(());
     };
+    // A package that was fetched has its outputs beside its sources, as every other.
+    if is_within(target.label.dir(), FETCHED_DIR) && is_within(path, target.label.dir()) {
+        return Ok(());
+    }
     let text = text_of(&target.at.path);
     let shown = out.show();
     let at = At::in_target(&target.at.path, &text, target.label.name(), Some(&shown));
@@ -293,6 +298,8 @@ mod tests {
             assert!(error.contains("not for outputs"), "{error}");
         }
         assert!(index(&[("//:x", &[], &[".gitignore", ".zakorc"])]).is_ok());
+        assert!(index(&[("//.zako/packages/p/a:x", &[], &["x"])]).is_ok());
+        assert!(index(&[("//.zako/other:x", &[], &["x"])]).is_err());
     }
 
     #[test]

@@ -26,7 +26,7 @@ use super::runtime::HARDEN;
 const SCHEME: &str = "workspace:///";
 
 /// The URL of a file of the workspace.
-pub(super) fn url_of_path(path: &str) -> Result<ModuleSpecifier, deno_core::url::ParseError> {
+pub(super) fn url_of_path(path: &str) -> Result<ModuleSpecifier, url::ParseError> {
     if embedded::is_embedded(path) {
         return ModuleSpecifier::parse(path);
     }
@@ -121,8 +121,7 @@ impl ModuleLoader for WorkspaceLoader {
         referrer: &str,
         kind: ResolutionKind,
     ) -> Result<ModuleSpecifier, ModuleLoaderError> {
-        let url_error =
-            |error: deno_core::url::ParseError| ModuleLoaderError::type_error(error.to_string());
+        let url_error = |error: url::ParseError| ModuleLoaderError::type_error(error.to_string());
         if matches!(kind, ResolutionKind::MainModule) {
             return ModuleSpecifier::parse(specifier).map_err(url_error);
         }

@@ -11,8 +11,10 @@ use serde_json::Value;
 use toml::Spanned;
 
 use super::access::RemoteAccess;
+use super::dependency::{self, Dependency, Fields};
 use super::label::{Label, LabelError};
 use super::locate::{At, mistake};
+use super::package_limits::PackageLimits;
 use super::pattern::{Pattern, PatternError};
 use super::suggest::did_you_mean;
 use super::task::Task;
@@ -47,6 +49,8 @@ pub struct Manifest {
     pub peers: Vec<Pattern>,
     /// Other packages by the name that labels use after `@`.
     pub dependencies: BTreeMap<String, Dependency>,
+    /// Where each of them stands.
+    pub dependency_places: BTreeMap<String, At>,
     /// Where the configuration is mounted for importers.
     pub mount_config: Option<String>,
     /// Options of this package.
@@ -57,34 +61,6 @@ pub struct Manifest {
     pub settings: Settings,
     /// What scripts of packages need and leave behind; instead of `turbo.json`.
     pub tasks: Option<BTreeMap<String, Task>>,
-}
-
-/// Where another package comes from.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(untagged)]
-pub enum Dependency {
-    /// `group:artifact@range` from a registry.
-    Package {
-        /// Its id.
-        package: String,
-    },
-    /// A version-control checkout.
-    Repository {
-        /// Address.
-        repo: String,
-        /// Branch, tag or commit.
-        checkout: String,
-    },
-    /// An archive.
-    Archive {
-        /// Address.
-        url: String,
-    },
-    /// A directory beside this one.
-    Directory {
-        /// Path from the workspace root.
-        path: String,
-    },
 }
 
 /// One option with its type and default.
@@ -160,6 +136,9 @@ pub struct Settings {
     /// How many of each named resource there are, for `uses`.
     #[serde(default)]
     pub resources: BTreeMap<String, u32>,
+    /// How much a package from elsewhere may be.
+    #[serde(default)]
+    pub packages: PackageLimits,
 }
 
 #[derive(Deserialize)]
@@ -181,7 +160,7 @@ struct Raw {
     #[serde(default)]
     peers: Vec<Spanned<String>>,
     #[serde(default)]
-    dependencies: BTreeMap<String, Spanned<toml::Value>>,
+    dependencies: BTreeMap<String, Spanned<Fields>>,
     mount_config: Option<String>,
     #[serde(default)]
     config: BTreeMap<String, Spanned<toml::Value>>,
@@ -241,12 +220,13 @@ impl Manifest {
             ));
         }
         let mut dependencies = BTreeMap::new();
-        for (name, value) in raw.dependencies {
-            let start = value.span().start;
-            let dependency = value.into_inner().try_into().map_err(|_| {
-                reader.error(start, format!("dependency `{name}` needs one of: `package`; `repo` and `checkout`; `url`; `path`"))
-            })?;
-            dependencies.insert(name, dependency);
+        let mut dependency_places = BTreeMap::new();
+        for (name, fields) in raw.dependencies {
+            let start = fields.span().start;
+            let read = dependency::read(&name, start, fields.as_ref());
+            let read = read.map_err(|(at, message)| reader.error(at, message))?;
+            dependency_places.insert(name.clone(), At::offset(MANIFEST, text, start));
+            dependencies.insert(name, read);
         }
         let mut config = BTreeMap::new();
         let mut config_values = BTreeMap::new();
@@ -281,6 +261,7 @@ impl Manifest {
             toolchains: reader.patterns(&raw.toolchains)?,
             peers: reader.patterns(&raw.peers)?,
             dependencies,
+            dependency_places,
             mount_config: raw.mount_config,
             config,
             config_values,
@@ -394,7 +375,7 @@ impl Reader<'_> {
 }
 
 /// `MAJOR.MINOR.PATCH` with optional `-pre` and `+build`, as semver.org has it.
-fn is_semver(text: &str) -> bool {
+pub(super) fn is_semver(text: &str) -> bool {
     let (text, build) = text
         .split_once('+')
         .map_or((text, None), |(t, b)| (t, Some(b)));
@@ -433,8 +414,8 @@ mod tests {
         let manifest = Manifest::parse(&format!(
             "{HEAD}configure_script = \"a.ts\"\ndescription = \"d\"\nauthors = [\"x\"]\nlicense = \"MIT\"\n\
              builds = [\"**/BUILD.ts\"]\nrules = []\ntoolchains = []\npeers = [\"libs/*\"]\nmount_config = \"c\"\n\
-             [dependencies]\na = {{ package = \"g:a@1\" }}\nb = {{ repo = \"r\", checkout = \"main\" }}\n\
-             c = {{ url = \"u\" }}\nd = {{ path = \"p\" }}\n\
+             [dependencies]\na = {{ package = \"npm:a@1.0.0\" }}\nb = {{ repo = \"r\", checkout = \"main\" }}\n\
+             c = {{ url = \"file:u\" }}\nd = {{ path = \"p\" }}\n\
              [config.fast]\ntype = \"boolean\"\ndefault = true\n\
              [config.cc]\ntype = \"label\"\ndefault = \"//tools:cc\"\n\
              [settings]\njobs = 3\ncache-dir = \"x\"\n"

@@ -1,16 +1,25 @@
 //! Other packages: what `@name//dir:target` means.
 //!
 //! Owns the step from a label as it is written to a label of the workspace: a package is a directory
-//! of the workspace, declared under `[dependencies]` of `zako.toml`, whose own files write labels
-//! from their own root. Does not know which targets there are.
+//! of the workspace, declared under `[dependencies]` of `zako.toml` or fetched to a place of its own, whose
+//! own files write labels from their own root. Does not know which targets there are, nor what was fetched.
 //! Invariant: what is returned belongs to the workspace; no label of another package goes further.
 
 use std::collections::BTreeMap;
 
+use super::dependency::Dependency;
 use super::label::{Label, LabelError, LabelPattern, is_within};
-use super::manifest::{Dependency, MANIFEST};
+use super::manifest::MANIFEST;
 use super::suggest::did_you_mean;
 use super::target::join;
+
+/// Where packages that were fetched lie, each in a directory of its name.
+pub const FETCHED_DIR: &str = ".zako/packages";
+
+/// The directory of the fetched package `name`, from the workspace root.
+pub fn fetched_dir(name: &str) -> String {
+    join(FETCHED_DIR, name)
+}
 
 /// The packages that `zako.toml` declares.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -55,18 +64,16 @@ impl Packages {
 
     /// Those of a manifest.
     pub fn new(dependencies: &BTreeMap<String, Dependency>) -> Self {
-        let root = |dependency: &Dependency| {
+        let root = |name: &str, dependency: &Dependency| {
             match dependency {
             Dependency::Directory { path } => directory(path)
                 .ok_or_else(|| format!("is at `{path}`, which is no directory of the workspace; move or check it out below the root")),
-            Dependency::Package { .. } | Dependency::Repository { .. } | Dependency::Archive { .. } => {
-                Err("is not fetched by this version; check it out below the root and write { path = \"…\" }".to_owned())
-            }
+            Dependency::Fetched(_) => Ok(fetched_dir(name)),
         }
         };
         let roots = dependencies
             .iter()
-            .map(|(name, dependency)| (name.clone(), root(dependency)));
+            .map(|(name, dependency)| (name.clone(), root(name, dependency)));
         Self {
             roots: roots.collect(),
         }
@@ -125,6 +132,18 @@ impl Packages {
         }
     }
 
+    /// How another file writes `label` when it belongs to a package; the second is whether that is the only way
+    /// that a person should write it.
+    pub fn written(&self, label: &Label) -> Option<(String, bool)> {
+        let roots = self.roots.iter();
+        let roots = roots.filter_map(|(name, root)| Some((name, root.as_deref().ok()?)));
+        let around = roots.filter(|(_, root)| is_within(label.dir(), root));
+        let (name, root) = around.max_by_key(|(_, root)| root.len())?;
+        let dir = label.dir()[root.len()..].trim_start_matches('/');
+        let own = is_within(root, FETCHED_DIR);
+        Some((format!("@{name}//{dir}:{}", label.name()), own))
+    }
+
     fn hint(&self, package: &str) -> String {
         let names: Vec<&str> = self.roots.keys().map(String::as_str).collect();
         match did_you_mean(package, names.iter().copied()) {
@@ -168,14 +187,22 @@ fn directory(path: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::dependency::{Fetched, Origin};
     use super::*;
 
     fn packages() -> Packages {
         let path = |path: &str| Dependency::Directory { path: path.into() };
+        let web = Dependency::Fetched(Fetched {
+            origin: Origin::Archive {
+                url: "https://x.org/a.tar".into(),
+                integrity: None,
+            },
+            build_file: None,
+        });
         Packages::new(&BTreeMap::from([
             ("zlib".to_owned(), path("./third/zlib/")),
             ("far".to_owned(), path("../far")),
-            ("web".to_owned(), Dependency::Archive { url: "u".into() }),
+            ("web".to_owned(), web),
         ]))
     }
 
@@ -203,6 +230,28 @@ mod tests {
         assert!(
             show("@far//:x", "").contains("is at `../far`, which is no directory of the workspace")
         );
-        assert!(show("@web//:x", "").contains("is not fetched by this version"));
+    }
+
+    #[test]
+    fn what_was_fetched_has_a_place_and_a_name() {
+        assert_eq!(show("@web//a:x", ""), "//.zako/packages/web/a:x");
+        assert_eq!(
+            show("//a:x", ".zako/packages/web/b"),
+            "//.zako/packages/web/a:x"
+        );
+        let written = |text: &str| packages().written(&Label::parse(text, "").unwrap());
+        assert_eq!(
+            written("//.zako/packages/web/a:x"),
+            Some(("@web//a:x".into(), true))
+        );
+        assert_eq!(
+            written("//.zako/packages/web:x"),
+            Some(("@web//:x".into(), true))
+        );
+        assert_eq!(
+            written("//third/zlib/a:x"),
+            Some(("@zlib//a:x".into(), false))
+        );
+        assert_eq!(written("//third:x"), None);
     }
 }

@@ -36,6 +36,9 @@ pub struct BuildArgs {
     /// Only what changes since REF (a commit, branch or tag) concern, and what that needs
     #[arg(long, value_name = "REF")]
     pub since: Option<String>,
+    /// Fetch packages from elsewhere again (all, or those NAMEd with commas between) and write zako.lock anew
+    #[arg(long, value_name = "NAME", num_args = 0..=1, require_equals = true, value_delimiter = ',')]
+    pub update_lock: Option<Vec<String>>,
     /// Say what would run and why; run nothing
     #[arg(long)]
     pub dry: bool,

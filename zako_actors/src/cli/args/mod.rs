@@ -39,10 +39,13 @@ Examples:
   zako cache stats                what the cache holds
 
 Labels: `//dir:name` from the workspace root, `:name` in this directory, `//dir/...` for a subtree.
+`@name//dir:target` is a target of package `name`, declared in [dependencies] of zako.toml: { path = \"DIR\" },
+{ url = \"https://…\" or \"file:…\", integrity = \"sha256-…\" }, { package = \"npm:NAME@VERSION\" },
+{ repo = \"…\", checkout = \"COMMIT\" }. Fetched once, then zako.lock says what it was.
 `@FILE` is replaced by the arguments in FILE, one a line.
 Exit status: 0 done; 1 a step failed; 2 wrong use or a mistake in a build file; 130 interrupted.
 Environment: ZAKO_CACHE_DIR, ZAKO_JOBS, ZAKO_REMOTE, ZAKO_OTEL, ZAKO_EVALUATION_SECONDS, ZAKO_MIN_WORKERS,
-ZAKO_MAX_WORKERS, ZAKO_WORKER_IDLE_SECONDS, ZAKO_BACKTRACE, NO_COLOR, RUST_LOG.";
+ZAKO_MAX_WORKERS, ZAKO_WORKER_IDLE_SECONDS, ZAKO_LOCKED, ZAKO_BACKTRACE, NO_COLOR, RUST_LOG.";
 
 /// Commands by what they are for; a test keeps the list complete.
 const TEMPLATE: &str = "\
@@ -135,6 +138,16 @@ pub struct Global {
         help_heading = "Global options"
     )]
     pub set: Vec<(String, String)>,
+    /// Leave zako.lock as it is, and fail where a package from elsewhere is not in it
+    #[arg(
+        long,
+        global = true,
+        env = "ZAKO_LOCKED",
+        hide_env = true,
+        value_parser = clap::builder::FalseyValueParser::new(),
+        help_heading = "Global options"
+    )]
+    pub locked: bool,
     /// Say more: why steps run, what was cached
     #[arg(short, long, global = true, help_heading = "Global options")]
     pub verbose: bool,

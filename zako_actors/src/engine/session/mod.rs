@@ -192,6 +192,12 @@ impl Session {
             .collect()
     }
 
+    /// Files of the workspace were changed since this session was opened.
+    pub fn look_anew(&mut self) {
+        self.known.files.look_anew();
+        self.known.dirs.look_anew();
+    }
+
     /// Takes note that the outputs of `labels` are up to date until the end of this session: rules
     /// may read them.
     pub fn note_built(&mut self, labels: impl IntoIterator<Item = Label>) {
@@ -209,19 +215,16 @@ impl Session {
         given: &Given,
         search: &str,
     ) -> Result<Loaded, BuildError> {
-        let loaded = Loader {
-            env: LoadEnv {
-                workspace: &self.workspace,
-                files: &self.known.files,
-                dirs: &mut self.known.dirs,
-                memory: &mut self.known.memory,
-                evaluator,
-                search,
-                is_built: &|label| self.built.contains(label),
-            },
-            given,
-        }
-        .load();
+        let env = LoadEnv {
+            workspace: &self.workspace,
+            files: &self.known.files,
+            dirs: &mut self.known.dirs,
+            memory: &mut self.known.memory,
+            evaluator,
+            search,
+            is_built: &|label| self.built.contains(label),
+        };
+        let loaded = Loader::new(env, given).load();
         self.changed |= loaded.as_ref().map_or(true, |loaded| loaded.evaluated > 0);
         Ok(loaded?)
     }

@@ -1,0 +1,39 @@
+//! How much a package from elsewhere may be.
+//!
+//! Owns the limits with their defaults. Does not know what is fetched.
+
+use serde::Deserialize;
+
+use super::amount;
+
+/// `[settings.packages]`: what is larger is refused, before it fills the disk.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct PackageLimits {
+    /// Bytes that are downloaded for one package.
+    #[serde(deserialize_with = "size")]
+    pub max_download: u64,
+    /// Bytes that one package may hold.
+    #[serde(deserialize_with = "size")]
+    pub max_size: u64,
+    /// Files, directories and links that one package may hold.
+    pub max_files: u64,
+}
+
+impl Default for PackageLimits {
+    fn default() -> Self {
+        Self {
+            max_download: 1 << 30,
+            max_size: 4 << 30,
+            max_files: 200_000,
+        }
+    }
+}
+
+/// `"512m"`, `"2g"`.
+fn size<'de, D: serde::Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    let text = String::deserialize(from)?;
+    let wrong =
+        || serde::de::Error::custom(format!("`{text}` is no size; write \"512m\" or \"2g\""));
+    amount::bytes(&text).ok_or_else(wrong)
+}
