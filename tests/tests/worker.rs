@@ -211,3 +211,198 @@ export const upper = rule({
         .zako(&["build"])
         .fails_saying(&["a worker process serves all packages", "leave `dir` out"]);
 }
+
+/// Takes several requests at a time. It answers none until as many are under way as `group` says, and then the last
+/// one first; text decides what else happens.
+const CROWD: &str = r#"
+const fs = require("fs");
+const path = require("path");
+fs.appendFileSync("$RAN.pids", `${process.pid}\n`);
+const group = fs.existsSync("$RAN.died") ? 1 : Number(process.argv[2]);
+let waiting = [];
+const say = (answer) => process.stdout.write(JSON.stringify(answer) + "\n");
+function answer(request) {
+  const [source, out] = request.arguments;
+  const text = fs.readFileSync(source, "utf8");
+  if (text.includes("die") || text.includes("never")) {
+    const again = fs.existsSync("$RAN.died") && text.includes("die");
+    fs.writeFileSync("$RAN.died", "");
+    if (!again) { console.error("I was told to"); process.exit(1); }
+  }
+  if (text.includes("unknown")) return say({ requestId: 4711 });
+  if (fs.existsSync(out)) return say({ requestId: request.requestId, exitCode: 9, output: "something lies there already" });
+  if (text.includes("refuse")) return say({ requestId: request.requestId, exitCode: 3, output: `line 1: ${text}` });
+  fs.mkdirSync(path.dirname(out), { recursive: true });
+  fs.writeFileSync(out, text.toUpperCase());
+  say({ requestId: request.requestId, output: `of ${group}\n` });
+}
+require("readline").createInterface({ input: process.stdin }).on("line", (line) => {
+  const request = JSON.parse(line);
+  if (request.cancel) {
+    say({ requestId: request.requestId, wasCancelled: true });
+    const left = waiting.filter((one) => one.requestId !== request.requestId);
+    waiting = [];
+    return left.forEach(answer);
+  }
+  if (!(request.requestId > 0)) return answer(request);
+  waiting.push(request);
+  if (waiting.length < group) return;
+  const all = waiting.reverse();
+  waiting = [];
+  all.forEach(answer);
+});
+"#;
+
+/// As [`project`], by a worker that answers groups of `group`, with these options for every target.
+fn crowd(files: &[(&str, &str)], group: usize, options: &str) -> Option<Project> {
+    let project = project(files)?;
+    project.write("tools/upper.js", CROWD);
+    let text = project.read("texts/BUILD.ts");
+    let text = text
+        .replace(
+            "\"tools/worker.js\"]",
+            &format!("\"tools/worker.js\", \"{group}\"]"),
+        )
+        .replace("srcs:", &format!("{options}, srcs:"));
+    project.write("texts/BUILD.ts", &text);
+    Some(project)
+}
+
+#[test]
+fn several_requests_are_under_way_and_each_gets_its_own_answer() {
+    let texts: Vec<(String, String)> = (0..9)
+        .map(|n| (format!("t{n}"), format!("text {n}\n")))
+        .collect();
+    let texts: Vec<(&str, &str)> = texts.iter().map(|(a, b)| (&**a, &**b)).collect();
+    let Some(project) = crowd(&texts, 3, "multiplex: 4") else {
+        return;
+    };
+    let said = project.zako(&["build", "-j", "3"]).succeeds();
+    assert!(said.text().contains("of 3"), "{}", said.text());
+    for (name, text) in &texts {
+        assert_eq!(
+            project.read(&format!("texts/out/{name}")),
+            text.to_uppercase()
+        );
+    }
+    let started = pids(&project);
+    assert_eq!(started.len(), 1, "one process for all");
+    assert!(!is_alive(&started[0]));
+    // What is run twice is run one by one, in processes of its own.
+    project
+        .zako(&["build", "--check-determinism", "2", "//texts:t3"])
+        .succeeds();
+    assert_eq!(pids(&project).len(), 2);
+}
+
+#[test]
+fn no_more_requests_than_allowed_are_under_way_at_one_process() {
+    let Some(project) = crowd(
+        &[("a", "a"), ("b", "b"), ("c", "c"), ("d", "d")],
+        2,
+        "multiplex: 2",
+    ) else {
+        return;
+    };
+    // The four can end only if two processes have two each, or one has two after two.
+    project.zako(&["build", "-j", "4"]).succeeds();
+    assert!((1..=2).contains(&pids(&project).len()));
+    assert_eq!(project.read("texts/out/d"), "D");
+}
+
+#[test]
+fn a_process_that_dies_takes_nobody_with_it_but_who_kills_it() {
+    let files = [("a", "a"), ("b", "die"), ("c", "c")];
+    let Some(project) = crowd(&files, 3, "multiplex: 3") else {
+        return;
+    };
+    project.zako(&["build", "-j", "3"]).succeeds();
+    assert_eq!(project.read("texts/out/b"), "DIE");
+    // One that died with all three, then one for each that had no answer: those that had one are done.
+    assert!((2..=4).contains(&pids(&project).len()));
+
+    let Some(project) = crowd(&[("a", "a"), ("b", "never"), ("c", "c")], 3, "multiplex: 3") else {
+        return;
+    };
+    project.zako(&["build", "-k", "-j", "3"]).fails_saying(&[
+        "//texts:b failed: its worker ended before it answered (exit status 1), and so did another one",
+        "I was told to",
+    ]);
+    assert_eq!(
+        project.read("texts/out/a") + &project.read("texts/out/c"),
+        "AC"
+    );
+}
+
+#[test]
+fn an_answer_that_nobody_asked_for_ends_the_conversation() {
+    let Some(project) = crowd(&[("a", "unknown")], 1, "multiplex: 3") else {
+        return;
+    };
+    project.zako(&["build"]).fails_saying(&[
+        "answered request 4711, which nobody waits for",
+        "and so did another one",
+    ]);
+    assert_eq!(pids(&project).len(), 2);
+    project.write("texts/a.txt", "refuse");
+    project
+        .zako(&["build"])
+        .fails_saying(&["its worker answered with exit code 3", "line 1: refuse"]);
+    assert_eq!(pids(&project).len(), 1);
+}
+
+#[test]
+fn one_request_is_given_up_and_the_others_go_on() {
+    let files = [("quick", "quick"), ("slow", "slow")];
+    let Some(project) = crowd(&files, 3, "multiplex: { requests: 4, cancel: true }") else {
+        return;
+    };
+    let text = project.read("texts/BUILD.ts");
+    project.write(
+        "texts/BUILD.ts",
+        &text.replace("slow: target({", "slow: target({ timeout: 1,"),
+    );
+    // There are only two, so the group is never whole: `quick` is answered when `slow` was given up.
+    project
+        .zako(&["build", "-k", "-j", "2"])
+        .fails_saying(&["//texts:slow failed: its worker did not answer within 1 s, its timeout"]);
+    assert_eq!(project.read("texts/out/quick"), "QUICK");
+    assert_eq!(pids(&project).len(), 1);
+    assert!(!project.has("texts/out/slow"));
+
+    // Ctrl-C ends all of them.
+    let Some(project) = crowd(&files, 3, "multiplex: 4") else {
+        return;
+    };
+    let running = project.start(&["build", "-j", "2"]);
+    // It is there before anything is written to it.
+    let path = project.outside().join("ran.pids");
+    while !fs::read_to_string(&path).is_ok_and(|text| text.ends_with('\n')) {
+        std::thread::yield_now();
+    }
+    let started = pids(&project);
+    running.signal("INT");
+    assert_eq!(running.wait().status.code(), Some(130));
+    assert!(started.iter().all(|pid| !is_alive(pid)));
+}
+
+#[test]
+fn what_multiplex_may_be_is_told() {
+    let Some(project) = crowd(&[("a", "a")], 1, "multiplex: 1") else {
+        return;
+    };
+    project.zako(&["build"]).fails_saying(&[
+        "texts/BUILD.ts:3",
+        "multiplex",
+        "a whole number from 2 to 1000",
+    ]);
+    project.write("texts/BUILD.ts", "import { target } from \"zako:build\";\nexport default { a: target({ cmd: [\"true\"], multiplex: 2 }) };\n");
+    project.zako(&["build"]).fails_saying(&[
+        "texts/BUILD.ts:2",
+        "`multiplex` is for targets with `worker`",
+    ]);
+    project.write("texts/BUILD.ts", "import { target } from \"zako:build\";\nexport default { a: target({ cmd: [\"true\"], worker: [], multiplex: { request: 2 } }) };\n");
+    project
+        .zako(&["build"])
+        .fails_saying(&["texts/BUILD.ts:2", "`request`", "requests"]);
+}

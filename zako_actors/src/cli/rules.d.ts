@@ -152,6 +152,8 @@ declare namespace Zako {
      * and these are the arguments of this step's request.
      */
     worker?: readonly Word[];
+    /** How many requests that process takes at a time. */
+    multiplex?: CommandOptions["multiplex"];
   }
 
   interface RuleContext<A extends AttributeSet = any, C extends OptionSet = any, T extends ToolchainSet = any> {

@@ -48,6 +48,12 @@ declare namespace Zako {
      * workspace root and all its paths are from there.
      */
     worker?: boolean | readonly string[];
+    /**
+     * How many requests that process takes at a time (Bazel's multiplex workers: `requestId` says which one is answered);
+     * they see each other's files. `cancel: true`: it gives up a request that is sent again with `cancel`, so that one
+     * whose `timeout` is up costs the others nothing.
+     */
+    multiplex?: number | { readonly requests: number; readonly cancel?: boolean };
     /** What it takes of the machine: `{ cpu: 2, memory: "1g", gpu: 1 }`. */
     uses?: { readonly cpu?: number; readonly memory?: number | string; readonly [resource: string]: number | string | undefined };
   }

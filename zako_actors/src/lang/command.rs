@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::amount::bytes;
 use super::descriptor::{Reader, present};
-use super::target::{Command, EnvValue, Uses};
+use super::target::{Command, EnvValue, Multiplex, Uses};
 use crate::diagnostic::Diagnostic;
 
 impl Reader<'_> {
@@ -51,6 +51,7 @@ impl Reader<'_> {
             },
             uses: self.uses(fields)?,
             network: fields.get("network") == Some(&Value::Bool(true)),
+            multiplex: self.multiplex(fields, worker.is_some())?,
             worker,
             in_place: None,
         })
@@ -78,6 +79,32 @@ impl Reader<'_> {
             }
             Some(_) => self.strings(fields, "worker").map(Some),
         }
+    }
+
+    /// How many requests a worker process takes at a time, and whether it can give one up.
+    pub(super) fn multiplex(
+        &self,
+        fields: &Map<String, Value>,
+        has_worker: bool,
+    ) -> Result<Option<Multiplex>, Diagnostic> {
+        let Some(value) = present(fields, "multiplex") else {
+            return Ok(None);
+        };
+        if !has_worker {
+            let message = "`multiplex` is for targets with `worker`: it says how many requests its process takes at a time";
+            return Err(self.mistake(Some("multiplex"), message));
+        }
+        let requests = value.get("requests").unwrap_or(value).as_u64();
+        let requests = requests.and_then(|requests| u32::try_from(requests).ok());
+        let requests = requests.filter(|requests| (2..=1000).contains(requests));
+        let requests = requests.ok_or_else(|| {
+            self.wrong(
+                "multiplex",
+                "a whole number from 2 to 1000, or { requests: 8, cancel: true }",
+            )
+        })?;
+        let cancel = value.get("cancel") == Some(&Value::Bool(true));
+        Ok(Some(Multiplex { requests, cancel }))
     }
 
     pub(super) fn uses(&self, fields: &Map<String, Value>) -> Result<Uses, Diagnostic> {

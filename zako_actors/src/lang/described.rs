@@ -361,6 +361,7 @@ impl Describing<'_> {
             test_retries: run.retries,
             uses: self.reader.uses(&run.common)?,
             network: run.common.get("network") == Some(&Value::Bool(true)),
+            multiplex: self.reader.multiplex(&run.common, run.worker.is_some())?,
             worker: run.worker.clone(),
             in_place: None,
         })

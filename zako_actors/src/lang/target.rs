@@ -71,8 +71,19 @@ pub struct Command {
     pub network: bool,
     /// `Some` has a worker process, started by `argv`, do it when asked with these arguments.
     pub worker: Option<Vec<String>>,
+    /// `Some` lets several requests be under way at one worker process.
+    pub multiplex: Option<Multiplex>,
     /// `Some` runs it in the workspace itself, as a script of `package.json` expects.
     pub in_place: Option<InPlace>,
+}
+
+/// What a worker process can do that does several things at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Multiplex {
+    /// Requests that may be under way at a time.
+    pub requests: u32,
+    /// Whether it can give up a request.
+    pub cancel: bool,
 }
 
 /// The value of a variable of the environment.

@@ -7,8 +7,8 @@
 //! request is asked again, one that gave no answer never.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
+use std::fs::{self, Metadata};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::command::{directories, environment, program_of};
@@ -24,7 +24,9 @@ use crate::engine::outputs::{collect, install, store};
 use crate::engine::process::ProcessSpec;
 use crate::engine::record::{ActionResult, Input, InputContent};
 use crate::engine::sandbox::{Confine, Mode};
-use crate::engine::worker::{Hired, Mirror, NoAnswer, WorkInput, WorkRequest, Worker};
+use crate::engine::worker::{
+    Crowd, Hired, Joined, Mirror, NoAnswer, WorkInput, WorkRequest, WorkResponse, Worker,
+};
 use crate::lang::target::Command;
 
 /// Carries the step out. Blocks until the worker has answered or is gone.
@@ -51,20 +53,21 @@ pub fn run(env: &StepEnv, job: &StepJob) -> Result<StepReport, StepFailure> {
             attempts_left -= 1;
             continue;
         }
-        let (mut hired, output) = served?;
+        let (mut server, output) = served?;
         let duration_us = micros(begin.elapsed());
-        let work = work_of(&mut hired)?;
+        let work = server.work()?;
         let found = collect(&work, &command.outs)?;
         for _ in 1..env.repeat {
             // The first worker is busy until its outputs are taken, so this is another one.
             let (mut other, _) = call.serve()?;
-            let again = work_of(&mut other)?;
-            repeat::compare(&work, &found, &again, &collect(&again, &command.outs)?)?;
-            other.give_back();
+            let again = other.work()?;
+            let found_again = collect(&again, &command.outs)?;
+            repeat::compare(&work, &found, &again, &found_again)?;
+            other.give_back(&found_again);
         }
         let outputs = store(&env.store, &work, &found)?;
         put_in_place(env, job, &outputs, || install(&env.files, &work, &outputs))?;
-        hired.give_back();
+        server.give_back(&found);
         let result = ActionResult {
             outputs: outputs.into(),
             duration_us,
@@ -76,9 +79,102 @@ pub fn run(env: &StepEnv, job: &StepJob) -> Result<StepReport, StepFailure> {
     }
 }
 
-fn work_of(hired: &mut Hired) -> Result<std::path::PathBuf, StepFailure> {
-    let worker = hired.worker().ok_or(StepFailure::Lost)?;
-    Ok(worker.mirror().scratch().work())
+/// Who does it: a process of this step's own, or a place in one that others use as well.
+enum Server {
+    Own(Box<Hired>),
+    Shared(Joined),
+}
+
+impl Server {
+    /// Where the process stands.
+    fn work(&mut self) -> Result<PathBuf, StepFailure> {
+        match self {
+            Self::Own(hired) => {
+                let worker = hired.worker().ok_or(StepFailure::Lost)?;
+                Ok(worker.mirror().scratch().work())
+            }
+            Self::Shared(joined) => {
+                let crowd = joined.crowd().ok_or(StepFailure::Lost)?;
+                Ok(crowd.work().to_owned())
+            }
+        }
+    }
+
+    /// Has the inputs lie there.
+    fn show(&mut self, call: &Call<'_>) -> Result<(), StepFailure> {
+        let (files, inputs) = (&call.env.files, &call.action.inputs);
+        let dirs = directories(call.command);
+        match self {
+            Self::Own(hired) => {
+                let worker = hired.worker().ok_or(StepFailure::Lost)?;
+                worker.mirror().show(files, inputs, dirs)?;
+            }
+            Self::Shared(joined) => {
+                let crowd = joined.crowd().ok_or(StepFailure::Lost)?;
+                crowd.enter(files, inputs, dirs)?;
+                joined.entered();
+            }
+        }
+        Ok(())
+    }
+
+    fn ask(
+        &mut self,
+        call: &Call<'_>,
+        arguments: &[String],
+        deadline: Option<Instant>,
+    ) -> Result<WorkResponse, NoAnswer> {
+        let inputs = call.action.inputs.iter().filter_map(described).collect();
+        let gone = || NoAnswer::Died {
+            how: "is gone".to_owned(),
+            printed: String::new(),
+        };
+        match self {
+            Self::Own(hired) => {
+                let request = WorkRequest {
+                    arguments,
+                    inputs,
+                    request_id: 0,
+                    cancel: false,
+                };
+                let worker = hired.worker().ok_or_else(gone)?;
+                worker.ask(&request, &call.env.cancel, deadline)
+            }
+            Self::Shared(joined) => {
+                let crowd = joined.crowd().ok_or_else(gone)?;
+                let can_cancel = call.command.multiplex.is_some_and(|with| with.cancel);
+                crowd.ask(arguments, inputs, can_cancel, &call.env.cancel, deadline)
+            }
+        }
+    }
+
+    /// What the process printed about this request; of one that others use nobody knows.
+    fn printed(&mut self) -> String {
+        match self {
+            Self::Own(hired) => hired
+                .worker()
+                .map(|worker| worker.printed())
+                .unwrap_or_default(),
+            Self::Shared(_) => String::new(),
+        }
+    }
+
+    /// It answered; others may have it. `left` are the files that the step left there.
+    fn give_back(self, left: &BTreeMap<String, Metadata>) {
+        match self {
+            Self::Own(hired) => hired.give_back(),
+            Self::Shared(joined) => joined.done(left.keys().map(String::as_str)),
+        }
+    }
+
+    /// It answered that it failed.
+    fn failed(self) {
+        match self {
+            Self::Own(hired) => hired.give_back(),
+            // Whatever the request left is in the way of those who come while others are there.
+            Self::Shared(joined) => drop(joined),
+        }
+    }
 }
 
 /// One step's wish.
@@ -91,40 +187,44 @@ struct Call<'a> {
 
 impl Call<'_> {
     /// Has a worker do it; the worker that did, with its answer's text. A worker that dies on the way
-    /// is replaced once.
-    fn serve(&self) -> Result<(Hired, String), StepFailure> {
+    /// is replaced once, by one that nobody else uses: so nobody fails by what others asked.
+    fn serve(&self) -> Result<(Server, String), StepFailure> {
         let variables = environment(self.env, self.command);
         let key = self.key(&variables);
         let mut replaced = false;
         loop {
-            let start = || self.start(&variables);
-            let mut hired = self.env.workers.hire(key, start)?;
-            let worker = hired.worker().ok_or(StepFailure::Lost)?;
-            let dirs = directories(self.command);
-            worker
-                .mirror()
-                .show(&self.env.files, &self.action.inputs, dirs)?;
-            let arguments = self.arguments(&worker.mirror().scratch().work())?;
-            let request = WorkRequest {
-                arguments: &arguments,
-                inputs: self.action.inputs.iter().filter_map(described).collect(),
-                request_id: 0,
-            };
+            let mut server = self.server(key, replaced, &variables)?;
+            server.show(self)?;
+            let arguments = self.arguments(&server.work()?)?;
             let limit = self.command.timeout_ms.map(Duration::from_millis);
             let deadline = limit.map(|limit| Instant::now() + limit);
-            match worker.ask(&request, &self.env.cancel, deadline) {
-                Ok(response) if response.exit_code == 0 => return Ok((hired, response.output)),
+            match server.ask(self, &arguments, deadline) {
+                Ok(response) if response.exit_code == 0 && !response.was_cancelled => {
+                    return Ok((server, response.output));
+                }
                 Ok(response) => {
-                    let how = format!("its worker answered with exit code {}", response.exit_code);
-                    let output = response.output + &worker.printed();
-                    hired.give_back();
+                    let how = match response.was_cancelled {
+                        true => "its worker gave it up, which nobody asked for".to_owned(),
+                        false => {
+                            format!("its worker answered with exit code {}", response.exit_code)
+                        }
+                    };
+                    let output = response.output + &server.printed();
+                    server.failed();
                     return Err(self.failed(how, output, &arguments, variables));
                 }
                 Err(NoAnswer::Cancelled(reason)) => return Err(StepFailure::Cancelled(reason)),
                 Err(NoAnswer::TimedOut) => {
                     let seconds = limit.unwrap_or_default().as_secs_f64();
-                    let how = format!("its worker was killed after {seconds} s, its timeout");
-                    let printed = worker.printed();
+                    let how = match &server {
+                        Server::Own(_) => {
+                            format!("its worker was killed after {seconds} s, its timeout")
+                        }
+                        Server::Shared(_) => {
+                            format!("its worker did not answer within {seconds} s, its timeout")
+                        }
+                    };
+                    let printed = server.printed();
                     return Err(self.failed(how, printed, &arguments, variables));
                 }
                 Err(NoAnswer::Died { how, .. }) if !replaced => {
@@ -135,6 +235,28 @@ impl Call<'_> {
                     let how = format!("its worker {how}, and so did another one");
                     return Err(self.failed(how, printed, &arguments, variables));
                 }
+            }
+        }
+    }
+
+    fn server(
+        &self,
+        key: Hash,
+        alone: bool,
+        variables: &BTreeMap<String, String>,
+    ) -> Result<Server, StepFailure> {
+        let workers = &self.env.workers;
+        // What is run twice to be compared would find its own outputs.
+        let multiplex = self.command.multiplex.filter(|_| self.env.repeat == 1);
+        match multiplex {
+            None => {
+                let start = || self.start(variables, Worker::start);
+                Ok(Server::Own(Box::new(workers.hire(key, start)?)))
+            }
+            Some(with) => {
+                let start = || self.start(variables, Crowd::start);
+                let joined = workers.join(key, with.requests as usize, alone, start)?;
+                Ok(Server::Shared(joined))
             }
         }
     }
@@ -179,10 +301,17 @@ impl Call<'_> {
             key.hash(hash);
         }
         key.number(u64::from(self.command.network));
+        let with = self.command.multiplex;
+        key.number(with.map_or(1, |with| u64::from(with.requests)));
         key.finish()
     }
 
-    fn start(&self, variables: &BTreeMap<String, String>) -> Result<Worker, StepFailure> {
+    /// Starts a process by `start`, in a directory with this step's inputs.
+    fn start<P>(
+        &self,
+        variables: &BTreeMap<String, String>,
+        start: impl FnOnce(&ProcessSpec, Mirror) -> std::io::Result<P>,
+    ) -> Result<P, StepFailure> {
         let mut mirror = Mirror::create(&self.env.scratches)?;
         let dirs = directories(self.command);
         mirror.show(&self.env.files, &self.action.inputs, dirs)?;
@@ -209,7 +338,7 @@ impl Call<'_> {
             mark: scratch.dir().to_owned(),
             confine,
         };
-        Worker::start(&spec, mirror).map_err(|source| StepFailure::Start {
+        start(&spec, mirror).map_err(|source| StepFailure::Start {
             program: self.command.argv[0].clone(),
             source,
         })

@@ -103,18 +103,55 @@ impl Mirror {
             if input.content == InputContent::Directory || kept.contains_key(&input.path) {
                 continue;
             }
-            self.scratch.place(files, input)?;
-            let copy = work.join(&*input.path);
-            let metadata = fs::symlink_metadata(&copy).map_err(failed("read", &copy))?;
-            let placed = Placed {
-                content: input.content.clone(),
-                stamp: Stamp::of(&metadata),
-                settled: false,
-            };
-            kept.insert(input.path.clone(), placed);
+            kept.insert(input.path.clone(), self.place(files, input)?);
         }
         self.placed = kept;
         Ok(())
+    }
+
+    /// Has `inputs` and `directories` lie there, and leaves everything else: others need it.
+    ///
+    /// # Errors
+    /// As [`show`](Self::show).
+    pub fn add<'a>(
+        &mut self,
+        files: &FileTable,
+        inputs: &'a [Input],
+        directories: impl Iterator<Item = &'a str>,
+    ) -> Result<(), ScratchError> {
+        self.scratch.make(needed(inputs, directories).iter())?;
+        let work = self.scratch.work();
+        for input in inputs {
+            if input.content == InputContent::Directory {
+                continue;
+            }
+            let copy = work.join(&*input.path);
+            let there = fs::symlink_metadata(&copy).ok();
+            let placed = self.placed.get_mut(&input.path);
+            let placed = placed.filter(|placed| placed.content == input.content);
+            if let (Some(there), Some(placed)) = (&there, placed)
+                && placed.is_untouched(&copy, there)
+            {
+                continue;
+            }
+            if there.is_some() {
+                fs::remove_file(&copy).map_err(failed("remove", &copy))?;
+            }
+            let placed = self.place(files, input)?;
+            self.placed.insert(input.path.clone(), placed);
+        }
+        Ok(())
+    }
+
+    fn place(&self, files: &FileTable, input: &Input) -> Result<Placed, ScratchError> {
+        self.scratch.place(files, input)?;
+        let copy = self.scratch.work().join(&*input.path);
+        let metadata = fs::symlink_metadata(&copy).map_err(failed("read", &copy))?;
+        Ok(Placed {
+            content: input.content.clone(),
+            stamp: Stamp::of(&metadata),
+            settled: false,
+        })
     }
 }
 

@@ -4,10 +4,12 @@
 //! Owns the processes of one build: who is idle, who is hired, when another one is started and when
 //! one is let go. Does not know steps, nor the conversation (`process`), nor what lies before a worker
 //! (`mirror`).
-//! Invariants: a worker serves one step at a time, so an idle one is always the least loaded; equal
-//! keys mean that one worker can stand in for another; there are never more idle and busy ones
+//! Invariants: a worker serves one step at a time, so an idle one is always the least loaded, unless its target
+//! says that it can do more (`joined`); equal keys mean that one worker can stand in for another; there are never more idle and busy ones
 //! together than allowed, unless all of them are busy; none survives [`Workers::end`].
 
+mod crowd;
+mod joined;
 mod mirror;
 mod process;
 mod protocol;
@@ -20,6 +22,8 @@ use serde::Serialize;
 use tokio::runtime::Handle;
 
 use super::hash::Hash;
+pub use crowd::Crowd;
+pub use joined::Joined;
 pub use mirror::Mirror;
 pub use process::{NoAnswer, Worker};
 pub use protocol::{WorkInput, WorkRequest, WorkResponse};
@@ -41,6 +45,8 @@ struct Shelf {
     /// The one that was busy last stands last: it is taken first, so that the others can be let go.
     idle: Vec<Idle>,
     busy: usize,
+    /// Those that do several things at a time.
+    shared: Vec<joined::Shared>,
     review_planned: bool,
     ended: bool,
 }
@@ -93,7 +99,8 @@ impl Workers {
         let mut shelf = self.lock();
         let place = shelf.idle.iter().rposition(|idle| idle.key == key);
         let found = place.map(|place| shelf.idle.remove(place).worker);
-        let full = found.is_none() && shelf.idle.len() + shelf.busy >= self.max;
+        let count = shelf.idle.len() + shelf.busy + shelf.shared.len();
+        let full = found.is_none() && count >= self.max;
         let room = (full && !shelf.idle.is_empty()).then(|| shelf.idle.remove(0));
         shelf.busy += 1;
         drop(shelf);
@@ -120,8 +127,11 @@ impl Workers {
         let mut shelf = self.lock();
         shelf.ended = true;
         let idle = std::mem::take(&mut shelf.idle);
+        // Those that are not idle go when the last one leaves them.
+        let shared = shelf.shared.extract_if(.., |shared| shared.is_idle());
+        let shared: Vec<_> = shared.collect();
         drop(shelf);
-        drop(idle);
+        drop((idle, shared));
     }
 
     /// What they did.
@@ -130,7 +140,15 @@ impl Workers {
             started: self.started.load(Ordering::Relaxed),
             served: self.served.load(Ordering::Relaxed),
             retired: self.retired.load(Ordering::Relaxed),
-            idle: self.lock().idle.len(),
+            idle: {
+                let shelf = self.lock();
+                shelf.idle.len()
+                    + shelf
+                        .shared
+                        .iter()
+                        .filter(|shared| shared.is_idle())
+                        .count()
+            },
         }
     }
 
@@ -153,7 +171,8 @@ impl Workers {
     }
 
     fn plan_review(self: &Arc<Self>, shelf: &mut Shelf) {
-        if shelf.review_planned || shelf.idle.is_empty() {
+        let nobody = shelf.idle.is_empty() && !shelf.shared.iter().any(joined::Shared::is_idle);
+        if shelf.review_planned || nobody {
             return;
         }
         shelf.review_planned = true;
@@ -175,9 +194,13 @@ impl Workers {
             .idle
             .partition_point(|idle| idle.since.elapsed() >= self.idle);
         let gone: Vec<Idle> = shelf.idle.drain(..fresh).collect();
+        let is_stale =
+            |shared: &mut joined::Shared| shared.is_idle() && shared.since.elapsed() >= self.idle;
+        let shared: Vec<_> = shelf.shared.extract_if(.., is_stale).collect();
         self.plan_review(&mut shelf);
         drop(shelf);
-        self.retired.fetch_add(gone.len() as u64, Ordering::Relaxed);
+        let count = gone.len() + shared.len();
+        self.retired.fetch_add(count as u64, Ordering::Relaxed);
     }
 }
 
@@ -282,6 +305,7 @@ done"#;
                 arguments: &[word.to_owned()],
                 inputs: Vec::new(),
                 request_id: 0,
+                cancel: false,
             };
             let worker = hired.worker().unwrap();
             let answer = worker.ask(&request, &Cancel::new().unwrap(), None)?;
@@ -333,6 +357,7 @@ done"#;
             arguments: &["hang".to_owned(), "x".repeat(1 << 20)],
             inputs: Vec::new(),
             request_id: 0,
+            cancel: false,
         };
         let cancel = Cancel::new().unwrap();
         let now = Some(Instant::now());

@@ -24,7 +24,7 @@ const MAX_ANSWER_BYTES: usize = 64 << 20;
 /// What is read of a pipe at a time.
 const CHUNK_BYTES: usize = 64 << 10;
 /// What is shown of what it printed.
-const SHOWN_BYTES: u64 = 64 << 10;
+pub(super) const SHOWN_BYTES: u64 = 64 << 10;
 
 /// A running worker.
 #[derive(Debug)]

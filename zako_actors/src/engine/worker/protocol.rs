@@ -16,6 +16,9 @@ pub struct WorkRequest<'a> {
     pub inputs: Vec<WorkInput<'a>>,
     /// 0: the worker does one thing at a time.
     pub request_id: i32,
+    /// The request of this number is to be given up.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub cancel: bool,
 }
 
 /// A file that a request may read.
@@ -39,6 +42,9 @@ pub struct WorkResponse {
     /// That of the request.
     #[serde(alias = "request_id")]
     pub request_id: i32,
+    /// Whether it was given up because that was asked for.
+    #[serde(alias = "was_cancelled")]
+    pub was_cancelled: bool,
 }
 
 #[cfg(test)]
@@ -54,11 +60,23 @@ mod tests {
                 digest: "00".into(),
             }],
             request_id: 0,
+            cancel: false,
         };
         let text = serde_json::to_string(&request).unwrap();
         assert_eq!(
             text,
             r#"{"arguments":["-o"],"inputs":[{"path":"a","digest":"00"}],"requestId":0}"#
+        );
+        let request = WorkRequest {
+            arguments: &[],
+            inputs: Vec::new(),
+            request_id: 7,
+            cancel: true,
+        };
+        let text = serde_json::to_string(&request).unwrap();
+        assert_eq!(
+            text,
+            r#"{"arguments":[],"inputs":[],"requestId":7,"cancel":true}"#
         );
         let response: WorkResponse = serde_json::from_str(r#"{"exitCode": 2, "more": 1}"#).unwrap();
         assert_eq!((response.exit_code, &*response.output), (2, ""));

@@ -4,7 +4,7 @@
 // that other actions can name at once.
 import { boolean, describe, fail, integer, knownKeys, list, oneOf, path, plainObject, seconds, string } from "zako:internal/check";
 import { Action, File, Tool, encodeFile } from "zako:internal/files";
-import { environment, resources } from "zako:internal/targets";
+import { environment, multiplex, resources } from "zako:internal/targets";
 
 const isArray = Array.isArray;
 const { freeze } = Object;
@@ -19,7 +19,7 @@ export function filesOf(where, value) {
   fail(`${where}: expected a file, got ${describe(value)}`, 'name outputs with ctx.file("..."), sources with an attribute attr.sources()');
 }
 
-const RUN_KEYS = ["cmd", "inputs", "outs", "env", "tools", "depfile", "network", "uses", "timeout", "dir", "worker"];
+const RUN_KEYS = ["cmd", "inputs", "outs", "env", "tools", "depfile", "network", "uses", "timeout", "dir", "worker", "multiplex"];
 const TRANSPILE_KEYS = [
   "srcs", "out", "root", "module", "target", "sourceMaps", "declarations", "jsx", "jsxImportSource",
   "decorators", "useDefineForClassFields", "verbatimModuleSyntax",
@@ -109,6 +109,7 @@ export class RuleContext {
       action.inputs = action.inputs.filter((file) => file.$file !== depfile.path);
     }
     if (options.network !== undefined) action.network = boolean(`${where}: network`, options.network);
+    if (options.multiplex !== undefined) action.multiplex = multiplex(`${where}: multiplex`, options.multiplex);
     if (options.uses !== undefined) action.uses = resources(`${where}: uses`, options.uses);
     if (options.timeout !== undefined) action.timeoutSeconds = seconds(`${where}: timeout`, options.timeout);
     this.actions.push(action);

@@ -93,7 +93,7 @@ export function command(where, value) {
   });
 }
 
-const COMMAND_KEYS = ["cmd", "srcs", "deps", "outs", "env", "timeout", "uses", "network", "worker"];
+const COMMAND_KEYS = ["cmd", "srcs", "deps", "outs", "env", "timeout", "uses", "network", "worker", "multiplex"];
 
 function commandFields(where, options, allowed) {
   plainObject(where, options, '{ cmd: ["tsc", "-b"], srcs: [...], outs: [...] }');
@@ -111,8 +111,20 @@ function commandFields(where, options, allowed) {
   if (options.worker !== undefined) {
     out.worker = isArray(options.worker) ? list(`${where}: worker`, options.worker, string) : boolean(`${where}: worker`, options.worker);
   }
+  if (options.multiplex !== undefined) out.multiplex = multiplex(`${where}: multiplex`, options.multiplex);
   if (options.uses !== undefined) out.uses = resources(`${where}: uses`, options.uses);
   return out;
+}
+
+// How many requests a worker process takes at a time: 8, or { requests: 8, cancel: true }.
+export function multiplex(where, value) {
+  if (typeof value === "number") return { requests: integer(where, value, 2, 1000), cancel: false };
+  plainObject(where, value, "8, or { requests: 8, cancel: true }");
+  knownKeys(where, value, ["requests", "cancel"]);
+  return {
+    requests: integer(`${where}.requests`, value.requests, 2, 1000),
+    cancel: value.cancel === undefined ? false : boolean(`${where}.cancel`, value.cancel),
+  };
 }
 
 export function target(options) {
