@@ -202,3 +202,28 @@ export default {
         .zako(&["test"])
         .fails_saying(&["would all write its `outs`", "BUILD.ts:7:"]);
 }
+
+#[test]
+fn zako_opens_as_many_files_as_it_may_and_its_children_as_many_as_before() {
+    // In the second case so few are allowed that the limit cannot be lowered again while a child starts; it
+    // is set a moment later, so the child looks until it is.
+    for (soft, wait) in [
+        ("700", ""),
+        ("260", "until test \"$(ulimit -Sn)\" = 260; do :; done; "),
+    ] {
+        let project = Project::with_build(&format!(
+            "import {{ target }} from \"zako:build\";\nexport default {{ t: target({{ cmd: [\"sh\", \"-c\", '{wait}ulimit -Sn > \
+             own; ulimit -Hn > hard; while read -r first second third fourth rest; do case $second in open) echo $fourth;; \
+             esac; done < /proc/$PPID/limits > parent'], outs: [\"own\", \"hard\", \"parent\"] }}) }};\n"
+        ));
+        let build = format!("ulimit -Sn {soft} && exec \"$ZAKO\" build -j 1");
+        Outcome::of(&mut project.shell(&build)).succeeds();
+        assert_eq!(project.read("own").trim(), soft);
+        assert_eq!(project.read("parent"), project.read("hard"));
+        let run = format!("ulimit -Sn {soft} && exec \"$ZAKO\" run //:serve");
+        project.write("BUILD.ts", "import { target } from \"zako:build\";\nexport default { serve: target({ cmd: [\"sh\", \"-c\", \
+             \"printf '#!/bin/sh\\\\nulimit -Sn\\\\n' > serve; chmod +x serve\"], outs: [\"serve\"] }) };\n");
+        let said = Outcome::of(&mut project.shell(&run)).succeeds();
+        assert_eq!(said.stdout.trim(), soft, "{}", said.text());
+    }
+}

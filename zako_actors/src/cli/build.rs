@@ -25,6 +25,7 @@ use crate::engine::cancel::Cancel;
 use crate::engine::event::{Event, Stamped, Summary, micros};
 use crate::engine::graph::NodeId;
 use crate::engine::guard;
+use crate::engine::open_files;
 use crate::engine::plan::{Freshness, Plan};
 use crate::engine::schedule::Capacity;
 use crate::engine::session::{BuildOptions, Kept};
@@ -387,6 +388,7 @@ impl<'a> Work<'a> {
             engine: engine_version(),
             begin: self.begin,
         };
+        open_files::raise();
         if plan.starts_processes()
             && let Err(error) = guard::watch_over(&opened.session.layout.scratch)
         {

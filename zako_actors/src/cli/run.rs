@@ -15,6 +15,7 @@ use super::opened::{Opened, Targets};
 use super::summary::summarise;
 use super::{Exit, Failure, say};
 use crate::engine::event::Summary;
+use crate::engine::open_files;
 use crate::engine::record::{OutputItem, OutputKind};
 use crate::engine::step::{search_path, shell_line};
 use crate::lang::label::{Label, LabelPattern};
@@ -29,6 +30,7 @@ pub fn run(global: &Global, args: &RunArgs, begin: Instant) -> Result<Exit, Fail
         Chosen::Program(command) => command,
         Chosen::Nothing(exit) => return Ok(exit),
     };
+    open_files::restore();
     let error = command.exec();
     Err(Failure::work(format!(
         "cannot start {}: {error}",

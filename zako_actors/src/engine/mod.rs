@@ -25,6 +25,7 @@ pub mod ledger;
 pub mod load;
 pub mod looks;
 pub mod members;
+pub mod open_files;
 pub mod order;
 pub mod outputs;
 pub mod outputs_index;

@@ -15,7 +15,7 @@
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -32,6 +32,7 @@ use rustix::process::{
 
 use super::cancel::{Cancel, CancelReason};
 use super::guard::{is_guard, is_marked};
+use super::open_files::with_old_limit;
 use super::sandbox::{Confine, namespaces};
 
 /// Between the polite signal and the final one.
@@ -179,7 +180,8 @@ fn spawn(spec: &ProcessSpec, streams: Streams) -> io::Result<Child> {
             Streams::Log => command.stdin(Stdio::null()).stdout(log.try_clone()?),
             Streams::Pipes => command.stdin(Stdio::piped()).stdout(Stdio::piped()),
         };
-        let started = match spec.confine.as_ref().filter(|_| spaces.is_none()) {
+        let confine = spec.confine.as_ref().filter(|_| spaces.is_none());
+        let start = || match confine {
             None => command.spawn(),
             // A thread that confines itself stays so; its children are, too.
             Some(confine) => std::thread::scope(|scope| {
@@ -192,6 +194,8 @@ fn spawn(spec: &ProcessSpec, streams: Streams) -> io::Result<Child> {
                     .unwrap_or_else(|_| Err(io::Error::other("the thread that starts it died")))
             }),
         };
+        let lowest = u64::try_from(log.as_raw_fd()).unwrap_or(0);
+        let started = with_old_limit(lowest, start, Pid::from_child);
         match started {
             Err(error)
                 if error.kind() == ErrorKind::ExecutableFileBusy && attempt < BUSY_RETRIES =>
