@@ -1,6 +1,6 @@
 //! Builds that share a cache on another machine.
 
-use zako_tests::{Node, Project};
+use zako_tests::{Node, Project, Web};
 
 const BUILD: &str = r#"
 import { glob, target, transpile } from "zako:build";
@@ -51,6 +51,34 @@ fn a_second_machine_runs_nothing_over_grpc() {
 #[test]
 fn a_second_machine_runs_nothing_over_grpc_without_blake3() {
     shares("grpc", Node::with("[dialects]\nblake3 = false\n"));
+}
+
+#[test]
+fn a_second_machine_runs_nothing_over_http_without_blake3() {
+    let cache = Web::cache();
+    let first = summary(&project(), &cache.url(""));
+    assert!(first.contains("\"executed\": 3"), "{first}");
+    let blobs = |paths: &[String]| {
+        paths
+            .iter()
+            .filter(|path| path.starts_with("/cas/"))
+            .count()
+    };
+    // What was transpiled has two files, and one says which hash is known.
+    let kept = cache.paths();
+    assert_eq!(
+        (kept.len() - blobs(&kept), blobs(&kept)),
+        (3, 5),
+        "{kept:?}"
+    );
+    cache.asked();
+    let other = project();
+    let second = summary(&other, &cache.url(""));
+    assert!(second.contains("\"executed\": 0"), "{second}");
+    assert_eq!(other.read("upper.txt"), "ABC\n");
+    assert!(other.read("large.txt").ends_with("300000\n") && other.has("dist/m.js"));
+    other.store_is_intact();
+    assert_eq!(cache.paths(), kept, "nothing is put there that is there");
 }
 
 #[test]

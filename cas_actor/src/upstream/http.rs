@@ -1,8 +1,9 @@
 //! An HTTP cache behind this one, as Bazel's `--remote_cache=http://…` speaks to it.
 //!
-//! Owns: the requests and how answers are read.
+//! Owns: the requests, how answers are read, and finding out by which hash the cache wants its blobs named.
 //! Does not know: when it is asked, or what becomes of the content (`upstream`).
-//! Invariant: an answer other than a hit or a clear miss is a failure, not a miss.
+//! Invariants: an answer other than a hit or a clear miss is a failure, not a miss; what is put has the name by
+//! which the cache checks it.
 #![forbid(unsafe_code)]
 
 use bytes::Bytes;
@@ -15,13 +16,18 @@ use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
+use tokio::sync::OnceCell;
+use tokio::task::spawn_blocking;
 
 use super::{Connection, Pieces, Upstream, UpstreamError};
 use crate::digest::hex;
-use crate::{Blob, BlobName, Digest, Sha256Digest};
+use crate::{Blob, BlobName, Digest, HashFunction, Sha256Digest};
 
 /// The result of an action that is larger than this is not taken for one.
 const ACTION_UP_TO_BYTES: usize = 16 * 1024 * 1024;
+
+/// A blob that says by its name which hash a cache knows: whoever checks contents refuses it under another.
+const PROBE: &[u8] = b"zako: which hash?";
 
 /// A cache at `http[s]://host[:port][/prefix]` with `/cas/HASH` and `/ac/HASH` below it.
 #[derive(Debug)]
@@ -29,6 +35,7 @@ pub struct HttpUpstream {
     base: String,
     authorization: Option<HeaderValue>,
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    function: OnceCell<HashFunction>,
 }
 
 impl HttpUpstream {
@@ -52,6 +59,7 @@ impl HttpUpstream {
             base: base.to_owned(),
             authorization: connection.authorization.clone(),
             client: connection.client(),
+            function: OnceCell::new(),
         })
     }
 
@@ -90,6 +98,36 @@ impl HttpUpstream {
         }
     }
 
+    /// Which hash the cache knows. Nothing in the protocol says so: a cache that checks contents takes a blob
+    /// under one name and refuses it under the other, and one that does not takes any name. Where somebody
+    /// found out before, the blob is there and nothing has to be written.
+    async fn probe(&self) -> Result<HashFunction, UpstreamError> {
+        let names = [
+            (HashFunction::Blake3, *Digest::of(PROBE).hash()),
+            (HashFunction::Sha256, *Sha256Digest::of(PROBE).hash()),
+        ];
+        for (function, name) in &names {
+            let answer = self.send(Method::GET, "cas", name, Bytes::new()).await?;
+            if answer.status() == StatusCode::OK {
+                return Ok(*function);
+            }
+        }
+        let mut refused = StatusCode::OK;
+        for (function, name) in &names {
+            let probe = Bytes::from_static(PROBE);
+            let answer = self.send(Method::PUT, "cas", name, probe).await?;
+            match answer.status() {
+                status if status.is_success() => return Ok(*function),
+                // Nothing can be put there, so that it makes no difference.
+                StatusCode::UNAUTHORIZED
+                | StatusCode::FORBIDDEN
+                | StatusCode::METHOD_NOT_ALLOWED => return Ok(HashFunction::Blake3),
+                status => refused = status,
+            }
+        }
+        Err(self.failed(format!("answered {refused} to a PUT by either hash")))
+    }
+
     async fn write(
         &self,
         space: &str,
@@ -107,6 +145,11 @@ impl HttpUpstream {
 impl Upstream for HttpUpstream {
     fn name(&self) -> &str {
         &self.base
+    }
+
+    fn function(&self) -> BoxFuture<'_, Result<HashFunction, UpstreamError>> {
+        let known = self.function.get_or_try_init(|| self.probe());
+        known.map(|known| known.copied()).boxed()
     }
 
     fn get<'u>(
@@ -132,8 +175,21 @@ impl Upstream for HttpUpstream {
         sha256: Option<&'u Sha256Digest>,
         content: Blob,
     ) -> BoxFuture<'u, Result<(), UpstreamError>> {
-        let hash = sha256.map_or(*digest.hash(), |name| *name.hash());
-        async move { self.write("cas", &hash, content.into_bytes()).await }.boxed()
+        async move {
+            let hash = match sha256 {
+                Some(name) => *name.hash(),
+                None => match self.function().await? {
+                    HashFunction::Blake3 => *digest.hash(),
+                    HashFunction::Sha256 => {
+                        let content = content.clone();
+                        let named = spawn_blocking(move || *Sha256Digest::of(&content).hash());
+                        named.await.map_err(|error| self.failed(error))?
+                    }
+                },
+            };
+            self.write("cas", &hash, content.into_bytes()).await
+        }
+        .boxed()
     }
 
     fn get_action<'u>(

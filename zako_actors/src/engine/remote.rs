@@ -98,7 +98,7 @@ pub struct Remote {
 
 impl Remote {
     /// Puts `server` behind `store`: `http[s]://…` speaks as Bazel does to an HTTP cache, `grpc[s]://…`
-    /// the remote execution API, with BLAKE3 where the server knows that and SHA-256 elsewhere.
+    /// the remote execution API; both with BLAKE3 where the server knows that and SHA-256 elsewhere.
     ///
     /// # Errors
     /// When it cannot be one.
