@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
-use super::files::{Stamp, now_ns};
+use super::stamp::{Stamp, now_ns};
 use crate::lang::pattern::Pattern;
 use crate::lang::target::join;
 

@@ -14,7 +14,7 @@ use std::thread;
 
 use rustix::fs::{AtFlags, statat};
 
-use super::files::Stamp;
+use super::stamp::Stamp;
 
 /// With fewer files a thread would cost more than it saves.
 const WORTH_A_THREAD: usize = 500;

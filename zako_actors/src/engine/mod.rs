@@ -46,6 +46,7 @@ pub mod seats;
 pub mod services;
 pub mod session;
 pub mod since;
+pub mod stamp;
 pub mod state;
 pub mod step;
 pub mod worker;

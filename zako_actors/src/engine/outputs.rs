@@ -13,10 +13,11 @@ use std::path::{Path, PathBuf};
 
 use cas_actor::{Digest, Export, ExportError, PutError, Store};
 
-use super::files::{FileFact, FileTable, Stamp};
+use super::files::{FileFact, FileTable};
 use super::hash::Hash;
 use super::ledger::Ledger;
 use super::record::{OutputItem, OutputKind};
+use super::stamp::Stamp;
 use crate::lang::target::{Output, join};
 
 /// Permission bits that are kept.

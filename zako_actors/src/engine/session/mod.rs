@@ -3,8 +3,8 @@
 //! Owns the order of things: lock, state, build files, graph, plan, build, state. Does not know
 //! flags, nor how anything is shown.
 //! Invariants: state is read and written under the lock only; whatever happens between, the state
-//! that is saved describes what is on disk; a no-op starts no engine, and of threads only the one that
-//! looks at files.
+//! that is saved describes what is on disk; a no-op starts no engine, and of threads only those that
+//! look at files.
 
 mod kept;
 

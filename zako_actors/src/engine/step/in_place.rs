@@ -20,11 +20,11 @@ use super::{
 use crate::engine::action::{Action, Before};
 use crate::engine::cause::differences;
 use crate::engine::event::{Outcome, micros};
-use crate::engine::files::Stamp;
 use crate::engine::outputs::{adopt, collect_what_is_there, store};
 use crate::engine::process::ProcessSpec;
 use crate::engine::record::ActionResult;
 use crate::engine::scratch::Scratch;
+use crate::engine::stamp::Stamp;
 use crate::lang::target::{Command, InPlace};
 
 /// Carries a script out. Blocks until its process and all descendants are gone.

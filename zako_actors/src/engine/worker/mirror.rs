@@ -11,9 +11,10 @@ use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::engine::files::{FileTable, Stamp, now_ns, read};
+use crate::engine::files::{FileTable, read};
 use crate::engine::record::{Input, InputContent};
 use crate::engine::scratch::{Scratch, ScratchError, Scratches, failed, needed, remove_tree};
+use crate::engine::stamp::{Stamp, now_ns};
 
 /// A scratch directory whose inputs change.
 #[derive(Debug)]
