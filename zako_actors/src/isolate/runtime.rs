@@ -98,8 +98,6 @@ fn initialise() {
             let mut flags = vec![
                 "zako".to_owned(),
                 "--no-turboshaft-loop-unrolling".to_owned(),
-                // Those that come from the disk were checked there (`snapshot`), once and not for every isolate.
-                "--no-verify-snapshot-checksum".to_owned(),
             ];
             if crate::backtrace::is_wanted() {
                 flags.push("--stack-trace-limit=1000".to_owned());
