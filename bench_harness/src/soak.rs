@@ -69,6 +69,8 @@ impl Actor for Worker {
     }
 }
 
+/// Places of a worker's mailbox: more than a round needs.
+const PLACES: usize = 64;
 /// How long an answer may take. Far longer than any machine stands still: an answer that is late is not lost.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Answers that take longer are told apart: something stood still, the machine or an actor.
@@ -105,8 +107,12 @@ fn soak(
     let forever = || Restart::on_failure().at_most(1000, Duration::from_secs(1));
     let watch = Watch::begin();
     let workers: Vec<ActorRef<Msg>> = (0..64)
-        .map(|_| system.actor(|| Worker(0)).restart(forever()).spawn())
+        .map(|_| {
+            let worker = system.actor(|| Worker(0)).mailbox(PLACES);
+            worker.restart(forever()).spawn()
+        })
         .collect();
+    workers.iter().try_for_each(fill)?;
     let began = Instant::now();
     let mut tally = Tally::default();
     let mut samples: Vec<Sample> = Vec::with_capacity(256);
@@ -132,6 +138,22 @@ fn soak(
     let seconds = began.elapsed().as_secs_f64();
     system.shutdown(Duration::from_secs(60))?;
     Ok((tally, seconds, samples))
+}
+
+/// Has a worker use every place of its mailbox. Otherwise its ring grows, within its bound, whenever more questions come than
+/// ever before since it was idle: on a busy machine at any time.
+fn fill(worker: &ActorRef<Msg>) -> anyhow::Result<()> {
+    let question = |number| {
+        let (reply, answer) = Reply::pair();
+        (Msg::Add(number, reply), answer)
+    };
+    let (mut questions, answers): (Vec<_>, Vec<_>) = (0..PLACES as u64).map(question).unzip();
+    let sent = worker.tell_batch(&mut questions)?;
+    anyhow::ensure!(sent == PLACES, "a new mailbox has room for {sent} only");
+    answers
+        .into_iter()
+        .try_for_each(|answer| answer.timeout(PATIENCE).wait().map(drop))?;
+    Ok(())
 }
 
 /// Memory at a moment of rest.
