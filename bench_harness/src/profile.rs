@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use actor_rt::System;
 use anyhow::Context as _;
 use serde::Serialize;
 
@@ -28,6 +29,9 @@ pub struct Profile {
     pub runs: u64,
     /// Of all these runs.
     pub allocations: Counts,
+    /// Bytes that the runtime's slabs took from the system meanwhile: actors, mailboxes and messages, which are no
+    /// allocations.
+    pub slab_bytes: u64,
     /// What the measured runs used of the machine, storage included.
     pub usage: Usage,
     /// Samples in the flame graph.
@@ -54,6 +58,7 @@ pub fn run(scenario: &Scenario, options: &Options, svg: &Path) -> anyhow::Result
         .context("the profiler cannot start")?;
     let mark = Mark::now();
     let (began, mut runs) = (Instant::now(), 0);
+    let slabs = System::memory().reserved_bytes;
     let (allocations, ()) = alloc_count::count(|| {
         while runs < options.repeat as u64 || began.elapsed() < LEAST {
             for case in &cases {
@@ -62,6 +67,7 @@ pub fn run(scenario: &Scenario, options: &Options, svg: &Path) -> anyhow::Result
             runs += 1;
         }
     });
+    let slab_bytes = System::memory().reserved_bytes - slabs;
     let usage = mark.until_now();
     let report = guard
         .report()
@@ -90,6 +96,7 @@ pub fn run(scenario: &Scenario, options: &Options, svg: &Path) -> anyhow::Result
     Ok(Profile {
         runs,
         allocations,
+        slab_bytes,
         usage,
         samples,
         system_calls: None,
@@ -159,6 +166,11 @@ pub fn render(profile: &Profile) -> String {
         text,
         "allocations  {} in {} runs ({} bytes, at most {} alive)",
         counts.allocations, profile.runs, counts.bytes, counts.peak_bytes
+    );
+    let _ = writeln!(
+        text,
+        "slabs        {} bytes more from the system once warm",
+        profile.slab_bytes
     );
     let usage = profile.usage;
     let _ = writeln!(

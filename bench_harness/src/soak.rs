@@ -77,7 +77,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const LATE: Duration = Duration::from_secs(1);
 /// Errors above this share, in percent, fail a soak.
 const MAX_ERROR_PERCENT: f64 = 0.001;
-/// What is in use of the heap fails a soak if it certainly grows faster, in KiB per hour.
+/// What is in use fails a soak if it certainly grows faster, in KiB per hour.
 const MAX_LEAK_KIB_PER_HOUR: f64 = 1.0;
 /// Resident memory comes in pages and the allocator keeps some: only more than this, in KiB per hour, fails a soak.
 const MAX_RESIDENT_KIB_PER_HOUR: f64 = 4096.0;
@@ -447,21 +447,31 @@ mod tests {
     }
 
     #[test]
-    fn an_actor_that_is_never_freed_is_found() {
-        let hook = std::panic::take_hook();
-        std::panic::set_hook(Box::new(|_| {}));
-        let outcome = soak(Duration::from_millis(600), |system| {
-            for _ in 0..16 {
-                let lost = system.spawn(|| Worker(0));
-                lost.stop();
-                lost.join();
-                std::mem::forget(lost);
+    fn an_actor_that_is_never_freed_is_in_use() {
+        const ROUNDS: u64 = 8;
+        let system = System::new().expect("the system starts");
+        let workers = [system.spawn(|| Worker(0))];
+        let mut tally = Tally::default();
+        let mut growth = |forget: bool| {
+            let before = System::memory().in_use_bytes;
+            for _ in 0..ROUNDS {
+                tally.round(&system, &workers);
+                for _ in 0..16 {
+                    let guest = system.spawn(|| Worker(0));
+                    guest.stop();
+                    guest.join();
+                    if forget {
+                        std::mem::forget(guest);
+                    }
+                }
             }
-        });
-        std::panic::set_hook(hook);
-        let (tally, _, samples) = outcome.expect("the system starts and ends");
-        let verdict = tally.conclude(300.0, &samples);
-        assert!(samples.len() > 3 && !verdict.passed, "{verdict:?}");
-        assert!(verdict.verdict.contains("in use"), "{verdict:?}");
+            tally.settle(&workers);
+            System::memory().in_use_bytes.saturating_sub(before)
+        };
+        growth(false);
+        let (lost, clean) = (growth(true), growth(false));
+        // The least that a block can have, for each of them.
+        let least = ROUNDS * 16 * 64;
+        assert!(lost >= least && clean < least, "{lost}, {clean} bytes");
     }
 }

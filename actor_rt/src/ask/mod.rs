@@ -9,6 +9,7 @@ use crate::block::block_on;
 use crate::clock::{Alarm, clock};
 use crate::sched::{is_worker, waker_of_running};
 use slot::{Answering, Asking};
+use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -18,6 +19,12 @@ use std::time::{Duration, Instant};
 /// Rounds of looking for an answer before a thread sleeps, and the looks of each, with a pause (of 10 to 50 ns) after each.
 const ROUNDS: u32 = 8;
 const LOOKS_PER_ROUND: u32 = 16;
+
+thread_local! {
+    /// Whether the thread's last answer was there once it had given its core away: then it does so before it looks. Otherwise
+    /// that would cost a time slice where all cores are busy.
+    static SHARES_CORE: Cell<bool> = const { Cell::new(false) };
+}
 
 /// Why a question has no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -136,16 +143,24 @@ impl<R> Ask<R> {
 
     /// The answer, if it comes soon: sleeping and being woken takes longer than most answers.
     fn look_on(&mut self) -> Option<Result<R, AskError>> {
+        let mut yields = SHARES_CORE.get();
         for _ in 0..ROUNDS {
-            // First, because whoever is to answer may need this very core; and if it has another one, an answer takes longer
-            // than a yield to nobody.
-            std::thread::yield_now();
+            if yields {
+                std::thread::yield_now();
+                if let Some(ready) = self.try_take() {
+                    SHARES_CORE.set(true);
+                    return Some(ready);
+                }
+            }
             for _ in 0..LOOKS_PER_ROUND {
                 if let Some(ready) = self.try_take() {
+                    SHARES_CORE.set(false);
                     return Some(ready);
                 }
                 std::hint::spin_loop();
             }
+            // Whoever is to answer may need this very core.
+            yields = true;
             if self
                 .deadline
                 .is_some_and(|deadline| Instant::now() >= deadline)

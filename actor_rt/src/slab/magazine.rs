@@ -2,7 +2,7 @@
 //!
 //! Owns: the free lists, and the count of what is in them.
 //! Does not know: which layouts a class is for.
-//! Invariants: those of the slab, and: what other threads look at in a magazine (`len`, `spare`, `bump`, `end`) is atomic, all
+//! Invariants: those of the slab, and: what other threads look at in a magazine (`len`, `spare`, `left`) is atomic, all
 //! else is its thread's; a thread whose magazines hold anything stands in [`THREADS`] until it ends.
 
 use super::{ALIGN, CLASSES, block_size, chunk};
@@ -74,8 +74,6 @@ impl Depot {
 
 /// Bytes of all chunks that became blocks, or will.
 static CARVED: AtomicUsize = AtomicUsize::new(0);
-/// Bytes of blocks that were left unused in the chunks of threads that have ended.
-static LEFT: AtomicUsize = AtomicUsize::new(0);
 
 /// Threads whose magazines hold something.
 static THREADS: Mutex<Vec<Shelf>> = Mutex::new(Vec::new());
@@ -94,8 +92,9 @@ struct Magazine {
     /// A second full chain, so that a thread that frees and takes around the edge of a batch
     /// does not visit the depot each time.
     spare: AtomicPtr<Free>,
-    bump: AtomicPtr<u8>,
-    end: AtomicPtr<u8>,
+    /// The next block of its chunk that was never taken, and the bytes from there to the chunk's end.
+    bump: Cell<*mut u8>,
+    left: AtomicUsize,
     /// Bytes that the thread has carved for this class.
     carved: Cell<usize>,
 }
@@ -109,8 +108,7 @@ impl Drop for Magazines {
         }
         lock(&THREADS).retain(|shelf| !std::ptr::eq(shelf.0, &raw const self.0));
         for (class, magazine) in self.0.iter().enumerate() {
-            // What is left of the thread's last chunk stays unused: at most one chunk per class and thread.
-            LEFT.fetch_add(magazine.uncarved(), Ordering::Relaxed);
+            // What is left of the thread's last chunk is lost, at most one chunk per class, and counts as in use.
             let loose = NonNull::new(magazine.head.replace(null_mut()));
             let spare = NonNull::new(magazine.swap_spare(null_mut()));
             let mut depot = lock(&DEPOT[class]);
@@ -130,8 +128,8 @@ thread_local! {
                 head: Cell::new(null_mut()),
                 len: AtomicU32::new(NEW),
                 spare: AtomicPtr::new(null_mut()),
-                bump: AtomicPtr::new(null_mut()),
-                end: AtomicPtr::new(null_mut()),
+                bump: Cell::new(null_mut()),
+                left: AtomicUsize::new(0),
                 carved: Cell::new(0),
             }
         }; CLASSES])
@@ -161,10 +159,12 @@ impl Magazine {
     }
 
     /// Bytes of its chunk that were never taken.
-    fn uncarved(&self) -> usize {
-        let end = self.end.load(Ordering::Relaxed).addr();
-        // The two change one after the other: another thread may see a new start and an old end.
-        end.saturating_sub(self.bump.load(Ordering::Relaxed).addr())
+    fn left(&self) -> usize {
+        self.left.load(Ordering::Relaxed)
+    }
+
+    fn set_left(&self, bytes: usize) {
+        self.left.store(bytes, Ordering::Relaxed);
     }
 }
 
@@ -174,10 +174,10 @@ const fn batch_len(class: usize) -> u32 {
     if len < 1 { 1 } else { len as u32 }
 }
 
-/// Bytes of blocks that are handed out, in the whole process.
+/// Bytes of blocks that are handed out or lost, in the whole process.
 pub(super) fn in_use() -> usize {
     let threads = lock(&THREADS);
-    let mut free = LEFT.load(Ordering::Relaxed);
+    let mut free = 0;
     for (class, depot) in DEPOT.iter().enumerate() {
         let mut blocks = lock(depot).blocks;
         for shelf in threads.iter() {
@@ -187,7 +187,7 @@ pub(super) fn in_use() -> usize {
             if !magazine.spare().is_null() {
                 blocks += batch_len(class) as usize;
             }
-            free += magazine.uncarved();
+            free += magazine.left();
         }
         free += blocks * block_size(class);
     }
@@ -201,7 +201,7 @@ pub(super) fn take(class: usize) -> NonNull<u8> {
             let magazine = &all.0[class];
             if let Some(block) = NonNull::new(magazine.head.get()) {
                 // SAFETY: a block in a magazine holds its link (invariant 1).
-                let next = unsafe { block.as_ref().next };
+                let next = unsafe { (*block.as_ptr()).next };
                 magazine.head.set(next);
                 magazine.set_len(magazine.len() - 1);
                 ask_for(next, class);
@@ -274,12 +274,12 @@ fn refill(all: &Magazines, class: usize) -> NonNull<u8> {
     }
     let batch = match NonNull::new(magazine.swap_spare(null_mut())) {
         Some(spare) => Some((spare, batch_len(class))),
-        None if magazine.uncarved() == 0 => lock(&DEPOT[class]).pop(),
+        None if magazine.left() == 0 => lock(&DEPOT[class]).pop(),
         None => None,
     };
     if let Some((block, len)) = batch {
         // SAFETY: a batch holds linked blocks that it owns.
-        magazine.head.set(unsafe { block.as_ref().next });
+        magazine.head.set(unsafe { (*block.as_ptr()).next });
         magazine.set_len(len - 1);
         return block.cast();
     }
@@ -289,7 +289,7 @@ fn refill(all: &Magazines, class: usize) -> NonNull<u8> {
 /// A block that was never used, from the thread's chunk or a new one.
 fn carve(magazine: &Magazine, class: usize) -> NonNull<u8> {
     let size = block_size(class);
-    if magazine.uncarved() == 0 {
+    if magazine.left() == 0 {
         let (chunk, bytes) = if magazine.carved.get() < LARGE_CHUNK {
             (chunk::take(of(CHUNK, ALIGN)), CHUNK)
         } else {
@@ -298,23 +298,29 @@ fn carve(magazine: &Magazine, class: usize) -> NonNull<u8> {
         magazine.carved.set(magazine.carved.get() + bytes);
         let usable = bytes / size * size;
         CARVED.fetch_add(usable, Ordering::Relaxed);
-        magazine.bump.store(chunk.as_ptr(), Ordering::Relaxed);
-        // SAFETY: inside the chunk just allocated, or one past its end.
-        let end = unsafe { chunk.as_ptr().add(usable) };
-        magazine.end.store(end, Ordering::Relaxed);
+        magazine.bump.set(chunk.as_ptr());
+        magazine.set_left(usable);
     }
-    let block = magazine.bump.load(Ordering::Relaxed);
-    // SAFETY: something is left, and the chunk's length is a multiple of `size`.
-    let rest = unsafe { block.add(size) };
-    magazine.bump.store(rest, Ordering::Relaxed);
+    let block = magazine.bump.get();
+    // SAFETY: something is left, and what is left is a multiple of `size`.
+    magazine.bump.set(unsafe { block.add(size) });
+    magazine.set_left(magazine.left() - size);
     NonNull::new(block).expect("a chunk starts above address zero")
 }
 
-/// A block for a thread that is ending.
+/// A block for a thread that is ending: of the depot, or a chunk by itself.
 #[cold]
 fn carve_one(class: usize) -> NonNull<u8> {
     /// What a chunk is made of.
     const LEAST: usize = 4096;
+    let mut depot = lock(&DEPOT[class]);
+    if let Some((block, len)) = depot.pop() {
+        // SAFETY: a batch holds linked blocks that it owns.
+        if let Some(rest) = NonNull::new(unsafe { (*block.as_ptr()).next }) {
+            depot.push(rest, len - 1);
+        }
+        return block.cast();
+    }
     let size = block_size(class);
     CARVED.fetch_add(size, Ordering::Relaxed);
     chunk::take(of(size.next_multiple_of(LEAST), ALIGN))

@@ -21,8 +21,8 @@ const CLOSE_BEHIND_AT_MOST: u32 = 4096;
 const BRIEFLY: u32 = 16;
 /// Pauses (of 10 to 50 ns) that an owner at a distance waits for the next batch to be complete.
 const PATIENCE: u32 = if cfg!(loom) { 1 } else { 96 };
-/// Messages between the one that is handled and the one whose line is asked for: as many as have been written for sure if all
-/// of this batch and so many of the next are there.
+/// Messages between the one that is handled and the one whose line is asked for: as many as one sender has written for sure if
+/// the last of this batch and of so many of the next is there; of several, one may still be writing.
 const AHEAD: u32 = BATCH / 2;
 
 impl<M> Drain<'_, M> {
