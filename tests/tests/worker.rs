@@ -311,6 +311,23 @@ fn no_more_requests_than_allowed_are_under_way_at_one_process() {
 }
 
 #[test]
+fn who_names_outputs_by_globs_shares_no_directory() {
+    let options = "multiplex: 2, timeout: 60";
+    let Some(project) = crowd(&[("a", "a"), ("b", "b")], 2, options) else {
+        return;
+    };
+    let text = project.read("texts/BUILD.ts");
+    let text = text
+        .replace("\"out/a\"", "\"out/a*\"")
+        .replace("\"out/b\"", "\"out/b*\"");
+    project.write("texts/BUILD.ts", &text);
+    // Asked with a number, the process would wait for a second request, which `-j 1` never sends.
+    project.zako(&["build", "-j", "1"]).succeeds();
+    assert_eq!(project.read("texts/out/a"), "A");
+    assert_eq!(project.read("texts/out/b"), "B");
+}
+
+#[test]
 fn a_process_that_dies_takes_nobody_with_it_but_who_kills_it() {
     let files = [("a", "a"), ("b", "die"), ("c", "c")];
     let Some(project) = crowd(&files, 3, "multiplex: 3") else {

@@ -50,7 +50,8 @@ declare namespace Zako {
     worker?: boolean | readonly string[];
     /**
      * How many requests that process takes at a time (Bazel's multiplex workers: `requestId` says which one is answered);
-     * they see each other's files. `cancel: true`: it gives up a request that is sent again with `cancel`, so that one
+     * they see each other's files, so only where all outputs are named: targets with globs among their `outs` are asked
+     * one at a time. `cancel: true`: it gives up a request that is sent again with `cancel`, so that one
      * whose `timeout` is up costs the others nothing.
      */
     multiplex?: number | { readonly requests: number; readonly cancel?: boolean };

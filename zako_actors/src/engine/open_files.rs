@@ -2,8 +2,8 @@
 //!
 //! Owns the limit: as high as the system lets it be while a build runs, and as it was for children, which may
 //! count on it (`select` knows 1024 files) or close everything below it. Does not know processes.
-//! Invariants: a child begins with the limit that zako began with; nothing is lowered while files beyond the
-//! lower limit are open or about to be.
+//! Invariants: a step begins with the limit that zako began with; nothing is lowered while files beyond the
+//! lower limit are open, or, as far as a margin tells, about to be.
 
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 

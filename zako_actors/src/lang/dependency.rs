@@ -286,6 +286,12 @@ impl Entry<'_> {
             let message = format!("`checkout` is a commit, tag or branch, not `{checkout}`");
             return Err(self.wrong("checkout", &message));
         }
+        let is_open = repo.starts_with("http:") || repo.starts_with("git:");
+        if is_open && !Origin::is_commit(checkout) {
+            let message = "whoever is on the way can replace what comes by http:// and git://; write https://, or the \
+                               commit (all digits) as `checkout`";
+            return Err(self.wrong("repo", message));
+        }
         Ok(Origin::Git {
             repo: repo.to_owned(),
             checkout: checkout.to_owned(),

@@ -144,6 +144,7 @@ fn persistent(tool: &Tool, program: &Path, threads: usize, tasks: u64) -> Sample
             arguments: &arguments,
             inputs: Vec::new(),
             request_id: 0,
+            cancel: false,
         };
         let worker = hired.worker().expect("it is there");
         let answer = worker.ask(&request, &cancel, None).expect("an answer");

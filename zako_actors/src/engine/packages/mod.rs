@@ -329,11 +329,15 @@ struct Package<'a> {
 
 /// Whether an entry of the lock file is about what is declared.
 fn is_of(locked: &Locked, origin: &Origin) -> bool {
-    let digest = match origin {
-        Origin::Archive { integrity, .. } => integrity.as_ref(),
-        _ => None,
+    let is_that = match origin {
+        Origin::Archive { integrity, .. } => integrity.is_none() || *integrity == locked.integrity,
+        // A commit that is declared is the one that is built.
+        Origin::Git { checkout, .. } if Origin::is_commit(checkout) => {
+            (locked.commit.as_deref()).is_some_and(|commit| commit.eq_ignore_ascii_case(checkout))
+        }
+        Origin::Git { .. } | Origin::Npm { .. } => true,
     };
-    locked.source == origin.source() && (digest.is_none() || digest == locked.integrity.as_ref())
+    is_that && locked.source == origin.source()
 }
 
 /// What is said when a package is not what it was.

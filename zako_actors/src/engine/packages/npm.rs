@@ -88,6 +88,13 @@ pub fn tarball(text: &[u8], registry: &Url, name: &str, version: &str) -> Result
         let path = url.path().trim_start_matches('/').to_owned();
         url = registry.join(&path).map_err(|error| error.to_string())?;
     }
+    // The secret for the registry would go where it has the archive.
+    if registry.scheme() == "https" && url.scheme() == "http" {
+        return Err(format!(
+            "{registry} has `{name}` at {url}, where whoever is on the way can read what is sent; tell whoever runs it to name \
+             https://, or take the archive by `url` and `integrity`"
+        ));
+    }
     Ok(Tarball { url, integrity })
 }
 
@@ -120,6 +127,9 @@ mod tests {
             read(&usual, "http://mirror/npm/").unwrap(),
             "http://mirror/npm/@a/b/-/b-1.0.0.tgz"
         );
+        let downgrade = format!("\"tarball\": \"http://safe.org/b.tgz\", {digest}");
+        let refused = read(&downgrade, "https://safe.org/").unwrap_err();
+        assert!(refused.contains("http://safe.org/b.tgz"), "{refused}");
         let elsewhere = format!("\"tarball\": \"https://cdn.org/b.tgz\", {digest}");
         assert_eq!(
             read(&elsewhere, "http://mirror/npm/").unwrap(),

@@ -310,9 +310,11 @@ fn checked(path: &[u8]) -> Result<Option<String>, TreeError> {
         match part {
             "" | "." => {}
             ".." => return refuse("leaves the archive"),
-            _ if part.contains(['\\', '\0']) || part.len() > 255 => {
+            _ if part.contains('\\') || part.contains(char::is_control) || part.len() > 255 => {
                 return refuse("is no name of a file");
             }
+            // Whoever calls git there would run what its configuration says.
+            _ if part.eq_ignore_ascii_case(".git") => return refuse("is git's own"),
             _ => parts.push(part),
         }
     }

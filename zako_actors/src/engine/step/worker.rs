@@ -27,7 +27,7 @@ use crate::engine::sandbox::{Confine, Mode};
 use crate::engine::worker::{
     Crowd, Hired, Joined, Mirror, NoAnswer, WorkInput, WorkRequest, WorkResponse, Worker,
 };
-use crate::lang::target::Command;
+use crate::lang::target::{Command, Output};
 
 /// Carries the step out. Blocks until the worker has answered or is gone.
 pub fn run(env: &StepEnv, job: &StepJob) -> Result<StepReport, StepFailure> {
@@ -246,8 +246,10 @@ impl Call<'_> {
         variables: &BTreeMap<String, String>,
     ) -> Result<Server, StepFailure> {
         let workers = &self.env.workers;
-        // What is run twice to be compared would find its own outputs.
-        let multiplex = self.command.multiplex.filter(|_| self.env.repeat == 1);
+        // What is run twice to be compared would find its own outputs, and a glob would find those of others.
+        let names_outputs = |output: &Output| !matches!(output, Output::Glob(_));
+        let shares = self.env.repeat == 1 && self.command.outs.iter().all(names_outputs);
+        let multiplex = self.command.multiplex.filter(|_| shares);
         match multiplex {
             None => {
                 let start = || self.start(variables, Worker::start);

@@ -83,9 +83,10 @@ impl Crowd {
         let talk = Arc::new(Mutex::new(Talk::default()));
         let group = Arc::new(Mutex::new(group));
         // They end when the process has, which is killed when this is dropped.
+        let (asked, asked_of) = (Arc::clone(&talk), Arc::clone(&group));
         std::thread::Builder::new()
             .name("worker-asks".to_owned())
-            .spawn(move || write_all(stdin, &to_write))?;
+            .spawn(move || write_all(stdin, &to_write, &asked, &asked_of))?;
         let (heard, heard_of) = (Arc::clone(&talk), Arc::clone(&group));
         std::thread::Builder::new()
             .name("worker-answers".to_owned())
@@ -252,12 +253,25 @@ fn end(talk: &Mutex<Talk>, group: &Mutex<Group>, how: String) {
     }
 }
 
-fn write_all(mut stdin: ChildStdin, lines: &std::sync::mpsc::Receiver<Vec<u8>>) {
+/// Writes requests until the process takes no more, whether it has ended or not.
+fn write_all(
+    mut stdin: ChildStdin,
+    lines: &std::sync::mpsc::Receiver<Vec<u8>>,
+    talk: &Mutex<Talk>,
+    group: &Mutex<Group>,
+) {
     for line in lines {
-        // The other thread hears of its end.
         if stdin.write_all(&line).is_err() {
-            return;
+            return end(talk, group, how_it_ended(group));
         }
+    }
+}
+
+/// How the process has ended; if it has not, it is killed.
+fn how_it_ended(group: &Mutex<Group>) -> String {
+    match lock(group).end() {
+        Ok(status) => format!("ended before it answered ({})", describe(status)),
+        Err(error) => format!("ended before it answered ({error})"),
     }
 }
 
@@ -301,9 +315,5 @@ fn listen(stdout: ChildStdout, talk: &Mutex<Talk>, group: &Mutex<Group>) {
             }
         }
     };
-    let how = how.unwrap_or_else(|| match lock(group).end() {
-        Ok(status) => format!("ended before it answered ({})", describe(status)),
-        Err(error) => format!("ended before it answered ({error})"),
-    });
-    end(talk, group, how);
+    end(talk, group, how.unwrap_or_else(|| how_it_ended(group)));
 }
