@@ -12,12 +12,14 @@ use bench_harness::scenario;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 /// What takes seconds to prepare, or is about many processes: the program measures those.
-const NO_MICROBENCHMARKS: [&str; 7] = [
+const NO_MICROBENCHMARKS: [&str; 9] = [
     "build_cold",
     "build_edit",
     "build_noop",
     "http_crowd",
+    "http_large",
     "packages_noop",
+    "store_ingest",
     "store_open",
     "worker_processes",
 ];

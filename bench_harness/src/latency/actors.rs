@@ -107,7 +107,8 @@ impl Actor for Metronome {
 
 /// From an actor pinned to one worker to an actor pinned to another, one way.
 pub(super) fn to_actor(path: &str, cores: Cores, count: u64, rate: u64) -> Latency {
-    let workers = if cores.shared() { 1 } else { 2 };
+    // The metronome's worker is on the near core, which a thread from outside would have.
+    let workers = cores.workers + usize::from(!cores.shared());
     let system = system(workers);
     let (done, finished) = channel();
     let clock = system

@@ -62,8 +62,8 @@ pub(super) fn round_trip(path: &str, cores: Cores, count: u64) -> Latency {
     floor(Latency::new(path, cores, 0, &delays))
 }
 
-/// Words on the way at a time, at most: 10 ms of the densest schedule.
-const LINES: u64 = 1024;
+/// Words on the way at a time, at most: so few that they stay in the innermost cache, as those of a ring do.
+const LINES: u64 = 64;
 
 /// When each message was due, as nanoseconds since the first, in lines that are used in turn. Zero is an empty line.
 pub(super) fn one_way(path: &str, cores: Cores, count: u64, rate: u64) -> Latency {
