@@ -112,20 +112,23 @@ impl HttpUpstream {
                 return Ok(*function);
             }
         }
-        let mut refused = StatusCode::OK;
         for (function, name) in &names {
             let probe = Bytes::from_static(PROBE);
             let answer = self.send(Method::PUT, "cas", name, probe).await?;
             match answer.status() {
                 status if status.is_success() => return Ok(*function),
-                // Nothing can be put there, so that it makes no difference.
-                StatusCode::UNAUTHORIZED
-                | StatusCode::FORBIDDEN
-                | StatusCode::METHOD_NOT_ALLOWED => return Ok(HashFunction::Blake3),
-                status => refused = status,
+                // Not because of the name, and not for long: asked again the next time.
+                status @ (StatusCode::TOO_MANY_REQUESTS
+                | StatusCode::BAD_GATEWAY
+                | StatusCode::SERVICE_UNAVAILABLE
+                | StatusCode::GATEWAY_TIMEOUT) => {
+                    return Err(self.failed(format!("answered {status} to a PUT")));
+                }
+                _ => {}
             }
         }
-        Err(self.failed(format!("answered {refused} to a PUT by either hash")))
+        // Nothing can be put there, so that it makes no difference.
+        Ok(HashFunction::Blake3)
     }
 
     async fn write(
