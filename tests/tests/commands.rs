@@ -205,6 +205,9 @@ export default {
 
 #[test]
 fn zako_opens_as_many_files_as_it_may_and_its_children_as_many_as_before() {
+    // Looks until its parent has as many as it may: a moment after this child was started.
+    const PARENT: &str = "until parent=$(while read -r first second third fourth rest; do case $second in open) echo \
+                          $fourth;; esac; done < /proc/$PPID/limits); test \"$parent\" = \"$(ulimit -Hn)\"; do :; done; ";
     // In the second case so few are allowed that the limit cannot be lowered again while a child starts; it
     // is set a moment later, so the child looks until it is.
     for (soft, wait) in [
@@ -213,8 +216,7 @@ fn zako_opens_as_many_files_as_it_may_and_its_children_as_many_as_before() {
     ] {
         let project = Project::with_build(&format!(
             "import {{ target }} from \"zako:build\";\nexport default {{ t: target({{ cmd: [\"sh\", \"-c\", '{wait}ulimit -Sn > \
-             own; ulimit -Hn > hard; while read -r first second third fourth rest; do case $second in open) echo $fourth;; \
-             esac; done < /proc/$PPID/limits > parent'], outs: [\"own\", \"hard\", \"parent\"] }}) }};\n"
+             own; ulimit -Hn > hard; {PARENT}echo $parent > parent'], outs: [\"own\", \"hard\", \"parent\"] }}) }};\n"
         ));
         let build = format!("ulimit -Sn {soft} && exec \"$ZAKO\" build -j 1");
         Outcome::of(&mut project.shell(&build)).succeeds();

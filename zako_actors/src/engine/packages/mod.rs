@@ -14,11 +14,12 @@ mod tree;
 mod web;
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use cas_actor::Digest;
+use rustix::fs::syncfs;
 
 pub use self::builds::{build_files, described};
 use self::tree::Tree;
@@ -402,6 +403,8 @@ impl Place {
         if let Some(dir) = self.known.parent() {
             fs::create_dir_all(dir)?;
         }
+        // The note says that all of it is there, and must not outlive it when the power goes.
+        syncfs(File::open(&self.dir)?).map_err(io::Error::from)?;
         Ok(write(&self.known, &Self::note(tree, fetched))?)
     }
 }
