@@ -407,6 +407,19 @@ mod tests {
     }
 
     #[test]
+    fn the_committed_baseline_is_one_of_this_version() {
+        let committed = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("baseline.json");
+        let figures = read(&committed).unwrap().figures;
+        assert!(!figures.is_empty());
+        for (name, figure) in figures {
+            assert!(
+                0.0 < figure.worst && figure.worst <= figure.median && figure.median <= figure.best,
+                "{name}: {figure:?}"
+            );
+        }
+    }
+
+    #[test]
     fn a_baseline_survives_its_file() {
         let path = tempfile::tempdir().unwrap();
         let path = path.path().join("baseline.json");
