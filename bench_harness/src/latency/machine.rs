@@ -1,4 +1,5 @@
-//! One word from thread to thread without any ring: the machine's floor, which nothing of ours goes below.
+//! One word from thread to thread without any ring, with a pause between looks: what the machine itself needs. A ring
+//! whose reader looks without a pause can be quicker there and back.
 #![forbid(unsafe_code)]
 
 use std::sync::atomic::{AtomicU64, Ordering};
