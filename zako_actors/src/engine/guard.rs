@@ -27,6 +27,11 @@ const ARGUMENT: &str = "guard-of-children";
 /// Between two looks at all processes.
 const PAUSE: Duration = Duration::from_millis(5);
 
+/// How often a process is looked at that is between two programs, and the time between two looks: an exec takes
+/// less than the first, unless it waits for a core.
+const LOOKS: u32 = 100;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
+
 /// The guards of this process: they watch as long as it lives.
 static GUARDS: Mutex<Vec<Guard>> = Mutex::new(Vec::new());
 
@@ -131,12 +136,28 @@ fn kill_marked(mark: &Path) -> bool {
 /// Whether the environment of `pid` says that it belongs to the step whose scratch directory begins
 /// with `mark`.
 pub fn is_marked(pid: Pid, mark: &Path) -> bool {
-    let environment =
-        fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero())).unwrap_or_default();
+    let mut looks = 0;
+    let environment = loop {
+        let of_pid = format!("/proc/{}/environ", pid.as_raw_nonzero());
+        let environment = fs::read(of_pid).unwrap_or_default();
+        if !environment.is_empty() || looks == LOOKS || !is_in_exec(pid) {
+            break environment;
+        }
+        looks += 1;
+        std::thread::sleep(BETWEEN_LOOKS);
+    };
     environment.split(|byte| *byte == 0).any(|variable| {
         let dir = variable.strip_prefix(b"TMPDIR=").map(OsStr::from_bytes);
         dir.is_some_and(|dir| dir.as_bytes().starts_with(mark.as_os_str().as_bytes()))
     })
+}
+
+/// Whether `pid` has a new program whose arguments and environment are not there yet. (The kernel's own threads and
+/// those that ended have no program; who only wiped its environment has arguments.)
+fn is_in_exec(pid: Pid) -> bool {
+    let process = PathBuf::from(format!("/proc/{}", pid.as_raw_nonzero()));
+    fs::read(process.join("cmdline")).is_ok_and(|arguments| arguments.is_empty())
+        && fs::read_link(process.join("exe")).is_ok()
 }
 
 #[cfg(test)]

@@ -310,10 +310,23 @@ fn orphans() -> io::Result<String> {
             LIST.get_or_init(|| opened)
         }
     };
+    // The kernel may leave one out when an earlier one is reaped meanwhile.
+    let mut seen = read_again(list)?;
+    loop {
+        let again = read_again(list)?;
+        if again == seen {
+            return Ok(seen);
+        }
+        seen = again;
+    }
+}
+
+/// All of `file`, from its begin.
+fn read_again(file: &File) -> io::Result<String> {
     let mut text = vec![0; 4096];
     let mut length = 0;
     loop {
-        let read = list.read_at(&mut text[length..], length as u64)?;
+        let read = file.read_at(&mut text[length..], length as u64)?;
         length += read;
         if read == 0 {
             text.truncate(length);
