@@ -217,6 +217,12 @@ impl Entry<'_> {
             );
             return Err(self.wrong("url", &message));
         }
+        let parsed = url::Url::parse(url).ok();
+        if parsed.is_some_and(|url| !url.username().is_empty() || url.password().is_some()) {
+            let message =
+                "no name or password stands in `url`: it would be written down in zako.lock";
+            return Err(self.wrong("url", message));
+        }
         if url.starts_with("http:") && integrity.is_none() {
             let message = "whoever is on the way can replace what comes by http://; write https://, or `integrity` \
                            with the digest of the archive";
@@ -367,6 +373,11 @@ mod tests {
                 "write https://, or `integrity`",
             ),
             (
+                "url = \"https://me:secret@x.org/a\"",
+                "5:13",
+                "no name or password",
+            ),
+            (
                 "url = \"file:a\", integrity = \"sha256-x\"",
                 "5:35",
                 "is no digest",
@@ -398,6 +409,11 @@ mod tests {
                 "repo = \"ext::sh -c x\", checkout = \"a\"",
                 "5:14",
                 "the address of a repository",
+            ),
+            (
+                "repo = \"http://x.org/r\", checkout = \"main\"",
+                "5:14",
+                "write https://, or the commit",
             ),
             (
                 "repo = \"r\", checkout = \"--x\"",

@@ -1,8 +1,9 @@
 //! Archives of strangers, read: tar (plain, gzip, zstd) and zip.
 //!
 //! Owns which format it is, and the loops over entries. What an entry may do is decided in `tree`.
-//! Invariants: nothing of an archive is held in memory that is larger than a name; the sizes that an
-//! archive claims are not believed.
+//! Invariants: nothing of an archive is held in memory that is larger than a name, but for the directory of a zip, which
+//! is no larger than what may be downloaded; the sizes that an archive claims are not believed; no more comes out of a
+//! decompressor than what is allowed to be unpacked, whether it is unpacked or not.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek};
@@ -12,6 +13,7 @@ use flate2::read::MultiGzDecoder;
 use tar::EntryType;
 
 use super::tree::{Tree, TreeError};
+use crate::lang::package_limits::PackageLimits;
 
 /// Names that an archive may give in the long way, in bytes.
 const LONGEST_NAME: u64 = 8 * 1024;
@@ -32,14 +34,47 @@ pub fn unpack(file: &Path, tree: &mut Tree<'_>) -> Result<(), TreeError> {
     archive.rewind().map_err(TreeError::Archive)?;
     let archive = BufReader::new(archive);
     match begin.as_slice() {
-        [0x1f, 0x8b, ..] => unpack_tar(MultiGzDecoder::new(archive), tree),
+        [0x1f, 0x8b, ..] => {
+            let decoder = MultiGzDecoder::new(archive);
+            unpack_tar(Bounded::new(decoder, tree.limits), tree)
+        }
         [0x28, 0xb5, 0x2f, 0xfd, ..] => {
             let decoder = zstd::Decoder::new(archive).map_err(TreeError::Archive)?;
-            unpack_tar(decoder, tree)
+            unpack_tar(Bounded::new(decoder, tree.limits), tree)
         }
         [b'P', b'K', 3..=6, ..] => unpack_zip(archive, tree),
         begin if begin.get(257..262) == Some(b"ustar") => unpack_tar(archive, tree),
         begin => Err(TreeError::Format(describe(begin))),
+    }
+}
+
+/// What stands around a file, at most: its head, what fills its last block, and a long name.
+const AROUND_A_FILE: u64 = 4096;
+
+/// What comes out of a decompressor, also what is skipped.
+struct Bounded<R> {
+    inner: R,
+    left_bytes: u64,
+}
+
+impl<R> Bounded<R> {
+    fn new(inner: R, limits: &PackageLimits) -> Self {
+        let around = limits.max_files.saturating_mul(AROUND_A_FILE);
+        Self {
+            inner,
+            left_bytes: limits.max_size.saturating_add(around),
+        }
+    }
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, piece: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(piece)?;
+        let left = self.left_bytes.checked_sub(read as u64);
+        self.left_bytes = left.ok_or_else(|| {
+            io::Error::other("there is more in it than `max-size` and `max-files` in [settings.packages] of zako.toml allow")
+        })?;
+        Ok(read)
     }
 }
 
@@ -177,7 +212,6 @@ mod tests {
     use proptest::sample::Index;
 
     use super::*;
-    use crate::lang::package_limits::PackageLimits;
 
     /// Seeds: a tar archive with everything that one may hold, the same compressed, and a zip archive.
     fn seeds() -> Vec<Vec<u8>> {
@@ -266,5 +300,29 @@ mod tests {
             let root = tree.finish(true).unwrap();
             assert_eq!(fs::read_to_string(root.join("l")).unwrap(), "text");
         }
+    }
+
+    /// What is skipped takes time, though no room.
+    #[test]
+    fn what_hides_in_entries_without_content_is_bounded() {
+        let mut tar = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_ustar();
+        header.set_entry_type(EntryType::XGlobalHeader);
+        header.set_path("hidden").unwrap();
+        header.set_size(1 << 20);
+        header.set_cksum();
+        tar.append(&header, io::repeat(0).take(1 << 20)).unwrap();
+        let bomb = zstd::encode_all(&tar.into_inner().unwrap()[..], 1).unwrap();
+        let limits = PackageLimits {
+            max_size: 1 << 10,
+            max_files: 10,
+            ..PackageLimits::default()
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("bomb");
+        fs::write(&file, bomb).unwrap();
+        let refused = unpack(&file, &mut Tree::new(dir.path().join("tree"), &limits));
+        let refused = refused.unwrap_err().to_string();
+        assert!(refused.contains("`max-size`"), "{refused}");
     }
 }

@@ -58,7 +58,9 @@ impl Repository {
     /// When git cannot make it.
     pub fn create(dir: PathBuf) -> Result<Self, GitError> {
         let mut init = command();
-        init.args(["init", "--quiet", "--bare"]).arg(&dir);
+        // Without the user's templates, which may have hooks.
+        init.args(["init", "--quiet", "--bare", "--template="])
+            .arg(&dir);
         run(&mut init, "init")?;
         let attributes = dir.join("info/attributes");
         let written =
@@ -175,10 +177,22 @@ fn command() -> Command {
         "GIT_WORK_TREE",
         "GIT_INDEX_FILE",
         "GIT_OBJECT_DIRECTORY",
+        "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+        "GIT_QUARANTINE_PATH",
+        "GIT_COMMON_DIR",
+        "GIT_SHALLOW_FILE",
         "GIT_NAMESPACE",
     ] {
         git.env_remove(name);
     }
+    git.args(["-c", "core.hooksPath=/dev/null"]);
+    // A server that sends next to nothing is not waited for.
+    git.args([
+        "-c",
+        "http.lowSpeedLimit=1000",
+        "-c",
+        "http.lowSpeedTime=60",
+    ]);
     git.env("GIT_TERMINAL_PROMPT", "0")
         .env("GIT_ALLOW_PROTOCOL", "file:git:http:https:ssh")
         .env("LC_ALL", "C")

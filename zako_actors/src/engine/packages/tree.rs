@@ -75,7 +75,7 @@ fn failed(path: &Path) -> impl FnOnce(io::Error) -> TreeError + '_ {
 /// A directory being filled.
 pub struct Tree<'l> {
     root: PathBuf,
-    limits: &'l PackageLimits,
+    pub(super) limits: &'l PackageLimits,
     bytes: u64,
     entries: u64,
     /// Not made yet: path to target.
