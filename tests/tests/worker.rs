@@ -296,7 +296,7 @@ fn several_requests_are_under_way_and_each_gets_its_own_answer() {
 }
 
 #[test]
-fn no_more_requests_than_allowed_are_under_way_at_one_process() {
+fn more_requests_than_allowed_wait_or_go_to_another_process() {
     let Some(project) = crowd(
         &[("a", "a"), ("b", "b"), ("c", "c"), ("d", "d")],
         2,

@@ -188,3 +188,30 @@ impl Drop for Joined {
         self.workers.leave(&self.process, self.done);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn no_process_has_more_requests_than_allowed() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let workers = Workers::new(8, Duration::from_secs(60), runtime.handle().clone());
+        let join = |alone| workers.take_place(Hash::of(b"tool"), 2, alone);
+        let under_way = || -> Vec<usize> {
+            let shelf = workers.lock();
+            shelf.shared.iter().map(|shared| shared.under_way).collect()
+        };
+        let mut places: Vec<Joined> = (0..5).map(|_| join(false)).collect();
+        assert_eq!(under_way(), [2, 2, 1]);
+        let alone = join(true);
+        places.push(join(false));
+        assert_eq!(under_way(), [2, 2, 2, 1], "nobody joins who is alone");
+        drop((places, alone));
+        assert_eq!(under_way(), [0; 0], "what never started is gone");
+    }
+}

@@ -5,8 +5,8 @@
 //! one is let go. Does not know steps, nor the conversation (`process`), nor what lies before a worker
 //! (`mirror`).
 //! Invariants: a worker serves one step at a time, so an idle one is always the least loaded, unless its target
-//! says that it can do more (`joined`); equal keys mean that one worker can stand in for another; there are never more idle and busy ones
-//! together than allowed, unless all of them are busy; none survives [`Workers::end`].
+//! says that it can do more (`joined`); equal keys mean that one worker can stand in for another; of those that serve one step at a time, and of
+//! those that do more, there are never more idle and busy ones than allowed, unless all of them are busy; none survives [`Workers::end`].
 
 mod crowd;
 mod joined;
