@@ -1,5 +1,4 @@
-//! One word from thread to thread without any ring, with a pause between looks: what the machine itself needs. A ring
-//! whose reader looks without a pause can be quicker there and back.
+//! One word from thread to thread without any ring: the machine's floor.
 #![forbid(unsafe_code)]
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,8 +14,8 @@ use crate::pin;
 struct Line(AtomicU64);
 
 impl Line {
-    /// Waits until it holds something that will do. On a core that both sides share it lets the other one run at
-    /// every look; else now and then, in case that somebody needs this core.
+    /// Waits until it holds something that will do, without a pause between looks, as a ring does that spins. On a core that
+    /// both sides share it lets the other one run at every look; else now and then, in case that somebody needs this core.
     fn wait(&self, shared: bool, will_do: impl Fn(u64) -> bool) -> u64 {
         let mut looks = 0_u32;
         loop {
@@ -25,10 +24,8 @@ impl Line {
                 return word;
             }
             looks += 1;
-            if shared || looks.is_multiple_of(10_000) {
+            if shared || looks.is_multiple_of(1 << 14) {
                 thread::yield_now();
-            } else {
-                std::hint::spin_loop();
             }
         }
     }

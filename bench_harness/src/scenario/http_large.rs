@@ -34,6 +34,8 @@ pub const SCENARIO: Scenario = Scenario {
 };
 
 const MIB: usize = 1 << 20;
+/// What is served.
+const FILE: &str = "file";
 /// How much the reader takes at a time.
 const PIECE_BYTES: usize = 256 * 1024;
 /// No head of an answer is longer.
@@ -41,7 +43,8 @@ const HEAD_BYTES: usize = 4096;
 /// Longer than any server needs to listen.
 const START: Duration = Duration::from_secs(20);
 
-type Serve = fn(&Path, &Path, usize, &dyn Fn(SocketAddr, &str) -> Sample) -> Sample;
+/// Serves [`FILE`] of a directory with so many threads, while something asks for it.
+type Serve = fn(&Path, usize, &dyn Fn(SocketAddr, &str) -> Sample) -> Sample;
 
 fn cases(options: &Options) -> Vec<Case> {
     let mebibytes = options.count(1024, 1);
@@ -52,9 +55,8 @@ fn cases(options: &Options) -> Vec<Case> {
         spinning: 0,
         run: Box::new(move || {
             let directory = tempfile::tempdir().expect("a directory");
-            let source = directory.path().join("file");
-            write(&source, mebibytes).expect("the disk has room");
-            serve(directory.path(), &source, workers, &|address, path| {
+            write(&directory.path().join(FILE), mebibytes).expect("the disk has room");
+            serve(directory.path(), workers, &|address, path| {
                 // Whatever is done once for a file is done before it is measured.
                 read(address, path).expect("an answer");
                 let (elapsed, (bytes, sum)) = timed(|| read(address, path).expect("an answer"));
@@ -135,12 +137,7 @@ fn upload(address: SocketAddr, path: &str, source: &Path) -> io::Result<()> {
 }
 
 /// Our front ends over a store with the file in it.
-fn ours(
-    directory: &Path,
-    source: &Path,
-    workers: usize,
-    ask: &dyn Fn(SocketAddr, &str) -> Sample,
-) -> Sample {
+fn ours(directory: &Path, workers: usize, ask: &dyn Fn(SocketAddr, &str) -> Sample) -> Sample {
     let runtime = http::runtime(workers);
     let system = System::new().expect("the system starts");
     let store = Store::open(StoreConfig::new(directory.join("store")), &system);
@@ -148,7 +145,7 @@ fn ours(
     let front = Front::new(store.clone(), &FrontConfig::default()).expect("defaults");
     let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
     let address = runtime.block_on(async { front.listen(any_port).expect("a free port") });
-    upload(address, ENTRY, source).expect("the disk has room");
+    upload(address, ENTRY, &directory.join(FILE)).expect("the disk has room");
     let sample = ask(address, ENTRY);
     runtime.block_on(async {
         front.drain(Duration::from_secs(5)).await;
@@ -171,12 +168,7 @@ fn nginx() -> Command {
 }
 
 /// nginx as its documentation recommends for large files.
-fn peer(
-    directory: &Path,
-    _source: &Path,
-    workers: usize,
-    ask: &dyn Fn(SocketAddr, &str) -> Sample,
-) -> Sample {
+fn peer(directory: &Path, workers: usize, ask: &dyn Fn(SocketAddr, &str) -> Sample) -> Sample {
     // Its workers run as another user when it is started by root.
     fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).expect("our own directory");
     let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -212,7 +204,7 @@ http {{
         );
         thread::yield_now();
     }
-    ask(address, "/file")
+    ask(address, &format!("/{FILE}"))
 }
 
 /// A child that is told to end, and has ended, when this is dropped.
