@@ -48,8 +48,17 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 /// The queue every ring must behave like; items are boxed numbers, so that a lost or repeated one is seen.
 struct Model {
     queue: VecDeque<u64>,
-    /// Slots taken by items, and by tombstones that the reader has not skipped yet.
+    /// The next item.
     next: u64,
+    /// Slots that may be taken by tombstones: a reader that finds nothing has skipped them all.
+    tombs: usize,
+}
+
+impl Model {
+    /// Whether a ring of this capacity may say that there is no room for so many more.
+    fn may_refuse(&self, capacity: usize, more: usize) -> bool {
+        self.queue.len() + self.tombs + more > capacity
+    }
 }
 
 /// `$partial`: what becomes of the items of a read chunk that are not taken.
@@ -61,23 +70,30 @@ macro_rules! behaves_like_a_queue {
             fn $name(log2 in 0..4_u32, before in 0..20_u64, steps in steps()) {
                 let capacity = 1_usize << log2;
                 let (mut tx, mut rx) = $module::channel_from::<Box<u64>, Yield>(capacity, before.wrapping_neg());
-                let mut model = Model { queue: VecDeque::new(), next: 0 };
+                let mut model = Model { queue: VecDeque::new(), next: 0, tombs: 0 };
                 for step in steps {
                     match step {
                         Step::Send => {
                             let sent = tx.try_send(Box::new(model.next)).is_ok();
-                            // A ring may look full while the reader has not skipped the tombstones.
                             prop_assert!(!sent || model.queue.len() < capacity);
+                            prop_assert!(sent || model.may_refuse(capacity, 1));
                             if sent { model.queue.push_back(model.next); }
                             model.next += 1;
                         }
                         Step::Recv => {
                             let got = rx.try_recv().ok().map(|item| *item);
+                            if got.is_none() { model.tombs = 0; }
                             prop_assert_eq!(got, model.queue.pop_front());
                         }
                         Step::Claim(claim, write) => {
-                            let Ok(mut chunk) = tx.claim(claim.min(capacity)) else { continue };
-                            let count = chunk.remaining().min(write);
+                            let claim = claim.min(capacity);
+                            let Ok(mut chunk) = tx.claim(claim) else {
+                                prop_assert!(model.may_refuse(capacity, claim));
+                                continue
+                            };
+                            prop_assert_eq!(chunk.remaining(), claim);
+                            let count = claim.min(write);
+                            model.tombs += claim - count;
                             let range = model.next..model.next + count as u64;
                             chunk.fill(range.clone().map(Box::new));
                             model.queue.extend(range);

@@ -393,6 +393,7 @@ unsafe impl<T, W: Wait> Take for Receiving<T, W> {
             ) {
                 Ok(_) if tombstone => {
                     self.shared.free(head, end);
+                    self.shared.not_full.wake();
                     head = end;
                 }
                 Ok(_) => return (head, end),

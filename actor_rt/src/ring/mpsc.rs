@@ -263,7 +263,7 @@ unsafe impl<T, W: Wait> Claim for Sending<T, W> {
                     tail = self.shared.tail.load(Ordering::Relaxed);
                     continue;
                 }
-                if used + min > capacity {
+                if min > capacity - used {
                     return Err(ClaimError::Full);
                 }
             }

@@ -255,3 +255,26 @@ fn rule_8_stalled_claims_stop_others_without_spinning() {
     drop(held);
     assert_eq!(sender.try_send(4), Ok(()));
 }
+
+/// Counts calls instead of waking anybody.
+#[derive(Default)]
+struct Counts;
+static CALLS: AtomicUsize = AtomicUsize::new(0);
+
+impl Wait for Counts {
+    fn wait_until(&self, mut ready: impl FnMut() -> bool) {
+        while !ready() {}
+    }
+    fn wake(&self) {
+        CALLS.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn rule_5_tombstones_that_readers_pass_make_room_for_who_sleeps() {
+    let (mut sender, mut receiver) = channel_with::<u32, Counts>(4);
+    drop(sender.claim(4).unwrap());
+    let before = CALLS.load(Ordering::Relaxed);
+    assert_eq!(receiver.try_recv(), Err(TryRecvError::Empty));
+    assert!(CALLS.load(Ordering::Relaxed) > before, "there is room now");
+}

@@ -265,3 +265,11 @@ fn rule_8_a_forgotten_chunk_never_repeats_an_item() {
     drop((sender, receiver));
     assert_eq!(ledger.alive(), 2);
 }
+
+#[test]
+#[should_panic(expected = "never fits into 4")]
+fn rule_2_a_claim_of_more_than_can_be_counted_is_refused_too() {
+    let (mut sender, _receiver) = channel::<u32>(4);
+    sender.send(1).unwrap();
+    drop(sender.claim(usize::MAX));
+}
