@@ -26,6 +26,8 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// How long a connection may take to say whom it wants.
 const GREETING: Duration = Duration::from_secs(10);
+/// Before the next connection is accepted, after one could not be.
+const PAUSE: Duration = Duration::from_millis(100);
 /// Bytes asked for at once.
 const READ: usize = 64 * 1024;
 /// Messages decoded before they are delivered.
@@ -138,7 +140,15 @@ impl AsyncActor for Door {
     async fn started(&mut self, ctx: &mut AsyncContext<Self>) -> Result<(), Failure> {
         let listener = TcpListener::from_std(self.listener.try_clone()?)?;
         loop {
-            let (stream, _) = listener.accept().await?;
+            let stream = match listener.accept().await {
+                Ok((stream, _)) => stream,
+                // Somebody hung up too early, or there are too many files open for now: those that stand are kept.
+                Err(error) => {
+                    tracing::warn!(%error, "a connection was not accepted");
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
+            };
             let entries = Arc::clone(&self.entries);
             let mut stream = Some(stream);
             ctx.actor(move || Connection {
