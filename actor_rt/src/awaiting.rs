@@ -23,9 +23,14 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::task::{Context as TaskContext, Poll, Waker};
+use std::time::Instant;
 
-/// Handlers that may finish in one turn.
-const MOST: u32 = 128;
+/// Handlers that may finish in one turn, and before looks at the clock while they are quick.
+const MOST: u32 = 1024;
+const LOOK_EVERY: u32 = 16;
+/// What a cell's `batch` says of quick handlers, and of those that are looked at one by one.
+const QUICK: u16 = 64;
+const SLOW: u16 = 1;
 
 pub(crate) struct Awaiting<A: AsyncActor, F> {
     factory: F,
@@ -134,7 +139,14 @@ impl<A: AsyncActor, F: FnMut() -> A + 'static> Behaviour for Awaiting<A, F> {
         };
         let mut watch = Observed::wanted(cell).then(|| Observed::new(cell));
         let mut task = TaskContext::from_waker(&life.waker);
-        for _ in 0..MOST {
+        let is_slow = cell.batch.load(Ordering::Relaxed) == SLOW;
+        let mut look_at = if is_slow { 1 } else { LOOK_EVERY };
+        let mut began = is_slow.then(Instant::now);
+        for done in 1..=MOST {
+            if done == 2 {
+                // Most turns have one message and need no clock.
+                began.get_or_insert_with(Instant::now);
+            }
             // SAFETY: the future is not being polled (invariant 2).
             let desk = unsafe { &mut *life.parts.desk.get() };
             if !desk.busy {
@@ -172,6 +184,25 @@ impl<A: AsyncActor, F: FnMut() -> A + 'static> Behaviour for Awaiting<A, F> {
             // SAFETY: as above.
             if unsafe { (*life.parts.context.get()).wants_stop() } {
                 return Turn::Enough;
+            }
+            if done >= look_at
+                && let Some(began) = began
+                && cell.runtime.simulated.is_none()
+            {
+                let (took, budget) = (began.elapsed(), cell.runtime.settings.turn_budget);
+                if took > budget {
+                    cell.batch.store(SLOW, Ordering::Relaxed);
+                    return Turn::Enough;
+                }
+                if done == LOOK_EVERY {
+                    cell.batch.store(QUICK, Ordering::Relaxed);
+                }
+                let step = if took < budget / 2 { LOOK_EVERY } else { 1 };
+                look_at = if done < LOOK_EVERY {
+                    done + 1
+                } else {
+                    done + step
+                };
             }
         }
         Turn::Enough

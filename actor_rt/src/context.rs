@@ -6,7 +6,7 @@ use crate::actor::{Actor, AsyncActor};
 use crate::actor_ref::ActorRef;
 use crate::arena::Arena;
 use crate::builder::ActorBuilder;
-use crate::cell::{CellPtr, CellRef, control};
+use crate::cell::{CellPtr, Monitor, control};
 use crate::exit::{ExitReason, Failure};
 use crate::pipe;
 use crate::system::System;
@@ -109,13 +109,14 @@ macro_rules! context_methods {
             self.actor(factory).spawn_dedicated()
         }
 
-        /// Sends this actor a message after a time. See [`Timer`] for how it ends.
+        /// Sends this actor a message after a time, by its own lane. See [`Timer`] for what that is and how it ends.
         pub fn after(&mut self, delay: Duration, message: A::Msg) -> Timer {
             timer::once(self.inner.cell, delay, message)
         }
 
-        /// Sends this actor a message every `period`, the first one after one period. The next one is
-        /// planned when the last one has found room, so they never pile up.
+        /// Sends this actor a message every `period`, the first one after one period. The next one is planned when the last one was
+        /// put into the actor's own lane, which holds no more of these than the mailbox holds messages. A panic of `make` is a
+        /// failure of this actor.
         ///
         /// # Panics
         /// If the period is zero.
@@ -181,26 +182,32 @@ macro_rules! context_methods {
         }
 
         /// Monitors another actor: when it ends (or if it has), this actor gets the message that `make`
-        /// builds from the reason. A restart of this actor forgets the monitor.
+        /// builds from the reason, by its own lane (see [`Timer`]). A restart of this actor forgets the monitor; a panic of
+        /// `make` is a failure of this actor.
         pub fn monitor<M: Send + 'static>(
             &mut self,
             other: &ActorRef<M>,
             make: impl FnOnce(&ExitReason) -> A::Msg + Send + 'static,
-        ) {
+        ) -> Monitor {
             let me = self.inner.cell.to_ref();
-            let incarnation = me.incarnation();
-            other.cell().on_end(move |reason| {
-                if me.incarnation() == incarnation {
-                    timer::deliver(me.ptr(), make(reason));
-                }
+            let monitor = Monitor::new(me.clone());
+            other.cell().monitor(monitor.clone(), move |reason| {
+                timer::deliver_made(me.ptr(), || make(reason));
             });
+            monitor
         }
 
         /// Links this actor and another: when one of them ends by a failure or is killed, the other one
         /// fails, and its restart policy decides. Ending in peace breaks the link.
         pub fn link<M: Send + 'static>(&mut self, other: &ActorRef<M>) {
-            link(self.inner.cell.to_ref(), other.cell());
-            link(other.cell().clone(), &self.inner.cell.to_ref());
+            other.cell().bequeath(self.inner.cell.to_ref());
+            self.inner.cell.bequeath(other.cell().clone());
+        }
+
+        /// Breaks the link with another actor, if there is one.
+        pub fn unlink<M: Send + 'static>(&mut self, other: &ActorRef<M>) {
+            other.cell().disinherit(self.inner.cell);
+            self.inner.cell.disinherit(other.cell().ptr());
         }
 
         /// How many children this actor has.
@@ -215,20 +222,6 @@ macro_rules! context_methods {
             self.me().queued()
         }
     };
-}
-
-/// Lets `heir` fail when `other` ends badly.
-fn link(heir: CellRef, other: &CellRef) {
-    let incarnation = heir.incarnation();
-    let name = other.label();
-    other.on_end(move |reason| {
-        let badly = reason.is_failure() || *reason == ExitReason::Killed;
-        if badly && heir.incarnation() == incarnation {
-            let failure = Failure::new(format_args!("the linked actor {name} ended: {reason}"));
-            heir.leave_failure(ExitReason::Failed(failure));
-            heir.ptr().order(control::FAIL);
-        }
-    });
 }
 
 impl<A: Actor> Context<'_, A> {

@@ -72,6 +72,7 @@ cfg_if::cfg_if! {
             ask::{Ask, AskError, Reply},
             builder::{ActorBuilder, DEFAULT_MAILBOX, Placement},
             cancel::{CancelGuard, CancelToken},
+            cell::Monitor,
             context::{AsyncContext, Context},
             dead_letter::{DeadLetter, DeadReason},
             exit::{ExitReason, Failure},

@@ -167,6 +167,10 @@ impl<B: Behaviour> Shell<B> {
             return Step::Done(Outcome::Ended);
         };
         let mut drain = owned_drain::<B>(cell);
+        if orders & control::OWN != 0 {
+            cell.control.fetch_and(!control::OWN, Ordering::Relaxed);
+            drain.attach(cell.own_lane());
+        }
         // A sender of a drop-oldest mailbox may still hold its lock when the actor is released.
         let _kept = drain.is_shared().then(|| cell.to_ref());
         let turn = catch_unwind(AssertUnwindSafe(|| {
@@ -177,6 +181,9 @@ impl<B: Behaviour> Shell<B> {
                 }
             }
         }));
+        if drain.has_own() {
+            cell.control.fetch_or(control::OWN, Ordering::Relaxed);
+        }
         match turn {
             Ok(Turn::Empty) => {
                 if cell.control() & control::DRAIN != 0 && drain.is_empty() {
@@ -335,6 +342,11 @@ impl<B: Behaviour> Shell<B> {
 
     fn end_incarnation(&mut self, cell: CellPtr, reason: &ExitReason) {
         cell.end_incarnation();
+        if cell.control() & control::HAS_LANE != 0 {
+            let silenced = cell.own_lane::<B::Msg>().clear();
+            // A message's drop is a user's; the panic hook has reported it.
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(silenced)));
+        }
         // A new incarnation is as good as one that was restarted together with its siblings.
         cell.control.fetch_and(!control::REGROUP, Ordering::AcqRel);
         let Some(behaviour) = &mut self.behaviour else {
@@ -352,7 +364,9 @@ impl<B: Behaviour> Shell<B> {
             self.phase = Phase::Leaving { reason };
             return Step::Go;
         }
-        let before = cell.control.fetch_and(!control::RESUME, Ordering::AcqRel);
+        // Siblings that failed meanwhile are answered by the restart that this one waits for.
+        let answered = control::RESUME | control::REGROUP;
+        let before = cell.control.fetch_and(!answered, Ordering::AcqRel);
         if before & control::RESUME != 0 {
             self.phase = Phase::Fresh;
             return Step::Go;
@@ -393,7 +407,7 @@ fn linger<M>(cell: CellPtr, drain: &mut Drain<'_, M>) -> bool {
         return false;
     }
     drain.publish();
-    let ordered = || cell.control.load(Ordering::Relaxed) != 0;
+    let ordered = || cell.control.load(Ordering::Relaxed) & !control::LASTING != 0;
     if ordered() {
         return false;
     }

@@ -67,10 +67,18 @@ impl SystemBuilder {
         self
     }
 
-    /// Whether each worker is pinned to its core (default: yes). Where the machine refuses, or there
-    /// are more workers than cores, the system runs unpinned.
+    /// Whether each worker is pinned to its core (default: yes, unless the process may use more cores than it has time for, as
+    /// in a container with a quota: others like it would choose the same cores). Where the machine refuses, or there are more
+    /// workers than cores, the system runs unpinned.
     pub fn pin(mut self, pin: bool) -> Self {
-        self.settings.pin = pin;
+        self.settings.pin = Some(pin);
+        self
+    }
+
+    /// Whether idle workers take actors that wait at busy ones (default: yes). Without, an actor runs where it was woken, and one
+    /// that is woken behind a handler that takes long waits for it; what is woken from other threads is shared still.
+    pub fn steal(mut self, steal: bool) -> Self {
+        self.settings.steal = steal;
         self
     }
 
@@ -218,7 +226,8 @@ impl System {
         SystemBuilder {
             settings: Settings {
                 workers,
-                pin: true,
+                pin: None,
+                steal: true,
                 near: true,
                 name: "actor".into(),
                 turn_budget: Duration::from_micros(100),

@@ -4,25 +4,31 @@
 //! Does not know: clocks (see `clock`), what the message means.
 //! Rules:
 //! 1. A timer belongs to the incarnation that set it: a restart or the end of the actor silences it.
-//! 2. A due message goes through the mailbox like any other; while that is full it is tried again.
-//! 3. After `cancel` has returned no further message is put into the mailbox.
+//! 2. A due message goes through the actor's own lane (see `mailbox::own`): a full mailbox does not hold it up, and no overflow
+//!    policy loses it. While many wait there, one that repeats is tried again later.
+//! 3. After `cancel` has returned no further message is put into the lane.
 
 use crate::actor_ref::ActorRef;
-use crate::cell::CellPtr;
+use crate::cell::{CellPtr, control};
+use crate::exit::ExitReason;
+use crate::mailbox::{Own, Unsent};
 use crate::payload::Shared;
-use crate::tell_error::TellError;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// How soon a due message is tried again when the mailbox is full.
+/// How soon a message that repeats is tried again when many wait.
 const RETRY: Duration = Duration::from_millis(1);
 
 /// A timer that was set with [`Context::after`](crate::Context::after) or
 /// [`Context::every`](crate::Context::every). Dropping it changes nothing; [`Timer::cancel`] does.
+///
+/// Its message goes through a lane of the actor's own, as do notices of monitors and answers that are piped: others can neither
+/// fill it nor starve it, since the actor reads lane and mailbox by turns. In the lane they keep the order in which they came.
 #[derive(Clone)]
 pub struct Timer {
-    /// Held while a message is put into the mailbox (rule 3).
+    /// Held while a message is put into the lane (rule 3).
     cancelled: Shared<Mutex<bool>>,
 }
 
@@ -35,7 +41,7 @@ impl fmt::Debug for Timer {
 }
 
 impl Timer {
-    /// Silences the timer. A message that is in the mailbox already stays there.
+    /// Silences the timer. A message that is in the actor's lane already stays there.
     pub fn cancel(&self) {
         *self.lock() = true;
     }
@@ -56,22 +62,16 @@ impl Timer {
 /// Whom a timer's messages are for.
 struct Aim<M> {
     target: ActorRef<M>,
+    lane: Arc<Own<M>>,
     timer: Timer,
     incarnation: u32,
-}
-
-/// A message that was not put into the mailbox.
-enum Unsent<M> {
-    /// There was no room.
-    Full(M),
-    /// Nobody wants it any more.
-    Unwanted,
 }
 
 impl<M: Send + 'static> Aim<M> {
     fn new(cell: CellPtr) -> Self {
         Self {
             target: ActorRef::from_cell(cell.to_ref()),
+            lane: cell.own_lane(),
             timer: Timer {
                 cancelled: Shared::new(Mutex::new(false)),
             },
@@ -83,26 +83,32 @@ impl<M: Send + 'static> Aim<M> {
         !self.timer.is_cancelled() && self.target.cell().incarnation() == self.incarnation
     }
 
-    /// Puts a message into the mailbox.
-    fn send(&self, message: M) -> Result<(), Unsent<M>> {
+    /// Puts a message into the lane, unless `most` are there.
+    fn send(&self, message: M, most: usize) -> Result<(), Unsent<M>> {
         let cancelled = self.timer.lock();
-        if *cancelled || self.target.cell().incarnation() != self.incarnation {
-            return Err(Unsent::Unwanted);
+        if *cancelled {
+            return Err(Unsent::Unwanted(message));
         }
-        self.target.tell(message).map_err(|error| match error {
-            TellError::Full(message) => Unsent::Full(message),
-            TellError::Closed(_) => Unsent::Unwanted,
-        })
+        let cell = self.target.cell().ptr();
+        let is_wanted = || cell.incarnation() == self.incarnation;
+        if self.lane.push(message, most, is_wanted)? {
+            cell.order(control::OWN);
+        }
+        Ok(())
     }
 
-    /// Sends a message later, or as soon as there is room after that.
-    fn send_after(self, delay: Duration, message: M) {
-        let runtime = self.target.cell().runtime;
-        runtime.after(delay, move || {
-            if let Err(Unsent::Full(message)) = self.send(message) {
-                self.send_after(RETRY, message);
+    /// Sends a message that is made now, unless the actor has restarted; a panic of `make` is its failure.
+    fn send_made(&self, make: impl FnOnce() -> M, most: usize) -> Result<(), Unsent<M>> {
+        match catch_unwind(AssertUnwindSafe(make)) {
+            Ok(message) => self.send(message, most),
+            Err(payload) => {
+                if self.is_wanted() {
+                    let cell = self.target.cell().ptr();
+                    cell.fail(ExitReason::from_panic(payload));
+                }
+                Ok(())
             }
-        });
+        }
     }
 
     /// Sends a message that was made before, or one that is made then, and the next one after a period.
@@ -118,12 +124,13 @@ impl<M: Send + 'static> Aim<M> {
             if !self.is_wanted() {
                 return;
             }
-            match self.send(made.take().unwrap_or_else(&mut make)) {
+            let most = self.target.cell().front().bound() as usize;
+            match self.send_made(|| made.take().unwrap_or_else(&mut make), most) {
                 Ok(()) => self.repeat_after(period, period, None, make),
                 Err(Unsent::Full(message)) => {
                     self.repeat_after(RETRY, period, Some(message), make);
                 }
-                Err(Unsent::Unwanted) => {}
+                Err(Unsent::Unwanted(_)) => {}
             }
         });
     }
@@ -133,7 +140,8 @@ impl<M: Send + 'static> Aim<M> {
 pub(crate) fn once<M: Send + 'static>(cell: CellPtr, delay: Duration, message: M) -> Timer {
     let aim = Aim::new(cell);
     let timer = aim.timer.clone();
-    aim.send_after(delay, message);
+    let runtime = cell.runtime;
+    runtime.after(delay, move || drop(aim.send(message, usize::MAX)));
     timer
 }
 
@@ -149,10 +157,12 @@ where
     timer
 }
 
-/// Sends a message now, or as soon as the mailbox has room.
+/// Sends a message now.
 pub(crate) fn deliver<M: Send + 'static>(cell: CellPtr, message: M) {
-    let aim = Aim::new(cell);
-    if let Err(Unsent::Full(message)) = aim.send(message) {
-        aim.send_after(RETRY, message);
-    }
+    drop(Aim::new(cell).send(message, usize::MAX));
+}
+
+/// Sends a message that is made now.
+pub(crate) fn deliver_made<M: Send + 'static>(cell: CellPtr, make: impl FnOnce() -> M) {
+    drop(Aim::new(cell).send_made(make, usize::MAX));
 }

@@ -3,7 +3,8 @@
 
 use actor_rt::testkit::{Probe, Simulation};
 use actor_rt::{
-    Actor, ActorRef, Context, DeadReason, ExitReason, Overflow, Reply, Stash, System, TellError,
+    Actor, ActorRef, AsyncActor, AsyncContext, Context, DeadReason, ExitReason, Overflow, Reply,
+    Stash, System, TellError,
 };
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -120,21 +121,56 @@ impl Actor for Held {
     }
 }
 
+/// Waits for ever at its first message.
+struct Never;
+impl AsyncActor for Never {
+    type Msg = ();
+    async fn handle(&mut self, (): (), _ctx: &mut AsyncContext<Self>) {
+        std::future::pending().await
+    }
+}
+
 #[test]
 fn a_drain_that_takes_too_long_becomes_a_kill() {
     let simulation = Simulation::new(2);
-    let parent = simulation.system().spawn(|| Parent);
-    let child = parent.ask(|reply| reply);
-    simulation.run();
-    let child = child.wait().expect("an answer");
     // In virtual time: the order to kill comes after a minute, and only to who is still there.
     let probe = Probe::<u32>::new(simulation.system());
+    let never = simulation.system().spawn_async(|| Never);
+    never.tell(()).expect("room");
+    simulation.run();
     probe.actor().drain_within(LONG);
-    parent.drain_within(LONG);
-    simulation.advance(LONG);
-    assert!(child.is_closed() && parent.is_closed());
+    never.drain_within(LONG);
+    simulation.advance(LONG - Duration::from_millis(1));
     assert_eq!(probe.actor().join(), ExitReason::Drained);
+    assert_eq!(simulation.system().stats().live, 1, "its time is not up");
+    simulation.advance(Duration::from_millis(1));
+    assert_eq!(never.join(), ExitReason::Killed);
     assert_eq!(simulation.system().stats().live, 0);
+}
+
+#[test]
+fn a_system_kills_who_is_late_and_says_who_cannot_be() {
+    let system = System::builder().workers(1).build().expect("threads");
+    let never = system.spawn_async(|| Never);
+    never.tell(()).expect("room");
+    system
+        .drain(Duration::from_millis(50))
+        .expect("who awaits can be killed");
+    assert_eq!(never.join(), ExitReason::Killed);
+    // One in a handler that does not return cannot.
+    let (open, gate) = channel::<()>();
+    let (begun, begins) = channel();
+    let gate = Arc::new(Mutex::new(gate));
+    let system = System::builder().workers(1).build().expect("threads");
+    let held = system.spawn(move || Held(begun.clone(), Arc::clone(&gate)));
+    held.tell(()).expect("room");
+    begins.recv_timeout(LONG).expect("it handles it");
+    let late = system
+        .shutdown(Duration::from_millis(50))
+        .expect_err("it is in its handler");
+    assert_eq!(late.still_running, 1);
+    drop(open);
+    assert_eq!(held.join(), ExitReason::Killed);
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! Fairness, and machines of every shape: one core, more workers than cores, no pinning, a small cpuset.
 
 use actor_rt::{
-    Actor, ActorRef, AskError, Context, ExitReason, Failure, Overflow, Placement, Reply, System,
+    Actor, ActorRef, AskError, AsyncActor, AsyncContext, Context, ExitReason, Failure, Overflow,
+    Placement, Reply, System,
 };
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -118,7 +120,7 @@ impl Actor for Gate {
 }
 
 /// An actor in its handler, with a full mailbox.
-fn full(system: &System) -> (ActorRef<()>, std::sync::mpsc::Sender<()>) {
+fn full(system: &System) -> (ActorRef<()>, Sender<()>) {
     let (open, gate) = channel();
     let gate = Arc::new(Mutex::new(gate));
     let actor = system
@@ -237,4 +239,117 @@ fn turns_shrink_to_16_messages_while_they_are_dear() {
         assert_eq!(runs[..2], [64, 32]);
         assert!(runs[2..].iter().all(|length| *length <= 16), "{runs:?}");
     }
+}
+
+#[test]
+fn who_is_placed_is_not_starved_by_what_comes_from_outside() {
+    let system = System::builder().workers(1).build().expect("threads");
+    flood(&system, 3);
+    let placed = system.spawn_on(Placement::Core(0), || Neighbour);
+    let enough = AtomicBool::new(false);
+    std::thread::scope(|threads| {
+        threads.spawn(|| {
+            // More of these than turns between looks at the shared list.
+            while !enough.load(Ordering::Relaxed) {
+                (0..1000).for_each(|_| system.spawn(|| Neighbour).stop());
+            }
+        });
+        for _ in 0..50 {
+            assert_eq!(placed.ask(Ask::Now).timeout(LONG).wait(), Ok(1));
+        }
+        enough.store(true, Ordering::Relaxed);
+    });
+    system.shutdown(LONG).expect("everything ends");
+}
+
+/// Awaits nothing, and takes its time.
+struct Slow(Arc<AtomicUsize>);
+impl AsyncActor for Slow {
+    type Msg = ();
+    async fn handle(&mut self, (): (), _ctx: &mut AsyncContext<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Says how much the slow one had done by the time that it was asked.
+struct Witness(Arc<AtomicUsize>);
+impl Actor for Witness {
+    type Msg = Reply<usize>;
+    fn handle(&mut self, reply: Reply<usize>, _ctx: &mut Context<'_, Self>) {
+        reply.send(self.0.load(Ordering::Relaxed));
+    }
+}
+
+#[test]
+fn an_actor_that_awaits_keeps_to_its_time_as_well() {
+    let system = System::builder().workers(1).build().expect("threads");
+    let done = Arc::new(AtomicUsize::new(0));
+    let (counter, counted) = (Arc::clone(&done), Arc::clone(&done));
+    let slow = system
+        .actor(move || Slow(Arc::clone(&counter)))
+        .mailbox(1024)
+        .spawn_async();
+    let witness = system.spawn(move || Witness(Arc::clone(&counted)));
+    let mut messages = vec![(); 600];
+    assert_eq!(slow.tell_batch(&mut messages).expect("open"), 600);
+    let mut seen = Vec::new();
+    while seen.last().is_none_or(|done| *done < 300) {
+        seen.push(
+            witness
+                .ask(|reply| reply)
+                .timeout(LONG)
+                .wait()
+                .expect("an answer"),
+        );
+    }
+    // A turn of 100 µs has room for one of them, and others are looked for after a few of those. A test's thread that gets no
+    // core asks later than it wanted, so not every step counts.
+    let steps = seen.windows(2).map(|pair| pair[1] - pair[0]);
+    let shortest = steps.filter(|step| *step > 0).min();
+    assert!(shortest.is_some_and(|step| step <= 16), "{seen:?}");
+    slow.kill();
+    system.shutdown(LONG).expect("everything ends");
+}
+
+/// Starts others, and keeps its worker until they would have been taken.
+struct Keeper(Sender<String>);
+struct Named(Sender<String>);
+impl Actor for Named {
+    type Msg = ();
+    fn handle(&mut self, (): (), _ctx: &mut Context<'_, Self>) {
+        let name = std::thread::current().name().map(str::to_owned);
+        self.0
+            .send(name.expect("workers have names"))
+            .expect("the test listens");
+    }
+}
+impl Actor for Keeper {
+    type Msg = ();
+    fn handle(&mut self, (): (), ctx: &mut Context<'_, Self>) {
+        for _ in 0..50 {
+            let sender = self.0.clone();
+            ctx.spawn(move || Named(sender.clone()))
+                .tell(())
+                .expect("room");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn where_nobody_steals_actors_run_where_they_were_woken() {
+    let system = System::builder()
+        .workers(2)
+        .steal(false)
+        .build()
+        .expect("threads");
+    let (sender, names) = channel();
+    let keeper = system.spawn(move || Keeper(sender.clone()));
+    keeper.tell(()).expect("room");
+    let names: Vec<_> = (0..50)
+        .map(|_| names.recv_timeout(LONG).expect("a report"))
+        .collect();
+    assert!(names.iter().all(|name| *name == names[0]), "{names:?}");
+    works(&system);
 }

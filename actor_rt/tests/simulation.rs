@@ -234,6 +234,8 @@ impl Actor for Member {
 }
 
 struct Group {
+    /// How long its first member waits for a restart.
+    first_waits: Option<Duration>,
     strategy_counts: Arc<Mutex<Vec<Arc<AtomicU32>>>>,
     members: Vec<ActorRef<bool>>,
 }
@@ -242,14 +244,20 @@ impl Actor for Group {
     type Msg = usize;
     fn started(&mut self, ctx: &mut Context<'_, Self>) -> Result<(), actor_rt::Failure> {
         let counts: Vec<_> = (0..4).map(|_| Arc::new(AtomicU32::new(0))).collect();
-        for count in &counts {
+        for (n, count) in counts.iter().enumerate() {
             let made = Arc::clone(count);
-            self.members.push(ctx.spawn(move || {
+            let factory = move || {
                 made.fetch_add(1, Ordering::Relaxed);
                 Member {
                     made: Arc::clone(&made),
                 }
-            }));
+            };
+            let restart = match self.first_waits {
+                Some(delay) if n == 0 => Restart::on_failure().backoff(delay, delay),
+                _ => Restart::on_failure(),
+            };
+            self.members
+                .push(ctx.actor(factory).restart(restart).spawn());
         }
         *self.strategy_counts.lock().expect("not poisoned") = counts;
         Ok(())
@@ -275,6 +283,7 @@ fn strategies_restart_the_right_siblings() {
                 .actor(move || Group {
                     strategy_counts: Arc::clone(&strategy_counts),
                     members: Vec::new(),
+                    first_waits: None,
                 })
                 .strategy(strategy)
                 .spawn();
@@ -289,4 +298,40 @@ fn strategies_restart_the_right_siblings() {
             assert_eq!(made, expected, "{strategy:?}");
         });
     }
+}
+
+/// Who waits for a restart is as good as new after it, whatever became of its siblings meanwhile.
+#[test]
+fn a_sibling_that_waits_for_its_restart_restarts_once() {
+    each_seed(0..50, |seed| {
+        let simulation = Simulation::new(seed);
+        let counts = Arc::new(Mutex::new(Vec::new()));
+        let strategy_counts = Arc::clone(&counts);
+        let group = simulation
+            .system()
+            .actor(move || Group {
+                strategy_counts: Arc::clone(&strategy_counts),
+                members: Vec::new(),
+                first_waits: Some(Duration::from_secs(1)),
+            })
+            .strategy(Strategy::OneForAll)
+            .spawn();
+        let made = || -> Vec<u32> {
+            let counts = counts.lock().expect("not poisoned");
+            let counts = counts.iter().map(|count| count.load(Ordering::Relaxed));
+            counts.collect()
+        };
+        simulation.run();
+        // The first restart is immediate, the second one is not.
+        for expected in [[2, 2, 2, 2], [2, 3, 3, 3]] {
+            group.tell(0).expect("room");
+            simulation.run();
+            assert_eq!(made(), expected);
+        }
+        group.tell(1).expect("room");
+        simulation.run();
+        assert_eq!(made(), [2, 4, 4, 4]);
+        simulation.advance(Duration::from_secs(2));
+        assert_eq!(made(), [3, 4, 4, 4]);
+    });
 }

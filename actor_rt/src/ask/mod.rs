@@ -7,7 +7,7 @@ mod slot;
 
 use crate::block::block_on;
 use crate::clock::{Alarm, clock};
-use crate::sched::{is_worker, waker_of_running};
+use crate::sched::{Simulated, is_worker, simulated_here, waker_of_running};
 use slot::{Answering, Asking};
 use std::cell::Cell;
 use std::fmt;
@@ -117,9 +117,9 @@ impl<R> Ask<R> {
         self
     }
 
-    /// Gives up after this time, counted from now.
+    /// Gives up after this time, counted from now; in an actor of a simulation, by the simulation's time.
     pub fn timeout(mut self, after: Duration) -> Self {
-        self.deadline = Instant::now().checked_add(after);
+        self.deadline = now().checked_add(after);
         self
     }
 
@@ -199,18 +199,24 @@ impl<R> Future for Ask<R> {
             return Poll::Ready(ready);
         }
         if let Some(deadline) = self.deadline {
-            if Instant::now() >= deadline {
+            if now() >= deadline {
                 self.side = None;
                 self.refused = AskError::Timeout;
                 return Poll::Ready(Err(AskError::Timeout));
             }
             if self.alarm.is_none() {
                 let waker = task.waker().clone();
-                self.alarm = Some(clock().alarm(deadline, move || waker.wake()));
+                let clock = simulated_here().map_or_else(clock, |simulated| &simulated.clock);
+                self.alarm = Some(clock.alarm(deadline, move || waker.wake()));
             }
         }
         Poll::Pending
     }
+}
+
+/// The time by which questions of the calling thread are given up.
+fn now() -> Instant {
+    simulated_here().map_or_else(Instant::now, Simulated::now)
 }
 
 #[cfg(test)]

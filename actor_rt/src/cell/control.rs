@@ -24,3 +24,9 @@ pub(crate) const ENDED: u32 = 1 << 6;
 pub(crate) const NAMED: u32 = 1 << 9;
 /// Give the ring back: nothing came for a while.
 pub(crate) const TRIM: u32 = 1 << 10;
+/// There is something in the actor's own lane.
+pub(crate) const OWN: u32 = 1 << 11;
+/// The actor has a lane of its own.
+pub(crate) const HAS_LANE: u32 = 1 << 12;
+/// What an actor is, not what it is told.
+pub(crate) const LASTING: u32 = NAMED | HAS_LANE;

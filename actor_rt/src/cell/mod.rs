@@ -18,8 +18,10 @@ mod waker;
 
 pub(crate) use children::Children;
 use children::Siblings;
+pub use news::Monitor;
 use news::News;
 
+use crate::exit::ExitReason;
 use crate::mailbox::{Front, Mailbox};
 use crate::meter::Meter;
 use crate::overflow::Overflow;
@@ -242,6 +244,12 @@ impl CellPtr {
         // Release pairs with the Acquire load at the start of a turn.
         self.control.fetch_or(bits, Ordering::Release);
         self.nudge();
+    }
+
+    /// Makes the actor fail.
+    pub(crate) fn fail(self, reason: ExitReason) {
+        self.leave_failure(reason);
+        self.order(control::FAIL);
     }
 
     /// Lets nothing more into the mailbox, and the actor end once it is empty.

@@ -1,21 +1,29 @@
-//! What only some actors have: a name, watchers, an exit reason that says more than "stopped".
+//! What only some actors have: a name, watchers, a lane of their own, an exit reason that says more than "stopped".
 //!
-//! Owns: the box that holds them, made when it is first needed.
+//! Owns: the box that holds them, made when it is first needed; who is told of an end, and who no longer wants to be.
 //! Does not know: why an actor ends.
 
-use super::{Header, control};
-use crate::exit::ExitReason;
-use std::sync::atomic::Ordering;
+use super::{CellPtr, CellRef, Header, control};
+use crate::exit::{ExitReason, Failure};
+use crate::mailbox::Own;
+use std::any::Any;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::task::Waker;
 
-/// What only some actors have: a name, watchers, an exit reason that says more than "stopped".
+/// See the module.
 #[derive(Default)]
 pub(super) struct News {
     name: Option<Arc<str>>,
     reason: Option<ExitReason>,
     failure: Option<ExitReason>,
     watchers: Vec<Watcher>,
+    /// The length of `watchers` at which those that nobody wants any more are looked for.
+    full_at: usize,
+    /// The actor's own lane, of its type of message.
+    lane: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl News {
@@ -27,10 +35,82 @@ impl News {
     }
 }
 
+/// Watchers that are not worth a look at whether they are still wanted.
+const FEW: usize = 16;
+
 /// Who wants to know of the end.
 enum Watcher {
     Waits(Waker),
+    /// Something of the runtime's own.
     Calls(Box<dyn FnOnce(&ExitReason) + Send>),
+    /// An actor's incarnation that monitors this one.
+    Monitor(Monitor, Box<dyn FnOnce(&ExitReason) + Send>),
+    /// An actor's incarnation that fails if this one ends badly.
+    Link(CellRef, u32),
+}
+
+impl Watcher {
+    /// Whether anybody would notice.
+    fn is_wanted(&self) -> bool {
+        match self {
+            Self::Waits(_) | Self::Calls(_) => true,
+            Self::Monitor(monitor, _) => monitor.is_wanted(),
+            Self::Link(heir, incarnation) => heir.incarnation() == *incarnation,
+        }
+    }
+
+    fn tell(self, reason: &ExitReason, label: &str) {
+        match self {
+            Self::Waits(waker) => waker.wake(),
+            Self::Calls(call) => call(reason),
+            Self::Monitor(monitor, call) if monitor.is_wanted() => call(reason),
+            Self::Link(heir, incarnation) if heir.incarnation() == incarnation => {
+                if reason.is_failure() || *reason == ExitReason::Killed {
+                    let failure =
+                        Failure::new(format_args!("the linked actor {label} ended: {reason}"));
+                    heir.ptr().fail(ExitReason::Failed(failure));
+                }
+            }
+            Self::Monitor(..) | Self::Link(..) => {}
+        }
+    }
+}
+
+/// A watch over another actor that was begun with [`Context::monitor`](crate::Context::monitor). Dropping it changes nothing;
+/// [`Monitor::cancel`] ends the watch.
+#[derive(Clone)]
+pub struct Monitor {
+    watcher: CellRef,
+    incarnation: u32,
+    cancelled: Arc<AtomicBool>,
+}
+
+impl fmt::Debug for Monitor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Monitor")
+            .field("watcher", &self.watcher)
+            .field("cancelled", &self.cancelled)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Monitor {
+    pub(crate) fn new(watcher: CellRef) -> Self {
+        Self {
+            incarnation: watcher.incarnation(),
+            watcher,
+            cancelled: Arc::default(),
+        }
+    }
+
+    /// Ends the watch. A message that was made already stays.
+    pub fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+    }
+
+    fn is_wanted(&self) -> bool {
+        !self.cancelled.load(Ordering::Relaxed) && self.watcher.incarnation() == self.incarnation
+    }
 }
 
 impl Header {
@@ -76,10 +156,16 @@ impl Header {
                 .map(|news| std::mem::take(&mut news.watchers))
                 .unwrap_or_default()
         };
+        if watchers.is_empty() {
+            return;
+        }
+        let label = self.label();
         for watcher in watchers {
-            match watcher {
-                Watcher::Waits(waker) => waker.wake(),
-                Watcher::Calls(call) => call(&reason),
+            // A waker is a user's.
+            let told = catch_unwind(AssertUnwindSafe(|| watcher.tell(&reason, &label)));
+            if let Err(payload) = told {
+                let panic = ExitReason::from_panic(payload);
+                tracing::error!(actor = label, %panic, "telling somebody of the end failed");
             }
         }
     }
@@ -95,7 +181,7 @@ impl Header {
             let watchers = &mut news.get_or_insert_default().watchers;
             let known = |watcher: &Watcher| match watcher {
                 Watcher::Waits(known) => known.will_wake(waker),
-                Watcher::Calls(_) => false,
+                Watcher::Calls(_) | Watcher::Monitor(..) | Watcher::Link(..) => false,
             };
             if !watchers.iter().any(known) {
                 watchers.push(Watcher::Waits(waker.clone()));
@@ -106,14 +192,70 @@ impl Header {
 
     /// Calls back with the exit reason, at once if the actor has ended.
     pub(crate) fn on_end(&self, call: impl FnOnce(&ExitReason) + Send + 'static) {
+        self.watch(Watcher::Calls(Box::new(call)));
+    }
+
+    /// The same, while the monitor is wanted.
+    pub(crate) fn monitor(
+        &self,
+        monitor: Monitor,
+        call: impl FnOnce(&ExitReason) + Send + 'static,
+    ) {
+        self.watch(Watcher::Monitor(monitor, Box::new(call)));
+    }
+
+    /// Lets this incarnation of `heir` fail when the actor ends badly, at once if it has.
+    pub(crate) fn bequeath(&self, heir: CellRef) {
+        let incarnation = heir.incarnation();
+        self.watch(Watcher::Link(heir, incarnation));
+    }
+
+    /// Takes [`Header::bequeath`] back.
+    pub(crate) fn disinherit(&self, heir: CellPtr) {
+        self.forget(|watcher| matches!(watcher, Watcher::Link(known, _) if known.ptr() == heir));
+    }
+
+    fn watch(&self, watcher: Watcher) {
         let mut news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
         if self.is_ended() {
             let reason = news.as_ref().and_then(|news| news.reason.clone());
             drop(news);
-            call(&reason.unwrap_or(ExitReason::Stopped));
-        } else {
-            let watchers = &mut news.get_or_insert_default().watchers;
-            watchers.push(Watcher::Calls(Box::new(call)));
+            let label = self.label();
+            return watcher.tell(&reason.unwrap_or(ExitReason::Stopped), &label);
+        }
+        let news_of = news.get_or_insert_default();
+        let is_full = news_of.watchers.len() >= news_of.full_at.max(FEW);
+        news_of.watchers.push(watcher);
+        drop(news);
+        if is_full {
+            // An actor that outlives a million watchers does not remember them all.
+            self.forget(|watcher| !watcher.is_wanted());
+        }
+    }
+
+    /// Drops watchers, outside the lock: a user's is among what they hold.
+    fn forget(&self, is_meant: impl Fn(&Watcher) -> bool) {
+        let gone: Vec<_> = self.with_news(|news| {
+            let gone = news.watchers.extract_if(.., |watcher| is_meant(watcher));
+            let gone = gone.collect();
+            news.full_at = 2 * news.watchers.len();
+            gone
+        });
+        drop(gone);
+    }
+
+    /// The actor's own lane, made when it is first asked for. `M` is the actor's type of message.
+    pub(crate) fn own_lane<M: Send + 'static>(&self) -> Arc<Own<M>> {
+        let lane = self.with_news(|news| {
+            let lane = news.lane.get_or_insert_with(|| {
+                self.control.fetch_or(control::HAS_LANE, Ordering::Release);
+                Arc::new(Own::<M>::new())
+            });
+            Arc::clone(lane)
+        });
+        match lane.downcast() {
+            Ok(lane) => lane,
+            Err(_) => unreachable!("an actor has one type of message"),
         }
     }
 }

@@ -11,11 +11,12 @@ mod handling;
 
 use super::pages::{EMPTY, FROM_OUTSIDE, Ring, Slot, TOMBSTONE};
 use super::word::DISTANT;
-use super::{CLOSED, IDLE, Mailbox, SIGNAL, WAITERS, Word};
+use super::{CLOSED, Front, IDLE, Mailbox, Own, SIGNAL, WAITERS, Word};
 use crate::sync::{Ordering, UnsafeCell, lock};
 use distance::{BATCH, CLOSE_BEHIND};
 use std::mem::MaybeUninit;
 use std::ptr::{NonNull, null_mut};
+use std::sync::Arc;
 
 /// Most messages that are consumed before senders see the room: who reads a tail takes the line on which the owner
 /// looks for orders at every message.
@@ -41,6 +42,11 @@ pub(crate) enum Settled {
     Signalled,
 }
 
+/// Whether messages leave their slots before they are handled (rule 4).
+fn moves(front: &Front) -> bool {
+    front.shared || front.bound < LEAST_BOUND_IN_PLACE
+}
+
 /// Consumes a mailbox; publishes its progress when dropped.
 #[derive(Debug)]
 pub(crate) struct Drain<'a, M> {
@@ -59,8 +65,8 @@ pub(crate) struct Drain<'a, M> {
     bound: u32,
     capacity_log2: u32,
     shared: bool,
-    /// Messages are taken out of their slots before they are handled: senders may consume too, or the
-    /// mailbox is so small that the one being handled must not take any room.
+    /// Messages are taken out of their slots before they are handled: senders may consume too, the mailbox is so small that the
+    /// one being handled must not take any room, or there is another lane.
     moves: bool,
     /// Look for senders that wait at this position.
     look_at: u32,
@@ -72,6 +78,8 @@ pub(crate) struct Drain<'a, M> {
     asks_above: u32,
     /// How often the owner may be close behind in a row.
     allowed: u32,
+    /// The actor's own lane, until it was found to be empty (rule 12).
+    own: Option<Arc<Own<M>>>,
     /// The last message came from a thread that runs no actors.
     from_outside: bool,
     /// Whether `held` has a message.
@@ -89,7 +97,7 @@ impl<'a, M> Drain<'a, M> {
         let tail = Word(mailbox.tail.load(Ordering::Relaxed));
         let position = tail.tail_in(epoch);
         let front = mailbox.front;
-        let moves = front.shared || front.bound < LEAST_BOUND_IN_PLACE;
+        let moves = moves(front);
         let chunk = if moves { 1 } else { FIRST_CHUNK };
         let distant = tail.epoch() == epoch && tail.has(DISTANT);
         // An activation that handles but a few messages looks no further.
@@ -113,10 +121,23 @@ impl<'a, M> Drain<'a, M> {
             close_behind: 0,
             asks_above: u32::MAX,
             allowed: CLOSE_BEHIND,
+            own: None,
             from_outside: false,
             holds: false,
             held: UnsafeCell::new(MaybeUninit::uninit()),
         }
+    }
+
+    /// Reads the actor's own lane too.
+    pub(crate) fn attach(&mut self, own: Arc<Own<M>>) {
+        self.own = Some(own);
+        self.moves = true;
+    }
+
+    /// Whether there may be something in the actor's own lane.
+    #[inline]
+    pub(crate) fn has_own(&self) -> bool {
+        self.own.is_some()
     }
 
     /// Whether senders may consume too.
@@ -256,14 +277,16 @@ impl<'a, M> Drain<'a, M> {
     }
 
     /// Publishes progress and, once half of the mailbox is free, wakes waiting senders: a wake-up costs
-    /// more than many messages. A sender that registers right after is seen at the next call, at the
+    /// more than many messages. Where others that do not wait keep it full, they are woken once per lap. A sender that registers right after is seen at the next call, at the
     /// latest by `settle` (rule 10).
     #[inline]
     pub(crate) fn publish_and_wake(&mut self) {
         self.publish();
         let word = Word(self.mailbox.front.word.load(Ordering::Acquire));
         let depth = word.position().wrapping_sub(self.position);
-        if word.has(WAITERS) && depth <= self.bound / 2 {
+        if word.has(WAITERS)
+            && (depth <= self.bound / 2 || self.mailbox.front.passes_over(self.position))
+        {
             self.mailbox.front.wake_waiters();
         }
     }
@@ -288,6 +311,7 @@ impl<'a, M> Drain<'a, M> {
             return self.settle_shared();
         }
         let settled = self.try_settle();
+        debug_assert!(self.own.is_none(), "settles with nothing left to handle");
         if settled == Settled::Idle {
             // Nothing to publish: the epoch did it, and the actor is no longer ours.
             std::mem::forget(self);
@@ -364,10 +388,18 @@ impl<'a, M> Drain<'a, M> {
 
     /// Moves to the other base and frees this one (rule 8); `false` if anything is claimed.
     pub(crate) fn trim(&mut self) -> bool {
-        let front = self.mailbox.front;
-        if self.is_shared() {
-            return false;
+        if !self.is_shared() {
+            return self.trim_exclusive();
         }
+        let mailbox = self.mailbox;
+        let _turn = lock(&mailbox.front.waiters().turn);
+        // A sender may have moved the tail meanwhile.
+        *self = Drain::new(mailbox);
+        self.trim_exclusive()
+    }
+
+    fn trim_exclusive(&mut self) -> bool {
+        let front = self.mailbox.front;
         let mut word = front.observe();
         loop {
             if word.position() != self.position {

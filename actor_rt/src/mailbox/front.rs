@@ -189,6 +189,12 @@ impl Front {
         }
     }
 
+    /// Whether senders have waited while a whole lap of the mailbox was read, up to `position`.
+    #[cold]
+    pub(super) fn passes_over(&self, position: u32) -> bool {
+        lock(&self.waiters().waiting).pass_over(position) >= self.bound
+    }
+
     #[cold]
     #[inline(never)]
     pub(super) fn wake_waiters(&self) {

@@ -46,6 +46,9 @@
 //!     (`a_distant_owner_reads_on_when_nothing_comes`, `a_distance_that_was_kept_in_vain_is_kept_half_as_often`,
 //!     `distance_ends_with_the_epoch`, `loom::distance_races_claim`)
 //!
+//! 12. **Own lane.** What the actor set going itself lies in a lane apart, see `own`, and its owner reads both by turns.
+//!     (`lane_and_mailbox_take_turns`)
+//!
 //! The owner keeps off the line with the word while it reads: it has copies of what it needs from there, and
 //! looks for waiting senders a few times per lap. Sender and owner on two cores otherwise pay the way of that
 //! line between cores at every message, and so they do if the owner reads the very slot that is being
@@ -59,6 +62,7 @@ mod drain;
 mod front;
 #[cfg(all(test, loom))]
 mod loom_tests;
+mod own;
 mod pages;
 mod send;
 #[cfg(all(test, not(loom)))]
@@ -68,6 +72,7 @@ mod word;
 
 pub(crate) use drain::{Drain, Settled};
 pub(crate) use front::{Front, LARGEST_BOUND};
+pub(crate) use own::{Own, Unsent};
 use pages::{EMPTY, FROM_OUTSIDE, FULL, Ring};
 pub(crate) use waiters::Ticket;
 use word::{CLOSED, IDLE, SIGNAL, WAITERS, Word};

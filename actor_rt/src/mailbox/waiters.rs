@@ -36,6 +36,8 @@ impl Waiters {
 pub(super) struct Waiting {
     next: u64,
     registered: Vec<(u64, Waker)>,
+    /// The owner's position when it first had no room for them.
+    passed_at: Option<u32>,
 }
 
 impl Waiting {
@@ -66,12 +68,51 @@ impl Waiting {
         }
     }
 
+    /// Takes note that there is no room for them at the owner's `position`; for how many messages that has been so.
+    pub(super) fn pass_over(&mut self, position: u32) -> u32 {
+        position.wrapping_sub(*self.passed_at.get_or_insert(position))
+    }
+
     /// Takes the first few, in the order in which they came; `true` if that was all.
     pub(super) fn take_some(&mut self, some: &mut [Option<Waker>]) -> bool {
         let count = some.len().min(self.registered.len());
         for (place, (_, waker)) in some.iter_mut().zip(self.registered.drain(..count)) {
             *place = Some(waker);
         }
+        self.passed_at = None;
         self.registered.is_empty()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::mailbox::WAITERS;
+    use crate::mailbox::tests::Whole;
+    use crate::mailbox::word::Word;
+    use crate::sync::Ordering;
+
+    /// Others that do not wait take every place as it becomes free.
+    #[test]
+    fn who_waits_is_woken_once_per_lap_of_a_mailbox_that_others_keep_full() {
+        const BOUND: u32 = 64;
+        let whole = Whole::new(BOUND);
+        (0..BOUND).for_each(|n| assert!(whole.of().push(n).is_ok()));
+        whole.front.wait(&mut Ticket::default(), Waker::noop());
+        let mut drain = whole.drain::<u32>();
+        for read in 1.. {
+            assert!(drain.pop().is_some());
+            drain.publish();
+            assert!(whole.of().push(0).is_ok(), "the place that was left");
+            drain.publish_and_wake();
+            let waits = Word(whole.front.word.load(Ordering::Relaxed)).has(WAITERS);
+            assert_eq!(waits, read <= BOUND, "after {read} messages");
+            if !waits {
+                break;
+            }
+        }
+        while drain.pop().is_some() {}
+        drop(drain);
+        whole.end::<u32>();
     }
 }

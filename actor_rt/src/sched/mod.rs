@@ -36,7 +36,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use worker::Worker;
-pub(crate) use worker::{is_worker, linger, waker_of_running, yield_turn};
+pub(crate) use worker::{is_worker, linger, simulated_here, waker_of_running, yield_turn};
 
 /// A place of a run queue; the models have one that they watch.
 type Place = std::sync::atomic::AtomicPtr<Header>;
@@ -45,7 +45,10 @@ type Place = std::sync::atomic::AtomicPtr<Header>;
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) workers: usize,
-    pub(crate) pin: bool,
+    /// Whether workers are pinned; unless it was said, where there is a core for each.
+    pub(crate) pin: Option<bool>,
+    /// Whether idle workers take from the queues of others.
+    pub(crate) steal: bool,
     /// Whether thieves prefer near victims.
     pub(crate) near: bool,
     pub(crate) name: String,
@@ -124,7 +127,8 @@ impl Runtime {
     }
 
     fn make(settings: Settings, simulated: Option<Simulated>) -> &'static Self {
-        let layout = topology::plan(settings.workers, settings.pin, settings.near);
+        let mut layout = topology::plan(settings.workers, settings.pin, settings.near);
+        layout.steals = settings.steal;
         let spin = settings.workers <= layout.cores_available;
         let workers = (0..settings.workers)
             .map(|index| CachePadded::new(Worker::new(index, &layout, spin)))

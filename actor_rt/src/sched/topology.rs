@@ -9,14 +9,27 @@
 use core_affinity::CoreId;
 #[cfg(target_os = "linux")]
 use rustix::thread::CpuSet;
+use std::num::NonZero;
 
 /// Workers' cores and how far apart they are.
 pub(super) struct Layout {
     cores: Vec<Option<CoreId>>,
-    /// (cache, node) of each worker, where known.
-    places: Vec<(u32, u32)>,
+    /// Of each worker, where known.
+    places: Vec<Place>,
     /// Cores that this process may use.
     pub(super) cores_available: usize,
+    /// Whether workers rob each other.
+    pub(super) steals: bool,
+}
+
+/// Where a hardware thread is: numbers that two of them have in common if they share the thing.
+#[derive(Clone, Copy, Default)]
+struct Place {
+    /// The first cache that it shares with another one, be it only that of its core.
+    near_cache: u32,
+    /// The last cache.
+    last_cache: u32,
+    node: u32,
 }
 
 /// The cores that the maker of a system could use. A thread inherits the cores of who starts it: one that a pinned
@@ -61,9 +74,14 @@ impl Cores {
 
 /// Places `workers` on the cores that this process may use. With `near`, workers prefer to rob those
 /// that share a cache or a NUMA node; that takes pinned workers and the `topology` feature.
-pub(super) fn plan(workers: usize, pin: bool, near: bool) -> Layout {
+pub(super) fn plan(workers: usize, pin: Option<bool>, near: bool) -> Layout {
     let available = core_affinity::get_core_ids().unwrap_or_default();
     let cores_available = available.len().max(1);
+    let pin = pin.unwrap_or_else(|| {
+        // Also told of a quota of time.
+        let parallelism = std::thread::available_parallelism().map_or(1, NonZero::get);
+        may_keep_cores(parallelism, cores_available)
+    });
     let pin = pin && workers <= cores_available && !available.is_empty();
     let cores: Vec<_> = (0..workers)
         .map(|index| pin.then(|| available[index % available.len()]))
@@ -75,15 +93,21 @@ pub(super) fn plan(workers: usize, pin: bool, near: bool) -> Layout {
         &[]
     };
     let place_of = |core: &Option<CoreId>| {
-        let place = core.and_then(|core| known.iter().find(|place| place.0 == core.id));
-        place.map_or((0, 0), |&(_, cache, node)| (cache, node))
+        let known = core.and_then(|core| known.iter().find(|(id, _)| *id == core.id));
+        known.map_or_else(Place::default, |(_, place)| *place)
     };
     let places = cores.iter().map(place_of).collect();
     Layout {
         cores,
         places,
         cores_available,
+        steals: true,
     }
+}
+
+/// Whether a process that has time for so many cores may keep its workers to the first of those that it may use.
+fn may_keep_cores(parallelism: usize, cores_available: usize) -> bool {
+    parallelism >= cores_available
 }
 
 /// Pins the calling thread; says so once if it may not.
@@ -99,33 +123,50 @@ pub(super) fn pin(core: CoreId) {
     }
 }
 
-/// (core, cache, node) of every core, read once per process.
+/// Every hardware thread by its number and place, read once per process.
 #[cfg(feature = "topology")]
-fn known_places() -> &'static [(usize, u32, u32)] {
-    use hwlocality::Topology;
-    use hwlocality::object::TopologyObject;
-    use hwlocality::object::types::ObjectType;
-    static PLACES: std::sync::OnceLock<Vec<(usize, u32, u32)>> = std::sync::OnceLock::new();
-    PLACES.get_or_init(|| {
-        let topology = match Topology::new() {
-            Ok(topology) => topology,
-            Err(error) => {
-                tracing::warn!(%error, "cannot read the machine's topology; all cores count as near");
-                return Vec::new();
-            }
-        };
-        let place = |core: &TopologyObject| {
-            let id = core.os_index()?;
-            let cache = core.first_shared_cache().map_or(0, TopologyObject::logical_index);
-            let node = core.nodeset().and_then(|nodes| nodes.first_set()).map_or(0, usize::from);
-            Some((id, u32::try_from(cache).ok()?, u32::try_from(node).ok()?))
-        };
-        topology.objects_with_type(ObjectType::PU).filter_map(place).collect()
+fn known_places() -> &'static [(usize, Place)] {
+    static PLACES: std::sync::OnceLock<Vec<(usize, Place)>> = std::sync::OnceLock::new();
+    PLACES.get_or_init(|| match hwlocality::Topology::new() {
+        Ok(topology) => places_of(&topology),
+        Err(error) => {
+            tracing::warn!(%error, "cannot read the machine's topology; all cores count as near");
+            Vec::new()
+        }
     })
 }
 
+#[cfg(feature = "topology")]
+fn places_of(topology: &hwlocality::Topology) -> Vec<(usize, Place)> {
+    use hwlocality::object::TopologyObject;
+    use hwlocality::object::types::ObjectType;
+    let number = |object: Option<&TopologyObject>| {
+        let number = object.map_or(0, TopologyObject::logical_index);
+        u32::try_from(number).ok()
+    };
+    let place = |thread: &TopologyObject| {
+        let caches = thread
+            .ancestors()
+            .filter(|above| above.object_type().is_cpu_data_cache());
+        let node = thread
+            .nodeset()
+            .and_then(|nodes| nodes.first_set())
+            .map_or(0, usize::from);
+        let place = Place {
+            near_cache: number(thread.first_shared_cache())?,
+            last_cache: number(caches.last())?,
+            node: u32::try_from(node).ok()?,
+        };
+        Some((thread.os_index()?, place))
+    };
+    topology
+        .objects_with_type(ObjectType::PU)
+        .filter_map(place)
+        .collect()
+}
+
 #[cfg(not(feature = "topology"))]
-fn known_places() -> &'static [(usize, u32, u32)] {
+fn known_places() -> &'static [(usize, Place)] {
     &[]
 }
 
@@ -135,17 +176,24 @@ impl Layout {
     }
 
     pub(super) fn node_of(&self, worker: usize) -> u32 {
-        self.places[worker].1
+        self.places[worker].node
     }
 
-    /// Every other worker: those that share a cache first, then those of the same node.
+    /// Every other worker, if workers rob each other: first those that share the first cache that is shared at all, then the last one, then the node.
     pub(super) fn victims_of(&self, worker: usize) -> Box<[usize]> {
+        if !self.steals {
+            return Box::default();
+        }
         let count = self.places.len();
-        let (cache, node) = self.places[worker];
+        let me = self.places[worker];
         let mut others: Vec<_> = (1..count).map(|step| (worker + step) % count).collect();
         others.sort_by_key(|&other| {
-            let (other_cache, other_node) = self.places[other];
-            (other_node != node, other_cache != cache)
+            let other = self.places[other];
+            (
+                other.node != me.node,
+                other.last_cache != me.last_cache,
+                other.near_cache != me.near_cache,
+            )
         });
         others.into()
     }
@@ -159,8 +207,15 @@ mod tests {
     fn neighbours_are_robbed_first() {
         let layout = Layout {
             cores: vec![None; 5],
-            places: vec![(0, 0), (1, 0), (0, 0), (2, 1), (1, 0)],
+            places: [(0, 0), (1, 0), (0, 0), (2, 1), (1, 0)]
+                .map(|(last_cache, node)| Place {
+                    near_cache: last_cache,
+                    last_cache,
+                    node,
+                })
+                .into(),
             cores_available: 5,
+            steals: true,
         };
         assert_eq!(*layout.victims_of(0), [2, 1, 4, 3]);
         assert_eq!(*layout.victims_of(3), [4, 0, 1, 2]);
@@ -168,7 +223,7 @@ mod tests {
 
     #[test]
     fn every_core_of_this_machine_has_a_place() {
-        let layout = plan(3, true, true);
+        let layout = plan(3, Some(true), true);
         assert_eq!(layout.victims_of(1).len(), 2);
         if cfg!(feature = "topology") {
             let cores = core_affinity::get_core_ids().unwrap_or_default();
@@ -176,9 +231,38 @@ mod tests {
             assert!(
                 cores
                     .iter()
-                    .all(|core| known.iter().any(|place| place.0 == core.id))
+                    .all(|core| known.iter().any(|(id, _)| *id == core.id))
             );
         }
+    }
+
+    /// Two nodes of two last caches of two cores of two threads.
+    #[test]
+    #[cfg(feature = "topology")]
+    fn threads_of_one_core_come_before_those_of_its_last_cache_and_these_before_its_node() {
+        let topology = hwlocality::topology::builder::TopologyBuilder::new()
+            .from_synthetic("node:2 l3:2 l2:2 core:1 pu:2")
+            .expect("hwloc's own notation")
+            .build()
+            .expect("a machine that could be");
+        let known = places_of(&topology);
+        assert_eq!(known.len(), 16);
+        let layout = Layout {
+            cores: vec![None; known.len()],
+            places: known.iter().map(|(_, place)| *place).collect(),
+            cores_available: known.len(),
+            steals: true,
+        };
+        let victims = layout.victims_of(5);
+        let sorted = |from: usize, to: usize| {
+            let mut part = victims[from..to].to_vec();
+            part.sort_unstable();
+            part
+        };
+        assert_eq!(victims[0], 4, "its core");
+        assert_eq!(sorted(1, 3), [6, 7], "its last cache");
+        assert_eq!(sorted(3, 7), [0, 1, 2, 3], "its node");
+        assert_eq!(sorted(7, 15), [8, 9, 10, 11, 12, 13, 14, 15]);
     }
 
     #[test]
@@ -189,9 +273,17 @@ mod tests {
         assert_eq!(core_affinity::get_core_ids(), before);
     }
 
+    /// Two processes with a quota of two cores each, on a machine of eight, would both choose the first two.
+    #[test]
+    fn a_quota_leaves_workers_unpinned_unless_told() {
+        assert!(may_keep_cores(8, 8) && !may_keep_cores(2, 8));
+        assert!(plan(1, Some(true), false).core_of(0).is_some());
+        assert!(plan(1, Some(false), false).core_of(0).is_none());
+    }
+
     #[test]
     fn more_workers_than_cores_are_not_pinned() {
-        let layout = plan(10_000, true, true);
+        let layout = plan(10_000, Some(true), true);
         assert!((0..10_000).all(|worker| layout.core_of(worker).is_none()));
         assert_eq!(layout.victims_of(0).len(), 9_999);
     }

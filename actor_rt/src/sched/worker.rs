@@ -12,6 +12,7 @@
 use super::Runtime;
 use super::queue::{Local, PLACES, Shared};
 use super::share::{Distance, take_shared};
+use super::simulated::Simulated;
 use super::sweep;
 use super::topology::Layout;
 use crate::cell::{ANYWHERE, CellPtr, Header, Outcome, control, credit};
@@ -24,8 +25,10 @@ use std::time::Duration;
 
 /// Uses of the next slot in a row while others wait.
 const NEXT_CAP: u32 = 64;
-/// Turns between looks at the shared list.
-const INJECT_EVERY: u64 = 61;
+/// Turns between looks at the shared list and at what only this worker may run, and for how many of them one counts after which
+/// the actor had more to do.
+const LOOK_EVERY: u32 = 61;
+const LONG_TURN: u32 = 12;
 /// Rounds of looking before parking, where there is a core to spin on.
 const SPIN_ROUNDS: u32 = 30;
 /// How long a worker sleeps at most while others work: bounds how long an actor can sit in the next
@@ -86,6 +89,15 @@ pub(crate) fn waker_of_running() -> Option<Waker> {
     actor.table.awaits.then(|| actor.waker())
 }
 
+/// What takes the place of the clock where an actor of a simulation runs on the calling thread.
+#[cold]
+pub(crate) fn simulated_here() -> Option<&'static Simulated> {
+    let running = HERE.try_with(|here| here.running.get()).ok()?;
+    // SAFETY: as above.
+    let actor = unsafe { CellPtr::from_ptr(running) }?;
+    actor.runtime.simulated.as_ref()
+}
+
 /// Runs one turn of an actor that the caller has dequeued.
 #[inline]
 pub(super) fn turn(actor: CellPtr) -> Outcome {
@@ -117,7 +129,12 @@ pub(crate) fn linger(
         if !super::linger::may_linger(runtime, actor.home != ANYWHERE) {
             return None;
         }
-        super::linger::linger(runtime, worker, patience, ready, called)
+        let came = super::linger::linger(runtime, worker, patience, ready, called);
+        if came.is_some() {
+            // As good as a new turn: the handler did return.
+            worker.begin_turn();
+        }
+        came
     })
     .unwrap_or(None)
 }
@@ -188,6 +205,12 @@ impl Worker {
     /// The number of the turn that runs, or was the last to run.
     pub(super) fn turns(&self) -> u64 {
         self.turns.load(Ordering::Relaxed)
+    }
+
+    /// Counts a turn. The worker's own.
+    #[inline]
+    fn begin_turn(&self) {
+        self.turns.store(self.turns() + 1, Ordering::Relaxed);
     }
 
     pub(super) fn unpark(&self) {
@@ -302,21 +325,34 @@ pub(super) fn work(runtime: &'static Runtime, index: usize) {
 
 fn work_loop(runtime: &'static Runtime, worker: &Worker) {
     let mut in_a_row = 0;
-    let mut turns = 0_u64;
+    let mut look_in = LOOK_EVERY;
+    let mut looks_at_inbox = false;
     let mut seen = Vec::with_capacity(worker.victims.len());
     loop {
-        turns += 1;
-        worker.turns.store(turns, Ordering::Relaxed);
-        let urgent = if turns.is_multiple_of(INJECT_EVERY) {
-            runtime.inject.pop().or_else(|| worker.inbox.pop())
-        } else {
-            None
-        };
+        worker.begin_turn();
+        let mut urgent = None;
+        if look_in == 0 {
+            look_in = LOOK_EVERY;
+            // By turns, so that neither starves the other.
+            looks_at_inbox = !looks_at_inbox;
+            urgent = if looks_at_inbox {
+                worker.inbox.pop().or_else(|| runtime.inject.pop())
+            } else {
+                runtime.inject.pop().or_else(|| worker.inbox.pop())
+            };
+        }
         let actor = urgent
             .or_else(|| find(runtime, worker, &mut in_a_row))
             .or_else(|| search(runtime, worker, &mut seen));
         match actor {
-            Some(actor) => run(runtime, worker, actor),
+            Some(actor) => {
+                let turns = if run(runtime, worker, actor) {
+                    LONG_TURN
+                } else {
+                    1
+                };
+                look_in = look_in.saturating_sub(turns);
+            }
             None if runtime.is_closing() && runtime.live() == 0 => return,
             None => {}
         }
@@ -339,8 +375,9 @@ fn find(runtime: &Runtime, worker: &Worker, in_a_row: &mut u32) -> Option<CellPt
         .or_else(|| take_shared(runtime, worker))
 }
 
+/// Runs one turn; whether the actor had more to do.
 #[inline]
-fn run(runtime: &Runtime, worker: &Worker, actor: CellPtr) {
+fn run(runtime: &Runtime, worker: &Worker, actor: CellPtr) -> bool {
     worker.running.store(actor.as_ptr(), Ordering::Release);
     let outcome = turn(actor);
     worker.running.store(null_mut(), Ordering::Relaxed);
@@ -360,6 +397,7 @@ fn run(runtime: &Runtime, worker: &Worker, actor: CellPtr) {
         }
         Outcome::Ended => runtime.actor_ended(actor),
     }
+    outcome == Outcome::Again
 }
 
 /// Looks everywhere, spins a little, then sleeps. `None` after having slept.

@@ -58,7 +58,8 @@ impl Simulation {
     pub fn new(seed: u64) -> Self {
         let settings = Settings {
             workers: 0,
-            pin: false,
+            pin: Some(false),
+            steal: false,
             near: false,
             name: "simulated".into(),
             turn_budget: Duration::ZERO,

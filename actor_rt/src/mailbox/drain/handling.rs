@@ -4,7 +4,7 @@
 //! Does not know: cursors; it leaves a place by a step of the drain.
 #![allow(unsafe_code)]
 
-use super::Drain;
+use super::{Drain, moves};
 use crate::sync::{UnsafeCell, lock};
 use std::mem::MaybeUninit;
 
@@ -81,35 +81,59 @@ impl<M> Drain<'_, M> {
         }
     }
 
-    /// Takes the next message out of its slot, if there is one.
+    /// Takes the next message out of its slot or the own lane, if there is one.
     #[inline(never)]
     fn hold(&mut self) -> bool {
-        let mailbox = self.mailbox;
-        if !self.shared {
+        debug_assert!(!self.holds, "the last one was taken");
+        let Some(own) = self.own.take() else {
             return self.hold_next();
+        };
+        // By turns (rule 12).
+        if own.yields() && self.hold_next() {
+            self.own = Some(own);
+            return true;
         }
-        let _turn = lock(&mailbox.front.waiters().turn);
-        // A sender may have moved the tail meanwhile.
-        *self = Drain::new(mailbox);
-        self.hold_next()
+        if let Some(message) = own.pop() {
+            self.own = Some(own);
+            self.keep(message);
+            return true;
+        }
+        self.moves = moves(self.mailbox.front);
+        self.is_ready()
     }
 
     fn hold_next(&mut self) -> bool {
-        debug_assert!(!self.holds, "the last one was taken");
+        let mailbox = self.mailbox;
+        if !self.shared {
+            return self.hold_exclusive();
+        }
+        let _turn = lock(&mailbox.front.waiters().turn);
+        // A sender may have moved the tail meanwhile.
+        let moves = self.moves;
+        *self = Drain::new(mailbox);
+        self.moves = moves;
+        self.hold_exclusive()
+    }
+
+    fn hold_exclusive(&mut self) -> bool {
         let Some(message) = self.pop_exclusive() else {
             return false;
         };
-        self.held.with_mut(|held| {
-            // SAFETY: ours alone, and empty.
-            unsafe { (*held).write(message) };
-        });
-        self.holds = true;
+        self.keep(message);
         if self.shared {
             self.publish();
         } else {
             self.progress();
         }
         true
+    }
+
+    fn keep(&mut self, message: M) {
+        self.held.with_mut(|held| {
+            // SAFETY: ours alone, and empty.
+            unsafe { (*held).write(message) };
+        });
+        self.holds = true;
     }
 }
 

@@ -1,0 +1,311 @@
+//! What an actor sets going itself: due timers, notices, piped answers. Others can neither fill its lane nor starve it.
+
+use actor_rt::testkit::{Probe, Simulation};
+use actor_rt::{
+    Actor, ActorRef, Ask, AskError, AsyncActor, AsyncContext, Context, ExitReason, Failure,
+    Overflow, Reply, Restart, System,
+};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+const LONG: Duration = Duration::from_secs(60);
+const SECOND: Duration = Duration::from_secs(1);
+
+enum Msg {
+    /// From others.
+    Work,
+    /// From the actor's own lane.
+    Due(u32),
+}
+
+/// Sets three timers and a monitor, and reports what comes of its own.
+struct Busy {
+    watched: ActorRef<()>,
+    out: ActorRef<u32>,
+}
+
+impl Actor for Busy {
+    type Msg = Msg;
+    fn started(&mut self, ctx: &mut Context<'_, Self>) -> Result<(), Failure> {
+        for n in 1..=3 {
+            ctx.after(n * SECOND, Msg::Due(n));
+        }
+        ctx.monitor(&self.watched, |_| Msg::Due(0));
+        Ok(())
+    }
+    fn handle(&mut self, message: Msg, _ctx: &mut Context<'_, Self>) {
+        if let Msg::Due(n) = message {
+            self.out.tell(n).expect("room");
+        }
+    }
+}
+
+struct Idle;
+impl Actor for Idle {
+    type Msg = ();
+    fn handle(&mut self, (): (), _ctx: &mut Context<'_, Self>) {}
+}
+
+#[test]
+fn no_overflow_policy_loses_what_an_actor_set_going() {
+    let policies = [
+        Overflow::Fail,
+        Overflow::DropNewest,
+        Overflow::DropOldest,
+        Overflow::Wait,
+    ];
+    for policy in policies {
+        for bound in [1, 4, 64] {
+            let simulation = Simulation::new(bound as u64);
+            let system = simulation.system();
+            let probe = Probe::new(system);
+            let out = probe.actor().clone();
+            let watched = system.spawn(|| Idle);
+            let ending = watched.clone();
+            let factory = move || Busy {
+                watched: watched.clone(),
+                out: out.clone(),
+            };
+            let busy = system
+                .actor(factory)
+                .mailbox(bound)
+                .overflow(policy.clone())
+                .spawn();
+            simulation.run();
+            ending.stop();
+            simulation.run();
+            for n in 0..=3 {
+                // Full, before the time comes and after.
+                (0..2 * bound).for_each(|_| drop(busy.tell(Msg::Work)));
+                if n > 0 {
+                    simulation.advance(SECOND);
+                }
+                (0..2 * bound).for_each(|_| drop(busy.tell(Msg::Work)));
+                simulation.run();
+                assert_eq!(probe.received(), Some(n), "{policy:?}, {bound} places");
+            }
+            assert_eq!(probe.received(), None);
+        }
+    }
+}
+
+/// Counts its own ticks, and lets go of whoever floods it after enough of them.
+struct Ticking {
+    enough: Arc<AtomicBool>,
+    ticks: u32,
+    worked: Arc<AtomicUsize>,
+}
+
+impl Actor for Ticking {
+    type Msg = Msg;
+    fn started(&mut self, ctx: &mut Context<'_, Self>) -> Result<(), Failure> {
+        ctx.every(Duration::from_micros(200), || Msg::Due(1));
+        Ok(())
+    }
+    fn handle(&mut self, message: Msg, _ctx: &mut Context<'_, Self>) {
+        match message {
+            Msg::Work => _ = self.worked.fetch_add(1, Ordering::Relaxed),
+            Msg::Due(n) => {
+                self.ticks += n;
+                // Slower than its own ticks come: the others get their turn all the same.
+                std::thread::sleep(Duration::from_micros(300));
+                if self.ticks > 200 && self.worked.load(Ordering::Relaxed) > 200 {
+                    self.enough.store(true, Ordering::Relaxed);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_flooded_actor_gets_its_own_ticks_and_its_ticks_do_not_starve_the_flood() {
+    let system = System::builder().workers(1).build().expect("threads");
+    for policy in [Overflow::Fail, Overflow::DropOldest] {
+        let enough = Arc::new(AtomicBool::new(false));
+        let worked = Arc::new(AtomicUsize::new(0));
+        let (end, count) = (Arc::clone(&enough), Arc::clone(&worked));
+        let factory = move || Ticking {
+            enough: Arc::clone(&end),
+            ticks: 0,
+            worked: Arc::clone(&count),
+        };
+        let actor = system.actor(factory).mailbox(16).overflow(policy).spawn();
+        std::thread::scope(|threads| {
+            for _ in 0..2 {
+                threads.spawn(|| {
+                    while !enough.load(Ordering::Relaxed) {
+                        if actor.tell(Msg::Work).is_err() {
+                            std::thread::yield_now();
+                        }
+                    }
+                });
+            }
+        });
+        actor.stop();
+    }
+    system.shutdown(LONG).expect("everything ends");
+}
+
+/// Monitors with a closure that panics, and counts its incarnations.
+struct Clumsy {
+    watched: ActorRef<()>,
+    made: Arc<AtomicUsize>,
+}
+
+impl Actor for Clumsy {
+    type Msg = Reply<()>;
+    fn started(&mut self, ctx: &mut Context<'_, Self>) -> Result<(), Failure> {
+        if self.made.fetch_add(1, Ordering::Relaxed) == 0 {
+            ctx.monitor(&self.watched, |_| panic!("as told"));
+        }
+        Ok(())
+    }
+    fn handle(&mut self, reply: Reply<()>, _ctx: &mut Context<'_, Self>) {
+        reply.send(());
+    }
+}
+
+#[test]
+fn a_notice_that_cannot_be_made_is_a_failure_of_who_wanted_it() {
+    let system = System::builder().workers(1).build().expect("threads");
+    let watched = system.spawn(|| Idle);
+    let made = Arc::new(AtomicUsize::new(0));
+    let (target, count) = (watched.clone(), Arc::clone(&made));
+    let factory = move || Clumsy {
+        watched: target.clone(),
+        made: Arc::clone(&count),
+    };
+    let clumsy = system.actor(factory).restart(Restart::on_failure()).spawn();
+    assert_eq!(clumsy.ask(|reply| reply).timeout(LONG).wait(), Ok(()));
+    watched.stop();
+    assert_eq!(watched.join(), ExitReason::Stopped);
+    while made.load(Ordering::Relaxed) < 2 {
+        std::thread::yield_now();
+    }
+    assert_eq!(clumsy.ask(|reply| reply).timeout(LONG).wait(), Ok(()));
+    assert_eq!((system.stats().panics, system.stats().restarts), (1, 1));
+    system.shutdown(LONG).expect("the worker lives");
+}
+
+/// Watches, or is linked to, another one, and stops watching when told.
+struct Fickle {
+    watched: ActorRef<()>,
+    out: ActorRef<&'static str>,
+}
+
+impl Actor for Fickle {
+    type Msg = bool;
+    fn started(&mut self, ctx: &mut Context<'_, Self>) -> Result<(), Failure> {
+        let kept = ctx.monitor(&self.watched, |_| true);
+        let dropped = ctx.monitor(&self.watched, |_| false);
+        dropped.cancel();
+        drop(kept);
+        ctx.link(&self.watched);
+        ctx.unlink(&self.watched);
+        Ok(())
+    }
+    fn handle(&mut self, kept: bool, _ctx: &mut Context<'_, Self>) {
+        let text = if kept { "noticed" } else { "noticed in vain" };
+        self.out.tell(text).expect("room");
+    }
+}
+
+#[test]
+fn a_watch_and_a_link_can_be_ended() {
+    let simulation = Simulation::new(3);
+    let probe = Probe::new(simulation.system());
+    let out = probe.actor().clone();
+    let watched = simulation.system().spawn(|| Idle);
+    let target = watched.clone();
+    let fickle = simulation.system().spawn(move || Fickle {
+        watched: target.clone(),
+        out: out.clone(),
+    });
+    simulation.run();
+    // A bad end, which a link would hand on.
+    watched.kill();
+    simulation.run();
+    assert_eq!(
+        (probe.received(), probe.received()),
+        (Some("noticed"), None)
+    );
+    assert!(!fickle.is_closed());
+    assert_eq!(simulation.system().stats().failures, 0);
+}
+
+/// A short life beside a long one: monitors it, is linked to it, ends.
+struct Session(ActorRef<()>);
+impl Actor for Session {
+    type Msg = ();
+    fn started(&mut self, ctx: &mut Context<'_, Self>) -> Result<(), Failure> {
+        ctx.monitor(&self.0, |_| ());
+        ctx.link(&self.0);
+        ctx.stop();
+        Ok(())
+    }
+    fn handle(&mut self, (): (), _ctx: &mut Context<'_, Self>) {}
+}
+
+#[test]
+fn who_lives_long_does_not_remember_all_who_watched_it() {
+    let simulation = Simulation::new(4);
+    let system = simulation.system();
+    let registry = system.spawn(|| Idle);
+    let in_use_after = |sessions: u32| {
+        for _ in 0..sessions {
+            let watched = registry.clone();
+            system.spawn(move || Session(watched.clone()));
+            simulation.run();
+        }
+        assert_eq!(system.stats().live, 1);
+        System::memory().in_use_bytes
+    };
+    let before = in_use_after(100);
+    let after = in_use_after(5_000);
+    // Other tests of this program use slabs too, though none so many.
+    assert!(
+        after < before + 1000 * 256,
+        "{before} bytes, then {after}: sessions stay"
+    );
+}
+
+/// Asks somebody who never answers.
+struct Patient {
+    silent: ActorRef<Reply<u32>>,
+    out: ActorRef<Result<u32, AskError>>,
+}
+
+impl AsyncActor for Patient {
+    type Msg = ();
+    async fn handle(&mut self, (): (), _ctx: &mut AsyncContext<Self>) {
+        let ask: Ask<u32> = self.silent.ask(|reply| reply);
+        let answer = ask.timeout(3600 * SECOND).await;
+        self.out.tell(answer).expect("room");
+    }
+}
+
+struct Silent(Vec<Reply<u32>>);
+impl Actor for Silent {
+    type Msg = Reply<u32>;
+    fn handle(&mut self, reply: Reply<u32>, _ctx: &mut Context<'_, Self>) {
+        self.0.push(reply);
+    }
+}
+
+#[test]
+fn questions_are_given_up_by_the_time_of_the_simulation() {
+    let simulation = Simulation::new(5);
+    let probe = Probe::new(simulation.system());
+    let out = probe.actor().clone();
+    let silent = simulation.system().spawn(|| Silent(Vec::new()));
+    let patient = simulation.system().spawn_async(move || Patient {
+        silent: silent.clone(),
+        out: out.clone(),
+    });
+    patient.tell(()).expect("room");
+    simulation.advance(3599 * SECOND);
+    assert_eq!(probe.received(), None);
+    simulation.advance(SECOND);
+    assert_eq!(probe.received(), Some(Err(AskError::Timeout)));
+}
