@@ -7,7 +7,7 @@ use actor_rt::{
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const LONG: Duration = Duration::from_secs(60);
 const SECOND: Duration = Duration::from_secs(1);
@@ -109,7 +109,8 @@ impl Actor for Ticking {
             Msg::Due(n) => {
                 self.ticks += n;
                 // Slower than its own ticks come: the others get their turn all the same.
-                std::thread::sleep(Duration::from_micros(300));
+                let until = Instant::now() + Duration::from_micros(300);
+                while Instant::now() < until {}
                 if self.ticks > 200 && self.worked.load(Ordering::Relaxed) > 200 {
                     self.enough.store(true, Ordering::Relaxed);
                 }

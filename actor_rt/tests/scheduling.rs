@@ -7,7 +7,7 @@ use actor_rt::{
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -262,13 +262,19 @@ fn who_is_placed_is_not_starved_by_what_comes_from_outside() {
     system.shutdown(LONG).expect("everything ends");
 }
 
+/// What a handler does that takes its time.
+fn work_for(time: Duration) {
+    let until = Instant::now() + time;
+    while Instant::now() < until {}
+}
+
 /// Awaits nothing, and takes its time.
 struct Slow(Arc<AtomicUsize>);
 impl AsyncActor for Slow {
     type Msg = ();
     async fn handle(&mut self, (): (), _ctx: &mut AsyncContext<Self>) {
         self.0.fetch_add(1, Ordering::Relaxed);
-        std::thread::sleep(Duration::from_millis(1));
+        work_for(Duration::from_millis(1));
     }
 }
 
@@ -333,7 +339,7 @@ impl Actor for Keeper {
                 .tell(())
                 .expect("room");
         }
-        std::thread::sleep(Duration::from_millis(20));
+        work_for(Duration::from_millis(20));
     }
 }
 

@@ -21,7 +21,6 @@ use children::Siblings;
 pub use news::Monitor;
 use news::News;
 
-use crate::exit::ExitReason;
 use crate::mailbox::{Front, Mailbox};
 use crate::meter::Meter;
 use crate::overflow::Overflow;
@@ -244,12 +243,6 @@ impl CellPtr {
         // Release pairs with the Acquire load at the start of a turn.
         self.control.fetch_or(bits, Ordering::Release);
         self.nudge();
-    }
-
-    /// Makes the actor fail.
-    pub(crate) fn fail(self, reason: ExitReason) {
-        self.leave_failure(reason);
-        self.order(control::FAIL);
     }
 
     /// Lets nothing more into the mailbox, and the actor end once it is empty.

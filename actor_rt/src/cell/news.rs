@@ -113,6 +113,14 @@ impl Monitor {
     }
 }
 
+impl CellPtr {
+    /// Makes the actor fail.
+    pub(crate) fn fail(self, reason: ExitReason) {
+        self.leave_failure(reason);
+        self.order(control::FAIL);
+    }
+}
+
 impl Header {
     fn with_news<R>(&self, access: impl FnOnce(&mut News) -> R) -> R {
         let mut news = self.news.lock().unwrap_or_else(PoisonError::into_inner);

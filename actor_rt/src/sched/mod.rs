@@ -11,6 +11,7 @@
 //! 3. Workers leave only when the system is closing and no actor is alive.
 #![allow(unsafe_code)]
 
+mod here;
 mod homes;
 mod linger;
 mod parting;
@@ -27,6 +28,7 @@ use crate::cell::{ANYWHERE, CellPtr, CellRef, Children, Header, Outcome, prefetc
 use crate::clock::clock;
 use crate::dead_letter::{DeadLetter, DeadLetterHook};
 use crossbeam_utils::CachePadded;
+pub(crate) use here::{is_worker, linger, simulated_here, waker_of_running, yield_turn};
 pub(crate) use parting::mark_thread;
 use queue::Shared;
 pub(crate) use simulated::Simulated;
@@ -36,7 +38,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use worker::Worker;
-pub(crate) use worker::{is_worker, linger, simulated_here, waker_of_running, yield_turn};
 
 /// A place of a run queue; the models have one that they watch.
 type Place = std::sync::atomic::AtomicPtr<Header>;
@@ -225,7 +226,7 @@ impl Runtime {
         let Some(actor) = self.inject.take_nth(chosen) else {
             return false;
         };
-        match worker::turn(actor) {
+        match here::turn(actor) {
             Outcome::Released => {}
             Outcome::Again => self.inject.push(actor),
             Outcome::Ended => self.actor_ended(actor),
@@ -236,7 +237,7 @@ impl Runtime {
     /// Queues a runnable actor, on this worker if the caller is one, and sees to it that it runs.
     #[inline]
     pub(crate) fn schedule(&self, actor: CellPtr) {
-        if !worker::schedule_here(self, actor) {
+        if !here::schedule_here(self, actor) {
             self.schedule_elsewhere(actor);
         }
     }
@@ -244,7 +245,7 @@ impl Runtime {
     /// [`Runtime::schedule`] for the first turn of a new actor, which is not as urgent as a message from the one that runs.
     #[inline]
     pub(crate) fn schedule_start(&self, actor: CellPtr) {
-        if !worker::start_here(self, actor) {
+        if !here::start_here(self, actor) {
             self.schedule_elsewhere(actor);
         }
     }

@@ -1,6 +1,6 @@
 //! One worker: a thread that runs actors.
 //!
-//! Owns: the worker's queues, its loop, the thread-local that tells senders where they are.
+//! Owns: the worker's queues, its loop.
 //! Does not know: what a turn does.
 //!
 //! Where a runnable actor goes: one that is woken by the actor now running goes into the *next* slot
@@ -12,15 +12,12 @@
 use super::Runtime;
 use super::queue::{Local, PLACES, Shared};
 use super::share::{Distance, take_shared};
-use super::simulated::Simulated;
 use super::sweep;
 use super::topology::Layout;
-use crate::cell::{ANYWHERE, CellPtr, Header, Outcome, control, credit};
-use std::cell::Cell;
-use std::ptr::{null, null_mut};
+use crate::cell::{ANYWHERE, CellPtr, Header, Outcome, credit};
+use std::ptr::null_mut;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
-use std::task::Waker;
 use std::time::Duration;
 
 /// Uses of the next slot in a row while others wait.
@@ -61,122 +58,6 @@ pub(super) struct Worker {
 /// Another worker's turn count and next slot, at some time.
 type Glimpse = (u64, *mut Header);
 
-/// What a worker's thread knows about itself.
-struct Here {
-    runtime: Cell<*const Runtime>,
-    worker: Cell<*const Worker>,
-    /// The actor whose turn it is.
-    running: Cell<*mut Header>,
-}
-
-thread_local! {
-    static HERE: Here = const { Here { runtime: Cell::new(null()), worker: Cell::new(null()), running: Cell::new(null_mut()) } };
-}
-
-/// Whether the calling thread is a worker, of any system.
-#[inline]
-pub(crate) fn is_worker() -> bool {
-    HERE.try_with(|here| !here.worker.get().is_null())
-        .unwrap_or(false)
-}
-
-/// A waker of the actor that runs on the calling thread, if it is one that awaits.
-#[inline]
-pub(crate) fn waker_of_running() -> Option<Waker> {
-    let running = HERE.try_with(|here| here.running.get()).ok()?;
-    // SAFETY: set while the actor's turn lasts, on this very thread.
-    let actor = unsafe { CellPtr::from_ptr(running) }?;
-    actor.table.awaits.then(|| actor.waker())
-}
-
-/// What takes the place of the clock where an actor of a simulation runs on the calling thread.
-#[cold]
-pub(crate) fn simulated_here() -> Option<&'static Simulated> {
-    let running = HERE.try_with(|here| here.running.get()).ok()?;
-    // SAFETY: as above.
-    let actor = unsafe { CellPtr::from_ptr(running) }?;
-    actor.runtime.simulated.as_ref()
-}
-
-/// Runs one turn of an actor that the caller has dequeued.
-#[inline]
-pub(super) fn turn(actor: CellPtr) -> Outcome {
-    HERE.with(|here| {
-        here.running.set(actor.as_ptr());
-        // SAFETY: whoever dequeues an actor owns it.
-        let outcome = unsafe { (actor.table.run)(actor) };
-        here.running.set(null_mut());
-        outcome
-    })
-}
-
-/// Waits a while for the next message of the actor that runs on the calling worker; see `linger`. `None` at
-/// once where the caller is no worker, or the sender may need the worker's core.
-#[inline]
-pub(crate) fn linger(
-    actor: CellPtr,
-    ready: impl FnMut() -> bool,
-    called: impl FnMut() -> bool,
-) -> Option<u32> {
-    let runtime = actor.runtime;
-    let patience = runtime.settings.linger;
-    HERE.try_with(|here| {
-        if patience.is_zero() || !std::ptr::eq(here.runtime.get(), runtime) {
-            return None;
-        }
-        // SAFETY: set by `work` for as long as the worker's loop runs on this thread.
-        let worker = unsafe { &*here.worker.get() };
-        if !super::linger::may_linger(runtime, actor.home != ANYWHERE) {
-            return None;
-        }
-        let came = super::linger::linger(runtime, worker, patience, ready, called);
-        if came.is_some() {
-            // As good as a new turn: the handler did return.
-            worker.begin_turn();
-        }
-        came
-    })
-    .unwrap_or(None)
-}
-
-/// Ends the turn of the actor that runs on the calling worker after its current message: it met a full
-/// mailbox, and whoever is to empty it may need this worker.
-#[cold]
-pub(crate) fn yield_turn() {
-    let running = HERE
-        .try_with(|here| here.running.get())
-        .unwrap_or(null_mut());
-    // SAFETY: set while the actor's turn lasts, on this very thread.
-    if let Some(actor) = unsafe { CellPtr::from_ptr(running) } {
-        actor.control.fetch_or(control::YIELD, Ordering::Relaxed);
-    }
-}
-
-/// Queues the actor on the calling worker; `false` if the caller is none, or not the right one.
-#[inline]
-pub(super) fn schedule_here(runtime: &Runtime, actor: CellPtr) -> bool {
-    on_worker(runtime, |worker| worker.push_next(runtime, actor))
-}
-
-/// Queues a new actor on the calling worker; `false` as above.
-#[inline]
-pub(super) fn start_here(runtime: &Runtime, actor: CellPtr) -> bool {
-    on_worker(runtime, |worker| worker.push_new(runtime, actor))
-}
-
-/// What `queue` says of the calling worker; `false` if the caller is none of this system.
-#[inline]
-fn on_worker(runtime: &Runtime, queue: impl FnOnce(&Worker) -> bool) -> bool {
-    HERE.try_with(|here| {
-        if !std::ptr::eq(here.runtime.get(), runtime) {
-            return false;
-        }
-        // SAFETY: set by `work` for as long as the worker's loop runs on this thread.
-        queue(unsafe { &*here.worker.get() })
-    })
-    .unwrap_or(false)
-}
-
 impl Worker {
     pub(super) fn new(index: usize, layout: &Layout, spin: bool) -> Self {
         Self {
@@ -209,7 +90,7 @@ impl Worker {
 
     /// Counts a turn. The worker's own.
     #[inline]
-    fn begin_turn(&self) {
+    pub(super) fn begin_turn(&self) {
         self.turns.store(self.turns() + 1, Ordering::Relaxed);
     }
 
@@ -220,7 +101,7 @@ impl Worker {
     }
 
     #[inline]
-    fn push_next(&self, runtime: &Runtime, actor: CellPtr) -> bool {
+    pub(super) fn push_next(&self, runtime: &Runtime, actor: CellPtr) -> bool {
         actor.prefetch();
         if actor.home != ANYWHERE {
             if actor.home as usize != self.index {
@@ -249,7 +130,7 @@ impl Worker {
 
     /// A new actor goes behind those that wait.
     #[inline]
-    fn push_new(&self, runtime: &Runtime, actor: CellPtr) -> bool {
+    pub(super) fn push_new(&self, runtime: &Runtime, actor: CellPtr) -> bool {
         if actor.home != ANYWHERE {
             return self.push_next(runtime, actor);
         }
@@ -312,14 +193,10 @@ pub(super) fn work(runtime: &'static Runtime, index: usize) {
     if let Some(core) = worker.core {
         super::topology::pin(core);
     }
-    HERE.with(|here| {
-        here.runtime.set(runtime);
-        here.worker.set(worker);
+    super::here::enter(runtime, worker, || {
         credit::set_open(true);
         work_loop(runtime, worker);
         credit::set_open(false);
-        here.runtime.set(null());
-        here.worker.set(null());
     });
 }
 
@@ -379,7 +256,7 @@ fn find(runtime: &Runtime, worker: &Worker, in_a_row: &mut u32) -> Option<CellPt
 #[inline]
 fn run(runtime: &Runtime, worker: &Worker, actor: CellPtr) -> bool {
     worker.running.store(actor.as_ptr(), Ordering::Release);
-    let outcome = turn(actor);
+    let outcome = super::here::turn(actor);
     worker.running.store(null_mut(), Ordering::Relaxed);
     match outcome {
         Outcome::Released => {}
