@@ -71,3 +71,29 @@ fn a_send_that_meets_the_receivers_end_drops_its_item_once() {
         assert_eq!(Arc::strong_count(&item), 1);
     });
 }
+
+#[test]
+fn a_sender_asleep_behind_tombstones_is_woken_by_who_passes_them() {
+    loom::model(|| {
+        let (mut sender, mut receiver) = channel_from::<u32, Block>(1, u64::MAX);
+        drop(sender.claim(1).unwrap());
+        let writer = thread::spawn(move || sender.send(7).unwrap());
+        assert_eq!(receiver.recv(), Ok(7));
+        writer.join().unwrap();
+    });
+}
+
+#[test]
+fn a_tombstone_is_passed_by_one_reader() {
+    loom::model(|| {
+        let (mut sender, mut receiver) = channel_from::<u32, SpinThenYield>(2, u64::MAX);
+        drop(sender.claim(1).unwrap());
+        sender.try_send(3).unwrap();
+        let mut other = receiver.clone();
+        let reader = thread::spawn(move || other.try_recv().unwrap_or(0));
+        let mine = receiver.try_recv().unwrap_or(0);
+        let sum = mine + reader.join().unwrap() + receiver.try_recv().unwrap_or(0);
+        assert_eq!(sum, 3, "received once");
+        assert!(sender.claim(2).is_ok(), "both places are free again");
+    });
+}
