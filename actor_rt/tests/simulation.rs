@@ -3,7 +3,9 @@
 //! A failing seed prints the command that reruns it alone.
 
 use actor_rt::testkit::{Fault, Simulation, each_seed};
-use actor_rt::{Actor, ActorRef, Context, ExitReason, Overflow, Restart, Strategy};
+use actor_rt::{
+    Actor, ActorRef, AsyncActor, AsyncContext, Context, ExitReason, Overflow, Restart, Strategy,
+};
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -66,81 +68,121 @@ impl Node {
         self.random.set(next);
         (next >> 33) as usize
     }
+
+    /// Takes note of a message; how many are to be sent on.
+    fn receive(&self, message: &Message) -> usize {
+        let Message { from, number, hops } = *message;
+        let (me, record) = (self.me, &self.record);
+        record.log.lock().expect("not poisoned").push((me, number));
+        let mut last = record.last.lock().expect("not poisoned");
+        let before = last.insert((me, from), number);
+        drop(last);
+        assert!(
+            before.is_none_or(|before| before < number) || record.reordered.load(Ordering::Relaxed),
+            "order of {from} at {me}"
+        );
+        if hops == 0 { 0 } else { 1 + self.random() % 2 }
+    }
+
+    /// A peer, and the next message for it.
+    fn next(&self, hops: u32) -> (ActorRef<Message>, Message) {
+        let peers = self.peers.lock().expect("not poisoned");
+        let peer = peers[self.random() % peers.len()].clone();
+        (peer, self.message(hops))
+    }
+
+    fn message(&self, hops: u32) -> Message {
+        Message {
+            from: self.me,
+            number: self.next.fetch_add(1, Ordering::Relaxed),
+            hops: hops - 1,
+        }
+    }
+
+    fn accept(&self, count: usize) {
+        let accepted = &self.record.accepted;
+        accepted.fetch_add(count as u64, Ordering::Relaxed);
+    }
+
+    fn end(&self) {
+        let mut alive = self.record.alive.lock().expect("not poisoned");
+        *alive.entry(self.me).or_default() -= 1;
+    }
 }
 
 impl Actor for Node {
     type Msg = Message;
     fn handle(&mut self, message: Message, ctx: &mut Context<'_, Self>) {
-        let Message { from, number, hops } = message;
-        self.record
-            .log
-            .lock()
-            .expect("not poisoned")
-            .push((self.me, number));
-        let before = self
-            .record
-            .last
-            .lock()
-            .expect("not poisoned")
-            .insert((self.me, from), number);
-        assert!(
-            before.is_none_or(|before| before < number)
-                || self.record.reordered.load(Ordering::Relaxed),
-            "order of {from} at {}",
-            self.me
-        );
-        if hops == 0 {
-            return;
-        }
-        if hops == 7 && self.random().is_multiple_of(40) {
+        let (count, hops) = (self.receive(&message), message.hops);
+        if hops == HOPS && self.random().is_multiple_of(40) {
             ctx.stop();
         }
-        for _ in 0..1 + self.random() % 2 {
-            let peers = self.peers.lock().expect("not poisoned");
-            let peer = peers[self.random() % peers.len()].clone();
-            drop(peers);
-            let number = self.next.fetch_add(1, Ordering::Relaxed);
-            let message = Message {
-                from: self.me,
-                number,
-                hops: hops - 1,
-            };
-            if peer.tell(message).is_ok() {
-                self.record.accepted.fetch_add(1, Ordering::Relaxed);
+        for _ in 0..count {
+            let (peer, message) = self.next(hops);
+            if self.random().is_multiple_of(4) {
+                let mut batch = vec![message, self.message(hops), self.message(hops)];
+                self.accept(peer.tell_batch(&mut batch).unwrap_or(0));
+            } else {
+                self.accept(usize::from(peer.tell(message).is_ok()));
             }
         }
     }
     fn stopped(&mut self, _reason: &ExitReason) {
-        let mut alive = self.record.alive.lock().expect("not poisoned");
-        *alive.entry(self.me).or_default() -= 1;
+        self.end();
     }
 }
+
+/// A node that waits for room.
+struct Patient(Node);
+
+impl AsyncActor for Patient {
+    type Msg = Message;
+    async fn handle(&mut self, message: Message, _ctx: &mut AsyncContext<Self>) {
+        for _ in 0..self.0.receive(&message) {
+            let (peer, message) = self.0.next(message.hops);
+            let sent = peer.send(message).await.is_ok();
+            self.0.accept(usize::from(sent));
+        }
+    }
+    fn stopped(&mut self, _reason: &ExitReason) {
+        self.0.end();
+    }
+}
+
+/// How many nodes there are; the last ones wait for room.
+const NODES: usize = 8;
+const PATIENT: usize = 2;
+/// How often a message is passed on.
+const HOPS: u32 = 4;
 
 /// Runs one seed and returns what happened, in order.
 fn run(seed: u64, lossy: bool) -> Vec<(usize, u64)> {
     let simulation = Simulation::new(seed);
     let record = Arc::new(Record::default());
     let peers = Arc::new(Mutex::new(Vec::new()));
-    for me in 0..6 {
+    for me in 0..NODES {
         let (record, shared, next) = (
             Arc::clone(&record),
             Arc::clone(&peers),
             Arc::new(AtomicU64::new(1)),
         );
-        let overflow = match me % 3 {
+        let overflow = match me % 4 {
             0 => Overflow::Fail,
             1 => Overflow::DropNewest,
-            _ => Overflow::DropOldest,
+            2 => Overflow::DropOldest,
+            _ => Overflow::Wait,
         };
         let policy = Restart::on_failure().at_most(3, Duration::from_secs(5));
         let bound = 1 + simulation.random() as usize % 20;
-        let actor = simulation
-            .system()
-            .actor(move || Node::made(me, &record, &shared, &next))
-            .mailbox(bound)
-            .overflow(overflow)
-            .restart(policy)
-            .spawn();
+        let node = move || Node::made(me, &record, &shared, &next);
+        let system = simulation.system();
+        let actor = if me < NODES - PATIENT {
+            let actor = system.actor(node).mailbox(bound).overflow(overflow);
+            actor.restart(policy).spawn()
+        } else {
+            let actor = system.actor(move || Patient(node())).mailbox(bound);
+            actor.overflow(overflow).restart(policy).spawn_async()
+        };
         peers.lock().expect("not poisoned").push(actor);
     }
     simulation.inject_faults(10);
@@ -156,11 +198,12 @@ fn run(seed: u64, lossy: bool) -> Vec<(usize, u64)> {
         });
     }
     for number in 1..=60 {
-        let target = peers.lock().expect("not poisoned")[simulation.random() as usize % 6].clone();
+        let target =
+            peers.lock().expect("not poisoned")[simulation.random() as usize % NODES].clone();
         let message = Message {
             from: usize::MAX,
             number,
-            hops: 7,
+            hops: HOPS,
         };
         match simulation.random() % 40 {
             0 => target.stop(),
