@@ -4,11 +4,12 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum as _};
 
 use bench_harness::gate::Subject;
 use bench_harness::options::{Options, Scale, WaitKind};
-use bench_harness::scenario::{self, Family, Scenario};
+use bench_harness::scenario::flags::Flag;
+use bench_harness::scenario::{self, Scenario};
 
 /// Throughput, latency, stress and regression, against the peers.
 #[derive(Debug, Parser)]
@@ -42,13 +43,20 @@ pub enum Command {
     },
     /// One-way and round-trip latency, corrected for coordinated omission.
     Latency {
-        #[command(flatten)]
-        load: LoadArgs,
+        /// Cores to use, for example `0,1`: the first is the far side's, the last the near side's; all by default.
+        #[arg(long, value_delimiter = ',')]
+        cores: Vec<usize>,
+        /// Less than half of the messages.
+        #[arg(long)]
+        quick: bool,
+        /// Prints JSON instead of a table.
+        #[arg(long)]
+        json: bool,
     },
     /// A million actors × 64 B, 100,000 × 1 KiB, 10,000 × 10 KiB: everything sent must arrive.
     Stress {
         /// Part of the full size.
-        #[arg(long, default_value_t = 1.0)]
+        #[arg(long, default_value_t = 1.0, value_parser = positive)]
         scale: f64,
         /// Prints JSON instead of a table.
         #[arg(long)]
@@ -57,7 +65,7 @@ pub enum Command {
     /// Mixed load with injected faults: leak rate, error rate, a verdict.
     Soak {
         /// How long.
-        #[arg(long, default_value_t = 10.0)]
+        #[arg(long, default_value_t = 10.0, value_parser = positive)]
         minutes: f64,
         /// Prints JSON instead of text.
         #[arg(long)]
@@ -73,11 +81,14 @@ pub enum Command {
         )]
         baseline: PathBuf,
         /// Slower than this is a regression.
-        #[arg(long, value_name = "PERCENT", default_value_t = 15.0)]
+        #[arg(long, value_name = "PERCENT", default_value_t = 15.0, value_parser = percent)]
         threshold: f64,
         /// Writes the baseline instead.
         #[arg(long)]
         update: bool,
+        /// With --update: writes it although the machine was busy.
+        #[arg(long, requires = "update")]
+        force: bool,
         /// Names from `list`, and `latency` for the percentiles of all paths.
         #[arg(default_values_t = ["spsc", "mpsc", "mpmc", "multicast", "tell", "tell_batch", "ask", "ping_pong", "big", "latency"].map(String::from))]
         scenarios: Vec<String>,
@@ -114,28 +125,28 @@ pub struct LoadArgs {
     #[arg(long = "impl", value_name = "NAME")]
     only: Vec<String>,
     /// Writing threads or actors.
-    #[arg(long)]
+    #[arg(long, value_parser = at_least_one)]
     producers: Option<usize>,
     /// Reading threads or actors.
-    #[arg(long)]
+    #[arg(long, value_parser = at_least_one)]
     consumers: Option<usize>,
-    /// Slots of the ring or mailbox.
-    #[arg(long, default_value_t = 1024)]
-    capacity: usize,
-    /// Items per batch.
-    #[arg(long, default_value_t = 64)]
-    batch: usize,
-    /// Bytes per item: 8, 64 or 1024.
-    #[arg(long, default_value_t = 8, value_name = "BYTES")]
-    payload: usize,
-    /// Cores to pin to, for example `0,1`; all by default.
+    /// Slots of the ring (rounded up to a power of two) or mailbox [default: 1024].
+    #[arg(long, value_parser = at_least_one)]
+    capacity: Option<usize>,
+    /// Items per batch [default: 64].
+    #[arg(long, value_parser = at_least_one)]
+    batch: Option<usize>,
+    /// Bytes per item: 8, 64 or 1024 [default: 8].
+    #[arg(long, value_name = "BYTES", value_parser = payload_bytes)]
+    payload: Option<usize>,
+    /// Cores to use, for example `0,1`; all by default.
     #[arg(long, value_delimiter = ',')]
     cores: Vec<usize>,
-    /// How threads wait in rings of ours.
-    #[arg(long, value_enum, default_value_t = WaitKind::Spin)]
-    wait: WaitKind,
+    /// How threads wait in rings of ours [default: spin].
+    #[arg(long, value_enum)]
+    wait: Option<WaitKind>,
     /// Measured runs of each case [default: 5, with --quick 3].
-    #[arg(long)]
+    #[arg(long, value_parser = at_least_one)]
     repeat: Option<usize>,
     /// A fifth of the work.
     #[arg(long)]
@@ -146,24 +157,20 @@ pub struct LoadArgs {
 }
 
 impl LoadArgs {
-    /// The flags that were given but mean nothing to scenarios of this family.
-    pub fn ignored_by(&self, family: Family) -> Option<String> {
-        let defaults = Options::default();
-        let rings = family == Family::Rings;
-        let actors = matches!(family, Family::Actors | Family::Savina(_));
-        let flags = [
-            ("--payload", self.payload != defaults.payload && !rings),
-            ("--wait", self.wait != defaults.wait && !rings),
-            ("--batch", self.batch != defaults.batch && !rings && !actors),
-            (
-                "--capacity",
-                self.capacity != defaults.capacity && !rings && !actors,
-            ),
+    /// The flags that were given but mean nothing to this scenario.
+    pub fn ignored_by(&self, scenario: &Scenario) -> Option<String> {
+        let given = [
+            (Flag::Producers, self.producers.is_some()),
+            (Flag::Consumers, self.consumers.is_some()),
+            (Flag::Capacity, self.capacity.is_some()),
+            (Flag::Batch, self.batch.is_some()),
+            (Flag::Payload, self.payload.is_some()),
+            (Flag::Wait, self.wait.is_some()),
         ];
-        let ignored: Vec<&str> = flags
+        let ignored: Vec<&str> = given
             .iter()
-            .filter(|(_, ignored)| *ignored)
-            .map(|(flag, _)| *flag)
+            .filter(|(flag, given)| *given && !scenario.heeds(*flag))
+            .map(|(flag, _)| flag.name())
             .collect();
         (!ignored.is_empty()).then(|| ignored.join(", "))
     }
@@ -171,45 +178,105 @@ impl LoadArgs {
     /// The options these flags mean.
     pub fn options(&self) -> anyhow::Result<Options> {
         let defaults = Options::default();
-        if self.capacity == 0
-            || self.batch == 0
-            || self.producers == Some(0)
-            || self.consumers == Some(0)
-        {
-            bail!("--capacity, --batch, --producers and --consumers must be at least 1");
-        }
-        let cores = if self.cores.is_empty() {
-            defaults.cores
-        } else {
-            self.cores.clone()
-        };
-        let unknown = cores
-            .iter()
-            .find(|core| !bench_harness::pin::available().contains(core));
-        if let Some(core) = unknown {
-            bail!(
-                "core {core} is not available here; these are: {:?}",
-                bench_harness::pin::available()
-            );
-        }
+        let capacity = self.capacity.unwrap_or(defaults.capacity);
         Ok(Options {
             producers: self.producers,
             consumers: self.consumers,
-            capacity: self.capacity.next_power_of_two(),
-            mailbox: self.capacity,
-            batch: self.batch,
-            payload: self.payload,
-            cores,
-            wait: self.wait,
-            repeat: self.repeat.unwrap_or(if self.quick { 3 } else { 5 }).max(1),
-            scale: if self.quick {
-                Scale::Quick
-            } else {
-                Scale::Full
-            },
+            capacity: capacity.next_power_of_two(),
+            mailbox: capacity,
+            batch: self.batch.unwrap_or(defaults.batch),
+            payload: self.payload.unwrap_or(defaults.payload),
+            cores: cores(&self.cores)?,
+            wait: self.wait.unwrap_or(defaults.wait),
+            repeat: self.repeat.unwrap_or(if self.quick { 3 } else { 5 }),
+            scale: scale(self.quick),
             only: self.only.clone(),
             peers: false,
         })
+    }
+
+    /// The same flags, for another run of this program.
+    pub fn again(&self) -> Vec<String> {
+        let numbers = [
+            ("--producers", self.producers),
+            ("--consumers", self.consumers),
+            ("--capacity", self.capacity),
+            ("--batch", self.batch),
+            ("--payload", self.payload),
+        ];
+        let mut flags = Vec::new();
+        for (flag, number) in numbers {
+            flags.extend(number.map(|number| format!("{flag}={number}")));
+        }
+        if !self.cores.is_empty() {
+            let cores: Vec<String> = self.cores.iter().map(usize::to_string).collect();
+            flags.push(format!("--cores={}", cores.join(",")));
+        }
+        let wait = self.wait.and_then(|wait| wait.to_possible_value());
+        flags.extend(wait.map(|wait| format!("--wait={}", wait.get_name())));
+        flags
+    }
+}
+
+/// The options of `latency`.
+pub fn latency_options(cores_given: &[usize], quick: bool) -> anyhow::Result<Options> {
+    Ok(Options {
+        cores: cores(cores_given)?,
+        scale: scale(quick),
+        ..Options::default()
+    })
+}
+
+fn scale(quick: bool) -> Scale {
+    if quick { Scale::Quick } else { Scale::Full }
+}
+
+/// The cores that were asked for, or all.
+fn cores(asked: &[usize]) -> anyhow::Result<Vec<usize>> {
+    let available = bench_harness::pin::available();
+    if asked.is_empty() {
+        return Ok(available);
+    }
+    for (index, core) in asked.iter().enumerate() {
+        if !available.contains(core) {
+            bail!("core {core} is not available here; these are: {available:?}");
+        }
+        if asked[..index].contains(core) {
+            bail!("--cores names core {core} twice");
+        }
+    }
+    Ok(asked.to_vec())
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    // A thousand years, and more actors than fit into any memory.
+    let sensible = number > 0.0 && number < 1e6;
+    sensible
+        .then_some(number)
+        .ok_or_else(|| "must be more than 0 and less than 1000000".into())
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    let sensible = number > 0.0 && number < 100.0;
+    sensible.then_some(number).ok_or_else(|| {
+        "must be more than 0 and less than 100: nothing can be slower by all of it".into()
+    })
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("must be at least 1".into()),
+        Ok(number) => Ok(number),
+        Err(_) => Err("not a whole number".into()),
+    }
+}
+
+fn payload_bytes(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(bytes @ (8 | 64 | 1024)) => Ok(bytes),
+        _ => Err("must be 8, 64 or 1024".into()),
     }
 }
 

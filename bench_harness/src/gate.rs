@@ -15,9 +15,10 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
 use crate::latency::{self, Latency};
-use crate::measure::{OWN, Outcome, Unit, measure};
+use crate::measure::{OTHERS_PERCENT, OWN, Outcome, Unit, measure, median};
 use crate::options::Options;
 use crate::scenario::Scenario;
+use crate::usage::Usage;
 
 /// A baseline file.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -27,8 +28,37 @@ pub struct Baseline {
     /// Processor and cores that it was taken on.
     #[serde(default)]
     pub machine: Option<String>,
+    /// The greatest share of the machine that others used meanwhile, in percent.
+    #[serde(default)]
+    pub others_percent: f64,
+    /// What else was doubtful.
+    #[serde(default)]
+    pub notes: Vec<String>,
     /// Per `scenario / variant`, and per `latency / path, percentile`.
     pub figures: BTreeMap<String, Figure>,
+}
+
+impl Baseline {
+    /// Whether others used more of the machine than a baseline can bear.
+    pub fn was_busy(&self) -> bool {
+        self.others_percent > OTHERS_PERCENT
+    }
+
+    /// Takes note of what was doubtful while a subject was measured.
+    fn note(&mut self, subject: &str, usage: Usage, notes: &[String]) {
+        self.others_percent = self.others_percent.max(usage.others_percent);
+        for note in notes {
+            // What holds for the machine as such is told once.
+            let note = if self.notes.contains(note) || !note.contains("busy") {
+                note.clone()
+            } else {
+                format!("{subject}: {note}")
+            };
+            if !self.notes.contains(&note) {
+                self.notes.push(note);
+            }
+        }
+    }
 }
 
 /// What the gate can measure.
@@ -36,7 +66,7 @@ pub struct Baseline {
 pub enum Subject {
     /// Ours in a scenario.
     Scenario(&'static Scenario),
-    /// Every path of [`latency::all`].
+    /// Every path of [`latency::run`].
     Latency,
 }
 
@@ -94,11 +124,20 @@ fn calibrate() -> f64 {
 /// # Errors
 /// When a scenario fails.
 pub fn take(subjects: &[Subject], options: &Options) -> anyhow::Result<Baseline> {
+    take_by(calibrate, subjects, options)
+}
+
+/// The same by another measure of the machine's speed.
+fn take_by(
+    speed: fn() -> f64,
+    subjects: &[Subject],
+    options: &Options,
+) -> anyhow::Result<Baseline> {
     let machine = crate::machine::Machine::look();
     let mut baseline = Baseline {
         machine: Some(format!("{}, {} cores", machine.cpu, machine.cores)),
         commit: machine.commit,
-        figures: BTreeMap::new(),
+        ..Baseline::default()
     };
     let options = Options {
         only: OWN.map(String::from).to_vec(),
@@ -108,16 +147,20 @@ pub fn take(subjects: &[Subject], options: &Options) -> anyhow::Result<Baseline>
     for subject in subjects {
         match subject {
             Subject::Scenario(scenario) => {
-                let before = calibrate();
+                let before = speed();
                 let outcome = measure(scenario, &options)?;
-                let speed = f64::midpoint(before, calibrate());
+                let speed = f64::midpoint(before, speed());
                 let figures = figures(&outcome, scenario.unit, speed);
                 baseline.figures.extend(figures);
+                baseline.note(scenario.name, outcome.usage, &outcome.notes);
             }
             Subject::Latency => {
-                let runs: Vec<_> = (0..options.repeat)
-                    .map(|_| latency::all(&options))
-                    .collect();
+                let mut runs = Vec::new();
+                for _ in 0..options.repeat {
+                    let run = latency::run(&options);
+                    baseline.note(subject.name(), run.usage, &run.notes);
+                    runs.push(run.paths);
+                }
                 baseline.figures.extend(latencies(&runs));
             }
         }
@@ -128,7 +171,7 @@ pub fn take(subjects: &[Subject], options: &Options) -> anyhow::Result<Baseline>
 /// Percentiles that are compared; what lies beyond is the machine's alone.
 const PERCENTILES: [&str; 3] = ["p50", "p99", "p99.9"];
 
-/// Per path and percentile, what the machine needs for a bare round trip over what ours needs.
+/// Per path and percentile, what a bare cache line needs for the same way on the same schedule over what ours needs.
 fn latencies(runs: &[Vec<Latency>]) -> BTreeMap<String, Figure> {
     let mut quotients = BTreeMap::<String, Vec<f64>>::new();
     for run in runs {
@@ -147,7 +190,7 @@ fn latencies(runs: &[Vec<Latency>]) -> BTreeMap<String, Figure> {
         of_it.sort_by(f64::total_cmp);
         let figure = Figure {
             worst: of_it[0],
-            median: of_it[of_it.len() / 2],
+            median: median(&of_it),
             best: of_it[of_it.len() - 1],
         };
         (name, figure)
@@ -198,6 +241,19 @@ pub fn compare(baseline: &Baseline, now: &Baseline, threshold_percent: f64) -> V
 /// Rounds that a figure gets to show that it was the machine's mood.
 const SECOND_LOOKS: usize = 2;
 
+/// What the gate found.
+#[derive(Debug, Clone)]
+pub struct Checked {
+    /// One for every figure that both sides have.
+    pub findings: Vec<Finding>,
+    /// Figures of now that nothing can be held against.
+    pub not_in_baseline: Vec<String>,
+    /// Figures of the baseline's, of the same subjects, that nobody measured now.
+    pub not_measured: Vec<String>,
+    /// What was doubtful now.
+    pub notes: Vec<String>,
+}
+
 /// Measures the subjects against a baseline. What looks slower is measured again, and the best of all rounds counts: a
 /// disturbance passes, a regression stays.
 ///
@@ -208,8 +264,19 @@ pub fn check(
     subjects: &[Subject],
     options: &Options,
     threshold_percent: f64,
-) -> anyhow::Result<Vec<Finding>> {
-    let mut now = take(subjects, options)?;
+) -> anyhow::Result<Checked> {
+    check_by(calibrate, baseline, subjects, options, threshold_percent)
+}
+
+/// The same by another measure of the machine's speed.
+fn check_by(
+    speed: fn() -> f64,
+    baseline: &Baseline,
+    subjects: &[Subject],
+    options: &Options,
+    threshold_percent: f64,
+) -> anyhow::Result<Checked> {
+    let mut now = take_by(speed, subjects, options)?;
     for _ in 0..SECOND_LOOKS {
         let findings = compare(baseline, &now, threshold_percent);
         let slower = |subject: &&Subject| {
@@ -221,13 +288,26 @@ pub fn check(
         if again.is_empty() {
             break;
         }
-        for (name, figure) in take(&again, options)?.figures {
+        for (name, figure) in take_by(speed, &again, options)?.figures {
             let known = now.figures.entry(name).or_insert(figure);
             known.median = known.median.max(figure.median);
             known.best = known.best.max(figure.best);
         }
     }
-    Ok(compare(baseline, &now, threshold_percent))
+    let of_these = |name: &&String| {
+        let mut names = subjects.iter().map(|it| format!("{} / ", it.name()));
+        names.any(|prefix| name.starts_with(&prefix))
+    };
+    let lacks = |all: &BTreeMap<String, Figure>, other: &BTreeMap<String, Figure>| {
+        let missing = all.keys().filter(|name| !other.contains_key(*name));
+        missing.filter(of_these).cloned().collect()
+    };
+    Ok(Checked {
+        findings: compare(baseline, &now, threshold_percent),
+        not_in_baseline: lacks(&now.figures, &baseline.figures),
+        not_measured: lacks(&baseline.figures, &now.figures),
+        notes: now.notes,
+    })
 }
 
 /// Reads a baseline file.
@@ -259,190 +339,4 @@ pub fn write(path: &std::path::Path, baseline: &Baseline) -> anyhow::Result<()> 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::measure::{Case, OURS, Sample};
-    use std::sync::atomic::{AtomicU64, Ordering};
-
-    /// How many times slower than it could be the planted scenario is.
-    static SLOWDOWN: AtomicU64 = AtomicU64::new(1);
-
-    fn planted(_: &Options) -> Vec<Case> {
-        // Counted steps instead of a clock: the test of the gate must not depend on the machine's mood.
-        let run = || {
-            let steps = 1000 * SLOWDOWN.load(Ordering::Relaxed);
-            Sample {
-                value: 1e6 / steps as f64,
-                checksum: 0,
-            }
-        };
-        vec![Case {
-            implementation: OURS,
-            variant: "counted".into(),
-            spinning: 0,
-            run: Box::new(run),
-        }]
-    }
-
-    static PLANTED: Scenario = Scenario {
-        name: "planted",
-        family: crate::scenario::Family::Actors,
-        about: "as fast as the test wants",
-        unit: Unit::MillionPerSecond("steps"),
-        cases: planted,
-    };
-
-    fn baseline(factor: f64) -> Baseline {
-        let outcome = measure(&PLANTED, &Options::tiny()).unwrap();
-        Baseline {
-            commit: None,
-            machine: None,
-            figures: figures(&outcome, PLANTED.unit, factor)
-                .into_iter()
-                .collect(),
-        }
-    }
-
-    #[test]
-    fn a_planted_slowdown_is_caught_and_a_slower_machine_is_not() {
-        let then = baseline(1.0);
-        assert!(
-            compare(&then, &baseline(1.0), 10.0)
-                .iter()
-                .all(|finding| !finding.regressed)
-        );
-
-        SLOWDOWN.store(2, Ordering::Relaxed);
-        let findings = compare(&then, &baseline(1.0), 10.0);
-        assert!(findings[0].regressed && (findings[0].change_percent + 50.0).abs() < 1e-9);
-        // Twice as slow on a machine that is twice as slow is no regression.
-        assert!(
-            compare(&then, &baseline(0.5), 10.0)
-                .iter()
-                .all(|finding| !finding.regressed)
-        );
-        // The whole gate finds it too, however often it looks.
-        let calibrated = Baseline {
-            figures: then
-                .figures
-                .iter()
-                .map(|(name, figure)| {
-                    // The planted figure is so much faster than any machine's calibration loop.
-                    (
-                        name.clone(),
-                        Figure {
-                            worst: figure.worst * 1e6,
-                            median: figure.median * 1e6,
-                            best: figure.best * 1e6,
-                        },
-                    )
-                })
-                .collect(),
-            ..then
-        };
-        let findings = check(
-            &calibrated,
-            &[Subject::Scenario(&PLANTED)],
-            &Options::tiny(),
-            10.0,
-        )
-        .unwrap();
-        assert!(findings[0].regressed);
-        SLOWDOWN.store(1, Ordering::Relaxed);
-    }
-
-    #[test]
-    fn noise_alone_is_no_regression() {
-        let figure = |worst, median, best| Baseline {
-            figures: [(
-                "x".into(),
-                Figure {
-                    worst,
-                    median,
-                    best,
-                },
-            )]
-            .into(),
-            ..Baseline::default()
-        };
-        let regressed = |then, now| compare(&then, &now, 10.0)[0].regressed;
-        let steady = || figure(98.0, 100.0, 105.0);
-        assert!(!regressed(steady(), figure(70.0, 80.0, 99.0)));
-        assert!(regressed(steady(), figure(75.0, 80.0, 85.0)));
-        assert!(!regressed(steady(), figure(94.0, 95.0, 96.0)));
-        // What was nearly as bad when the baseline was taken is no regression, but one bad run does not excuse everything.
-        let unsteady = || figure(50.0, 100.0, 105.0);
-        assert!(!regressed(unsteady(), figure(45.0, 60.0, 70.0)));
-        assert!(regressed(unsteady(), figure(45.0, 50.0, 60.0)));
-    }
-
-    #[test]
-    fn a_slower_path_is_caught_and_a_slower_machine_is_not() {
-        let runs = |floor, ours| {
-            let row = |implementation: &str, nanos| Latency {
-                path: implementation.into(),
-                implementation: implementation.into(),
-                rate: 0,
-                same_core: false,
-                count: 1,
-                percentiles: PERCENTILES.map(|name| (name.into(), nanos)).to_vec(),
-                curve: Vec::new(),
-            };
-            let run = vec![row(latency::MACHINE, floor), row(OURS, ours)];
-            Baseline {
-                figures: latencies(&[run]),
-                ..Baseline::default()
-            }
-        };
-        let then = runs(100, 200);
-        assert_eq!(then.figures.len(), PERCENTILES.len());
-        let any_slower = |now| {
-            compare(&then, &now, 15.0)
-                .iter()
-                .any(|finding| finding.regressed)
-        };
-        assert!(any_slower(runs(100, 300)));
-        assert!(!any_slower(runs(150, 300)));
-        assert!(!any_slower(runs(100, 220)));
-    }
-
-    #[test]
-    fn the_committed_baseline_is_one_of_this_version() {
-        let committed = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("baseline.json");
-        let figures = read(&committed).unwrap().figures;
-        assert!(!figures.is_empty());
-        for (name, figure) in figures {
-            assert!(
-                0.0 < figure.worst && figure.worst <= figure.median && figure.median <= figure.best,
-                "{name}: {figure:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_baseline_survives_its_file() {
-        let path = tempfile::tempdir().unwrap();
-        let path = path.path().join("baseline.json");
-        let then = Baseline {
-            commit: Some("abc".into()),
-            machine: None,
-            figures: [(
-                "x".into(),
-                Figure {
-                    worst: 1.0,
-                    median: 1.5,
-                    best: 2.0,
-                },
-            )]
-            .into(),
-        };
-        write(&path, &then).unwrap();
-        assert_eq!(read(&path).unwrap().figures, then.figures);
-        assert!(
-            read(&path.with_file_name("none"))
-                .unwrap_err()
-                .to_string()
-                .contains("--update")
-        );
-    }
-}
+mod tests;

@@ -22,4 +22,5 @@ pub mod scenario;
 pub mod soak;
 pub mod stress;
 pub mod table;
+pub mod threads;
 pub mod usage;

@@ -8,7 +8,6 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use bench_harness::latency::Latency;
 use bench_harness::measure::{Outcome, measure};
 use bench_harness::options::Options;
 use bench_harness::report::{self, Scaling};
@@ -57,9 +56,9 @@ fn start() -> anyhow::Result<()> {
             }
             run(&scenarios, &load, true)
         }
-        Command::Latency { load } => {
-            let all = latency::all(&load.options()?);
-            print(load.json, &all, || latency::render(&all))
+        Command::Latency { cores, quick, json } => {
+            let run = latency::run(&cli::latency_options(&cores, quick)?);
+            print(json, &run, || latency::render(&run))
         }
         Command::Stress { scale, json } => {
             let shapes = stress::run(scale)?;
@@ -81,10 +80,17 @@ fn start() -> anyhow::Result<()> {
         }
         Command::Check {
             baseline,
-            threshold,
-            update,
+            update: true,
+            force,
             scenarios,
-        } => check(&baseline, threshold, update, &scenarios),
+            ..
+        } => renew(&baseline, force, &scenarios),
+        Command::Check {
+            baseline,
+            threshold,
+            scenarios,
+            ..
+        } => check(&baseline, threshold, &scenarios),
         Command::Profile {
             scenario,
             svg,
@@ -123,7 +129,7 @@ fn run(names: &[String], load: &LoadArgs, peers: bool) -> anyhow::Result<()> {
         ..options
     };
     for scenario in cli::scenarios(names)? {
-        if let Some(ignored) = load.ignored_by(scenario.family) {
+        if let Some(ignored) = load.ignored_by(scenario) {
             eprintln!("{}: {ignored} means nothing here", scenario.name);
         }
         let outcome = measure(scenario, &options)?;
@@ -132,22 +138,39 @@ fn run(names: &[String], load: &LoadArgs, peers: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn check(path: &Path, threshold: f64, update: bool, names: &[String]) -> anyhow::Result<()> {
-    let options = Options {
+/// What `check` measures with: enough for a figure, as often as a mood of the machine may take.
+fn check_options() -> Options {
+    Options {
         scale: bench_harness::options::Scale::Quick,
         ..Options::default()
-    };
-    let subjects = cli::subjects(names)?;
-    if update {
-        let baseline = gate::take(&subjects, &options)?;
-        gate::write(path, &baseline)?;
-        println!(
-            "{} figures written to {}",
-            baseline.figures.len(),
-            path.display()
-        );
-        return Ok(());
     }
+}
+
+fn renew(path: &Path, force: bool, names: &[String]) -> anyhow::Result<()> {
+    let baseline = gate::take(&cli::subjects(names)?, &check_options())?;
+    tell(&baseline.notes);
+    if baseline.was_busy() && !force {
+        bail!(
+            "the machine was busy: a baseline of now would excuse regressions; --force writes it all the same"
+        );
+    }
+    gate::write(path, &baseline)?;
+    println!(
+        "{} figures written to {}",
+        baseline.figures.len(),
+        path.display()
+    );
+    Ok(())
+}
+
+fn tell(notes: &[String]) {
+    for note in notes {
+        eprintln!("note: {note}");
+    }
+}
+
+fn check(path: &Path, threshold: f64, names: &[String]) -> anyhow::Result<()> {
+    let subjects = cli::subjects(names)?;
     let baseline = gate::read(path)?;
     if let Some(then) = &baseline.machine {
         let now = machine::Machine::look();
@@ -157,14 +180,21 @@ fn check(path: &Path, threshold: f64, update: bool, names: &[String]) -> anyhow:
             );
         }
     }
-    let findings = gate::check(&baseline, &subjects, &options, threshold)?;
-    if findings.is_empty() {
+    let checked = gate::check(&baseline, &subjects, &check_options(), threshold)?;
+    tell(&checked.notes);
+    for name in &checked.not_in_baseline {
+        println!("{:<20}{name}: not in the baseline", "NEW");
+    }
+    for name in &checked.not_measured {
+        println!("{:<20}{name}: in the baseline, not measured", "GONE");
+    }
+    if checked.findings.is_empty() {
         bail!(
             "{} has none of these figures; renew it with --update",
             path.display()
         );
     }
-    for finding in &findings {
+    for finding in &checked.findings {
         let mark = if finding.regressed {
             "SLOWER"
         } else if finding.change_percent < -threshold {
@@ -177,11 +207,11 @@ fn check(path: &Path, threshold: f64, update: bool, names: &[String]) -> anyhow:
             finding.change_percent, finding.name
         );
     }
-    let slower = findings.iter().filter(|finding| finding.regressed).count();
+    let slower = checked.findings.iter().filter(|it| it.regressed).count();
     if slower > 0 {
         bail!(
             "{slower} of {} figures are more than {threshold} % slower than the baseline",
-            findings.len()
+            checked.findings.len()
         );
     }
     Ok(())
@@ -190,11 +220,11 @@ fn check(path: &Path, threshold: f64, update: bool, names: &[String]) -> anyhow:
 fn profile(name: &str, svg: &Path, massif: Option<&Path>, load: &LoadArgs) -> anyhow::Result<()> {
     let scenario = cli::scenarios(&[name.to_owned()])?[0];
     let mut found = profile::run(scenario, &load.options()?, svg)?;
-    found.system_calls = profile::system_calls(scenario)?;
+    found.system_calls = profile::system_calls(scenario, &load.again())?;
     print(load.json, &found, || profile::render(&found))?;
     eprintln!("flame graph in {}", svg.display());
     if let Some(file) = massif {
-        match profile::massif(scenario, file)? {
+        match profile::massif(scenario, &load.again(), file)? {
             Some(()) => eprintln!("heap profile in {} (read it with ms_print)", file.display()),
             None => eprintln!("no heap profile: valgrind is not installed"),
         }
@@ -215,7 +245,7 @@ fn report(out: &Path, names: Vec<String>, load: &LoadArgs) -> anyhow::Result<()>
         ..load.options()?
     };
     let machine = machine::Machine::look();
-    let write = |outcomes: &[Outcome], latencies: &[Latency], scaling: &[Scaling]| {
+    let write = |outcomes: &[Outcome], latencies: Option<&latency::Run>, scaling: &[Scaling]| {
         let page = report::html(&machine, outcomes, latencies, scaling);
         std::fs::write(out, page).with_context(|| format!("cannot write {}", out.display()))
     };
@@ -225,11 +255,11 @@ fn report(out: &Path, names: Vec<String>, load: &LoadArgs) -> anyhow::Result<()>
         println!("{}", table::render(&outcome));
         outcomes.push(outcome);
         // A run of everything takes long: whatever ends it early, what was measured stays.
-        write(&outcomes, &[], &[])?;
+        write(&outcomes, None, &[])?;
     }
-    let latencies = latency::all(&options);
+    let latencies = latency::run(&options);
     println!("{}", latency::render(&latencies));
-    write(&outcomes, &latencies, &scaling(&options)?)?;
+    write(&outcomes, Some(&latencies), &scaling(&options)?)?;
     println!("{}", out.display());
     Ok(())
 }

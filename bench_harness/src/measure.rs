@@ -8,8 +8,10 @@ use anyhow::{Context as _, bail};
 use serde::Serialize;
 
 use crate::machine::Machine;
-use crate::options::{Options, WaitKind};
+use crate::options::Options;
+use crate::pin;
 use crate::scenario::Scenario;
+use crate::threads::Threads;
 use crate::usage::{Mark, Usage};
 
 /// The name of the runtime, and of everything of it that is measured.
@@ -97,10 +99,45 @@ pub struct Case {
     pub implementation: &'static str,
     /// What of the scenario, for example `batch of 64`.
     pub variant: String,
-    /// Threads that poll without sleeping while this runs.
-    pub spinning: usize,
-    /// Does the work once; the number scales it down for the warm-up.
+    /// The threads that work while this runs, as far as they are placed.
+    pub threads: Threads,
+    /// What the checksum must be, found without what is measured; where nobody knows, all that ran must agree.
+    pub expected: Option<Box<dyn Fn() -> u64>>,
+    /// Does the work once.
     pub run: Box<dyn Fn() -> Sample>,
+}
+
+impl Case {
+    /// A case whose checksum nobody knows yet.
+    pub fn new(
+        implementation: &'static str,
+        variant: impl Into<String>,
+        threads: Threads,
+        run: impl Fn() -> Sample + 'static,
+    ) -> Self {
+        Self {
+            implementation,
+            variant: variant.into(),
+            threads,
+            expected: None,
+            run: Box::new(run),
+        }
+    }
+
+    /// The same, whose checksum must be this.
+    #[must_use]
+    pub fn expecting(mut self, checksum: impl Fn() -> u64 + 'static) -> Self {
+        self.expected = Some(Box::new(checksum));
+        self
+    }
+
+    /// The same with so many threads from outside on a core.
+    #[must_use]
+    pub fn beside(mut self, core: usize, threads: usize) -> Self {
+        let outside = Threads::yielding(std::iter::repeat_n(core, threads));
+        self.threads = self.threads.and(outside);
+        self
+    }
 }
 
 /// The measured runs of a case.
@@ -119,6 +156,8 @@ pub struct Row {
     pub max: f64,
     /// The same for every run and every implementation of the variant.
     pub checksum: u64,
+    /// False when threads that never give way shared a core with others: then it says little about who is measured.
+    pub valid: bool,
 }
 
 impl Row {
@@ -139,11 +178,11 @@ pub struct Outcome {
     pub machine: Machine,
     /// One per implementation and variant.
     pub results: Vec<Row>,
-    /// Per variant: how many times better ours is than the best of the peers.
+    /// Per variant: how many times better ours is than the best of the peers, among rows that are valid.
     pub ratio_to_best_peer: BTreeMap<String, f64>,
     /// What the measured runs used of the machine.
     pub usage: Usage,
-    /// False when threads that never sleep outnumbered the cores, so that a comparison says little.
+    /// False when ours is not valid, so that nothing can be compared with it.
     pub valid: bool,
     /// What else a reader must know.
     pub notes: Vec<String>,
@@ -157,13 +196,14 @@ impl Outcome {
         self.meaning.is_some_and(Unit::less_is_better)
     }
 
-    /// How many times better ours is than this row, if ours was measured in the same variant.
+    /// How many times better ours is than this row, if ours was measured in the same variant and both are valid.
     pub fn ratio(&self, row: &Row) -> Option<f64> {
         let ours = self
             .results
             .iter()
             .find(|ours| ours.is_ours() && ours.variant == row.variant)?;
-        (!row.is_ours()).then(|| self.meaning.map(|unit| unit.ratio(ours.median, row.median)))?
+        let comparable = !row.is_ours() && row.valid && ours.valid;
+        comparable.then(|| self.meaning.map(|unit| unit.ratio(ours.median, row.median)))?
     }
 }
 
@@ -176,24 +216,28 @@ pub fn measure(scenario: &Scenario, options: &Options) -> anyhow::Result<Outcome
     let cases = cases(scenario, options)?;
     let machine = Machine::look();
     let mut samples: Vec<Vec<Sample>> = cases.iter().map(|_| Vec::new()).collect();
+    // Children, helper threads and whatever else nobody pins stays on these cores, too.
+    let run = |case: &Case| pin::among(&options.cores, || (case.run)());
     for case in &cases {
-        (case.run)();
+        run(case);
     }
     let mark = Mark::now();
     for round in 0..options.repeat {
         for position in 0..cases.len() {
             let index = (round + position) % cases.len();
-            samples[index].push((cases[index].run)());
+            samples[index].push(run(&cases[index]));
         }
     }
     let usage = mark.until_now();
     let mut results = Vec::new();
     for (case, samples) in cases.iter().zip(&samples) {
-        results.push(row(case, samples)?);
+        let row = row(case, samples).with_context(|| scenario.name)?;
+        results.push(row);
     }
     agree(scenario, &results)?;
-    let spinning = cases.iter().map(|case| case.spinning).max().unwrap_or(0);
-    let (valid, notes) = judge(&machine, usage, spinning, options);
+    let mut notes = doubts(&machine, usage);
+    notes.extend(crowds(&cases, options.cores.len()));
+    let valid = results.iter().all(|row| row.valid || !row.is_ours());
     let mut outcome = Outcome {
         scenario: scenario.name.into(),
         unit: scenario.unit.label(),
@@ -263,15 +307,10 @@ fn agree(scenario: &Scenario, results: &[Row]) -> anyhow::Result<()> {
 }
 
 /// Others may use this share of the machine before a run counts as disturbed, in percent.
-const OTHERS_PERCENT: f64 = 5.0;
+pub(crate) const OTHERS_PERCENT: f64 = 5.0;
 
-/// Whether implementations can be compared by this run, and what a reader must know of it.
-fn judge(
-    machine: &Machine,
-    usage: Usage,
-    spinning: usize,
-    options: &Options,
-) -> (bool, Vec<String>) {
+/// What a reader must know of the machine during these runs.
+pub fn doubts(machine: &Machine, usage: Usage) -> Vec<String> {
     let mut notes = machine.doubts();
     if usage.others_percent > OTHERS_PERCENT {
         notes.push(format!(
@@ -279,21 +318,33 @@ fn judge(
             usage.others_percent
         ));
     }
-    let crowded = spinning > options.cores.len();
-    if crowded {
-        notes.push(format!(
-            "{spinning} threads share {} cores: they take turns.",
-            options.cores.len()
-        ));
+    notes
+}
+
+/// Which cases had more threads than cores, and which of them say little for that.
+fn crowds(cases: &[Case], cores: usize) -> Vec<String> {
+    let threads = cases.iter().map(|case| case.threads.count()).max();
+    let crowded = threads.filter(|threads| *threads > cores);
+    let mut notes: Vec<_> = crowded
+        .map(|threads| format!("{threads} threads share {cores} cores: they take turns."))
+        .into_iter()
+        .collect();
+    for case in cases {
+        let in_the_way = case.threads.in_the_way();
+        if in_the_way > 0 {
+            notes.push(format!(
+                "Not a valid comparison: {} ({}) has {in_the_way} spinning threads that never give way on cores that they share{}.",
+                case.implementation,
+                case.variant,
+                if OWN.contains(&case.implementation) {
+                    "; choose another --wait"
+                } else {
+                    ""
+                }
+            ));
+        }
     }
-    let valid = !(crowded && options.wait == WaitKind::Busy);
-    if !valid {
-        notes.push(
-            "Not a valid comparison: more spinning threads than cores. Choose another --wait."
-                .into(),
-        );
-    }
-    (valid, notes)
+    notes
 }
 
 fn row(case: &Case, samples: &[Sample]) -> anyhow::Result<Row> {
@@ -312,51 +363,31 @@ fn row(case: &Case, samples: &[Sample]) -> anyhow::Result<Row> {
             other.checksum
         );
     }
+    if let Some(expected) = case.expected.as_ref().map(|expected| expected())
+        && expected != first.checksum
+    {
+        bail!(
+            "{} ({}) computed checksum {:x}, and {expected:x} is right: items were lost, repeated or changed",
+            case.implementation,
+            case.variant,
+            first.checksum
+        );
+    }
     Ok(Row {
         implementation: case.implementation.into(),
         variant: case.variant.clone(),
-        median: values[values.len() / 2],
+        median: median(&values),
         min: values[0],
         max: values[values.len() - 1],
         checksum: first.checksum,
+        valid: case.threads.in_the_way() == 0,
     })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn judged(spinning: usize, wait: WaitKind, others_percent: f64) -> (bool, String) {
-        let options = Options {
-            cores: vec![0, 1],
-            wait,
-            ..Options::tiny()
-        };
-        let usage = Usage {
-            others_percent,
-            ..Usage::default()
-        };
-        let mut machine = Machine::look();
-        machine.governor = Some("powersave".into());
-        machine.numa_nodes = 1;
-        let (valid, notes) = judge(&machine, usage, spinning, &options);
-        (valid, notes.join("\n"))
-    }
-
-    #[test]
-    fn a_run_says_what_makes_it_doubtful() {
-        let (valid, notes) = judged(2, WaitKind::Busy, 0.0);
-        assert!(valid && !notes.contains("busy") && !notes.contains("share"));
-        assert!(notes.contains("powersave") && notes.contains("NUMA"));
-        let (_, notes) = judged(2, WaitKind::Busy, 20.0);
-        assert!(notes.contains("others used 20 %"));
-    }
-
-    #[test]
-    fn more_spinning_threads_than_cores_are_no_comparison() {
-        let (valid, notes) = judged(3, WaitKind::Busy, 0.0);
-        assert!(!valid && notes.contains("3 threads share 2 cores"));
-        let (valid, notes) = judged(3, WaitKind::Spin, 0.0);
-        assert!(valid && notes.contains("3 threads share 2 cores"));
-    }
+/// The middle of sorted values, or the mean of the two that are.
+pub(crate) fn median(sorted: &[f64]) -> f64 {
+    f64::midpoint(sorted[(sorted.len() - 1) / 2], sorted[sorted.len() / 2])
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,16 @@ pub trait Payload: Copy + Default + Send + Sync + Unpin + 'static {
     fn new(seq: u64) -> Self;
     /// Reads every word.
     fn sum(&self) -> u64;
+    /// What the items `0..count` add up to, by a formula: none of them is made.
+    fn total(count: u64) -> u64;
+}
+
+/// The sum of all words of `count` items with `words` each, where word `w` of item `i` is `i + w`.
+pub fn total(count: u64, words: u64) -> u64 {
+    let below = |number: u64| u128::from(number) * u128::from(number.saturating_sub(1)) / 2;
+    let sum = u128::from(words) * below(count) + u128::from(count) * below(words);
+    // Sums wrap at 64 bits.
+    sum as u64
 }
 
 /// `N` words of eight bytes.
@@ -29,6 +39,10 @@ impl<const N: usize> Payload for Words<N> {
     fn sum(&self) -> u64 {
         self.0.iter().fold(0, |sum, word| sum.wrapping_add(*word))
     }
+
+    fn total(count: u64) -> u64 {
+        total(count, N as u64)
+    }
 }
 
 /// Calls a generic function with the payload type of the size that the load asks for.
@@ -50,4 +64,19 @@ macro_rules! with_payload {
             }
         }
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_total_is_that_of_the_items() {
+        fn made<P: Payload>(count: u64) -> u64 {
+            (0..count).map(|seq| P::new(seq).sum()).sum()
+        }
+        assert_eq!(Words::<1>::total(100), made::<Words<1>>(100));
+        assert_eq!(Words::<128>::total(77), made::<Words<128>>(77));
+        assert_eq!(Words::<8>::total(0), 0);
+    }
 }

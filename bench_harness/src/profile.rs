@@ -13,6 +13,7 @@ use serde::Serialize;
 use crate::alloc_count::{self, Counts};
 use crate::measure::OWN;
 use crate::options::Options;
+use crate::pin;
 use crate::report::flame::{self, Stack};
 use crate::scenario::Scenario;
 use crate::usage::{Mark, Usage};
@@ -49,9 +50,12 @@ pub fn run(scenario: &Scenario, options: &Options, svg: &Path) -> anyhow::Result
         .into_iter()
         .filter(|case| OWN.contains(&case.implementation))
         .collect();
-    for case in &cases {
-        (case.run)();
-    }
+    let run = || {
+        for case in &cases {
+            pin::among(&options.cores, || (case.run)());
+        }
+    };
+    run();
     let guard = pprof::ProfilerGuardBuilder::default()
         .frequency(FREQUENCY)
         .build()
@@ -61,9 +65,7 @@ pub fn run(scenario: &Scenario, options: &Options, svg: &Path) -> anyhow::Result
     let slabs = System::memory().reserved_bytes;
     let (allocations, ()) = alloc_count::count(|| {
         while runs < options.repeat as u64 || began.elapsed() < LEAST {
-            for case in &cases {
-                (case.run)();
-            }
+            run();
             runs += 1;
         }
     });
@@ -103,22 +105,39 @@ pub fn run(scenario: &Scenario, options: &Options, svg: &Path) -> anyhow::Result
     })
 }
 
-/// Counts system calls of a run of this program in a process of its own; `None` without `strace`.
+/// Counts system calls of a quick run of this program with the same flags in a process of its own; `None` without
+/// `strace`.
 ///
 /// # Errors
-/// When the program cannot be started.
-pub fn system_calls(scenario: &Scenario) -> anyhow::Result<Option<BTreeMap<String, u64>>> {
-    let program = std::env::current_exe()?;
-    let output = Command::new("strace")
-        .args(["-f", "-c", "-q", "--"])
-        .arg(program)
-        .args(["run", scenario.name, "--quick", "--repeat", "1"])
-        .output();
-    let output = match output {
+/// When the program cannot be started, or fails.
+pub fn system_calls(
+    scenario: &Scenario,
+    flags: &[String],
+) -> anyhow::Result<Option<BTreeMap<String, u64>>> {
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-c", "-q", "--"]);
+    let output = match quick_run(&mut strace, scenario, flags)?.output() {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         other => other.context("strace cannot run")?,
     };
+    anyhow::ensure!(
+        output.status.success(),
+        "the run under strace failed: {}",
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
     Ok(Some(parse_strace(&String::from_utf8_lossy(&output.stderr))))
+}
+
+/// Has a tool run this program for one quick measurement.
+fn quick_run<'a>(
+    tool: &'a mut Command,
+    scenario: &Scenario,
+    flags: &[String],
+) -> anyhow::Result<&'a mut Command> {
+    tool.arg(std::env::current_exe()?)
+        .args(["run", scenario.name, "--quick", "--repeat", "1"])
+        .args(flags);
+    Ok(tool)
 }
 
 /// The table of `strace -c`: the last column is the name, the fourth the calls.
@@ -137,14 +156,12 @@ fn parse_strace(text: &str) -> BTreeMap<String, u64> {
 ///
 /// # Errors
 /// When the program cannot be started.
-pub fn massif(scenario: &Scenario, file: &Path) -> anyhow::Result<Option<()>> {
-    let status = Command::new("valgrind")
+pub fn massif(scenario: &Scenario, flags: &[String], file: &Path) -> anyhow::Result<Option<()>> {
+    let mut valgrind = Command::new("valgrind");
+    valgrind
         .arg("--tool=massif")
-        .arg(format!("--massif-out-file={}", file.display()))
-        .arg(std::env::current_exe()?)
-        .args(["run", scenario.name, "--quick", "--repeat", "1"])
-        .status();
-    match status {
+        .arg(format!("--massif-out-file={}", file.display()));
+    match quick_run(&mut valgrind, scenario, flags)?.status() {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         other => {
             anyhow::ensure!(

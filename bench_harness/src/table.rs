@@ -29,9 +29,11 @@ pub fn render(outcome: &Outcome) -> String {
             .collect();
         rows.sort_by_key(|row| !row.is_ours());
         for row in rows {
-            let ratio = outcome
-                .ratio(row)
-                .map_or(String::new(), |ratio| format!("{ratio:.2} ×"));
+            let ratio = match outcome.ratio(row) {
+                Some(ratio) => format!("{ratio:.2} ×"),
+                None if !row.valid => "invalid".into(),
+                None => String::new(),
+            };
             let _ = writeln!(
                 text,
                 "    {:<22}{:>10}{:>10}{:>10}  {ratio:>8}  {:016x}",

@@ -165,11 +165,23 @@ fn names_are_unique() {
 
 #[test]
 fn latencies_are_measured_on_every_path() {
-    let all = latency::all(&Options::tiny());
+    let all = latency::run(&Options::tiny()).paths;
     for latency in &all {
         assert!(latency.count > 0, "{}", latency.path);
+        assert!(latency.rate > 0, "{} has no schedule", latency.path);
         assert!(latency.percentiles.is_sorted_by_key(|(_, value)| *value));
-        assert!(latency.floor(&all).is_some(), "{}", latency.path);
+        let floor = latency.floor(&all).unwrap();
+        assert_eq!((floor.way, floor.rate), (latency.way, latency.rate));
+    }
+    // Both sides on one core are not called two cores.
+    let mut one = Options::tiny();
+    one.cores.truncate(1);
+    for latency in latency::run(&one).paths {
+        assert!(
+            latency.same_core && !latency.path.contains("two"),
+            "{}",
+            latency.path
+        );
     }
 }
 

@@ -54,10 +54,10 @@ pub trait Ops<R> {
 }
 
 /// How a library is started.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Setup {
-    /// Worker threads.
-    pub workers: usize,
+    /// The core of each worker thread.
+    pub cores: Vec<usize>,
     /// Messages that wait in the mailbox of an actor spawned from outside, where mailboxes are bounded.
     pub mailbox: usize,
 }
@@ -68,8 +68,9 @@ pub trait Kit: Sized + Sync + 'static {
     const NAME: &'static str;
     /// A reference to an actor.
     type Ref: Clone + Send + Sync + 'static;
-    /// Starts with so many worker threads, pinned to the first cores where the library allows.
-    fn start(setup: Setup) -> Self;
+    /// Starts with a worker thread for each core, pinned to it where the library allows. The calling thread may use no
+    /// other cores, nor may what it starts.
+    fn start(setup: &Setup) -> Self;
     /// A new actor, from outside.
     fn spawn(&self, role: Role<Self::Ref>) -> Self::Ref;
     /// Sends from outside, waiting where the library has bounded mailboxes.

@@ -8,11 +8,18 @@ use actor_rt::{Actor, ActorRef, AsyncActor, AsyncContext, Context, Reply, Restar
 
 use super::{Kit, Msg, Ops, Role, Setup};
 use crate::measure::OURS;
+use crate::pin;
 
 /// `actor_rt`.
 pub struct Ours {
     pub(crate) system: System,
     mailbox: usize,
+}
+
+/// A system with a worker on each of these cores: worker `n` of a system has the `n`-th core that the thread that starts it
+/// may use, in ascending order.
+pub fn system(cores: &[usize]) -> System {
+    pin::among(cores, || System::builder().workers(cores.len()).build()).expect("the system starts")
 }
 
 /// A reference to an actor of ours.
@@ -63,12 +70,9 @@ impl Kit for Ours {
     const NAME: &'static str = OURS;
     type Ref = OurRef;
 
-    fn start(setup: Setup) -> Self {
+    fn start(setup: &Setup) -> Self {
         Self {
-            system: System::builder()
-                .workers(setup.workers)
-                .build()
-                .expect("the system starts"),
+            system: system(&setup.cores),
             mailbox: setup.mailbox,
         }
     }

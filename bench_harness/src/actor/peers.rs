@@ -8,18 +8,18 @@ pub mod ractor_kit;
 pub mod tokio_kit;
 pub mod xtra_kit;
 
-/// A tokio runtime with so many workers, pinned to the first cores as ours are.
-pub(crate) fn runtime(workers: usize) -> tokio::runtime::Runtime {
+/// A tokio runtime with a worker on each of these cores, as ours has.
+pub(crate) fn runtime(cores: &[usize]) -> tokio::runtime::Runtime {
     use std::sync::atomic::{AtomicUsize, Ordering};
-    let cores = crate::pin::available();
+    let (workers, cores) = (cores.len(), cores.to_vec());
     let next = AtomicUsize::new(0);
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(workers)
         .enable_time()
         .on_thread_start(move || {
             let worker = next.fetch_add(1, Ordering::Relaxed);
-            if worker < workers {
-                crate::pin::to(cores[worker % cores.len()]);
+            if let Some(core) = cores.get(worker) {
+                crate::pin::to(*core);
             }
         })
         .build()

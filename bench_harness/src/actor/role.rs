@@ -57,7 +57,7 @@ pub enum Role<R> {
     Ring {
         /// The next in the ring.
         next: Option<R>,
-        /// Tokens seen.
+        /// Sum of the tokens seen; told when asked by `Go`.
         seen: u64,
         /// Told when the token is used up.
         done: Done,
@@ -72,6 +72,8 @@ pub enum Role<R> {
         left: u64,
         /// State of a xorshift generator.
         random: u32,
+        /// Of the pings that came: each counts as the place of its sender, from one on. Told when asked by a token.
+        sum: u64,
         /// Told once all pings were answered.
         done: Done,
     },
@@ -146,12 +148,13 @@ impl<R: Clone> Role<R> {
                 }
             }
             (Self::Ring { next, seen, done }, Msg::Token(hops)) => {
-                *seen += 1;
+                *seen += hops;
                 match hops {
                     0 => drop(done.send(0)),
                     _ => sent(ops.tell(next.as_ref().expect("wired"), Msg::Token(hops - 1))),
                 }
             }
+            (Self::Ring { seen, done, .. }, Msg::Go) => drop(done.send(*seen)),
             (role @ Self::Crowd { .. }, msg) => role.crowd(msg, ops),
             (role @ Self::Sky { .. }, msg) => role.sky_on(msg, ops),
             (role @ Self::Source { .. }, Msg::Go) => role.pour(ops),
@@ -193,6 +196,7 @@ impl<R: Clone> Role<R> {
             index,
             left,
             random,
+            sum,
             done,
         } = self
         else {
@@ -200,8 +204,12 @@ impl<R: Clone> Role<R> {
         };
         match msg {
             Msg::Wires(wires) => *all = wires,
-            Msg::Ping(from) => sent(ops.tell(&all[from as usize], Msg::Pong)),
-            Msg::Go | Msg::Pong if *left == 0 => drop(done.send(1)),
+            Msg::Ping(from) => {
+                *sum += u64::from(from) + 1;
+                sent(ops.tell(&all[from as usize], Msg::Pong));
+            }
+            Msg::Token(_) => drop(done.send(*sum)),
+            Msg::Go | Msg::Pong if *left == 0 => drop(done.send(0)),
             Msg::Go | Msg::Pong => {
                 *left -= 1;
                 *random ^= *random << 13;

@@ -5,18 +5,12 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use actor_rt::{Actor, ActorRef, Context, Placement, System};
+use actor_rt::{Actor, ActorRef, Context, Placement};
 use hdrhistogram::Histogram;
 
-use super::{Cores, Latency, due, histogram, record, warm_up};
+use super::{Cores, Latency, Way, due, histogram, record, warm_up};
+use crate::actor::ours::system;
 use crate::pin;
-
-fn system(workers: usize) -> System {
-    System::builder()
-        .workers(workers)
-        .build()
-        .expect("the system starts")
-}
 
 /// Records how late messages are; hands the histogram over when it has seen them all.
 struct Clock {
@@ -43,8 +37,8 @@ impl Actor for Clock {
 }
 
 /// From a thread to an actor.
-pub(super) fn one_way(path: &str, cores: Cores, count: u64, rate: u64) -> Latency {
-    let system = system(cores.workers);
+pub(super) fn one_way(path: &str, cores: &Cores, count: u64, rate: u64) -> Latency {
+    let system = system(&cores.workers);
     let (done, finished) = channel();
     let clock = system.spawn(move || Clock {
         warm_up: warm_up(count),
@@ -68,7 +62,7 @@ pub(super) fn one_way(path: &str, cores: Cores, count: u64, rate: u64) -> Latenc
     system
         .shutdown(Duration::from_secs(10))
         .expect("the actor ends");
-    Latency::new(path, cores, rate, &delays)
+    Latency::new(path, Way::OneWay, cores, rate, &delays)
 }
 
 /// Sends at its due time each message of a schedule, and itself a message to go on now and then, as an actor does
@@ -106,10 +100,14 @@ impl Actor for Metronome {
 }
 
 /// From an actor pinned to one worker to an actor pinned to another, one way.
-pub(super) fn to_actor(path: &str, cores: Cores, count: u64, rate: u64) -> Latency {
+pub(super) fn to_actor(path: &str, cores: &Cores, count: u64, rate: u64) -> Latency {
     // The metronome's worker is on the near core, which a thread from outside would have.
-    let workers = cores.workers + usize::from(!cores.shared());
-    let system = system(workers);
+    let mut workers = cores.workers.clone();
+    if !cores.shared() {
+        workers.push(cores.near);
+    }
+    let system = system(&workers);
+    let (workers, shared) = (workers.len(), cores.shared());
     let (done, finished) = channel();
     let clock = system
         .actor(move || Clock {
@@ -128,7 +126,7 @@ pub(super) fn to_actor(path: &str, cores: Cores, count: u64, rate: u64) -> Laten
             next: 0,
             count: count + warm_up(count),
             rate,
-            shared: cores.shared(),
+            shared,
         })
         .on(Placement::Core(workers - 1))
         .spawn();
@@ -139,7 +137,7 @@ pub(super) fn to_actor(path: &str, cores: Cores, count: u64, rate: u64) -> Laten
     system
         .shutdown(Duration::from_secs(10))
         .expect("the actors end");
-    Latency::new(path, cores, rate, &delays)
+    Latency::new(path, Way::OneWay, cores, rate, &delays)
 }
 
 struct Echo;
@@ -152,21 +150,22 @@ impl Actor for Echo {
     }
 }
 
-/// A question from a thread, one after the other.
-pub(super) fn round_trip(path: &str, cores: Cores, count: u64) -> Latency {
-    let system = system(cores.workers);
+/// A question from a thread; the next one when it is due and the last one answered.
+pub(super) fn round_trip(path: &str, cores: &Cores, count: u64, rate: u64) -> Latency {
+    let system = system(&cores.workers);
     let echo = system.spawn(|| Echo);
     let mut delays = histogram();
     thread::scope(|scope| {
         let (echo, delays) = (&echo, &mut delays);
         scope.spawn(move || {
             pin::to(cores.near);
+            let began = Instant::now();
             for number in 0..count + warm_up(count) {
-                let began = Instant::now();
+                let due = due(began, number, rate, cores.shared());
                 let answer = echo.ask(|reply| (number, reply)).wait().expect("an answer");
                 assert_eq!(answer, number);
                 if number >= warm_up(count) {
-                    record(delays, began.elapsed());
+                    record(delays, due.elapsed());
                 }
             }
         });
@@ -174,5 +173,5 @@ pub(super) fn round_trip(path: &str, cores: Cores, count: u64) -> Latency {
     system
         .shutdown(Duration::from_secs(10))
         .expect("the actor ends");
-    Latency::new(path, cores, 0, &delays)
+    Latency::new(path, Way::RoundTrip, cores, rate, &delays)
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Cores, Latency, MACHINE, due, histogram, record, warm_up};
+use super::{Cores, Latency, MACHINE, Way, due, histogram, record, warm_up};
 use crate::pin;
 
 /// A word with its cache lines for itself; two, since processors fetch neighbours in pairs.
@@ -32,7 +32,7 @@ impl Line {
 }
 
 /// One word there and one back.
-pub(super) fn round_trip(path: &str, cores: Cores, count: u64) -> Latency {
+pub(super) fn round_trip(path: &str, cores: &Cores, count: u64, rate: u64) -> Latency {
     let (there, back) = (Line::default(), Line::default());
     let total = count + warm_up(count);
     let mut delays = histogram();
@@ -47,24 +47,25 @@ pub(super) fn round_trip(path: &str, cores: Cores, count: u64) -> Latency {
         });
         scope.spawn(move || {
             pin::to(cores.near);
+            let began = Instant::now();
             for number in 1..=total {
-                let began = Instant::now();
+                let due = due(began, number, rate, cores.shared());
                 there.0.store(number, Ordering::Release);
                 back.wait(cores.shared(), |word| word == number);
                 if number > warm_up(count) {
-                    record(delays, began.elapsed());
+                    record(delays, due.elapsed());
                 }
             }
         });
     });
-    floor(Latency::new(path, cores, 0, &delays))
+    floor(Latency::new(path, Way::RoundTrip, cores, rate, &delays))
 }
 
 /// Words on the way at a time, at most: so few that they stay in the innermost cache, as those of a ring do.
 const LINES: u64 = 64;
 
 /// When each message was due, as nanoseconds since the first, in lines that are used in turn. Zero is an empty line.
-pub(super) fn one_way(path: &str, cores: Cores, count: u64, rate: u64) -> Latency {
+pub(super) fn one_way(path: &str, cores: &Cores, count: u64, rate: u64) -> Latency {
     let lines: Vec<Line> = (0..LINES).map(|_| Line::default()).collect();
     let total = count + warm_up(count);
     let began = Instant::now();
@@ -94,7 +95,7 @@ pub(super) fn one_way(path: &str, cores: Cores, count: u64, rate: u64) -> Latenc
             }
         });
     });
-    floor(Latency::new(path, cores, rate, &delays))
+    floor(Latency::new(path, Way::OneWay, cores, rate, &delays))
 }
 
 fn floor(latency: Latency) -> Latency {

@@ -16,8 +16,34 @@ use actor_rt::ring::{BusySpin, SpinThenYield};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use crate::measure::OURS;
+use crate::machine::Machine;
+use crate::measure::{OURS, doubts};
 use crate::options::{Options, Scale};
+use crate::scenario::workers_and_outside;
+use crate::usage::{Mark, Usage};
+
+/// How far a delay reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Way {
+    /// From when a message was due until it was there.
+    OneWay,
+    /// From when a question was due until its answer was back.
+    RoundTrip,
+}
+
+/// What one run of all paths found.
+#[derive(Debug, Clone, Serialize)]
+pub struct Run {
+    /// Where it was measured.
+    pub machine: Machine,
+    /// What the run used of the machine.
+    pub usage: Usage,
+    /// What a reader must know of it.
+    pub notes: Vec<String>,
+    /// One distribution for each path.
+    pub paths: Vec<Latency>,
+}
 
 /// One distribution, in nanoseconds.
 #[derive(Debug, Clone, Serialize)]
@@ -27,7 +53,9 @@ pub struct Latency {
     /// Who was measured.
     #[serde(rename = "impl")]
     pub implementation: String,
-    /// Messages per second on the schedule; zero means one after the other, there and back.
+    /// Whether the delay is that of a message or of a question and its answer.
+    pub way: Way,
+    /// Messages, or questions, per second on the schedule.
     pub rate: u64,
     /// Whether both sides shared a core.
     pub same_core: bool,
@@ -51,7 +79,7 @@ const NAMED: [(&str, f64); 5] = [
 ];
 
 impl Latency {
-    fn new(path: &str, cores: Cores, rate: u64, histogram: &Histogram<u64>) -> Self {
+    fn new(path: &str, way: Way, cores: &Cores, rate: u64, histogram: &Histogram<u64>) -> Self {
         let mut percentiles: Vec<_> = NAMED
             .iter()
             .map(|(name, at)| ((*name).into(), histogram.value_at_percentile(*at)))
@@ -64,6 +92,7 @@ impl Latency {
         Self {
             path: path.into(),
             implementation: OURS.into(),
+            way,
             rate,
             same_core: cores.shared(),
             count: histogram.len(),
@@ -79,8 +108,9 @@ impl Latency {
 
     /// What the machine itself needed for the same way on the same schedule, so open to the same disturbances.
     pub fn floor<'a>(&self, run: &'a [Self]) -> Option<&'a Self> {
+        let way = |row: &Self| (row.way, row.same_core, row.rate);
         run.iter()
-            .find(|row| row.is_floor() && row.same_core == self.same_core && row.rate == self.rate)
+            .find(|row| row.is_floor() && way(row) == way(self))
     }
 
     /// Nanoseconds, by the name of the percentile as it is printed; not a number for one that is not.
@@ -99,57 +129,87 @@ fn record(histogram: &mut Histogram<u64>, delay: Duration) {
     histogram.saturating_record(delay.as_nanos().min(u128::from(u64::MAX)) as u64);
 }
 
-/// Every path that is measured: across cores, then on one core, where two sides take turns and yield to each other.
-pub fn all(options: &Options) -> Vec<Latency> {
+/// Every path, and what is to be known of the machine meanwhile.
+pub fn run(options: &Options) -> Run {
+    let (machine, mark) = (Machine::look(), Mark::now());
+    let paths = all(options);
+    let usage = mark.until_now();
+    let mut notes = doubts(&machine, usage);
+    if options.cores.len() == 1 {
+        notes.push("One core: the paths between two were not measured.".into());
+    }
+    Run {
+        notes,
+        machine,
+        usage,
+        paths,
+    }
+}
+
+/// Every path: across cores, if there are two, then on one core, where two sides take turns and yield to each other.
+fn all(options: &Options) -> Vec<Latency> {
     let count = match options.scale {
-        Scale::Full => 2_000_000,
+        Scale::Full => 500_000,
         Scale::Quick => 200_000,
         Scale::Tiny => 500,
     };
-    let (first, last) = (options.cores[0], options.cores[options.cores.len() - 1]);
-    let across = Cores {
-        near: last,
-        far: first,
-        workers: options.cores.len().saturating_sub(1).max(1),
-    };
+    let mut paths = Vec::new();
+    let (workers, near) = workers_and_outside(options);
+    if options.cores.len() > 1 {
+        let far = workers[0];
+        paths.extend(across(&Cores { near, far, workers }, count));
+    }
+    let first = options.cores[0];
     let same = Cores {
         near: first,
         far: first,
-        workers: 1,
+        workers: vec![first],
     };
-    let some = count.min(500_000);
-    let few = count.min(100_000);
-    let (often, seldom) = (100_000, 20_000);
+    paths.extend(on_one(&same, count / 5));
+    paths
+}
+
+/// Per second across cores: so often that a worker of ours waits for the next message and does not sleep.
+const OFTEN: u64 = 100_000;
+/// Per second on one core, where every message takes a change of threads.
+const SELDOM: u64 = 20_000;
+
+fn across(cores: &Cores, count: u64) -> Vec<Latency> {
     vec![
-        machine::round_trip("bare cache-line round trip, two cores", across, count),
-        rings::round_trip::<BusySpin>("ring round trip, two cores, busy spin", across, count),
-        actors::round_trip("ask from a thread, two cores", across, some),
-        machine::one_way("bare cache line one way, two cores", across, some, often),
-        rings::one_way::<BusySpin>("ring one way, two cores, busy spin", across, some, often),
-        actors::one_way("thread to actor, two cores", across, some, often),
-        actors::to_actor("actor to actor, two pinned workers", across, some, often),
-        machine::round_trip("bare cache-line round trip, same core", same, few),
-        rings::round_trip::<SpinThenYield>("ring round trip, same core", same, few),
-        actors::round_trip("ask from a thread, same core", same, few),
-        machine::one_way("bare cache line one way, same core", same, few, seldom),
-        rings::one_way::<SpinThenYield>("ring one way, same core", same, few, seldom),
-        actors::one_way("thread to actor, same core", same, few, seldom),
+        machine::round_trip("bare cache-line round trip, two cores", cores, count, OFTEN),
+        rings::round_trip::<BusySpin>("ring round trip, two cores, busy spin", cores, count, OFTEN),
+        actors::round_trip("ask from a thread, two cores", cores, count, OFTEN),
+        machine::one_way("bare cache line one way, two cores", cores, count, OFTEN),
+        rings::one_way::<BusySpin>("ring one way, two cores, busy spin", cores, count, OFTEN),
+        actors::one_way("thread to actor, two cores", cores, count, OFTEN),
+        actors::to_actor("actor to actor, two pinned workers", cores, count, OFTEN),
+    ]
+}
+
+fn on_one(core: &Cores, count: u64) -> Vec<Latency> {
+    vec![
+        machine::round_trip("bare cache-line round trip, same core", core, count, SELDOM),
+        rings::round_trip::<SpinThenYield>("ring round trip, same core", core, count, SELDOM),
+        actors::round_trip("ask from a thread, same core", core, count, SELDOM),
+        machine::one_way("bare cache line one way, same core", core, count, SELDOM),
+        rings::one_way::<SpinThenYield>("ring one way, same core", core, count, SELDOM),
+        actors::one_way("thread to actor, same core", core, count, SELDOM),
     ]
 }
 
 /// Where the two sides run.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Cores {
     /// The measuring side's core.
     near: usize,
     /// The other side's.
     far: usize,
-    /// Workers of an actor system that a thread outside talks to, pinned from the first core on.
-    workers: usize,
+    /// The workers' cores of an actor system that a thread outside talks to.
+    workers: Vec<usize>,
 }
 
 impl Cores {
-    fn shared(self) -> bool {
+    fn shared(&self) -> bool {
         self.near == self.far
     }
 }
@@ -173,23 +233,27 @@ fn due(began: Instant, number: u64, rate: u64, shared: bool) -> Instant {
 }
 
 /// A table for people.
-pub fn render(all: &[Latency]) -> String {
+pub fn render(run: &Run) -> String {
     use std::fmt::Write as _;
     let mut text = String::new();
     let _ = write!(text, "{:<52}", "latency (ns)");
-    for (name, _) in all.first().map_or(&[][..], |first| &first.percentiles[..]) {
+    for (name, _) in run
+        .paths
+        .first()
+        .map_or(&[][..], |first| &first.percentiles[..])
+    {
         let _ = write!(text, "{name:>10}");
     }
     text.push('\n');
-    for latency in all {
+    for latency in &run.paths {
         let _ = write!(text, "{:<52}", latency.path);
         for (_, value) in &latency.percentiles {
             let _ = write!(text, "{value:>10}");
         }
-        let _ = match latency.rate {
-            0 => writeln!(text, "  ({} one after the other)", latency.count),
-            rate => writeln!(text, "  ({} at {rate}/s)", latency.count),
-        };
+        let _ = writeln!(text, "  ({} at {}/s)", latency.count, latency.rate);
+    }
+    for note in &run.notes {
+        let _ = writeln!(text, "  note: {note}");
     }
     text
 }

@@ -6,11 +6,11 @@ use std::time::Instant;
 
 use actor_rt::ring::{Wait, spsc};
 
-use super::{Cores, Latency, due, histogram, record, warm_up};
+use super::{Cores, Latency, Way, due, histogram, record, warm_up};
 use crate::pin;
 
-/// One after the other: there is no schedule to fall behind.
-pub(super) fn round_trip<W: Wait>(path: &str, cores: Cores, count: u64) -> Latency {
+/// A question and its answer; whoever waits for a late answer asks the next question late, which counts.
+pub(super) fn round_trip<W: Wait>(path: &str, cores: &Cores, count: u64, rate: u64) -> Latency {
     let (mut there, mut arrived) = spsc::channel_with::<u64, W>(64);
     let (mut back, mut returned) = spsc::channel_with::<u64, W>(64);
     let mut delays = histogram();
@@ -26,22 +26,23 @@ pub(super) fn round_trip<W: Wait>(path: &str, cores: Cores, count: u64) -> Laten
         let delays = &mut delays;
         scope.spawn(move || {
             pin::to(cores.near);
+            let began = Instant::now();
             for number in 0..count + warm_up(count) {
-                let began = Instant::now();
+                let due = due(began, number, rate, cores.shared());
                 there.send(number).expect("the other side waits");
                 let answer = returned.recv().expect("the other side answers");
                 assert_eq!(answer, number);
                 if number >= warm_up(count) {
-                    record(delays, began.elapsed());
+                    record(delays, due.elapsed());
                 }
             }
         });
     });
-    Latency::new(path, cores, 0, &delays)
+    Latency::new(path, Way::RoundTrip, cores, rate, &delays)
 }
 
 /// Each message carries when it was due.
-pub(super) fn one_way<W: Wait>(path: &str, cores: Cores, count: u64, rate: u64) -> Latency {
+pub(super) fn one_way<W: Wait>(path: &str, cores: &Cores, count: u64, rate: u64) -> Latency {
     let (mut producer, mut consumer) = spsc::channel_with::<(u64, Instant), W>(1024);
     let mut delays = histogram();
     thread::scope(|scope| {
@@ -63,5 +64,5 @@ pub(super) fn one_way<W: Wait>(path: &str, cores: Cores, count: u64, rate: u64) 
             }
         });
     });
-    Latency::new(path, cores, rate, &delays)
+    Latency::new(path, Way::OneWay, cores, rate, &delays)
 }

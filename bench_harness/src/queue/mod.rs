@@ -15,6 +15,7 @@ use std::time::Instant;
 use crate::measure::{Case, Sample};
 use crate::options::Options;
 use crate::payload::Payload;
+use crate::threads::Threads;
 use crate::{pin, with_payload};
 
 /// One run through a queue.
@@ -52,6 +53,14 @@ impl Load {
             cores: options.cores.clone(),
         }
     }
+
+    /// The threads that a queue of this kind is driven by.
+    pub fn threads<Q: Queue>(&self) -> Threads {
+        let readers = (0..self.consumers).map(|index| pin::consumer(&self.cores, index));
+        let writers = (0..self.producers).map(|index| pin::producer(&self.cores, index));
+        let (writers_spin, readers_spin) = Q::spins();
+        Threads::polling(readers, readers_spin).and(Threads::polling(writers, writers_spin))
+    }
 }
 
 /// A writing end.
@@ -88,6 +97,10 @@ pub trait Queue: 'static {
     type Tx<P: Payload>: Tx<P>;
     /// Its reading end.
     type Rx<P: Payload>: Rx<P>;
+    /// Whether a writer that waits for room polls without ever giving way, and whether a reader does.
+    fn spins() -> (bool, bool) {
+        (false, false)
+    }
     /// A new queue with as many ends as the load asks for.
     fn open<P: Payload>(load: &Load) -> Ends<Self::Tx<P>, Self::Rx<P>>;
 }
@@ -107,12 +120,10 @@ pub fn batched<Q: Queue>(load: &Load, variant: impl Into<String>) -> Case {
 
 fn case<Q: Queue, const BATCHED: bool>(load: &Load, variant: impl Into<String>) -> Case {
     let load = load.clone();
-    Case {
-        implementation: Q::NAME,
-        variant: variant.into(),
-        spinning: load.producers + load.consumers,
-        run: Box::new(move || with_payload!(load.payload, P => exchange::<Q, P, BATCHED>(&load))),
-    }
+    let (threads, total) = (load.threads::<Q>(), load.clone());
+    let run = move || with_payload!(load.payload, P => exchange::<Q, P, BATCHED>(&load));
+    Case::new(Q::NAME, variant, threads, run)
+        .expecting(move || with_payload!(total.payload, P => P::total(total.items)))
 }
 
 fn exchange<Q: Queue, P: Payload, const BATCHED: bool>(load: &Load) -> Sample {

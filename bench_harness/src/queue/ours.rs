@@ -1,9 +1,10 @@
 //! The rings of `actor_rt`, with each wait strategy.
 #![forbid(unsafe_code)]
 
+use std::any::TypeId;
 use std::marker::PhantomData;
 
-use actor_rt::ring::{Wait, mpmc, mpsc, spsc};
+use actor_rt::ring::{BusySpin, Wait, mpmc, mpsc, spsc};
 
 use super::{Load, Queue, Rx, Tx};
 use crate::measure::OURS;
@@ -15,6 +16,11 @@ pub struct Spsc<W>(PhantomData<W>);
 pub struct Mpsc<W>(PhantomData<W>);
 /// `actor_rt::ring::mpmc`.
 pub struct Mpmc<W>(PhantomData<W>);
+
+/// Whether threads that wait by this strategy never give way, but for an emergency.
+pub fn spins<W: Wait>() -> bool {
+    TypeId::of::<W>() == TypeId::of::<BusySpin>()
+}
 
 /// The three rings have the same face; only the claims differ inside.
 macro_rules! ring {
@@ -60,6 +66,10 @@ macro_rules! ring {
             const NAME: &'static str = OURS;
             type Tx<P: Payload> = $module::$Writer<P, W>;
             type Rx<P: Payload> = $module::$Reader<P, W>;
+
+            fn spins() -> (bool, bool) {
+                (spins::<W>(), spins::<W>())
+            }
 
             fn open<P: Payload>(load: &Load) -> (Vec<Self::Tx<P>>, Vec<Self::Rx<P>>) {
                 let (writer, reader) = $module::channel_with::<P, W>(load.capacity);

@@ -326,6 +326,11 @@ macro_rules! disruptor_queue {
                 DisruptorTx<disruptor::$Producer<P, disruptor::SingleConsumerBarrier>>;
             type Rx<P: Payload> = DisruptorRx<P, disruptor::$Barrier>;
 
+            // Its producers wait for room in an empty loop; the pollers are polled by the strategy above.
+            fn spins() -> (bool, bool) {
+                (true, false)
+            }
+
             fn open<P: Payload>(load: &Load) -> (Vec<Self::Tx<P>>, Vec<Self::Rx<P>>) {
                 let builder = disruptor::$build(load.capacity, P::default, disruptor::BusySpin);
                 let (poller, builder) = builder.new_event_poller();

@@ -6,7 +6,7 @@ mod plot;
 
 use std::fmt::Write as _;
 
-use crate::latency::Latency;
+use crate::latency::{Latency, Run};
 use crate::machine::Machine;
 use crate::measure::Outcome;
 use crate::table::number;
@@ -44,7 +44,7 @@ svg{display:block;width:100%;max-width:40rem;height:auto;margin:.5rem 0}svg text
 pub fn html(
     machine: &Machine,
     outcomes: &[Outcome],
-    latencies: &[Latency],
+    latencies: Option<&Run>,
     scaling: &[Scaling],
 ) -> String {
     let mut page = String::new();
@@ -67,15 +67,13 @@ pub fn html(
                 "longer bars are better"
             }
         );
-        // What holds for the machine as such stands at the top.
-        let common = machine.doubts();
-        for note in outcome.notes.iter().filter(|note| !common.contains(note)) {
-            let _ = writeln!(page, "<p class=\"warn\">{}</p>", escape(note));
-        }
+        notes(&mut page, &outcome.notes);
         page.push_str(&plot::bars(outcome));
     }
-    if !latencies.is_empty() {
+    if let Some(run) = latencies {
+        let latencies = &run.paths;
         page.push_str("<h2>Latency</h2><p class=\"soft\">Nanoseconds by percentile, counted from when a message was due.</p>\n");
+        notes(&mut page, &run.notes);
         page.push_str(&plot::curves(latencies));
         latency_table(&mut page, latencies);
     }
@@ -87,6 +85,14 @@ pub fn html(
     }
     page.push_str("</body></html>\n");
     page
+}
+
+/// What a reader must know of a run; what holds for the machine as such stands at the top.
+fn notes(page: &mut String, notes: &[String]) {
+    let common = Machine::look().doubts();
+    for note in notes.iter().filter(|note| !common.contains(note)) {
+        let _ = writeln!(page, "<p class=\"warn\">{}</p>", escape(note));
+    }
 }
 
 fn about(page: &mut String, machine: &Machine) {
@@ -137,12 +143,13 @@ mod tests {
         options.cores.truncate(1);
         let spsc = crate::scenario::find("spsc").unwrap();
         let outcome = crate::measure::measure(spsc, &options).unwrap();
+        assert!(!outcome.valid);
         let scaling = Scaling {
             name: "a <b>".into(),
             unit: "M/s".into(),
             points: vec![(1, 1.0), (2, 1.5), (4, 2.0)],
         };
-        let page = html(&Machine::look(), &[outcome], &[], &[scaling]);
+        let page = html(&Machine::look(), &[outcome], None, &[scaling]);
         assert!(page.contains("Not a valid comparison"));
         assert!(page.contains("commit") && page.contains("NUMA"));
         assert!(page.contains("a &lt;b&gt;") && page.contains("<polyline"));

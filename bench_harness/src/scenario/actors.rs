@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 use crate::actor::{Done, Kit, Setup};
 use crate::measure::{Case, Sample};
 use crate::options::{MAILBOX, Options};
+use crate::payload::total;
+use crate::pin;
+use crate::threads::Threads;
 
 /// Longer than any scenario takes: a lost message fails the run instead of hanging it.
 const DEADLINE: Duration = Duration::from_secs(300);
@@ -43,19 +46,33 @@ macro_rules! every_ordered_kit {
 }
 pub(crate) use every_ordered_kit;
 
-/// Workers for scenarios in which nobody outside takes part: one per core.
-pub fn workers(options: &Options) -> usize {
-    options.cores.len()
+/// The workers' cores in scenarios in which nobody outside takes part: all of them.
+pub fn workers(options: &Options) -> Vec<usize> {
+    options.cores.clone()
+}
+
+/// The workers' cores in scenarios with threads outside: all but the last, which those threads share.
+pub fn workers_and_outside(options: &Options) -> (Vec<usize>, usize) {
+    let (outside, workers) = options.cores.split_last().expect("there is a core");
+    match workers {
+        [] => (vec![*outside], *outside),
+        _ => (workers.to_vec(), *outside),
+    }
+}
+
+/// The sum of the numbers below `count`: what every item's arrival once adds up to.
+pub fn sum_below(count: u64) -> u64 {
+    total(count, 1)
 }
 
 /// A case that starts a library, runs `body` in it and ends it; `body` takes the time it means.
 pub fn case<K: Kit>(
     variant: impl Into<String>,
-    workers: usize,
+    cores: Vec<usize>,
     body: impl Fn(&K, Done, &Receiver<u64>) -> Sample + 'static,
 ) -> Case {
     let setup = Setup {
-        workers,
+        cores,
         mailbox: MAILBOX,
     };
     case_with(variant, setup, body)
@@ -67,18 +84,15 @@ pub fn case_with<K: Kit>(
     setup: Setup,
     body: impl Fn(&K, Done, &Receiver<u64>) -> Sample + 'static,
 ) -> Case {
-    Case {
-        implementation: K::NAME,
-        variant: variant.into(),
-        spinning: setup.workers,
-        run: Box::new(move || {
-            let kit = K::start(setup);
-            let (done, finished) = channel();
-            let sample = body(&kit, done, &finished);
-            kit.stop();
-            sample
-        }),
-    }
+    let threads = Threads::yielding(setup.cores.iter().copied());
+    Case::new(K::NAME, variant, threads, move || {
+        // Whatever the library starts stays on these cores, also where it has no pinning of its own.
+        let kit = pin::among(&setup.cores, || K::start(&setup));
+        let (done, finished) = channel();
+        let sample = body(&kit, done, &finished);
+        kit.stop();
+        sample
+    })
 }
 
 /// The reports of `count` actors, added up.

@@ -1,7 +1,7 @@
 //! One actor asks another, one question after the other.
 #![forbid(unsafe_code)]
 
-use super::actors::{case, every_kit, timed, wait, workers};
+use super::actors::{case, every_kit, sum_below, timed, wait, workers};
 use super::{Family, Scenario};
 use crate::actor::Kit;
 use crate::measure::{Case, Sample, Unit};
@@ -36,4 +36,5 @@ fn question<K: Kit>(options: &Options) -> Case {
             Sample::rate(count, elapsed, sum)
         },
     )
+    .expecting(move || sum_below(count))
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::actors::{case, every_kit, timed, wait, workers};
+use super::actors::{case, every_kit, sum_below, timed, wait, workers};
 use super::{Family, Scenario};
 use crate::actor::{Kit, Msg, Role};
 use crate::measure::{Case, Sample, Unit};
@@ -41,6 +41,7 @@ fn mingle<K: Kit>(options: &Options) -> Case {
                         index,
                         left: pings,
                         random,
+                        sum: 0,
                         done: done.clone(),
                     })
                 })
@@ -49,11 +50,17 @@ fn mingle<K: Kit>(options: &Options) -> Case {
             wires
                 .iter()
                 .for_each(|actor| kit.tell(actor, Msg::Wires(Arc::clone(&wires))));
-            let (elapsed, sum) = timed(|| {
+            let (elapsed, _) = timed(|| {
                 wires.iter().for_each(|actor| kit.tell(actor, Msg::Go));
                 wait(finished, u64::from(ACTORS))
             });
+            // Whose pings were all answered have been seen by everybody.
+            wires
+                .iter()
+                .for_each(|actor| kit.tell(actor, Msg::Token(0)));
+            let sum = wait(finished, u64::from(ACTORS));
             Sample::rate(pings * u64::from(ACTORS), elapsed, sum)
         },
     )
+    .expecting(move || pings * sum_below(u64::from(ACTORS) + 1))
 }

@@ -13,6 +13,8 @@ use crate::measure::{Case, OURS, Sample, Unit};
 use crate::options::Options;
 use crate::payload::Payload;
 use crate::queue::Load;
+use crate::queue::ours::spins;
+use crate::threads::Threads;
 use crate::{pin, with_payload};
 
 const ITEMS: u64 = 10_000_000;
@@ -71,19 +73,24 @@ fn case(
     name: &'static str,
     load: &Load,
     variant: &str,
+    spins: (bool, bool),
     run: impl Fn(&Load) -> Sample + 'static,
 ) -> Case {
-    let load = load.clone();
-    Case {
-        implementation: name,
-        variant: variant.into(),
-        spinning: 1 + load.consumers,
-        run: Box::new(move || run(&load)),
-    }
+    let (writer_spins, readers_spin) = spins;
+    let readers = (0..load.consumers).map(|index| pin::consumer(&load.cores, index));
+    let writer = [pin::producer(&load.cores, 0)];
+    let threads =
+        Threads::polling(readers, readers_spin).and(Threads::polling(writer, writer_spins));
+    let (load, total) = (load.clone(), load.clone());
+    Case::new(name, variant, threads, move || run(&load)).expecting(move || {
+        let seen_by_one = with_payload!(total.payload, P => P::total(total.items));
+        seen_by_one.wrapping_mul(total.consumers as u64)
+    })
 }
 
 fn ours<W: Wait>(load: &Load, graph: Graph, variant: &str, batch: usize) -> Case {
-    case(OURS, load, variant, move |load| {
+    let spins = (spins::<W>(), spins::<W>());
+    case(OURS, load, variant, spins, move |load| {
         with_payload!(load.payload, P => {
             let mut builder = Builder::new(load.capacity);
             let mut stages = Vec::new();
@@ -187,6 +194,8 @@ mod peer {
             "disruptor",
             load,
             variant,
+            // Its producer waits for room in an empty loop.
+            (true, false),
             move |load| with_payload!(load.payload, P => run::<P>(load, graph, batch)),
         )
     }

@@ -47,13 +47,16 @@ fn cases(options: &Options) -> Vec<Case> {
 }
 
 fn case<Q: Queue, W: Wait>(load: &Load, bursts: u64) -> Case {
-    let load = load.clone();
-    Case {
-        implementation: Q::NAME,
-        variant: "one by one".into(),
-        spinning: 2,
-        run: Box::new(move || with_payload!(load.payload, P => burst::<Q, P, W>(&load, bursts))),
-    }
+    let threads = load.threads::<Q>();
+    let (load, payload, items) = (load.clone(), load.payload, bursts * size(load));
+    let run = move || with_payload!(load.payload, P => burst::<Q, P, W>(&load, bursts));
+    Case::new(Q::NAME, "one by one", threads, run)
+        .expecting(move || with_payload!(payload, P => P::total(items)))
+}
+
+/// Items of a burst.
+fn size(load: &Load) -> u64 {
+    (load.capacity as u64 / 4).max(1)
 }
 
 fn burst<Q: Queue, P: Payload, W: Wait>(load: &Load, bursts: u64) -> Sample {
@@ -62,7 +65,7 @@ fn burst<Q: Queue, P: Payload, W: Wait>(load: &Load, bursts: u64) -> Sample {
     let mut reader = readers.pop().expect("a reader");
     // The reader's word that a burst has arrived, the same for everybody.
     let (mut ack, mut acked) = spsc::channel_with::<(), W>(1);
-    let size = (load.capacity as u64 / 4).max(1);
+    let size = size(load);
     thread::scope(|scope| {
         let reader = scope.spawn(move || {
             pin::to(pin::consumer(&load.cores, 0));

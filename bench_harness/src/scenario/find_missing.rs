@@ -14,12 +14,13 @@ use hyper::{Request, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 
-use super::actors::{timed, workers};
+use super::actors::timed;
 use super::http::{self, Server};
 use super::store::{STORE, blob};
 use super::{Family, Scenario};
 use crate::measure::{Case, Sample, Unit};
 use crate::options::{Options, Scale};
+use crate::threads::Threads;
 
 /// `find_missing`.
 pub const SCENARIO: Scenario = Scenario {
@@ -42,7 +43,7 @@ const SIZE: u8 = 2 << 3;
 const PREFIX_BYTES: usize = 5;
 
 fn cases(options: &Options) -> Vec<Case> {
-    let workers = workers(options);
+    let workers = options.cores.len();
     let digests = match options.scale {
         Scale::Tiny => 20,
         Scale::Quick | Scale::Full => 10_000,
@@ -51,7 +52,8 @@ fn cases(options: &Options) -> Vec<Case> {
     vec![Case {
         implementation: STORE,
         variant: "10,000 a call".into(),
-        spinning: 0,
+        threads: Threads::anywhere(),
+        expected: None,
         run: Box::new(move || run(workers, digests, calls)),
     }]
 }

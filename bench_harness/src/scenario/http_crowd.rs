@@ -18,13 +18,13 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use tokio::time::{self, interval_at};
 
-use super::actors::workers;
 use super::http::{self, Server};
 use super::http_get::{ENTRIES, bare, front, path};
 use super::store::STORE;
 use super::{Family, Scenario};
 use crate::measure::{Case, Sample, Unit};
 use crate::options::Options;
+use crate::threads::Threads;
 
 /// `http_crowd`.
 pub const SCENARIO: Scenario = Scenario {
@@ -70,12 +70,13 @@ fn cases(options: &Options) -> Vec<Case> {
                 each,
                 pace,
                 quantile,
-                workers: workers(options),
+                workers: options.cores.len(),
             };
             let case = |implementation, serve: fn(&Runtime, u64) -> Server| Case {
                 implementation,
                 variant: format!("{name}, {percentile}"),
-                spinning: 0,
+                threads: Threads::anywhere(),
+                expected: None,
                 run: Box::new(move || run(serve, load)),
             };
             cases.push(case(STORE, front));

@@ -13,12 +13,13 @@ use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::runtime::Runtime;
 
-use super::actors::{timed, workers};
+use super::actors::timed;
 use super::http::{self, CONNECTIONS, Server};
 use super::store::STORE;
 use super::{Family, Scenario};
 use crate::measure::{Case, Sample, Unit};
 use crate::options::Options;
+use crate::threads::Threads;
 
 /// `http_get`.
 pub const SCENARIO: Scenario = Scenario {
@@ -33,7 +34,7 @@ pub const SCENARIO: Scenario = Scenario {
 pub(super) const ENTRIES: u64 = 16;
 
 fn cases(options: &Options) -> Vec<Case> {
-    let workers = workers(options);
+    let workers = options.cores.len();
     let mut cases = Vec::new();
     for (variant, bytes, requests) in [
         ("1 KiB", 1024, options.count(100_000, 40)),
@@ -42,7 +43,8 @@ fn cases(options: &Options) -> Vec<Case> {
         let case = |implementation, serve: fn(&Runtime, u64) -> Server| Case {
             implementation,
             variant: variant.into(),
-            spinning: 0,
+            threads: Threads::anywhere(),
+            expected: None,
             run: Box::new(move || run(serve, workers, bytes, requests)),
         };
         cases.push(case(STORE, front));

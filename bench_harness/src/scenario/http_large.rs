@@ -17,12 +17,13 @@ use actor_rt::System;
 use cas_actor::front::{Front, FrontConfig};
 use cas_actor::{Store, StoreConfig};
 
-use super::actors::{timed, workers};
+use super::actors::timed;
 use super::http;
 use super::store::{STORE, blob};
 use super::{Family, Scenario};
 use crate::measure::{Case, Sample, Unit};
 use crate::options::Options;
+use crate::threads::Threads;
 
 /// `http_large`.
 pub const SCENARIO: Scenario = Scenario {
@@ -48,11 +49,12 @@ type Serve = fn(&Path, usize, &dyn Fn(SocketAddr, &str) -> Sample) -> Sample;
 
 fn cases(options: &Options) -> Vec<Case> {
     let mebibytes = options.count(1024, 1);
-    let workers = workers(options);
+    let workers = options.cores.len();
     let case = |implementation, serve: Serve| Case {
         implementation,
         variant: format!("{mebibytes} MiB"),
-        spinning: 0,
+        threads: Threads::anywhere(),
+        expected: None,
         run: Box::new(move || {
             let directory = tempfile::tempdir().expect("a directory");
             write(&directory.path().join(FILE), mebibytes).expect("the disk has room");

@@ -15,13 +15,14 @@ use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::runtime::Runtime;
 
-use super::actors::{timed, workers};
+use super::actors::timed;
 use super::files::Files;
 use super::http::{self, CONNECTIONS, Connection, Server};
 use super::store::{STORE, blob, sum};
 use super::{Family, Scenario};
 use crate::measure::{Case, Sample, Unit};
 use crate::options::Options;
+use crate::threads::Threads;
 
 /// `http_put`.
 pub const SCENARIO: Scenario = Scenario {
@@ -33,7 +34,7 @@ pub const SCENARIO: Scenario = Scenario {
 };
 
 fn cases(options: &Options) -> Vec<Case> {
-    let workers = workers(options);
+    let workers = options.cores.len();
     let mut cases = Vec::new();
     for (variant, bytes, requests) in [
         ("1 KiB", 1024, options.count(8_000, 40)),
@@ -42,7 +43,8 @@ fn cases(options: &Options) -> Vec<Case> {
         let case = |implementation, serve: fn(&Runtime) -> Server| Case {
             implementation,
             variant: variant.into(),
-            spinning: 0,
+            threads: Threads::anywhere(),
+            expected: None,
             run: Box::new(move || run(serve, workers, bytes, requests)),
         };
         cases.push(case(STORE, Server::front));

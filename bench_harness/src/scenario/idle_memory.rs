@@ -9,6 +9,8 @@ use crate::actor::{Kit, Role, Setup};
 use crate::machine::resident_bytes;
 use crate::measure::{Case, Sample, Unit};
 use crate::options::{MAILBOX, Options, Scale};
+use crate::pin;
+use crate::threads::Threads;
 
 /// `idle_memory`.
 pub const SCENARIO: Scenario = Scenario {
@@ -34,7 +36,8 @@ fn idle<K: Kit>(options: &Options) -> Case {
     Case {
         implementation: K::NAME,
         variant: "idle actors".into(),
-        spinning: 0,
+        threads: Threads::anywhere(),
+        expected: Some(Box::new(move || count)),
         run: Box::new(move || {
             let value = if alone {
                 in_child(K::NAME, count)
@@ -62,8 +65,8 @@ fn in_child(name: &str, count: u64) -> f64 {
 }
 
 fn measure<K: Kit>(count: u64) -> f64 {
-    let kit = K::start(Setup {
-        workers: 1,
+    let kit = K::start(&Setup {
+        cores: vec![pin::available()[0]],
         mailbox: MAILBOX,
     });
     let first = kit.spawn(Role::Idle);

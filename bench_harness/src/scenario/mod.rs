@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod actors;
+pub(crate) use actors::workers_and_outside;
 pub mod ask;
 pub mod big;
 pub mod broadcast;
@@ -12,6 +13,7 @@ pub mod burst;
 mod files;
 #[cfg(feature = "store")]
 pub mod find_missing;
+pub mod flags;
 #[cfg(feature = "store")]
 mod http;
 #[cfg(feature = "store")]

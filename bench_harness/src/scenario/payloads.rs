@@ -8,14 +8,16 @@ use std::hint::black_box;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
-use actor_rt::{Actor, BytePool, Context, Pooled, System};
+use actor_rt::{Actor, BytePool, Context, Pooled};
 
-use super::actors::{timed, wait};
+use super::actors::{timed, wait, workers_and_outside};
 use super::{Family, Scenario};
+use crate::actor::ours::system;
 use crate::measure::{Case, OURS, Sample, Unit};
 use crate::options::Options;
-use crate::payload::{Payload, Words};
+use crate::payload::{Payload, Words, total};
 use crate::pin;
+use crate::threads::Threads;
 
 /// `payloads`.
 pub const SCENARIO: Scenario = Scenario {
@@ -40,20 +42,20 @@ fn cases(options: &Options) -> Vec<Case> {
 /// A value of `N` words: pooled, in a box, and as it is.
 fn objects<const N: usize>(options: &Options, variant: &str) -> Vec<Case> {
     vec![
-        case(options, OURS, variant, || {
+        case(options, OURS, variant, N as u64, || {
             |seq| Pooled::new(Words::<N>::new(seq))
         }),
-        case(options, "Box", variant, || {
+        case(options, "Box", variant, N as u64, || {
             |seq| Box::new(Words::<N>::new(seq))
         }),
-        case(options, "inline", variant, || Words::<N>::new),
+        case(options, "inline", variant, N as u64, || Words::<N>::new),
     ]
 }
 
 /// Bytes that are written once and sent as a view: of a pool's chunk, and of memory of their own.
 fn bytes(options: &Options, variant: &str, size: usize) -> Vec<Case> {
     vec![
-        case(options, OURS, variant, move || {
+        case(options, OURS, variant, size as u64 / 8, move || {
             let mut pool = BytePool::new(64 * 1024, 2 * 1024 * size / (64 * 1024) + 2);
             let mut line = vec![0; size];
             move |seq| {
@@ -61,7 +63,7 @@ fn bytes(options: &Options, variant: &str, size: usize) -> Vec<Case> {
                 pool.copy(&line)
             }
         }),
-        case(options, "Bytes", variant, move || {
+        case(options, "Bytes", variant, size as u64 / 8, move || {
             let mut line = vec![0; size];
             move |seq| {
                 number(&mut line, seq);
@@ -138,45 +140,40 @@ fn case<L: Load, M: FnMut(u64) -> L>(
     options: &Options,
     implementation: &'static str,
     variant: &str,
+    words: u64,
     maker: impl Fn() -> M + Sync + 'static,
 ) -> Case {
     let count = options.items(MESSAGES);
-    let cores = options.cores.clone();
-    let workers = cores.len().saturating_sub(1).max(1);
-    Case {
-        implementation,
-        variant: variant.into(),
-        spinning: workers,
-        run: Box::new(move || {
-            let system = System::builder()
-                .workers(workers)
-                .build()
-                .expect("the system starts");
-            let (done, finished) = std::sync::mpsc::channel();
-            let reader = system.spawn(move || Reader {
-                left: count,
-                sum: 0,
-                done: done.clone(),
-                reads: std::marker::PhantomData,
-            });
-            let core = cores[cores.len() - 1];
-            let (elapsed, sum) = timed(|| {
-                std::thread::scope(|scope| {
-                    scope.spawn(|| {
-                        pin::to(core);
-                        let mut make = maker();
-                        for seq in 0..count {
-                            let sent = reader.send_blocking(make(seq));
-                            assert!(sent.is_ok(), "the actor has ended");
-                        }
-                    });
+    let (cores, core) = workers_and_outside(options);
+    let threads = Threads::yielding(cores.iter().copied());
+    let run = move || {
+        let system = system(&cores);
+        let (done, finished) = std::sync::mpsc::channel();
+        let reader = system.spawn(move || Reader {
+            left: count,
+            sum: 0,
+            done: done.clone(),
+            reads: std::marker::PhantomData,
+        });
+        let (elapsed, sum) = timed(|| {
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    pin::to(core);
+                    let mut make = maker();
+                    for seq in 0..count {
+                        let sent = reader.send_blocking(make(seq));
+                        assert!(sent.is_ok(), "the actor has ended");
+                    }
                 });
-                wait(&finished, 1)
             });
-            system
-                .shutdown(Duration::from_secs(60))
-                .expect("every actor ends");
-            Sample::rate(count, elapsed, sum)
-        }),
-    }
+            wait(&finished, 1)
+        });
+        system
+            .shutdown(Duration::from_secs(60))
+            .expect("every actor ends");
+        Sample::rate(count, elapsed, sum)
+    };
+    Case::new(implementation, variant, threads, run)
+        .beside(core, 1)
+        .expecting(move || total(count, words))
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::actors::{case, every_kit, timed, wait, workers};
+use super::actors::{case, every_kit, sum_below, timed, wait, workers};
 use super::{Family, Scenario};
 use crate::actor::{Done, Kit, Msg, Ops, Play, Role, sent};
 use crate::measure::{Case, Sample, Unit};
@@ -29,6 +29,7 @@ struct Bumper<R> {
     all: Arc<[R]>,
     index: usize,
     hits: usize,
+    sum: u64,
     done: Done,
 }
 
@@ -36,8 +37,10 @@ impl<R: Clone + Send + Sync> Play<R> for Bumper<R> {
     fn on(&mut self, msg: Msg<R>, ops: &mut dyn Ops<R>) {
         match msg {
             Msg::Wires(all) => self.all = all,
-            Msg::Token(0) => drop(self.done.send(1)),
+            Msg::Token(0) => drop(self.done.send(0)),
+            Msg::Go => drop(self.done.send(self.sum)),
             Msg::Token(left) => {
+                self.sum += left;
                 // The three exits of a node take turns.
                 self.hits += 1;
                 let exit = [1, 3, 4][self.hits % 3];
@@ -58,6 +61,7 @@ fn bounce<K: Kit>(options: &Options) -> Case {
                 all: Arc::new([]),
                 index,
                 hits: 0,
+                sum: 0,
                 done: done.clone(),
             };
             let all: Arc<[K::Ref]> = (0..NODES)
@@ -65,12 +69,15 @@ fn bounce<K: Kit>(options: &Options) -> Case {
                 .collect();
             all.iter()
                 .for_each(|node| kit.tell(node, Msg::Wires(Arc::clone(&all))));
-            let (elapsed, sum) = timed(|| {
+            let (elapsed, _) = timed(|| {
                 (0..BALLS)
                     .for_each(|ball| kit.tell(&all[ball as usize % NODES], Msg::Token(bounces)));
                 wait(finished, BALLS)
             });
+            all.iter().for_each(|node| kit.tell(node, Msg::Go));
+            let sum = wait(finished, NODES as u64);
             Sample::rate(bounces * BALLS, elapsed, sum)
         },
     )
+    .expecting(move || BALLS * sum_below(bounces + 1))
 }

@@ -44,4 +44,5 @@ fn play<K: Kit>(options: &Options) -> Case {
         assert_eq!(count, rounds);
         Sample::rate(rounds, elapsed, count)
     })
+    .expecting(move || rounds)
 }

@@ -9,6 +9,7 @@ use actor_rt::{CancelToken, Pool, PoolConfig, PoolOutput, System, Work};
 use super::actors::{timed, workers};
 use super::{Family, Scenario};
 use crate::measure::{Case, OURS, Sample, Unit};
+use crate::threads::Threads;
 
 /// `pool_submit`.
 pub const SCENARIO: Scenario = Scenario {
@@ -17,12 +18,15 @@ pub const SCENARIO: Scenario = Scenario {
     about: "small jobs for a pool of threads, 1000 under way, each with an output",
     unit: Unit::MillionPerSecond("jobs"),
     cases: |options| {
-        let (workers, jobs) = (workers(options), options.count(500_000, 500));
-        let case = |implementation, run: fn(usize, u64) -> Sample| Case {
-            implementation,
-            variant: "1000 under way".into(),
-            spinning: workers,
-            run: Box::new(move || run(workers, jobs)),
+        // Whose threads they are stays with the cores of this run, see `measure`.
+        let (cores, jobs) = (workers(options), options.count(500_000, 500));
+        let workers = cores.len();
+        let case = |implementation, run: fn(usize, u64) -> Sample| {
+            let threads = Threads::yielding(cores.iter().copied());
+            Case::new(implementation, "1000 under way", threads, move || {
+                run(workers, jobs)
+            })
+            .expecting(move || (0..jobs).map(digest).fold(0, u64::wrapping_add))
         };
         #[cfg_attr(not(feature = "peers"), expect(unused_mut))]
         let mut cases = vec![case(OURS, ours)];

@@ -13,10 +13,11 @@ use actor_rt::remote::{self, Inbox};
 use actor_rt::{Actor, Context, System};
 use serde::{Deserialize, Serialize};
 
-use super::actors::{timed, wait, workers};
+use super::actors::{timed, wait};
 use super::{Family, Scenario};
 use crate::actor::Done;
 use crate::measure::{Case, OURS, Sample, Unit};
+use crate::threads::Threads;
 
 /// `remote`.
 pub const SCENARIO: Scenario = Scenario {
@@ -26,13 +27,17 @@ pub const SCENARIO: Scenario = Scenario {
     unit: Unit::MillionPerSecond("messages"),
     cases: |options| {
         // The two systems share the cores.
-        let workers = (workers(options) / 2).max(1);
+        let workers = (options.cores.len() / 2).max(1);
         let messages = options.count(10_000_000, 2_000);
         let case = |implementation, run: fn(usize, u64) -> Sample| Case {
             implementation,
             variant: "one connection".into(),
             // The sender sleeps where there is no room.
-            spinning: 0,
+            threads: Threads::anywhere(),
+            expected: Some(Box::new(move || {
+                let digests = (0..messages).map(|number| Reading::number(number).digest());
+                digests.fold(0, u64::wrapping_add)
+            })),
             run: Box::new(move || run(workers, messages)),
         };
         let mut cases = vec![case(OURS, ours)];

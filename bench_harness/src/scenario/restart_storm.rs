@@ -9,12 +9,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use actor_rt::{Actor, Context, Failure, Restart, System};
+use actor_rt::{Actor, Context, Failure, Restart};
 
 use super::actors::{timed, wait, workers};
 use super::{Family, Scenario};
 use crate::actor::Done;
+use crate::actor::ours::system;
 use crate::measure::{Case, OURS, Sample, Unit};
+use crate::threads::Threads;
 
 /// `restart_storm`.
 pub const SCENARIO: Scenario = Scenario {
@@ -23,12 +25,13 @@ pub const SCENARIO: Scenario = Scenario {
     about: "100 actors that panic and are restarted, again and again",
     unit: Unit::ThousandPerSecond("restarts"),
     cases: |options| {
-        let (workers, faults) = (workers(options), options.count(2_000, 10));
-        let case = |implementation, run: fn(usize, u64) -> Sample| Case {
-            implementation,
-            variant: "100 actors".into(),
-            spinning: workers,
-            run: Box::new(move || run(workers, faults)),
+        let (cores, faults) = (workers(options), options.count(2_000, 10));
+        let case = |implementation, run: fn(&[usize], u64) -> Sample| {
+            let (threads, cores) = (Threads::yielding(cores.iter().copied()), cores.clone());
+            Case::new(implementation, "100 actors", threads, move || {
+                run(&cores, faults)
+            })
+            .expecting(move || ACTORS * faults)
         };
         #[cfg_attr(not(feature = "peers"), expect(unused_mut))]
         let mut cases = vec![case(OURS, ours)];
@@ -45,6 +48,7 @@ const ACTORS: u64 = 100;
 
 /// What survives an incarnation.
 struct Fate {
+    faults: u64,
     left: AtomicU64,
     done: Done,
 }
@@ -52,6 +56,7 @@ struct Fate {
 impl Fate {
     fn new(faults: u64, done: Done) -> Arc<Self> {
         Arc::new(Self {
+            faults,
             left: AtomicU64::new(faults),
             done,
         })
@@ -61,7 +66,7 @@ impl Fate {
     fn meet(&self) {
         let left = self.left.load(Ordering::Relaxed);
         if left == 0 {
-            let _ = self.done.send(1);
+            let _ = self.done.send(self.faults);
             return;
         }
         self.left.store(left - 1, Ordering::Relaxed);
@@ -84,11 +89,8 @@ impl Actor for Doomed {
     }
 }
 
-fn ours(workers: usize, faults: u64) -> Sample {
-    let system = System::builder()
-        .workers(workers)
-        .build()
-        .expect("the system starts");
+fn ours(cores: &[usize], faults: u64) -> Sample {
+    let system = system(cores);
     let (done, finished) = channel();
     let at_once = Restart::on_failure()
         .at_most(u32::MAX, Duration::from_secs(1))
@@ -120,8 +122,8 @@ mod peer {
     use crate::options::MAILBOX;
 
     /// A task that catches its own panics and goes on with the same channel: the least that a supervisor can be.
-    pub(super) fn tokio_tasks(workers: usize, faults: u64) -> Sample {
-        let runtime = runtime(workers);
+    pub(super) fn tokio_tasks(cores: &[usize], faults: u64) -> Sample {
+        let runtime = runtime(cores);
         let (done, finished) = channel();
         let (elapsed, ended) = timed(|| {
             for _ in 0..ACTORS {
@@ -200,8 +202,8 @@ mod peer {
         }
     }
 
-    pub(super) fn ractor(workers: usize, faults: u64) -> Sample {
-        let runtime = runtime(workers);
+    pub(super) fn ractor(cores: &[usize], faults: u64) -> Sample {
+        let runtime = runtime(cores);
         let (done, finished) = channel();
         let (elapsed, ended) = timed(|| {
             for _ in 0..ACTORS {

@@ -41,13 +41,11 @@ fn cases(options: &Options) -> Vec<Case> {
 }
 
 fn case<Q: Queue>(load: &Load, rounds: u64) -> Case {
-    let load = load.clone();
-    Case {
-        implementation: Q::NAME,
-        variant: "2 threads".into(),
-        spinning: 2,
-        run: Box::new(move || with_payload!(load.payload, P => play::<Q, P>(&load, rounds))),
-    }
+    let threads = load.threads::<Q>();
+    let (load, payload) = (load.clone(), load.payload);
+    let run = move || with_payload!(load.payload, P => play::<Q, P>(&load, rounds));
+    Case::new(Q::NAME, "2 threads", threads, run)
+        .expecting(move || with_payload!(payload, P => P::total(rounds)))
 }
 
 fn play<Q: Queue, P: Payload>(load: &Load, rounds: u64) -> Sample {

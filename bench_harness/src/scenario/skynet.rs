@@ -1,7 +1,7 @@
 //! A tree of actors, ten children each, whose leaves report their number: spawn, sum up, end.
 #![forbid(unsafe_code)]
 
-use super::actors::{case, every_kit, timed, wait, workers};
+use super::actors::{case, every_kit, sum_below, timed, wait, workers};
 use super::{Family, Scenario};
 use crate::actor::{Kit, Msg, Role};
 use crate::measure::{Case, Sample, Unit};
@@ -41,4 +41,5 @@ fn grow<K: Kit>(options: &Options) -> Case {
             Sample::time(elapsed, sum)
         },
     )
+    .expecting(move || sum_below(leaves))
 }

@@ -3,7 +3,7 @@
 
 use std::sync::mpsc::channel;
 
-use super::actors::{case, every_kit, timed, wait, workers};
+use super::actors::{case, every_kit, timed, wait, workers, workers_and_outside};
 use super::{Family, Scenario};
 use crate::actor::{Done, Kit, Msg, Ops, Play, Role, sent};
 use crate::measure::{Case, Sample, Unit};
@@ -36,31 +36,29 @@ fn actors(options: &Options) -> u64 {
 /// stops when an actor that was started after all the others has answered.
 fn from_thread<K: Kit>(options: &Options) -> Case {
     let count = actors(options);
-    let cores = options.cores.clone();
+    let (cores, outside) = workers_and_outside(options);
     let variant = "from a thread";
-    case::<K>(
-        variant,
-        cores.len().saturating_sub(1).max(1),
-        move |kit, _, _| {
-            let spawning = std::thread::scope(|scope| {
-                let spawner = scope.spawn(|| {
-                    pin::to(cores[cores.len() - 1]);
-                    let (done, finished) = channel();
-                    let mut all = Vec::with_capacity(count as usize);
-                    let (elapsed, ()) = timed(|| {
-                        all.extend((0..count).map(|_| kit.spawn(Role::Idle)));
-                        let last = kit.spawn(Role::sink(1, done));
-                        kit.tell(&last, Msg::Item(count));
-                        wait(&finished, 1);
-                    });
-                    (elapsed, all.len() as u64)
+    case::<K>(variant, cores, move |kit, _, _| {
+        let spawning = std::thread::scope(|scope| {
+            let spawner = scope.spawn(|| {
+                pin::to(outside);
+                let (done, finished) = channel();
+                let mut all = Vec::with_capacity(count as usize);
+                let (elapsed, ()) = timed(|| {
+                    all.extend((0..count).map(|_| kit.spawn(Role::Idle)));
+                    let last = kit.spawn(Role::sink(1, done));
+                    kit.tell(&last, Msg::Item(count));
+                    wait(&finished, 1);
                 });
-                spawner.join()
+                (elapsed, all.len() as u64)
             });
-            let (elapsed, spawned) = spawning.expect("the spawner does not panic");
-            Sample::rate(count, elapsed, spawned)
-        },
-    )
+            spawner.join()
+        });
+        let (elapsed, spawned) = spawning.expect("the spawner does not panic");
+        Sample::rate(count, elapsed, spawned)
+    })
+    .beside(outside, 1)
+    .expecting(move || count)
 }
 
 fn from_actor<K: Kit>(options: &Options) -> Case {
@@ -81,6 +79,7 @@ fn from_actor<K: Kit>(options: &Options) -> Case {
             Sample::rate(count, elapsed, spawned)
         },
     )
+    .expecting(move || count)
 }
 
 /// Starts a chunk of actors at each turn, as a server does with what comes in.

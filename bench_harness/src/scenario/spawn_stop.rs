@@ -59,4 +59,5 @@ fn live<K: Kit>(options: &Options) -> Case {
             Sample::rate(count, elapsed, ended)
         },
     )
+    .expecting(move || count)
 }

@@ -16,6 +16,7 @@ use super::files::{Files, spread};
 use super::{Family, Scenario};
 use crate::measure::{Case, Sample, Unit};
 use crate::options::Options;
+use crate::threads::Threads;
 
 /// The name of ours in store scenarios.
 pub(super) const STORE: &str = "cas_actor";
@@ -109,7 +110,8 @@ impl Load {
         let case = |implementation, open: fn(Self) -> Shelf, variant| Case {
             implementation,
             variant,
-            spinning: 0,
+            threads: Threads::anywhere(),
+            expected: None,
             run: Box::new(move || run(&open(self), self)),
         };
         let mut cases = vec![case(STORE, Shelf::store, variant.clone())];

@@ -16,6 +16,7 @@ use super::store::{STORE, blob, sum};
 use super::{Family, Scenario};
 use crate::measure::{Case, Sample, Unit};
 use crate::options::Options;
+use crate::threads::Threads;
 
 /// `store_ingest`.
 pub const SCENARIO: Scenario = Scenario {
@@ -37,7 +38,8 @@ fn cases(options: &Options) -> Vec<Case> {
     let case = |implementation, work: Work| Case {
         implementation,
         variant: format!("{mebibytes} MiB"),
-        spinning: 0,
+        threads: Threads::anywhere(),
+        expected: None,
         run: Box::new(move || {
             let directory = tempfile::tempdir().expect("a directory");
             let source = directory.path().join("source");

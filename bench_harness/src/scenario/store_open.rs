@@ -19,6 +19,7 @@ use super::{Family, Scenario};
 use crate::machine::resident_bytes;
 use crate::measure::{Case, Sample, Unit};
 use crate::options::{Options, Scale};
+use crate::threads::Threads;
 
 /// `store_open`.
 pub const OPEN: Scenario = Scenario {
@@ -56,7 +57,8 @@ fn case(options: &Options, value: fn(Probed) -> f64) -> Case {
     Case {
         implementation: STORE,
         variant: "8 bytes each".into(),
-        spinning: 0,
+        threads: Threads::anywhere(),
+        expected: None,
         run: Box::new(move || {
             let directory = made.get_or_init(|| fill(blobs)).path();
             let probed = match alone {

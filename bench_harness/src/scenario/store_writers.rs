@@ -17,6 +17,7 @@ use super::store::{STORE, blob, sum};
 use super::{Family, Scenario};
 use crate::measure::{Case, Sample, Unit};
 use crate::options::Options;
+use crate::threads::Threads;
 
 /// `store_writers`.
 pub const SCENARIO: Scenario = Scenario {
@@ -35,7 +36,8 @@ fn cases(options: &Options) -> Vec<Case> {
     let case = |implementation, put: fn(&Path, u64) -> Sample| Case {
         implementation,
         variant: "2 KiB, durable".into(),
-        spinning: 0,
+        threads: Threads::anywhere(),
+        expected: None,
         run: Box::new(move || {
             let directory = tempfile::tempdir().expect("a directory");
             put(directory.path(), blobs)

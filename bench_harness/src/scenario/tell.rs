@@ -5,7 +5,7 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::Instant;
 
-use super::actors::{case_with, every_kit, timed, wait, workers};
+use super::actors::{case_with, every_kit, sum_below, timed, wait, workers, workers_and_outside};
 use super::{Family, Scenario};
 use crate::actor::{Kit, Msg, Role, Setup};
 use crate::measure::{Case, Sample, Unit};
@@ -43,9 +43,9 @@ pub(super) fn from_threads<K: Kit>(options: &Options, senders: u64) -> Case {
     } else {
         format!("{senders} threads")
     };
-    let cores = options.cores.clone();
+    let (cores, outside) = workers_and_outside(options);
     let setup = Setup {
-        workers: cores.len().saturating_sub(1).max(1),
+        cores,
         mailbox: options.mailbox,
     };
     case_with::<K>(variant, setup, move |kit, done, finished| {
@@ -54,9 +54,9 @@ pub(super) fn from_threads<K: Kit>(options: &Options, senders: u64) -> Case {
         thread::scope(|scope| {
             let threads: Vec<_> = (0..senders)
                 .map(|sender| {
-                    let (kit, sink, start, cores) = (kit, &sink, &start, &cores);
+                    let (kit, sink, start) = (kit, &sink, &start);
                     scope.spawn(move || {
-                        pin::to(cores[cores.len() - 1]);
+                        pin::to(outside);
                         start.wait();
                         let began = Instant::now();
                         let each = count / senders;
@@ -73,12 +73,14 @@ pub(super) fn from_threads<K: Kit>(options: &Options, senders: u64) -> Case {
             Sample::rate(count, began.expect("there is a sender").elapsed(), sum)
         })
     })
+    .beside(outside, senders as usize)
+    .expecting(move || sum_below(count))
 }
 
 fn from_actor<K: Kit>(options: &Options) -> Case {
     let count = options.items(MESSAGES);
     let setup = Setup {
-        workers: workers(options),
+        cores: workers(options),
         mailbox: options.mailbox,
     };
     case_with::<K>("actor to actor", setup, move |kit, done, finished| {
@@ -94,4 +96,5 @@ fn from_actor<K: Kit>(options: &Options) -> Case {
         });
         Sample::rate(count, elapsed, sum)
     })
+    .expecting(move || sum_below(count))
 }

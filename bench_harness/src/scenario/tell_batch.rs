@@ -1,7 +1,7 @@
 //! Batches to one actor from a thread on another core; peers have no batches and are measured message by message.
 #![forbid(unsafe_code)]
 
-use super::actors::{case, every_kit, timed, wait};
+use super::actors::{case, every_kit, sum_below, timed, wait, workers_and_outside};
 use super::{Family, Scenario};
 use crate::actor::ours::Ours;
 use crate::actor::{Kit, Msg, Role};
@@ -28,9 +28,8 @@ fn cases(options: &Options) -> Vec<Case> {
             .next_multiple_of(options.batch as u64),
         options.batch as u64,
     );
-    let library = options.cores.len().saturating_sub(1).max(1);
-    let core = options.cores[options.cores.len() - 1];
-    let ours = case::<Ours>(&variant, library, move |kit, done, finished| {
+    let (library, core) = workers_and_outside(options);
+    let ours = case::<Ours>(&variant, library.clone(), move |kit, done, finished| {
         let sink = kit.spawn(Role::sink(count, done));
         let (elapsed, sum) = timed(|| {
             std::thread::scope(|scope| {
@@ -51,16 +50,18 @@ fn cases(options: &Options) -> Vec<Case> {
             wait(finished, 1)
         });
         Sample::rate(count, elapsed, sum)
-    });
+    })
+    .beside(core, 1)
+    .expecting(move || sum_below(count));
     let mut cases = vec![ours];
     let mut others = Vec::new();
-    every_kit!(options, others, one_by_one, &variant, library, core, count);
+    every_kit!(options, others, one_by_one, &variant, &library, core, count);
     cases.extend(others.into_iter().skip(1));
     cases
 }
 
-fn one_by_one<K: Kit>(variant: &str, library: usize, core: usize, count: u64) -> Case {
-    case::<K>(variant, library, move |kit, done, finished| {
+fn one_by_one<K: Kit>(variant: &str, library: &[usize], core: usize, count: u64) -> Case {
+    case::<K>(variant, library.to_vec(), move |kit, done, finished| {
         let sink = kit.spawn(Role::sink(count, done));
         let (elapsed, sum) = timed(|| {
             std::thread::scope(|scope| {
@@ -73,4 +74,6 @@ fn one_by_one<K: Kit>(variant: &str, library: usize, core: usize, count: u64) ->
         });
         Sample::rate(count, elapsed, sum)
     })
+    .beside(core, 1)
+    .expecting(move || sum_below(count))
 }

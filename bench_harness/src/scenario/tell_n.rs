@@ -1,7 +1,7 @@
 //! One-way messages between groups of actors: one to many, many to one, and in pairs.
 #![forbid(unsafe_code)]
 
-use super::actors::{case_with, every_kit, timed, wait, workers};
+use super::actors::{case_with, every_kit, sum_below, timed, wait, workers};
 use super::{Family, Scenario};
 use crate::actor::{Kit, Msg, Ops, Play, Role, Setup, sent};
 use crate::measure::{Case, Sample, Unit};
@@ -56,7 +56,7 @@ impl<R: Clone + Send> Play<R> for Sower<R> {
 
 fn setup(options: &Options) -> Setup {
     Setup {
-        workers: workers(options),
+        cores: workers(options),
         mailbox: options.mailbox,
     }
 }
@@ -85,6 +85,7 @@ fn spread<K: Kit>(options: &Options, senders: u64, sinks: u64) -> Case {
         });
         Sample::rate(each * senders, elapsed, sum)
     })
+    .expecting(move || sum_below(each * senders))
 }
 
 fn pairs<K: Kit>(options: &Options, pairs: u64) -> Case {
@@ -107,4 +108,5 @@ fn pairs<K: Kit>(options: &Options, pairs: u64) -> Case {
         });
         Sample::rate(each * pairs, elapsed, sum)
     })
+    .expecting(move || sum_below(each * pairs))
 }

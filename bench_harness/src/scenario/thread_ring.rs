@@ -1,7 +1,7 @@
 //! A token passed round a ring of actors (Savina's ThreadRing).
 #![forbid(unsafe_code)]
 
-use super::actors::{case, every_kit, timed, wait, workers};
+use super::actors::{case, every_kit, sum_below, timed, wait, workers};
 use super::{Family, Scenario};
 use crate::actor::{Kit, Msg, Role};
 use crate::measure::{Case, Sample, Unit};
@@ -43,11 +43,13 @@ fn pass<K: Kit>(options: &Options) -> Case {
             for (index, actor) in ring.iter().enumerate() {
                 kit.tell(actor, Msg::Wire(ring[(index + 1) % ACTORS].clone()));
             }
-            let (elapsed, sum) = timed(|| {
+            let (elapsed, _) = timed(|| {
                 kit.tell(&ring[0], Msg::Token(hops));
                 wait(finished, 1)
             });
-            Sample::rate(hops, elapsed, sum)
+            ring.iter().for_each(|actor| kit.tell(actor, Msg::Go));
+            Sample::rate(hops, elapsed, wait(finished, ACTORS as u64))
         },
     )
+    .expecting(move || sum_below(hops + 1))
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::actors::{case, every_kit, timed, wait, workers};
+use super::actors::{case, every_kit, sum_below, timed, wait, workers};
 use super::{Family, Scenario};
 use crate::actor::{Done, Kit, Msg, Ops, Play, Role};
 use crate::measure::{Case, Sample, Unit};
@@ -72,4 +72,5 @@ fn flood<K: Kit>(options: &Options) -> Case {
             Sample::rate(timers * ACTORS, elapsed, sum)
         },
     )
+    .expecting(move || ACTORS * sum_below(timers))
 }

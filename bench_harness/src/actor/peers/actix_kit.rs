@@ -65,10 +65,11 @@ impl Kit for Actix {
     const NAME: &'static str = "actix";
     type Ref = ActixRef;
 
-    fn start(_setup: Setup) -> Self {
+    fn start(setup: &Setup) -> Self {
         let (sender, receiver) = std::sync::mpsc::channel();
+        let core = setup.cores[0];
         let thread = std::thread::spawn(move || {
-            crate::pin::to(crate::pin::available()[0]);
+            crate::pin::to(core);
             let runner = System::new();
             runner.block_on(async {
                 let _ = sender.send((Arbiter::current(), System::current()));

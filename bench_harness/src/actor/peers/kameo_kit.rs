@@ -87,9 +87,9 @@ impl Kit for Kameo {
     const NAME: &'static str = "kameo";
     type Ref = KameoRef;
 
-    fn start(setup: Setup) -> Self {
+    fn start(setup: &Setup) -> Self {
         Self {
-            runtime: runtime(setup.workers),
+            runtime: runtime(&setup.cores),
             mailbox: setup.mailbox,
         }
     }

@@ -91,9 +91,9 @@ impl Kit for Kompact {
     const NAME: &'static str = "kompact";
     type Ref = KompactRef;
 
-    fn start(setup: Setup) -> Self {
+    fn start(setup: &Setup) -> Self {
         let mut config = KompactConfig::default();
-        config.set_config_value(&kompact::config_keys::system::THREADS, setup.workers);
+        config.set_config_value(&kompact::config_keys::system::THREADS, setup.cores.len());
         Self(config.build().wait().expect("the system starts"))
     }
 

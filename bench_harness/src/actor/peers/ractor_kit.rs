@@ -76,8 +76,8 @@ impl Kit for Ractor {
     const NAME: &'static str = "ractor";
     type Ref = RactorRef;
 
-    fn start(setup: Setup) -> Self {
-        Self(runtime(setup.workers))
+    fn start(setup: &Setup) -> Self {
+        Self(runtime(&setup.cores))
     }
 
     fn spawn(&self, role: Role<RactorRef>) -> RactorRef {

@@ -83,9 +83,9 @@ impl Kit for Tokio {
     const NAME: &'static str = "tokio mpsc";
     type Ref = TokioRef;
 
-    fn start(setup: Setup) -> Self {
+    fn start(setup: &Setup) -> Self {
         Self {
-            runtime: runtime(setup.workers),
+            runtime: runtime(&setup.cores),
             mailbox: setup.mailbox,
         }
     }

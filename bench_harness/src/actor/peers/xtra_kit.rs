@@ -93,8 +93,8 @@ impl Kit for Xtra {
     const NAME: &'static str = "xtra";
     type Ref = XtraRef;
 
-    fn start(setup: Setup) -> Self {
-        Self(runtime(setup.workers))
+    fn start(setup: &Setup) -> Self {
+        Self(runtime(&setup.cores))
     }
 
     fn spawn(&self, role: Role<XtraRef>) -> XtraRef {

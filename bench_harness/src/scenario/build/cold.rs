@@ -12,6 +12,7 @@ use crate::measure::{Case, Sample, Unit};
 use crate::options::Options;
 use crate::scenario::actors::timed;
 use crate::scenario::{Family, Scenario};
+use crate::threads::Threads;
 
 /// `build_cold`.
 pub const SCENARIO: Scenario = Scenario {
@@ -47,7 +48,8 @@ fn case(
     Case {
         implementation,
         variant,
-        spinning: 0,
+        threads: Threads::anywhere(),
+        expected: None,
         run: Box::new(move || {
             let tree = tree.get_or_init(|| Tree::new(steps, Steps::True));
             for directory in [tree.cache(), tree.root().join(".zako")] {

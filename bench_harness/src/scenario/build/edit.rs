@@ -14,6 +14,7 @@ use crate::measure::{Case, Sample, Unit};
 use crate::options::Options;
 use crate::scenario::actors::timed;
 use crate::scenario::{Family, Scenario};
+use crate::threads::Threads;
 
 /// `build_edit`.
 pub const SCENARIO: Scenario = Scenario {
@@ -31,7 +32,8 @@ fn cases(options: &Options) -> Vec<Case> {
     let case = |variant: String, run: Box<dyn Fn() -> Sample>| Case {
         implementation: ZAKO,
         variant,
-        spinning: 0,
+        threads: Threads::anywhere(),
+        expected: None,
         run,
     };
     if options.peers && beside("zako").is_some() {

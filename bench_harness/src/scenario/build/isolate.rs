@@ -12,8 +12,9 @@ use zako_actors::machine::PoolSize;
 use super::ZAKO;
 use crate::measure::{Case, Sample, Unit};
 use crate::options::Options;
-use crate::scenario::actors::{timed, workers};
+use crate::scenario::actors::timed;
 use crate::scenario::{Family, Scenario};
+use crate::threads::Threads;
 
 /// `isolate_call`.
 pub const CALL: Scenario = Scenario {
@@ -34,7 +35,7 @@ pub const EVALUATE: Scenario = Scenario {
 };
 
 fn cases(options: &Options, calls: u64, request: fn(&Place, u64) -> Asked) -> Vec<Case> {
-    let mut sizes = vec![1, workers(options)];
+    let mut sizes = vec![1, options.cores.len()];
     sizes.dedup();
     sizes
         .into_iter()
@@ -89,7 +90,8 @@ fn case(variant: String, run: impl Fn(&Place) -> Sample + 'static) -> Case {
     Case {
         implementation: ZAKO,
         variant,
-        spinning: 0,
+        threads: Threads::anywhere(),
+        expected: None,
         run: Box::new(move || run(&Place::new())),
     }
 }

@@ -11,6 +11,7 @@ use crate::machine::resident_bytes;
 use crate::measure::{Case, Sample, Unit};
 use crate::options::{Options, Scale};
 use crate::scenario::{Family, Scenario};
+use crate::threads::Threads;
 
 /// `graph_memory`.
 pub const SCENARIO: Scenario = Scenario {
@@ -43,7 +44,8 @@ fn cases(options: &Options) -> Vec<Case> {
     vec![Case {
         implementation: ZAKO,
         variant: format!("{targets} targets"),
-        spinning: 0,
+        threads: Threads::anywhere(),
+        expected: None,
         run: Box::new(run),
     }]
 }

@@ -31,6 +31,7 @@ use crate::measure::{Case, Sample, Unit};
 use crate::options::{Options, Scale};
 use crate::scenario::actors::timed;
 use crate::scenario::{Family, Scenario};
+use crate::threads::Threads;
 
 /// `build_noop`.
 pub const SCENARIO: Scenario = Scenario {
@@ -79,7 +80,8 @@ fn case(
     Case {
         implementation,
         variant,
-        spinning: 0,
+        threads: Threads::anywhere(),
+        expected: None,
         run: Box::new(move || Sample::time(run(tree.get_or_init(|| Built::new(targets))), targets)),
     }
 }

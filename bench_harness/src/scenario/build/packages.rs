@@ -14,6 +14,7 @@ use crate::measure::{Case, Sample, Unit};
 use crate::options::Options;
 use crate::scenario::actors::timed;
 use crate::scenario::{Family, Scenario};
+use crate::threads::Threads;
 
 /// `packages_noop`.
 pub const SCENARIO: Scenario = Scenario {
@@ -50,7 +51,8 @@ fn case(
     Case {
         implementation,
         variant,
-        spinning: 0,
+        threads: Threads::anywhere(),
+        expected: None,
         run: Box::new(move || {
             let tree = built.get_or_init(|| {
                 let tree = repository(packages);

@@ -19,8 +19,9 @@ use super::ZAKO;
 use super::tree::{is_installed, node_modules};
 use crate::measure::{Case, Sample, Unit};
 use crate::options::{Options, Scale};
-use crate::scenario::actors::{timed, workers};
+use crate::scenario::actors::timed;
 use crate::scenario::{Family, Scenario};
+use crate::threads::Threads;
 
 /// `transpile`.
 pub const SCENARIO: Scenario = Scenario {
@@ -58,7 +59,7 @@ struct Tree {
 }
 
 fn cases(options: &Options) -> Vec<Case> {
-    let workers = workers(options);
+    let workers = options.cores.len();
     let tree = Arc::new(Tree::load(options.scale));
     let variant = format!("{}, {} files", tree.name, tree.files.len());
     let case = |implementation, run: fn(&Tree, usize) -> Sample| {
@@ -66,7 +67,8 @@ fn cases(options: &Options) -> Vec<Case> {
         Case {
             implementation,
             variant: variant.clone(),
-            spinning: workers,
+            threads: Threads::anywhere(),
+            expected: None,
             run: Box::new(move || run(&tree, workers)),
         }
     };

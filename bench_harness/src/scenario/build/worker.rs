@@ -16,8 +16,9 @@ use zako_actors::engine::worker::{Mirror, WorkRequest, Worker, Workers};
 
 use super::ZAKO;
 use crate::measure::{Case, Sample, Unit};
-use crate::scenario::actors::{timed, workers};
+use crate::scenario::actors::timed;
 use crate::scenario::{Family, Scenario};
+use crate::threads::Threads;
 
 /// `worker_processes`.
 pub const SCENARIO: Scenario = Scenario {
@@ -26,7 +27,7 @@ pub const SCENARIO: Scenario = Scenario {
     about: "small tasks for a tool: worker processes that stay, and one process per task",
     unit: Unit::ThousandPerSecond("tasks"),
     cases: |options| {
-        let threads = workers(options);
+        let threads = options.cores.len();
         let path = std::env::var("PATH").unwrap_or_default();
         let tools = TOOLS.iter().filter_map(|tool| {
             let program = find_program(tool.name, &path)?;
@@ -39,7 +40,8 @@ pub const SCENARIO: Scenario = Scenario {
                 let case = |implementation, run: Box<dyn Fn() -> Sample>| Case {
                     implementation,
                     variant: tool.name.into(),
-                    spinning: 0,
+                    threads: Threads::anywhere(),
+                    expected: None,
                     run,
                 };
                 [

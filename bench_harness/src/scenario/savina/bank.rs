@@ -28,6 +28,37 @@ const ACCOUNTS: u64 = 1000;
 const UNDER_WAY: u64 = 500;
 const AMOUNT_BITS: u32 = 16;
 
+const SEED: u64 = 0x9E37_79B9_7F4A_7C15;
+
+/// From whom, to whom and how much, by a random number.
+fn order(random: u64) -> (u64, u64, u64) {
+    let from = random % ACCOUNTS;
+    // Another account than the first.
+    let to = (from + 1 + (random >> 20) % (ACCOUNTS - 1)) % ACCOUNTS;
+    (from, to, random >> 40 & 0xFFF)
+}
+
+/// What an account tells in the end: a number that says whose balance it is.
+fn statement(account: u64, balance: i64) -> u64 {
+    balance.cast_unsigned().wrapping_mul(account + 1)
+}
+
+/// All statements after so many transfers, by a loop.
+fn balances(transfers: u64) -> u64 {
+    let mut balances = [0_i64; ACCOUNTS as usize];
+    let mut random = SEED;
+    for _ in 0..transfers {
+        random = scramble(random);
+        let (from, to, amount) = order(random);
+        balances[from as usize] -= amount as i64;
+        balances[to as usize] += amount as i64;
+    }
+    (0..)
+        .zip(balances)
+        .map(|(account, balance)| statement(account, balance))
+        .fold(0, u64::wrapping_add)
+}
+
 /// Starts transfers; `Pong` says that one is over.
 struct Teller<R> {
     accounts: Arc<[R]>,
@@ -40,10 +71,7 @@ struct Teller<R> {
 impl<R> Teller<R> {
     fn start_one(&mut self, ops: &mut dyn Ops<R>) {
         self.random = scramble(self.random);
-        let from = self.random % ACCOUNTS;
-        // Another account than the first.
-        let to = (from + 1 + (self.random >> 20) % (ACCOUNTS - 1)) % ACCOUNTS;
-        let amount = self.random >> 40 & 0xFFF;
+        let (from, to, amount) = order(self.random);
         self.left -= 1;
         self.open += 1;
         let order = to << AMOUNT_BITS | amount;
@@ -65,7 +93,7 @@ impl<R: Clone + Send + Sync> Play<R> for Teller<R> {
                 if self.left > 0 {
                     self.start_one(ops);
                 } else if self.open == 0 {
-                    let _ = self.done.send(self.random);
+                    let _ = self.done.send(0);
                 }
             }
             _ => {}
@@ -78,6 +106,7 @@ struct Account<R> {
     all: Arc<[R]>,
     me: u32,
     balance: i64,
+    done: Done,
 }
 
 impl<R: Clone + Send + Sync> Play<R> for Account<R> {
@@ -94,6 +123,7 @@ impl<R: Clone + Send + Sync> Play<R> for Account<R> {
                 self.balance += (credit & ((1 << AMOUNT_BITS) - 1)) as i64;
                 sent(ops.tell(&self.all[(credit >> AMOUNT_BITS) as usize], Msg::Pong));
             }
+            Msg::Go => drop(self.done.send(statement(u64::from(self.me), self.balance))),
             // The other side has it.
             Msg::Pong => sent(ops.tell(&self.teller, Msg::Pong)),
             _ => {}
@@ -109,16 +139,17 @@ fn transfer<K: Kit>(options: &Options) -> Case {
         move |kit, done, finished| {
             let teller = kit.spawn(Role::play(Teller::<K::Ref> {
                 accounts: Arc::new([]),
-                random: 0x9E37_79B9_7F4A_7C15,
+                random: SEED,
                 left: transfers,
                 open: 0,
-                done,
+                done: done.clone(),
             }));
             let account = |me| Account {
                 teller: teller.clone(),
                 all: Arc::new([]),
                 me,
                 balance: 0,
+                done: done.clone(),
             };
             let all: Arc<[K::Ref]> = (0..ACCOUNTS as u32)
                 .map(|me| kit.spawn(Role::play(account(me))))
@@ -126,11 +157,14 @@ fn transfer<K: Kit>(options: &Options) -> Case {
             all.iter()
                 .chain([&teller])
                 .for_each(|actor| kit.tell(actor, Msg::Wires(Arc::clone(&all))));
-            let (elapsed, last) = timed(|| {
+            let (elapsed, _) = timed(|| {
                 kit.tell(&teller, Msg::Go);
                 wait(finished, 1)
             });
-            Sample::rate(transfers, elapsed, last)
+            // Every transfer was confirmed.
+            all.iter().for_each(|account| kit.tell(account, Msg::Go));
+            Sample::rate(transfers, elapsed, wait(finished, ACCOUNTS))
         },
     )
+    .expecting(move || balances(transfers))
 }

@@ -65,6 +65,11 @@ impl<R: Clone + Send + Sync> Play<R> for Room<R> {
     }
 }
 
+/// A haircut.
+fn hair(customer: u64) -> u64 {
+    (0..WORK).fold(customer + 1, |hair, _| scramble(hair))
+}
+
 struct Barber<R> {
     room: Option<R>,
     customers: Arc<[R]>,
@@ -87,8 +92,10 @@ impl<R: Clone + Send + Sync> Play<R> for Barber<R> {
             Msg::Wire(room) => self.room = Some(room),
             Msg::Wires(customers) => self.customers = customers,
             Msg::Item(customer) => {
-                let cut = (0..WORK).fold(customer + 1, |hair, _| scramble(hair));
-                sent(ops.tell(&self.customers[customer as usize], Msg::Token(cut)));
+                sent(ops.tell(
+                    &self.customers[customer as usize],
+                    Msg::Token(hair(customer)),
+                ));
                 self.free(ops);
             }
             Msg::Go => self.free(ops),
@@ -143,5 +150,10 @@ fn cut<K: Kit>(options: &Options) -> Case {
             wait(finished, u64::from(customers))
         });
         Sample::rate(u64::from(customers), elapsed, hair)
+    })
+    .expecting(move || {
+        (0..u64::from(customers))
+            .map(hair)
+            .fold(0, u64::wrapping_add)
     })
 }

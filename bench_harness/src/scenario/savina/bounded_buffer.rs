@@ -84,6 +84,23 @@ impl<R: Clone + Send + Sync> Play<R> for Keeper<R> {
     }
 }
 
+/// The item of a producer that has `left` more to make.
+fn make(producer: u32, left: u64) -> u64 {
+    let made = (0..WORK).fold(left + 1, |made, _| scramble(made));
+    u64::from(producer) << 32 | made & 0xFFFF_FFFF
+}
+
+fn eat(item: u64) -> u64 {
+    (0..WORK).fold(item, |item, _| scramble(item))
+}
+
+/// What consumers make of the items of producers that make `each`.
+fn eaten(each: u64) -> u64 {
+    (0..PRODUCERS)
+        .flat_map(|producer| (0..each).map(move |left| eat(make(producer, left))))
+        .fold(0, u64::wrapping_add)
+}
+
 struct Producer<R> {
     keeper: R,
     me: u32,
@@ -96,9 +113,7 @@ impl<R: Send> Play<R> for Producer<R> {
             return;
         }
         self.left -= 1;
-        let made = (0..WORK).fold(self.left + 1, |made, _| scramble(made));
-        let item = u64::from(self.me) << 32 | made & 0xFFFF_FFFF;
-        sent(ops.tell(&self.keeper, Msg::Item(item)));
+        sent(ops.tell(&self.keeper, Msg::Item(make(self.me, self.left))));
     }
 }
 
@@ -117,8 +132,7 @@ impl<R: Send> Play<R> for Consumer<R> {
                 return;
             }
             Msg::Item(item) => {
-                let eaten = (0..WORK).fold(item, |item, _| scramble(item));
-                self.sum = self.sum.wrapping_add(eaten);
+                self.sum = self.sum.wrapping_add(eat(item));
             }
             _ => {}
         }
@@ -159,4 +173,5 @@ fn pass<K: Kit>(options: &Options) -> Case {
         });
         Sample::rate(each * u64::from(PRODUCERS), elapsed, sum)
     })
+    .expecting(move || eaten(each))
 }

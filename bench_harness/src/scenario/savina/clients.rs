@@ -12,7 +12,8 @@ use crate::scenario::actors::{case, timed, wait, workers};
 /// The question of client `me` when it has `left` more to ask.
 pub type Question = fn(me: u64, left: u64) -> u64;
 
-const CLIENTS: u64 = 20;
+/// How many clients there are.
+pub const CLIENTS: u64 = 20;
 
 struct Client<R> {
     server: R,
@@ -39,12 +40,13 @@ impl<R: Clone + Send> Play<R> for Client<R> {
 }
 
 /// Clients that ask `each` questions of a server, which is told them as [`Msg::Wires`] and answers with
-/// [`Msg::Token`].
+/// [`Msg::Token`]; all answers to clients with `each` questions add up to what `answers` says.
 pub fn ask_server<K: Kit, S: Play<K::Ref> + 'static>(
     options: &Options,
     each: u64,
     server: fn() -> S,
     question: Question,
+    answers: fn(u64) -> u64,
 ) -> Case {
     case::<K>(
         "20 workers",
@@ -71,4 +73,5 @@ pub fn ask_server<K: Kit, S: Play<K::Ref> + 'static>(
             Sample::rate(each * CLIENTS, elapsed, sum)
         },
     )
+    .expecting(move || answers(each))
 }

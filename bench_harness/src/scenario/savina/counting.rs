@@ -86,4 +86,5 @@ fn count<K: Kit>(options: &Options) -> Case {
         assert_eq!(count, messages);
         Sample::rate(messages, elapsed, count)
     })
+    .expecting(move || messages)
 }

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::clients::ask_server;
+use super::clients::{CLIENTS, ask_server};
 use crate::actor::{Kit, Msg, Ops, Play, sent};
 use crate::measure::{Case, Unit};
 use crate::options::Options;
@@ -56,10 +56,25 @@ fn question(me: u64, left: u64) -> u64 {
     request(me, left.wrapping_mul(7919) % KEYS, left.is_multiple_of(10))
 }
 
+/// What is read in all: a key's value is how often it was written, and only its client writes it.
+fn answers(each: u64) -> u64 {
+    let of_client = |client| {
+        let mut written = HashMap::<u64, u64>::new();
+        let read = |left| {
+            let asked = question(client, left);
+            let value = written.entry(asked >> 1).or_default();
+            *value += asked & 1;
+            *value
+        };
+        (0..each).rev().map(read).sum::<u64>()
+    };
+    (0..CLIENTS).map(of_client).sum()
+}
+
 fn look_up<K: Kit>(options: &Options) -> Case {
     let empty = || Dictionary::<K::Ref> {
         workers: Arc::new([]),
         entries: HashMap::new(),
     };
-    ask_server::<K, _>(options, options.count(20_000, 50), empty, question)
+    ask_server::<K, _>(options, options.count(20_000, 50), empty, question, answers)
 }

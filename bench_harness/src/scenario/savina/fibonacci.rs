@@ -91,4 +91,5 @@ fn compute<K: Kit>(options: &Options) -> Case {
             Sample::time(elapsed, value)
         },
     )
+    .expecting(move || (0..n).fold((0_u64, 1_u64), |(a, b), _| (b, a + b)).0)
 }

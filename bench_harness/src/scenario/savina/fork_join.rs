@@ -4,7 +4,7 @@
 use crate::actor::{Done, Kit, Msg, Ops, Play, Role};
 use crate::measure::{Case, Sample, Unit};
 use crate::options::Options;
-use crate::scenario::actors::{case, every_kit, timed, wait, workers};
+use crate::scenario::actors::{case, every_kit, sum_below, timed, wait, workers};
 use crate::scenario::{Family, Scenario};
 
 /// `fork_join_throughput`.
@@ -51,6 +51,7 @@ fn spread<K: Kit>(options: &Options) -> Case {
         });
         Sample::rate(each * ACTORS, elapsed, sum)
     })
+    .expecting(move || ACTORS * sum_below(each))
 }
 
 /// Reports its first message and ends.
@@ -83,4 +84,5 @@ fn create<K: Kit>(options: &Options) -> Case {
             Sample::rate(count, elapsed, sum)
         },
     )
+    .expecting(move || sum_below(count))
 }

@@ -22,6 +22,24 @@ pub const SCENARIO: Scenario = Scenario {
 
 const SERIES: u64 = 10;
 
+fn rate(series: u64) -> f64 {
+    3.46 + 0.0025 * series as f64
+}
+
+fn first_term(series: u64) -> f64 {
+    0.001 * (series + 1) as f64
+}
+
+fn follow(rate: f64, term: f64) -> f64 {
+    rate * term * (1.0 - term)
+}
+
+/// Where a series ends, as bits.
+fn last_term(series: u64, terms: u64) -> u64 {
+    let next = |term, _| follow(rate(series), term);
+    (0..terms).fold(first_term(series), next).to_bits()
+}
+
 struct Computer<R> {
     rate: f64,
     series: Option<R>,
@@ -32,8 +50,7 @@ impl<R: Send> Play<R> for Computer<R> {
         match msg {
             Msg::Wire(series) => self.series = Some(series),
             Msg::Item(term) => {
-                let term = f64::from_bits(term);
-                let next = self.rate * term * (1.0 - term);
+                let next = follow(self.rate, f64::from_bits(term));
                 let series = self.series.as_ref().expect("wired");
                 sent(ops.tell(series, Msg::Item(next.to_bits())));
             }
@@ -68,12 +85,12 @@ fn iterate<K: Kit>(options: &Options) -> Case {
     case::<K>("10 series", workers(options), move |kit, done, finished| {
         let start = |number: u64| {
             let computer = kit.spawn(Role::play(Computer::<K::Ref> {
-                rate: 3.46 + 0.0025 * number as f64,
+                rate: rate(number),
                 series: None,
             }));
             let series = kit.spawn(Role::play(Series {
                 computer: computer.clone(),
-                term: (0.001 * (number + 1) as f64).to_bits(),
+                term: first_term(number).to_bits(),
                 left: terms,
                 done: done.clone(),
             }));
@@ -86,5 +103,10 @@ fn iterate<K: Kit>(options: &Options) -> Case {
             wait(finished, SERIES)
         });
         Sample::rate(terms * SERIES, elapsed, last)
+    })
+    .expecting(move || {
+        (0..SERIES)
+            .map(|number| last_term(number, terms))
+            .fold(0, u64::wrapping_add)
     })
 }

@@ -57,6 +57,7 @@ struct Philosopher<R> {
     waiter: R,
     seat: u32,
     left: u64,
+    eaten: u64,
     done: Done,
 }
 
@@ -64,9 +65,10 @@ impl<R: Clone + Send> Play<R> for Philosopher<R> {
     fn on(&mut self, msg: Msg<R>, ops: &mut dyn Ops<R>) {
         if let Msg::Pong = msg {
             self.left -= 1;
+            self.eaten += 1;
             sent(ops.tell(&self.waiter, Msg::Item(u64::from(self.seat))));
             if self.left == 0 {
-                let _ = self.done.send(1);
+                let _ = self.done.send(self.eaten);
                 return;
             }
         }
@@ -86,6 +88,7 @@ fn dine<K: Kit>(options: &Options) -> Case {
                 waiter: waiter.clone(),
                 seat,
                 left: meals,
+                eaten: 0,
                 done: done.clone(),
             }))
         };
@@ -97,4 +100,5 @@ fn dine<K: Kit>(options: &Options) -> Case {
         });
         Sample::rate(meals * u64::from(SEATS), elapsed, sum)
     })
+    .expecting(move || u64::from(SEATS) * meals)
 }

@@ -24,6 +24,20 @@ pub const SCENARIO: Scenario = Scenario {
 
 const BITS: u32 = 24;
 
+/// What is sorted.
+fn numbers(count: u64) -> impl Iterator<Item = u64> {
+    let mut random = 0x9E37_79B9_7F4A_7C15;
+    (0..count).map(move |_| {
+        random = scramble(random);
+        random & ((1 << BITS) - 1)
+    })
+}
+
+/// Of numbers in an order.
+fn digest(sum: u64, number: u64) -> u64 {
+    sum.wrapping_mul(31).wrapping_add(number)
+}
+
 /// Passes on numbers without its bit at once and those with it after all others.
 struct Stage<R> {
     mask: u64,
@@ -62,7 +76,7 @@ impl<R> Play<R> for Check {
         let Msg::Item(number) = msg else { return };
         assert!(self.last <= number, "not sorted");
         self.last = number;
-        self.sum = self.sum.wrapping_mul(31).wrapping_add(number);
+        self.sum = digest(self.sum, number);
         self.left -= 1;
         if self.left == 0 {
             let _ = self.done.send(self.sum);
@@ -92,13 +106,14 @@ fn sort<K: Kit>(options: &Options) -> Case {
                 }))
             });
         let (elapsed, sum) = timed(|| {
-            let mut random = 0x9E37_79B9_7F4A_7C15;
-            for _ in 0..count {
-                random = scramble(random);
-                kit.tell(&first, Msg::Item(random & ((1 << BITS) - 1)));
-            }
+            numbers(count).for_each(|number| kit.tell(&first, Msg::Item(number)));
             wait(finished, 1)
         });
         Sample::rate(count, elapsed, sum)
+    })
+    .expecting(move || {
+        let mut all: Vec<u64> = numbers(count).collect();
+        all.sort_unstable();
+        all.into_iter().fold(0, digest)
     })
 }

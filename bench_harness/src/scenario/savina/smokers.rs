@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::scramble;
 use crate::actor::{Done, Kit, Msg, Ops, Play, Role, sent};
 use crate::measure::{Case, Sample, Unit};
 use crate::options::Options;
@@ -28,7 +29,26 @@ struct Arbiter<R> {
     smokers: Arc<[R]>,
     left: u64,
     random: u32,
+    smoked: u64,
     done: Done,
+}
+
+const SEED: u32 = 0x9E37_79B9;
+
+/// The next number of the arbiter's generator.
+fn choose(random: u32) -> u32 {
+    let random = random ^ (random << 13);
+    let random = random ^ (random >> 17);
+    random ^ (random << 5)
+}
+
+/// What smokers make of so many wakings.
+fn wakings(rounds: u64) -> u64 {
+    let waking = |(sum, random): (u64, u32), _| {
+        let random = choose(random);
+        (sum.wrapping_add(scramble(u64::from(random))), random)
+    };
+    (0..rounds).fold((0, SEED), waking).0
 }
 
 impl<R: Clone + Send + Sync> Play<R> for Arbiter<R> {
@@ -37,24 +57,27 @@ impl<R: Clone + Send + Sync> Play<R> for Arbiter<R> {
             self.smokers = smokers;
             return;
         }
+        if let Msg::Item(smoked) = msg {
+            self.smoked = self.smoked.wrapping_add(smoked);
+        }
         if self.left == 0 {
-            let _ = self.done.send(u64::from(self.random));
+            let _ = self.done.send(self.smoked);
             return;
         }
         self.left -= 1;
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 17;
-        self.random ^= self.random << 5;
+        self.random = choose(self.random);
         let chosen = (self.random % SMOKERS) as usize;
-        sent(ops.tell(&self.smokers[chosen], Msg::Go));
+        let tobacco = Msg::Item(u64::from(self.random));
+        sent(ops.tell(&self.smokers[chosen], tobacco));
     }
 }
 
 struct Smoker<R>(R);
 
 impl<R: Clone + Send> Play<R> for Smoker<R> {
-    fn on(&mut self, _: Msg<R>, ops: &mut dyn Ops<R>) {
-        sent(ops.tell(&self.0, Msg::Pong));
+    fn on(&mut self, msg: Msg<R>, ops: &mut dyn Ops<R>) {
+        let Msg::Item(tobacco) = msg else { return };
+        sent(ops.tell(&self.0, Msg::Item(scramble(tobacco))));
     }
 }
 
@@ -67,7 +90,8 @@ fn smoke<K: Kit>(options: &Options) -> Case {
             let arbiter = Arbiter::<K::Ref> {
                 smokers: Arc::new([]),
                 left: rounds,
-                random: 0x9E37_79B9,
+                random: SEED,
+                smoked: 0,
                 done,
             };
             let arbiter = kit.spawn(Role::play(arbiter));
@@ -75,11 +99,12 @@ fn smoke<K: Kit>(options: &Options) -> Case {
                 .map(|_| kit.spawn(Role::play(Smoker(arbiter.clone()))))
                 .collect();
             kit.tell(&arbiter, Msg::Wires(smokers));
-            let (elapsed, last) = timed(|| {
+            let (elapsed, smoked) = timed(|| {
                 kit.tell(&arbiter, Msg::Go);
                 wait(finished, 1)
             });
-            Sample::rate(rounds, elapsed, last)
+            Sample::rate(rounds, elapsed, smoked)
         },
     )
+    .expecting(move || wakings(rounds))
 }

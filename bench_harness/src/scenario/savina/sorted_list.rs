@@ -1,9 +1,10 @@
 //! A sorted list that twenty workers read and write: one request in ten inserts, one in a hundred asks for the size.
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::clients::ask_server;
+use super::clients::{CLIENTS, ask_server};
 use crate::actor::{Kit, Msg, Ops, Play, sent};
 use crate::measure::{Case, Unit};
 use crate::options::Options;
@@ -71,10 +72,33 @@ fn question(me: u64, left: u64) -> u64 {
     key << 2 | kind
 }
 
+/// What the answers add up to: every client works on keys of its own, so on a set of its own.
+fn answers(each: u64) -> u64 {
+    let of_client = |client| {
+        let mut keys = BTreeSet::new();
+        let answer = |left| {
+            let (kind, key) = (question(client, left) & 3, question(client, left) >> 2);
+            match kind {
+                CONTAINS => u64::from(keys.contains(&key)),
+                INSERT => u64::from(keys.insert(key)),
+                _ => keys.len() as u64,
+            }
+        };
+        (0..each).rev().map(answer).sum::<u64>()
+    };
+    (0..CLIENTS).map(of_client).sum()
+}
+
 fn look_up<K: Kit>(options: &Options) -> Case {
     let empty = || List::<K::Ref> {
         workers: Arc::new([]),
         keys: Vec::new(),
     };
-    ask_server::<K, _>(options, options.count(20_000, 200), empty, question)
+    ask_server::<K, _>(
+        options,
+        options.count(20_000, 200),
+        empty,
+        question,
+        answers,
+    )
 }

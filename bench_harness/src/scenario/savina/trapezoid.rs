@@ -32,17 +32,21 @@ fn f(x: f64) -> f64 {
     1.0 / (x + 1.0) * (1.0 + (x.powi(3) - 1.0).exp()).sqrt()
 }
 
+/// The area of a piece, as bits: their sum does not depend on the order in which pieces arrive.
+fn area(piece: u64, steps: u64) -> u64 {
+    let width = 4.0 / (PIECES * steps) as f64;
+    let from = 1.0 + 4.0 * piece as f64 / PIECES as f64;
+    let at = |step: u64| from + step as f64 * width;
+    let area: f64 = (0..steps)
+        .map(|step| width * (f(at(step)) + f(at(step + 1))) / 2.0)
+        .sum();
+    area.to_bits()
+}
+
 impl<R> Play<R> for Piece {
     fn on(&mut self, msg: Msg<R>, ops: &mut dyn Ops<R>) {
         let Msg::Item(piece) = msg else { return };
-        let width = 4.0 / (PIECES * self.steps) as f64;
-        let from = 1.0 + 4.0 * piece as f64 / PIECES as f64;
-        let at = |step: u64| from + step as f64 * width;
-        let area: f64 = (0..self.steps)
-            .map(|step| width * (f(at(step)) + f(at(step + 1))) / 2.0)
-            .sum();
-        // Whole numbers, so that the order in which pieces arrive does not change the checksum.
-        let _ = self.done.send((area * 1e9) as u64);
+        let _ = self.done.send(area(piece, self.steps));
         ops.stop();
     }
 }
@@ -66,4 +70,9 @@ fn integrate<K: Kit>(options: &Options) -> Case {
             Sample::rate(steps * PIECES, elapsed, area)
         },
     )
+    .expecting(move || {
+        (0..PIECES)
+            .map(|piece| area(piece, steps))
+            .fold(0, u64::wrapping_add)
+    })
 }

@@ -1,0 +1,202 @@
+//! Tests of the gate, with scenarios that are as slow as they say.
+
+use super::*;
+use crate::measure::{Case, OURS, Sample};
+use crate::threads::Threads;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// How many times slower than it could be the planted scenario is.
+static SLOWDOWN: AtomicU64 = AtomicU64::new(1);
+
+fn planted(_: &Options) -> Vec<Case> {
+    // Counted steps instead of a clock: the test of the gate must not depend on the machine's mood.
+    let run = || {
+        let steps = 1000 * SLOWDOWN.load(Ordering::Relaxed);
+        Sample {
+            value: 1e6 / steps as f64,
+            checksum: 0,
+        }
+    };
+    vec![Case::new(OURS, "counted", Threads::anywhere(), run)]
+}
+
+static PLANTED: Scenario = Scenario {
+    name: "planted",
+    family: crate::scenario::Family::Actors,
+    about: "as fast as the test wants",
+    unit: Unit::MillionPerSecond("steps"),
+    cases: planted,
+};
+
+fn baseline(factor: f64) -> Baseline {
+    let outcome = measure(&PLANTED, &Options::tiny()).unwrap();
+    Baseline {
+        figures: figures(&outcome, PLANTED.unit, factor)
+            .into_iter()
+            .collect(),
+        ..Baseline::default()
+    }
+}
+
+#[test]
+fn a_planted_slowdown_is_caught_and_a_slower_machine_is_not() {
+    let then = baseline(1.0);
+    assert!(
+        compare(&then, &baseline(1.0), 10.0)
+            .iter()
+            .all(|finding| !finding.regressed)
+    );
+
+    SLOWDOWN.store(2, Ordering::Relaxed);
+    let findings = compare(&then, &baseline(1.0), 10.0);
+    assert!(findings[0].regressed && (findings[0].change_percent + 50.0).abs() < 1e-9);
+    // Twice as slow on a machine that is twice as slow is no regression.
+    assert!(
+        compare(&then, &baseline(0.5), 10.0)
+            .iter()
+            .all(|finding| !finding.regressed)
+    );
+    // The whole gate finds it too, however often it looks, and finds nothing without it.
+    let whole = || {
+        let subjects = [Subject::Scenario(&PLANTED)];
+        check_by(|| 1.0, &then, &subjects, &Options::tiny(), 10.0).unwrap()
+    };
+    assert!(whole().findings[0].regressed);
+    SLOWDOWN.store(1, Ordering::Relaxed);
+    let checked = whole();
+    assert!(!checked.findings[0].regressed && checked.findings[0].change_percent.abs() < 1e-9);
+    assert!(checked.not_in_baseline.is_empty() && checked.not_measured.is_empty());
+}
+
+#[test]
+fn figures_that_one_side_lacks_are_named() {
+    let mut then = Baseline::default();
+    let figure = Figure {
+        worst: 1.0,
+        median: 1.0,
+        best: 1.0,
+    };
+    for name in ["planted / gone", "other / not asked for"] {
+        then.figures.insert(name.into(), figure);
+    }
+    let subjects = [Subject::Scenario(&PLANTED)];
+    let checked = check_by(|| 1.0, &then, &subjects, &Options::tiny(), 10.0).unwrap();
+    assert!(checked.findings.is_empty());
+    assert_eq!(checked.not_in_baseline, ["planted / counted"]);
+    assert_eq!(checked.not_measured, ["planted / gone"]);
+}
+
+#[test]
+fn a_baseline_knows_whether_the_machine_was_busy() {
+    let mut baseline = Baseline::default();
+    let usage = |others_percent| Usage {
+        others_percent,
+        ..Usage::default()
+    };
+    baseline.note("tell", usage(1.0), &["One NUMA node.".into()]);
+    baseline.note("ask", usage(2.0), &["One NUMA node.".into()]);
+    assert!(!baseline.was_busy());
+    baseline.note("ask", usage(30.0), &["The machine was busy.".into()]);
+    baseline.note("big", usage(0.0), &[]);
+    assert!(baseline.was_busy());
+    assert_eq!(
+        baseline.notes,
+        ["One NUMA node.", "ask: The machine was busy."]
+    );
+}
+
+#[test]
+fn noise_alone_is_no_regression() {
+    let figure = |worst, median, best| Baseline {
+        figures: [(
+            "x".into(),
+            Figure {
+                worst,
+                median,
+                best,
+            },
+        )]
+        .into(),
+        ..Baseline::default()
+    };
+    let regressed = |then, now| compare(&then, &now, 10.0)[0].regressed;
+    let steady = || figure(98.0, 100.0, 105.0);
+    assert!(!regressed(steady(), figure(70.0, 80.0, 99.0)));
+    assert!(regressed(steady(), figure(75.0, 80.0, 85.0)));
+    assert!(!regressed(steady(), figure(94.0, 95.0, 96.0)));
+    // What was nearly as bad when the baseline was taken is no regression, but one bad run does not excuse everything.
+    let unsteady = || figure(50.0, 100.0, 105.0);
+    assert!(!regressed(unsteady(), figure(45.0, 60.0, 70.0)));
+    assert!(regressed(unsteady(), figure(45.0, 50.0, 60.0)));
+}
+
+#[test]
+fn a_slower_path_is_caught_and_a_slower_machine_is_not() {
+    let runs = |floor, ours| {
+        let row = |implementation: &str, nanos| Latency {
+            path: implementation.into(),
+            implementation: implementation.into(),
+            way: latency::Way::RoundTrip,
+            rate: 0,
+            same_core: false,
+            count: 1,
+            percentiles: PERCENTILES.map(|name| (name.into(), nanos)).to_vec(),
+            curve: Vec::new(),
+        };
+        let run = vec![row(latency::MACHINE, floor), row(OURS, ours)];
+        Baseline {
+            figures: latencies(&[run]),
+            ..Baseline::default()
+        }
+    };
+    let then = runs(100, 200);
+    assert_eq!(then.figures.len(), PERCENTILES.len());
+    let any_slower = |now| {
+        compare(&then, &now, 15.0)
+            .iter()
+            .any(|finding| finding.regressed)
+    };
+    assert!(any_slower(runs(100, 300)));
+    assert!(!any_slower(runs(150, 300)));
+    assert!(!any_slower(runs(100, 220)));
+}
+
+#[test]
+fn the_committed_baseline_is_one_of_this_version() {
+    let committed = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("baseline.json");
+    let figures = read(&committed).unwrap().figures;
+    assert!(!figures.is_empty());
+    for (name, figure) in figures {
+        assert!(
+            0.0 < figure.worst && figure.worst <= figure.median && figure.median <= figure.best,
+            "{name}: {figure:?}"
+        );
+    }
+}
+
+#[test]
+fn a_baseline_survives_its_file() {
+    let path = tempfile::tempdir().unwrap();
+    let path = path.path().join("baseline.json");
+    let then = Baseline {
+        commit: Some("abc".into()),
+        figures: [(
+            "x".into(),
+            Figure {
+                worst: 1.0,
+                median: 1.5,
+                best: 2.0,
+            },
+        )]
+        .into(),
+        ..Baseline::default()
+    };
+    write(&path, &then).unwrap();
+    assert_eq!(read(&path).unwrap().figures, then.figures);
+    assert!(
+        read(&path.with_file_name("none"))
+            .unwrap_err()
+            .to_string()
+            .contains("--update")
+    );
+}

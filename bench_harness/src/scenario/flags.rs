@@ -1,0 +1,85 @@
+//! Which flags mean something to which scenario; the others are named to whoever gives them.
+#![forbid(unsafe_code)]
+
+use super::{Family, Scenario};
+
+/// A flag that not every scenario heeds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flag {
+    /// `--producers`
+    Producers,
+    /// `--consumers`
+    Consumers,
+    /// `--capacity`
+    Capacity,
+    /// `--batch`
+    Batch,
+    /// `--payload`
+    Payload,
+    /// `--wait`
+    Wait,
+}
+
+impl Flag {
+    /// As on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Producers => "--producers",
+            Self::Consumers => "--consumers",
+            Self::Capacity => "--capacity",
+            Self::Batch => "--batch",
+            Self::Payload => "--payload",
+            Self::Wait => "--wait",
+        }
+    }
+}
+
+impl Scenario {
+    /// Whether it makes a difference to this scenario.
+    pub fn heeds(&self, flag: Flag) -> bool {
+        let one_of = |names: &[&str]| names.contains(&self.name);
+        match flag {
+            Flag::Producers => one_of(&["mpsc", "three_to_one", "mpmc", "tell", "tell_n"]),
+            Flag::Consumers => one_of(&["mpmc", "one_to_three", "tell_n"]),
+            Flag::Capacity => self.family == Family::Rings || one_of(&["tell", "tell_n"]),
+            Flag::Batch if self.family == Family::Rings => !one_of(&["ring_ping_pong", "burst"]),
+            Flag::Batch => one_of(&["tell_batch"]),
+            Flag::Payload | Flag::Wait => self.family == Family::Rings,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::Options;
+    use crate::scenario::ALL;
+
+    /// What these flags choose is part of the variants' names.
+    #[test]
+    fn a_flag_changes_the_variants_where_it_is_heeded_and_nowhere_else() {
+        let variants = |scenario: &Scenario, options: &Options| -> Vec<String> {
+            let cases = (scenario.cases)(options);
+            cases.into_iter().map(|case| case.variant).collect()
+        };
+        let usual = Options::tiny();
+        for scenario in ALL {
+            let changes = |options| variants(scenario, &options) != variants(scenario, &usual);
+            let producers = changes(Options {
+                producers: Some(5),
+                ..usual.clone()
+            });
+            let consumers = changes(Options {
+                consumers: Some(5),
+                ..usual.clone()
+            });
+            let batch = changes(Options {
+                batch: 16,
+                ..usual.clone()
+            });
+            let heeded =
+                [Flag::Producers, Flag::Consumers, Flag::Batch].map(|it| scenario.heeds(it));
+            assert_eq!(heeded, [producers, consumers, batch], "{}", scenario.name);
+        }
+    }
+}
