@@ -46,7 +46,7 @@ pub enum Command {
         /// Cores to use, for example `0,1`: the first is the far side's, the last the near side's; all by default.
         #[arg(long, value_delimiter = ',')]
         cores: Vec<usize>,
-        /// Less than half of the messages.
+        /// A fifth of the messages.
         #[arg(long)]
         quick: bool,
         /// Prints JSON instead of a table.

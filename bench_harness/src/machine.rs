@@ -23,7 +23,7 @@ pub struct Machine {
     pub governor: Option<String>,
     /// Load average of the last minute when the run began, earlier runs of this program included.
     pub load_1m: f64,
-    /// Commit of the checkout, if it is one.
+    /// Commit of the checkout that this program was built from, if it is still there, with `-dirty` where files differ from it.
     pub commit: Option<String>,
     /// The compiler's target.
     pub target: String,
@@ -58,8 +58,10 @@ impl Machine {
         let memory_kib = memory
             .and_then(|text| text.split(' ').next()?.parse::<u64>().ok())
             .unwrap_or(0);
+        // Wherever it is called: the directory that is current may belong to another repository.
         let commit = Command::new("git")
-            .args(["rev-parse", "--short", "HEAD"])
+            .args(["-C", env!("CARGO_MANIFEST_DIR")])
+            .args(["describe", "--always", "--dirty", "--exclude", "*"])
             .output()
             .ok();
         let commit = commit.filter(|out| out.status.success());

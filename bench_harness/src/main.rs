@@ -8,9 +8,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use bench_harness::measure::{Outcome, measure};
+use bench_harness::measure::{OURS, Outcome, measure};
 use bench_harness::options::Options;
 use bench_harness::report::{self, Scaling};
+use bench_harness::scenario::Scenario;
+use bench_harness::soak::Ruling;
 use bench_harness::{alloc_count, gate, latency, machine, profile, scenario, soak, stress, table};
 use clap::Parser as _;
 
@@ -24,10 +26,31 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            if error.is::<Inconclusive>() {
+                ExitCode::from(Inconclusive::STATUS)
+            } else {
+                ExitCode::FAILURE
+            }
         }
     }
 }
+
+/// A soak that neither passed nor failed.
+#[derive(Debug)]
+struct Inconclusive(String);
+
+impl Inconclusive {
+    /// Neither that of a failure nor that of wrong flags.
+    const STATUS: u8 = 3;
+}
+
+impl std::fmt::Display for Inconclusive {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Inconclusive {}
 
 fn start() -> anyhow::Result<()> {
     #[cfg(feature = "store")]
@@ -38,7 +61,7 @@ fn start() -> anyhow::Result<()> {
     if scenario::build::memory::answer_probe() {
         return Ok(());
     }
-    if scenario::idle_memory::answer_probe() {
+    if scenario::idle_memory::answer_probe() || stress::answer_probe()? {
         return Ok(());
     }
     match Cli::parse().command {
@@ -61,7 +84,7 @@ fn start() -> anyhow::Result<()> {
             print(json, &run, || latency::render(&run))
         }
         Command::Stress { scale, json } => {
-            let shapes = stress::run(scale)?;
+            let shapes = stress::run_apart(scale)?;
             print(json, &shapes, || stress::render(&shapes))?;
             if shapes.iter().all(|shape| shape.intact) {
                 Ok(())
@@ -72,10 +95,10 @@ fn start() -> anyhow::Result<()> {
         Command::Soak { minutes, json } => {
             let verdict = soak::run(Duration::from_secs_f64(minutes * 60.0))?;
             print(json, &verdict, || soak::render(&verdict))?;
-            if verdict.passed {
-                Ok(())
-            } else {
-                bail!("{}", verdict.verdict)
+            match verdict.ruling {
+                Ruling::Passed => Ok(()),
+                Ruling::Failed => bail!("{}", verdict.verdict),
+                Ruling::Inconclusive => Err(Inconclusive(verdict.verdict).into()),
             }
         }
         Command::Check {
@@ -245,29 +268,67 @@ fn report(out: &Path, names: Vec<String>, load: &LoadArgs) -> anyhow::Result<()>
         ..load.options()?
     };
     let machine = machine::Machine::look();
-    let write = |outcomes: &[Outcome], latencies: Option<&latency::Run>, scaling: &[Scaling]| {
-        let page = report::html(&machine, outcomes, latencies, scaling);
+    let write = |outcomes: &[Outcome],
+                 left_out: &[String],
+                 latencies: Option<&latency::Run>,
+                 scaling: &[Scaling]| {
+        let page = report::html(&machine, outcomes, left_out, latencies, scaling);
         std::fs::write(out, page).with_context(|| format!("cannot write {}", out.display()))
     };
-    let mut outcomes = Vec::new();
+    let (mut outcomes, mut left_out, mut failed) = (Vec::new(), Vec::new(), 0);
     for scenario in cli::scenarios(&names)? {
-        let outcome = measure(scenario, &options)?;
-        println!("{}", table::render(&outcome));
-        outcomes.push(outcome);
+        if !scenario.has_any(&options) {
+            left_out.push(format!(
+                "{}: none of the implementations asked for",
+                scenario.name
+            ));
+            continue;
+        }
+        match attempt(scenario, &options) {
+            Ok(outcome) => {
+                println!("{}", table::render(&outcome));
+                outcomes.push(outcome);
+            }
+            Err(error) => {
+                eprintln!("error: {error:#}");
+                left_out.push(format!("{} FAILED: {error:#}", scenario.name));
+                failed += 1;
+            }
+        }
         // A run of everything takes long: whatever ends it early, what was measured stays.
-        write(&outcomes, None, &[])?;
+        write(&outcomes, &left_out, None, &[])?;
     }
     let latencies = latency::run(&options);
     println!("{}", latency::render(&latencies));
-    write(&outcomes, Some(&latencies), &scaling(&options)?)?;
+    write(&outcomes, &left_out, Some(&latencies), &scaling(&options)?)?;
+    for scenario in &left_out {
+        println!("left out: {scenario}");
+    }
     println!("{}", out.display());
+    if failed > 0 {
+        bail!("{failed} scenarios failed");
+    }
     Ok(())
+}
+
+/// Measures, and takes a panic for the failure that it is: the others are measured all the same.
+fn attempt(scenario: &Scenario, options: &Options) -> anyhow::Result<Outcome> {
+    let measured = std::panic::catch_unwind(|| measure(scenario, options));
+    measured.unwrap_or_else(|panic| {
+        let message = panic.downcast_ref::<String>().map(String::as_str);
+        let message = message.or_else(|| panic.downcast_ref::<&str>().copied());
+        bail!(
+            "{} panicked: {}",
+            scenario.name,
+            message.unwrap_or("no message")
+        )
+    })
 }
 
 /// Throughput of ours over the number of cores, where there are cores to scale over.
 fn scaling(options: &Options) -> anyhow::Result<Vec<Scaling>> {
     let cores = options.cores.len();
-    if cores < 2 {
+    if cores < 2 || !options.wants(OURS) {
         return Ok(Vec::new());
     }
     let mut lines = Vec::new();

@@ -236,6 +236,8 @@ pub fn measure(scenario: &Scenario, options: &Options) -> anyhow::Result<Outcome
     }
     agree(scenario, &results)?;
     let mut notes = doubts(&machine, usage);
+    let absent = scenario.absent(options).into_iter();
+    notes.extend(absent.map(|who| format!("Not measured: {who}.")));
     notes.extend(crowds(&cases, options.cores.len()));
     let valid = results.iter().all(|row| row.valid || !row.is_ours());
     let mut outcome = Outcome {
@@ -259,6 +261,14 @@ pub fn measure(scenario: &Scenario, options: &Options) -> anyhow::Result<Outcome
         }
     }
     Ok(outcome)
+}
+
+impl Scenario {
+    /// Whether anything of it is asked for.
+    pub fn has_any(&self, options: &Options) -> bool {
+        let cases = (self.cases)(options);
+        cases.iter().any(|case| options.wants(case.implementation))
+    }
 }
 
 /// The cases that the options ask for.

@@ -23,6 +23,13 @@ pub fn total(count: u64, words: u64) -> u64 {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Words<const N: usize>([u64; N]);
 
+impl<const N: usize> Words<N> {
+    /// The words themselves.
+    pub fn words(&self) -> &[u64; N] {
+        &self.0
+    }
+}
+
 impl<const N: usize> Default for Words<N> {
     fn default() -> Self {
         Self([0; N])

@@ -1,28 +1,32 @@
-//! Many actors with messages of three sizes: everything sent must arrive, whole.
+//! Many actors with messages of three sizes and three ways to carry them: everything sent must arrive, whole.
 #![forbid(unsafe_code)]
 
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use actor_rt::{Actor, ActorRef, Context, System};
-use serde::Serialize;
+use actor_rt::{Actor, ActorRef, Context as ActorContext, Pooled, System};
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
 
 use crate::payload::{Payload as _, Words};
 use crate::usage::Mark;
 
 /// What one shape of load came to.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Shape {
     /// Actors alive at once.
     pub actors: u64,
     /// Bytes per message.
     pub payload_bytes: usize,
+    /// How messages travel: in the mailbox, in a block of the runtime's pool, or in a box of the allocator.
+    pub carried: String,
     /// Messages sent.
     pub sent: u64,
     /// Messages handled, every byte of them read.
     pub delivered: u64,
-    /// Whether what arrived adds up to what was sent.
+    /// Whether what arrived is what was sent.
     pub intact: bool,
     /// Seconds from the first actor to the last message.
     pub seconds: f64,
@@ -30,7 +34,7 @@ pub struct Shape {
     pub cpu_percent: f64,
     /// Share of the cores' time spent waiting for disks, in percent.
     pub io_wait_percent: f64,
-    /// Resident memory at its highest so far, in MiB.
+    /// Resident memory of the process at its highest, in MiB. Each shape of `stress` has a process of its own.
     pub peak_mib: f64,
 }
 
@@ -40,72 +44,187 @@ struct Tally {
     sum: AtomicU64,
 }
 
-struct Sink<const N: usize>(Arc<Tally>);
+/// A message.
+trait Parcel: Send + 'static {
+    /// How it travels.
+    const CARRIED: &'static str;
+    const BYTES: usize;
+    fn make(seq: u64) -> Self;
+    /// Of every word, and of where it stands.
+    fn digest(&self) -> u64;
+}
 
-/// Messages up to 64 bytes travel inline; larger ones as a box.
-type Parcel<const N: usize> = Box<Words<N>>;
+/// Words that changed places have another digest.
+fn digest<const N: usize>(words: &Words<N>) -> u64 {
+    words.words().iter().fold(0, |digest: u64, word| {
+        digest.wrapping_mul(31).wrapping_add(*word)
+    })
+}
 
-impl<const N: usize> Actor for Sink<N> {
-    type Msg = Parcel<N>;
+/// 64 bytes fit into the mailbox itself.
+impl Parcel for Words<8> {
+    const CARRIED: &'static str = "inline";
+    const BYTES: usize = size_of::<Self>();
 
-    fn handle(&mut self, msg: Parcel<N>, _ctx: &mut Context<'_, Self>) {
-        self.0.sum.fetch_add(msg.sum(), Ordering::Relaxed);
-        // Pairs with the load in `shape`: the sum is whole when the count is.
-        self.0.delivered.fetch_add(1, Ordering::Release);
+    fn make(seq: u64) -> Self {
+        Self::new(seq)
+    }
+
+    fn digest(&self) -> u64 {
+        digest(self)
     }
 }
 
-/// The three shapes, scaled: a million actors × 64 B, 100,000 × 1 KiB, 10,000 × 10 KiB at `scale` 1.
+impl Parcel for Pooled<Words<128>> {
+    const CARRIED: &'static str = "pooled";
+    const BYTES: usize = size_of::<Words<128>>();
+
+    fn make(seq: u64) -> Self {
+        Pooled::new(Words::new(seq))
+    }
+
+    fn digest(&self) -> u64 {
+        digest::<128>(self)
+    }
+}
+
+impl Parcel for Box<Words<1280>> {
+    const CARRIED: &'static str = "heap";
+    const BYTES: usize = size_of::<Words<1280>>();
+
+    fn make(seq: u64) -> Self {
+        Box::new(Words::new(seq))
+    }
+
+    fn digest(&self) -> u64 {
+        digest::<1280>(self)
+    }
+}
+
+struct Sink<P> {
+    tally: Arc<Tally>,
+    takes: std::marker::PhantomData<fn(P)>,
+}
+
+impl<P: Parcel> Actor for Sink<P> {
+    type Msg = P;
+
+    fn handle(&mut self, parcel: P, _ctx: &mut ActorContext<'_, Self>) {
+        self.tally.sum.fetch_add(parcel.digest(), Ordering::Relaxed);
+        // Pairs with the loads in `shape`: the sum is whole when the count is.
+        self.tally.delivered.fetch_add(1, Ordering::Release);
+    }
+}
+
+/// How many shapes there are.
+const SHAPES: usize = 3;
+
+/// A million actors × 64 B, 100,000 × 1 KiB, or 10,000 × 10 KiB at `scale` 1.
+fn one(index: usize, scale: f64) -> anyhow::Result<Shape> {
+    let actors = |full: f64| ((full * scale) as u64).max(1);
+    match index {
+        0 => shape::<Words<8>>(actors(1e6), 2, Some),
+        1 => shape::<Pooled<Words<128>>>(actors(1e5), 10, Some),
+        _ => shape::<Box<Words<1280>>>(actors(1e4), 20, Some),
+    }
+}
+
+/// The three shapes in this process, where each finds the memory that the one before left.
 ///
 /// # Errors
 /// When the system cannot start or end.
 pub fn run(scale: f64) -> anyhow::Result<Vec<Shape>> {
-    let actors = |full: f64| ((full * scale) as u64).max(1);
-    Ok(vec![
-        shape::<8>(actors(1e6), 2)?,
-        shape::<128>(actors(1e5), 10)?,
-        shape::<1280>(actors(1e4), 20)?,
-    ])
+    (0..SHAPES).map(|index| one(index, scale)).collect()
 }
 
-fn shape<const N: usize>(actors: u64, rounds: u64) -> anyhow::Result<Shape> {
+/// Set for the child process: which shape, and how large.
+pub const PROBE: &str = "BENCH_HARNESS_STRESS_PROBE";
+
+/// The three shapes, each in a process of its own, so that its memory is its own.
+///
+/// # Errors
+/// When a process cannot be started, or fails.
+pub fn run_apart(scale: f64) -> anyhow::Result<Vec<Shape>> {
+    let in_child = |index| {
+        let output = Command::new(std::env::current_exe()?)
+            .env(PROBE, format!("{index}={scale}"))
+            .stderr(std::process::Stdio::inherit())
+            .output()?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        serde_json::from_str(&text).with_context(|| format!("shape {index} printed `{text}`"))
+    };
+    (0..SHAPES).map(in_child).collect()
+}
+
+/// The child's part: measures and prints, if this process was started for that.
+///
+/// # Errors
+/// When the system cannot start or end.
+pub fn answer_probe() -> anyhow::Result<bool> {
+    let Ok(probe) = std::env::var(PROBE) else {
+        return Ok(false);
+    };
+    let (index, scale) = probe.split_once('=').context("index=scale")?;
+    let shape = one(index.parse()?, scale.parse()?)?;
+    println!("{}", serde_json::to_string(&shape)?);
+    Ok(true)
+}
+
+/// Without a message for so long the rest is not waited for any longer: it is queued, or lost.
+const STANDSTILL: Duration = Duration::from_secs(5);
+
+/// Sends so many rounds of messages, as `carrier` hands them over.
+fn shape<P: Parcel>(
+    actors: u64,
+    rounds: u64,
+    carrier: impl Fn(P) -> Option<P>,
+) -> anyhow::Result<Shape> {
     let system = System::new()?;
     let tally = Arc::new(Tally::default());
     let (began, mark) = (Instant::now(), Mark::now());
-    let all: Vec<ActorRef<Parcel<N>>> = (0..actors)
+    let all: Vec<ActorRef<P>> = (0..actors)
         .map(|_| {
             let tally = Arc::clone(&tally);
-            system.spawn(move || Sink::<N>(Arc::clone(&tally)))
+            system.spawn(move || Sink {
+                tally: Arc::clone(&tally),
+                takes: std::marker::PhantomData,
+            })
         })
         .collect();
     let mut expected = 0_u64;
     for round in 0..rounds {
         for (index, actor) in all.iter().enumerate() {
-            let parcel = Words::<N>::new(round * actors + index as u64);
-            expected = expected.wrapping_add(parcel.sum());
-            if actor.send_blocking(Box::new(parcel)).is_err() {
+            let parcel = P::make(round * actors + index as u64);
+            expected = expected.wrapping_add(parcel.digest());
+            let Some(parcel) = carrier(parcel) else {
+                continue;
+            };
+            if actor.send_blocking(parcel).is_err() {
                 anyhow::bail!("an actor ended under load");
             }
         }
     }
     let sent = actors * rounds;
-    while tally.delivered.load(Ordering::Acquire) < sent {
+    let delivered = || tally.delivered.load(Ordering::Acquire);
+    let (mut last, mut moved) = (delivered(), Instant::now());
+    while last < sent && moved.elapsed() < STANDSTILL {
         std::thread::yield_now();
-        anyhow::ensure!(
-            began.elapsed() < Duration::from_secs(600),
-            "messages were lost: fewer arrived than were sent"
-        );
+        let now = delivered();
+        if now != last {
+            (last, moved) = (now, Instant::now());
+        }
     }
     let seconds = began.elapsed().as_secs_f64();
     let usage = mark.until_now();
-    system.shutdown(Duration::from_secs(120))?;
-    let delivered = tally.delivered.load(Ordering::Acquire);
-    let intact = delivered == sent && tally.sum.load(Ordering::Relaxed) == expected;
+    // Whatever is queued still is handled.
+    system.drain(Duration::from_secs(300))?;
+    let intact = delivered() == sent && tally.sum.load(Ordering::Relaxed) == expected;
     Ok(Shape {
         actors,
-        payload_bytes: 8 * N,
+        payload_bytes: P::BYTES,
+        carried: P::CARRIED.into(),
         sent,
-        delivered,
+        delivered: delivered(),
         intact,
         seconds,
         cpu_percent: usage.cpu_percent,
@@ -118,14 +237,15 @@ fn shape<const N: usize>(actors: u64, rounds: u64) -> anyhow::Result<Shape> {
 pub fn render(shapes: &[Shape]) -> String {
     use std::fmt::Write as _;
     let mut text = String::from(
-        "   actors    bytes       sent  delivered  intact   seconds  M msg/s   CPU %  I/O %  peak MiB\n",
+        "   actors    bytes  carried       sent  delivered  intact   seconds  M msg/s   CPU %  I/O %  peak MiB\n",
     );
     for shape in shapes {
         let _ = writeln!(
             text,
-            "{:>9}{:>9}{:>11}{:>11}{:>8}{:>10.2}{:>9.2}{:>8.0}{:>7.0}{:>10.0}",
+            "{:>9}{:>9}{:>9}{:>11}{:>11}{:>8}{:>10.2}{:>9.2}{:>8.0}{:>7.0}{:>10.0}",
             shape.actors,
             shape.payload_bytes,
+            shape.carried,
             shape.sent,
             shape.delivered,
             if shape.intact { "yes" } else { "NO" },
@@ -137,4 +257,49 @@ pub fn render(shapes: &[Shape]) -> String {
         );
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actor_rt::MessageClass;
+    use std::sync::atomic::AtomicBool;
+
+    #[test]
+    fn a_planted_loss_is_found() {
+        let lost = AtomicBool::new(false);
+        let once = |parcel: Words<8>| (lost.swap(true, Ordering::Relaxed)).then_some(parcel);
+        let shape = shape(50, 2, once).unwrap();
+        assert!(!shape.intact);
+        assert_eq!((shape.sent, shape.delivered), (100, 99));
+        assert!(render(&[shape]).contains("NO"));
+    }
+
+    #[test]
+    fn a_planted_corruption_is_found() {
+        let touched = AtomicBool::new(false);
+        let once = |parcel: Pooled<Words<128>>| {
+            let other = Pooled::new(Words::new(parcel.words()[0] + 1));
+            let first = !touched.swap(true, Ordering::Relaxed);
+            Some(if first { other } else { parcel })
+        };
+        let shape = shape(50, 2, once).unwrap();
+        assert!(!shape.intact && shape.delivered == shape.sent);
+    }
+
+    #[test]
+    fn messages_travel_as_the_table_says() {
+        assert_eq!(MessageClass::of::<Words<8>>(), MessageClass::Inline);
+        assert_ne!(MessageClass::of::<Words<128>>(), MessageClass::Inline);
+        let shapes = run(0.0005).unwrap();
+        let carried: Vec<_> = shapes
+            .iter()
+            .map(|it| (it.payload_bytes, &*it.carried))
+            .collect();
+        assert_eq!(
+            carried,
+            [(64, "inline"), (1024, "pooled"), (10_240, "heap")]
+        );
+        assert!(shapes.iter().all(|shape| shape.intact));
+    }
 }

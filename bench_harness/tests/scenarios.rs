@@ -195,8 +195,7 @@ fn stress_delivers_everything() {
 #[test]
 fn a_short_soak_has_no_errors() {
     let verdict = soak::run(std::time::Duration::from_millis(300)).unwrap();
-    assert!(
-        verdict.passed && verdict.errors == 0 && verdict.faults > 0,
-        "{verdict:?}"
-    );
+    // Whether memory grows is left open: nothing counts it here.
+    assert_eq!(verdict.ruling, soak::Ruling::Inconclusive, "{verdict:?}");
+    assert!(verdict.errors == 0 && verdict.faults > 0, "{verdict:?}");
 }

@@ -150,7 +150,7 @@ pub fn run(options: &Options) -> Run {
 fn all(options: &Options) -> Vec<Latency> {
     let count = match options.scale {
         Scale::Full => 500_000,
-        Scale::Quick => 200_000,
+        Scale::Quick => 100_000,
         Scale::Tiny => 500,
     };
     let mut paths = Vec::new();

@@ -44,6 +44,7 @@ svg{display:block;width:100%;max-width:40rem;height:auto;margin:.5rem 0}svg text
 pub fn html(
     machine: &Machine,
     outcomes: &[Outcome],
+    left_out: &[String],
     latencies: Option<&Run>,
     scaling: &[Scaling],
 ) -> String {
@@ -55,6 +56,9 @@ pub fn html(
          <title>Zako benchmarks</title><style>{STYLE}</style></head><body>\n<h1>Zako benchmarks</h1>\n"
     );
     about(&mut page, machine);
+    for scenario in left_out {
+        let _ = writeln!(page, "<p class=\"warn\">Not here: {}</p>", escape(scenario));
+    }
     for outcome in outcomes {
         let _ = writeln!(
             page,
@@ -149,8 +153,15 @@ mod tests {
             unit: "M/s".into(),
             points: vec![(1, 1.0), (2, 1.5), (4, 2.0)],
         };
-        let page = html(&Machine::look(), &[outcome], None, &[scaling]);
+        let page = html(
+            &Machine::look(),
+            &[outcome],
+            &["big FAILED: <lost>".into()],
+            None,
+            &[scaling],
+        );
         assert!(page.contains("Not a valid comparison"));
+        assert!(page.contains("Not here: big FAILED: &lt;lost&gt;"));
         assert!(page.contains("commit") && page.contains("NUMA"));
         assert!(page.contains("a &lt;b&gt;") && page.contains("<polyline"));
         // Self-contained: nothing is fetched.

@@ -105,10 +105,20 @@ fn frame(content: &str, height: f64, title: &str) -> String {
     )
 }
 
-/// As many as there are latency curves; told apart on white and on black.
+/// Told apart on white and on black. Curves beyond them have the same colours again and are dashed.
 const COLOURS: [&str; 8] = [
     "#0969da", "#1a7f37", "#bc4c00", "#8250df", "#bf3989", "#57606a", "#b8860b", "#0a8f9c",
 ];
+
+/// How the curve of this index is drawn: no two of a report alike.
+fn stroke(index: usize) -> String {
+    const DASHES: [&str; 3] = ["none", "7 3", "2 3"];
+    let (colour, dash) = (
+        COLOURS[index % COLOURS.len()],
+        DASHES[index / COLOURS.len() % DASHES.len()],
+    );
+    format!("stroke=\"{colour}\" stroke-dasharray=\"{dash}\"")
+}
 
 /// Percentile curves: nanoseconds on a logarithmic axis, over percentiles that get finer towards the end.
 pub(super) fn curves(latencies: &[Latency]) -> String {
@@ -163,7 +173,8 @@ pub(super) fn curves(latencies: &[Latency]) -> String {
         );
     }
     let mut legend = BOTTOM + 42.0;
-    for (latency, colour) in latencies.iter().zip(COLOURS.iter().cycle()) {
+    for (index, latency) in latencies.iter().enumerate() {
+        let stroke = stroke(index);
         let points: Vec<String> = latency
             .curve
             .iter()
@@ -172,12 +183,12 @@ pub(super) fn curves(latencies: &[Latency]) -> String {
             .collect();
         let _ = writeln!(
             svg,
-            "<polyline class=\"curve\" stroke=\"{colour}\" points=\"{}\"/>\
-             <rect x=\"{START}\" y=\"{:.0}\" width=\"12\" height=\"12\" fill=\"{colour}\"/>\
+            "<polyline class=\"curve\" {stroke} points=\"{}\"/>\
+             <path class=\"curve\" {stroke} d=\"M{START} {:.0}h24\"/>\
              <text x=\"{}\" y=\"{legend:.0}\">{}</text>",
             points.join(" "),
-            legend - 11.0,
-            START + 20.0,
+            legend - 5.0,
+            START + 32.0,
             escape(&latency.path)
         );
         legend += 20.0;
@@ -241,4 +252,15 @@ pub(super) fn line(scaling: &Scaling) -> String {
         );
     }
     frame(&svg, BOTTOM + 30.0, &scaling.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_curves_look_alike() {
+        let strokes: std::collections::BTreeSet<String> = (0..13).map(stroke).collect();
+        assert_eq!(strokes.len(), 13);
+    }
 }

@@ -68,10 +68,15 @@ fn cases(options: &Options) -> Vec<Case> {
         }),
     };
     let mut cases = vec![case(STORE, ours)];
-    if options.peers && nginx().arg("-v").status().is_ok_and(|it| it.success()) {
+    if options.peers && nginx_is_installed() {
         cases.push(case("nginx", peer));
     }
     cases
+}
+
+/// Whether that peer can be measured.
+pub(super) fn nginx_is_installed() -> bool {
+    nginx().arg("-v").status().is_ok_and(|it| it.success())
 }
 
 fn write(path: &Path, mebibytes: u64) -> io::Result<()> {

@@ -1,6 +1,7 @@
 //! The scenarios, one file each. Their names are part of the interface.
 #![forbid(unsafe_code)]
 
+mod absent;
 mod actors;
 pub(crate) use actors::workers_and_outside;
 pub mod ask;
@@ -214,38 +215,44 @@ pub fn list() -> String {
     text
 }
 
+/// Scenarios that need the feature `store`.
+const OF_STORE: [&str; 13] = [
+    "payloads",
+    "store_put",
+    "store_get",
+    "store_contains",
+    "store_ingest",
+    "store_writers",
+    "store_open",
+    "store_memory",
+    "find_missing",
+    "http_get",
+    "http_put",
+    "http_large",
+    "http_crowd",
+];
+
+/// Scenarios that need the feature `zako` (or `quickjs`).
+const OF_BUILD: [&str; 10] = [
+    "transpile",
+    "isolate_call",
+    "isolate_evaluate",
+    "isolate_start",
+    "build_noop",
+    "worker_processes",
+    "build_cold",
+    "build_edit",
+    "packages_noop",
+    "graph_memory",
+];
+
 /// The feature that a scenario of this name needs, if it is none of this build.
 pub fn missing_feature(name: &str) -> Option<&'static str> {
-    let named = |names: &[&str]| names.contains(&name);
     if find(name).is_some() {
         None
-    } else if named(&[
-        "payloads",
-        "store_put",
-        "store_get",
-        "store_contains",
-        "store_ingest",
-        "store_writers",
-        "store_open",
-        "store_memory",
-        "find_missing",
-        "http_get",
-        "http_put",
-        "http_large",
-        "http_crowd",
-    ]) {
+    } else if OF_STORE.contains(&name) {
         Some("store")
-    } else if named(&[
-        "transpile",
-        "isolate_call",
-        "isolate_evaluate",
-        "isolate_start",
-        "build_noop",
-        "build_cold",
-        "build_edit",
-        "packages_noop",
-        "graph_memory",
-    ]) {
+    } else if OF_BUILD.contains(&name) {
         Some("zako")
     } else {
         None
@@ -281,3 +288,29 @@ macro_rules! with_wait {
     };
 }
 pub(crate) use with_wait;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// So that whoever builds without a feature is told which one is missing.
+    #[test]
+    fn scenarios_of_a_feature_are_listed() {
+        for scenario in ALL {
+            let listed = match scenario.family {
+                Family::Store => OF_STORE.contains(&scenario.name),
+                Family::Build => OF_BUILD.contains(&scenario.name),
+                _ => true,
+            };
+            assert!(listed, "{}", scenario.name);
+        }
+        let count = |family| ALL.iter().filter(|it| it.family == family).count();
+        if cfg!(feature = "store") {
+            // `payloads` is about actors.
+            assert_eq!(count(Family::Store) + 1, OF_STORE.len());
+        }
+        if cfg!(feature = "build") {
+            assert_eq!(count(Family::Build), OF_BUILD.len());
+        }
+    }
+}

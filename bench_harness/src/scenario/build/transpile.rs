@@ -80,12 +80,30 @@ fn cases(options: &Options) -> Vec<Case> {
             ("esbuild", "esbuild", esbuild),
         ] {
             // esbuild would take a file that is named twice once.
-            if !tree.repeated && is_installed("node") && node_modules().join(package).is_dir() {
+            if !tree.repeated && can_run(package) {
                 cases.push(case(name, run));
             }
         }
     }
     cases
+}
+
+fn can_run(package: &str) -> bool {
+    is_installed("node") && node_modules().join(package).is_dir()
+}
+
+/// Peers that are not measured, and why.
+pub(crate) fn absent(options: &Options) -> Vec<String> {
+    let repeated = Tree::load(options.scale).repeated;
+    let why = |(name, package)| match (can_run(package), repeated) {
+        (false, _) => Some(format!("{name} (not installed: cargo xtask clients)")),
+        (true, true) => Some(format!(
+            "{name} (the tree is too small and is measured several times over)"
+        )),
+        (true, false) => None,
+    };
+    let peers = [("swc", "@swc/core"), ("esbuild", "esbuild")];
+    peers.into_iter().filter_map(why).collect()
 }
 
 impl Tree {

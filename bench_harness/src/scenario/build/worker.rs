@@ -59,6 +59,17 @@ pub const SCENARIO: Scenario = Scenario {
     },
 };
 
+/// Tools that are not measured, and why.
+pub(crate) fn absent() -> Vec<String> {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let missing = TOOLS
+        .iter()
+        .filter(|tool| find_program(tool.name, &path).is_none());
+    missing
+        .map(|tool| format!("{} (not installed)", tool.name))
+        .collect()
+}
+
 /// A tool that squares a number, in both ways of using it.
 struct Tool {
     name: &'static str,

@@ -1,0 +1,257 @@
+//! What a soak comes to, in figures and in a sentence.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::{Growth, LATE, Messages, Tally};
+
+/// The verdict of a soak.
+#[derive(Debug, Clone, Serialize)]
+pub struct Verdict {
+    /// How long it ran.
+    pub seconds: f64,
+    /// Rounds of everything.
+    pub rounds: u64,
+    /// Questions asked.
+    pub asked: u64,
+    /// Jobs given to a pool.
+    pub jobs: u64,
+    /// What became of the messages, questions among them.
+    pub messages: Messages,
+    /// Answers, outputs and counts that were not as they must be.
+    pub errors: u64,
+    /// Which, and how often.
+    pub reasons: BTreeMap<String, u64>,
+    /// Errors per question, in percent.
+    pub error_percent: f64,
+    /// Questions whose answer took longer than a second.
+    pub late: u64,
+    /// The longest that one of them took, in seconds.
+    pub slowest_s: f64,
+    /// Panics injected into handlers and jobs.
+    pub faults: u64,
+    /// Actors killed with messages waiting for them.
+    pub kills: u64,
+    /// Messages that found a mailbox full.
+    pub overflows: u64,
+    /// Actors spawned and ended on the way.
+    pub short_lived: u64,
+    /// Growth of what is in use, by exact counts at rest; none if there was no counting allocator, or too few rounds.
+    pub growth: Option<Growth>,
+    /// Resident memory after warm-up and at the end, in KiB.
+    pub resident_kib: [u64; 2],
+    /// What the runtime's slabs had taken from the system after warm-up and at the end, in KiB: what was needed at most.
+    pub slabs_kib: [u64; 2],
+    /// In one word.
+    pub ruling: Ruling,
+    /// In one sentence.
+    pub verdict: String,
+}
+
+/// Whether a soak passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Ruling {
+    /// Nothing was lost, and what is in use certainly does not grow.
+    Passed,
+    /// Something was lost, or what is in use certainly grows.
+    Failed,
+    /// Nothing was lost; whether what is in use grows is not certain.
+    Inconclusive,
+}
+
+/// Errors above this share, in percent, fail a soak.
+const MAX_ERROR_PERCENT: f64 = 0.001;
+/// What is in use fails a soak if it certainly grows as fast, in KiB per hour, and passes if it certainly does not.
+const LIMIT_KIB_PER_HOUR: f64 = 1.0;
+
+impl Ruling {
+    fn of_growth(growth: Option<Growth>) -> Self {
+        match growth {
+            // Not a byte more than in the beginning.
+            Some(growth) if growth.bytes <= 0 => Self::Passed,
+            Some(growth) if growth.at_least >= LIMIT_KIB_PER_HOUR => Self::Failed,
+            Some(growth) if growth.at_most < LIMIT_KIB_PER_HOUR => Self::Passed,
+            _ => Self::Inconclusive,
+        }
+    }
+}
+
+impl Tally {
+    pub(super) fn conclude(
+        self,
+        seconds: f64,
+        messages: Messages,
+        growth: Option<Growth>,
+        [before, after]: [[u64; 2]; 2],
+    ) -> Verdict {
+        let error_percent = 100.0 * self.errors as f64 / self.asked.max(1) as f64;
+        let uncounted = messages.missing() + messages.untold();
+        let memory = growth.map_or_else(String::new, |growth| {
+            format!(
+                "what is in use grows by {:.2} KiB per hour (at least {:.2}, at most {:.2}), by {} bytes in all",
+                growth.kib_per_hour, growth.at_least, growth.at_most, growth.bytes
+            )
+        });
+        let (ruling, verdict) = if error_percent > MAX_ERROR_PERCENT || uncounted > 0 {
+            let sentence = format!(
+                "FAILED: {} errors in {} questions ({error_percent:.4} %), {uncounted} messages unaccounted for",
+                self.errors, self.asked
+            );
+            (Ruling::Failed, sentence)
+        } else {
+            let ruling = Ruling::of_growth(growth);
+            let sentence = match ruling {
+                Ruling::Passed => format!("PASSED: {memory}; {error_percent:.4} % errors"),
+                Ruling::Failed => format!("FAILED: {memory}"),
+                Ruling::Inconclusive if growth.is_none() => format!(
+                    "INCONCLUSIVE: no errors, but {} rounds are too few to say whether memory grows (or nothing counts it): run for more minutes",
+                    self.rounds
+                ),
+                Ruling::Inconclusive => {
+                    format!("INCONCLUSIVE: {memory}: run for more minutes, on a quieter machine")
+                }
+            };
+            (ruling, sentence)
+        };
+        Verdict {
+            seconds,
+            rounds: self.rounds,
+            asked: self.asked,
+            jobs: self.jobs,
+            messages,
+            errors: self.errors,
+            reasons: self.reasons,
+            error_percent,
+            late: self.late,
+            slowest_s: self.slowest.as_secs_f64(),
+            faults: self.faults,
+            kills: self.kills,
+            overflows: self.overflows,
+            short_lived: self.short_lived,
+            growth,
+            resident_kib: [before[0], after[0]],
+            slabs_kib: [before[1], after[1]],
+            ruling,
+            verdict,
+        }
+    }
+}
+
+/// For people.
+pub fn render(verdict: &Verdict) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::new();
+    let mut line = |name: &str, value: String| {
+        let _ = writeln!(text, "  {name:<13}{value}");
+    };
+    line(
+        "ran",
+        format!("{:.0} s, {} rounds", verdict.seconds, verdict.rounds),
+    );
+    let messages = verdict.messages;
+    line(
+        "messages",
+        format!(
+            "{} sent = {} handled + {} at which a handler failed + {} handed back + {} dropped; {} dead letters",
+            messages.sent,
+            messages.handled,
+            messages.failed,
+            messages.refused,
+            messages.dropped,
+            messages.dead_letters
+        ),
+    );
+    line(
+        "questions",
+        format!(
+            "{}, the slowest took {:.3} s, {} of them more than {} s",
+            verdict.asked,
+            verdict.slowest_s,
+            verdict.late,
+            LATE.as_secs()
+        ),
+    );
+    line("jobs", verdict.jobs.to_string());
+    line("errors", verdict.errors.to_string());
+    for (reason, count) in &verdict.reasons {
+        line("", format!("{count}: {reason}"));
+    }
+    line(
+        "faults",
+        format!(
+            "{} panics, {} actors killed, {} messages found a mailbox full",
+            verdict.faults, verdict.kills, verdict.overflows
+        ),
+    );
+    line(
+        "short-lived",
+        format!("{} actors came and went", verdict.short_lived),
+    );
+    let ends =
+        |[before, after]: [u64; 2]| format!("{before} KiB after warm-up, {after} KiB at the end");
+    line("resident", ends(verdict.resident_kib));
+    line(
+        "slabs",
+        format!("{}, used or kept for reuse", ends(verdict.slabs_kib)),
+    );
+    format!("{}\n{text}", verdict.verdict)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn concluded(errors: u64, messages: Messages, growth: Option<Growth>) -> Verdict {
+        let tally = Tally {
+            asked: 1000,
+            errors,
+            ..Tally::default()
+        };
+        tally.conclude(10.0, messages, growth, [[0; 2]; 2])
+    }
+
+    fn growth(bytes: i64, at_least: f64, at_most: f64) -> Option<Growth> {
+        Some(Growth {
+            bytes,
+            kib_per_hour: f64::midpoint(at_least, at_most),
+            at_least,
+            at_most,
+        })
+    }
+
+    #[test]
+    fn only_what_is_certain_passes_or_fails() {
+        let ruling = |growth| concluded(0, Messages::default(), growth).ruling;
+        assert_eq!(ruling(growth(0, 0.0, 50.0)), Ruling::Passed);
+        assert_eq!(ruling(growth(100, 0.0, 0.9)), Ruling::Passed);
+        assert_eq!(ruling(growth(100, 0.5, 1.5)), Ruling::Inconclusive);
+        assert_eq!(ruling(growth(100, 1.0, 1.5)), Ruling::Failed);
+        assert_eq!(ruling(None), Ruling::Inconclusive);
+        let verdict = concluded(0, Messages::default(), growth(100, 0.5, 1.5));
+        assert!(verdict.verdict.contains("more minutes"));
+    }
+
+    #[test]
+    fn errors_and_messages_that_nobody_knows_of_fail_a_soak() {
+        let fine = Messages {
+            sent: 4,
+            handled: 1,
+            failed: 1,
+            refused: 1,
+            dropped: 1,
+            dead_letters: 1,
+        };
+        let ruling = |errors, messages| concluded(errors, messages, growth(0, 0.0, 0.0)).ruling;
+        assert_eq!(ruling(0, fine), Ruling::Passed);
+        assert_eq!(ruling(1, fine), Ruling::Failed);
+        assert_eq!(ruling(0, Messages { sent: 5, ..fine }), Ruling::Failed);
+        let untold = Messages {
+            dead_letters: 0,
+            ..fine
+        };
+        assert_eq!(ruling(0, untold), Ruling::Failed);
+    }
+}

@@ -1,0 +1,284 @@
+//! The program as people and scripts call it: what it prints, and how it exits.
+#![forbid(unsafe_code)]
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn call(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_bench_harness"))
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+/// What it prints when all is well.
+fn printed(arguments: &[&str]) -> String {
+    let output = call(arguments);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {errors}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// How it exits and what it says, when all is not well.
+fn refused(arguments: &[&str]) -> (i32, String) {
+    let output = call(arguments);
+    assert!(!output.status.success(), "{arguments:?} was accepted");
+    let said = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+    (output.status.code().unwrap(), said.concat())
+}
+
+#[test]
+fn list_names_every_scenario_of_this_build() {
+    let list = printed(&["list"]);
+    for scenario in bench_harness::scenario::ALL {
+        assert!(
+            list.contains(&format!("  {} ", scenario.name)),
+            "{}",
+            scenario.name
+        );
+    }
+}
+
+/// The promised fields, and ratios that follow from the medians.
+fn check_comparison(outcome: &Value, scenario: &str) {
+    assert_eq!(outcome["scenario"], scenario);
+    assert!(outcome["unit"].is_string() && outcome["machine"]["cores"].is_u64());
+    assert!(outcome["notes"].is_array() && outcome["valid"].is_boolean());
+    let rows = outcome["results"].as_array().unwrap();
+    let figure = |row: &Value, name: &str| row[name].as_f64().unwrap();
+    for row in rows {
+        let [min, median, max] = ["min", "median", "max"].map(|name| figure(row, name));
+        assert!(0.0 < min && min <= median && median <= max, "{row}");
+        assert!(row["checksum"].is_u64() && row["impl"].is_string());
+    }
+    for (variant, ratio) in outcome["ratio_to_best_peer"].as_object().unwrap() {
+        let of_it = || rows.iter().filter(|row| row["variant"] == *variant);
+        let ours = of_it().find(|row| row["impl"] == "actor_rt").unwrap();
+        let peers = of_it().filter(|row| row["impl"] != "actor_rt" && row["valid"] == true);
+        let best = peers.map(|row| figure(row, "median")).fold(0.0, f64::max);
+        let expected = figure(ours, "median") / best;
+        let ratio = ratio.as_f64().unwrap();
+        assert!(
+            (ratio / expected - 1.0).abs() < 1e-9,
+            "{variant}: {ratio}, {expected}"
+        );
+    }
+}
+
+#[test]
+fn run_prints_one_object_for_each_scenario() {
+    let peers = ["--impl", "actor_rt", "--impl", "Box"];
+    let flags = ["--quick", "--repeat", "2", "--json"];
+    let text = printed(&[&["run", "payloads", "ask"], &peers[..], &flags].concat());
+    let outcomes: Vec<Value> = text
+        .lines()
+        .map(|it| serde_json::from_str(it).unwrap())
+        .collect();
+    assert_eq!(outcomes.len(), 2);
+    check_comparison(&outcomes[0], "payloads");
+    assert_eq!(
+        outcomes[0]["ratio_to_best_peer"].as_object().unwrap().len(),
+        2
+    );
+    check_comparison(&outcomes[1], "ask");
+}
+
+#[test]
+fn compare_needs_peers_and_compares_with_them() {
+    let arguments = ["compare", "burst", "--quick", "--repeat", "1", "--json"];
+    if cfg!(feature = "peers") {
+        let outcome: Value = serde_json::from_str(&printed(&arguments)).unwrap();
+        check_comparison(&outcome, "burst");
+        assert!(outcome["ratio_to_best_peer"]["one by one"].is_f64());
+    } else {
+        assert!(refused(&arguments).1.contains("--features peers"));
+    }
+}
+
+#[test]
+fn the_cores_that_are_named_are_used() {
+    let text = printed(&["run", "ask", "--quick", "--repeat", "1", "--cores", "0"]);
+    assert!(text.contains("between actors"));
+    let text = printed(&["latency", "--quick", "--cores", "0"]);
+    assert!(
+        text.contains("same core") && !text.contains("two cores,"),
+        "{text}"
+    );
+    assert!(text.contains("note: One core"), "{text}");
+}
+
+#[test]
+fn what_means_nothing_is_refused_or_named() {
+    let wrong: [(&[&str], &str); 16] = [
+        (&["run", "nothing"], "no scenario `nothing`"),
+        (
+            &["run", "ask", "--impl", "nobody"],
+            "no implementation `nobody`",
+        ),
+        (&["run", "spsc", "--payload", "4096"], "8, 64 or 1024"),
+        (&["run", "spsc", "--capacity", "0"], "at least 1"),
+        (&["run", "spsc", "--repeat", "0"], "at least 1"),
+        (
+            &["run", "spsc", "--cores", "4095"],
+            "core 4095 is not available",
+        ),
+        (&["run", "spsc", "--cores", "0,0"], "twice"),
+        (&["soak", "--minutes=-1"], "more than 0"),
+        (&["soak", "--minutes", "NaN"], "more than 0"),
+        (&["stress", "--scale", "0"], "more than 0"),
+        (&["stress", "--scale", "NaN"], "more than 0"),
+        (&["check", "--threshold", "200"], "less than 100"),
+        (&["check", "--force"], "--update"),
+        (
+            &["check", "--baseline", "/nowhere/baseline.json"],
+            "--update",
+        ),
+        (&["latency", "--impl", "actor_rt"], "--impl"),
+        (&["latency", "--wait", "busy"], "--wait"),
+    ];
+    for (arguments, part) in wrong {
+        let (_, said) = refused(arguments);
+        assert!(said.contains(part), "{arguments:?}: {said}");
+    }
+    let flags = [
+        "--producers",
+        "2",
+        "--wait",
+        "block",
+        "--quick",
+        "--repeat",
+        "1",
+    ];
+    let output = call(&[&["run", "ask"], &flags[..]].concat());
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        output.status.success() && said.contains("ask: --producers, --wait mean"),
+        "{said}"
+    );
+    if !cfg!(feature = "build") {
+        let (_, said) = refused(&["run", "worker_processes"]);
+        assert!(said.contains("--features zako"), "{said}");
+    }
+}
+
+/// Multiplies every figure of a baseline file.
+fn scale(path: &Path, factor: f64) {
+    let mut baseline: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+    for figure in baseline["figures"].as_object_mut().unwrap().values_mut() {
+        for (_, value) in figure.as_object_mut().unwrap() {
+            *value = (value.as_f64().unwrap() * factor).into();
+        }
+    }
+    fs::write(path, baseline.to_string()).unwrap();
+}
+
+/// Far beyond any noise; that twice as slow is found and as fast is not shows the gate's own test, which counts steps.
+#[test]
+fn the_gate_exits_by_what_it_finds() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("baseline.json");
+    let file = path.to_str().unwrap();
+    let scenario = "spawn_stop";
+    let update = printed(&["check", "--baseline", file, "--update", "--force", scenario]);
+    assert!(update.contains("1 figures written"), "{update}");
+
+    scale(&path, 1e-3);
+    let same = printed(&["check", "--baseline", file, scenario]);
+    assert!(
+        same.contains("ok") && same.contains("spawn_stop / one after another"),
+        "{same}"
+    );
+
+    scale(&path, 1e6);
+    let (status, said) = refused(&["check", "--baseline", file, scenario]);
+    assert_eq!(status, 1);
+    assert!(
+        said.contains("SLOWER") && said.contains("1 of 1 figures"),
+        "{said}"
+    );
+
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("one after another", "of yesterday")).unwrap();
+    let (_, said) = refused(&["check", "--baseline", file, scenario]);
+    assert!(
+        said.contains("one after another: not in the baseline"),
+        "{said}"
+    );
+    assert!(
+        said.contains("of yesterday: in the baseline, not measured"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_soak_that_is_too_short_says_so_and_exits_by_its_own_status() {
+    let (status, said) = refused(&["soak", "--minutes", "0.001"]);
+    assert_eq!(status, 3, "{said}");
+    assert!(
+        said.contains("INCONCLUSIVE") && said.contains("more minutes"),
+        "{said}"
+    );
+}
+
+#[test]
+fn every_shape_of_stress_has_memory_of_its_own() {
+    let text = printed(&["stress", "--scale", "0.0005", "--json"]);
+    let shapes: Value = serde_json::from_str(&text).unwrap();
+    let shapes = shapes.as_array().unwrap();
+    assert_eq!(shapes.len(), 3);
+    for shape in shapes {
+        assert_eq!(shape["intact"], true);
+        assert_eq!(shape["sent"], shape["delivered"]);
+        assert!(shape["peak_mib"].as_f64().unwrap() >= 0.0);
+    }
+}
+
+#[test]
+fn a_profile_has_samples_a_flame_graph_and_allocations() {
+    let directory = tempfile::tempdir().unwrap();
+    let svg = directory.path().join("flame.svg");
+    let file = ["--svg", svg.to_str().unwrap()];
+    let flags = ["--quick", "--repeat", "1", "--capacity", "64", "--json"];
+    let text = printed(&[&["profile", "spsc"], &file[..], &flags].concat());
+    let profile: Value = serde_json::from_str(&text).unwrap();
+    assert!(profile["samples"].as_u64().unwrap() > 0, "{profile}");
+    assert!(
+        profile["allocations"]["allocations"].as_u64().unwrap() > 0,
+        "{profile}"
+    );
+    let svg = fs::read_to_string(svg).unwrap();
+    assert!(
+        svg.starts_with("<svg") && svg.contains("write_items"),
+        "{svg:.300}"
+    );
+}
+
+#[test]
+fn a_report_has_bars_and_curves_and_says_what_it_lacks() {
+    let directory = tempfile::tempdir().unwrap();
+    let page = directory.path().join("report.html");
+    let mut arguments = vec!["report", "--out", page.to_str().unwrap(), "ask", "burst"];
+    let all = cfg!(feature = "store");
+    if all {
+        // Nobody of that name is in it.
+        arguments.push("store_writers");
+    }
+    arguments.extend(["--impl", "actor_rt", "--quick", "--repeat", "1"]);
+    let text = printed(&arguments);
+    assert_eq!(text.contains("left out: store_writers"), all, "{text}");
+    let page = fs::read_to_string(page).unwrap();
+    for part in [
+        "<h2>ask</h2>",
+        "<h2>burst</h2>",
+        "<h2>Latency</h2>",
+        "<rect",
+        "<polyline",
+    ] {
+        assert!(page.contains(part), "{part}");
+    }
+    assert_eq!(page.contains("Not here: store_writers"), all);
+    assert!(page.ends_with("</html>\n"));
+}
