@@ -130,7 +130,7 @@ impl Engine {
     pub fn for_workspace(&self, cargo: &mut Command) {
         cargo.arg("--workspace");
         match self.kind() {
-            EngineKind::V8 => cargo.args(["--features", "bench_harness/zako"]),
+            EngineKind::V8 => cargo.args(["--features", "bench_harness/zako,bench_harness/peers"]),
             EngineKind::QuickJs => {
                 let features = "zako_actors/quickjs,bench_harness/quickjs,actor_rt/derive,actor_rt/remote,actor_rt/topology";
                 cargo.args(["--no-default-features", "--features", features])

@@ -28,7 +28,7 @@ const END: u64 = 1 << 63;
 fn sum_of_primes(limit: u64) -> u64 {
     let is_prime = |number: &u64| {
         let mut divisors = (2..*number).take_while(|it| it * it <= *number);
-        divisors.all(|divisor| number % divisor != 0)
+        divisors.all(|divisor| !number.is_multiple_of(divisor))
     };
     (2..limit).filter(is_prime).sum()
 }
