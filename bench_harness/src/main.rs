@@ -300,6 +300,7 @@ fn report(out: &Path, names: Vec<String>, load: &LoadArgs) -> anyhow::Result<()>
     }
     let latencies = latency::run(&options);
     println!("{}", latency::render(&latencies));
+    write(&outcomes, &left_out, Some(&latencies), &[])?;
     write(&outcomes, &left_out, Some(&latencies), &scaling(&options)?)?;
     for scenario in &left_out {
         println!("left out: {scenario}");

@@ -232,7 +232,9 @@ fn every_shape_of_stress_has_memory_of_its_own() {
     for shape in shapes {
         assert_eq!(shape["intact"], true);
         assert_eq!(shape["sent"], shape["delivered"]);
-        assert!(shape["peak_mib"].as_f64().unwrap() >= 0.0);
+        let peak_mib = shape["peak_mib"].as_f64().unwrap();
+        // Where there is no `/proc` it is not known.
+        assert_eq!(peak_mib > 0.0, cfg!(target_os = "linux"));
     }
 }
 

@@ -99,7 +99,7 @@ impl Queue for Rtrb {
 
 /// Channels with blocking `send` and `recv` on shared references.
 macro_rules! channel {
-    ($Queue:ident, $name:literal, $Tx:ty, $Rx:ty, $send:path, $recv:path, $open:expr, $ends:expr) => {
+    ($Queue:ident, $name:literal, $Tx:ty, $Rx:ty, $send:path, $open:expr, $ends:expr) => {
         #[doc = concat!("`", $name, "`: blocking send and receive on a bounded channel.")]
         pub struct $Queue;
 
@@ -107,13 +107,6 @@ macro_rules! channel {
             #[inline]
             fn send(&mut self, item: P) {
                 assert!($send(self, item).is_ok(), "the reader left early");
-            }
-        }
-
-        impl<P: Payload> Rx<P> for $Rx {
-            #[inline]
-            fn recv(&mut self) -> Option<P> {
-                $recv(self).ok()
             }
         }
 
@@ -128,6 +121,92 @@ macro_rules! channel {
             }
         }
     };
+}
+
+/// Receivers that hand over one item at a time.
+macro_rules! receiver {
+    ($Rx:ty, $recv:path) => {
+        impl<P: Payload> Rx<P> for $Rx {
+            #[inline]
+            fn recv(&mut self) -> Option<P> {
+                $recv(self).ok()
+            }
+        }
+    };
+}
+
+receiver!(
+    crossbeam_channel::Receiver<P>,
+    crossbeam_channel::Receiver::recv
+);
+receiver!(
+    crossfire::MRx<crossfire::mpmc::Array<P>>,
+    crossfire::BlockingRxTrait::recv
+);
+receiver!(
+    crossfire::Rx<crossfire::mpsc::Array<P>>,
+    crossfire::BlockingRxTrait::recv
+);
+receiver!(
+    crossfire::Rx<crossfire::spsc::Array<P>>,
+    crossfire::BlockingRxTrait::recv
+);
+
+/// A receiver that can hand over all that waits, and where it puts it.
+pub struct Draining<R, P> {
+    receiver: R,
+    waited: Vec<P>,
+}
+
+impl<P: Payload> Rx<P> for Draining<kanal::Receiver<P>, P> {
+    #[inline]
+    fn recv(&mut self) -> Option<P> {
+        self.receiver.recv().ok()
+    }
+
+    // The loop of the documentation of `drain_into`: `recv` waits when there is nothing.
+    #[inline]
+    fn recv_batch(&mut self, _max: usize, each: &mut impl FnMut(&P)) -> bool {
+        self.waited.clear();
+        match self.receiver.drain_into(&mut self.waited) {
+            Ok(0) => self.receiver.recv().map(|item| each(&item)).is_ok(),
+            Ok(_) => {
+                self.waited.iter().for_each(each);
+                true
+            }
+            Err(_) => false,
+        }
+    }
+}
+
+impl<P: Payload> Rx<P> for Draining<flume::Receiver<P>, P> {
+    #[inline]
+    fn recv(&mut self) -> Option<P> {
+        self.receiver.recv().ok()
+    }
+
+    #[inline]
+    fn recv_batch(&mut self, _max: usize, each: &mut impl FnMut(&P)) -> bool {
+        let Ok(first) = self.receiver.recv() else {
+            return false;
+        };
+        each(&first);
+        self.receiver.drain().for_each(|item| each(&item));
+        true
+    }
+}
+
+fn draining<T: Clone, R: Clone, P>(
+    writer: T,
+    receiver: R,
+    load: &Load,
+) -> (Vec<T>, Vec<Draining<R, P>>) {
+    let reader = |_| Draining {
+        receiver: receiver.clone(),
+        waited: Vec::with_capacity(load.capacity),
+    };
+    let readers = (0..load.consumers).map(reader).collect();
+    (vec![writer; load.producers], readers)
 }
 
 fn many<T: Clone, R: Clone>(writer: T, reader: R, load: &Load) -> (Vec<T>, Vec<R>) {
@@ -148,7 +227,6 @@ channel!(
     crossbeam_channel::Sender<P>,
     crossbeam_channel::Receiver<P>,
     crossbeam_channel::Sender::send,
-    crossbeam_channel::Receiver::recv,
     crossbeam_channel::bounded,
     many
 );
@@ -156,21 +234,19 @@ channel!(
     Kanal,
     "kanal",
     kanal::Sender<P>,
-    kanal::Receiver<P>,
+    Draining<kanal::Receiver<P>, P>,
     kanal::Sender::send,
-    kanal::Receiver::recv,
     kanal::bounded,
-    many
+    draining
 );
 channel!(
     Flume,
     "flume",
     flume::Sender<P>,
-    flume::Receiver<P>,
+    Draining<flume::Receiver<P>, P>,
     flume::Sender::send,
-    flume::Receiver::recv,
     flume::bounded,
-    many
+    draining
 );
 
 /// `crossfire` asks for this once, at the start of a program.
@@ -185,7 +261,6 @@ channel!(
     crossfire::MTx<crossfire::mpmc::Array<P>>,
     crossfire::MRx<crossfire::mpmc::Array<P>>,
     crossfire::BlockingTxTrait::send,
-    crossfire::BlockingRxTrait::recv,
     crossfire(crossfire::mpmc::bounded_blocking),
     many
 );
@@ -195,7 +270,6 @@ channel!(
     crossfire::MTx<crossfire::mpsc::Array<P>>,
     crossfire::Rx<crossfire::mpsc::Array<P>>,
     crossfire::BlockingTxTrait::send,
-    crossfire::BlockingRxTrait::recv,
     crossfire(crossfire::mpsc::bounded_blocking),
     many_to_one
 );
@@ -205,7 +279,6 @@ channel!(
     crossfire::Tx<crossfire::spsc::Array<P>>,
     crossfire::Rx<crossfire::spsc::Array<P>>,
     crossfire::BlockingTxTrait::send,
-    crossfire::BlockingRxTrait::recv,
     crossfire(crossfire::spsc::bounded_blocking),
     one_to_one
 );

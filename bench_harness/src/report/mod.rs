@@ -56,6 +56,7 @@ pub fn html(
          <title>Zako benchmarks</title><style>{STYLE}</style></head><body>\n<h1>Zako benchmarks</h1>\n"
     );
     about(&mut page, machine);
+    let common = machine.doubts();
     for scenario in left_out {
         let _ = writeln!(page, "<p class=\"warn\">Not here: {}</p>", escape(scenario));
     }
@@ -71,13 +72,13 @@ pub fn html(
                 "longer bars are better"
             }
         );
-        notes(&mut page, &outcome.notes);
+        notes(&mut page, &outcome.notes, &common);
         page.push_str(&plot::bars(outcome));
     }
     if let Some(run) = latencies {
         let latencies = &run.paths;
         page.push_str("<h2>Latency</h2><p class=\"soft\">Nanoseconds by percentile, counted from when a message was due.</p>\n");
-        notes(&mut page, &run.notes);
+        notes(&mut page, &run.notes, &common);
         page.push_str(&plot::curves(latencies));
         latency_table(&mut page, latencies);
     }
@@ -92,8 +93,7 @@ pub fn html(
 }
 
 /// What a reader must know of a run; what holds for the machine as such stands at the top.
-fn notes(page: &mut String, notes: &[String]) {
-    let common = Machine::look().doubts();
+fn notes(page: &mut String, notes: &[String], common: &[String]) {
     for note in notes.iter().filter(|note| !common.contains(note)) {
         let _ = writeln!(page, "<p class=\"warn\">{}</p>", escape(note));
     }

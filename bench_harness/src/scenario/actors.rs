@@ -111,3 +111,46 @@ pub fn timed<T>(body: impl FnOnce() -> T) -> (Duration, T) {
     let value = body();
     (began.elapsed(), value)
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use crate::actor::{Msg, Ops, Play, Role};
+
+    /// Tells the core of its thread, if there is only one that it may use.
+    struct Where(Done);
+
+    impl<R> Play<R> for Where {
+        fn on(&mut self, _: Msg<R>, _: &mut dyn Ops<R>) {
+            let only = match pin::available()[..] {
+                [core] => core as u64,
+                _ => u64::MAX,
+            };
+            let _ = self.0.send(only);
+        }
+    }
+
+    fn place<K: Kit>(core: usize) -> Case {
+        case::<K>("one worker", vec![core], |kit, done, finished| {
+            let actor = kit.spawn(Role::play(Where(done)));
+            kit.tell(&actor, Msg::Go);
+            Sample::time(Duration::ZERO, wait(finished, 1))
+        })
+    }
+
+    #[test]
+    fn every_library_runs_on_the_core_that_it_is_given() {
+        let options = Options {
+            peers: cfg!(feature = "peers"),
+            ..Options::tiny()
+        };
+        for core in pin::available() {
+            let mut cases = Vec::new();
+            every_kit!(options, cases, place, core);
+            for case in cases {
+                let on = (case.run)().checksum;
+                assert_eq!(on, core as u64, "{}", case.implementation);
+            }
+        }
+    }
+}

@@ -44,10 +44,12 @@ fn cases(options: &Options, producers: usize, consumers: usize) -> Vec<Case> {
         for variant in [&single, &batch] {
             cases.push(one_by_one::<ArrayQueue>(&load, variant));
             cases.push(one_by_one::<Crossbeam>(&load, variant));
-            cases.push(one_by_one::<Kanal>(&load, variant));
             cases.push(one_by_one::<CrossfireMpmc>(&load, variant));
-            cases.push(one_by_one::<Flume>(&load, variant));
         }
+        cases.push(one_by_one::<Kanal>(&load, &single));
+        cases.push(one_by_one::<Flume>(&load, &single));
+        cases.push(batched::<Kanal>(&load, &batch));
+        cases.push(batched::<Flume>(&load, &batch));
     }
     cases
 }

@@ -42,13 +42,15 @@ fn cases(options: &Options, producers: &[usize]) -> Vec<Case> {
         #[cfg(feature = "peers")]
         if options.peers {
             use crate::queue::peers::{Crossbeam, CrossfireMpsc, DisruptorMulti, Flume, Kanal};
-            // The channels have no batched send: they are measured in both variants with what they have.
+            // Channels without batches are measured in both variants with what they have.
             for variant in [&single, &batch] {
                 cases.push(one_by_one::<Crossbeam>(&load, variant));
-                cases.push(one_by_one::<Kanal>(&load, variant));
                 cases.push(one_by_one::<CrossfireMpsc>(&load, variant));
-                cases.push(one_by_one::<Flume>(&load, variant));
             }
+            cases.push(one_by_one::<Kanal>(&load, &single));
+            cases.push(one_by_one::<Flume>(&load, &single));
+            cases.push(batched::<Kanal>(&load, &batch));
+            cases.push(batched::<Flume>(&load, &batch));
             // It refuses smaller rings.
             if load.capacity >= 64 {
                 cases.push(one_by_one::<DisruptorMulti>(&load, &single));

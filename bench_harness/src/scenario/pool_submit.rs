@@ -18,7 +18,7 @@ pub const SCENARIO: Scenario = Scenario {
     about: "small jobs for a pool of threads, 1000 under way, each with an output",
     unit: Unit::MillionPerSecond("jobs"),
     cases: |options| {
-        // Whose threads they are stays with the cores of this run, see `measure`.
+        // The threads of each pool inherit the cores that `measure` allows.
         let (cores, jobs) = (workers(options), options.count(500_000, 500));
         let workers = cores.len();
         let case = |implementation, run: fn(usize, u64) -> Sample| {

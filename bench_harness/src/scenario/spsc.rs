@@ -35,6 +35,8 @@ fn cases(options: &Options) -> Vec<Case> {
             one_by_one::<Flume>(&load, "one by one"),
             one_by_one::<Disruptor>(&load, "one by one"),
             batched::<Rtrb>(&load, &batch),
+            batched::<Kanal>(&load, &batch),
+            batched::<Flume>(&load, &batch),
             batched::<Disruptor>(&load, &batch),
         ]);
     }

@@ -8,7 +8,7 @@ pub mod memory;
 pub mod noop;
 pub mod packages;
 pub mod transpile;
-mod tree;
+pub(super) mod tree;
 pub mod worker;
 
 /// The name of ours in build scenarios.

@@ -183,7 +183,13 @@ fn ours(tree: &Tree, workers: usize) -> Sample {
         outputs.collect::<Vec<_>>()
     });
     // A file of types alone is empty when it comes out.
-    let transpiled = outputs.iter().filter(|output| output.is_ok()).count();
+    let transpiled: Vec<&str> = outputs
+        .iter()
+        .flatten()
+        .map(|output| output.code.as_str())
+        .collect();
+    assert_javascript(&transpiled);
+    let transpiled = transpiled.len();
     drop(pool);
     system
         .shutdown(Duration::from_secs(10))
@@ -251,7 +257,23 @@ fn bare_oxc(tree: &Tree, workers: usize) -> Sample {
                 .collect::<Vec<String>>()
         })
     });
+    let transpiled: Vec<&str> = outputs.iter().map(String::as_str).collect();
+    assert_javascript(&transpiled);
     tree.sample(elapsed, outputs.len() as u64)
+}
+
+/// What came out must be whole JavaScript without any types: it is parsed, outside of the time. What Node.js transpiles stays
+/// there.
+fn assert_javascript(outputs: &[&str]) {
+    let mut arena = oxc::allocator::Allocator::default();
+    for output in outputs {
+        let kind = oxc::span::SourceType::unambiguous();
+        let mistakes = oxc::parser::Parser::new(&arena, output, kind)
+            .parse()
+            .diagnostics;
+        assert!(mistakes.is_empty(), "no JavaScript: {mistakes:?}\n{output}");
+        arena.reset();
+    }
 }
 
 fn transpile(arena: &oxc::allocator::Allocator, path: &str, source: &str) -> String {
