@@ -68,6 +68,8 @@ fn check_comparison(outcome: &Value, scenario: &str) {
     }
 }
 
+// `payloads` is one of the few with peers that need no feature `peers`.
+#[cfg(feature = "store")]
 #[test]
 fn run_prints_one_object_for_each_scenario() {
     let peers = ["--impl", "actor_rt", "--impl", "Box"];
