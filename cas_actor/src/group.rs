@@ -225,7 +225,7 @@ impl<F: Fs> Shard<F> {
     /// A link never changes: whoever wrote it had both hashes of the same content.
     fn holds_link(&mut self, name: &Sha256Digest) -> bool {
         let packs = self.open_packs();
-        packs.is_ok_and(|(packs, _)| packs.find(&(*name.hash(), Kind::Link)).is_some())
+        packs.is_ok_and(|(packs, _)| packs.touch(&(*name.hash(), Kind::Link)).is_some())
     }
 
     fn count_stored(&mut self, size_bytes: u64) {

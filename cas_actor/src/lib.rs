@@ -85,6 +85,7 @@ mod transfer;
 mod upkeep;
 mod upkeep_actor;
 mod upstream;
+mod uses;
 
 pub use action::{ActionEntry, EntryError};
 pub use blob::{Blob, ByteRange, RangeError};

@@ -6,14 +6,18 @@
 //! there; a blob that was put with both hashes is found by each of them, with or without its size.
 #![forbid(unsafe_code)]
 
+use std::time::SystemTime;
+
 use futures_util::future::join_all;
 
 use crate::blob::Blob;
 use crate::digest::{Digest, HASH_BYTES};
 use crate::error::{GetError, ShardError};
 use crate::ingest::Upload;
+use crate::layout::Kind;
 use crate::lookup::Lead;
 use crate::name::BlobName;
+use crate::pack::seconds;
 use crate::sha256::Sha256Digest;
 use crate::shard_actor::ShardMsg;
 use crate::shard_set::ShardHandle;
@@ -30,7 +34,9 @@ impl Store {
     /// # Errors
     /// When the disk fails or the store is closed.
     pub async fn locate(&self, names: &[BlobName]) -> Result<Vec<Option<Digest>>, ShardError> {
-        let mut found: Vec<Option<Digest>> = names.iter().map(|name| self.lead_of(name)).collect();
+        let now = seconds(SystemTime::now());
+        let known = names.iter().map(|name| self.lead_at(name, || now));
+        let mut found: Vec<Option<Digest>> = known.collect();
         // What is certain to be here needs not be asked for again.
         let mut certain = vec![false; names.len()];
         let open = (0..names.len()).filter(|index| found[*index].is_none());
@@ -84,11 +90,24 @@ impl Store {
     /// The store's own name of the blob that has this one, if it follows from it or was looked up
     /// lately; never waits. Whether the blob is here is another question.
     pub fn lead_of(&self, name: &BlobName) -> Option<Digest> {
+        self.lead_at(name, || seconds(SystemTime::now()))
+    }
+
+    fn lead_at(&self, name: &BlobName, second: impl FnOnce() -> u32) -> Option<Digest> {
         let digest = match name.digest() {
             Some(digest) => digest,
-            None => self.inner.names.get(name.hash())?,
+            None => self.known_lead(name.hash(), second())?,
         };
         (name.may_lead_to(&digest) || digest.is_empty_blob()).then_some(digest)
+    }
+
+    /// A link that is followed here is used, though its shard does not see it.
+    fn known_lead(&self, hash: &[u8; HASH_BYTES], second: u32) -> Option<Digest> {
+        let (digest, is_news) = self.inner.names.get(hash, second)?;
+        if is_news && digest.hash() != hash {
+            self.note_use((*hash, Kind::Link), second);
+        }
+        Some(digest)
     }
 
     /// The blob of a name and its content; `None` when it is not here.

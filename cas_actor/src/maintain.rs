@@ -7,7 +7,6 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek};
-use std::time::{Instant, SystemTime};
 
 use crate::ages::Ages;
 use crate::digest::{Digest, HASH_BYTES, Hasher};
@@ -18,32 +17,10 @@ use crate::pack::{Name, Place, Read, seconds};
 use crate::sha256::Sha256Digest;
 use crate::shard::{Shard, lock, mark_used_at};
 use crate::stats::{RECORD_OVERHEAD_BYTES, Usage, count};
+use crate::uses::Clock;
 
 /// Segments of which less than this is alive are rewritten after an eviction.
 const WORTH_KEEPING_PERCENT: u64 = 60;
-
-/// What the time is by both clocks.
-struct Clock {
-    instant: Instant,
-    time: SystemTime,
-}
-
-impl Clock {
-    fn now() -> Self {
-        Self {
-            instant: Instant::now(),
-            time: SystemTime::now(),
-        }
-    }
-
-    /// The second since 1970 of a moment.
-    fn second_of(&self, moment: Instant) -> u32 {
-        let ago = self.instant.saturating_duration_since(moment);
-        let ahead = moment.saturating_duration_since(self.instant);
-        let then = (self.time + ahead).checked_sub(ago);
-        seconds(then.unwrap_or(SystemTime::UNIX_EPOCH))
-    }
-}
 
 /// One blob or entry of a shard.
 #[derive(Debug, Clone, Copy)]
@@ -126,23 +103,6 @@ impl<F: Fs> Shard<F> {
         Ok(ages)
     }
 
-    /// Notes for eviction what was read from memory, of which nobody tells the shard.
-    fn note_reads(&mut self) -> Result<(), IoFailure> {
-        let (read, files): (Vec<_>, Vec<_>) = {
-            let memory = lock(&self.memory);
-            (memory.uses().collect(), memory.file_uses().collect())
-        };
-        let clock = Clock::now();
-        for (hash, used) in files {
-            mark_used_at(&self.layout.blob(&hash), clock.second_of(used));
-        }
-        let (packs, _) = self.open_packs()?;
-        for (hash, used) in read {
-            packs.touch_at(&(hash, Kind::Blob), clock.second_of(used));
-        }
-        Ok(())
-    }
-
     /// Up to `limit` records that were last used before a second.
     pub(crate) fn used_before(
         &mut self,
@@ -206,6 +166,7 @@ impl<F: Fs> Shard<F> {
     }
 
     fn last_use(&mut self, listed: &Listed) -> Result<Option<u32>, IoFailure> {
+        self.take_uses()?;
         if listed.is_record() {
             let name = listed.name();
             let read = match name.1 {

@@ -16,7 +16,9 @@ use crossbeam_utils::CachePadded;
 
 use crate::blob::Blob;
 use crate::digest::HASH_BYTES;
+use crate::layout::Kind;
 use crate::open_files::OpenFiles;
+use crate::uses::{Clock, Uses};
 
 /// What an entry costs beside its bytes at most: its slot and its place in the map, both of which
 /// may just have doubled, and two allocations for the buffer.
@@ -79,6 +81,8 @@ pub(crate) struct MemoryTier {
     weight_bytes: u64,
     files: OpenFiles,
     removals: Arc<CachePadded<AtomicU64>>,
+    /// Where the last use goes of what is dropped.
+    uses: Arc<Uses>,
 }
 
 impl MemoryTier {
@@ -93,12 +97,18 @@ impl MemoryTier {
             weight_bytes: 0,
             files: OpenFiles::new(config.time_to_idle),
             removals: Arc::default(),
+            uses: Arc::default(),
         }
     }
 
     /// Counts the calls of [`remove`](Self::remove): who keeps what was found here looks at that.
     pub(crate) fn removals(&self) -> Arc<CachePadded<AtomicU64>> {
         Arc::clone(&self.removals)
+    }
+
+    /// Uses that the shard does not know.
+    pub(crate) fn noted_uses(&self) -> Arc<Uses> {
+        Arc::clone(&self.uses)
     }
 
     /// Bytes held, overhead included.
@@ -165,6 +175,10 @@ impl MemoryTier {
     /// Keeps the file of a large blob open, unless the tier is off.
     pub(crate) fn keep_open(&mut self, key: &Key, blob: Blob, now: Instant) {
         if self.config.capacity_bytes > 0 {
+            // One of them may be closed.
+            for (open, used) in self.files.uses() {
+                self.note_use(open, used);
+            }
             self.files.keep(key, blob, now);
         }
     }
@@ -217,8 +231,23 @@ impl MemoryTier {
     }
 
     fn drop_oldest(&mut self) {
-        let key = self.slot(self.oldest).key;
+        let Slot {
+            key,
+            admitted,
+            used,
+            ..
+        } = *self.slot(self.oldest);
+        if used > admitted {
+            self.note_use(key, used);
+        }
         self.take_out(&key);
+    }
+
+    fn note_use(&self, key: Key, used: Instant) {
+        // Asking the shard to take it is left to others: it admits what it has read, and looks then.
+        let _ = self
+            .uses
+            .note((key, Kind::Blob), Clock::now().second_of(used));
     }
 
     fn slot(&mut self, index: u32) -> &mut Slot {
@@ -298,6 +327,24 @@ mod tests {
         let mut off = tier(0);
         off.admit(&[1; 32], blob(0), Instant::now());
         assert_eq!(off.len(), 0);
+    }
+
+    #[test]
+    fn the_last_use_of_what_is_dropped_is_told() {
+        let mut tier = tier(1500);
+        let start = Instant::now();
+        let later = start + Duration::from_secs(5);
+        for name in 0..3 {
+            tier.admit(&[name; 32], blob(10), start);
+        }
+        assert!(tier.get(&[1; 32], later).is_some());
+        for name in 3..10 {
+            tier.admit(&[name; 32], blob(10), later);
+        }
+        let told = tier.noted_uses().take();
+        assert_eq!(told.len(), 1, "nobody has read the others: {told:?}");
+        let (second, expected) = (told[&([1; 32], Kind::Blob)], Clock::now().second_of(later));
+        assert!(second.abs_diff(expected) <= 1, "{second} {expected}");
     }
 
     proptest! {

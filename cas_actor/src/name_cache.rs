@@ -14,9 +14,16 @@ use crate::memory::DigestBuild;
 
 const STRIPES: usize = 64;
 /// What an entry costs: hash, digest, and the free part of a table that has just grown.
-pub(crate) const ENTRY_BYTES: u64 = 170;
+pub(crate) const ENTRY_BYTES: u64 = 186;
 
-type Half = HashMap<[u8; HASH_BYTES], Digest, DigestBuild>;
+/// Where a name leads, and the second of the last use that was told on.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    digest: Digest,
+    told: u32,
+}
+
+type Half = HashMap<[u8; HASH_BYTES], Known, DigestBuild>;
 
 /// Two halves: the younger becomes the older one when it is full, and what was in the older one
 /// and not used since is forgotten.
@@ -27,20 +34,27 @@ struct Stripe {
 }
 
 impl Stripe {
-    fn get(&mut self, hash: &[u8; HASH_BYTES], limit: usize) -> Option<Digest> {
-        if let Some(digest) = self.young.get(hash) {
-            return Some(*digest);
+    fn get(
+        &mut self,
+        hash: &[u8; HASH_BYTES],
+        second: u32,
+        limit: usize,
+    ) -> Option<(Digest, bool)> {
+        if !self.young.contains_key(hash) {
+            let known = self.old.remove(hash)?;
+            self.insert(hash, known, limit);
         }
-        let digest = self.old.remove(hash)?;
-        self.insert(hash, digest, limit);
-        Some(digest)
+        let known = self.young.get_mut(hash)?;
+        let is_news = known.told < second;
+        known.told = known.told.max(second);
+        Some((known.digest, is_news))
     }
 
-    fn insert(&mut self, hash: &[u8; HASH_BYTES], digest: Digest, limit: usize) {
+    fn insert(&mut self, hash: &[u8; HASH_BYTES], known: Known, limit: usize) {
         if self.young.len() >= limit {
             self.old = std::mem::take(&mut self.young);
         }
-        self.young.insert(*hash, digest);
+        self.young.insert(*hash, known);
     }
 }
 
@@ -68,13 +82,15 @@ impl NameCache {
         stripe.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn get(&self, hash: &[u8; HASH_BYTES]) -> Option<Digest> {
-        self.stripe(hash).get(hash, self.limit)
+    /// Where a name leads that is used in this second, and whether that is the first use in it.
+    pub(crate) fn get(&self, hash: &[u8; HASH_BYTES], second: u32) -> Option<(Digest, bool)> {
+        self.stripe(hash).get(hash, second, self.limit)
     }
 
     pub(crate) fn insert(&self, hash: &[u8; HASH_BYTES], digest: Digest) {
         if self.limit > 0 {
-            self.stripe(hash).insert(hash, digest, self.limit);
+            let known = Known { digest, told: 0 };
+            self.stripe(hash).insert(hash, known, self.limit);
         }
     }
 }
@@ -93,7 +109,7 @@ mod tests {
         let cache = NameCache::new(bound);
         for number in 0..10_000 {
             cache.insert(&hash(number), Digest::new(hash(number), 7));
-            assert!(cache.get(&hash(0)).is_some(), "used all the time");
+            assert!(cache.get(&hash(0), 1).is_some(), "used all the time");
         }
         let stripes = cache.stripes.iter().map(|stripe| stripe.lock().unwrap());
         let held: usize = stripes
@@ -101,14 +117,17 @@ mod tests {
             .sum();
         assert!(held as u64 * ENTRY_BYTES <= bound, "{held} entries");
         assert!(held > 100, "{held} entries");
-        assert_eq!(cache.get(&hash(1)), None, "not used since");
-        assert_eq!(cache.get(&hash(9_999)), Some(Digest::new(hash(9_999), 7)));
+        assert_eq!(cache.get(&hash(1), 1), None, "not used since");
+        let last = Digest::new(hash(9_999), 7);
+        for (second, is_news) in [(5, true), (5, false), (4, false), (6, true)] {
+            assert_eq!(cache.get(&hash(9_999), second), Some((last, is_news)));
+        }
     }
 
     #[test]
     fn holds_nothing_when_it_is_off() {
         let cache = NameCache::new(0);
         cache.insert(&hash(1), Digest::of(b"x"));
-        assert_eq!(cache.get(&hash(1)), None);
+        assert_eq!(cache.get(&hash(1), 1), None);
     }
 }

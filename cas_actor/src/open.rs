@@ -54,8 +54,11 @@ pub struct StoreConfig {
     /// eight tenths.
     pub max_bytes: Option<u64>,
     /// What was put, read or asked for within this time is never evicted to make room: a build
-    /// that has seen a blob relies on it for a while. Remembered to the second; for small blobs,
-    /// a killed process forgets uses since the last index was written.
+    /// that has seen a blob relies on it for a while. It does not matter which name it was read by, nor
+    /// whether a cache has answered. Remembered to the second while the store is open. Uses of small
+    /// blobs and entries are written down with the index: one that was closed knows them to the hour,
+    /// a killed process forgets those since the last index was written, which is a day at most while
+    /// anything is put.
     pub lease: Duration,
     /// Read everything again in the background, so many bytes in a second, and set aside what is
     /// damaged; `None` for not at all.

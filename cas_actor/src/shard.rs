@@ -31,6 +31,7 @@ use crate::mapped;
 use crate::memory::MemoryTier;
 use crate::pack::{Name, Packs, Read, seconds};
 use crate::stats::{Counters, Usage, count};
+use crate::uses::Uses;
 
 /// A use is written down (as the file's modification time) at most this often.
 const USE_GRANULARITY: Duration = Duration::from_secs(1);
@@ -95,6 +96,8 @@ pub(crate) struct Shard<F> {
     /// Large blobs, once they were counted.
     pub(crate) files: Option<Usage>,
     pub(crate) memory: Arc<Mutex<MemoryTier>>,
+    /// Uses of what others have answered.
+    pub(crate) uses: Arc<Uses>,
     pub(crate) commit: Committer<F>,
     /// Opened at the first use: a program that asks little opens little.
     pub(crate) packs: Option<Packs<F>>,
@@ -115,12 +118,14 @@ impl<F: Fs> Shard<F> {
         counters: Arc<Counters>,
         commit: Committer<F>,
     ) -> Self {
+        let uses = lock(&memory).noted_uses();
         Self {
             index,
             fans,
             layout,
             counters,
             files: None,
+            uses,
             memory,
             commit,
             packs: None,
@@ -146,8 +151,12 @@ impl<F: Fs> Shard<F> {
 
     /// Leaves little to do for the next opening.
     pub(crate) fn close(&mut self) {
+        if self.packs.is_none() {
+            return;
+        }
+        let noted = self.note_reads();
         if let Some(packs) = &mut self.packs
-            && let Err(failure) = packs.close()
+            && let Err(failure) = noted.and_then(|()| packs.close())
         {
             tracing::warn!(%failure, "the next opening reads more than it should");
         }

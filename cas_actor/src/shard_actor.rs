@@ -64,6 +64,8 @@ pub(crate) enum ShardMsg {
     RecordsAfter(Option<Name>, usize, Reply<Result<Vec<Listed>, IoFailure>>),
     Compact(Reply<Result<u64, IoFailure>>),
     Check(Listed, Reply<Result<Checked, IoFailure>>),
+    /// Uses that were noted, to be taken.
+    TakeUses,
     /// From the shard to itself: commit what was gathered.
     Commit,
 }
@@ -180,6 +182,12 @@ impl ShardActor {
         }
     }
 
+    fn take_uses(&mut self) {
+        if let Err(failure) = self.shard.take_uses() {
+            tracing::warn!(%failure, "uses are forgotten");
+        }
+    }
+
     fn evict(&mut self, plan: &[Listed], started: u32) -> Result<(u64, u64), IoFailure> {
         let (mut number, mut bytes) = (0, 0);
         for listed in plan {
@@ -211,6 +219,7 @@ impl Actor for ShardActor {
                 let present = digests.iter().map(|digest| self.shard.contains(digest));
                 reply.send(present.collect());
             }
+            ShardMsg::TakeUses => self.take_uses(),
             ShardMsg::LookUp(names, reply) => reply.send(self.shard.look_up(&names)),
             ShardMsg::GetAction(key, reply) => reply.send(self.shard.get_action(&key)),
             settled => {
@@ -237,6 +246,9 @@ impl Actor for ShardActor {
                     _ => unreachable!("handled above"),
                 }
             }
+        }
+        if self.shard.uses.is_due() {
+            self.take_uses();
         }
         self.commit_later(ctx);
     }

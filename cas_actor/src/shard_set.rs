@@ -25,6 +25,7 @@ use crate::shard::{Shard, VerifyReads};
 use crate::shard_actor::{ShardActor, ShardMsg};
 use crate::staging::Staging;
 use crate::stats::Counters;
+use crate::uses::Uses;
 
 /// First bytes of hashes.
 pub(crate) const FANS: usize = 256;
@@ -36,6 +37,8 @@ pub(crate) struct ShardHandle {
     /// Blobs removed from that memory.
     pub(crate) removals: Arc<CachePadded<AtomicU64>>,
     pub(crate) counters: Arc<Counters>,
+    /// Uses that it has not seen.
+    pub(crate) uses: Arc<Uses>,
     /// Whether it has acknowledged something that is not durable.
     pub(crate) unsynced: UnsyncedFlag,
 }
@@ -148,7 +151,7 @@ pub(crate) fn start(
     };
     let start_one = |index| {
         let tier = MemoryTier::new(share);
-        let removals = tier.removals();
+        let (removals, uses) = (tier.removals(), tier.noted_uses());
         let blueprint = Blueprint {
             index,
             fans: fans_of(index, number),
@@ -174,6 +177,7 @@ pub(crate) fn start(
         ShardHandle {
             actor,
             removals,
+            uses,
             memory,
             counters,
             unsynced,

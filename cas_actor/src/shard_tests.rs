@@ -59,7 +59,7 @@ fn blob(content: &[u8]) -> Put {
     Put::Blob(verified, Durability::Durable)
 }
 
-fn put<F: Fs>(shard: &mut Shard<F>, content: &[u8]) -> Digest {
+pub(crate) fn put<F: Fs>(shard: &mut Shard<F>, content: &[u8]) -> Digest {
     let mut answers = shard.put_group(vec![blob(content)]);
     answers.pop().unwrap().unwrap();
     Digest::of(content)

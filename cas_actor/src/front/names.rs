@@ -19,6 +19,7 @@ use bytes::Bytes;
 use crossbeam_utils::CachePadded;
 
 use super::behind::{self, EntryName};
+use crate::pack::seconds;
 use crate::{
     ActionEntry, ActionKey, Digest, Durability, HashFunction, PutError, ShardError, Store,
 };
@@ -89,31 +90,45 @@ pub(crate) fn name(space: &str, key: &[&str]) -> ActionKey {
     *hasher.finalize().as_bytes()
 }
 
+/// A name, and the second of its last use that the store was told of.
+#[derive(Debug)]
+struct Known {
+    bound: Bound,
+    told: u32,
+}
+
 /// Names that were used lately. Two halves: the younger one becomes the older one when it is
 /// full, and what was in the older one and not used since is forgotten.
 #[derive(Debug, Default)]
 struct Stripe {
-    young: HashMap<ActionKey, Bound>,
-    old: HashMap<ActionKey, Bound>,
+    young: HashMap<ActionKey, Known>,
+    old: HashMap<ActionKey, Known>,
     /// Counts changes, so that a reader can tell whether what it has read is still so.
     changes: u64,
 }
 
 impl Stripe {
-    fn get(&mut self, key: &ActionKey) -> Option<Bound> {
-        if let Some(bound) = self.young.get(key) {
-            return Some(bound.clone());
+    /// What the name points at that is used in this second, and whether that is the first use in it.
+    fn get(&mut self, key: &ActionKey, second: u32) -> Option<(Bound, bool)> {
+        if !self.young.contains_key(key) {
+            let known = self.old.remove(key)?;
+            self.insert_known(key, known);
         }
-        let bound = self.old.remove(key)?;
-        self.insert(key, bound.clone());
-        Some(bound)
+        let known = self.young.get_mut(key)?;
+        let is_news = known.told < second;
+        known.told = known.told.max(second);
+        Some((known.bound.clone(), is_news))
     }
 
     fn insert(&mut self, key: &ActionKey, bound: Bound) {
+        self.insert_known(key, Known { bound, told: 0 });
+    }
+
+    fn insert_known(&mut self, key: &ActionKey, known: Known) {
         if self.young.len() >= NAMES_OF_A_HALF {
             self.old = std::mem::take(&mut self.young);
         }
-        self.young.insert(*key, bound);
+        self.young.insert(*key, known);
     }
 
     fn forget(&mut self, key: &ActionKey) {
@@ -171,19 +186,21 @@ impl Names {
 
     /// What the name points at, if that was asked lately; never waits.
     pub(crate) fn peek(&self, key: &ActionKey) -> Option<Bound> {
-        self.stripe(key).get(key)
+        let second = seconds(SystemTime::now());
+        let (bound, is_news) = self.stripe(key).get(key, second)?;
+        if is_news {
+            self.store.note_action_use(key, second);
+        }
+        Some(bound)
     }
 
     /// What the name points at; what is not known here is asked of the cache behind the store.
     pub(crate) async fn resolve(&self, name: &EntryName) -> Result<Option<Bound>, ShardError> {
         let key = &name.key;
-        let changes = {
-            let mut stripe = self.stripe(key);
-            if let Some(bound) = stripe.get(key) {
-                return Ok(Some(bound));
-            }
-            stripe.changes
-        };
+        let changes = self.stripe(key).changes;
+        if let Some(bound) = self.peek(key) {
+            return Ok(Some(bound));
+        }
         let found = match self.held(key).await? {
             Some(bound) => Some(bound),
             None => {
@@ -270,6 +287,9 @@ impl Names {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::StoreConfig;
+    use crate::uses::tests::next_second;
+    use actor_rt::System;
     use proptest::prelude::*;
 
     #[test]
@@ -288,11 +308,43 @@ mod tests {
         for number in 1..10 * NAMES_OF_A_HALF {
             stripe.insert(&key(number), bound.clone());
             if number % 100 == 0 {
-                assert!(stripe.get(&key(0)).is_some(), "used all the time");
+                assert!(stripe.get(&key(0), 1).is_some(), "used all the time");
             }
         }
         assert!(stripe.young.len() + stripe.old.len() <= 2 * NAMES_OF_A_HALF);
-        assert!(stripe.get(&key(1)).is_none(), "not used since");
+        assert!(stripe.get(&key(1), 1).is_none(), "not used since");
+    }
+
+    #[tokio::test]
+    async fn a_name_that_is_answered_from_the_cache_is_evicted_last() {
+        let (directory, system) = (tempfile::tempdir().unwrap(), System::new().unwrap());
+        let store = Store::open(StoreConfig::new(directory.path()), &system).unwrap();
+        let names = Names::new(store.clone(), HashFunction::Blake3);
+        let bound = Bound::now(store.put("content").await.unwrap(), Bytes::new());
+        let entries: Vec<EntryName> = (0..16)
+            .map(|number| EntryName::of(name("t", &[&number.to_string()])))
+            .collect();
+        for entry in &entries {
+            names.bind(entry, &bound).await.unwrap();
+            names.resolve(entry).await.unwrap();
+        }
+        next_second();
+        for entry in &entries[..4] {
+            assert!(names.peek(&entry.key).is_some());
+        }
+        for entry in &entries[4..8] {
+            assert!(names.resolve(entry).await.unwrap().is_some());
+        }
+        store.get(&bound.digest).await.unwrap();
+        next_second();
+        let held_bytes = store.gc(u64::MAX).await.unwrap().before_bytes;
+        store.gc(held_bytes / 8 * 5).await.unwrap();
+        let mut found = Vec::new();
+        for entry in &entries {
+            found.push(store.get_action(&entry.key).await.unwrap().is_some());
+        }
+        assert_eq!(found[..8], [true; 8]);
+        assert!(found[8..].contains(&false), "{found:?}");
     }
 
     proptest! {

@@ -54,8 +54,11 @@ const CHECKPOINT_BYTES: u64 = 64 * 1024 * 1024;
 const CHECKPOINT_CHANGES: usize = 64 * 1024;
 /// On closing, this many bytes of records are left to the next opening.
 const LEAVE_BYTES: u64 = 512 * 1024;
-/// Uses are worth a new table on closing when the known ones are this many seconds old.
+/// Uses are worth a new table when the known ones are so much older, in seconds: while the store is
+/// open,
 const STALE_USE_SECONDS: u32 = 24 * 3600;
+/// and when it is closed.
+const STALE_USE_SECONDS_AT_CLOSE: u32 = 3600;
 
 /// What reading a record gave.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,8 +97,8 @@ pub(crate) struct Packs<F> {
     new_names: bool,
     /// Bytes of records behind the table.
     tail_bytes: u64,
-    /// Whether uses were noted that are much newer than the known ones.
-    stale_uses: bool,
+    /// By how many seconds at most the uses that the table knows are too old.
+    stale_use_seconds: u32,
 }
 
 impl<F: Fs> Packs<F> {
@@ -128,7 +131,8 @@ impl<F: Fs> Packs<F> {
             }
             None => self.table.as_mut()?.touch(name, now)?,
         };
-        self.stale_uses |= now.saturating_sub(known.used) > STALE_USE_SECONDS;
+        let newer_by = now.saturating_sub(known.used);
+        self.stale_use_seconds = self.stale_use_seconds.max(newer_by);
         Some(Place {
             used: known.used.max(now),
             ..known
@@ -297,7 +301,8 @@ impl<F: Fs> Packs<F> {
         let entries = self.table.as_ref().map_or(0, Table::len);
         let bytes = CHECKPOINT_BYTES.max(2 * (entries * ENTRY_BYTES) as u64);
         let changes = CHECKPOINT_CHANGES.max(entries / 4);
-        match self.tail_bytes > bytes || self.changes.len() > changes {
+        let is_stale = self.stale_use_seconds > STALE_USE_SECONDS;
+        match self.tail_bytes > bytes || self.changes.len() > changes || is_stale {
             true => self.checkpoint(),
             false => Ok(()),
         }
@@ -305,7 +310,8 @@ impl<F: Fs> Packs<F> {
 
     /// Leaves little to do for the next opening.
     pub(crate) fn close(&mut self) -> Result<(), IoFailure> {
-        match self.tail_bytes > LEAVE_BYTES || self.stale_uses {
+        let is_stale = self.stale_use_seconds > STALE_USE_SECONDS_AT_CLOSE;
+        match self.tail_bytes > LEAVE_BYTES || is_stale {
             true => self.checkpoint(),
             false => Ok(()),
         }
@@ -348,7 +354,7 @@ impl<F: Fs> Packs<F> {
         self.table = Table::new(mapped::map(&file).during("map", &path)?);
         self.changes = HashMap::new();
         self.tail_bytes = 0;
-        self.stale_uses = false;
+        self.stale_use_seconds = 0;
         Ok(())
     }
 

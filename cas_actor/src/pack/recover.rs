@@ -48,7 +48,7 @@ impl<F: Fs> Packs<F> {
             unsynced: false,
             new_names: false,
             tail_bytes: 0,
-            stale_uses: false,
+            stale_use_seconds: 0,
         };
         if let Some(table) = &packs.table {
             let known = table.segments.iter();
