@@ -9,19 +9,22 @@
 //!    everything that the shard acknowledged earlier, before the entry is written;
 //! 3. a durable write is answered after its name or its record is on disk;
 //! 4. a write that fails leaves neither name nor temporary file, and its record is not in the
-//!    index.
+//!    index; one whose sync failed may leave its name;
+//! 5. what was not durable when a sync failed is written anew before it is called durable: another
+//!    sync says nothing of it, since the kernel reports an error once. (Of names that is not so: a
+//!    file system that cannot write its directories stops.)
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use bytes::Bytes;
 
-use crate::digest::HASH_BYTES;
+use crate::digest::{Digest, HASH_BYTES, Hasher};
 use crate::error::{During, IoFailure};
 use crate::fs::Fs;
 use crate::layout::{Kind, Layout};
@@ -36,6 +39,9 @@ const SYNC_EACH_UP_TO: usize = 8;
 
 /// Large blobs that are remembered as not durable before they are made so unasked.
 const REMEMBER_UNSYNCED: usize = 16 * 1024;
+
+/// What is copied of a file at a time.
+const COPY_BYTES: usize = 1024 * 1024;
 
 /// When a write counts as done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -113,6 +119,10 @@ pub(crate) struct Committer<F> {
     fans: HashSet<u8>,
     /// Large blobs here of which it is not known that content and name are durable.
     unsynced: HashSet<[u8; HASH_BYTES]>,
+    /// Those of them whose content no sync makes durable any more, for one has failed.
+    doubtful: HashSet<[u8; HASH_BYTES]>,
+    /// Those that could not be read back; the shard sets them aside.
+    pub(crate) lost: Vec<[u8; HASH_BYTES]>,
     /// Whether fan directories were made whose names are not durable.
     unsynced_fans: bool,
 }
@@ -135,6 +145,8 @@ impl<F: Fs> Committer<F> {
             flag,
             fans: HashSet::new(),
             unsynced: HashSet::new(),
+            doubtful: HashSet::new(),
+            lost: Vec::new(),
             unsynced_fans: false,
         }
     }
@@ -148,6 +160,7 @@ impl<F: Fs> Committer<F> {
             false => Ok(()),
         };
         if let Err(failure) = before.and_then(|()| self.sync_contents(&group.ready)) {
+            self.distrust();
             return vec![Err(failure); group.answers.len()];
         }
         let durable_names = self.name_files(&mut group);
@@ -157,6 +170,7 @@ impl<F: Fs> Committer<F> {
                 self.unsynced.remove(hash);
             }),
             Err(failure) => {
+                self.distrust();
                 for (answer, durable) in group.answers.iter_mut().zip(&group.durable) {
                     if *durable && answer.is_ok() {
                         *answer = Err(failure.clone());
@@ -216,6 +230,7 @@ impl<F: Fs> Committer<F> {
         let mut durable = Vec::new();
         for ready in std::mem::take(&mut group.ready) {
             let (index, durability, hash) = (ready.index, ready.durability, ready.hash);
+            self.doubtful.remove(&hash);
             if let Err(failure) = self.name(ready) {
                 group.answers[index] = Err(failure);
                 continue;
@@ -266,6 +281,23 @@ impl<F: Fs> Committer<F> {
 
     /// Makes everything durable that this shard has acknowledged.
     pub(crate) fn sync(&mut self, packs: &mut Packs<F>) -> Result<(), IoFailure> {
+        let synced = self.sync_all(packs);
+        if synced.is_err() {
+            self.distrust();
+        }
+        synced
+    }
+
+    /// A sync has failed: no other tells of what it should have made durable.
+    fn distrust(&mut self) {
+        self.doubtful.extend(&self.unsynced);
+    }
+
+    fn sync_all(&mut self, packs: &mut Packs<F>) -> Result<(), IoFailure> {
+        for hash in self.doubtful.iter().copied().collect::<Vec<_>>() {
+            self.rewrite(&hash)?;
+            self.doubtful.remove(&hash);
+        }
         if self.unsynced.len() > SYNC_EACH_UP_TO {
             self.sync_everything()?;
         } else {
@@ -281,6 +313,56 @@ impl<F: Fs> Committer<F> {
         self.unsynced.clear();
         self.raise_flag(packs);
         Ok(())
+    }
+
+    /// Gives a large blob a new file with the same content, whose pages the kernel does not take for
+    /// written.
+    fn rewrite(&mut self, hash: &[u8; HASH_BYTES]) -> Result<(), IoFailure> {
+        let path = self.layout.blob(hash);
+        let file = match File::open(&path) {
+            // Deleted since.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            opened => opened.during("open", &path)?,
+        };
+        tracing::warn!(file = %path.display(), "writing anew what a failed sync has left in doubt");
+        let temp = self.staging.path();
+        let copied = self.copy(&file, temp.as_path());
+        let (copy, found) = copied.during("write anew", &path)?;
+        if found.hash() != hash {
+            self.doubtful.remove(hash);
+            self.lost.push(*hash);
+            let lost = io::Error::other("its content was lost after a failed sync");
+            return Err(IoFailure::new("keep", &path, lost));
+        }
+        // Before it takes the place of a file that may be durable after all.
+        count(&self.counters.fsyncs, 1);
+        self.fs.sync_file(&copy).during("sync", temp.as_path())?;
+        self.name(Ready {
+            index: 0,
+            staged: StagedFile {
+                path: temp,
+                file: copy,
+            },
+            durability: Durability::Durable,
+            hash: *hash,
+        })
+    }
+
+    /// Copies a file, and says what its content was.
+    fn copy(&self, mut from: &File, to: &Path) -> io::Result<(File, Digest)> {
+        let copy = self.fs.write_new(to, &[])?;
+        let (mut hasher, mut offset) = (Hasher::new(), 0);
+        let mut piece = vec![0; COPY_BYTES];
+        loop {
+            match from.read(&mut piece)? {
+                0 => return Ok((copy, hasher.finish())),
+                length => {
+                    hasher.update(&piece[..length]);
+                    self.fs.write_at(&copy, &piece[..length], offset)?;
+                    offset += length as u64;
+                }
+            }
+        }
     }
 
     /// Makes the content of a large blob durable; costs little when it is.

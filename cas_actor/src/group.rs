@@ -135,6 +135,7 @@ impl<F: Fs> Shard<F> {
                 self.count_stored(size_bytes);
             }
         }
+        self.set_lost_aside();
         self.note_held();
         self.admit_written(admit, &written);
         self.checkpoint_if_due();

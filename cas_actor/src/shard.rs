@@ -451,7 +451,19 @@ impl<F: Fs> Shard<F> {
     /// Makes everything acknowledged as relaxed durable.
     pub(crate) fn sync(&mut self) -> Result<(), IoFailure> {
         let (packs, commit) = self.open_packs()?;
-        commit.sync(packs)
+        let synced = commit.sync(packs);
+        self.set_lost_aside();
+        synced
+    }
+
+    /// What a failed sync has taken must not be found any more.
+    pub(crate) fn set_lost_aside(&mut self) {
+        for hash in std::mem::take(&mut self.commit.lost) {
+            let path = self.layout.blob(&hash);
+            if let Err(failure) = self.quarantine_file(&hash, &path) {
+                tracing::warn!(%failure, "a damaged blob keeps its name");
+            }
+        }
     }
 }
 

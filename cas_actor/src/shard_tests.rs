@@ -76,7 +76,7 @@ pub(crate) fn get<F: Fs>(shard: &mut Shard<F>, digest: &Digest) -> Result<Found,
 }
 
 /// Changes the stored bytes of a blob, as damage does.
-pub(crate) fn damage(shard: &mut Shard<RealFs>, digest: &Digest, change: impl FnOnce(&mut [u8])) {
+pub(crate) fn damage<F: Fs>(shard: &mut Shard<F>, digest: &Digest, change: impl FnOnce(&mut [u8])) {
     let name = (*digest.hash(), Kind::Blob);
     let (path, offset, length) = match is_packed(digest.size_bytes()) {
         false => (shard.layout.blob(digest.hash()), 0, digest.size_bytes()),

@@ -48,7 +48,7 @@ impl<F: Fs> Packs<F> {
         }
         for victim in &victims {
             if victim.live_bytes > 0 {
-                self.copy_live(victim.number)?;
+                self.copy_live(victim.number, 0)?;
             }
         }
         for victim in &victims {
@@ -76,13 +76,13 @@ impl<F: Fs> Packs<F> {
         ends.sum()
     }
 
-    /// Appends the live records of a segment to the active one.
-    fn copy_live(&mut self, number: u32) -> Result<(), IoFailure> {
+    /// Appends the live records of a segment, those from there on, to the active one.
+    pub(super) fn copy_live(&mut self, number: u32, from: usize) -> Result<(), IoFailure> {
         let path = self.segment_path(number);
         let file = File::open(&path).during("open", &path)?;
         let map = mapped::map(&file).during("map", &path)?;
         let mut live: Vec<(Header, Place)> = Vec::new();
-        scan(&map, 0, |offset, met| {
+        scan(&map, from, |offset, met| {
             if let Met::Record(header, _) = met
                 && let Some(place) = self.find(&(header.hash, header.kind))
                 && (place.segment, place.offset as usize) == (number, offset)

@@ -5,7 +5,8 @@
 //! Does not know: who asks, large blobs, or when to sync.
 //! Invariants:
 //! 1. segments only grow, and only behind the last complete record; a group whose write failed is
-//!    cut off, one whose sync failed is never followed by another in the same segment;
+//!    cut off; where a sync failed, nothing follows in that segment, and what it had not made durable
+//!    before is not believed to be durable until it was written anew (`durable`);
 //! 2. the index is derived: table, then every record behind what the table covers, in order; with
 //!    no usable table, every record;
 //! 3. a table never covers bytes that are not durable, and a segment is removed only after a
@@ -15,6 +16,7 @@
 
 mod compact;
 mod deflated;
+mod durable;
 mod index;
 mod merge;
 mod record;
@@ -76,6 +78,8 @@ struct Active {
     number: u32,
     file: File,
     end: u32,
+    /// Up to here it is durable.
+    durable: u32,
 }
 
 /// The packed part of a shard.
@@ -93,6 +97,8 @@ pub(crate) struct Packs<F> {
     usage: Usage,
     /// Whether something was appended since the last sync.
     unsynced: bool,
+    /// Segments of which a sync has failed, and from where on that counts.
+    doubtful: Vec<(u32, u32)>,
     /// Whether a segment was made whose name is not durable yet.
     new_names: bool,
     /// Bytes of records behind the table.
@@ -219,7 +225,7 @@ impl<F: Fs> Packs<F> {
     /// Cuts a half-written group off; where that fails, the segment gets no more records.
     fn undo_append(&mut self, end: u32) {
         if self.active_ref().file.set_len(u64::from(end)).is_err() {
-            self.active = None;
+            self.abandon();
         }
     }
 
@@ -228,37 +234,6 @@ impl<F: Fs> Packs<F> {
         for ((header, _), place) in records.iter().zip(places) {
             self.apply(header, *place);
         }
-    }
-
-    /// Gives up a group that was appended but could not be made durable.
-    pub(crate) fn abandon(&mut self) {
-        self.active = None;
-    }
-
-    /// Whether something was appended that is not durable.
-    pub(crate) fn is_unsynced(&self) -> bool {
-        self.unsynced
-    }
-
-    /// Makes what was appended durable.
-    pub(crate) fn sync(&mut self) -> Result<(), IoFailure> {
-        let Some(active) = &self.active else {
-            return Ok(());
-        };
-        count(&self.counters.fsyncs, 1);
-        let path = self.segment_path(active.number);
-        self.fs.sync_file(&active.file).during("sync", &path)?;
-        if self.new_names {
-            // The segment may be the first: then `packs/N` and `packs` are new as well.
-            for directory in self.directory.ancestors().take(3) {
-                count(&self.counters.fsyncs, 1);
-                let synced = self.fs.sync_directory(directory);
-                synced.during("sync", directory)?;
-            }
-            self.new_names = false;
-        }
-        self.unsynced = false;
-        Ok(())
     }
 
     /// Forgets a record; says whether it was here. The note of it on disk is not synced, and is
@@ -409,6 +384,7 @@ impl<F: Fs> Packs<F> {
             number,
             file,
             end: 0,
+            durable: 0,
         })
     }
 

@@ -46,6 +46,7 @@ impl<F: Fs> Packs<F> {
             active: None,
             readers: HashMap::new(),
             unsynced: false,
+            doubtful: Vec::new(),
             new_names: false,
             tail_bytes: 0,
             stale_use_seconds: 0,
@@ -122,11 +123,14 @@ impl<F: Fs> Packs<F> {
     /// Goes on appending to the last segment, behind its last complete record, unless the table
     /// covers that segment as one that is finished.
     fn resume(&mut self, found: &BTreeMap<u32, u64>) -> Result<(), IoFailure> {
-        let finished = self.table.as_ref().map_or(0, |table| table.covered.segment);
+        let covered = self.table.as_ref().map(|table| table.covered);
+        let finished = covered.map_or(0, |covered| covered.segment);
         let last = self.segments.values().next_back().copied();
         let Some(last) = last.filter(|last| last.number >= finished) else {
             return Ok(());
         };
+        let covered = covered.filter(|covered| covered.segment == last.number);
+        let covered = covered.map(|covered| covered.end);
         let size_bytes = found.get(&last.number).copied().unwrap_or(0);
         let path = self.segment_path(last.number);
         let file = OpenOptions::new()
@@ -141,6 +145,7 @@ impl<F: Fs> Packs<F> {
             number: last.number,
             file,
             end: last.end,
+            durable: covered.unwrap_or(0),
         });
         Ok(())
     }
