@@ -43,6 +43,8 @@ mod blocking;
 mod budget;
 mod chunks;
 mod commit;
+#[cfg(test)]
+mod damage_tests;
 mod digest;
 mod error;
 mod evict;

@@ -121,6 +121,9 @@ impl<F: Fs> Shard<F> {
         limit: usize,
     ) -> Result<Vec<Listed>, IoFailure> {
         let (packs, _) = self.open_packs()?;
+        if after.is_none() {
+            packs.mend_table()?;
+        }
         let records = packs.list_after(after.as_ref());
         Ok(records.map(Listed::record).take(limit).collect())
     }

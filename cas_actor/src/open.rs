@@ -20,9 +20,9 @@ use crate::partial::PartialConfig;
 use crate::shard::VerifyReads;
 use crate::staging::Staging;
 
-const FORMAT: &str = "zako-store 2";
-/// Its records are all records of this format; its indexes are made anew.
-const OLDER_FORMAT: &str = "zako-store 1";
+const FORMAT: &str = "zako-store 3";
+/// Their records are all records of this format; their indexes are made anew.
+const OLDER_FORMATS: [&str; 2] = ["zako-store 1", "zako-store 2"];
 const MAX_SHARDS: usize = 8;
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
@@ -194,9 +194,8 @@ fn parse_version(text: &[u8]) -> Option<(&'static str, usize)> {
         .lines()
         .next()?
         .split_once(" shards=")?;
-    let format = [FORMAT, OLDER_FORMAT]
-        .into_iter()
-        .find(|known| *known == format)?;
+    let mut known = [FORMAT].into_iter().chain(OLDER_FORMATS);
+    let format = known.find(|known| *known == format)?;
     let shards = shards.parse().ok()?;
     (1..=MAX_SHARDS)
         .contains(&shards)
@@ -313,9 +312,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("VERSION");
         for text in [
-            "zako-store 3 shards=4\n",
+            "zako-store 4 shards=4\n",
             "",
-            "zako-store 2 shards=99\n",
+            "zako-store 3 shards=99\n",
             "\u{0}",
         ] {
             fs::write(&path, text).unwrap();
@@ -326,16 +325,16 @@ mod tests {
     }
 
     #[test]
-    fn the_older_format_is_taken_over() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("VERSION");
-        drop(open_root(&config(directory.path())).unwrap());
-        fs::write(&path, "zako-store 1 shards=5\n").unwrap();
-        assert_eq!(open_root(&config(directory.path())).unwrap().shards, 5);
-        assert_eq!(
-            fs::read_to_string(&path).unwrap(),
-            "zako-store 2 shards=5\n"
-        );
+    fn older_formats_are_taken_over() {
+        for older in OLDER_FORMATS {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("VERSION");
+            drop(open_root(&config(directory.path())).unwrap());
+            fs::write(&path, format!("{older} shards=5\n")).unwrap();
+            assert_eq!(open_root(&config(directory.path())).unwrap().shards, 5);
+            let version = fs::read_to_string(&path).unwrap();
+            assert_eq!(version, format!("{FORMAT} shards=5\n"));
+        }
     }
 
     #[test]

@@ -25,6 +25,7 @@ impl<F: Fs> Packs<F> {
     /// Rewrites the segments of which at most `live_percent` is alive; returns the bytes that
     /// the files lost.
     pub(crate) fn compact(&mut self, live_percent: u64) -> Result<u64, IoFailure> {
+        self.mend_table()?;
         let worth = |state: &&SegmentState| {
             state.live_bytes * 100 <= u64::from(state.end) * live_percent && state.end > 0
         };

@@ -35,7 +35,6 @@ use bytes::Bytes;
 
 use crate::error::{During, IoFailure};
 use crate::fs::Fs;
-use crate::mapped;
 use crate::staging::Staging;
 use crate::stats::{Counters, Usage, count};
 
@@ -147,10 +146,23 @@ impl<F: Fs> Packs<F> {
 
     /// Reads a record and checks it against its name.
     pub(crate) fn read(&mut self, name: &Name) -> Result<Read, IoFailure> {
+        match self.read_once(name)? {
+            // Perhaps it is not the record that was damaged.
+            Read::Damaged(_) if self.mend_table()? => self.read_once(name),
+            read => Ok(read),
+        }
+    }
+
+    fn read_once(&mut self, name: &Name) -> Result<Read, IoFailure> {
         let Some(place) = self.find(name) else {
             return Ok(Read::Missing);
         };
-        let mut record = vec![0; HEADER_BYTES + place.length as usize];
+        let record_bytes = HEADER_BYTES as u64 + u64::from(place.length);
+        let segment = self.segments.get(&place.segment);
+        if segment.is_none_or(|is| u64::from(place.offset) + record_bytes > u64::from(is.end)) {
+            return Ok(Read::Damaged(Bytes::new()));
+        }
+        let mut record = vec![0; record_bytes as usize];
         let path = self.segment_path(place.segment);
         let read = self
             .reader(place.segment)
@@ -294,6 +306,7 @@ impl<F: Fs> Packs<F> {
 
     /// Writes a table that covers everything.
     pub(crate) fn checkpoint(&mut self) -> Result<(), IoFailure> {
+        self.mend_table()?;
         self.sync()?;
         let covered = match &self.active {
             Some(active) => Covered {
@@ -326,7 +339,7 @@ impl<F: Fs> Packs<F> {
             .during("sync", &self.directory)?;
         drop(file);
         let file = File::open(&path).during("open", &path)?;
-        self.table = Table::new(mapped::map(&file).during("map", &path)?);
+        self.table = Table::written(file).during("map", &path)?;
         self.changes = HashMap::new();
         self.tail_bytes = 0;
         self.stale_use_seconds = 0;

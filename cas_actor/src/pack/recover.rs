@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -66,6 +67,31 @@ impl<F: Fs> Packs<F> {
             packs.checkpoint()?;
         }
         Ok(packs)
+    }
+
+    /// Makes the index anew from the segments if the table was damaged since it was opened; says
+    /// whether it was. Whatever loses records or writes another table on the word of this one asks
+    /// before.
+    pub(crate) fn mend_table(&mut self) -> Result<bool, IoFailure> {
+        if self.table.as_ref().is_none_or(Table::is_intact) {
+            return Ok(false);
+        }
+        // Nothing is in doubt in what is read now.
+        self.sync()?;
+        let path = self.directory.join(INDEX);
+        count(&self.counters.corrupt, 1);
+        tracing::warn!(index = %path.display(), "damaged index; reading all segments instead");
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            removed => removed.during("remove", &path)?,
+        }
+        *self = Self::open(
+            self.fs.clone(),
+            self.directory.clone(),
+            Arc::clone(&self.staging),
+            Arc::clone(&self.counters),
+        )?;
+        Ok(true)
     }
 
     /// Applies the records of one segment that the table does not cover.
@@ -181,12 +207,12 @@ fn read_table(directory: &Path) -> Result<Option<Table>, IoFailure> {
     if file.metadata().during("read", &path)?.len() == 0 {
         return Ok(None);
     }
-    let map = mapped::map(&file).during("map", &path)?;
-    if index::is_older(&map) {
+    let mut magic = [0; 4];
+    if file.read_exact_at(&mut magic, 0).is_ok() && index::is_older(&magic) {
         tracing::info!(index = %path.display(), "an older index; reading all segments once");
         return Ok(None);
     }
-    let table = Table::new(map);
+    let table = Table::open(file).during("read", &path)?;
     if table.is_none() {
         tracing::warn!(index = %path.display(), "damaged index; reading all segments instead");
     }

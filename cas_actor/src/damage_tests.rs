@@ -1,0 +1,97 @@
+//! Flipped bits on disk: found, told, and healed or dropped, whichever byte they hit.
+#![forbid(unsafe_code)]
+
+use std::fs;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering::Relaxed;
+
+use crate::digest::Digest;
+use crate::fs::RealFs;
+use crate::shard::{Shard, lock};
+use crate::shard_tests::{get, put, shard};
+
+const NUMBER: u8 = 6;
+
+fn content(number: u8) -> Vec<u8> {
+    vec![number; 100 + usize::from(number)]
+}
+
+/// A shard whose blobs are all in the table of its index, and where that lies.
+fn indexed(directory: &tempfile::TempDir) -> (Shard<RealFs>, PathBuf) {
+    let mut shard = shard(directory.path(), RealFs);
+    for number in 0..NUMBER {
+        put(&mut shard, &content(number));
+    }
+    shard.open_packs().unwrap().0.checkpoint().unwrap();
+    let index = shard.layout.pack(0).join("index");
+    (shard, index)
+}
+
+fn flip(path: &PathBuf, at: u64, bit: u8) {
+    let file = fs::File::options().read(true).write(true).open(path);
+    let file = file.unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 1 << bit], at).unwrap();
+}
+
+fn all_are_here(shard: &mut Shard<RealFs>) {
+    for number in 0..NUMBER {
+        let digest = Digest::of(&content(number));
+        lock(&shard.memory).remove(digest.hash());
+        assert!(shard.contains(&digest), "{number}");
+        assert_eq!(*get(shard, &digest).unwrap().blob, content(number));
+    }
+    assert_eq!(shard.usage().unwrap().blobs, u64::from(NUMBER));
+}
+
+/// A flipped bit in an entry hid an acknowledged blob whose record was intact.
+#[test]
+fn no_flipped_bit_in_the_index_hides_a_blob() {
+    let directory = tempfile::tempdir().unwrap();
+    let (first, index) = indexed(&directory);
+    drop(first);
+    let good = fs::read(&index).unwrap();
+    for at in 0..good.len() {
+        let mut bytes = good.clone();
+        bytes[at] ^= 1 << (at % 8);
+        fs::write(&index, bytes).unwrap();
+        let mut shard = shard(directory.path(), RealFs);
+        all_are_here(&mut shard);
+        assert_eq!(
+            shard.counters.corrupt.load(Relaxed),
+            0,
+            "no record was lost"
+        );
+    }
+}
+
+/// What damage to the index does while the store is open must not be made to last: the scrubber set
+/// aside the wrong record, and rewriting segments dropped the right one.
+#[test]
+fn damage_to_an_open_index_is_found_before_anything_is_lost_by_it() {
+    type Act = fn(&mut Shard<RealFs>);
+    let scrub: Act = |shard| {
+        for listed in shard.records_after(None, 100).unwrap() {
+            shard.check(&listed).unwrap();
+        }
+    };
+    let compact: Act = |shard| {
+        shard.open_packs().unwrap().0.compact(100).unwrap();
+    };
+    let checkpoint: Act = |shard| shard.open_packs().unwrap().0.checkpoint().unwrap();
+    // Hash, segment, offset, length, kind, time, size of an entry.
+    for byte in [0, 31, 32, 36, 40, 43, 44, 48, 51] {
+        for act in [scrub, compact, checkpoint] {
+            let directory = tempfile::tempdir().unwrap();
+            let (mut shard, index) = indexed(&directory);
+            let size = fs::metadata(&index).unwrap().len();
+            flip(&index, size - 52 * 4 + byte, 6);
+            act(&mut shard);
+            assert_eq!(shard.counters.corrupt.load(Relaxed), 1, "told once");
+            all_are_here(&mut shard);
+            all_are_here(&mut self::shard(directory.path(), RealFs));
+        }
+    }
+}
