@@ -138,7 +138,15 @@ impl<F: Fs> Shard<F> {
     /// What the shard holds; walks the large files the first time.
     pub(crate) fn usage(&mut self) -> Result<Usage, IoFailure> {
         if self.files.is_none() {
-            self.list()?;
+            let (mut files, mut listed) = (Usage::default(), Vec::new());
+            for first in self.fans.clone() {
+                listed.clear();
+                list_fan(&self.layout, first, &mut listed)?;
+                for file in &listed {
+                    files.add(file.kind, file.size_bytes);
+                }
+            }
+            self.files = Some(files);
         }
         let mut usage = self.open_packs()?.0.usage();
         let files = self.files.unwrap_or_default();
