@@ -5,11 +5,13 @@ use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::digest::Digest;
+use crate::error::GetError;
 use crate::fs::RealFs;
-use crate::shard::{Shard, lock};
-use crate::shard_tests::{get, put, shard};
+use crate::shard::{Shard, VerifyReads, lock};
+use crate::shard_tests::{PACKED, damage, get, put, shard};
 
 const NUMBER: u8 = 6;
 
@@ -94,4 +96,55 @@ fn damage_to_an_open_index_is_found_before_anything_is_lost_by_it() {
             all_are_here(&mut self::shard(directory.path(), RealFs));
         }
     }
+}
+
+/// A large blob was checked at its first read only: what was damaged later was served until the next
+/// opening.
+#[test]
+fn a_large_blob_that_was_read_and_then_written_to_is_not_served() {
+    for verify_reads in [VerifyReads::FirstLarge, VerifyReads::Always] {
+        for at in [0, 1, PACKED / 2, PACKED] {
+            let directory = tempfile::tempdir().unwrap();
+            let mut shard = shard(directory.path(), RealFs);
+            shard.verify_reads = verify_reads;
+            let digest = put(&mut shard, &vec![7; PACKED + 1]);
+            get(&mut shard, &digest).unwrap();
+            assert!(shard.contains(&digest));
+            damage(&mut shard, &digest, |bytes| bytes[at] ^= 1);
+            let peeked = lock(&shard.memory).get(digest.hash(), Instant::now());
+            assert_eq!(peeked, None);
+            let error = get(&mut shard, &digest).unwrap_err();
+            assert!(matches!(error, GetError::Corrupt { .. }), "{error}");
+            assert!(!shard.contains(&digest));
+        }
+    }
+}
+
+/// Our own stamps of use are no reason to hash a large blob again.
+#[test]
+fn a_large_blob_that_is_used_is_checked_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut shard = shard(directory.path(), RealFs);
+    let digest = put(&mut shard, &vec![7; PACKED + 1]);
+    let path = shard.layout.blob(digest.hash());
+    let age = |ago| {
+        let file = fs::File::open(&path).unwrap();
+        file.set_modified(SystemTime::now() - ago).unwrap();
+    };
+    age(Duration::from_secs(50));
+    assert!(shard.get(&digest).unwrap().unchecked, "the first time");
+    get(&mut shard, &digest).unwrap();
+    for ahead in 1..4 {
+        let later = Instant::now() + Duration::from_secs(100 * ahead);
+        assert!(lock(&shard.memory).get(digest.hash(), later).is_some());
+        // Writes the use down.
+        shard.note_reads().unwrap();
+        assert!(lock(&shard.memory).get(digest.hash(), later).is_some());
+        assert!(!shard.get(&digest).unwrap().unchecked);
+    }
+    age(Duration::from_secs(50));
+    assert!(
+        shard.get(&digest).unwrap().unchecked,
+        "somebody else's stamp"
+    );
 }

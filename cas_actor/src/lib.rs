@@ -70,6 +70,7 @@ mod partial;
 mod power_tests;
 mod room;
 mod scrub;
+mod seen;
 mod sha256;
 mod shard;
 mod shard_actor;

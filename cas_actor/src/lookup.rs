@@ -14,7 +14,7 @@ use crate::layout::{Kind, is_packed};
 use crate::name::{BlobName, HashFunction};
 use crate::pack::Read;
 use crate::sha256::follow_link;
-use crate::shard::{Shard, mark_used};
+use crate::shard::Shard;
 
 /// Where a name leads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,12 +55,12 @@ impl<F: Fs> Shard<F> {
         Ok(self.own_file(name.hash()))
     }
 
-    fn own_file(&self, hash: &[u8; HASH_BYTES]) -> Option<Digest> {
+    fn own_file(&mut self, hash: &[u8; HASH_BYTES]) -> Option<Digest> {
         let path = self.layout.blob(hash);
         let metadata = fs::metadata(&path).ok()?;
         // A file that is too short for one was cut; who knows its size is told.
         let is_whole = !is_packed(metadata.len());
-        is_whole.then(|| mark_used(&path, &metadata));
+        is_whole.then(|| self.mark_used(hash, &metadata));
         is_whole.then(|| Digest::new(*hash, metadata.len()))
     }
 

@@ -15,7 +15,7 @@ use crate::fs::Fs;
 use crate::layout::{Kind, Layout, is_packed};
 use crate::pack::{Name, Place, Read, seconds};
 use crate::sha256::Sha256Digest;
-use crate::shard::{Shard, lock, mark_used_at};
+use crate::shard::{Shard, lock};
 use crate::stats::{RECORD_OVERHEAD_BYTES, Usage, count};
 use crate::uses::Clock;
 
@@ -191,11 +191,11 @@ impl<F: Fs> Shard<F> {
             };
             return Ok(place.map(|place| place.used));
         }
-        let path = self.layout.blob(&listed.hash);
-        if let Some(read) = lock(&self.memory).last_use(&listed.hash) {
-            mark_used_at(&path, Clock::now().second_of(read));
+        let read = lock(&self.memory).last_use(&listed.hash);
+        if let Some(read) = read {
+            self.mark_used_at(&listed.hash, Clock::now().second_of(read));
         }
-        let metadata = fs::metadata(path).ok();
+        let metadata = fs::metadata(self.layout.blob(&listed.hash)).ok();
         Ok(metadata.map(|metadata| metadata.modified().map_or(0, seconds)))
     }
 

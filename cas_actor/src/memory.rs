@@ -18,6 +18,7 @@ use crate::blob::Blob;
 use crate::digest::HASH_BYTES;
 use crate::layout::Kind;
 use crate::open_files::OpenFiles;
+use crate::seen::Stamp;
 use crate::uses::{Clock, Uses};
 
 /// What an entry costs beside its bytes at most: its slot and its place in the map, both of which
@@ -172,15 +173,20 @@ impl MemoryTier {
         self.files.uses()
     }
 
-    /// Keeps the file of a large blob open, unless the tier is off.
-    pub(crate) fn keep_open(&mut self, key: &Key, blob: Blob, now: Instant) {
+    /// Keeps the file of a large blob open as long as its stamp is this one, unless the tier is off.
+    pub(crate) fn keep_open(&mut self, key: &Key, blob: Blob, stamp: Option<Stamp>, now: Instant) {
         if self.config.capacity_bytes > 0 {
             // One of them may be closed.
             for (open, used) in self.files.uses() {
                 self.note_use(open, used);
             }
-            self.files.keep(key, blob, now);
+            self.files.keep(key, blob, stamp, now);
         }
+    }
+
+    /// The store itself has changed the stamp of a file.
+    pub(crate) fn restamp(&mut self, key: &Key, before: Stamp, after: Stamp) {
+        self.files.restamp(key, before, after);
     }
 
     /// Takes a blob in, if it is small enough, and makes room by dropping the least recently used.

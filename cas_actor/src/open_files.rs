@@ -3,13 +3,14 @@
 //! Owns: which files these are, and for how long.
 //! Does not know: how they came to be trusted, or what is deleted (`shard` tells).
 //! Invariants: there are never more than [`MOST`]; what was removed is not handed out again, nor is
-//! what was not read for as long as the memory tier would wait.
+//! what was not read for as long as the memory tier would wait, nor what somebody has written to.
 #![forbid(unsafe_code)]
 
 use std::time::{Duration, Instant};
 
 use crate::blob::Blob;
 use crate::digest::HASH_BYTES;
+use crate::seen::Stamp;
 
 /// Files of one shard. A process may have a thousand open, of which most are for connections.
 pub(crate) const MOST: usize = 16;
@@ -17,6 +18,8 @@ pub(crate) const MOST: usize = 16;
 struct OpenFile {
     key: [u8; HASH_BYTES],
     blob: Blob,
+    /// Of the file as it was checked.
+    stamp: Option<Stamp>,
     used: Instant,
 }
 
@@ -37,7 +40,8 @@ impl OpenFiles {
     /// The blob, if its file is open; counts as a use.
     pub(crate) fn get(&mut self, key: &[u8; HASH_BYTES], now: Instant) -> Option<Blob> {
         let index = self.files.iter().position(|file| file.key == *key)?;
-        if self.is_idle(&self.files[index], now) {
+        let file = &self.files[index];
+        if self.is_idle(file, now) || stamp_of(&file.blob) != file.stamp {
             self.files.swap_remove(index);
             return None;
         }
@@ -47,7 +51,13 @@ impl OpenFiles {
     }
 
     /// Keeps the file of a blob open, instead of the one that was read longest ago if need be.
-    pub(crate) fn keep(&mut self, key: &[u8; HASH_BYTES], blob: Blob, now: Instant) {
+    pub(crate) fn keep(
+        &mut self,
+        key: &[u8; HASH_BYTES],
+        blob: Blob,
+        stamp: Option<Stamp>,
+        now: Instant,
+    ) {
         self.remove(key);
         while let Some(idle) = self.files.iter().position(|file| self.is_idle(file, now)) {
             self.files.swap_remove(idle);
@@ -59,8 +69,17 @@ impl OpenFiles {
         self.files.push(OpenFile {
             key: *key,
             blob,
+            stamp,
             used: now,
         });
+    }
+
+    /// The store itself has changed the stamp of a file.
+    pub(crate) fn restamp(&mut self, key: &[u8; HASH_BYTES], before: Stamp, after: Stamp) {
+        let mut files = self.files.iter_mut();
+        if let Some(file) = files.find(|file| file.key == *key && file.stamp == Some(before)) {
+            file.stamp = Some(after);
+        }
     }
 
     /// Closes a file; says whether it was open.
@@ -79,6 +98,11 @@ impl OpenFiles {
     }
 }
 
+/// That of the file behind a blob, if there is one.
+fn stamp_of(blob: &Blob) -> Option<Stamp> {
+    Stamp::of_file(&blob.file()?.file)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,11 +114,11 @@ mod tests {
         let blob = || Blob::from(bytes::Bytes::from_static(b"x"));
         let mut files = OpenFiles::new(Duration::from_secs(100));
         for number in 0..MOST as u8 {
-            files.keep(&[number; 32], blob(), at(number.into()));
+            files.keep(&[number; 32], blob(), None, at(number.into()));
         }
         // Read again, the first one is not the oldest any more.
         assert!(files.get(&[0; 32], at(50)).is_some());
-        files.keep(&[99; 32], blob(), at(51));
+        files.keep(&[99; 32], blob(), None, at(51));
         assert!(files.get(&[1; 32], at(52)).is_none());
         assert!(files.get(&[0; 32], at(52)).is_some());
         assert_eq!(files.uses().count(), MOST);
@@ -102,7 +126,7 @@ mod tests {
         assert!(files.get(&[2; 32], at(53)).is_none());
         // Another one that comes in closes those that nobody has read since.
         assert!(files.get(&[3; 32], at(103)).is_none());
-        files.keep(&[98; 32], blob(), at(140));
+        files.keep(&[98; 32], blob(), None, at(140));
         assert_eq!(files.uses().count(), 3);
     }
 }

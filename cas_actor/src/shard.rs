@@ -7,17 +7,15 @@
 //! served; what is damaged loses its name before the error is answered.
 #![forbid(unsafe_code)]
 
-use std::collections::HashSet;
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File};
 use std::io;
 use std::ops::RangeInclusive;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Instant;
 
 use bytes::Bytes;
-use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 
 use crate::action::ActionEntry;
 use crate::blob::Blob;
@@ -29,23 +27,22 @@ use crate::layout::{ActionKey, Kind, Layout, is_packed};
 use crate::maintain::hash_file;
 use crate::mapped;
 use crate::memory::MemoryTier;
-use crate::pack::{Name, Packs, Read, seconds};
+use crate::pack::{Name, Packs, Read};
+use crate::seen::{Seen, Stamp};
 use crate::stats::{Counters, Usage, count};
 use crate::uses::Uses;
-
-/// A use is written down (as the file's modification time) at most this often.
-const USE_GRANULARITY: Duration = Duration::from_secs(1);
-
-/// Large blobs that are remembered as checked; then all are forgotten, and checked once more.
-const REMEMBER_INTACT: usize = 64 * 1024;
 
 /// When reads check content against its digest. Blobs in the memory tier were checked when they
 /// came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VerifyReads {
-    /// Every read of a small blob, and the first read of a large one since the store was opened.
+    /// Every read of a small blob. A large one when it is read for the first time since the store was
+    /// opened, and again whenever its file was written to or replaced since it was checked. What
+    /// decays on the disk after that, without anybody writing, is found by the scrubber, by
+    /// [`Store::verify`](crate::Store::verify), or after the next opening; until then it is served.
     FirstLarge,
-    /// Every read from disk.
+    /// Every read from disk: what is damaged is never served, and a large blob costs its hash each
+    /// time.
     Always,
     /// Small blobs only; large ones are left to [`Store::verify`](crate::Store::verify).
     SmallOnly,
@@ -101,11 +98,11 @@ pub(crate) struct Shard<F> {
     pub(crate) commit: Committer<F>,
     /// Opened at the first use: a program that asks little opens little.
     pub(crate) packs: Option<Packs<F>>,
-    verify_reads: VerifyReads,
+    pub(crate) verify_reads: VerifyReads,
     /// Whether blobs that are met get their second name.
     pub(crate) sha256_names: bool,
     /// Large blobs that were checked since the store was opened.
-    intact: HashSet<[u8; HASH_BYTES]>,
+    pub(crate) seen: Seen,
 }
 
 impl<F: Fs> Shard<F> {
@@ -131,7 +128,7 @@ impl<F: Fs> Shard<F> {
             packs: None,
             verify_reads,
             sha256_names: false,
-            intact: HashSet::new(),
+            seen: Seen::default(),
         }
     }
 
@@ -173,7 +170,7 @@ impl<F: Fs> Shard<F> {
         let path = self.layout.blob(digest.hash());
         match fs::metadata(&path) {
             Ok(metadata) if metadata.len() == digest.size_bytes() => {
-                mark_used(&path, &metadata);
+                self.mark_used(digest.hash(), &metadata);
                 true
             }
             _ => false,
@@ -263,11 +260,14 @@ impl<F: Fs> Shard<F> {
         if metadata.len() != digest.size_bytes() {
             return Err(self.judge_size(digest, &path, &file));
         }
-        mark_used(&path, &metadata);
+        self.mark_used(digest.hash(), &metadata);
+        let stamp = Stamp::of_file(&file);
         let map = mapped::map(&file).during("map", &path)?;
         let unchecked = match self.verify_reads {
             VerifyReads::Always => true,
-            VerifyReads::FirstLarge => !self.intact.contains(digest.hash()),
+            VerifyReads::FirstLarge => {
+                !stamp.is_some_and(|stamp| self.seen.is_checked(digest.hash(), stamp))
+            }
             VerifyReads::SmallOnly => false,
         };
         let file = Arc::new(file);
@@ -277,15 +277,15 @@ impl<F: Fs> Shard<F> {
             unchecked,
         };
         if !unchecked {
-            self.keep_open(digest, &found.blob);
+            self.keep_open(digest, &found.blob, stamp);
         }
         Ok(found)
     }
 
     /// The next reader of a large blob needs not ask the shard, unless all are to be checked.
-    fn keep_open(&self, digest: &Digest, blob: &Blob) {
+    fn keep_open(&self, digest: &Digest, blob: &Blob, stamp: Option<Stamp>) {
         if self.verify_reads != VerifyReads::Always {
-            lock(&self.memory).keep_open(digest.hash(), blob.clone(), Instant::now());
+            lock(&self.memory).keep_open(digest.hash(), blob.clone(), stamp, Instant::now());
         }
     }
 
@@ -297,11 +297,10 @@ impl<F: Fs> Shard<F> {
         intact: bool,
     ) -> Result<Found, GetError> {
         if intact {
-            if self.intact.len() >= REMEMBER_INTACT {
-                self.intact.clear();
+            let stamp = found.file.as_deref().and_then(Stamp::of_file);
+            if stamp.is_some_and(|stamp| self.seen.passed(digest.hash(), stamp)) {
+                self.keep_open(digest, &found.blob, stamp);
             }
-            self.intact.insert(*digest.hash());
-            self.keep_open(digest, &found.blob);
             return Ok(Found {
                 unchecked: false,
                 ..found
@@ -414,7 +413,7 @@ impl<F: Fs> Shard<F> {
     }
 
     fn forget_file(&mut self, hash: &[u8; HASH_BYTES], size_bytes: u64) {
-        self.intact.remove(hash);
+        self.seen.forget(hash);
         lock(&self.memory).remove(hash);
         self.counters.held.subtract_files(size_bytes);
         if let Some(files) = &mut self.files {
@@ -471,32 +470,4 @@ impl<F: Fs> Shard<F> {
 /// than a lost cache entry.
 pub(crate) fn lock(memory: &Mutex<MemoryTier>) -> std::sync::MutexGuard<'_, MemoryTier> {
     memory.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Notes a use of a file in that second, if none is noted since.
-pub(crate) fn mark_used_at(path: &Path, second: u32) {
-    let noted = fs::metadata(path).and_then(|metadata| metadata.modified());
-    if noted.is_ok_and(|noted| seconds(noted) < second) {
-        stamp(path, i64::from(second), 0);
-    }
-}
-
-/// Notes the use of a file for eviction. Failing to (a read-only disk) does no harm.
-pub(crate) fn mark_used(path: &Path, metadata: &Metadata) {
-    let fresh = metadata.modified().is_ok_and(|used| {
-        SystemTime::now().duration_since(used).unwrap_or_default() < USE_GRANULARITY
-    });
-    if fresh {
-        return;
-    }
-    stamp(path, 0, UTIME_NOW);
-}
-
-fn stamp(path: &Path, seconds: i64, nanos: i64) {
-    let stamp = |tv_sec, tv_nsec| Timespec { tv_sec, tv_nsec };
-    let times = Timestamps {
-        last_access: stamp(0, UTIME_OMIT),
-        last_modification: stamp(seconds, nanos),
-    };
-    let _ = rustix::fs::utimensat(CWD, path, &times, AtFlags::empty());
 }

@@ -100,6 +100,9 @@ pub(crate) fn damage<F: Fs>(shard: &mut Shard<F>, digest: &Digest, change: impl 
     file.read_exact_at(&mut bytes, offset).unwrap();
     change(&mut bytes);
     file.write_all_at(&bytes, offset).unwrap();
+    // Whoever writes changes the time, but clocks of file systems tick seldom.
+    file.set_modified(std::time::SystemTime::UNIX_EPOCH)
+        .unwrap();
 }
 
 pub(crate) fn temp_files<F>(shard: &Shard<F>) -> usize {

@@ -16,7 +16,7 @@ use crate::fs::Fs;
 use crate::layout::{ActionKey, Kind};
 use crate::memory::DigestBuild;
 use crate::pack::{Name, seconds};
-use crate::shard::{Shard, lock, mark_used_at};
+use crate::shard::{Shard, lock};
 use crate::shard_actor::ShardMsg;
 use crate::store::Store;
 
@@ -107,7 +107,7 @@ impl<F: Fs> Shard<F> {
         };
         let files: Vec<(Name, u32)> = noted.into_iter().filter(is_file).collect();
         for ((hash, _), second) in files {
-            mark_used_at(&self.layout.blob(&hash), second);
+            self.mark_used_at(&hash, second);
         }
         Ok(())
     }
@@ -121,7 +121,7 @@ impl<F: Fs> Shard<F> {
         };
         let clock = Clock::now();
         for (hash, used) in files {
-            mark_used_at(&self.layout.blob(&hash), clock.second_of(used));
+            self.mark_used_at(&hash, clock.second_of(used));
         }
         let (packs, _) = self.open_packs()?;
         for (hash, used) in read {
