@@ -12,19 +12,20 @@ use futures_util::future::join_all;
 
 use crate::blob::Blob;
 use crate::digest::Digest;
-use crate::error::{PutError, ShardError};
+use crate::error::{GetError, PutError, ShardError};
 use crate::ingest::Upload;
 use crate::name::BlobName;
 use crate::staging::{Expected, Verified};
 use crate::store::{Inner, Store};
-use crate::upstream::{AsyncReadBlob, Tier};
+use crate::upstream::{AsyncReadBlob, Fetched, Tier};
 
 /// Blobs that are fetched at once for one caller.
 const FETCH_AT_ONCE: usize = 32;
 
 impl Store {
     /// Puts a cache behind the store: [`get`](Self::get), [`get_named`](Self::get_named) and
-    /// [`bring`](Self::bring) look there for what is not here and keep what they find. A second
+    /// [`bring`](Self::bring) look there for what is not here and keep what they find; what a full
+    /// store cannot keep is read all the same, up to 4 MiB. A second
     /// call changes nothing; says whether this one did.
     pub fn set_upstream(&self, tier: Tier) -> bool {
         tier.serve(Reader(Arc::downgrade(&self.inner), self.durability()));
@@ -50,11 +51,21 @@ impl Store {
         let missing: Vec<usize> = missing.collect();
         for some in missing.chunks(FETCH_AT_ONCE) {
             let fetches = some.iter().map(|index| tier.fetch(self, &names[*index]));
-            for (index, digest) in some.iter().zip(join_all(fetches).await) {
-                found[*index] = digest;
+            for (index, fetched) in some.iter().zip(join_all(fetches).await) {
+                // What could not be kept is not here, though it can be read.
+                let kept = fetched.filter(|fetched| fetched.unkept.is_none());
+                found[*index] = kept.map(|fetched| fetched.digest);
             }
         }
         Ok(found)
+    }
+
+    /// The content of a blob that the cache behind the store had.
+    pub(crate) async fn get_fetched(&self, fetched: Fetched) -> Result<Blob, GetError> {
+        match fetched.unkept {
+            Some(content) => Ok(content),
+            None => self.get_here(&fetched.digest).await,
+        }
     }
 
     /// Keeps what came from the cache behind the store: it is not handed back.

@@ -131,7 +131,7 @@ impl Store {
             return Ok(None);
         };
         match tier.fetch(self, name).await {
-            Some(digest) => Ok(Some((digest, self.get_here(&digest).await?))),
+            Some(fetched) => Ok(Some((fetched.digest, self.get_fetched(fetched).await?))),
             None => Ok(None),
         }
     }

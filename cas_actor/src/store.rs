@@ -307,8 +307,10 @@ impl Store {
     pub async fn get(&self, digest: &Digest) -> Result<Blob, GetError> {
         match (self.get_here(digest).await, self.upstream()) {
             (Err(GetError::NotFound(_) | GetError::Corrupt { .. }), Some(tier)) => {
-                tier.fetch(self, &(*digest).into()).await;
-                self.get_here(digest).await
+                match tier.fetch(self, &(*digest).into()).await {
+                    Some(fetched) => self.get_fetched(fetched).await,
+                    None => self.get_here(digest).await,
+                }
             }
             (found, _) => found,
         }

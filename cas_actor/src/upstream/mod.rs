@@ -12,6 +12,7 @@ mod connection;
 mod flights;
 mod hand_on;
 mod http;
+mod promote;
 #[cfg(feature = "s3")]
 mod s3;
 mod tier;
@@ -32,6 +33,7 @@ pub use config::{S3Config, UpstreamConfig, UpstreamConfigError};
 pub use connection::Connection;
 pub(crate) use hand_on::{AsyncReadBlob, Encode, Handed};
 pub use http::HttpUpstream;
+pub(crate) use promote::Fetched;
 pub use tier::{Tier, TierConfig, TierStats, WriteThrough};
 
 /// The content of a blob as it comes in.

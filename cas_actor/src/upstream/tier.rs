@@ -1,7 +1,8 @@
 //! The cache behind a store: fetching what is missing, and handing on what was put.
 //!
-//! Owns: time limits, when the breaker opens, promotion into the store, and the figures.
-//! Does not know: the protocol (`Upstream`), or when the store asks.
+//! Owns: time limits, when the breaker opens, and the figures.
+//! Does not know: the protocol (`Upstream`), how a blob gets into the store (`promote`), or when the
+//! store asks.
 //! Invariants: one blob is fetched once, however many ask for it meanwhile; nobody waits for a
 //! server that makes no progress longer than the patience; whatever fails there is a miss here.
 #![forbid(unsafe_code)]
@@ -12,20 +13,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::StreamExt;
 use serde::Deserialize;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 
 use super::breaker::Breaker;
 use super::flights::Flights;
 use super::hand_on::{AsyncReadBlob, Encode, Handed, hand_on};
-use super::{Pieces, Upstream, UpstreamError};
+use super::promote::{Fetched, READ_THROUGH_AT_ONCE};
+use super::{Upstream, UpstreamError};
 use crate::blob::Blob;
-use crate::commit::Durability;
-use crate::digest::Digest;
-use crate::ingest::Upload;
 use crate::name::{BlobName, HashFunction};
 use crate::stats::count;
 use crate::store::Store;
@@ -91,14 +89,14 @@ pub struct TierStats {
 }
 
 #[derive(Debug, Default)]
-struct Figures {
-    hits: AtomicU64,
-    misses: AtomicU64,
+pub(super) struct Figures {
+    pub(super) hits: AtomicU64,
+    pub(super) misses: AtomicU64,
     action_hits: AtomicU64,
     action_misses: AtomicU64,
     failures: AtomicU64,
     skipped: AtomicU64,
-    fetched_bytes: AtomicU64,
+    pub(super) fetched_bytes: AtomicU64,
     handed_on: AtomicU64,
     not_handed_on: AtomicU64,
 }
@@ -109,14 +107,16 @@ pub struct Tier {
     inner: Arc<Inner>,
 }
 
-struct Inner {
-    upstream: Box<dyn Upstream>,
-    config: TierConfig,
+pub(super) struct Inner {
+    pub(super) upstream: Box<dyn Upstream>,
+    pub(super) config: TierConfig,
     runtime: Handle,
     breaker: Breaker,
-    blobs: Flights<BlobName, Digest>,
+    blobs: Flights<BlobName, Fetched>,
     results: Flights<BlobName, Bytes>,
-    figures: Figures,
+    pub(super) figures: Figures,
+    /// Who may read through to memory.
+    pub(super) reading_through: Semaphore,
     /// Where blobs and results wait to be handed on; the other end goes to the store.
     queue: mpsc::Sender<Handed>,
     waiting: Mutex<Option<mpsc::Receiver<Handed>>>,
@@ -144,6 +144,7 @@ impl Tier {
                 blobs: Flights::default(),
                 results: Flights::default(),
                 figures: Figures::default(),
+                reading_through: Semaphore::new(READ_THROUGH_AT_ONCE),
                 queue,
                 waiting: Mutex::new(Some(waiting)),
             }),
@@ -202,8 +203,9 @@ impl Tier {
             .is_some()
     }
 
-    /// Brings a blob into the store; `None` when it cannot be had.
-    pub(crate) async fn fetch(&self, store: &Store, name: &BlobName) -> Option<Digest> {
+    /// Brings a blob into the store, or only here where the store cannot keep it; `None` when it
+    /// cannot be had.
+    pub(crate) async fn fetch(&self, store: &Store, name: &BlobName) -> Option<Fetched> {
         let (inner, name) = (&self.inner, *name);
         let promote = || {
             let (inner, store) = (Arc::clone(inner), store.clone());
@@ -282,7 +284,7 @@ impl Inner {
     }
 
     /// Makes a call, unless the upstream is down.
-    async fn call<T>(
+    pub(super) async fn call<T>(
         &self,
         limit: Duration,
         call: impl Future<Output = Result<T, UpstreamError>>,
@@ -304,55 +306,13 @@ impl Inner {
         }
     }
 
-    fn note<T>(&self, error: &UpstreamError) -> Option<T> {
+    pub(super) fn note<T>(&self, error: &UpstreamError) -> Option<T> {
         count(&self.figures.failures, 1);
         match self.breaker.failed(Instant::now()) {
             true => tracing::warn!(%error, "upstream is down; going on without it"),
             false => tracing::debug!(%error, "upstream failed"),
         }
         None
-    }
-
-    async fn promote(&self, store: &Store, name: &BlobName) -> Option<Digest> {
-        let asked = self.upstream.get(name);
-        let Some(pieces) = self.call(self.config.patience, asked).await? else {
-            count(&self.figures.misses, 1);
-            return None;
-        };
-        let kept = self.keep(store, name, pieces).await;
-        match kept {
-            Ok(digest) => {
-                count(&self.figures.hits, 1);
-                count(&self.figures.fetched_bytes, digest.size_bytes());
-                Some(digest)
-            }
-            Err(error) => self.note(&error),
-        }
-    }
-
-    /// Writes what comes in to the store, which hashes it.
-    async fn keep(
-        &self,
-        store: &Store,
-        name: &BlobName,
-        mut pieces: Pieces,
-    ) -> Result<Digest, UpstreamError> {
-        let failed = |message: &dyn fmt::Display| {
-            UpstreamError::new(self.upstream.name(), format!("{name}: {message}"))
-        };
-        let mut upload = store.upload_as(*name);
-        while let Some(piece) = timeout(self.config.patience, pieces.next())
-            .await
-            .map_err(|_| failed(&"the answer stopped"))?
-        {
-            upload = write(upload, piece?)
-                .await
-                .map_err(|error| failed(&error))?;
-        }
-        // It can be fetched again: nobody should wait for the disk.
-        let relaxed = store.with_durability(Durability::Relaxed);
-        let committed = relaxed.commit_local(upload).await;
-        committed.map_err(|error| failed(&error))
     }
 }
 
@@ -362,13 +322,6 @@ async fn encoded(encode: Encode, content: Blob, function: Option<HashFunction>) 
     tokio::task::spawn_blocking(move || encode(content, function))
         .await
         .ok()
-}
-
-/// Writes on a thread that may wait for the disk.
-async fn write(mut upload: Upload, piece: Bytes) -> Result<Upload, String> {
-    let written = tokio::task::spawn_blocking(move || upload.write(&piece).map(|()| upload));
-    let written = written.await.map_err(|error| error.to_string())?;
-    written.map_err(|error| error.to_string())
 }
 
 /// What is guarded stays whole: it is changed by single calls only.
