@@ -1,7 +1,7 @@
 //! The store across processes: killed at random moments, locked out, out of space, read-only.
 //!
 //! Runs itself as the child process, so it has a `main` instead of the test harness.
-//! `ZAKO_KILL_ROUNDS` sets the number of kills (40), `ZAKO_KILL_SEED` repeats a run.
+//! `ZAKO_KILL_ROUNDS` sets the number of kills (200), `ZAKO_KILL_SEED` repeats a run.
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
@@ -142,7 +142,7 @@ fn churn(store: &Store, random: &mut Random) {
 }
 
 fn killed_writers_lose_nothing_acknowledged() {
-    let rounds: u64 = env::var("ZAKO_KILL_ROUNDS").map_or(40, |n| n.parse().unwrap());
+    let rounds: u64 = env::var("ZAKO_KILL_ROUNDS").map_or(200, |n| n.parse().unwrap());
     let seed =
         env::var("ZAKO_KILL_SEED").map_or(u64::from(std::process::id()), |n| n.parse().unwrap());
     println!("{rounds} rounds; repeat with ZAKO_KILL_SEED={seed}");
