@@ -8,8 +8,8 @@
 //! What it promises:
 //! - **Nothing acknowledged is lost.** A put is answered after its content and its name are on
 //!   disk ([`Durability`] loosens that); puts that wait together are made durable together.
-//! - **Nothing wrong is served.** Content is checked when it comes in and when it is read;
-//!   damaged files go to quarantine and count as missing.
+//! - **Nothing wrong is served.** Content is checked when it comes in and when it is read, large blobs
+//!   as [`VerifyReads`] says; damaged files go to quarantine and count as missing.
 //! - **No scan at the start.** Small blobs are found in a mapped index, a large one under its name.
 //!
 //! ```

@@ -9,8 +9,9 @@
 //!    before is not believed to be durable until it was written anew (`durable`);
 //! 2. the index is derived: table, then every record behind what the table covers, in order; with
 //!    no usable table, every record;
-//! 3. a table never covers bytes that are not durable, and a segment is removed only after a
-//!    durable table that points nowhere into it;
+//! 3. a table that is written covers nothing that is not durable, and is not made from a damaged one; a segment is
+//!    removed only after a durable table that points nowhere into it, but for one without live records
+//!    on a full disk, which costs reading all segments after a crash;
 //! 4. a record is believed only if it proves itself, wherever the index says it is.
 #![forbid(unsafe_code)]
 
