@@ -6,7 +6,7 @@
 #![forbid(unsafe_code)]
 
 use std::future::Future;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
@@ -91,6 +91,7 @@ impl<'s> Blocking<'s> {
         get(digest: &Digest) -> Result<Blob, GetError>;
         get_range(digest: &Digest, range: ByteRange) -> Result<Blob, GetError>;
         contains(digests: &[Digest]) -> Result<Vec<bool>, ShardError>;
+        local_path(digest: &Digest) -> Result<Option<PathBuf>, GetError>;
         delete(digest: &Digest) -> Result<bool, ShardError>;
         put_action(key: &ActionKey, entry: impl Into<ActionEntry>) -> Result<(), PutError>;
         get_action(key: &ActionKey) -> Result<Option<ActionEntry>, ShardError>;

@@ -1,4 +1,4 @@
-//! Writing a stored blob to a path of the caller.
+//! Writing a stored blob to a path of the caller, or lending the path that it has.
 //!
 //! Owns: how the bytes get there and that they get there whole.
 //! Does not know: how a blob is found.
@@ -16,8 +16,10 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use rustix::fs::Mode;
 
 use crate::digest::Digest;
-use crate::error::{ExportError, IoFailure};
+use crate::error::{ExportError, GetError, IoFailure};
+use crate::layout::Layout;
 use crate::shard::Found;
+use crate::store::Store;
 
 /// One blob to be written to a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,14 +84,61 @@ fn fill(mut file: File, found: &Found, mode: u32) -> io::Result<()> {
     Ok(())
 }
 
+impl Store {
+    /// The file of a large blob in the store, for programs that want a path; `None` for a small one,
+    /// which shares its file with others and can be [exported](crate::Blocking::export).
+    ///
+    /// The file is checked as for [`get`](Self::get), and asking counts as a use: with `max_bytes`, it
+    /// stays for the [`lease`](crate::StoreConfig::lease) unless somebody deletes the blob. Who has it
+    /// open keeps the content for longer. It is read-only and must stay so: whoever writes to it
+    /// damages the store.
+    ///
+    /// # Errors
+    /// As for [`get`](Self::get).
+    pub async fn local_path(&self, digest: &Digest) -> Result<Option<PathBuf>, GetError> {
+        let blob = self.get(digest).await?;
+        let path = Layout::new(self.root().to_owned()).blob(digest.hash());
+        Ok(blob.is_mapped().then_some(path))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::blob::Blob;
+    use crate::uses::tests::next_second;
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     fn found(content: &'static [u8]) -> Found {
         Found::in_memory(Blob::from(bytes::Bytes::from_static(content)))
+    }
+
+    #[test]
+    fn a_large_blob_has_a_path_that_is_spared_and_a_small_one_has_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let system = actor_rt::System::new().unwrap();
+        let store = Store::open(crate::StoreConfig::new(directory.path()), &system).unwrap();
+        let blocking = store.blocking();
+        let content = vec![7; 100_000];
+        let (large, other) = (
+            blocking.put(content.clone()).unwrap(),
+            blocking.put(vec![8; 100_000]).unwrap(),
+        );
+        let small = blocking.put("small").unwrap();
+        assert_eq!(blocking.local_path(&small).unwrap(), None);
+        next_second();
+        let path = blocking.local_path(&large).unwrap().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), content);
+        assert!(fs::metadata(&path).unwrap().permissions().readonly());
+        next_second();
+        blocking.gc(150_000).unwrap();
+        assert!(path.exists(), "lent last, so used last");
+        assert_eq!(blocking.contains(&[large, other]).unwrap(), [true, false]);
+        blocking.delete(&large).unwrap();
+        assert!(matches!(
+            blocking.local_path(&large),
+            Err(GetError::NotFound(_))
+        ));
     }
 
     #[test]

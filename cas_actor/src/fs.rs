@@ -2,7 +2,9 @@
 //!
 //! Owns: [`Fs`], which tests replace to make an fsync fail or a write fall short.
 //! Does not know: what is written or in which order (`commit` does).
-//! Invariant: every byte that a shard promises to keep goes through this trait.
+//! Invariant: whatever a shard writes itself goes through this trait, and nothing is called durable or
+//! gets its name but by it. Content that streams in is written to its temporary file beside it
+//! (`staging`, `take`): a write that fails there is the caller's answer, and nothing has a name yet.
 #![forbid(unsafe_code)]
 
 use std::fs::{self, File, OpenOptions};
