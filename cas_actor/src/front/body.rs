@@ -15,9 +15,17 @@ use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::HeaderMap;
 
 use super::pulse::Busy;
+use super::stall;
 use super::watch::Watched;
 use crate::Blob;
 use crate::blob::FilePart;
+
+/// What a stream of HTTP/2 is given at once: the next piece waits until the client has made room, which
+/// is how a client that takes nothing is found out.
+const PIECE_BYTES: usize = 32 * 1024;
+/// Of a longer piece the last byte goes alone: a stream with room for something is given a whole piece, so
+/// the request would end while most of the last one still waits.
+const SHORT_BYTES: usize = 1024;
 
 /// Any error of a body.
 pub(crate) type BodyError = Box<dyn std::error::Error + Send + Sync>;
@@ -25,6 +33,10 @@ pub(crate) type BodyError = Box<dyn std::error::Error + Send + Sync>;
 /// The body of an answer.
 pub(crate) struct Answer {
     content: Content,
+    /// Whether the connection has other streams, and the answer goes out in pieces.
+    is_multiplexed: bool,
+    /// What is left of a frame of the content that goes out in pieces.
+    rest: Bytes,
     /// Where the bytes lie in a file.
     file: Option<FilePart>,
     /// Ends with the body.
@@ -85,6 +97,8 @@ impl Answer {
     pub(crate) fn bytes(bytes: impl Into<Bytes>) -> Self {
         Self {
             content: Content::Bytes(bytes.into()),
+            is_multiplexed: false,
+            rest: Bytes::new(),
             file: None,
             busy: None,
             watched: None,
@@ -107,10 +121,13 @@ impl Answer {
     {
         Self {
             content: Content::Stream(Box::pin(body)),
-            file: None,
-            busy: None,
-            watched: None,
+            ..Self::empty()
         }
+    }
+
+    /// The answer goes out on a stream of HTTP/2.
+    pub(crate) fn multiplex(&mut self) {
+        self.is_multiplexed = true;
     }
 
     /// The bytes, if they lie in a file, and where.
@@ -129,7 +146,7 @@ impl Answer {
 
     /// These bytes, on their way; the last of them with what somebody will be told.
     fn piece(&mut self, bytes: Bytes) -> Piece {
-        if self.content.is_end() {
+        if self.is_end_stream() {
             let watched = self.watched.take();
             let mut piece = Piece { bytes, watched };
             // Nobody writes an empty one.
@@ -162,11 +179,9 @@ impl Body for Answer {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Piece>, BodyError>>> {
-        let frame = match &mut self.content {
-            Content::Bytes(bytes) if bytes.is_empty() => None,
-            Content::Bytes(bytes) => Some(Frame::data(std::mem::take(bytes))),
-            Content::Stream(body) => ready!(body.as_mut().poll_frame(cx)).transpose()?,
-        };
+        stall::ours();
+        let frame = ready!(self.poll_content(cx))?;
+        stall::theirs();
         let Some(frame) = frame else {
             self.ended(None);
             return Poll::Ready(None);
@@ -178,13 +193,42 @@ impl Body for Answer {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.content.is_end()
+        self.rest.is_empty() && self.content.is_end()
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.content {
-            Content::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Content::Bytes(bytes) => {
+                SizeHint::with_exact(bytes.len() as u64 + self.rest.len() as u64)
+            }
             Content::Stream(body) => body.size_hint(),
         }
+    }
+}
+
+impl Answer {
+    /// The next frame, and of a stream of HTTP/2 the next piece.
+    fn poll_content(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Frame<Bytes>>, BodyError>> {
+        if self.rest.is_empty() {
+            let frame = match &mut self.content {
+                Content::Bytes(bytes) if bytes.is_empty() => None,
+                Content::Bytes(bytes) => Some(Frame::data(std::mem::take(bytes))),
+                Content::Stream(body) => ready!(body.as_mut().poll_frame(cx)).transpose()?,
+            };
+            match frame.map(Frame::into_data) {
+                Some(Ok(bytes)) if self.is_multiplexed => self.rest = bytes,
+                Some(Ok(bytes)) => return Poll::Ready(Ok(Some(Frame::data(bytes)))),
+                Some(Err(trailers)) => return Poll::Ready(Ok(Some(trailers))),
+                None => return Poll::Ready(Ok(None)),
+            }
+        }
+        let length = match self.rest.len() {
+            short @ ..=SHORT_BYTES => short,
+            long => PIECE_BYTES.min(long - 1),
+        };
+        Poll::Ready(Ok(Some(Frame::data(self.rest.split_to(length)))))
     }
 }

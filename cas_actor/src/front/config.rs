@@ -110,9 +110,10 @@ pub struct LimitsConfig {
     pub idle_seconds: u64,
     /// Seconds from the first byte of a request's head to its last.
     pub head_seconds: u64,
-    /// Seconds within which some byte of a body has to move, in either direction.
+    /// Seconds within which a body has to move, in either direction; of an answer over HTTP/2, a piece
+    /// of 32 KiB. Each stream of an HTTP/2 connection counts for itself.
     pub stall_seconds: u64,
-    /// Seconds that one request may take, its body included.
+    /// Seconds that one request may take, the bodies of it and of its answer included.
     pub request_seconds: u64,
 }
 

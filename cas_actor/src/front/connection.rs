@@ -18,11 +18,11 @@ use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_rustls::TlsAcceptor;
 
 use super::drain::{Draining, drained};
@@ -30,6 +30,7 @@ use super::http::{Http, Line};
 use super::pulse::Pulse;
 use super::rate::Peer;
 use super::sendfile::{Outgoing, Sending};
+use super::stall::Streams;
 use super::timed::{Patience, Timed};
 
 /// Fair to all streams of an HTTP/2 connection, and no more of them than this.
@@ -160,6 +161,7 @@ async fn requests<S>(
         idle: limits.idle(),
         head: limits.head(),
         stall: limits.stall(),
+        request: limits.request(),
     };
     let stream = Timed::new(stream, Arc::clone(&line.pulse), patience);
     let head_bytes = usize::try_from(limits.head_bytes).unwrap_or(usize::MAX);
@@ -189,7 +191,12 @@ async fn requests<S>(
         let connection = builder.serve_connection(stream, service);
         return to_its_end(connection, |it| it.graceful_shutdown(), draining).await;
     }
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+    let given_up: Arc<Notify> = Arc::default();
+    let mut builder = auto::Builder::new(Streams {
+        stall: patience.stall,
+        request: patience.request,
+        given_up: Arc::clone(&given_up),
+    });
     builder
         .http1()
         .max_buf_size(head_bytes)
@@ -202,7 +209,10 @@ async fn requests<S>(
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_header_list_size(u32::try_from(head_bytes).unwrap_or(u32::MAX));
     let connection = builder.serve_connection(stream, service);
-    to_its_end(connection, |it| it.graceful_shutdown(), draining).await;
+    tokio::select! {
+        () = to_its_end(connection, |it| it.graceful_shutdown(), draining) => {}
+        () = given_up.notified() => tracing::debug!("a client did not take its answer"),
+    }
 }
 
 /// Drives a connection; has it end after what runs once the node drains.

@@ -37,6 +37,7 @@ mod probe;
 mod pulse;
 mod rate;
 mod sendfile;
+mod stall;
 mod timed;
 mod tls;
 mod token;

@@ -4,7 +4,8 @@
 //! Does not know: HTTP; the service tells it through a [`Pulse`] when requests begin and end.
 //! Invariants: between requests the limit counts from the last byte; inside a head it counts from
 //! the head's first byte, so a byte now and then does not help; inside a request every byte in
-//! either direction starts it anew. One timer per connection, moved only when it fires; the clock is
+//! either direction starts it anew, up to the limit of a whole request. Over HTTP/2 bytes may be pings: a
+//! connection without a request ends in spite of them, and each stream has limits of its own (`stall`). One timer per connection, moved only when it fires; the clock is
 //! read only when something has to be waited for, which is once per request.
 #![forbid(unsafe_code)]
 
@@ -31,6 +32,7 @@ pub(crate) struct Patience {
     pub(crate) idle: Duration,
     pub(crate) head: Duration,
     pub(crate) stall: Duration,
+    pub(crate) request: Duration,
 }
 
 /// A stream with limits on time.
@@ -49,6 +51,16 @@ pub(crate) struct Timed<S> {
     /// Bytes thrown away since we said goodbye.
     linger: Option<usize>,
     head: Option<Head>,
+    stage: Option<Stage>,
+}
+
+/// A request that runs, or the rest after it.
+#[derive(Debug)]
+struct Stage {
+    /// How many requests had begun, and whether one ran.
+    which: (u64, bool),
+    /// When something had to be waited for first.
+    since: Instant,
 }
 
 /// A head that is coming in.
@@ -71,6 +83,7 @@ impl<S> Timed<S> {
             still: None,
             writing: false,
             head: None,
+            stage: None,
             linger: None,
         }
     }
@@ -89,8 +102,18 @@ impl<S> Timed<S> {
 
     /// When patience ends, if nothing moves after `still`.
     fn deadline(&self, still: Instant) -> Instant {
+        let since = self.stage.as_ref().map_or(still, |stage| stage.since);
+        let is_multiplexed = self.pulse.is_multiplexed();
         if self.pulse.is_busy() || self.writing {
-            return still + self.patience.stall;
+            let stalled = still + self.patience.stall;
+            // Streams have limits of their own.
+            return match is_multiplexed {
+                true => stalled,
+                false => stalled.min(since + self.patience.request),
+            };
+        }
+        if is_multiplexed {
+            return since + self.patience.idle;
         }
         match &self.head {
             Some(head) if head.begun == self.pulse.begun() => {
@@ -106,6 +129,13 @@ impl<S> Timed<S> {
         if let Some(head) = &mut self.head {
             head.since.get_or_insert(still);
         }
+        let which = (self.pulse.begun(), self.pulse.is_busy());
+        if self.stage.as_ref().is_none_or(|stage| stage.which != which) {
+            self.stage = Some(Stage {
+                which,
+                since: still,
+            });
+        }
         let is_known = self.waker.as_ref().is_some_and(|w| w.will_wake(cx.waker()));
         if is_known && !self.tick.is_elapsed() {
             return Ok(());
@@ -118,7 +148,8 @@ impl<S> Timed<S> {
                 return Err(io::ErrorKind::TimedOut.into());
             }
             // What is waited for may change to something shorter before that.
-            let shortest = self.patience.head.min(self.patience.stall);
+            let patience = &self.patience;
+            let shortest = patience.head.min(patience.stall).min(patience.request);
             let soon = now + shortest.max(Duration::from_millis(1));
             self.tick.as_mut().reset(deadline.min(soon));
         }
@@ -228,6 +259,7 @@ mod tests {
         idle: Duration::from_secs(300),
         head: Duration::from_secs(10),
         stall: Duration::from_secs(60),
+        request: Duration::from_secs(3600),
     };
 
     type Pair = (
@@ -290,6 +322,34 @@ mod tests {
         assert_eq!(read_until_timeout(&mut timed).await, 4 * 50 + 60);
         drip.abort();
         drop(busy);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_drips_ends_at_its_limit() {
+        let (mut timed, mut theirs, pulse) = pair();
+        let _busy = pulse.begin(false);
+        let drip = tokio::spawn(async move {
+            while theirs.write_all(b"x").await.is_ok() {
+                sleep(Duration::from_secs(7)).await;
+            }
+        });
+        assert_eq!(read_until_timeout(&mut timed).await, 3600);
+        drop(timed);
+        drip.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pings_do_not_keep_a_connection_without_requests() {
+        let (mut timed, mut theirs, pulse) = pair();
+        drop(pulse.begin(true));
+        let ping = tokio::spawn(async move {
+            while theirs.write_all(b"ping").await.is_ok() {
+                sleep(Duration::from_secs(60)).await;
+            }
+        });
+        assert_eq!(read_until_timeout(&mut timed).await, 300);
+        drop(timed);
+        ping.await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]

@@ -18,6 +18,8 @@ pub(super) mod name;
 mod partial;
 #[cfg(test)]
 mod resume_tests;
+#[cfg(test)]
+mod stall_tests;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -33,8 +35,8 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
-use hyper::body::Incoming;
 use hyper::header::HeaderMap;
 use hyper::{Request, Response};
 use tonic::codegen::Service;
@@ -56,6 +58,7 @@ use super::body::Answer;
 use super::intake::Complete;
 use super::listen::Shared;
 use super::names::name as key_of;
+use super::stall::{Coming, ComingError};
 use crate::{BlobName, Digest, Durability};
 
 /// Bytes of all blobs of one batch; larger ones go through ByteStream.
@@ -76,8 +79,10 @@ pub(crate) struct Api {
 }
 
 type Answering = Pin<Box<dyn Future<Output = Response<Answer>> + Send>>;
+/// What services read.
+type Asked = http_body_util::combinators::MapErr<Coming, fn(ComingError) -> Status>;
 /// A service behind its generated code.
-type Served = Box<dyn Fn(Request<Incoming>) -> Answering + Send + Sync>;
+type Served = Box<dyn Fn(Request<Coming>) -> Answering + Send + Sync>;
 
 /// All services by the names in their paths.
 pub(crate) struct Grpc {
@@ -142,7 +147,15 @@ impl Grpc {
             .map(body)
     }
 
-    pub(crate) async fn answer(&self, mut request: Request<Incoming>) -> Response<Answer> {
+    /// The answer to a call that has taken all its time.
+    pub(crate) fn give_up(limit: Duration) -> Response<Answer> {
+        let limit = limit.as_secs();
+        Status::deadline_exceeded(format!("the call took longer than {limit} s"))
+            .into_http::<tonic::body::Body>()
+            .map(body)
+    }
+
+    pub(crate) async fn answer(&self, mut request: Request<Coming>) -> Response<Answer> {
         if request.uri().path() == DETAILS {
             let host = request.uri().authority().map(|host| host.as_str());
             let host = Authority(host.unwrap_or_default().to_owned());
@@ -162,7 +175,7 @@ impl Grpc {
 
 fn served<S>(service: S) -> Served
 where
-    S: Service<Request<Incoming>, Response = Response<tonic::body::Body>, Error = Infallible>
+    S: Service<Request<Asked>, Response = Response<tonic::body::Body>, Error = Infallible>
         + Clone
         + Send
         + Sync
@@ -170,6 +183,7 @@ where
     S::Future: Send + 'static,
 {
     Box::new(move |request| {
+        let request = request.map(|body| http_body_util::BodyExt::map_err(body, asked as _));
         let answered = service.clone().call(request);
         Box::pin(async move {
             match answered.await {
@@ -178,6 +192,14 @@ where
             }
         })
     })
+}
+
+/// The rest of a call does not come.
+fn asked(error: ComingError) -> Status {
+    match error {
+        ComingError::Broken(error) => Status::from_error(Box::new(error)),
+        ComingError::Stalled(_) => Status::deadline_exceeded(error.to_string()),
+    }
 }
 
 fn body(body: tonic::body::Body) -> Answer {

@@ -10,7 +10,7 @@
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use http_body_util::{BodyExt, StreamBody};
-use hyper::body::{Body, Frame, Incoming};
+use hyper::body::{Body, Frame};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
@@ -28,6 +28,7 @@ use crate::front::compress::{self, Coding};
 use crate::front::grpc::actions::{RESULT_BYTES, why_no_result};
 use crate::front::intake::{Complete, Intake};
 use crate::front::names::{Bound, name};
+use crate::front::stall::Coming;
 use crate::layout::is_packed;
 use crate::{Blob, BlobName, ByteRange, Digest, Durability, HASH_BYTES, Upload};
 
@@ -148,7 +149,7 @@ impl Http {
         &self,
         entry: &Entry<'_>,
         parts: &Parts,
-        body: &mut Incoming,
+        body: &mut Coming,
     ) -> Answered {
         let note = match entry.space {
             Space::Turborepo => turborepo::note(&parts.headers)?,
@@ -184,7 +185,7 @@ impl Http {
         &self,
         name: &BlobName,
         parts: &Parts,
-        body: &mut Incoming,
+        body: &mut Coming,
     ) -> Answered {
         let upload = self.shared().store.upload_as(*name);
         let complete = self.take_in(upload, u64::MAX, parts, body).await?;
@@ -199,7 +200,7 @@ impl Http {
         upload: Upload,
         most_bytes: u64,
         parts: &Parts,
-        body: &mut Incoming,
+        body: &mut Coming,
     ) -> Result<Complete, Problem> {
         let shared = self.shared();
         let limit_bytes = shared.limits.upload_bytes.min(most_bytes);
@@ -224,10 +225,7 @@ impl Http {
             }
         };
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| {
-                Problem::bad_request(format!("the body ended early, nothing was stored: {error}"))
-            })?;
-            if let Ok(data) = frame.into_data() {
+            if let Ok(data) = frame?.into_data() {
                 intake.take(data).await?;
             }
         }

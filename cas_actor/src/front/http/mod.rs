@@ -38,6 +38,7 @@ use super::listen::Shared;
 use super::pulse::{Busy, Pulse};
 use super::rate::{Caller, Peer};
 use super::sendfile::Outgoing;
+use super::stall::{self, Coming};
 use super::watch::Watched;
 use crate::BlobName;
 
@@ -138,16 +139,27 @@ impl Http {
         busy: Busy,
         line: &Line,
     ) -> Response<Answer> {
+        stall::ours();
         let version = request.version();
-        let mut answer = match Grpc::is_for_us(request.headers()) {
-            true => self.grpc.answer(request).await,
-            false => {
-                let (parts, body) = request.into_parts();
-                self.dispatch(&parts, body, line).await
+        let limits = &self.shared.limits;
+        let request = request.map(|body| Coming::new(body, limits.stall()));
+        let is_grpc = Grpc::is_for_us(request.headers());
+        let is_upload = *request.method() == Method::PUT;
+        let answering = async {
+            if is_grpc {
+                return self.grpc.answer(request).await;
             }
+            let (parts, body) = request.into_parts();
+            self.dispatch(&parts, body, line).await
         };
+        let answered = tokio::time::timeout(limits.request(), answering).await;
+        let mut answer = answered.unwrap_or_else(|_| match is_grpc {
+            true => Grpc::give_up(limits.request()),
+            false => Problem::too_long(limits.request(), is_upload).answer(None),
+        });
         announce(&mut answer, version, line);
         keep(&mut answer, busy);
+        stall::theirs();
         answer
     }
 
@@ -170,7 +182,7 @@ impl Http {
             .map_err(|wait| Overload::Caller { wait })
     }
 
-    async fn dispatch(&self, parts: &Parts, body: Incoming, line: &Line) -> Response<Answer> {
+    async fn dispatch(&self, parts: &Parts, body: Coming, line: &Line) -> Response<Answer> {
         let route = match route(parts.uri.path(), parts.uri.query()) {
             Ok(route) => route,
             Err(error) => return Problem::bad_request(error.to_string()).answer(None),
@@ -179,12 +191,12 @@ impl Http {
         let answered = match route {
             Route::Entry(entry) => match parts.method {
                 Method::GET | Method::HEAD => self.get_entry(&entry, parts).await,
-                Method::PUT => self.put_in_time(parts, body, Put::Entry(entry)).await,
+                Method::PUT => self.put(parts, body, Put::Entry(entry)).await,
                 _ => self.other_method(&entry, parts).await,
             },
             Route::Blob(name) => match parts.method {
                 Method::GET | Method::HEAD => self.get_blob(&name, parts).await,
-                Method::PUT => self.put_in_time(parts, body, Put::Blob(name)).await,
+                Method::PUT => self.put(parts, body, Put::Blob(name)).await,
                 _ => Err(Problem::method("GET, HEAD, PUT")),
             },
             Route::TurborepoStatus | Route::TurborepoEvents => self.turborepo(route, parts),
@@ -205,13 +217,12 @@ impl Http {
         })
     }
 
-    async fn put_in_time(&self, parts: &Parts, mut body: Incoming, what: Put<'_>) -> Answered {
+    async fn put(&self, parts: &Parts, mut body: Coming, what: Put<'_>) -> Answered {
         let space = match what {
             Put::Entry(entry) => entry.space,
             Put::Blob(_) => Space::Bazel,
         };
         self.may(&parts.headers, space, Right::Write)?;
-        let limit = self.shared.limits.request();
         let put = async {
             match what {
                 Put::Entry(entry) => self.put_entry(&entry, parts, &mut body).await,
@@ -219,17 +230,11 @@ impl Http {
             }
         };
         // Boxed: reads, which are most requests, should not carry the state of an upload.
-        match tokio::time::timeout(limit, Box::pin(put)).await {
-            Ok(Err(problem)) => {
-                problem::take_the_rest(&parts.headers, body).await;
-                Err(problem)
-            }
-            Ok(done) => done,
-            Err(_) => Err(Problem::new(
-                StatusCode::REQUEST_TIMEOUT,
-                format!("the upload took longer than {} s", limit.as_secs()),
-            )),
+        let stored = Box::pin(put).await;
+        if stored.is_err() {
+            problem::take_the_rest(&parts.headers, body).await;
         }
+        stored
     }
 
     async fn other_method(&self, entry: &Entry<'_>, parts: &Parts) -> Answered {
@@ -298,10 +303,12 @@ impl Http {
     }
 }
 
-/// Has the connection send the file that an answer lies in, where it can.
+/// Has the connection send the file that an answer lies in, where it can; over HTTP/2 an answer goes out
+/// in pieces instead.
 fn announce(answer: &mut Response<Answer>, version: Version, line: &Line) {
-    if let Some(outgoing) = &line.outgoing
-        && version != Version::HTTP_2
+    if version == Version::HTTP_2 {
+        answer.body_mut().multiplex();
+    } else if let Some(outgoing) = &line.outgoing
         && let Some((bytes, part)) = answer.body_mut().take_file()
     {
         outgoing.announce(bytes, part);

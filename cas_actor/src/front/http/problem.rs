@@ -7,7 +7,6 @@
 use std::time::Duration;
 
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Response, StatusCode};
 
@@ -15,6 +14,7 @@ use crate::front::Space;
 use crate::front::access::Right;
 use crate::front::body::Answer;
 use crate::front::intake::IntakeError;
+use crate::front::stall::{Coming, ComingError};
 use crate::{GetError, PutError, ShardError};
 
 /// What is read of a refused upload, so that the client listens to the answer. One that sends
@@ -128,6 +128,21 @@ impl Problem {
         self.status.is_client_error() && self.status != StatusCode::NOT_FOUND
     }
 
+    /// The request has taken all its time.
+    pub(crate) fn too_long(limit: Duration, is_upload: bool) -> Self {
+        let limit = limit.as_secs();
+        match is_upload {
+            true => Self::new(
+                StatusCode::REQUEST_TIMEOUT,
+                format!("the upload took longer than {limit} s"),
+            ),
+            false => Self::new(
+                StatusCode::GATEWAY_TIMEOUT,
+                format!("there was no answer within {limit} s"),
+            ),
+        }
+    }
+
     /// The answer, in the form that clients of `space` want.
     pub(crate) fn answer(self, space: Option<Space>) -> Response<Answer> {
         let is_json = space == Some(Space::Turborepo) && !self.message.is_empty();
@@ -209,6 +224,17 @@ impl From<PutError> for Problem {
     }
 }
 
+impl From<ComingError> for Problem {
+    fn from(error: ComingError) -> Self {
+        let status = match error {
+            ComingError::Broken(_) => StatusCode::BAD_REQUEST,
+            ComingError::Stalled(_) => StatusCode::REQUEST_TIMEOUT,
+        };
+        let message = format!("the body ended early, nothing was stored: {error}");
+        Self::new(status, message)
+    }
+}
+
 impl From<IntakeError> for Problem {
     fn from(error: IntakeError) -> Self {
         match error {
@@ -223,7 +249,7 @@ impl From<IntakeError> for Problem {
 }
 
 /// Reads and forgets some of an upload that was refused.
-pub(crate) async fn take_the_rest(headers: &HeaderMap, mut body: Incoming) {
+pub(crate) async fn take_the_rest(headers: &HeaderMap, mut body: Coming) {
     if headers.contains_key(header::EXPECT) {
         // The client waits for our word before it sends anything.
         return;
