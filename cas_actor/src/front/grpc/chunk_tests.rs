@@ -5,7 +5,7 @@ use tonic::Code;
 use super::api::re;
 use super::tests::{BLAKE3, Node, SHA256, blake3, sample, sha256};
 use crate::Chunking;
-use crate::front::FrontConfig;
+use crate::front::{CredentialConfig, FrontConfig, Right};
 
 fn chunks(content: &[u8]) -> Vec<&[u8]> {
     let mut start = 0;
@@ -95,6 +95,38 @@ async fn what_cannot_be_split_is_told() {
     assert_eq!(other, Err(Code::InvalidArgument));
     let nothing = node.split(re::SplitBlobRequest::default()).await;
     assert_eq!(nothing, Err(Code::InvalidArgument));
+}
+
+#[tokio::test]
+async fn who_may_only_read_has_no_chunks_kept() {
+    let mut config = FrontConfig::default();
+    config.access.anonymous = Some(Right::Read);
+    config.access.credential = vec![CredentialConfig {
+        name: "writer".into(),
+        bearer: Some("secret".into()),
+        right: Right::Write,
+        ..Default::default()
+    }];
+    let node = Node::start(&config).await;
+    let content = sample(3_000_000);
+    let stored = node.front.probe().0.store.put(content.clone()).await;
+    let request = re::SplitBlobRequest {
+        blob_digest: Some(blake3(&content)),
+        digest_function: BLAKE3,
+        ..Default::default()
+    };
+    assert_eq!(stored.unwrap().hex(), blake3(&content).hash);
+    let refused = node.split(request.clone()).await;
+    assert_eq!(refused.unwrap_err(), Code::Unauthenticated);
+    let digests: Vec<_> = chunks(&content).into_iter().map(blake3).collect();
+    assert_eq!(node.missing(&digests, BLAKE3).await, digests);
+    let mut allowed = tonic::Request::new(request.clone());
+    let token = "Bearer secret".parse().unwrap();
+    allowed.metadata_mut().insert("authorization", token);
+    node.blobs().split_blob(allowed).await.unwrap();
+    // Now that they are here, whoever may read them is told of them.
+    let told = node.split(request).await.unwrap();
+    assert_eq!(told.chunk_digests, digests);
 }
 
 #[tokio::test]

@@ -2,8 +2,8 @@
 //!
 //! Owns: the messages and the status of what goes wrong.
 //! Does not know: where a blob is cut (`crate::chunks`).
-//! Invariant: a blob is cut in one way only, the one that the capabilities tell, so clients that cut
-//! for themselves and the node agree on every chunk.
+//! Invariants: a blob is cut in one way only, the one that the capabilities tell, so clients that cut
+//! for themselves and the node agree on every chunk; for callers who may only read no chunk is kept.
 #![forbid(unsafe_code)]
 
 use tonic::{Request, Response, Status};
@@ -12,7 +12,7 @@ use super::api::re;
 use super::failure::{Failure, failed};
 use super::{Api, Function, Name};
 use crate::front::access::Right;
-use crate::{Chunk, ChunkError, Chunking};
+use crate::{Chunk, ChunkError, Chunking, Digest, Sha256Digest, Store};
 
 const FAST_CDC: i32 = re::chunking_function::Value::FastCdc2020 as i32;
 
@@ -22,6 +22,7 @@ impl Api {
         request: Request<re::SplitBlobRequest>,
     ) -> Result<Response<re::SplitBlobResponse>, Status> {
         self.may(request.metadata(), Right::Read)?;
+        let may_keep = self.may(request.metadata(), Right::Write);
         let request = request.into_inner();
         let function = self.function(request.digest_function)?;
         check_function(request.chunking_function)?;
@@ -31,8 +32,21 @@ impl Api {
         };
         let digest = found.ok_or_else(|| missing(&name))?;
         let store = self.shared.store.clone();
-        let split = move || store.blocking().split(&digest, Chunking::default());
-        let chunks = wait_for(split).await?;
+        let chunks = match may_keep {
+            Ok(()) => {
+                wait_for(move || store.blocking().split(&digest, Chunking::default())).await?
+            }
+            Err(refused) => {
+                let chunks = wait_for(move || cut(&store, &digest)).await?;
+                let digests: Vec<Digest> = chunks.iter().map(|chunk| chunk.digest).collect();
+                let there = self.shared.store.contains(&digests).await.map_err(failed)?;
+                // Names of chunks that are not here are of no use, and to keep them is to write.
+                if there.contains(&false) {
+                    return Err(refused);
+                }
+                chunks
+            }
+        };
         let names = chunks.iter().map(|chunk| chunk_name(chunk, function));
         let digests = names.collect::<Option<Vec<_>>>().ok_or_else(|| {
             Status::unimplemented("chunks have no SHA-256 names here; BLAKE3 digests can be split")
@@ -80,6 +94,23 @@ impl Api {
         counters.store(stored.size_bytes());
         Ok(done)
     }
+}
+
+/// The chunks of a blob, without keeping any.
+fn cut(store: &Store, digest: &Digest) -> Result<Vec<Chunk>, ChunkError> {
+    let blob = store.blocking().get(digest)?.into_bytes();
+    let sha256_names = store.config().sha256_names;
+    let mut rest = &blob[..];
+    let lengths = Chunking::default().cut(&blob);
+    let chunks = lengths.map(|length| {
+        let (chunk, others) = rest.split_at(length);
+        rest = others;
+        Chunk {
+            digest: Digest::of(chunk),
+            sha256: sha256_names.then(|| Sha256Digest::of(chunk)),
+        }
+    });
+    Ok(chunks.collect())
 }
 
 /// Runs what reads and hashes much on a thread that may wait.
