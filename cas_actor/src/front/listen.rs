@@ -52,6 +52,8 @@ pub(crate) struct Shared {
     pub(crate) counters: Arc<Counters>,
     pub(crate) pages: Option<Arc<dyn Pages>>,
     pub(crate) watcher: Option<Arc<dyn Watcher>>,
+    /// Whether the end has begun.
+    pub(crate) draining: watch::Receiver<bool>,
 }
 
 /// What belongs to whoever serves a store, beside the store.
@@ -111,6 +113,7 @@ impl Front {
     ) -> Result<Self, ConfigError> {
         config.limits.check()?;
         let tls = config.tls.as_ref().map(|tls| tls.acceptor()).transpose()?;
+        let draining = watch::Sender::new(false);
         let shared = Shared {
             names: Arc::new(Names::new(store.clone(), config.dialects.function())),
             store,
@@ -121,12 +124,13 @@ impl Front {
             counters: Arc::default(),
             pages: attached.pages,
             watcher: attached.watcher,
+            draining: draining.subscribe(),
         };
         Ok(Self {
             http: Arc::new(Http::new(Arc::new(shared))),
             tls,
             crowd: Arc::default(),
-            draining: watch::Sender::new(false),
+            draining,
             open: watch::Sender::new(()),
         })
     }

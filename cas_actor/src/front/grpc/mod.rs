@@ -14,6 +14,9 @@ mod capabilities;
 mod chunk_tests;
 mod chunks;
 mod failure;
+mod health;
+#[cfg(test)]
+mod health_tests;
 pub(super) mod name;
 mod partial;
 #[cfg(test)]
@@ -42,6 +45,7 @@ use hyper::{Request, Response};
 use tonic::codegen::Service;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
+use tonic_health::pb::health_server::HealthServer;
 
 use self::api::bytestream::byte_stream_server::ByteStreamServer;
 use self::api::re::action_cache_server::ActionCacheServer;
@@ -50,6 +54,7 @@ use self::api::re::content_addressable_storage_server::ContentAddressableStorage
 use self::api::zako::cas_server::CasServer;
 use self::api::zako::transport_server::TransportServer;
 use self::failure::failed;
+use self::health::HealthOf;
 use self::name::{Function, Name};
 use self::zako::Zako;
 use super::Space;
@@ -98,7 +103,6 @@ impl Grpc {
             .max_encoding_message_size(MESSAGE_BYTES);
         let bytes = ByteStreamServer::from_arc(same()).max_decoding_message_size(MESSAGE_BYTES);
         let actions = ActionCacheServer::from_arc(same()).max_decoding_message_size(MESSAGE_BYTES);
-        let (_, health) = tonic_health::server::health_reporter();
         let mut services = vec![
             (
                 "build.bazel.remote.execution.v2.ContentAddressableStorage",
@@ -118,7 +122,6 @@ impl Grpc {
                 "zako.v1.Transport",
                 served(TransportServer::new(Zako(same())).max_decoding_message_size(MESSAGE_BYTES)),
             ),
-            ("grpc.health.v1.Health", served(health)),
         ];
         let builder = || {
             tonic_reflection::server::Builder::configure()
@@ -131,6 +134,9 @@ impl Grpc {
             // Many clients still ask for the old name only.
             services.push(("grpc.reflection.v1alpha.ServerReflection", served(old)));
         }
+        let known = services.iter().map(|(service, _)| *service).collect();
+        let health = HealthServer::new(HealthOf::new(Arc::clone(&api.shared), known));
+        services.push(("grpc.health.v1.Health", served(health)));
         Self { services }
     }
 

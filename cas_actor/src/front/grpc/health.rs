@@ -1,0 +1,139 @@
+//! Whether this node serves, as gRPC clients ask (`grpc.health.v1`).
+//!
+//! Owns: the answer, and how often the store is tried for it.
+//! Does not know: how it is tried (`probe`).
+//! Invariants: a node that drains serves no more, nor does one whose store fails; all services have one
+//! store, so they have one status; however many ask, the store is tried once a second at most.
+#![forbid(unsafe_code)]
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::{Stream, stream};
+use tokio::sync::Mutex;
+use tonic::{Request, Response, Status};
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_server::Health;
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
+
+use crate::front::drain::drained;
+use crate::front::listen::Shared;
+use crate::front::probe::FrontProbe;
+
+/// How long what was found out holds.
+const FRESH: Duration = Duration::from_secs(1);
+/// How often a watcher's status is looked at again.
+const LOOK: Duration = Duration::from_secs(5);
+/// A store that takes longer does not serve.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// The service.
+#[derive(Clone)]
+pub(super) struct HealthOf(Arc<Inner>);
+
+struct Inner {
+    shared: Arc<Shared>,
+    services: Vec<&'static str>,
+    last: Mutex<Option<(Instant, bool)>>,
+}
+
+impl HealthOf {
+    /// The health of these services.
+    pub(super) fn new(shared: Arc<Shared>, services: Vec<&'static str>) -> Self {
+        Self(Arc::new(Inner {
+            shared,
+            services,
+            last: Mutex::default(),
+        }))
+    }
+
+    fn knows(&self, service: &str) -> bool {
+        // The empty name is the node as a whole.
+        service.is_empty() || self.0.services.contains(&service)
+    }
+
+    async fn status(&self) -> ServingStatus {
+        match !*self.0.shared.draining.borrow() && self.0.store_works().await {
+            true => ServingStatus::Serving,
+            false => ServingStatus::NotServing,
+        }
+    }
+
+    /// The status, once it is another one than `told`.
+    async fn change(&self, told: ServingStatus) -> ServingStatus {
+        let mut draining = self.0.shared.draining.clone();
+        loop {
+            let status = self.status().await;
+            if status != told {
+                return status;
+            }
+            // While draining there is nothing left to come.
+            let is_draining = *draining.borrow();
+            tokio::select! {
+                () = drained(&mut draining), if !is_draining => {}
+                () = tokio::time::sleep(LOOK) => {}
+            }
+        }
+    }
+}
+
+impl Inner {
+    async fn store_works(&self) -> bool {
+        let mut last = self.last.lock().await;
+        if let Some((when, works)) = *last
+            && when.elapsed() < FRESH
+        {
+            return works;
+        }
+        let probe = FrontProbe(Arc::clone(&self.shared));
+        let checked = tokio::time::timeout(LIMIT, probe.check()).await;
+        let works = matches!(checked, Ok(Ok(())));
+        if !works {
+            tracing::warn!(?checked, "the store fails: this node does not serve");
+        }
+        *last = Some((Instant::now(), works));
+        works
+    }
+}
+
+fn answer(status: ServingStatus) -> HealthCheckResponse {
+    HealthCheckResponse {
+        status: status.into(),
+    }
+}
+
+#[tonic::async_trait]
+impl Health for HealthOf {
+    async fn check(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<HealthCheckResponse>, Status> {
+        let service = &request.get_ref().service;
+        if !self.knows(service) {
+            return Err(Status::not_found(format!("no service `{service}` here")));
+        }
+        Ok(Response::new(answer(self.status().await)))
+    }
+
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
+
+    async fn watch(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let known = self.knows(&request.get_ref().service);
+        let state = (self.clone(), None);
+        let statuses = stream::unfold(state, move |(health, told)| async move {
+            let status = match told {
+                Some(told) if known => health.change(told).await,
+                None if known => health.status().await,
+                // It may come to be known some day, says the protocol; here it never does.
+                Some(_) => std::future::pending().await,
+                None => ServingStatus::ServiceUnknown,
+            };
+            Some((Ok(answer(status)), (health, Some(status))))
+        });
+        Ok(Response::new(Box::pin(statuses)))
+    }
+}

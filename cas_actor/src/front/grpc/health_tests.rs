@@ -1,0 +1,69 @@
+//! What health checks are told while the node serves, cannot, and ends.
+
+use std::time::Duration;
+
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+
+use super::tests::Node;
+use crate::front::FrontConfig;
+
+const CAS: &str = "build.bazel.remote.execution.v2.ContentAddressableStorage";
+
+fn asked(service: &str) -> HealthCheckRequest {
+    HealthCheckRequest {
+        service: service.to_owned(),
+    }
+}
+
+async fn check(channel: &Channel, service: &str) -> Result<ServingStatus, Status> {
+    let mut client = HealthClient::new(channel.clone());
+    let answer = client.check(asked(service)).await?;
+    Ok(answer.into_inner().status())
+}
+
+#[tokio::test]
+async fn every_service_has_a_status_and_a_failing_store_is_told() {
+    let node = Node::start(&FrontConfig::default()).await;
+    let channel = node.channel.clone();
+    for service in ["", CAS, "google.bytestream.ByteStream", "zako.v1.Cas"] {
+        let status = check(&channel, service).await.unwrap();
+        assert_eq!(status, ServingStatus::Serving, "{service}");
+    }
+    let unknown = check(&channel, "no.such.Service").await.unwrap_err();
+    assert_eq!(unknown.code(), Code::NotFound);
+
+    // Nothing can be uploaded without that directory.
+    let temp = node.directory.path().join("tmp");
+    let away = node.directory.path().join("away");
+    std::fs::rename(&temp, &away).unwrap();
+    while check(&channel, CAS).await.unwrap() == ServingStatus::Serving {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    std::fs::rename(&away, &temp).unwrap();
+    while check(&channel, "").await.unwrap() != ServingStatus::Serving {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(node.front.probe().check().await, Ok(()));
+}
+
+#[tokio::test]
+async fn who_watches_is_told_of_the_drain() {
+    let node = Node::start(&FrontConfig::default()).await;
+    let mut client = HealthClient::new(node.channel.clone());
+    let watched = client.watch(asked(CAS)).await.unwrap();
+    let mut statuses = watched.into_inner();
+    let mut next = async || statuses.message().await.unwrap().unwrap().status();
+    assert_eq!(next().await, ServingStatus::Serving);
+    let unknown = client.watch(asked("no.such.Service")).await.unwrap();
+    let unknown = unknown.into_inner().message().await.unwrap().unwrap();
+    assert_eq!(unknown.status(), ServingStatus::ServiceUnknown);
+    let front = node.front;
+    let draining = tokio::spawn(async move { front.drain(Duration::from_secs(60)).await });
+    assert_eq!(next().await, ServingStatus::NotServing);
+    drop(statuses);
+    assert!(draining.await.unwrap(), "nobody is left");
+}
