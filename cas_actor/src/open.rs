@@ -101,7 +101,7 @@ impl StoreConfig {
 }
 
 /// Memory that this process may use: the machine's, or less in a container.
-fn memory_bytes() -> u64 {
+pub(crate) fn memory_bytes() -> u64 {
     let info = rustix::system::sysinfo();
     let machine = (info.totalram as u64).saturating_mul(u64::from(info.mem_unit));
     let container = fs::read_to_string("/sys/fs/cgroup/memory.max")

@@ -8,12 +8,14 @@
 #![forbid(unsafe_code)]
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::HeaderMap;
 
+use super::held::Share;
 use super::pulse::Busy;
 use super::stall;
 use super::watch::Watched;
@@ -41,6 +43,8 @@ pub(crate) struct Answer {
     file: Option<FilePart>,
     /// Ends with the body.
     busy: Option<Busy>,
+    /// What the request holds.
+    share: Option<Arc<Share>>,
     /// What somebody will be told; the last piece takes it along.
     watched: Option<Box<Watched>>,
 }
@@ -101,6 +105,7 @@ impl Answer {
             rest: Bytes::new(),
             file: None,
             busy: None,
+            share: None,
             watched: None,
         }
     }
@@ -123,6 +128,11 @@ impl Answer {
             content: Content::Stream(Box::pin(body)),
             ..Self::empty()
         }
+    }
+
+    /// What the request holds, it holds until the answer is gone.
+    pub(crate) fn hold(&mut self, share: Arc<Share>) {
+        self.share = Some(share);
     }
 
     /// The answer goes out on a stream of HTTP/2.

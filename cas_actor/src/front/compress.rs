@@ -19,6 +19,8 @@ const LEVEL: i32 = 1;
 const PIECE_BYTES: usize = 512 * 1024;
 /// Compressed pieces that wait for a slow reader.
 const PIECES_AHEAD: usize = 4;
+/// What a stream that is compressed holds: the pieces that wait, and what zstd needs.
+pub(super) const STREAM_BYTES: u64 = (PIECES_AHEAD as u64 + 2) * PIECE_BYTES as u64 + 1024 * 1024;
 /// Less than this is one packet anyhow.
 const LEAST_BYTES: usize = 1024;
 /// What is compressed to see whether the rest is worth it.

@@ -12,12 +12,15 @@ use serde::Deserialize;
 use super::access::{AccessConfig, AccessError};
 use super::tls::{TlsConfig, TlsError};
 use crate::HashFunction;
+use crate::open::memory_bytes;
 
 /// Files that stay free for the store when connections take the rest.
 const FILES_FOR_THE_STORE: u64 = 256;
 const MOST_CONNECTIONS: u64 = 16_384;
 /// What hyper needs to read any head.
 const LEAST_HEAD_BYTES: u64 = 8 * 1024;
+/// One request of the largest kind needs so much: a message of gRPC, and what it becomes.
+const LEAST_IN_FLIGHT_BYTES: u64 = 96 * 1024 * 1024;
 const GIB: u64 = 1024 * 1024 * 1024;
 
 /// The front ends' part of the node's configuration.
@@ -102,6 +105,9 @@ pub struct LimitsConfig {
     /// Requests of one credential, or of one address where none is sent, per second; more, after a
     /// burst of two seconds' worth, are answered 429. 0 is no limit.
     pub requests_per_second: u64,
+    /// Bytes that all requests together may hold in memory on their way to the store and back; one that
+    /// would need more is answered 503.
+    pub in_flight_bytes: u64,
     /// Bytes of one uploaded body; more is answered 413.
     pub upload_bytes: u64,
     /// Bytes of a request's head; more is answered 431.
@@ -124,6 +130,7 @@ impl Default for LimitsConfig {
             requests: 4096,
             connections_per_peer: 0,
             requests_per_second: 0,
+            in_flight_bytes: (memory_bytes() / 4).max(LEAST_IN_FLIGHT_BYTES),
             upload_bytes: 16 * GIB,
             head_bytes: 32 * 1024,
             idle_seconds: 300,
@@ -139,6 +146,11 @@ impl LimitsConfig {
         for (key, value, least) in [
             ("connections", self.connections, 1),
             ("requests", self.requests, 1),
+            (
+                "in_flight_bytes",
+                self.in_flight_bytes,
+                LEAST_IN_FLIGHT_BYTES,
+            ),
             ("head_bytes", self.head_bytes, LEAST_HEAD_BYTES),
             ("idle_seconds", self.idle_seconds, 1),
             ("head_seconds", self.head_seconds, 1),

@@ -36,7 +36,7 @@ use super::timed::{Patience, Timed};
 /// Fair to all streams of an HTTP/2 connection, and no more of them than this.
 const STREAMS_PER_CONNECTION: u32 = 1000;
 /// Flow control windows of HTTP/2: uploads are not slowed down on a fast network.
-const STREAM_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
+pub(super) const STREAM_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
 
 /// How an HTTP/2 connection begins (RFC 9113, 3.4); no request of HTTP/1 does.

@@ -32,6 +32,8 @@ pub(crate) struct Counters {
     pub(crate) connections: AtomicU64,
     /// Connections and requests that were answered 503 because of a limit.
     pub(crate) overloaded: AtomicU64,
+    /// Bytes that requests hold now.
+    pub(crate) held_bytes: AtomicU64,
     pub(crate) transport: TransportCounters,
     stripes: [CachePadded<Stripe>; STRIPES],
 }
@@ -111,6 +113,8 @@ pub struct FrontStats {
     pub requests: u64,
     /// Connections and requests that were answered 503 because of a limit.
     pub overloaded: u64,
+    /// Bytes that requests hold in memory now, as far as `in_flight_bytes` limits them.
+    pub held_bytes: u64,
     /// Zako's own services.
     pub transport: TransportStats,
     /// Per name space, in the order of [`Space::ALL`].
@@ -169,6 +173,7 @@ impl Counters {
             connections: load(&self.connections),
             requests: self.requests(),
             overloaded: load(&self.overloaded),
+            held_bytes: load(&self.held_bytes),
             transport: self.transport.snapshot(),
             spaces: Space::ALL.map(|space| {
                 let sum = |counter: fn(&SpaceCounters) -> &AtomicU64| {

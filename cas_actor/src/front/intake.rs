@@ -15,11 +15,12 @@ use bytes::Bytes;
 use crate::{Digest, Durability, PutError, Store, Upload};
 
 /// Written and hashed at once, on a thread that may wait.
-const PIECE_BYTES: usize = 256 * 1024;
+pub(super) const PIECE_BYTES: usize = 256 * 1024;
 /// Content up to this size is hashed where it is: cheaper than a change of threads.
 const INLINE_BYTES: u64 = 64 * 1024;
 /// The largest window that a compressed upload may ask for: 8 MiB, what `zstd -19` uses.
 const WINDOW_LOG: u32 = 23;
+pub(super) const WINDOW_BYTES: u64 = 1 << WINDOW_LOG;
 
 /// Why content was not taken in. Nothing of it was kept.
 #[derive(Debug, thiserror::Error)]

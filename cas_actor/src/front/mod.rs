@@ -29,6 +29,7 @@ mod connection;
 mod counters;
 mod drain;
 mod grpc;
+mod held;
 mod http;
 mod intake;
 mod listen;

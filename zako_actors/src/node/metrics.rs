@@ -279,6 +279,11 @@ fn fronts(stats: &FrontStats, page: &mut Page) {
         "Requests that are being answered.",
         stats.requests,
     );
+    page.gauge(
+        "front_held_bytes",
+        "Bytes that requests hold in memory.",
+        stats.held_bytes,
+    );
     page.counter(
         "front_overloaded_total",
         "Connections and requests turned away because of a limit.",

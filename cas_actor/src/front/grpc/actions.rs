@@ -9,7 +9,7 @@ use tonic::{Request, Response, Status};
 
 use super::api::re::{self, action_cache_server::ActionCache};
 use super::failure::failed;
-use super::{Api, Function, Name, key_of};
+use super::{Api, Function, Name, key_of, share_of};
 use crate::front::Space;
 use crate::front::access::Right;
 use crate::front::behind::EntryName;
@@ -28,6 +28,7 @@ impl ActionCache for Api {
     ) -> Result<Response<re::ActionResult>, Status> {
         self.may(request.metadata(), Right::Read)?;
         let may_be_key = self.may_all(request.metadata(), Right::Read);
+        let share = share_of(&request)?;
         let request = request.into_inner();
         let function = self.function(request.digest_function)?;
         let digest = request.action_digest.as_ref();
@@ -36,7 +37,7 @@ impl ActionCache for Api {
         let name = Self::name_of(&request.instance_name, &action, may_be_key);
         let result = self.result(&name).await?;
         if let Some(result) = result
-            && self.is_complete(&result, function).await?
+            && self.is_complete(&result, function, &share).await?
         {
             counters.hit(0);
             return Ok(Response::new(result));

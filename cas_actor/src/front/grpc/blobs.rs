@@ -6,14 +6,15 @@
 use std::pin::Pin;
 
 use ::bytes::Bytes;
-use futures_util::Stream;
 use futures_util::future::join_all;
+use futures_util::{Stream, stream};
 use tonic::{Code, Request, Response, Status};
 
 use super::api::re::{self, content_addressable_storage_server::ContentAddressableStorage};
 use super::api::rpc;
 use super::failure::failed;
-use super::{Api, BATCH_BYTES, Function, Name};
+use super::tree::Walk;
+use super::{Api, BATCH_BYTES, Function, Name, share_of};
 use crate::front::access::Right;
 use crate::front::intake::Intake;
 
@@ -44,10 +45,23 @@ impl ContentAddressableStorage for Api {
         request: Request<re::BatchUpdateBlobsRequest>,
     ) -> Result<Response<re::BatchUpdateBlobsResponse>, Status> {
         self.may(request.metadata(), Right::Write)?;
+        let share = share_of(&request)?;
         let request = request.into_inner();
         let function = self.function(request.digest_function)?;
-        let sizes = request.requests.iter().map(|blob| blob.data.len() as u64);
-        check_batch(sizes.sum())?;
+        // What a batch inflates to is limited as well.
+        let sizes = request.requests.iter().map(|blob| {
+            let promised = blob.digest.as_ref().map_or(0, |it| it.size_bytes);
+            (blob.data.len() as u64).max(u64::try_from(promised).unwrap_or(0))
+        });
+        check_batch(sizes.fold(0, u64::saturating_add))?;
+        let is_zstd = re::compressor::Value::Zstd as i32;
+        if request
+            .requests
+            .iter()
+            .any(|blob| blob.compressor == is_zstd)
+        {
+            share.add(BATCH_BYTES).map_err(failed)?;
+        }
         // At once, so that all of them are made durable together.
         let updates = request.requests.into_iter().map(async |blob| {
             let stored = self.update_one(&blob, function).await;
@@ -66,6 +80,7 @@ impl ContentAddressableStorage for Api {
         request: Request<re::BatchReadBlobsRequest>,
     ) -> Result<Response<re::BatchReadBlobsResponse>, Status> {
         self.may(request.metadata(), Right::Read)?;
+        let share = share_of(&request)?;
         let request = request.into_inner();
         let function = self.function(request.digest_function)?;
         let names = request
@@ -73,11 +88,12 @@ impl ContentAddressableStorage for Api {
             .iter()
             .map(|digest| Name::read(digest, function));
         let names: Vec<Name> = names.collect::<Result<_, _>>()?;
-        check_batch(
-            names
-                .iter()
-                .fold(0, |sum, name| name.size_bytes.saturating_add(sum)),
-        )?;
+        let size_bytes = names
+            .iter()
+            .fold(0, |sum, name| name.size_bytes.saturating_add(sum));
+        check_batch(size_bytes)?;
+        // What is read, and its copy in the message.
+        share.add(2 * size_bytes).map_err(failed)?;
         let reads = names.iter().map(async |name| {
             let read = self.content(name).await;
             let (data, failure) = match read {
@@ -103,18 +119,26 @@ impl ContentAddressableStorage for Api {
         request: Request<re::GetTreeRequest>,
     ) -> Result<Response<Self::GetTreeStream>, Status> {
         self.may(request.metadata(), Right::Read)?;
+        let share = share_of(&request)?;
         let request = request.into_inner();
         let function = self.function(request.digest_function)?;
         let root = Name::required(request.root_digest.as_ref(), function, "root_digest")?;
-        let pages = self.tree(root, request.page_size).await?;
-        let pages = pages.into_iter().map(|directories| {
-            Ok(re::GetTreeResponse {
+        let mut walk = Walk::new(Api::clone(self), root, request.page_size, share);
+        // That the root is not here is the status of the call.
+        let first = walk.page().await?;
+        let pages = stream::try_unfold((first, walk), |(page, mut walk)| async move {
+            let Some(directories) = page else {
+                return Ok(None);
+            };
+            let next = walk.page().await?;
+            let answer = re::GetTreeResponse {
                 directories,
                 // Everything comes in this stream.
                 next_page_token: String::new(),
-            })
+            };
+            Ok(Some((answer, (next, walk))))
         });
-        Ok(Response::new(Box::pin(futures_util::stream::iter(pages))))
+        Ok(Response::new(Box::pin(pages)))
     }
 
     async fn split_blob(
@@ -143,8 +167,6 @@ impl Api {
         let mut intake = match re::compressor::Value::try_from(blob.compressor) {
             Ok(re::compressor::Value::Identity) => Intake::new(upload, name.size_bytes),
             Ok(re::compressor::Value::Zstd) => {
-                // What a batch inflates to is limited as well.
-                check_batch(name.size_bytes)?;
                 Intake::inflating(upload, name.size_bytes).map_err(failed)?
             }
             _ => {

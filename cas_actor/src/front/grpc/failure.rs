@@ -5,6 +5,7 @@
 
 use tonic::Status;
 
+use crate::front::held::NoRoom;
 use crate::front::intake::IntakeError;
 use crate::{GetError, PutError, ShardError};
 
@@ -26,6 +27,12 @@ fn closing() -> Status {
 fn internal(error: &dyn std::error::Error) -> Status {
     tracing::warn!(%error, "a call failed");
     Status::internal(error.to_string())
+}
+
+impl Failure for NoRoom {
+    fn status(self) -> Status {
+        Status::resource_exhausted(self.to_string())
+    }
 }
 
 impl Failure for ShardError {

@@ -13,6 +13,7 @@ mod capabilities;
 #[cfg(test)]
 mod chunk_tests;
 mod chunks;
+mod counted;
 mod failure;
 mod health;
 #[cfg(test)]
@@ -21,6 +22,8 @@ pub(super) mod name;
 mod partial;
 #[cfg(test)]
 mod resume_tests;
+#[cfg(test)]
+mod room_tests;
 #[cfg(test)]
 mod stall_tests;
 mod stream;
@@ -53,6 +56,7 @@ use self::api::re::capabilities_server::CapabilitiesServer;
 use self::api::re::content_addressable_storage_server::ContentAddressableStorageServer;
 use self::api::zako::cas_server::CasServer;
 use self::api::zako::transport_server::TransportServer;
+use self::counted::Counted;
 use self::failure::failed;
 use self::health::HealthOf;
 use self::name::{Function, Name};
@@ -60,10 +64,11 @@ use self::zako::Zako;
 use super::Space;
 use super::access::{Refusal, Right};
 use super::body::Answer;
+use super::held::Share;
 use super::intake::Complete;
 use super::listen::Shared;
 use super::names::name as key_of;
-use super::stall::{Coming, ComingError};
+use super::stall::Coming;
 use crate::{BlobName, Digest, Durability};
 
 /// Bytes of all blobs of one batch; larger ones go through ByteStream.
@@ -79,18 +84,18 @@ const DETAILS: &str = "/zako.v1.Cas/GetTransportDetails";
 struct Authority(String);
 
 /// What all services share, and implement.
+#[derive(Clone)]
 pub(crate) struct Api {
     shared: Arc<Shared>,
 }
 
 type Answering = Pin<Box<dyn Future<Output = Response<Answer>> + Send>>;
-/// What services read.
-type Asked = http_body_util::combinators::MapErr<Coming, fn(ComingError) -> Status>;
 /// A service behind its generated code.
-type Served = Box<dyn Fn(Request<Coming>) -> Answering + Send + Sync>;
+type Served = Box<dyn Fn(Request<Coming>, Arc<Share>) -> Answering + Send + Sync>;
 
 /// All services by the names in their paths.
 pub(crate) struct Grpc {
+    shared: Arc<Shared>,
     services: Vec<(&'static str, Served)>,
 }
 
@@ -137,7 +142,8 @@ impl Grpc {
         let known = services.iter().map(|(service, _)| *service).collect();
         let health = HealthServer::new(HealthOf::new(Arc::clone(&api.shared), known));
         services.push(("grpc.health.v1.Health", served(health)));
-        Self { services }
+        let shared = Arc::clone(&api.shared);
+        Self { shared, services }
     }
 
     /// Whether a request is for us.
@@ -171,7 +177,7 @@ impl Grpc {
         let name = path.strip_prefix('/').and_then(|path| path.split_once('/'));
         let name = name.map_or("", |(service, _)| service);
         match self.services.iter().find(|(service, _)| *service == name) {
-            Some((_, served)) => served(request).await,
+            Some((_, served)) => served(request, Share::new(&self.shared)).await,
             None => Status::unimplemented(format!("no service `{name}` here"))
                 .into_http::<tonic::body::Body>()
                 .map(body),
@@ -179,33 +185,44 @@ impl Grpc {
     }
 }
 
+/// What a byte of a call's message becomes in memory. The bytes of blobs are handed on where they lie;
+/// digests become texts, names, and a part of the answer.
+fn factor(path: &str) -> u64 {
+    let is_of_blobs = ["/Write", "/Upload", "/BatchUpdateBlobs"]
+        .iter()
+        .any(|call| path.ends_with(call));
+    if is_of_blobs { 1 } else { 4 }
+}
+
+/// What a call holds.
+fn share_of<T>(request: &tonic::Request<T>) -> Result<Arc<Share>, Status> {
+    let share = request.extensions().get().map(Arc::clone);
+    share.ok_or_else(|| Status::internal("a call that holds nothing"))
+}
+
 fn served<S>(service: S) -> Served
 where
-    S: Service<Request<Asked>, Response = Response<tonic::body::Body>, Error = Infallible>
+    S: Service<Request<Counted>, Response = Response<tonic::body::Body>, Error = Infallible>
         + Clone
         + Send
         + Sync
         + 'static,
     S::Future: Send + 'static,
 {
-    Box::new(move |request| {
-        let request = request.map(|body| http_body_util::BodyExt::map_err(body, asked as _));
+    Box::new(move |mut request, share| {
+        request.extensions_mut().insert(Arc::clone(&share));
+        let factor = factor(request.uri().path());
+        let request = request.map(|body| Counted::new(body, Arc::clone(&share), factor));
         let answered = service.clone().call(request);
         Box::pin(async move {
-            match answered.await {
+            let mut answer = match answered.await {
                 Ok(answer) => answer.map(body),
                 Err(never) => match never {},
-            }
+            };
+            answer.body_mut().hold(share);
+            answer
         })
     })
-}
-
-/// The rest of a call does not come.
-fn asked(error: ComingError) -> Status {
-    match error {
-        ComingError::Broken(error) => Status::from_error(Box::new(error)),
-        ComingError::Stalled(_) => Status::deadline_exceeded(error.to_string()),
-    }
 }
 
 fn body(body: tonic::body::Body) -> Answer {

@@ -13,15 +13,16 @@ use std::pin::Pin;
 use futures_util::{Stream, StreamExt, stream};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::Api;
 use super::api::bytestream::{
     QueryWriteStatusRequest, QueryWriteStatusResponse, ReadRequest, ReadResponse, WriteRequest,
     WriteResponse, byte_stream_server::ByteStream,
 };
 use super::failure::failed;
 use super::name::{Resource, resource};
+use super::{Api, share_of};
 use crate::front::access::Right;
 use crate::front::compress;
+use crate::front::held::{compressed_bytes, upload_bytes};
 use crate::front::intake::Intake;
 
 /// Bytes of one message of a read.
@@ -38,6 +39,7 @@ impl ByteStream for Api {
         request: Request<ReadRequest>,
     ) -> Result<Response<Self::ReadStream>, Status> {
         self.may(request.metadata(), Right::Read)?;
+        let share = share_of(&request)?;
         let request = request.into_inner();
         let wanted = download(&request.resource_name)?;
         self.served(wanted.name.function)?;
@@ -60,13 +62,18 @@ impl ByteStream for Api {
         };
         // Both are at most the length of what is in memory or mapped.
         let content = content.slice(start as usize..end as usize);
+        let length = content.len() as u64;
         if wanted.is_zstd {
+            share.add(compressed_bytes(length)).map_err(failed)?;
             let pieces = compress::stream(content).map(|piece| match piece {
                 Ok(data) => Ok(ReadResponse { data }),
                 Err(error) => Err(Status::internal(error.to_string())),
             });
             return Ok(Response::new(Box::pin(pieces)));
         }
+        // A piece that waits, and its copy in a message.
+        let pieces_bytes = length.min(2 * PIECE_BYTES as u64);
+        share.add(pieces_bytes).map_err(failed)?;
         let pieces = stream::unfold(content, |mut rest| async move {
             let piece = rest.split_to(rest.len().min(PIECE_BYTES));
             (!piece.is_empty()).then(|| (Ok(ReadResponse { data: piece }), rest))
@@ -79,6 +86,7 @@ impl ByteStream for Api {
         request: Request<Streaming<WriteRequest>>,
     ) -> Result<Response<WriteResponse>, Status> {
         self.may(request.metadata(), Right::Write)?;
+        let share = share_of(&request)?;
         let mut pieces = request.into_inner();
         let first = pieces.message().await?;
         let first = first.ok_or_else(|| Status::invalid_argument("an upload of no messages"))?;
@@ -95,6 +103,8 @@ impl ByteStream for Api {
         }
         let begin = u64::try_from(first.write_offset)
             .map_err(|_| Status::invalid_argument("`write_offset` is negative"))?;
+        let holds = upload_bytes(wanted.name.size_bytes, true, wanted.is_zstd);
+        share.add(holds).map_err(failed)?;
         let upload = self.begin(&resource_name, &wanted.name, begin).await?;
         let mut intake = match wanted.is_zstd {
             true => Intake::inflating(upload, wanted.name.size_bytes).map_err(failed)?,

@@ -3,71 +3,116 @@
 //! Owns: walking them.
 //! Does not know: calls.
 //! Invariants: a directory is read once however often it appears, so a walk ends; a walk is
-//! bounded.
+//! bounded, and holds one page at a time.
 #![forbid(unsafe_code)]
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use prost::Message;
 use tonic::{Code, Status};
 
 use super::api::re;
 use super::failure::failed;
-use super::{Api, Function, Name};
-use crate::BlobName;
+use super::{Api, Function, MESSAGE_BYTES, Name};
+use crate::front::held::Share;
+use crate::{BlobName, HASH_BYTES};
 
 /// More directories than any tree that somebody builds.
 const MOST_DIRECTORIES: usize = 1_000_000;
 /// Directories of one message unless the client says less.
 const PAGE: usize = 500;
+/// A message ends with the directory that goes beyond this.
+const PAGE_BYTES: u64 = 1024 * 1024;
 
-impl Api {
-    /// All directories below `root` that are here, it first, in pages.
-    pub(super) async fn tree(
-        &self,
-        root: Name,
-        page_size: i32,
-    ) -> Result<Vec<Vec<re::Directory>>, Status> {
+/// What a directory in memory costs, per byte of its message.
+const FACTOR: u64 = 4;
+/// What one that was seen costs: its name, in two places.
+const SEEN_BYTES: u64 = 256;
+
+/// A walk through all directories below a root that are here, the root first.
+pub(super) struct Walk {
+    api: Api,
+    share: Arc<Share>,
+    /// Directories of one page.
+    page: usize,
+    seen: HashSet<[u8; HASH_BYTES]>,
+    waiting: Vec<Name>,
+    /// What the page before the last one holds, and what the last one does.
+    held_bytes: [u64; 2],
+}
+
+impl Walk {
+    pub(super) fn new(api: Api, root: Name, page_size: i32, share: Arc<Share>) -> Self {
         let page = usize::try_from(page_size).ok().filter(|size| *size > 0);
-        let page = page.unwrap_or(PAGE).min(PAGE);
-        let mut pages = vec![Vec::new()];
-        let mut seen = HashSet::from([root.hash]);
-        let mut waiting = vec![root];
-        let mut is_root = true;
-        while let Some(name) = waiting.pop() {
-            let content = match self.content(&name).await {
+        Self {
+            api,
+            share,
+            page: page.unwrap_or(PAGE).min(PAGE),
+            seen: HashSet::from([root.hash]),
+            waiting: vec![root],
+            held_bytes: [0; 2],
+        }
+    }
+
+    /// The next page; `None` when there is none.
+    pub(super) async fn page(&mut self) -> Result<Option<Vec<re::Directory>>, Status> {
+        // By now the page before the last one is gone.
+        let [before, last] = self.held_bytes;
+        self.share.give_back(before);
+        self.held_bytes = [last, 0];
+        let mut page = Vec::new();
+        let mut size_bytes = 0;
+        while page.len() < self.page
+            && size_bytes < PAGE_BYTES
+            && let Some(name) = self.waiting.pop()
+        {
+            let is_root = self.seen.len() == 1;
+            let content = match self.api.content(&name).await {
                 // The rest is still of use to the client.
                 Err(status) if status.code() == Code::NotFound && !is_root => continue,
                 content => content?,
             };
-            is_root = false;
-            let directory = re::Directory::decode(content)
-                .map_err(|error| Status::invalid_argument(format!("no directory: {error}")))?;
-            for child in &directory.directories {
-                let child = Name::required(child.digest.as_ref(), name.function, "digest")?;
-                if seen.insert(child.hash) {
-                    waiting.push(child);
-                }
-            }
-            if seen.len() > MOST_DIRECTORIES {
-                let said = format!("the tree has more than {MOST_DIRECTORIES} directories");
+            let bytes = content.len() as u64;
+            if bytes > MESSAGE_BYTES as u64 {
+                let said = format!("a directory of {bytes} bytes is more than a message holds");
                 return Err(Status::invalid_argument(said));
             }
-            if pages.last().is_some_and(|last| last.len() >= page) {
-                pages.push(Vec::new());
-            }
-            if let Some(last) = pages.last_mut() {
-                last.push(directory);
-            }
+            self.share.add(FACTOR * bytes).map_err(failed)?;
+            self.held_bytes[1] += FACTOR * bytes;
+            size_bytes += bytes;
+            let directory = re::Directory::decode(content)
+                .map_err(|error| Status::invalid_argument(format!("no directory: {error}")))?;
+            self.note(&directory, name.function)?;
+            page.push(directory);
         }
-        Ok(pages)
+        Ok((!page.is_empty()).then_some(page))
     }
 
+    /// Has those directories wait that were not seen before.
+    fn note(&mut self, directory: &re::Directory, function: Function) -> Result<(), Status> {
+        for child in &directory.directories {
+            let child = Name::required(child.digest.as_ref(), function, "digest")?;
+            if self.seen.insert(child.hash) {
+                self.share.add(SEEN_BYTES).map_err(failed)?;
+                self.waiting.push(child);
+            }
+        }
+        if self.seen.len() > MOST_DIRECTORIES {
+            let said = format!("the tree has more than {MOST_DIRECTORIES} directories");
+            return Err(Status::invalid_argument(said));
+        }
+        Ok(())
+    }
+}
+
+impl Api {
     /// Whether everything that a result points at is here; counts as a use of it.
     pub(super) async fn is_complete(
         &self,
         result: &re::ActionResult,
         function: Function,
+        share: &Share,
     ) -> Result<bool, Status> {
         let mut names = Vec::new();
         let files = result.output_files.iter().map(|file| file.digest.as_ref());
@@ -83,6 +128,8 @@ impl Api {
                 Err(status) if status.code() == Code::NotFound => return Ok(false),
                 content => content?,
             };
+            let bytes = content.len() as u64;
+            share.add(FACTOR * bytes).map_err(failed)?;
             let Ok(tree) = re::Tree::decode(content) else {
                 return Ok(false);
             };

@@ -22,8 +22,9 @@ use super::api::zako::{
 use super::api::zako::{cas_server::Cas, transport_server::Transport};
 use super::failure::failed;
 use super::stream::PIECE_BYTES;
-use super::{Api, Function, Name};
+use super::{Api, Function, Name, share_of};
 use crate::front::access::Right;
+use crate::front::held::{Share, upload_bytes};
 use crate::front::intake::Intake;
 use crate::{ByteRange, Digest, HASH_BYTES};
 
@@ -114,7 +115,8 @@ impl Transport for Zako {
         request: Request<Streaming<UploadRequest>>,
     ) -> Result<Response<UploadResponse>, Status> {
         self.0.may(request.metadata(), Right::Write)?;
-        let uploaded = self.0.take_upload(request.into_inner()).await;
+        let share = share_of(&request)?;
+        let uploaded = self.0.take_upload(request.into_inner(), &share).await;
         let transport = &self.0.shared.counters.transport;
         match &uploaded {
             Ok(bytes) => transport.upload_bytes.fetch_add(*bytes, Relaxed),
@@ -147,6 +149,9 @@ impl Transport for Zako {
         self.0.may(request.metadata(), Right::Read)?;
         let transport = &self.0.shared.counters.transport;
         transport.downloads.fetch_add(1, Relaxed);
+        let share = share_of(&request)?;
+        // A piece that waits, and its copy in a message.
+        share.add(2 * PIECE_BYTES as u64).map_err(failed)?;
         let part = self.0.part(request.get_ref()).await;
         let part = part.inspect_err(|_| {
             transport.downloads_failed.fetch_add(1, Relaxed);
@@ -182,7 +187,11 @@ impl Api {
         Ok(NegotiateBlobsResponse { missing })
     }
 
-    async fn take_upload(&self, mut parts: Streaming<UploadRequest>) -> Result<u64, Status> {
+    async fn take_upload(
+        &self,
+        mut parts: Streaming<UploadRequest>,
+        share: &Share,
+    ) -> Result<u64, Status> {
         let metadata = match parts.message().await?.and_then(|first| first.part) {
             Some(Part::Metadata(metadata)) => metadata,
             _ => {
@@ -196,6 +205,8 @@ impl Api {
             return Err(Status::already_exists(format!("blob {hash} is here")));
         }
         self.check_size(&name)?;
+        let holds = upload_bytes(name.size_bytes, true, false);
+        share.add(holds).map_err(failed)?;
         let begin = metadata.offset;
         let upload = self.begin(&upload_name(&name), &name, begin).await?;
         let mut intake = Intake::new(upload, name.size_bytes);

@@ -7,6 +7,8 @@
 //! what is in memory is answered without asking a shard.
 #![forbid(unsafe_code)]
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use http_body_util::{BodyExt, StreamBody};
@@ -26,6 +28,7 @@ use crate::front::behind::EntryName;
 use crate::front::body::Answer;
 use crate::front::compress::{self, Coding};
 use crate::front::grpc::actions::{RESULT_BYTES, why_no_result};
+use crate::front::held::{Share, compressed_bytes};
 use crate::front::intake::{Complete, Intake};
 use crate::front::names::{Bound, name};
 use crate::front::stall::Coming;
@@ -284,10 +287,10 @@ impl Http {
             return Ok(answer);
         }
         let mut answer = match wanted(headers, digest.size_bytes()) {
-            Wanted::Whole if self.may_compress(headers) && compress::is_worth_it(&blob) => {
-                return Ok(compressed(digest, blob, by));
-            }
-            Wanted::Whole => Response::new(Answer::blob(blob)),
+            Wanted::Whole => match self.room_to_compress(headers, &blob) {
+                Some(share) => return Ok(compressed(digest, blob, by, share)),
+                None => Response::new(Answer::blob(blob)),
+            },
             Wanted::Part { start, length } => part(digest, &blob, start, length)?,
             Wanted::Outside => {
                 let mut answer = status(StatusCode::RANGE_NOT_SATISFIABLE);
@@ -298,6 +301,16 @@ impl Http {
         };
         describe(answer.headers_mut(), digest, by);
         Ok(answer)
+    }
+
+    /// Room for compressing, if the answer may be and is worth it. Without room it goes out as it is.
+    fn room_to_compress(&self, headers: &HeaderMap, blob: &Blob) -> Option<Arc<Share>> {
+        if !self.may_compress(headers) || !compress::is_worth_it(blob) {
+            return None;
+        }
+        let share = Share::new(self.shared());
+        share.add(compressed_bytes(blob.len() as u64)).ok()?;
+        Some(share)
     }
 
     fn may_compress(&self, headers: &HeaderMap) -> bool {
@@ -321,7 +334,7 @@ fn part(digest: &Digest, blob: &Blob, start: u64, length: u64) -> Answered {
     Ok(answer)
 }
 
-fn compressed(digest: &Digest, blob: Blob, by: By) -> Response<Answer> {
+fn compressed(digest: &Digest, blob: Blob, by: By, share: Arc<Share>) -> Response<Answer> {
     let content = blob.into_bytes();
     let at_once = (content.len() <= AT_ONCE_BYTES).then(|| Coding::Zstd.compress(&content));
     let mut answer = Response::new(match at_once.flatten() {
@@ -331,6 +344,7 @@ fn compressed(digest: &Digest, blob: Blob, by: By) -> Response<Answer> {
             Answer::stream(StreamBody::new(pieces.map_err(Into::into)))
         }
     });
+    answer.body_mut().hold(share);
     let headers = answer.headers_mut();
     describe(headers, digest, by);
     // Other bytes have another tag; a part of these bytes cannot be asked for.

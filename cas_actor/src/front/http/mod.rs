@@ -34,6 +34,7 @@ use super::Space;
 use super::access::{Refusal, Right};
 use super::body::Answer;
 use super::grpc::Grpc;
+use super::held::{Share, upload_bytes};
 use super::listen::Shared;
 use super::pulse::{Busy, Pulse};
 use super::rate::{Caller, Peer};
@@ -224,6 +225,13 @@ impl Http {
         };
         self.may(&parts.headers, space, Right::Write)?;
         let put = async {
+            // Until the content is in the store.
+            let share = Share::new(&self.shared);
+            share.add(upload_bytes(
+                body.size_hint().exact().unwrap_or(u64::MAX),
+                parts.version == Version::HTTP_2,
+                parts.headers.contains_key(header::CONTENT_ENCODING),
+            ))?;
             match what {
                 Put::Entry(entry) => self.put_entry(&entry, parts, &mut body).await,
                 Put::Blob(name) => self.put_blob(&name, parts, &mut body).await,

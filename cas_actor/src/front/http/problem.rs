@@ -13,6 +13,7 @@ use hyper::{Response, StatusCode};
 use crate::front::Space;
 use crate::front::access::Right;
 use crate::front::body::Answer;
+use crate::front::held::NoRoom;
 use crate::front::intake::IntakeError;
 use crate::front::stall::{Coming, ComingError};
 use crate::{GetError, PutError, ShardError};
@@ -221,6 +222,12 @@ impl From<PutError> for Problem {
             PutError::Closed => Self::busy("the store is closing or restarting"),
             _ => failure(StatusCode::INTERNAL_SERVER_ERROR, &error),
         }
+    }
+}
+
+impl From<NoRoom> for Problem {
+    fn from(no_room: NoRoom) -> Self {
+        Self::busy(&no_room.to_string())
     }
 }
 
