@@ -4,26 +4,25 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cas_actor::{Blocking, Digest, Durability, ExportError, GetError, Transfer};
+use cas_actor::{
+    Blocking, Digest, Durability, ExportError, GetError, Store, StoreError, Transfer, VerifyReport,
+};
 use serde_json::json;
 
-use super::args::{CacheCommand, Global};
+use super::args::{CacheArgs, CacheCommand, Global};
 use super::options::{cache_dir, directory};
 use super::{Exit, Failure, print, print_json, print_line, say};
-use crate::engine::services::Services;
+use crate::engine::services::{ServiceError, Services};
 use crate::engine::workspace::{Layout, Workspace, WorkspaceError};
 
 /// Runs one of the commands.
-pub fn run(global: &Global, command: CacheCommand) -> Result<Exit, Failure> {
+pub fn run(global: &Global, args: CacheArgs) -> Result<Exit, Failure> {
     let services = Services::new(store_root(global)?);
     let exit = {
         // What a person puts in by hand cannot be built again.
-        let store = services
-            .store()
-            .map_err(Failure::work)?
-            .with_durability(Durability::Durable);
+        let store = open(&services, args.wait)?.with_durability(Durability::Durable);
         let store = store.blocking();
-        match command {
+        match args.command {
             CacheCommand::Stats { json } => stats(store, json),
             CacheCommand::Get { digest, output } => get(store, &digest, output.as_deref()),
             CacheCommand::Put { files } => put(store, &files),
@@ -35,6 +34,33 @@ pub fn run(global: &Global, command: CacheCommand) -> Result<Exit, Failure> {
     };
     services.end();
     exit
+}
+
+/// The store. Waits for a build that has it, and says so; for a node only if told to.
+fn open(services: &Services, wait: bool) -> Result<&Store, Failure> {
+    let locked = match services.store_now() {
+        Err(ServiceError::Store(locked @ StoreError::Locked { .. })) => locked,
+        opened => return opened.map_err(Failure::work),
+    };
+    if let StoreError::Locked { pid: Some(pid), .. } = locked
+        && is_node(pid)
+        && !wait
+    {
+        return Err(Failure::work(format!(
+            "{locked}, a running `zako node`, which shows its figures at /metrics, evicts by itself (`max-bytes`) and \
+             reads everything again in the background (`scrub_bytes_per_second`); end it first, or wait for its end \
+             with --wait"
+        )));
+    }
+    say(&format!("{locked}; waiting for its end"));
+    services.store().map_err(Failure::work)
+}
+
+/// Whether a process was started as `zako node`.
+fn is_node(pid: u32) -> bool {
+    let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let mut words = line.split(|byte| *byte == 0).skip(1);
+    words.any(|word| word == b"node")
 }
 
 /// The store of the workspace, or of `--cache-dir` anywhere.
@@ -154,6 +180,7 @@ fn verify(store: Blocking<'_>, as_json: bool) -> Result<Exit, Failure> {
             "checked": report.checked,
             "checked_bytes": report.checked_bytes,
             "damaged_blobs": report.damaged_blobs.iter().map(Digest::hex).collect::<Vec<_>>(),
+            "damaged_links": report.damaged_links,
             "damaged_results": report.damaged_actions.iter().map(hex).collect::<Vec<_>>(),
             "dropped_results": report.incomplete_actions.iter().map(hex).collect::<Vec<_>>(),
         }))?;
@@ -164,21 +191,42 @@ fn verify(store: Blocking<'_>, as_json: bool) -> Result<Exit, Failure> {
     for key in &report.damaged_actions {
         say(&format!("damaged result {}", hex(key)));
     }
-    let damaged = report.damaged_blobs.len() + report.damaged_actions.len();
-    if damaged > 0 {
-        return Err(Failure::work(format!(
-            "{damaged} of {} entries are damaged; they were set aside, and a build makes them again",
-            report.checked
-        )));
+    for key in &report.incomplete_actions {
+        say(&format!("dropped result {}", hex(key)));
     }
+    let verdict = verdict(&report)?;
     if !as_json {
-        print_line(&format!(
-            "{} entries checked, {}, all intact",
-            report.checked,
-            bytes(report.checked_bytes)
-        ))?;
+        print_line(&verdict)?;
     }
     Ok(Exit::Done)
+}
+
+/// What a check has found, in a line. What is damaged is a failure; that a blob was evicted before the results
+/// that name it is not.
+fn verdict(report: &VerifyReport) -> Result<String, Failure> {
+    let VerifyReport {
+        checked,
+        damaged_links,
+        ..
+    } = report;
+    let damaged = (report.damaged_blobs.len() + report.damaged_actions.len()) as u64;
+    if damaged + damaged_links > 0 {
+        let links = match damaged_links {
+            0 => String::new(),
+            links => format!(", and {links} links from SHA-256 names, which were dropped"),
+        };
+        return Err(Failure::work(format!(
+            "{damaged} of {checked} entries are damaged{links}; they were set aside, and a build makes them again"
+        )));
+    }
+    let found = match report.incomplete_actions.len() {
+        0 => "all intact".to_owned(),
+        dropped => format!(
+            "none damaged; {dropped} results were dropped, as a blob that they name is gone"
+        ),
+    };
+    let read = bytes(report.checked_bytes);
+    Ok(format!("{checked} entries checked, {read}, {found}"))
 }
 
 fn gc(store: Blocking<'_>, keep: u64, spare_minutes: u64, as_json: bool) -> Result<Exit, Failure> {
@@ -245,5 +293,39 @@ pub fn bytes(count: u64) -> String {
         format!("{count} B")
     } else {
         format!("{value:.1} {}", UNITS[unit])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_damaged_or_dropped_is_not_called_intact() {
+        let said = |report| match verdict(&report) {
+            Ok(said) => (true, said),
+            Err(failure) => (false, failure.text),
+        };
+        let intact = VerifyReport {
+            checked: 7,
+            ..Default::default()
+        };
+        assert_eq!(
+            said(intact.clone()),
+            (true, "7 entries checked, 0 B, all intact".into())
+        );
+        let links = VerifyReport {
+            damaged_links: 2,
+            ..intact.clone()
+        };
+        let (is_good, text) = said(links);
+        assert!(!is_good && text.contains("2 links"), "{text}");
+        let dropped = VerifyReport {
+            incomplete_actions: vec![[1; 32]],
+            ..intact
+        };
+        let (is_good, text) = said(dropped);
+        assert!(is_good && text.contains("1 results were dropped"), "{text}");
+        assert!(!text.contains("all intact"), "{text}");
     }
 }

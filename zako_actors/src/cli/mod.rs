@@ -132,7 +132,7 @@ fn run(cli: Cli, begin: Instant) -> Result<Exit, Failure> {
         Command::Affected(args) => affected::run(&global, &args),
         Command::Trace(args) => trace::run(&global, &args),
         Command::Clean(args) => clean::run(&global, &args),
-        Command::Cache(command) => cache::run(&global, command),
+        Command::Cache(args) => cache::run(&global, args),
         Command::Node(args) => {
             let settings = crate::node::Settings {
                 data_dir: args.data_dir,

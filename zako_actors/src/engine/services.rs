@@ -83,11 +83,23 @@ impl Services {
     /// # Errors
     /// When it cannot be used.
     pub fn store(&self) -> Result<&Store, ServiceError> {
+        self.open_store(true)
+    }
+
+    /// The store, unless another process has it.
+    ///
+    /// # Errors
+    /// When it cannot be used, or not now.
+    pub fn store_now(&self) -> Result<&Store, ServiceError> {
+        self.open_store(false)
+    }
+
+    fn open_store(&self, wait_for_lock: bool) -> Result<&Store, ServiceError> {
         if let Some(store) = self.store.get() {
             return Ok(store);
         }
         let config = StoreConfig {
-            wait_for_lock: true,
+            wait_for_lock,
             // A build's results can be had again: after a power cut a damaged or missing blob is
             // noticed by its digest and its step runs again. Waiting for the disk at every output
             // would cost more than that ever saves.

@@ -2,9 +2,20 @@
 
 use std::path::PathBuf;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 
 use crate::lang::amount::bytes;
+
+/// `zako cache`.
+#[derive(Debug, Args)]
+pub struct CacheArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: CacheCommand,
+    /// Wait for the end of a running node that has the store
+    #[arg(long, global = true)]
+    pub wait: bool,
+}
 
 /// The commands of `cache`.
 #[derive(Clone, Debug, Subcommand)]

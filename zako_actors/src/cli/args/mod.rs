@@ -16,7 +16,7 @@ mod look;
 mod machine;
 
 pub use build::{BuildArgs, CleanArgs, RunArgs, WatchArgs};
-pub use cache::CacheCommand;
+pub use cache::{CacheArgs, CacheCommand};
 pub use look::{AffectedArgs, GraphArgs, GraphFormat, QueryArgs, TraceArgs, WhyArgs};
 pub use machine::{DoctorArgs, InitArgs, NodeArgs};
 
@@ -179,8 +179,7 @@ pub enum Command {
     /// Remove what was built; the cache stays
     Clean(CleanArgs),
     /// Look into the cache, put blobs in, get them out
-    #[command(subcommand)]
-    Cache(CacheCommand),
+    Cache(CacheArgs),
     /// Serve: the actor system with its store, health and metrics over HTTP
     Node(NodeArgs),
     /// Check this machine and print the settings derived from it
