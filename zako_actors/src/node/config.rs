@@ -6,12 +6,13 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use cas_actor::UpstreamConfig;
 use cas_actor::front::{AccessConfig, DialectsConfig, FrontConfig, LimitsConfig, TlsConfig};
+use cas_actor::{StoreConfig, UpstreamConfig};
 use serde::Deserialize;
 
 use super::NodeError;
 use super::alerts::AlertsConfig;
+use super::store::StoreTable;
 
 /// Where HTTP is answered unless told otherwise: this machine only.
 const DEFAULT_HTTP: SocketAddr =
@@ -51,6 +52,7 @@ struct File {
     grpc: Option<SocketAddr>,
     unix: Option<PathBuf>,
     otel: Option<String>,
+    store: StoreTable,
     limits: LimitsConfig,
     dialects: DialectsConfig,
     access: AccessConfig,
@@ -63,10 +65,7 @@ struct File {
 #[derive(Debug)]
 pub(super) struct Config {
     pub(super) data: PathBuf,
-    /// The most that the store may take on disk.
-    pub(super) max_bytes: Option<u64>,
-    /// How small blobs are compressed.
-    pub(super) zstd_level: Option<i32>,
+    pub(super) store: StoreConfig,
     pub(super) http: SocketAddr,
     pub(super) grpc: Option<SocketAddr>,
     pub(super) unix: Option<PathBuf>,
@@ -92,10 +91,14 @@ pub(super) fn read(settings: &Settings) -> Result<Config, NodeError> {
     }
     let data = settings.data_dir.clone().or(file.data_dir);
     let data = data.or_else(default_data_dir).ok_or(NodeError::NoDataDir)?;
-    Ok(Config {
-        data,
+    let store = StoreConfig {
         max_bytes: file.max_bytes,
         zstd_level: zstd_level(settings, file.zstd_level)?,
+        ..file.store.config(data.join("store"))
+    };
+    Ok(Config {
+        data,
+        store,
         http: settings.http.or(file.http).unwrap_or(DEFAULT_HTTP),
         grpc: settings.grpc.or(file.grpc),
         unix: settings.unix.clone().or(file.unix),

@@ -214,6 +214,16 @@ fn store(stats: &Stats, page: &mut Page) {
         "Bytes evicted.",
         stats.evicted_bytes,
     );
+    page.counter(
+        "store_scrubbed_total",
+        "Blobs and entries that were read again in the background.",
+        stats.scrubbed,
+    );
+    page.counter(
+        "store_scrubbed_bytes_total",
+        "Bytes read again in the background.",
+        stats.scrubbed_bytes,
+    );
     page.histogram(
         "store_put_seconds",
         "How long groups of puts took.",

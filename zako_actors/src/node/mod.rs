@@ -15,6 +15,7 @@ mod no_spans;
 mod pages;
 #[cfg(feature = "otel")]
 mod spans;
+mod store;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -24,7 +25,7 @@ use std::time::{Duration, Instant};
 
 use actor_rt::{StartError, System};
 use cas_actor::front::{Attached, ConfigError, Front, FrontFigures, FrontProbe};
-use cas_actor::{Store, StoreConfig, StoreError, UpstreamConfigError, WriteThrough};
+use cas_actor::{Store, StoreError, UpstreamConfigError, WriteThrough};
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::config::Config;
@@ -148,14 +149,7 @@ async fn start(system: &System, config: &Config) -> Result<(), NodeError> {
     // Before the address is said, so that nobody's signal is lost.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let store = StoreConfig {
-        // What one client brings under either hash, others find under the other.
-        sha256_names: true,
-        max_bytes: config.max_bytes,
-        zstd_level: config.zstd_level,
-        ..StoreConfig::new(config.data.join("store"))
-    };
-    let store = Store::open(store, system)?;
+    let store = Store::open(config.store.clone(), system)?;
     if let Some(upstream) = &config.upstream {
         let tier = upstream.tier(tokio::runtime::Handle::current());
         store.set_upstream(tier.map_err(|error| NodeError::Upstream {
