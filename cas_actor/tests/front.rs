@@ -2,12 +2,14 @@
 
 mod http_client;
 
+use std::io::{BufRead, BufReader};
 use std::time::Duration;
 
 use bytes::Bytes;
 use cas_actor::front::{AccessConfig, CredentialConfig, Front, FrontConfig, Right, Space};
 use http_client::node::{Node, sha256};
 use http_client::{Answer, Client};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 #[tokio::test]
 async fn every_dialect_stores_and_reads() {
@@ -526,25 +528,66 @@ async fn a_head_that_drips_is_cut_off_and_others_are_served() {
     }
 }
 
+/// Tells the child of the next test where to connect to.
+const CROWD_AT: &str = "ZAKO_TEST_CROWD_AT";
+const CROWD: u64 = 10_000;
+
+/// Lets this process have so many files open.
+fn allow_files(files: u64) {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= files) {
+        return;
+    }
+    let current = Some(files);
+    let raised = setrlimit(Resource::Nofile, Rlimit { current, ..limit });
+    raised.unwrap_or_else(|error| {
+        panic!("this test needs {files} open files, and the hard limit is {limit:?}: {error}")
+    });
+}
+
+/// The other end, a process of its own: one may have too few files open for both ends.
+fn crowd(address: &str) {
+    let connect = |_| std::net::TcpStream::connect(address).unwrap();
+    let idle: Vec<_> = (0..CROWD).map(connect).collect();
+    println!("\nall are connected");
+    // Until the parent hangs up.
+    std::io::stdin().read_line(&mut String::new()).unwrap();
+    drop(idle);
+}
+
 #[tokio::test]
 async fn ten_thousand_idle_connections_disturb_nobody() {
-    // Both ends are files of this process.
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    let files = limit.current.unwrap_or(u64::MAX);
-    let number = 10_000.min(files.saturating_sub(300) / 2);
-    println!("{number} connections: this process may open {files} files");
-    let mut config = FrontConfig::default();
-    config.limits.connections = number + 1;
-    let node = Node::start(&config);
-    let mut idle = Vec::new();
-    for _ in 0..number {
-        idle.push(tokio::net::TcpStream::connect(node.address).await.unwrap());
+    allow_files(CROWD + 300);
+    if let Ok(address) = std::env::var(CROWD_AT) {
+        return crowd(&address);
     }
+    let mut config = FrontConfig::default();
+    config.limits.connections = CROWD + 1;
+    let node = Node::start(&config);
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "ten_thousand_idle_connections_disturb_nobody"])
+        .arg("--nocapture")
+        .env(CROWD_AT, node.address.to_string())
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let said = BufReader::new(child.stdout.take().unwrap()).lines();
+    let connected = tokio::task::spawn_blocking(move || {
+        let mut said = said.map_while(Result::ok);
+        let connected = said.any(|line| line == "all are connected");
+        (connected, said)
+    });
+    // Kept, as the child says more when it ends.
+    let (connected, said) = connected.await.unwrap();
+    assert!(connected, "the crowd could not connect");
     let mut client = node.client().await;
     for _ in 0..100 {
         assert_eq!(client.get("/gradle/x").await.status, 404);
     }
-    assert_eq!(node.front.stats().connections, number + 1);
-    drop((idle, client));
+    assert_eq!(node.front.stats().connections, CROWD + 1);
+    drop((child.stdin.take(), client));
     assert!(node.front.drain(Duration::from_secs(60)).await);
+    assert!(child.wait().unwrap().success());
+    drop(said);
 }

@@ -15,13 +15,15 @@ use http_body_util::Full;
 use hyper::{Request, Uri};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
+use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 use tokio::sync::mpsc::{Receiver, channel};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::{Node, metrics};
+use crate::engine::open_files::with_old_limit;
 
 /// Longer than this nobody listens.
 const DELIVERY: Duration = Duration::from_secs(10);
@@ -260,13 +262,19 @@ async fn post(webhook: &str, body: Vec<u8>) -> Result<(), String> {
 }
 
 async fn start(program: &str, arguments: &[String], body: &[u8]) -> Result<(), String> {
-    let mut child = Command::new(program)
+    let mut command = Command::new(program);
+    command
         .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|error| format!("cannot start {program}: {error}"))?;
+        .kill_on_drop(true);
+    // Thousands of connections may be open, so the limit is never lowered for this process itself.
+    let pid = |child: &Child| {
+        let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
+        pid.and_then(Pid::from_raw).unwrap_or(Pid::INIT)
+    };
+    let child = with_old_limit(u64::MAX, || command.spawn(), pid);
+    let mut child = child.map_err(|error| format!("cannot start {program}: {error}"))?;
     if let Some(mut stdin) = child.stdin.take() {
         // One that does not read is not interested in the details.
         drop(stdin.write_all(body).await);

@@ -34,6 +34,7 @@ use self::engine::Engine;
 #[cfg(not(feature = "otel"))]
 use self::no_spans as spans;
 
+use crate::engine::open_files;
 use crate::machine::Machine;
 
 /// How long open connections may take to finish.
@@ -128,6 +129,8 @@ struct NodeFront {
 /// # Errors
 /// When it cannot start.
 pub fn run(settings: &Settings) -> Result<(), NodeError> {
+    // Before the configuration is read: connections may take what the limit on open files leaves.
+    open_files::raise();
     let config = config::read(settings)?;
     let system = System::builder().name("zako-node").build()?;
     // Connections are tasks, many and short: on threads of their own, so that they neither wait
