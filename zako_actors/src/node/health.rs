@@ -85,15 +85,15 @@ async fn transport(node: &Node) -> Result<(), String> {
     }
 }
 
-/// Writes a blob, reads it back and compares.
+/// Writes a blob, reads it back and compares. A new one each time: what is there is not written again.
 async fn store(node: &Node) -> Result<(), String> {
-    const CONTENT: &[u8] = b"zako health check\n";
+    let content = format!("zako health check after {:?}\n", node.begin.elapsed());
     let digest = node
         .store
-        .put(CONTENT.to_vec())
+        .put(content.clone())
         .await
         .map_err(|error| error.to_string())?;
-    if digest != Digest::of(CONTENT) {
+    if digest != Digest::of(content.as_bytes()) {
         return Err("the store gave a blob another name".into());
     }
     let blob = node
@@ -101,7 +101,11 @@ async fn store(node: &Node) -> Result<(), String> {
         .get(&digest)
         .await
         .map_err(|error| error.to_string())?;
-    if blob[..] == *CONTENT {
+    node.store
+        .delete(&digest)
+        .await
+        .map_err(|error| error.to_string())?;
+    if blob[..] == *content.as_bytes() {
         Ok(())
     } else {
         Err("the store gave back something else".into())
