@@ -13,6 +13,7 @@ mod node;
 mod process;
 mod project;
 mod web;
+pub mod wire;
 
 pub use binary::zako;
 pub use monorepo::{Edited, Monorepo, Step, newest};

@@ -1,0 +1,103 @@
+//! Clients of a node that say exactly what a test wants, with nothing of the workspace in them.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
+
+use sha2::{Digest, Sha256};
+
+/// The SHA-256 of some bytes, in hex.
+pub fn sha256(bytes: &[u8]) -> String {
+    let hash = Sha256::digest(bytes);
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The status and the body of the answer to a request over HTTP/1.1; `None` when the node goes away.
+pub fn http(address: &str, method: &str, path: &str, body: &[u8]) -> Option<(u16, Vec<u8>)> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    let length = body.len();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: node\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).ok()?;
+    stream.write_all(body).ok()?;
+    read_answer(stream)
+}
+
+/// Reads the answer of a connection that is closed after it.
+pub fn read_answer(mut stream: TcpStream) -> Option<(u16, Vec<u8>)> {
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).ok()?;
+    let at = answer.windows(4).position(|end| end == b"\r\n\r\n")?;
+    let head = String::from_utf8_lossy(&answer[..at]).into_owned();
+    let body = answer.split_off(at + 4);
+    let lengths = head.lines().filter_map(|line| {
+        let (name, value) = line.split_once(": ")?;
+        let is_length = name.eq_ignore_ascii_case("content-length");
+        value.parse::<usize>().ok().filter(|_| is_length)
+    });
+    // A node that dies may leave a part of an answer.
+    let is_whole = lengths.last().is_none_or(|length| length == body.len());
+    let status = head.split(' ').nth(1)?.parse().ok()?;
+    is_whole.then_some((status, body))
+}
+
+/// curl with a bound on its time, quiet but for errors.
+pub fn curl() -> Command {
+    let mut command = Command::new("curl");
+    command.args(["--silent", "--show-error", "--max-time", "60"]);
+    command
+}
+
+/// The message of the answer to a unary call over gRPC, made by curl; `None` when there is none.
+pub fn call(curl: &mut Command, url: &str, message: &[u8]) -> Option<Vec<u8>> {
+    let mut child = curl
+        .args(["--header", "content-type: application/grpc"])
+        .args(["--header", "te: trailers", "--data-binary", "@-", url])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("curl starts");
+    let length = u32::try_from(message.len()).expect("a small message");
+    let frame = [&[0][..], &length.to_be_bytes(), message].concat();
+    // A node that is killed takes no more.
+    let _ = child.stdin.take()?.write_all(&frame);
+    let output = child.wait_with_output().ok()?;
+    let answer = output.stdout;
+    (answer.len() >= 5).then(|| answer[5..].to_vec())
+}
+
+/// Bytes as a field of a message of protocol buffers.
+pub fn field(number: u64, bytes: &[u8]) -> Vec<u8> {
+    let length = u64::try_from(bytes.len()).expect("a length");
+    [varint(number << 3 | 2), varint(length), bytes.to_vec()].concat()
+}
+
+/// A number as a field of a message of protocol buffers.
+pub fn number(field: u64, value: u64) -> Vec<u8> {
+    [varint(field << 3), varint(value)].concat()
+}
+
+fn varint(mut value: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while value >= 0x80 {
+        bytes.push((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+    bytes
+}
+
+/// Stores a blob through ByteStream; whether the node has said that it has all of it.
+pub fn write(curl: &mut Command, origin: &str, content: &[u8]) -> bool {
+    let (hash, size) = (sha256(content), content.len() as u64);
+    let message = [
+        field(1, format!("uploads/{hash}/blobs/{hash}/{size}").as_bytes()),
+        number(3, 1),
+        field(10, content),
+    ]
+    .concat();
+    let url = format!("{origin}/google.bytestream.ByteStream/Write");
+    call(curl, &url, &message) == Some(number(1, size))
+}
