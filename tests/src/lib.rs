@@ -8,6 +8,7 @@
 
 pub mod archive;
 mod binary;
+mod c_project;
 mod monorepo;
 mod node;
 mod process;
@@ -16,6 +17,7 @@ mod web;
 pub mod wire;
 
 pub use binary::zako;
+pub use c_project::c_project;
 pub use monorepo::{Edited, Monorepo, Step, newest};
 pub use node::{Node, is_installed, npm_client, python_client, sccache, succeed};
 pub use process::{Outcome, Running, is_alive};

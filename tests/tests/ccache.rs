@@ -1,12 +1,9 @@
 //! ccache against a node: what one machine has compiled, another fetches.
 
-use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use zako_tests::{Node, is_installed, succeed};
-
-const FILES: usize = 5;
+use zako_tests::{Node, c_project, is_installed, succeed};
 
 /// One machine: a local cache of its own that keeps nothing, and the node.
 fn ccache(node: &Node, layout: &str, machine: &Path) -> Command {
@@ -21,14 +18,16 @@ fn ccache(node: &Node, layout: &str, machine: &Path) -> Command {
     command
 }
 
-fn compile_all(node: &Node, layout: &str, name: &str) -> (u64, u64) {
+/// Compiles the whole project; the number of its files, hits and misses.
+fn compile_all(node: &Node, layout: &str, name: &str) -> (u64, u64, u64) {
     let machine = node.directory(&format!("{name}-{layout}"));
-    for number in 0..FILES {
-        let source =
-            format!("char layout[] = \"{layout}\"; int f{number}(void) {{ return {number}; }}\n");
-        fs::write(machine.join(format!("f{number}.c")), source).unwrap();
-        let file = format!("f{number}.c");
-        succeed(ccache(node, layout, &machine).args(["cc", "-c", &file]));
+    // Each layout has its own entries, so the figures do not mix.
+    let define = format!("-DLAYOUT_{layout}");
+    let files = c_project(&machine);
+    for file in &files {
+        let flags = ["cc", "-c", "-DZSTD_DISABLE_ASM", &define, file, "-o"];
+        let object = file.replace(['/', '.'], "_") + ".o";
+        succeed(ccache(node, layout, &machine).args(flags).arg(object));
     }
     let figures = succeed(ccache(node, layout, &machine).arg("--print-stats"));
     let figure = |name: &str| {
@@ -39,6 +38,7 @@ fn compile_all(node: &Node, layout: &str, name: &str) -> (u64, u64) {
     let errors = figure("remote_storage_error") + figure("remote_storage_timeout");
     assert_eq!(errors, 0, "{figures}");
     (
+        files.len() as u64,
         figure("direct_cache_hit") + figure("preprocessed_cache_hit"),
         figure("cache_miss"),
     )
@@ -49,22 +49,13 @@ fn second_machine_compiles_nothing(mut node: Node) {
         return;
     }
     for layout in ["subdirs", "flat", "bazel"] {
-        assert_eq!(
-            compile_all(&node, layout, "first"),
-            (0, FILES as u64),
-            "{layout}"
-        );
-        assert_eq!(
-            compile_all(&node, layout, "second"),
-            (FILES as u64, 0),
-            "{layout}"
-        );
-        node.kill_and_restart();
-        assert_eq!(
-            compile_all(&node, layout, "third"),
-            (FILES as u64, 0),
-            "{layout}"
-        );
+        let (files, hits, misses) = compile_all(&node, layout, "first");
+        assert_eq!((hits, misses), (0, files), "{layout}");
+        for name in ["second", "third"] {
+            let all_hits = (files, files, 0);
+            assert_eq!(compile_all(&node, layout, name), all_hits, "{layout}");
+            node.kill_and_restart();
+        }
     }
 }
 
