@@ -22,7 +22,7 @@ impl Api {
         request: Request<re::SplitBlobRequest>,
     ) -> Result<Response<re::SplitBlobResponse>, Status> {
         self.may(request.metadata(), Right::Read)?;
-        let may_keep = self.may(request.metadata(), Right::Write);
+        let metadata = request.metadata().clone();
         let request = request.into_inner();
         let function = self.function(request.digest_function)?;
         check_function(request.chunking_function)?;
@@ -32,17 +32,17 @@ impl Api {
         };
         let digest = found.ok_or_else(|| missing(&name))?;
         let store = self.shared.store.clone();
-        let chunks = match may_keep {
+        let chunks = match self.allows(&metadata, Right::Write) {
             Ok(()) => {
                 wait_for(move || store.blocking().split(&digest, Chunking::default())).await?
             }
-            Err(refused) => {
+            Err(_) => {
                 let chunks = wait_for(move || cut(&store, &digest)).await?;
                 let digests: Vec<Digest> = chunks.iter().map(|chunk| chunk.digest).collect();
                 let there = self.shared.store.contains(&digests).await.map_err(failed)?;
                 // Names of chunks that are not here are of no use, and to keep them is to write.
                 if there.contains(&false) {
-                    return Err(refused);
+                    self.may(&metadata, Right::Write)?;
                 }
                 chunks
             }

@@ -232,12 +232,7 @@ fn body(body: tonic::body::Body) -> Answer {
 impl Api {
     /// Checks the credentials of a call.
     fn may(&self, metadata: &MetadataMap, wanted: Right) -> Result<(), Status> {
-        let authorization = metadata.get("authorization").map(|value| value.as_bytes());
-        let checked = self
-            .shared
-            .access
-            .check(authorization, Space::Bazel, wanted);
-        checked.map_err(|refusal| {
+        self.allows(metadata, wanted).map_err(|refusal| {
             self.shared.counters.space(Space::Bazel).refuse();
             match refusal {
                 Refusal::Unknown => Status::unauthenticated(
@@ -249,6 +244,12 @@ impl Api {
                 }),
             }
         })
+    }
+
+    fn allows(&self, metadata: &MetadataMap, wanted: Right) -> Result<(), Refusal> {
+        let authorization = metadata.get("authorization").map(|value| value.as_bytes());
+        let access = &self.shared.access;
+        access.check(authorization, Space::Bazel, wanted)
     }
 
     /// The function of a request, if it is served.
