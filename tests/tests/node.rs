@@ -53,6 +53,16 @@ fn it_tells_its_health_and_figures() {
     assert!(metrics.contains("# TYPE zako_v1_"), "{metrics}");
     let nothing = get(&address, "/no/such/page");
     assert!(nothing.starts_with("HTTP/1.1 404"), "{nothing}");
+    let metrics = get(&address, "/metrics");
+    for figure in [
+        "front_http_errors_total{code=\"404\"} 1",
+        "transport_upload_chunk_bytes_count 0",
+        "transport_uploads_resumed_total 0",
+        "store_scrubbed_total ",
+        "front_held_bytes 0",
+    ] {
+        assert!(metrics.contains(&format!("zako_v1_{figure}")), "{metrics}");
+    }
     node.signal("TERM");
     node.wait().succeeds();
 }

@@ -18,7 +18,7 @@ use hyper::header::HeaderMap;
 use super::held::Share;
 use super::pulse::Busy;
 use super::stall;
-use super::watch::Watched;
+use super::watch::{GRPC_STATUS, Watched};
 use crate::Blob;
 use crate::blob::FilePart;
 
@@ -31,6 +31,12 @@ const SHORT_BYTES: usize = 1024;
 
 /// Any error of a body.
 pub(crate) type BodyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The status of a call, in its trailers or, where there is no more to say, in its headers.
+pub(crate) fn grpc_status(headers: &HeaderMap) -> u16 {
+    let status = headers.get(GRPC_STATUS).and_then(|it| it.to_str().ok());
+    status.and_then(|status| status.parse().ok()).unwrap_or(0)
+}
 
 /// The body of an answer.
 pub(crate) struct Answer {
@@ -172,6 +178,9 @@ impl Answer {
 
     /// There will be no piece any more.
     fn ended(&mut self, trailers: Option<&HeaderMap>) {
+        if let (Some(share), Some(trailers)) = (&self.share, trailers) {
+            share.ended(grpc_status(trailers));
+        }
         if let Some(watched) = &mut self.watched {
             if let Some(trailers) = trailers {
                 watched.take_grpc_status(trailers);

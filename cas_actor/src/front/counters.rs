@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use crossbeam_utils::CachePadded;
 
 use super::Space;
+use super::tallies::{GrpcErrors, HttpErrors, SizeStats, Sizes};
 use crate::stripes::{self, STRIPES};
 
 /// A handle to the figures of a [`Front`](super::Front).
@@ -35,6 +36,11 @@ pub(crate) struct Counters {
     /// Bytes that requests hold now.
     pub(crate) held_bytes: AtomicU64,
     pub(crate) transport: TransportCounters,
+    /// Chunks that came and went over gRPC.
+    pub(crate) upload_chunks: Sizes,
+    pub(crate) download_chunks: Sizes,
+    pub(crate) http_errors: HttpErrors,
+    pub(crate) grpc_errors: GrpcErrors,
     stripes: [CachePadded<Stripe>; STRIPES],
 }
 
@@ -78,6 +84,8 @@ transport! {
     details,
     /// Of those, the ones that failed.
     details_failed,
+    /// Uploads over gRPC that went on where an earlier one was interrupted.
+    uploads_resumed,
     /// Uploads that ended.
     uploads,
     /// Of those, the ones that were not needed.
@@ -117,6 +125,14 @@ pub struct FrontStats {
     pub held_bytes: u64,
     /// Zako's own services.
     pub transport: TransportStats,
+    /// Chunks of uploads over gRPC.
+    pub upload_chunks: SizeStats,
+    /// Chunks of downloads over gRPC.
+    pub download_chunks: SizeStats,
+    /// Answers over HTTP that refused or failed, by their status from 400 on.
+    pub http_errors: Vec<(u16, u64)>,
+    /// Calls over gRPC that failed, by the number of their status.
+    pub grpc_errors: Vec<(u16, u64)>,
     /// Per name space, in the order of [`Space::ALL`].
     pub spaces: [(Space, SpaceStats); Space::ALL.len()],
 }
@@ -175,6 +191,10 @@ impl Counters {
             overloaded: load(&self.overloaded),
             held_bytes: load(&self.held_bytes),
             transport: self.transport.snapshot(),
+            upload_chunks: self.upload_chunks.snapshot(),
+            download_chunks: self.download_chunks.snapshot(),
+            http_errors: self.http_errors.snapshot(),
+            grpc_errors: self.grpc_errors.snapshot(),
             spaces: Space::ALL.map(|space| {
                 let sum = |counter: fn(&SpaceCounters) -> &AtomicU64| {
                     let stripes = self.stripes.iter();

@@ -56,6 +56,11 @@ impl Share {
         Ok(())
     }
 
+    /// A call has ended with this status.
+    pub(crate) fn ended(&self, grpc_status: u16) {
+        self.counters.grpc_errors.note(grpc_status);
+    }
+
     /// Gives back some of what was added.
     pub(crate) fn give_back(&self, bytes: u64) {
         self.bytes.fetch_sub(bytes, Relaxed);

@@ -39,6 +39,7 @@ mod pulse;
 mod rate;
 mod sendfile;
 mod stall;
+mod tallies;
 mod timed;
 mod tls;
 mod token;
@@ -53,6 +54,7 @@ pub use counters::{FrontFigures, FrontStats, SpaceStats, TransportStats};
 pub use http::{Page, Pages};
 pub use listen::{Attached, Front};
 pub use probe::FrontProbe;
+pub use tallies::{SIZE_BOUNDS_BYTES, SizeStats};
 pub use tls::{ClientCertificate, TlsConfig, TlsError};
 pub use watch::{Served, Watcher};
 

@@ -15,7 +15,7 @@ use hyper::header::HeaderMap;
 use hyper::{Request, StatusCode, Version};
 
 /// How gRPC tells its status.
-const GRPC_STATUS: &str = "grpc-status";
+pub(super) const GRPC_STATUS: &str = "grpc-status";
 /// Whose request this is part of, as W3C Trace Context has it.
 const TRACEPARENT: &str = "traceparent";
 /// A `traceparent` that is longer than this is none: version 00 has 55 bytes.

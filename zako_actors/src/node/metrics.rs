@@ -5,7 +5,7 @@
 
 use std::fmt::{Display, Write};
 
-use cas_actor::front::{FrontStats, SpaceStats, TransportStats};
+use cas_actor::front::{FrontStats, SIZE_BOUNDS_BYTES, SizeStats, SpaceStats, TransportStats};
 use cas_actor::{Latency, Stats, Tier};
 
 use super::Node;
@@ -84,6 +84,22 @@ impl Page {
                 of(stats)
             );
         }
+    }
+
+    fn sizes(&mut self, name: &str, help: &str, stats: &SizeStats) {
+        let name = format!("zako_v1_{name}");
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} histogram");
+        let mut sum = 0;
+        for (bound, count) in SIZE_BOUNDS_BYTES.iter().zip(stats.buckets) {
+            sum += count;
+            let _ = writeln!(self.0, "{name}_bucket{{le=\"{bound}\"}} {sum}");
+        }
+        let count: u64 = stats.buckets.iter().sum();
+        let _ = writeln!(
+            self.0,
+            "{name}_bucket{{le=\"+Inf\"}} {count}\n{name}_sum {}\n{name}_count {count}",
+            stats.sum_bytes
+        );
     }
 
     fn histogram(&mut self, name: &str, help: &str, latency: &Latency) {
@@ -300,6 +316,35 @@ fn fronts(stats: &FrontStats, page: &mut Page) {
         stats.overloaded,
     );
     transport(&stats.transport, page);
+    page.sizes(
+        "transport_upload_chunk_bytes",
+        "Chunks of uploads over gRPC.",
+        &stats.upload_chunks,
+    );
+    page.sizes(
+        "transport_download_chunk_bytes",
+        "Chunks of downloads over gRPC.",
+        &stats.download_chunks,
+    );
+    for (name, help, errors) in [
+        (
+            "front_http_errors_total",
+            "Answers over HTTP that refused or failed, by status.",
+            &stats.http_errors,
+        ),
+        (
+            "front_grpc_errors_total",
+            "Calls over gRPC that failed, by the number of their status.",
+            &stats.grpc_errors,
+        ),
+    ] {
+        let errors: Vec<_> = errors
+            .iter()
+            .map(|(code, n)| (code.to_string(), n))
+            .collect();
+        let values = errors.iter().map(|(code, number)| (&code[..], *number));
+        page.by_label("counter", name, help, "code", values);
+    }
     type Of = fn(&SpaceStats) -> u64;
     let families: [(&str, &str, Of); 6] = [
         ("hits", "Reads that found an entry.", |s| s.hits),
@@ -337,6 +382,11 @@ fn transport(stats: &TransportStats, page: &mut Page) {
             "transport_details_failed_total",
             "Calls for the details that failed.",
             stats.details_failed,
+        ),
+        (
+            "transport_uploads_resumed_total",
+            "Uploads over gRPC that went on where an earlier one was interrupted.",
+            stats.uploads_resumed,
         ),
         (
             "transport_uploads_total",

@@ -76,6 +76,19 @@ async fn an_interrupted_upload_is_resumed_where_it_ended() {
     );
     assert_eq!(node.status(&name).await, Ok((1_000_000, true)));
     assert!(node.missing(&[sha256(&content)], SHA256).await.is_empty());
+
+    let stats = node.front.stats();
+    assert_eq!(stats.transport.uploads_resumed, 1);
+    assert!(stats.upload_chunks.sum_bytes >= 1_000_000);
+    let count = |code: Code| {
+        let wanted = u16::try_from(code as i32).unwrap();
+        let mut errors = stats.grpc_errors.iter();
+        errors.find_map(|(code, count)| (*code == wanted).then_some(*count))
+    };
+    assert_eq!(
+        (count(Code::NotFound), count(Code::OutOfRange)),
+        (Some(1), Some(1))
+    );
 }
 
 #[tokio::test]

@@ -9,6 +9,8 @@
 #![forbid(unsafe_code)]
 
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use futures_util::{Stream, StreamExt, stream};
 use tonic::{Request, Response, Status, Streaming};
@@ -74,9 +76,14 @@ impl ByteStream for Api {
         // A piece that waits, and its copy in a message.
         let pieces_bytes = length.min(2 * PIECE_BYTES as u64);
         share.add(pieces_bytes).map_err(failed)?;
-        let pieces = stream::unfold(content, |mut rest| async move {
-            let piece = rest.split_to(rest.len().min(PIECE_BYTES));
-            (!piece.is_empty()).then(|| (Ok(ReadResponse { data: piece }), rest))
+        let counters = Arc::clone(&self.shared.counters);
+        let pieces = stream::unfold((content, counters), |(mut rest, counters)| async move {
+            let data = rest.split_to(rest.len().min(PIECE_BYTES));
+            if data.is_empty() {
+                return None;
+            }
+            counters.download_chunks.note(data.len());
+            Some((Ok(ReadResponse { data }), (rest, counters)))
         });
         Ok(Response::new(Box::pin(pieces)))
     }
@@ -106,6 +113,10 @@ impl ByteStream for Api {
         let holds = upload_bytes(wanted.name.size_bytes, true, wanted.is_zstd);
         share.add(holds).map_err(failed)?;
         let upload = self.begin(&resource_name, &wanted.name, begin).await?;
+        if begin > 0 {
+            let transport = &self.shared.counters.transport;
+            transport.uploads_resumed.fetch_add(1, Relaxed);
+        }
         let mut intake = match wanted.is_zstd {
             true => Intake::inflating(upload, wanted.name.size_bytes).map_err(failed)?,
             false => Intake::new(upload, wanted.name.size_bytes),
@@ -124,6 +135,7 @@ impl ByteStream for Api {
                 let said = "the resource name changed within one upload";
                 return Err(Status::invalid_argument(said));
             }
+            self.shared.counters.upload_chunks.note(piece.data.len());
             intake.take(piece.data).await.map_err(failed)?;
             if piece.finish_write {
                 break;

@@ -158,9 +158,14 @@ impl Transport for Zako {
         })?;
         let bytes = part.len() as u64;
         transport.download_bytes.fetch_add(bytes, Relaxed);
-        let chunks = stream::unfold(part, |mut rest| async move {
+        let counters = Arc::clone(&self.0.shared.counters);
+        let chunks = stream::unfold((part, counters), |(mut rest, counters)| async move {
             let chunk = rest.split_to(rest.len().min(PIECE_BYTES));
-            (!chunk.is_empty()).then(|| (Ok(DownloadResponse { chunk }), rest))
+            if chunk.is_empty() {
+                return None;
+            }
+            counters.download_chunks.note(chunk.len());
+            Some((Ok(DownloadResponse { chunk }), (rest, counters)))
         });
         Ok(Response::new(Box::pin(chunks)))
     }
@@ -209,12 +214,19 @@ impl Api {
         share.add(holds).map_err(failed)?;
         let begin = metadata.offset;
         let upload = self.begin(&upload_name(&name), &name, begin).await?;
+        if begin > 0 {
+            let transport = &self.shared.counters.transport;
+            transport.uploads_resumed.fetch_add(1, Relaxed);
+        }
         let mut intake = Intake::new(upload, name.size_bytes);
         loop {
             match parts.message().await {
                 Ok(Some(UploadRequest {
                     part: Some(Part::Chunk(chunk)),
-                })) => intake.take(chunk).await.map_err(failed)?,
+                })) => {
+                    self.shared.counters.upload_chunks.note(chunk.len());
+                    intake.take(chunk).await.map_err(failed)?;
+                }
                 Ok(Some(_)) => {
                     let said = "after the metadata of an upload come chunks";
                     return Err(Status::invalid_argument(said));

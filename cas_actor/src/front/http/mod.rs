@@ -32,7 +32,7 @@ use self::problem::{Overload, Problem};
 use self::route::{Entry, Route, route};
 use super::Space;
 use super::access::{Refusal, Right};
-use super::body::Answer;
+use super::body::{Answer, grpc_status};
 use super::grpc::Grpc;
 use super::held::{Share, upload_bytes};
 use super::listen::Shared;
@@ -123,10 +123,12 @@ impl Http {
             },
             Err(overload) => {
                 self.shared.counters.overloaded.fetch_add(1, Relaxed);
-                match Grpc::is_for_us(request.headers()) {
+                let answer = match Grpc::is_for_us(request.headers()) {
                     true => Grpc::turn_away(overload.message()),
                     false => Problem::overload(&overload).answer(None),
-                }
+                };
+                self.count(&answer);
+                answer
             }
         };
         keep(&mut answer, busy);
@@ -159,9 +161,17 @@ impl Http {
             false => Problem::too_long(limits.request(), is_upload).answer(None),
         });
         announce(&mut answer, version, line);
+        self.count(&answer);
         keep(&mut answer, busy);
         stall::theirs();
         answer
+    }
+
+    /// Counts an answer that refuses or fails, if its head says so.
+    fn count(&self, answer: &Response<Answer>) {
+        let counters = &self.shared.counters;
+        counters.http_errors.note(answer.status().as_u16());
+        counters.grpc_errors.note(grpc_status(answer.headers()));
     }
 
     /// Whether there is room for one more request, of this caller's as well.
