@@ -2,7 +2,7 @@
 another implementation of gRPC than the node's.
 
 Usage: reapi.py ADDRESS GENERATED TOKEN (put|get|begin|resume). `put` stores blobs and a result and
-reads them back; `get` only reads, as after a restart of the node. `begin` uploads a part of a blob,
+reads them back, also by BLAKE3, compressed with zstd and as a tree; `get` only reads, as after a restart of the node. `begin` uploads a part of a blob,
 says so, and waits for its end; `resume` uploads the rest.
 """
 
@@ -105,6 +105,77 @@ if what == "resume":
     print("all is well")
     sys.exit()
 
+
+
+def by_blake3(content, known):
+    """A blob by its other name, which Python does not compute."""
+    named = re.Digest(hash=known, size_bytes=len(content))
+    request = re.FindMissingBlobsRequest(
+        blob_digests=[named], digest_function=re.DigestFunction.BLAKE3
+    )
+    assert list(cas.FindMissingBlobs(request, metadata=who).missing_blob_digests) == []
+    resource = f"blobs/blake3/{known}/{len(content)}"
+    read = stream.Read(bs.ReadRequest(resource_name=resource), metadata=who)
+    assert b"".join(piece.data for piece in read) == content
+
+
+def zstd(content):
+    """A frame of zstd (RFC 8878) whose blocks are not compressed."""
+    frame = b"\x28\xb5\x2f\xfd\xa0" + len(content).to_bytes(4, "little")
+    for at in range(0, len(content), 100_000):
+        piece = content[at : at + 100_000]
+        is_last = at + len(piece) == len(content)
+        frame += (is_last | len(piece) << 3).to_bytes(3, "little") + piece
+    return frame
+
+
+def compressed(content):
+    """Through `compressed-blobs/zstd`, in and out."""
+    named = digest(content)
+    resource = f"compressed-blobs/zstd/{named.hash}/{named.size_bytes}"
+    if what == "put":
+        frame = zstd(content)
+        pieces = messages(f"uploads/{uuid.uuid4()}/{resource}", frame, 0, len(frame))
+        assert stream.Write(pieces, metadata=who).committed_size == len(frame)
+    assert read_all(content) == content
+    read = stream.Read(bs.ReadRequest(resource_name=resource), metadata=who)
+    frame = b"".join(piece.data for piece in read)
+    assert frame[:4] == b"\x28\xb5\x2f\xfd" and len(frame) < len(content) // 10
+
+
+def tree():
+    """A root with two directories of the same content: the walk finds it once."""
+    leaf = re.Directory(files=[re.FileNode(name="f", digest=digest(SMALL))])
+    below = digest(leaf.SerializeToString())
+    nodes = [re.DirectoryNode(name=name, digest=below) for name in ("a", "b")]
+    root = re.Directory(directories=nodes)
+    blobs = [one.SerializeToString() for one in (root, leaf)]
+    requests = [re.BatchUpdateBlobsRequest.Request(digest=digest(it), data=it) for it in blobs]
+    if what == "put":
+        cas.BatchUpdateBlobs(re.BatchUpdateBlobsRequest(requests=requests), metadata=who)
+    request = re.GetTreeRequest(root_digest=digest(blobs[0]))
+    pages = cas.GetTree(request, metadata=who)
+    assert [one for page in pages for one in page.directories] == [root, leaf]
+
+
+def health_and_reflection():
+    """Without their protocol files: the messages are a few bytes."""
+    check = channel.unary_unary("/grpc.health.v1.Health/Check")
+    serving = b"\x08\x01"
+    for service in (b"", b"google.bytestream.ByteStream"):
+        request = b"\x0a" + bytes([len(service)]) + service if service else b""
+        assert check(request) == serving, service
+    ask = channel.stream_stream("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")
+    list_services = b"\x3a\x01*"
+    (listed,) = ask(iter([list_services]))
+    for service in (
+        b"build.bazel.remote.execution.v2.ContentAddressableStorage",
+        b"google.bytestream.ByteStream",
+        b"grpc.health.v1.Health",
+    ):
+        assert service in listed, listed
+
+
 capabilities = re_grpc.CapabilitiesStub(channel)
 said = capabilities.GetCapabilities(re.GetCapabilitiesRequest(), metadata=who)
 assert re.DigestFunction.SHA256 in said.cache_capabilities.digest_functions
@@ -145,6 +216,11 @@ assert read_all(LARGE) == LARGE
 assert read_all(LARGER) == LARGER
 request = re.GetActionResultRequest(action_digest=action)
 assert actions.GetActionResult(request, metadata=who) == result
+by_blake3(SMALL, "2e84b2449bd19f947d09ce1d9666d2d49c932d55da9afe9d04c2e25fb6f1cb5a")
+by_blake3(LARGE, "fc37c6cfbcf97c709c0757df3152bc6c30d72307267ce5c71a64870d3e036061")
+compressed(b"compress me " * 50_000)
+tree()
+health_and_reflection()
 if token:
     try:
         cas.FindMissingBlobs(re.FindMissingBlobsRequest(blob_digests=both))

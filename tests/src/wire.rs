@@ -31,13 +31,13 @@ pub fn read_answer(mut stream: TcpStream) -> Option<(u16, Vec<u8>)> {
     let at = answer.windows(4).position(|end| end == b"\r\n\r\n")?;
     let head = String::from_utf8_lossy(&answer[..at]).into_owned();
     let body = answer.split_off(at + 4);
-    let lengths = head.lines().filter_map(|line| {
+    let mut lengths = head.lines().filter_map(|line| {
         let (name, value) = line.split_once(": ")?;
         let is_length = name.eq_ignore_ascii_case("content-length");
         value.parse::<usize>().ok().filter(|_| is_length)
     });
     // A node that dies may leave a part of an answer.
-    let is_whole = lengths.last().is_none_or(|length| length == body.len());
+    let is_whole = lengths.next().is_none_or(|length| length == body.len());
     let status = head.split(' ').nth(1)?.parse().ok()?;
     is_whole.then_some((status, body))
 }
@@ -62,7 +62,9 @@ pub fn call(curl: &mut Command, url: &str, message: &[u8]) -> Option<Vec<u8>> {
     let length = u32::try_from(message.len()).expect("a small message");
     let frame = [&[0][..], &length.to_be_bytes(), message].concat();
     // A node that is killed takes no more.
-    let _ = child.stdin.take()?.write_all(&frame);
+    if let Some(mut stdin) = child.stdin.take() {
+        let _ = stdin.write_all(&frame);
+    }
     let output = child.wait_with_output().ok()?;
     let answer = output.stdout;
     (answer.len() >= 5).then(|| answer[5..].to_vec())
@@ -91,13 +93,24 @@ fn varint(mut value: u64) -> Vec<u8> {
 
 /// Stores a blob through ByteStream; whether the node has said that it has all of it.
 pub fn write(curl: &mut Command, origin: &str, content: &[u8]) -> bool {
-    let (hash, size) = (sha256(content), content.len() as u64);
-    let message = [
+    let url = format!("{origin}/google.bytestream.ByteStream/Write");
+    call(curl, &url, &whole(content)) == Some(number(1, content.len() as u64))
+}
+
+/// The same; all that curl says, which with `--include` is the status as well.
+pub fn write_said(curl: &mut Command, origin: &str, content: &[u8]) -> String {
+    let url = format!("{origin}/google.bytestream.ByteStream/Write");
+    let said = call(curl, &url, &whole(content)).unwrap_or_default();
+    String::from_utf8_lossy(&said).into_owned()
+}
+
+/// The message that holds a whole upload.
+fn whole(content: &[u8]) -> Vec<u8> {
+    let (hash, size) = (sha256(content), content.len());
+    [
         field(1, format!("uploads/{hash}/blobs/{hash}/{size}").as_bytes()),
         number(3, 1),
         field(10, content),
     ]
-    .concat();
-    let url = format!("{origin}/google.bytestream.ByteStream/Write");
-    call(curl, &url, &message) == Some(number(1, size))
+    .concat()
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
-use zako_tests::wire::{call, curl, field, http, number, read_answer, write};
+use zako_tests::wire::{call, curl, field, http, number, read_answer, sha256, write, write_said};
 use zako_tests::{Node, Outcome, Project, Running, succeed, zako};
 
 /// Starts `zako node` with these arguments; each address that it says, behind the scheme.
@@ -165,7 +165,7 @@ fn a_second_address_and_a_socket_serve_the_same_store() {
         &origin,
         content
     ));
-    let path = format!("/cas/{}", zako_tests::wire::sha256(content));
+    let path = format!("/cas/{}", sha256(content));
     let (status, body) = http(&said[1], "GET", &path, b"").unwrap();
     assert_eq!((status, &body[..]), (200, &content[..]));
     let (body, status) = fetch(
@@ -197,6 +197,126 @@ fn readers_may_not_write_and_a_rate_is_kept() {
     let said = succeed(many.args(vec![&url; 500]));
     let refused = said.lines().filter(|line| *line == "429").count();
     assert!(refused > 0, "no rate is kept");
+}
+
+#[test]
+fn a_full_disk_is_told_over_http_and_grpc_and_small_things_go_on() {
+    let project = Project::new();
+    let data = project.outside().join("data");
+    let mut command = Command::new("bash");
+    // A file that may not grow fails as a full disk does.
+    command
+        .args(["-c", "trap '' XFSZ; ulimit -f 600 && exec \"$0\" \"$@\""])
+        .arg(zako())
+        .args(["node", "--http", "127.0.0.1:0", "--data-dir"])
+        .arg(data);
+    let mut node = Running::start(&mut command);
+    let address = loop {
+        if let Some((_, address)) = node.line().split_once("http://") {
+            break address.to_owned();
+        }
+    };
+    let large: Vec<u8> = (0..2_000_000_u32)
+        .map(|at| (at.wrapping_mul(at) >> 7) as u8)
+        .collect();
+    let path = format!("/cas/{}", sha256(&large));
+    for _ in 0..2 {
+        let (status, body) = http(&address, "PUT", &path, &large).unwrap();
+        assert_eq!(status, 507, "{}", String::from_utf8_lossy(&body));
+        assert_eq!(http(&address, "GET", &path, b"").unwrap().0, 404);
+    }
+    let origin = format!("http://{address}");
+    let mut over_grpc = curl();
+    over_grpc.args(["--http2-prior-knowledge", "--include"]);
+    let said = write_said(&mut over_grpc, &origin, &large);
+    assert!(said.contains("grpc-status: 8"), "{said}");
+    let (status, _) = http(&address, "PUT", "/gradle/small", b"small").unwrap();
+    assert_eq!(status, 200);
+}
+
+#[test]
+fn one_blob_that_comes_over_http_and_grpc_at_once_is_stored_once() {
+    let node = Node::open();
+    let content: Vec<u8> = (0..1_000_000_u32)
+        .map(|at| (at.wrapping_mul(at) >> 9) as u8)
+        .collect();
+    let path = format!("/cas/{}", sha256(&content));
+    let origin = format!("http://{}", node.address());
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| {
+                let (status, _) = http(node.address(), "PUT", &path, &content).unwrap();
+                assert_eq!(status, 200);
+            });
+            scope.spawn(|| {
+                let mut curl = curl();
+                let curl = curl.arg("--http2-prior-knowledge");
+                assert!(write(curl, &origin, &content));
+            });
+        }
+    });
+    let (status, body) = http(node.address(), "GET", &path, b"").unwrap();
+    assert!(status == 200 && body == content);
+    let (_, metrics) = node.ask("GET", "/metrics", "");
+    assert!(metrics.contains("zako_v1_store_blobs 1\n"), "{metrics}");
+}
+
+#[test]
+fn no_path_leads_out_of_the_store() {
+    let project = Project::new();
+    let (_node, said) = start(&project, &[], 2);
+    let address = &said[1];
+    let hash = sha256(b"x");
+    let up = "../../../../../../../..";
+    let escaped = "..%2f..%2f..%2f..%2f..%2f..%2f..%2f..%2f";
+    let outside = project.outside().to_str().unwrap();
+    for prefix in [
+        "/ac",
+        "/cas",
+        "/ccache",
+        "/sccache",
+        "/gradle",
+        "/v8/artifacts",
+        "/v1/cache",
+    ] {
+        for path in [
+            format!("{prefix}/{up}{outside}/escaped"),
+            format!("{prefix}/{escaped}{}/escaped", &outside[1..]),
+            format!("/{up}{outside}{prefix}/{hash}"),
+            format!("{prefix}/{up}/etc/passwd"),
+            format!("{prefix}//etc/passwd"),
+            format!("{prefix}/%00/escaped"),
+        ] {
+            // Stored under a name that is hashed, or refused; never a path.
+            let put = http(address, "PUT", &path, b"x").unwrap().0;
+            assert!(matches!(put, 200 | 202 | 400 | 404 | 405), "{path}: {put}");
+            let (status, body) = http(address, "GET", &path, b"").unwrap();
+            let is_ours = status != 200 || body == b"x";
+            assert!(is_ours, "{path}: {}", String::from_utf8_lossy(&body));
+        }
+    }
+    for name in [
+        format!("{up}{outside}/uploads/../blobs/{hash}/1"),
+        format!("uploads/{up}{outside}/escaped/blobs/{hash}/1"),
+        format!("uploads/u/blobs/{up}{outside}/escaped/1"),
+    ] {
+        let message = [field(1, name.as_bytes()), number(3, 1), field(10, b"x")].concat();
+        let url = format!("http://{address}/google.bytestream.ByteStream/Write");
+        let mut curl = curl();
+        call(curl.arg("--http2-prior-knowledge"), &url, &message);
+    }
+    let mut beside: Vec<_> = fs::read_dir(project.outside())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    beside.retain(|name| name.contains("escaped"));
+    assert_eq!(beside, Vec::<String>::new());
+    let mut within: Vec<_> = fs::read_dir(project.outside().join("data"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    within.retain(|name| !["store", "check"].contains(&&name[..]));
+    assert_eq!(within, Vec::<String>::new());
 }
 
 struct Authority {
