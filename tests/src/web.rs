@@ -8,8 +8,12 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crate::archive::integrity;
+
+/// Between two bytes of what trickles.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// One answer.
 #[derive(Clone, Debug)]
@@ -22,6 +26,10 @@ pub enum Answer {
     Status(u16),
     /// 200 with a body that ends before it is whole.
     Torn(Vec<u8>),
+    /// None, ever: the connection stays open.
+    Never,
+    /// 200 with this body, a byte every tenth of a second.
+    Trickle(Vec<u8>),
 }
 
 /// A request: its path, and what it said under `Authorization`.
@@ -34,6 +42,10 @@ struct Shared {
     ended: bool,
     /// Whether PUT is answered, by keeping what comes.
     is_cache: bool,
+    /// What everything below a path is answered, whatever lies there.
+    below: BTreeMap<String, Answer>,
+    /// Connections without an answer.
+    open: Vec<TcpStream>,
 }
 
 /// A running server.
@@ -91,6 +103,11 @@ impl Web {
         lock(&self.shared).answers.keys().cloned().collect()
     }
 
+    /// What `path` is answered.
+    pub fn answer_of(&self, path: &str) -> Option<Answer> {
+        lock(&self.shared).answers.get(path).cloned()
+    }
+
     /// The whole address of `path`, which begins with a slash.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
@@ -104,6 +121,11 @@ impl Web {
     /// From now on `path` is answered so.
     pub fn answer(&self, path: &str, answer: Answer) {
         lock(&self.shared).answers.insert(path.to_owned(), answer);
+    }
+
+    /// From now on everything whose path begins with `prefix` is answered so, PUT included.
+    pub fn answer_below(&self, prefix: &str, answer: Answer) {
+        lock(&self.shared).below.insert(prefix.to_owned(), answer);
     }
 
     /// What was asked since the last call.
@@ -145,7 +167,12 @@ fn answer(mut stream: TcpStream, shared: &Mutex<Shared>) -> std::io::Result<()> 
             _ => {}
         }
     }
-    if first.starts_with("PUT ") && lock(shared).is_cache {
+    let below = {
+        let shared = lock(shared);
+        let mut all = shared.below.iter();
+        all.find_map(|(prefix, answer)| path.starts_with(prefix).then(|| answer.clone()))
+    };
+    if first.starts_with("PUT ") && below.is_none() && lock(shared).is_cache {
         let mut body = vec![0; length];
         request.read_exact(&mut body)?;
         let right = path
@@ -163,19 +190,37 @@ fn answer(mut stream: TcpStream, shared: &Mutex<Shared>) -> std::io::Result<()> 
     let answer = {
         let mut shared = lock(shared);
         shared.asked.push((path.clone(), authorization));
-        shared.answers.get(&path).cloned()
+        below.or_else(|| shared.answers.get(&path).cloned())
     };
     let head = |status: u16, length: usize, more: &str| {
         format!(
             "HTTP/1.1 {status} x\r\nconnection: close\r\ncontent-length: {length}\r\n{more}\r\n"
         )
     };
+    let trickles = matches!(answer, Some(Answer::Trickle(_)));
     let (head, body) = match answer.unwrap_or(Answer::Status(404)) {
-        Answer::Body(body) => (head(200, body.len(), ""), body),
+        Answer::Never => {
+            lock(shared).open.push(stream);
+            return Ok(());
+        }
+        Answer::Body(body) | Answer::Trickle(body) => (head(200, body.len(), ""), body),
         Answer::Torn(body) => (head(200, body.len() + 1, ""), body),
         Answer::To(place) => (head(302, 0, &format!("location: {place}\r\n")), Vec::new()),
         Answer::Status(status) => (head(status, 0, ""), Vec::new()),
     };
     stream.write_all(head.as_bytes())?;
+    if trickles {
+        // Ends with whoever asked, who says nothing more until then.
+        stream.set_read_timeout(Some(PAUSE))?;
+        std::thread::spawn(move || {
+            for byte in body {
+                let is_gone = matches!(stream.read(&mut [0]), Ok(0));
+                if is_gone || stream.write_all(&[byte]).is_err() {
+                    break;
+                }
+            }
+        });
+        return Ok(());
+    }
     stream.write_all(&body)
 }

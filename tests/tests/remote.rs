@@ -1,6 +1,8 @@
 //! Builds that share a cache on another machine.
 
-use zako_tests::{Node, Project, Web};
+use std::time::{Duration, Instant};
+
+use zako_tests::{Answer, Node, Project, Web, is_installed};
 
 const BUILD: &str = r#"
 import { glob, target, transpile } from "zako:build";
@@ -137,4 +139,130 @@ fn a_cache_that_is_down_or_wrong_does_not_fail_a_build() {
     project()
         .zako(&["build", "--remote", "ftp://somewhere"])
         .fails_saying(&["remote cache `ftp://somewhere`", "grpc://HOST:PORT"]);
+}
+
+/// Steps each of which needs the one before it.
+fn chain(count: usize) -> Project {
+    let steps = (0..count).map(|n| {
+        let deps = n.checked_sub(1).map_or(String::new(), |before| format!("deps: [\":s{before}\"], "));
+        format!("  s{n}: target({{ cmd: [\"sh\", \"-c\", \"seq {n} 2000 > {n}.txt\"], {deps}outs: [\"{n}.txt\"] }}),\n")
+    });
+    Project::with_build(&format!(
+        "import {{ target }} from \"zako:build\";\nexport default {{\n{}}};\n",
+        steps.collect::<String>()
+    ))
+}
+
+/// Has every file of a step come a byte at a time, so that the whole would take minutes.
+fn trickle(cache: &Web) {
+    for path in cache.paths() {
+        match cache.answer_of(&path) {
+            Some(Answer::Body(body)) if path.starts_with("/cas/") && body.len() > 1000 => {
+                cache.answer(&path, Answer::Trickle(body));
+            }
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn a_server_that_stops_answering_is_left_alone_for_the_rest_of_the_build() {
+    let cache = Web::cache();
+    // It has said which hash it knows: the probe is answered, and nothing after it.
+    summary(&chain(1), &cache.url(""));
+    cache.answer_below("/ac/", Answer::Never);
+    cache.asked();
+    let said = summary(&chain(20), &cache.url(""));
+    assert!(said.contains("\"executed\": 20"), "{said}");
+    let asked = cache.asked();
+    let lookups = asked.iter().filter(|(path, _)| path.starts_with("/ac/"));
+    // Three seconds each, ten in all: steps beyond those do not ask.
+    let lookups = lookups.count();
+    assert!((1..=8).contains(&lookups), "{lookups} look-ups");
+}
+
+#[test]
+fn a_download_that_trickles_is_given_up_and_said_once() {
+    let cache = Web::cache();
+    summary(&chain(2), &cache.url(""));
+    // Every piece comes within the patience of a call.
+    trickle(&cache);
+    let began = Instant::now();
+    let said = chain(2)
+        .zako(&["build", "--json", "--remote", &cache.url("")])
+        .succeeds();
+    assert!(said.stdout.contains("\"executed\": 2"), "{}", said.text());
+    let warnings = said
+        .stderr
+        .matches("is left alone until the end of this build");
+    assert_eq!(warnings.count(), 1, "{}", said.stderr);
+    assert!(
+        began.elapsed() < Duration::from_secs(100),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+#[test]
+fn ctrl_c_ends_a_wait_for_the_cache() {
+    let cache = Web::cache();
+    summary(&chain(1), &cache.url(""));
+    trickle(&cache);
+    cache.asked();
+    let project = chain(1);
+    let running = project.start(&["build", "--remote", &cache.url("")]);
+    let is_file = |(path, _): &(String, _)| {
+        let answer = cache.answer_of(path);
+        matches!(answer, Some(Answer::Trickle(_)))
+    };
+    while !cache.asked().iter().any(is_file) {
+        std::thread::yield_now();
+    }
+    let began = Instant::now();
+    running.signal("INT");
+    assert_eq!(running.wait().status.code(), Some(130));
+    assert!(
+        began.elapsed() < Duration::from_secs(60),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+#[test]
+fn a_second_machine_compiles_no_c() {
+    if !is_installed("gcc") {
+        return;
+    }
+    let machine = |other: &str| {
+        let project = Project::with_build(
+            "import { ccLibrary } from \"zako:rules\";\nexport default {\n\
+             lib: ccLibrary({ srcs: [\"a.c\", \"b.c\"], hdrs: [\"a.h\", \"other.h\"] }),\n};\n",
+        );
+        project.write("a.h", "int a(void);\n");
+        project.write("other.h", other);
+        project.write("a.c", "#include \"a.h\"\nint a(void) { return 1; }\n");
+        project.write("b.c", "#include \"a.h\"\nint b(void) { return a(); }\n");
+        project
+    };
+    for scheme in ["http", "grpc"] {
+        let node = Node::open();
+        let remote = format!("{scheme}://{}", node.address());
+        let first = summary(&machine("#define OTHER 1\n"), &remote);
+        assert!(first.contains("\"cached\": 0"), "{first}");
+        let second = machine("#define OTHER 1\n");
+        let said = summary(&second, &remote);
+        assert!(said.contains("\"executed\": 0"), "{said}");
+        // What it is made of is known there as well.
+        let said = second.zako(&["build"]).succeeds().text();
+        assert!(
+            said.contains("up to date") && !said.contains("cache"),
+            "{said}"
+        );
+        second.write("a.h", "int a(void); // more\n");
+        let said = summary(&second, &remote);
+        assert!(!said.contains("\"executed\": 0"), "{said}");
+        // Nobody reads this header, so that what it says makes no difference.
+        let said = summary(&machine("#define OTHER 2\n"), &remote);
+        assert!(said.contains("\"executed\": 0"), "{said}");
+    }
 }

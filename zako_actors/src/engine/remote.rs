@@ -1,12 +1,15 @@
 //! The remote cache: results of other machines, and ours for them.
 //!
 //! Owns how a result is written there and by which names its files go, what is fetched and what is
-//! handed on, and the bound on waiting for it. Does not know the protocols, nor when a server counts as down: that is the store's
-//! tier.
+//! handed on. Does not know the protocols, nor when a server counts as down: that is the store's
+//! tier; nor how long a build waits in all (`allowance`).
 //! Invariants: a server that is down, slow or wrong costs a bounded wait and no correctness: whatever
 //! comes from there is hashed, and whatever does not come is built; a result is handed on after
-//! its files.
+//! its files; nobody waits for it any more once the build is cancelled.
 
+mod allowance;
+
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,12 +18,16 @@ use cas_actor::{
     Blob, BlobName, Digest, HashFunction, Sha256Digest, Store, Tier, TierConfig, Upstream,
     UpstreamConfig, UpstreamConfigError,
 };
+use futures_util::future::{Either, select};
 use prost::Message;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::sync::{OnceCell, Semaphore};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use allowance::{Allowance, Lookup};
+
+use super::cancel::Cancel;
 use super::hash::Hash;
 use super::record::{ActionResult, OutputKind};
 use crate::machine::Machine;
@@ -29,6 +36,8 @@ use crate::machine::Machine;
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How long the end of a build waits for results that are still on their way there.
 const FAREWELL: Duration = Duration::from_secs(10);
+/// An upload may take the patience and, on top of it, a second for so many bytes.
+const SLOWEST_UPLOAD_BYTES_PER_SECOND: u64 = 256 * 1024;
 /// Caches want a size with a name; for an action any fixed one does.
 const ACTION_SIZE_BYTES: u64 = 32;
 
@@ -91,6 +100,10 @@ pub struct Remote {
     tier: Tier,
     upstream: Arc<dyn Upstream>,
     runtime: Handle,
+    /// By which hash it names things. What is known is not asked again: an answer from memory would
+    /// make the tier believe that the server answers.
+    function: Arc<OnceCell<HashFunction>>,
+    allowance: Allowance,
     on_their_way: Mutex<Vec<JoinHandle<()>>>,
     /// Bounds how many are handed on at a time.
     uploads: Arc<Semaphore>,
@@ -126,59 +139,102 @@ impl Remote {
             tier,
             upstream,
             runtime,
+            function: Arc::default(),
+            allowance: Allowance::new(&server.address),
             on_their_way: Mutex::default(),
             uploads: Arc::new(Semaphore::new(Machine::look().defaults().network_jobs)),
         })
     }
 
-    /// The result of action `key`, with all its files in the store. Blocks.
-    pub fn fetch(&self, key: &Hash) -> Option<ActionResult> {
-        self.runtime.block_on(async {
-            let function = self.tier.function().await?;
-            let bytes = self.tier.get_action(&name_of(key, function)).await?;
-            let wrapped = Wrapped::decode(bytes).ok()?;
+    /// The result of action `key`, with all its files in the store. Blocks, until `cancel` at the latest.
+    pub fn fetch(&self, key: &Hash, cancel: &Cancel) -> Option<ActionResult> {
+        self.wait(cancel, async |lookup| {
+            let (wrapped, function) = self.entry(key).await?;
             let result: ActionResult = postcard::from_bytes(&wrapped.stdout_raw).ok()?;
-            let files = files(&result);
-            let missing = self.store.contains(&files).await.ok()?;
-            let missing = missing.iter().map(|here| !here);
-            let names: Vec<BlobName> = match function {
-                HashFunction::Blake3 => files.iter().copied().map(BlobName::from).collect(),
-                HashFunction::Sha256 => {
-                    let names = wrapped.output_files.iter().map(OutputFile::name);
-                    names.collect::<Option<_>>()?
-                }
-            };
-            if names.len() != files.len() {
-                return None;
-            }
-            let missing = names.into_iter().zip(files).zip(missing);
-            let (names, files): (Vec<BlobName>, Vec<Digest>) = missing
-                .filter_map(|(file, missing)| missing.then_some(file))
-                .unzip();
-            let brought = self.store.bring(&names).await.ok()?;
-            let wanted = files.into_iter().map(Some);
-            brought.into_iter().eq(wanted).then_some(result)
+            lookup.found(&result);
+            self.bring(&wrapped, function, &files(&result)).await?;
+            Some(result)
         })
     }
 
-    /// Hands a result and its files on, in the background.
-    pub fn hand_on(&self, key: &Hash, result: &ActionResult) {
-        if self.tier.is_down() {
+    /// What was kept under `key` with [`keep_note`](Self::keep_note). Blocks as [`fetch`](Self::fetch).
+    pub fn note(&self, key: &Hash, cancel: &Cancel) -> Option<Vec<u8>> {
+        self.wait(cancel, async |_| Some(self.entry(key).await?.0.stdout_raw))
+    }
+
+    /// Waits for an answer as long as the build may.
+    fn wait<T>(
+        &self,
+        cancel: &Cancel,
+        ask: impl AsyncFnOnce(&Lookup<'_>) -> Option<T>,
+    ) -> Option<T> {
+        let lookup = self.allowance.lookup()?;
+        let answer = self.runtime.block_on(async {
+            let (over, cancelled) = (pin!(lookup.over()), pin!(cancel.token().cancelled()));
+            match select(pin!(ask(&lookup)), select(over, cancelled)).await {
+                Either::Left((answer, _)) => answer,
+                Either::Right(_) => None,
+            }
+        });
+        lookup.end(answer.is_some());
+        answer
+    }
+
+    /// What there is under `key`, and the hash by which the server names files.
+    async fn entry(&self, key: &Hash) -> Option<(Wrapped, HashFunction)> {
+        let function = known(&self.function, &self.tier).await?;
+        let bytes = self.tier.get_action(&name_of(key, function)).await?;
+        Some((Wrapped::decode(bytes).ok()?, function))
+    }
+
+    /// Has all `files` in the store.
+    async fn bring(&self, from: &Wrapped, function: HashFunction, files: &[Digest]) -> Option<()> {
+        let here = self.store.contains(files).await.ok()?;
+        let names: Vec<BlobName> = match function {
+            HashFunction::Blake3 => files.iter().copied().map(BlobName::from).collect(),
+            HashFunction::Sha256 => {
+                let names = from.output_files.iter().map(OutputFile::name);
+                names.collect::<Option<_>>()?
+            }
+        };
+        if names.len() != files.len() {
+            return None;
+        }
+        let missing = names.into_iter().zip(files).zip(here);
+        let (names, files): (Vec<BlobName>, Vec<Digest>) = missing
+            .filter_map(|((name, file), here)| (!here).then_some((name, *file)))
+            .unzip();
+        let brought = self.store.bring(&names).await.ok()?;
+        let wanted = files.into_iter().map(Some);
+        brought.into_iter().eq(wanted).then_some(())
+    }
+
+    /// Hands a result and its files on, under each of `keys`, in the background.
+    pub fn hand_on(&self, keys: &[Hash], result: &ActionResult) {
+        if let Ok(stdout_raw) = postcard::to_stdvec(result) {
+            self.send(keys, stdout_raw, files(result));
+        }
+    }
+
+    /// Keeps something small under `key` there, in the background.
+    pub fn keep_note(&self, key: &Hash, note: Vec<u8>) {
+        self.send(&[*key], note, Vec::new());
+    }
+
+    fn send(&self, keys: &[Hash], stdout_raw: Vec<u8>, files: Vec<Digest>) {
+        if self.tier.is_down() || self.allowance.is_spent() {
             return;
         }
-        let Ok(stdout_raw) = postcard::to_stdvec(result) else {
-            return;
-        };
-        let (key, files) = (*key, files(result));
+        let keys = keys.to_vec();
         let (store, upstream, tier) = (
             self.store.clone(),
             Arc::clone(&self.upstream),
             self.tier.clone(),
         );
-        let uploads = Arc::clone(&self.uploads);
+        let (uploads, function) = (Arc::clone(&self.uploads), Arc::clone(&self.function));
         let task = self.runtime.spawn(async move {
             let _turn = uploads.acquire().await;
-            let Some(function) = tier.function().await else {
+            let Some(function) = known(&function, &tier).await else {
                 return;
             };
             let mut output_files = Vec::new();
@@ -188,9 +244,18 @@ impl Remote {
                 };
                 let sha256 = second_name(function, &blob).await;
                 output_files.extend(sha256.map(|name| OutputFile::new(&digest, &name)));
-                if let Err(error) = upstream.put(&digest, sha256.as_ref(), blob).await {
-                    tracing::debug!("a result was not handed on: {error}");
-                    return;
+                let seconds = digest.size_bytes() / SLOWEST_UPLOAD_BYTES_PER_SECOND;
+                let limit = PATIENCE + Duration::from_secs(seconds);
+                match timeout(limit, upstream.put(&digest, sha256.as_ref(), blob)).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => {
+                        tracing::debug!("a result was not handed on: {error}");
+                        return;
+                    }
+                    Err(_) => {
+                        tracing::debug!("a result was not handed on in time");
+                        return;
+                    }
                 }
             }
             let wrapped = Wrapped {
@@ -198,7 +263,10 @@ impl Remote {
                 stdout_raw,
             };
             let action = Bytes::from(wrapped.encode_to_vec());
-            tier.put_action(&name_of(&key, function), action).await;
+            for key in keys {
+                tier.put_action(&name_of(&key, function), action.clone())
+                    .await;
+            }
         });
         let mut tasks = self
             .on_their_way
@@ -208,22 +276,36 @@ impl Remote {
         tasks.push(task);
     }
 
-    /// Waits for what is on its way there, up to a bound. Blocks.
-    pub fn finish(&self) {
+    /// Waits for what is on its way there, up to a bound, and not for a server that is left alone or
+    /// once the build is cancelled. Blocks.
+    pub fn finish(&self, cancel: &Cancel) {
         let tasks = std::mem::take(
             &mut *self
                 .on_their_way
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner),
         );
+        if self.tier.is_down() || self.allowance.is_spent() {
+            return;
+        }
         let all = futures_util::future::join_all(tasks);
-        let waited = self
-            .runtime
-            .block_on(async { timeout(FAREWELL, all).await });
-        if waited.is_err() {
+        let waited = self.runtime.block_on(async {
+            let all = pin!(timeout(FAREWELL, all));
+            match select(all, pin!(cancel.token().cancelled())).await {
+                Either::Left((waited, _)) => waited.is_ok(),
+                Either::Right(_) => true,
+            }
+        });
+        if !waited {
             tracing::warn!("the remote cache is slow: some results were not handed on");
         }
     }
+}
+
+/// The hash by which the server names things; it is asked until it has answered once.
+async fn known(cell: &OnceCell<HashFunction>, tier: &Tier) -> Option<HashFunction> {
+    let ask = || async { tier.function().await.ok_or(()) };
+    cell.get_or_try_init(ask).await.ok().copied()
 }
 
 /// The name of a file where ours is not known.

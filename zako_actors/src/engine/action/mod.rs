@@ -211,6 +211,13 @@ impl Action {
     pub fn counted(&self) -> &[Input] {
         self.read.as_deref().unwrap_or(&self.inputs)
     }
+
+    /// The key by everything that it may read, where `key` holds only what it did read: the one that
+    /// is known to whoever has not run it yet.
+    pub fn whole_key(&self) -> Option<Hash> {
+        let names = self.names.filter(|_| self.read.is_some())?;
+        Some(key(&names, &self.inputs, false))
+    }
 }
 
 fn key(recipe: &Hash, inputs: &[Input], is_narrowed: bool) -> Hash {

@@ -392,7 +392,7 @@ impl Session {
         workers.end();
         let result = result.map_err(|_| BuildError::Lost)?;
         if let Some(remote) = &remote {
-            remote.finish();
+            remote.finish(cancel);
         }
         let records = Arc::make_mut(&mut self.known.records);
         for (label, record) in &result.records {

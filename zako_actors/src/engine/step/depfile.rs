@@ -2,6 +2,8 @@
 //!
 //! Owns the reading of make's dependency lines, and the memory of what a command read, by the names
 //! of all that it could have read. Does not know compilers.
+//! A result goes by two keys: by what the command read, which needs that memory, and by all that it
+//! could have read, which anybody can compute.
 //! Invariants: a key that leaves an input's content out still holds its name, so that a file that
 //! appears or vanishes is noticed; what is read without being declared fails the step.
 
@@ -17,7 +19,7 @@ use crate::engine::scratch::Scratch;
 use crate::lang::target::Command;
 
 /// Describes the action of `job`, narrowed to what its command read the last time, here or in
-/// another workspace. Blocks.
+/// another workspace with this store. Blocks.
 pub fn describe(env: &StepEnv, job: &StepJob) -> Result<Action, ActionError> {
     let action = described(env, job, None)?;
     let Some(names) = &action.names else {
@@ -38,6 +40,38 @@ pub fn describe(env: &StepEnv, job: &StepJob) -> Result<Action, ActionError> {
         Some(read) => described(env, job, Some(&read)),
         None => Ok(action),
     }
+}
+
+/// The same action as one that read everything: for a result of which is not known what it read. Itself
+/// when its command writes no depfile.
+pub fn widened(env: &StepEnv, job: &StepJob, action: Action) -> Result<Action, ActionError> {
+    if action.names.is_none() {
+        return Ok(action);
+    }
+    let all: Vec<Box<str>> = action
+        .inputs
+        .iter()
+        .map(|input| input.path.clone())
+        .collect();
+    described(env, job, Some(&all))
+}
+
+/// Narrowed to what the command read on another machine, where that is not known here.
+pub fn narrowed_from_afar(
+    env: &StepEnv,
+    job: &StepJob,
+    action: &Action,
+) -> Result<Option<Action>, ActionError> {
+    let unknown = action.names.filter(|_| action.read.is_none());
+    let Some((names, remote)) = unknown.zip(env.remote.as_ref()) else {
+        return Ok(None);
+    };
+    let note = remote.note(&names, &env.cancel);
+    let Some(read) = note.and_then(|note| postcard::from_bytes::<Vec<Box<str>>>(&note).ok()) else {
+        return Ok(None);
+    };
+    keep(env, &names, &read);
+    described(env, job, Some(&read)).map(Some)
 }
 
 fn described(
@@ -86,6 +120,9 @@ pub fn narrow(
     read.dedup();
     if let Some(names) = &action.names {
         keep(env, names, &read);
+        if let (Some(remote), Ok(note)) = (&env.remote, postcard::to_stdvec(&read)) {
+            remote.keep_note(names, note);
+        }
     }
     Ok(described(env, job, Some(&read))?)
 }

@@ -62,7 +62,7 @@ pub fn run(env: &StepEnv, job: &StepJob) -> Result<StepReport, StepFailure> {
     let mut output = read_log(&scratch.log());
     if step.cached {
         output.push_str(&changed_inputs(env, job, &action));
-        remember(env, &action.key, &result);
+        remember(env, &action, &result);
     }
     let mut report = StepReport::success(Outcome::Executed, record(&action, result));
     report.output = Some(output).filter(|text| !text.trim().is_empty());

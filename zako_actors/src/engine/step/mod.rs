@@ -14,6 +14,7 @@ mod failure;
 mod group;
 mod in_place;
 mod repeat;
+mod results;
 mod transpile;
 mod turn;
 mod worker;
@@ -23,7 +24,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use actor_rt::{ActorRef, AsyncActor, AsyncContext};
-use cas_actor::{ActionEntry, Digest, Store};
+use cas_actor::Store;
 
 use crate::transpile::TranspilerPool;
 pub use claims::Claims;
@@ -31,6 +32,8 @@ pub use explain::Found;
 pub use failure::{StepFailure, shell_line, shorten};
 pub use in_place::search_path;
 pub use turn::Turn;
+
+use results::{decode, encode, find_result, remember};
 
 use super::action::{Action, Describer};
 use super::build::BuildMsg;
@@ -287,14 +290,7 @@ fn look_up(env: &StepEnv, job: &StepJob) -> Result<Lookup, StepFailure> {
         let report = StepReport::success(Outcome::UpToDate, previous.clone());
         return Ok(Lookup::Answered(Box::new(report)));
     }
-    let entry = env
-        .store
-        .blocking()
-        .get_complete_action(action.key.bytes())
-        .ok()
-        .flatten();
-    let here = entry.and_then(|entry| decode(&entry));
-    let Some(result) = here.or_else(|| from_afar(env, &action.key)) else {
+    let (action, Some(result)) = find_result(env, job, action.clone())? else {
         return Ok(Lookup::Run(Box::new(action)));
     };
     put_in_place(env, job, &result.outputs, || {
@@ -319,13 +315,6 @@ fn look_up(env: &StepEnv, job: &StepJob) -> Result<Lookup, StepFailure> {
             ))))
         },
     )
-}
-
-/// The result in the remote cache, kept here from now on.
-fn from_afar(env: &StepEnv, key: &Hash) -> Option<ActionResult> {
-    let result = env.remote.as_ref()?.fetch(key)?;
-    keep(env, key, &result);
-    Some(result)
 }
 
 /// Claims `outputs`, takes away what the step left before and leaves no more, then `place`s.
@@ -391,37 +380,6 @@ fn claim(env: &StepEnv, job: &StepJob, outputs: &[OutputItem]) -> Result<(), Ste
     env.claims
         .claim(&job.target().label, paths.map(|item| &*item.path))
         .map_err(StepFailure::Clash)
-}
-
-/// Keeps a result for the next time, and for others.
-fn remember(env: &StepEnv, key: &Hash, result: &ActionResult) {
-    keep(env, key, result);
-    if let Some(remote) = &env.remote {
-        remote.hand_on(key, result);
-    }
-}
-
-/// Keeps a result in the store. A full disk costs the cache entry, not the build.
-fn keep(env: &StepEnv, key: &Hash, result: &ActionResult) {
-    let stored = encode(result).map(|entry| env.store.blocking().put_action(key.bytes(), entry));
-    if let Some(Err(error)) = stored {
-        tracing::warn!("a result was not cached: {error}");
-    }
-}
-
-fn encode(result: &ActionResult) -> Option<ActionEntry> {
-    let blobs = result.outputs.iter().filter_map(|item| match item.kind {
-        OutputKind::File {
-            hash, size_bytes, ..
-        } => Some(Digest::new(*hash.bytes(), size_bytes)),
-        _ => None,
-    });
-    let payload = postcard::to_stdvec(result).ok()?;
-    Some(ActionEntry::new(payload).with_outputs(blobs.collect()))
-}
-
-fn decode(entry: &ActionEntry) -> Option<ActionResult> {
-    postcard::from_bytes(&entry.payload).ok()
 }
 
 fn record(action: &Action, result: ActionResult) -> Record {

@@ -334,7 +334,7 @@ fn finish(
         outputs: outputs.into(),
         duration_us,
     };
-    remember(env, &action.key, &result);
+    remember(env, action, &result);
     Ok(StepReport::success(
         Outcome::Executed,
         record(action, result),

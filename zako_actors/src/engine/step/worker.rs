@@ -72,7 +72,7 @@ pub fn run(env: &StepEnv, job: &StepJob) -> Result<StepReport, StepFailure> {
             outputs: outputs.into(),
             duration_us,
         };
-        remember(env, &action.key, &result);
+        remember(env, &action, &result);
         let mut report = StepReport::success(Outcome::Executed, record(&action, result));
         report.output = Some(output).filter(|text| !text.trim().is_empty());
         return Ok(report);

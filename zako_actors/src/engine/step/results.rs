@@ -1,0 +1,89 @@
+//! Results: where one is found before a step runs, and where it is kept after it.
+//!
+//! Owns the order of places and keys. Does not know what is done with a result.
+//! Invariant: a result whose command's reads are not known counts as one that read everything.
+
+use cas_actor::{ActionEntry, Digest};
+
+use super::{StepEnv, StepFailure, StepJob, depfile};
+use crate::engine::action::Action;
+use crate::engine::hash::Hash;
+use crate::engine::record::{ActionResult, OutputKind};
+
+/// The result of `action` here or in the remote cache, and the action that it is one of: by what its
+/// command read, as far as that is known, otherwise by all that it could have read.
+pub(super) fn find_result(
+    env: &StepEnv,
+    job: &StepJob,
+    action: Action,
+) -> Result<(Action, Option<ActionResult>), StepFailure> {
+    for find in [from_here, from_afar] {
+        if let Some(result) = find(env, &action.key) {
+            // Found by its whole key: what it read is not known.
+            let action = match action.read {
+                Some(_) => action,
+                None => depfile::widened(env, job, action)?,
+            };
+            return Ok((action, Some(result)));
+        }
+        let whole = action.whole_key();
+        if let Some(result) = whole.and_then(|key| find(env, &key)) {
+            return Ok((depfile::widened(env, job, action)?, Some(result)));
+        }
+    }
+    let narrowed = depfile::narrowed_from_afar(env, job, &action)?;
+    if let Some(narrowed) = narrowed
+        && let Some(result) = from_afar(env, &narrowed.key)
+    {
+        return Ok((narrowed, Some(result)));
+    }
+    Ok((action, None))
+}
+
+fn from_here(env: &StepEnv, key: &Hash) -> Option<ActionResult> {
+    let entry = env.store.blocking().get_complete_action(key.bytes());
+    decode(&entry.ok().flatten()?)
+}
+
+/// The result in the remote cache, kept here from now on.
+fn from_afar(env: &StepEnv, key: &Hash) -> Option<ActionResult> {
+    let result = env.remote.as_ref()?.fetch(key, &env.cancel)?;
+    keep(env, key, &result);
+    Some(result)
+}
+
+/// Keeps a result for the next time, and for others.
+pub(super) fn remember(env: &StepEnv, action: &Action, result: &ActionResult) {
+    let keys: Vec<Hash> = std::iter::once(action.key)
+        .chain(action.whole_key())
+        .collect();
+    for key in &keys {
+        keep(env, key, result);
+    }
+    if let Some(remote) = &env.remote {
+        remote.hand_on(&keys, result);
+    }
+}
+
+/// Keeps a result in the store. A full disk costs the cache entry, not the build.
+fn keep(env: &StepEnv, key: &Hash, result: &ActionResult) {
+    let stored = encode(result).map(|entry| env.store.blocking().put_action(key.bytes(), entry));
+    if let Some(Err(error)) = stored {
+        tracing::warn!("a result was not cached: {error}");
+    }
+}
+
+pub(super) fn encode(result: &ActionResult) -> Option<ActionEntry> {
+    let blobs = result.outputs.iter().filter_map(|item| match item.kind {
+        OutputKind::File {
+            hash, size_bytes, ..
+        } => Some(Digest::new(*hash.bytes(), size_bytes)),
+        _ => None,
+    });
+    let payload = postcard::to_stdvec(result).ok()?;
+    Some(ActionEntry::new(payload).with_outputs(blobs.collect()))
+}
+
+pub(super) fn decode(entry: &ActionEntry) -> Option<ActionResult> {
+    postcard::from_bytes(&entry.payload).ok()
+}
