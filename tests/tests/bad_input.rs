@@ -100,7 +100,8 @@ fn a_build_file_that_never_ends_is_stopped() {
     );
     let mut command = project.command(&["build"]);
     command.env("ZAKO_EVALUATION_SECONDS", "1");
-    Outcome::of(&mut command).fails_saying(&["BUILD.ts", "limit of 1"]);
+    Outcome::of(&mut command)
+        .fails_saying(&["BUILD.ts", "computed for longer than its limit of 1s"]);
     project.store_is_intact();
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use isolate_support::Workspace;
 use serde_json::json;
 use zako_actors::isolate::{
-    CancelToken, ContextKind, EvaluateError, EvaluateRequest, FailureKind, IsolatePool,
+    CancelToken, ContextKind, EvaluateError, EvaluateRequest, FailureKind, IsolatePool, Limits,
 };
 
 /// Evaluates a hostile script and then a good one on the same evaluator.
@@ -52,6 +52,24 @@ fn endless_loops_hit_the_wall_limit() {
             "{error}"
         );
     }
+}
+
+#[test]
+fn endless_loops_hit_the_cpu_limit_and_waiting_does_not() {
+    let mut workspace = Workspace::new(&[("BUILD.ts", "while (true) {}")]);
+    let mut request = workspace.request("BUILD.ts");
+    request.limits = Limits::computing(SHORT);
+    request.limits.wall = LONG;
+    let error = workspace.evaluator.evaluate(&request).unwrap_err();
+    assert_eq!(error.kind, FailureKind::CpuTime, "{error}");
+    let said = error.to_string();
+    assert!(
+        said.contains("computed for longer than its limit of 300ms"),
+        "{said}"
+    );
+    // What builds use: the clock's limit leaves room for the CPU's.
+    let usual = Limits::computing(SHORT);
+    assert!(usual.cpu < usual.wall && Limits::default().cpu < Limits::default().wall);
 }
 
 #[test]

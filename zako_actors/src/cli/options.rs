@@ -12,7 +12,7 @@ use crate::engine::workspace::Workspace;
 use crate::lang::manifest::Settings;
 use crate::machine::{Machine, PoolSize};
 
-/// Time limit of one build file.
+/// How long one build file may compute.
 const EVALUATION_SECONDS: u64 = 30;
 
 /// Settings of one command in one workspace.
@@ -24,7 +24,7 @@ pub struct Options {
     pub pool: PoolSize,
     /// The cache, when it is not in the workspace.
     pub cache: Option<PathBuf>,
-    /// Time limit of one build file.
+    /// How long one build file may compute.
     pub evaluation: Duration,
     /// Options of rules that were set.
     pub given: Given,

@@ -27,7 +27,7 @@ pub struct Isolates<'a> {
 }
 
 impl<'a> Isolates<'a> {
-    /// For the workspace at `root`; a file may take `limit`. Nothing is started.
+    /// For the workspace at `root`; a file may compute for `limit`. Nothing is started.
     pub fn new(services: &'a Services, root: PathBuf, limit: Duration, size: PoolSize) -> Self {
         Self {
             services,
@@ -72,11 +72,7 @@ impl Evaluate for Isolates<'_> {
             let mut request = EvaluateRequest::new(&self.root, job.path, job.kind);
             request.execution_context = job.context;
             request.call = job.call;
-            request.limits = Limits {
-                wall: self.limit,
-                cpu: self.limit,
-                ..Limits::default()
-            };
+            request.limits = Limits::computing(self.limit);
             request
         });
         let answers = pool.evaluate_all(requests);

@@ -57,14 +57,25 @@ pub struct Limits {
     pub cpu: Duration,
 }
 
-impl Default for Limits {
-    /// 256 MiB, 30 seconds by the clock, 30 seconds of computing.
-    fn default() -> Self {
+/// Time by the clock for each second of computing: a busy machine, or a compiler that a toolchain asks for
+/// its version, is no fault of the script.
+const WALL_PER_CPU: u32 = 4;
+
+impl Limits {
+    /// The usual memory, `cpu` of computing, and by the clock four times as much.
+    pub fn computing(cpu: Duration) -> Self {
         Self {
             heap_bytes: 256 << 20,
-            wall: Duration::from_secs(30),
-            cpu: Duration::from_secs(30),
+            wall: cpu.saturating_mul(WALL_PER_CPU),
+            cpu,
         }
+    }
+}
+
+impl Default for Limits {
+    /// 256 MiB, 30 seconds of computing, 120 seconds by the clock.
+    fn default() -> Self {
+        Self::computing(Duration::from_secs(30))
     }
 }
 
