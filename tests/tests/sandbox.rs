@@ -1,8 +1,17 @@
-//! What commands can reach under `--sandbox`.
+//! What commands can reach under `--sandbox`, by each of the kernel's ways.
 
 use std::fs;
 
-use zako_tests::{Project, is_installed};
+use zako_tests::{Outcome, Project, is_installed};
+
+/// A way that `strict` may be made of: by default namespaces where there are any.
+const WAYS: [&str; 2] = ["", "landlock"];
+
+/// Runs zako with a sandbox made that way.
+fn zako(project: &Project, way: &str, arguments: &[&str]) -> Outcome {
+    let mut command = project.command(arguments);
+    Outcome::of(command.env("ZAKO_SANDBOX_BY", way))
+}
 
 /// `peeps` reads a file of the workspace and one outside by absolute paths.
 fn project() -> Project {
@@ -27,20 +36,24 @@ fn build_file(project: &Project, script: &str, more: &str) {
 }
 
 /// Whether this kernel can do it; says so when not.
-fn can_confine(project: &Project) -> bool {
-    let said = project.zako(&["doctor"]).succeeds().stdout;
+fn can_confine(project: &Project, way: &str) -> bool {
+    let said = zako(project, way, &["doctor"]).succeeds().stdout;
     let line = said.lines().find(|line| line.contains("strict sandbox"));
-    let can = line.is_some_and(|line| line.starts_with("ok"));
+    let can = line.is_some_and(|line| line.starts_with("ok") && line.to_lowercase().contains(way));
     if !can {
-        println!("did not run: this kernel has nothing to confine with");
+        println!("did not run: this kernel has nothing to confine with ({way})");
     }
     can
 }
 
 #[test]
 fn a_strict_step_reads_and_writes_what_it_may_and_nothing_else() {
+    WAYS.iter().for_each(|way| reads_and_writes(way));
+}
+
+fn reads_and_writes(way: &str) {
     let project = project();
-    if !can_confine(&project) {
+    if !can_confine(&project, way) {
         return;
     }
     let strict = ["build", "--force", "--sandbox", "strict"];
@@ -51,16 +64,14 @@ fn a_strict_step_reads_and_writes_what_it_may_and_nothing_else() {
          || echo confined >> out.txt",
         "",
     );
-    project.zako(&strict).succeeds();
+    zako(&project, way, &strict).succeeds();
     assert_eq!(project.read("out.txt"), "declared\nconfined\n");
     assert!(!project.outside().join("new").exists());
 
     build_file(&project, "cat $ROOT/secret.txt > out.txt", "");
-    project
-        .zako(&strict)
-        .fails_saying(&["//:peeps", "secret.txt: "]);
+    zako(&project, way, &strict).fails_saying(&["//:peeps", "secret.txt: "]);
     // The same without: an absolute path reaches it.
-    project.zako(&["build", "--force"]).succeeds();
+    zako(&project, way, &["build", "--force"]).succeeds();
     assert_eq!(project.read("out.txt"), "secret\n");
     // The manifest can ask for it.
     let manifest = project.read("zako.toml");
@@ -68,18 +79,18 @@ fn a_strict_step_reads_and_writes_what_it_may_and_nothing_else() {
         "zako.toml",
         &format!("{manifest}[settings]\nsandbox = \"strict\"\n"),
     );
-    project
-        .zako(&["build", "--force"])
-        .fails_saying(&["//:peeps", "secret.txt: "]);
-    project
-        .zako(&["build", "--force", "--sandbox", "off"])
-        .succeeds();
+    zako(&project, way, &["build", "--force"]).fails_saying(&["//:peeps", "secret.txt: "]);
+    zako(&project, way, &["build", "--force", "--sandbox", "off"]).succeeds();
 }
 
 #[test]
 fn a_strict_step_has_no_network_unless_it_asks() {
+    WAYS.iter().for_each(|way| has_no_network(way));
+}
+
+fn has_no_network(way: &str) {
     let project = project();
-    if !can_confine(&project) || !is_installed("node") {
+    if !can_confine(&project, way) || !is_installed("node") {
         return;
     }
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -91,9 +102,9 @@ fn a_strict_step_has_no_network_unless_it_asks() {
     .replace("\\\"", "\"");
     let strict = ["build", "--force", "--sandbox", "strict"];
     build_file(&project, &script, "");
-    project.zako(&strict).fails_saying(&["exit status 3"]);
+    zako(&project, way, &strict).fails_saying(&["exit status 3"]);
     build_file(&project, &script, ", network: true");
-    project.zako(&strict).succeeds();
+    zako(&project, way, &strict).succeeds();
     assert_eq!(project.read("out.txt"), "reached\n");
 }
 
@@ -117,4 +128,24 @@ fn warn_names_what_is_read_undeclared_and_the_line_to_add() {
         "{said}"
     );
     assert_eq!(said.matches("warning:").count(), 1, "{said}");
+}
+
+#[test]
+fn a_directory_of_programs_in_a_home_does_not_give_the_home_away() {
+    for way in WAYS {
+        let project = project();
+        if !can_confine(&project, way) {
+            return;
+        }
+        let home = project.outside().join("home");
+        fs::create_dir_all(home.join("bin")).unwrap();
+        fs::write(home.join("secret"), "secret\n").unwrap();
+        build_file(&project, "cat $OUTSIDE/home/secret > out.txt", "");
+        let search = std::env::var("PATH").unwrap();
+        let mut command = project.command(&["build", "--sandbox", "strict"]);
+        command
+            .env("ZAKO_SANDBOX_BY", way)
+            .env("PATH", format!("{}:{search}", home.join("bin").display()));
+        Outcome::of(&mut command).fails_saying(&["//:peeps", "home/secret: "]);
+    }
 }

@@ -24,7 +24,7 @@ declare namespace Zako {
   type Source = string | Glob;
 
   interface Common {
-    /** What it reads. Nothing else is visible to it. */
+    /** What it reads. Nothing else lies in its directory; with `--sandbox strict` nothing else is visible to it. */
     srcs?: Source | readonly Source[];
     /** Targets that are built before; their outputs are inputs. */
     deps?: readonly Label[];

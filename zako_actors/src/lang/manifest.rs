@@ -97,7 +97,7 @@ pub enum SandboxMode {
     Off,
     /// As off, and files of the workspace that are read without being declared are named (strace)
     Warn,
-    /// Only declared inputs, tools and system directories can be read, nothing else written, no TCP
+    /// Only declared inputs, tools and system directories can be read, nothing else written, no network
     Strict,
 }
 

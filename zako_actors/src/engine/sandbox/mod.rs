@@ -18,8 +18,12 @@ use landlock::{
 };
 use serde::{Deserialize, Serialize};
 
-/// The newest rules that are asked for; an older kernel enforces those that it knows.
+/// The newest rules that are asked for; an older kernel enforces those that it knows,
 const RULES: ABI = ABI::V5;
+/// but the network is closed or nothing starts: the first rules that can.
+const NETWORK_RULES: ABI = ABI::V4;
+/// What lies beside a directory of programs and belongs to them.
+const BESIDE: [&str; 6] = ["lib", "lib32", "lib64", "libexec", "include", "pyvenv.cfg"];
 /// What belongs to the machine, not to anybody's work.
 const SYSTEM: [&str; 13] = [
     "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/opt", "/nix", "/dev",
@@ -63,28 +67,30 @@ impl fmt::Display for Unconfined {
 impl std::error::Error for Unconfined {}
 
 impl Confine {
-    /// The rules of a command that runs in `scratch` of the workspace at `root` with this PATH.
+    /// The rules of a command that runs in `scratch` of the workspace at `root` with this PATH, for somebody
+    /// whose own things lie in `home`.
     pub fn strict(
-        root: &Path,
-        scratch: &Path,
+        (root, scratch, home): (&Path, &Path, Option<&Path>),
         search: &str,
         program: &Path,
         network: bool,
     ) -> Self {
         let mut read: BTreeSet<PathBuf> = SYSTEM.iter().map(PathBuf::from).collect();
-        // A tool of a person's own brings its libraries along beside its directory.
+        // Where a link leads is where a program looks for what belongs to it.
+        let real = std::fs::canonicalize(program).ok();
+        let programs: Vec<&Path> = real.as_deref().into_iter().chain([program]).collect();
         let tools = search
             .split(':')
             .map(Path::new)
             .filter(|dir| dir.is_absolute())
-            .chain(program.parent());
-        for dir in tools {
+            .chain(programs.iter().filter_map(|program| program.parent()));
+        for dir in tools.filter(|dir| !holds_a_home(dir, home)) {
             read.insert(dir.to_owned());
-            let prefix = dir
-                .parent()
-                .filter(|prefix| prefix.components().count() > 2);
-            read.extend(prefix.map(Path::to_owned));
+            if let Some(prefix) = dir.parent().filter(|_| dir.ends_with("bin")) {
+                read.extend(BESIDE.iter().map(|name| prefix.join(name)));
+            }
         }
+        read.extend(programs.into_iter().map(Path::to_owned));
         // Whatever holds the workspace would give all of it away.
         read.retain(|dir| !root.starts_with(dir) && !dir.starts_with(root));
         let write = DEVICES.iter().map(PathBuf::from);
@@ -105,7 +111,10 @@ impl Confine {
                 .set_compatibility(CompatLevel::BestEffort)
                 .handle_access(AccessFs::from_all(RULES))?;
             if !self.network {
-                rules = rules.handle_access(AccessNet::from_all(RULES))?;
+                rules = rules
+                    .set_compatibility(CompatLevel::HardRequirement)
+                    .handle_access(AccessNet::from_all(NETWORK_RULES))?
+                    .set_compatibility(CompatLevel::BestEffort);
             }
             rules
                 .create()?
@@ -113,6 +122,10 @@ impl Confine {
                 .add_rules(path_beneath_rules(&self.write, AccessFs::from_all(RULES)))?
                 .restrict_self()
         };
+        if !self.network && !closes_tcp() {
+            let why = "the Landlock of this kernel cannot close the network (Linux 6.7 can), which `network: true` of a target leaves open";
+            return Err(Unconfined(why.into()));
+        }
         match rules() {
             Ok(status) if status.ruleset == RulesetStatus::NotEnforced => {
                 Err(Unconfined("this kernel has no Landlock".into()))
@@ -123,22 +136,56 @@ impl Confine {
     }
 }
 
-/// What a strict sandbox would be made of here, for `zako doctor`.
+/// Where the things of whoever runs this lie.
+pub fn home() -> Option<PathBuf> {
+    let home = std::env::var_os("HOME")?;
+    Some(home.into()).filter(|home: &PathBuf| home.is_absolute())
+}
+
+/// Whether `dir` is somebody's home, or holds one.
+fn holds_a_home(dir: &Path, home: Option<&Path>) -> bool {
+    let of_many = dir.parent() == Some(Path::new("/home"));
+    let few =
+        dir.components().count() <= 2 && !SYSTEM.iter().any(|system| Path::new(system) == dir);
+    of_many || few || home.is_some_and(|home| home.starts_with(dir))
+}
+
+/// Whether Landlock here knows rules for TCP.
+fn closes_tcp() -> bool {
+    let rules = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
+    let rules = rules.handle_access(AccessNet::from_all(NETWORK_RULES));
+    rules.is_ok()
+}
+
+/// What a strict sandbox is made of here, and what it leaves open.
 pub fn mechanism() -> Option<&'static str> {
     if namespaces::are_available() {
         return Some("user namespaces with mounts of their own, no network");
     }
     // The thread is confined for good, so it is one that ends.
-    let probe = std::thread::spawn(move || {
-        let confine = Confine {
-            read: vec![PathBuf::from("/")],
-            write: Vec::new(),
-            network: true,
-        };
-        confine.apply().is_ok()
-    });
-    let confined = probe.join().unwrap_or(false);
-    confined.then_some("Landlock: files and TCP; UDP stays open")
+    let confines = |network| {
+        let probe = std::thread::spawn(move || {
+            let confine = Confine {
+                read: vec![PathBuf::from("/")],
+                write: Vec::new(),
+                network,
+            };
+            confine.apply().is_ok()
+        });
+        probe.join().unwrap_or(false)
+    };
+    by_landlock(confines(true), confines(false))
+}
+
+/// What Landlock does where it confines `files`, and `tcp` as well.
+fn by_landlock(files: bool, tcp: bool) -> Option<&'static str> {
+    match (files, tcp) {
+        (_, true) => Some("Landlock: files and TCP; UDP stays open"),
+        (true, false) => Some(
+            "Landlock: files only; steps without `network: true` do not start, because this kernel cannot close TCP (Linux 6.7 can)",
+        ),
+        (false, false) => None,
+    }
 }
 
 /// Files of the workspace at `root`, outside `scratch`, that the trace of a command run in `cwd` shows
@@ -180,18 +227,16 @@ mod tests {
     #[test]
     fn nothing_that_holds_the_workspace_may_be_read() {
         let confine = Confine::strict(
-            Path::new("/opt/work/repo"),
-            Path::new("/opt/work/repo/.zako/scratch/1"),
+            (
+                Path::new("/opt/work/repo"),
+                Path::new("/opt/work/repo/.zako/scratch/1"),
+                None,
+            ),
             "/usr/bin:/srv/me/.node/bin:relative",
             Path::new("/srv/me/tools/cc"),
             false,
         );
-        let reads = |path: &str| {
-            confine
-                .read
-                .iter()
-                .any(|dir| Path::new(path).starts_with(dir))
-        };
+        let reads = |path: &str| reads(&confine, path);
         assert!(reads("/usr/lib/x") && reads("/srv/me/.node/lib/x") && reads("/srv/me/tools/cc"));
         assert!(!reads("/opt/work/repo/src/x") && !reads("/var/x"));
         assert!(
@@ -199,6 +244,44 @@ mod tests {
                 .write
                 .contains(&PathBuf::from("/opt/work/repo/.zako/scratch/1"))
         );
+    }
+
+    fn reads(confine: &Confine, path: &str) -> bool {
+        let mut all = confine.read.iter();
+        all.any(|dir| Path::new(path).starts_with(dir))
+    }
+
+    #[test]
+    fn a_directory_of_programs_in_a_home_shows_nothing_else_of_it() {
+        let strict = |search: &str, program: &str| {
+            let home = Some(Path::new("/data/me"));
+            let (root, scratch) = (Path::new("/srv/x"), Path::new("/srv/x/.zako/s/1"));
+            Confine::strict((root, scratch, home), search, Path::new(program), false)
+        };
+        let homes = Path::new("/home");
+        let of = |path: &str| homes.join(path).display().to_string();
+        let search = [
+            of("alice/bin"),
+            of("bob"),
+            "/root:/data/me:/data/me/.nvm/v20/bin".into(),
+        ];
+        let confine = strict(&search.join(":"), &of("alice/cc"));
+        let tools = "/data/me/.nvm/v20/lib/node_modules".to_owned();
+        for path in [of("alice/bin/x"), of("alice/cc"), tools] {
+            assert!(reads(&confine, &path), "{path}");
+        }
+        let others = ["/data/me/.ssh/id", "/data/me/.nvm/x", "/root"].map(str::to_owned);
+        for path in [of("alice/.ssh/id"), of("bob/x")].iter().chain(&others) {
+            assert!(!reads(&confine, path), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_landlock_leaves_open_is_said() {
+        assert_eq!(by_landlock(false, false), None);
+        assert!(by_landlock(true, true).unwrap().contains("files and TCP;"));
+        let partly = by_landlock(true, false).unwrap();
+        assert!(partly.contains("files only") && !partly.contains("files and TCP"));
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::engine::event::Outcome;
 use crate::engine::outputs::{collect, install, store};
 use crate::engine::process::{ProcessEnd, ProcessSpec, describe, run as run_process};
 use crate::engine::record::ActionResult;
-use crate::engine::sandbox::{Confine, Mode, undeclared};
+use crate::engine::sandbox::{Confine, Mode, home, undeclared};
 use crate::engine::scratch::Scratch;
 use crate::lang::target::{Command, Output};
 
@@ -131,8 +131,9 @@ pub fn attempt(
     let program = program_of(tool, &cwd);
     let search = variables.get("PATH").map_or("", String::as_str);
     let confine = (env.sandbox == Mode::Strict).then(|| {
-        let root = env.files.root();
-        Confine::strict(root, scratch.dir(), search, &program, command.network)
+        let home = home();
+        let places = (env.files.root(), scratch.dir(), home.as_deref());
+        Confine::strict(places, search, &program, command.network)
     });
     let (program, argv) = match env.sandbox {
         Mode::Warn => traced(search, program, &command.argv, &scratch.trace())?,

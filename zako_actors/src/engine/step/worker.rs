@@ -23,7 +23,7 @@ use crate::engine::hash::{Hash, KeyWriter};
 use crate::engine::outputs::{collect, install, store};
 use crate::engine::process::ProcessSpec;
 use crate::engine::record::{ActionResult, Input, InputContent};
-use crate::engine::sandbox::{Confine, Mode};
+use crate::engine::sandbox::{self, Confine, Mode};
 use crate::engine::worker::{
     Crowd, Hired, Joined, Mirror, NoAnswer, WorkInput, WorkRequest, WorkResponse, Worker,
 };
@@ -326,9 +326,9 @@ impl Call<'_> {
         let program = program_of(self.tool, &scratch.work());
         let search = env.get("PATH").map_or("", String::as_str);
         let confine = (self.env.sandbox == Mode::Strict).then(|| {
-            let root = self.env.files.root();
-            let network = self.command.network;
-            Confine::strict(root, scratch.dir(), search, &program, network)
+            let own = sandbox::home();
+            let places = (self.env.files.root(), scratch.dir(), own.as_deref());
+            Confine::strict(places, search, &program, self.command.network)
         });
         let spec = ProcessSpec {
             program,
