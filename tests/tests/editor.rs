@@ -26,6 +26,67 @@ export default {
         .fails_saying(&["--check-determinism"]);
 }
 
+#[test]
+fn permissions_count_too() {
+    let project = Project::with_build(
+        r#"
+import { target } from "zako:build";
+export default {
+  mode: target({ cmd: ["sh", "-c", "echo x > x; [ -e $RAN ] || chmod +x x; echo mode >> $RAN"], outs: ["x"] }),
+};
+"#,
+    );
+    project
+        .zako(&["build", "--check-determinism", "2"])
+        .fails_saying(&["//:mode", "x has the permissions 755 and 644"]);
+}
+
+#[test]
+fn scripts_of_packages_are_run_again_from_a_clean_start() {
+    let project = Project::new();
+    let package = |script: &str| {
+        let text = serde_json::json!({ "name": "p", "scripts": { "build": script } });
+        project.write("package.json", &text.to_string());
+    };
+    project.write(".gitignore", "dist\n");
+    let check = ["build", "--check-determinism", "3"];
+    package("echo run >> $RAN; mkdir -p dist; test ! -e dist/a; echo same > dist/a");
+    project.zako(&check).succeeds();
+    assert_eq!(project.ran(), ["run"; 3]);
+    assert_eq!(project.read("dist/a"), "same\n");
+    package("mkdir -p dist; date +now%s%N > dist/a");
+    project
+        .zako(&check)
+        .fails_saying(&["//:build", "dist/a differs at byte "]);
+}
+
+#[test]
+fn what_is_transpiled_is_transpiled_again() {
+    let project = Project::with_build(
+        "import { transpile } from \"zako:build\";\nexport default { js: transpile({ srcs: [\"a.ts\"], out: \"out\" }) };\n",
+    );
+    project.write("a.ts", "export const a: number = 1;\n");
+    let tasks = |arguments: &[&str]| {
+        let events = project.outside().join("events");
+        let mut all = vec!["build", "--force", "--events", events.to_str().unwrap()];
+        all.extend(arguments);
+        project.zako(&all).succeeds();
+        let text = std::fs::read_to_string(&events).unwrap();
+        let pools = text.lines().find(|line| line.contains("transpilers"));
+        let pools: serde_json::Value = serde_json::from_str(pools.unwrap()).unwrap();
+        find(&pools, "tasks").unwrap()
+    };
+    let once = tasks(&[]);
+    assert_eq!(tasks(&["--check-determinism", "3"]), once + 2);
+}
+
+/// The first number of that name.
+fn find(value: &serde_json::Value, name: &str) -> Option<u64> {
+    let object = value.as_object()?;
+    let here = object.get(name).and_then(serde_json::Value::as_u64);
+    here.or_else(|| object.values().find_map(|value| find(value, name)))
+}
+
 const BUILD: &str = r#"
 import { env, glob, target, test, transpile } from "zako:build";
 export default {

@@ -9,10 +9,13 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::command::{carry_through, environment, read_log};
+use super::repeat::compare;
 use super::{
     Lookup, StepEnv, StepFailure, StepJob, StepReport, claim, list_as_ours, look_up, record,
     remember, remove_previous,
@@ -44,8 +47,13 @@ pub fn run(env: &StepEnv, job: &StepJob) -> Result<StepReport, StepFailure> {
     let begin = Instant::now();
     execute(env, job, &action, &mut scratch)?;
     let duration_us = micros(begin.elapsed());
+    let mut found = outputs_of(root, command, step)?;
+    if step.cached {
+        for _ in 1..env.repeat {
+            found = again(env, job, &action, (&theirs, found))?;
+        }
+    }
     drop(seat);
-    let found = outputs_of(root, command, step)?;
     let outputs = store(&env.store, root, &found)?;
     claim(env, job, &outputs)?;
     remove_previous(env, job, &outputs);
@@ -67,6 +75,50 @@ pub fn run(env: &StepEnv, job: &StepJob) -> Result<StepReport, StepFailure> {
     let mut report = StepReport::success(Outcome::Executed, record(&action, result));
     report.output = Some(output).filter(|text| !text.trim().is_empty());
     Ok(report)
+}
+
+/// Takes away what the script left, runs it once more, and compares what it leaves then; that is what lies
+/// there now.
+fn again(
+    env: &StepEnv,
+    job: &StepJob,
+    action: &Action,
+    (theirs, found): (&BTreeMap<String, Stamp>, BTreeMap<String, Metadata>),
+) -> Result<BTreeMap<String, Metadata>, StepFailure> {
+    let (command, _) = job.command_of(action)?;
+    let step = job.target().in_place().ok_or(StepFailure::Lost)?;
+    let root = env.files.root();
+    let first = env.scratches.take(false)?;
+    for (path, metadata) in &found {
+        let (from, to) = (root.join(path), first.work().join(path));
+        let is_ours = theirs.get(path) != Some(&Stamp::of(metadata));
+        set_aside(&from, &to, metadata, is_ours).map_err(StepFailure::Compare)?;
+    }
+    let mut scratch = env.scratches.take(env.keep_scratch)?;
+    execute(env, job, action, &mut scratch)?;
+    let now = outputs_of(root, command, step)?;
+    compare(&first.work(), &found, root, &now)?;
+    Ok(now)
+}
+
+/// Has a copy of `from` lie at `to`; `from` itself goes where it `is_ours`.
+fn set_aside(from: &Path, to: &Path, metadata: &Metadata, is_ours: bool) -> io::Result<()> {
+    if metadata.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = to.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    if metadata.is_symlink() {
+        symlink(fs::read_link(from)?, to)?;
+    } else {
+        fs::copy(from, to)?;
+    }
+    if is_ours {
+        fs::remove_file(from)
+    } else {
+        Ok(())
+    }
 }
 
 fn execute(

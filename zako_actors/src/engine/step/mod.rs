@@ -41,7 +41,6 @@ use super::cancel::Cancel;
 use super::event::Outcome;
 use super::files::FileTable;
 use super::graph::{Graph, NodeId};
-use super::hash::Hash;
 use super::ledger::Ledger;
 use super::outputs::{is_intact, remove, restore, take_over};
 use super::reasons::Reasons;

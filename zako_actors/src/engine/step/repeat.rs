@@ -1,11 +1,12 @@
 //! Running a command again to see whether it leaves the same.
 //!
 //! Owns the second run and the comparison. Does not know what is done with the first run's outputs.
-//! Invariant: what differs is named by output, and a file by its first differing byte.
+//! Invariant: what differs is named by output, and a file by its first differing byte; permissions count.
 
 use std::collections::BTreeMap;
 use std::fs::{self, Metadata};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::command::{attempt, directories};
@@ -53,7 +54,9 @@ pub fn compare(
         let (a, b) = (first.join(path), second.join(path));
         let difference = match (one.file_type(), two.file_type()) {
             (x, y) if x != y => Some("is of different kinds".to_owned()),
-            (x, _) if x.is_file() => first_difference(&a, &b).map_err(StepFailure::Compare)?,
+            (x, _) if x.is_file() => first_difference(&a, &b)
+                .map_err(StepFailure::Compare)?
+                .or_else(|| modes(one, two)),
             (x, _) if x.is_symlink() => {
                 (fs::read_link(&a).ok() != fs::read_link(&b).ok()).then(|| "links elsewhere".into())
             }
@@ -69,23 +72,33 @@ pub fn compare(
     }
 }
 
+/// How the permissions of two files differ.
+fn modes(one: &Metadata, two: &Metadata) -> Option<String> {
+    let (one, two) = (one.mode() & 0o777, two.mode() & 0o777);
+    (one != two).then(|| format!("has the permissions {one:o} and {two:o}"))
+}
+
 /// Where two files differ first, and what stands there.
 fn first_difference(a: &Path, b: &Path) -> io::Result<Option<String>> {
-    let (a, b) = (fs::read(a)?, fs::read(b)?);
+    Ok(difference(&fs::read(a)?, &fs::read(b)?))
+}
+
+/// Where two contents differ first, and what stands there.
+pub fn difference(a: &[u8], b: &[u8]) -> Option<String> {
     if a == b {
-        return Ok(None);
+        return None;
     }
-    let same = a.iter().zip(&b).take_while(|(x, y)| x == y).count();
+    let same = a.iter().zip(b).take_while(|(x, y)| x == y).count();
     let around = |bytes: &[u8]| {
         let from = same.saturating_sub(CONTEXT).min(bytes.len());
         let to = (same + CONTEXT).min(bytes.len());
         bytes[from..to].escape_ascii().to_string()
     };
-    Ok(Some(format!(
+    Some(format!(
         "differs at byte {same} (counted from 0): \"{}\" and \"{}\"",
-        around(&a),
-        around(&b)
-    )))
+        around(a),
+        around(b)
+    ))
 }
 
 #[cfg(test)]

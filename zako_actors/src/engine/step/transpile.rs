@@ -12,6 +12,7 @@ use std::time::Instant;
 use actor_rt::PoolError;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
+use super::repeat::difference;
 use super::{
     Lookup, StepEnv, StepFailure, StepJob, StepReport, blocking, decode, encode, look_up,
     put_in_place, record, remember,
@@ -231,22 +232,19 @@ async fn make(
         }
     }
     let begin = Instant::now();
-    let answer = env.transpilers.run(job, env.cancel.token()).await;
-    let output = match answer.map_err(|error| refused(env, &error))? {
+    let output = match transpiled(env, unit, job.clone()).await? {
         Ok(output) => output,
         Err(mistakes) => return Ok(Err(mistakes)),
     };
-    let map = output.map.map(|map| (format!("{}.map", unit.out), map));
-    let declarations = output.declarations;
-    let declarations = declarations.map(|text| (declaration_path(&unit.out), text));
+    for _ in 1..env.repeat {
+        let again = transpiled(env, unit, job.clone()).await?;
+        same(&output, &again.unwrap_or_default())?;
+    }
     let mut made = Made {
         items: Vec::new(),
         contents: Vec::new(),
     };
-    for (path, content) in std::iter::once((unit.out.clone(), output.code))
-        .chain(map)
-        .chain(declarations)
-    {
+    for (path, content) in output {
         let digest = env
             .store
             .put(content.clone().into_bytes())
@@ -275,6 +273,43 @@ async fn make(
         tracing::warn!("a result was not cached: {error}");
     }
     Ok(Ok(made))
+}
+
+/// Files with their contents.
+type Written = Vec<(String, String)>;
+
+/// What becomes of one file: code, and its map and declarations where these are wanted.
+async fn transpiled(
+    env: &StepEnv,
+    unit: &Unit,
+    job: TranspileJob,
+) -> Result<Result<Written, Vec<Diagnostic>>, StepFailure> {
+    let answer = env.transpilers.run(job, env.cancel.token()).await;
+    let answer = answer.map_err(|error| refused(env, &error))?;
+    Ok(answer.map(|output| {
+        let map = output.map.map(|map| (format!("{}.map", unit.out), map));
+        let declarations = output.declarations;
+        let declarations = declarations.map(|text| (declaration_path(&unit.out), text));
+        let code = (unit.out.clone(), output.code);
+        std::iter::once(code)
+            .chain(map)
+            .chain(declarations)
+            .collect()
+    }))
+}
+
+/// Compares what two runs made of a file.
+fn same(first: &Written, second: &Written) -> Result<(), StepFailure> {
+    for (path, content) in first {
+        let again = second.iter().find(|(other, _)| other == path);
+        let again = again.map_or("", |(_, content)| content);
+        if let Some(difference) = difference(content.as_bytes(), again.as_bytes()) {
+            return Err(StepFailure::NotDeterministic(format!(
+                "{path} {difference}"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Why a transpiler gave no answer.
