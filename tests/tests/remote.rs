@@ -266,3 +266,42 @@ fn a_second_machine_compiles_no_c() {
         assert!(said.contains("\"executed\": 0"), "{said}");
     }
 }
+
+#[test]
+fn watch_and_run_use_the_cache_as_build_does() {
+    let node = Node::open();
+    let remote = format!("http://{}", node.address());
+    let watched = chain(2);
+    let events = watched.outside().join("events");
+    let arguments = [
+        "watch",
+        "--sandbox",
+        "off",
+        "--events",
+        events.to_str().unwrap(),
+    ];
+    let mut command = watched.command(&arguments);
+    let mut watch = zako_tests::Running::start(command.env("ZAKO_REMOTE", &remote));
+    assert!(watch.line().starts_with("watching "));
+    watched.write("zako.toml", &format!("{}\n", watched.read("zako.toml")));
+    assert!(watch.line().starts_with("watching "));
+    watch.signal("INT");
+    watch.wait();
+    let told = std::fs::read_to_string(&events).unwrap();
+    assert!(told.matches("build_started").count() >= 2, "{told}");
+    let said = summary(&chain(2), &remote);
+    assert!(said.contains("\"cached\": 2"), "{said}");
+
+    let build = |project: &Project| {
+        project.write("BUILD.ts", "import { target } from \"zako:build\";\nexport default { p: target({ cmd: [\"sh\", \"-c\", \"printf '#!/bin/sh\\necho ran\\n' > p; chmod +x p\"], outs: [\"p\"] }) };\n");
+    };
+    let runs = Project::new();
+    build(&runs);
+    let mut command = runs.command(&["run", "//:p"]);
+    let said = zako_tests::Outcome::of(command.env("ZAKO_REMOTE", &remote)).succeeds();
+    assert_eq!(said.stdout, "ran\n");
+    let other = Project::new();
+    build(&other);
+    let said = summary(&other, &remote);
+    assert!(said.contains("\"cached\": 1"), "{said}");
+}

@@ -257,7 +257,7 @@ impl<'a> Work<'a> {
         wanted: &[NodeId],
     ) -> Result<Arc<Plan>, Failure> {
         let begin = self.begin.elapsed();
-        let force = self.args.force || self.args.check_determinism.is_some();
+        let force = self.args.steps.force || self.args.check_determinism.is_some();
         let plan = opened
             .session
             .plan(&targets.graph, wanted, &targets.describer, force)
@@ -371,16 +371,17 @@ impl<'a> Work<'a> {
                 named: opened.session.workspace.manifest.settings.resources.clone(),
             },
             pool: opened.options.pool,
-            keep_going: self.args.keep_going,
-            keep_scratch: self.args.keep_scratch,
-            force: self.args.force || self.args.check_determinism.is_some(),
+            keep_going: self.args.steps.keep_going,
+            keep_scratch: self.args.steps.keep_scratch,
+            force: self.args.steps.force || self.args.check_determinism.is_some(),
             remote: remote(
-                self.args,
+                &self.args.steps,
                 &opened.session.workspace.manifest.settings,
                 &opened.session.workspace.root,
             )?,
             sandbox: self
                 .args
+                .steps
                 .sandbox
                 .or(opened.session.workspace.manifest.settings.sandbox)
                 .unwrap_or_default(),
@@ -430,13 +431,16 @@ impl<'a> Work<'a> {
 
     /// Whether somebody wants to know what happens, even if it is nothing.
     fn is_watched(&self) -> bool {
-        self.args.events.is_some() || self.args.trace.is_some() || self.args.otel.is_some()
+        self.args.steps.events.is_some()
+            || self.args.steps.trace.is_some()
+            || self.args.steps.otel.is_some()
     }
 
     fn sinks(&self, opened: &Opened) -> Result<Vec<Box<dyn Sink>>, Failure> {
         let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
-        if let Some(path) = &self.args.events {
-            let file = JsonLines::create(path).map_err(|error| {
+        if let Some(path) = &self.args.steps.events {
+            // Rounds of a watch follow one another in one file.
+            let file = JsonLines::open(path, self.cancel.is_some()).map_err(|error| {
                 Failure::usage(format!(
                     "cannot write events to {}: {error}",
                     path.display()
@@ -444,7 +448,7 @@ impl<'a> Work<'a> {
             })?;
             sinks.push(Box::new(file));
         }
-        if let Some(path) = &self.args.trace {
+        if let Some(path) = &self.args.steps.trace {
             let file = Trace::create(path).map_err(|error| {
                 Failure::usage(format!(
                     "cannot write the trace to {}: {error}",
@@ -453,7 +457,7 @@ impl<'a> Work<'a> {
             })?;
             sinks.push(Box::new(file));
         }
-        if let Some(to) = self.args.otel.as_deref().filter(|to| !to.is_empty()) {
+        if let Some(to) = self.args.steps.otel.as_deref().filter(|to| !to.is_empty()) {
             sinks.push(self.otel(to, opened)?);
         }
         Ok(sinks)

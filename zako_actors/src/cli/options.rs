@@ -43,7 +43,7 @@ impl Options {
         let settings = &workspace.manifest.settings;
         let machine = Machine::look().defaults();
         let jobs = build
-            .and_then(|build| build.jobs)
+            .and_then(|build| build.steps.jobs)
             .map(std::num::NonZeroU32::get)
             .or(settings.jobs)
             .map_or(machine.jobs, |jobs| jobs.max(1) as usize);

@@ -8,7 +8,7 @@ use std::path::Path;
 use cas_actor::UpstreamConfig;
 
 use super::Failure;
-use super::args::BuildArgs;
+use super::args::StepArgs;
 use crate::lang::manifest::Settings;
 
 /// The remote cache of a build in the workspace at `root`; none when nobody names one.
@@ -16,7 +16,7 @@ use crate::lang::manifest::Settings;
 /// # Errors
 /// When the manifest names a variable that is not set.
 pub fn remote(
-    args: &BuildArgs,
+    args: &StepArgs,
     settings: &Settings,
     root: &Path,
 ) -> Result<Option<UpstreamConfig>, Failure> {

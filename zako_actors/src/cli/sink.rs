@@ -33,12 +33,15 @@ pub trait Sink: Send {
 pub struct JsonLines(BufWriter<File>);
 
 impl JsonLines {
-    /// Makes the file.
+    /// Makes the file, or goes on in one that `continues`.
     ///
     /// # Errors
     /// When that cannot be done.
-    pub fn create(path: &Path) -> io::Result<Self> {
-        Ok(Self(BufWriter::new(File::create(path)?)))
+    pub fn open(path: &Path, continues: bool) -> io::Result<Self> {
+        let mut options = File::options();
+        options.create(true).write(true);
+        let file = options.append(continues).truncate(!continues).open(path)?;
+        Ok(Self(BufWriter::new(file)))
     }
 }
 

@@ -68,12 +68,19 @@ pub fn run(global: &Global, args: &WatchArgs) -> Result<Exit, Failure> {
         made.unwrap_or(cache)
     });
     watch.add(&watch.root.clone());
-    let build = BuildArgs {
+    let mut build = BuildArgs {
         labels: args.labels.clone(),
-        jobs: args.jobs,
-        keep_going: true,
+        steps: args.steps.clone(),
         ..BuildArgs::default()
     };
+    build.steps.keep_going = true;
+    if let Some(events) = &args.steps.events {
+        // The rounds add to it.
+        fs::write(events, "").map_err(|error| {
+            let events = events.display();
+            Failure::usage(format!("cannot write events to {events}: {error}"))
+        })?;
+    }
     let wanted = if args.tests {
         Wanted::Everything
     } else {
@@ -87,6 +94,7 @@ pub fn run(global: &Global, args: &WatchArgs) -> Result<Exit, Failure> {
             // A mistake in a build file is mended while we watch.
             Err(failure) => say(&failure.text),
         }
+        build.steps.force = false;
         print_line(&format!("watching {} directories", watch.dirs.len()))?;
         match watch.wait(&mut kept) {
             Some(changed) => say(&changed),

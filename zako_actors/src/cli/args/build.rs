@@ -6,19 +6,16 @@ use clap::Args;
 
 use crate::engine::sandbox::Mode;
 
-/// Flags of `build` and `test`.
+/// How steps are carried out and who hears of it: flags of every command that builds.
 #[derive(Clone, Debug, Default, Args)]
-pub struct BuildArgs {
-    /// What to build: labels, `//dir/...`, `//dir:*` [default: //...]
-    #[arg(value_name = "LABEL")]
-    pub labels: Vec<String>,
+pub struct StepArgs {
     /// Run at most N steps at a time [default: one per CPU, and one more]
     #[arg(short, long, value_name = "N", value_parser = crate::cli::options::jobs, env = "ZAKO_JOBS", hide_env = true)]
     pub jobs: Option<std::num::NonZeroU32>,
-    /// After a failure, build everything that does not depend on it
+    /// After a failure, build everything that does not depend on it; `watch` always does
     #[arg(short, long)]
     pub keep_going: bool,
-    /// Run steps even when a result is known
+    /// Run steps even when a result is known; `watch` does so in its first round
     #[arg(long)]
     pub force: bool,
     /// Look for results in the cache at URL, and hand new ones on: http://HOST:PORT or grpc://HOST:PORT
@@ -27,12 +24,32 @@ pub struct BuildArgs {
     /// Hold commands to what they declare: off, warn or strict [default: off, or `sandbox` of zako.toml]
     #[arg(long, value_name = "MODE", value_enum)]
     pub sandbox: Option<Mode>,
-    /// Run each command N times, cached or not, and fail where it does not leave the same each time
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=100))]
-    pub check_determinism: Option<u32>,
     /// Leave the directory of a failed step, to look at it and to rerun the command there
     #[arg(long)]
     pub keep_scratch: bool,
+    /// Write one JSON object per event to FILE
+    #[arg(long, value_name = "FILE")]
+    pub events: Option<PathBuf>,
+    /// Write a trace to FILE, to be opened in Perfetto (ui.perfetto.dev) or chrome://tracing; of `watch`, the last round's
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+    /// Send spans of the build and its steps: `stdout`, or the address of an OpenTelemetry collector
+    #[arg(long, value_name = "WHERE", env = "ZAKO_OTEL", hide_env = true)]
+    pub otel: Option<String>,
+}
+
+/// Flags of `build` and `test`.
+#[derive(Clone, Debug, Default, Args)]
+pub struct BuildArgs {
+    /// What to build: labels, `//dir/...`, `//dir:*` [default: //...]
+    #[arg(value_name = "LABEL")]
+    pub labels: Vec<String>,
+    /// Of every command that builds.
+    #[command(flatten)]
+    pub steps: StepArgs,
+    /// Run each command N times, cached or not, and fail where it does not leave the same each time
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=100))]
+    pub check_determinism: Option<u32>,
     /// Only what changes since REF (a commit, branch or tag) concern, and what that needs
     #[arg(long, value_name = "REF")]
     pub since: Option<String>,
@@ -42,15 +59,6 @@ pub struct BuildArgs {
     /// Say what would run and why; run nothing
     #[arg(long)]
     pub dry: bool,
-    /// Write one JSON object per event to FILE
-    #[arg(long, value_name = "FILE")]
-    pub events: Option<PathBuf>,
-    /// Write a trace to FILE, to be opened in Perfetto (ui.perfetto.dev) or chrome://tracing
-    #[arg(long, value_name = "FILE")]
-    pub trace: Option<PathBuf>,
-    /// Send spans of the build and its steps: `stdout`, or the address of an OpenTelemetry collector
-    #[arg(long, value_name = "WHERE", env = "ZAKO_OTEL", hide_env = true)]
-    pub otel: Option<String>,
     /// Print the summary as JSON on standard output
     #[arg(long)]
     pub json: bool,
@@ -64,9 +72,9 @@ pub struct RunArgs {
     /// Which of its outputs, when it makes several programs
     #[arg(long, value_name = "NAME")]
     pub bin: Option<String>,
-    /// Run at most N steps at a time [default: one per CPU, and one more]
-    #[arg(short, long, value_name = "N", value_parser = crate::cli::options::jobs, env = "ZAKO_JOBS", hide_env = true)]
-    pub jobs: Option<std::num::NonZeroU32>,
+    /// Of every command that builds.
+    #[command(flatten)]
+    pub steps: StepArgs,
     /// Arguments of the program
     #[arg(last = true)]
     pub args: Vec<std::ffi::OsString>,
@@ -77,7 +85,7 @@ impl RunArgs {
     pub fn build(&self) -> BuildArgs {
         BuildArgs {
             labels: vec![self.label.clone()],
-            jobs: self.jobs,
+            steps: self.steps.clone(),
             ..BuildArgs::default()
         }
     }
@@ -92,9 +100,9 @@ pub struct WatchArgs {
     /// Run tests, too
     #[arg(long)]
     pub tests: bool,
-    /// Run at most N steps at a time [default: one per CPU, and one more]
-    #[arg(short, long, value_name = "N", value_parser = crate::cli::options::jobs, env = "ZAKO_JOBS", hide_env = true)]
-    pub jobs: Option<std::num::NonZeroU32>,
+    /// Of every command that builds.
+    #[command(flatten)]
+    pub steps: StepArgs,
 }
 
 /// Flags of `clean`.

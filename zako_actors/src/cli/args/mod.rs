@@ -15,7 +15,7 @@ mod cache;
 mod look;
 mod machine;
 
-pub use build::{BuildArgs, CleanArgs, RunArgs, WatchArgs};
+pub use build::{BuildArgs, CleanArgs, RunArgs, StepArgs, WatchArgs};
 pub use cache::{CacheArgs, CacheCommand};
 pub use look::{AffectedArgs, GraphArgs, GraphFormat, QueryArgs, TraceArgs, WhyArgs};
 pub use machine::{DoctorArgs, InitArgs, NodeArgs};
