@@ -14,7 +14,7 @@ use super::opened::{Opened, Targets, failure};
 use super::{Exit, Failure, print, print_json};
 use crate::engine::cause::Cause;
 use crate::engine::graph::Graph;
-use crate::engine::plan::Plan;
+use crate::engine::plan::{Plan, Planned};
 use crate::engine::reasons::{LastRun, Reasons};
 use crate::lang::label::Label;
 use crate::lang::target::Work;
@@ -44,7 +44,10 @@ fn explain(opened: &mut Opened, args: &WhyArgs) -> Result<Exit, Failure> {
         now: plan
             .nodes
             .iter()
-            .filter_map(|node| Some((targets.graph.target(node.id).label.clone(), node.cause()?)))
+            .filter_map(|node| {
+                let target = targets.graph.target(node.id);
+                Some((target.label.clone(), causes(opened, &targets, node)?))
+            })
             .collect(),
         reasons: opened.session.reasons(),
         writers: writers(opened, &targets, &plan),
@@ -57,6 +60,28 @@ fn explain(opened: &mut Opened, args: &WhyArgs) -> Result<Exit, Failure> {
         print(texts.join("\n").as_bytes())?;
     }
     Ok(Exit::Done)
+}
+
+/// Why a target is not up to date; as exactly as what is known of its last run allows.
+fn causes(opened: &Opened, targets: &Targets, node: &Planned) -> Option<Vec<Cause>> {
+    let cause = node.cause()?;
+    if cause == Cause::Recipe {
+        let target = targets.graph.target(node.id);
+        let tool = node.tool.as_deref();
+        let parts = opened
+            .session
+            .changed_parts(target, tool, &targets.describer);
+        if !parts.is_empty() {
+            return Some(parts);
+        }
+    }
+    Some(vec![cause])
+}
+
+/// All of them, for a person.
+fn in_full(causes: &[Cause]) -> String {
+    let all: Vec<String> = causes.iter().map(Cause::in_full).collect();
+    all.join("; ")
 }
 
 /// Who wrote which file, by the records of the targets in `plan`.
@@ -78,7 +103,7 @@ fn writers(opened: &Opened, targets: &Targets, plan: &Plan) -> FxHashMap<Box<str
 
 struct Why<'a> {
     graph: &'a Graph,
-    now: FxHashMap<Label, Cause>,
+    now: FxHashMap<Label, Vec<Cause>>,
     reasons: &'a Reasons,
     writers: FxHashMap<Box<str>, Label>,
 }
@@ -88,14 +113,14 @@ impl Why<'_> {
         let mut text = format!("{label}\n");
         match self.now.get(label) {
             None => text.push_str("  now: up to date\n"),
-            Some(Cause::Dependency) => {
+            Some(causes) if *causes == [Cause::Dependency] => {
                 let _ = writeln!(text, "  now: {}:", Cause::Dependency);
-                for (dep, cause) in self.stale_below(label).take(SHOWN) {
-                    let _ = writeln!(text, "    {dep}: {}", cause.in_full());
+                for (dep, causes) in self.stale_below(label).take(SHOWN) {
+                    let _ = writeln!(text, "    {dep}: {}", in_full(causes));
                 }
             }
-            Some(cause) => {
-                let _ = writeln!(text, "  now: not up to date: {}", cause.in_full());
+            Some(causes) => {
+                let _ = writeln!(text, "  now: not up to date: {}", in_full(causes));
             }
         }
         let target = self.graph.find(label).map(|id| self.graph.target(id));
@@ -118,14 +143,14 @@ impl Why<'_> {
     }
 
     /// What `label` needs and is not up to date by itself.
-    fn stale_below(&self, label: &Label) -> impl Iterator<Item = (&Label, &Cause)> {
+    fn stale_below(&self, label: &Label) -> impl Iterator<Item = (&Label, &[Cause])> {
         let from = self.graph.find(label).into_iter().collect();
         self.graph
             .with_deps(from)
             .into_iter()
             .map(|id| &self.graph.target(id).label)
-            .filter_map(|dep| Some((dep, self.now.get(dep)?)))
-            .filter(|(_, cause)| **cause != Cause::Dependency)
+            .filter_map(|dep| Some((dep, &**self.now.get(dep)?)))
+            .filter(|(_, causes)| *causes != [Cause::Dependency])
     }
 
     fn causes(&self, text: &mut String, run: &LastRun, depth: usize, seen: &mut BTreeSet<Label>) {
@@ -167,7 +192,7 @@ impl Why<'_> {
         });
         json!({
             "label": label.to_string(),
-            "now": self.now.get(label).map(Cause::in_full),
+            "now": self.now.get(label).map(|causes| in_full(causes)),
             "lastRun": run,
         })
     }

@@ -341,7 +341,8 @@ impl Planner<'_> {
         };
         if action.key != record.key {
             let cause = record.cause(&action.recipe, action.counted());
-            return stale(cause.unwrap_or(Cause::Recipe));
+            let state = Freshness::Stale(cause.unwrap_or(Cause::Recipe));
+            return (state, action.tool.map(Arc::new));
         }
         let mut outputs = record.outputs.iter();
         let state = match outputs.find(|item| !is_intact(self.files, item)) {

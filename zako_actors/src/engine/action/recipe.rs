@@ -64,7 +64,7 @@ impl Describer {
     }
 
     /// The recipe of `target` by its parts, for [`changed_parts`](super::cause::changed_parts).
-    pub fn parts(&self, target: &Target, tool: Option<&Tool>) -> RecipeParts {
+    pub fn parts(&self, target: &Target, tool: Option<&Tool>, files: &FileTable) -> RecipeParts {
         let mut parts = RecipeParts::new();
         let mut add = |name: String, value: &str| drop(parts.insert(name.into(), value.into()));
         add("the version of zako".into(), env!("CARGO_PKG_VERSION"));
@@ -83,7 +83,13 @@ impl Describer {
                     add(format!("env.{name}"), &short(&Hash::of(value.as_bytes())));
                 }
                 for path in &command.tools {
-                    add(format!("tool {path}"), "used");
+                    let made_of = content(Path::new(path), files);
+                    let made_of = made_of.map_or("unreadable".into(), |hash| short(&hash));
+                    add(format!("tool {path}"), &made_of);
+                }
+                add("its directory".into(), &command.dir);
+                if let Some(path) = &command.depfile {
+                    add("its depfile".into(), path);
                 }
                 if let Some(Tool {
                     program,

@@ -17,10 +17,11 @@ use actor_rt::Restart;
 use cas_actor::UpstreamConfig;
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::action::Describer;
+use super::action::{Describer, Tool};
 use super::analyse::Given;
 use super::build::{Build, BuildMsg, BuildResult, BuildSpec};
 use super::cancel::Cancel;
+use super::cause::{Cause, changed_parts};
 use super::earlier::Earlier;
 use super::event::Stamped;
 use super::graph::{Graph, NodeId};
@@ -44,6 +45,7 @@ pub use kept::Kept;
 
 use crate::diagnostic::Diagnostic;
 use crate::lang::label::Label;
+use crate::lang::target::Target;
 use crate::machine::{PoolSize, cpus};
 use crate::transpile::TranspilerPool;
 
@@ -172,6 +174,18 @@ impl Session {
         self.known
             .reasons
             .get_or_init(|| Arc::new(Reasons::load(&self.layout.reasons)))
+    }
+
+    /// Which parts of a target's recipe are not those of its last run; `tool` is the program of its command.
+    pub fn changed_parts(
+        &self,
+        target: &Target,
+        tool: Option<&Tool>,
+        describer: &Describer,
+    ) -> Vec<Cause> {
+        let parts = describer.parts(target, tool, &self.known.files);
+        let last = self.reasons().get(&target.label);
+        last.map_or(Vec::new(), |last| changed_parts(&last.parts, &parts))
     }
 
     /// What is remembered of a target.

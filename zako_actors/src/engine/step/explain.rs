@@ -23,7 +23,9 @@ pub struct Found {
 /// Compares `action` with what is remembered of its target. Blocks.
 pub fn find(env: &StepEnv, job: &StepJob, action: &Action) -> Found {
     let target = job.target();
-    let parts = env.describer.parts(target, action.tool.as_ref());
+    let parts = env
+        .describer
+        .parts(target, action.tool.as_ref(), &env.files);
     let mut causes = Vec::new();
     match &job.previous {
         _ if env.force => causes.push(Cause::Forced),
