@@ -79,6 +79,61 @@ fn why_names_the_flag_and_the_variable() {
 }
 
 #[test]
+fn why_names_path_and_a_tool_before_and_after_the_build() {
+    let project = Project::new();
+    let tool = project.outside().join("bin/mk");
+    std::fs::create_dir(tool.parent().unwrap()).unwrap();
+    let mk = |text: &str| {
+        std::fs::write(&tool, text).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&tool, mode).unwrap();
+    };
+    mk("#!/bin/sh\necho 1 > a.out\n");
+    project.write(
+        "BUILD.ts",
+        "import { target } from \"zako:build\";\nexport default { a: target({ cmd: [\"mk\"], outs: [\"a.out\"] }) };\n",
+    );
+    let usual = std::env::var("PATH").unwrap();
+    let bin = tool.parent().unwrap().display().to_string();
+    let with = |path: &str, arguments: &[&str]| {
+        let mut command = project.command(arguments);
+        Outcome::of(command.env("PATH", path)).succeeds().text()
+    };
+    let one = format!("{bin}:{usual}");
+    let other = format!("{bin}:{usual}:/opt/other");
+    with(&one, &["build"]);
+    mk("#!/bin/sh\necho 2 > a.out\n");
+    let now = with(&one, &["why", "//:a"]);
+    assert!(
+        now.contains("now: not up to date: tool ") && now.contains("bin/mk changed"),
+        "{now}"
+    );
+    with(&one, &["build"]);
+    let now = with(&other, &["why", "//:a"]);
+    assert!(now.contains("env.PATH changed"), "{now}");
+    with(&other, &["build"]);
+    let last = with(&other, &["why", "//:a"]);
+    assert!(last.contains("env.PATH changed"), "{last}");
+    // A PATH that the workspace sets is the same for everybody.
+    let manifest = project.read("zako.toml");
+    let path = format!("{manifest}[settings]\npath = [\"{bin}\", \"/usr/bin\", \"/bin\"]\n");
+    project.write("zako.toml", &path);
+    with(&one, &["build"]);
+    let said = with(&other, &["build"]);
+    assert!(said.contains("1 up to date"), "{said}");
+    let said = with(&other, &["doctor"]);
+    assert!(
+        said.contains(&format!("{bin}:/usr/bin:/bin (zako.toml)")),
+        "{said}"
+    );
+    project.write("zako.toml", &path.replace("/usr/bin", "usr/bin"));
+    project.zako(&["build"]).fails_saying(&[
+        "zako.toml:5",
+        "`usr/bin` in `path` is no absolute directory",
+    ]);
+}
+
+#[test]
 fn why_names_an_output_that_was_edited_and_speaks_json() {
     let project = built();
     project.write("two.out", "edited");

@@ -203,6 +203,54 @@ fn doctor_prints_the_pools_that_are_in_force() {
 }
 
 #[test]
+fn doctor_tells_what_is_in_force_and_where_it_comes_from() {
+    let project = Project::new();
+    let ask = |variables: &[(&str, &str)]| {
+        let mut command = project.command(&["doctor"]);
+        command.env_remove("ZAKO_JOBS").env_remove("ZAKO_REMOTE");
+        let said = command.envs(variables.iter().copied()).output().unwrap();
+        String::from_utf8_lossy(&said.stdout).into_owned()
+    };
+    let said = ask(&[]);
+    for line in [
+        "steps at a time (default)",
+        "off (default)",
+        "remote cache       none",
+        "256.0 MiB of heap (default), 30 s of computing, 120 s by the clock (default)",
+    ] {
+        assert!(said.contains(line), "{line}: {said}");
+    }
+    let manifest = project.read("zako.toml");
+    project.write(
+        "zako.toml",
+        &format!(
+            "{manifest}[settings]\njobs = 2\nsandbox = \"strict\"\nremote = \"http://there:1\"\n"
+        ),
+    );
+    let said = ask(&[]);
+    for line in [
+        "2 steps at a time (zako.toml)",
+        "strict (zako.toml)",
+        "http://there:1 (zako.toml)",
+    ] {
+        assert!(said.contains(line), "{line}: {said}");
+    }
+    let said = ask(&[
+        ("ZAKO_JOBS", "7"),
+        ("ZAKO_REMOTE", "grpc://ada:s3cret@here:2"),
+        ("ZAKO_EVALUATION_SECONDS", "5"),
+    ]);
+    for line in [
+        "7 steps at a time (ZAKO_JOBS)",
+        "grpc://here:2 (ZAKO_REMOTE)",
+        "5 s of computing, 20 s by the clock (ZAKO_EVALUATION_SECONDS)",
+    ] {
+        assert!(said.contains(line), "{line}: {said}");
+    }
+    assert!(ask(&[("ZAKO_JOBS", "x")]).contains("warn  jobs"));
+}
+
+#[test]
 fn a_node_tells_when_a_rule_begins_to_hold() {
     let project = Project::new();
     let told = project.outside().join("told");

@@ -1,19 +1,20 @@
 //! `zako doctor`: what this machine offers, what zako makes of it, and what to mend.
 
 use std::fs;
+use std::num::NonZeroU32;
 use std::path::Path;
 
 use serde::Serialize;
 
 use super::args::{DoctorArgs, Global};
 use super::cache::bytes;
-use super::options::{cache_dir, directory, pool_size};
+use super::options::{cache_dir, directory, evaluation_time, jobs, pool_size, search_path};
 use super::{Exit, Failure, print_json, print_line};
 use crate::engine::action::find_program;
-use crate::engine::sandbox::mechanism;
+use crate::engine::sandbox::{Mode, mechanism};
 use crate::engine::workspace::{Layout, Workspace, WorkspaceError};
-use crate::isolate::engine_version;
-use crate::lang::manifest::Settings;
+use crate::isolate::{Limits, engine_version};
+use crate::lang::manifest::{MANIFEST, Settings};
 use crate::machine::{Machine, PoolSize, cpus};
 
 /// One finding.
@@ -31,10 +32,10 @@ struct Finding {
 pub fn run(global: &Global, args: &DoctorArgs) -> Result<Exit, Failure> {
     let mut findings = Vec::new();
     machine(&mut findings);
-    tools(&mut findings);
     let found = Workspace::find(&directory(global));
     let none = Settings::default();
     let manifest = found.as_ref().map(|workspace| &workspace.manifest.settings);
+    tools(manifest.unwrap_or(&none), &mut findings);
     settings(manifest.unwrap_or(&none), &mut findings);
     workspace(global, found, &mut findings);
     if args.json {
@@ -109,10 +110,20 @@ fn machine(findings: &mut Vec<Finding>) {
 /// What is in force: flags do not reach this command, everything else does.
 fn settings(settings: &Settings, findings: &mut Vec<Finding>) {
     let machine = Machine::look();
-    let jobs = settings
-        .jobs
-        .map_or(machine.defaults().jobs, |jobs| jobs.max(1) as usize);
-    add(findings, "jobs", format!("{jobs} steps at a time"));
+    match said("ZAKO_JOBS").map(|text| jobs(&text)) {
+        Some(Err(error)) => warn(findings, "jobs", "ZAKO_JOBS is no number of steps", &error),
+        in_environment => {
+            let in_environment = in_environment.and_then(Result::ok).map(NonZeroU32::get);
+            let from = source(
+                in_environment.and(Some("ZAKO_JOBS")),
+                settings.jobs.is_some(),
+            );
+            let jobs = in_environment.or(settings.jobs);
+            let jobs = jobs.map_or(machine.defaults().jobs, |jobs| jobs.max(1) as usize);
+            add(findings, "jobs", format!("{jobs} steps at a time ({from})"));
+        }
+    }
+    how_steps_run(settings, findings);
     match pool_size(settings, machine.defaults().pool) {
         Ok(size) => {
             let idle = size.idle.as_secs();
@@ -120,7 +131,11 @@ fn settings(settings: &Settings, findings: &mut Vec<Finding>) {
             add(
                 findings,
                 "isolates",
-                format!("{}, idle ones leave after {idle} s", range(size)),
+                format!(
+                    "{}, idle ones leave after {idle} s ({})",
+                    range(size),
+                    pool_sources(settings)
+                ),
             );
             add(
                 findings,
@@ -151,8 +166,98 @@ fn settings(settings: &Settings, findings: &mut Vec<Finding>) {
     add(findings, "memory tier", bytes(store.memory.capacity_bytes));
 }
 
-fn tools(findings: &mut Vec<Finding>) {
-    let path = std::env::var("PATH").unwrap_or_default();
+/// Which of the settings of pools were said, and where.
+fn pool_sources(settings: &Settings) -> String {
+    let all = [
+        ("ZAKO_MIN_WORKERS", settings.min_workers.is_some()),
+        ("ZAKO_MAX_WORKERS", settings.max_workers.is_some()),
+        (
+            "ZAKO_WORKER_IDLE_SECONDS",
+            settings.worker_idle_seconds.is_some(),
+        ),
+    ];
+    let from = all.map(|(name, in_manifest)| source(said(name).map(|_| name), in_manifest));
+    let [min, max, idle] = from;
+    if min == max && max == idle {
+        return min.to_owned();
+    }
+    format!("least: {min}, most: {max}, idle: {idle}")
+}
+
+/// What a variable of the environment says, when it says something.
+fn said(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|text| !text.is_empty())
+}
+
+/// Where a setting comes from: the variable that says it, otherwise the manifest if it does.
+fn source(variable: Option<&'static str>, in_manifest: bool) -> &'static str {
+    variable.unwrap_or(if in_manifest { MANIFEST } else { "default" })
+}
+
+/// Sandbox, remote cache, PATH, and the limits of build files.
+fn how_steps_run(settings: &Settings, findings: &mut Vec<Finding>) {
+    let mode = match settings.sandbox.unwrap_or_default() {
+        Mode::Off => "off",
+        Mode::Warn => "warn",
+        Mode::Strict => "strict",
+    };
+    let from = source(None, settings.sandbox.is_some());
+    add(findings, "sandbox", format!("{mode} ({from})"));
+    let named = said("ZAKO_REMOTE");
+    let from = source(
+        named.as_ref().map(|_| "ZAKO_REMOTE"),
+        settings.remote.is_some(),
+    );
+    match named.as_ref().or(settings.remote.as_ref()) {
+        Some(address) => {
+            let shown = without_secrets(address);
+            add(findings, "remote cache", format!("{shown} ({from})"));
+        }
+        None => add(findings, "remote cache", "none"),
+    }
+    let from = source(None, settings.path.is_some());
+    let from = if settings.path.is_some() {
+        from
+    } else {
+        "PATH, so that another one builds everything again"
+    };
+    let path = search_path(settings);
+    add(findings, "PATH of steps", format!("{path} ({from})"));
+    match evaluation_time() {
+        Ok(time) => {
+            let limits = Limits::computing(time);
+            let from = source(
+                said("ZAKO_EVALUATION_SECONDS").map(|_| "ZAKO_EVALUATION_SECONDS"),
+                false,
+            );
+            add(
+                findings,
+                "a build file",
+                format!(
+                    "{} of heap (default), {} s of computing, {} s by the clock ({from})",
+                    bytes(limits.heap_bytes as u64),
+                    limits.cpu.as_secs(),
+                    limits.wall.as_secs()
+                ),
+            );
+        }
+        Err(error) => warn(findings, "a build file", error.text(), "correct it"),
+    }
+}
+
+/// An address without what stands before `@`.
+fn without_secrets(address: &str) -> String {
+    match address.split_once("://") {
+        Some((scheme, rest)) => {
+            let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+            format!("{scheme}://{host}")
+        }
+        None => address.to_owned(),
+    }
+}
+
+fn tools(settings: &Settings, findings: &mut Vec<Finding>) {
+    let path = search_path(settings);
     if path.is_empty() {
         warn(
             findings,

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use super::args::{BuildArgs, Global};
-use super::options::{Options, directory};
+use super::options::{Options, directory, search_path};
 use super::{Failure, say};
 use crate::engine::action::{Describer, Outer};
 use crate::engine::analyse::Await;
@@ -118,7 +118,7 @@ impl Opened {
             evaluation, pool, ..
         } = self.options;
         let mut isolates = Isolates::new(&self.services, root, evaluation, pool);
-        let search = std::env::var("PATH").unwrap_or_default();
+        let search = search_path(&self.session.workspace.manifest.settings);
         let mut loaded = self
             .session
             .load(&mut isolates, &self.options.given, &search)

@@ -51,14 +51,29 @@ impl Options {
             jobs,
             pool: pool_size(settings, machine.pool)?,
             cache: cache_dir(global, Some(workspace))?,
-            evaluation: Duration::from_secs(
-                number(None, "ZAKO_EVALUATION_SECONDS")?.unwrap_or(EVALUATION_SECONDS),
-            ),
+            evaluation: evaluation_time()?,
             given: Given {
                 flags: global.set.iter().cloned().collect(),
                 manifest: workspace.manifest.config_values.clone(),
             },
         })
+    }
+}
+
+/// How long one build file may compute.
+///
+/// # Errors
+/// When the environment says something that is no time.
+pub fn evaluation_time() -> Result<Duration, Failure> {
+    let seconds = number(None, "ZAKO_EVALUATION_SECONDS")?;
+    Ok(Duration::from_secs(seconds.unwrap_or(EVALUATION_SECONDS)))
+}
+
+/// Where steps find programs: as the workspace says, otherwise as this process does.
+pub fn search_path(settings: &Settings) -> String {
+    match &settings.path {
+        Some(path) => path.as_str().to_owned(),
+        None => std::env::var("PATH").unwrap_or_default(),
     }
 }
 

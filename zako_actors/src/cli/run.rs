@@ -12,6 +12,7 @@ use std::time::Instant;
 use super::args::{BuildArgs, Global, RunArgs};
 use super::build::bring_up_to_date;
 use super::opened::{Opened, Targets};
+use super::options;
 use super::summary::summarise;
 use super::{Exit, Failure, say};
 use crate::engine::event::Summary;
@@ -130,7 +131,7 @@ fn script(
     if !words.is_empty() {
         line = format!("{line} {}", shell_line(&words));
     }
-    let path = std::env::var("PATH").unwrap_or_default();
+    let path = options::search_path(&opened.session.workspace.manifest.settings);
     let mut shell = Command::new("sh");
     shell
         .args(["-c", &line])

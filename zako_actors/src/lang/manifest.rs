@@ -16,6 +16,7 @@ use super::label::{Label, LabelError};
 use super::locate::{At, mistake};
 use super::package_limits::PackageLimits;
 use super::pattern::{Pattern, PatternError};
+use super::search_path::SearchPath;
 use super::suggest::did_you_mean;
 use super::task::Task;
 
@@ -115,6 +116,8 @@ pub struct Settings {
     pub worker_idle_seconds: Option<u64>,
     /// Cache directory, from the workspace root.
     pub cache_dir: Option<String>,
+    /// Where steps find programs, instead of the PATH that zako is started with; part of every key.
+    pub path: Option<SearchPath>,
     /// Variables that every step is given, part of every key; `*` at the end means all that begin so.
     #[serde(default)]
     pub pass_env: Vec<String>,

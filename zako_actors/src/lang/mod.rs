@@ -24,6 +24,7 @@ pub mod packages;
 pub mod pattern;
 pub mod rule_use;
 pub mod scripts;
+pub mod search_path;
 mod shards;
 pub mod suggest;
 pub mod target;
