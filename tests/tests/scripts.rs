@@ -186,6 +186,27 @@ fn init_reads_turbo_json_into_the_manifest() {
 }
 
 #[test]
+fn init_knows_a_root_of_pnpm_that_has_neither_scripts_nor_workspaces() {
+    let project = project();
+    project.write("package.json", r#"{"name": "acme", "private": true}"#);
+    project.write("pnpm-workspace.yaml", "packages:\n  - packages/*\n");
+    project.write(
+        "turbo.json",
+        r#"{"tasks": {"build": {"dependsOn": ["^build"], "outputs": ["dist/**"]}, "lint": {"cache": false}}}"#,
+    );
+    project.zako(&["init"]).succeeds();
+    assert!(!project.has("BUILD.ts") && !project.has("zako.ts"));
+    let manifest = project.read("zako.toml");
+    assert!(
+        manifest.contains("[tasks.build]") && manifest.contains("[tasks.lint]"),
+        "{manifest}"
+    );
+    fs::remove_file(project.root().join("turbo.json")).unwrap();
+    project.build();
+    assert_eq!(project.ran(), ["app", "core"]);
+}
+
+#[test]
 fn pnpm_workspaces_are_read_and_mistakes_are_named() {
     let project = project();
     project.write("package.json", r#"{"name": "acme"}"#);

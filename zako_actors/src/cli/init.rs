@@ -14,6 +14,7 @@ use super::args::{Global, InitArgs};
 use super::options::directory;
 use super::{Exit, Failure, print_line};
 use crate::lang::manifest::{MANIFEST, Manifest};
+use crate::lang::package_json::PNPM_WORKSPACE;
 use crate::lang::task::{TURBO_JSON, Tasks};
 
 /// Makes the files.
@@ -35,7 +36,8 @@ pub fn run(global: &Global, args: &InitArgs) -> Result<Exit, Failure> {
         .unwrap_or("workspace");
     let group = args.group.as_deref().unwrap_or("local");
     let mut manifest = Manifest::derive(group, name, text("version").unwrap_or("0.1.0"));
-    let files = if package.as_ref().is_some_and(has_scripts) {
+    manifest.push_str(PATH_HINT);
+    let files = if package.as_ref().is_some_and(has_scripts) || lists_packages(&dir) {
         manifest.push_str(&tasks(&dir)?);
         vec![(MANIFEST, manifest)]
     } else {
@@ -88,6 +90,13 @@ fn has_scripts(package: &Value) -> bool {
         .any(|field| package.get(field).is_some())
 }
 
+/// Whether files of pnpm or Turborepo say that there are packages.
+fn lists_packages(dir: &Path) -> bool {
+    [PNPM_WORKSPACE, TURBO_JSON]
+        .iter()
+        .any(|file| dir.join(file).exists())
+}
+
 /// What `turbo.json` says about tasks, as a part of the manifest; a hint where it says nothing.
 fn tasks(dir: &Path) -> Result<String, Failure> {
     let text = match fs::read_to_string(dir.join(TURBO_JSON)) {
@@ -119,6 +128,13 @@ fn tasks(dir: &Path) -> Result<String, Failure> {
         "\n# From {TURBO_JSON}, which is not read any more.\n{text}"
     ))
 }
+
+const PATH_HINT: &str = "
+# Where steps find programs, part of every key. Without it that is the PATH of whoever builds, so that
+# another PATH builds everything again:
+# [settings]
+# path = [\"/usr/local/bin\", \"/usr/bin\", \"/bin\"]
+";
 
 const TASKS_HINT: &str = "
 # What scripts need and leave behind, when the usual does not hold:
