@@ -130,6 +130,15 @@ fn the_type_checker_knows_labels_and_flags_a_misspelt_one() {
         Outcome::of(tsc.args(["--pretty", "false", "-p", "."]))
     };
     check().succeeds();
+    // Every module that a build file may import, as the engine has it too.
+    project.write(
+        "all/BUILD.ts",
+        "import { console as own } from \"zako:console\";\nimport { getExecutionContext } from \"zako:global\";\n\
+         import { contextName, engine } from \"zako:rt\";\nconst name: \"v8\" | \"quickjs\" = engine;\n\
+         own.info(name, contextName(), getExecutionContext());\nexport default {};\n",
+    );
+    check().succeeds();
+    project.zako(&["query", "//..."]).succeeds();
     // Attributes of rules, those of the workspace and those that ship, are known as well.
     project.write(
         "tools/x.rule.ts",

@@ -20,6 +20,15 @@ declare namespace Zako {
     readonly $zako: string;
   }
 
+  interface Console {
+    log(...parts: unknown[]): void;
+    debug(...parts: unknown[]): void;
+    info(...parts: unknown[]): void;
+    warn(...parts: unknown[]): void;
+    error(...parts: unknown[]): void;
+    assert(condition?: unknown, ...parts: unknown[]): void;
+  }
+
   /** A file beside the build file, or `glob()`. */
   type Source = string | Glob;
 
@@ -145,13 +154,23 @@ declare module "zako:core" {
   export const log: Log;
 }
 
+declare module "zako:console" {
+  export const console: Zako.Console;
+  export default console;
+}
+
+declare module "zako:global" {
+  /** The same frozen value as the global `executionContext`. */
+  export function getExecutionContext(): unknown;
+}
+
+declare module "zako:rt" {
+  /** For reports of mistakes: a build must not depend on it. */
+  export const engine: "v8" | "quickjs";
+  export function contextName(): "package" | "build" | "rule" | "toolchain" | "config";
+}
+
 /** What the engine says about this evaluation: the context and the package. */
 declare const executionContext: unknown;
 
-declare const console: {
-  log(...parts: unknown[]): void;
-  debug(...parts: unknown[]): void;
-  info(...parts: unknown[]): void;
-  warn(...parts: unknown[]): void;
-  error(...parts: unknown[]): void;
-};
+declare const console: Zako.Console;
