@@ -32,8 +32,6 @@ pub struct Manifest {
     pub artifact: String,
     /// Semantic version.
     pub version: String,
-    /// Script that runs before the build files, workspace-relative.
-    pub configure_script: Option<String>,
     /// One line for people.
     pub description: Option<String>,
     /// Names, with mail addresses where they like.
@@ -42,18 +40,10 @@ pub struct Manifest {
     pub license: Option<String>,
     /// Build files; `None` leaves the choice to `zako.ts`.
     pub builds: Option<Vec<Pattern>>,
-    /// Rule files.
-    pub rules: Vec<Pattern>,
-    /// Toolchain files.
-    pub toolchains: Vec<Pattern>,
-    /// Packages that live in the same repository.
-    pub peers: Vec<Pattern>,
     /// Other packages by the name that labels use after `@`.
     pub dependencies: BTreeMap<String, Dependency>,
     /// Where each of them stands.
     pub dependency_places: BTreeMap<String, At>,
-    /// Where the configuration is mounted for importers.
-    pub mount_config: Option<String>,
     /// Options of this package.
     pub config: BTreeMap<String, ConfigOption>,
     /// What options that rules declare are set to, as JSON.
@@ -62,6 +52,8 @@ pub struct Manifest {
     pub settings: Settings,
     /// What scripts of packages need and leave behind; instead of `turbo.json`.
     pub tasks: Option<BTreeMap<String, Task>>,
+    /// Fields that are there and mean nothing yet, each with what to do instead.
+    pub without_effect: Vec<(&'static str, &'static str)>,
 }
 
 /// One option with its type and default.
@@ -198,6 +190,10 @@ const FIELDS: [&str; 16] = [
     "tasks",
 ];
 
+const CONFIGURE: &str = "options are declared in *.config.ts files and set in [config]";
+const RULES: &str = "rule and toolchain files are found where build files import them";
+const PEERS: &str = "name packages of this repository in [dependencies], as { path = \"DIR\" }";
+
 struct Reader<'a> {
     text: &'a str,
 }
@@ -251,21 +247,34 @@ impl Manifest {
                 }
             }
         }
+        for list in [&raw.rules, &raw.toolchains, &raw.peers] {
+            reader.patterns(list)?;
+        }
+        let fields = [
+            (
+                raw.configure_script.is_some(),
+                "configure_script",
+                CONFIGURE,
+            ),
+            (raw.mount_config.is_some(), "mount_config", CONFIGURE),
+            (!raw.rules.is_empty(), "rules", RULES),
+            (!raw.toolchains.is_empty(), "toolchains", RULES),
+            (!raw.peers.is_empty(), "peers", PEERS),
+        ];
+        let without_effect = fields.into_iter().filter(|(is_there, ..)| *is_there);
         Ok(Self {
+            without_effect: without_effect
+                .map(|(_, name, instead)| (name, instead))
+                .collect(),
             group: raw.group.into_inner(),
             artifact: raw.artifact.into_inner(),
             version: raw.version.into_inner(),
-            configure_script: raw.configure_script.map(Spanned::into_inner),
             description: raw.description,
             authors: raw.authors,
             license: raw.license,
             builds: raw.builds.map(|list| reader.patterns(&list)).transpose()?,
-            rules: reader.patterns(&raw.rules)?,
-            toolchains: reader.patterns(&raw.toolchains)?,
-            peers: reader.patterns(&raw.peers)?,
             dependencies,
             dependency_places,
-            mount_config: raw.mount_config,
             config,
             config_values,
             settings: raw.settings,
@@ -428,6 +437,11 @@ mod tests {
         assert_eq!(manifest.dependencies.len(), 4);
         assert_eq!(manifest.config["fast"], ConfigOption::Boolean(true));
         assert_eq!(manifest.settings.jobs, Some(3));
+        let idle = manifest.without_effect.iter().map(|(name, _)| *name);
+        assert_eq!(
+            idle.collect::<Vec<_>>(),
+            ["configure_script", "mount_config", "peers"]
+        );
     }
 
     #[test]
