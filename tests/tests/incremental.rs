@@ -257,3 +257,94 @@ fn two_processes_at_once_build_the_same_workspace() {
     project.build();
     assert!(project.ran().is_empty());
 }
+
+#[test]
+fn a_test_that_passes_at_its_second_try_is_flaky_and_what_it_said_is_shown() {
+    let project = Project::with_build(
+        r#"
+import { test } from "zako:build";
+export default {
+  unit: test({ cmd: ["sh", "-c", "[ -e $RAN ] || { echo unit > $RAN; echo wrong weather; exit 4; }"], retries: 2 }),
+};
+"#,
+    );
+    let events = project.outside().join("events");
+    let said = project
+        .zako(&["test", "--events", events.to_str().unwrap()])
+        .succeeds()
+        .text();
+    for words in [
+        "try 1 failed: exit status 4",
+        "wrong weather",
+        "flaky: try 2 passed",
+        "1 ran, 1 flaky",
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    let events = std::fs::read_to_string(events).unwrap();
+    assert!(
+        events.contains("\"attempts\":2") && events.contains("\"flaky\":1"),
+        "{events}"
+    );
+}
+
+#[test]
+fn a_named_resource_is_used_by_as_many_as_there_are() {
+    // Each says when another one is there at the same time.
+    let steps = |count: usize, uses: &str| {
+        let step = |n: usize| {
+            format!(
+                "  s{n}: target({{ cmd: [\"sh\", \"-c\", \"mkdir $RAN.lock || echo two >> $RAN; sleep 0.02; rmdir $RAN.lock; touch {n}\"], outs: [\"{n}\"]{uses} }}),\n"
+            )
+        };
+        let steps: String = (0..count).map(step).collect();
+        format!("import {{ target }} from \"zako:build\";\nexport default {{\n{steps}}};\n")
+    };
+    let project = Project::with_build(&steps(12, ", uses: { gpu: 1 }"));
+    let manifest = project.read("zako.toml");
+    project.write(
+        "zako.toml",
+        &format!("{manifest}[settings.resources]\ngpu = 1\n"),
+    );
+    project.zako(&["build", "-j4"]).succeeds();
+    assert!(project.ran().is_empty(), "two had the one gpu");
+}
+
+#[test]
+fn no_more_children_run_than_allowed() {
+    let step = |n: usize| {
+        format!(
+            "  s{n}: target({{ cmd: [\"sh\", \"-c\", \"mkdir $RAN.d/{n}; ls $RAN.d | wc -l >> $RAN; sleep 0.01; rmdir $RAN.d/{n}; touch {n}\"], outs: [\"{n}\"] }}),\n"
+        )
+    };
+    let steps: String = (0..50).map(step).collect();
+    let project = Project::with_build(&format!(
+        "import {{ target }} from \"zako:build\";\nexport default {{\n{steps}}};\n"
+    ));
+    std::fs::create_dir(project.outside().join("ran.d")).unwrap();
+    project.zako(&["build", "-j3"]).succeeds();
+    let at_once = project.ran();
+    assert_eq!(at_once.len(), 50);
+    let most = at_once
+        .iter()
+        .map(|count| count.trim().parse::<u32>().unwrap());
+    assert!(most.clone().max() <= Some(3), "{:?}", most.max());
+}
+
+#[test]
+fn fields_without_effect_are_named() {
+    let project = Project::new();
+    let manifest = project.read("zako.toml");
+    project.write(
+        "zako.toml",
+        &format!("{manifest}peers = [\"libs/*\"]\nconfigure_script = \"c.ts\"\n"),
+    );
+    project.write("BUILD.ts", "export default {};\n");
+    let said = project.build().stderr;
+    for field in ["peers", "configure_script"] {
+        assert!(
+            said.contains(&format!("warning: `{field}` in zako.toml has no effect")),
+            "{said}"
+        );
+    }
+}

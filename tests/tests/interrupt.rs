@@ -89,6 +89,43 @@ fn goes_on_after(signal: &str) {
     assert!(project.ran().is_empty());
 }
 
+/// `slow` waits for ever once it has said so; `fails` fails as soon as it has.
+const SIBLINGS: &str = r#"
+import { target } from "zako:build";
+export default {
+  slow: target({ cmd: ["sh", "-c", "echo slow > $RAN.pipe; sleep 600; echo > slow.out"], outs: ["slow.out"] }),
+  fails: target({ cmd: ["sh", "-c", "read x < $RAN.pipe; exit 3"], outs: ["fails.out"] }),
+};
+"#;
+
+#[test]
+fn what_runs_beside_a_failed_step_is_stopped_with_the_reason() {
+    let project = Project::with_build(SIBLINGS);
+    let pipe = project.outside().join("ran.pipe");
+    assert!(
+        Command::new("mkfifo")
+            .arg(&pipe)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let events = project.outside().join("events");
+    let arguments = ["build", "-j2", "--events", events.to_str().unwrap()];
+    let said = project.zako(&arguments);
+    assert_eq!(said.status.code(), Some(1), "{}", said.text());
+    let said = said.text();
+    assert!(
+        said.contains("//:slow  stopped: another step failed"),
+        "{said}"
+    );
+    assert!(said.contains("1 failed, 1 stopped"), "{said}");
+    let events = std::fs::read_to_string(events).unwrap();
+    assert!(
+        events.contains("\"reason\":\"another step failed"),
+        "{events}"
+    );
+}
+
 #[test]
 fn ctrl_c_kills_every_child_and_the_next_run_goes_on() {
     goes_on_after("INT");

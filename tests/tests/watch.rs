@@ -98,3 +98,50 @@ fn a_killed_watch_has_nothing_to_lose() {
     watch.signal("INT");
     watch.wait().succeeds();
 }
+
+/// A step that hangs while its input says so, and says by a pipe that it runs.
+fn hanging() -> (Project, std::path::PathBuf) {
+    let project = Project::with_build(
+        r#"
+import { target } from "zako:build";
+export default {
+  all: target({ cmd: ["sh", "-c", "cp in.txt all.out; if grep -q hang in.txt; then echo runs > $RAN.pipe; sleep 600; fi"], srcs: ["in.txt"], outs: ["all.out"] }),
+};
+"#,
+    );
+    project.write("in.txt", "hang\n");
+    let pipe = project.outside().join("ran.pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    (project, pipe)
+}
+
+#[test]
+fn an_edit_gives_up_the_step_that_reads_it() {
+    let (project, pipe) = hanging();
+    let mut watch = project.start(&["watch"]);
+    // Opening waits for the step.
+    assert_eq!(std::fs::read_to_string(&pipe).unwrap(), "runs\n");
+    project.write("in.txt", "go\n");
+    settled(&mut watch);
+    while !project.has("all.out") {
+        settled(&mut watch);
+    }
+    assert_eq!(project.read("all.out"), "go\n");
+    watch.signal("INT");
+    let said = watch.wait().succeeds().text();
+    assert!(
+        said.contains("//:all  stopped: what it reads was edited"),
+        "{said}"
+    );
+}
+
+#[test]
+fn ctrl_c_ends_a_round() {
+    let (project, pipe) = hanging();
+    let watch = project.start(&["watch"]);
+    assert_eq!(std::fs::read_to_string(&pipe).unwrap(), "runs\n");
+    watch.signal("INT");
+    let outcome = watch.wait();
+    assert_eq!(outcome.status.code(), Some(130), "{}", outcome.text());
+}

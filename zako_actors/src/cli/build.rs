@@ -17,11 +17,13 @@ use super::display::Display;
 use super::interrupt::cancel_on_signals;
 use super::opened::{Opened, Targets, failure};
 use super::remote::remote;
+use super::sandbox::chosen;
 use super::sink::{JsonLines, Sink};
 use super::summary::{Earlier, summarise};
 use super::{Exit, Failure, print_json, print_line, say};
 use crate::engine::affected::affected;
 use crate::engine::cancel::Cancel;
+use crate::engine::edits::Edits;
 use crate::engine::event::{Event, Stamped, Summary, micros};
 use crate::engine::graph::NodeId;
 use crate::engine::guard;
@@ -98,6 +100,8 @@ struct Work<'a> {
     begin: Instant,
     /// Ends the build; when there is none, a signal does.
     cancel: Option<Cancel>,
+    /// Where edits are told of that happen meanwhile.
+    edits: Option<Arc<Edits>>,
     /// Shows all parts of the build, once there is something to show.
     display: Option<Display>,
     /// Those that nobody was told about yet.
@@ -110,12 +114,13 @@ pub fn round(
     global: &Global,
     args: &BuildArgs,
     wanted: Wanted,
-    cancel: &Cancel,
+    (cancel, edits): (&Cancel, &Arc<Edits>),
     kept: &mut Option<Kept>,
 ) -> Result<Exit, Failure> {
     let begin = Instant::now();
     let mut opened = Opened::open_again(global, Some(args), kept.take())?;
     let mut work = Work::new(global, args, wanted, begin, Some(cancel.clone()));
+    work.edits = Some(Arc::clone(edits));
     let outcome = work.carry_out(&mut opened);
     *kept = opened.give_back();
     outcome
@@ -142,6 +147,7 @@ impl<'a> Work<'a> {
             wanted,
             begin,
             cancel,
+            edits: None,
             display: None,
             phases: Vec::new(),
             earlier: Earlier::default(),
@@ -386,6 +392,7 @@ impl<'a> Work<'a> {
                 .or(opened.session.workspace.manifest.settings.sandbox)
                 .unwrap_or_default(),
             repeat: self.args.check_determinism.unwrap_or(1),
+            edits: self.edits.clone(),
             engine: engine_version(),
             begin: self.begin,
         };
@@ -408,7 +415,8 @@ impl<'a> Work<'a> {
                 },
             }));
         }
-        if let Some(event) = targets.scripts.clone() {
+        let chosen = chosen(&plan, build.sandbox);
+        for event in targets.scripts.clone().into_iter().chain(chosen) {
             let time_us = micros(self.begin.elapsed());
             drop(events.send(Stamped { time_us, event }));
         }

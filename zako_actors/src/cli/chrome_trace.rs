@@ -98,6 +98,7 @@ impl<W: Write + Send> Sink for Trace<W> {
         let time_us = stamped.time_us;
         match &stamped.event {
             Event::BuildStarted { .. }
+            | Event::SandboxChosen { .. }
             | Event::ScriptsEvaluated { .. }
             | Event::PoolsFinished { .. } => Ok(()),
             Event::PhaseFinished { phase, duration_us } => self.write(&json!({
@@ -162,6 +163,8 @@ mod tests {
             causes: vec!["a.c changed".into()],
             failure: None,
             output: None,
+            reason: None,
+            attempts: 1,
             left_us: None,
         };
         take(1, start("a"));

@@ -143,6 +143,8 @@ impl Display {
                 duration_us,
                 failure,
                 output,
+                reason,
+                attempts,
                 left_us,
                 ..
             } => {
@@ -150,13 +152,24 @@ impl Display {
                 self.expected = left_us.map(|left| Instant::now() + Duration::from_micros(left));
                 self.ended += 1;
                 self.cached += usize::from(*outcome == Outcome::Cached);
-                self.step(
-                    label,
-                    *outcome,
-                    *duration_us,
-                    failure.as_deref(),
-                    output.as_deref(),
-                );
+                let word = match reason {
+                    Some(reason) => format!("stopped: {reason}"),
+                    None => word(*outcome, *duration_us, *attempts),
+                };
+                let failure = failure.as_deref();
+                self.step(label, &word, failure, output.as_deref());
+            }
+            Event::SandboxChosen {
+                mode,
+                by,
+                unconfined,
+            } => {
+                self.line(&format!("sandbox {mode}: {by}"));
+                if *unconfined > 0 {
+                    self.line(&format!(
+                        "warning: scripts of packages ({unconfined}) run in the workspace, outside of the sandbox"
+                    ));
+                }
             }
             Event::PhaseFinished { .. }
             | Event::ScriptsEvaluated { .. }
@@ -165,23 +178,8 @@ impl Display {
         }
     }
 
-    fn step(
-        &self,
-        label: &str,
-        outcome: Outcome,
-        duration_us: u64,
-        failure: Option<&str>,
-        output: Option<&str>,
-    ) {
+    fn step(&self, label: &str, word: &str, failure: Option<&str>, output: Option<&str>) {
         let progress = format!("[{}/{}]", self.ended, self.total);
-        let word = match outcome {
-            Outcome::Executed => format!("{:.2} s", duration_us as f64 / 1e6),
-            Outcome::Cached => "from the cache".into(),
-            Outcome::UpToDate => "unchanged".into(),
-            Outcome::Skipped => "skipped".into(),
-            Outcome::Cancelled => "stopped".into(),
-            Outcome::Failed => String::new(),
-        };
         match failure {
             Some(text) => self.line(text),
             // In a terminal the live line is enough, unless more is asked for.
@@ -233,6 +231,22 @@ impl Display {
         }
         parts.push(names.join(", "));
         parts.join(" · ")
+    }
+}
+
+/// How a step ended, for its line.
+fn word(outcome: Outcome, duration_us: u64, attempts: u32) -> String {
+    let seconds = duration_us as f64 / 1e6;
+    match outcome {
+        Outcome::Executed if attempts > 1 => {
+            format!("{seconds:.2} s, flaky: try {attempts} passed")
+        }
+        Outcome::Executed => format!("{seconds:.2} s"),
+        Outcome::Cached => "from the cache".into(),
+        Outcome::UpToDate => "unchanged".into(),
+        Outcome::Skipped => "skipped".into(),
+        Outcome::Cancelled => "stopped".into(),
+        Outcome::Failed => String::new(),
     }
 }
 

@@ -23,6 +23,7 @@ mod otel;
 mod query;
 mod remote;
 mod run;
+mod sandbox;
 mod sink;
 mod summary;
 mod trace;

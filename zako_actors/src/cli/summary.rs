@@ -22,6 +22,7 @@ pub fn summarise(summary: &Summary) -> String {
         (summary.cancelled, "stopped"),
         (summary.skipped, "skipped"),
         (summary.executed, "ran"),
+        (summary.flaky, "flaky"),
         (summary.cached, "from the cache"),
         (summary.up_to_date, "up to date"),
     ] {

@@ -206,6 +206,8 @@ impl Times {
                     causes: Vec::new(),
                     failure: None,
                     output: None,
+                    reason: None,
+                    attempts: 1,
                     left_us: None,
                 },
             });

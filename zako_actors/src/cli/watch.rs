@@ -3,12 +3,13 @@
 //! Owns the watching of directories, what counts as a change, and the rounds. Does not know how a
 //! build is carried out: each round leaves everything on disk, so that a killed watch has nothing to
 //! lose, and others may build between two rounds; only when nobody did, the next one goes on in memory.
-//! Invariants: a change that happens during a build is looked at after it; what zako writes itself
+//! Invariants: a change that happens during a build gives up the steps that read what changed, and is looked at after it; what zako writes itself
 //! starts nothing; a burst of changes is one round.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,7 @@ use super::opened::workspace_failure;
 use super::options::{Options, directory};
 use super::{Exit, Failure, print_line, say};
 use crate::engine::cancel::Cancel;
+use crate::engine::edits::Edits;
 use crate::engine::ledger::Ledger;
 use crate::engine::session::Kept;
 use crate::engine::workspace::{Layout, PRIVATE_DIR, Workspace};
@@ -61,7 +63,8 @@ pub fn run(global: &Global, args: &WatchArgs) -> Result<Exit, Failure> {
     let _stop = cancel
         .token()
         .on_cancel(move || drop(stop.send(News::Stop)));
-    let mut watch = Watch::new(workspace.root, layout, &news, stream)?;
+    let edits = Arc::new(Edits::default());
+    let mut watch = Watch::new(workspace.root, layout, (&news, &edits), stream)?;
     watch.cache = options.cache.map(|cache| {
         // Only what is there has a path without links. The first round would make it.
         let made = fs::create_dir_all(&cache).and_then(|()| fs::canonicalize(&cache));
@@ -88,7 +91,7 @@ pub fn run(global: &Global, args: &WatchArgs) -> Result<Exit, Failure> {
     };
     let mut kept = None;
     loop {
-        match round(global, &build, wanted, &cancel, &mut kept) {
+        match round(global, &build, wanted, (&cancel, &edits), &mut kept) {
             Ok(Exit::Interrupted) => return Ok(Exit::Interrupted),
             Ok(_) => {}
             // A mistake in a build file is mended while we watch.
@@ -118,11 +121,18 @@ impl Watch {
     fn new(
         root: PathBuf,
         layout: Layout,
-        news: &Sender<News>,
+        (news, edits): (&Sender<News>, &Arc<Edits>),
         stream: Receiver<News>,
     ) -> Result<Self, Failure> {
-        let news = news.clone();
-        let watcher = notify::recommended_watcher(move |event| {
+        let (news, edits, below) = (news.clone(), Arc::clone(edits), root.clone());
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            // At once: the main thread carries a round out.
+            if let Ok(event) = &event
+                && is_edit(event.kind)
+            {
+                let relative = event.paths.iter().map(|path| path.strip_prefix(&below));
+                relative.flatten().for_each(|path| edits.edited(path));
+            }
             drop(news.send(News::Changed(event)));
         })
         .map_err(|error| Failure::work(format!("cannot watch files: {error}")))?;
@@ -277,6 +287,15 @@ impl Watch {
             }
         }
         concerned
+    }
+}
+
+/// Whether the content of what it is about may be another one.
+fn is_edit(kind: EventKind) -> bool {
+    match kind {
+        EventKind::Modify(ModifyKind::Metadata(_)) => false,
+        EventKind::Create(_) | EventKind::Modify(_) | EventKind::Remove(_) => true,
+        EventKind::Any | EventKind::Access(_) | EventKind::Other => false,
     }
 }
 

@@ -12,6 +12,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use actor_rt::{Actor, Context, Reply, Restart};
 use rustc_hash::FxHashMap;
 
+use super::cancel::{Cancel, CancelReason};
 use super::cause::Cause;
 use super::event::{Event, Outcome, Stamped, Summary, micros};
 use super::plan::{Freshness, Plan, Planned};
@@ -20,7 +21,7 @@ use super::reasons::LastRun;
 use super::record::{OutputItem, Record};
 use super::schedule::{Capacity, End, Schedule};
 use super::seats::Seats;
-use super::step::{Reporter, Step, StepEnv, StepJob, StepReport, Turn};
+use super::step::{Reporter, Step, StepEnv, StepFailure, StepJob, StepReport, Turn};
 use crate::lang::label::Label;
 
 /// What a build is told.
@@ -197,7 +198,11 @@ impl Build {
             previous,
             found: std::sync::OnceLock::new(),
             turn: self.turn(node, planned),
+            cancel: self.cancel(),
         });
+        if let Some(edits) = &self.spec.env.edits {
+            edits.follow(&job);
+        }
         self.jobs[node as usize] = Some(Arc::clone(&job));
         let env = Arc::clone(&self.spec.env);
         let step = ctx
@@ -206,6 +211,13 @@ impl Build {
             .spawn_async();
         // When the message is not taken, dropping it reports the step as lost.
         drop(step.tell(Reporter::new(ctx.me(), node)));
+    }
+
+    /// What ends a step: the build's end, and where somebody edits meanwhile, an edit of what it reads.
+    fn cancel(&self) -> Cancel {
+        let env = &self.spec.env;
+        let own = env.edits.as_ref().and_then(|_| env.cancel.below().ok());
+        own.unwrap_or_else(|| env.cancel.clone())
     }
 
     /// How readers of events are told that a step runs.
@@ -245,7 +257,14 @@ impl Build {
         }
         let target = self.spec.plan.target(self.stale[node as usize]);
         let failure = match end {
-            End::Failed => report.failure.map(|failure| failure.explain(&target.label)),
+            End::Failed => report
+                .failure
+                .as_ref()
+                .map(|failure| failure.explain(&target.label)),
+            _ => None,
+        };
+        let reason = match &report.failure {
+            Some(StepFailure::Cancelled(reason)) => Some(reason.to_string()),
             _ => None,
         };
         let mut causes = Vec::new();
@@ -267,7 +286,10 @@ impl Build {
         }
         if end != End::Done && !self.spec.keep_going {
             self.spec.env.seats.close();
+            // Only the first reason counts: an interruption stays one.
+            self.spec.env.cancel.cancel(CancelReason::SiblingFailed);
         }
+        self.summary.flaky += usize::from(end == End::Done && report.attempts > 1);
         self.summary.count(report.outcome);
         let ran = report.outcome == Outcome::Executed;
         self.progress.ended(node, ran.then_some(report.duration_us));
@@ -280,6 +302,8 @@ impl Build {
             causes,
             failure,
             output: report.output,
+            reason,
+            attempts: report.attempts,
             left_us: self.progress.left_us(self.schedule.longest_us()),
         });
         skipped.into_iter().for_each(|node| self.skip(node));
@@ -296,6 +320,8 @@ impl Build {
             causes: Vec::new(),
             failure: None,
             output: None,
+            reason: None,
+            attempts: 1,
             left_us: None,
         });
     }
@@ -311,7 +337,8 @@ impl Build {
             .map(|outputs| outputs.len())
             .sum();
         self.summary.files = files;
-        self.summary.interrupted = self.spec.env.cancel.reason().is_some();
+        let reason = self.spec.env.cancel.reason();
+        self.summary.interrupted = reason == Some(CancelReason::Interrupted);
         self.summary.duration_us = micros(self.spec.begin.elapsed());
         self.emit(Event::PoolsFinished {
             transpilers: self.spec.env.transpilers.stats().into(),

@@ -16,12 +16,18 @@ use actor_rt::{CancelGuard, CancelToken};
 pub enum CancelReason {
     /// A person or the system asked (Ctrl-C, SIGTERM).
     Interrupted,
+    /// Another step of the build failed, and nobody asked to keep going.
+    SiblingFailed,
+    /// What it works on was edited.
+    Invalidated,
 }
 
 impl fmt::Display for CancelReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Interrupted => "interrupted",
+            Self::SiblingFailed => "another step failed; -k lets it go on",
+            Self::Invalidated => "what it reads was edited",
         })
     }
 }
@@ -34,6 +40,8 @@ struct Signal {
     token: CancelToken,
     reason: OnceLock<CancelReason>,
     hangup: PipeReader,
+    /// Hands on what a signal above this one says.
+    above: OnceLock<CancelGuard>,
     /// Holds the pipe's other end until the token is cancelled.
     _writer: CancelGuard,
 }
@@ -51,7 +59,27 @@ impl Cancel {
             token,
             reason: OnceLock::new(),
             hangup,
+            above: OnceLock::new(),
         })))
+    }
+
+    /// A signal below this one: given for its own reason, or with this one for this one's.
+    ///
+    /// # Errors
+    /// When the process is out of file descriptors.
+    pub fn below(&self) -> io::Result<Self> {
+        let below = Self::new()?;
+        let (from, to) = (Arc::downgrade(&self.0), Arc::downgrade(&below.0));
+        let guard = self.token().on_cancel(move || {
+            if let (Some(from), Some(to)) = (from.upgrade(), to.upgrade())
+                && let Some(reason) = from.reason.get()
+            {
+                Self(to).cancel(*reason);
+            }
+        });
+        // It is new: nothing is set.
+        let _ = below.0.above.set(guard);
+        Ok(below)
     }
 
     /// Cancels, unless that happened already.
@@ -88,6 +116,19 @@ impl AsFd for Cancel {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_signal_below_is_given_with_the_one_above_but_not_the_other_way() {
+        let above = Cancel::new().unwrap();
+        let (one, two) = (above.below().unwrap(), above.below().unwrap());
+        one.cancel(CancelReason::Invalidated);
+        assert_eq!((above.reason(), two.reason()), (None, None));
+        above.cancel(CancelReason::Interrupted);
+        assert_eq!(one.reason(), Some(CancelReason::Invalidated));
+        assert_eq!(two.reason(), Some(CancelReason::Interrupted));
+        let late = above.below().unwrap();
+        assert_eq!(late.reason(), Some(CancelReason::Interrupted));
+    }
 
     #[test]
     fn waiters_wake_and_calls_are_made_once() {

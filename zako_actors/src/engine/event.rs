@@ -40,6 +40,15 @@ pub enum Event {
         /// Of these, up to date already.
         fresh: usize,
     },
+    /// What holds commands to what they declare, before the first of them starts.
+    SandboxChosen {
+        /// `warn` or `strict`.
+        mode: &'static str,
+        /// What it is made of.
+        by: &'static str,
+        /// Scripts of packages that may run: they run in the workspace, outside of it.
+        unconfined: usize,
+    },
     /// A part of the command that is no step is over: reading build files, planning.
     PhaseFinished {
         /// Its name.
@@ -71,9 +80,15 @@ pub enum Event {
         /// What a person needs to mend it, when it failed.
         #[serde(skip_serializing_if = "Option::is_none")]
         failure: Option<String>,
-        /// What a command printed although it succeeded.
+        /// What a command printed although it succeeded, tries that failed included.
         #[serde(skip_serializing_if = "Option::is_none")]
         output: Option<String>,
+        /// Why it was stopped, when it was.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+        /// How often it was tried: a test that did not pass at once is flaky.
+        #[serde(skip_serializing_if = "is_one")]
+        attempts: u32,
         /// How long the rest of the build is expected to take, µs.
         #[serde(skip_serializing_if = "Option::is_none")]
         left_us: Option<u64>,
@@ -94,6 +109,10 @@ pub enum Event {
     },
     /// The build is over.
     BuildFinished(Summary),
+}
+
+fn is_one(attempts: &u32) -> bool {
+    *attempts == 1
 }
 
 /// What a pool did.
@@ -179,6 +198,8 @@ pub struct Summary {
     pub skipped: usize,
     /// Steps that were stopped.
     pub cancelled: usize,
+    /// Tests that passed, but not at once.
+    pub flaky: usize,
     /// Whether the build was stopped.
     pub interrupted: bool,
     /// Wall time, µs.

@@ -13,6 +13,7 @@ pub mod cancel;
 pub mod cause;
 pub mod dirs;
 pub mod earlier;
+pub mod edits;
 pub mod evaluate;
 pub mod event;
 pub mod files;

@@ -167,6 +167,7 @@ impl World {
             remote: None,
             sandbox: Mode::Off,
             engine: "none".into(),
+            edits: None,
             begin: Instant::now(),
         };
         let cancel = Cancel::new().unwrap();

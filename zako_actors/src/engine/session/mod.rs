@@ -23,6 +23,7 @@ use super::build::{Build, BuildMsg, BuildResult, BuildSpec};
 use super::cancel::Cancel;
 use super::cause::{Cause, changed_parts};
 use super::earlier::Earlier;
+use super::edits::Edits;
 use super::event::Stamped;
 use super::graph::{Graph, NodeId};
 use super::ledger::Ledger;
@@ -70,6 +71,8 @@ pub struct BuildOptions {
     pub remote: Option<UpstreamConfig>,
     /// How strictly commands are held to what they declare.
     pub sandbox: Mode,
+    /// Where edits are told of that happen meanwhile.
+    pub edits: Option<Arc<Edits>>,
     /// JavaScript engine with its version, for the summary.
     pub engine: String,
     /// When the command began.
@@ -369,7 +372,12 @@ impl Session {
                 repeat: options.repeat,
                 remote: remote.clone(),
                 sandbox: options.sandbox,
-                cancel: cancel.clone(),
+                // A failure ends this build, not what comes after it.
+                cancel: cancel.below().map_err(|source| BuildError::Io {
+                    action: "make a signal".to_owned(),
+                    source,
+                })?,
+                edits: options.edits.clone(),
                 seats: Seats::new(options.jobs),
                 ledger: Arc::clone(self.ledger()),
                 claims: Claims::of(Arc::clone(&plan)),

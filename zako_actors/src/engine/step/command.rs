@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::failure::CommandFailure;
 use super::{
     Lookup, StepEnv, StepFailure, StepJob, StepReport, depfile, look_up, put_in_place, record,
-    remember, repeat,
+    remember, repeat, shorten,
 };
 use crate::engine::action::{Action, Tool, find_program};
 use crate::engine::event::Outcome;
@@ -35,19 +35,16 @@ pub fn run(env: &StepEnv, job: &StepJob) -> Result<StepReport, StepFailure> {
         Lookup::Run(action) => action,
     };
     let (command, tool) = job.command_of(&action)?;
-    let mut attempts_left = command.test_retries.unwrap_or(0);
+    let mut tries = Tries::of(command);
     loop {
         let mut scratch = env.scratches.take(env.keep_scratch)?;
         scratch.fill(&env.files, &action.inputs, directories(command))?;
         let seat = job.seat(env)?;
         let begin = Instant::now();
-        let attempt = attempt(env, command, tool, &mut scratch);
-        if let Err(StepFailure::Command(_)) = attempt
-            && attempts_left > 0
-        {
-            attempts_left -= 1;
+        let attempt = attempt(env, job, (command, tool), &mut scratch);
+        let Some(attempt) = tries.judge(attempt) else {
             continue;
-        }
+        };
         attempt.map_err(|failure| depfile::name_undeclared(env, job, failure))?;
         let action = depfile::narrow(env, job, &scratch, &action)?;
         let duration_us = u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -70,8 +67,46 @@ pub fn run(env: &StepEnv, job: &StepJob) -> Result<StepReport, StepFailure> {
         if env.sandbox == Mode::Warn {
             output.push_str(&warnings(env, job, &scratch));
         }
-        report.output = Some(output).filter(|text| !text.trim().is_empty());
+        tries.tell(&mut report, output);
         return Ok(report);
+    }
+}
+
+/// The tries of one step. A test that fails may be tried again; what it said then is not lost.
+pub struct Tries {
+    left: u32,
+    failed: Vec<String>,
+}
+
+impl Tries {
+    /// As many as `command` is given.
+    pub fn of(command: &Command) -> Self {
+        Self {
+            left: command.test_retries.unwrap_or(0),
+            failed: Vec::new(),
+        }
+    }
+
+    /// The result of the last try; none when there is to be another.
+    pub fn judge<T>(&mut self, result: Result<T, StepFailure>) -> Option<Result<T, StepFailure>> {
+        match result {
+            Err(StepFailure::Command(failure)) if self.left > 0 => {
+                self.left -= 1;
+                let number = self.failed.len() + 1;
+                let said = shorten(failure.output.trim_end());
+                self.failed
+                    .push(format!("try {number} failed: {}\n{said}\n", failure.how));
+                None
+            }
+            result => Some(result),
+        }
+    }
+
+    /// Puts into `report` what the tries said, the last one `output`.
+    pub fn tell(self, report: &mut StepReport, output: String) {
+        report.attempts += self.failed.len() as u32;
+        let whole = self.failed.concat() + &output;
+        report.output = Some(whole).filter(|text| !text.trim().is_empty());
     }
 }
 
@@ -116,8 +151,8 @@ pub fn program_of(tool: &Tool, cwd: &Path) -> PathBuf {
 /// Runs the command once in a filled scratch directory.
 pub fn attempt(
     env: &StepEnv,
-    command: &Command,
-    tool: &Tool,
+    job: &StepJob,
+    (command, tool): (&Command, &Tool),
     scratch: &mut Scratch,
 ) -> Result<(), StepFailure> {
     let mut variables = environment(env, command);
@@ -149,7 +184,7 @@ pub fn attempt(
         mark: scratch.dir().to_owned(),
         confine,
     };
-    carry_through(env, command, spec, scratch)
+    carry_through(env, job, spec, scratch)
 }
 
 /// The command line that runs `program` and writes down which files it opens.
@@ -211,11 +246,12 @@ fn warnings(env: &StepEnv, job: &StepJob, scratch: &Scratch) -> String {
 /// Runs the process of a step and judges its end.
 pub fn carry_through(
     env: &StepEnv,
-    command: &Command,
+    job: &StepJob,
     spec: ProcessSpec,
     scratch: &mut Scratch,
 ) -> Result<(), StepFailure> {
-    let end = run_process(&spec, &env.cancel).map_err(|source| StepFailure::Start {
+    let command = job.target().command().ok_or(StepFailure::Lost)?;
+    let end = run_process(&spec, &job.cancel).map_err(|source| StepFailure::Start {
         program: command.argv[0].clone(),
         source,
     })?;

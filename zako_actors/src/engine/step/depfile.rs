@@ -66,7 +66,7 @@ pub fn narrowed_from_afar(
     let Some((names, remote)) = unknown.zip(env.remote.as_ref()) else {
         return Ok(None);
     };
-    let note = remote.note(&names, &env.cancel);
+    let note = remote.note(&names, &job.cancel);
     let Some(read) = note.and_then(|note| postcard::from_bytes::<Vec<Box<str>>>(&note).ok()) else {
         return Ok(None);
     };

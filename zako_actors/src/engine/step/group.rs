@@ -16,5 +16,6 @@ pub fn run(env: &StepEnv, job: &StepJob) -> Result<StepReport, StepFailure> {
         output: None,
         found: None,
         duration_us: 0,
+        attempts: 1,
     })
 }

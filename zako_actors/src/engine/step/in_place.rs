@@ -146,7 +146,7 @@ fn execute(
         mark: scratch.dir().to_owned(),
         confine: None,
     };
-    carry_through(env, command, spec, scratch)
+    carry_through(env, job, spec, scratch)
 }
 
 /// The programs of installed packages, then `path`.

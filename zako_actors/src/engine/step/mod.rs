@@ -37,7 +37,8 @@ use results::{decode, encode, find_result, remember};
 
 use super::action::{Action, Describer};
 use super::build::BuildMsg;
-use super::cancel::Cancel;
+use super::cancel::{Cancel, CancelReason};
+use super::edits::Edits;
 use super::event::Outcome;
 use super::files::FileTable;
 use super::graph::{Graph, NodeId};
@@ -74,6 +75,8 @@ pub struct StepEnv {
     pub sandbox: Mode,
     /// Ends every step.
     pub cancel: Cancel,
+    /// Gives up steps that work on what was edited, where somebody edits meanwhile.
+    pub edits: Option<Arc<Edits>>,
     /// Taken by those whose process runs.
     pub seats: Seats,
     /// What zako wrote in this workspace.
@@ -107,11 +110,26 @@ pub struct StepJob {
     pub found: OnceLock<Found>,
     /// Its way to the build while it runs.
     pub turn: Turn,
+    /// Ends it.
+    pub cancel: Cancel,
 }
 
 impl StepJob {
     fn target(&self) -> &Target {
         self.graph.target(self.id)
+    }
+
+    /// Whether it is a script that runs in the workspace.
+    pub fn is_in_place(&self) -> bool {
+        self.target().in_place().is_some()
+    }
+
+    /// Why it does not begin, when it is not to.
+    fn given_up(&self) -> Option<StepFailure> {
+        self.cancel.reason().map(|reason| match reason {
+            CancelReason::SiblingFailed => StepFailure::NotBegun,
+            reason => StepFailure::Cancelled(reason),
+        })
     }
 }
 
@@ -132,6 +150,8 @@ pub struct StepReport {
     pub found: Option<Found>,
     /// Wall time, µs.
     pub duration_us: u64,
+    /// How often it was tried.
+    pub attempts: u32,
 }
 
 impl StepReport {
@@ -144,6 +164,7 @@ impl StepReport {
             output: None,
             found: None,
             duration_us: 0,
+            attempts: 1,
         }
     }
 
@@ -161,6 +182,7 @@ impl StepReport {
             output: None,
             found: None,
             duration_us: 0,
+            attempts: 1,
         }
     }
 }
@@ -269,8 +291,8 @@ enum Lookup {
 }
 
 fn look_up(env: &StepEnv, job: &StepJob) -> Result<Lookup, StepFailure> {
-    if let Some(reason) = env.cancel.reason() {
-        return Err(StepFailure::Cancelled(reason));
+    if let Some(failure) = job.given_up() {
+        return Err(failure);
     }
     let action = depfile::describe(env, job)?;
     // Once per job: a step is looked up once.
@@ -434,7 +456,7 @@ mod tests {
         panics.join();
         // A mailbox that takes nothing any more gives the message back, which is dropped.
         drop(panics.tell(reporter(2)));
-        let cancelled = StepFailure::Cancelled(crate::engine::cancel::CancelReason::Interrupted);
+        let cancelled = StepFailure::Cancelled(CancelReason::Interrupted);
         reporter(3).report(StepReport::failure(cancelled), None);
         build.drain();
         build.join();

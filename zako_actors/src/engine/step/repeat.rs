@@ -34,7 +34,7 @@ pub fn check(
     let mut scratch = env.scratches.take(env.keep_scratch)?;
     let dirs = directories(command);
     scratch.fill(&env.files, &action.inputs, dirs)?;
-    attempt(env, command, tool, &mut scratch)?;
+    attempt(env, job, (command, tool), &mut scratch)?;
     let again = collect(&scratch.work(), &command.outs)?;
     compare(&first.work(), found, &scratch.work(), &again)
 }

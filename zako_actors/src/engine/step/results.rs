@@ -18,7 +18,7 @@ pub(super) fn find_result(
     action: Action,
 ) -> Result<(Action, Option<ActionResult>), StepFailure> {
     for find in [from_here, from_afar] {
-        if let Some(result) = find(env, &action.key) {
+        if let Some(result) = find(env, job, &action.key) {
             // Found by its whole key: what it read is not known.
             let action = match action.read {
                 Some(_) => action,
@@ -27,27 +27,27 @@ pub(super) fn find_result(
             return Ok((action, Some(result)));
         }
         let whole = action.whole_key();
-        if let Some(result) = whole.and_then(|key| find(env, &key)) {
+        if let Some(result) = whole.and_then(|key| find(env, job, &key)) {
             return Ok((depfile::widened(env, job, action)?, Some(result)));
         }
     }
     let narrowed = depfile::narrowed_from_afar(env, job, &action)?;
     if let Some(narrowed) = narrowed
-        && let Some(result) = from_afar(env, &narrowed.key)
+        && let Some(result) = from_afar(env, job, &narrowed.key)
     {
         return Ok((narrowed, Some(result)));
     }
     Ok((action, None))
 }
 
-fn from_here(env: &StepEnv, key: &Hash) -> Option<ActionResult> {
+fn from_here(env: &StepEnv, _: &StepJob, key: &Hash) -> Option<ActionResult> {
     let entry = env.store.blocking().get_complete_action(key.bytes());
     decode(&entry.ok().flatten()?)
 }
 
 /// The result in the remote cache, kept here from now on.
-fn from_afar(env: &StepEnv, key: &Hash) -> Option<ActionResult> {
-    let result = env.remote.as_ref()?.fetch(key, &env.cancel)?;
+fn from_afar(env: &StepEnv, job: &StepJob, key: &Hash) -> Option<ActionResult> {
+    let result = env.remote.as_ref()?.fetch(key, &job.cancel)?;
     keep(env, key, &result);
     Some(result)
 }

@@ -61,11 +61,12 @@ pub async fn run(env: &Arc<StepEnv>, job: &Arc<StepJob>) -> Result<StepReport, S
         Prepared::Answered(report) => return Ok(*report),
         Prepared::Run(action, units) => (action, units),
     };
-    let Work::Transpile(step) = &job.target().work else {
+    let Work::Transpile(work) = &job.target().work else {
         return Err(StepFailure::Lost);
     };
-    let index = survey(env, &units).await?;
-    let recipe = env.describer.transpile_recipe(step);
+    let step: &StepJob = job;
+    let index = survey(env, job, &units).await?;
+    let recipe = env.describer.transpile_recipe(work);
     let results: Vec<Result<Made, Vec<Diagnostic>>> = stream::iter(0..units.len())
         .map(|number| {
             let unit = &units[number];
@@ -74,11 +75,11 @@ pub async fn run(env: &Arc<StepEnv>, job: &Arc<StepJob>) -> Result<StepReport, S
                 path: unit.path.clone(),
                 options: TranspileOptions {
                     output_path: Some(unit.out.clone()),
-                    ..step.options.clone()
+                    ..work.options.clone()
                 },
                 facts: index.facts(&unit.path),
             };
-            make(env, unit, job, recipe)
+            make((env, step), unit, job, recipe)
         })
         .buffered(WINDOW)
         .try_collect()
@@ -187,17 +188,17 @@ fn takes(target: &Target, path: &str) -> bool {
 }
 
 /// What the files say about each other.
-async fn survey(env: &StepEnv, units: &[Unit]) -> Result<ModuleIndex, StepFailure> {
+async fn survey(env: &StepEnv, step: &StepJob, units: &[Unit]) -> Result<ModuleIndex, StepFailure> {
     let surveys: Vec<_> = stream::iter(0..units.len())
         .map(|number| {
             let unit = &units[number];
             let ask = env.transpilers.survey(
                 unit.path.clone(),
                 Arc::clone(&unit.source),
-                env.cancel.token(),
+                step.cancel.token(),
             );
             async move {
-                let survey = ask.await.map_err(|error| refused(env, &error))?;
+                let survey = ask.await.map_err(|error| refused(step, &error))?;
                 Ok::<_, StepFailure>((unit.path.clone(), survey))
             }
         })
@@ -208,12 +209,12 @@ async fn survey(env: &StepEnv, units: &[Unit]) -> Result<ModuleIndex, StepFailur
 }
 
 async fn make(
-    env: &StepEnv,
+    (env, step): (&StepEnv, &StepJob),
     unit: &Unit,
     job: TranspileJob,
     recipe: Hash,
 ) -> Result<Result<Made, Vec<Diagnostic>>, StepFailure> {
-    if let Some(reason) = env.cancel.reason() {
+    if let Some(reason) = step.cancel.reason() {
         return Err(StepFailure::Cancelled(reason));
     }
     let key = file_key(unit, &job, recipe);
@@ -232,12 +233,12 @@ async fn make(
         }
     }
     let begin = Instant::now();
-    let output = match transpiled(env, unit, job.clone()).await? {
+    let output = match transpiled((env, step), unit, job.clone()).await? {
         Ok(output) => output,
         Err(mistakes) => return Ok(Err(mistakes)),
     };
     for _ in 1..env.repeat {
-        let again = transpiled(env, unit, job.clone()).await?;
+        let again = transpiled((env, step), unit, job.clone()).await?;
         same(&output, &again.unwrap_or_default())?;
     }
     let mut made = Made {
@@ -280,12 +281,12 @@ type Written = Vec<(String, String)>;
 
 /// What becomes of one file: code, and its map and declarations where these are wanted.
 async fn transpiled(
-    env: &StepEnv,
+    (env, step): (&StepEnv, &StepJob),
     unit: &Unit,
     job: TranspileJob,
 ) -> Result<Result<Written, Vec<Diagnostic>>, StepFailure> {
-    let answer = env.transpilers.run(job, env.cancel.token()).await;
-    let answer = answer.map_err(|error| refused(env, &error))?;
+    let answer = env.transpilers.run(job, step.cancel.token()).await;
+    let answer = answer.map_err(|error| refused(step, &error))?;
     Ok(answer.map(|output| {
         let map = output.map.map(|map| (format!("{}.map", unit.out), map));
         let declarations = output.declarations;
@@ -313,8 +314,8 @@ fn same(first: &Written, second: &Written) -> Result<(), StepFailure> {
 }
 
 /// Why a transpiler gave no answer.
-fn refused(env: &StepEnv, error: &PoolError) -> StepFailure {
-    match (error, env.cancel.reason()) {
+fn refused(step: &StepJob, error: &PoolError) -> StepFailure {
+    match (error, step.cancel.reason()) {
         (PoolError::Cancelled, Some(reason)) => StepFailure::Cancelled(reason),
         _ => StepFailure::Transpiler(error.to_string()),
     }

@@ -60,8 +60,8 @@ impl StepJob {
         let command = self.target().command();
         let cpu_milli = command.map_or(1000, |command| command.uses.cpu_milli);
         let seat = env.seats.take(cpu_milli).ok_or_else(|| {
-            let cancelled = env.cancel.reason().map(StepFailure::Cancelled);
-            cancelled.unwrap_or(StepFailure::NotBegun)
+            let given_up = self.given_up();
+            given_up.unwrap_or(StepFailure::NotBegun)
         })?;
         self.turn.begin();
         Ok(seat)

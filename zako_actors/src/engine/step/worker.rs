@@ -11,7 +11,7 @@ use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::command::{directories, environment, program_of};
+use super::command::{Tries, directories, environment, program_of};
 use super::failure::CommandFailure;
 use super::{
     Lookup, StepEnv, StepFailure, StepJob, StepReport, look_up, put_in_place, record, remember,
@@ -38,21 +38,19 @@ pub fn run(env: &StepEnv, job: &StepJob) -> Result<StepReport, StepFailure> {
     let (command, tool) = job.command_of(&action)?;
     let call = Call {
         env,
+        job,
         command,
         tool,
         action: &action,
     };
-    let mut attempts_left = command.test_retries.unwrap_or(0);
+    let mut tries = Tries::of(command);
     loop {
         let _seat = job.seat(env)?;
         let begin = Instant::now();
         let served = call.serve();
-        if let Err(StepFailure::Command(_)) = served
-            && attempts_left > 0
-        {
-            attempts_left -= 1;
+        let Some(served) = tries.judge(served) else {
             continue;
-        }
+        };
         let (mut server, output) = served?;
         let duration_us = micros(begin.elapsed());
         let work = server.work()?;
@@ -74,7 +72,7 @@ pub fn run(env: &StepEnv, job: &StepJob) -> Result<StepReport, StepFailure> {
         };
         remember(env, &action, &result);
         let mut report = StepReport::success(Outcome::Executed, record(&action, result));
-        report.output = Some(output).filter(|text| !text.trim().is_empty());
+        tries.tell(&mut report, output);
         return Ok(report);
     }
 }
@@ -138,12 +136,12 @@ impl Server {
                     cancel: false,
                 };
                 let worker = hired.worker().ok_or_else(gone)?;
-                worker.ask(&request, &call.env.cancel, deadline)
+                worker.ask(&request, &call.job.cancel, deadline)
             }
             Self::Shared(joined) => {
                 let crowd = joined.crowd().ok_or_else(gone)?;
                 let can_cancel = call.command.multiplex.is_some_and(|with| with.cancel);
-                crowd.ask(arguments, inputs, can_cancel, &call.env.cancel, deadline)
+                crowd.ask(arguments, inputs, can_cancel, &call.job.cancel, deadline)
             }
         }
     }
@@ -180,6 +178,7 @@ impl Server {
 /// One step's wish.
 struct Call<'a> {
     env: &'a StepEnv,
+    job: &'a StepJob,
     command: &'a Command,
     tool: &'a Tool,
     action: &'a Action,
