@@ -264,6 +264,21 @@ fn events_and_trace_tell_of_every_step() {
     let trace = project.read("trace.json");
     assert!(trace.starts_with('{') && trace.trim_end().ends_with("]}"));
     assert_eq!(trace.matches("\"cat\":\"step\"").count(), 4);
+    let parsed: serde_json::Value = serde_json::from_str(&trace).expect("a JSON document");
+    let events = parsed["traceEvents"].as_array().expect("a list of events");
+    let steps: Vec<_> = events
+        .iter()
+        .filter(|event| event["cat"] == "step")
+        .collect();
+    assert_eq!(steps.len(), 4);
+    for step in steps {
+        let name = step["name"].as_str().unwrap_or_default();
+        assert!(step["ph"] == "X" && name.starts_with("//:"), "{step}");
+        assert!(
+            step["ts"].is_u64() && step["dur"].is_u64() && step["tid"].is_u64(),
+            "{step}"
+        );
+    }
     project
         .zako(&["build", "--trace", "/no/such/dir/t"])
         .fails_saying(&["cannot write the trace"]);
@@ -336,4 +351,29 @@ fn arguments_are_read_from_a_file() {
     project
         .zako(&["build", "@no-such-file"])
         .fails_saying(&["@no-such-file"]);
+}
+
+#[test]
+fn the_live_line_in_a_terminal_tells_steps_cached_ones_and_the_time_left() {
+    if !zako_tests::is_installed("script") {
+        return;
+    }
+    let project = Project::with_build(
+        r#"
+import { target } from "zako:build";
+export default {
+  quick: target({ cmd: ["sh", "-c", "echo > quick.out"], outs: ["quick.out"] }),
+  slow: target({ cmd: ["sh", "-c", "cat a.txt > slow.out; sleep 4"], srcs: ["a.txt"], outs: ["slow.out"] }),
+};
+"#,
+    );
+    project.write("a.txt", "1\n");
+    project.build();
+    project.write("a.txt", "2\n");
+    std::fs::remove_file(project.root().join("quick.out")).unwrap();
+    let mut terminal = project.shell("script -qec '\"$ZAKO\" build' /dev/null");
+    let said = Outcome::of(terminal.env("TERM", "xterm")).succeeds().text();
+    for part in ["1/2", "1 cached", "ETA ", "» //:slow"] {
+        assert!(said.contains(part), "does not say {part:?}: {said:?}");
+    }
 }

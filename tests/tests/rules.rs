@@ -354,3 +354,32 @@ fn packages_of_the_workspace_are_named_by_their_own_labels() {
         .zako(&["build"])
         .fails_saying(&["no directory of the workspace"]);
 }
+
+#[test]
+fn a_cycle_through_what_a_rule_reads_is_named() {
+    let project = Project::new();
+    project.write(
+        "reads.rule.ts",
+        r#"
+import { attr, rule } from "zako:rule";
+export const reads = rule({
+  name: "reads",
+  attrs: { srcs: attr.sources() },
+  async implementation(ctx) {
+    const out = ctx.file(`out${(await ctx.read(ctx.attrs.srcs[0])).length}`);
+    ctx.run({ cmd: ["touch", out], outs: [out] });
+    return { files: [out] };
+  },
+});
+"#,
+    );
+    project.write(
+        "BUILD.ts",
+        "import { target } from \"zako:build\";\nimport { reads } from \"./reads.rule.ts\";\n\
+         export default {\n  all: reads({ srcs: [\":made\"] }),\n\
+         \x20 made: target({ cmd: [\"sh\", \"-c\", \"ls > made.txt\"], deps: [\":all\"], outs: [\"made.txt\"] }),\n};\n",
+    );
+    project
+        .zako(&["build"])
+        .fails_saying(&["dependency cycle: //:all → //:made → //:all"]);
+}
