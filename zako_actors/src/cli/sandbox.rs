@@ -9,8 +9,8 @@ use crate::engine::sandbox::{Mode, mechanism};
 /// What holds the commands of `plan` to what they declare, when they are.
 pub fn chosen(plan: &Plan, mode: Mode) -> Option<Event> {
     let (mode, by) = match mode {
-        _ if !plan.starts_processes() => return None,
         Mode::Off => return None,
+        _ if !plan.starts_processes() => return None,
         Mode::Warn => ("warn", "strace, which only looks"),
         Mode::Strict => ("strict", mechanism()?),
     };

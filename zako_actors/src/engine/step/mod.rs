@@ -311,7 +311,8 @@ fn look_up(env: &StepEnv, job: &StepJob) -> Result<Lookup, StepFailure> {
         let report = StepReport::success(Outcome::UpToDate, previous.clone());
         return Ok(Lookup::Answered(Box::new(report)));
     }
-    let (action, Some(result)) = find_result(env, job, action.clone())? else {
+    let (action, result) = find_result(env, job, action)?;
+    let Some(result) = result else {
         return Ok(Lookup::Run(Box::new(action)));
     };
     put_in_place(env, job, &result.outputs, || {
