@@ -6,7 +6,7 @@
 
 use crate::ask::{Ask, Reply};
 use crate::block::block_on;
-use crate::cell::{CellRef, control};
+use crate::cell::{CellRef, EndTicket, control};
 use crate::dead_letter::DeadReason;
 use crate::exit::ExitReason;
 use crate::mailbox::{Mailbox, Refused, Ticket};
@@ -326,7 +326,7 @@ impl<M: Send + 'static> ActorRef<M> {
 
     /// Waits until the actor and all its children have ended, and says why.
     pub fn closed(&self) -> Closed<'_> {
-        Closed { cell: &self.cell }
+        Closed::new(&self.cell)
     }
 
     /// [`ActorRef::closed`] for threads that may block; not for handlers on workers.
@@ -427,15 +427,30 @@ impl<M: Send + 'static> Drop for Sending<'_, M> {
 #[derive(Debug)]
 pub struct Closed<'a> {
     cell: &'a CellRef,
+    ticket: EndTicket,
+}
+
+impl<'a> Closed<'a> {
+    pub(crate) fn new(cell: &'a CellRef) -> Self {
+        let ticket = EndTicket::default();
+        Self { cell, ticket }
+    }
 }
 
 impl Future for Closed<'_> {
     type Output = ExitReason;
 
-    fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<ExitReason> {
-        match self.cell.poll_end(Some(task.waker())) {
+    fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<ExitReason> {
+        let cell = self.cell;
+        match cell.poll_end(&mut self.ticket, task.waker()) {
             Some(reason) => Poll::Ready(reason),
             None => Poll::Pending,
         }
+    }
+}
+
+impl Drop for Closed<'_> {
+    fn drop(&mut self) {
+        self.cell.stop_waiting_for_end(&self.ticket);
     }
 }

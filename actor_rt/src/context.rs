@@ -189,10 +189,10 @@ macro_rules! context_methods {
             other: &ActorRef<M>,
             make: impl FnOnce(&ExitReason) -> A::Msg + Send + 'static,
         ) -> Monitor {
-            let me = self.inner.cell.to_ref();
-            let monitor = Monitor::new(me.clone());
+            let monitor = Monitor::new(self.inner.cell.to_ref());
+            let notified = monitor.clone();
             other.cell().monitor(monitor.clone(), move |reason| {
-                timer::deliver_made(me.ptr(), || make(reason));
+                notified.notify(|| make(reason));
             });
             monitor
         }

@@ -11,6 +11,8 @@ use std::sync::Arc;
 pub enum DeadReason {
     /// The actor ended before it came to this message.
     ActorEnded,
+    /// What the actor had set going itself, a timer say, was due, and the incarnation ended before it came to it.
+    Silenced,
     /// The mailbox was full and its policy drops the newest.
     DroppedNewest,
     /// The mailbox was full and its policy drops the oldest.

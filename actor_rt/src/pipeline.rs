@@ -6,7 +6,7 @@
 //! travels from the end to the sender, and no more items are under way than the mailboxes hold.
 
 use crate::actor::{Actor, AsyncActor};
-use crate::actor_ref::ActorRef;
+use crate::actor_ref::{ActorRef, Closed};
 use crate::block::block_on;
 use crate::cell::CellRef;
 use crate::context::{AsyncContext, Context};
@@ -14,10 +14,8 @@ use crate::sched::is_worker;
 use crate::system::System;
 use crate::tell_error::TellError;
 use std::fmt;
-use std::future::poll_fn;
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::Poll;
 
 /// A chain of stages that items of type `I` go through.
 ///
@@ -180,11 +178,7 @@ impl<I: Send + 'static> Pipeline<I> {
                 actor.ptr().drain();
             }
             for actor in stage {
-                poll_fn(|task| match actor.poll_end(Some(task.waker())) {
-                    Some(_) => Poll::Ready(()),
-                    None => Poll::Pending,
-                })
-                .await;
+                Closed::new(actor).await;
             }
         }
     }

@@ -8,7 +8,7 @@
 //! 2. When an incarnation ends, for whatever reason, its children end first; then `stopped` runs, once;
 //!    then its state is dropped. (`stopped_always_runs`, `children_end_before_their_parent`)
 //! 3. A failure is judged by the restart policy. A restart keeps mailbox and references and loses only
-//!    the message that was being handled. Children of the old incarnation do not survive it.
+//!    the message that was being handled, and what the old incarnation had set going itself. Its children do not survive it.
 //! 4. An actor that ends closes its mailbox before its children are told; what is left in it becomes
 //!    dead letters.
 //! 5. A panic never leaves this module.
@@ -343,9 +343,9 @@ impl<B: Behaviour> Shell<B> {
     fn end_incarnation(&mut self, cell: CellPtr, reason: &ExitReason) {
         cell.end_incarnation();
         if cell.control() & control::HAS_LANE != 0 {
-            let silenced = cell.own_lane::<B::Msg>().clear();
-            // A message's drop is a user's; the panic hook has reported it.
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(silenced)));
+            for message in cell.own_lane::<B::Msg>().clear() {
+                bury(cell, message, DeadReason::Silenced);
+            }
         }
         // A new incarnation is as good as one that was restarted together with its siblings.
         cell.control.fetch_and(!control::REGROUP, Ordering::AcqRel);

@@ -75,8 +75,8 @@ impl SystemBuilder {
         self
     }
 
-    /// Whether idle workers take actors that wait at busy ones (default: yes). Without, an actor runs where it was woken, and one
-    /// that is woken behind a handler that takes long waits for it; what is woken from other threads is shared still.
+    /// Whether idle workers take actors that wait at busy ones (default: yes). Without, an actor runs where it was woken, be it behind a
+    /// handler that takes long; what is woken from other threads, or does not fit into a worker's queue of 256, is shared still.
     pub fn steal(mut self, steal: bool) -> Self {
         self.settings.steal = steal;
         self

@@ -41,6 +41,12 @@ impl fmt::Debug for Timer {
 }
 
 impl Timer {
+    pub(crate) fn new() -> Self {
+        Self {
+            cancelled: Shared::new(Mutex::new(false)),
+        }
+    }
+
     /// Silences the timer. A message that is in the actor's lane already stays there.
     pub fn cancel(&self) {
         *self.lock() = true;
@@ -72,9 +78,7 @@ impl<M: Send + 'static> Aim<M> {
         Self {
             target: ActorRef::from_cell(cell.to_ref()),
             lane: cell.own_lane(),
-            timer: Timer {
-                cancelled: Shared::new(Mutex::new(false)),
-            },
+            timer: Timer::new(),
             incarnation: cell.incarnation(),
         }
     }
@@ -162,7 +166,17 @@ pub(crate) fn deliver<M: Send + 'static>(cell: CellPtr, message: M) {
     drop(Aim::new(cell).send(message, usize::MAX));
 }
 
-/// Sends a message that is made now.
-pub(crate) fn deliver_made<M: Send + 'static>(cell: CellPtr, make: impl FnOnce() -> M) {
-    drop(Aim::new(cell).send_made(make, usize::MAX));
+/// Sends a message that is made now to an incarnation, unless `timer` is cancelled.
+pub(crate) fn deliver_made<M: Send + 'static>(
+    cell: CellPtr,
+    incarnation: u32,
+    timer: Timer,
+    make: impl FnOnce() -> M,
+) {
+    let aim = Aim {
+        timer,
+        incarnation,
+        ..Aim::new(cell)
+    };
+    drop(aim.send_made(make, usize::MAX));
 }

@@ -5,8 +5,10 @@ use actor_rt::{
     Actor, ActorRef, Ask, AskError, AsyncActor, AsyncContext, Context, ExitReason, Failure,
     Overflow, Reply, Restart, System,
 };
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context as TaskContext, Wake, Waker};
 use std::time::{Duration, Instant};
 
 const LONG: Duration = Duration::from_secs(60);
@@ -309,4 +311,56 @@ fn questions_are_given_up_by_the_time_of_the_simulation() {
     assert_eq!(probe.received(), None);
     simulation.advance(SECOND);
     assert_eq!(probe.received(), Some(Err(AskError::Timeout)));
+}
+
+#[test]
+fn futures_that_no_longer_wait_for_an_end_are_forgotten() {
+    let simulation = Simulation::new(6);
+    let watched = simulation.system().spawn(|| Idle);
+    let waits = Arc::new(Waits);
+    for _ in 0..100 {
+        let waker = Waker::from(Arc::clone(&waits));
+        let mut task = TaskContext::from_waker(&waker);
+        let mut first = Box::pin(watched.closed());
+        let mut second = Box::pin(watched.closed());
+        assert!(first.as_mut().poll(&mut task).is_pending());
+        assert!(second.as_mut().poll(&mut task).is_pending());
+        assert!(first.as_mut().poll(&mut task).is_pending());
+        drop(first);
+        // The one of `second`, and ours.
+        assert_eq!(Arc::strong_count(&waits), 3);
+    }
+    assert_eq!(Arc::strong_count(&waits), 1);
+}
+
+struct Waits;
+impl Wake for Waits {
+    fn wake(self: Arc<Self>) {}
+}
+
+/// Gets three notices at once, and fails at the first one.
+struct Brittle(ActorRef<()>);
+impl Actor for Brittle {
+    type Msg = bool;
+    fn started(&mut self, ctx: &mut Context<'_, Self>) -> Result<(), Failure> {
+        (0..3).for_each(|_| drop(ctx.monitor(&self.0, |_| true)));
+        Ok(())
+    }
+    fn handle(&mut self, ended: bool, _ctx: &mut Context<'_, Self>) {
+        assert!(!ended, "as told");
+    }
+}
+
+#[test]
+fn what_was_due_when_its_incarnation_ended_is_a_dead_letter() {
+    let simulation = Simulation::new(7);
+    let ended = simulation.system().spawn(|| Idle);
+    ended.stop();
+    simulation.run();
+    let brittle = simulation.system().actor(move || Brittle(ended.clone()));
+    let actor = brittle.restart(Restart::never()).spawn();
+    simulation.run();
+    assert!(actor.is_closed());
+    let stats = simulation.system().stats();
+    assert_eq!((stats.failures, stats.dead_letters), (1, 2));
 }

@@ -18,6 +18,7 @@ mod waker;
 
 pub(crate) use children::Children;
 use children::Siblings;
+pub(crate) use news::EndTicket;
 pub use news::Monitor;
 use news::News;
 

@@ -6,10 +6,11 @@
 use super::{CellPtr, CellRef, Header, control};
 use crate::exit::{ExitReason, Failure};
 use crate::mailbox::Own;
+use crate::timer::{self, Timer};
 use std::any::Any;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::task::Waker;
 
@@ -20,6 +21,8 @@ pub(super) struct News {
     reason: Option<ExitReason>,
     failure: Option<ExitReason>,
     watchers: Vec<Watcher>,
+    /// Tickets given out.
+    tickets: u64,
     /// The length of `watchers` at which those that nobody wants any more are looked for.
     full_at: usize,
     /// The actor's own lane, of its type of message.
@@ -35,12 +38,17 @@ impl News {
     }
 }
 
+/// A future's place among those who wait for the end.
+#[derive(Debug, Default)]
+pub(crate) struct EndTicket(Option<u64>);
+
 /// Watchers that are not worth a look at whether they are still wanted.
 const FEW: usize = 16;
 
 /// Who wants to know of the end.
 enum Watcher {
-    Waits(Waker),
+    /// A future, under its ticket.
+    Waits(u64, Waker),
     /// Something of the runtime's own.
     Calls(Box<dyn FnOnce(&ExitReason) + Send>),
     /// An actor's incarnation that monitors this one.
@@ -53,7 +61,7 @@ impl Watcher {
     /// Whether anybody would notice.
     fn is_wanted(&self) -> bool {
         match self {
-            Self::Waits(_) | Self::Calls(_) => true,
+            Self::Waits(..) | Self::Calls(_) => true,
             Self::Monitor(monitor, _) => monitor.is_wanted(),
             Self::Link(heir, incarnation) => heir.incarnation() == *incarnation,
         }
@@ -61,7 +69,7 @@ impl Watcher {
 
     fn tell(self, reason: &ExitReason, label: &str) {
         match self {
-            Self::Waits(waker) => waker.wake(),
+            Self::Waits(_, waker) => waker.wake(),
             Self::Calls(call) => call(reason),
             Self::Monitor(monitor, call) if monitor.is_wanted() => call(reason),
             Self::Link(heir, incarnation) if heir.incarnation() == incarnation => {
@@ -82,14 +90,15 @@ impl Watcher {
 pub struct Monitor {
     watcher: CellRef,
     incarnation: u32,
-    cancelled: Arc<AtomicBool>,
+    /// A notice is put in as a due message is.
+    timer: Timer,
 }
 
 impl fmt::Debug for Monitor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Monitor")
             .field("watcher", &self.watcher)
-            .field("cancelled", &self.cancelled)
+            .field("timer", &self.timer)
             .finish_non_exhaustive()
     }
 }
@@ -99,17 +108,23 @@ impl Monitor {
         Self {
             incarnation: watcher.incarnation(),
             watcher,
-            cancelled: Arc::default(),
+            timer: Timer::new(),
         }
     }
 
-    /// Ends the watch. A message that was made already stays.
+    /// Ends the watch. A message that is in the actor's lane already stays there.
     pub fn cancel(&self) {
-        self.cancelled.store(true, Ordering::Relaxed);
+        self.timer.cancel();
     }
 
     fn is_wanted(&self) -> bool {
-        !self.cancelled.load(Ordering::Relaxed) && self.watcher.incarnation() == self.incarnation
+        !self.timer.is_cancelled() && self.watcher.incarnation() == self.incarnation
+    }
+
+    /// Sends the actor what `make` gives, if it wants it still.
+    pub(crate) fn notify<M: Send + 'static>(&self, make: impl FnOnce() -> M) {
+        let (watcher, timer) = (self.watcher.ptr(), self.timer.clone());
+        timer::deliver_made(watcher, self.incarnation, timer, make);
     }
 }
 
@@ -178,24 +193,38 @@ impl Header {
         }
     }
 
-    /// The exit reason, or `None` while the actor lives, in which case `waker` is kept.
-    pub(crate) fn poll_end(&self, waker: Option<&Waker>) -> Option<ExitReason> {
+    /// The exit reason, or `None` while the actor lives, in which case `waker` is kept under the ticket until
+    /// [`Header::stop_waiting_for_end`].
+    pub(crate) fn poll_end(&self, ticket: &mut EndTicket, waker: &Waker) -> Option<ExitReason> {
         let mut news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
         if self.is_ended() {
             let reason = news.as_ref().and_then(|news| news.reason.clone());
             return Some(reason.unwrap_or(ExitReason::Stopped));
         }
-        if let Some(waker) = waker {
-            let watchers = &mut news.get_or_insert_default().watchers;
-            let known = |watcher: &Watcher| match watcher {
-                Watcher::Waits(known) => known.will_wake(waker),
-                Watcher::Calls(_) | Watcher::Monitor(..) | Watcher::Link(..) => false,
-            };
-            if !watchers.iter().any(known) {
-                watchers.push(Watcher::Waits(waker.clone()));
-            }
+        let news = news.get_or_insert_default();
+        let known = news.watchers.iter_mut().find_map(|watcher| match watcher {
+            Watcher::Waits(number, known) if ticket.0 == Some(*number) => Some(known),
+            _ => None,
+        });
+        if let Some(known) = known {
+            known.clone_from(waker);
+        } else {
+            news.tickets += 1;
+            ticket.0 = Some(news.tickets);
+            let waits = Watcher::Waits(news.tickets, waker.clone());
+            news.watchers.push(waits);
         }
         None
+    }
+
+    /// Nobody waits under the ticket any more.
+    pub(crate) fn stop_waiting_for_end(&self, ticket: &EndTicket) {
+        if let Some(ticket) = ticket.0
+            && !self.is_ended()
+        {
+            let is_it = |watcher: &Watcher| matches!(watcher, Watcher::Waits(number, _) if *number == ticket);
+            self.forget(is_it);
+        }
     }
 
     /// Calls back with the exit reason, at once if the actor has ended.

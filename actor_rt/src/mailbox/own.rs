@@ -11,6 +11,9 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+/// Most bytes that an empty lane keeps for its next messages.
+const KEPT_BYTES: usize = 16 * 1024;
+
 /// An actor's lane; made when the actor first sets something going.
 pub(crate) struct Own<M>(Mutex<Lane<M>>);
 
@@ -67,6 +70,9 @@ impl<M> Own<M> {
         let mut lane = self.lane();
         let message = lane.waiting.pop_front();
         lane.was_last = message.is_some();
+        if lane.waiting.is_empty() && lane.waiting.capacity() * size_of::<M>() > KEPT_BYTES {
+            lane.waiting = VecDeque::new();
+        }
         message
     }
 
