@@ -337,19 +337,22 @@ impl Load {
 
 impl Tally {
     /// Takes note of how a question that began then has ended.
-    fn note(&mut self, began: Instant, answer: Result<u64, AskError>, expected: u64) {
+    pub fn note(&mut self, began: Instant, answer: Result<u64, AskError>, expected: u64) {
         self.asked += 1;
         match answer {
             Ok(answer) if answer == expected => {}
             Ok(_) => self.error("the answer to another question came".to_owned()),
-            Err(error) => self.error(error.to_string()),
+            Err(error) => {
+                self.unanswered += 1;
+                self.reason(error.to_string());
+            }
         }
         let took = began.elapsed();
         self.late += u64::from(took > super::LATE);
         self.slowest = self.slowest.max(took);
     }
 
-    fn expect(&mut self, what: &str, so: bool) {
+    pub fn expect(&mut self, what: &str, so: bool) {
         if !so {
             self.error(format!("not so: {what}"));
         }
@@ -357,6 +360,10 @@ impl Tally {
 
     fn error(&mut self, reason: String) {
         self.errors += 1;
+        self.reason(reason);
+    }
+
+    fn reason(&mut self, reason: String) {
         *self.reasons.entry(reason).or_default() += 1;
     }
 }

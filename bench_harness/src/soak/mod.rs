@@ -67,7 +67,11 @@ struct Tally {
     rounds: u64,
     asked: u64,
     jobs: u64,
+    /// What must not be, whatever the load.
     errors: u64,
+    /// Questions without an answer.
+    unanswered: u64,
+    /// Of both.
     reasons: BTreeMap<String, u64>,
     late: u64,
     slowest: Duration,
