@@ -54,10 +54,28 @@ impl Baseline {
             } else {
                 format!("{subject}: {note}")
             };
-            if !self.notes.contains(&note) {
-                self.notes.push(note);
-            }
+            self.note_once(note);
         }
+    }
+
+    fn note_once(&mut self, note: String) {
+        if !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
+    }
+
+    /// Takes the better of two looks at each figure, and note of what was doubtful in the second.
+    fn better_of(&mut self, second: Self) {
+        for (name, figure) in second.figures {
+            let known = self.figures.entry(name).or_insert(figure);
+            known.median = known.median.max(figure.median);
+            known.best = known.best.max(figure.best);
+        }
+        self.others_percent = self.others_percent.max(second.others_percent);
+        second
+            .notes
+            .into_iter()
+            .for_each(|note| self.note_once(note));
     }
 }
 
@@ -288,11 +306,7 @@ fn check_by(
         if again.is_empty() {
             break;
         }
-        for (name, figure) in take_by(speed, &again, options)?.figures {
-            let known = now.figures.entry(name).or_insert(figure);
-            known.median = known.median.max(figure.median);
-            known.best = known.best.max(figure.best);
-        }
+        now.better_of(take_by(speed, &again, options)?);
     }
     let of_these = |name: &&String| {
         let mut names = subjects.iter().map(|it| format!("{} / ", it.name()));

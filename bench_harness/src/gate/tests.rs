@@ -106,6 +106,33 @@ fn a_baseline_knows_whether_the_machine_was_busy() {
 }
 
 #[test]
+fn a_second_look_keeps_the_better_figure_and_every_note() {
+    let look = |median, others_percent, notes: [&str; 2]| Baseline {
+        figures: [(
+            "x".into(),
+            Figure {
+                worst: 1.0,
+                median,
+                best: median + 1.0,
+            },
+        )]
+        .into(),
+        others_percent,
+        notes: notes.map(String::from).to_vec(),
+        ..Baseline::default()
+    };
+    let mut now = look(2.0, 1.0, ["One NUMA node.", "ask: It was busy."]);
+    now.better_of(look(3.0, 30.0, ["One NUMA node.", "ask: It was busier."]));
+    now.better_of(look(1.0, 0.0, ["One NUMA node.", "ask: It was busy."]));
+    assert_eq!((now.figures["x"].median, now.figures["x"].best), (3.0, 4.0));
+    assert!(now.was_busy());
+    assert_eq!(
+        now.notes,
+        ["One NUMA node.", "ask: It was busy.", "ask: It was busier."]
+    );
+}
+
+#[test]
 fn noise_alone_is_no_regression() {
     let figure = |worst, median, best| Baseline {
         figures: [(
