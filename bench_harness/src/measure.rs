@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use serde::Serialize;
 
 use crate::machine::Machine;
@@ -218,9 +218,7 @@ pub fn measure(scenario: &Scenario, options: &Options) -> anyhow::Result<Outcome
     let mut samples: Vec<Vec<Sample>> = cases.iter().map(|_| Vec::new()).collect();
     // Children, helper threads and whatever else nobody pins stays on these cores, too.
     let run = |case: &Case| pin::among(&options.cores, || (case.run)());
-    for case in &cases {
-        run(case);
-    }
+    let warm_up: Vec<Sample> = cases.iter().map(run).collect();
     let mark = Mark::now();
     for round in 0..options.repeat {
         for position in 0..cases.len() {
@@ -230,8 +228,8 @@ pub fn measure(scenario: &Scenario, options: &Options) -> anyhow::Result<Outcome
     }
     let usage = mark.until_now();
     let mut results = Vec::new();
-    for (case, samples) in cases.iter().zip(&samples) {
-        let row = row(case, samples).with_context(|| scenario.name)?;
+    for ((case, warm_up), samples) in cases.iter().zip(warm_up).zip(&samples) {
+        let row = row(case, warm_up.checksum, samples).with_context(|| scenario.name)?;
         results.push(row);
     }
     agree(scenario, &results)?;
@@ -357,30 +355,26 @@ fn crowds(cases: &[Case], cores: usize) -> Vec<String> {
     notes
 }
 
-fn row(case: &Case, samples: &[Sample]) -> anyhow::Result<Row> {
+/// Every run, the warm-up among them, must have computed the same.
+fn row(case: &Case, checksum: u64, samples: &[Sample]) -> anyhow::Result<Row> {
+    ensure!(!samples.is_empty(), "--repeat must be at least 1");
     let mut values: Vec<f64> = samples.iter().map(|sample| sample.value).collect();
     values.sort_by(f64::total_cmp);
-    let first = samples.first().context("--repeat must be at least 1")?;
-    if let Some(other) = samples
-        .iter()
-        .find(|sample| sample.checksum != first.checksum)
-    {
+    if let Some(other) = samples.iter().find(|sample| sample.checksum != checksum) {
         bail!(
-            "{} ({}): two runs computed different checksums, {:x} and {:x}",
+            "{} ({}): two runs computed different checksums, {checksum:x} and {:x}",
             case.implementation,
             case.variant,
-            first.checksum,
             other.checksum
         );
     }
     if let Some(expected) = case.expected.as_ref().map(|expected| expected())
-        && expected != first.checksum
+        && expected != checksum
     {
         bail!(
-            "{} ({}) computed checksum {:x}, and {expected:x} is right: items were lost, repeated or changed",
+            "{} ({}) computed checksum {checksum:x}, and {expected:x} is right: items were lost, repeated or changed",
             case.implementation,
-            case.variant,
-            first.checksum
+            case.variant
         );
     }
     Ok(Row {
@@ -389,7 +383,7 @@ fn row(case: &Case, samples: &[Sample]) -> anyhow::Result<Row> {
         median: median(&values),
         min: values[0],
         max: values[values.len() - 1],
-        checksum: first.checksum,
+        checksum,
         valid: case.threads.in_the_way() == 0,
     })
 }

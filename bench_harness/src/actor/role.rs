@@ -42,15 +42,13 @@ pub enum Role<R> {
         /// End of items.
         end: u64,
     },
-    /// Plays ping-pong with the actor it is wired to.
+    /// Plays ping-pong with the actor it is wired to, by items that say how many round trips are to come.
     Pinger {
         /// The other.
         peer: Option<R>,
-        /// Round trips to come.
-        left: u64,
-        /// Round trips made.
-        count: u64,
-        /// Told the round trips made; the other player has none.
+        /// Of the items seen.
+        sum: u64,
+        /// Told the sum; the other player has none and sends back what it gets.
         done: Option<Done>,
     },
     /// Passes a token on.
@@ -129,23 +127,17 @@ impl<R: Clone> Role<R> {
                     let _ = done.send(*sum);
                 }
             }
-            (
-                Self::Pinger {
-                    peer,
-                    left,
-                    count,
-                    done,
-                },
-                Msg::Pong,
-            ) => {
-                *count += 1;
-                match done {
-                    Some(done) if *left == 0 => drop(done.send(*count)),
-                    _ => {
-                        *left = left.saturating_sub(1);
-                        sent(ops.tell(peer.as_ref().expect("wired"), Msg::Pong));
+            (Self::Pinger { peer, sum, done }, Msg::Item(left)) => {
+                *sum = sum.wrapping_add(left);
+                let next = match done {
+                    Some(done) if left == 0 => {
+                        let _ = done.send(*sum);
+                        return;
                     }
-                }
+                    Some(_) => left - 1,
+                    None => left,
+                };
+                sent(ops.tell(peer.as_ref().expect("wired"), Msg::Item(next)));
             }
             (Self::Ring { next, seen, done }, Msg::Token(hops)) => {
                 *seen += hops;

@@ -164,6 +164,23 @@ fn the_median_of_two_runs_lies_between_them() {
 }
 
 #[test]
+fn a_warm_up_that_loses_an_item_fails_the_run() {
+    static RUNS: AtomicU64 = AtomicU64::new(0);
+    let cases = |_: &Options| {
+        let run = || Sample {
+            value: 1.0,
+            checksum: RUNS.fetch_add(1, Ordering::Relaxed).min(1),
+        };
+        vec![Case::new(OURS, "a", Threads::anywhere(), run)]
+    };
+    let error = measure(&planted(Unit::Milliseconds, cases), &on_two_cores()).unwrap_err();
+    assert!(
+        format!("{error:#}").contains("different checksums, 0 and 1"),
+        "{error:#}"
+    );
+}
+
+#[test]
 fn every_ring_and_actor_scenario_knows_its_checksum() {
     let options = Options {
         peers: true,

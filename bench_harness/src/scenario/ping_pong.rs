@@ -1,7 +1,7 @@
 //! Two actors that answer each other: the cost of waking an actor for one message.
 #![forbid(unsafe_code)]
 
-use super::actors::{case, every_kit, timed, wait, workers};
+use super::actors::{case, every_kit, sum_below, timed, wait, workers};
 use super::{Family, Scenario};
 use crate::actor::{Kit, Msg, Role};
 use crate::measure::{Case, Sample, Unit};
@@ -25,24 +25,19 @@ fn cases(options: &Options) -> Vec<Case> {
 fn play<K: Kit>(options: &Options) -> Case {
     let rounds = options.count(1_000_000, 1000);
     case::<K>("2 actors", workers(options), move |kit, done, finished| {
-        let pinger = |left, done| Role::Pinger {
+        let pinger = |done| Role::Pinger {
             peer: None,
-            left,
-            count: 0,
+            sum: 0,
             done,
         };
-        let (ping, pong) = (
-            kit.spawn(pinger(rounds - 1, Some(done))),
-            kit.spawn(pinger(0, None)),
-        );
+        let (ping, pong) = (kit.spawn(pinger(Some(done))), kit.spawn(pinger(None)));
         kit.tell(&ping, Msg::Wire(pong.clone()));
         kit.tell(&pong, Msg::Wire(ping));
-        let (elapsed, count) = timed(|| {
-            kit.tell(&pong, Msg::Pong);
+        let (elapsed, sum) = timed(|| {
+            kit.tell(&pong, Msg::Item(rounds - 1));
             wait(finished, 1)
         });
-        assert_eq!(count, rounds);
-        Sample::rate(rounds, elapsed, count)
+        Sample::rate(rounds, elapsed, sum)
     })
-    .expecting(move || rounds)
+    .expecting(move || sum_below(rounds))
 }
