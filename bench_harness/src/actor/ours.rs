@@ -17,9 +17,10 @@ pub struct Ours {
 }
 
 /// A system with a worker on each of these cores: worker `n` of a system has the `n`-th core that the thread that starts it
-/// may use, in ascending order.
+/// may use, in ascending order; also in a container with a quota of time, since the peers are pinned there, too.
 pub fn system(cores: &[usize]) -> System {
-    pin::among(cores, || System::builder().workers(cores.len()).build()).expect("the system starts")
+    let builder = || System::builder().workers(cores.len()).pin(true);
+    pin::among(cores, || builder().build()).expect("the system starts")
 }
 
 /// A reference to an actor of ours.
