@@ -14,6 +14,11 @@ fn call(arguments: &[&str]) -> Output {
         .unwrap()
 }
 
+/// One that this process may use.
+fn first_core() -> String {
+    bench_harness::pin::available()[0].to_string()
+}
+
 /// What it prints when all is well.
 fn printed(arguments: &[&str]) -> String {
     let output = call(arguments);
@@ -102,9 +107,10 @@ fn compare_needs_peers_and_compares_with_them() {
 
 #[test]
 fn the_cores_that_are_named_are_used() {
-    let text = printed(&["run", "ask", "--quick", "--repeat", "1", "--cores", "0"]);
+    let core = &first_core();
+    let text = printed(&["run", "ask", "--quick", "--repeat", "1", "--cores", core]);
     assert!(text.contains("between actors"));
-    let text = printed(&["latency", "--quick", "--cores", "0"]);
+    let text = printed(&["latency", "--quick", "--cores", core]);
     assert!(
         text.contains("same core") && !text.contains("two cores,"),
         "{text}"
@@ -114,6 +120,7 @@ fn the_cores_that_are_named_are_used() {
 
 #[test]
 fn what_means_nothing_is_refused_or_named() {
+    let twice = [first_core(), first_core()].join(",");
     let wrong: [(&[&str], &str); 16] = [
         (&["run", "nothing"], "no scenario `nothing`"),
         (
@@ -127,7 +134,7 @@ fn what_means_nothing_is_refused_or_named() {
             &["run", "spsc", "--cores", "4095"],
             "core 4095 is not available",
         ),
-        (&["run", "spsc", "--cores", "0,0"], "twice"),
+        (&["run", "spsc", "--cores", twice.as_str()], "twice"),
         (&["soak", "--minutes=-1"], "more than 0"),
         (&["soak", "--minutes", "NaN"], "more than 0"),
         (&["stress", "--scale", "0"], "more than 0"),
@@ -270,7 +277,7 @@ fn a_report_has_bars_and_curves_and_says_what_it_lacks() {
         // Nobody of that name is in it.
         arguments.push("store_writers");
     }
-    arguments.extend(["--impl", "actor_rt", "--quick", "--repeat", "1"]);
+    arguments.extend(["--impl", "actor_rt", "--tiny", "--repeat", "1"]);
     let text = printed(&arguments);
     assert_eq!(text.contains("left out: store_writers"), all, "{text}");
     let page = fs::read_to_string(page).unwrap();
