@@ -1,14 +1,15 @@
 //! What a soak does in each round: a bit of everything, and faults that could lose something.
 #![forbid(unsafe_code)]
 
+use std::any::type_name;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use actor_rt::{
-    Actor, ActorRef, Ask, AskError, BytePool, CancelToken, Context, Overflow, Pool, PoolConfig,
-    PoolError, Pooled, Reply, Restart, System, Topic, Work,
+    Actor, ActorRef, Ask, AskError, BytePool, CancelToken, Context, DeadLetter, Overflow, Pool,
+    PoolConfig, PoolError, Pooled, Reply, Restart, System, Topic, Work,
 };
 use bytes::Bytes;
 
@@ -85,6 +86,11 @@ impl Msg {
 /// What is published.
 #[derive(Clone)]
 struct News(Slip);
+
+/// Whether a dead letter was a message of the soak's; those between the runtime's own actors, a pool's say, have no slip.
+pub(super) fn has_slip(letter: &DeadLetter) -> bool {
+    [type_name::<Msg>(), type_name::<News>()].contains(&letter.message_type)
+}
 
 struct Reader;
 
