@@ -230,4 +230,10 @@ impl Complete {
         let (digest, _) = store.commit(self.0).await?;
         Ok(digest)
     }
+
+    /// The same, without handing it on to a cache behind the store.
+    pub(crate) async fn store_local(self, store: &Store) -> Result<(), IntakeError> {
+        store.commit_local(self.0).await?;
+        Ok(())
+    }
 }

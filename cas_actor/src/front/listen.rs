@@ -25,7 +25,7 @@ use super::counters::{Counters, FrontFigures, FrontStats};
 use super::drain::drained;
 use super::http::{Http, Pages};
 use super::names::Names;
-use super::probe::FrontProbe;
+use super::probe::{FrontProbe, Probed};
 use super::rate::{Crowd, Peer, Rate};
 use super::unix;
 use super::watch::Watcher;
@@ -52,6 +52,7 @@ pub(crate) struct Shared {
     pub(crate) counters: Arc<Counters>,
     pub(crate) pages: Option<Arc<dyn Pages>>,
     pub(crate) watcher: Option<Arc<dyn Watcher>>,
+    pub(crate) probed: Probed,
     /// Whether the end has begun.
     pub(crate) draining: watch::Receiver<bool>,
 }
@@ -124,6 +125,7 @@ impl Front {
             counters: Arc::default(),
             pages: attached.pages,
             watcher: attached.watcher,
+            probed: Probed::default(),
             draining: draining.subscribe(),
         };
         Ok(Self {

@@ -1,17 +1,16 @@
 //! Whether this node serves, as gRPC clients ask (`grpc.health.v1`).
 //!
-//! Owns: the answer, and how often the store is tried for it.
-//! Does not know: how it is tried (`probe`).
+//! Owns: the answer.
+//! Does not know: how the store is tried, and how often (`probe`).
 //! Invariants: a node that drains serves no more, nor does one whose store fails; all services have one
-//! store, so they have one status; however many ask, the store is tried once a second at most.
+//! store, so they have one status; who watches is told of the drain, and then that this was the end.
 #![forbid(unsafe_code)]
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::{Stream, stream};
-use tokio::sync::Mutex;
 use tonic::{Request, Response, Status};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_server::Health;
@@ -21,8 +20,6 @@ use crate::front::drain::drained;
 use crate::front::listen::Shared;
 use crate::front::probe::FrontProbe;
 
-/// How long what was found out holds.
-const FRESH: Duration = Duration::from_secs(1);
 /// How often a watcher's status is looked at again.
 const LOOK: Duration = Duration::from_secs(5);
 /// A store that takes longer does not serve.
@@ -35,17 +32,12 @@ pub(super) struct HealthOf(Arc<Inner>);
 struct Inner {
     shared: Arc<Shared>,
     services: Vec<&'static str>,
-    last: Mutex<Option<(Instant, bool)>>,
 }
 
 impl HealthOf {
     /// The health of these services.
     pub(super) fn new(shared: Arc<Shared>, services: Vec<&'static str>) -> Self {
-        Self(Arc::new(Inner {
-            shared,
-            services,
-            last: Mutex::default(),
-        }))
+        Self(Arc::new(Inner { shared, services }))
     }
 
     fn knows(&self, service: &str) -> bool {
@@ -60,40 +52,34 @@ impl HealthOf {
         }
     }
 
-    /// The status, once it is another one than `told`.
-    async fn change(&self, told: ServingStatus) -> ServingStatus {
+    /// The status, once it is another one than `told`; `None` when none will come.
+    async fn change(&self, told: ServingStatus) -> Option<ServingStatus> {
         let mut draining = self.0.shared.draining.clone();
-        loop {
-            let status = self.status().await;
-            if status != told {
-                return status;
+        let other = async {
+            loop {
+                let status = self.status().await;
+                if status != told {
+                    return status;
+                }
+                tokio::time::sleep(LOOK).await;
             }
+        };
+        tokio::select! {
+            biased;
             // While draining there is nothing left to come.
-            let is_draining = *draining.borrow();
-            tokio::select! {
-                () = drained(&mut draining), if !is_draining => {}
-                () = tokio::time::sleep(LOOK) => {}
+            () = drained(&mut draining) => {
+                (told == ServingStatus::Serving).then_some(ServingStatus::NotServing)
             }
+            status = other => Some(status),
         }
     }
 }
 
 impl Inner {
     async fn store_works(&self) -> bool {
-        let mut last = self.last.lock().await;
-        if let Some((when, works)) = *last
-            && when.elapsed() < FRESH
-        {
-            return works;
-        }
         let probe = FrontProbe(Arc::clone(&self.shared));
         let checked = tokio::time::timeout(LIMIT, probe.check()).await;
-        let works = matches!(checked, Ok(Ok(())));
-        if !works {
-            tracing::warn!(?checked, "the store fails: this node does not serve");
-        }
-        *last = Some((Instant::now(), works));
-        works
+        matches!(checked, Ok(Ok(())))
     }
 }
 
@@ -126,10 +112,13 @@ impl Health for HealthOf {
         let state = (self.clone(), None);
         let statuses = stream::unfold(state, move |(health, told)| async move {
             let status = match told {
-                Some(told) if known => health.change(told).await,
+                Some(told) if known => health.change(told).await?,
                 None if known => health.status().await,
                 // It may come to be known some day, says the protocol; here it never does.
-                Some(_) => std::future::pending().await,
+                Some(_) => {
+                    drained(&mut health.0.shared.draining.clone()).await;
+                    return None;
+                }
                 None => ServingStatus::ServiceUnknown,
             };
             Some((Ok(answer(status)), (health, Some(status))))
