@@ -1,18 +1,24 @@
 //! Whether each component of the node works, found out by using it.
 //!
-//! Owns the checks and the report. Does not know HTTP.
+//! Owns the report, and those checks that are not the front ends' own. Does not know HTTP.
+//! Invariant: however many ask, a report is made once a second at most.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actor_rt::{Actor, Context, Reply};
-use cas_actor::Digest;
+use cas_actor::front::FrontProbe;
 use serde::Serialize;
+use tokio::sync::Mutex;
 
 use super::Node;
 
 /// A component that takes longer is not well.
 const LIMIT: Duration = Duration::from_secs(2);
+
+/// How long a report holds.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// The answer of `/healthz`.
 #[derive(Debug, Serialize)]
@@ -30,8 +36,27 @@ struct Component {
     error: Option<String>,
 }
 
+/// The last report, and when it was made.
+#[derive(Default)]
+pub struct Last(Mutex<Option<(Instant, Arc<Report>)>>);
+
+impl Last {
+    /// The state of every component, which may be a second old.
+    pub async fn report(&self, node: &Node) -> Arc<Report> {
+        let mut last = self.0.lock().await;
+        if let Some((when, report)) = &*last
+            && when.elapsed() < FRESH
+        {
+            return Arc::clone(report);
+        }
+        let report = Arc::new(check(node).await);
+        *last = Some((Instant::now(), Arc::clone(&report)));
+        report
+    }
+}
+
 /// Checks every component.
-pub async fn check(node: &Node) -> Report {
+async fn check(node: &Node) -> Report {
     let components = BTreeMap::from([
         ("actors", timed(actors(node)).await),
         ("isolates", timed(node.engine.check_isolates()).await),
@@ -79,35 +104,16 @@ async fn actors(node: &Node) -> Result<(), String> {
 
 /// Uploads, verifies and downloads a part, as clients do.
 async fn transport(node: &Node) -> Result<(), String> {
-    match node.front.get() {
-        Some(front) => front.probe.check().await,
-        None => Err("the front ends have not started".into()),
-    }
+    probe(node)?.check().await
 }
 
-/// Writes a blob, reads it back and compares. A new one each time: what is there is not written again.
+/// Writes a blob, and reads it back.
 async fn store(node: &Node) -> Result<(), String> {
-    let content = format!("zako health check after {:?}\n", node.begin.elapsed());
-    let digest = node
-        .store
-        .put(content.clone())
-        .await
-        .map_err(|error| error.to_string())?;
-    if digest != Digest::of(content.as_bytes()) {
-        return Err("the store gave a blob another name".into());
-    }
-    let blob = node
-        .store
-        .get(&digest)
-        .await
-        .map_err(|error| error.to_string())?;
-    node.store
-        .delete(&digest)
-        .await
-        .map_err(|error| error.to_string())?;
-    if blob[..] == *content.as_bytes() {
-        Ok(())
-    } else {
-        Err("the store gave back something else".into())
-    }
+    probe(node)?.check_store().await
+}
+
+fn probe(node: &Node) -> Result<&FrontProbe, String> {
+    let front = node.front.get();
+    let front = front.ok_or("the front ends have not started")?;
+    Ok(&front.probe)
 }

@@ -116,6 +116,8 @@ pub struct Node {
     begin: Instant,
     /// Its front ends; set before the first request.
     front: OnceLock<NodeFront>,
+    /// What was found out about its components.
+    health: health::Last,
 }
 
 /// What is asked of the front ends.
@@ -170,6 +172,7 @@ async fn start(system: &System, config: &Config) -> Result<(), NodeError> {
         ),
         begin: Instant::now(),
         front: OnceLock::new(),
+        health: health::Last::default(),
     });
     let pages = pages::NodePages(Arc::clone(&node));
     let spans = config.otel.as_deref().map(spans::start).transpose();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use cas_actor::front::{Page, Pages};
 
-use super::{Node, health, metrics};
+use super::{Node, metrics};
 
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -19,8 +19,8 @@ impl Pages for NodePages {
         let node = Arc::clone(&self.0);
         match path {
             "/healthz" => Some(Box::pin(async move {
-                let report = health::check(&node).await;
-                let body = serde_json::to_string_pretty(&report).unwrap_or_default();
+                let report = node.health.report(&node).await;
+                let body = serde_json::to_string_pretty(&*report).unwrap_or_default();
                 Page {
                     status: if report.healthy { 200 } else { 503 },
                     content_type: "application/json",
