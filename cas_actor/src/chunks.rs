@@ -114,10 +114,7 @@ impl Blocking<'_> {
     /// # Errors
     /// When the blob is not here, or a chunk cannot be stored.
     pub fn split(self, digest: &Digest, chunking: Chunking) -> Result<Vec<Chunk>, ChunkError> {
-        let key = recipe_key(digest, chunking);
-        if let Some(entry) = self.get_complete_action(&key)?
-            && let Some(chunks) = read_recipe(&entry)
-        {
+        if let Some(chunks) = self.kept_chunks(digest, chunking)? {
             return Ok(chunks);
         }
         let blob = self.get(digest)?.into_bytes();
@@ -136,8 +133,19 @@ impl Blocking<'_> {
             relaxed.blocking().put_verified(verified)?;
         }
         // Makes the chunks durable as well.
+        let key = recipe_key(digest, chunking);
         relaxed.blocking().put_action(&key, recipe(&chunks))?;
         Ok(chunks)
+    }
+
+    /// The chunks that a blob was cut into before, if all of them are here.
+    pub(crate) fn kept_chunks(
+        self,
+        digest: &Digest,
+        chunking: Chunking,
+    ) -> Result<Option<Vec<Chunk>>, ShardError> {
+        let entry = self.get_complete_action(&recipe_key(digest, chunking))?;
+        Ok(entry.and_then(|entry| read_recipe(&entry)))
     }
 
     /// Puts chunks together to the blob that `name` says, and stores that.

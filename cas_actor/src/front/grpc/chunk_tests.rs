@@ -120,6 +120,13 @@ async fn who_may_only_read_has_no_chunks_kept() {
     assert_eq!(refused.unwrap_err(), Code::Unauthenticated);
     let digests: Vec<_> = chunks(&content).into_iter().map(blake3).collect();
     assert_eq!(node.missing(&digests, BLAKE3).await, digests);
+    // Nothing is cut for this caller, not even to find out that all chunks are here.
+    for chunk in chunks(&content) {
+        let stored = node.front.probe().0.store.put(chunk.to_vec()).await;
+        stored.unwrap();
+    }
+    let refused = node.split(request.clone()).await;
+    assert_eq!(refused.unwrap_err(), Code::Unauthenticated);
     let mut allowed = tonic::Request::new(request.clone());
     let token = "Bearer secret".parse().unwrap();
     allowed.metadata_mut().insert("authorization", token);
@@ -127,6 +134,17 @@ async fn who_may_only_read_has_no_chunks_kept() {
     // Now that they are here, whoever may read them is told of them.
     let told = node.split(request).await.unwrap();
     assert_eq!(told.chunk_digests, digests);
+    // What is too small to be cut is its own chunk.
+    let small = sample(100_000);
+    let stored = node.front.probe().0.store.put(small.clone()).await;
+    stored.unwrap();
+    let request = re::SplitBlobRequest {
+        blob_digest: Some(blake3(&small)),
+        digest_function: BLAKE3,
+        ..Default::default()
+    };
+    let told = node.split(request).await.unwrap();
+    assert_eq!(told.chunk_digests, [blake3(&small)]);
 }
 
 #[tokio::test]

@@ -3,7 +3,8 @@
 //! Owns: the messages and the status of what goes wrong.
 //! Does not know: where a blob is cut (`crate::chunks`).
 //! Invariants: a blob is cut in one way only, the one that the capabilities tell, so clients that cut
-//! for themselves and the node agree on every chunk; for callers who may only read no chunk is kept.
+//! for themselves and the node agree on every chunk; for callers who may only read nothing is cut, they are
+//! told of chunks that were kept before.
 #![forbid(unsafe_code)]
 
 use tonic::{Request, Response, Status};
@@ -12,7 +13,7 @@ use super::api::re;
 use super::failure::{Failure, failed};
 use super::{Api, Function, Name};
 use crate::front::access::Right;
-use crate::{Chunk, ChunkError, Chunking, Digest, Sha256Digest, Store};
+use crate::{Chunk, ChunkError, Chunking};
 
 const FAST_CDC: i32 = re::chunking_function::Value::FastCdc2020 as i32;
 
@@ -31,30 +32,31 @@ impl Api {
             return Err(Status::internal("one name, and not one answer"));
         };
         let digest = found.ok_or_else(|| missing(&name))?;
+        if digest.size_bytes() <= u64::from(Chunking::default().min_bytes()) {
+            // The one chunk is the blob itself.
+            let is_chunk = digest.size_bytes() > 0;
+            return Ok(split_into(
+                is_chunk.then(|| name.digest()).into_iter().collect(),
+            ));
+        }
         let store = self.shared.store.clone();
-        let chunks = match self.allows(&metadata, Right::Write) {
-            Ok(()) => {
-                wait_for(move || store.blocking().split(&digest, Chunking::default())).await?
+        let may_write = self.allows(&metadata, Right::Write).is_ok();
+        let chunks = wait_for(move || {
+            let store = store.blocking();
+            match may_write {
+                true => store.split(&digest, Chunking::default()).map(Some),
+                false => Ok(store.kept_chunks(&digest, Chunking::default())?),
             }
-            Err(_) => {
-                let chunks = wait_for(move || cut(&store, &digest)).await?;
-                let digests: Vec<Digest> = chunks.iter().map(|chunk| chunk.digest).collect();
-                let there = self.shared.store.contains(&digests).await.map_err(failed)?;
-                // Names of chunks that are not here are of no use, and to keep them is to write.
-                if there.contains(&false) {
-                    self.may(&metadata, Right::Write)?;
-                }
-                chunks
-            }
+        });
+        let Some(chunks) = chunks.await? else {
+            self.may(&metadata, Right::Write)?;
+            return Err(missing(&name));
         };
         let names = chunks.iter().map(|chunk| chunk_name(chunk, function));
         let digests = names.collect::<Option<Vec<_>>>().ok_or_else(|| {
             Status::unimplemented("chunks have no SHA-256 names here; BLAKE3 digests can be split")
         })?;
-        Ok(Response::new(re::SplitBlobResponse {
-            chunk_digests: digests,
-            chunking_function: FAST_CDC,
-        }))
+        Ok(split_into(digests))
     }
 
     pub(super) async fn splice(
@@ -96,21 +98,11 @@ impl Api {
     }
 }
 
-/// The chunks of a blob, without keeping any.
-fn cut(store: &Store, digest: &Digest) -> Result<Vec<Chunk>, ChunkError> {
-    let blob = store.blocking().get(digest)?.into_bytes();
-    let sha256_names = store.config().sha256_names;
-    let mut rest = &blob[..];
-    let lengths = Chunking::default().cut(&blob);
-    let chunks = lengths.map(|length| {
-        let (chunk, others) = rest.split_at(length);
-        rest = others;
-        Chunk {
-            digest: Digest::of(chunk),
-            sha256: sha256_names.then(|| Sha256Digest::of(chunk)),
-        }
-    });
-    Ok(chunks.collect())
+fn split_into(chunk_digests: Vec<re::Digest>) -> Response<re::SplitBlobResponse> {
+    Response::new(re::SplitBlobResponse {
+        chunk_digests,
+        chunking_function: FAST_CDC,
+    })
 }
 
 /// Runs what reads and hashes much on a thread that may wait.
