@@ -2,6 +2,7 @@
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{StreamExt, stream};
+use prost::Message;
 use tonic::Code;
 
 use super::api::bytestream::WriteRequest;
@@ -73,6 +74,64 @@ async fn large_messages_are_refused_before_they_are_read() {
     let is_expected = |end: &_| matches!(end, Ok(()) | Err(Code::ResourceExhausted));
     assert!(ended.iter().all(is_expected), "{ended:?}");
     assert!(ended.contains(&Err(Code::ResourceExhausted)), "{ended:?}");
+    while node.front.stats().held_bytes > 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn results_with_large_trees_are_served_at_the_least_limit() {
+    let mut config = FrontConfig::default();
+    config.limits.in_flight_bytes = 96 * MIB;
+    let node = Node::start(&config).await;
+    let store = &node.front.probe().0.store;
+    let leaf = store.put("leaf").await.unwrap();
+    let mut directories = Vec::new();
+    for number in 0..3 {
+        let file = |index: u64| re::FileNode {
+            name: format!("{number}{index}{}", "x".repeat(MIB as usize)),
+            digest: Some(blake3(b"leaf")),
+            ..Default::default()
+        };
+        let tree = re::Tree {
+            root: Some(re::Directory {
+                files: (0..25).map(file).collect(),
+                ..Default::default()
+            }),
+            children: vec![],
+        };
+        let tree = store.put(tree.encode_to_vec()).await.unwrap();
+        assert!(tree.size_bytes() >= 25 * MIB);
+        directories.push(re::OutputDirectory {
+            path: number.to_string(),
+            tree_digest: Some(re::Digest {
+                hash: tree.hex(),
+                size_bytes: tree.size_bytes() as i64,
+            }),
+            ..Default::default()
+        });
+    }
+    let action_digest = Some(blake3(b"action"));
+    let update = re::UpdateActionResultRequest {
+        action_digest: action_digest.clone(),
+        action_result: Some(re::ActionResult {
+            output_directories: directories,
+            ..Default::default()
+        }),
+        digest_function: BLAKE3,
+        ..Default::default()
+    };
+    node.actions().update_action_result(update).await.unwrap();
+    let get = || re::GetActionResultRequest {
+        action_digest: action_digest.clone(),
+        digest_function: BLAKE3,
+        ..Default::default()
+    };
+    node.actions().get_action_result(get()).await.unwrap();
+    // Each of their files is asked for.
+    assert!(store.delete(&leaf).await.unwrap());
+    let missed = node.actions().get_action_result(get()).await;
+    assert_eq!(missed.unwrap_err().code(), Code::NotFound);
     while node.front.stats().held_bytes > 0 {
         tokio::task::yield_now().await;
     }

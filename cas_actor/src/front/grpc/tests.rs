@@ -60,7 +60,7 @@ impl Node {
         ByteStreamClient::new(self.channel.clone())
     }
 
-    fn actions(&self) -> ActionCacheClient<Channel> {
+    pub(super) fn actions(&self) -> ActionCacheClient<Channel> {
         ActionCacheClient::new(self.channel.clone())
     }
 

@@ -30,6 +30,34 @@ const FACTOR: u64 = 4;
 /// What one that was seen costs: its name, in two places.
 const SEEN_BYTES: u64 = 256;
 
+/// What the digests of a tree's files cost in memory, per byte of the tree.
+const FILES_FACTOR: u64 = 2;
+/// What a file's name costs, here and on its way to the store.
+const NAME_BYTES: u64 = (size_of::<Name>() + size_of::<BlobName>()) as u64;
+
+/// [`re::Tree`] without what is not asked for: a tree is one message, and may be a large one.
+#[derive(Clone, PartialEq, prost::Message)]
+struct TreeFiles {
+    #[prost(message, optional, tag = "1")]
+    root: Option<DirectoryFiles>,
+    #[prost(message, repeated, tag = "2")]
+    children: Vec<DirectoryFiles>,
+}
+
+/// [`re::Directory`] the same way.
+#[derive(Clone, PartialEq, prost::Message)]
+struct DirectoryFiles {
+    #[prost(message, repeated, tag = "1")]
+    files: Vec<FileDigest>,
+}
+
+/// [`re::FileNode`] the same way.
+#[derive(Clone, PartialEq, prost::Message)]
+struct FileDigest {
+    #[prost(message, optional, tag = "2")]
+    digest: Option<re::Digest>,
+}
+
 /// A walk through all directories below a root that are here, the root first.
 pub(super) struct Walk {
     api: Api,
@@ -129,14 +157,19 @@ impl Api {
                 content => content?,
             };
             let bytes = content.len() as u64;
-            share.add(FACTOR * bytes).map_err(failed)?;
-            let Ok(tree) = re::Tree::decode(content) else {
+            share.add(FILES_FACTOR * bytes).map_err(failed)?;
+            let Ok(tree) = TreeFiles::decode(content) else {
                 return Ok(false);
             };
+            let before = names.len();
             let directories = tree.root.iter().chain(&tree.children);
             for file in directories.flat_map(|directory| &directory.files) {
                 names.push(Name::required(file.digest.as_ref(), function, "digest")?);
             }
+            drop(tree);
+            share.give_back(FILES_FACTOR * bytes);
+            let more = (names.len() - before) as u64;
+            share.add(NAME_BYTES * more).map_err(failed)?;
         }
         let names: Vec<BlobName> = names.iter().map(Name::blob).collect();
         // What only the cache behind the store has is brought: the client relies on it from now on.
