@@ -41,15 +41,23 @@ impl Share {
         })
     }
 
-    /// Holds so many bytes more, until the request ends.
+    /// Holds so many bytes more, until the request ends; one that finds no room is refused, and counted.
     pub(crate) fn add(&self, bytes: u64) -> Result<(), NoRoom> {
+        let added = self.try_add(bytes);
+        if added.is_err() {
+            self.counters.overloaded.fetch_add(1, Relaxed);
+        }
+        added
+    }
+
+    /// The same for a request that goes on without that room.
+    pub(crate) fn try_add(&self, bytes: u64) -> Result<(), NoRoom> {
         let held = &self.counters.held_bytes;
         let fits = |held: u64| {
             held.checked_add(bytes)
                 .filter(|sum| *sum <= self.limit_bytes)
         };
         if held.fetch_update(Relaxed, Relaxed, fits).is_err() {
-            self.counters.overloaded.fetch_add(1, Relaxed);
             return Err(NoRoom);
         }
         self.bytes.fetch_add(bytes, Relaxed);
@@ -87,4 +95,27 @@ pub(crate) fn upload_bytes(size_bytes: u64, is_multiplexed: bool, is_zstd: bool)
 /// What an answer holds that is compressed on its way.
 pub(crate) fn compressed_bytes(size_bytes: u64) -> u64 {
     size_bytes.min(compress::STREAM_BYTES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_who_is_refused_is_counted_as_such() {
+        let counters: Arc<Counters> = Arc::default();
+        let share = Share {
+            counters: Arc::clone(&counters),
+            limit_bytes: 10,
+            bytes: AtomicU64::new(0),
+        };
+        assert_eq!(share.try_add(11), Err(NoRoom));
+        assert_eq!(counters.snapshot().overloaded, 0);
+        assert_eq!(share.add(11), Err(NoRoom));
+        assert_eq!(counters.snapshot().overloaded, 1);
+        assert_eq!(share.try_add(10), Ok(()));
+        assert_eq!(counters.snapshot().held_bytes, 10);
+        drop(share);
+        assert_eq!(counters.snapshot().held_bytes, 0);
+    }
 }

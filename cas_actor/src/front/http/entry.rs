@@ -309,7 +309,7 @@ impl Http {
             return None;
         }
         let share = Share::new(self.shared());
-        share.add(compressed_bytes(blob.len() as u64)).ok()?;
+        share.try_add(compressed_bytes(blob.len() as u64)).ok()?;
         Some(share)
     }
 
