@@ -1,6 +1,8 @@
-//! What uploads over HTTP hold in memory stays within the limit.
+//! What uploads over HTTP hold in memory, and how long they take, stays within the limits.
 
 mod http_client;
+
+use std::time::Duration;
 
 use cas_actor::front::FrontConfig;
 use http_client::node::Node;
@@ -41,4 +43,34 @@ async fn many_uploads_at_once_stay_within_the_limit() {
     }
     let stored = client.request("PUT", "/gradle/other", &[], &large).await;
     assert_eq!(stored.status, 200);
+}
+
+#[tokio::test]
+async fn an_upload_that_drips_is_told_that_it_took_too_long() {
+    let mut config = FrontConfig::default();
+    config.limits.request_seconds = 1;
+    let node = Node::start(&config);
+    let (mut reader, mut writer) = tokio::net::TcpStream::connect(node.address)
+        .await
+        .unwrap()
+        .into_split();
+    let head = b"PUT /gradle/k HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n";
+    tokio::io::AsyncWriteExt::write_all(&mut writer, head)
+        .await
+        .unwrap();
+    let drip = tokio::spawn(async move {
+        let mut drip = tokio::time::interval(Duration::from_millis(20));
+        while tokio::io::AsyncWriteExt::write_all(&mut writer, b"x")
+            .await
+            .is_ok()
+        {
+            drip.tick().await;
+        }
+    });
+    let mut status = [0; 12];
+    let read = tokio::io::AsyncReadExt::read_exact(&mut reader, &mut status).await;
+    read.unwrap();
+    assert_eq!(&status, b"HTTP/1.1 408");
+    drop(reader);
+    drip.await.unwrap();
 }

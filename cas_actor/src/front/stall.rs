@@ -11,7 +11,9 @@
 #![forbid(unsafe_code)]
 
 use std::cell::Cell;
+use std::error::Error as _;
 use std::future::poll_fn;
+use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -28,10 +30,23 @@ use tokio::time::{Instant, Sleep, sleep_until};
 pub(crate) enum ComingError {
     /// The connection broke, or the client gave up.
     #[error(transparent)]
-    Broken(#[from] hyper::Error),
+    Broken(hyper::Error),
+    /// The connection has ended because a limit of its own has passed.
+    #[error("it took longer than the limits of this node allow")]
+    Late,
     /// Nothing has come for too long.
     #[error("nothing of the body has come for {} s", .0.as_secs())]
     Stalled(Duration),
+}
+
+impl From<hyper::Error> for ComingError {
+    fn from(error: hyper::Error) -> Self {
+        let cause = error.source().and_then(|cause| cause.downcast_ref());
+        match cause.map(io::Error::kind) {
+            Some(io::ErrorKind::TimedOut) => Self::Late,
+            _ => Self::Broken(error),
+        }
+    }
 }
 
 /// A timer that is made at the first wait, and moved only when it fires.

@@ -82,6 +82,9 @@ impl Counted {
 
     fn count(&mut self, bytes: &[u8]) -> Result<(), Status> {
         let more = self.messages.take(bytes).saturating_sub(self.held_bytes);
+        if more == 0 {
+            return Ok(());
+        }
         self.share.add(more * self.factor).map_err(failed)?;
         self.held_bytes += more;
         Ok(())
@@ -119,7 +122,7 @@ impl Body for Counted {
 fn interrupted(error: ComingError) -> Status {
     match error {
         ComingError::Broken(error) => Status::from_error(Box::new(error)),
-        ComingError::Stalled(_) => Status::deadline_exceeded(error.to_string()),
+        ComingError::Late | ComingError::Stalled(_) => Status::deadline_exceeded(error.to_string()),
     }
 }
 

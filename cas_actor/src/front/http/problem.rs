@@ -235,7 +235,7 @@ impl From<ComingError> for Problem {
     fn from(error: ComingError) -> Self {
         let status = match error {
             ComingError::Broken(_) => StatusCode::BAD_REQUEST,
-            ComingError::Stalled(_) => StatusCode::REQUEST_TIMEOUT,
+            ComingError::Late | ComingError::Stalled(_) => StatusCode::REQUEST_TIMEOUT,
         };
         let message = format!("the body ended early, nothing was stored: {error}");
         Self::new(status, message)
