@@ -21,6 +21,8 @@ const MOST_CONNECTIONS: u64 = 16_384;
 const LEAST_HEAD_BYTES: u64 = 8 * 1024;
 /// One request of the largest kind needs so much: a message of gRPC, and what it becomes.
 const LEAST_IN_FLIGHT_BYTES: u64 = 96 * 1024 * 1024;
+/// Longer waits than a year are none that a clock can always be asked for.
+const MOST_SECONDS: u64 = 365 * 24 * 60 * 60;
 const GIB: u64 = 1024 * 1024 * 1024;
 
 /// The front ends' part of the node's configuration.
@@ -92,7 +94,7 @@ impl DialectsConfig {
     }
 }
 
-/// Limits on connections, requests and time.
+/// Limits on connections, requests and time. Times of more than a year count as a year.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LimitsConfig {
@@ -117,7 +119,8 @@ pub struct LimitsConfig {
     /// Seconds from the first byte of a request's head to its last.
     pub head_seconds: u64,
     /// Seconds within which a body has to move, in either direction; of an answer over HTTP/2, a piece
-    /// of 32 KiB. Each stream of an HTTP/2 connection counts for itself.
+    /// of 32 KiB. Each stream of an HTTP/2 connection counts for itself, but an answer that its client
+    /// does not take ends the whole connection.
     pub stall_seconds: u64,
     /// Seconds that one request may take, the bodies of it and of its answer included.
     pub request_seconds: u64,
@@ -165,20 +168,24 @@ impl LimitsConfig {
     }
 
     pub(super) fn idle(&self) -> Duration {
-        Duration::from_secs(self.idle_seconds)
+        seconds(self.idle_seconds)
     }
 
     pub(super) fn head(&self) -> Duration {
-        Duration::from_secs(self.head_seconds)
+        seconds(self.head_seconds)
     }
 
     pub(super) fn stall(&self) -> Duration {
-        Duration::from_secs(self.stall_seconds)
+        seconds(self.stall_seconds)
     }
 
     pub(super) fn request(&self) -> Duration {
-        Duration::from_secs(self.request_seconds)
+        seconds(self.request_seconds)
     }
+}
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds.min(MOST_SECONDS))
 }
 
 /// As many as this process may have files open, less what the store needs.
@@ -197,6 +204,25 @@ mod tests {
     fn connections_leave_files_for_the_store() {
         let connections = LimitsConfig::default().connections;
         assert!((1..=MOST_CONNECTIONS).contains(&connections));
+    }
+
+    #[test]
+    fn the_longest_times_have_an_end() {
+        let limits = LimitsConfig {
+            idle_seconds: u64::MAX,
+            head_seconds: u64::MAX,
+            stall_seconds: u64::MAX,
+            request_seconds: u64::MAX,
+            ..Default::default()
+        };
+        for limit in [
+            limits.idle(),
+            limits.head(),
+            limits.stall(),
+            limits.request(),
+        ] {
+            assert!(std::time::Instant::now().checked_add(limit).is_some());
+        }
     }
 
     #[test]
