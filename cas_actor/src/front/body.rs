@@ -198,9 +198,14 @@ impl Body for Answer {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Piece>, BodyError>>> {
-        stall::ours();
+        let is_multiplexed = self.is_multiplexed;
+        if is_multiplexed {
+            stall::ours();
+        }
         let frame = ready!(self.poll_content(cx))?;
-        stall::theirs();
+        if is_multiplexed {
+            stall::theirs();
+        }
         let Some(frame) = frame else {
             self.ended(None);
             return Poll::Ready(None);

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use crossbeam_utils::CachePadded;
 
 use super::Space;
-use super::tallies::{GrpcErrors, HttpErrors, SizeStats, Sizes};
+use super::tallies::{Codes, GrpcErrors, HttpErrors, SizeStats, Sizes};
 use crate::stripes::{self, STRIPES};
 
 /// A handle to the figures of a [`Front`](super::Front).
@@ -39,7 +39,6 @@ pub(crate) struct Counters {
     /// Chunks that came and went over gRPC.
     pub(crate) upload_chunks: Sizes,
     pub(crate) download_chunks: Sizes,
-    pub(crate) http_errors: HttpErrors,
     pub(crate) grpc_errors: GrpcErrors,
     stripes: [CachePadded<Stripe>; STRIPES],
 }
@@ -49,6 +48,8 @@ pub(crate) struct Counters {
 struct Stripe {
     /// Requests that have begun here and are being answered now.
     requests: AtomicU64,
+    /// A miss is one of them, so they are many.
+    http_errors: HttpErrors,
     spaces: [SpaceCounters; Space::ALL.len()],
 }
 
@@ -160,6 +161,11 @@ impl Counters {
         &self.stripes[stripes::own()].spaces[space as usize]
     }
 
+    /// This thread's counters of answers that refuse or fail.
+    pub(crate) fn http_errors(&self) -> &HttpErrors {
+        &self.stripes[stripes::own()].http_errors
+    }
+
     /// A request begins; [`end`](Self::end) takes the number.
     pub(crate) fn begin(&self) -> usize {
         let stripe = stripes::own();
@@ -193,8 +199,8 @@ impl Counters {
             transport: self.transport.snapshot(),
             upload_chunks: self.upload_chunks.snapshot(),
             download_chunks: self.download_chunks.snapshot(),
-            http_errors: self.http_errors.snapshot(),
-            grpc_errors: self.grpc_errors.snapshot(),
+            http_errors: Codes::sum(self.stripes.iter().map(|stripe| &stripe.http_errors)),
+            grpc_errors: Codes::sum([&self.grpc_errors]),
             spaces: Space::ALL.map(|space| {
                 let sum = |counter: fn(&SpaceCounters) -> &AtomicU64| {
                     let stripes = self.stripes.iter();

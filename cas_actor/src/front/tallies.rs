@@ -73,13 +73,16 @@ impl<const FIRST: u16, const COUNT: usize> Codes<FIRST, COUNT> {
         }
     }
 
-    /// Those that were seen, and how often.
-    pub(crate) fn snapshot(&self) -> Vec<(u16, u64)> {
-        let counts = self.0.iter().map(|counter| counter.load(Relaxed));
-        (FIRST..)
-            .zip(counts)
-            .filter(|(_, count)| *count > 0)
-            .collect()
+    /// Those that were seen by any of several counters, and how often.
+    pub(crate) fn sum<'c>(all: impl IntoIterator<Item = &'c Self>) -> Vec<(u16, u64)> {
+        let mut sums = [0; COUNT];
+        for codes in all {
+            for (sum, counter) in sums.iter_mut().zip(&codes.0) {
+                *sum += counter.load(Relaxed);
+            }
+        }
+        let seen = (FIRST..).zip(sums);
+        seen.filter(|(_, count)| *count > 0).collect()
     }
 }
 
@@ -100,11 +103,14 @@ mod tests {
         for code in [200, 399, 400, 404, 404, 599, 600] {
             codes.note(code);
         }
-        assert_eq!(codes.snapshot(), [(400, 1), (404, 2), (599, 1)]);
+        let others = HttpErrors::default();
+        others.note(404);
+        let sum = HttpErrors::sum([&codes, &others]);
+        assert_eq!(sum, [(400, 1), (404, 3), (599, 1)]);
         let codes = GrpcErrors::default();
         for code in [0, 1, 16, 17] {
             codes.note(code);
         }
-        assert_eq!(codes.snapshot(), [(1, 1), (16, 1)]);
+        assert_eq!(GrpcErrors::sum([&codes]), [(1, 1), (16, 1)]);
     }
 }

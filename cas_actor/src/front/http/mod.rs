@@ -123,11 +123,12 @@ impl Http {
             },
             Err(overload) => {
                 self.shared.counters.overloaded.fetch_add(1, Relaxed);
-                let answer = match Grpc::is_for_us(request.headers()) {
+                let is_grpc = Grpc::is_for_us(request.headers());
+                let answer = match is_grpc {
                     true => Grpc::turn_away(overload.message()),
                     false => Problem::overload(&overload).answer(None),
                 };
-                self.count(&answer);
+                self.count(&answer, is_grpc);
                 answer
             }
         };
@@ -142,8 +143,11 @@ impl Http {
         busy: Busy,
         line: &Line,
     ) -> Response<Answer> {
-        stall::ours();
         let version = request.version();
+        let is_multiplexed = version == Version::HTTP_2;
+        if is_multiplexed {
+            stall::ours();
+        }
         let limits = &self.shared.limits;
         let request = request.map(|body| Coming::new(body, limits.stall()));
         let is_grpc = Grpc::is_for_us(request.headers());
@@ -155,23 +159,32 @@ impl Http {
             let (parts, body) = request.into_parts();
             self.dispatch(&parts, body, line).await
         };
-        let answered = tokio::time::timeout(limits.request(), answering).await;
-        let mut answer = answered.unwrap_or_else(|_| match is_grpc {
-            true => Grpc::give_up(limits.request()),
-            false => Problem::too_long(limits.request(), is_upload).answer(None),
-        });
+        let mut answer = if is_multiplexed || is_upload {
+            let answered = tokio::time::timeout(limits.request(), answering).await;
+            answered.unwrap_or_else(|_| match is_grpc {
+                true => Grpc::give_up(limits.request()),
+                false => Problem::too_long(limits.request(), is_upload).answer(None),
+            })
+        } else {
+            // The connection, which has no other request, has the same limit: `timed`.
+            answering.await
+        };
         announce(&mut answer, version, line);
-        self.count(&answer);
+        self.count(&answer, is_grpc);
         keep(&mut answer, busy);
-        stall::theirs();
+        if is_multiplexed {
+            stall::theirs();
+        }
         answer
     }
 
     /// Counts an answer that refuses or fails, if its head says so.
-    fn count(&self, answer: &Response<Answer>) {
+    fn count(&self, answer: &Response<Answer>, is_grpc: bool) {
         let counters = &self.shared.counters;
-        counters.http_errors.note(answer.status().as_u16());
-        counters.grpc_errors.note(grpc_status(answer.headers()));
+        counters.http_errors().note(answer.status().as_u16());
+        if is_grpc {
+            counters.grpc_errors.note(grpc_status(answer.headers()));
+        }
     }
 
     /// Whether there is room for one more request, of this caller's as well.
