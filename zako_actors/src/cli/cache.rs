@@ -1,15 +1,18 @@
 //! `zako cache`: the store by hand.
 
+use std::ffi::OsStr;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cas_actor::{
     Blocking, Digest, Durability, ExportError, GetError, Store, StoreError, Transfer, VerifyReport,
 };
+use clap::CommandFactory;
 use serde_json::json;
 
-use super::args::{CacheArgs, CacheCommand, Global};
+use super::args::{CacheArgs, CacheCommand, Cli, Global};
 use super::options::{cache_dir, directory};
 use super::{Exit, Failure, print, print_json, print_line, say};
 use crate::engine::services::{ServiceError, Services};
@@ -59,8 +62,18 @@ fn open(services: &Services, wait: bool) -> Result<&Store, Failure> {
 /// Whether a process was started as `zako node`.
 fn is_node(pid: u32) -> bool {
     let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    let mut words = line.split(|byte| *byte == 0).skip(1);
-    words.any(|word| word == b"node")
+    starts_node(&line)
+}
+
+/// Whether the command of a command line, whose words end with a zero, is `node`: the word may be the name of
+/// something else.
+fn starts_node(line: &[u8]) -> bool {
+    let words = line.strip_suffix(&[0]).unwrap_or(line);
+    let words = words.split(|byte| *byte == 0).map(OsStr::from_bytes);
+    // Another version may have other flags.
+    let cli = Cli::command().ignore_errors(true);
+    let found = cli.try_get_matches_from(words);
+    found.is_ok_and(|found| found.subcommand_name() == Some("node"))
 }
 
 /// The store of the workspace, or of `--cache-dir` anywhere.
@@ -299,6 +312,28 @@ pub fn bytes(count: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_node_is_told_from_a_build_of_something_called_node() {
+        let starts = |line: &str| starts_node(line.replace(' ', "\0").as_bytes());
+        for line in [
+            "zako node ",
+            "/usr/bin/zako --cache-dir x -v node --http 127.0.0.1:0 ",
+            "zako node --flag-of-another-version ",
+        ] {
+            assert!(starts(line), "{line}");
+        }
+        for line in [
+            "",
+            "zako run node ",
+            "zako build -C node ",
+            "zako -C node build ",
+            "zako run //a:b -- node ",
+            "zako cache put node ",
+        ] {
+            assert!(!starts(line), "{line}");
+        }
+    }
 
     #[test]
     fn what_is_damaged_or_dropped_is_not_called_intact() {
