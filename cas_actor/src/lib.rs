@@ -46,6 +46,8 @@ mod commit;
 #[cfg(test)]
 mod damage_tests;
 mod digest;
+#[cfg(test)]
+mod doubt_tests;
 mod error;
 mod evict;
 mod export;

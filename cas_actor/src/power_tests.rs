@@ -46,7 +46,7 @@ struct Durable {
 
 /// The operating system, with notes on what it was made to keep.
 #[derive(Debug, Clone, Default)]
-struct PowerFs(Arc<Mutex<Durable>>);
+pub(crate) struct PowerFs(Arc<Mutex<Durable>>);
 
 impl PowerFs {
     /// Starts from a tree that is all on the platter.
@@ -73,7 +73,7 @@ impl PowerFs {
     }
 
     /// Lets so many syncs pass, then one fails.
-    fn fail_after(&self, syncs: u64) {
+    pub(crate) fn fail_after(&self, syncs: u64) {
         self.0.lock().unwrap().fails_after = Some(syncs);
     }
 
@@ -272,7 +272,7 @@ impl Fs for PowerFs {
 }
 
 #[derive(Debug, Clone)]
-enum Op {
+pub(crate) enum Op {
     Put(Vec<u8>, Durability),
     PutAction(u8),
     Delete(u8),
@@ -304,7 +304,7 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 /// Half of the names are large blobs.
-fn content(name: u8) -> Vec<u8> {
+pub(crate) fn content(name: u8) -> Vec<u8> {
     vec![name; 500 * usize::from(name) + PACKED * usize::from(name % 2)]
 }
 
@@ -314,9 +314,9 @@ fn key(name: u8) -> [u8; 32] {
 
 /// What the store owes its callers.
 #[derive(Default)]
-struct Promises {
+pub(crate) struct Promises {
     /// Acknowledged, and due after a power cut.
-    durable: HashSet<u8>,
+    pub(crate) durable: HashSet<u8>,
     /// Acknowledged, and due after the next entry or sync.
     relaxed: HashSet<u8>,
     actions: HashSet<u8>,
@@ -330,15 +330,15 @@ impl Promises {
     }
 }
 
-struct Rig {
-    directory: tempfile::TempDir,
-    fs: PowerFs,
-    shard: Shard<PowerFs>,
-    promises: Promises,
+pub(crate) struct Rig {
+    pub(crate) directory: tempfile::TempDir,
+    pub(crate) fs: PowerFs,
+    pub(crate) shard: Shard<PowerFs>,
+    pub(crate) promises: Promises,
 }
 
 impl Rig {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         // Makes the directories that opening a store makes durable.
         drop(shard(directory.path(), RealFs));
@@ -351,7 +351,7 @@ impl Rig {
         }
     }
 
-    fn apply(&mut self, op: Op) -> Result<(), TestCaseError> {
+    pub(crate) fn apply(&mut self, op: Op) -> Result<(), TestCaseError> {
         match op {
             Op::Put(names, durability) => {
                 let blob = |name: &u8| Verified::hash(content(*name).into(), Hasher::new());
@@ -403,6 +403,11 @@ impl Rig {
             Op::PowerCut(seed) => self.cut(seed)?,
         }
         Ok(())
+    }
+
+    /// Another process goes on with what this one has left.
+    pub(crate) fn reopen(&mut self) {
+        self.shard = shard(self.directory.path(), self.fs.clone());
     }
 
     /// What fails, fails because a sync did.

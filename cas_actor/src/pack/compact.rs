@@ -11,6 +11,7 @@ use std::io;
 
 use bytes::Bytes;
 
+use super::durable::Copied;
 use super::index::SegmentState;
 use super::record::{HEADER_BYTES, Header, Met, scan};
 use super::{Packs, Place};
@@ -19,7 +20,7 @@ use crate::fs::Fs;
 use crate::mapped;
 
 /// Live records are copied in groups of about this many bytes.
-const COPY_BYTES: usize = 4 * 1024 * 1024;
+pub(super) const COPY_BYTES: usize = 4 * 1024 * 1024;
 
 impl<F: Fs> Packs<F> {
     /// Rewrites the segments of which at most `live_percent` is alive; returns the bytes that
@@ -49,9 +50,11 @@ impl<F: Fs> Packs<F> {
         }
         for victim in &victims {
             if victim.live_bytes > 0 {
-                self.copy_live(victim.number, 0)?;
+                self.copy_live(victim.number)?;
             }
         }
+        // Where this fails, the copies are given up.
+        self.sync()?;
         for victim in &victims {
             self.segments.remove(&victim.number);
         }
@@ -77,13 +80,13 @@ impl<F: Fs> Packs<F> {
         ends.sum()
     }
 
-    /// Appends the live records of a segment, those from there on, to the active one.
-    pub(super) fn copy_live(&mut self, number: u32, from: usize) -> Result<(), IoFailure> {
+    /// Appends the live records of a segment to the active one.
+    fn copy_live(&mut self, number: u32) -> Result<(), IoFailure> {
         let path = self.segment_path(number);
         let file = File::open(&path).during("open", &path)?;
         let map = mapped::map(&file).during("map", &path)?;
         let mut live: Vec<(Header, Place)> = Vec::new();
-        scan(&map, from, |offset, met| {
+        scan(&map, 0, |offset, met| {
             if let Met::Record(header, _) = met
                 && let Some(place) = self.find(&(header.hash, header.kind))
                 && (place.segment, place.offset as usize) == (number, offset)
@@ -111,15 +114,34 @@ impl<F: Fs> Packs<F> {
             let start = place.offset as usize + HEADER_BYTES;
             Bytes::copy_from_slice(&map[start..start + place.length as usize])
         };
-        let records: Vec<(Header, Bytes)> = group
+        let records = group
             .iter()
-            .map(|(header, place)| (*header, payload(place)))
-            .collect();
-        let mut places = self.append(&records)?;
-        for (new, (_, old)) in places.iter_mut().zip(group) {
-            new.used = old.used;
+            .map(|(header, place)| (*header, payload(place)));
+        let places: Vec<Place> = group.iter().map(|(_, place)| *place).collect();
+        self.copy_records(&records.collect::<Vec<_>>(), &places)
+    }
+
+    /// Appends records that lie elsewhere, and remembers those places until the copies are durable.
+    pub(super) fn copy_records(
+        &mut self,
+        records: &[(Header, Bytes)],
+        places: &[Place],
+    ) -> Result<(), IoFailure> {
+        if records.is_empty() {
+            return Ok(());
         }
-        self.publish(&records, &places);
+        let mut copies = self.append(records)?;
+        for (to, from) in copies.iter_mut().zip(places) {
+            to.used = from.used;
+        }
+        self.publish(records, &copies);
+        let copied = records.iter().zip(places.iter().zip(copies));
+        let copied = copied.map(|((header, _), (from, to))| Copied {
+            name: (header.hash, header.kind),
+            from: *from,
+            to,
+        });
+        self.copied.extend(copied);
         Ok(())
     }
 }

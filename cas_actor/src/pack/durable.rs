@@ -5,15 +5,30 @@
 //! Invariants: a sync that failed is never made good by another: the kernel reports an error once and
 //! takes the pages for written, so a later success says nothing of them. What the failed one should
 //! have made durable is read back, proves itself, and is written to another segment; what cannot be
-//! read back is dropped and told. Until then, no sync of the packs succeeds.
+//! read back is dropped and told. Until then, no sync of the packs succeeds. A record is cut off, or
+//! its segment removed, only once its copy is durable: it may have been durable where it was.
 #![forbid(unsafe_code)]
 
+use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 
-use super::{Name, Packs};
+use bytes::Bytes;
+
+use super::compact::COPY_BYTES;
+use super::record::HEADER_BYTES;
+use super::{Header, Name, Packs, Place, cut_off};
 use crate::error::{During, IoFailure};
 use crate::fs::Fs;
 use crate::stats::count;
+
+/// A record that was written to another place, until it is durable there.
+pub(super) struct Copied {
+    pub(super) name: Name,
+    pub(super) from: Place,
+    pub(super) to: Place,
+}
 
 impl<F: Fs> Packs<F> {
     /// Whether something was appended that is not durable.
@@ -22,22 +37,56 @@ impl<F: Fs> Packs<F> {
     }
 
     /// Gives up the segment that grows, and what of it is not durable: a group that was appended but
-    /// is not in the index is gone, everything else is written anew by the next sync.
+    /// is not in the index is gone, copies are made again from where they came, everything else is
+    /// written anew by the next sync.
     pub(crate) fn abandon(&mut self) {
-        if let Some(active) = self.active.take()
-            && active.durable < active.end
-        {
+        let Some(active) = self.active.take() else {
+            return;
+        };
+        if active.durable < active.end {
             self.doubtful.push((active.number, active.durable));
+        }
+        for copied in std::mem::take(&mut self.copied) {
+            let to = copied.to;
+            if to.segment != active.number || to.offset < active.durable {
+                self.copied.push(copied);
+                continue;
+            }
+            let now = self.find(&copied.name);
+            // Unless it was deleted or put anew meanwhile.
+            if let Some(now) = now.filter(|now| now.is_at(&to)) {
+                let used = now.used;
+                self.point(
+                    copied.name,
+                    Place {
+                        used,
+                        ..copied.from
+                    },
+                );
+            }
         }
     }
 
     /// Makes what was appended durable.
     pub(crate) fn sync(&mut self) -> Result<(), IoFailure> {
         self.rescue()?;
+        self.sync_or_abandon()?;
+        self.unsynced = false;
+        self.settle()
+    }
+
+    /// Makes the segment that grows durable, and has it grow no more. Nothing else: an append that a
+    /// sync makes may end up here.
+    pub(super) fn seal(&mut self) -> Result<(), IoFailure> {
+        self.sync_or_abandon()?;
+        self.active = None;
+        Ok(())
+    }
+
+    fn sync_or_abandon(&mut self) -> Result<(), IoFailure> {
         let synced = self.sync_active();
-        match &synced {
-            Ok(()) => self.unsynced = false,
-            Err(_) => self.abandon(),
+        if synced.is_err() {
+            self.abandon();
         }
         synced
     }
@@ -64,49 +113,90 @@ impl<F: Fs> Packs<F> {
         Ok(())
     }
 
-    /// Writes the records anew that a failed sync should have made durable.
+    /// Writes the records anew that a failed sync should have made durable. They keep their old places
+    /// as well until the copies are durable.
     fn rescue(&mut self) -> Result<(), IoFailure> {
-        let doubtful = std::mem::take(&mut self.doubtful);
-        let mut rest = &doubtful[..];
-        while let Some((&(number, from), later)) = rest.split_first() {
-            if let Err(failure) = self.rescue_segment(number, from) {
-                // Those of them that were rescued are found elsewhere by then.
-                self.doubtful.extend_from_slice(rest);
-                return Err(failure);
+        for (number, from) in self.doubtful.clone() {
+            let path = self.segment_path(number);
+            tracing::warn!(segment = %path.display(), "writing anew what a failed sync has left in doubt");
+            let file = match File::open(&path) {
+                // What was in it is lost.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                opened => opened.during("open", &path)?,
+            };
+            let (mut records, mut places, mut bytes) = (Vec::new(), Vec::new(), 0);
+            for (name, place) in self.in_doubt(number, from) {
+                let Some(record) = read_back(&file, &path, &name, &place)? else {
+                    continue;
+                };
+                bytes += record.0.record_bytes() as usize;
+                records.push(record);
+                places.push(place);
+                if bytes >= COPY_BYTES {
+                    self.copy_records(&std::mem::take(&mut records), &std::mem::take(&mut places))?;
+                    bytes = 0;
+                }
             }
-            rest = later;
+            self.copy_records(&records, &places)?;
         }
         Ok(())
     }
 
-    fn rescue_segment(&mut self, number: u32, from: u32) -> Result<(), IoFailure> {
-        let path = self.segment_path(number);
-        tracing::warn!(segment = %path.display(), "writing anew what a failed sync has left in doubt");
-        match self.copy_live(number, from as usize) {
-            // The segment itself is gone: what was in it is lost.
-            Err(failure) if failure.kind() == io::ErrorKind::NotFound => {}
-            copied => copied?,
-        }
-        let in_doubt = |(name, place): (&Name, &Option<super::Place>)| {
+    /// The records of a segment from there on that are in the index, in the order in which they lie.
+    /// No table knows of them: it would not be there without a sync that succeeded.
+    fn in_doubt(&self, number: u32, from: u32) -> Vec<(Name, Place)> {
+        let lies_there = |(name, place): (&Name, &Option<Place>)| {
             let place = (*place)?;
-            (place.segment == number && place.offset >= from).then_some(*name)
+            (place.segment == number && place.offset >= from).then_some((*name, place))
         };
-        let lost: Vec<Name> = self.changes.iter().filter_map(in_doubt).collect();
-        for name in &lost {
-            self.forget(name);
-        }
-        // Nothing points there any more: a longer file than the index says would do no harm.
-        if let Some(state) = self.segments.get_mut(&number) {
-            state.end = from;
-        }
-        let cut = std::fs::OpenOptions::new().write(true).open(&path);
-        let _ = cut.and_then(|file| file.set_len(u64::from(from)));
-        if lost.is_empty() {
-            return Ok(());
-        }
-        count(&self.counters.corrupt, lost.len() as u64);
-        tracing::warn!(segment = %path.display(), lost = lost.len(), "records are lost");
-        let message = format!("{} records were lost after a failed sync", lost.len());
-        Err(IoFailure::new("keep", &path, io::Error::other(message)))
+        let mut found: Vec<_> = self.changes.iter().filter_map(lies_there).collect();
+        found.sort_unstable_by_key(|(_, place)| place.offset);
+        found
     }
+
+    /// The copies are durable: what they were made of may go, and what could not be copied is lost.
+    fn settle(&mut self) -> Result<(), IoFailure> {
+        self.copied.clear();
+        let mut outcome = Ok(());
+        for (number, from) in std::mem::take(&mut self.doubtful) {
+            let path = self.segment_path(number);
+            let lost = self.in_doubt(number, from);
+            for (name, _) in &lost {
+                self.forget(name);
+            }
+            // Nothing points there any more: a longer file than the index says would do no harm.
+            if let Some(state) = self.segments.get_mut(&number) {
+                state.end = from;
+            }
+            let cut = OpenOptions::new().write(true).open(&path);
+            let _ = cut.and_then(|file| file.set_len(u64::from(from)));
+            if !lost.is_empty() {
+                count(&self.counters.corrupt, lost.len() as u64);
+                tracing::warn!(segment = %path.display(), lost = lost.len(), "records are lost");
+                let message = format!("{} records were lost after a failed sync", lost.len());
+                let failure = IoFailure::new("keep", &path, io::Error::other(message));
+                outcome = outcome.and(Err(failure));
+            }
+        }
+        outcome
+    }
+}
+
+/// Reads a record that may never have got to the disk; `None` when it is not there.
+fn read_back(
+    file: &File,
+    path: &Path,
+    name: &Name,
+    place: &Place,
+) -> Result<Option<(Header, Bytes)>, IoFailure> {
+    let mut record = vec![0; HEADER_BYTES + place.length as usize];
+    match file.read_exact_at(&mut record, u64::from(place.offset)) {
+        Err(error) if cut_off(&error) => return Ok(None),
+        read => read.during("read", path)?,
+    }
+    let record = Bytes::from(record);
+    let payload = record.slice(HEADER_BYTES..);
+    let header = Header::of(&record, name, place.length);
+    let intact = header.filter(|header| header.content(&payload).is_some());
+    Ok(intact.map(|header| (header, payload)))
 }

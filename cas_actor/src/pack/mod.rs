@@ -40,6 +40,7 @@ use crate::staging::Staging;
 use crate::stats::{Counters, Usage, count};
 
 pub(crate) use deflated::deflate;
+use durable::Copied;
 use index::{Covered, ENTRY_BYTES, SegmentState, Table, encode};
 pub(crate) use index::{Name, Place};
 use merge::merge;
@@ -99,6 +100,8 @@ pub(crate) struct Packs<F> {
     unsynced: bool,
     /// Segments of which a sync has failed, and from where on that counts.
     doubtful: Vec<(u32, u32)>,
+    /// What was copied since the last sync.
+    copied: Vec<Copied>,
     /// Whether a segment was made whose name is not durable yet.
     new_names: bool,
     /// Bytes of records behind the table.
@@ -174,10 +177,7 @@ impl<F: Fs> Packs<F> {
         }
         let record = Bytes::from(record);
         let payload = record.slice(HEADER_BYTES..);
-        let header = Header::decode(&record).filter(|header| {
-            let named = (header.hash, header.kind) == *name && !header.deleted;
-            named && header.length == place.length
-        });
+        let header = Header::of(&record, name, place.length);
         let content = header.and_then(|header| {
             Some(match header.content(&payload)? {
                 Cow::Borrowed(_) => payload.clone(),
@@ -368,8 +368,7 @@ impl<F: Fs> Packs<F> {
             active.end > 0 && active.end as usize + size > SEGMENT_BYTES as usize
         });
         if full {
-            self.sync()?;
-            self.active = None;
+            self.seal()?;
         }
         if self.active.is_none() {
             self.active = Some(self.create_segment()?);
@@ -405,14 +404,20 @@ impl<F: Fs> Packs<F> {
     /// Changes the index by one record.
     fn apply(&mut self, header: &Header, place: Place) {
         let name = (header.hash, header.kind);
-        self.forget(&name);
-        if !header.deleted {
-            if let Some(segment) = self.segments.get_mut(&place.segment) {
-                segment.live_bytes += header.record_bytes();
-            }
-            self.usage.add(header.kind, u64::from(header.length));
-            self.changes.insert(name, Some(place));
+        match header.deleted {
+            true => self.forget(&name),
+            false => self.point(name, place),
         }
+    }
+
+    /// Has a name lead to a place.
+    fn point(&mut self, name: Name, place: Place) {
+        self.forget(&name);
+        if let Some(segment) = self.segments.get_mut(&place.segment) {
+            segment.live_bytes += HEADER_BYTES as u64 + u64::from(place.length);
+        }
+        self.usage.add(name.1, u64::from(place.length));
+        self.changes.insert(name, Some(place));
     }
 
     fn forget(&mut self, name: &Name) {

@@ -13,7 +13,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
-use super::deflated;
+use super::{Name, deflated};
 use crate::action::ActionEntry;
 use crate::digest::{Digest, HASH_BYTES};
 use crate::layout::Kind;
@@ -83,6 +83,14 @@ impl Header {
             hash: bytes[HASH_AT..CHECK_AT].try_into().ok()?,
             length: u32::from_le_bytes(bytes[LENGTH_AT..HASH_AT].try_into().ok()?),
             deflated: bytes[MAGIC.len()] == DEFLATED,
+        })
+    }
+
+    /// The header at the start of `bytes`, if it is that of a record of this name and length.
+    pub(crate) fn of(bytes: &[u8], name: &Name, length: u32) -> Option<Self> {
+        Self::decode(bytes).filter(|header| {
+            let named = (header.hash, header.kind) == *name && !header.deleted;
+            named && header.length == length
         })
     }
 

@@ -48,6 +48,7 @@ impl<F: Fs> Packs<F> {
             readers: HashMap::new(),
             unsynced: false,
             doubtful: Vec::new(),
+            copied: Vec::new(),
             new_names: false,
             tail_bytes: 0,
             stale_use_seconds: 0,
