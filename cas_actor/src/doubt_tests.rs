@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use crate::commit::Durability;
 use crate::digest::Digest;
+use crate::layout::Kind;
+use crate::pack::Header;
 use crate::power_tests::{Op, Rig, content};
 use crate::shard_tests::get;
 
@@ -58,5 +60,33 @@ fn a_copy_that_is_lost_is_made_again_from_the_original() {
     assert!(length > content(4).len() as u64, "it holds copies");
     copies.write_all_at(&vec![0; length as usize], 0).unwrap();
     rig.apply(Op::Sync).unwrap();
+    rig.apply(Op::PowerCut(7)).unwrap();
+}
+
+/// Writing the records anew filled a segment, the next could not be made, and the sync after that had
+/// nothing to do.
+#[test]
+fn no_sync_succeeds_while_records_are_in_doubt() {
+    let mut rig = Rig::new();
+    rig.apply(Op::Put(vec![2], Durability::Relaxed)).unwrap();
+    rig.fs.fail_after(0);
+    rig.apply(Op::Sync).unwrap();
+    let filling = Header {
+        kind: Kind::Blob,
+        deleted: false,
+        hash: [0; 32],
+        length: 64 * 1024 * 1024 - 200,
+        deflated: false,
+    };
+    let payload = vec![0; filling.length as usize].into();
+    let (packs, _) = rig.shard.open_packs().unwrap();
+    packs.append(&[(filling, payload)]).unwrap();
+    fs::write(segment(&rig, 3), "in the way").unwrap();
+    for _ in 0..3 {
+        assert!(rig.shard.sync().is_err());
+    }
+    fs::remove_file(segment(&rig, 3)).unwrap();
+    rig.apply(Op::Sync).unwrap();
+    assert!(rig.promises.durable.contains(&2));
     rig.apply(Op::PowerCut(7)).unwrap();
 }

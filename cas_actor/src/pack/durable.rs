@@ -33,7 +33,7 @@ pub(super) struct Copied {
 impl<F: Fs> Packs<F> {
     /// Whether something was appended that is not durable.
     pub(crate) fn is_unsynced(&self) -> bool {
-        self.unsynced
+        self.unsynced || !self.doubtful.is_empty()
     }
 
     /// Gives up the segment that grows, and what of it is not durable: a group that was appended but
