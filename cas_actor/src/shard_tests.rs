@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
@@ -501,5 +501,34 @@ fn a_scrub_finds_damage_and_is_not_a_use() {
             .used;
         assert_eq!(after[0].used, used);
         assert!(shard.delete(&good).unwrap());
+    }
+}
+
+/// After a pause, each old record that was used had the whole index written anew by the next put.
+#[test]
+fn uses_after_a_pause_cost_one_index_a_day() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut shard = shard(directory.path(), RealFs);
+    let digest = put(&mut shard, b"old");
+    shard.open_packs().unwrap().0.checkpoint().unwrap();
+    let index = shard.layout.pack(0).join("index");
+    let day = Duration::from_secs(24 * 3600);
+    let now = std::time::SystemTime::now();
+    for (ahead, age, is_written) in [
+        (2, Duration::ZERO, false),
+        (4, day / 2, false),
+        (6, 2 * day, true),
+        (8, Duration::ZERO, false),
+    ] {
+        let file = fs::File::open(&index).unwrap();
+        file.set_modified(now - age).unwrap();
+        // Held open, so that no other file gets its number.
+        let before = file.metadata().unwrap().ino();
+        let packs = shard.open_packs().unwrap().0;
+        let used = seconds(now + ahead * day);
+        packs.touch_at(&(*digest.hash(), Kind::Blob), used).unwrap();
+        put(&mut shard, &[ahead as u8]);
+        let after = fs::metadata(&index).unwrap().ino();
+        assert_eq!(after != before, is_written, "after {ahead} days");
     }
 }

@@ -19,6 +19,7 @@ use std::cmp::Ordering;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::time::SystemTime;
 
 use memmap2::Mmap;
 
@@ -143,6 +144,11 @@ impl Table {
             at += length;
         }
         first_bytes(&hasher) == self.entries_check
+    }
+
+    /// When it was written, as the file system knows it.
+    pub(crate) fn written_at(&self) -> Option<SystemTime> {
+        self.file.metadata().and_then(|is| is.modified()).ok()
     }
 
     /// Number of entries.

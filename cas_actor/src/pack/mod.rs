@@ -58,7 +58,7 @@ const CHECKPOINT_CHANGES: usize = 64 * 1024;
 /// On closing, this many bytes of records are left to the next opening.
 const LEAVE_BYTES: u64 = 512 * 1024;
 /// Uses are worth a new table when the known ones are so much older, in seconds: while the store is
-/// open,
+/// open, and then only if the table itself is as old,
 const STALE_USE_SECONDS: u32 = 24 * 3600;
 /// and when it is closed.
 const STALE_USE_SECONDS_AT_CLOSE: u32 = 3600;
@@ -289,11 +289,19 @@ impl<F: Fs> Packs<F> {
         let entries = self.table.as_ref().map_or(0, Table::len);
         let bytes = CHECKPOINT_BYTES.max(2 * (entries * ENTRY_BYTES) as u64);
         let changes = CHECKPOINT_CHANGES.max(entries / 4);
-        let is_stale = self.stale_use_seconds > STALE_USE_SECONDS;
+        let is_stale = self.stale_use_seconds > STALE_USE_SECONDS && self.table_is_old();
         match self.tail_bytes > bytes || self.changes.len() > changes || is_stale {
             true => self.checkpoint(),
             false => Ok(()),
         }
+    }
+
+    /// Whether the table was written so long ago that uses are worth another. Without that, each old
+    /// record that is used would cost one.
+    fn table_is_old(&self) -> bool {
+        let written = self.table.as_ref().and_then(Table::written_at);
+        let age = written.and_then(|written| written.elapsed().ok());
+        age.is_some_and(|age| age.as_secs() >= u64::from(STALE_USE_SECONDS))
     }
 
     /// Leaves little to do for the next opening.
