@@ -12,7 +12,8 @@
 //!    index; one whose sync failed may leave its name;
 //! 5. what was not durable when a sync failed is written anew before it is called durable: another
 //!    sync says nothing of it, since the kernel reports an error once. (Of names that is not so: a
-//!    file system that cannot write its directories stops.)
+//!    file system that cannot write its directories stops.) Closing does that too; a process that is
+//!    killed between takes the knowledge with it, and the next believes its own syncs.
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeSet, HashSet};
@@ -192,6 +193,12 @@ impl<F: Fs> Committer<F> {
     pub(crate) fn met(&mut self, hash: &[u8; HASH_BYTES]) {
         self.unsynced.insert(*hash);
         self.flag.store(true, Relaxed);
+    }
+
+    /// Whether a sync has failed and what it should have made durable is not written anew yet. The
+    /// next process cannot know.
+    pub(crate) fn is_in_doubt(&self, packs: &Packs<F>) -> bool {
+        !self.doubtful.is_empty() || packs.is_in_doubt()
     }
 
     fn raise_flag(&self, packs: &Packs<F>) {

@@ -90,3 +90,19 @@ fn no_sync_succeeds_while_records_are_in_doubt() {
     assert!(rig.promises.durable.contains(&2));
     rig.apply(Op::PowerCut(7)).unwrap();
 }
+
+/// A process ended with little to write down, and the next made durable by a sync what was lost.
+#[test]
+fn what_is_in_doubt_is_written_anew_on_closing() {
+    for name in [2, 3] {
+        let mut rig = Rig::new();
+        rig.apply(Op::Put(vec![name], Durability::Relaxed)).unwrap();
+        rig.fs.fail_after(0);
+        rig.apply(Op::Sync).unwrap();
+        rig.apply(Op::Close).unwrap();
+        rig.reopen();
+        rig.apply(Op::Put(vec![name], Durability::Durable)).unwrap();
+        assert!(rig.promises.durable.contains(&name));
+        rig.apply(Op::PowerCut(7)).unwrap();
+    }
+}

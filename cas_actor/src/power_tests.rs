@@ -77,6 +77,10 @@ impl PowerFs {
         self.0.lock().unwrap().fails_after = Some(syncs);
     }
 
+    fn fail_never(&self) {
+        self.0.lock().unwrap().fails_after = None;
+    }
+
     /// Whether a sync has failed since this was asked.
     fn take_failed(&self) -> bool {
         std::mem::take(&mut self.0.lock().unwrap().has_failed)
@@ -280,6 +284,7 @@ pub(crate) enum Op {
     Checkpoint,
     Compact,
     Close,
+    Reopen,
     /// So many syncs from now, one fails.
     FailSync(u64),
     /// With this seed.
@@ -298,6 +303,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Checkpoint),
         1 => Just(Op::Compact),
         1 => Just(Op::Close),
+        1 => Just(Op::Reopen),
         2 => (0u64..6).prop_map(Op::FailSync),
         2 => any::<u64>().prop_map(Op::PowerCut),
     ]
@@ -399,6 +405,13 @@ impl Rig {
                 self.succeeded(answer)?;
             }
             Op::Close => self.shard.close(),
+            Op::Reopen => {
+                self.fs.fail_never();
+                self.shard.close();
+                self.reopen();
+                // The next process knows of no large blobs that it has to make durable.
+                self.promises.refused.extend(self.promises.relaxed.drain());
+            }
             Op::FailSync(syncs) => self.fs.fail_after(syncs),
             Op::PowerCut(seed) => self.cut(seed)?,
         }

@@ -148,8 +148,13 @@ impl<F: Fs> Shard<F> {
 
     /// Leaves little to do for the next opening.
     pub(crate) fn close(&mut self) {
-        if self.packs.is_none() {
+        let Some(packs) = &self.packs else {
             return;
+        };
+        if self.commit.is_in_doubt(packs)
+            && let Err(failure) = self.sync()
+        {
+            tracing::warn!(%failure, "what a failed sync has left in doubt stays so");
         }
         let noted = self.note_reads();
         if let Some(packs) = &mut self.packs

@@ -36,6 +36,11 @@ impl<F: Fs> Packs<F> {
         self.unsynced || !self.doubtful.is_empty()
     }
 
+    /// Whether a sync has failed whose records are not written anew yet.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        !self.doubtful.is_empty()
+    }
+
     /// Gives up the segment that grows, and what of it is not durable: a group that was appended but
     /// is not in the index is gone, copies are made again from where they came, everything else is
     /// written anew by the next sync.
