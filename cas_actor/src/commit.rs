@@ -18,7 +18,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -27,7 +27,7 @@ use bytes::Bytes;
 
 use crate::digest::{Digest, HASH_BYTES, Hasher};
 use crate::error::{During, IoFailure};
-use crate::fs::Fs;
+use crate::fs::{Fs, is_unreadable};
 use crate::layout::{Kind, Layout};
 use crate::pack::{Header, Packs};
 use crate::staging::{Content, StagedFile, Staging};
@@ -334,13 +334,14 @@ impl<F: Fs> Committer<F> {
         tracing::warn!(file = %path.display(), "writing anew what a failed sync has left in doubt");
         let temp = self.staging.path();
         let copied = self.copy(&file, temp.as_path());
-        let (copy, found) = copied.during("write anew", &path)?;
-        if found.hash() != hash {
+        let copied = copied.during("write anew", &path)?;
+        let intact = copied.filter(|(_, found)| found.hash() == hash);
+        let Some((copy, _)) = intact else {
             self.doubtful.remove(hash);
             self.lost.push(*hash);
             let lost = io::Error::other("its content was lost after a failed sync");
             return Err(IoFailure::new("keep", &path, lost));
-        }
+        };
         // Before it takes the place of a file that may be durable after all.
         count(&self.counters.fsyncs, 1);
         self.fs.sync_file(&copy).during("sync", temp.as_path())?;
@@ -355,21 +356,22 @@ impl<F: Fs> Committer<F> {
         })
     }
 
-    /// Copies a file, and says what its content was.
-    fn copy(&self, mut from: &File, to: &Path) -> io::Result<(File, Digest)> {
+    /// Copies a file, and says what its content was; `None` when it cannot be read.
+    fn copy(&self, from: &File, to: &Path) -> io::Result<Option<(File, Digest)>> {
         let copy = self.fs.write_new(to, &[])?;
-        let (mut hasher, mut offset) = (Hasher::new(), 0);
+        let (mut hasher, mut offset, end) = (Hasher::new(), 0, from.metadata()?.len());
         let mut piece = vec![0; COPY_BYTES];
-        loop {
-            match from.read(&mut piece)? {
-                0 => return Ok((copy, hasher.finish())),
-                length => {
-                    hasher.update(&piece[..length]);
-                    self.fs.write_at(&copy, &piece[..length], offset)?;
-                    offset += length as u64;
-                }
+        while offset < end {
+            let length = (end - offset).min(COPY_BYTES as u64) as usize;
+            match self.fs.read_back(from, &mut piece[..length], offset) {
+                Err(error) if is_unreadable(&error) => return Ok(None),
+                read => read?,
             }
+            hasher.update(&piece[..length]);
+            self.fs.write_at(&copy, &piece[..length], offset)?;
+            offset += length as u64;
         }
+        Ok(Some((copy, hasher.finish())))
     }
 
     /// Makes the content of a large blob durable; costs little when it is.

@@ -106,3 +106,23 @@ fn what_is_in_doubt_is_written_anew_on_closing() {
         rig.apply(Op::PowerCut(7)).unwrap();
     }
 }
+
+/// A bad block under a large blob kept its shard from ever making anything durable again.
+#[test]
+fn what_the_disk_cannot_read_back_is_lost_and_nothing_else() {
+    for (lost, kept) in [(2, 4), (3, 5)] {
+        let mut rig = Rig::new();
+        let both = vec![lost, kept];
+        rig.apply(Op::Put(both, Durability::Relaxed)).unwrap();
+        rig.fs.fail_after(0);
+        rig.apply(Op::Sync).unwrap();
+        rig.fs.make_unreadable(vec![lost; 100]);
+        let failure = rig.shard.sync().unwrap_err();
+        assert!(failure.to_string().contains("lost"), "{failure}");
+        assert!(!rig.shard.contains(&Digest::of(&content(lost))));
+        rig.promises.relaxed.remove(&lost);
+        rig.apply(Op::Sync).unwrap();
+        assert!(rig.promises.durable.contains(&kept));
+        rig.apply(Op::PowerCut(7)).unwrap();
+    }
+}

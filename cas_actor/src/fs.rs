@@ -12,7 +12,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-/// The writing half of the file system.
+/// The writing half of the file system, and reading back where that failed.
 pub(crate) trait Fs: Clone + Send + 'static {
     /// Creates a file that must not exist yet and writes `content`.
     fn write_new(&self, path: &Path, content: &[u8]) -> io::Result<File> {
@@ -41,10 +41,22 @@ pub(crate) trait Fs: Clone + Send + 'static {
         Ok(rustix::fs::syncfs(File::open(path)?)?)
     }
 
+    /// Reads back what a failed sync has left in doubt.
+    fn read_back(&self, file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        file.read_exact_at(buffer, offset)
+    }
+
     /// Gives a file its name, replacing what had it.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::rename(from, to)
     }
+}
+
+/// Whether a read failed because what was asked for is not there any more: reading again would not
+/// help.
+pub(crate) fn is_unreadable(error: &io::Error) -> bool {
+    let bad = rustix::io::Errno::IO.raw_os_error();
+    error.kind() == io::ErrorKind::UnexpectedEof || error.raw_os_error() == Some(bad)
 }
 
 /// The operating system.

@@ -42,6 +42,8 @@ struct Durable {
     fails_after: Option<u64>,
     /// Whether one has.
     has_failed: bool,
+    /// Bytes of what the disk cannot read back any more.
+    unreadable: Option<Vec<u8>>,
 }
 
 /// The operating system, with notes on what it was made to keep.
@@ -75,6 +77,11 @@ impl PowerFs {
     /// Lets so many syncs pass, then one fails.
     pub(crate) fn fail_after(&self, syncs: u64) {
         self.0.lock().unwrap().fails_after = Some(syncs);
+    }
+
+    /// Whatever holds these bytes cannot be read back any more.
+    pub(crate) fn make_unreadable(&self, bytes: Vec<u8>) {
+        self.0.lock().unwrap().unreadable = Some(bytes);
     }
 
     fn fail_never(&self) {
@@ -269,6 +276,17 @@ impl Fs for PowerFs {
         Ok(())
     }
 
+    fn read_back(&self, file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        RealFs.read_back(file, buffer, offset)?;
+        let durable = self.0.lock().unwrap();
+        match &durable.unreadable {
+            Some(bad) if buffer.windows(bad.len()).any(|bytes| bytes == bad) => {
+                Err(rustix::io::Errno::IO.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.note_replaced(to);
         RealFs.rename(from, to)
@@ -324,7 +342,7 @@ pub(crate) struct Promises {
     /// Acknowledged, and due after a power cut.
     pub(crate) durable: HashSet<u8>,
     /// Acknowledged, and due after the next entry or sync.
-    relaxed: HashSet<u8>,
+    pub(crate) relaxed: HashSet<u8>,
     actions: HashSet<u8>,
     /// Refused, so here or not.
     refused: HashSet<u8>,

@@ -11,16 +11,14 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
 
 use bytes::Bytes;
 
 use super::compact::COPY_BYTES;
 use super::record::HEADER_BYTES;
-use super::{Header, Name, Packs, Place, cut_off};
+use super::{Header, Name, Packs, Place};
 use crate::error::{During, IoFailure};
-use crate::fs::Fs;
+use crate::fs::{Fs, is_unreadable};
 use crate::stats::count;
 
 /// A record that was written to another place, until it is durable there.
@@ -57,9 +55,10 @@ impl<F: Fs> Packs<F> {
                 self.copied.push(copied);
                 continue;
             }
-            let now = self.find(&copied.name);
             // Unless it was deleted or put anew meanwhile.
-            if let Some(now) = now.filter(|now| now.is_at(&to)) {
+            if let Some(now) = self.find(&copied.name)
+                && (now.segment, now.offset) == (to.segment, to.offset)
+            {
                 let used = now.used;
                 self.point(
                     copied.name,
@@ -131,7 +130,8 @@ impl<F: Fs> Packs<F> {
             };
             let (mut records, mut places, mut bytes) = (Vec::new(), Vec::new(), 0);
             for (name, place) in self.in_doubt(number, from) {
-                let Some(record) = read_back(&file, &path, &name, &place)? else {
+                let read = self.read_back(&file, &name, &place);
+                let Some(record) = read.during("read", &path)? else {
                     continue;
                 };
                 bytes += record.0.record_bytes() as usize;
@@ -145,6 +145,28 @@ impl<F: Fs> Packs<F> {
             self.copy_records(&records, &places)?;
         }
         Ok(())
+    }
+
+    /// Reads a record that may never have got to the disk; `None` when it is not there.
+    fn read_back(
+        &self,
+        file: &File,
+        name: &Name,
+        place: &Place,
+    ) -> io::Result<Option<(Header, Bytes)>> {
+        let mut record = vec![0; HEADER_BYTES + place.length as usize];
+        let read = self
+            .fs
+            .read_back(file, &mut record, u64::from(place.offset));
+        match read {
+            Err(error) if is_unreadable(&error) => return Ok(None),
+            read => read?,
+        }
+        let record = Bytes::from(record);
+        let payload = record.slice(HEADER_BYTES..);
+        let header = Header::of(&record, name, place.length);
+        let intact = header.filter(|header| header.content(&payload).is_some());
+        Ok(intact.map(|header| (header, payload)))
     }
 
     /// The records of a segment from there on that are in the index, in the order in which they lie.
@@ -185,23 +207,4 @@ impl<F: Fs> Packs<F> {
         }
         outcome
     }
-}
-
-/// Reads a record that may never have got to the disk; `None` when it is not there.
-fn read_back(
-    file: &File,
-    path: &Path,
-    name: &Name,
-    place: &Place,
-) -> Result<Option<(Header, Bytes)>, IoFailure> {
-    let mut record = vec![0; HEADER_BYTES + place.length as usize];
-    match file.read_exact_at(&mut record, u64::from(place.offset)) {
-        Err(error) if cut_off(&error) => return Ok(None),
-        read => read.during("read", path)?,
-    }
-    let record = Bytes::from(record);
-    let payload = record.slice(HEADER_BYTES..);
-    let header = Header::of(&record, name, place.length);
-    let intact = header.filter(|header| header.content(&payload).is_some());
-    Ok(intact.map(|header| (header, payload)))
 }

@@ -61,13 +61,6 @@ pub(crate) struct Place {
     pub(crate) size: u32,
 }
 
-impl Place {
-    /// Whether it is the same record.
-    pub(super) fn is_at(&self, other: &Self) -> bool {
-        (self.segment, self.offset) == (other.segment, other.offset)
-    }
-}
-
 /// What is known of a segment without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SegmentState {
