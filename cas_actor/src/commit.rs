@@ -192,6 +192,8 @@ impl<F: Fs> Committer<F> {
     /// have put it with less.
     pub(crate) fn met(&mut self, hash: &[u8; HASH_BYTES]) {
         self.unsynced.insert(*hash);
+        // It may also have made the directory.
+        self.unsynced_fans |= self.fans.insert(hash[0]);
         self.flag.store(true, Relaxed);
     }
 

@@ -126,3 +126,16 @@ fn what_the_disk_cannot_read_back_is_lost_and_nothing_else() {
         rig.apply(Op::PowerCut(7)).unwrap();
     }
 }
+
+/// A large blob that was met again got its name made durable, but not that of its directory.
+#[test]
+fn a_large_blob_of_an_earlier_process_is_made_durable_with_its_directory() {
+    for seed in 0..8 {
+        let mut rig = Rig::new();
+        rig.apply(Op::Put(vec![7], Durability::Relaxed)).unwrap();
+        rig.reopen();
+        rig.apply(Op::Put(vec![7], Durability::Durable)).unwrap();
+        assert!(rig.promises.durable.contains(&7));
+        rig.apply(Op::PowerCut(seed)).unwrap();
+    }
+}
