@@ -532,3 +532,20 @@ fn uses_after_a_pause_cost_one_index_a_day() {
         assert_eq!(after != before, is_written, "after {ahead} days");
     }
 }
+
+/// An index of an older format on a full disk: the packs did not open, not even to delete.
+#[test]
+fn packs_without_an_index_open_on_a_full_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut before = shard(directory.path(), RealFs);
+    let contents = (0..140u8).map(|n| vec![n; PACKED]);
+    let puts = contents.map(|content| blob(&content)).collect();
+    let answers = before.put_group(puts);
+    assert!(answers.iter().all(Result::is_ok));
+    let mut full = shard(directory.path(), FaultyFs::new(Fault::ShortWrite, 0));
+    let digest = Digest::of(&[7; PACKED]);
+    assert!(get(&mut full, &digest).is_ok());
+    assert_eq!(full.commit.fs.countdown.load(Relaxed), -1, "it was full");
+    assert!(full.delete(&digest).unwrap() && !full.contains(&digest));
+    assert_eq!(full.usage().unwrap().blobs, 139);
+}

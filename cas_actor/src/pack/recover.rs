@@ -64,8 +64,11 @@ impl<F: Fs> Packs<F> {
         // What the table does not cover may come from a process that was killed before its sync.
         packs.unsynced = packs.tail_bytes > 0;
         packs.new_names = packs.unsynced;
-        if packs.tail_bytes > CHECKPOINT_BYTES / 8 {
-            packs.checkpoint()?;
+        if packs.tail_bytes > CHECKPOINT_BYTES / 8
+            && let Err(failure) = packs.checkpoint()
+        {
+            // On a full disk, this opening must go on: to read, and to delete what makes room.
+            tracing::warn!(%failure, "cannot write the index; the next opening reads as much again");
         }
         Ok(packs)
     }
