@@ -263,10 +263,15 @@ impl<F: Fs> Committer<F> {
         names: &[[u8; HASH_BYTES]],
     ) -> Result<(), IoFailure> {
         let must_sync = group.owners.iter().any(|index| group.durable[*index]);
-        let appended = match group.records.is_empty() {
+        // Behind the group, what is written anew would win over it at the next opening.
+        let settled = match must_sync && packs.is_in_doubt() {
+            true => packs.sync(),
+            false => Ok(()),
+        };
+        let appended = settled.and_then(|()| match group.records.is_empty() {
             true => Ok(Vec::new()),
             false => packs.append(&group.records),
-        };
+        });
         let synced = self.sync_names(names).and_then(|()| match &appended {
             Ok(_) if must_sync => packs.sync(),
             _ => Ok(()),

@@ -5,12 +5,15 @@ use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
+use crate::action::ActionEntry;
 use crate::commit::Durability;
-use crate::digest::Digest;
+use crate::digest::{Digest, Hasher};
+use crate::group::Put;
 use crate::layout::Kind;
 use crate::pack::Header;
 use crate::power_tests::{Op, Rig, content};
 use crate::shard_tests::get;
+use crate::staging::Verified;
 
 fn segment(rig: &Rig, number: u32) -> PathBuf {
     rig.shard.layout.pack(0).join(format!("{number:08}.seg"))
@@ -125,6 +128,29 @@ fn what_the_disk_cannot_read_back_is_lost_and_nothing_else() {
         assert!(rig.promises.durable.contains(&kept));
         rig.apply(Op::PowerCut(7)).unwrap();
     }
+}
+
+/// An entry that was replaced in the group whose sync wrote the old one anew was the old one again
+/// after the next opening.
+#[test]
+fn what_is_written_anew_does_not_win_over_what_is_put() {
+    let mut rig = Rig::new();
+    let put = |rig: &mut Rig, payload: &str, with: Option<u8>| {
+        let entry = ActionEntry::new(payload.to_owned()).encode(&[1; 32]);
+        let mut group = vec![Put::Action([1; 32], entry.into(), Durability::Relaxed)];
+        group.extend(with.map(|name| {
+            let blob = Verified::hash(content(name).into(), Hasher::new());
+            Put::Blob(blob, Durability::Durable)
+        }));
+        rig.shard.put_group(group)
+    };
+    assert!(put(&mut rig, "old", None).iter().all(Result::is_ok));
+    rig.fs.fail_after(0);
+    rig.apply(Op::Put(vec![6], Durability::Durable)).unwrap();
+    assert!(put(&mut rig, "new", Some(4)).iter().all(Result::is_ok));
+    rig.reopen();
+    let entry = rig.shard.get_action(&[1; 32]).unwrap().unwrap();
+    assert_eq!(entry.payload, "new");
 }
 
 /// A large blob that was met again got its name made durable, but not that of its directory.
