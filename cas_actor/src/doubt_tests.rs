@@ -165,3 +165,24 @@ fn a_large_blob_of_an_earlier_process_is_made_durable_with_its_directory() {
         rig.apply(Op::PowerCut(seed)).unwrap();
     }
 }
+
+/// The note of a deletion was cut off with what was in doubt: the blob came back.
+#[test]
+fn a_deletion_that_was_in_doubt_stays() {
+    for in_table in [false, true] {
+        let mut rig = Rig::new();
+        rig.apply(Op::Put(vec![2, 4], Durability::Durable)).unwrap();
+        if in_table {
+            rig.apply(Op::Checkpoint).unwrap();
+        }
+        rig.apply(Op::Delete(2)).unwrap();
+        rig.fs.fail_after(0);
+        rig.apply(Op::Put(vec![6], Durability::Durable)).unwrap();
+        rig.apply(Op::Put(vec![6], Durability::Durable)).unwrap();
+        rig.reopen();
+        for (name, is_here) in [(2, false), (4, true), (6, true)] {
+            let digest = Digest::of(&content(name));
+            assert_eq!(rig.shard.contains(&digest), is_here, "{name}");
+        }
+    }
+}

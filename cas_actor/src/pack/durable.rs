@@ -16,7 +16,7 @@ use bytes::Bytes;
 
 use super::compact::COPY_BYTES;
 use super::record::HEADER_BYTES;
-use super::{Header, Name, Packs, Place};
+use super::{Header, Name, Packs, Place, deletion};
 use crate::error::{During, IoFailure};
 use crate::fs::{Fs, is_unreadable};
 use crate::stats::count;
@@ -143,6 +143,20 @@ impl<F: Fs> Packs<F> {
                 }
             }
             self.copy_records(&records, &places)?;
+        }
+        match self.doubtful.is_empty() {
+            true => Ok(()),
+            false => self.note_deletions(),
+        }
+    }
+
+    /// Notes every deletion since the table once more: notes may be among what is cut off, and then
+    /// the next opening would find older records of those names.
+    fn note_deletions(&mut self) -> Result<(), IoFailure> {
+        let gone = self.changes.iter().filter(|(_, place)| place.is_none());
+        let notes: Vec<_> = gone.map(|(name, _)| deletion(name)).collect();
+        for group in notes.chunks(COPY_BYTES / HEADER_BYTES) {
+            self.append(group)?;
         }
         Ok(())
     }

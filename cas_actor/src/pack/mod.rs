@@ -256,15 +256,7 @@ impl<F: Fs> Packs<F> {
         if self.find(name).is_none() {
             return false;
         }
-        let header = Header {
-            kind: name.1,
-            deleted: true,
-            hash: name.0,
-            length: 0,
-            deflated: false,
-        };
-        let note = [(header, Bytes::new())];
-        if let Err(failure) = self.append(&note) {
+        if let Err(failure) = self.append(&[deletion(name)]) {
             tracing::warn!(%failure, "a deletion may be forgotten");
         }
         self.forget(name);
@@ -437,6 +429,18 @@ impl<F: Fs> Packs<F> {
         self.usage.subtract(name.1, u64::from(place.length));
         self.changes.insert(*name, None);
     }
+}
+
+/// The note that a record is gone.
+fn deletion(name: &Name) -> (Header, Bytes) {
+    let header = Header {
+        kind: name.1,
+        deleted: true,
+        hash: name.0,
+        length: 0,
+        deflated: false,
+    };
+    (header, Bytes::new())
 }
 
 const SEGMENT_SUFFIX: &str = ".seg";
