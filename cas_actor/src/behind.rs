@@ -25,7 +25,7 @@ const FETCH_AT_ONCE: usize = 32;
 impl Store {
     /// Puts a cache behind the store: [`get`](Self::get), [`get_named`](Self::get_named) and
     /// [`bring`](Self::bring) look there for what is not here and keep what they find; what a full
-    /// store cannot keep is read all the same, up to 4 MiB. A second
+    /// store cannot keep is read all the same, up to 4 MiB, but not brought. A second
     /// call changes nothing; says whether this one did.
     pub fn set_upstream(&self, tier: Tier) -> bool {
         tier.serve(Reader(Arc::downgrade(&self.inner), self.durability()));
@@ -50,11 +50,9 @@ impl Store {
         let missing = (0..names.len()).filter(|index| found[*index].is_none());
         let missing: Vec<usize> = missing.collect();
         for some in missing.chunks(FETCH_AT_ONCE) {
-            let fetches = some.iter().map(|index| tier.fetch(self, &names[*index]));
-            for (index, fetched) in some.iter().zip(join_all(fetches).await) {
-                // What could not be kept is not here, though it can be read.
-                let kept = fetched.filter(|fetched| fetched.unkept.is_none());
-                found[*index] = kept.map(|fetched| fetched.digest);
+            let fetches = some.iter().map(|index| tier.bring(self, &names[*index]));
+            for (index, kept) in some.iter().zip(join_all(fetches).await) {
+                found[*index] = kept;
             }
         }
         Ok(found)

@@ -35,6 +35,14 @@ pub(crate) struct Fetched {
     pub(crate) unkept: Option<Blob>,
 }
 
+/// What came of a blob that the upstream had.
+#[derive(Debug, Clone)]
+pub(super) enum Promoted {
+    Kept(Digest),
+    /// The store refused it.
+    Unkept,
+}
+
 /// Why a blob was not kept.
 enum KeepError {
     There(UpstreamError),
@@ -48,22 +56,24 @@ impl From<UpstreamError> for KeepError {
 }
 
 impl Inner {
-    pub(super) async fn promote(&self, store: &Store, name: &BlobName) -> Option<Fetched> {
+    pub(super) async fn promote(&self, store: &Store, name: &BlobName) -> Option<Promoted> {
         let pieces = self.ask(name).await?;
-        let fetched = match self.keep(store, name, pieces).await {
-            Ok(digest) => Fetched {
-                digest,
-                unkept: None,
-            },
+        match self.keep(store, name, pieces).await {
+            Ok(digest) => {
+                self.count_hit(&digest);
+                Some(Promoted::Kept(digest))
+            }
             Err(KeepError::Here(error)) => {
                 tracing::debug!(%error, %name, "a blob from behind cannot be kept");
-                self.read_through(name).await?
+                Some(Promoted::Unkept)
             }
-            Err(KeepError::There(error)) => return self.note(&error),
-        };
+            Err(KeepError::There(error)) => self.note(&error),
+        }
+    }
+
+    fn count_hit(&self, digest: &Digest) {
         count(&self.figures.hits, 1);
-        count(&self.figures.fetched_bytes, fetched.digest.size_bytes());
-        Some(fetched)
+        count(&self.figures.fetched_bytes, digest.size_bytes());
     }
 
     async fn ask(&self, name: &BlobName) -> Option<Pieces> {
@@ -121,7 +131,11 @@ impl Inner {
     }
 
     /// Fetches a blob into memory, for who has asked.
-    async fn read_through(&self, name: &BlobName) -> Option<Fetched> {
+    pub(super) async fn read_through(&self, name: &BlobName) -> Option<Fetched> {
+        let is_large = |size_bytes| size_bytes > READ_THROUGH_UP_TO_BYTES;
+        if name.size_bytes().is_some_and(is_large) {
+            return None;
+        }
         let Ok(_permit) = self.reading_through.try_acquire() else {
             return None;
         };
@@ -142,10 +156,13 @@ impl Inner {
         let verified = Verified::hash(content.clone(), expected.hasher(false)).expect(expected);
         match verified {
             Err(error) => self.note(&self.failure(name, error)),
-            Ok(verified) => Some(Fetched {
-                digest: verified.digest(),
-                unkept: Some(content.into()),
-            }),
+            Ok(verified) => {
+                self.count_hit(&verified.digest());
+                Some(Fetched {
+                    digest: verified.digest(),
+                    unkept: Some(content.into()),
+                })
+            }
         }
     }
 }
@@ -158,6 +175,8 @@ async fn write(mut upload: Upload, piece: Bytes) -> Result<Upload, PutError> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
     use std::time::Duration;
 
     use actor_rt::System;
@@ -169,8 +188,8 @@ mod tests {
     use crate::sha256::Sha256Digest;
     use crate::{StoreConfig, Tier, TierConfig, Upstream};
 
-    /// Has one blob, whatever is asked for.
-    struct Has(Bytes);
+    /// Has one blob, whatever is asked for; counts how often it is.
+    struct Has(Bytes, Arc<AtomicU32>);
 
     type Answer<'u, T> = BoxFuture<'u, Result<T, UpstreamError>>;
 
@@ -180,6 +199,7 @@ mod tests {
         }
 
         fn get<'u>(&'u self, _: &'u BlobName) -> Answer<'u, Option<Pieces>> {
+            self.1.fetch_add(1, Relaxed);
             let piece = Ok(self.0.clone());
             async { Ok(Some(stream::iter([piece]).boxed())) }.boxed()
         }
@@ -219,7 +239,8 @@ mod tests {
             }
             let content = vec![77; size];
             let digest = Digest::of(&content);
-            let upstream = Box::new(Has(content.clone().into()));
+            let asked = Arc::new(AtomicU32::new(0));
+            let upstream = Box::new(Has(content.clone().into(), Arc::clone(&asked)));
             let tier = Tier::new(upstream, TierConfig::default(), Handle::current());
             here.set_upstream(tier.clone());
             for _ in 0..5 {
@@ -235,7 +256,12 @@ mod tests {
             }
             assert_eq!((tier.stats().failures, tier.is_down()), (0, false));
             assert_eq!(here.contains(&[digest]).await.unwrap(), [false]);
+            asked.store(0, Relaxed);
             assert_eq!(here.bring(&[digest.into()]).await.unwrap(), [None]);
+            assert_eq!(asked.load(Relaxed), 1, "nobody wants to read it");
+            let got = here.get(&digest).await.is_ok();
+            let asked = asked.load(Relaxed) - 1;
+            assert_eq!(asked, 1 + u32::from(got), "not read if it is too much");
         }
     }
 }

@@ -21,9 +21,10 @@ use tokio::time::timeout;
 use super::breaker::Breaker;
 use super::flights::Flights;
 use super::hand_on::{AsyncReadBlob, Encode, Handed, hand_on};
-use super::promote::{Fetched, READ_THROUGH_AT_ONCE};
+use super::promote::{Fetched, Promoted, READ_THROUGH_AT_ONCE};
 use super::{Upstream, UpstreamError};
 use crate::blob::Blob;
+use crate::digest::Digest;
 use crate::name::{BlobName, HashFunction};
 use crate::stats::count;
 use crate::store::Store;
@@ -112,7 +113,9 @@ pub(super) struct Inner {
     pub(super) config: TierConfig,
     runtime: Handle,
     breaker: Breaker,
-    blobs: Flights<BlobName, Fetched>,
+    blobs: Flights<BlobName, Promoted>,
+    /// Blobs that are read through.
+    reads: Flights<BlobName, Fetched>,
     results: Flights<BlobName, Bytes>,
     pub(super) figures: Figures,
     /// Who may read through to memory.
@@ -142,6 +145,7 @@ impl Tier {
                 runtime,
                 breaker: Breaker::default(),
                 blobs: Flights::default(),
+                reads: Flights::default(),
                 results: Flights::default(),
                 figures: Figures::default(),
                 reading_through: Semaphore::new(READ_THROUGH_AT_ONCE),
@@ -203,9 +207,32 @@ impl Tier {
             .is_some()
     }
 
+    /// Brings a blob into the store; `None` when it cannot be had or kept.
+    pub(crate) async fn bring(&self, store: &Store, name: &BlobName) -> Option<Digest> {
+        match self.promote(store, name).await? {
+            Promoted::Kept(digest) => Some(digest),
+            Promoted::Unkept => None,
+        }
+    }
+
     /// Brings a blob into the store, or only here where the store cannot keep it; `None` when it
     /// cannot be had.
     pub(crate) async fn fetch(&self, store: &Store, name: &BlobName) -> Option<Fetched> {
+        let (inner, name) = (&self.inner, *name);
+        let read = || {
+            let inner = Arc::clone(inner);
+            async move { inner.read_through(&name).await }
+        };
+        match self.promote(store, &name).await? {
+            Promoted::Kept(digest) => Some(Fetched {
+                digest,
+                unkept: None,
+            }),
+            Promoted::Unkept => inner.reads.join(&inner.runtime, name, read).await,
+        }
+    }
+
+    async fn promote(&self, store: &Store, name: &BlobName) -> Option<Promoted> {
         let (inner, name) = (&self.inner, *name);
         let promote = || {
             let (inner, store) = (Arc::clone(inner), store.clone());
