@@ -17,7 +17,7 @@ use rustix::fs::Mode;
 
 use crate::digest::Digest;
 use crate::error::{ExportError, GetError, IoFailure};
-use crate::layout::Layout;
+use crate::layout::{Layout, is_packed};
 use crate::shard::Found;
 use crate::store::Store;
 
@@ -94,11 +94,22 @@ impl Store {
     /// damages the store.
     ///
     /// # Errors
-    /// As for [`get`](Self::get).
+    /// As for [`get`](Self::get); what the cache behind the store has but a full store cannot keep is
+    /// not found.
     pub async fn local_path(&self, digest: &Digest) -> Result<Option<PathBuf>, GetError> {
-        let blob = self.get(digest).await?;
+        if is_packed(digest.size_bytes()) {
+            return self.get(digest).await.map(|_| None);
+        }
+        // Not the memory tier: what it holds needs no file, and its own is another question.
+        let found = match (self.find(digest).await, self.upstream()) {
+            (Err(GetError::NotFound(_) | GetError::Corrupt { .. }), Some(tier)) => {
+                tier.bring(self, &(*digest).into()).await;
+                self.find(digest).await
+            }
+            (found, _) => found,
+        };
         let path = Layout::new(self.root().to_owned()).blob(digest.hash());
-        Ok(blob.is_mapped().then_some(path))
+        found.map(|_| Some(path))
     }
 }
 
@@ -117,7 +128,10 @@ mod tests {
     fn a_large_blob_has_a_path_that_is_spared_and_a_small_one_has_none() {
         let directory = tempfile::tempdir().unwrap();
         let system = actor_rt::System::new().unwrap();
-        let store = Store::open(crate::StoreConfig::new(directory.path()), &system).unwrap();
+        let mut config = crate::StoreConfig::new(directory.path());
+        // Large ones are in memory as well.
+        config.memory.admit_up_to_bytes = 1_000_000;
+        let store = Store::open(config, &system).unwrap();
         let blocking = store.blocking();
         let content = vec![7; 100_000];
         let (large, other) = (
