@@ -186,3 +186,19 @@ fn a_deletion_that_was_in_doubt_stays() {
         }
     }
 }
+
+/// A process made a segment, could not make its name durable, and left it empty; the next took the name
+/// for durable.
+#[test]
+fn the_name_of_an_empty_segment_of_an_earlier_process_is_made_durable() {
+    for seed in 0..8 {
+        let mut rig = Rig::new();
+        rig.fs.fail_after(2);
+        rig.apply(Op::Put(vec![10], Durability::Durable)).unwrap();
+        rig.apply(Op::Reopen).unwrap();
+        assert_eq!(fs::metadata(segment(&rig, 1)).unwrap().len(), 0);
+        rig.apply(Op::Put(vec![14], Durability::Durable)).unwrap();
+        assert!(rig.promises.durable.contains(&14));
+        rig.apply(Op::PowerCut(seed)).unwrap();
+    }
+}

@@ -63,7 +63,9 @@ impl<F: Fs> Packs<F> {
         packs.resume(&found)?;
         // What the table does not cover may come from a process that was killed before its sync.
         packs.unsynced = packs.tail_bytes > 0;
-        packs.new_names = packs.unsynced;
+        // So may a segment without records.
+        let is_covered = |active: &Active| active.durable > 0;
+        packs.new_names = packs.unsynced || !packs.active.as_ref().is_none_or(is_covered);
         if packs.tail_bytes > CHECKPOINT_BYTES / 8
             && let Err(failure) = packs.checkpoint()
         {
