@@ -202,3 +202,17 @@ fn the_name_of_an_empty_segment_of_an_earlier_process_is_made_durable() {
         rig.apply(Op::PowerCut(seed)).unwrap();
     }
 }
+
+/// Compaction chose a dead segment, wrote what was in doubt to it, and removed it.
+#[test]
+fn compaction_keeps_what_it_writes_anew() {
+    let mut rig = Rig::new();
+    rig.apply(Op::Put(vec![4, 14], Durability::Relaxed))
+        .unwrap();
+    rig.fs.fail_after(0);
+    rig.apply(Op::Sync).unwrap();
+    rig.apply(Op::Delete(4)).unwrap();
+    rig.apply(Op::Compact).unwrap();
+    let found = get(&mut rig.shard, &Digest::of(&content(14))).unwrap();
+    assert_eq!(*found.blob, content(14));
+}

@@ -27,6 +27,10 @@ impl<F: Fs> Packs<F> {
     /// the files lost.
     pub(crate) fn compact(&mut self, live_percent: u64) -> Result<u64, IoFailure> {
         self.mend_table()?;
+        if self.is_in_doubt() {
+            // What is written anew must not go to a segment that was chosen when it was dead.
+            self.sync()?;
+        }
         let worth = |state: &&SegmentState| {
             state.live_bytes * 100 <= u64::from(state.end) * live_percent && state.end > 0
         };
