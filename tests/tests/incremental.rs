@@ -348,3 +348,42 @@ fn fields_without_effect_are_named() {
         );
     }
 }
+
+#[test]
+fn what_is_saved_while_its_step_runs_is_built_the_next_time() {
+    let project = Project::new();
+    let source = project.root().join("a.txt");
+    // The file is saved once, by the step itself, after the step has read it.
+    project.write(
+        "copy.rule.ts",
+        &r#"
+import { attr, rule } from "zako:rule";
+export const copy = rule({
+  name: "copy",
+  attrs: { srcs: attr.sources() },
+  implementation(ctx) {
+    const [out, depfile] = [ctx.file("a.out"), ctx.file("a.d")];
+    const script = 'cat $1 > $2; echo a.out: $1 > $3; echo a >> $RAN; [ -e $RAN.saved ] || { : > $RAN.saved; echo later > $SOURCE; }';
+    ctx.run({ cmd: ["sh", "-c", script, "sh", ctx.attrs.srcs[0], out, depfile], outs: [out], depfile });
+  },
+});
+"#
+        .replace("$SOURCE", &source.display().to_string()),
+    );
+    project.write(
+        "BUILD.ts",
+        "import { copy } from \"./copy.rule.ts\";\nexport default { a: copy({ srcs: [\"a.txt\"] }) };\n",
+    );
+    project.write("a.txt", "sooner\n");
+    project.build();
+    assert_eq!(project.read("a.out"), "sooner\n");
+    assert_eq!(project.read("a.txt"), "later\n");
+    project.build();
+    assert_eq!(project.read("a.out"), "later\n");
+    assert_eq!(project.ran(), ["a", "a"]);
+    // What was kept belongs to what was read.
+    project.write("a.txt", "sooner\n");
+    project.build();
+    assert_eq!(project.read("a.out"), "sooner\n");
+    assert!(project.ran().is_empty());
+}

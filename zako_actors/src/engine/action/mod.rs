@@ -207,6 +207,26 @@ impl Describer {
 }
 
 impl Action {
+    /// The same by what its command read: nothing else counts by content. Itself when it writes no depfile.
+    pub fn narrowed(self, read: &[Box<str>]) -> Self {
+        let read = narrow(&self.inputs, read);
+        self.with_read(read)
+    }
+
+    /// The same as one that read everything: for a result of which is not known what it read.
+    pub fn widened(self) -> Self {
+        let read = self.inputs.clone();
+        self.with_read(read)
+    }
+
+    fn with_read(mut self, read: Vec<Input>) -> Self {
+        if let Some(names) = &self.names {
+            self.key = key(names, &read, true);
+            self.read = Some(read);
+        }
+        self
+    }
+
     /// The inputs whose content decides: what was read where that is known, else all.
     pub fn counted(&self) -> &[Input] {
         self.read.as_deref().unwrap_or(&self.inputs)

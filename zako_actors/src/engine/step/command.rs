@@ -46,7 +46,7 @@ pub fn run(env: &StepEnv, job: &StepJob) -> Result<StepReport, StepFailure> {
             continue;
         };
         attempt.map_err(|failure| depfile::name_undeclared(env, job, failure))?;
-        let action = depfile::narrow(env, job, &scratch, &action)?;
+        let action = depfile::narrow(env, job, &scratch, (*action).clone())?;
         let duration_us = u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX);
         let found = collect(&scratch.work(), &command.outs)?;
         for _ in 1..env.repeat {

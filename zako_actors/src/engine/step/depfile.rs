@@ -5,7 +5,9 @@
 //! A result goes by two keys: by what the command read, which needs that memory, and by all that it
 //! could have read, which anybody can compute.
 //! Invariants: a key that leaves an input's content out still holds its name, so that a file that
-//! appears or vanishes is noticed; what is read without being declared fails the step.
+//! appears or vanishes is noticed; what is read without being declared fails the step; sources are described
+//! once, before the command runs, so that a result goes by the content that it was made of, whatever is
+//! saved meanwhile.
 
 use std::path::Path;
 
@@ -21,68 +23,33 @@ use crate::lang::target::Command;
 /// Describes the action of `job`, narrowed to what its command read the last time, here or in
 /// another workspace with this store. Blocks.
 pub fn describe(env: &StepEnv, job: &StepJob) -> Result<Action, ActionError> {
-    let action = described(env, job, None)?;
-    let Some(names) = &action.names else {
+    let deps = job.deps.iter().map(|outputs| &**outputs);
+    let before = Before::default();
+    let action = env
+        .describer
+        .describe(job.target(), &job.sources, deps, before, &env.files)?;
+    let Some(names) = action.names else {
         return Ok(action);
     };
-    let here = job.previous.as_ref().map(|record| record.read());
-    if let Some(read) = here {
-        let narrowed = described(env, job, Some(&read))?;
-        if job
-            .previous
-            .as_ref()
-            .is_some_and(|record| record.key == narrowed.key)
-        {
+    if let Some(previous) = &job.previous {
+        let narrowed = action.clone().narrowed(&previous.read());
+        if previous.key == narrowed.key {
             return Ok(narrowed);
         }
     }
-    match recall(env, names) {
-        Some(read) => described(env, job, Some(&read)),
-        None => Ok(action),
-    }
-}
-
-/// The same action as one that read everything: for a result of which is not known what it read. Itself
-/// when its command writes no depfile.
-pub fn widened(env: &StepEnv, job: &StepJob, action: Action) -> Result<Action, ActionError> {
-    if action.names.is_none() {
-        return Ok(action);
-    }
-    let all: Vec<Box<str>> = action
-        .inputs
-        .iter()
-        .map(|input| input.path.clone())
-        .collect();
-    described(env, job, Some(&all))
+    Ok(match recall(env, &names) {
+        Some(read) => action.narrowed(&read),
+        None => action,
+    })
 }
 
 /// Narrowed to what the command read on another machine, where that is not known here.
-pub fn narrowed_from_afar(
-    env: &StepEnv,
-    job: &StepJob,
-    action: &Action,
-) -> Result<Option<Action>, ActionError> {
-    let unknown = action.names.filter(|_| action.read.is_none());
-    let Some((names, remote)) = unknown.zip(env.remote.as_ref()) else {
-        return Ok(None);
-    };
-    let note = remote.note(&names, &job.cancel);
-    let Some(read) = note.and_then(|note| postcard::from_bytes::<Vec<Box<str>>>(&note).ok()) else {
-        return Ok(None);
-    };
+pub fn narrowed_from_afar(env: &StepEnv, job: &StepJob, action: &Action) -> Option<Action> {
+    let names = action.names.filter(|_| action.read.is_none())?;
+    let note = env.remote.as_ref()?.note(&names, &job.cancel)?;
+    let read: Vec<Box<str>> = postcard::from_bytes(&note).ok()?;
     keep(env, &names, &read);
-    described(env, job, Some(&read)).map(Some)
-}
-
-fn described(
-    env: &StepEnv,
-    job: &StepJob,
-    read: Option<&[Box<str>]>,
-) -> Result<Action, ActionError> {
-    let deps = job.deps.iter().map(|outputs| &**outputs);
-    let before = Before { read, record: None };
-    env.describer
-        .describe(job.target(), &job.sources, deps, before, &env.files)
+    Some(action.clone().narrowed(&read))
 }
 
 /// The action by what its command read just now; itself when it writes no depfile.
@@ -90,10 +57,10 @@ pub fn narrow(
     env: &StepEnv,
     job: &StepJob,
     scratch: &Scratch,
-    action: &Action,
+    action: Action,
 ) -> Result<Action, StepFailure> {
     let Some((command, path)) = depfile_of(job) else {
-        return Ok(action.clone());
+        return Ok(action);
     };
     let mistake = |text: String| StepFailure::Sources(vec![Diagnostic::error(text)]);
     let text = std::fs::read_to_string(scratch.work().join(path))
@@ -124,7 +91,7 @@ pub fn narrow(
             remote.keep_note(names, note);
         }
     }
-    Ok(described(env, job, Some(&read))?)
+    Ok(action.narrowed(&read))
 }
 
 /// Adds to a compiler's complaint about a header where in the workspace it lies.

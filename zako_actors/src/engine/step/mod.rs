@@ -311,7 +311,7 @@ fn look_up(env: &StepEnv, job: &StepJob) -> Result<Lookup, StepFailure> {
         let report = StepReport::success(Outcome::UpToDate, previous.clone());
         return Ok(Lookup::Answered(Box::new(report)));
     }
-    let (action, result) = find_result(env, job, action)?;
+    let (action, result) = find_result(env, job, action);
     let Some(result) = result else {
         return Ok(Lookup::Run(Box::new(action)));
     };

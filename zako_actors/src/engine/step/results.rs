@@ -5,7 +5,7 @@
 
 use cas_actor::{ActionEntry, Digest};
 
-use super::{StepEnv, StepFailure, StepJob, depfile};
+use super::{StepEnv, StepJob, depfile};
 use crate::engine::action::Action;
 use crate::engine::hash::Hash;
 use crate::engine::record::{ActionResult, OutputKind};
@@ -16,28 +16,28 @@ pub(super) fn find_result(
     env: &StepEnv,
     job: &StepJob,
     action: Action,
-) -> Result<(Action, Option<ActionResult>), StepFailure> {
+) -> (Action, Option<ActionResult>) {
     for find in [from_here, from_afar] {
         if let Some(result) = find(env, job, &action.key) {
             // Found by its whole key: what it read is not known.
             let action = match action.read {
                 Some(_) => action,
-                None => depfile::widened(env, job, action)?,
+                None => action.widened(),
             };
-            return Ok((action, Some(result)));
+            return (action, Some(result));
         }
         let whole = action.whole_key();
         if let Some(result) = whole.and_then(|key| find(env, job, &key)) {
-            return Ok((depfile::widened(env, job, action)?, Some(result)));
+            return (action.widened(), Some(result));
         }
     }
-    let narrowed = depfile::narrowed_from_afar(env, job, &action)?;
+    let narrowed = depfile::narrowed_from_afar(env, job, &action);
     if let Some(narrowed) = narrowed
         && let Some(result) = from_afar(env, job, &narrowed.key)
     {
-        return Ok((narrowed, Some(result)));
+        return (narrowed, Some(result));
     }
-    Ok((action, None))
+    (action, None)
 }
 
 fn from_here(env: &StepEnv, _: &StepJob, key: &Hash) -> Option<ActionResult> {
