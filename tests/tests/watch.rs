@@ -80,6 +80,28 @@ fn a_cache_inside_the_workspace_is_not_watched() {
 }
 
 #[test]
+fn what_a_watch_is_told_to_write_starts_no_round() {
+    let project = project();
+    let mut watch = project.start(&["watch", "--events", "src/e.jsonl", "--trace", "t.json"]);
+    settled(&mut watch);
+    project.write("src/a.txt", "A\n");
+    while project.read("all.out") != "A\nb\n" {
+        settled(&mut watch);
+    }
+    watch.signal("INT");
+    let said = watch.wait().succeeds().text();
+    let changed: Vec<&str> = said
+        .lines()
+        .filter(|line| line.ends_with(" changed"))
+        .collect();
+    assert!(
+        changed.iter().all(|line| *line == "src/a.txt changed"),
+        "{said}"
+    );
+    assert!(project.has("src/e.jsonl") && project.has("t.json"));
+}
+
+#[test]
 fn a_killed_watch_has_nothing_to_lose() {
     let project = project();
     let mut watch = project.start(&["watch"]);

@@ -77,6 +77,11 @@ pub fn run(global: &Global, args: &WatchArgs) -> Result<Exit, Failure> {
         ..BuildArgs::default()
     };
     build.steps.keep_going = true;
+    watch.written = [&args.steps.events, &args.steps.trace]
+        .into_iter()
+        .flatten()
+        .filter_map(|path| place_of(path))
+        .collect();
     if let Some(events) = &args.steps.events {
         // The rounds add to it.
         fs::write(events, "").map_err(|error| {
@@ -111,6 +116,8 @@ struct Watch {
     layout: Layout,
     /// Nothing in there is anybody's but zako's.
     cache: Option<PathBuf>,
+    /// Files that the rounds were told to write.
+    written: Vec<PathBuf>,
     watcher: RecommendedWatcher,
     stream: Receiver<News>,
     dirs: BTreeSet<PathBuf>,
@@ -142,6 +149,7 @@ impl Watch {
             cache: None,
             watcher,
             stream,
+            written: Vec::new(),
             dirs: BTreeSet::new(),
             complained: false,
         })
@@ -281,7 +289,9 @@ impl Watch {
                     continue;
                 }
             }
-            let own = ledger.contains(relative) || relative.ends_with(".zako-new");
+            let own = ledger.contains(relative)
+                || relative.ends_with(".zako-new")
+                || self.written.contains(path);
             if !own {
                 concerned.push(relative.to_owned());
             }
@@ -292,6 +302,15 @@ impl Watch {
 
 /// Whether the content of what it is about may be another one.
 fn is_edit(kind: EventKind) -> bool {
+/// The path without links of a file that may not be there yet.
+fn place_of(path: &Path) -> Option<PathBuf> {
+    fs::canonicalize(path).ok().or_else(|| {
+        let whole = std::path::absolute(path).ok()?;
+        let dir = fs::canonicalize(whole.parent()?).ok()?;
+        Some(dir.join(whole.file_name()?))
+    })
+}
+
     match kind {
         EventKind::Modify(ModifyKind::Metadata(_)) => false,
         EventKind::Create(_) | EventKind::Modify(_) | EventKind::Remove(_) => true,
