@@ -2,7 +2,7 @@
 //!
 //! Owns how a result is written there and by which names its files go, what is fetched and what is
 //! handed on. Does not know the protocols, nor when a server counts as down: that is the store's
-//! tier; nor how long a build waits in all (`allowance`).
+//! tier; nor how long look-ups wait in all (`allowance`).
 //! Invariants: a server that is down, slow or wrong costs a bounded wait and no correctness: whatever
 //! comes from there is hashed, and whatever does not come is built; a result is handed on after
 //! its files; nobody waits for it any more once the build is cancelled.
@@ -10,7 +10,7 @@
 mod allowance;
 
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,7 +21,7 @@ use cas_actor::{
 use futures_util::future::{Either, select};
 use prost::Message;
 use tokio::runtime::Handle;
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -102,7 +102,7 @@ pub struct Remote {
     runtime: Handle,
     /// By which hash it names things. What is known is not asked again: an answer from memory would
     /// make the tier believe that the server answers.
-    function: Arc<OnceCell<HashFunction>>,
+    function: Arc<OnceLock<HashFunction>>,
     allowance: Allowance,
     on_their_way: Mutex<Vec<JoinHandle<()>>>,
     /// Bounds how many are handed on at a time.
@@ -222,7 +222,7 @@ impl Remote {
     }
 
     fn send(&self, keys: &[Hash], stdout_raw: Vec<u8>, files: Vec<Digest>) {
-        if self.tier.is_down() || self.allowance.is_spent() {
+        if self.tier.is_down() {
             return;
         }
         let keys = keys.to_vec();
@@ -276,7 +276,7 @@ impl Remote {
         tasks.push(task);
     }
 
-    /// Waits for what is on its way there, up to a bound, and not for a server that is left alone or
+    /// Waits for what is on its way there, up to a bound, and not for a server that is down or
     /// once the build is cancelled. Blocks.
     pub fn finish(&self, cancel: &Cancel) {
         let tasks = std::mem::take(
@@ -285,7 +285,7 @@ impl Remote {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner),
         );
-        if self.tier.is_down() || self.allowance.is_spent() {
+        if self.tier.is_down() {
             return;
         }
         let all = futures_util::future::join_all(tasks);
@@ -303,9 +303,13 @@ impl Remote {
 }
 
 /// The hash by which the server names things; it is asked until it has answered once.
-async fn known(cell: &OnceCell<HashFunction>, tier: &Tier) -> Option<HashFunction> {
-    let ask = || async { tier.function().await.ok_or(()) };
-    cell.get_or_try_init(ask).await.ok().copied()
+async fn known(cell: &OnceLock<HashFunction>, tier: &Tier) -> Option<HashFunction> {
+    if let Some(function) = cell.get() {
+        return Some(*function);
+    }
+    // All who do not know it ask at once: one after another, they would wait for a silent server in turn.
+    let function = tier.function().await?;
+    Some(*cell.get_or_init(|| function))
 }
 
 /// The name of a file where ours is not known.

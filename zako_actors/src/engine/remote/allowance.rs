@@ -2,11 +2,12 @@
 //!
 //! Owns the account of one build and the limit of each look-up. Does not know what is asked.
 //! Invariants: a look-up costs nothing while it is quick or saves more time than it takes; all others
-//! share one allowance, and once that is spent the server is left alone until the build ends,
-//! which is said once.
+//! share one allowance, from which time that several wait at once is taken once, and to which what the others save is
+//! given back; once it is spent the server is asked no more until the build ends, which is said once.
 
 use std::cell::Cell;
-use std::sync::{Mutex, PoisonError};
+use std::ops::Range;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep_until;
@@ -27,7 +28,35 @@ const GLANCE: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub struct Allowance {
     address: String,
-    spent: Mutex<Duration>,
+    account: Mutex<Account>,
+}
+
+#[derive(Debug, Default)]
+struct Account {
+    spent: Duration,
+    /// When somebody waited too long: apart from each other, in no order.
+    covered: Vec<Range<Instant>>,
+}
+
+impl Account {
+    /// Covers `wait`; the time of it that was not covered.
+    fn cover(&mut self, wait: Range<Instant>) -> Duration {
+        let mut whole = wait.clone();
+        let mut cost = wait.end - wait.start;
+        self.covered.retain(|one| {
+            let both = wait
+                .end
+                .min(one.end)
+                .checked_duration_since(wait.start.max(one.start));
+            if let Some(both) = both {
+                cost -= both;
+                whole = whole.start.min(one.start)..whole.end.max(one.end);
+            }
+            both.is_none()
+        });
+        self.covered.push(whole);
+        cost
+    }
 }
 
 impl Allowance {
@@ -35,12 +64,12 @@ impl Allowance {
     pub fn new(address: &str) -> Self {
         Self {
             address: address.to_owned(),
-            spent: Mutex::default(),
+            account: Mutex::default(),
         }
     }
 
-    /// Whether the server is left alone.
-    pub fn is_spent(&self) -> bool {
+    /// Whether the server is asked no more.
+    fn is_spent(&self) -> bool {
         self.left().is_zero()
     }
 
@@ -54,20 +83,32 @@ impl Allowance {
     }
 
     fn left(&self) -> Duration {
-        let spent = *self.spent.lock().unwrap_or_else(PoisonError::into_inner);
-        ALLOWANCE.saturating_sub(spent)
+        ALLOWANCE.saturating_sub(self.account().spent)
     }
 
-    fn spend(&self, cost: Duration) {
-        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
-        let was_spent = *spent >= ALLOWANCE;
-        *spent += cost;
-        if !was_spent && *spent >= ALLOWANCE {
-            let seconds = spent.as_secs_f64();
+    fn account(&self) -> MutexGuard<'_, Account> {
+        self.account.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn spend(&self, wait: Range<Instant>) {
+        let mut account = self.account();
+        let was_spent = account.spent >= ALLOWANCE;
+        let cost = account.cover(wait);
+        account.spent += cost;
+        if !was_spent && account.spent >= ALLOWANCE {
+            let seconds = account.spent.as_secs_f64();
             tracing::warn!(
-                "the remote cache at {} is slow: steps waited {seconds:.0} s for it in vain; it is left alone until the end of this build",
+                "the remote cache at {} is slow: steps waited {seconds:.0} s for it in vain; it is asked no more until the end of this build",
                 self.address
             );
+        }
+    }
+
+    fn give_back(&self, saved: Duration) {
+        let mut account = self.account();
+        // What is spent stays so: others were not asked for it meanwhile.
+        if account.spent < ALLOWANCE {
+            account.spent = account.spent.saturating_sub(saved);
         }
     }
 }
@@ -88,7 +129,7 @@ impl Lookup<'_> {
         let size_bytes: u64 = files(result)
             .iter()
             .map(cas_actor::Digest::size_bytes)
-            .sum();
+            .fold(0, u64::saturating_add);
         let slowest = Duration::from_secs(1 + size_bytes / SLOWEST_BYTES_PER_SECOND);
         self.worth
             .set(Duration::from_micros(result.duration_us).min(slowest));
@@ -106,17 +147,23 @@ impl Lookup<'_> {
         }
     }
 
-    /// It is over; what it cost beyond what it was worth is spent.
+    /// It is over; what it cost beyond what it was worth is spent, what it was worth beyond that given back.
     pub fn end(self, answered: bool) {
-        let free = QUICK
-            + if answered {
-                self.worth.get()
-            } else {
-                Duration::ZERO
-            };
-        let cost = self.begin.elapsed().saturating_sub(free);
-        if !cost.is_zero() {
-            self.allowance.spend(cost);
+        self.end_at(answered, Instant::now());
+    }
+
+    fn end_at(self, answered: bool, now: Instant) {
+        let worth = if answered {
+            self.worth.get()
+        } else {
+            Duration::ZERO
+        };
+        let free_until = self.begin + QUICK + worth;
+        if free_until < now {
+            self.allowance.spend(free_until..now);
+        } else {
+            let took = now.saturating_duration_since(self.begin);
+            self.allowance.give_back(worth.saturating_sub(took));
         }
     }
 }
@@ -127,42 +174,83 @@ mod tests {
     use crate::engine::hash::Hash;
     use crate::engine::record::{OutputItem, OutputKind};
 
-    fn begun_before(allowance: &Allowance, ago: Duration) -> Lookup<'_> {
+    const MS: Duration = Duration::from_millis(1);
+
+    /// A look-up of so long, which ended so long after the epoch of the test.
+    fn ended(
+        allowance: &Allowance,
+        epoch: Instant,
+        (from_ms, to_ms): (u32, u32),
+        found: Option<&ActionResult>,
+    ) {
         let mut lookup = allowance.lookup().unwrap();
-        lookup.begin -= ago;
-        lookup
+        lookup.begin = epoch + MS * from_ms;
+        if let Some(result) = found {
+            lookup.found(result);
+        }
+        lookup.end_at(found.is_some(), epoch + MS * to_ms);
     }
 
     fn result(duration: Duration, size_bytes: u64) -> ActionResult {
-        let kind = OutputKind::File {
-            hash: Hash::of(b""),
-            size_bytes,
-            mode: 0o644,
+        let file = |size_bytes| OutputItem {
+            path: "a".into(),
+            kind: OutputKind::File {
+                hash: Hash::of(b""),
+                size_bytes,
+                mode: 0o644,
+            },
         };
-        let path = "a".into();
         ActionResult {
-            outputs: vec![OutputItem { path, kind }].into(),
+            outputs: vec![file(size_bytes), file(1)].into(),
             duration_us: u64::try_from(duration.as_micros()).unwrap(),
         }
     }
 
     #[test]
     fn what_is_quick_or_pays_costs_nothing_and_the_rest_is_spent() {
-        let allowance = Allowance::new("there");
-        for _ in 0..1000 {
-            allowance.lookup().unwrap().end(false);
+        let (allowance, epoch) = (Allowance::new("there"), Instant::now());
+        for n in 0..1000 {
+            ended(&allowance, epoch, (n * 100, (n + 1) * 100), None);
         }
-        let pays = begun_before(&allowance, Duration::from_secs(50));
-        pays.found(&result(Duration::from_secs(60), 100 << 20));
-        pays.end(true);
+        // A server may say what it likes of sizes.
+        for size_bytes in [100 << 20, u64::MAX] {
+            let pays = result(Duration::from_secs(60), size_bytes);
+            ended(&allowance, epoch, (0, 50_000), Some(&pays));
+        }
         assert_eq!(allowance.left(), ALLOWANCE);
-        begun_before(&allowance, Duration::from_secs(3)).end(false);
-        assert!(allowance.left() < ALLOWANCE && !allowance.is_spent());
+        ended(&allowance, epoch, (0, 3100), None);
+        assert_eq!(allowance.left(), ALLOWANCE - MS * 3000);
         // As long as it says that it took, it brings next to nothing.
-        let trickles = begun_before(&allowance, Duration::from_secs(50));
-        trickles.found(&result(Duration::from_secs(60), 1));
-        trickles.end(true);
-        assert!(allowance.is_spent() && allowance.lookup().is_none());
+        let trickles = result(Duration::from_secs(60), 1);
+        ended(&allowance, epoch, (0, 50_000), Some(&trickles));
+        assert!(allowance.lookup().is_none());
+    }
+
+    #[test]
+    fn look_ups_that_wait_at_once_cost_the_time_of_one() {
+        let (allowance, epoch) = (Allowance::new("there"), Instant::now());
+        for _ in 0..72 {
+            ended(&allowance, epoch, (0, 240), None);
+        }
+        assert_eq!(allowance.left(), ALLOWANCE - MS * 140);
+        // [100, 240], [500, 900] and [400, 1100] are 840 ms, and a short wait hides no long one around it.
+        ended(&allowance, epoch, (400, 900), None);
+        ended(&allowance, epoch, (300, 1100), None);
+        assert_eq!(allowance.left(), ALLOWANCE - MS * 840);
+        ended(&allowance, epoch, (0, 2100), None);
+        assert_eq!(allowance.left(), ALLOWANCE - MS * 2000);
+    }
+
+    #[test]
+    fn a_slow_server_that_pays_is_asked_to_the_end() {
+        let (allowance, epoch) = (Allowance::new("there"), Instant::now());
+        let pays = result(Duration::from_secs(5), 1 << 20);
+        for n in 0..100 {
+            let begin = n * 4000;
+            ended(&allowance, epoch, (begin, begin + 2100), None);
+            ended(&allowance, epoch, (begin + 2100, begin + 4000), Some(&pays));
+            assert_eq!(allowance.left(), ALLOWANCE);
+        }
     }
 
     #[test]
@@ -170,8 +258,10 @@ mod tests {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = runtime.enable_time().build().unwrap();
         let allowance = Allowance::new("there");
-        let lookup = begun_before(&allowance, Duration::from_secs(1));
-        allowance.spend(ALLOWANCE);
+        let mut lookup = allowance.lookup().unwrap();
+        lookup.begin -= Duration::from_secs(1);
+        let now = Instant::now();
+        allowance.spend(now - ALLOWANCE..now);
         runtime.block_on(lookup.over());
     }
 }
