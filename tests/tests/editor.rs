@@ -180,3 +180,17 @@ fn the_type_checker_knows_labels_and_flags_a_misspelt_one() {
     project.write("BUILD.ts", &BUILD.replace("retries", "retires"));
     assert!(check().stdout.contains("retires"));
 }
+
+#[test]
+fn a_second_run_that_fails_leaves_what_people_made() {
+    let project = Project::new();
+    let script = "mkdir -p dist; echo out > dist/out; echo more >> dist/notes; echo run >> $RAN; test $(wc -l < $RAN) = 1";
+    let package = serde_json::json!({ "name": "p", "scripts": { "build": script } });
+    project.write("package.json", &package.to_string());
+    project.write(".gitignore", "dist\n");
+    project.write("dist/notes", "mine\n");
+    project
+        .zako(&["build", "--check-determinism", "2"])
+        .fails_saying(&["//:build"]);
+    assert!(project.read("dist/notes").starts_with("mine\n"));
+}

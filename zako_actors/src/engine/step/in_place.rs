@@ -5,7 +5,8 @@
 //! scripts become targets.
 //! Invariants: a script sees the whole workspace, so its key holds its package, what that depends on,
 //! and everything that was built before it; a file that was there before and that the script did
-//! not touch is never listed as zako's, so `zako clean` leaves it.
+//! not touch is never listed as zako's, so `zako clean` leaves it; one that was there before is not taken away
+//! between two runs.
 
 use std::collections::BTreeMap;
 use std::fs::{self, Metadata};
@@ -77,7 +78,7 @@ pub fn run(env: &StepEnv, job: &StepJob) -> Result<StepReport, StepFailure> {
     Ok(report)
 }
 
-/// Takes away what the script left, runs it once more, and compares what it leaves then; that is what lies
+/// Takes away what was not there before the script, runs it once more, and compares what it leaves then; that is what lies
 /// there now.
 fn again(
     env: &StepEnv,
@@ -91,7 +92,7 @@ fn again(
     let first = env.scratches.take(false)?;
     for (path, metadata) in &found {
         let (from, to) = (root.join(path), first.work().join(path));
-        let is_ours = theirs.get(path) != Some(&Stamp::of(metadata));
+        let is_ours = !theirs.contains_key(path);
         set_aside(&from, &to, metadata, is_ours).map_err(StepFailure::Compare)?;
     }
     let mut scratch = env.scratches.take(env.keep_scratch)?;
