@@ -387,3 +387,21 @@ export const copy = rule({
     assert_eq!(project.read("a.out"), "sooner\n");
     assert!(project.ran().is_empty());
 }
+
+#[test]
+fn a_test_that_fails_at_every_try_says_how_often_and_what_it_said() {
+    let project = Project::with_build(
+        r#"
+import { test } from "zako:build";
+export default {
+  unit: test({ cmd: ["sh", "-c", "echo unit >> $RAN; echo weather $(wc -l < $RAN); exit 4"], retries: 2 }),
+};
+"#,
+    );
+    let events = project.outside().join("events");
+    project
+        .zako(&["test", "--events", events.to_str().unwrap()])
+        .fails_saying(&["try 1 failed: exit status 4", "weather 1", "weather 3"]);
+    let events = std::fs::read_to_string(events).unwrap();
+    assert!(events.contains("\"attempts\":3"), "{events}");
+}

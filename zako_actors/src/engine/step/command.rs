@@ -90,7 +90,12 @@ impl Tries {
     /// The result of the last try; none when there is to be another.
     pub fn judge<T>(&mut self, result: Result<T, StepFailure>) -> Option<Result<T, StepFailure>> {
         match result {
-            Err(StepFailure::Command(failure)) if self.left > 0 => {
+            Err(StepFailure::Command(mut failure)) if self.left == 0 => {
+                failure.attempts += self.failed.len() as u32;
+                failure.output = self.failed.concat() + &failure.output;
+                Some(Err(StepFailure::Command(failure)))
+            }
+            Err(StepFailure::Command(failure)) => {
                 self.left -= 1;
                 let number = self.failed.len() + 1;
                 let said = shorten(failure.output.trim_end());
@@ -272,6 +277,7 @@ pub fn carry_through(
         argv: spec.argv,
         env: spec.env,
         output: read_log(&spec.log),
+        attempts: 1,
         kept: env.keep_scratch.then_some(spec.cwd),
     })))
 }

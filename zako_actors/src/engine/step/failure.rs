@@ -107,8 +107,10 @@ pub struct CommandFailure {
     pub argv: Vec<String>,
     /// Its whole environment.
     pub env: BTreeMap<String, String>,
-    /// What it printed.
+    /// What it printed, after what the tries before it did.
     pub output: String,
+    /// How often it was tried.
+    pub attempts: u32,
     /// Its working directory, when it was kept.
     pub kept: Option<PathBuf>,
 }
@@ -209,6 +211,7 @@ mod tests {
             argv: ["cc", "-DX=\"a b\"", "it's.c"].map(str::to_owned).to_vec(),
             env: BTreeMap::from([("A".to_owned(), "1 2".to_owned())]),
             output: "it's.c:1: no\n".into(),
+            attempts: 1,
             kept: Some("/s/work".into()),
         }));
         let text = failure.explain(&Label::parse("//a:x", "").unwrap());

@@ -135,6 +135,10 @@ impl StepJob {
 
 /// A step that is over.
 #[derive(Debug)]
+        let attempts = match &failure {
+            StepFailure::Command(failure) => failure.attempts,
+            _ => 1,
+        };
 pub struct StepReport {
     /// How it ended.
     pub outcome: Outcome,
@@ -164,7 +168,7 @@ impl StepReport {
             output: None,
             found: None,
             duration_us: 0,
-            attempts: 1,
+            attempts,
         }
     }
 

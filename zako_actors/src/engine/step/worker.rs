@@ -281,6 +281,7 @@ impl Call<'_> {
 
     /// Equal keys: the same program, started alike, from the same files.
     fn key(&self, variables: &BTreeMap<String, String>) -> Hash {
+            attempts: 1,
         let mut key = KeyWriter::new("zako worker");
         key.bytes(self.tool.program.as_os_str().as_encoded_bytes());
         key.texts(self.command.argv.iter().map(String::as_str));
