@@ -197,7 +197,13 @@ impl Call<'_> {
             let arguments = self.arguments(&server.work()?)?;
             let limit = self.command.timeout_ms.map(Duration::from_millis);
             let deadline = limit.map(|limit| Instant::now() + limit);
-            match server.ask(self, &arguments, deadline) {
+            let answer = server.ask(self, &arguments, deadline);
+            // One that shares its process may hear first that another one's end was that of the process.
+            let answer = answer.map_err(|none| match (self.job.cancel.reason(), none) {
+                (Some(reason), NoAnswer::Died { .. }) => NoAnswer::Cancelled(reason),
+                (_, none) => none,
+            });
+            match answer {
                 Ok(response) if response.exit_code == 0 && !response.was_cancelled => {
                     return Ok((server, response.output));
                 }
@@ -275,13 +281,13 @@ impl Call<'_> {
             argv,
             env,
             output,
+            attempts: 1,
             kept: None,
         }))
     }
 
     /// Equal keys: the same program, started alike, from the same files.
     fn key(&self, variables: &BTreeMap<String, String>) -> Hash {
-            attempts: 1,
         let mut key = KeyWriter::new("zako worker");
         key.bytes(self.tool.program.as_os_str().as_encoded_bytes());
         key.texts(self.command.argv.iter().map(String::as_str));

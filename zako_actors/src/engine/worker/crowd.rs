@@ -11,7 +11,7 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, ChildStdout};
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -186,24 +186,37 @@ impl Crowd {
         match said {
             Ok(Said::Answer(response)) => Ok(response),
             Ok(Said::Ended(how)) => Err(self.died(how)),
-            Ok(Said::Cancelled(reason)) => Err(NoAnswer::Cancelled(reason)),
+            Ok(Said::Cancelled(reason)) => {
+                // An interruption ends the process anyway.
+                if reason != CancelReason::Interrupted {
+                    // Of a build that failed nobody needs it any more.
+                    let goes_on = reason == CancelReason::Invalidated;
+                    self.take_back(id, can_cancel && goes_on, &told);
+                }
+                Err(NoAnswer::Cancelled(reason))
+            }
             Err(RecvTimeoutError::Disconnected) => Err(self.died("is gone".to_owned())),
             Err(RecvTimeoutError::Timeout) => {
-                if can_cancel {
-                    self.write(&WorkRequest {
-                        arguments: &[],
-                        inputs: Vec::new(),
-                        request_id: id,
-                        cancel: true,
-                    });
-                }
-                let gave_up = can_cancel && matches!(told.recv_timeout(GRACE), Ok(Said::Answer(_)));
-                if !gave_up {
-                    let how = "was killed, because it went on with a request whose time was up";
-                    end(&self.talk, &self.group, how.to_owned());
-                }
+                self.take_back(id, can_cancel, &told);
                 Err(NoAnswer::TimedOut)
             }
+        }
+    }
+
+    /// Has the process give a request up, by its end where it does not.
+    fn take_back(&self, id: i32, can_cancel: bool, told: &Receiver<Said>) {
+        if can_cancel {
+            self.write(&WorkRequest {
+                arguments: &[],
+                inputs: Vec::new(),
+                request_id: id,
+                cancel: true,
+            });
+        }
+        let grace = if can_cancel { GRACE } else { Duration::ZERO };
+        if !matches!(told.recv_timeout(grace), Ok(Said::Answer(_))) {
+            let how = "was killed, because it went on with a request that was given up";
+            end(&self.talk, &self.group, how.to_owned());
         }
     }
 
@@ -256,7 +269,7 @@ fn end(talk: &Mutex<Talk>, group: &Mutex<Group>, how: String) {
 /// Writes requests until the process takes no more, whether it has ended or not.
 fn write_all(
     mut stdin: ChildStdin,
-    lines: &std::sync::mpsc::Receiver<Vec<u8>>,
+    lines: &Receiver<Vec<u8>>,
     talk: &Mutex<Talk>,
     group: &Mutex<Group>,
 ) {
