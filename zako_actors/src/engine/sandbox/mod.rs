@@ -88,6 +88,10 @@ impl Confine {
             read.insert(dir.to_owned());
             if let Some(prefix) = dir.parent().filter(|_| dir.ends_with("bin")) {
                 read.extend(BESIDE.iter().map(|name| prefix.join(name)));
+                // That of `~/.local` holds what all programs keep of their user.
+                if !prefix.ends_with(".local") {
+                    read.insert(prefix.join("share"));
+                }
             }
         }
         read.extend(programs.into_iter().map(Path::to_owned));
@@ -263,14 +267,21 @@ mod tests {
         let search = [
             of("alice/bin"),
             of("bob"),
-            "/root:/data/me:/data/me/.nvm/v20/bin".into(),
+            "/root:/data/me:/data/me/.nvm/v20/bin:/data/me/.local/bin".into(),
         ];
         let confine = strict(&search.join(":"), &of("alice/cc"));
         let tools = "/data/me/.nvm/v20/lib/node_modules".to_owned();
-        for path in [of("alice/bin/x"), of("alice/cc"), tools] {
+        let shared = "/data/me/.nvm/v20/share/x".to_owned();
+        for path in [of("alice/bin/x"), of("alice/cc"), tools, shared] {
             assert!(reads(&confine, &path), "{path}");
         }
-        let others = ["/data/me/.ssh/id", "/data/me/.nvm/x", "/root"].map(str::to_owned);
+        let others = [
+            "/data/me/.ssh/id",
+            "/data/me/.nvm/x",
+            "/data/me/.local/share/x",
+            "/root",
+        ];
+        let others = others.map(str::to_owned);
         for path in [of("alice/.ssh/id"), of("bob/x")].iter().chain(&others) {
             assert!(!reads(&confine, path), "{path}");
         }
