@@ -89,7 +89,7 @@ pub fn bring_up_to_date(
 enum Settled {
     /// All targets.
     Targets(Targets),
-    /// A step failed, or the build was stopped.
+    /// A step failed or was stopped, or the whole build was.
     Stopped(Summary),
 }
 
@@ -224,7 +224,7 @@ impl<'a> Work<'a> {
             let is_fresh = plan.is_fresh();
             if !is_fresh {
                 let summary = self.run(opened, &targets, plan)?;
-                if summary.failed > 0 || summary.interrupted {
+                if summary.failed > 0 || summary.cancelled > 0 || summary.interrupted {
                     return Ok(Settled::Stopped(summary));
                 }
                 self.earlier.add(&summary);

@@ -138,7 +138,9 @@ impl Watch {
                 && is_edit(event.kind)
             {
                 let relative = event.paths.iter().map(|path| path.strip_prefix(&below));
-                relative.flatten().for_each(|path| edits.edited(path));
+                relative
+                    .flatten()
+                    .for_each(|path| edits.edited(&below, path));
             }
             drop(news.send(News::Changed(event)));
         })
@@ -147,9 +149,9 @@ impl Watch {
             root,
             layout,
             cache: None,
+            written: Vec::new(),
             watcher,
             stream,
-            written: Vec::new(),
             dirs: BTreeSet::new(),
             complained: false,
         })
@@ -300,8 +302,6 @@ impl Watch {
     }
 }
 
-/// Whether the content of what it is about may be another one.
-fn is_edit(kind: EventKind) -> bool {
 /// The path without links of a file that may not be there yet.
 fn place_of(path: &Path) -> Option<PathBuf> {
     fs::canonicalize(path).ok().or_else(|| {
@@ -311,6 +311,8 @@ fn place_of(path: &Path) -> Option<PathBuf> {
     })
 }
 
+/// Whether the content of what it is about may be another one.
+fn is_edit(kind: EventKind) -> bool {
     match kind {
         EventKind::Modify(ModifyKind::Metadata(_)) => false,
         EventKind::Create(_) | EventKind::Modify(_) | EventKind::Remove(_) => true,

@@ -185,6 +185,7 @@ impl Build {
             .records
             .get(&self.spec.plan.target(index).label)
             .cloned();
+        let own = self.own_cancel();
         let job = Arc::new(StepJob {
             graph: Arc::clone(&self.spec.plan.graph),
             id: planned.id,
@@ -198,9 +199,11 @@ impl Build {
             previous,
             found: std::sync::OnceLock::new(),
             turn: self.turn(node, planned),
-            cancel: self.cancel(),
+            cancel: own.clone().unwrap_or_else(|| self.spec.env.cancel.clone()),
+            inputs: std::sync::OnceLock::new(),
         });
-        if let Some(edits) = &self.spec.env.edits {
+        // A signal that others share would end them all.
+        if let (Some(edits), Some(_)) = (&self.spec.env.edits, own) {
             edits.follow(&job);
         }
         self.jobs[node as usize] = Some(Arc::clone(&job));
@@ -213,11 +216,11 @@ impl Build {
         drop(step.tell(Reporter::new(ctx.me(), node)));
     }
 
-    /// What ends a step: the build's end, and where somebody edits meanwhile, an edit of what it reads.
-    fn cancel(&self) -> Cancel {
+    /// What ends one step alone, where somebody edits meanwhile and there are file descriptors for it: the build's
+    /// end, and an edit of what the step reads.
+    fn own_cancel(&self) -> Option<Cancel> {
         let env = &self.spec.env;
-        let own = env.edits.as_ref().and_then(|_| env.cancel.below().ok());
-        own.unwrap_or_else(|| env.cancel.clone())
+        env.edits.as_ref().and_then(|_| env.cancel.below().ok())
     }
 
     /// How readers of events are told that a step runs.

@@ -13,6 +13,7 @@ mod explain;
 mod failure;
 mod group;
 mod in_place;
+mod job;
 mod repeat;
 mod results;
 mod transpile;
@@ -20,7 +21,7 @@ mod turn;
 mod worker;
 
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Instant;
 
 use actor_rt::{ActorRef, AsyncActor, AsyncContext};
@@ -31,17 +32,17 @@ pub use claims::Claims;
 pub use explain::Found;
 pub use failure::{StepFailure, shell_line, shorten};
 pub use in_place::search_path;
+pub use job::StepJob;
 pub use turn::Turn;
 
 use results::{decode, encode, find_result, remember};
 
 use super::action::{Action, Describer};
 use super::build::BuildMsg;
-use super::cancel::{Cancel, CancelReason};
+use super::cancel::Cancel;
 use super::edits::Edits;
 use super::event::Outcome;
 use super::files::FileTable;
-use super::graph::{Graph, NodeId};
 use super::ledger::Ledger;
 use super::outputs::{is_intact, remove, restore, take_over};
 use super::reasons::Reasons;
@@ -51,7 +52,7 @@ use super::sandbox::Mode;
 use super::scratch::Scratches;
 use super::seats::Seats;
 use super::worker::Workers;
-use crate::lang::target::{Target, Work};
+use crate::lang::target::Work;
 
 /// What all steps of a build share.
 pub struct StepEnv {
@@ -93,52 +94,8 @@ pub struct StepEnv {
     pub writers: usize,
 }
 
-/// One step.
-#[derive(Debug)]
-pub struct StepJob {
-    /// The whole graph.
-    pub graph: Arc<Graph>,
-    /// The target.
-    pub id: NodeId,
-    /// Source files.
-    pub sources: Vec<String>,
-    /// Outputs of its dependencies.
-    pub deps: Vec<Arc<[OutputItem]>>,
-    /// What is remembered.
-    pub previous: Option<Record>,
-    /// Why it is not up to date, as soon as that is known.
-    pub found: OnceLock<Found>,
-    /// Its way to the build while it runs.
-    pub turn: Turn,
-    /// Ends it.
-    pub cancel: Cancel,
-}
-
-impl StepJob {
-    fn target(&self) -> &Target {
-        self.graph.target(self.id)
-    }
-
-    /// Whether it is a script that runs in the workspace.
-    pub fn is_in_place(&self) -> bool {
-        self.target().in_place().is_some()
-    }
-
-    /// Why it does not begin, when it is not to.
-    fn given_up(&self) -> Option<StepFailure> {
-        self.cancel.reason().map(|reason| match reason {
-            CancelReason::SiblingFailed => StepFailure::NotBegun,
-            reason => StepFailure::Cancelled(reason),
-        })
-    }
-}
-
 /// A step that is over.
 #[derive(Debug)]
-        let attempts = match &failure {
-            StepFailure::Command(failure) => failure.attempts,
-            _ => 1,
-        };
 pub struct StepReport {
     /// How it ended.
     pub outcome: Outcome,
@@ -168,7 +125,7 @@ impl StepReport {
             output: None,
             found: None,
             duration_us: 0,
-            attempts,
+            attempts: 1,
         }
     }
 
@@ -178,6 +135,10 @@ impl StepReport {
             StepFailure::NotBegun => Outcome::Skipped,
             _ => Outcome::Failed,
         };
+        let attempts = match &failure {
+            StepFailure::Command(failure) => failure.attempts,
+            _ => 1,
+        };
         Self {
             outcome,
             record: None,
@@ -186,7 +147,7 @@ impl StepReport {
             output: None,
             found: None,
             duration_us: 0,
-            attempts: 1,
+            attempts,
         }
     }
 }
@@ -255,7 +216,8 @@ impl AsyncActor for Step {
 
     async fn handle(&mut self, reporter: Reporter, ctx: &mut AsyncContext<Self>) {
         let report = carry_out(&self.env, &self.job).await;
-        let mut report = report.unwrap_or_else(StepReport::failure);
+        let failed = |failure| StepReport::failure(self.job.unless_given_up(failure));
+        let mut report = report.unwrap_or_else(failed);
         report.found = self.job.found.get().cloned();
         reporter.report(report, self.job.turn.began());
         ctx.stop();
@@ -299,6 +261,9 @@ fn look_up(env: &StepEnv, job: &StepJob) -> Result<Lookup, StepFailure> {
         return Err(failure);
     }
     let action = depfile::describe(env, job)?;
+    if env.edits.is_some() {
+        drop(job.inputs.set(action.inputs.clone()));
+    }
     // Once per job: a step is looked up once.
     drop(job.found.set(explain::find(env, job, &action)));
     if env.force || job.target().in_place().is_some_and(|step| !step.cached) {
@@ -425,6 +390,7 @@ mod tests {
     use actor_rt::{Actor, Context, Restart, System};
 
     use super::*;
+    use crate::engine::cancel::CancelReason;
 
     /// Hands on what a build would be told.
     struct Probe(Sender<(u32, Outcome)>);

@@ -1,0 +1,73 @@
+//! What a step is told, and what it tells others while it runs.
+//!
+//! Owns the question whether it was given up. Does not know how it is carried out.
+
+use std::sync::{Arc, OnceLock};
+
+use super::{Found, StepFailure, Turn};
+use crate::engine::cancel::{Cancel, CancelReason};
+use crate::engine::graph::{Graph, NodeId};
+use crate::engine::hash::Hash;
+use crate::engine::record::{Input, InputContent, OutputItem, Record};
+use crate::lang::target::Target;
+
+/// One step.
+#[derive(Debug)]
+pub struct StepJob {
+    /// The whole graph.
+    pub graph: Arc<Graph>,
+    /// The target.
+    pub id: NodeId,
+    /// Source files.
+    pub sources: Vec<String>,
+    /// Outputs of its dependencies.
+    pub deps: Vec<Arc<[OutputItem]>>,
+    /// What is remembered.
+    pub previous: Option<Record>,
+    /// What it works on, as soon as that is known and where somebody edits meanwhile.
+    pub inputs: OnceLock<Vec<Input>>,
+    /// Why it is not up to date, as soon as that is known.
+    pub found: OnceLock<Found>,
+    /// Its way to the build while it runs.
+    pub turn: Turn,
+    /// Ends it.
+    pub cancel: Cancel,
+}
+
+impl StepJob {
+    pub(super) fn target(&self) -> &Target {
+        self.graph.target(self.id)
+    }
+
+    /// Whether it is a script that runs in the workspace.
+    pub fn is_in_place(&self) -> bool {
+        self.target().in_place().is_some()
+    }
+
+    /// Why it does not begin, when it is not to.
+    pub(super) fn given_up(&self) -> Option<StepFailure> {
+        self.cancel.reason().map(|reason| match reason {
+            CancelReason::SiblingFailed => StepFailure::NotBegun,
+            reason => StepFailure::Cancelled(reason),
+        })
+    }
+
+    /// Why it ended: inputs that could not be had are no failure of a step that is given up, which is what an
+    /// edit of them does.
+    pub(super) fn unless_given_up(&self, failure: StepFailure) -> StepFailure {
+        match failure {
+            StepFailure::Action(_) | StepFailure::Scratch(_) => self.given_up().unwrap_or(failure),
+            failure => failure,
+        }
+    }
+
+    /// The content that the step knows its source at `path` by, once it has looked.
+    pub fn content_of(&self, path: &str) -> Option<Hash> {
+        let inputs = self.inputs.get()?;
+        let at = inputs.binary_search_by(|input| (*input.path).cmp(path));
+        match inputs[at.ok()?].content {
+            InputContent::File { hash, .. } => Some(hash),
+            _ => None,
+        }
+    }
+}
