@@ -246,6 +246,7 @@ require("readline").createInterface({ input: process.stdin }).on("line", (line) 
   }
   if (!(request.requestId > 0)) return answer(request);
   waiting.push(request);
+  fs.appendFileSync("$RAN.asked", ".");
   if (waiting.length < group) return;
   const all = waiting.reverse();
   waiting = [];
@@ -401,6 +402,30 @@ fn one_request_is_given_up_and_the_others_go_on() {
     running.signal("INT");
     assert_eq!(running.wait().status.code(), Some(130));
     assert!(started.iter().all(|pid| !is_alive(pid)));
+}
+
+#[test]
+fn an_edit_takes_one_request_back_and_one_that_changes_nothing_takes_none() {
+    let files = [("quick", "quick"), ("slow", "slow")];
+    let Some(project) = crowd(&files, 3, "multiplex: { requests: 4, cancel: true }") else {
+        return;
+    };
+    let mut watch = project.start(&["watch", "-j", "2"]);
+    let asked = project.outside().join("ran.asked");
+    while !fs::read(&asked).is_ok_and(|marks| marks.len() == 2) {
+        std::thread::yield_now();
+    }
+    // Whole at once, so that it never says anything else.
+    let same = project.outside().join("same");
+    fs::write(&same, "quick").unwrap();
+    fs::rename(same, project.root().join("texts/quick.txt")).unwrap();
+    project.write("texts/slow.txt", "slower");
+    // The group is never whole: `quick` is answered when `slow` was taken back.
+    assert!(watch.line().starts_with("watching "));
+    assert_eq!(project.read("texts/out/quick"), "QUICK");
+    assert!(!project.has("texts/out/slow"));
+    watch.signal("INT");
+    watch.wait();
 }
 
 #[test]
