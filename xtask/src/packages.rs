@@ -107,6 +107,11 @@ pub const NPM: Requirement = Requirement {
     probe: Probe::Program("npm"),
     names: ["npm", "nodejs-npm", "npm20", "npm", "npm", ""],
 };
+pub const CURL: Requirement = Requirement {
+    purpose: "curl, with which tests ask a node over HTTP/2 and TLS",
+    probe: Probe::Program("curl"),
+    names: ["curl", "curl", "curl", "curl", "curl", "curl"],
+};
 
 pub const CCACHE: Requirement = Requirement {
     purpose: "ccache, a client of the node",

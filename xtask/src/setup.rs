@@ -21,7 +21,7 @@ const TO_BUILD: [&Requirement; 4] = [
 /// What QuickJS wants besides.
 const TO_BUILD_QUICKJS: [&Requirement; 2] = [&packages::CMAKE, &packages::SIMDE];
 /// What the examples and the tests want besides.
-pub const FOR_EXAMPLES: [&Requirement; 2] = [&packages::NODE, &packages::NPM];
+pub const FOR_EXAMPLES: [&Requirement; 3] = [&packages::NODE, &packages::NPM, &packages::CURL];
 
 /// Build tools that can use a node as their cache. Their tests run where they are.
 const CLIENTS: [&Requirement; 6] = [
