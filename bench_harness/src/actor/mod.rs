@@ -66,10 +66,12 @@ pub struct Setup {
 pub trait Kit: Sized + Sync + 'static {
     /// As it is printed.
     const NAME: &'static str;
+    /// Whether its workers keep to their cores whatever others it may use.
+    const PINS: bool = false;
     /// A reference to an actor.
     type Ref: Clone + Send + Sync + 'static;
-    /// Starts with a worker thread for each core, pinned to it where the library allows. The calling thread may use no
-    /// other cores, nor may what it starts.
+    /// Starts with a worker thread for each core, pinned to it where the library allows. Unless it [pins](Self::PINS), the calling
+    /// thread may use no other cores, nor may what it starts.
     fn start(setup: &Setup) -> Self;
     /// A new actor, from outside.
     fn spawn(&self, role: Role<Self::Ref>) -> Self::Ref;

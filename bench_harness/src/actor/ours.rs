@@ -17,10 +17,17 @@ pub struct Ours {
 }
 
 /// A system with a worker on each of these cores: worker `n` of a system has the `n`-th core that the thread that starts it
-/// may use, in ascending order; also in a container with a quota of time, since the peers are pinned there, too.
+/// may use, in ascending order; also in a container with a quota of time, since the peers are pinned there, too. A system
+/// that may use no other cores than its workers' would not wait for messages of threads, which might need them: so only other
+/// cores than the first ones are asked for by taking the rest away.
 pub fn system(cores: &[usize]) -> System {
-    let builder = || System::builder().workers(cores.len()).pin(true);
-    pin::among(cores, || builder().build()).expect("the system starts")
+    let build = || System::builder().workers(cores.len()).pin(true).build();
+    let system = if pin::available().starts_with(cores) {
+        build()
+    } else {
+        pin::among(cores, build)
+    };
+    system.expect("the system starts")
 }
 
 /// A reference to an actor of ours.
@@ -69,6 +76,7 @@ fn once(role: Role<OurRef>) -> impl FnMut() -> Node + Send + 'static {
 
 impl Kit for Ours {
     const NAME: &'static str = OURS;
+    const PINS: bool = true;
     type Ref = OurRef;
 
     fn start(setup: &Setup) -> Self {

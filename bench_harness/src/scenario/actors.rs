@@ -87,7 +87,11 @@ pub fn case_with<K: Kit>(
     let threads = Threads::yielding(setup.cores.iter().copied());
     Case::new(K::NAME, variant, threads, move || {
         // Whatever the library starts stays on these cores, also where it has no pinning of its own.
-        let kit = pin::among(&setup.cores, || K::start(&setup));
+        let kit = if K::PINS {
+            K::start(&setup)
+        } else {
+            pin::among(&setup.cores, || K::start(&setup))
+        };
         let (done, finished) = channel();
         let sample = body(&kit, done, &finished);
         kit.stop();
