@@ -310,6 +310,30 @@ impl Actor for Group {
     }
 }
 
+/// Starts a group; with it, a look at how often each member was made.
+fn group(
+    simulation: &Simulation,
+    strategy: Strategy,
+    first_waits: Option<Duration>,
+) -> (ActorRef<usize>, impl Fn() -> Vec<u32>) {
+    let counts = Arc::new(Mutex::new(Vec::new()));
+    let strategy_counts = Arc::clone(&counts);
+    let factory = move || Group {
+        first_waits,
+        strategy_counts: Arc::clone(&strategy_counts),
+        members: Vec::new(),
+    };
+    let group = simulation.system().actor(factory).strategy(strategy);
+    let group = group.spawn();
+    simulation.run();
+    let made = move || {
+        let counts = counts.lock().expect("not poisoned");
+        let counts = counts.iter().map(|count| count.load(Ordering::Relaxed));
+        counts.collect()
+    };
+    (group, made)
+}
+
 #[test]
 fn strategies_restart_the_right_siblings() {
     for (strategy, expected) in [
@@ -319,26 +343,10 @@ fn strategies_restart_the_right_siblings() {
     ] {
         each_seed(0..50, |seed| {
             let simulation = Simulation::new(seed);
-            let counts = Arc::new(Mutex::new(Vec::new()));
-            let strategy_counts = Arc::clone(&counts);
-            let group = simulation
-                .system()
-                .actor(move || Group {
-                    strategy_counts: Arc::clone(&strategy_counts),
-                    members: Vec::new(),
-                    first_waits: None,
-                })
-                .strategy(strategy)
-                .spawn();
-            simulation.run();
+            let (group, made) = group(&simulation, strategy, None);
             group.tell(1).expect("room");
             simulation.advance(Duration::from_secs(1));
-            let counts = counts.lock().expect("not poisoned");
-            let made: Vec<_> = counts
-                .iter()
-                .map(|count| count.load(Ordering::Relaxed))
-                .collect();
-            assert_eq!(made, expected, "{strategy:?}");
+            assert_eq!(made(), expected, "{strategy:?}");
         });
     }
 }
@@ -348,23 +356,8 @@ fn strategies_restart_the_right_siblings() {
 fn a_sibling_that_waits_for_its_restart_restarts_once() {
     each_seed(0..50, |seed| {
         let simulation = Simulation::new(seed);
-        let counts = Arc::new(Mutex::new(Vec::new()));
-        let strategy_counts = Arc::clone(&counts);
-        let group = simulation
-            .system()
-            .actor(move || Group {
-                strategy_counts: Arc::clone(&strategy_counts),
-                members: Vec::new(),
-                first_waits: Some(Duration::from_secs(1)),
-            })
-            .strategy(Strategy::OneForAll)
-            .spawn();
-        let made = || -> Vec<u32> {
-            let counts = counts.lock().expect("not poisoned");
-            let counts = counts.iter().map(|count| count.load(Ordering::Relaxed));
-            counts.collect()
-        };
-        simulation.run();
+        let second = Duration::from_secs(1);
+        let (group, made) = group(&simulation, Strategy::OneForAll, Some(second));
         // The first restart is immediate, the second one is not.
         for expected in [[2, 2, 2, 2], [2, 3, 3, 3]] {
             group.tell(0).expect("room");
@@ -374,7 +367,7 @@ fn a_sibling_that_waits_for_its_restart_restarts_once() {
         group.tell(1).expect("room");
         simulation.run();
         assert_eq!(made(), [2, 4, 4, 4]);
-        simulation.advance(Duration::from_secs(2));
+        simulation.advance(2 * second);
         assert_eq!(made(), [3, 4, 4, 4]);
     });
 }
