@@ -121,11 +121,12 @@ impl Actor for Held {
     }
 }
 
-/// Waits for ever at its first message.
-struct Never;
+/// Says that it has begun its first message, and waits for ever.
+struct Never(Sender<()>);
 impl AsyncActor for Never {
     type Msg = ();
     async fn handle(&mut self, (): (), _ctx: &mut AsyncContext<Self>) {
+        let _ = self.0.send(());
         std::future::pending().await
     }
 }
@@ -135,9 +136,13 @@ fn a_drain_that_takes_too_long_becomes_a_kill() {
     let simulation = Simulation::new(2);
     // In virtual time: the order to kill comes after a minute, and only to who is still there.
     let probe = Probe::<u32>::new(simulation.system());
-    let never = simulation.system().spawn_async(|| Never);
+    let (begun, begins) = channel();
+    let never = simulation
+        .system()
+        .spawn_async(move || Never(begun.clone()));
     never.tell(()).expect("room");
     simulation.run();
+    begins.recv_timeout(LONG).expect("it waits");
     probe.actor().drain_within(LONG);
     never.drain_within(LONG);
     simulation.advance(LONG - Duration::from_millis(1));
@@ -151,8 +156,11 @@ fn a_drain_that_takes_too_long_becomes_a_kill() {
 #[test]
 fn a_system_kills_who_is_late_and_says_who_cannot_be() {
     let system = System::builder().workers(1).build().expect("threads");
-    let never = system.spawn_async(|| Never);
+    let (begun, begins) = channel();
+    let never = system.spawn_async(move || Never(begun.clone()));
     never.tell(()).expect("room");
+    // Until then an order to stop, without a kill, ends it.
+    begins.recv_timeout(LONG).expect("it waits");
     system
         .drain(Duration::from_millis(50))
         .expect("who awaits can be killed");
