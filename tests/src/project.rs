@@ -70,8 +70,19 @@ impl Project {
         let ran = self.directory.path().join("ran");
         let text = text.replace("$RAN", &ran.to_string_lossy());
         let path = self.root().join(path);
-        fs::create_dir_all(path.parent().expect("a file has a directory")).expect("a directory");
-        fs::write(path, text).expect("a file");
+        let directory = path.parent().expect("a file has a directory");
+        fs::create_dir_all(directory).expect("a directory");
+        // Whole at once: who watches never sees it empty.
+        let new = self.directory.path().join("new");
+        fs::write(&new, text).expect("a file");
+        match fs::symlink_metadata(&path) {
+            Ok(old) if old.is_file() => {
+                fs::set_permissions(&new, old.permissions()).expect("permissions");
+                fs::rename(new, path).expect("the same file system");
+            }
+            Ok(_) => drop(fs::copy(new, path).expect("a file")),
+            Err(_) => fs::rename(new, path).expect("the same file system"),
+        }
     }
 
     /// Reads a file of the workspace.

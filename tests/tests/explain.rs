@@ -292,9 +292,9 @@ import { target } from "zako:build";
 const wait = (name, seconds, deps) =>
   target({ cmd: ["sh", "-c", `sleep ${seconds}; touch ${name}`], deps, outs: [name] });
 export default {
-  first: wait("first", 0.2, []),
-  second: wait("second", 0.1, [":first"]),
-  alone: wait("alone", 0.05, []),
+  first: wait("first", 2, []),
+  second: wait("second", 2, [":first"]),
+  alone: wait("alone", 0.1, []),
 };
 "#,
     );

@@ -57,6 +57,12 @@ impl From<UpstreamError> for KeepError {
 
 impl Inner {
     pub(super) async fn promote(&self, store: &Store, name: &BlobName) -> Option<Promoted> {
+        // Who missed it just before somebody else brought it finds it here.
+        if let Ok(found) = store.locate(&[*name]).await
+            && let Some(digest) = found[0]
+        {
+            return Some(Promoted::Kept(digest));
+        }
         let pieces = self.ask(name).await?;
         match self.keep(store, name, pieces).await {
             Ok(digest) => {

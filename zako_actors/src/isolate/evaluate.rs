@@ -333,6 +333,7 @@ async fn load(
 ) -> Result<v8::Global<v8::Object>, Ended> {
     // Definitions of another entry were called perhaps: now there are to be more.
     live.host.reset(&mut live.runtime);
+    not_stopped(live)?;
     let runtime = &mut live.runtime;
     let url = url_of_path(entry).map_err(CoreError::from)?;
     let module = runtime.load_side_es_module(&url).await?;
@@ -346,8 +347,18 @@ async fn load(
         if live.host.logs(&mut live.runtime).is_empty() {
             live.loaded(entry, &graph.borrow());
         }
+        not_stopped(live)?;
     }
     Ok(namespace)
+}
+
+/// After what takes back that the isolate was told to stop, or ends instead of the script: nothing of the script runs once
+/// it has been stopped.
+fn not_stopped(live: &Live) -> Result<(), Ended> {
+    match live.brake.cause() {
+        None => Ok(()),
+        Some(cause) => Err(Ended::Engine(format!("stopped: {cause:?}"))),
+    }
 }
 
 /// One turn of the event loop; it is ready when nothing is left to do.

@@ -169,11 +169,15 @@ mod tests {
                 None
             }
         };
-        drop(after(Duration::from_millis(1), say("disarmed")));
-        let _later = after(Duration::from_millis(20), say("later"));
+        const LONG: Duration = Duration::from_secs(60);
+        drop(after(LONG, say("disarmed")));
+        let last = after(LONG, say("last"));
+        // Due after one another, and both before what was there already.
         let _first = after(Duration::from_millis(1), say("first"));
+        let _later = after(Duration::from_millis(20), say("later"));
         assert_eq!(receive.recv(), Ok("first"));
         assert_eq!(receive.recv(), Ok("later"));
+        drop(last);
         let _never = after(Duration::MAX, || None);
         let mut left = 3;
         let _again = after(Duration::ZERO, {
