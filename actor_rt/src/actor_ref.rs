@@ -11,6 +11,7 @@ use crate::dead_letter::DeadReason;
 use crate::exit::ExitReason;
 use crate::mailbox::{Mailbox, Refused, Ticket};
 use crate::overflow::Overflow;
+use crate::payload::Due;
 use crate::recipient::Recipient;
 use crate::sched::{is_worker, yield_turn};
 use crate::shell::bury;
@@ -36,6 +37,19 @@ const PAUSES_PER_ROUND: u32 = 32;
 pub struct ActorRef<M> {
     cell: CellRef,
     message: PhantomData<fn(M)>,
+}
+
+/// Kills an actor, unless it has ended.
+struct LateKill(CellRef);
+
+impl Due for LateKill {
+    fn run(self) {
+        self.0.ptr().order(control::KILL);
+    }
+
+    fn is_wanted(&self) -> bool {
+        !self.0.is_ended()
+    }
 }
 
 impl<M> Clone for ActorRef<M> {
@@ -312,10 +326,10 @@ impl<M: Send + 'static> ActorRef<M> {
     }
 
     fn kill_after(&self, patience: Duration) {
-        let actor = self.cell.clone();
-        self.cell
-            .runtime
-            .after(patience, move || actor.ptr().order(control::KILL));
+        let runtime = self.cell.runtime;
+        runtime.after(patience, LateKill(self.cell.clone()));
+        // Most have ended by then.
+        runtime.note_unwanted(1);
     }
 
     /// Stops the actor and its children before their next message, without waiting for the end of a

@@ -74,6 +74,7 @@ pub struct ActorBuilder<'a, F> {
     placement: Placement,
     metered: bool,
     stack_bytes: Option<usize>,
+    is_errand: bool,
     lifetime: PhantomData<&'a ()>,
 }
 
@@ -102,6 +103,7 @@ impl<F> ActorBuilder<'_, F> {
             placement: Placement::Anywhere,
             metered: runtime.settings.metered,
             stack_bytes: None,
+            is_errand: false,
             lifetime: PhantomData,
         }
     }
@@ -147,6 +149,12 @@ impl<F> ActorBuilder<'_, F> {
     /// [`Strategy::OneForOne`]).
     pub fn strategy(mut self, strategy: Strategy) -> Self {
         self.strategy = strategy;
+        self
+    }
+
+    /// The actor is work that its parent waits for: what happens to its siblings does not concern it.
+    pub(crate) fn errand(mut self) -> Self {
+        self.is_errand = true;
         self
     }
 
@@ -249,6 +257,7 @@ impl<F> ActorBuilder<'_, F> {
             strategy: self.strategy,
             parent: self.parent.map(CellPtr::lend_ref),
             name: self.name,
+            is_errand: self.is_errand,
         };
         (parts, self.care, self.factory)
     }

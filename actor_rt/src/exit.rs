@@ -70,7 +70,7 @@ pub enum ExitReason {
     Failed(Failure),
     /// A handler panicked with this message.
     Panicked(Failure),
-    /// A sibling failed, and the parent's strategy restarts both.
+    /// A sibling failed, and the parent's strategy concerns both.
     SiblingFailed,
 }
 
@@ -101,7 +101,7 @@ impl fmt::Display for ExitReason {
             Self::Killed => f.write_str("killed"),
             Self::Failed(failure) => write!(f, "failed: {failure}"),
             Self::Panicked(failure) => write!(f, "panicked: {failure}"),
-            Self::SiblingFailed => f.write_str("restarted together with a sibling that failed"),
+            Self::SiblingFailed => f.write_str("ended together with a sibling that failed"),
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use crate::cell::{CellPtr, CellRef, Children, control};
 use crate::exit::ExitReason;
-use crate::restart::Strategy;
+use crate::group_restart as group;
 use std::fmt::Write;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
@@ -20,30 +20,6 @@ pub(crate) fn join(child: CellPtr, parent: Option<CellPtr>) {
                 child.order(control::STOP);
             }
         }
-    }
-}
-
-/// Tells the siblings of an actor that restarts, as far as the parent's strategy concerns them.
-#[allow(unsafe_code)]
-pub(crate) fn regroup(cell: CellPtr) {
-    // SAFETY: the owner.
-    let Some(parent) = (unsafe { cell.parent() }) else {
-        return;
-    };
-    match parent.strategy {
-        Strategy::OneForOne => {}
-        Strategy::OneForAll => parent.children.for_each(|sibling| {
-            if sibling != cell {
-                sibling.order(control::REGROUP);
-            }
-        }),
-        // Newest first: those before it in the list were started after it.
-        Strategy::RestForOne => parent.children.for_each_while(|sibling| {
-            if sibling != cell {
-                sibling.order(control::REGROUP);
-            }
-            sibling != cell
-        }),
     }
 }
 
@@ -79,9 +55,26 @@ pub(crate) fn depart(cell: CellPtr, reason: ExitReason, escalates: bool) {
         parent.leave_failure(failure);
         parent.ptr().order(control::FAIL);
     }
-    if parent.children.unlink(cell) && parent.control() & control::AWAIT_CHILDREN != 0 {
+    let was_last = parent.children.unlink(cell);
+    let orders = parent.control();
+    // It drains, and may have waited for this answer only.
+    let was_awaited = cell.control() & control::ERRAND != 0 && orders & control::DRAIN != 0;
+    if was_awaited || was_last && orders & control::AWAIT_CHILDREN != 0 {
         parent.ptr().nudge();
     }
+    if !was_last {
+        group::go_on(&parent);
+    }
+}
+
+/// Whether the actor waits for work of its own, see `pipe`.
+pub(crate) fn has_errands(cell: CellPtr) -> bool {
+    let mut any = false;
+    cell.children.for_each_while(|child| {
+        any = child.control() & control::ERRAND != 0;
+        !any
+    });
+    any
 }
 
 /// Shows `visit` every member of a family.

@@ -42,6 +42,7 @@ cfg_if::cfg_if! {
         mod exit;
         mod family;
         mod group;
+        mod group_restart;
         mod io;
         mod machine;
         mod meter;

@@ -55,6 +55,7 @@ where
         parent,
     };
     ActorBuilder::new(parent.runtime, Some(parent), factory)
+        .errand()
         .mailbox(1)
         .restart(Restart::never().or_escalate())
         .spawn_async();

@@ -90,6 +90,10 @@ impl Restart {
 }
 
 /// What the restart of one child means for the other children of the same parent.
+///
+/// Those that are concerned all end their incarnations, and then start again one after another, in the order in which they were
+/// started at first; a back-off of the one that failed holds up all of them. A child that never restarts ([`Restart::never`])
+/// ends instead.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Strategy {
@@ -144,6 +148,15 @@ impl Care {
                 history.judge(policy, now)
             }
             Self::Usual | Self::Never => Verdict::GiveUp,
+        }
+    }
+
+    /// Whether there is a restart at all.
+    pub(crate) fn restarts(&self) -> bool {
+        match self {
+            Self::Usual => true,
+            Self::Never => false,
+            Self::Own(own) => own.0.enabled,
         }
     }
 

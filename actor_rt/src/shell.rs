@@ -16,6 +16,7 @@
 use crate::cell::{ANYWHERE, CellPtr, Outcome, control};
 use crate::dead_letter::{DeadLetter, DeadReason};
 use crate::exit::{ExitReason, Failure};
+use crate::group_restart;
 use crate::mailbox::{Drain, Settled};
 use crate::restart::{Care, Verdict};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -61,6 +62,8 @@ enum Phase {
     },
     /// Between a failure and the restart.
     Delayed,
+    /// Waits for its turn in the restart of a group.
+    Gathered,
     /// No incarnation any more; the mailbox is being emptied.
     Leaving {
         reason: ExitReason,
@@ -129,7 +132,13 @@ impl<B: Behaviour> Shell<B> {
             Phase::Running => Step::Go,
             Phase::Fresh => self.start(cell),
             Phase::Unwinding { .. } => self.unwind(cell),
-            Phase::Delayed => self.delayed(cell),
+            Phase::Delayed => self.wait(cell, || {
+                let orders = cell.control.fetch_and(!control::RESUME, Ordering::AcqRel);
+                (orders & control::RESUME != 0).then(|| restarted(cell))
+            }),
+            Phase::Gathered => self.wait(cell, || {
+                group_restart::take_turn(cell).then_some(Phase::Fresh)
+            }),
             Phase::Leaving { .. } => self.leave(cell),
         }
     }
@@ -139,12 +148,17 @@ impl<B: Behaviour> Shell<B> {
         if let Some(reason) = asked_to_end(cell) {
             return self.begin_end(cell, reason);
         }
+        if group_restart::concerns(cell) {
+            self.phase = restarted(cell);
+            return Step::Go;
+        }
         let Some(behaviour) = &mut self.behaviour else {
             return Step::Done(Outcome::Ended);
         };
         match catch_unwind(AssertUnwindSafe(|| behaviour.start(cell))) {
             Ok(Ok(())) => {
                 self.enter(cell, Phase::Running);
+                group_restart::started(cell);
                 Step::Go
             }
             Ok(Err(failure)) => self.fail(cell, ExitReason::Failed(failure)),
@@ -186,7 +200,9 @@ impl<B: Behaviour> Shell<B> {
         }
         match turn {
             Ok(Turn::Empty) => {
-                if cell.control() & control::DRAIN != 0 && drain.is_empty() {
+                // What it waits for elsewhere is answered through its own lane.
+                let drains = cell.control() & control::DRAIN != 0 && drain.is_empty();
+                if drains && !crate::family::has_errands(cell) {
                     drop(drain);
                     return self.begin_end(cell, ExitReason::Drained);
                 }
@@ -240,7 +256,9 @@ impl<B: Behaviour> Shell<B> {
     /// Restarts because a sibling does.
     #[cold]
     fn regroup(&mut self, cell: CellPtr) -> Step {
-        cell.control.fetch_and(!control::REGROUP, Ordering::AcqRel);
+        if !self.care.restarts() {
+            return self.begin_end(cell, ExitReason::SiblingFailed);
+        }
         cell.children.for_each(|child| child.order(control::KILL));
         let next = Next::RestartAfter(Duration::ZERO);
         let reason = ExitReason::SiblingFailed;
@@ -264,7 +282,7 @@ impl<B: Behaviour> Shell<B> {
         let next = match verdict {
             Verdict::RestartAfter(delay) => {
                 tracing::warn!(actor = cell.label(), %reason, ?delay, "actor failed and restarts");
-                crate::family::regroup(cell);
+                group_restart::begin(cell);
                 Next::RestartAfter(delay)
             }
             Verdict::GiveUp => {
@@ -328,7 +346,7 @@ impl<B: Behaviour> Shell<B> {
                     .restarts
                     .fetch_add(1, Ordering::Relaxed);
                 if delay.is_zero() {
-                    Phase::Fresh
+                    restarted(cell)
                 } else {
                     let waiting = cell.to_ref();
                     cell.runtime
@@ -343,12 +361,13 @@ impl<B: Behaviour> Shell<B> {
     fn end_incarnation(&mut self, cell: CellPtr, reason: &ExitReason) {
         cell.end_incarnation();
         if cell.control() & control::HAS_LANE != 0 {
-            for message in cell.own_lane::<B::Msg>().clear() {
+            let lane = cell.own_lane::<B::Msg>();
+            // They may have run; the clock looks.
+            cell.runtime.note_unwanted(lane.take_timers());
+            for message in lane.clear() {
                 bury(cell, message, DeadReason::Silenced);
             }
         }
-        // A new incarnation is as good as one that was restarted together with its siblings.
-        cell.control.fetch_and(!control::REGROUP, Ordering::AcqRel);
         let Some(behaviour) = &mut self.behaviour else {
             return;
         };
@@ -358,17 +377,12 @@ impl<B: Behaviour> Shell<B> {
         }
     }
 
+    /// Between two incarnations, until `next` says what follows.
     #[cold]
-    fn delayed(&mut self, cell: CellPtr) -> Step {
-        if let Some(reason) = asked_to_end(cell) {
-            self.phase = Phase::Leaving { reason };
-            return Step::Go;
-        }
-        // Siblings that failed meanwhile are answered by the restart that this one waits for.
-        let answered = control::RESUME | control::REGROUP;
-        let before = cell.control.fetch_and(!answered, Ordering::AcqRel);
-        if before & control::RESUME != 0 {
-            self.phase = Phase::Fresh;
+    fn wait(&mut self, cell: CellPtr, next: impl FnOnce() -> Option<Phase>) -> Step {
+        let asked = asked_to_end(cell).map(|reason| Phase::Leaving { reason });
+        if let Some(phase) = asked.or_else(next) {
+            self.phase = phase;
             return Step::Go;
         }
         if cell.try_wait() {
@@ -396,6 +410,16 @@ impl<B: Behaviour> Shell<B> {
         let escalates = reason.is_failure() && self.care.escalates();
         crate::family::depart(cell, reason, escalates);
         Step::Done(Outcome::Ended)
+    }
+}
+
+/// What comes after an incarnation and its back-off: the next one, or the turn in a group.
+fn restarted(cell: CellPtr) -> Phase {
+    if group_restart::concerns(cell) {
+        group_restart::gather(cell);
+        Phase::Gathered
+    } else {
+        Phase::Fresh
     }
 }
 

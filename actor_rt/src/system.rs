@@ -7,6 +7,7 @@ use crate::actor::{Actor, AsyncActor};
 use crate::actor_ref::ActorRef;
 use crate::builder::{ActorBuilder, Placement};
 use crate::cell::control;
+use crate::clock::later;
 use crate::dead_letter::{DeadLetter, DeadLetterHook};
 use crate::family;
 use crate::sched::watch::{self, StuckHandler, StuckHook};
@@ -434,7 +435,7 @@ impl System {
         assert_not_a_worker();
         /// Between the kill and giving up, and at least for the threads.
         const GRACE: Duration = Duration::from_millis(500);
-        let end = Instant::now() + deadline;
+        let end = later(Instant::now(), deadline);
         self.runtime.close();
         self.runtime.order_all(control::STOP);
         if !self.runtime.wait_ended(end) {
@@ -461,7 +462,7 @@ impl System {
     /// As [`System::shutdown`].
     pub fn drain(&self, deadline: Duration) -> Result<(), ShutdownError> {
         assert_not_a_worker();
-        let end = Instant::now() + deadline;
+        let end = later(Instant::now(), deadline);
         self.runtime.drain_all();
         self.runtime.wait_ended(end);
         self.shutdown(end.saturating_duration_since(Instant::now()))

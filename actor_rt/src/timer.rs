@@ -7,12 +7,14 @@
 //! 2. A due message goes through the actor's own lane (see `mailbox::own`): a full mailbox does not hold it up, and no overflow
 //!    policy loses it. While many wait there, one that repeats is tried again later.
 //! 3. After `cancel` has returned no further message is put into the lane.
+//! 4. What nobody wants any more is dropped before its time, once it is half of what the clock holds.
 
 use crate::actor_ref::ActorRef;
 use crate::cell::{CellPtr, control};
 use crate::exit::ExitReason;
 use crate::mailbox::{Own, Unsent};
-use crate::payload::Shared;
+use crate::payload::{Due, Shared};
+use crate::sched::Runtime;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,8 +30,13 @@ const RETRY: Duration = Duration::from_millis(1);
 /// fill it nor starve it, since the actor reads lane and mailbox by turns. In the lane they keep the order in which they came.
 #[derive(Clone)]
 pub struct Timer {
+    state: Shared<State>,
+}
+
+struct State {
     /// Held while a message is put into the lane (rule 3).
-    cancelled: Shared<Mutex<bool>>,
+    cancelled: Mutex<bool>,
+    runtime: &'static Runtime,
 }
 
 impl fmt::Debug for Timer {
@@ -41,15 +48,22 @@ impl fmt::Debug for Timer {
 }
 
 impl Timer {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(runtime: &'static Runtime) -> Self {
         Self {
-            cancelled: Shared::new(Mutex::new(false)),
+            state: Shared::new(State {
+                cancelled: Mutex::new(false),
+                runtime,
+            }),
         }
     }
 
     /// Silences the timer. A message that is in the actor's lane already stays there.
     pub fn cancel(&self) {
-        *self.lock() = true;
+        let was_cancelled = std::mem::replace(&mut *self.lock(), true);
+        if !was_cancelled {
+            // It may have run; the clock looks.
+            self.state.runtime.note_unwanted(1);
+        }
     }
 
     /// Whether it was cancelled.
@@ -59,9 +73,8 @@ impl Timer {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, bool> {
-        self.cancelled
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        let cancelled = &self.state.cancelled;
+        cancelled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -78,7 +91,7 @@ impl<M: Send + 'static> Aim<M> {
         Self {
             target: ActorRef::from_cell(cell.to_ref()),
             lane: cell.own_lane(),
-            timer: Timer::new(),
+            timer: Timer::new(cell.runtime),
             incarnation: cell.incarnation(),
         }
     }
@@ -114,29 +127,61 @@ impl<M: Send + 'static> Aim<M> {
             }
         }
     }
+}
 
-    /// Sends a message that was made before, or one that is made then, and the next one after a period.
-    fn repeat_after(
-        self,
-        delay: Duration,
-        period: Duration,
-        mut made: Option<M>,
-        mut make: impl FnMut() -> M + Send + 'static,
-    ) {
-        let runtime = self.target.cell().runtime;
-        runtime.after(delay, move || {
-            if !self.is_wanted() {
-                return;
+/// A message for later.
+struct Once<M> {
+    aim: Aim<M>,
+    message: M,
+}
+
+impl<M: Send + 'static> Due for Once<M> {
+    fn run(self) {
+        drop(self.aim.send(self.message, usize::MAX));
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.aim.is_wanted()
+    }
+}
+
+/// Messages every now and then.
+struct Repeated<M, F> {
+    aim: Aim<M>,
+    period: Duration,
+    /// The next one, if there was no room for it.
+    made: Option<M>,
+    make: F,
+}
+
+impl<M: Send + 'static, F: FnMut() -> M + Send + 'static> Repeated<M, F> {
+    fn after(self, delay: Duration) {
+        self.aim.target.cell().runtime.after(delay, self);
+    }
+}
+
+impl<M: Send + 'static, F: FnMut() -> M + Send + 'static> Due for Repeated<M, F> {
+    fn run(mut self) {
+        if !self.is_wanted() {
+            return;
+        }
+        let most = self.aim.target.cell().front().bound() as usize;
+        let (made, make) = (self.made.take(), &mut self.make);
+        match self.aim.send_made(|| made.unwrap_or_else(make), most) {
+            Ok(()) => {
+                let period = self.period;
+                self.after(period);
             }
-            let most = self.target.cell().front().bound() as usize;
-            match self.send_made(|| made.take().unwrap_or_else(&mut make), most) {
-                Ok(()) => self.repeat_after(period, period, None, make),
-                Err(Unsent::Full(message)) => {
-                    self.repeat_after(RETRY, period, Some(message), make);
-                }
-                Err(Unsent::Unwanted(_)) => {}
+            Err(Unsent::Full(message)) => {
+                self.made = Some(message);
+                self.after(RETRY);
             }
-        });
+            Err(Unsent::Unwanted(_)) => {}
+        }
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.aim.is_wanted()
     }
 }
 
@@ -144,8 +189,8 @@ impl<M: Send + 'static> Aim<M> {
 pub(crate) fn once<M: Send + 'static>(cell: CellPtr, delay: Duration, message: M) -> Timer {
     let aim = Aim::new(cell);
     let timer = aim.timer.clone();
-    let runtime = cell.runtime;
-    runtime.after(delay, move || drop(aim.send(message, usize::MAX)));
+    aim.lane.count_timer();
+    cell.runtime.after(delay, Once { aim, message });
     timer
 }
 
@@ -157,7 +202,14 @@ where
 {
     let aim = Aim::new(cell);
     let timer = aim.timer.clone();
-    aim.repeat_after(period, period, None, make);
+    aim.lane.count_timer();
+    let repeated = Repeated {
+        aim,
+        period,
+        made: None,
+        make,
+    };
+    repeated.after(period);
     timer
 }
 

@@ -3,7 +3,7 @@
 use actor_rt::testkit::{Probe, Simulation};
 use actor_rt::{
     Actor, ActorRef, Ask, AskError, AsyncActor, AsyncContext, Context, ExitReason, Failure,
-    Overflow, Reply, Restart, System,
+    Overflow, Reply, Restart, System, Timer,
 };
 use std::future::Future;
 use std::sync::Arc;
@@ -365,4 +365,122 @@ fn what_was_due_when_its_incarnation_ended_is_a_dead_letter() {
     assert!(actor.is_closed());
     let stats = simulation.system().stats();
     assert_eq!((stats.failures, stats.dead_letters), (1, 2));
+}
+
+/// Sets a far timer that holds a token at each message, and takes the one before back.
+struct Rearms {
+    token: Arc<()>,
+    timer: Option<Timer>,
+}
+
+impl Actor for Rearms {
+    type Msg = Option<Arc<()>>;
+    fn handle(&mut self, due: Self::Msg, ctx: &mut Context<'_, Self>) {
+        assert!(due.is_none(), "an hour has not passed");
+        let held = Some(Arc::clone(&self.token));
+        let timer = ctx.after(3600 * SECOND, held);
+        if let Some(before) = self.timer.replace(timer) {
+            before.cancel();
+        }
+    }
+}
+
+#[test]
+fn cancelled_timers_and_those_of_the_ended_are_dropped_before_their_time() {
+    let system = System::new().expect("threads");
+    let token = Arc::new(());
+    let made = Arc::clone(&token);
+    let rearms = move || Rearms {
+        token: Arc::clone(&made),
+        timer: None,
+    };
+    let actor = system.actor(rearms.clone()).mailbox(100_000).spawn();
+    for _ in 0..50_000 {
+        actor.tell(None).expect("room");
+    }
+    // Half of what the clock holds may be of that kind, and a few thousand in any case.
+    while actor.handled() < 50_000 || Arc::strong_count(&token) > 5_000 {
+        std::thread::yield_now();
+    }
+    let others: Vec<_> = (0..5_000).map(|_| system.spawn(rearms.clone())).collect();
+    for other in &others {
+        other.tell(None).expect("room");
+        other.drain();
+    }
+    for other in &others {
+        assert_eq!(other.join(), ExitReason::Drained);
+    }
+    drop((others, rearms));
+    while Arc::strong_count(&token) > 5_000 {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn durations_without_an_end_are_as_good_as_never() {
+    let simulation = Simulation::new(1);
+    let forever = Duration::MAX;
+    let system = simulation.system();
+    let policy = Restart::on_failure().backoff(forever, forever);
+    let fails = system.actor(|| Fails).restart(policy).spawn();
+    // The first restart is at once, the second one never.
+    for _ in 0..2 {
+        fails.tell(()).expect("room");
+        simulation.run();
+    }
+    fails.stop_within(forever);
+    simulation.run();
+    assert_eq!(fails.join(), ExitReason::Stopped);
+
+    let system = System::builder().workers(1).build().expect("threads");
+    let fails = system.actor(|| Fails).spawn();
+    fails.tell(()).expect("room");
+    fails.drain_within(forever);
+    assert_eq!(fails.join(), ExitReason::Drained);
+    system.shutdown(forever).expect("nobody is left");
+}
+
+struct Fails;
+impl Actor for Fails {
+    type Msg = ();
+    fn handle(&mut self, (): (), ctx: &mut Context<'_, Self>) {
+        ctx.fail(Failure::new("as told"));
+    }
+}
+
+/// Leaves three messages to an actor that nobody will handle.
+struct Leaves;
+impl Actor for Leaves {
+    type Msg = Reply<ActorRef<()>>;
+    fn handle(&mut self, reply: Self::Msg, ctx: &mut Context<'_, Self>) {
+        // There is one worker, so it does not run before this handler returns.
+        let idle = ctx.system().spawn(|| Idle);
+        for _ in 0..3 {
+            idle.tell(()).expect("room");
+        }
+        idle.kill();
+        reply.send(idle);
+    }
+}
+
+#[test]
+fn a_hook_that_panics_costs_no_worker() {
+    let (sender, letters) = std::sync::mpsc::channel();
+    let system = System::builder()
+        .workers(1)
+        .on_dead_letter(move |_| {
+            sender.send(()).expect("the test listens");
+            panic!("as told")
+        })
+        .build()
+        .expect("threads");
+    let leaves = system.spawn(|| Leaves);
+    let idle = leaves.ask(|reply| reply).wait().expect("an answer");
+    assert_eq!(idle.join(), ExitReason::Killed);
+    let again = leaves
+        .ask(|reply| reply)
+        .wait()
+        .expect("the worker is there");
+    assert_eq!(again.join(), ExitReason::Killed);
+    assert_eq!(letters.try_iter().count(), 6);
 }

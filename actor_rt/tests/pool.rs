@@ -131,7 +131,8 @@ fn idle_workers_above_min_retire() {
     while pool.stats().workers > 1 {
         std::thread::yield_now();
     }
-    assert_eq!(pool.stats().retired, 3);
+    // A machine that is slow enough lets one go before the next one is hired.
+    assert!(pool.stats().retired >= 3);
     assert!(pool.submit(Job::Count, &CancelToken::new()).wait().is_ok());
     system.shutdown(LONG).expect("everything ends");
 }

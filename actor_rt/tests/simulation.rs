@@ -3,12 +3,10 @@
 //! A failing seed prints the command that reruns it alone.
 
 use actor_rt::testkit::{Fault, Simulation, each_seed};
-use actor_rt::{
-    Actor, ActorRef, AsyncActor, AsyncContext, Context, ExitReason, Overflow, Restart, Strategy,
-};
+use actor_rt::{Actor, ActorRef, AsyncActor, AsyncContext, Context, ExitReason, Overflow, Restart};
 use std::cell::Cell;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -262,112 +260,4 @@ fn a_seed_repeats_its_run() {
         }
     }
     assert_ne!(run(1, false), run(2, false));
-}
-
-struct Member {
-    made: Arc<AtomicU32>,
-}
-
-impl Actor for Member {
-    type Msg = bool;
-    fn handle(&mut self, fail: bool, _ctx: &mut Context<'_, Self>) {
-        let _ = &self.made;
-        assert!(!fail, "as told");
-    }
-}
-
-struct Group {
-    /// How long its first member waits for a restart.
-    first_waits: Option<Duration>,
-    strategy_counts: Arc<Mutex<Vec<Arc<AtomicU32>>>>,
-    members: Vec<ActorRef<bool>>,
-}
-
-impl Actor for Group {
-    type Msg = usize;
-    fn started(&mut self, ctx: &mut Context<'_, Self>) -> Result<(), actor_rt::Failure> {
-        let counts: Vec<_> = (0..4).map(|_| Arc::new(AtomicU32::new(0))).collect();
-        for (n, count) in counts.iter().enumerate() {
-            let made = Arc::clone(count);
-            let factory = move || {
-                made.fetch_add(1, Ordering::Relaxed);
-                Member {
-                    made: Arc::clone(&made),
-                }
-            };
-            let restart = match self.first_waits {
-                Some(delay) if n == 0 => Restart::on_failure().backoff(delay, delay),
-                _ => Restart::on_failure(),
-            };
-            self.members
-                .push(ctx.actor(factory).restart(restart).spawn());
-        }
-        *self.strategy_counts.lock().expect("not poisoned") = counts;
-        Ok(())
-    }
-    fn handle(&mut self, failing: usize, _ctx: &mut Context<'_, Self>) {
-        self.members[failing].tell(true).expect("room");
-    }
-}
-
-/// Starts a group; with it, a look at how often each member was made.
-fn group(
-    simulation: &Simulation,
-    strategy: Strategy,
-    first_waits: Option<Duration>,
-) -> (ActorRef<usize>, impl Fn() -> Vec<u32>) {
-    let counts = Arc::new(Mutex::new(Vec::new()));
-    let strategy_counts = Arc::clone(&counts);
-    let factory = move || Group {
-        first_waits,
-        strategy_counts: Arc::clone(&strategy_counts),
-        members: Vec::new(),
-    };
-    let group = simulation.system().actor(factory).strategy(strategy);
-    let group = group.spawn();
-    simulation.run();
-    let made = move || {
-        let counts = counts.lock().expect("not poisoned");
-        let counts = counts.iter().map(|count| count.load(Ordering::Relaxed));
-        counts.collect()
-    };
-    (group, made)
-}
-
-#[test]
-fn strategies_restart_the_right_siblings() {
-    for (strategy, expected) in [
-        (Strategy::OneForOne, [1, 2, 1, 1]),
-        (Strategy::OneForAll, [2, 2, 2, 2]),
-        (Strategy::RestForOne, [1, 2, 2, 2]),
-    ] {
-        each_seed(0..50, |seed| {
-            let simulation = Simulation::new(seed);
-            let (group, made) = group(&simulation, strategy, None);
-            group.tell(1).expect("room");
-            simulation.advance(Duration::from_secs(1));
-            assert_eq!(made(), expected, "{strategy:?}");
-        });
-    }
-}
-
-/// Who waits for a restart is as good as new after it, whatever became of its siblings meanwhile.
-#[test]
-fn a_sibling_that_waits_for_its_restart_restarts_once() {
-    each_seed(0..50, |seed| {
-        let simulation = Simulation::new(seed);
-        let second = Duration::from_secs(1);
-        let (group, made) = group(&simulation, Strategy::OneForAll, Some(second));
-        // The first restart is immediate, the second one is not.
-        for expected in [[2, 2, 2, 2], [2, 3, 3, 3]] {
-            group.tell(0).expect("room");
-            simulation.run();
-            assert_eq!(made(), expected);
-        }
-        group.tell(1).expect("room");
-        simulation.run();
-        assert_eq!(made(), [2, 4, 4, 4]);
-        simulation.advance(2 * second);
-        assert_eq!(made(), [3, 4, 4, 4]);
-    });
 }

@@ -93,6 +93,20 @@ impl Children {
         });
     }
 
+    /// Shows all children at once, newest first, under the lock.
+    pub(crate) fn with_all(&self, look: impl FnOnce(&[CellPtr])) {
+        let chain = self.chain();
+        let mut all = Vec::with_capacity(chain.count);
+        let mut next = chain.first;
+        // SAFETY: children in the chain are alive.
+        while let Some(child) = unsafe { CellPtr::from_ptr(next) } {
+            // SAFETY: guarded by the lock we hold.
+            next = unsafe { (*child.siblings.get()).after };
+            all.push(child);
+        }
+        look(&all);
+    }
+
     /// Calls `visit` for each child, newest first, until it says no.
     pub(crate) fn for_each_while(&self, mut visit: impl FnMut(CellPtr) -> bool) {
         let chain = self.chain();

@@ -12,7 +12,7 @@ pub(crate) const KILL: u32 = 1 << 2;
 pub(crate) const FAIL: u32 = 1 << 3;
 /// Tell this actor when its last child has gone.
 pub(crate) const AWAIT_CHILDREN: u32 = 1 << 4;
-/// A sibling restarts, and this actor with it.
+/// A sibling restarts, and this actor with it: until its incarnation has ended.
 pub(crate) const REGROUP: u32 = 1 << 8;
 /// The delay before a restart is over.
 pub(crate) const RESUME: u32 = 1 << 5;
@@ -28,5 +28,13 @@ pub(crate) const TRIM: u32 = 1 << 10;
 pub(crate) const OWN: u32 = 1 << 11;
 /// The actor has a lane of its own.
 pub(crate) const HAS_LANE: u32 = 1 << 12;
+/// The actor is work that its parent waits for, and nobody's sibling.
+pub(crate) const ERRAND: u32 = 1 << 13;
+/// The incarnation has ended for the restart of a group, and its turn to start again has not come.
+pub(crate) const GATHERED: u32 = 1 << 14;
+/// It is the turn of a gathered actor.
+pub(crate) const TURN: u32 = 1 << 15;
+/// A gathered actor starts again: those that were started after it wait.
+pub(crate) const STARTS: u32 = 1 << 16;
 /// What an actor is, not what it is told.
-pub(crate) const LASTING: u32 = NAMED | HAS_LANE;
+pub(crate) const LASTING: u32 = NAMED | HAS_LANE | ERRAND;

@@ -359,6 +359,8 @@ impl CellRef {
     /// schedules the actor; `front` starts out claimed by nobody and idle.
     pub(crate) fn new<S>(parts: Parts, table: &'static Table, body: S) -> Self {
         let block = slab::take(Layout::new::<Cell<S>>()).cast::<Cell<S>>();
+        let lasting = u32::from(parts.name.is_some()) * control::NAMED
+            + u32::from(parts.is_errand) * control::ERRAND;
         let header = Header {
             front: parts.front,
             refs: AtomicUsize::new(2),
@@ -366,11 +368,7 @@ impl CellRef {
             tail: AtomicU64::new(0),
             handled: AtomicU64::new(0),
             runtime: parts.runtime,
-            control: AtomicU32::new(if parts.name.is_some() {
-                control::NAMED
-            } else {
-                0
-            }),
+            control: AtomicU32::new(lasting),
             home: parts.home,
             observed: table.meter.is_some() || parts.runtime.simulated.is_some(),
             running: AtomicBool::new(false),
@@ -418,6 +416,8 @@ pub(crate) struct Parts {
     pub(crate) strategy: Strategy,
     pub(crate) parent: Option<CellRef>,
     pub(crate) name: Option<Arc<str>>,
+    /// Whether it is work that the parent waits for.
+    pub(crate) is_errand: bool,
 }
 
 impl Clone for CellRef {

@@ -107,8 +107,8 @@ impl Monitor {
     pub(crate) fn new(watcher: CellRef) -> Self {
         Self {
             incarnation: watcher.incarnation(),
+            timer: Timer::new(watcher.runtime),
             watcher,
-            timer: Timer::new(),
         }
     }
 

@@ -11,15 +11,18 @@
 
 mod wheel;
 
-use crate::payload::Job;
+use crate::payload::{Due, Job};
 use crate::sched::mark_thread;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use wheel::{Key, Wheel};
 
 /// Jobs taken out of the wheel under one lock.
 const BATCH: usize = 64;
+/// So many jobs that nobody wants are not worth a look at all the others.
+const FEW: usize = 1024;
 
 /// What the thread has not seen yet.
 struct Inbox {
@@ -37,6 +40,10 @@ pub(crate) struct Clock {
     inbox: Mutex<Inbox>,
     came: Condvar,
     wheel: Mutex<Wheel<Job>>,
+    /// How many jobs of the wheel nobody may want any more, by what was told since that was looked at.
+    unwanted: AtomicUsize,
+    /// With so many the wheel is cleared of them: the cost is that of the news.
+    too_many: AtomicUsize,
 }
 
 impl Default for Clock {
@@ -51,8 +58,16 @@ impl Default for Clock {
             inbox: Mutex::new(inbox),
             came: Condvar::new(),
             wheel: Mutex::new(Wheel::new()),
+            unwanted: AtomicUsize::new(0),
+            too_many: AtomicUsize::new(FEW),
         }
     }
+}
+
+/// A time after `now`; what the system's clock cannot express is as good as never.
+pub(crate) fn later(now: Instant, delay: Duration) -> Instant {
+    const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+    now.checked_add(delay).unwrap_or_else(|| now + CENTURY)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -98,7 +113,29 @@ impl Clock {
         for (at, job) in fetched.drain(..) {
             wheel.insert(at, job);
         }
-        wheel
+        // Relaxed, here and below: mere numbers.
+        let too_many = (wheel.len() / 2).max(FEW);
+        self.too_many.store(too_many, Ordering::Relaxed);
+        if self.unwanted.load(Ordering::Relaxed) < too_many {
+            return wheel;
+        }
+        self.unwanted.store(0, Ordering::Relaxed);
+        let unwanted = wheel.retain(Job::is_wanted);
+        drop(wheel);
+        for job in unwanted {
+            // What it holds is a user's.
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(job)));
+        }
+        lock(&self.wheel)
+    }
+
+    /// So many jobs may be wanted by nobody from now on. Once half of them are, they are dropped before their time.
+    pub(crate) fn note_unwanted(&self, jobs: usize) {
+        let before = self.unwanted.fetch_add(jobs, Ordering::Relaxed);
+        let too_many = self.too_many.load(Ordering::Relaxed);
+        if before < too_many && before.saturating_add(jobs) >= too_many {
+            self.announce(lock(&self.inbox), 0);
+        }
     }
 
     /// Sleeps until it is time to look again, unless something came since the inbox was fetched.
@@ -137,7 +174,7 @@ impl Clock {
     }
 
     /// Runs `job` at `at`; jobs of the same time run in the order given.
-    pub(crate) fn at(&self, at: Instant, job: impl FnOnce() + Send + 'static) {
+    pub(crate) fn at(&self, at: Instant, job: impl Due) {
         let at = self.tick(at);
         let job = Job::new(job);
         let mut inbox = lock(&self.inbox);
@@ -146,7 +183,7 @@ impl Clock {
     }
 
     /// Runs `job` at `at`, unless the alarm is dropped before.
-    pub(crate) fn alarm(&'static self, at: Instant, job: impl FnOnce() + Send + 'static) -> Alarm {
+    pub(crate) fn alarm(&'static self, at: Instant, job: impl Due) -> Alarm {
         let at = self.tick(at);
         let key = lock(&self.wheel).insert(at, Job::new(job));
         self.announce(lock(&self.inbox), at);

@@ -56,6 +56,8 @@ const EMPTY: Slot = Slot {
 pub(super) struct Wheel<T> {
     now: u64,
     entries: Vec<Entry<T>>,
+    /// How many of them are in use.
+    count: usize,
     free: u32,
     /// A bit for each level that is not empty.
     levels: u16,
@@ -69,6 +71,7 @@ impl<T> Wheel<T> {
         Self {
             now: 0,
             entries: Vec::new(),
+            count: 0,
             free: NONE,
             levels: 0,
             occupied: [0; LEVELS],
@@ -97,6 +100,7 @@ impl<T> Wheel<T> {
         entry.at = at;
         entry.value = Some(value);
         let generation = entry.generation;
+        self.count += 1;
         self.link(index);
         Key { index, generation }
     }
@@ -109,6 +113,26 @@ impl<T> Wheel<T> {
         }
         self.unlink(key.index);
         self.release(key.index)
+    }
+
+    /// How many entries there are.
+    pub(super) fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Takes out what is not to be kept. Looks at everything.
+    pub(super) fn retain(&mut self, is_kept: impl Fn(&T) -> bool) -> Vec<T> {
+        let mut out = Vec::new();
+        for index in 0..self.entries.len() {
+            let value = &self.entries[index].value;
+            if value.as_ref().is_some_and(|value| !is_kept(value)) {
+                // It fits: there are no more than four thousand million.
+                let index = index as u32;
+                self.unlink(index);
+                out.extend(self.release(index));
+            }
+        }
+        out
     }
 
     /// Where an entry due at this time stands: level and digit.
@@ -229,6 +253,7 @@ impl<T> Wheel<T> {
         entry.next = self.free;
         entry.generation = entry.generation.wrapping_add(1);
         self.free = index;
+        self.count -= 1;
         entry.value.take()
     }
 }
@@ -280,6 +305,19 @@ mod tests {
         assert_eq!(all_due(&mut wheel, 5), [5, 5]);
         assert_eq!(wheel.remove(again), Some(6));
         assert_eq!(wheel.first_at(), None);
+    }
+
+    #[test]
+    fn what_is_not_kept_leaves_and_the_others_stay_in_order() {
+        let mut wheel = Wheel::new();
+        for at in [900, 5, 70, 5000, 5, 71] {
+            wheel.insert(at, at);
+        }
+        let mut out = wheel.retain(|at| *at != 5 && *at != 71);
+        out.sort_unstable();
+        assert_eq!((out, wheel.len()), (vec![5, 5, 71], 3));
+        assert_eq!(all_due(&mut wheel, u64::MAX), [70, 900, 5000]);
+        assert_eq!(wheel.len(), 0);
     }
 
     #[test]

@@ -9,13 +9,18 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Most bytes that an empty lane keeps for its next messages.
 const KEPT_BYTES: usize = 16 * 1024;
 
 /// An actor's lane; made when the actor first sets something going.
-pub(crate) struct Own<M>(Mutex<Lane<M>>);
+pub(crate) struct Own<M> {
+    lane: Mutex<Lane<M>>,
+    /// How many timers were set since the incarnation began.
+    timers: AtomicUsize,
+}
 
 struct Lane<M> {
     waiting: VecDeque<M>,
@@ -31,14 +36,28 @@ impl<M> fmt::Debug for Own<M> {
 
 impl<M> Own<M> {
     pub(crate) fn new() -> Self {
-        Self(Mutex::new(Lane {
-            waiting: VecDeque::new(),
-            was_last: false,
-        }))
+        Self {
+            lane: Mutex::new(Lane {
+                waiting: VecDeque::new(),
+                was_last: false,
+            }),
+            timers: AtomicUsize::new(0),
+        }
+    }
+
+    /// One more timer was set. Owner only, as below.
+    pub(crate) fn count_timer(&self) {
+        // Relaxed: a mere number, of one thread at a time.
+        self.timers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many timers were set since this was asked last.
+    pub(crate) fn take_timers(&self) -> usize {
+        self.timers.swap(0, Ordering::Relaxed)
     }
 
     fn lane(&self) -> MutexGuard<'_, Lane<M>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lane.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Puts a message in, or hands it back where `most` wait already or `is_wanted` says no, which is asked when nothing can come

@@ -17,7 +17,7 @@ mod pooled;
 mod shared;
 
 pub use byte_pool::BytePool;
-pub(crate) use job::Job;
+pub(crate) use job::{Due, Job};
 pub use pooled::Pooled;
 pub(crate) use shared::Shared;
 

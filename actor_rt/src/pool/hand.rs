@@ -9,6 +9,7 @@ use super::queue::Next;
 use super::{PoolError, Shared, Task, Work};
 use crate::actor::Actor;
 use crate::actor_ref::ActorRef;
+use crate::clock::later;
 use crate::context::Context;
 use crate::exit::ExitReason;
 use std::any::Any;
@@ -50,7 +51,8 @@ impl<W: Work> Hand<W> {
             Next::Collect => self.collect_garbage(),
             Next::Rest { plan_review } => {
                 if plan_review {
-                    super::board::plan_review(self.board.clone(), Instant::now() + config.idle);
+                    let at = later(Instant::now(), config.idle);
+                    super::board::plan_review(self.board.clone(), at);
                 }
                 return;
             }

@@ -18,6 +18,7 @@
 use super::hand::Look;
 use super::{PoolConfig, PoolError, Task, Work};
 use crate::actor_ref::ActorRef;
+use crate::clock::later;
 use crossbeam_utils::CachePadded;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -212,7 +213,8 @@ impl<W: Work> Queue<W> {
         let mut state = self.lock();
         state.workers = state.workers.saturating_sub(1);
         state.free.retain(|free| free.id != id);
-        let hires = state.open && !state.waiting.is_empty() && state.workers < config.max;
+        let is_missed = !state.waiting.is_empty() || state.workers < config.min;
+        let hires = state.open && is_missed && state.workers < config.max;
         state.workers += usize::from(hires);
         hires
     }
@@ -233,7 +235,9 @@ impl<W: Work> Queue<W> {
             state.workers -= 1;
         }
         state.review_planned = state.open && state.workers > config.min;
-        let next = state.review_planned.then(|| Instant::now() + config.idle);
+        let next = state
+            .review_planned
+            .then(|| later(Instant::now(), config.idle));
         (retired, next)
     }
 

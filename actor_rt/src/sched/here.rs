@@ -61,13 +61,26 @@ pub(crate) fn simulated_here() -> Option<&'static Simulated> {
     actor.runtime.simulated.as_ref()
 }
 
+/// Ends the process where a panic leaves a turn. All that is a user's is caught before, so it is the runtime's own, and a worker
+/// that ended silently would leave its actors waiting for ever.
+struct Mistake;
+
+impl Drop for Mistake {
+    fn drop(&mut self) {
+        tracing::error!("a panic of the runtime itself; this is a mistake in actor_rt");
+        std::process::abort();
+    }
+}
+
 /// Runs one turn of an actor that the caller has dequeued.
 #[inline]
 pub(super) fn turn(actor: CellPtr) -> Outcome {
     HERE.with(|here| {
         here.running.set(actor.as_ptr());
+        let mistake = Mistake;
         // SAFETY: whoever dequeues an actor owns it.
         let outcome = unsafe { (actor.table.run)(actor) };
+        std::mem::forget(mistake);
         here.running.set(null_mut());
         outcome
     })

@@ -25,8 +25,10 @@ pub(crate) mod watch;
 mod worker;
 
 use crate::cell::{ANYWHERE, CellPtr, CellRef, Children, Header, Outcome, prefetch_header};
-use crate::clock::clock;
+use crate::clock::{clock, later};
 use crate::dead_letter::{DeadLetter, DeadLetterHook};
+use crate::exit::ExitReason;
+use crate::payload::Due;
 use crossbeam_utils::CachePadded;
 pub(crate) use here::{is_worker, linger, simulated_here, waker_of_running, yield_turn};
 pub(crate) use parting::mark_thread;
@@ -34,6 +36,7 @@ use queue::Shared;
 pub(crate) use simulated::Simulated;
 use sleep::Sleepers;
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -206,10 +209,19 @@ impl Runtime {
     }
 
     /// Runs a quick job after a delay, by the clock that `now` reads.
-    pub(crate) fn after(&self, delay: Duration, job: impl FnOnce() + Send + 'static) {
+    pub(crate) fn after(&self, delay: Duration, job: impl Due) {
         match &self.simulated {
-            None => clock().at(Instant::now() + delay, job),
-            Some(simulated) => simulated.clock.at(simulated.now() + delay, job),
+            None => clock().at(later(Instant::now(), delay), job),
+            Some(simulated) => simulated.clock.at(later(simulated.now(), delay), job),
+        }
+    }
+
+    /// So many quick jobs may be wanted by nobody from now on.
+    pub(crate) fn note_unwanted(&self, jobs: usize) {
+        match &self.simulated {
+            _ if jobs == 0 => {}
+            None => clock().note_unwanted(jobs),
+            Some(simulated) => simulated.clock.note_unwanted(jobs),
         }
     }
 
@@ -410,7 +422,12 @@ impl Runtime {
     pub(crate) fn dead_letter(&self, letter: impl FnOnce() -> DeadLetter) {
         self.counters.dead_letters.fetch_add(1, Ordering::Relaxed);
         if let Some(hook) = self.dead_letters.get() {
-            hook.call(&letter());
+            let letter = letter();
+            // A hook is a user's.
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| hook.call(&letter))) {
+                let panic = ExitReason::from_panic(payload);
+                tracing::error!(%panic, "the hook for dead letters failed");
+            }
         }
     }
 }

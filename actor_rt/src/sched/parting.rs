@@ -7,6 +7,7 @@
 
 use super::Runtime;
 use crate::cell::control;
+use crate::clock::later;
 use std::cell::Cell;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -52,7 +53,7 @@ impl Runtime {
         if is_ours() || self.simulated.is_some() || self.given_up.load(Ordering::Relaxed) {
             return Parting::Unwaited;
         }
-        let deadline = Instant::now() + patience;
+        let deadline = later(Instant::now(), patience);
         if !self.wait_ended(deadline) {
             tracing::warn!(
                 system = self.settings.name,

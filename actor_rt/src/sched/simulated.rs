@@ -5,7 +5,7 @@
 
 use crate::actor_ref::ActorRef;
 use crate::cell::CellPtr;
-use crate::clock::Clock;
+use crate::clock::{Clock, later};
 use crate::dead_letter::DeadReason;
 use crate::shell::bury;
 use crate::tell_error::TellError;
@@ -47,7 +47,7 @@ impl Simulated {
     }
 
     pub(crate) fn later(&self, by: Duration) -> Instant {
-        self.now() + by
+        later(self.now(), by)
     }
 
     pub(crate) fn set_faults(&self, per_mille: u32) {

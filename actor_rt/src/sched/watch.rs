@@ -8,7 +8,7 @@
 
 use super::Runtime;
 use crate::cell::{CellRef, Children};
-use crate::clock::clock;
+use crate::clock::{clock, later};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -69,7 +69,7 @@ pub(crate) fn start(runtime: &'static Runtime, allowed: Duration, hook: Option<S
 impl Watchdog {
     fn look_later(mut self) {
         let pause = (self.allowed / LOOKS).max(Duration::from_millis(1));
-        clock().at(Instant::now() + pause, move || {
+        clock().at(later(Instant::now(), pause), move || {
             if self.runtime.is_closing() && self.runtime.live() == 0 {
                 return;
             }
