@@ -15,8 +15,8 @@ pub(super) struct Sleepers {
     bits: Box<[AtomicU64]>,
     searching: CachePadded<AtomicUsize>,
     asleep: AtomicUsize,
-    /// Sleepers that get up now and then to look for stuck workers.
-    watching: AtomicUsize,
+    /// The sleeper that gets up now and then to look for stuck workers, plus one; zero if none does.
+    watcher: AtomicUsize,
 }
 
 impl Sleepers {
@@ -27,7 +27,7 @@ impl Sleepers {
                 .collect(),
             searching: CachePadded::new(AtomicUsize::new(0)),
             asleep: AtomicUsize::new(0),
-            watching: AtomicUsize::new(0),
+            watcher: AtomicUsize::new(0),
         }
     }
 
@@ -43,14 +43,36 @@ impl Sleepers {
     /// Whether everybody who is not working sleeps without watching those who are.
     #[inline]
     pub(super) fn nobody_watches(&self) -> bool {
-        self.asleep() > 0 && self.watching.load(Ordering::Relaxed) == 0
+        self.asleep() > 0 && self.watcher.load(Ordering::Relaxed) == 0
     }
 
-    /// Parks for a while, as a watcher.
-    pub(super) fn watch(&self, at_most: std::time::Duration) {
-        self.watching.fetch_add(1, Ordering::Relaxed);
-        std::thread::park_timeout(at_most);
-        self.watching.fetch_sub(1, Ordering::Relaxed);
+    /// Whether this sleeper is the one that watches from now on: one is enough, however many workers there are.
+    pub(super) fn begin_watch(&self, index: usize) -> bool {
+        self.watcher
+            .compare_exchange(0, index + 1, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    /// The sleeper watches no more.
+    pub(super) fn end_watch(&self) {
+        self.watcher.store(0, Ordering::Relaxed);
+    }
+
+    /// Lets another one of those that sleep look whether it is to watch.
+    pub(super) fn hand_watch_on(&self, index: usize, workers: &[CachePadded<Worker>]) {
+        // Pairs with the fence in `lie_down`: who saw a watcher before it slept is seen here.
+        fence(Ordering::SeqCst);
+        for (number, word) in self.bits.iter().enumerate() {
+            let own = if number == index / 64 {
+                1 << (index % 64)
+            } else {
+                0
+            };
+            let bits = word.load(Ordering::Relaxed) & !own;
+            if bits != 0 {
+                return workers[number * 64 + bits.trailing_zeros() as usize].unpark();
+            }
+        }
     }
 
     /// Announces that a worker searches.
@@ -96,15 +118,20 @@ impl Sleepers {
         if self.searching.load(Ordering::Relaxed) > 0 {
             return;
         }
+        // The watcher last: another one would have to take its place.
+        let watcher = self.watcher.load(Ordering::Relaxed).wrapping_sub(1);
         for (number, word) in self.bits.iter().enumerate() {
             let mut bits = word.load(Ordering::Relaxed);
             while bits != 0 {
                 let index = number * 64 + bits.trailing_zeros() as usize;
-                if self.wake(index, &workers[index]) {
+                if index != watcher && self.wake(index, &workers[index]) {
                     return;
                 }
                 bits &= bits - 1;
             }
+        }
+        if let Some(worker) = workers.get(watcher) {
+            self.wake(watcher, worker);
         }
     }
 

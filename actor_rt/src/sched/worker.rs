@@ -350,6 +350,26 @@ pub(super) fn work_anywhere(runtime: &Runtime, worker: &Worker) -> bool {
             .any(|&victim| runtime.workers[victim].local.len() > 0)
 }
 
+/// Sleeps a while at a time as long as somebody works, and finds the actor that is stuck behind a long handler. `None` when
+/// the worker was woken, or there is nobody to watch.
+fn watch(runtime: &Runtime, worker: &Worker, seen: &mut Vec<Glimpse>) -> Option<CellPtr> {
+    let sleepers = &runtime.sleepers;
+    let mut found = None;
+    while found.is_none()
+        && sleepers.is_down(worker.index)
+        && sleepers.asleep() < runtime.workers.len()
+    {
+        glance(runtime, worker, seen);
+        std::thread::park_timeout(WATCH);
+        if sleepers.is_down(worker.index) {
+            found = search_others(runtime, worker, Some(seen));
+        }
+    }
+    sleepers.end_watch();
+    sleepers.hand_watch_on(worker.index, &runtime.workers);
+    found
+}
+
 fn sleep(runtime: &'static Runtime, worker: &Worker, seen: &mut Vec<Glimpse>) -> Option<CellPtr> {
     let sleepers = &runtime.sleepers;
     worker.distance.rest();
@@ -365,14 +385,9 @@ fn sleep(runtime: &'static Runtime, worker: &Worker, seen: &mut Vec<Glimpse>) ->
         if sleepers.asleep() == runtime.workers.len() {
             sweep::arm(runtime);
             std::thread::park();
-            continue;
-        }
-        // Somebody works: watch for an actor stuck behind a long handler.
-        glance(runtime, worker, seen);
-        sleepers.watch(WATCH);
-        if sleepers.is_down(worker.index)
-            && let Some(actor) = search_others(runtime, worker, Some(seen))
-        {
+        } else if !sleepers.begin_watch(worker.index) {
+            std::thread::park();
+        } else if let Some(actor) = watch(runtime, worker, seen) {
             if !sleepers.get_up(worker.index) {
                 found_work(runtime);
             }
