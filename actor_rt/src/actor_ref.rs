@@ -308,7 +308,8 @@ impl<M: Send + 'static> ActorRef<M> {
         self.cell.ptr().order(control::STOP);
     }
 
-    /// Takes no further messages, handles what is queued, lets the children do the same, then ends.
+    /// Takes no further messages, handles what is queued and the answers of `ctx.pipe` and `ctx.blocking` that are under
+    /// way, lets the children do the same, then ends. Timers that are not due yet are dropped.
     pub fn drain(&self) {
         self.cell.ptr().drain();
     }
