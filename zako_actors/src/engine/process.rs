@@ -413,7 +413,7 @@ mod tests {
     fn what_stays_in_the_background_dies_with_its_step() {
         adopt_orphans();
         let dir = tempfile::tempdir().unwrap();
-        let script = "sleep 1000 & echo $! > one; setsid sh -c 'echo $$ > two; : > ready; sleep 1000' & \
+        let script = "sleep 1000 & echo $! > one; setsid sh -c 'echo $$ > two; : > ready; sleep 1000; :' & \
                       while [ ! -e ready ]; do :; done";
         run(&shell(dir.path(), script, None), &Cancel::new().unwrap()).unwrap();
         for file in ["one", "two"] {
@@ -426,7 +426,13 @@ mod tests {
     fn what_another_step_has_in_the_background_stays() {
         adopt_orphans();
         let dir = tempfile::tempdir().unwrap();
-        let script = "setsid sh -c 'echo $$ > pid; : > ready; exec sleep 1000' & while [ ! -e ready ]; do :; done";
+        // Not in the midst of an exec, where nobody knows whose it is.
+        let script = "setsid sh -c 'echo $$ > pid; : > ready; while :; do read line < never; done' & \
+                      while [ ! -e ready ]; do :; done";
+        let fifo = Command::new("mkfifo")
+            .arg(dir.path().join("never"))
+            .status();
+        assert!(fifo.unwrap().success());
         let begun = Command::new("sh")
             .args(["-c", script])
             .current_dir(&dir)
