@@ -12,10 +12,11 @@ use bench_harness::scenario;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 /// What takes seconds to prepare, or is about many processes: the program measures those.
-const NO_MICROBENCHMARKS: [&str; 9] = [
+const NO_MICROBENCHMARKS: [&str; 10] = [
     "build_cold",
     "build_edit",
     "build_noop",
+    "grpc_stream",
     "http_crowd",
     "http_large",
     "packages_noop",

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum as _};
 
 use bench_harness::gate::Subject;
 use bench_harness::options::{Options, Scale, WaitKind};
+use bench_harness::payload::SIZES;
 use bench_harness::scenario::flags::Flag;
 use bench_harness::scenario::{self, Scenario};
 
@@ -86,7 +87,7 @@ pub enum Command {
         /// Writes the baseline instead.
         #[arg(long)]
         update: bool,
-        /// With --update: writes it although the machine was busy.
+        /// With --update: writes it although the machine was busy or the build is of no commit.
         #[arg(long, requires = "update")]
         force: bool,
         /// Names from `list`, and `latency` for the percentiles of all paths.
@@ -136,7 +137,7 @@ pub struct LoadArgs {
     /// Items per batch [default: 64].
     #[arg(long, value_parser = at_least_one)]
     batch: Option<usize>,
-    /// Bytes per item: 8, 64 or 1024 [default: 8].
+    /// Bytes per item of a ring: 8, 16, 64, 256, 1024 or 4096 [default: 8].
     #[arg(long, value_name = "BYTES", value_parser = payload_bytes)]
     payload: Option<usize>,
     /// Cores to use, for example `0,1`; all by default.
@@ -170,12 +171,18 @@ impl LoadArgs {
             (Flag::Payload, self.payload.is_some()),
             (Flag::Wait, self.wait.is_some()),
         ];
-        let ignored: Vec<&str> = given
+        let ignored: Vec<String> = given
             .iter()
             .filter(|(flag, given)| *given && !scenario.heeds(*flag))
-            .map(|(flag, _)| flag.name())
+            .map(|(flag, _)| {
+                format!(
+                    "{} means nothing here, only to {}",
+                    flag.name(),
+                    flag.where_heeded()
+                )
+            })
             .collect();
-        (!ignored.is_empty()).then(|| ignored.join(", "))
+        (!ignored.is_empty()).then(|| ignored.join("; "))
     }
 
     /// The options these flags mean.
@@ -198,7 +205,8 @@ impl LoadArgs {
                 scale(self.quick)
             },
             only: self.only.clone(),
-            peers: false,
+            // Who names a peer wants it.
+            peers: !self.only.is_empty(),
         })
     }
 
@@ -211,7 +219,8 @@ impl LoadArgs {
             ("--batch", self.batch),
             ("--payload", self.payload),
         ];
-        let mut flags = Vec::new();
+        let mut flags: Vec<String> = Vec::new();
+        flags.extend(self.only.iter().map(|name| format!("--impl={name}")));
         for (flag, number) in numbers {
             flags.extend(number.map(|number| format!("{flag}={number}")));
         }
@@ -282,8 +291,11 @@ fn at_least_one(text: &str) -> Result<usize, String> {
 
 fn payload_bytes(text: &str) -> Result<usize, String> {
     match text.parse() {
-        Ok(bytes @ (8 | 64 | 1024)) => Ok(bytes),
-        _ => Err("must be 8, 64 or 1024".into()),
+        Ok(bytes) if SIZES.contains(&bytes) => Ok(bytes),
+        _ => {
+            let sizes = SIZES.map(|bytes| bytes.to_string());
+            Err(format!("must be one of {}", sizes.join(", ")))
+        }
     }
 }
 

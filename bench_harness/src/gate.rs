@@ -15,6 +15,7 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
 use crate::latency::{self, Latency};
+use crate::machine::Machine;
 use crate::measure::{OTHERS_PERCENT, OWN, Outcome, Unit, measure, median};
 use crate::options::Options;
 use crate::scenario::Scenario;
@@ -42,6 +43,30 @@ impl Baseline {
     /// Whether others used more of the machine than a baseline can bear.
     pub fn was_busy(&self) -> bool {
         self.others_percent > OTHERS_PERCENT
+    }
+
+    /// Of this machine and this build, without any figure.
+    pub fn empty() -> Self {
+        let machine = Machine::look();
+        Self {
+            machine: Some(format!("{}, {} cores", machine.cpu, machine.cores)),
+            commit: Some(machine.commit.to_owned()),
+            ..Self::default()
+        }
+    }
+
+    /// Why nobody should compare with it, if so.
+    pub fn doubt(&self) -> Option<&'static str> {
+        let is_dirty = |commit: &str| commit.ends_with("-dirty");
+        if self.was_busy() {
+            Some("the machine was busy: a baseline of now would excuse regressions")
+        } else if self.commit.as_deref().is_some_and(is_dirty) {
+            Some(
+                "this program was compiled from files that are in no commit: nobody could measure the same again",
+            )
+        } else {
+            None
+        }
     }
 
     /// Takes note of what was doubtful while a subject was measured.
@@ -116,7 +141,11 @@ pub struct Finding {
     pub name: String,
     /// Change of the median in percent; negative is slower.
     pub change_percent: f64,
-    /// Slower than the threshold allows, noise considered.
+    /// How much slower every run would have to be than when the baseline was taken for this to be a regression, in percent.
+    pub fails_below_percent: f64,
+    /// False where that is more than [`GATED_UP_TO_PERCENT`]: such a figure is told, and nothing follows from it.
+    pub gated: bool,
+    /// Gated, and slower than the threshold allows, noise considered.
     pub regressed: bool,
 }
 
@@ -151,12 +180,7 @@ fn take_by(
     subjects: &[Subject],
     options: &Options,
 ) -> anyhow::Result<Baseline> {
-    let machine = crate::machine::Machine::look();
-    let mut baseline = Baseline {
-        machine: Some(format!("{}, {} cores", machine.cpu, machine.cores)),
-        commit: machine.commit,
-        ..Baseline::default()
-    };
+    let mut baseline = Baseline::empty();
     let options = Options {
         only: OWN.map(String::from).to_vec(),
         peers: false,
@@ -239,6 +263,9 @@ fn figures(outcome: &Outcome, unit: Unit, speed: f64) -> Vec<(String, Figure)> {
 /// One bad run of a baseline must not excuse everything: this part of the median is as bad as one counts.
 const WORST: f64 = 0.7;
 
+/// A figure that scatters so much that a slowdown of less than this would pass holds nothing back: it is only told.
+pub const GATED_UP_TO_PERCENT: f64 = 50.0;
+
 /// Compares new figures with a baseline; those that either lacks are left out.
 pub fn compare(baseline: &Baseline, now: &Baseline, threshold_percent: f64) -> Vec<Finding> {
     let factor = 1.0 - threshold_percent / 100.0;
@@ -247,10 +274,17 @@ pub fn compare(baseline: &Baseline, now: &Baseline, threshold_percent: f64) -> V
         .filter_map(|(name, now)| {
             let then = baseline.figures.get(name)?;
             let worst = then.worst.max(then.median * WORST);
+            // All runs slower by the same part: the median and the best of them must both have fallen below.
+            let fails_below = (factor * worst / then.best).min(factor);
+            let fails_below_percent = 100.0 * (1.0 - fails_below);
+            let gated = fails_below_percent <= GATED_UP_TO_PERCENT;
+            let slower = now.median < then.median * factor && now.best < worst * factor;
             Some(Finding {
                 name: name.clone(),
                 change_percent: 100.0 * (now.median / then.median - 1.0),
-                regressed: now.median < then.median * factor && now.best < worst * factor,
+                fails_below_percent,
+                gated,
+                regressed: gated && slower,
             })
         })
         .collect()

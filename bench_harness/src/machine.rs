@@ -2,9 +2,11 @@
 #![forbid(unsafe_code)]
 
 use std::fs;
-use std::process::Command;
 
 use serde::Serialize;
+
+/// The commit that this program was compiled from, with `-dirty` where files differed from it; `unknown` without git.
+pub const COMMIT: &str = env!("BENCH_HARNESS_COMMIT");
 
 /// The machine, as it goes into every result.
 #[derive(Debug, Clone, Serialize)]
@@ -23,8 +25,8 @@ pub struct Machine {
     pub governor: Option<String>,
     /// Load average of the last minute when the run began, earlier runs of this program included.
     pub load_1m: f64,
-    /// Commit of the checkout that this program was built from, if it is still there, with `-dirty` where files differ from it.
-    pub commit: Option<String>,
+    /// [`COMMIT`].
+    pub commit: &'static str,
     /// The compiler's target.
     pub target: String,
 }
@@ -58,13 +60,6 @@ impl Machine {
         let memory_kib = memory
             .and_then(|text| text.split(' ').next()?.parse::<u64>().ok())
             .unwrap_or(0);
-        // Wherever it is called: the directory that is current may belong to another repository.
-        let commit = Command::new("git")
-            .args(["-C", env!("CARGO_MANIFEST_DIR")])
-            .args(["describe", "--always", "--dirty", "--exclude", "*"])
-            .output()
-            .ok();
-        let commit = commit.filter(|out| out.status.success());
         Self {
             cpu: field(&read("/proc/cpuinfo").unwrap_or_default(), "model name")
                 .unwrap_or_else(|| "unknown".into()),
@@ -74,7 +69,7 @@ impl Machine {
             kernel: read("/proc/sys/kernel/osrelease").unwrap_or_else(|| "unknown".into()),
             governor: read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
             load_1m: load_1m(),
-            commit: commit.map(|out| String::from_utf8_lossy(&out.stdout).trim().to_owned()),
+            commit: COMMIT,
             target: format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
         }
     }

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use bench_harness::measure::{OURS, Outcome, measure};
+use bench_harness::measure::{OURS, Outcome, check_names, measure};
 use bench_harness::options::Options;
 use bench_harness::report::{self, Scaling};
 use bench_harness::scenario::Scenario;
@@ -147,13 +147,14 @@ fn print(
 fn run(names: &[String], load: &LoadArgs, peers: bool) -> anyhow::Result<()> {
     let options = load.options()?;
     let options = Options {
-        // Who names a peer wants it.
-        peers: peers || !options.only.is_empty(),
+        peers: peers || options.peers,
         ..options
     };
-    for scenario in cli::scenarios(names)? {
+    let scenarios = cli::scenarios(names)?;
+    check_names(&scenarios, &options)?;
+    for scenario in scenarios {
         if let Some(ignored) = load.ignored_by(scenario) {
-            eprintln!("{}: {ignored} means nothing here", scenario.name);
+            eprintln!("{}: {ignored}", scenario.name);
         }
         let outcome = measure(scenario, &options)?;
         print(load.json, &outcome, || table::render(&outcome) + "\n")?;
@@ -170,13 +171,16 @@ fn check_options() -> Options {
 }
 
 fn renew(path: &Path, force: bool, names: &[String]) -> anyhow::Result<()> {
-    let baseline = gate::take(&cli::subjects(names)?, &check_options())?;
+    let doubted = |baseline: &gate::Baseline| match baseline.doubt() {
+        Some(doubt) if !force => bail!("{doubt}; --force writes it all the same"),
+        _ => Ok(()),
+    };
+    let subjects = cli::subjects(names)?;
+    // What is known of the build is said before anything is measured.
+    doubted(&gate::Baseline::empty())?;
+    let baseline = gate::take(&subjects, &check_options())?;
     tell(&baseline.notes);
-    if baseline.was_busy() && !force {
-        bail!(
-            "the machine was busy: a baseline of now would excuse regressions; --force writes it all the same"
-        );
-    }
+    doubted(&baseline)?;
     gate::write(path, &baseline)?;
     println!(
         "{} figures written to {}",
@@ -217,17 +221,28 @@ fn check(path: &Path, threshold: f64, names: &[String]) -> anyhow::Result<()> {
             path.display()
         );
     }
+    println!("        {:>10}  {:>11}", "change", "fails below");
     for finding in &checked.findings {
         let mark = if finding.regressed {
             "SLOWER"
+        } else if !finding.gated {
+            "told"
         } else if finding.change_percent < -threshold {
             "noise"
         } else {
             "ok"
         };
         println!(
-            "{mark:<8}{:>+8.1} %  {}",
-            finding.change_percent, finding.name
+            "{mark:<8}{:>+8.1} %  {:>9.1} %  {}",
+            finding.change_percent, -finding.fails_below_percent, finding.name
+        );
+    }
+    let told = checked.findings.iter().filter(|it| !it.gated).count();
+    if told > 0 {
+        println!(
+            "{told} of {} figures are told, not gated: they scattered so much that only a slowdown of more than {} % would show",
+            checked.findings.len(),
+            gate::GATED_UP_TO_PERCENT
         );
     }
     let slower = checked.findings.iter().filter(|it| it.regressed).count();
@@ -242,7 +257,9 @@ fn check(path: &Path, threshold: f64, names: &[String]) -> anyhow::Result<()> {
 
 fn profile(name: &str, svg: &Path, massif: Option<&Path>, load: &LoadArgs) -> anyhow::Result<()> {
     let scenario = cli::scenarios(&[name.to_owned()])?[0];
-    let mut found = profile::run(scenario, &load.options()?, svg)?;
+    let options = load.options()?;
+    check_names(&[scenario], &options)?;
+    let mut found = profile::run(scenario, &options, svg)?;
     found.system_calls = profile::system_calls(scenario, &load.again())?;
     print(load.json, &found, || profile::render(&found))?;
     eprintln!("flame graph in {}", svg.display());
@@ -275,8 +292,10 @@ fn report(out: &Path, names: Vec<String>, load: &LoadArgs) -> anyhow::Result<()>
         let page = report::html(&machine, outcomes, left_out, latencies, scaling);
         std::fs::write(out, page).with_context(|| format!("cannot write {}", out.display()))
     };
+    let scenarios = cli::scenarios(&names)?;
+    check_names(&scenarios, &options)?;
     let (mut outcomes, mut left_out, mut failed) = (Vec::new(), Vec::new(), 0);
-    for scenario in cli::scenarios(&names)? {
+    for scenario in scenarios {
         if !scenario.has_any(&options) {
             left_out.push(format!(
                 "{}: none of the implementations asked for",

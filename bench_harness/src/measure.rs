@@ -103,6 +103,8 @@ pub struct Case {
     pub threads: Threads,
     /// What the checksum must be, found without what is measured; where nobody knows, all that ran must agree.
     pub expected: Option<Box<dyn Fn() -> u64>>,
+    /// Whether what it makes differs from what the others make by right: then only its own runs must agree.
+    pub apart: bool,
     /// Does the work once.
     pub run: Box<dyn Fn() -> Sample>,
 }
@@ -120,6 +122,7 @@ impl Case {
             variant: variant.into(),
             threads,
             expected: None,
+            apart: false,
             run: Box::new(run),
         }
     }
@@ -128,6 +131,13 @@ impl Case {
     #[must_use]
     pub fn expecting(mut self, checksum: impl Fn() -> u64 + 'static) -> Self {
         self.expected = Some(Box::new(checksum));
+        self
+    }
+
+    /// The same, which makes something of its own.
+    #[must_use]
+    pub fn apart(mut self) -> Self {
+        self.apart = true;
         self
     }
 
@@ -182,7 +192,7 @@ pub struct Outcome {
     pub ratio_to_best_peer: BTreeMap<String, f64>,
     /// What the measured runs used of the machine.
     pub usage: Usage,
-    /// False when ours is not valid, so that nothing can be compared with it.
+    /// False when ours is not valid, so that nothing can be compared with it, or when others used most of the machine.
     pub valid: bool,
     /// What else a reader must know.
     pub notes: Vec<String>,
@@ -213,31 +223,41 @@ impl Outcome {
 /// # Errors
 /// When two runs of a variant computed different checksums, or nothing matches the options.
 pub fn measure(scenario: &Scenario, options: &Options) -> anyhow::Result<Outcome> {
-    let cases = cases(scenario, options)?;
+    measure_by(Mark::until_now, scenario, options)
+}
+
+/// The same by another account of what was used meanwhile.
+fn measure_by(
+    used_since: fn(Mark) -> Usage,
+    scenario: &Scenario,
+    options: &Options,
+) -> anyhow::Result<Outcome> {
+    let cases = chosen(scenario, options)?;
     let machine = Machine::look();
     let mut samples: Vec<Vec<Sample>> = cases.iter().map(|_| Vec::new()).collect();
     // Children, helper threads and whatever else nobody pins stays on these cores, too.
     let run = |case: &Case| pin::among(&options.cores, || (case.run)());
     let warm_up: Vec<Sample> = cases.iter().map(run).collect();
-    let mark = Mark::now();
+    let mark = Mark::begin();
     for round in 0..options.repeat {
         for position in 0..cases.len() {
             let index = (round + position) % cases.len();
             samples[index].push(run(&cases[index]));
         }
     }
-    let usage = mark.until_now();
+    let usage = used_since(mark);
     let mut results = Vec::new();
     for ((case, warm_up), samples) in cases.iter().zip(warm_up).zip(&samples) {
         let row = row(case, warm_up.checksum, samples).with_context(|| scenario.name)?;
         results.push(row);
     }
-    agree(scenario, &results)?;
+    agree(scenario, &cases, &results)?;
     let mut notes = doubts(&machine, usage);
     let absent = scenario.absent(options).into_iter();
     notes.extend(absent.map(|who| format!("Not measured: {who}.")));
     notes.extend(crowds(&cases, options.cores.len()));
     let valid = results.iter().all(|row| row.valid || !row.is_ours());
+    let crowded_out = usage.others_percent > CROWDED_OUT_PERCENT;
     let mut outcome = Outcome {
         scenario: scenario.name.into(),
         unit: scenario.unit.label(),
@@ -245,7 +265,7 @@ pub fn measure(scenario: &Scenario, options: &Options) -> anyhow::Result<Outcome
         ratio_to_best_peer: BTreeMap::new(),
         results,
         usage,
-        valid,
+        valid: valid && !crowded_out,
         notes,
         meaning: Some(scenario.unit),
     };
@@ -269,8 +289,40 @@ impl Scenario {
     }
 }
 
+/// Whether every implementation that the options name is one of some of these scenarios.
+///
+/// # Errors
+/// When one is of none: a name that is misspelt must not be left out in silence.
+pub fn check_names(scenarios: &[&Scenario], options: &Options) -> anyhow::Result<()> {
+    if options.only.is_empty() {
+        return Ok(());
+    }
+    let cases = scenarios
+        .iter()
+        .flat_map(|scenario| (scenario.cases)(options));
+    let mut names: Vec<&str> = cases.map(|case| case.implementation).collect();
+    names.sort_unstable();
+    names.dedup();
+    for name in &options.only {
+        ensure!(
+            names.contains(&name.as_str()),
+            "there is no implementation `{name}` here; these are: {}{}",
+            names.join(", "),
+            PEERS_HINT
+        );
+    }
+    Ok(())
+}
+
+/// Where peers may be that are not here.
+const PEERS_HINT: &str = if cfg!(feature = "peers") {
+    ""
+} else {
+    " (peers need --features peers)"
+};
+
 /// The cases that the options ask for.
-fn cases(scenario: &Scenario, options: &Options) -> anyhow::Result<Vec<Case>> {
+pub(crate) fn chosen(scenario: &Scenario, options: &Options) -> anyhow::Result<Vec<Case>> {
     let mut cases = (scenario.cases)(options);
     let mut names: Vec<&str> = cases.iter().map(|case| case.implementation).collect();
     cases.retain(|case| options.wants(case.implementation));
@@ -282,20 +334,22 @@ fn cases(scenario: &Scenario, options: &Options) -> anyhow::Result<Vec<Case>> {
             scenario.name,
             options.only.join("`, `"),
             names.join(", "),
-            if cfg!(feature = "peers") {
-                ""
-            } else {
-                " (peers need --features peers)"
-            }
+            PEERS_HINT
         );
     }
     Ok(cases)
 }
 
-/// All implementations of a variant must have computed the same.
-fn agree(scenario: &Scenario, results: &[Row]) -> anyhow::Result<()> {
-    for row in results {
-        let first = results
+/// All implementations of a variant must have computed the same, but for those that make something of their own.
+fn agree(scenario: &Scenario, cases: &[Case], results: &[Row]) -> anyhow::Result<()> {
+    let together: Vec<&Row> = cases
+        .iter()
+        .zip(results)
+        .filter(|(case, _)| !case.apart)
+        .map(|(_, row)| row)
+        .collect();
+    for row in &together {
+        let first = together
             .iter()
             .find(|other| other.variant == row.variant)
             .context("a row has a variant")?;
@@ -317,10 +371,18 @@ fn agree(scenario: &Scenario, results: &[Row]) -> anyhow::Result<()> {
 /// Others may use this share of the machine before a run counts as disturbed, in percent.
 pub(crate) const OTHERS_PERCENT: f64 = 5.0;
 
+/// Where others used more than this share of the machine, nobody should quote what was measured.
+const CROWDED_OUT_PERCENT: f64 = 50.0;
+
 /// What a reader must know of the machine during these runs.
 pub fn doubts(machine: &Machine, usage: Usage) -> Vec<String> {
     let mut notes = machine.doubts();
-    if usage.others_percent > OTHERS_PERCENT {
+    if usage.others_percent > CROWDED_OUT_PERCENT {
+        notes.push(format!(
+            "Not a valid comparison: the machine was busy, others used {:.0} % of it during these runs.",
+            usage.others_percent
+        ));
+    } else if usage.others_percent > OTHERS_PERCENT {
         notes.push(format!(
             "The machine was busy: others used {:.0} % of it during these runs. Trust ratios, not absolute figures.",
             usage.others_percent

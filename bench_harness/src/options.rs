@@ -46,7 +46,7 @@ pub struct Options {
     pub mailbox: usize,
     /// Items per batch in the batched variants.
     pub batch: usize,
-    /// Bytes per item: 8, 64 or 1024; others are rounded up.
+    /// Bytes per item of a ring, one of [`SIZES`](crate::payload::SIZES); others are rounded up.
     pub payload: usize,
     /// Cores to pin to.
     pub cores: Vec<usize>,

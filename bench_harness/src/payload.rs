@@ -11,6 +11,9 @@ pub trait Payload: Copy + Default + Send + Sync + Unpin + 'static {
     fn total(count: u64) -> u64;
 }
 
+/// Bytes that an item may have.
+pub const SIZES: [usize; 6] = [8, 16, 64, 256, 1024, 4096];
+
 /// The sum of all words of `count` items with `words` each, where word `w` of item `i` is `i + w`.
 pub fn total(count: u64, words: u64) -> u64 {
     let below = |number: u64| u128::from(number) * u128::from(number.saturating_sub(1)) / 2;
@@ -52,7 +55,7 @@ impl<const N: usize> Payload for Words<N> {
     }
 }
 
-/// Calls a generic function with the payload type of the size that the load asks for.
+/// Calls a generic function with the payload type of the size that the load asks for, one of [`SIZES`].
 #[macro_export]
 macro_rules! with_payload {
     ($bytes:expr, $P:ident => $body:expr) => {
@@ -61,12 +64,24 @@ macro_rules! with_payload {
                 type $P = $crate::payload::Words<1>;
                 $body
             }
-            9..=64 => {
+            9..=16 => {
+                type $P = $crate::payload::Words<2>;
+                $body
+            }
+            17..=64 => {
                 type $P = $crate::payload::Words<8>;
                 $body
             }
-            _ => {
+            65..=256 => {
+                type $P = $crate::payload::Words<32>;
+                $body
+            }
+            257..=1024 => {
                 type $P = $crate::payload::Words<128>;
+                $body
+            }
+            _ => {
+                type $P = $crate::payload::Words<512>;
                 $body
             }
         }

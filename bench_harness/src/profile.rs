@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use crate::alloc_count::{self, Counts};
-use crate::measure::OWN;
+use crate::measure::{OWN, chosen};
 use crate::options::Options;
 use crate::pin;
 use crate::report::flame::{self, Stack};
@@ -41,15 +41,15 @@ pub struct Profile {
     pub system_calls: Option<BTreeMap<String, u64>>,
 }
 
-/// Profiles ours in one scenario and writes the flame graph to `svg`.
+/// Profiles ours in one scenario, or the implementations that the options name, and writes the flame graph to `svg`.
 ///
 /// # Errors
-/// When the profiler cannot start or the file cannot be written.
+/// When the scenario has none of those, the profiler cannot start or the file cannot be written.
 pub fn run(scenario: &Scenario, options: &Options, svg: &Path) -> anyhow::Result<Profile> {
-    let cases: Vec<_> = (scenario.cases)(options)
-        .into_iter()
-        .filter(|case| OWN.contains(&case.implementation))
-        .collect();
+    let mut cases = chosen(scenario, options)?;
+    if options.only.is_empty() {
+        cases.retain(|case| OWN.contains(&case.implementation));
+    }
     let run = || {
         for case in &cases {
             pin::among(&options.cores, || (case.run)());
@@ -60,7 +60,7 @@ pub fn run(scenario: &Scenario, options: &Options, svg: &Path) -> anyhow::Result
         .frequency(FREQUENCY)
         .build()
         .context("the profiler cannot start")?;
-    let mark = Mark::now();
+    let mark = Mark::begin();
     let (began, mut runs) = (Instant::now(), 0);
     let slabs = System::memory().reserved_bytes;
     let (allocations, ()) = alloc_count::count(|| {

@@ -181,7 +181,7 @@ fn shape<P: Parcel>(
 ) -> anyhow::Result<Shape> {
     let system = System::new()?;
     let tally = Arc::new(Tally::default());
-    let (began, mark) = (Instant::now(), Mark::now());
+    let (began, mark) = (Instant::now(), Mark::begin());
     let all: Vec<ActorRef<P>> = (0..actors)
         .map(|_| {
             let tally = Arc::clone(&tally);

@@ -48,14 +48,22 @@ pub fn render(outcome: &Outcome) -> String {
     let usage = outcome.usage;
     let _ = writeln!(
         text,
-        "  used: {:.0} % of all cores (others {:.0} %, waiting for disks {:.0} %), {:.0} MiB at most, {:.0} MiB read, {:.0} MiB written",
+        "  used: {:.0} % of all cores (others {:.0} %, waiting for disks {:.0} %), {:.0} MiB at most{}, {:.0} MiB read, {:.0} MiB written",
         usage.cpu_percent,
         usage.others_percent,
         usage.io_wait_percent,
         usage.peak_mib,
+        if usage.peak_is_own {
+            ""
+        } else {
+            " since the program began"
+        },
         usage.storage_mib.0,
         usage.storage_mib.1
     );
+    if let Some(bottleneck) = usage.bottleneck() {
+        let _ = writeln!(text, "  held back by: {bottleneck}");
+    }
     for note in &outcome.notes {
         let _ = writeln!(text, "  note: {note}");
     }

@@ -23,10 +23,30 @@ pub struct Usage {
     pub others_percent: f64,
     /// Share that cores were idle because somebody waited for a disk, in percent.
     pub io_wait_percent: f64,
-    /// Highest resident memory of this process so far, in MiB.
+    /// Highest resident memory of this process meanwhile, in MiB.
     pub peak_mib: f64,
+    /// False where the system keeps only the highest since the process began, which then is what [`peak_mib`](Self::peak_mib) says.
+    pub peak_is_own: bool,
     /// Read from and written to storage by this process, in MiB.
     pub storage_mib: (f64, f64),
+}
+
+impl Usage {
+    /// What held the work back, where that is clear.
+    pub fn bottleneck(&self) -> Option<&'static str> {
+        let taken = self.cpu_percent + self.others_percent;
+        if self.others_percent > 25.0 {
+            Some("others on this machine, which took a part of the processors")
+        } else if self.io_wait_percent > 20.0 {
+            Some("storage: cores were idle because somebody waited for it")
+        } else if self.cpu_percent > 85.0 {
+            Some("the processors: all cores were at work")
+        } else if taken + self.io_wait_percent < 40.0 {
+            Some("waiting: for one another, for a timer or for the network; cores were idle")
+        } else {
+            None
+        }
+    }
 }
 
 /// A moment to measure from.
@@ -37,11 +57,21 @@ pub struct Mark {
     busy_seconds: f64,
     io_wait_seconds: f64,
     storage_bytes: (u64, u64),
+    peak_is_own: bool,
 }
 
 impl Mark {
-    /// Now.
-    pub fn now() -> Self {
+    /// Now, from which on the highest resident memory is counted anew.
+    pub fn begin() -> Self {
+        // The file is there for this, and only on Linux.
+        let peak_is_own = fs::write("/proc/self/clear_refs", "5").is_ok();
+        Self {
+            peak_is_own,
+            ..Self::now()
+        }
+    }
+
+    fn now() -> Self {
         let (busy_seconds, io_wait_seconds) = machine_seconds(&read("/proc/stat"));
         Self {
             at: Instant::now(),
@@ -49,6 +79,7 @@ impl Mark {
             busy_seconds,
             io_wait_seconds,
             storage_bytes: storage_bytes(&read("/proc/self/io")),
+            peak_is_own: false,
         }
     }
 
@@ -65,6 +96,7 @@ impl Mark {
             others_percent: percent(now.busy_seconds - self.busy_seconds - own),
             io_wait_percent: percent(now.io_wait_seconds - self.io_wait_seconds),
             peak_mib: resident_bytes().1 as f64 / MIB,
+            peak_is_own: self.peak_is_own,
             storage_mib: (
                 since(now.storage_bytes.0, self.storage_bytes.0),
                 since(now.storage_bytes.1, self.storage_bytes.1),
@@ -131,7 +163,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn work_is_seen_as_ones_own() {
-        let mark = Mark::now();
+        let mark = Mark::begin();
         let mut sum = 0_u64;
         // Until the clock of the process has ticked a few times.
         while process_seconds(&read("/proc/self/stat")) < mark.own_seconds + 0.05 {
@@ -139,5 +171,41 @@ mod tests {
         }
         let usage = mark.until_now();
         assert!(usage.cpu_percent > 0.0 && usage.peak_mib > 0.0, "{usage:?}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_peak_is_that_of_the_stretch() {
+        let mut large = vec![0_u8; 256 << 20];
+        large.iter_mut().step_by(4096).for_each(|byte| *byte = 1);
+        let before_mib = resident_bytes().0 as f64 / MIB;
+        drop(std::hint::black_box(large));
+        let mark = Mark::begin();
+        let usage = mark.until_now();
+        // Where the file may not be written, the peak says so.
+        assert!(
+            !usage.peak_is_own || usage.peak_mib < before_mib - 128.0,
+            "{usage:?} after {before_mib}"
+        );
+    }
+
+    #[test]
+    fn a_bottleneck_is_named_where_it_is_clear() {
+        let bottleneck = |cpu_percent, others_percent, io_wait_percent| {
+            let usage = Usage {
+                cpu_percent,
+                others_percent,
+                io_wait_percent,
+                ..Usage::default()
+            };
+            usage
+                .bottleneck()
+                .map(|text| text.split([' ', ':', ',']).next().unwrap_or_default())
+        };
+        assert_eq!(bottleneck(97.0, 1.0, 0.0), Some("the"));
+        assert_eq!(bottleneck(10.0, 60.0, 0.0), Some("others"));
+        assert_eq!(bottleneck(10.0, 2.0, 60.0), Some("storage"));
+        assert_eq!(bottleneck(10.0, 2.0, 3.0), Some("waiting"));
+        assert_eq!(bottleneck(55.0, 2.0, 3.0), None);
     }
 }

@@ -121,13 +121,21 @@ fn the_cores_that_are_named_are_used() {
 #[test]
 fn what_means_nothing_is_refused_or_named() {
     let twice = [first_core(), first_core()].join(",");
-    let wrong: [(&[&str], &str); 16] = [
+    let wrong: [(&[&str], &str); 18] = [
         (&["run", "nothing"], "no scenario `nothing`"),
         (
             &["run", "ask", "--impl", "nobody"],
             "no implementation `nobody`",
         ),
-        (&["run", "spsc", "--payload", "4096"], "8, 64 or 1024"),
+        (
+            &["run", "spsc", "--impl", "actor_rt", "--impl", "rtrbb"],
+            "no implementation `rtrbb` here; these are: actor_rt",
+        ),
+        (
+            &["profile", "spsc", "--impl", "nobody"],
+            "no implementation `nobody` here; these are: actor_rt",
+        ),
+        (&["run", "spsc", "--payload", "48"], "one of 8, 16, 64, 256"),
         (&["run", "spsc", "--capacity", "0"], "at least 1"),
         (&["run", "spsc", "--repeat", "0"], "at least 1"),
         (
@@ -164,7 +172,12 @@ fn what_means_nothing_is_refused_or_named() {
     let output = call(&[&["run", "ask"], &flags[..]].concat());
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(
-        output.status.success() && said.contains("ask: --producers, --wait mean"),
+        output.status.success()
+            && said.contains("ask: --producers means nothing here, only to mpsc, "),
+        "{said}"
+    );
+    assert!(
+        said.contains("--wait means nothing here, only to all rings"),
         "{said}"
     );
     if !cfg!(feature = "build") {
@@ -173,12 +186,13 @@ fn what_means_nothing_is_refused_or_named() {
     }
 }
 
-/// Multiplies every figure of a baseline file.
+/// Multiplies every figure of a baseline file; all its runs have been like the median one.
 fn scale(path: &Path, factor: f64) {
     let mut baseline: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
     for figure in baseline["figures"].as_object_mut().unwrap().values_mut() {
+        let median = figure["median"].as_f64().unwrap();
         for (_, value) in figure.as_object_mut().unwrap() {
-            *value = (value.as_f64().unwrap() * factor).into();
+            *value = (median * factor).into();
         }
     }
     fs::write(path, baseline.to_string()).unwrap();
@@ -198,6 +212,11 @@ fn the_gate_exits_by_what_it_finds() {
     let same = printed(&["check", "--baseline", file, scenario]);
     assert!(
         same.contains("ok") && same.contains("spawn_stop / one after another"),
+        "{same}"
+    );
+    // What it takes to fail is told beside it, for every run alike.
+    assert!(
+        same.contains("fails below") && same.contains("-15.0 %"),
         "{same}"
     );
 
@@ -260,11 +279,39 @@ fn a_profile_has_samples_a_flame_graph_and_allocations() {
         profile["allocations"]["allocations"].as_u64().unwrap() > 0,
         "{profile}"
     );
+    // Where strace is installed: this program and no other was counted.
+    let started = profile["system_calls"]["execve"].as_u64().unwrap_or(1);
+    assert_eq!(started, 1, "{profile}");
     let svg = fs::read_to_string(svg).unwrap();
     assert!(
         svg.starts_with("<svg") && svg.contains("write_items"),
         "{svg:.300}"
     );
+}
+
+#[cfg(feature = "peers")]
+#[test]
+fn who_is_named_is_profiled() {
+    let directory = tempfile::tempdir().unwrap();
+    let svg = directory.path().join("flame.svg");
+    let flags = ["--impl", "rtrb", "--quick", "--repeat", "1", "--json"];
+    let file = ["--svg", svg.to_str().unwrap()];
+    printed(&[&["profile", "spsc"], &flags[..], &file].concat());
+    let svg = fs::read_to_string(svg).unwrap();
+    assert!(svg.contains("rtrb") && !svg.contains("actor_rt::ring::spsc"));
+}
+
+/// Wherever it is started, and with no git to ask.
+#[test]
+fn the_commit_is_the_one_that_was_compiled() {
+    let output = Command::new(env!("CARGO_BIN_EXE_bench_harness"))
+        .args(["run", "ask", "--tiny", "--repeat", "1", "--json"])
+        .current_dir("/")
+        .env("PATH", "/nowhere")
+        .output()
+        .unwrap();
+    let outcome: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(outcome["machine"]["commit"], bench_harness::machine::COMMIT);
 }
 
 #[test]

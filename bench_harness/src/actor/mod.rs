@@ -31,6 +31,8 @@ pub enum Msg<R> {
     Wire(R),
     /// The actors to talk to.
     Wires(Arc<[R]>),
+    /// Tell your number.
+    Report(Done),
 }
 
 impl<R> std::fmt::Debug for Msg<R> {
@@ -80,6 +82,10 @@ pub trait Kit: Sized + Sync + 'static {
     /// Sends the items `from..from + count` from outside, in the fastest way that is safe for memory.
     fn flood(&self, to: &Self::Ref, from: u64, count: u64) {
         (from..from + count).for_each(|item| self.tell(to, Msg::Item(item)));
+    }
+    /// The same in batches, where the library has such.
+    fn flood_batches(&self, to: &Self::Ref, from: u64, count: u64, _batch: usize) {
+        self.flood(to, from, count);
     }
     /// One actor asks another `count` times, one after another; the sum of the answers goes to `done`.
     fn ask(&self, count: u64, done: Sender<u64>);

@@ -100,6 +100,20 @@ impl Kit for Ours {
         assert!(to.0.send_blocking(msg).is_ok(), "the actor has ended");
     }
 
+    fn flood_batches(&self, to: &OurRef, from: u64, count: u64, batch: usize) {
+        let mut waiting = Vec::with_capacity(batch);
+        let end = from + count;
+        for start in (from..end).step_by(batch) {
+            waiting.extend((start..end.min(start + batch as u64)).map(Msg::Item));
+            while !waiting.is_empty() {
+                let sent = to.0.tell_batch(&mut waiting).expect("the actor lives");
+                if sent == 0 {
+                    std::thread::yield_now();
+                }
+            }
+        }
+    }
+
     fn ask(&self, count: u64, done: Sender<u64>) {
         let answerer = self.system.spawn(|| Answerer);
         let asker = self.system.spawn_async(move || Asker {

@@ -22,8 +22,11 @@ pub trait Play<R>: Send {
 pub enum Role<R> {
     /// Whatever the scenario says.
     Play(Box<dyn Play<R>>),
-    /// Does nothing.
-    Idle,
+    /// Does nothing but tell its number when it is asked.
+    Idle {
+        /// Among its like.
+        number: u64,
+    },
     /// Sums items until it has seen `left`.
     Sink {
         /// Items to come.
@@ -120,6 +123,7 @@ impl<R: Clone> Role<R> {
     pub fn on(&mut self, msg: Msg<R>, ops: &mut impl Ops<R>) {
         match (self, msg) {
             (Self::Play(play), msg) => play.on(msg, ops),
+            (Self::Idle { number }, Msg::Report(done)) => drop(done.send(*number)),
             (Self::Sink { left, sum, done }, Msg::Item(item)) => {
                 *sum = sum.wrapping_add(item);
                 *left -= 1;

@@ -5,17 +5,14 @@ use crate::measure::{Case, OURS, Sample};
 use crate::threads::Threads;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How many times slower than it could be the planted scenario is.
-static SLOWDOWN: AtomicU64 = AtomicU64::new(1);
+/// Steps that the planted scenario takes for what takes a thousand at its best.
+static STEPS: AtomicU64 = AtomicU64::new(1000);
 
 fn planted(_: &Options) -> Vec<Case> {
     // Counted steps instead of a clock: the test of the gate must not depend on the machine's mood.
-    let run = || {
-        let steps = 1000 * SLOWDOWN.load(Ordering::Relaxed);
-        Sample {
-            value: 1e6 / steps as f64,
-            checksum: 0,
-        }
+    let run = || Sample {
+        value: 1e6 / STEPS.load(Ordering::Relaxed) as f64,
+        checksum: 0,
     };
     vec![Case::new(OURS, "counted", Threads::anywhere(), run)]
 }
@@ -47,7 +44,7 @@ fn a_planted_slowdown_is_caught_and_a_slower_machine_is_not() {
             .all(|finding| !finding.regressed)
     );
 
-    SLOWDOWN.store(2, Ordering::Relaxed);
+    STEPS.store(2000, Ordering::Relaxed);
     let findings = compare(&then, &baseline(1.0), 10.0);
     assert!(findings[0].regressed && (findings[0].change_percent + 50.0).abs() < 1e-9);
     // Twice as slow on a machine that is twice as slow is no regression.
@@ -62,10 +59,56 @@ fn a_planted_slowdown_is_caught_and_a_slower_machine_is_not() {
         check_by(|| 1.0, &then, &subjects, &Options::tiny(), 10.0).unwrap()
     };
     assert!(whole().findings[0].regressed);
-    SLOWDOWN.store(1, Ordering::Relaxed);
+    // A quarter more work is found, too, at the threshold that `check` has; a tenth more is not.
+    for (steps, regressed) in [(1250, true), (1100, false)] {
+        STEPS.store(steps, Ordering::Relaxed);
+        assert_eq!(compare(&then, &baseline(1.0), 15.0)[0].regressed, regressed);
+    }
+    STEPS.store(1000, Ordering::Relaxed);
     let checked = whole();
     assert!(!checked.findings[0].regressed && checked.findings[0].change_percent.abs() < 1e-9);
     assert!(checked.not_in_baseline.is_empty() && checked.not_measured.is_empty());
+}
+
+#[test]
+fn a_figure_fails_just_below_what_is_told_and_one_that_scatters_only_is_told() {
+    let of = |worst, best, slower: f64| {
+        let figure = Figure {
+            worst: worst * slower,
+            median: 100.0 * slower,
+            best: best * slower,
+        };
+        Baseline {
+            figures: [("x".into(), figure)].into(),
+            ..Baseline::default()
+        }
+    };
+    for (worst, best, gated) in [
+        (100.0, 100.0, true),
+        (90.0, 110.0, true),
+        // One bad run counts as 70.
+        (10.0, 101.0, true),
+        (80.0, 150.0, false),
+    ] {
+        let then = of(worst, best, 1.0);
+        let found = |slower| compare(&then, &of(worst, best, slower), 15.0).remove(0);
+        let limit = 1.0 - found(1.0).fails_below_percent / 100.0;
+        assert_eq!(found(1.0).gated, gated, "{worst} to {best}");
+        assert_eq!(found(limit - 0.001).regressed, gated, "{worst} to {best}");
+        assert!(!found(limit + 0.001).regressed, "{worst} to {best}");
+    }
+    let steady = compare(&of(100.0, 100.0, 1.0), &of(100.0, 100.0, 1.0), 15.0);
+    assert!((steady[0].fails_below_percent - 15.0).abs() < 1e-9);
+}
+
+#[test]
+fn a_baseline_of_a_build_that_is_of_no_commit_is_doubted() {
+    let of = |commit: &str| Baseline {
+        commit: Some(commit.into()),
+        ..Baseline::default()
+    };
+    assert!(of("abc1234-dirty").doubt().unwrap().contains("commit"));
+    assert_eq!(of("abc1234").doubt(), None);
 }
 
 #[test]
@@ -98,7 +141,7 @@ fn a_baseline_knows_whether_the_machine_was_busy() {
     assert!(!baseline.was_busy());
     baseline.note("ask", usage(30.0), &["The machine was busy.".into()]);
     baseline.note("big", usage(0.0), &[]);
-    assert!(baseline.was_busy());
+    assert!(baseline.was_busy() && baseline.doubt().is_some());
     assert_eq!(
         baseline.notes,
         ["One NUMA node.", "ask: The machine was busy."]

@@ -131,7 +131,7 @@ fn record(histogram: &mut Histogram<u64>, delay: Duration) {
 
 /// Every path, and what is to be known of the machine meanwhile.
 pub fn run(options: &Options) -> Run {
-    let (machine, mark) = (Machine::look(), Mark::now());
+    let (machine, mark) = (Machine::look(), Mark::begin());
     let paths = all(options);
     let usage = mark.until_now();
     let mut notes = doubts(&machine, usage);

@@ -100,7 +100,6 @@ fn notes(page: &mut String, notes: &[String], common: &[String]) {
 }
 
 fn about(page: &mut String, machine: &Machine) {
-    let commit = machine.commit.as_deref().unwrap_or("unknown");
     let _ = writeln!(
         page,
         "<p class=\"soft\">{}, {} cores, {} MiB, {} NUMA node(s), Linux {}, {}; commit {}.</p>",
@@ -110,7 +109,7 @@ fn about(page: &mut String, machine: &Machine) {
         machine.numa_nodes,
         escape(&machine.kernel),
         escape(&machine.target),
-        escape(commit)
+        escape(machine.commit)
     );
     for doubt in machine.doubts() {
         let _ = writeln!(page, "<p class=\"warn\">{}</p>", escape(&doubt));

@@ -4,7 +4,7 @@
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use crate::actor::{Done, Kit, Setup};
+use crate::actor::{Done, Kit, Msg, Setup};
 use crate::measure::{Case, Sample};
 use crate::options::{MAILBOX, Options};
 use crate::payload::total;
@@ -45,6 +45,19 @@ macro_rules! every_ordered_kit {
     }};
 }
 pub(crate) use every_ordered_kit;
+
+/// The same as [`every_kit`] where many actors have something to do at a time: also for actix with an arbiter on each core.
+macro_rules! every_parallel_kit {
+    ($options:expr, $cases:expr, $function:ident $(, $argument:expr)*) => {{
+        $crate::scenario::actors::every_kit!($options, $cases, $function $(, $argument)*);
+        #[cfg(feature = "peers")]
+        if $options.peers {
+            use $crate::actor::peers::actix_kit::ActixArbiters;
+            $cases.push($function::<ActixArbiters>($($argument),*));
+        }
+    }};
+}
+pub(crate) use every_parallel_kit;
 
 /// The workers' cores in scenarios in which nobody outside takes part: all of them.
 pub fn workers(options: &Options) -> Vec<usize> {
@@ -109,6 +122,13 @@ pub fn wait(finished: &Receiver<u64>, count: u64) -> u64 {
     })
 }
 
+/// Asks each of these idle actors for its number; the sum of the answers, each of which came once.
+pub fn roll_call<K: Kit>(kit: &K, all: &[K::Ref], done: &Done, finished: &Receiver<u64>) -> u64 {
+    all.iter()
+        .for_each(|actor| kit.tell(actor, Msg::Report(done.clone())));
+    wait(finished, all.len() as u64)
+}
+
 /// The time that `body` takes, and what it computes.
 pub fn timed<T>(body: impl FnOnce() -> T) -> (Duration, T) {
     let began = Instant::now();
@@ -119,7 +139,7 @@ pub fn timed<T>(body: impl FnOnce() -> T) -> (Duration, T) {
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
-    use crate::actor::{Msg, Ops, Play, Role};
+    use crate::actor::{Ops, Play, Role};
 
     /// Tells the core of its thread, if there is only one that it may use.
     struct Where(Done);
@@ -150,7 +170,7 @@ mod tests {
         };
         for core in pin::available() {
             let mut cases = Vec::new();
-            every_kit!(options, cases, place, core);
+            every_parallel_kit!(options, cases, place, core);
             for case in cases {
                 let on = (case.run)().checksum;
                 assert_eq!(on, core as u64, "{}", case.implementation);

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::actors::{case, every_kit, sum_below, timed, wait, workers};
+use super::actors::{case, every_parallel_kit, sum_below, timed, wait, workers};
 use super::{Family, Scenario};
 use crate::actor::{Kit, Msg, Role};
 use crate::measure::{Case, Sample, Unit};
@@ -23,7 +23,7 @@ const ACTORS: u32 = 120;
 
 fn cases(options: &Options) -> Vec<Case> {
     let mut cases = Vec::new();
-    every_kit!(options, cases, mingle, options);
+    every_parallel_kit!(options, cases, mingle, options);
     cases
 }
 

@@ -1,7 +1,7 @@
 //! Which flags mean something to which scenario; the others are named to whoever gives them.
 #![forbid(unsafe_code)]
 
-use super::{Family, Scenario};
+use super::{ALL, Family, Scenario};
 
 /// A flag that not every scenario heeds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +21,30 @@ pub enum Flag {
 }
 
 impl Flag {
+    /// Every one.
+    pub const ALL: [Self; 6] = [
+        Self::Producers,
+        Self::Consumers,
+        Self::Capacity,
+        Self::Batch,
+        Self::Payload,
+        Self::Wait,
+    ];
+
+    /// The scenarios of this build that it makes a difference to.
+    pub fn where_heeded(self) -> String {
+        let rings = |scenario: &&Scenario| scenario.family == Family::Rings;
+        let heeds = |scenario: &&Scenario| scenario.heeds(self);
+        let mut names = Vec::new();
+        let all_rings = ALL.iter().filter(rings).all(|it| heeds(&it));
+        if all_rings {
+            names.push("all rings");
+        }
+        let others = ALL.iter().filter(|it| !(all_rings && rings(it)));
+        names.extend(others.filter(heeds).map(|it| it.name));
+        names.join(", ")
+    }
+
     /// As on the command line.
     pub fn name(self) -> &'static str {
         match self {
@@ -53,7 +77,6 @@ impl Scenario {
 mod tests {
     use super::*;
     use crate::options::Options;
-    use crate::scenario::ALL;
 
     /// What these flags choose is part of the variants' names.
     #[test]

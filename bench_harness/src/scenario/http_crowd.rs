@@ -16,10 +16,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
-use tokio::time::{self, interval_at};
+use tokio::time;
 
 use super::http::{self, Server};
-use super::http_get::{ENTRIES, bare, front, path};
+use super::http_get::{ENTRIES, bare, front, path, sum_of_body};
 use super::store::STORE;
 use super::{Family, Scenario};
 use crate::measure::{Case, Sample, Unit};
@@ -39,8 +39,8 @@ const ENTRY_BYTES: u64 = 1024;
 /// How often a paced connection asks; 64 of them ask 16,000 times a second.
 const PACE: Duration = Duration::from_millis(4);
 
-/// How late a timer of tokio may be by itself.
-const TICK: Duration = Duration::from_millis(1);
+/// How late a timer of tokio may be by itself, and some more: from so long before on, a client looks at the clock.
+const SHORTLY: Duration = Duration::from_millis(2);
 
 /// Longer than any request takes.
 const LONGEST_NS: u64 = 60_000_000_000;
@@ -55,6 +55,17 @@ struct Load {
     pace: Option<Duration>,
     quantile: f64,
     workers: usize,
+}
+
+impl Load {
+    /// Every byte of all answers, added up: each busy connection asks often, each of the others once.
+    fn sum(self) -> u64 {
+        let sums = (0..self.open).map(|number| {
+            let times = if number < self.busy { self.each } else { 1 };
+            times * sum_of_body(number % ENTRIES, ENTRY_BYTES)
+        });
+        sums.sum()
+    }
 }
 
 fn cases(options: &Options) -> Vec<Case> {
@@ -72,12 +83,11 @@ fn cases(options: &Options) -> Vec<Case> {
                 quantile,
                 workers: options.cores.len(),
             };
-            let case = |implementation, serve: fn(&Runtime, u64) -> Server| Case {
-                implementation,
-                variant: format!("{name}, {percentile}"),
-                threads: Threads::anywhere(),
-                expected: None,
-                run: Box::new(move || run(serve, load)),
+            let case = |implementation, serve: fn(&Runtime, u64) -> Server| {
+                let variant = format!("{name}, {percentile}");
+                let run = move || run(serve, load);
+                Case::new(implementation, variant, Threads::anywhere(), run)
+                    .expecting(move || load.sum())
             };
             cases.push(case(STORE, front));
             if options.peers {
@@ -154,30 +164,41 @@ async fn crowd(address: SocketAddr, load: Load) -> Seen {
     all
 }
 
-/// Asks so many times over one connection. Paced ones take turns within the pace, and one that is asked late because the
-/// answer before it was late counts from when it was due.
+/// Asks so many times over one connection. Paced ones take turns within the pace, and each question counts from when it was
+/// due, whatever made it late.
 async fn ask(mut client: Client, number: u64, load: Load) -> Seen {
     let mut seen = Seen::nothing();
-    let mut ticks = load.pace.map(|pace| {
-        let turn = pace.mul_f64(number as f64 / load.busy as f64);
-        interval_at(time::Instant::now() + turn, pace)
-    });
+    let turn = |pace: Duration| pace.mul_f64(number as f64 / load.busy as f64);
+    let mut due = load.pace.map(|pace| (Instant::now() + turn(pace), pace));
     for _ in 0..load.each {
-        let mut begin = Instant::now();
-        if let Some(ticks) = &mut ticks {
-            let due = ticks.tick().await.into_std();
-            begin = if due.elapsed() > TICK {
+        let begin = match &mut due {
+            None => Instant::now(),
+            Some((next, pace)) => {
+                let due = *next;
+                *next += *pace;
+                until(due).await;
                 due
-            } else {
-                Instant::now()
-            };
-        }
+            }
+        };
         let sum = client.ask().await;
         let latency_ns = begin.elapsed().as_nanos() as u64;
         seen.latency_ns.saturating_record(latency_ns);
         seen.sum = seen.sum.wrapping_add(sum);
     }
     seen
+}
+
+/// Sleeps until shortly before a moment, then looks at the clock and lets others have the thread and the core in between.
+async fn until(due: Instant) {
+    if let Some(early) = due.checked_sub(SHORTLY)
+        && early > Instant::now()
+    {
+        time::sleep_until(early.into()).await;
+    }
+    while Instant::now() < due {
+        std::thread::yield_now();
+        tokio::task::yield_now().await;
+    }
 }
 
 /// A connection that asks for one entry again and again.

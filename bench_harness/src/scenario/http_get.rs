@@ -40,12 +40,12 @@ fn cases(options: &Options) -> Vec<Case> {
         ("1 KiB", 1024, options.count(100_000, 40)),
         ("1 MiB", 1 << 20, options.count(2_000, 8)),
     ] {
-        let case = |implementation, serve: fn(&Runtime, u64) -> Server| Case {
-            implementation,
-            variant: variant.into(),
-            threads: Threads::anywhere(),
-            expected: None,
-            run: Box::new(move || run(serve, workers, bytes, requests)),
+        let case = |implementation, serve: fn(&Runtime, u64) -> Server| {
+            let run = move || run(serve, workers, bytes, requests);
+            Case::new(implementation, variant, Threads::anywhere(), run).expecting(move || {
+                let asked = (0..CONNECTIONS).map(|first| (first, requests / CONNECTIONS));
+                sum_of_bodies(asked, bytes)
+            })
         };
         cases.push(case(STORE, front));
         if options.peers {
@@ -59,6 +59,23 @@ fn body(entry: u64, bytes: u64) -> Bytes {
     (0..bytes)
         .map(|byte| (byte.wrapping_mul(31) + entry) as u8)
         .collect()
+}
+
+/// Every byte of the bodies, added up, where each connection asks so many times from one entry on.
+fn sum_of_bodies(asked: impl Iterator<Item = (u64, u64)>, bytes: u64) -> u64 {
+    let sums: Vec<u64> = (0..ENTRIES)
+        .map(|entry| sum_of_body(entry, bytes))
+        .collect();
+    let sums_of = |(first, count)| {
+        let entries = (first..first + count).map(|number| number % ENTRIES);
+        entries.map(|entry| sums[entry as usize]).sum::<u64>()
+    };
+    asked.map(sums_of).sum()
+}
+
+/// Every byte of one entry, added up.
+pub(super) fn sum_of_body(entry: u64, bytes: u64) -> u64 {
+    body(entry, bytes).iter().map(|byte| u64::from(*byte)).sum()
 }
 
 pub(super) fn path(entry: u64) -> String {

@@ -19,7 +19,7 @@ use cas_actor::{Store, StoreConfig};
 
 use super::actors::timed;
 use super::http;
-use super::store::{STORE, blob};
+use super::store::{STORE, blob, sum_of_blobs};
 use super::{Family, Scenario};
 use crate::measure::{Case, Sample, Unit};
 use crate::options::Options;
@@ -50,12 +50,8 @@ type Serve = fn(&Path, usize, &dyn Fn(SocketAddr, &str) -> Sample) -> Sample;
 fn cases(options: &Options) -> Vec<Case> {
     let mebibytes = options.count(1024, 1);
     let workers = options.cores.len();
-    let case = |implementation, serve: Serve| Case {
-        implementation,
-        variant: format!("{mebibytes} MiB"),
-        threads: Threads::anywhere(),
-        expected: None,
-        run: Box::new(move || {
+    let case = |implementation, serve: Serve| {
+        let run = move || {
             let directory = tempfile::tempdir().expect("a directory");
             write(&directory.path().join(FILE), mebibytes).expect("the disk has room");
             serve(directory.path(), workers, &|address, path| {
@@ -65,7 +61,10 @@ fn cases(options: &Options) -> Vec<Case> {
                 assert_eq!(bytes, mebibytes * MIB as u64, "the answer is whole");
                 Sample::rate(bytes, elapsed, sum)
             })
-        }),
+        };
+        let variant = format!("{mebibytes} MiB");
+        Case::new(implementation, variant, Threads::anywhere(), run)
+            .expecting(move || sum_of_blobs(mebibytes, MIB))
     };
     let mut cases = vec![case(STORE, ours)];
     if options.peers && nginx_is_installed() {

@@ -18,7 +18,7 @@ use tokio::runtime::Runtime;
 use super::actors::timed;
 use super::files::Files;
 use super::http::{self, CONNECTIONS, Connection, Server};
-use super::store::{STORE, blob, sum};
+use super::store::{STORE, blob, sum, sum_of_blobs};
 use super::{Family, Scenario};
 use crate::measure::{Case, Sample, Unit};
 use crate::options::Options;
@@ -40,12 +40,10 @@ fn cases(options: &Options) -> Vec<Case> {
         ("1 KiB", 1024, options.count(8_000, 40)),
         ("16 MiB", 16 << 20, options.count(40, 2)),
     ] {
-        let case = |implementation, serve: fn(&Runtime) -> Server| Case {
-            implementation,
-            variant: variant.into(),
-            threads: Threads::anywhere(),
-            expected: None,
-            run: Box::new(move || run(serve, workers, bytes, requests)),
+        let case = |implementation, serve: fn(&Runtime) -> Server| {
+            let run = move || run(serve, workers, bytes, requests);
+            Case::new(implementation, variant, Threads::anywhere(), run)
+                .expecting(move || sum_of_blobs(requests, bytes))
         };
         cases.push(case(STORE, Server::front));
         if options.peers {

@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use super::actors::every_kit;
+use super::actors::{every_kit, roll_call, sum_below, wait};
 use super::{Family, Scenario};
 use crate::actor::{Kit, Role, Setup};
 use crate::machine::resident_bytes;
@@ -33,54 +33,56 @@ fn cases(options: &Options) -> Vec<Case> {
 fn idle<K: Kit>(options: &Options) -> Case {
     let count = options.count(200_000, 500);
     let alone = options.scale != Scale::Tiny;
-    Case {
-        implementation: K::NAME,
-        variant: "idle actors".into(),
-        threads: Threads::anywhere(),
-        expected: Some(Box::new(move || count)),
-        run: Box::new(move || {
-            let value = if alone {
-                in_child(K::NAME, count)
-            } else {
-                measure::<K>(count)
-            };
-            Sample {
-                value,
-                checksum: count,
-            }
-        }),
-    }
+    let run = move || {
+        if alone {
+            in_child(K::NAME, count)
+        } else {
+            measure::<K>(count)
+        }
+    };
+    Case::new(K::NAME, "idle actors", Threads::anywhere(), run).expecting(move || sum_below(count))
 }
 
-fn in_child(name: &str, count: u64) -> f64 {
+fn in_child(name: &str, count: u64) -> Sample {
     let program = std::env::current_exe().expect("this program has a path");
     let output = Command::new(program)
         .env(PROBE, format!("{name}={count}"))
         .output()
         .expect("it starts again");
     let text = String::from_utf8_lossy(&output.stdout);
-    text.trim()
-        .parse()
-        .unwrap_or_else(|_| panic!("the probe of {name} printed `{text}`"))
+    let sample = text.trim().split_once(' ').and_then(|(value, checksum)| {
+        Some(Sample {
+            value: value.parse().ok()?,
+            checksum: checksum.parse().ok()?,
+        })
+    });
+    sample.unwrap_or_else(|| panic!("the probe of {name} printed `{text}`"))
 }
 
-fn measure<K: Kit>(count: u64) -> f64 {
+/// Bytes for each of so many actors, and the sum of the numbers that these tell afterwards.
+fn measure<K: Kit>(count: u64) -> Sample {
     let kit = K::start(&Setup {
         cores: vec![pin::available()[0]],
         mailbox: MAILBOX,
     });
-    let first = kit.spawn(Role::Idle);
+    let first = kit.spawn(Role::Idle { number: count });
     let before = resident_bytes().0;
-    let all: Vec<K::Ref> = (0..count).map(|_| kit.spawn(Role::Idle)).collect();
+    let all: Vec<K::Ref> = (0..count)
+        .map(|number| kit.spawn(Role::Idle { number }))
+        .collect();
     // Libraries that start actors as tasks have started this one after all the others.
     let (done, finished) = std::sync::mpsc::channel();
-    let last = kit.spawn(Role::sink(1, done));
+    let last = kit.spawn(Role::sink(1, done.clone()));
     kit.tell(&last, crate::actor::Msg::Item(0));
-    let _ = finished.recv_timeout(std::time::Duration::from_secs(60));
+    wait(&finished, 1);
     let after = resident_bytes().0;
+    let checksum = roll_call(&kit, &all, &done, &finished);
     drop((first, all, last));
     kit.stop();
-    after.saturating_sub(before) as f64 / count as f64
+    Sample {
+        value: after.saturating_sub(before) as f64 / count as f64,
+        checksum,
+    }
 }
 
 /// The child's part: measures and prints, if this process was started for that.
@@ -90,27 +92,18 @@ pub fn answer_probe() -> bool {
     };
     let (name, count) = probe.split_once('=').expect("name=count");
     let count = count.parse().expect("a number");
-    let mut probes: Vec<(&str, f64)> = Vec::new();
+    let mut probes: Vec<Option<Sample>> = Vec::new();
     let options = Options {
         peers: true,
         ..Options::default()
     };
     every_kit!(options, probes, probe_if, name, count);
-    let (_, bytes) = probes
-        .iter()
-        .find(|(kit, _)| *kit == name)
-        .expect("a known library");
-    println!("{bytes}");
+    let found = probes.into_iter().flatten().next();
+    let Sample { value, checksum } = found.expect("a known library");
+    println!("{value} {checksum}");
     true
 }
 
-fn probe_if<K: Kit>(name: &str, count: u64) -> (&'static str, f64) {
-    (
-        K::NAME,
-        if K::NAME == name {
-            measure::<K>(count)
-        } else {
-            0.0
-        },
-    )
+fn probe_if<K: Kit>(name: &str, count: u64) -> Option<Sample> {
+    (K::NAME == name).then(|| measure::<K>(count))
 }

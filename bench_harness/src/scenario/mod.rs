@@ -16,6 +16,8 @@ mod files;
 pub mod find_missing;
 pub mod flags;
 #[cfg(feature = "store")]
+pub mod grpc_stream;
+#[cfg(feature = "store")]
 mod http;
 #[cfg(feature = "store")]
 pub mod http_crowd;
@@ -171,6 +173,8 @@ pub const ALL: &[Scenario] = &[
     http_large::SCENARIO,
     #[cfg(feature = "store")]
     http_crowd::SCENARIO,
+    #[cfg(feature = "store")]
+    grpc_stream::SCENARIO,
     #[cfg(feature = "build")]
     build::transpile::SCENARIO,
     #[cfg(feature = "build")]
@@ -212,11 +216,15 @@ pub fn list() -> String {
             let _ = writeln!(text, " [{}]", scenario.unit.label());
         }
     }
+    let _ = writeln!(text, "flags that not all of them heed");
+    for flag in flags::Flag::ALL {
+        let _ = writeln!(text, "  {:<22}{}", flag.name(), flag.where_heeded());
+    }
     text
 }
 
 /// Scenarios that need the feature `store`.
-const OF_STORE: [&str; 13] = [
+const OF_STORE: [&str; 14] = [
     "payloads",
     "store_put",
     "store_get",
@@ -230,6 +238,7 @@ const OF_STORE: [&str; 13] = [
     "http_put",
     "http_large",
     "http_crowd",
+    "grpc_stream",
 ];
 
 /// Scenarios that need the feature `zako` (or `quickjs`).

@@ -29,16 +29,14 @@ pub const SCENARIO: Scenario = Scenario {
         // The two systems share the cores.
         let workers = (options.cores.len() / 2).max(1);
         let messages = options.count(10_000_000, 2_000);
-        let case = |implementation, run: fn(usize, u64) -> Sample| Case {
-            implementation,
-            variant: "one connection".into(),
+        let case = |implementation, run: fn(usize, u64) -> Sample| {
             // The sender sleeps where there is no room.
-            threads: Threads::anywhere(),
-            expected: Some(Box::new(move || {
+            let threads = Threads::anywhere();
+            let run = move || run(workers, messages);
+            Case::new(implementation, "one connection", threads, run).expecting(move || {
                 let digests = (0..messages).map(|number| Reading::number(number).digest());
                 digests.fold(0, u64::wrapping_add)
-            })),
-            run: Box::new(move || run(workers, messages)),
+            })
         };
         let mut cases = vec![case(OURS, ours)];
         if options.peers {

@@ -1,7 +1,7 @@
 //! A tree of actors, ten children each, whose leaves report their number: spawn, sum up, end.
 #![forbid(unsafe_code)]
 
-use super::actors::{case, every_kit, sum_below, timed, wait, workers};
+use super::actors::{case, every_parallel_kit, sum_below, timed, wait, workers};
 use super::{Family, Scenario};
 use crate::actor::{Kit, Msg, Role};
 use crate::measure::{Case, Sample, Unit};
@@ -18,7 +18,7 @@ pub const SCENARIO: Scenario = Scenario {
 
 fn cases(options: &Options) -> Vec<Case> {
     let mut cases = Vec::new();
-    every_kit!(options, cases, grow, options);
+    every_parallel_kit!(options, cases, grow, options);
     cases
 }
 

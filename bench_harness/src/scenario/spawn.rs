@@ -1,9 +1,12 @@
-//! Starting actors that then do nothing, until the last of them has been seen to run.
+//! Starting actors that then do nothing, until the last of them has been seen to run. Afterwards, outside of the time, each of
+//! them is asked for its number.
 #![forbid(unsafe_code)]
 
 use std::sync::mpsc::channel;
 
-use super::actors::{case, every_kit, timed, wait, workers, workers_and_outside};
+use super::actors::{
+    case, every_parallel_kit, roll_call, sum_below, timed, wait, workers, workers_and_outside,
+};
 use super::{Family, Scenario};
 use crate::actor::{Done, Kit, Msg, Ops, Play, Role, sent};
 use crate::measure::{Case, Sample, Unit};
@@ -21,8 +24,8 @@ pub const SCENARIO: Scenario = Scenario {
 
 fn cases(options: &Options) -> Vec<Case> {
     let mut cases = Vec::new();
-    every_kit!(options, cases, from_thread, options);
-    every_kit!(options, cases, from_actor, options);
+    every_parallel_kit!(options, cases, from_thread, options);
+    every_parallel_kit!(options, cases, from_actor, options);
     cases
 }
 
@@ -38,27 +41,27 @@ fn from_thread<K: Kit>(options: &Options) -> Case {
     let count = actors(options);
     let (cores, outside) = workers_and_outside(options);
     let variant = "from a thread";
-    case::<K>(variant, cores, move |kit, _, _| {
+    case::<K>(variant, cores, move |kit, done, finished| {
         let spawning = std::thread::scope(|scope| {
             let spawner = scope.spawn(|| {
                 pin::to(outside);
-                let (done, finished) = channel();
+                let (last_done, last_finished) = channel();
                 let mut all = Vec::with_capacity(count as usize);
                 let (elapsed, ()) = timed(|| {
-                    all.extend((0..count).map(|_| kit.spawn(Role::Idle)));
-                    let last = kit.spawn(Role::sink(1, done));
+                    all.extend((0..count).map(|number| kit.spawn(Role::Idle { number })));
+                    let last = kit.spawn(Role::sink(1, last_done));
                     kit.tell(&last, Msg::Item(count));
-                    wait(&finished, 1);
+                    wait(&last_finished, 1);
                 });
-                (elapsed, all.len() as u64)
+                (elapsed, all)
             });
             spawner.join()
         });
-        let (elapsed, spawned) = spawning.expect("the spawner does not panic");
-        Sample::rate(count, elapsed, spawned)
+        let (elapsed, all) = spawning.expect("the spawner does not panic");
+        Sample::rate(count, elapsed, roll_call(kit, &all, &done, finished))
     })
     .beside(outside, 1)
-    .expecting(move || count)
+    .expecting(move || sum_below(count))
 }
 
 fn from_actor<K: Kit>(options: &Options) -> Case {
@@ -70,16 +73,17 @@ fn from_actor<K: Kit>(options: &Options) -> Case {
             let nursery = kit.spawn(Role::play(Nursery {
                 left: count,
                 all: Vec::with_capacity(count as usize),
-                done,
+                done: done.clone(),
             }));
-            let (elapsed, spawned) = timed(|| {
+            let (elapsed, _) = timed(|| {
                 kit.tell(&nursery, Msg::Go);
                 wait(finished, 1)
             });
-            Sample::rate(count, elapsed, spawned)
+            kit.tell(&nursery, Msg::Report(done));
+            Sample::rate(count, elapsed, wait(finished, count))
         },
     )
-    .expecting(move || count)
+    .expecting(move || sum_below(count))
 }
 
 /// Starts a chunk of actors at each turn, as a server does with what comes in.
@@ -94,16 +98,31 @@ const CHUNK: u64 = 100;
 
 impl<R: Clone + Send> Play<R> for Nursery<R> {
     fn on(&mut self, msg: Msg<R>, ops: &mut dyn Ops<R>) {
-        let Msg::Go = msg else { return };
-        let chunk = self.left.min(CHUNK);
-        self.all.extend((0..chunk).map(|_| ops.spawn(Role::Idle)));
-        self.left -= chunk;
+        match msg {
+            Msg::Go => self.spawn_some(ops),
+            Msg::Report(done) => {
+                for actor in &self.all {
+                    sent(ops.tell(actor, Msg::Report(done.clone())));
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+impl<R: Clone + Send> Nursery<R> {
+    fn spawn_some(&mut self, ops: &mut dyn Ops<R>) {
+        let from = self.all.len() as u64;
+        let to = from + self.left.min(CHUNK);
+        self.all
+            .extend((from..to).map(|number| ops.spawn(Role::Idle { number })));
+        self.left -= to - from;
         if self.left > 0 {
             let me = ops.me();
             sent(ops.tell(&me, Msg::Go));
         } else {
             let last = ops.spawn(Role::sink(1, self.done.clone()));
-            sent(ops.tell(&last, Msg::Item(self.all.len() as u64)));
+            sent(ops.tell(&last, Msg::Item(to)));
         }
     }
 }

@@ -1,18 +1,19 @@
 //! A large file into the store, beside the least that this takes: reading and hashing it, and copying it to disk.
 //!
-//! The file is in memory when it is asked for, and its content is new in every run. All three end when what they do is done:
-//! the copies are on disk.
+//! The file is in memory when it is asked for, and written anew for every run. All three end when what they do is done:
+//! the copies are on disk. Outside of the time the copies (and the file that was only hashed) are read for the checksum.
 #![forbid(unsafe_code)]
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::path::Path;
+use std::time::Duration;
 
 use actor_rt::System;
 use cas_actor::{Digest, Hasher, Store, StoreConfig};
 
 use super::actors::timed;
-use super::store::{STORE, blob, sum};
+use super::store::{STORE, blob, sum, sum_of_blobs};
 use super::{Family, Scenario};
 use crate::measure::{Case, Sample, Unit};
 use crate::options::Options;
@@ -31,22 +32,26 @@ const MIB: usize = 1 << 20;
 /// How much is read at a time by who hashes alone.
 const PIECE_BYTES: usize = 256 * 1024;
 
-type Work = fn(&Path, &Path) -> (std::time::Duration, Digest);
+/// What somebody does with a file in a directory: the time, the name that it found for the content, and every word of what is
+/// left of it.
+type Work = fn(&Path, &Path) -> (Duration, Digest, u64);
 
 fn cases(options: &Options) -> Vec<Case> {
     let mebibytes = options.count(1024, 1);
-    let case = |implementation, work: Work| Case {
-        implementation,
-        variant: format!("{mebibytes} MiB"),
-        threads: Threads::anywhere(),
-        expected: None,
-        run: Box::new(move || {
+    let case = |implementation, work: Work| {
+        let run = move || {
             let directory = tempfile::tempdir().expect("a directory");
             let source = directory.path().join("source");
             write(&source, mebibytes).expect("the disk has room");
-            let (elapsed, digest) = work(directory.path(), &source);
-            Sample::time(elapsed, sum(digest.hash()))
-        }),
+            let (elapsed, digest, left) = work(directory.path(), &source);
+            Sample::time(elapsed, checksum(&digest, left))
+        };
+        let variant = format!("{mebibytes} MiB");
+        Case::new(implementation, variant, Threads::anywhere(), run).expecting(move || {
+            let mut hasher = Hasher::new();
+            (0..mebibytes).for_each(|number| hasher.update(&blob(number, MIB)));
+            checksum(&hasher.finish(), sum_of_blobs(mebibytes, MIB))
+        })
     };
     vec![
         case(STORE, ingest),
@@ -64,23 +69,40 @@ fn write(path: &Path, mebibytes: u64) -> io::Result<()> {
     file.sync_all()
 }
 
-fn ingest(directory: &Path, source: &Path) -> (std::time::Duration, Digest) {
+fn checksum(digest: &Digest, left: u64) -> u64 {
+    sum(digest.hash()).wrapping_add(left)
+}
+
+fn ingest(directory: &Path, source: &Path) -> (Duration, Digest, u64) {
     let system = System::new().expect("the system starts");
     let store = Store::open(StoreConfig::new(directory.join("store")), &system);
     let store = store.expect("a new store opens");
-    let put = timed(|| {
+    let (elapsed, digest) = timed(|| {
         store
             .blocking()
             .put_file(source)
             .expect("the disk has room")
     });
+    let left = sum(&store.blocking().get(&digest).expect("it was put"));
     store.blocking().close();
-    let _ = system.shutdown(std::time::Duration::from_secs(10));
-    put
+    let _ = system.shutdown(Duration::from_secs(10));
+    (elapsed, digest, left)
 }
 
-fn hash(_: &Path, source: &Path) -> (std::time::Duration, Digest) {
-    timed(|| digest_of(source).expect("it was written"))
+fn hash(_: &Path, source: &Path) -> (Duration, Digest, u64) {
+    let (elapsed, digest) = timed(|| digest_of(source).expect("it was written"));
+    (elapsed, digest, sum_of(source).expect("it is there"))
+}
+
+/// Every word of a file of whole pieces.
+fn sum_of(path: &Path) -> io::Result<u64> {
+    let (mut file, mut all) = (File::open(path)?, 0_u64);
+    let mut piece = vec![0; PIECE_BYTES];
+    for _ in 0..file.metadata()?.len() / PIECE_BYTES as u64 {
+        file.read_exact(&mut piece)?;
+        all = all.wrapping_add(sum(&piece));
+    }
+    Ok(all)
 }
 
 fn digest_of(path: &Path) -> io::Result<Digest> {
@@ -94,12 +116,13 @@ fn digest_of(path: &Path) -> io::Result<Digest> {
     }
 }
 
-fn copy(directory: &Path, source: &Path) -> (std::time::Duration, Digest) {
+fn copy(directory: &Path, source: &Path) -> (Duration, Digest, u64) {
     let path = directory.join("copy");
     let (elapsed, ()) = timed(|| {
         fs::copy(source, &path).expect("the disk has room");
         let copy = File::open(&path).expect("it was written");
         copy.sync_all().expect("the disk works");
     });
-    (elapsed, digest_of(&path).expect("it was written"))
+    let digest = digest_of(&path).expect("it was written");
+    (elapsed, digest, sum_of(&path).expect("it is there"))
 }

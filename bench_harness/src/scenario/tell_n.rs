@@ -1,7 +1,7 @@
 //! One-way messages between groups of actors: one to many, many to one, and in pairs.
 #![forbid(unsafe_code)]
 
-use super::actors::{case_with, every_kit, sum_below, timed, wait, workers};
+use super::actors::{case_with, every_parallel_kit, sum_below, timed, wait, workers};
 use super::{Family, Scenario};
 use crate::actor::{Kit, Msg, Ops, Play, Role, Setup, sent};
 use crate::measure::{Case, Sample, Unit};
@@ -24,9 +24,9 @@ fn cases(options: &Options) -> Vec<Case> {
     let many = |asked: Option<usize>| asked.unwrap_or(4) as u64;
     let (senders, sinks) = (many(options.producers), many(options.consumers));
     let mut cases = Vec::new();
-    every_kit!(options, cases, spread, options, 1, sinks);
-    every_kit!(options, cases, spread, options, senders, 1);
-    every_kit!(options, cases, pairs, options, sinks);
+    every_parallel_kit!(options, cases, spread, options, 1, sinks);
+    every_parallel_kit!(options, cases, spread, options, senders, 1);
+    every_parallel_kit!(options, cases, pairs, options, sinks);
     cases
 }
 

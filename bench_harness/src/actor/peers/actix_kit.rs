@@ -1,6 +1,8 @@
-//! `actix`: every actor on one arbiter (its single-threaded event loop), `do_send` and `send`.
+//! `actix`, `do_send` and `send`: every actor on one arbiter (a single-threaded event loop), or spread over one for each core.
 #![forbid(unsafe_code)]
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
@@ -8,11 +10,40 @@ use actix::prelude::*;
 
 use crate::actor::{Kit, Msg, Ops, Role, Setup};
 
-/// `actix`, with one arbiter: actors that talk to each other belong on the same one.
-pub struct Actix {
-    arbiter: ArbiterHandle,
+/// `actix` with one arbiter: actors that talk to each other belong on the same one.
+pub type Actix = ActixOn<false>;
+
+/// `actix` with an arbiter on each core, on which actors are started in turn.
+pub type ActixArbiters = ActixOn<true>;
+
+/// `actix`, which spreads its actors or does not.
+pub struct ActixOn<const SPREAD: bool> {
+    places: Arc<Places>,
     system: System,
     thread: std::thread::JoinHandle<()>,
+    /// Those beside the system's own.
+    arbiters: Vec<Arbiter>,
+}
+
+/// The arbiters that actors are started on.
+struct Places {
+    arbiters: Vec<ArbiterHandle>,
+    next: AtomicUsize,
+}
+
+impl Places {
+    /// The next in turn.
+    fn next(&self) -> &ArbiterHandle {
+        &self.arbiters[self.next.fetch_add(1, Ordering::Relaxed) % self.arbiters.len()]
+    }
+
+    fn start(self: &Arc<Self>, role: Role<ActixRef>) -> ActixRef {
+        let places = Arc::clone(self);
+        ActixRef(Node::start_in_arbiter(self.next(), |_| Node {
+            role,
+            places,
+        }))
+    }
 }
 
 /// The address of an actix actor.
@@ -20,7 +51,15 @@ pub struct Actix {
 pub struct ActixRef(Addr<Node>);
 
 /// The actor behind an [`ActixRef`].
-pub struct Node(Role<ActixRef>);
+pub struct Node {
+    role: Role<ActixRef>,
+    places: Arc<Places>,
+}
+
+struct NodeOps<'a> {
+    ctx: &'a mut Context<Node>,
+    places: &'a Arc<Places>,
+}
 
 impl Actor for Node {
     type Context = Context<Self>;
@@ -34,58 +73,76 @@ impl Handler<Msg<ActixRef>> for Node {
     type Result = ();
 
     fn handle(&mut self, msg: Msg<ActixRef>, ctx: &mut Context<Self>) {
-        self.0.on(msg, ctx);
+        let Self { role, places } = self;
+        role.on(msg, &mut NodeOps { ctx, places });
     }
 }
 
-impl Ops<ActixRef> for Context<Node> {
+impl Ops<ActixRef> for NodeOps<'_> {
     fn tell(&mut self, to: &ActixRef, msg: Msg<ActixRef>) -> Result<(), Msg<ActixRef>> {
         to.0.do_send(msg);
         Ok(())
     }
 
     fn me(&mut self) -> ActixRef {
-        ActixRef(self.address())
+        ActixRef(self.ctx.address())
     }
 
     fn spawn(&mut self, role: Role<ActixRef>) -> ActixRef {
-        ActixRef(Node(role).start())
+        if self.places.arbiters.len() > 1 {
+            return self.places.start(role);
+        }
+        let places = Arc::clone(self.places);
+        ActixRef(Node { role, places }.start())
     }
 
     fn later(&mut self, after: Duration, msg: Msg<ActixRef>) {
-        self.notify_later(msg, after);
+        self.ctx.notify_later(msg, after);
     }
 
     fn stop(&mut self) {
-        ActorContext::stop(self);
+        ActorContext::stop(self.ctx);
     }
 }
 
-impl Kit for Actix {
-    const NAME: &'static str = "actix";
+impl<const SPREAD: bool> Kit for ActixOn<SPREAD> {
+    const NAME: &'static str = if SPREAD { "actix_arbiters" } else { "actix" };
     type Ref = ActixRef;
 
     fn start(setup: &Setup) -> Self {
         let (sender, receiver) = std::sync::mpsc::channel();
-        let core = setup.cores[0];
+        let (first, others) = setup.cores.split_first().expect("there is a core");
+        let (first, others) = (*first, if SPREAD { others } else { &[] }.to_vec());
         let thread = std::thread::spawn(move || {
-            crate::pin::to(core);
+            crate::pin::to(first);
             let runner = System::new();
             runner.block_on(async {
-                let _ = sender.send((Arbiter::current(), System::current()));
+                let started = others.into_iter().map(|core| {
+                    let arbiter = Arbiter::new();
+                    arbiter.spawn_fn(move || crate::pin::to(core));
+                    arbiter
+                });
+                let started: Vec<Arbiter> = started.collect();
+                let _ = sender.send((Arbiter::current(), System::current(), started));
             });
             let _ = runner.run();
         });
-        let (arbiter, system) = receiver.recv().expect("the arbiter starts");
+        let (own, system, arbiters) = receiver.recv().expect("the arbiter starts");
+        let handles = arbiters.iter().map(Arbiter::handle);
+        let places = Places {
+            arbiters: std::iter::once(own).chain(handles).collect(),
+            next: AtomicUsize::new(0),
+        };
         Self {
-            arbiter,
+            places: Arc::new(places),
             system,
             thread,
+            arbiters,
         }
     }
 
     fn spawn(&self, role: Role<ActixRef>) -> ActixRef {
-        ActixRef(Node::start_in_arbiter(&self.arbiter, |_| Node(role)))
+        self.places.start(role)
     }
 
     fn tell(&self, to: &ActixRef, msg: Msg<ActixRef>) {
@@ -93,7 +150,7 @@ impl Kit for Actix {
     }
 
     fn ask(&self, count: u64, done: Sender<u64>) {
-        self.arbiter.spawn_fn(move || {
+        self.places.next().spawn_fn(move || {
             let answerer = Answerer.start();
             Asker { answerer, done }.start().do_send(Count(count));
         });
@@ -102,6 +159,9 @@ impl Kit for Actix {
     fn stop(self) {
         self.system.stop();
         self.thread.join().expect("the arbiter ends");
+        for arbiter in self.arbiters {
+            arbiter.join().expect("the arbiter ends");
+        }
     }
 }
 

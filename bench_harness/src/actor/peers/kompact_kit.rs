@@ -109,7 +109,7 @@ impl Kit for Kompact {
         let answerer = self.0.create(|| Answerer {
             ctx: ComponentContext::uninitialised(),
         });
-        let actor = answerer.actor_ref();
+        let actor = answerer.actor_ref().hold().expect("just made");
         let asker = self.0.create(|| Asker {
             ctx: ComponentContext::uninitialised(),
             answerer: actor,
@@ -146,7 +146,7 @@ impl Actor for Answerer {
 #[derive(ComponentDefinition)]
 struct Asker {
     ctx: ComponentContext<Self>,
-    answerer: ActorRef<Ask<u64, u64>>,
+    answerer: ActorRefStrong<Ask<u64, u64>>,
     done: Sender<u64>,
 }
 

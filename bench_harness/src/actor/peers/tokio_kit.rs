@@ -110,6 +110,24 @@ impl Kit for Tokio {
         }
     }
 
+    // Room for a whole batch is reserved at once; likewise without parking.
+    fn flood_batches(&self, to: &TokioRef, from: u64, count: u64, batch: usize) {
+        let (mut next, end) = (from, from + count);
+        while next < end {
+            let size = batch.min(self.mailbox).min((end - next) as usize);
+            match to.0.try_reserve_many(size) {
+                Ok(permits) => {
+                    for (permit, item) in permits.zip(next..) {
+                        permit.send(Msg::Item(item));
+                    }
+                    next += size as u64;
+                }
+                Err(mpsc::error::TrySendError::Full(())) => std::thread::yield_now(),
+                Err(mpsc::error::TrySendError::Closed(())) => panic!("the task has ended"),
+            }
+        }
+    }
+
     fn ask(&self, count: u64, done: Sender<u64>) {
         let (sender, mut receiver) = mpsc::channel::<(u64, oneshot::Sender<u64>)>(MAILBOX);
         self.runtime.spawn(async move {

@@ -30,10 +30,10 @@ fn cases(options: &Options) -> Vec<Case> {
         return vec![case(ZAKO, variant, steps, in_process)];
     }
     let variant = format!("{steps} steps, a process");
-    let mut cases = vec![case(ZAKO, variant.clone(), steps, Tree::zako)];
+    let mut cases = vec![case(ZAKO, variant.clone(), steps, Tree::zako_cold)];
     if is_installed("ninja") {
         // What its steps write is never there, so that every run is the first.
-        cases.push(case("ninja", variant, steps, Tree::ninja));
+        cases.push(case("ninja", variant, steps, Tree::ninja_cold));
     }
     cases
 }
@@ -42,29 +42,25 @@ fn case(
     implementation: &'static str,
     variant: String,
     steps: u64,
-    run: fn(&Tree) -> Duration,
+    run: fn(&Tree) -> (Duration, u64),
 ) -> Case {
     let tree = std::cell::OnceCell::new();
-    Case {
-        implementation,
-        variant,
-        threads: Threads::anywhere(),
-        expected: None,
-        run: Box::new(move || {
-            let tree = tree.get_or_init(|| Tree::new(steps, Steps::True));
-            for directory in [tree.cache(), tree.root().join(".zako")] {
-                match fs::remove_dir_all(&directory) {
-                    Err(error) if error.kind() != ErrorKind::NotFound => {
-                        panic!("cannot empty {}: {error}", directory.display())
-                    }
-                    _ => {}
+    let run = move || {
+        let tree = tree.get_or_init(|| Tree::new(steps, Steps::True));
+        for directory in [tree.cache(), tree.root().join(".zako")] {
+            match fs::remove_dir_all(&directory) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    panic!("cannot empty {}: {error}", directory.display())
                 }
+                _ => {}
             }
-            Sample::time(run(tree), steps)
-        }),
-    }
+        }
+        let (elapsed, ran) = run(tree);
+        Sample::time(elapsed, ran)
+    };
+    Case::new(implementation, variant, Threads::anywhere(), run).expecting(move || steps)
 }
 
-fn in_process(tree: &Tree) -> Duration {
-    timed(|| Planned::of(tree).build()).0
+fn in_process(tree: &Tree) -> (Duration, u64) {
+    timed(|| Planned::of(tree).build())
 }

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
@@ -29,21 +29,15 @@ fn cases(options: &Options) -> Vec<Case> {
     let targets = options.count(10_000, 8);
     let watched = OnceCell::new();
     let planned = OnceCell::new();
-    let case = |variant: String, run: Box<dyn Fn() -> Sample>| Case {
-        implementation: ZAKO,
-        variant,
-        threads: Threads::anywhere(),
-        expected: None,
-        run,
-    };
     if options.peers && beside("zako").is_some() {
-        let edit = move || watched.get_or_init(|| Watched::new(targets)).edit();
-        return vec![case(
-            format!("{targets} targets, until the step runs"),
-            Box::new(move || Sample::time(edit(), targets)),
-        )];
+        let run = move || {
+            let (elapsed, came_out) = watched.get_or_init(|| Watched::new(targets)).edit();
+            Sample::time(elapsed, came_out)
+        };
+        let variant = format!("{targets} targets, until the step runs");
+        return vec![Case::new(ZAKO, variant, Threads::anywhere(), run).expecting(|| 1)];
     }
-    let edit = move || {
+    let run = move || {
         let tree = planned.get_or_init(|| {
             let tree = Tree::new(targets, Steps::Copy);
             Planned::of(&tree).build();
@@ -52,12 +46,10 @@ fn cases(options: &Options) -> Vec<Case> {
         tree.write("p0/in0.txt", "edited");
         let (elapsed, planned) = timed(|| Planned::of(tree));
         assert!(!planned.plan.is_fresh(), "a source was edited");
-        elapsed
+        Sample::time(elapsed, planned.plan.nodes.len() as u64)
     };
-    vec![case(
-        format!("{targets} targets, planned in this process"),
-        Box::new(move || Sample::time(edit(), targets)),
-    )]
+    let variant = format!("{targets} targets, planned in this process");
+    vec![Case::new(ZAKO, variant, Threads::anywhere(), run).expecting(move || targets)]
 }
 
 /// A running watch, and a pipe that the edited step writes to as the first thing that it does.
@@ -101,7 +93,8 @@ impl Watched {
         }
     }
 
-    fn edit(&self) -> Duration {
+    /// The time until the step runs, and how many edits its output holds once all is settled: this one.
+    fn edit(&self) -> (Duration, u64) {
         self.edits.set(self.edits.get() + 1);
         let text = self.edits.get().to_string();
         let (elapsed, ()) = timed(|| {
@@ -109,7 +102,9 @@ impl Watched {
             ring(&mut self.bell.borrow_mut());
         });
         wait(&mut self.settled.borrow_mut());
-        elapsed
+        let output = self.tree.root().join("leaf/out.txt");
+        let output = fs::read_to_string(output).expect("the step has run");
+        (elapsed, u64::from(output == text))
     }
 }
 

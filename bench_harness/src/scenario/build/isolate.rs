@@ -22,7 +22,10 @@ pub const CALL: Scenario = Scenario {
     family: Family::Build,
     about: "a rule asked about one target after another by a warm pool",
     unit: Unit::ThousandPerSecond("calls"),
-    cases: |options| cases(options, options.count(20_000, 40), Place::rule),
+    cases: |options| {
+        let calls = options.count(20_000, 40);
+        cases(options, calls, Place::rule, WORDS)
+    },
 };
 
 /// `isolate_evaluate`.
@@ -31,18 +34,21 @@ pub const EVALUATE: Scenario = Scenario {
     family: Family::Build,
     about: "build files evaluated by a warm pool, a fresh context each",
     unit: Unit::ThousandPerSecond("evaluations"),
-    cases: |options| cases(options, options.count(400, 4), Place::build_file),
+    cases: |options| {
+        let calls = options.count(400, 4);
+        cases(options, calls, Place::build_file, VALUE)
+    },
 };
 
-fn cases(options: &Options, calls: u64, request: fn(&Place, u64) -> Asked) -> Vec<Case> {
+/// `each` is what every answer counts.
+fn cases(options: &Options, calls: u64, request: fn(&Place, u64) -> Asked, each: u64) -> Vec<Case> {
     let mut sizes = vec![1, options.cores.len()];
     sizes.dedup();
     sizes
         .into_iter()
         .map(|isolates| {
-            case(format!("{isolates} isolates"), move |place| {
-                call(place, isolates, calls, request)
-            })
+            let run = move |place: &Place| call(place, isolates, calls, request);
+            case(format!("{isolates} isolates"), calls * each, run)
         })
         .collect()
 }
@@ -54,14 +60,17 @@ pub const START: Scenario = Scenario {
     about: "from nothing to the value of a build file: thread, isolate, context, evaluation",
     unit: Unit::Milliseconds,
     cases: |_| {
-        vec![case("first evaluation".into(), |place| {
-            Sample::time(place.ask_new(), VALUE)
+        vec![case("first evaluation".into(), VALUE, |place| {
+            let (elapsed, value) = place.ask_new();
+            Sample::time(elapsed, value)
         })]
     },
 };
 
-/// The value that the build file exports.
-const VALUE: u64 = 500_500;
+/// The value that the build file exports: the sum of the numbers up to a thousand.
+const VALUE: u64 = 1000 * 1001 / 2;
+/// Words of the command that the rule answers with.
+const WORDS: u64 = 7;
 const BUILD_FILE: &str = "
 const numbers: number[] = Array.from({ length: 1000 }, (_, index) => index + 1);
 export default { total: numbers.reduce((sum, number) => sum + number, 0) };
@@ -86,14 +95,9 @@ export const compile = rule({
 /// A request, and what its answer counts.
 type Asked = (EvaluateRequest, fn(&Value) -> u64);
 
-fn case(variant: String, run: impl Fn(&Place) -> Sample + 'static) -> Case {
-    Case {
-        implementation: ZAKO,
-        variant,
-        threads: Threads::anywhere(),
-        expected: None,
-        run: Box::new(move || run(&Place::new())),
-    }
+fn case(variant: String, expected: u64, run: impl Fn(&Place) -> Sample + 'static) -> Case {
+    let run = move || run(&Place::new());
+    Case::new(ZAKO, variant, Threads::anywhere(), run).expecting(move || expected)
 }
 
 /// A workspace with one build file, and an actor system.
@@ -136,10 +140,10 @@ impl Place {
         })
     }
 
-    /// The time that one evaluation takes on a new pool.
-    fn ask_new(&self) -> Duration {
+    /// The time that one evaluation takes on a new pool, and the value that it answers.
+    fn ask_new(&self) -> (Duration, u64) {
         let pool = || IsolatePool::new(&self.system, PoolSize::fixed(1));
-        timed(|| self.ask(&pool(), 1, Self::build_file)).0
+        timed(|| self.ask(&pool(), 1, Self::build_file))
     }
 
     fn ask(&self, pool: &IsolatePool, calls: u64, request: fn(&Self, u64) -> Asked) -> u64 {

@@ -35,39 +35,35 @@ fn cases(options: &Options) -> Vec<Case> {
             Planned::of(&tree).build();
             tree
         });
-        let bytes = if alone { in_child(tree) } else { measure(tree) };
+        let (bytes, planned) = if alone { in_child(tree) } else { measure(tree) };
         Sample {
             value: bytes as f64 / targets as f64,
-            checksum: targets,
+            checksum: planned,
         }
     };
-    vec![Case {
-        implementation: ZAKO,
-        variant: format!("{targets} targets"),
-        threads: Threads::anywhere(),
-        expected: None,
-        run: Box::new(run),
-    }]
+    let case = Case::new(ZAKO, format!("{targets} targets"), Threads::anywhere(), run);
+    vec![case.expecting(move || targets)]
 }
 
-fn in_child(tree: &Tree) -> u64 {
+fn in_child(tree: &Tree) -> (u64, u64) {
     let program = std::env::current_exe().expect("this program has a path");
     let output = Command::new(program)
         .env(PROBE, tree.root())
         .output()
         .expect("it starts again");
     let text = String::from_utf8_lossy(&output.stdout);
-    text.trim()
-        .parse()
-        .unwrap_or_else(|_| panic!("the probe printed `{text}`"))
+    let figures = text.trim().split_once(' ');
+    figures
+        .and_then(|(bytes, planned)| Some((bytes.parse().ok()?, planned.parse().ok()?)))
+        .unwrap_or_else(|| panic!("the probe printed `{text}`"))
 }
 
-fn measure(tree: &Tree) -> u64 {
+/// The highest resident memory, and how many targets were planned.
+fn measure(tree: &Tree) -> (u64, u64) {
     let planned = Planned::of(tree);
     assert!(planned.plan.is_fresh(), "everything was built");
     let highest = resident_bytes().1;
-    drop(planned);
-    highest
+    (highest, planned.plan.nodes.len() as u64)
 }
 
 /// The child's part: plans and prints, if this process was started for that.
@@ -75,6 +71,7 @@ pub fn answer_probe() -> bool {
     let Some(root) = std::env::var_os(PROBE) else {
         return false;
     };
-    println!("{}", measure(&Tree::existing(root.into())));
+    let (bytes, planned) = measure(&Tree::existing(root.into()));
+    println!("{bytes} {planned}");
     true
 }

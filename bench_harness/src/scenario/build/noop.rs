@@ -73,17 +73,15 @@ fn case(
     implementation: &'static str,
     variant: String,
     targets: u64,
-    run: fn(&Built) -> Duration,
+    run: fn(&Built) -> (Duration, u64),
 ) -> Case {
     // Built by the first run, which is the warm-up.
     let tree = OnceCell::new();
-    Case {
-        implementation,
-        variant,
-        threads: Threads::anywhere(),
-        expected: None,
-        run: Box::new(move || Sample::time(run(tree.get_or_init(|| Built::new(targets))), targets)),
-    }
+    let run = move || {
+        let (elapsed, found) = run(tree.get_or_init(|| Built::new(targets)));
+        Sample::time(elapsed, found)
+    };
+    Case::new(implementation, variant, Threads::anywhere(), run).expecting(move || targets)
 }
 
 /// A workspace of targets that copy a file each, built once by every build tool that is asked.
@@ -102,7 +100,7 @@ impl Built {
         }
     }
 
-    fn in_process(&self) -> Duration {
+    fn in_process(&self) -> (Duration, u64) {
         self.by_zako.get_or_init(|| {
             let planned = Planned::of(&self.tree);
             assert!(!planned.plan.is_fresh(), "nothing was built yet");
@@ -113,22 +111,23 @@ impl Built {
             planned.plan.is_fresh() && planned.services.is_idle(),
             "there was nothing to do"
         );
-        assert_eq!(planned.plan.nodes.len() as u64, self.tree.targets());
-        elapsed
+        (elapsed, planned.plan.nodes.len() as u64)
     }
 
-    fn zako_process(&self) -> Duration {
+    fn zako_process(&self) -> (Duration, u64) {
         self.by_zako.get_or_init(|| {
-            self.tree.zako();
+            self.tree.zako_cold();
         });
-        self.tree.zako()
+        self.tree.zako_noop()
     }
 
-    fn ninja_process(&self) -> Duration {
+    fn ninja_process(&self) -> (Duration, u64) {
         self.by_ninja.get_or_init(|| {
             self.tree.ninja();
         });
-        self.tree.ninja()
+        let (elapsed, said) = self.tree.ninja();
+        assert!(said.contains("no work to do"), "{said}");
+        (elapsed, self.tree.ninja_targets())
     }
 }
 
@@ -178,8 +177,8 @@ impl Planned {
         }
     }
 
-    /// Carries the plan out and saves what was learnt.
-    pub fn build(mut self) {
+    /// Carries the plan out and saves what was learnt; how many steps ran.
+    pub fn build(mut self) -> u64 {
         let options = BuildOptions {
             jobs: std::thread::available_parallelism().map_or(1, usize::from),
             capacity: Capacity::default(),
@@ -210,5 +209,6 @@ impl Planned {
         assert_eq!(result.summary.failed, 0, "every step succeeds");
         self.session.save().expect("the disk has room");
         self.services.end();
+        result.summary.executed as u64
     }
 }

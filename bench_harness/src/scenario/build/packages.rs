@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::ZAKO;
 use super::noop::Planned;
-use super::tree::{Tree, beside, npm_client, run};
+use super::tree::{Tree, beside, npm_client, number_before, run};
 use crate::measure::{Case, Sample, Unit};
 use crate::options::Options;
 use crate::scenario::actors::timed;
@@ -32,7 +32,7 @@ fn cases(options: &Options) -> Vec<Case> {
         return vec![case(ZAKO, variant, packages, in_process)];
     }
     let variant = format!("{packages} packages, a process");
-    let mut cases = vec![case(ZAKO, variant.clone(), packages, Tree::zako)];
+    let mut cases = vec![case(ZAKO, variant.clone(), packages, Tree::zako_noop)];
     if let Some(turbo) = npm_client("turbo") {
         cases.push(case("turbo", variant, packages, move |tree| {
             run_turbo(&turbo, tree)
@@ -45,23 +45,19 @@ fn case(
     implementation: &'static str,
     variant: String,
     packages: u64,
-    build: impl Fn(&Tree) -> Duration + 'static,
+    build: impl Fn(&Tree) -> (Duration, u64) + 'static,
 ) -> Case {
     let built = OnceCell::new();
-    Case {
-        implementation,
-        variant,
-        threads: Threads::anywhere(),
-        expected: None,
-        run: Box::new(move || {
-            let tree = built.get_or_init(|| {
-                let tree = repository(packages);
-                build(&tree);
-                tree
-            });
-            Sample::time(build(tree), packages)
-        }),
-    }
+    let run = move || {
+        let tree = built.get_or_init(|| {
+            let tree = repository(packages);
+            build(&tree);
+            tree
+        });
+        let (elapsed, found) = build(tree);
+        Sample::time(elapsed, found)
+    };
+    Case::new(implementation, variant, Threads::anywhere(), run).expecting(move || packages)
 }
 
 /// Packages that depend on two earlier ones each, known to git as Turborepo likes it.
@@ -126,20 +122,23 @@ fn repository(packages: u64) -> Tree {
     tree
 }
 
-fn in_process(tree: &Tree) -> Duration {
+fn in_process(tree: &Tree) -> (Duration, u64) {
     let (elapsed, planned) = timed(|| Planned::of(tree));
+    let found = planned.plan.nodes.len() as u64;
     if !planned.plan.is_fresh() {
         planned.build();
     }
-    elapsed
+    (elapsed, found)
 }
 
-fn run_turbo(turbo: &Path, tree: &Tree) -> Duration {
+/// Of its tasks it tells how many were answered by its cache.
+fn run_turbo(turbo: &Path, tree: &Tree) -> (Duration, u64) {
     let mut command = Command::new(turbo);
     command
         .args(["run", "build", "--output-logs=none", "--no-update-notifier"])
         .current_dir(tree.root())
         .env("TURBO_TELEMETRY_DISABLED", "1")
         .env("DO_NOT_TRACK", "1");
-    run(&mut command)
+    let (elapsed, said) = run(&mut command);
+    (elapsed, number_before(&said, " cached"))
 }

@@ -1,7 +1,10 @@
 //! Real source trees through the transpiler pool: RxJS, Effect and Zod, where `examples/rxjs` and `examples/effect` were
 //! built once, else the examples' own sources over and over. Beside it oxc itself on as many threads: what the pool and
 //! our passes add; and swc and esbuild, where `cargo xtask clients` has installed them, through their own interfaces in
-//! Node.js. All have the sources in memory and end with the results there (esbuild alone reads files).
+//! a Node.js that is warm. All have the sources in memory and end with the results there (esbuild alone reads files).
+//!
+//! Outside of the time: what ours and oxc make must be the same, byte by byte, as what one call of oxc after another makes (but
+//! for the endings of imports, see `javascript`), and it is parsed. swc and esbuild print other programs by right, so only their own runs are held against each other.
 #![forbid(unsafe_code)]
 
 use std::fs;
@@ -64,24 +67,23 @@ fn cases(options: &Options) -> Vec<Case> {
     let variant = format!("{}, {} files", tree.name, tree.files.len());
     let case = |implementation, run: fn(&Tree, usize) -> Sample| {
         let tree = Arc::clone(&tree);
-        Case {
-            implementation,
-            variant: variant.clone(),
-            threads: Threads::anywhere(),
-            expected: None,
-            run: Box::new(move || run(&tree, workers)),
-        }
+        let run = move || run(&tree, workers);
+        Case::new(implementation, variant.clone(), Threads::anywhere(), run)
     };
-    let mut cases = vec![case(ZAKO, ours)];
+    let by_oxc = |case: Case| {
+        let tree = Arc::clone(&tree);
+        case.expecting(move || tree.by_oxc())
+    };
+    let mut cases = vec![by_oxc(case(ZAKO, ours))];
     if options.peers {
-        cases.push(case("oxc", bare_oxc));
+        cases.push(by_oxc(case("oxc", bare_oxc)));
         for (name, package, run) in [
             ("swc", "@swc/core", swc as fn(&Tree, usize) -> Sample),
             ("esbuild", "esbuild", esbuild),
         ] {
             // esbuild would take a file that is named twice once.
             if !tree.repeated && can_run(package) {
-                cases.push(case(name, run));
+                cases.push(case(name, run).apart());
             }
         }
     }
@@ -139,11 +141,36 @@ impl Tree {
         }
     }
 
-    fn sample(&self, elapsed: Duration, transpiled: u64) -> Sample {
-        // What comes out differs in passes of ours; that everything came out does not.
-        assert_eq!(transpiled, self.files.len() as u64);
-        Sample::rate(self.bytes, elapsed, self.bytes)
+    /// The checksum of what comes out is over every byte of every file, in their order; each is parsed for it.
+    fn sample(&self, elapsed: Duration, outputs: &[String]) -> Sample {
+        assert_eq!(outputs.len(), self.files.len());
+        Sample::rate(self.bytes, elapsed, digest(outputs))
     }
+
+    /// What the checksum must be: oxc alone, one file after another.
+    fn by_oxc(&self) -> u64 {
+        let mut arena = oxc::allocator::Allocator::default();
+        let outputs = self.files.iter().map(|(path, source)| {
+            arena.reset();
+            transpile(&arena, path, source)
+        });
+        digest(&outputs.collect::<Vec<String>>())
+    }
+}
+
+/// FNV-1a over all outputs, one after another, each with its end.
+fn digest(outputs: &[String]) -> u64 {
+    let mut arena = oxc::allocator::Allocator::default();
+    outputs
+        .iter()
+        .fold(0xCBF2_9CE4_8422_2325, |digest, output| {
+            arena.reset();
+            let text = javascript(&arena, output);
+            let bytes = text.bytes().chain([0xFF]);
+            bytes.fold(digest, |digest: u64, byte| {
+                (digest ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3)
+            })
+        })
 }
 
 fn collect(directory: &Path, files: &mut Vec<(String, Arc<str>)>) {
@@ -182,19 +209,13 @@ fn ours(tree: &Tree, workers: usize) -> Sample {
             .map(|answer| answer.wait().expect("an answer"));
         outputs.collect::<Vec<_>>()
     });
-    // A file of types alone is empty when it comes out.
-    let transpiled: Vec<&str> = outputs
-        .iter()
-        .flatten()
-        .map(|output| output.code.as_str())
-        .collect();
-    assert_javascript(&transpiled);
-    let transpiled = transpiled.len();
     drop(pool);
     system
         .shutdown(Duration::from_secs(10))
         .expect("every actor ends");
-    tree.sample(elapsed, transpiled as u64)
+    // A file of types alone is empty when it comes out.
+    let outputs = outputs.into_iter().flatten().map(|output| output.code);
+    tree.sample(elapsed, &outputs.collect::<Vec<String>>())
 }
 
 fn swc(tree: &Tree, workers: usize) -> Sample {
@@ -227,13 +248,12 @@ fn in_node(name: &str, tree: &Tree, workers: usize) -> Sample {
     let output = child.wait_with_output().expect("it ends");
     let text = String::from_utf8_lossy(&output.stdout);
     let figures: Vec<f64> = text.split_whitespace().flat_map(str::parse).collect();
-    let [milliseconds, transpiled] = figures[..] else {
+    let [milliseconds, transpiled, checksum] = figures[..] else {
         panic!("{name} printed `{text}`")
     };
-    tree.sample(
-        Duration::from_secs_f64(milliseconds / 1e3),
-        transpiled as u64,
-    )
+    assert_eq!(transpiled as usize, tree.files.len());
+    let elapsed = Duration::from_secs_f64(milliseconds / 1e3);
+    Sample::rate(tree.bytes, elapsed, checksum as u64)
 }
 
 /// Parse, check, transform, print: with an arena per thread that is kept between files, and our options.
@@ -242,38 +262,48 @@ fn bare_oxc(tree: &Tree, workers: usize) -> Sample {
     let work = || {
         let mut arena = oxc::allocator::Allocator::default();
         let mut outputs = Vec::new();
-        while let Some((path, source)) = tree.files.get(next.fetch_add(1, Ordering::Relaxed)) {
-            outputs.push(transpile(&arena, path, source));
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let Some((path, source)) = tree.files.get(number) else {
+                return outputs;
+            };
+            outputs.push((number, transpile(&arena, path, source)));
             arena.reset();
         }
-        outputs
     };
-    let (elapsed, outputs) = timed(|| {
+    let (elapsed, mut outputs) = timed(|| {
         std::thread::scope(|scope| {
             let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
             threads
                 .into_iter()
                 .flat_map(|it| it.join().expect("a thread ends"))
-                .collect::<Vec<String>>()
+                .collect::<Vec<(usize, String)>>()
         })
     });
-    let transpiled: Vec<&str> = outputs.iter().map(String::as_str).collect();
-    assert_javascript(&transpiled);
-    tree.sample(elapsed, outputs.len() as u64)
+    outputs.sort_unstable_by_key(|(number, _)| *number);
+    let outputs = outputs.into_iter().map(|(_, output)| output);
+    tree.sample(elapsed, &outputs.collect::<Vec<String>>())
 }
 
-/// What came out must be whole JavaScript without any types: it is parsed, outside of the time. What Node.js transpiles stays
-/// there.
-fn assert_javascript(outputs: &[&str]) {
-    let mut arena = oxc::allocator::Allocator::default();
-    for output in outputs {
-        let kind = oxc::span::SourceType::unambiguous();
-        let mistakes = oxc::parser::Parser::new(&arena, output, kind)
-            .parse()
-            .diagnostics;
-        assert!(mistakes.is_empty(), "no JavaScript: {mistakes:?}\n{output}");
-        arena.reset();
+/// What came out must be whole JavaScript without any types: it is parsed. Of what ours and oxc make one difference is right: an
+/// `import` of `./a.ts` is one of `./a.js` in ours, where the output of that file is. Here it is so in both.
+fn javascript(arena: &oxc::allocator::Allocator, output: &str) -> String {
+    let kind = oxc::span::SourceType::unambiguous();
+    let parsed = oxc::parser::Parser::new(arena, output, kind).parse();
+    let mistakes = parsed.diagnostics;
+    assert!(mistakes.is_empty(), "no JavaScript: {mistakes:?}\n{output}");
+    let modules = &parsed.module_record;
+    let requests = modules.requested_modules.values().flatten();
+    let requests = requests.map(|request| request.span);
+    let dynamic = modules.dynamic_imports.iter().map(|it| it.module_request);
+    let mut text = output.to_owned();
+    for span in requests.chain(dynamic) {
+        let (start, end) = (span.start as usize, span.end as usize);
+        if output[start..end].starts_with("\".") && output[start..end].ends_with(".ts\"") {
+            text.replace_range(end - 4..end, ".js\"");
+        }
     }
+    text
 }
 
 fn transpile(arena: &oxc::allocator::Allocator, path: &str, source: &str) -> String {

@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::io::{Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -124,15 +125,48 @@ impl Tree {
         command
     }
 
-    /// The time that `zako build` takes.
-    pub fn zako(&self) -> Duration {
-        run(&mut self.command(&["build"]))
+    /// The time that `zako build` takes with nothing to do, and how many targets it found up to date.
+    pub fn zako_noop(&self) -> (Duration, u64) {
+        let (elapsed, said) = run(&mut self.command(&["build"]));
+        (elapsed, number_before(&said, " up to date"))
     }
 
-    /// The time that `ninja` takes.
-    pub fn ninja(&self) -> Duration {
+    /// The time that `zako build` takes, and how many steps it ran.
+    pub fn zako_cold(&self) -> (Duration, u64) {
+        let (elapsed, said) = run(&mut self.command(&["build"]));
+        (elapsed, number_before(&said, " ran"))
+    }
+
+    /// The time that `ninja` takes, and what it says.
+    pub fn ninja(&self) -> (Duration, String) {
         run(Command::new("ninja").current_dir(self.root()))
     }
+
+    /// The time that `ninja` takes, and how many steps it ran.
+    pub fn ninja_cold(&self) -> (Duration, u64) {
+        let (elapsed, said) = self.ninja();
+        // The last of its lines begins with `[20/20]`.
+        let last = said.lines().last().unwrap_or_default();
+        (elapsed, number_before(last, "/"))
+    }
+
+    /// How many files ninja is asked to make, by itself.
+    pub fn ninja_targets(&self) -> u64 {
+        let mut command = Command::new("ninja");
+        command.args(["-t", "targets", "rule", "step"]);
+        let (_, said) = run(command.current_dir(self.root()));
+        said.lines().count() as u64
+    }
+}
+
+/// The number, with commas or without, before the last place of these words in a text; none when they are not there.
+pub fn number_before(text: &str, words: &str) -> u64 {
+    let Some((before, _)) = text.rsplit_once(words) else {
+        return 0;
+    };
+    let digit = |letter: char| letter.is_ascii_digit() || letter == ',';
+    let start = before.trim_end_matches(digit).len();
+    before[start..].replace(',', "").parse().unwrap_or(0)
 }
 
 /// A program in the directory of this one.
@@ -162,10 +196,37 @@ pub fn node_modules() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/clients/node_modules")
 }
 
-/// The time that a command takes, which must succeed.
-pub fn run(command: &mut Command) -> Duration {
-    command.stdout(Stdio::null()).stderr(Stdio::null());
+/// The time that a command takes, which must succeed, and what it says: into a file, so that nobody has to run beside it to
+/// read it.
+pub fn run(command: &mut Command) -> (Duration, String) {
+    let mut said = tempfile::tempfile().expect("a file");
+    let other = said.try_clone().expect("file descriptors are left");
+    command.stdout(other);
+    let other = said.try_clone().expect("file descriptors are left");
+    command.stderr(other);
     let (elapsed, status) = timed(|| command.status().expect("it starts"));
-    assert!(status.success(), "{command:?} failed");
-    elapsed
+    let mut text = String::new();
+    said.rewind().expect("a file");
+    said.read_to_string(&mut text).expect("text");
+    assert!(status.success(), "{command:?} failed: {text}");
+    (elapsed, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tools_are_understood() {
+        let zako =
+            "[1/2] //p0:t0  0.01 s\n12,345 targets, 1 file: 12,340 ran, 5 up to date · V8 · 1 ms\n";
+        assert_eq!(number_before(zako, " ran"), 12_340);
+        assert_eq!(number_before(zako, " up to date"), 5);
+        assert_eq!(number_before("[20/20] true 19", "/"), 20);
+        assert_eq!(
+            number_before(" Tasks:    200 successful, 200 total", " total"),
+            200
+        );
+        assert_eq!(number_before("ninja: no work to do.", " ran"), 0);
+    }
 }

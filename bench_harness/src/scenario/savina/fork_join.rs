@@ -4,7 +4,7 @@
 use crate::actor::{Done, Kit, Msg, Ops, Play, Role};
 use crate::measure::{Case, Sample, Unit};
 use crate::options::Options;
-use crate::scenario::actors::{case, every_kit, sum_below, timed, wait, workers};
+use crate::scenario::actors::{case, every_parallel_kit, sum_below, timed, wait, workers};
 use crate::scenario::{Family, Scenario};
 
 /// `fork_join_throughput`.
@@ -15,7 +15,7 @@ pub const THROUGHPUT: Scenario = Scenario {
     unit: Unit::MillionPerSecond("messages"),
     cases: |options| {
         let mut cases = Vec::new();
-        every_kit!(options, cases, spread, options);
+        every_parallel_kit!(options, cases, spread, options);
         cases
     },
 };
@@ -28,7 +28,7 @@ pub const CREATE: Scenario = Scenario {
     unit: Unit::MillionPerSecond("actors"),
     cases: |options| {
         let mut cases = Vec::new();
-        every_kit!(options, cases, create, options);
+        every_parallel_kit!(options, cases, create, options);
         cases
     },
 };
