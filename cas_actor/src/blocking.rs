@@ -114,7 +114,18 @@ impl<'s> Blocking<'s> {
     pub fn put_file(self, path: &Path) -> Result<Digest, PutError> {
         let durable = self.store.durability() == Durability::Durable;
         let hasher = Expected::Anything.hasher(self.store.config().sha256_names);
-        match take_file(&self.store.inner.staging, path, durable, &hasher, &self)? {
+        let take = || take_file(&self.store.inner.staging, path, durable, &hasher, &self);
+        let taken = match take() {
+            Err(PutError::NoSpace(failure)) if failure.is_full() => {
+                let size_bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+                match self.store.inner.room.relieve_waiting(size_bytes) {
+                    true => take(),
+                    false => Err(PutError::NoSpace(failure)),
+                }
+            }
+            taken => taken,
+        };
+        match taken? {
             Taken::Present(digest) => Ok(digest),
             Taken::Copied(verified) => {
                 let digest = verified.digest();

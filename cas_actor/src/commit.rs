@@ -1,6 +1,6 @@
 //! Stores groups of writes so that a crash at any moment leaves the old state or the new one.
 //!
-//! Owns: the order of writes, syncs and renames, and their grouping.
+//! Owns: the order of writes, syncs and renames, and their grouping; the syncs themselves (`durable`).
 //! Does not know: whether a blob is present, what an entry means, or who waits.
 //! Invariants, in the order in which they hold:
 //! 1. large content is complete in a temporary file before anything is renamed;
@@ -16,7 +16,9 @@
 //!    killed between takes the knowledge with it, and the next believes its own syncs.
 #![forbid(unsafe_code)]
 
-use std::collections::{BTreeSet, HashSet};
+mod durable;
+
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
@@ -25,9 +27,9 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use bytes::Bytes;
 
-use crate::digest::{Digest, HASH_BYTES, Hasher};
+use crate::digest::HASH_BYTES;
 use crate::error::{During, IoFailure};
-use crate::fs::{Fs, is_unreadable};
+use crate::fs::Fs;
 use crate::layout::{Kind, Layout};
 use crate::pack::{Header, Packs};
 use crate::staging::{Content, StagedFile, Staging};
@@ -40,9 +42,6 @@ const SYNC_EACH_UP_TO: usize = 8;
 
 /// Large blobs that are remembered as not durable before they are made so unasked.
 const REMEMBER_UNSYNCED: usize = 16 * 1024;
-
-/// What is copied of a file at a time.
-const COPY_BYTES: usize = 1024 * 1024;
 
 /// When a write counts as done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -115,7 +114,9 @@ pub(crate) struct Committer<F> {
     layout: Arc<Layout>,
     pub(crate) staging: Arc<Staging>,
     counters: Arc<Counters>,
-    flag: UnsyncedFlag,
+    pub(crate) flag: UnsyncedFlag,
+    /// What the file system is synced through; opened with the store.
+    pub(crate) root: Arc<File>,
     /// Fan directories that exist.
     fans: HashSet<u8>,
     /// Large blobs here of which it is not known that content and name are durable.
@@ -137,6 +138,7 @@ impl<F: Fs> Committer<F> {
         staging: Arc<Staging>,
         counters: Arc<Counters>,
         flag: UnsyncedFlag,
+        root: Arc<File>,
     ) -> Self {
         Self {
             fs,
@@ -144,6 +146,7 @@ impl<F: Fs> Committer<F> {
             staging,
             counters,
             flag,
+            root,
             fans: HashSet::new(),
             unsynced: HashSet::new(),
             doubtful: HashSet::new(),
@@ -161,7 +164,6 @@ impl<F: Fs> Committer<F> {
             false => Ok(()),
         };
         if let Err(failure) = before.and_then(|()| self.sync_contents(&group.ready)) {
-            self.distrust();
             return vec![Err(failure); group.answers.len()];
         }
         let durable_names = self.name_files(&mut group);
@@ -171,7 +173,6 @@ impl<F: Fs> Committer<F> {
                 self.unsynced.remove(hash);
             }),
             Err(failure) => {
-                self.distrust();
                 for (answer, durable) in group.answers.iter_mut().zip(&group.durable) {
                     if *durable && answer.is_ok() {
                         *answer = Err(failure.clone());
@@ -203,7 +204,8 @@ impl<F: Fs> Committer<F> {
         !self.doubtful.is_empty() || packs.is_in_doubt()
     }
 
-    fn raise_flag(&self, packs: &Packs<F>) {
+    /// Says whether something here is not durable: also what an earlier process may have left so.
+    pub(crate) fn raise_flag(&self, packs: &Packs<F>) {
         let unsynced = !self.unsynced.is_empty() || self.unsynced_fans || packs.is_unsynced();
         self.flag.store(unsynced, Relaxed);
     }
@@ -293,106 +295,6 @@ impl<F: Fs> Committer<F> {
         synced
     }
 
-    /// Makes everything durable that this shard has acknowledged.
-    pub(crate) fn sync(&mut self, packs: &mut Packs<F>) -> Result<(), IoFailure> {
-        let synced = self.sync_all(packs);
-        if synced.is_err() {
-            self.distrust();
-        }
-        synced
-    }
-
-    /// A sync has failed: no other tells of what it should have made durable.
-    fn distrust(&mut self) {
-        self.doubtful.extend(&self.unsynced);
-    }
-
-    fn sync_all(&mut self, packs: &mut Packs<F>) -> Result<(), IoFailure> {
-        for hash in self.doubtful.iter().copied().collect::<Vec<_>>() {
-            self.rewrite(&hash)?;
-            self.doubtful.remove(&hash);
-        }
-        if self.unsynced.len() > SYNC_EACH_UP_TO {
-            self.sync_everything()?;
-        } else {
-            for hash in &self.unsynced {
-                self.sync_named(hash)?;
-            }
-            let names: Vec<_> = self.unsynced.iter().copied().collect();
-            self.sync_names(&names)?;
-        }
-        if packs.is_unsynced() {
-            packs.sync()?;
-        }
-        self.unsynced.clear();
-        self.raise_flag(packs);
-        Ok(())
-    }
-
-    /// Gives a large blob a new file with the same content, whose pages the kernel does not take for
-    /// written.
-    fn rewrite(&mut self, hash: &[u8; HASH_BYTES]) -> Result<(), IoFailure> {
-        let path = self.layout.blob(hash);
-        let file = match File::open(&path) {
-            // Deleted since.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            opened => opened.during("open", &path)?,
-        };
-        tracing::warn!(file = %path.display(), "writing anew what a failed sync has left in doubt");
-        let temp = self.staging.path();
-        let copied = self.copy(&file, temp.as_path());
-        let copied = copied.during("write anew", &path)?;
-        let intact = copied.filter(|(_, found)| found.hash() == hash);
-        let Some((copy, _)) = intact else {
-            self.doubtful.remove(hash);
-            self.lost.push(*hash);
-            let lost = io::Error::other("its content was lost after a failed sync");
-            return Err(IoFailure::new("keep", &path, lost));
-        };
-        // Before it takes the place of a file that may be durable after all.
-        count(&self.counters.fsyncs, 1);
-        self.fs.sync_file(&copy).during("sync", temp.as_path())?;
-        self.name(Ready {
-            index: 0,
-            staged: StagedFile {
-                path: temp,
-                file: copy,
-            },
-            durability: Durability::Durable,
-            hash: *hash,
-        })
-    }
-
-    /// Copies a file, and says what its content was; `None` when it cannot be read.
-    fn copy(&self, from: &File, to: &Path) -> io::Result<Option<(File, Digest)>> {
-        let copy = self.fs.write_new(to, &[])?;
-        let (mut hasher, mut offset, end) = (Hasher::new(), 0, from.metadata()?.len());
-        let mut piece = vec![0; COPY_BYTES];
-        while offset < end {
-            let length = (end - offset).min(COPY_BYTES as u64) as usize;
-            match self.fs.read_back(from, &mut piece[..length], offset) {
-                Err(error) if is_unreadable(&error) => return Ok(None),
-                read => read?,
-            }
-            hasher.update(&piece[..length]);
-            self.fs.write_at(&copy, &piece[..length], offset)?;
-            offset += length as u64;
-        }
-        Ok(Some((copy, hasher.finish())))
-    }
-
-    /// Makes the content of a large blob durable; costs little when it is.
-    fn sync_named(&self, hash: &[u8; HASH_BYTES]) -> Result<(), IoFailure> {
-        let path = self.layout.blob(hash);
-        let file = match File::open(&path) {
-            // Deleted since.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            opened => opened.during("open", &path)?,
-        };
-        count(&self.counters.fsyncs, 1);
-        self.fs.sync_file(&file).during("sync", &path)
-    }
-
     fn stage(&self, content: Content) -> Result<StagedFile, IoFailure> {
         match content {
             Content::Staged(staged) => Ok(staged),
@@ -407,7 +309,7 @@ impl<F: Fs> Committer<F> {
         }
     }
 
-    fn sync_contents(&self, ready: &[Ready]) -> Result<(), IoFailure> {
+    fn sync_contents(&mut self, ready: &[Ready]) -> Result<(), IoFailure> {
         let durable = ready
             .iter()
             .filter(|ready| ready.durability == Durability::Durable);
@@ -419,37 +321,6 @@ impl<F: Fs> Committer<F> {
             self.fs.sync_file(file).during("sync", path.as_path())?;
         }
         Ok(())
-    }
-
-    /// Makes the names of large blobs durable.
-    fn sync_names(&mut self, hashes: &[[u8; HASH_BYTES]]) -> Result<(), IoFailure> {
-        if hashes.is_empty() {
-            return Ok(());
-        }
-        let fans: BTreeSet<u8> = hashes.iter().map(|hash| hash[0]).collect();
-        if fans.len() > SYNC_EACH_UP_TO {
-            self.sync_everything()?;
-        } else {
-            for first in fans {
-                self.sync_directory(&self.layout.fan(first))?;
-            }
-            if self.unsynced_fans {
-                self.sync_directory(&self.layout.blobs())?;
-            }
-        }
-        self.unsynced_fans = false;
-        Ok(())
-    }
-
-    fn sync_directory(&self, path: &Path) -> Result<(), IoFailure> {
-        count(&self.counters.fsyncs, 1);
-        self.fs.sync_directory(path).during("sync", path)
-    }
-
-    fn sync_everything(&self) -> Result<(), IoFailure> {
-        count(&self.counters.fsyncs, 1);
-        let root = self.layout.root();
-        self.fs.sync_all(root).during("sync", root)
     }
 
     /// Renames a staged file to its name.

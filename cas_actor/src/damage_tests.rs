@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::fs;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant, SystemTime};
@@ -10,6 +10,8 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::digest::Digest;
 use crate::error::GetError;
 use crate::fs::RealFs;
+use crate::maintain::Checked;
+use crate::seen::Stamp;
 use crate::shard::{Shard, VerifyReads, lock};
 use crate::shard_tests::{PACKED, damage, get, put, shard};
 
@@ -147,4 +149,43 @@ fn a_large_blob_that_is_used_is_checked_once() {
         shard.get(&digest).unwrap().unchecked,
         "somebody else's stamp"
     );
+}
+
+/// A bit that decays on the disk changes no time: it was served until the next opening.
+#[test]
+fn a_bit_that_flips_without_a_trace_is_found_a_day_later_or_by_a_scrub() {
+    for is_scrubbed in [false, true] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut shard = shard(directory.path(), RealFs);
+        let digest = put(&mut shard, &vec![7; PACKED + 1]);
+        get(&mut shard, &digest).unwrap();
+        let path = shard.layout.blob(digest.hash());
+        let stamp = || Stamp::of_file(&fs::File::open(&path).unwrap()).unwrap();
+        let (before, used) = (stamp(), fs::metadata(&path).unwrap().modified().unwrap());
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        flip(&path, 9, 3);
+        fs::File::open(&path).unwrap().set_modified(used).unwrap();
+        // That of the last change cannot be set: the store takes it for its own.
+        shard.seen.restamp(digest.hash(), before, stamp());
+        lock(&shard.memory).restamp(digest.hash(), before, stamp());
+        assert!(
+            lock(&shard.memory)
+                .get(digest.hash(), Instant::now())
+                .is_some()
+        );
+        let found = shard.get(&digest).unwrap();
+        assert!(!found.unchecked && found.blob[9] != 7, "served until then");
+        match is_scrubbed {
+            true => {
+                let listed = shard.list().unwrap()[0];
+                assert_eq!(shard.check(&listed).unwrap(), Checked::Damaged);
+            }
+            false => {
+                shard.seen.trusted_for = Duration::ZERO;
+                let error = get(&mut shard, &digest).unwrap_err();
+                assert!(matches!(error, GetError::Corrupt { .. }), "{error}");
+            }
+        }
+        assert!(!shard.contains(&digest));
+    }
 }

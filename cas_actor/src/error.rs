@@ -47,6 +47,14 @@ impl IoFailure {
         )
     }
 
+    /// Whether removing something would help.
+    pub(crate) fn is_full(&self) -> bool {
+        matches!(
+            self.kind(),
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded
+        )
+    }
+
     fn is_read_only(&self) -> bool {
         matches!(
             self.kind(),

@@ -21,6 +21,9 @@ const EVICT_BATCH: usize = 256;
 /// Records that are chosen at a time.
 pub(crate) const CHOOSE_BATCH: usize = 4096;
 
+/// Where the disk is full, one in so many bytes goes.
+const EVICT_SHARE: u64 = 16;
+
 /// What an eviction did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct GcReport {
@@ -75,7 +78,23 @@ impl Evictor {
         target_bytes: u64,
         spared_since: u32,
     ) -> Result<GcReport, ShardError> {
+        self.evict(|_| target_bytes, spared_since)
+    }
+
+    /// Evicts at least so many bytes, and a share of what there is, so that this is not done for every
+    /// put.
+    pub(crate) fn evict_some(&self, bytes: u64, spared_since: u32) -> Result<GcReport, ShardError> {
+        let target = |held: u64| held.saturating_sub(bytes.max(held / EVICT_SHARE));
+        self.evict(target, spared_since)
+    }
+
+    fn evict(
+        &self,
+        target: impl FnOnce(u64) -> u64,
+        spared_since: u32,
+    ) -> Result<GcReport, ShardError> {
         let ages = self.measure()?;
+        let target_bytes = target(ages.total_bytes());
         let mut report = GcReport {
             before_bytes: ages.total_bytes(),
             ..GcReport::default()
@@ -86,10 +105,13 @@ impl Evictor {
                 self.evict_before(before.min(spared_since), target_bytes, &mut report)?;
             }
         }
+        let mut compacted = Ok(());
         for shard in &*self.shards {
-            shard.wait_for(ShardMsg::Compact)?;
+            // One that cannot keeps no other from giving its space back.
+            let freed = shard.wait_for(ShardMsg::Compact);
+            compacted = compacted.and(freed.map(drop));
         }
-        Ok(report)
+        compacted.map(|()| report)
     }
 
     fn evict_before(

@@ -1,22 +1,24 @@
 //! The few calls on the file system whose failure must not lose data, behind one seam.
 //!
-//! Owns: [`Fs`], which tests replace to make an fsync fail or a write fall short.
+//! Owns: [`Disk`], which tests replace to make an fsync fail or a write fall short.
 //! Does not know: what is written or in which order (`commit` does).
-//! Invariant: whatever a shard writes itself goes through this trait, and nothing is called durable or
-//! gets its name but by it. Content that streams in is written to its temporary file beside it
-//! (`staging`, `take`): a write that fails there is the caller's answer, and nothing has a name yet.
+//! Invariant: whatever is written of content, records and indexes goes through this trait, also into
+//! temporary files (`staging`, `take`), and nothing is called durable or gets its name but by it.
 #![forbid(unsafe_code)]
 
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 /// The writing half of the file system, and reading back where that failed.
-pub(crate) trait Fs: Clone + Send + 'static {
+pub(crate) trait Disk: fmt::Debug + Send + Sync + 'static {
     /// Creates a file that must not exist yet and writes `content`.
     fn write_new(&self, path: &Path, content: &[u8]) -> io::Result<File> {
-        let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(true);
+        let mut file = options.open(path)?;
         file.write_all(content)?;
         Ok(file)
     }
@@ -24,6 +26,21 @@ pub(crate) trait Fs: Clone + Send + 'static {
     /// Writes `content` at `offset` of a file.
     fn write_at(&self, file: &File, content: &[u8], offset: u64) -> io::Result<()> {
         file.write_all_at(content, offset)
+    }
+
+    /// Has a file share the extents of another, where the file system can do that.
+    fn clone_file(&self, from: &File, to: &File) -> io::Result<()> {
+        Ok(rustix::fs::ioctl_ficlone(to, from)?)
+    }
+
+    /// Copies up to `most` bytes from where one file is read to where the other is written, within
+    /// the kernel where it can do that; 0 at the end.
+    fn copy_piece(&self, mut from: &File, mut to: &File, most: usize) -> io::Result<usize> {
+        match rustix::fs::copy_file_range(from, None, to, None, most) {
+            Ok(length) if length > 0 => Ok(length),
+            // At the end, or between file systems that cannot: the plain way finds out.
+            _ => Ok(io::copy(&mut Read::take(&mut from, most as u64), &mut to)? as usize),
+        }
     }
 
     /// Makes the content of one file durable.
@@ -36,9 +53,15 @@ pub(crate) trait Fs: Clone + Send + 'static {
         File::open(path)?.sync_all()
     }
 
-    /// Makes everything on the file system of `path` durable: one journal commit for many files.
-    fn sync_all(&self, path: &Path) -> io::Result<()> {
-        Ok(rustix::fs::syncfs(File::open(path)?)?)
+    /// Opens a directory for [`sync_all`](Self::sync_all). What fails to be written from here on is told
+    /// through it, once; what has failed before may not be.
+    fn open_root(&self, path: &Path) -> io::Result<File> {
+        File::open(path)
+    }
+
+    /// Makes everything on a file system durable: one journal commit for many files.
+    fn sync_all(&self, root: &File) -> io::Result<()> {
+        Ok(rustix::fs::syncfs(root)?)
     }
 
     /// Reads back what a failed sync has left in doubt.
@@ -52,6 +75,11 @@ pub(crate) trait Fs: Clone + Send + 'static {
     }
 }
 
+/// A [`Disk`] that every shard has for itself.
+pub(crate) trait Fs: Disk + Clone {}
+
+impl<D: Disk + Clone> Fs for D {}
+
 /// Whether a read failed because what was asked for is not there any more: reading again would not
 /// help.
 pub(crate) fn is_unreadable(error: &io::Error) -> bool {
@@ -63,7 +91,7 @@ pub(crate) fn is_unreadable(error: &io::Error) -> bool {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct RealFs;
 
-impl Fs for RealFs {}
+impl Disk for RealFs {}
 
 #[cfg(test)]
 pub(crate) mod faulty {
@@ -110,7 +138,7 @@ pub(crate) mod faulty {
         }
     }
 
-    impl Fs for FaultyFs {
+    impl Disk for FaultyFs {
         fn write_new(&self, path: &Path, content: &[u8]) -> io::Result<File> {
             if self.strikes(Fault::ShortWrite) {
                 RealFs.write_new(path, &content[..content.len() / 2])?;
@@ -127,6 +155,18 @@ pub(crate) mod faulty {
             RealFs.write_at(file, content, offset)
         }
 
+        fn clone_file(&self, _: &File, _: &File) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn copy_piece(&self, from: &File, to: &File, most: usize) -> io::Result<usize> {
+            if self.strikes(Fault::ShortWrite) {
+                RealFs.copy_piece(from, to, most / 2)?;
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            RealFs.copy_piece(from, to, most)
+        }
+
         fn sync_file(&self, _: &File) -> io::Result<()> {
             self.syncing()
         }
@@ -135,7 +175,7 @@ pub(crate) mod faulty {
             self.syncing()
         }
 
-        fn sync_all(&self, _: &Path) -> io::Result<()> {
+        fn sync_all(&self, _: &File) -> io::Result<()> {
             self.syncing()
         }
 

@@ -32,6 +32,26 @@ pub(crate) enum Put {
     Link(Sha256Digest, Digest, Durability),
 }
 
+impl Put {
+    /// The same once more, if its content is in memory.
+    pub(crate) fn again(&self) -> Option<Self> {
+        Some(match self {
+            Self::Blob(verified, durability) => Self::Blob(verified.again()?, *durability),
+            Self::Action(key, entry, durability) => Self::Action(*key, entry.clone(), *durability),
+            Self::Link(name, digest, durability) => Self::Link(*name, *digest, *durability),
+        })
+    }
+
+    /// Bytes of the content.
+    pub(crate) fn size_bytes(&self) -> u64 {
+        match self {
+            Self::Blob(verified, _) => verified.digest().size_bytes(),
+            Self::Action(_, entry, _) => entry.len() as u64,
+            Self::Link(..) => 0,
+        }
+    }
+}
+
 /// What a group of puts comes down to.
 #[derive(Default)]
 struct Plan {

@@ -81,7 +81,7 @@ impl Upload {
     /// Ends it early: what has come can be gone on with, if it has a place for that.
     pub(crate) fn park(mut self) -> Result<(), IoFailure> {
         match self.slot.is_some() {
-            true => self.spill().map(drop),
+            true => self.spill(),
             false => Ok(()),
         }
     }
@@ -147,22 +147,49 @@ impl Upload {
         if let Some(room) = &self.room {
             room.extend(&mut self.reservation, bytes, exact)?;
         }
-        self.spill()?.append(piece)?;
+        self.spill()?;
+        let start = self.written_bytes - piece.len() as u64;
+        self.write_staged(piece, start)?;
         Ok(())
     }
 
-    /// From now on the content is in a file.
-    fn spill(&mut self) -> Result<&mut StagedFile, IoFailure> {
-        let staged = match (&mut self.spilled, self.slot.take()) {
-            (Some(staged), _) => staged,
-            (none, Some(slot)) => none.insert(slot.create()?),
-            (none, None) => none.insert(self.staging.create()?),
+    /// Writes to the file; once more where the disk was full and eviction has made room.
+    fn write_staged(&self, piece: &[u8], offset: u64) -> Result<(), IoFailure> {
+        let Some(staged) = &self.spilled else {
+            return Ok(());
         };
-        if !self.buffer.is_empty() {
-            let first = std::mem::take(&mut self.buffer);
-            staged.append(&first)?;
+        let written = self.staging.write(staged, piece, offset);
+        match (&written, &self.room) {
+            (Err(failure), Some(room)) if failure.is_full() => {
+                // An upload takes more than this piece.
+                let more = self
+                    .expected
+                    .size_bytes()
+                    .unwrap_or(0)
+                    .max(self.written_bytes);
+                match room.relieve_waiting(more) {
+                    true => self.staging.write(staged, piece, offset),
+                    false => written,
+                }
+            }
+            _ => written,
         }
-        Ok(staged)
+    }
+
+    /// From now on the content is in a file.
+    fn spill(&mut self) -> Result<(), IoFailure> {
+        if self.spilled.is_none() {
+            let staged = match self.slot.take() {
+                Some(slot) => slot.create(),
+                None => self.staging.create(),
+            };
+            self.spilled = Some(staged?);
+        }
+        let first = std::mem::take(&mut self.buffer);
+        match first.is_empty() {
+            true => Ok(()),
+            false => self.write_staged(&first, 0),
+        }
     }
 
     /// Checks the content against the expected digest.
@@ -182,13 +209,14 @@ impl Upload {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fs::RealFs;
     use crate::take::tests::content_of;
     use proptest::prelude::*;
 
     #[test]
     fn an_upload_larger_than_promised_stops_early() {
         let directory = tempfile::tempdir().unwrap();
-        let staging = Arc::new(Staging::new(directory.path().into()));
+        let staging = Arc::new(Staging::new(directory.path().into(), RealFs));
         let expected = Expected::Blake3(Digest::of(b"ab"));
         let mut upload = Upload::new(Arc::clone(&staging), None, expected, false);
         upload.write(b"a").unwrap();
@@ -210,7 +238,7 @@ mod tests {
             sizes in prop::collection::vec(0usize..90_000, 0..5), seed in any::<u8>(),
         ) {
             let directory = tempfile::tempdir().unwrap();
-            let staging = Arc::new(Staging::new(directory.path().into()));
+            let staging = Arc::new(Staging::new(directory.path().into(), RealFs));
             let mut upload = Upload::new(Arc::clone(&staging), None, Expected::Anything, false);
             let mut whole = Vec::new();
             for size in sizes {

@@ -47,6 +47,8 @@ mod commit;
 mod damage_tests;
 mod digest;
 #[cfg(test)]
+mod disk_fault_tests;
+#[cfg(test)]
 mod doubt_tests;
 mod error;
 mod evict;
@@ -69,10 +71,15 @@ mod open_files;
 mod pack;
 mod partial;
 #[cfg(test)]
+mod power_fs;
+#[cfg(test)]
 mod power_tests;
+mod put;
 mod room;
 mod scrub;
 mod seen;
+#[cfg(test)]
+mod several_shards_tests;
 mod sha256;
 mod shard;
 mod shard_actor;

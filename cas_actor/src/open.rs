@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use crate::commit::Durability;
 use crate::error::{During, IoFailure, StoreError};
+use crate::fs::Disk;
 use crate::layout::Layout;
 use crate::memory::MemoryConfig;
 use crate::partial::PartialConfig;
@@ -120,7 +121,7 @@ pub(crate) struct OpenedRoot {
 }
 
 /// Locks the directory, making it when it is new, and sweeps what a killed process left.
-pub(crate) fn open_root(config: &StoreConfig) -> Result<OpenedRoot, StoreError> {
+pub(crate) fn open_root(config: &StoreConfig, disk: impl Disk) -> Result<OpenedRoot, StoreError> {
     let layout = Layout::new(config.root.clone());
     let root = layout.root();
     fs::create_dir_all(root).during("create", root)?;
@@ -133,7 +134,7 @@ pub(crate) fn open_root(config: &StoreConfig) -> Result<OpenedRoot, StoreError> 
         }
         None => create(&layout, config.shards.clamp(1, MAX_SHARDS))?,
     };
-    let staging = Staging::new(layout.temp());
+    let staging = Staging::new(layout.temp(), disk);
     let swept = staging.sweep()?;
     if swept > 0 {
         tracing::info!(swept, "removed unfinished files of an earlier process");
@@ -259,6 +260,7 @@ fn read_pid(file: &mut File) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fs::RealFs;
     use proptest::prelude::*;
     use std::path::Path;
 
@@ -272,26 +274,26 @@ mod tests {
     #[test]
     fn a_second_opener_is_told_who_holds_the_store() {
         let directory = tempfile::tempdir().unwrap();
-        let first = open_root(&config(directory.path())).unwrap();
-        let error = open_root(&config(directory.path())).unwrap_err();
+        let first = open_root(&config(directory.path()), RealFs).unwrap();
+        let error = open_root(&config(directory.path()), RealFs).unwrap_err();
         let ours = std::process::id();
         assert!(
             matches!(error, StoreError::Locked { pid: Some(pid), .. } if pid == ours),
             "{error}"
         );
         drop(first);
-        assert!(open_root(&config(directory.path())).is_ok());
+        assert!(open_root(&config(directory.path()), RealFs).is_ok());
     }
 
     #[test]
     fn a_waiting_opener_gets_the_store_when_it_is_free() {
         let directory = tempfile::tempdir().unwrap();
-        let first = open_root(&config(directory.path())).unwrap();
+        let first = open_root(&config(directory.path()), RealFs).unwrap();
         let waiting = StoreConfig {
             wait_for_lock: true,
             ..config(directory.path())
         };
-        let waiter = thread::spawn(move || open_root(&waiting).map(|opened| opened.shards));
+        let waiter = thread::spawn(move || open_root(&waiting, RealFs).map(|opened| opened.shards));
         drop(first);
         assert_eq!(waiter.join().unwrap().unwrap(), 3);
     }
@@ -299,12 +301,12 @@ mod tests {
     #[test]
     fn the_number_of_shards_stays() {
         let directory = tempfile::tempdir().unwrap();
-        drop(open_root(&config(directory.path())).unwrap());
+        drop(open_root(&config(directory.path()), RealFs).unwrap());
         let other = StoreConfig {
             shards: 7,
             ..config(directory.path())
         };
-        assert_eq!(open_root(&other).unwrap().shards, 3);
+        assert_eq!(open_root(&other, RealFs).unwrap().shards, 3);
     }
 
     #[test]
@@ -318,7 +320,7 @@ mod tests {
             "\u{0}",
         ] {
             fs::write(&path, text).unwrap();
-            let error = open_root(&config(directory.path())).unwrap_err();
+            let error = open_root(&config(directory.path()), RealFs).unwrap_err();
             assert!(matches!(error, StoreError::Version { .. }), "{error}");
             assert_eq!(fs::read_to_string(&path).unwrap(), text);
         }
@@ -329,9 +331,12 @@ mod tests {
         for older in OLDER_FORMATS {
             let directory = tempfile::tempdir().unwrap();
             let path = directory.path().join("VERSION");
-            drop(open_root(&config(directory.path())).unwrap());
+            drop(open_root(&config(directory.path()), RealFs).unwrap());
             fs::write(&path, format!("{older} shards=5\n")).unwrap();
-            assert_eq!(open_root(&config(directory.path())).unwrap().shards, 5);
+            assert_eq!(
+                open_root(&config(directory.path()), RealFs).unwrap().shards,
+                5
+            );
             let version = fs::read_to_string(&path).unwrap();
             assert_eq!(version, format!("{FORMAT} shards=5\n"));
         }

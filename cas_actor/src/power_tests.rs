@@ -1,18 +1,10 @@
 //! The shard's core under power cuts: what was not synced may be lost, cut short, or garbage.
 //!
-//! Killing a process leaves the page cache alone, so it cannot show a missing sync. [`PowerFs`]
-//! can: it notes what was made durable, and [`PowerFs::cut`] harms everything else. A sync can be made
-//! to fail as Linux does: what it should have written is taken for written, so that later syncs succeed,
-//! and is lost.
+//! Killing a process leaves the page cache alone, so it cannot show a missing sync. [`PowerFs`] can.
 #![forbid(unsafe_code)]
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fmt::Display;
-use std::fs::{self, File};
-use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;
 
@@ -20,278 +12,12 @@ use crate::action::ActionEntry;
 use crate::commit::Durability;
 use crate::digest::{Digest, Hasher};
 use crate::error::GetError;
-use crate::fs::{Fs, RealFs};
+use crate::fs::RealFs;
 use crate::group::Put;
+use crate::power_fs::{PowerFs, random};
 use crate::shard::Shard;
 use crate::shard_tests::{PACKED, damage, get, shard};
 use crate::staging::Verified;
-
-/// What is on the platter.
-#[derive(Debug, Default)]
-struct Durable {
-    /// Bytes of each inode that were synced.
-    bytes: HashMap<u64, u64>,
-    /// Names that lead to an inode, directories included.
-    names: HashSet<(PathBuf, u64)>,
-    /// Ranges of each inode that a failed sync has lost.
-    lost: HashMap<u64, Vec<(u64, u64)>>,
-    /// What lies under a name on the platter while another file has that name, and where those are.
-    replaced: HashMap<PathBuf, PathBuf>,
-    aside: Option<tempfile::TempDir>,
-    /// So many syncs until one fails.
-    fails_after: Option<u64>,
-    /// Whether one has.
-    has_failed: bool,
-    /// Bytes of what the disk cannot read back any more.
-    unreadable: Option<Vec<u8>>,
-}
-
-/// The operating system, with notes on what it was made to keep.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct PowerFs(Arc<Mutex<Durable>>);
-
-impl PowerFs {
-    /// Starts from a tree that is all on the platter.
-    fn settled(root: &Path) -> Self {
-        let fs = Self::default();
-        fs.note_tree(root);
-        fs
-    }
-
-    fn note_tree(&self, directory: &Path) {
-        self.note_names(directory);
-        for path in entries(directory) {
-            match path.is_dir() {
-                true => self.note_tree(&path),
-                false => self.note_bytes(&File::open(&path).unwrap()),
-            }
-        }
-    }
-
-    fn note_bytes(&self, file: &File) {
-        let metadata = file.metadata().unwrap();
-        let mut durable = self.0.lock().unwrap();
-        durable.bytes.insert(metadata.ino(), metadata.len());
-    }
-
-    /// Lets so many syncs pass, then one fails.
-    pub(crate) fn fail_after(&self, syncs: u64) {
-        self.0.lock().unwrap().fails_after = Some(syncs);
-    }
-
-    /// Whatever holds these bytes cannot be read back any more.
-    pub(crate) fn make_unreadable(&self, bytes: Vec<u8>) {
-        self.0.lock().unwrap().unreadable = Some(bytes);
-    }
-
-    fn fail_never(&self) {
-        self.0.lock().unwrap().fails_after = None;
-    }
-
-    /// Whether a sync has failed since this was asked.
-    fn take_failed(&self) -> bool {
-        std::mem::take(&mut self.0.lock().unwrap().has_failed)
-    }
-
-    fn strikes(&self) -> bool {
-        let mut durable = self.0.lock().unwrap();
-        let strikes = durable.fails_after == Some(0);
-        durable.fails_after = match durable.fails_after {
-            Some(0) | None => None,
-            Some(syncs) => Some(syncs - 1),
-        };
-        durable.has_failed |= strikes;
-        strikes
-    }
-
-    /// What is not on the platter never gets there.
-    fn lose_bytes(&self, file: &File) {
-        let metadata = file.metadata().unwrap();
-        let mut durable = self.0.lock().unwrap();
-        let kept = durable.bytes.get(&metadata.ino()).copied().unwrap_or(0);
-        let lost = durable.lost.entry(metadata.ino()).or_default();
-        lost.push((kept, metadata.len()));
-    }
-
-    fn lose_tree(&self, directory: &Path) {
-        for path in entries(directory) {
-            match path.is_dir() {
-                true => self.lose_tree(&path),
-                false => self.lose_bytes(&File::open(&path).unwrap()),
-            }
-        }
-    }
-
-    /// What is written over what was lost is not.
-    fn note_write(&self, file: &File, start: u64, end: u64) {
-        let inode = file.metadata().unwrap().ino();
-        let mut durable = self.0.lock().unwrap();
-        if start == 0 {
-            // A new file; the inode may have been another's.
-            durable.bytes.remove(&inode);
-            durable.lost.remove(&inode);
-        }
-        for lost in durable.lost.get_mut(&inode).into_iter().flatten() {
-            if lost.0 < end && start < lost.1 {
-                lost.1 = start.max(lost.0);
-            }
-        }
-    }
-
-    fn note_names(&self, directory: &Path) {
-        let mut durable = self.0.lock().unwrap();
-        for path in entries(directory) {
-            let inode = fs::metadata(&path).unwrap().ino();
-            durable.replaced.remove(&path);
-            durable.names.insert((path, inode));
-        }
-    }
-
-    /// Until the directory is synced, the name leads to the old file on the platter.
-    fn note_replaced(&self, to: &Path) {
-        let Ok(metadata) = fs::metadata(to) else {
-            return;
-        };
-        let mut durable = self.0.lock().unwrap();
-        if durable.names.contains(&(to.to_owned(), metadata.ino())) {
-            let aside = durable
-                .aside
-                .take()
-                .unwrap_or_else(|| tempfile::tempdir().unwrap());
-            let old = aside.path().join(metadata.ino().to_string());
-            durable.aside = Some(aside);
-            if !old.exists() {
-                fs::hard_link(to, &old).unwrap();
-            }
-            durable.replaced.insert(to.to_owned(), old);
-        }
-    }
-
-    /// Harms what was not synced, as `random` decides.
-    fn cut(&self, directory: &Path, random: &mut impl FnMut(u64) -> u64) {
-        for path in entries(directory) {
-            let mut metadata = fs::metadata(&path).unwrap();
-            let name = (path.clone(), metadata.ino());
-            let durable = self.0.lock().unwrap();
-            if let Some(old) = durable.replaced.get(&path)
-                && !durable.names.contains(&name)
-                && random(2) == 0
-            {
-                fs::rename(old, &path).unwrap();
-                metadata = fs::metadata(&path).unwrap();
-            }
-            let (named, kept) = (
-                durable.names.contains(&name) || durable.replaced.contains_key(&path),
-                durable.bytes.get(&metadata.ino()).copied().unwrap_or(0),
-            );
-            let lost = durable.lost.get(&metadata.ino()).cloned();
-            drop(durable);
-            match (named, metadata.is_dir()) {
-                (false, true) if random(2) == 0 => fs::remove_dir_all(&path).unwrap(),
-                (false, false) if random(2) == 0 => fs::remove_file(&path).unwrap(),
-                (_, true) => self.cut(&path, random),
-                (_, false) => {
-                    lost.iter().flatten().for_each(|range| blank(&path, *range));
-                    harm(&path, kept, metadata.len(), random);
-                }
-            }
-        }
-    }
-}
-
-/// Makes a range of a file zeros, as far as there is a file.
-fn blank(path: &Path, (start, end): (u64, u64)) {
-    let end = end.min(fs::metadata(path).unwrap().len());
-    if start < end {
-        fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
-        let file = File::options().write(true).open(path).unwrap();
-        let zeros = vec![0; (end - start) as usize];
-        file.write_all_at(&zeros, start).unwrap();
-    }
-}
-
-/// Cuts a file short somewhere behind `kept`, or leaves zeros or noise there, or leaves it alone.
-fn harm(path: &Path, kept: u64, size: u64, random: &mut impl FnMut(u64) -> u64) {
-    if kept >= size {
-        return;
-    }
-    fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
-    let file = File::options().write(true).open(path).unwrap();
-    let from = kept + random(size - kept);
-    match random(4) {
-        0 => file.set_len(from).unwrap(),
-        1 => file
-            .write_all_at(&vec![0; (size - from) as usize], from)
-            .unwrap(),
-        2 => file.write_all_at(&[0xa5; 3], from).unwrap(),
-        _ => {}
-    }
-}
-
-fn entries(directory: &Path) -> Vec<PathBuf> {
-    let mut paths: Vec<_> = fs::read_dir(directory)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    paths.sort();
-    paths
-}
-
-impl Fs for PowerFs {
-    fn write_new(&self, path: &Path, content: &[u8]) -> io::Result<File> {
-        let file = RealFs.write_new(path, content)?;
-        self.note_write(&file, 0, content.len() as u64);
-        Ok(file)
-    }
-
-    fn write_at(&self, file: &File, content: &[u8], offset: u64) -> io::Result<()> {
-        self.note_write(file, offset, offset + content.len() as u64);
-        RealFs.write_at(file, content, offset)
-    }
-
-    fn sync_file(&self, file: &File) -> io::Result<()> {
-        if self.strikes() {
-            self.lose_bytes(file);
-            return Err(io::Error::other("injected sync failure"));
-        }
-        self.note_bytes(file);
-        Ok(())
-    }
-
-    /// Names stay to be written: a file system that cannot write its directories stops.
-    fn sync_directory(&self, path: &Path) -> io::Result<()> {
-        if self.strikes() {
-            return Err(io::Error::other("injected sync failure"));
-        }
-        self.note_names(path);
-        Ok(())
-    }
-
-    fn sync_all(&self, path: &Path) -> io::Result<()> {
-        if self.strikes() {
-            self.lose_tree(path);
-            return Err(io::Error::other("injected sync failure"));
-        }
-        self.note_tree(path);
-        Ok(())
-    }
-
-    fn read_back(&self, file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        RealFs.read_back(file, buffer, offset)?;
-        let durable = self.0.lock().unwrap();
-        match &durable.unreadable {
-            Some(bad) if buffer.windows(bad.len()).any(|bytes| bytes == bad) => {
-                Err(rustix::io::Errno::IO.into())
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.note_replaced(to);
-        RealFs.rename(from, to)
-    }
-}
 
 #[derive(Debug, Clone)]
 pub(crate) enum Op {
@@ -451,15 +177,8 @@ impl Rig {
     }
 
     fn cut(&mut self, seed: u64) -> Result<(), TestCaseError> {
-        let mut state = seed | 1;
-        let mut random = |below: u64| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            (state >> 11) % below
-        };
         let root = self.directory.path();
-        self.fs.cut(root, &mut random);
+        self.fs.cut(root, &mut random(seed));
         self.fs = PowerFs::settled(root);
         self.shard = shard(root, self.fs.clone());
         let mut lost = self.promises.relaxed.drain().collect::<HashSet<_>>();

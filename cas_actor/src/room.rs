@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
 
 use actor_rt::{ActorRef, Ask, Reply};
 
@@ -51,6 +52,21 @@ impl Room {
         self.try_reserve(bytes)?.ok_or(self.refusal(bytes))
     }
 
+    /// Has something evicted from a full disk, in which a put of `bytes` found no room just now; says
+    /// whether it is worth trying again.
+    pub(crate) async fn relieve(&self, bytes: u64) -> bool {
+        let (reply, relieved) = Reply::pair();
+        let message = UpkeepMsg::Relieve(bytes, Instant::now(), reply);
+        self.upkeep.send(message).await.is_ok() && relieved.await.unwrap_or(false)
+    }
+
+    /// The same for threads that may wait.
+    pub(crate) fn relieve_waiting(&self, bytes: u64) -> bool {
+        let (reply, relieved) = Reply::pair();
+        let message = UpkeepMsg::Relieve(bytes, Instant::now(), reply);
+        self.upkeep.send_blocking(message).is_ok() && relieved.wait().unwrap_or(false)
+    }
+
     /// Makes a reservation cover `bytes`; for threads that may wait. Without `exact`, it is made
     /// larger than that, so that this is not called for every piece.
     pub(crate) fn extend(
@@ -59,6 +75,9 @@ impl Room {
         bytes: u64,
         exact: bool,
     ) -> Result<(), PutError> {
+        if self.budget.limit_bytes().is_none() {
+            return Ok(());
+        }
         let covered = reservation.as_ref().map_or(0, Reservation::bytes);
         if bytes <= covered {
             return Ok(());

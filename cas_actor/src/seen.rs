@@ -5,14 +5,15 @@
 //! Invariants: a file that is another one than was checked, or of another size or other times, is not
 //! known; a stamp of use that we set ourselves does not count as a change; what is remembered is bounded.
 //!
-//! A bit that flips on the disk changes none of that. It is found by the scrubber, by
-//! [`Store::verify`](crate::Store::verify), or by who reads with [`VerifyReads::Always`](crate::VerifyReads).
+//! A bit that flips on the disk changes none of that. It is found when the file is opened for a reader a
+//! day after its last check, by the scrubber, by [`Store::verify`](crate::Store::verify), or by who reads
+//! with [`VerifyReads::Always`](crate::VerifyReads).
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
 use std::fs::{self, File, Metadata};
 use std::os::unix::fs::MetadataExt;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 
@@ -24,6 +25,8 @@ use crate::shard::{Shard, lock};
 
 /// A use is written down (as the file's modification time) at most this often.
 const USE_GRANULARITY: Duration = Duration::from_secs(1);
+/// A file that is opened for a reader so long after it was checked is checked again.
+const TRUSTED_FOR: Duration = Duration::from_secs(24 * 3600);
 /// Large blobs that are remembered; then all are forgotten, and checked once more.
 const REMEMBERED: usize = 64 * 1024;
 
@@ -55,38 +58,64 @@ impl Stamp {
 #[derive(Debug)]
 struct Watched {
     stamp: Stamp,
-    is_checked: bool,
+    checked: Option<Instant>,
 }
 
 /// The large blobs of a shard that were read since it was opened.
-#[derive(Debug, Default)]
-pub(crate) struct Seen(HashMap<[u8; HASH_BYTES], Watched, DigestBuild>);
+#[derive(Debug)]
+pub(crate) struct Seen {
+    files: HashMap<[u8; HASH_BYTES], Watched, DigestBuild>,
+    /// How long a check counts.
+    pub(crate) trusted_for: Duration,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self {
+            files: HashMap::default(),
+            trusted_for: TRUSTED_FOR,
+        }
+    }
+}
 
 impl Seen {
     /// Whether the file was checked as it is. From here on it is watched.
     pub(crate) fn is_checked(&mut self, hash: &[u8; HASH_BYTES], stamp: Stamp) -> bool {
-        if self.0.len() >= REMEMBERED && !self.0.contains_key(hash) {
-            self.0.clear();
+        if self.files.len() >= REMEMBERED && !self.files.contains_key(hash) {
+            self.files.clear();
         }
         let fresh = || Watched {
             stamp,
-            is_checked: false,
+            checked: None,
         };
-        let known = self.0.entry(*hash).or_insert_with(fresh);
+        let known = self.files.entry(*hash).or_insert_with(fresh);
         if known.stamp != stamp {
             *known = fresh();
         }
-        known.is_checked
+        let checked = known.checked;
+        checked.is_some_and(|checked| checked.elapsed() < self.trusted_for)
     }
 
     /// The content was found to be right. Says whether the file is as it was when that began.
     pub(crate) fn passed(&mut self, hash: &[u8; HASH_BYTES], stamp: Stamp) -> bool {
-        let known = self.0.get_mut(hash).filter(|known| known.stamp == stamp);
-        known.map(|known| known.is_checked = true).is_some()
+        let known = self.files.get_mut(hash);
+        let known = known.filter(|known| known.stamp == stamp);
+        known
+            .map(|known| known.checked = Some(Instant::now()))
+            .is_some()
+    }
+
+    /// The store itself has changed the stamp of a file.
+    pub(crate) fn restamp(&mut self, hash: &[u8; HASH_BYTES], before: Stamp, after: Stamp) {
+        if let Some(known) = self.files.get_mut(hash)
+            && known.stamp == before
+        {
+            known.stamp = after;
+        }
     }
 
     pub(crate) fn forget(&mut self, hash: &[u8; HASH_BYTES]) {
-        self.0.remove(hash);
+        self.files.remove(hash);
     }
 }
 
@@ -126,11 +155,7 @@ impl<F: Fs> Shard<F> {
             return;
         };
         let (before, after) = (Stamp::of(before), Stamp::of(&after));
-        if let Some(known) = self.seen.0.get_mut(hash)
-            && known.stamp == before
-        {
-            known.stamp = after;
-        }
+        self.seen.restamp(hash, before, after);
         lock(&self.memory).restamp(hash, before, after);
     }
 }

@@ -37,9 +37,10 @@ use crate::uses::Uses;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VerifyReads {
     /// Every read of a small blob. A large one when it is read for the first time since the store was
-    /// opened, and again whenever its file was written to or replaced since it was checked. What
-    /// decays on the disk after that, without anybody writing, is found by the scrubber, by
-    /// [`Store::verify`](crate::Store::verify), or after the next opening; until then it is served.
+    /// opened, again whenever its file was written to or replaced since it was checked, and when its file
+    /// is opened a day after that (files that are read stay open, until five minutes after the last
+    /// reader by default). What decays on the disk between, without anybody writing, is found by the scrubber or by
+    /// [`Store::verify`](crate::Store::verify); until then it is served.
     FirstLarge,
     /// Every read from disk: what is damaged is never served, and a large blob costs its hash each
     /// time.
@@ -136,12 +137,16 @@ impl<F: Fs> Shard<F> {
     pub(crate) fn open_packs(&mut self) -> Result<(&mut Packs<F>, &mut Committer<F>), IoFailure> {
         let packs = match self.packs.take() {
             Some(packs) => packs,
-            None => Packs::open(
-                self.commit.fs.clone(),
-                self.layout.pack(self.index),
-                Arc::clone(&self.commit.staging),
-                Arc::clone(&self.counters),
-            )?,
+            None => {
+                let packs = Packs::open(
+                    self.commit.fs.clone(),
+                    self.layout.pack(self.index),
+                    Arc::clone(&self.commit.staging),
+                    Arc::clone(&self.counters),
+                )?;
+                self.commit.raise_flag(&packs);
+                packs
+            }
         };
         Ok((self.packs.insert(packs), &mut self.commit))
     }

@@ -18,7 +18,7 @@ use crate::ages::Ages;
 use crate::commit::Durability;
 use crate::digest::Digest;
 use crate::error::{GetError, IoFailure, PutError};
-use crate::fs::RealFs;
+use crate::fs::Fs;
 use crate::group::Put;
 use crate::layout::ActionKey;
 use crate::lookup::Lead;
@@ -73,8 +73,8 @@ pub(crate) enum ShardMsg {
 type GetReply = Reply<Result<Found, GetError>>;
 
 /// A shard behind a mailbox.
-pub(crate) struct ShardActor {
-    shard: Shard<RealFs>,
+pub(crate) struct ShardActor<F> {
+    shard: Shard<F>,
     gathered: Vec<Put>,
     waiting: Vec<Reply<Result<PutOutcome, PutError>>>,
     gathered_bytes: u64,
@@ -88,8 +88,8 @@ pub(crate) struct ShardActor {
     _lock: Arc<LockFile>,
 }
 
-impl ShardActor {
-    pub(crate) fn new(shard: Shard<RealFs>, lock: Arc<LockFile>) -> Self {
+impl<F: Fs> ShardActor<F> {
+    pub(crate) fn new(shard: Shard<F>, lock: Arc<LockFile>) -> Self {
         Self {
             shard,
             checking: HashMap::new(),
@@ -200,7 +200,7 @@ impl ShardActor {
     }
 }
 
-impl Actor for ShardActor {
+impl<F: Fs> Actor for ShardActor<F> {
     type Msg = ShardMsg;
 
     fn handle(&mut self, msg: ShardMsg, ctx: &mut Context<'_, Self>) {

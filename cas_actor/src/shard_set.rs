@@ -6,6 +6,7 @@
 //! until the last of them has stopped.
 #![forbid(unsafe_code)]
 
+use std::fs::File;
 use std::future::Future;
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering::Acquire};
@@ -16,8 +17,8 @@ use crossbeam_utils::CachePadded;
 
 use crate::commit::{Committer, UnsyncedFlag};
 use crate::digest::{Digest, HASH_BYTES};
-use crate::error::ShardError;
-use crate::fs::RealFs;
+use crate::error::{During, IoFailure, ShardError};
+use crate::fs::Fs;
 use crate::layout::Layout;
 use crate::memory::{MemoryConfig, MemoryTier};
 use crate::open::{LockFile, OpenedRoot, StoreConfig};
@@ -98,7 +99,10 @@ impl ShardHandle {
 
 /// Everything that a shard is made of, kept to make it again when it has panicked: it starts from
 /// what is on disk.
-struct Blueprint {
+struct Blueprint<F> {
+    fs: F,
+    /// Outlives a shard that has panicked: what could not be written meanwhile is told through it.
+    root: Arc<File>,
     index: usize,
     fans: RangeInclusive<u8>,
     layout: Arc<Layout>,
@@ -111,14 +115,15 @@ struct Blueprint {
     sha256_names: bool,
 }
 
-impl Blueprint {
-    fn make(&self) -> ShardActor {
+impl<F: Fs> Blueprint<F> {
+    fn make(&self) -> ShardActor<F> {
         let committer = Committer::new(
-            RealFs,
+            self.fs.clone(),
             Arc::clone(&self.layout),
             Arc::clone(&self.staging),
             Arc::clone(&self.counters),
             Arc::clone(&self.unsynced),
+            Arc::clone(&self.root),
         );
         let mut shard = Shard::new(
             self.index,
@@ -136,12 +141,13 @@ impl Blueprint {
 
 /// Starts the shards of an opened directory, which together keep at most `memory_bytes` in
 /// memory; also returns where uploads are staged.
-pub(crate) fn start(
+pub(crate) fn start<F: Fs>(
     system: &System,
     config: &StoreConfig,
     memory_bytes: u64,
     opened: OpenedRoot,
-) -> (Arc<[ShardHandle]>, Arc<Staging>) {
+    fs: &F,
+) -> Result<(Arc<[ShardHandle]>, Arc<Staging>), IoFailure> {
     let number = opened.shards;
     let (layout, lock) = (Arc::new(opened.layout), Arc::new(opened.lock));
     let staging = Arc::new(opened.staging);
@@ -150,9 +156,13 @@ pub(crate) fn start(
         ..config.memory
     };
     let start_one = |index| {
+        let root = fs.open_root(layout.root());
+        let root = Arc::new(root.during("open", layout.root())?);
         let tier = MemoryTier::new(share);
         let (removals, uses) = (tier.removals(), tier.noted_uses());
         let blueprint = Blueprint {
+            fs: fs.clone(),
+            root,
             index,
             fans: fans_of(index, number),
             layout: Arc::clone(&layout),
@@ -174,17 +184,17 @@ pub(crate) fn start(
             .name(format!("store {} shard {index}", config.root.display()))
             .mailbox(config.mailbox)
             .spawn_dedicated();
-        ShardHandle {
+        Ok(ShardHandle {
             actor,
             removals,
             uses,
             memory,
             counters,
             unsynced,
-        }
+        })
     };
-    let shards = (0..number).map(start_one).collect();
-    (shards, staging)
+    let shards: Result<_, IoFailure> = (0..number).map(start_one).collect();
+    Ok((shards?, staging))
 }
 
 /// The owner of a hash: ranges of the first byte.

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::ops::RangeInclusive;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
@@ -30,10 +31,20 @@ pub(crate) const PACKED: usize = PACK_UP_TO_BYTES as usize;
 
 /// A shard of the whole digest space over `root`, without a lock.
 pub(crate) fn shard<F: Fs>(root: &Path, fs: F) -> Shard<F> {
+    shard_of_fans(root, fs, 0, 0..=255)
+}
+
+/// One of several.
+pub(crate) fn shard_of_fans<F: Fs>(
+    root: &Path,
+    fs: F,
+    index: usize,
+    fans: RangeInclusive<u8>,
+) -> Shard<F> {
     let layout = Arc::new(Layout::new(root.into()));
     fs::create_dir_all(layout.temp()).unwrap();
     fs::create_dir_all(layout.blobs()).unwrap();
-    let staging = Staging::new(layout.temp());
+    let staging = Staging::new(layout.temp(), fs.clone());
     staging.sweep().unwrap();
     let counters = Arc::new(Counters::default());
     let memory = MemoryTier::new(MemoryConfig {
@@ -42,16 +53,18 @@ pub(crate) fn shard<F: Fs>(root: &Path, fs: F) -> Shard<F> {
         time_to_live: Duration::MAX,
         time_to_idle: Duration::MAX,
     });
+    let root = Arc::new(fs.open_root(root).unwrap());
     let committer = Committer::new(
         fs,
         Arc::clone(&layout),
         Arc::new(staging),
         Arc::clone(&counters),
         UnsyncedFlag::default(),
+        root,
     );
     let memory = Arc::new(Mutex::new(memory));
     let verify = VerifyReads::FirstLarge;
-    Shard::new(0, 0..=255, layout, verify, memory, counters, committer)
+    Shard::new(index, fans, layout, verify, memory, counters, committer)
 }
 
 fn blob(content: &[u8]) -> Put {

@@ -7,9 +7,10 @@
 //! [`Verified`] can only be made by hashing its content.
 #![forbid(unsafe_code)]
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use bytes::Bytes;
@@ -17,6 +18,7 @@ use bytes::Bytes;
 use crate::budget::Reservation;
 use crate::digest::{Digest, Hasher};
 use crate::error::{During, IoFailure, NameMismatch, PutError};
+use crate::fs::Disk;
 use crate::name::{BlobName, HashFunction};
 use crate::pack::deflate;
 use crate::partial::Slot;
@@ -27,13 +29,16 @@ use crate::sha256::Sha256Digest;
 pub(crate) struct Staging {
     directory: PathBuf,
     next: AtomicU64,
+    /// What writes to them.
+    pub(crate) disk: Arc<dyn Disk>,
 }
 
 impl Staging {
-    pub(crate) fn new(directory: PathBuf) -> Self {
+    pub(crate) fn new(directory: PathBuf, disk: impl Disk) -> Self {
         Self {
             directory,
             next: AtomicU64::new(0),
+            disk: Arc::new(disk),
         }
     }
 
@@ -65,13 +70,20 @@ impl Staging {
     /// A new temporary file, open for reading and writing.
     pub(crate) fn create(&self) -> Result<StagedFile, IoFailure> {
         let path = self.path();
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .open(path.as_path())
-            .during("create", path.as_path())?;
+        let file = self.disk.write_new(path.as_path(), &[]);
+        let file = file.during("create", path.as_path())?;
         Ok(StagedFile { path, file })
+    }
+
+    /// Writes a piece of a content to its file.
+    pub(crate) fn write(
+        &self,
+        staged: &StagedFile,
+        piece: &[u8],
+        offset: u64,
+    ) -> Result<(), IoFailure> {
+        let written = self.disk.write_at(&staged.file, piece, offset);
+        written.during("write", staged.path.as_path())
     }
 }
 
@@ -125,12 +137,6 @@ pub(crate) struct StagedFile {
 }
 
 impl StagedFile {
-    /// Writes behind what was written.
-    pub(crate) fn append(&mut self, piece: &[u8]) -> Result<(), IoFailure> {
-        let written = self.file.write_all(piece);
-        written.during("write", self.path.as_path())
-    }
-
     /// A file of an upload that may be gone on with.
     pub(crate) fn in_slot(slot: Slot, file: File) -> Self {
         let path = TempPath {
@@ -233,6 +239,20 @@ impl Verified {
         }
     }
 
+    /// The same once more, if the content is in memory; without the room that was reserved.
+    pub(crate) fn again(&self) -> Option<Self> {
+        let Content::Bytes(content) = &self.content else {
+            return None;
+        };
+        Some(Self {
+            digest: self.digest,
+            sha256: self.sha256,
+            content: Content::Bytes(content.clone()),
+            deflated: self.deflated.clone(),
+            reservation: None,
+        })
+    }
+
     /// The compressed content.
     pub(crate) fn take_deflated(&mut self) -> Option<Bytes> {
         self.deflated.take()
@@ -290,11 +310,12 @@ impl Verified {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fs::RealFs;
 
     #[test]
     fn uncommitted_files_vanish_and_leftovers_are_swept() {
         let directory = tempfile::tempdir().unwrap();
-        let staging = Staging::new(directory.path().into());
+        let staging = Staging::new(directory.path().into(), RealFs);
         let staged = staging.create().unwrap();
         let path = staged.path.as_path().to_owned();
         assert!(path.exists());
@@ -303,7 +324,12 @@ mod tests {
 
         std::mem::forget(staging.create().unwrap());
         fs::write(directory.path().join("leftover"), "x").unwrap();
-        assert_eq!(Staging::new(directory.path().into()).sweep().unwrap(), 2);
+        assert_eq!(
+            Staging::new(directory.path().into(), RealFs)
+                .sweep()
+                .unwrap(),
+            2
+        );
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
     }
 

@@ -13,14 +13,15 @@ use std::time::Instant;
 
 use actor_rt::{ActorRef, System};
 use bytes::Bytes;
-use futures_util::future::{join, join_all};
+use futures_util::future::join_all;
 
 use crate::action::ActionEntry;
 use crate::blob::{Blob, ByteRange};
 use crate::blocking::Blocking;
 use crate::commit::Durability;
-use crate::digest::{Digest, HASH_BYTES};
+use crate::digest::Digest;
 use crate::error::{GetError, PutError, ShardError, StoreError};
+use crate::fs::{Fs, RealFs};
 use crate::group::Put;
 use crate::ingest::Upload;
 use crate::layout::ActionKey;
@@ -35,7 +36,7 @@ use crate::shard_actor::ShardMsg;
 use crate::shard_set::{self, ShardHandle, shard_of};
 use crate::staging::{Expected, Staging, Verified};
 use crate::upkeep_actor;
-use crate::upstream::{Handed, Tier};
+use crate::upstream::Tier;
 
 /// Entries are read whole and packed; larger results belong into blobs.
 const ENTRY_UP_TO_BYTES: u64 = 16 * 1024 * 1024;
@@ -94,12 +95,21 @@ impl Store {
     /// When another process has it open, when it has another format, or when the directory
     /// cannot be used.
     pub fn open(config: StoreConfig, system: &System) -> Result<Self, StoreError> {
-        let opened = open_root(&config)?;
+        Self::open_on(RealFs, config, system)
+    }
+
+    /// The same where everything is written by `fs`.
+    pub(crate) fn open_on<F: Fs>(
+        fs: F,
+        config: StoreConfig,
+        system: &System,
+    ) -> Result<Self, StoreError> {
+        let opened = open_root(&config, fs.clone())?;
         let names_bytes = config.memory.capacity_bytes / NAMES_SHARE;
         let blob_bytes = config.memory.capacity_bytes - names_bytes;
         let layout = opened.layout.clone();
         let partials = Partials::open(layout.clone(), config.partial)?;
-        let (shards, staging) = shard_set::start(system, &config, blob_bytes, opened);
+        let (shards, staging) = shard_set::start(system, &config, blob_bytes, opened, &fs)?;
         let closing = Arc::new(AtomicBool::new(false));
         let scrubber = scrub::start(system, &config, &layout, &shards, &closing);
         let room = upkeep_actor::start(system, &config, layout, &shards, &partials, &closing);
@@ -207,16 +217,9 @@ impl Store {
 
     pub(crate) fn start_upload(&self, expected: Expected) -> Upload {
         let sha256_names = self.inner.config.sha256_names;
-        let room = self
-            .config()
-            .max_bytes
-            .map(|_| Arc::clone(&self.inner.room));
-        Upload::new(
-            Arc::clone(&self.inner.staging),
-            room,
-            expected,
-            sha256_names,
-        )
+        let room = Arc::clone(&self.inner.room);
+        let staging = Arc::clone(&self.inner.staging);
+        Upload::new(staging, Some(room), expected, sha256_names)
     }
 
     /// Stores what an upload has gathered.
@@ -227,77 +230,6 @@ impl Store {
         let verified = upload.finish()?;
         let digest = verified.digest();
         Ok((digest, self.put_verified(verified).await?))
-    }
-
-    pub(crate) async fn put_verified(&self, verified: Verified) -> Result<PutOutcome, PutError> {
-        let (digest, second) = (verified.digest(), verified.sha256());
-        let outcome = self.put_local(verified).await?;
-        if let (Some(tier), PutOutcome::Stored) = (self.upstream(), outcome) {
-            tier.offer(Handed::Blob(digest, second));
-        }
-        Ok(outcome)
-    }
-
-    /// Stores without handing on.
-    pub(crate) async fn put_local(&self, mut verified: Verified) -> Result<PutOutcome, PutError> {
-        let digest = verified.digest();
-        // Held until the shard has counted the blob.
-        let _room = match verified.take_room() {
-            Some(room) => room,
-            None => match self.inner.room.reserve(digest.size_bytes()).await {
-                Err(refusal) => return self.put_without_room(digest, refusal).await,
-                Ok(room) => room,
-            },
-        };
-        let second = verified.sha256();
-        if let Some(level) = self.inner.config.zstd_level {
-            verified.deflate(level);
-        }
-        let put = self.put_one(digest.hash(), Put::Blob(verified, self.durability));
-        let Some(name) = second else {
-            let outcome = put.await?;
-            self.note_size(digest).await;
-            return Ok(outcome);
-        };
-        // Both at once: a name whose blob did not get here leads to a blob that is not here.
-        let link = Put::Link(name, digest, self.durability);
-        let (outcome, linked) = join(put, self.put_one(name.hash(), link)).await;
-        let outcome = outcome?;
-        linked?;
-        self.inner.names.insert(name.hash(), digest);
-        self.note_size(digest).await;
-        Ok(outcome)
-    }
-
-    /// What is here already needs no room.
-    async fn put_without_room(
-        &self,
-        digest: Digest,
-        refusal: PutError,
-    ) -> Result<PutOutcome, PutError> {
-        match self.keep(digest).await? {
-            true => Ok(PutOutcome::Present),
-            false => Err(refusal),
-        }
-    }
-
-    pub(crate) async fn put_one(
-        &self,
-        hash: &[u8; HASH_BYTES],
-        put: Put,
-    ) -> Result<PutOutcome, PutError> {
-        let shard = self.shard(hash);
-        let answer = shard.ask(|reply| ShardMsg::Put(put, reply)).await;
-        answer.unwrap_or(Err(PutError::Closed))
-    }
-
-    /// Whether a blob is here, and as durable as a put by this handle would make it.
-    pub(crate) async fn keep(&self, digest: Digest) -> Result<bool, ShardError> {
-        let durability = self.durability;
-        let shard = self.shard(digest.hash());
-        shard
-            .try_ask(|reply| ShardMsg::Keep(digest, durability, reply))
-            .await
     }
 
     /// The content of a blob.

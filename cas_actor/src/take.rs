@@ -7,7 +7,7 @@
 #![forbid(unsafe_code)]
 
 use std::fs::{self, File};
-use std::io::{self, Read, Seek};
+use std::io::{self, Read as _, Seek};
 use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -73,25 +73,34 @@ pub(crate) fn take_file(
     let staged = match source.clone_into(staging)? {
         Some(staged) => staged,
         None if is_huge => {
-            let copied = source.copy_hashing(staging.create()?, durable, hasher.clone());
+            let copied = source.copy_hashing(staging, durable, hasher.clone());
             return copied.map(Taken::Copied);
         }
-        None => source.copy(staging.create()?)?,
+        None => source.copy(staging)?,
     };
-    hash_staged(staged, durable, hasher.clone()).map(Taken::Copied)
+    hash_staged(staging, staged, durable, hasher.clone()).map(Taken::Copied)
 }
 
 /// Hashes a copy: whatever happens to the source meanwhile, the digest is that of what is stored.
-fn hash_staged(staged: StagedFile, durable: bool, fresh: Hasher) -> Result<Verified, PutError> {
+fn hash_staged(
+    staging: &Staging,
+    staged: StagedFile,
+    durable: bool,
+    fresh: Hasher,
+) -> Result<Verified, PutError> {
     let path = staged.path.as_path();
     let file = &staged.file;
-    let hasher = thread::scope(|scope| {
-        if durable {
-            // Only to start early: the commit syncs again, and reports what fails.
-            scope.spawn(move || drop(file.sync_data()));
-        }
-        hash_file_with(fresh.clone(), file)
+    let (hasher, synced) = thread::scope(|scope| {
+        // To start early. What fails is told here: the sync of the commit would not be told again.
+        let syncing = durable.then(|| scope.spawn(|| staging.disk.sync_file(file)));
+        let hasher = hash_file_with(fresh.clone(), file);
+        let synced = syncing.map_or(Ok(Ok(())), thread::ScopedJoinHandle::join);
+        (
+            hasher,
+            synced.unwrap_or_else(|_| Err(io::Error::other("syncing failed"))),
+        )
     });
+    synced.during("sync", path)?;
     let hasher = hasher.during("read", path)?;
     if is_packed(hasher.finish().size_bytes()) {
         // It shrank since it was opened.
@@ -123,16 +132,23 @@ impl Source<'_> {
     /// Shares extents where the file system can.
     fn clone_into(&self, staging: &Staging) -> Result<Option<StagedFile>, PutError> {
         let staged = staging.create()?;
-        let cloned = rustix::fs::ioctl_ficlone(&staged.file, &self.file);
+        let cloned = staging.disk.clone_file(&self.file, &staged.file);
         Ok(cloned.is_ok().then_some(staged))
     }
 
     /// Copies in the kernel, without a buffer of ours, where it can do that.
-    fn copy(&self, mut staged: StagedFile) -> Result<StagedFile, PutError> {
-        let copied = (&self.file)
-            .rewind()
-            .and_then(|()| io::copy(&mut &self.file, &mut staged.file));
-        copied.map_err(|error| self.copy_failure(&staged, error))?;
+    fn copy(&self, staging: &Staging) -> Result<StagedFile, PutError> {
+        let staged = staging.create()?;
+        let copy = || {
+            (&self.file).rewind()?;
+            while staging
+                .disk
+                .copy_piece(&self.file, &staged.file, PIECE_BYTES)?
+                > 0
+            {}
+            Ok(())
+        };
+        copy().map_err(|error| self.copy_failure(&staged, error))?;
         Ok(staged)
     }
 
@@ -140,10 +156,11 @@ impl Source<'_> {
     /// copy while that is still in memory. With `durable`, the disk is set to work meanwhile.
     fn copy_hashing(
         &self,
-        staged: StagedFile,
+        staging: &Staging,
         durable: bool,
         mut hasher: Hasher,
     ) -> Result<Verified, PutError> {
+        let staged = staging.create()?;
         // It may have been read to its end.
         let rewound = (&self.file).rewind();
         rewound.map_err(|error| self.copy_failure(&staged, error))?;
@@ -165,7 +182,7 @@ impl Source<'_> {
             });
             let mut end = 0;
             loop {
-                let length = self.copy_piece(copy)?;
+                let length = staging.disk.copy_piece(&self.file, copy, PIECE_BYTES)?;
                 if length == 0 {
                     break;
                 }
@@ -191,18 +208,6 @@ impl Source<'_> {
         Ok(Verified::hashed(&hasher, Content::Staged(staged)))
     }
 
-    /// Copies the next piece, within the kernel where it can do that; 0 at the end.
-    fn copy_piece(&self, mut copy: &File) -> io::Result<usize> {
-        match rustix::fs::copy_file_range(&self.file, None, copy, None, PIECE_BYTES) {
-            Ok(length) if length > 0 => Ok(length),
-            // At the end, or between file systems that cannot: the plain way finds out.
-            _ => {
-                let piece = io::copy(&mut (&self.file).take(PIECE_BYTES as u64), &mut copy)?;
-                Ok(piece as usize)
-            }
-        }
-    }
-
     /// Whether reading or writing failed does not show in the error: a full or read-only disk is
     /// the store's, anything else is put to the source.
     fn copy_failure(&self, staged: &StagedFile, error: io::Error) -> PutError {
@@ -220,6 +225,7 @@ impl Source<'_> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::fs::RealFs;
     use proptest::prelude::*;
 
     /// A store that holds no blob, and before it says so does this.
@@ -252,7 +258,7 @@ pub(crate) mod tests {
     #[test]
     fn a_huge_file_of_a_known_size_is_looked_for_before_it_is_copied() {
         let directory = tempfile::tempdir().unwrap();
-        let staging = Staging::new(directory.path().into());
+        let staging = Staging::new(directory.path().into(), RealFs);
         let path = directory.path().join("huge");
         let size = LOOK_FIRST_UP_TO_BYTES + 1;
         // Holes: it takes no room and is read fast.
@@ -278,7 +284,7 @@ pub(crate) mod tests {
     #[test]
     fn a_missing_source_is_the_callers_error() {
         let directory = tempfile::tempdir().unwrap();
-        let staging = Staging::new(directory.path().into());
+        let staging = Staging::new(directory.path().into(), RealFs);
         let missing = directory.path().join("none");
         let error = take_file(&staging, &missing, true, &Hasher::new(), &Nothing(|| ()))
             .err()
@@ -289,7 +295,7 @@ pub(crate) mod tests {
     #[test]
     fn a_source_that_changes_while_it_is_stored_is_stored_as_it_was_copied() {
         let directory = tempfile::tempdir().unwrap();
-        let staging = Staging::new(directory.path().into());
+        let staging = Staging::new(directory.path().into(), RealFs);
         let path = directory.path().join("source");
         for changed in [vec![2; 200_000], vec![3; 10]] {
             fs::write(&path, vec![1; 100_000]).unwrap();
@@ -307,7 +313,7 @@ pub(crate) mod tests {
     #[test]
     fn one_pass_copies_and_hashes_the_same_bytes() {
         let directory = tempfile::tempdir().unwrap();
-        let staging = Staging::new(directory.path().into());
+        let staging = Staging::new(directory.path().into(), RealFs);
         let path = directory.path().join("source");
         for size in [10, 2 * PIECE_BYTES, 7 * PIECE_BYTES + 13] {
             let content: Vec<u8> = (0..size).map(|at| (at / 1000) as u8).collect();
@@ -316,8 +322,8 @@ pub(crate) mod tests {
                 path: &path,
                 file: File::open(&path).unwrap(),
             };
-            let staged = staging.create().unwrap();
-            let verified = source.copy_hashing(staged, true, Hasher::new()).unwrap();
+            let verified = source.copy_hashing(&staging, true, Hasher::new());
+            let verified = verified.unwrap();
             assert_eq!(verified.digest(), Digest::of(&content));
             assert_eq!(content_of(verified), content);
         }
@@ -326,7 +332,7 @@ pub(crate) mod tests {
     #[test]
     fn what_is_here_is_not_copied() {
         let directory = tempfile::tempdir().unwrap();
-        let staging = Staging::new(directory.path().join("tmp"));
+        let staging = Staging::new(directory.path().join("tmp"), RealFs);
         fs::create_dir(directory.path().join("tmp")).unwrap();
         let path = directory.path().join("source");
         let content = vec![1; 100_000];
@@ -347,7 +353,7 @@ pub(crate) mod tests {
             size in 0usize..300_000, seed in any::<u8>(), durable in any::<bool>(),
         ) {
             let directory = tempfile::tempdir().unwrap();
-            let staging = Staging::new(directory.path().into());
+            let staging = Staging::new(directory.path().into(), RealFs);
             let whole: Vec<u8> = (0..size).map(|at| (at as u8).wrapping_mul(31) ^ seed).collect();
             let path = directory.path().join("source");
             fs::write(&path, &whole).unwrap();

@@ -39,6 +39,9 @@ pub(crate) enum UpkeepMsg {
     LowerWater,
     /// Make room for so many bytes; says whether there is room.
     MakeRoom(u64, Reply<bool>),
+    /// Evict something for a put of so many bytes, which found the disk full at that time; says whether
+    /// anything has gone since.
+    Relieve(u64, Instant, Reply<bool>),
     /// Drop interrupted uploads that nobody has gone on with.
     SweepPartials,
     /// Evict to so many bytes, sparing what was used within the duration.
@@ -87,6 +90,8 @@ pub(crate) struct Upkeep {
     lease: Duration,
     /// No automatic pass before this.
     pause_until: Option<Instant>,
+    /// When a full disk was last relieved.
+    relieved: Option<Instant>,
 }
 
 impl Upkeep {
@@ -102,6 +107,7 @@ impl Upkeep {
             partials,
             lease,
             pause_until: None,
+            relieved: None,
         }
     }
 
@@ -127,6 +133,25 @@ impl Upkeep {
                 tracing::warn!(%error, "cannot evict");
             }
         }
+    }
+
+    /// Evicts from a full disk, unless that was done since a put found it full.
+    fn relieve(&mut self, bytes: u64, found_full: Instant) -> bool {
+        if self.relieved.is_some_and(|last| found_full < last) {
+            return true;
+        }
+        let started = Instant::now();
+        if self.pause_until.is_some_and(|until| started < until) {
+            return false;
+        }
+        let evicted = self.evictor.evict_some(bytes, before(self.lease));
+        let has_freed = evicted.as_ref().is_ok_and(|report| report.freed_bytes > 0);
+        tracing::warn!(?evicted, "the disk is full");
+        match has_freed {
+            true => self.relieved = Some(Instant::now()),
+            false => self.pause_until = Some(started + PAUSE.max(started.elapsed() * PAUSE_FACTOR)),
+        }
+        has_freed
     }
 
     fn has_room(&self, bytes: u64) -> bool {
@@ -174,6 +199,9 @@ impl Actor for Upkeep {
                     self.lower(bytes);
                 }
                 reply.send(self.has_room(bytes));
+            }
+            UpkeepMsg::Relieve(bytes, found_full, reply) => {
+                reply.send(self.relieve(bytes, found_full));
             }
             UpkeepMsg::Gc(max_bytes, spare, reply) => {
                 reply.send(self.evictor.evict_to(max_bytes, before(spare)));

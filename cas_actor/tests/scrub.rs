@@ -4,9 +4,10 @@
 use std::fs;
 use std::path::Path;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use actor_rt::System;
-use cas_actor::{Digest, Sha256Digest, Store, StoreConfig};
+use cas_actor::{Digest, Sha256Digest, Stats, Store, StoreConfig};
 
 fn open(root: &Path, system: &System, scrub: Option<u64>, sha256_names: bool) -> Store {
     let config = StoreConfig {
@@ -22,9 +23,15 @@ fn content(seed: u8, size: usize) -> Vec<u8> {
     (0..size).map(|at| seed ^ (at % 253) as u8).collect()
 }
 
-/// Waits until the scrubber has read that many.
-fn scrubbed(store: &Store, number: u64) {
-    while store.blocking().stats().unwrap().scrubbed < number {
+/// Waits until the statistics say so.
+fn wait_until(store: &Store, is_so: impl Fn(&Stats) -> bool) {
+    let started = Instant::now();
+    loop {
+        let stats = store.blocking().stats().unwrap();
+        if is_so(&stats) {
+            return;
+        }
+        assert!(started.elapsed() < Duration::from_secs(60), "{stats:?}");
         thread::yield_now();
     }
 }
@@ -58,7 +65,8 @@ fn damage_is_found_without_being_asked_for() {
     fs::write(&segment, bytes).unwrap();
 
     let store = open(directory.path(), &system, Some(1 << 40), false);
-    scrubbed(&store, 203);
+    // It counts a blob before its shard looks at it.
+    wait_until(&store, |stats| stats.scrubbed >= 203 && stats.corrupt >= 2);
     let stats = store.blocking().stats().unwrap();
     assert_eq!(stats.corrupt, 2, "{stats:?}");
     let present = |digests: &[Digest]| {
@@ -92,12 +100,13 @@ fn blobs_from_before_the_switch_get_their_second_name() {
         let store = open(directory.path(), &system, scrub, true);
         match by_hand {
             true => assert!(store.blocking().verify(|_| ()).unwrap().is_clean()),
-            false => scrubbed(&store, 2),
+            false => wait_until(&store, |stats| stats.scrubbed >= 2),
         }
         let digests: Vec<_> = contents.iter().map(|c| Some(Digest::of(c))).collect();
         // The scrubber counts a blob before it names it.
+        let started = Instant::now();
         while store.blocking().resolve(&names).unwrap() != digests {
-            assert!(!by_hand);
+            assert!(!by_hand && started.elapsed() < Duration::from_secs(60));
             thread::yield_now();
         }
     }

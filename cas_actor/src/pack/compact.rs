@@ -2,19 +2,22 @@
 //!
 //! Owns: which segments are worth rewriting, and the order that keeps a crash harmless.
 //! Does not know: why records died.
-//! Invariant: a segment is removed only after its live records are durable elsewhere and a
-//! durable table points to them there.
+//! Invariants: a segment is removed only after its live records are durable elsewhere and a
+//! durable table points to them there; a deletion that it notes is noted elsewhere as long as an older
+//! segment holds a record of that name.
 #![forbid(unsafe_code)]
 
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::FileExt;
 
 use bytes::Bytes;
 
 use super::durable::Copied;
 use super::index::SegmentState;
 use super::record::{HEADER_BYTES, Header, Met, scan};
-use super::{Packs, Place};
+use super::{Name, Packs, Place};
 use crate::error::{During, IoFailure};
 use crate::fs::Fs;
 use crate::mapped;
@@ -27,56 +30,176 @@ impl<F: Fs> Packs<F> {
     /// the files lost.
     pub(crate) fn compact(&mut self, live_percent: u64) -> Result<u64, IoFailure> {
         self.mend_table()?;
+        let before = self.packed_bytes();
         if self.is_in_doubt() {
             // What is written anew must not go to a segment that was chosen when it was dead.
-            self.sync()?;
+            self.sync_or_make_room()?;
         }
+        self.remove_empty()?;
         let worth = |state: &&SegmentState| {
             state.live_bytes * 100 <= u64::from(state.end) * live_percent && state.end > 0
         };
-        let victims: Vec<SegmentState> = self.segments.values().filter(worth).copied().collect();
-        if victims.is_empty() {
-            return Ok(0);
+        let victims: Vec<u32> = self.segments.values().filter(worth).map(number).collect();
+        if !victims.is_empty() {
+            self.rewrite(&victims)?;
         }
-        let before = self.packed_bytes();
+        Ok(before.saturating_sub(self.packed_bytes()))
+    }
+
+    fn rewrite(&mut self, victims: &[u32]) -> Result<(), IoFailure> {
         // From here on records go to a segment that is no victim, and the table covers the
         // victims, so that recovery never replays one.
-        self.sync()?;
+        self.sync_or_make_room()?;
         self.active = None;
         if let Err(failure) = self.checkpoint() {
             // On a full disk, room comes from what needs no copy. Without a table that knows of
             // it, a crash now costs reading all segments, but no record.
             tracing::warn!(%failure, "removing dead segments first");
-            for victim in victims.iter().filter(|victim| victim.live_bytes == 0) {
-                self.remove_segment(victim.number)?;
-            }
+            self.remove_dead()?;
             self.checkpoint()?;
         }
-        for victim in &victims {
-            if victim.live_bytes > 0 {
-                self.copy_live(victim.number)?;
-            }
+        let known = |number: &u32| self.segments.get(number).copied();
+        let victims: Vec<SegmentState> = victims.iter().filter_map(known).collect();
+        for victim in victims.iter().filter(|victim| victim.live_bytes > 0) {
+            self.copy_live(victim.number)?;
         }
+        let numbers: Vec<u32> = victims.iter().map(number).collect();
+        let notes = self.needed_notes(&numbers)?;
+        self.append_notes(&notes)?;
         // Where this fails, the copies are given up.
         self.sync()?;
-        for victim in &victims {
-            self.segments.remove(&victim.number);
+        self.segments.retain(|number, _| !numbers.contains(number));
+        if let Err(failure) = self.checkpoint() {
+            // They stay, as segments in which nothing is alive.
+            let dead = victims.iter().map(|victim| SegmentState {
+                live_bytes: 0,
+                ..*victim
+            });
+            self.segments
+                .extend(dead.map(|state| (state.number, state)));
+            return Err(failure);
         }
-        self.checkpoint()?;
-        for victim in &victims {
-            self.remove_segment(victim.number)?;
+        for number in numbers {
+            self.remove_segment(number)?;
         }
-        Ok(before.saturating_sub(self.packed_bytes()))
+        Ok(())
     }
 
-    fn remove_segment(&mut self, number: u32) -> Result<(), IoFailure> {
-        self.segments.remove(&number);
-        self.readers.remove(&number);
+    /// Makes everything durable. Where that fails, perhaps because the disk is full, it is tried once
+    /// more without the dead segments.
+    fn sync_or_make_room(&mut self) -> Result<(), IoFailure> {
+        let Err(failure) = self.sync() else {
+            return Ok(());
+        };
+        match self.remove_dead()? {
+            true => self.sync(),
+            false => Err(failure),
+        }
+    }
+
+    /// Removes the segments in which nothing is alive and nothing in doubt, whatever the table on disk
+    /// says of them; says whether there were any.
+    fn remove_dead(&mut self) -> Result<bool, IoFailure> {
+        let dead = self.idle(|state| state.live_bytes == 0 && state.end > 0);
+        let notes = self.needed_notes(&dead)?;
+        for number in &dead {
+            self.remove_segment(*number)?;
+        }
+        if let Err(failure) = self.append_notes(&notes) {
+            tracing::warn!(%failure, "deletions may be forgotten");
+        }
+        Ok(!dead.is_empty())
+    }
+
+    /// Removes the segments that hold nothing, as failed writes leave them.
+    fn remove_empty(&mut self) -> Result<(), IoFailure> {
+        let empty = self.idle(|state| state.end == 0);
+        empty
+            .into_iter()
+            .try_for_each(|number| self.remove_segment(number))
+    }
+
+    /// Segments that do not grow and are not in doubt.
+    fn idle(&self, which: impl Fn(&SegmentState) -> bool) -> Vec<u32> {
+        let active = self.active.as_ref().map(|active| active.number);
+        let is_idle = |state: &&SegmentState| {
+            let is_doubtful = self
+                .doubtful
+                .iter()
+                .any(|(number, _)| *number == state.number);
+            which(state) && Some(state.number) != active && !is_doubtful
+        };
+        self.segments.values().filter(is_idle).map(number).collect()
+    }
+
+    /// The deletions noted in segments that are about to go, where an older segment that stays holds a
+    /// record of that name: without the note it would be back when the index is made anew.
+    fn needed_notes(&self, leaving: &[u32]) -> Result<Vec<Name>, IoFailure> {
+        let mut noted: HashMap<Name, u32> = HashMap::new();
+        for number in leaving {
+            self.each_header(*number, |header| {
+                let name = (header.hash, header.kind);
+                if header.deleted && self.find(&name).is_none() {
+                    noted.insert(name, *number);
+                }
+            })?;
+        }
+        let last = noted.values().max().copied().unwrap_or(0);
+        let mut needed = HashSet::new();
+        for state in self.segments.range(..last).map(|(_, state)| state) {
+            // Everything in it is alive: it holds nothing that was deleted.
+            let is_whole = state.live_bytes >= u64::from(state.end);
+            if is_whole || leaving.contains(&state.number) {
+                continue;
+            }
+            self.each_header(state.number, |header| {
+                let name = (header.hash, header.kind);
+                let noted = noted.get(&name).is_some_and(|noted| state.number < *noted);
+                if noted && !header.deleted {
+                    needed.insert(name);
+                }
+            })?;
+        }
+        Ok(needed.into_iter().collect())
+    }
+
+    /// Reads the headers of a segment; some twice where something is damaged.
+    fn each_header(&self, number: u32, mut meet: impl FnMut(&Header)) -> Result<(), IoFailure> {
+        let path = self.segment_path(number);
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            opened => opened.during("open", &path)?,
+        };
+        let end = self.segments.get(&number).map_or(0, |state| state.end);
+        let (mut at, mut bytes) = (0, [0; HEADER_BYTES]);
+        while at < u64::from(end) && file.read_exact_at(&mut bytes, at).is_ok() {
+            let Some(header) = Header::decode(&bytes) else {
+                break;
+            };
+            meet(&header);
+            at += header.record_bytes();
+        }
+        if at < u64::from(end) {
+            let map = mapped::map(&file).during("map", &path)?;
+            scan(&map, 0, |_, met| {
+                if let Met::Record(header, _) = met {
+                    meet(&header);
+                }
+            });
+        }
+        Ok(())
+    }
+
+    /// Removes the file, which nothing points into any more.
+    pub(super) fn remove_segment(&mut self, number: u32) -> Result<(), IoFailure> {
         let path = self.segment_path(number);
         match fs::remove_file(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            removed => removed.during("remove", &path),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            removed => removed.during("remove", &path)?,
         }
+        self.segments.remove(&number);
+        self.readers.remove(&number);
+        Ok(())
     }
 
     fn packed_bytes(&self) -> u64 {
@@ -148,4 +271,8 @@ impl<F: Fs> Packs<F> {
         self.copied.extend(copied);
         Ok(())
     }
+}
+
+fn number(state: &SegmentState) -> u32 {
+    state.number
 }

@@ -6,7 +6,8 @@
 //! takes the pages for written, so a later success says nothing of them. What the failed one should
 //! have made durable is read back, proves itself, and is written to another segment; what cannot be
 //! read back is dropped and told. Until then, no sync of the packs succeeds. A record is cut off, or
-//! its segment removed, only once its copy is durable: it may have been durable where it was.
+//! its segment removed, only once its copy is durable: it may have been durable where it was. Tries
+//! that fail take no room: a copy that is given up is cut off.
 #![forbid(unsafe_code)]
 
 use std::fs::{File, OpenOptions};
@@ -16,7 +17,7 @@ use bytes::Bytes;
 
 use super::compact::COPY_BYTES;
 use super::record::HEADER_BYTES;
-use super::{Header, Name, Packs, Place, deletion};
+use super::{Active, Header, Name, Packs, Place, deletion};
 use crate::error::{During, IoFailure};
 use crate::fs::{Fs, is_unreadable};
 use crate::stats::count;
@@ -46,9 +47,6 @@ impl<F: Fs> Packs<F> {
         let Some(active) = self.active.take() else {
             return;
         };
-        if active.durable < active.end {
-            self.doubtful.push((active.number, active.durable));
-        }
         for copied in std::mem::take(&mut self.copied) {
             let to = copied.to;
             if to.segment != active.number || to.offset < active.durable {
@@ -69,6 +67,46 @@ impl<F: Fs> Packs<F> {
                 );
             }
         }
+        self.doubt(&active);
+    }
+
+    /// Notes what of a segment is in doubt. What was only written anew is still where it was: it is cut
+    /// off, so that the next try takes no more room than this one.
+    fn doubt(&mut self, active: &Active) {
+        let (number, durable) = (active.number, active.durable);
+        let end = match self.anew_from.take() {
+            None => active.end,
+            Some(anew) => {
+                let in_doubt = self.in_doubt(number, durable);
+                let needed = in_doubt.last().map_or(durable, |(_, place)| {
+                    place.offset + HEADER_BYTES as u32 + place.length
+                });
+                anew.max(needed)
+            }
+        };
+        if end < active.end {
+            self.cut(number, end);
+        }
+        if durable < end {
+            let path = self.segment_path(number);
+            tracing::warn!(segment = %path.display(), "a sync has failed; its records are written anew");
+            self.doubtful.push((number, durable));
+        }
+    }
+
+    /// Cuts a segment off behind what is needed of it. Nothing points there any more: where this fails,
+    /// a longer file than the index says does no harm.
+    fn cut(&mut self, number: u32, end: u32) {
+        let path = self.segment_path(number);
+        let file = OpenOptions::new().write(true).open(&path);
+        let cut = file.and_then(|file| file.set_len(u64::from(end)));
+        if let Some(state) = self.segments.get_mut(&number) {
+            state.end = end;
+        }
+        if end == 0 && cut.is_ok() {
+            // Compaction does it otherwise.
+            let _ = self.remove_segment(number);
+        }
     }
 
     /// Makes what was appended durable.
@@ -84,6 +122,7 @@ impl<F: Fs> Packs<F> {
     pub(super) fn seal(&mut self) -> Result<(), IoFailure> {
         self.sync_or_abandon()?;
         self.active = None;
+        self.anew_from = self.anew_from.map(|_| 0);
         Ok(())
     }
 
@@ -120,9 +159,11 @@ impl<F: Fs> Packs<F> {
     /// Writes the records anew that a failed sync should have made durable. They keep their old places
     /// as well until the copies are durable.
     fn rescue(&mut self) -> Result<(), IoFailure> {
+        if self.is_in_doubt() && self.anew_from.is_none() {
+            self.anew_from = Some(self.active.as_ref().map_or(0, |active| active.end));
+        }
         for (number, from) in self.doubtful.clone() {
             let path = self.segment_path(number);
-            tracing::warn!(segment = %path.display(), "writing anew what a failed sync has left in doubt");
             let file = match File::open(&path) {
                 // What was in it is lost.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -154,9 +195,15 @@ impl<F: Fs> Packs<F> {
     /// the next opening would find older records of those names.
     fn note_deletions(&mut self) -> Result<(), IoFailure> {
         let gone = self.changes.iter().filter(|(_, place)| place.is_none());
-        let notes: Vec<_> = gone.map(|(name, _)| deletion(name)).collect();
-        for group in notes.chunks(COPY_BYTES / HEADER_BYTES) {
-            self.append(group)?;
+        let names: Vec<_> = gone.map(|(name, _)| *name).collect();
+        self.append_notes(&names)
+    }
+
+    /// Appends the notes that these names are gone.
+    pub(super) fn append_notes(&mut self, names: &[Name]) -> Result<(), IoFailure> {
+        for group in names.chunks(COPY_BYTES / HEADER_BYTES) {
+            let notes: Vec<_> = group.iter().map(deletion).collect();
+            self.append(&notes)?;
         }
         Ok(())
     }
@@ -198,6 +245,7 @@ impl<F: Fs> Packs<F> {
     /// The copies are durable: what they were made of may go, and what could not be copied is lost.
     fn settle(&mut self) -> Result<(), IoFailure> {
         self.copied.clear();
+        self.anew_from = None;
         let mut outcome = Ok(());
         for (number, from) in std::mem::take(&mut self.doubtful) {
             let path = self.segment_path(number);
@@ -205,12 +253,7 @@ impl<F: Fs> Packs<F> {
             for (name, _) in &lost {
                 self.forget(name);
             }
-            // Nothing points there any more: a longer file than the index says would do no harm.
-            if let Some(state) = self.segments.get_mut(&number) {
-                state.end = from;
-            }
-            let cut = OpenOptions::new().write(true).open(&path);
-            let _ = cut.and_then(|file| file.set_len(u64::from(from)));
+            self.cut(number, from);
             if !lost.is_empty() {
                 count(&self.counters.corrupt, lost.len() as u64);
                 tracing::warn!(segment = %path.display(), lost = lost.len(), "records are lost");

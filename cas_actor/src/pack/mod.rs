@@ -16,6 +16,8 @@
 #![forbid(unsafe_code)]
 
 mod compact;
+#[cfg(test)]
+mod compact_tests;
 mod deflated;
 mod durable;
 mod index;
@@ -102,6 +104,11 @@ pub(crate) struct Packs<F> {
     doubtful: Vec<(u32, u32)>,
     /// What was copied since the last sync.
     copied: Vec<Copied>,
+    /// From where on the segment that grows holds only what is written anew, while that is not durable.
+    anew_from: Option<u32>,
+    /// The number of the next segment. None has a number that an earlier table covers, also after
+    /// the segments with the highest ones are gone.
+    next_number: u32,
     /// Whether a segment was made whose name is not durable yet.
     new_names: bool,
     /// Bytes of records behind the table.
@@ -316,7 +323,7 @@ impl<F: Fs> Packs<F> {
             },
             // Nothing will be appended to what exists; covered is all of it.
             None => Covered {
-                segment: self.segments.keys().next_back().map_or(0, |last| last + 1),
+                segment: self.next_number,
                 end: 0,
             },
         };
@@ -377,7 +384,7 @@ impl<F: Fs> Packs<F> {
     }
 
     fn create_segment(&mut self) -> Result<Active, IoFailure> {
-        let number = self.segments.keys().next_back().map_or(1, |last| last + 1);
+        let number = self.next_number;
         let path = self.segment_path(number);
         fs::create_dir_all(&self.directory).during("create", &self.directory)?;
         let file = OpenOptions::new()
@@ -392,6 +399,7 @@ impl<F: Fs> Packs<F> {
             live_bytes: 0,
         };
         self.segments.insert(number, state);
+        self.next_number += 1;
         self.new_names = true;
         Ok(Active {
             number,

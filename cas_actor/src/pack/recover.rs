@@ -49,6 +49,8 @@ impl<F: Fs> Packs<F> {
             unsynced: false,
             doubtful: Vec::new(),
             copied: Vec::new(),
+            anew_from: None,
+            next_number: 1,
             new_names: false,
             tail_bytes: 0,
             stale_use_seconds: 0,
@@ -60,6 +62,12 @@ impl<F: Fs> Packs<F> {
         for number in found.keys() {
             packs.recover_segment(*number)?;
         }
+        let behind = packs.segments.keys().next_back().map_or(1, |last| last + 1);
+        let covered = packs
+            .table
+            .as_ref()
+            .map_or(0, |table| table.covered.segment);
+        packs.next_number = behind.max(covered);
         packs.resume(&found)?;
         // What the table does not cover may come from a process that was killed before its sync.
         packs.unsynced = packs.tail_bytes > 0;

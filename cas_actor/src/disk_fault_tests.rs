@@ -1,0 +1,236 @@
+//! A whole store on a disk that is full or fails while content comes in.
+#![forbid(unsafe_code)]
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, SystemTime};
+
+use actor_rt::System;
+
+use crate::action::ActionEntry;
+use crate::commit::Durability;
+use crate::digest::Digest;
+use crate::error::PutError;
+use crate::fs::faulty::{Fault, FaultyFs};
+use crate::fs::{Disk, Fs, RealFs};
+use crate::layout::Layout;
+use crate::open::StoreConfig;
+use crate::shard_set::shard_of;
+use crate::store::Store;
+
+const LARGE: usize = 100_000;
+
+fn open<F: Fs>(fs: F, root: &Path, system: &System, lease: Duration) -> Store {
+    let config = StoreConfig {
+        shards: 2,
+        lease,
+        ..StoreConfig::new(root)
+    };
+    Store::open_on(fs, config, system).unwrap()
+}
+
+fn content(seed: u8, size: usize) -> Vec<u8> {
+    (0..size).map(|at| seed ^ (at % 253) as u8).collect()
+}
+
+/// Bytes of all files below a directory.
+fn disk_bytes(directory: &Path) -> u64 {
+    let entries = fs::read_dir(directory).unwrap();
+    let sizes = entries.map(|entry| match entry.unwrap().path() {
+        path if path.is_dir() => disk_bytes(&path),
+        // Evicted since it was listed.
+        path => fs::metadata(path).map_or(0, |metadata| metadata.len()),
+    });
+    sizes.sum()
+}
+
+/// A disk with so much room.
+#[derive(Debug, Clone)]
+struct FullFs {
+    root: PathBuf,
+    room_bytes: Arc<AtomicU64>,
+}
+
+impl FullFs {
+    fn take(&self, bytes: u64) -> io::Result<()> {
+        match disk_bytes(&self.root) + bytes > self.room_bytes.load(Relaxed) {
+            true => Err(io::ErrorKind::StorageFull.into()),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Disk for FullFs {
+    fn write_new(&self, path: &Path, content: &[u8]) -> io::Result<File> {
+        self.take(content.len() as u64)?;
+        RealFs.write_new(path, content)
+    }
+
+    fn write_at(&self, file: &File, content: &[u8], offset: u64) -> io::Result<()> {
+        self.take(content.len() as u64)?;
+        RealFs.write_at(file, content, offset)
+    }
+
+    fn clone_file(&self, _: &File, _: &File) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn copy_piece(&self, from: &File, to: &File, most: usize) -> io::Result<usize> {
+        let left = from.metadata()?.len() - to.metadata()?.len();
+        self.take(left.min(most as u64))?;
+        RealFs.copy_piece(from, to, most)
+    }
+}
+
+type Put = fn(&Store, &Path) -> Result<(), PutError>;
+
+/// Every way in.
+const PUTS: [Put; 5] = [
+    |store, _| store.blocking().put(content(99, LARGE)).map(drop),
+    |store, _| store.blocking().put(content(99, 5000)).map(drop),
+    |store, _| {
+        let content = content(99, LARGE);
+        store.blocking().put_reader(&content[..], None).map(drop)
+    },
+    |store, source| store.blocking().put_file(source).map(drop),
+    |store, _| {
+        let entry = ActionEntry::new(content(99, 5000));
+        store.blocking().put_action(&[1; 32], entry)
+    },
+];
+
+/// A store without a limit answered that the disk was full, and held what nobody had used for a day.
+#[test]
+fn a_put_on_a_full_disk_evicts_what_it_may() {
+    for put in PUTS {
+        for is_leased in [false, true] {
+            let directory = tempfile::tempdir().unwrap();
+            let (root, system) = (directory.path().join("store"), System::new().unwrap());
+            let source = directory.path().join("source");
+            fs::write(&source, content(99, LARGE)).unwrap();
+            let fs = FullFs {
+                root: root.clone(),
+                room_bytes: Arc::new(AtomicU64::new(u64::MAX)),
+            };
+            let layout = Layout::new(root.clone());
+            let hour = Duration::from_secs(3600);
+            let store = open(fs.clone(), &root, &system, hour);
+            let blobs: Vec<Digest> = (0..10)
+                .map(|seed| store.blocking().put(content(seed, LARGE)).unwrap())
+                .collect();
+            for (age, digest) in (2..).zip(&blobs) {
+                let file = File::open(layout.blob(digest.hash())).unwrap();
+                let used = if is_leased { 0 } else { age };
+                file.set_modified(SystemTime::now() - used * hour).unwrap();
+            }
+            fs.room_bytes.store(disk_bytes(&root) + 1000, Relaxed);
+            let answer = put(&store, &source);
+            let here = store.blocking().contains(&blobs).unwrap();
+            let gone = here.iter().filter(|is_here| !**is_here).count();
+            match is_leased {
+                true => {
+                    assert!(matches!(answer, Err(PutError::NoSpace(_))), "{answer:?}");
+                    assert_eq!(gone, 0);
+                }
+                false => {
+                    answer.unwrap();
+                    assert!((1..4).contains(&gone), "{here:?}");
+                    assert!(here.is_sorted_by(|a, b| a >= b), "the oldest go: {here:?}");
+                }
+            }
+        }
+    }
+}
+
+/// Streamed content was written beside the seam that makes writes and syncs fail in tests.
+#[test]
+fn every_fault_of_an_upload_is_answered_and_leaves_nothing() {
+    for fault in [Fault::ShortWrite, Fault::Sync, Fault::Rename] {
+        for after in 0..8 {
+            let directory = tempfile::tempdir().unwrap();
+            let system = System::new().unwrap();
+            let root = directory.path().join("store");
+            let fs = FaultyFs::new(fault, after);
+            let countdown = Arc::clone(&fs.countdown);
+            let store = open(fs, &root, &system, Duration::ZERO);
+            let source = directory.path().join("source");
+            let (streamed, copied) = (content(1, 300_000), content(2, 300_000));
+            fs::write(&source, &copied).unwrap();
+            let answers = [
+                store.blocking().put_reader(&streamed[..], None),
+                store.blocking().put_file(&source),
+            ];
+            countdown.store(-1, Relaxed);
+            let failed = answers.iter().filter(|answer| answer.is_err()).count();
+            assert!(failed <= 1, "one fault: {answers:?}");
+            if after == 0 {
+                assert_eq!(failed, 1, "{fault:?}");
+            }
+            assert_eq!(fs::read_dir(root.join("tmp")).unwrap().count(), 0);
+            for (content, answer) in [streamed, copied].iter().zip(answers) {
+                let digest = Digest::of(content);
+                let is_here = store.blocking().contains(&[digest]).unwrap()[0];
+                assert!(is_here || answer.is_err());
+                assert_eq!(store.blocking().put(content.clone()).unwrap(), digest);
+                assert_eq!(*store.blocking().get(&digest).unwrap(), **content);
+            }
+        }
+    }
+}
+
+/// The early sync of a copied file took the error that the commit waited for.
+#[test]
+fn a_sync_that_fails_while_a_file_is_hashed_is_answered() {
+    let directory = tempfile::tempdir().unwrap();
+    let (root, system) = (directory.path().join("store"), System::new().unwrap());
+    let fs = FaultyFs::new(Fault::Sync, 0);
+    let store = open(fs, &root, &system, Duration::ZERO);
+    let source = directory.path().join("source");
+    fs::write(&source, content(2, 300_000)).unwrap();
+    assert!(store.blocking().put_file(&source).is_err());
+    assert!(store.blocking().list().unwrap().is_empty());
+    store.blocking().put_file(&source).unwrap();
+}
+
+/// A disk on which the segments of one shard cannot be synced.
+#[derive(Debug, Clone)]
+struct HalfFs(Arc<AtomicBool>);
+
+impl Disk for HalfFs {
+    fn sync_file(&self, file: &File) -> io::Result<()> {
+        use std::os::fd::AsRawFd;
+        let path = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+        let fails = self.0.load(Relaxed) && path.to_string_lossy().contains("packs/0/");
+        match fails {
+            true => Err(io::ErrorKind::StorageFull.into()),
+            false => Ok(()),
+        }
+    }
+}
+
+/// A shard that could not rewrite its segments kept the others from giving their space back.
+#[test]
+fn one_shard_that_cannot_compact_leaves_the_others_to_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let (root, system) = (directory.path(), System::new().unwrap());
+    let fails = Arc::new(AtomicBool::new(false));
+    let store = open(HalfFs(Arc::clone(&fails)), root, &system, Duration::ZERO);
+    let store = store.with_durability(Durability::Relaxed);
+    let digests: Vec<Digest> = (0..40)
+        .map(|seed| store.blocking().put(content(seed, 5000)).unwrap())
+        .collect();
+    fails.store(true, Relaxed);
+    let of_first = |digest: &&Digest| shard_of(digest.hash(), 2) == 0;
+    assert!(store.blocking().sync().is_err(), "the first is in doubt");
+    let kept = digests.iter().find(of_first).unwrap();
+    for digest in digests.iter().filter(|digest| *digest != kept) {
+        assert!(store.blocking().delete(digest).unwrap());
+    }
+    let before = disk_bytes(&root.join("packs/1"));
+    assert!(store.blocking().gc(u64::MAX).is_err());
+    let after = disk_bytes(&root.join("packs/1"));
+    assert!(after + 50_000 < before, "{before} {after}");
+}

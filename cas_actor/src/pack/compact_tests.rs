@@ -1,0 +1,166 @@
+//! Compaction on a disk that is full or fails, and what it must not forget.
+#![forbid(unsafe_code)]
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use super::*;
+use crate::digest::Digest;
+use crate::fs::faulty::{Fault, FaultyFs};
+use crate::fs::{Disk, RealFs};
+use crate::layout::Kind;
+
+fn open<F: Fs>(directory: &Path, fs: F) -> Packs<F> {
+    let temp = directory.join("tmp");
+    fs::create_dir_all(&temp).unwrap();
+    let staging = Arc::new(Staging::new(temp, fs.clone()));
+    Packs::open(fs, directory.join("packs"), staging, Arc::default()).unwrap()
+}
+
+fn content(number: u8) -> Bytes {
+    vec![number; 1000].into()
+}
+
+fn name(number: u8) -> Name {
+    (*Digest::of(&content(number)).hash(), Kind::Blob)
+}
+
+fn put<F: Fs>(packs: &mut Packs<F>, number: u8) -> Result<(), IoFailure> {
+    let header = Header {
+        deleted: false,
+        length: 1000,
+        ..deletion(&name(number)).0
+    };
+    let record = [(header, content(number))];
+    let places = packs.append(&record)?;
+    packs.publish(&record, &places);
+    Ok(())
+}
+
+/// What is put from here on goes to another segment.
+fn next_segment<F: Fs>(packs: &mut Packs<F>) {
+    packs.seal().unwrap();
+}
+
+fn segment_bytes(directory: &Path) -> u64 {
+    let found = fs::read_dir(directory.join("packs")).unwrap();
+    let found = found.map(|entry| entry.unwrap());
+    let found = found.filter(|entry| entry.file_name() != INDEX);
+    found.map(|entry| entry.metadata().unwrap().len()).sum()
+}
+
+/// The note of a deletion went with its segment, and a new index found the record in an older one.
+#[test]
+fn what_was_deleted_does_not_return_with_a_new_index() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut packs = open(directory.path(), RealFs);
+    for number in 0..20 {
+        put(&mut packs, number).unwrap();
+    }
+    next_segment(&mut packs);
+    put(&mut packs, 20).unwrap();
+    for number in [3, 20] {
+        assert!(packs.remove(&name(number)));
+    }
+    for _ in 0..3 {
+        assert!(packs.compact(60).is_ok());
+        let index = directory.path().join("packs").join(INDEX);
+        fs::remove_file(index).unwrap();
+        let anew = open(directory.path(), RealFs);
+        for number in 0..=20 {
+            let is_here = anew.find(&name(number)).is_some();
+            assert_eq!(is_here, ![3, 20].contains(&number), "{number}");
+        }
+        assert_eq!(anew.list().count(), 19);
+        put(&mut packs, 20).unwrap();
+        packs.remove(&name(20));
+    }
+    // Nothing is noted any more once nothing old is left.
+    for number in 0..20 {
+        packs.remove(&name(number));
+    }
+    packs.compact(60).unwrap();
+    assert_eq!(segment_bytes(directory.path()), 0);
+}
+
+/// The segments that were about to go were forgotten, and the next one got the number of the last.
+#[test]
+fn packs_can_be_written_to_after_a_compaction_has_failed() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut packs = open(directory.path(), FaultyFs::new(Fault::Rename, 1));
+    put(&mut packs, 1).unwrap();
+    packs.remove(&name(1));
+    assert!(packs.compact(60).is_err(), "the second index");
+    put(&mut packs, 2).unwrap();
+    packs.sync().unwrap();
+    assert!(packs.compact(60).unwrap() > 1000);
+    let anew = open(directory.path(), RealFs);
+    assert!(anew.find(&name(1)).is_none() && anew.find(&name(2)).is_some());
+}
+
+/// What a store leaves that was killed while syncs failed.
+#[test]
+fn empty_segments_are_removed() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut packs = open(directory.path(), RealFs);
+    put(&mut packs, 1).unwrap();
+    packs.sync().unwrap();
+    drop(packs);
+    let segment = |number: u32| directory.path().join(format!("packs/{number:08}.seg"));
+    for number in 2..10 {
+        fs::write(segment(number), "").unwrap();
+    }
+    let mut packs = open(directory.path(), RealFs);
+    packs.compact(60).unwrap();
+    put(&mut packs, 2).unwrap();
+    let left: Vec<u32> = (1..10).filter(|number| segment(*number).exists()).collect();
+    assert_eq!(left, [1, 9], "one is written to");
+}
+
+/// A disk that takes more than it has room for, and tells when it has to write that down.
+#[derive(Debug, Clone)]
+struct FullFs {
+    directory: PathBuf,
+    room_bytes: Arc<AtomicU64>,
+}
+
+impl Disk for FullFs {
+    fn sync_file(&self, _: &File) -> io::Result<()> {
+        match segment_bytes(&self.directory) > self.room_bytes.load(Relaxed) {
+            true => Err(io::ErrorKind::StorageFull.into()),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Before anything was removed, everything in doubt had to be written anew, for which there was no room.
+#[test]
+fn dead_segments_make_room_for_what_is_in_doubt() {
+    let directory = tempfile::tempdir().unwrap();
+    let fs = FullFs {
+        directory: directory.path().into(),
+        room_bytes: Arc::new(AtomicU64::new(u64::MAX)),
+    };
+    let mut packs = open(directory.path(), fs.clone());
+    for number in 0..20 {
+        put(&mut packs, number).unwrap();
+    }
+    next_segment(&mut packs);
+    fs.room_bytes.store(22_000, Relaxed);
+    for number in 20..25 {
+        put(&mut packs, number).unwrap();
+    }
+    for _ in 0..3 {
+        assert!(packs.sync().is_err());
+    }
+    for number in 0..20 {
+        assert!(packs.remove(&name(number)));
+    }
+    assert!(packs.compact(60).unwrap() > 15_000);
+    assert!(!packs.is_in_doubt());
+    let anew = open(directory.path(), RealFs);
+    assert_eq!(anew.list().count(), 5);
+}
