@@ -207,3 +207,14 @@ fn installed(path: &Path) -> Option<PathBuf> {
 pub fn succeed(command: &mut Command) -> String {
     Outcome::of(command).succeeds().text()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "ZAKO_TESTS_WITHOUT=no-such-tool")]
+    fn a_tool_that_is_missing_fails_its_test() {
+        is_installed("no-such-tool");
+    }
+}
