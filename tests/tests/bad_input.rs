@@ -231,6 +231,47 @@ fn typescript_that_cannot_be_compiled_is_told_with_every_error() {
 }
 
 #[test]
+fn decorators_that_nobody_decided_on_are_shown_with_the_option_to_set() {
+    let transpiled = |options: &str| {
+        let project = project(&format!(
+            "  js: transpile({{ srcs: [\"a.ts\"], out: \"dist\", sourceMaps: false{options} }})"
+        ));
+        // TypeScript 5 calls it with the method and a context, `experimentalDecorators` with the class.
+        project.write(
+            "a.ts",
+            "function logged(it: any, context: any) {}\nclass A {\n  @logged m() {}\n}\n",
+        );
+        project
+    };
+    fails(
+        &transpiled(""),
+        &["build"],
+        &[
+            "a.ts:3:3",
+            "@logged m() {}",
+            "decorators: \"legacy\"",
+            "\"preserve\"",
+        ],
+    );
+    let preserved = ", decorators: \"preserve\"";
+    for options in [", target: \"esnext\"", preserved] {
+        let project = transpiled(options);
+        project.build();
+        assert!(project.read("dist/a.js").contains("@logged m() {}"));
+    }
+    let project = transpiled(", decorators: \"legacy\"");
+    project.build();
+    assert!(!project.read("dist/a.js").contains("@logged"));
+    let project =
+        Project::with_build("const f = (a: any) => a;\n@f class A {}\nexport default {};\n");
+    fails(
+        &project,
+        &["build"],
+        &["BUILD.ts:2:1", "build files have no decorators"],
+    );
+}
+
+#[test]
 fn a_wrong_manifest_is_shown_with_its_line() {
     let project = project("  a: target({ cmd: [\"true\"] }),");
     project.write(

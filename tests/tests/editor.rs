@@ -1,7 +1,13 @@
 //! What helps a person who writes build files: types for editors, and the check for determinism.
 
-use std::process::Command;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::mpsc::{self, Receiver};
+use std::time::Duration;
 
+use serde_json::{Value, json};
 use zako_tests::{Outcome, Project, is_installed};
 
 #[test]
@@ -109,26 +115,19 @@ fn the_type_checker_knows_labels_and_flags_a_misspelt_one() {
     assert!(said.contains("3 labels"), "{said}");
     let definitions = project.read(".zako/types/zako.d.ts");
     assert!(definitions.contains("\"//:copy\" | "), "{definitions}");
-    assert!(project.read("tsconfig.json").contains("extends"));
+    assert!(project.read("tsconfig.json").contains("./.zako/types"));
+    let again = project.zako(&["types"]).succeeds().text();
+    assert!(!again.contains("tsconfig.json"), "{again}");
     // What a person made is left alone.
-    project.write(
-        "tsconfig.json",
-        "{\"extends\": \"./.zako/types/tsconfig.json\"}\n",
-    );
+    let own = "{ \"files\": [], \"references\": [{ \"path\": \".zako/types\" }] }\n";
+    project.write("tsconfig.json", own);
     let again = project.zako(&["types"]).succeeds();
     assert!(again.text().contains("is yours"), "{}", again.text());
-    if !is_installed("npm") {
+    assert_eq!(project.read("tsconfig.json"), own);
+    let Some(typescript) = typescript() else {
         return;
-    }
-    let home = project.outside().join("npm");
-    let mut install = Command::new("npm");
-    install.args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"]);
-    Outcome::of(install.arg(&home).arg("typescript@5.9.3")).succeeds();
-    let check = || {
-        let mut tsc = Command::new(home.join("node_modules/.bin/tsc"));
-        tsc.current_dir(project.root());
-        Outcome::of(tsc.args(["--pretty", "false", "-p", "."]))
     };
+    let check = || type_check(typescript, &project);
     check().succeeds();
     // Every module that a build file may import, as the engine has it too.
     project.write(
@@ -179,6 +178,232 @@ fn the_type_checker_knows_labels_and_flags_a_misspelt_one() {
     );
     project.write("BUILD.ts", &BUILD.replace("retries", "retires"));
     assert!(check().stdout.contains("retires"));
+}
+
+/// The TypeScript that editors come with, from npm.
+fn typescript() -> Option<&'static Path> {
+    static TYPESCRIPT: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let installed = TYPESCRIPT.get_or_init(|| {
+        if !is_installed("npm") {
+            return None;
+        }
+        let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("typescript");
+        let mut install = Command::new("npm");
+        install.args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"]);
+        Outcome::of(install.arg(&home).arg("typescript@5.9.3")).succeeds();
+        Some(home.join("node_modules/typescript/lib"))
+    });
+    installed.as_deref()
+}
+
+/// Checks all projects of a workspace, as an editor does with each file that is open.
+fn type_check(typescript: &Path, project: &Project) -> Outcome {
+    let mut tsc = Command::new("node");
+    tsc.arg(typescript.join("tsc.js"))
+        .current_dir(project.root());
+    Outcome::of(tsc.args(["--build", "--pretty", "false"]))
+}
+
+/// A file of each kind, with the modules that it may import.
+const KINDS: [(&str, &[&str]); 8] = [
+    ("lib.ts", &["core"]),
+    ("a.config.ts", &["core", "config"]),
+    ("a.toolchain.ts", &["core", "toolchain"]),
+    ("a.rule.ts", &["core", "rule", "rules", "rules/cc"]),
+    ("zako.ts", &["core", "package", "rules", "rules/cc"]),
+    ("a/BUILD.ts", &["core", "build", "rules", "rules/cc"]),
+    ("a.script.ts", &[]),
+    ("scripts/a.ts", &[]),
+];
+
+/// A workspace with a library file, which its build file imports.
+fn with_library() -> Project {
+    let project = Project::with_build("import { lib } from \"./lib.ts\";\nexport default lib;\n");
+    project.write("lib.ts", "export const lib = {};\n");
+    project.zako(&["types"]).succeeds();
+    project
+}
+
+#[test]
+fn the_type_checker_flags_every_module_that_a_kind_of_file_may_not_import() {
+    let project = with_library();
+    let Some(typescript) = typescript() else {
+        return;
+    };
+    let modules = [
+        "core",
+        "build",
+        "package",
+        "rule",
+        "toolchain",
+        "config",
+        "rules",
+        "rules/cc",
+        "syscall",
+    ];
+    for (file, _) in KINDS {
+        let line = |(n, module)| format!("import * as m{n} from \"zako:{module}\";\n");
+        let imports: String = modules.iter().enumerate().map(line).collect();
+        project.write(file, &format!("{imports}export const lib = {{}};\n"));
+    }
+    let said = type_check(typescript, &project).stdout;
+    for (file, allowed) in KINDS {
+        for (n, module) in modules.iter().enumerate() {
+            let mistake = format!("Cannot find module 'zako:{module}'");
+            let place = format!("{file}({},", n + 1);
+            let mut lines = said.lines();
+            let is_flagged = lines.any(|line| line.starts_with(&place) && line.contains(&mistake));
+            assert_eq!(
+                is_flagged,
+                !allowed.contains(module),
+                "zako:{module} in {file}:\n{said}"
+            );
+        }
+    }
+    // A rule may be made of what its users may not import, and is known to them all the same.
+    let project = with_library();
+    project.write(
+        "a.toolchain.ts",
+        "import { toolchain } from \"zako:toolchain\";\nexport const a = toolchain({ name: \"a\", select: () => ({ n: 1 }) });\n",
+    );
+    project.write(
+        "a.rule.ts",
+        "import { attr, rule } from \"zako:rule\";\nimport { a } from \"./a.toolchain.ts\";\nexport const r = rule({ name: \"r\", \
+         toolchains: { a }, attrs: { n: attr.number() }, implementation(ctx) { ctx.toolchains.a.n.toFixed(); } });\n",
+    );
+    let uses = |attribute: &str| {
+        let text = format!(
+            "import {{ r }} from \"../a.rule.ts\";\nexport default {{ r: r({{ {attribute}: 1 }}) }};\n"
+        );
+        project.write("a/BUILD.ts", &text);
+        type_check(typescript, &project)
+    };
+    uses("n").succeeds();
+    let said = uses("m").stdout;
+    assert!(
+        said.starts_with("a/BUILD.ts(2,") && said.contains("'m' does not exist"),
+        "{said}"
+    );
+}
+
+/// The language server of editors.
+struct Server {
+    child: Child,
+    answers: Receiver<Value>,
+    asked: u64,
+}
+
+impl Server {
+    fn start(typescript: &Path, project: &Project) -> Self {
+        let mut node = Command::new("node");
+        node.arg(typescript.join("tsserver.js"))
+            .arg("--disableAutomaticTypingAcquisition");
+        node.current_dir(project.root())
+            .env("HOME", project.outside());
+        let mut child = node
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let (tell, answers) = mpsc::channel();
+        std::thread::spawn(move || {
+            let messages = lines.map_while(Result::ok);
+            let messages = messages.filter_map(|line| serde_json::from_str(&line).ok());
+            messages
+                .map(|message| tell.send(message))
+                .all(|told| told.is_ok())
+        });
+        Self {
+            child,
+            answers,
+            asked: 0,
+        }
+    }
+
+    fn tell(&mut self, command: &str, arguments: &Value) {
+        self.asked += 1;
+        let request = json!({ "seq": self.asked, "type": "request", "command": command, "arguments": arguments });
+        writeln!(self.child.stdin.as_mut().unwrap(), "{request}").unwrap();
+    }
+
+    /// Its answer to a request.
+    fn ask(&mut self, command: &str, arguments: &Value) -> Value {
+        self.tell(command, arguments);
+        loop {
+            let message = self.answers.recv_timeout(Duration::from_secs(60)).unwrap();
+            if message["request_seq"] == self.asked {
+                return message["body"].clone();
+            }
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn an_editor_finds_the_project_of_each_kind_of_file() {
+    let project = with_library();
+    let Some(typescript) = typescript() else {
+        return;
+    };
+    // A package with a project of its own for its sources.
+    project.write("a/tsconfig.json", "{ \"include\": [\"src\"] }\n");
+    project.write("a/src/a.ts", "export const a = 1;\n");
+    for (file, _) in KINDS {
+        project.write(file, "import * as m from \"zako:rule\";\nimport * as n from \"zako:\";\nexport const lib = {};\n");
+    }
+    let mut server = Server::start(typescript, &project);
+    let kinds = [
+        "library",
+        "config",
+        "toolchain",
+        "rule",
+        "package",
+        "build",
+        "script",
+        "script",
+    ];
+    for ((file, modules), kind) in KINDS.into_iter().zip(kinds) {
+        let file = json!({ "file": project.root().join(file) });
+        server.tell("open", &file);
+        let mut question = file.clone();
+        question["needFileNameList"] = json!(false);
+        let chosen = server.ask("projectInfo", &question);
+        let chosen = chosen["configFileName"].as_str().unwrap();
+        assert!(
+            chosen.ends_with(&format!(".zako/types/tsconfig.{kind}.json")),
+            "{file}: {chosen}"
+        );
+        let found = server.ask("semanticDiagnosticsSync", &file).to_string();
+        assert_eq!(
+            found.contains("'zako:rule'"),
+            kind != "rule",
+            "{file}: {found}"
+        );
+        let mut place = file.clone();
+        (place["line"], place["offset"]) = (json!(2), json!(25));
+        let offered = server.ask("completionInfo", &place);
+        let offered = offered["entries"].as_array().cloned().unwrap_or_default();
+        let names: Vec<_> = offered
+            .iter()
+            .filter_map(|entry| entry["name"].as_str())
+            .collect();
+        for module in ["build", "package", "rule", "toolchain", "config", "core"] {
+            let is_offered = names.contains(&&*format!("zako:{module}"));
+            assert_eq!(
+                is_offered,
+                modules.contains(&module),
+                "{module} in {file}: {names:?}"
+            );
+        }
+    }
 }
 
 #[test]

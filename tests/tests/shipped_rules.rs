@@ -182,6 +182,23 @@ fn a_typescript_library_has_code_maps_and_declarations() {
         .fails_saying(&["--isolatedDeclarations", "ui/src/a.ts:1:"]);
 }
 
+#[test]
+fn a_typescript_library_is_told_what_its_decorators_are() {
+    let library = |more: &str| {
+        format!(
+            "import {{ tsLibrary }} from \"zako:rules\";\nexport default {{ lib: tsLibrary({{ srcs: [\"a.ts\"], root: \".\"{more} }}) }};\n"
+        )
+    };
+    let project = Project::with_build(&library(""));
+    project.write("a.ts", "const f = (it: any) => it;\n@f class A {}\n");
+    project
+        .zako(&["build"])
+        .fails_saying(&["a.ts:2:1", "decorators: \"legacy\""]);
+    project.write("BUILD.ts", &library(", decorators: \"legacy\""));
+    project.build();
+    assert!(!project.read("dist/a.js").contains("@f"));
+}
+
 const BUNDLE: &str = r#"
 import { glob } from "zako:build";
 import { bundle, npmInstall, tsLibrary } from "zako:rules";

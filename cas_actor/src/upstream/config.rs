@@ -160,6 +160,7 @@ impl UpstreamConfig {
             patience: Duration::from_secs(self.patience_seconds),
             write_through: self.write,
             queue: self.queue,
+            ..TierConfig::default()
         };
         let entered = runtime.enter();
         let upstream = self.connect()?;

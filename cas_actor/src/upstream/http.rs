@@ -82,7 +82,7 @@ impl HttpUpstream {
         let request = request.body(Full::new(body));
         let request = request.map_err(|error| self.failed(error))?;
         let sent = self.client.request(request).await;
-        sent.map_err(|error| self.failed(error))
+        sent.map_err(|error| UpstreamError::caused(&self.base, &error))
     }
 
     async fn read(

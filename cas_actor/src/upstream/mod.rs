@@ -17,6 +17,7 @@ mod promote;
 mod s3;
 mod tier;
 
+use std::error::Error;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -111,5 +112,14 @@ impl UpstreamError {
             upstream: upstream.into(),
             message: message.to_string().into(),
         }
+    }
+
+    /// A call that failed, told by the innermost cause: what is around it says little more than that a call failed.
+    pub(crate) fn caused(upstream: &str, error: &dyn Error) -> Self {
+        let mut cause = error;
+        while let Some(inner) = cause.source() {
+            cause = inner;
+        }
+        Self::new(upstream, cause)
     }
 }

@@ -53,6 +53,8 @@ pub struct TierConfig {
     pub write_through: WriteThrough,
     /// Blobs and results that wait to be handed on; more are not.
     pub queue: usize,
+    /// Whether the log says when the upstream is down; otherwise the owner tells [`Tier::trouble`].
+    pub announces: bool,
 }
 
 impl Default for TierConfig {
@@ -61,6 +63,7 @@ impl Default for TierConfig {
             patience: Duration::from_secs(5),
             write_through: WriteThrough::Never,
             queue: 4096,
+            announces: true,
         }
     }
 }
@@ -113,6 +116,8 @@ pub(super) struct Inner {
     pub(super) config: TierConfig,
     runtime: Handle,
     breaker: Breaker,
+    /// Why the last call that failed did.
+    trouble: Mutex<Option<UpstreamError>>,
     blobs: Flights<BlobName, Promoted>,
     /// Blobs that are read through.
     reads: Flights<BlobName, Fetched>,
@@ -144,6 +149,7 @@ impl Tier {
                 config,
                 runtime,
                 breaker: Breaker::default(),
+                trouble: Mutex::default(),
                 blobs: Flights::default(),
                 reads: Flights::default(),
                 results: Flights::default(),
@@ -175,6 +181,11 @@ impl Tier {
     /// Whether the upstream is left alone for now because it does not answer.
     pub fn is_down(&self) -> bool {
         self.inner.breaker.is_open()
+    }
+
+    /// Why the last call that failed did.
+    pub fn trouble(&self) -> Option<UpstreamError> {
+        lock(&self.inner.trouble).clone()
     }
 
     /// The address of the upstream.
@@ -335,7 +346,8 @@ impl Inner {
 
     pub(super) fn note<T>(&self, error: &UpstreamError) -> Option<T> {
         count(&self.figures.failures, 1);
-        match self.breaker.failed(Instant::now()) {
+        *lock(&self.trouble) = Some(error.clone());
+        match self.breaker.failed(Instant::now()) && self.config.announces {
             true => tracing::warn!(%error, "upstream is down; going on without it"),
             false => tracing::debug!(%error, "upstream failed"),
         }

@@ -4,7 +4,7 @@
 //! handed on. Does not know the protocols, nor when a server counts as down: that is the store's
 //! tier; nor how long look-ups wait in all (`allowance`).
 //! Invariants: a server that is down, slow or wrong costs a bounded wait and no correctness: whatever
-//! comes from there is hashed, and whatever does not come is built; a result is handed on after
+//! comes from there is hashed, and whatever does not come is built; that it is not there is said once in a build; a result is handed on after
 //! its files; nobody waits for it any more once the build is cancelled.
 
 mod allowance;
@@ -123,6 +123,7 @@ impl Remote {
         let _entered = runtime.enter();
         let config = TierConfig {
             patience: PATIENCE,
+            announces: false,
             ..TierConfig::default()
         };
         let wrong = |error: UpstreamConfigError| RemoteError {
@@ -176,8 +177,23 @@ impl Remote {
                 Either::Right(_) => None,
             }
         });
+        if answer.is_none() {
+            self.tell();
+        }
         lookup.end(answer.is_some());
         answer
+    }
+
+    /// Says that the server has never answered, or does so no more.
+    fn tell(&self) {
+        let is_there = self.function.get().is_some() && !self.tier.is_down();
+        if let Some(error) = self.tier.trouble().filter(|_| !is_there) {
+            let why = format!(
+                "does not answer: {}; this build goes on without it",
+                error.message
+            );
+            self.allowance.warn(&why);
+        }
     }
 
     /// What there is under `key`, and the hash by which the server names files.
@@ -286,7 +302,7 @@ impl Remote {
                 .unwrap_or_else(PoisonError::into_inner),
         );
         if self.tier.is_down() {
-            return;
+            return self.tell();
         }
         let all = futures_util::future::join_all(tasks);
         let waited = self.runtime.block_on(async {
@@ -297,8 +313,10 @@ impl Remote {
             }
         });
         if !waited {
-            tracing::warn!("the remote cache is slow: some results were not handed on");
+            self.allowance
+                .warn("is slow: some results were not handed on");
         }
+        self.tell();
     }
 }
 

@@ -14,7 +14,7 @@ use deno_core::SourceCodeCacheInfo;
 
 use super::runtime::HARDEN;
 use crate::diagnostic::Diagnostic;
-use crate::transpile::{ImportSite, TranspileJob, TranspileOptions, Transpiler};
+use crate::transpile::{ImportSite, TranspileJob, TranspileOptions, Transpiler, UNDECIDED};
 
 /// One file, ready to run.
 pub(super) struct Module {
@@ -138,7 +138,9 @@ impl Compiler {
             source_map: true,
             ..TranspileOptions::default()
         };
-        let output = self.transpiler.transpile(&job)?;
+        let transpiled = self.transpiler.transpile(&job);
+        let output =
+            transpiled.map_err(|mistakes| mistakes.into_iter().map(advise).collect::<Vec<_>>())?;
         let mut code = output.code;
         let lasting = self.transpiler.lasting_bindings(&code);
         let lasting = lasting.filter(|_| !code.contains(SETTLE));
@@ -154,6 +156,14 @@ impl Compiler {
             bytecode: Bytecode::default(),
         })
     }
+}
+
+/// Build files have no options that a mistake could be mended with.
+fn advise(mut mistake: Diagnostic) -> Diagnostic {
+    if mistake.message == UNDECIDED {
+        mistake.help = Some("call the function: build files have no decorators".to_owned());
+    }
+    mistake
 }
 
 fn text(path: &str, bytes: &[u8]) -> Result<String, Diagnostic> {

@@ -51,13 +51,20 @@ impl ContextKind {
 
 /// What a file is, by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum FileKind {
+pub enum FileKind {
+    /// Any file that is nothing else.
     Library,
+    /// `*.script.ts`, and what lies in a directory `scripts`: a program of its own.
     Script,
+    /// `zako.ts`.
     Package,
+    /// `BUILD.ts`.
     Build,
+    /// `*.rule.ts`.
     Rule,
+    /// `*.toolchain.ts`.
     Toolchain,
+    /// `*.config.ts`.
     Config,
 }
 
@@ -85,8 +92,32 @@ const ALL_MODULES: [&str; 10] = [
 ];
 
 impl FileKind {
+    /// Every kind, those first that others are made of.
+    pub const ALL: [Self; 7] = [
+        Self::Library,
+        Self::Config,
+        Self::Toolchain,
+        Self::Rule,
+        Self::Package,
+        Self::Build,
+        Self::Script,
+    ];
+
+    /// The kind in one word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Library => "library",
+            Self::Script => "script",
+            Self::Package => "package",
+            Self::Build => "build",
+            Self::Rule => "rule",
+            Self::Toolchain => "toolchain",
+            Self::Config => "config",
+        }
+    }
+
     /// The kind of a file by its path relative to the workspace.
-    pub(super) fn of(path: &str) -> Self {
+    pub fn of(path: &str) -> Self {
         let (directories, name) = path.rsplit_once('/').unwrap_or(("", path));
         let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
         if directories.split('/').any(|part| part == "scripts") {
@@ -129,8 +160,8 @@ impl FileKind {
         }
     }
 
-    /// The `zako:` modules that such a file may import.
-    pub(super) fn modules(self) -> Vec<&'static str> {
+    /// The `zako:` modules that such a file may import; `zako:rules` stands for its topics, too.
+    pub fn modules(self) -> Vec<&'static str> {
         let rules = self.may_import(Self::Rule).then_some(embedded::ALL);
         match self {
             Self::Script => Vec::new(),
@@ -142,8 +173,9 @@ impl FileKind {
         }
     }
 
-    /// Rules stand between those who use them and what they are made of; nothing points back.
-    fn may_import(self, other: Self) -> bool {
+    /// Whether such a file may import one of kind `other`. Rules stand between those who use them and what they are made
+    /// of; nothing points back.
+    pub fn may_import(self, other: Self) -> bool {
         let others: &[Self] = match self {
             Self::Script => &[Self::Script],
             Self::Library => &[],
@@ -286,20 +318,10 @@ mod tests {
         }
     }
 
-    const KINDS: [FileKind; 7] = [
-        FileKind::Library,
-        FileKind::Script,
-        FileKind::Package,
-        FileKind::Build,
-        FileKind::Rule,
-        FileKind::Toolchain,
-        FileKind::Config,
-    ];
-
     #[test]
     fn each_kind_has_its_module_only() {
-        for kind in KINDS {
-            for module in KINDS.iter().filter_map(|kind| kind.own_module()) {
+        for kind in FileKind::ALL {
+            for module in FileKind::ALL.iter().filter_map(|kind| kind.own_module()) {
                 let own = kind.own_module() == Some(module);
                 assert_eq!(check_module(kind, module).is_ok(), own, "{kind:?} {module}");
             }
@@ -326,14 +348,14 @@ mod tests {
         };
         let allowed = |importer| -> Vec<FileKind> {
             let may = |kind: &FileKind| check_file(importer, path(*kind)).is_ok();
-            KINDS.into_iter().filter(may).collect()
+            FileKind::ALL.into_iter().filter(may).collect()
         };
         assert_eq!(allowed(Library), [Library]);
         assert_eq!(allowed(Script), [Library, Script]);
         assert_eq!(allowed(Package), [Library, Rule]);
         assert_eq!(allowed(Build), [Library, Rule]);
-        assert_eq!(allowed(Rule), [Library, Rule, Toolchain, Config]);
-        assert_eq!(allowed(Toolchain), [Library, Toolchain, Config]);
+        assert_eq!(allowed(Rule), [Library, Config, Toolchain, Rule]);
+        assert_eq!(allowed(Toolchain), [Library, Config, Toolchain]);
         assert_eq!(allowed(Config), [Library, Config]);
     }
 

@@ -42,7 +42,7 @@ pub use actor_rt::{CancelGuard, CancelToken};
 pub use embedded::digest as rules_digest;
 pub use evaluate::Evaluator;
 pub use figures::IsolateFigures;
-pub use kinds::ContextKind;
+pub use kinds::{ContextKind, FileKind};
 pub use runtime::{Startup, engine_name, engine_version};
 pub use snapshot::keep_in as keep_snapshot_in;
 

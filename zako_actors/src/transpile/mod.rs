@@ -9,6 +9,7 @@
 mod actor;
 mod commonjs;
 mod declarations;
+mod decorators;
 mod helpers;
 mod lasting;
 mod options;
@@ -36,6 +37,7 @@ use oxc::span::SourceType;
 use oxc::transformer::Transformer;
 
 pub use actor::{TranspileAnswer, TranspileResult, TranspileTask, Transpiled, TranspilerPool};
+pub(crate) use decorators::UNDECIDED;
 pub use options::{Decorators, Jsx, ModuleFormat, TranspileOptions};
 pub use specifiers::{declaration_path, output_path};
 pub(crate) use specifiers::{is_relative, join_relative};
@@ -200,6 +202,9 @@ impl<'a> Run<'a> {
             mark_types(&mut run.program, &job.facts);
         }
         let mut diagnostics = parsed.diagnostics.into_vec();
+        if job.options.refuses_decorators() {
+            diagnostics.extend(decorators::undecided(&run.program));
+        }
         if !parsed.panicked {
             let checked = SemanticBuilder::new()
                 .with_check_syntax_error(true)

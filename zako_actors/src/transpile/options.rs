@@ -37,11 +37,10 @@ pub enum Jsx {
 }
 
 /// What happens to decorators.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Decorators {
     /// TypeScript's `experimentalDecorators`.
-    #[default]
     Legacy,
     /// The same with `emitDecoratorMetadata`.
     LegacyWithMetadata,
@@ -65,8 +64,10 @@ pub struct TranspileOptions {
     pub jsx: Jsx,
     /// Package of the automatic JSX runtime; `react` by default.
     pub jsx_import_source: Option<String>,
-    /// What happens to decorators.
-    pub decorators: Decorators,
+    /// What happens to decorators. While nobody says, they are left to the target `esnext`, and a
+    /// mistake for any other: standard ones cannot be lowered, and are called in another way than
+    /// those of `experimentalDecorators`.
+    pub decorators: Option<Decorators>,
     /// Keeps every import that is not marked `type` (`tsc`'s `verbatimModuleSyntax`).
     pub verbatim_module_syntax: bool,
     /// `tsc`'s `useDefineForClassFields`; by default true from `es2022` on.
@@ -85,7 +86,7 @@ impl Default for TranspileOptions {
             declarations: false,
             jsx: Jsx::default(),
             jsx_import_source: None,
-            decorators: Decorators::default(),
+            decorators: None,
             verbatim_module_syntax: false,
             use_define_for_class_fields: None,
             output_path: None,
@@ -125,8 +126,10 @@ impl TranspileOptions {
                 ..TypeScriptOptions::default()
             },
             decorator: DecoratorOptions {
-                legacy: self.decorators != Decorators::Preserve,
-                emit_decorator_metadata: self.decorators == Decorators::LegacyWithMetadata,
+                legacy: self
+                    .decorators
+                    .is_some_and(|kind| kind != Decorators::Preserve),
+                emit_decorator_metadata: self.decorators == Some(Decorators::LegacyWithMetadata),
                 ..DecoratorOptions::default()
             },
             jsx,
@@ -139,6 +142,11 @@ impl TranspileOptions {
         };
         options.assumptions.set_public_class_fields = !define;
         Ok(options)
+    }
+
+    /// Whether a decorator is a mistake: nobody says what it is, and the target has none.
+    pub(super) fn refuses_decorators(&self) -> bool {
+        self.decorators.is_none() && !self.target.eq_ignore_ascii_case("esnext")
     }
 
     /// `tsc` defines class fields from ES2022 on, where the language has them.

@@ -203,3 +203,51 @@ fn the_arena_forgets_between_jobs() {
         transpiler.gc();
     }
 }
+
+#[test]
+fn decorators_are_lowered_only_when_somebody_says_how() {
+    let source = "// a@b.c\nconst at: string = '@';\nfunction f(v: any, c?: any) {}\nexport class A { @f m() {} }\n";
+    let with = |target: &str, decorators| {
+        let options = TranspileOptions {
+            target: target.to_owned(),
+            decorators,
+            ..TranspileOptions::default()
+        };
+        attempt("a.ts", source, options)
+    };
+    let errors = with("es2022", None).unwrap_err();
+    assert_eq!(errors.len(), 1);
+    let told = errors[0].to_string();
+    for part in [
+        UNDECIDED,
+        "a.ts:4:18",
+        "decorators: \"legacy\"",
+        "\"preserve\"",
+    ] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    assert!(with("node20", None).is_err());
+    for (target, decorators) in [("esnext", None), ("es2022", Some(Decorators::Preserve))] {
+        let code = with(target, decorators).unwrap().code;
+        assert!(code.contains("@f m() {}"), "{code}");
+    }
+    let code = with("es2022", Some(Decorators::Legacy)).unwrap().code;
+    assert!(!code.contains("@f"), "{code}");
+    // Nothing is said about files without any.
+    esm(
+        "a.ts",
+        "/** @param a */ export const a = '@' + `@${1 /* @ */}`;",
+    );
+    let everywhere = [
+        "@f class A {}",
+        "class A { @f p = 1 }",
+        "class A { constructor(@f a: any) {} }",
+        "const A = @f class {}",
+    ];
+    for source in everywhere {
+        assert!(
+            attempt("a.ts", source, TranspileOptions::default()).is_err(),
+            "{source}"
+        );
+    }
+}

@@ -329,8 +329,7 @@ fn transpile(arena: &oxc::allocator::Allocator, path: &str, source: &str) -> Str
         .with_excess_capacity(2.0)
         .build(&program);
     let scoping = checked.semantic.into_scoping();
-    let mut options = TransformOptions::from_target("es2022").expect("a target");
-    options.decorator.legacy = true;
+    let options = TransformOptions::from_target("es2022").expect("a target");
     Transformer::new(arena, Path::new(path), &options).build_with_scoping(scoping, &mut program);
     Codegen::new().build(&program).code
 }

@@ -80,7 +80,7 @@ impl ReapiUpstream {
     }
 
     fn failed(&self, status: &Status) -> UpstreamError {
-        UpstreamError::new(&self.name, status)
+        UpstreamError::caused(&self.name, status)
     }
 
     /// By which hash it names what we give it: BLAKE3 if it knows that, else what every server

@@ -1,12 +1,13 @@
 //! How long one build waits for a remote cache that does not pay.
 //!
-//! Owns the account of one build and the limit of each look-up. Does not know what is asked.
+//! Owns the account of one build, the limit of each look-up, and that a build warns once. Does not know what is asked.
 //! Invariants: a look-up costs nothing while it is quick or saves more time than it takes; all others
 //! share one allowance, from which time that several wait at once is taken once, and to which what the others save is
-//! given back; once it is spent the server is asked no more until the build ends, which is said once.
+//! given back; once it is spent the server is asked no more until the build ends, which is said unless a warning was given.
 
 use std::cell::Cell;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,7 @@ const GLANCE: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub struct Allowance {
     address: String,
+    said: AtomicBool,
     account: Mutex<Account>,
 }
 
@@ -64,6 +66,7 @@ impl Allowance {
     pub fn new(address: &str) -> Self {
         Self {
             address: address.to_owned(),
+            said: AtomicBool::new(false),
             account: Mutex::default(),
         }
     }
@@ -97,10 +100,16 @@ impl Allowance {
         account.spent += cost;
         if !was_spent && account.spent >= ALLOWANCE {
             let seconds = account.spent.as_secs_f64();
-            tracing::warn!(
-                "the remote cache at {} is slow: steps waited {seconds:.0} s for it in vain; it is asked no more until the end of this build",
-                self.address
-            );
+            self.warn(&format!(
+                "is slow: steps waited {seconds:.0} s for it in vain; it is asked no more until the end of this build"
+            ));
+        }
+    }
+
+    /// Says what the matter with the server is, once in a build.
+    pub fn warn(&self, matter: &str) {
+        if !self.said.swap(true, Relaxed) {
+            tracing::warn!("the remote cache at {} {matter}", self.address);
         }
     }
 

@@ -8,6 +8,7 @@
 
 mod kept;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -45,6 +46,7 @@ use super::workspace::{Layout, Workspace, WorkspaceError, WorkspaceLock};
 pub use kept::Kept;
 
 use crate::diagnostic::Diagnostic;
+use crate::isolate::FileKind;
 use crate::lang::label::Label;
 use crate::lang::target::Target;
 use crate::machine::{PoolSize, cpus};
@@ -207,6 +209,25 @@ impl Session {
             })
             .map(|(file, _)| &**file)
             .collect()
+    }
+
+    /// The files that were evaluated, with their kinds: a build file is one whatever its name is.
+    pub fn scripts(&self) -> BTreeMap<&str, FileKind> {
+        let memory = &self.known.memory;
+        let builds = memory.files.values().map(|known| &known.sources);
+        let system = memory.system.values().map(|known| &known.sources);
+        let sources = builds.chain(system).chain(memory.rules.values());
+        let modules = sources.flat_map(|sources| &sources.modules);
+        let mut kinds: BTreeMap<_, _> = modules
+            .map(|(path, _)| (&**path, FileKind::of(path)))
+            .collect();
+        for path in memory.files.keys() {
+            let kind = kinds.entry(path).or_insert(FileKind::Build);
+            if *kind != FileKind::Package {
+                *kind = FileKind::Build;
+            }
+        }
+        kinds
     }
 
     /// Files of the workspace were changed since this session was opened.

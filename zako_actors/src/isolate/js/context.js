@@ -4,7 +4,7 @@
 // that other actions can name at once.
 import { boolean, describe, fail, integer, knownKeys, list, oneOf, path, plainObject, seconds, string } from "zako:internal/check";
 import { Action, File, Tool, encodeFile } from "zako:internal/files";
-import { environment, multiplex, resources } from "zako:internal/targets";
+import { DECORATORS, environment, multiplex, resources } from "zako:internal/targets";
 
 const isArray = Array.isArray;
 const { freeze } = Object;
@@ -146,11 +146,11 @@ export class RuleContext {
       target: string(`${where}: target`, options.target ?? "es2022"),
       sourceMap: boolean(`${where}: sourceMaps`, options.sourceMaps ?? true),
       jsx: oneOf(`${where}: jsx`, options.jsx ?? "automatic", ["automatic", "classic", "preserve"]),
-      decorators: oneOf(`${where}: decorators`, options.decorators ?? "legacy", ["legacy", "legacyWithMetadata", "preserve"]),
       verbatimModuleSyntax: boolean(`${where}: verbatimModuleSyntax`, options.verbatimModuleSyntax ?? false),
     };
     if (options.declarations !== undefined) settings.declarations = boolean(`${where}: declarations`, options.declarations);
     if (options.jsxImportSource !== undefined) settings.jsxImportSource = string(`${where}: jsxImportSource`, options.jsxImportSource);
+    if (options.decorators !== undefined) settings.decorators = oneOf(`${where}: decorators`, options.decorators, DECORATORS);
     if (options.useDefineForClassFields !== undefined) settings.useDefineForClassFields = boolean(`${where}: useDefineForClassFields`, options.useDefineForClassFields);
     this.actions.push({
       kind: "transpile",

@@ -143,6 +143,8 @@ const TRANSPILE_KEYS = [
   "decorators", "useDefineForClassFields", "verbatimModuleSyntax",
 ];
 
+export const DECORATORS = ["legacy", "legacyWithMetadata", "preserve"];
+
 export function transpile(options) {
   const where = "transpile()";
   plainObject(where, options, '{ srcs: glob("src/**"), out: "dist" }');
@@ -159,7 +161,6 @@ export function transpile(options) {
     sourceMaps: options.sourceMaps === undefined ? true : boolean(`${where}: sourceMaps`, options.sourceMaps),
     jsx: options.jsx === undefined ? "automatic" : oneOf(`${where}: jsx`, options.jsx, ["automatic", "classic", "preserve"]),
     include: list(`${where}: include`, options.include, pattern),
-    decorators: options.decorators === undefined ? "legacy" : oneOf(`${where}: decorators`, options.decorators, ["legacy", "legacyWithMetadata", "preserve"]),
     verbatimModuleSyntax: options.verbatimModuleSyntax === undefined ? false : boolean(`${where}: verbatimModuleSyntax`, options.verbatimModuleSyntax),
   };
   if (result.srcs.length === 0 && result.deps.length === 0) {
@@ -167,6 +168,7 @@ export function transpile(options) {
   }
   if (options.declarations !== undefined) result.declarations = boolean(`${where}: declarations`, options.declarations);
   if (options.jsxImportSource !== undefined) result.jsxImportSource = string(`${where}: jsxImportSource`, options.jsxImportSource);
+  if (options.decorators !== undefined) result.decorators = oneOf(`${where}: decorators`, options.decorators, DECORATORS);
   if (options.useDefineForClassFields !== undefined) {
     result.useDefineForClassFields = boolean(`${where}: useDefineForClassFields`, options.useDefineForClassFields);
   }

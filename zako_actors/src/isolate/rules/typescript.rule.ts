@@ -19,10 +19,11 @@ export const tsLibrary = rule({
     declarations: attr.boolean({ help: "writes .d.ts; exports then need explicit types (isolatedDeclarations)" }),
     jsx: attr.oneOf(["automatic", "classic", "preserve"], { default: "automatic" }),
     jsxImportSource: attr.string(),
+    decorators: attr.oneOf(["legacy", "legacyWithMetadata", "preserve"], { help: "legacy: those of experimentalDecorators" }),
   },
   implementation(ctx) {
     const { srcs, deps, root, out, ...options } = ctx.attrs;
-    const base = [ctx.label.dir, root].filter((part) => part !== "" && part !== ".").join("/");
+    const base = [ctx.label.dir, root].filter((part) => part !== "" && part !== ".").join("/") || ".";
     const library = ctx.transpile({ srcs, root: base, out: ctx.directory(out), ...options });
     const files = unique([...library.outs, ...deps.flatMap((dep) => dep.get(JsInfo)!.files)]);
     return { files: library.outs, provides: [JsInfo({ files })] };

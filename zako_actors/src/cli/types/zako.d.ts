@@ -1,4 +1,4 @@
-// Written by `zako types`. What build files can import; see `zako build --help` for how steps run.
+// Written by `zako types`. What build files are made of; see `zako build --help` for how steps run.
 
 declare namespace Zako {
   /** A target of this workspace: `//path:name`, or `:name` in the same directory. */
@@ -93,6 +93,10 @@ declare namespace Zako {
     declarations?: boolean;
     jsx?: "automatic" | "classic" | "preserve";
     jsxImportSource?: string;
+    /**
+     * `"legacy"`: those of TypeScript's `experimentalDecorators`. `"preserve"`: left in the output. Without it a file with
+     * decorators is a mistake, unless the target is `"esnext"`: standard ones cannot be lowered.
+     */
     decorators?: "legacy" | "legacyWithMetadata" | "preserve";
     useDefineForClassFields?: boolean;
     verbatimModuleSyntax?: boolean;
@@ -107,67 +111,6 @@ declare namespace Zako {
     targets?: { readonly [name: string]: Target };
     name?: string;
   }
-}
-
-declare module "zako:build" {
-  /** A step that runs a command. */
-  export function target(options: Zako.CommandOptions): Zako.Target;
-  /** A command that `zako test` runs; its result is cached. */
-  export function test(options: Zako.TestOptions): Zako.Target;
-  /** TypeScript to JavaScript, in process. */
-  export function transpile(options: Zako.TranspileOptions): Zako.Target;
-  /** Files that match: `glob("src/**", { exclude: ["**\/*.test.ts"] })`. */
-  export function glob(...patterns: (string | readonly string[] | { exclude: readonly string[] })[]): Zako.Glob;
-  /** The value that a variable has when the step runs; part of the step's key. */
-  export function env(name: string, fallback?: string): Zako.OuterVariable;
-}
-
-declare module "zako:package" {
-  export { env, glob, target, test, transpile } from "zako:build";
-  /** What `zako.ts` exports. */
-  export function workspace(options?: Zako.WorkspaceOptions): { readonly $zako: "workspace" };
-}
-
-declare module "zako:semver" {
-  export interface Version {
-    readonly major: number;
-    readonly minor: number;
-    readonly patch: number;
-    readonly prerelease: readonly string[];
-  }
-  export function parse(text: string): Version;
-  export function coerce(text: string): string | null;
-  export function compare(left: string | Version, right: string | Version): number;
-  export function satisfies(version: string | Version, range: string): boolean;
-}
-
-declare module "zako:core" {
-  export { coerce, compare, parse, satisfies } from "zako:semver";
-  export const version: string;
-  interface Log {
-    (...parts: unknown[]): void;
-    debug(...parts: unknown[]): void;
-    info(...parts: unknown[]): void;
-    warn(...parts: unknown[]): void;
-    error(...parts: unknown[]): void;
-  }
-  export const log: Log;
-}
-
-declare module "zako:console" {
-  export const console: Zako.Console;
-  export default console;
-}
-
-declare module "zako:global" {
-  /** The same frozen value as the global `executionContext`. */
-  export function getExecutionContext(): unknown;
-}
-
-declare module "zako:rt" {
-  /** For reports of mistakes: a build must not depend on it. */
-  export const engine: "v8" | "quickjs";
-  export function contextName(): "package" | "build" | "rule" | "toolchain" | "config";
 }
 
 /** What the engine says about this evaluation: the context and the package. */

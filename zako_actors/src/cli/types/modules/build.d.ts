@@ -1,0 +1,10 @@
+/** A step that runs a command. */
+export function target(options: Zako.CommandOptions): Zako.Target;
+/** A command that `zako test` runs; its result is cached. */
+export function test(options: Zako.TestOptions): Zako.Target;
+/** TypeScript to JavaScript, in process. */
+export function transpile(options: Zako.TranspileOptions): Zako.Target;
+/** Files that match: `glob("src/**", { exclude: ["**\/*.test.ts"] })`. */
+export function glob(...patterns: (string | readonly string[] | { exclude: readonly string[] })[]): Zako.Glob;
+/** The value that a variable has when the step runs; part of the step's key. */
+export function env(name: string, fallback?: string): Zako.OuterVariable;

@@ -1,0 +1,2 @@
+export const console: Zako.Console;
+export default console;

@@ -1,0 +1,2 @@
+/** The same frozen value as the global `executionContext`. */
+export function getExecutionContext(): unknown;

@@ -1,0 +1,3 @@
+export { env, glob, target, test, transpile } from "./build";
+/** What `zako.ts` exports. */
+export function workspace(options?: Zako.WorkspaceOptions): { readonly $zako: "workspace" };

@@ -1,0 +1,2 @@
+export const mode: Zako.Option<string>;
+export const compiler: Zako.Option<string>;
