@@ -36,7 +36,7 @@ use rustix::thread::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Confine, view};
+use super::{Confine, SYSTEM, view};
 
 /// The first argument of a launcher, by its turn. The second one is a [`Plan`], the others are the command's.
 const FIRST: &str = "confined-command";
@@ -95,7 +95,7 @@ pub fn available() -> Option<Kind> {
 fn is_available(kind: Kind) -> bool {
     let plan = Plan {
         confine: Confine {
-            read: vec!["/usr".into(), "/proc".into()],
+            read: SYSTEM.map(PathBuf::from).into(),
             write: Vec::new(),
             network: false,
         },
@@ -124,11 +124,14 @@ pub fn confined(
     argv: &[String],
     (cwd, mark): (&Path, &Path),
 ) -> io::Result<Command> {
+    let ended = ended(mark);
+    // Of a step that had the directory before.
+    let _gone = fs::remove_file(&ended);
     let mut command = launcher(&Plan {
         confine: confine.clone(),
         cwd: cwd.to_owned(),
         program: Some(program.to_owned()),
-        ended: ended(mark),
+        ended,
         kind,
     })?;
     command.args(argv);
