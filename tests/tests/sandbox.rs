@@ -131,6 +131,42 @@ fn warn_names_what_is_read_undeclared_and_the_line_to_add() {
 }
 
 #[test]
+fn warn_names_what_a_script_reads_undeclared_and_the_line_to_add() {
+    let project = Project::new();
+    if !is_installed("strace") {
+        return;
+    }
+    project.write("package.json", r#"{"name": "w", "workspaces": ["p"]}"#);
+    let script = "cat ../q.txt x.txt > out.txt; (cd .. && cat r.txt); echo > made; cat made; cat node_modules/m";
+    project.write(
+        "p/package.json",
+        &format!(r#"{{"name": "p", "scripts": {{"build": "{script}"}}}}"#),
+    );
+    for name in ["q.txt", "r.txt", "p/x.txt", "p/node_modules/m"] {
+        project.write(name, "text\n");
+    }
+    let warn = ["build", "--sandbox", "warn"];
+    let said = project.zako(&warn).succeeds().text();
+    for name in ["q.txt", "r.txt"] {
+        let words = format!(
+            "warning: it reads {name}, which it does not declare; add \"{name}\" to `script-inputs` in [settings] of zako.toml (p/package.json"
+        );
+        assert!(said.contains(&words), "{said}");
+    }
+    assert_eq!(said.matches("warning: it reads").count(), 2, "{said}");
+    assert!(!said.contains("outside of the sandbox"), "{said}");
+
+    let manifest = project.read("zako.toml");
+    let line = "[settings]\nscript-inputs = [\"q.txt\", \"r.txt\"]\n";
+    project.write("zako.toml", &format!("{manifest}{line}"));
+    let said = project.zako(&warn).succeeds().text();
+    assert!(!said.contains("warning: it reads"), "{said}");
+    project.write("q.txt", "edited\n");
+    project.zako(&warn).succeeds();
+    assert_eq!(project.read("p/out.txt"), "edited\ntext\n");
+}
+
+#[test]
 fn a_directory_of_programs_in_a_home_does_not_give_the_home_away() {
     for way in WAYS {
         let project = project();

@@ -167,7 +167,7 @@ impl Display {
                 self.line(&format!("sandbox {mode}: {by}"));
                 if *unconfined > 0 {
                     self.line(&format!(
-                        "warning: scripts of packages ({unconfined}) run in the workspace, outside of the sandbox"
+                        "warning: scripts of packages ({unconfined}) run in the workspace, outside of the sandbox: all of it is theirs to read and write; --sandbox warn names what they read undeclared"
                     ));
                 }
             }

@@ -8,7 +8,7 @@ use crate::engine::sandbox::{Mode, mechanism};
 
 /// What holds the commands of `plan` to what they declare, when they are.
 pub fn chosen(plan: &Plan, mode: Mode) -> Option<Event> {
-    let (mode, by) = match mode {
+    let (name, by) = match mode {
         Mode::Off => return None,
         _ if !plan.starts_processes() => return None,
         Mode::Warn => ("warn", "strace, which only looks"),
@@ -16,9 +16,14 @@ pub fn chosen(plan: &Plan, mode: Mode) -> Option<Event> {
     };
     let stale = plan.nodes.iter().filter(|node| node.cause().is_some());
     let scripts = stale.filter(|node| plan.graph.target(node.id).in_place().is_some());
+    let unconfined = match mode {
+        // It looks at them as well.
+        Mode::Warn => 0,
+        _ => scripts.count(),
+    };
     Some(Event::SandboxChosen {
-        mode,
+        mode: name,
         by,
-        unconfined: scripts.count(),
+        unconfined,
     })
 }

@@ -8,9 +8,9 @@
 //! 2. The group is killed before the leader is reaped, so its id cannot have been reused.
 //! 3. A descendant that left the group is found by `TMPDIR` in its environment, which names this
 //!    step's scratch directory, because orphans become children of this process (it is a
-//!    subreaper). One that also wiped its environment escapes until the sandbox gets its own pid
-//!    namespace.
+//!    subreaper). One that also wiped its environment escapes, unless it has a process namespace.
 //! 4. A process that is to be confined is confined from its first instruction, or does not start.
+//! 5. Where it is in a process namespace, the child is its launcher, which ends after everything in there.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -33,7 +33,8 @@ use rustix::process::{
 use super::cancel::{Cancel, CancelReason};
 use super::guard::{is_guard, is_marked};
 use super::open_files::with_old_limit;
-use super::sandbox::{Confine, namespaces};
+use super::sandbox::Confine;
+use super::sandbox::namespaces::{self, Kind};
 
 /// Between the polite signal and the final one.
 const GRACE: Duration = Duration::from_millis(500);
@@ -156,12 +157,12 @@ fn spawn(spec: &ProcessSpec, streams: Streams) -> io::Result<Child> {
         .append(true)
         .open(&spec.log)?;
     for attempt in 0.. {
-        let spaces = spec
-            .confine
-            .as_ref()
-            .filter(|_| namespaces::are_available());
+        let spaces = spec.confine.as_ref().zip(namespaces::available());
         let mut command = match spaces {
-            Some(confine) => namespaces::confined(confine, &spec.program, &spec.argv, &spec.cwd)?,
+            Some((confine, kind)) => {
+                let places = (&*spec.cwd, &*spec.mark);
+                namespaces::confined((kind, confine), &spec.program, &spec.argv, places)?
+            }
             None => {
                 let mut command = Command::new(&spec.program);
                 if let Some((name, arguments)) = spec.argv.split_first() {
@@ -213,6 +214,8 @@ fn spawn(spec: &ProcessSpec, streams: Streams) -> io::Result<Child> {
 pub struct Group {
     child: Child,
     mark: PathBuf,
+    /// The child is a launcher that ends after all that it started.
+    launched: bool,
     reaped: Option<ExitStatus>,
 }
 
@@ -225,6 +228,7 @@ impl Group {
         Ok(Self {
             child: spawn(spec, streams)?,
             mark: spec.mark.clone(),
+            launched: spec.confine.is_some() && namespaces::available() == Some(Kind::Processes),
             reaped: None,
         })
     }
@@ -251,8 +255,13 @@ impl Group {
         if let Some(status) = self.reaped {
             return Ok(status);
         }
-        self.signal(Signal::KILL);
-        let status = self.child.wait()?;
+        let status = if self.launched {
+            let _gone = kill_process(self.pid(), namespaces::END);
+            namespaces::told(&self.mark, self.child.wait()?)
+        } else {
+            self.signal(Signal::KILL);
+            self.child.wait()?
+        };
         self.reaped = Some(status);
         kill_strays(&self.mark);
         Ok(status)

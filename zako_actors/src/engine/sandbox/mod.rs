@@ -1,41 +1,49 @@
 //! The sandbox: what a command may touch beyond its scratch directory.
 //!
-//! Owns the modes, the rules of `strict`, their mechanisms (namespaces where the kernel allows them,
-//! otherwise Landlock) and the reading of what `warn` saw (strace). Does not know targets.
+//! Owns the modes, the rules of `strict`, their mechanisms (`namespaces` where the kernel allows them,
+//! otherwise Landlock). Does not know targets, nor what `warn` saw (`trace`).
 //! Invariants: a strict step that could not be confined does not run; confining is inherited by
 //! everything that a command starts, and cannot be undone by it.
 
 pub mod namespaces;
+mod trace;
+mod view;
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 pub use crate::lang::manifest::SandboxMode as Mode;
 use landlock::{
     ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr,
-    RulesetCreatedAttr, RulesetStatus, path_beneath_rules,
+    RulesetCreatedAttr, RulesetStatus, Scope, path_beneath_rules,
 };
 use serde::{Deserialize, Serialize};
 
+use namespaces::Kind;
+pub use trace::undeclared;
+
 /// The newest rules that are asked for; an older kernel enforces those that it knows,
-const RULES: ABI = ABI::V5;
+const RULES: ABI = ABI::V6;
 /// but the network is closed or nothing starts: the first rules that can.
 const NETWORK_RULES: ABI = ABI::V4;
 /// What lies beside a directory of programs and belongs to them.
 const BESIDE: [&str; 6] = ["lib", "lib32", "lib64", "libexec", "include", "pyvenv.cfg"];
 /// What belongs to the machine, not to anybody's work.
-const SYSTEM: [&str; 13] = [
-    "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/opt", "/nix", "/dev",
+const SYSTEM: [&str; 12] = [
+    "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/opt", "/nix",
     "/proc", "/sys",
 ];
-/// Devices that hold nothing.
-const DEVICES: [&str; 6] = [
+/// Devices that hold nothing; where there are namespaces, the last three are the command's own.
+const DEVICES: [&str; 9] = [
     "/dev/null",
     "/dev/zero",
     "/dev/full",
+    "/dev/random",
+    "/dev/urandom",
     "/dev/tty",
     "/dev/ptmx",
+    "/dev/pts",
     "/dev/shm",
 ];
 
@@ -46,7 +54,7 @@ pub struct Confine {
     pub read: Vec<PathBuf>,
     /// Everything.
     pub write: Vec<PathBuf>,
-    /// Whether the network may be used; Landlock closes TCP only.
+    /// Whether the network may be used; Landlock closes TCP and abstract sockets only.
     pub network: bool,
 }
 
@@ -113,9 +121,11 @@ impl Confine {
         let rules = || {
             let mut rules = Ruleset::default()
                 .set_compatibility(CompatLevel::BestEffort)
-                .handle_access(AccessFs::from_all(RULES))?;
+                .handle_access(AccessFs::from_all(RULES))?
+                .scope(Scope::Signal)?;
             if !self.network {
                 rules = rules
+                    .scope(Scope::AbstractUnixSocket)?
                     .set_compatibility(CompatLevel::HardRequirement)
                     .handle_access(AccessNet::from_all(NETWORK_RULES))?
                     .set_compatibility(CompatLevel::BestEffort);
@@ -161,10 +171,24 @@ fn closes_tcp() -> bool {
     rules.is_ok()
 }
 
+/// Whether Landlock here keeps signals and abstract sockets inside (Linux 6.12).
+fn closes_signals() -> bool {
+    let rules = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
+    rules.scope(Scope::from_all(RULES)).is_ok()
+}
+
 /// What a strict sandbox is made of here, and what it leaves open.
 pub fn mechanism() -> Option<&'static str> {
-    if namespaces::are_available() {
-        return Some("user namespaces with mounts of their own, no network");
+    match namespaces::available() {
+        Some(Kind::Processes) => {
+            return Some("user namespaces with mounts and processes of their own, no network");
+        }
+        Some(Kind::Mounts) => {
+            return Some(
+                "user namespaces with mounts of their own, no network; there are no process namespaces here, so other processes can be seen and signalled",
+            );
+        }
+        None => {}
     }
     // The thread is confined for good, so it is one that ends.
     let confines = |network| {
@@ -178,50 +202,23 @@ pub fn mechanism() -> Option<&'static str> {
         });
         probe.join().unwrap_or(false)
     };
-    by_landlock(confines(true), confines(false))
+    by_landlock(confines(true), confines(false), closes_signals())
 }
 
-/// What Landlock does where it confines `files`, and `tcp` as well.
-fn by_landlock(files: bool, tcp: bool) -> Option<&'static str> {
-    match (files, tcp) {
-        (_, true) => Some("Landlock: files and TCP; UDP stays open"),
-        (true, false) => Some(
+/// What Landlock does where it confines `files`, `tcp` as well, and `signals` as well.
+fn by_landlock(files: bool, tcp: bool, signals: bool) -> Option<&'static str> {
+    match (files, tcp, signals) {
+        (_, true, true) => Some(
+            "Landlock: files, TCP, signals and abstract sockets; UDP and /dev/shm stay open, other processes can be seen",
+        ),
+        (_, true, false) => Some(
+            "Landlock: files and TCP; UDP, abstract sockets and /dev/shm stay open, other processes can be seen and signalled",
+        ),
+        (true, false, _) => Some(
             "Landlock: files only; steps without `network: true` do not start, because this kernel cannot close TCP (Linux 6.7 can)",
         ),
-        (false, false) => None,
+        (false, false, _) => None,
     }
-}
-
-/// Files of the workspace at `root`, outside `scratch`, that the trace of a command run in `cwd` shows
-/// as opened or executed.
-pub fn undeclared(trace: &str, root: &Path, scratch: &Path, cwd: &Path) -> BTreeSet<String> {
-    trace
-        .lines()
-        .filter(|line| {
-            ["open(", "openat(", "execve("]
-                .iter()
-                .any(|call| line.contains(call))
-        })
-        .filter(|line| !line.contains(" = -1 ") && !line.contains("O_DIRECTORY"))
-        .filter_map(|line| line.split('"').nth(1))
-        .map(|path| normal(&cwd.join(path)))
-        .filter(|path| !path.starts_with(scratch))
-        .filter_map(|path| Some(path.strip_prefix(root).ok()?.to_str()?.to_owned()))
-        .filter(|path| root.join(path).is_file())
-        .collect()
-}
-
-/// `path` without `.` and `..`.
-fn normal(path: &Path) -> PathBuf {
-    let mut normal = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::CurDir => {}
-            Component::ParentDir => drop(normal.pop()),
-            part => normal.push(part),
-        }
-    }
-    normal
 }
 
 #[cfg(test)]
@@ -289,30 +286,11 @@ mod tests {
 
     #[test]
     fn what_landlock_leaves_open_is_said() {
-        assert_eq!(by_landlock(false, false), None);
-        assert!(by_landlock(true, true).unwrap().contains("files and TCP;"));
-        let partly = by_landlock(true, false).unwrap();
+        assert_eq!(by_landlock(false, false, false), None);
+        let said = |signals| by_landlock(true, true, signals).unwrap();
+        assert!(said(true).contains("UDP") && !said(true).contains("signalled"));
+        assert!(said(false).contains("files and TCP;") && said(false).contains("signalled"));
+        let partly = by_landlock(true, false, false).unwrap();
         assert!(partly.contains("files only") && !partly.contains("files and TCP"));
-    }
-
-    #[test]
-    fn a_trace_tells_what_was_read_undeclared() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = dir.path();
-        std::fs::write(root.join("secret.h"), "").unwrap();
-        std::fs::write(root.join("other.h"), "").unwrap();
-        let scratch = root.join(".zako/scratch/1");
-        let cwd = scratch.join("work");
-        let trace = format!(
-            "12 openat(AT_FDCWD, \"{0}/secret.h\", O_RDONLY) = 3\n12 openat(AT_FDCWD, \"{0}/none.h\", O_RDONLY) = -1 ENOENT\n\
-             12 openat(AT_FDCWD, \"../../../../other.h\", O_RDONLY) = 3\n12 openat(AT_FDCWD, \"a.c\", O_RDONLY) = 3\n\
-             12 openat(AT_FDCWD, \"/usr/include/stdio.h\", O_RDONLY) = 3\n",
-            root.display()
-        );
-        let found = undeclared(&trace, root, &scratch, &cwd);
-        assert_eq!(
-            found.into_iter().collect::<Vec<_>>(),
-            ["other.h", "secret.h"]
-        );
     }
 }

@@ -5,23 +5,23 @@
 //! it declares.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::failure::CommandFailure;
+use super::traced::{of_command, traced};
 use super::{
     Lookup, StepEnv, StepFailure, StepJob, StepReport, depfile, look_up, put_in_place, record,
     remember, repeat, shorten,
 };
-use crate::engine::action::{Action, Tool, find_program};
+use crate::engine::action::{Action, Tool};
 use crate::engine::event::Outcome;
 use crate::engine::outputs::{collect, install, store};
 use crate::engine::process::{ProcessEnd, ProcessSpec, describe, run as run_process};
 use crate::engine::record::ActionResult;
-use crate::engine::sandbox::{Confine, Mode, home, undeclared};
+use crate::engine::sandbox::{Confine, Mode, home};
 use crate::engine::scratch::Scratch;
 use crate::lang::target::{Command, Output};
 
@@ -65,7 +65,7 @@ pub fn run(env: &StepEnv, job: &StepJob) -> Result<StepReport, StepFailure> {
         let mut report = StepReport::success(Outcome::Executed, record(&action, result));
         let mut output = read_log(&scratch.log());
         if env.sandbox == Mode::Warn {
-            output.push_str(&warnings(env, job, &scratch));
+            output.push_str(&of_command(env, job, &scratch));
         }
         tries.tell(&mut report, output);
         return Ok(report);
@@ -176,7 +176,7 @@ pub fn attempt(
         Confine::strict(places, search, &program, command.network)
     });
     let (program, argv) = match env.sandbox {
-        Mode::Warn => traced(search, program, &command.argv, &scratch.trace())?,
+        Mode::Warn => traced(search, &program, &command.argv, &scratch.trace())?,
         _ => (program, command.argv.clone()),
     };
     let spec = ProcessSpec {
@@ -190,62 +190,6 @@ pub fn attempt(
         confine,
     };
     carry_through(env, job, spec, scratch)
-}
-
-/// The command line that runs `program` and writes down which files it opens.
-fn traced(
-    search: &str,
-    program: PathBuf,
-    argv: &[String],
-    trace: &Path,
-) -> Result<(PathBuf, Vec<String>), StepFailure> {
-    let strace = find_program("strace", search).ok_or(StepFailure::NoTracer)?;
-    let file = trace.display().to_string();
-    let mut traced: Vec<String> = [
-        "strace",
-        "-f",
-        "-qq",
-        "-e",
-        "trace=%file",
-        "-s",
-        "4096",
-        "-o",
-    ]
-    .map(str::to_owned)
-    .to_vec();
-    traced.extend([file, "--".to_owned(), program.display().to_string()]);
-    traced.extend_from_slice(&argv[1..]);
-    Ok((strace, traced))
-}
-
-/// What a traced command read without declaring it, with what to do about it.
-fn warnings(env: &StepEnv, job: &StepJob, scratch: &Scratch) -> String {
-    let target = job.target();
-    let trace = fs::read(scratch.trace()).unwrap_or_default();
-    let cwd = scratch
-        .work()
-        .join(target.command().map_or("", |command| &command.dir));
-    let found = undeclared(
-        &String::from_utf8_lossy(&trace),
-        env.files.root(),
-        env.scratches.parent(),
-        &cwd,
-    );
-    let mut text = String::new();
-    for path in found {
-        let below = path.strip_prefix(target.label.dir());
-        let below = below.map(|rest| rest.trim_start_matches('/'));
-        let advice = match below {
-            Some(name) => format!("add \"{name}\" to its `srcs`"),
-            None => "add the target of that package to its `deps`".to_owned(),
-        };
-        let _ = write!(
-            text,
-            "\nwarning: it reads {path}, which it does not declare; {advice} ({})",
-            target.at
-        );
-    }
-    text
 }
 
 /// Runs the process of a step and judges its end.

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use super::command::{carry_through, environment, read_log};
 use super::repeat::compare;
+use super::traced::{of_script, traced};
 use super::{
     Lookup, StepEnv, StepFailure, StepJob, StepReport, claim, list_as_ours, look_up, record,
     remember, remove_previous,
@@ -27,6 +28,7 @@ use crate::engine::event::{Outcome, micros};
 use crate::engine::outputs::{adopt, collect_what_is_there, store};
 use crate::engine::process::ProcessSpec;
 use crate::engine::record::ActionResult;
+use crate::engine::sandbox::Mode;
 use crate::engine::scratch::Scratch;
 use crate::engine::stamp::Stamp;
 use crate::lang::target::{Command, InPlace};
@@ -69,6 +71,9 @@ pub fn run(env: &StepEnv, job: &StepJob) -> Result<StepReport, StepFailure> {
         duration_us,
     };
     let mut output = read_log(&scratch.log());
+    if env.sandbox == Mode::Warn {
+        output.push_str(&of_script(env, job, &action, &scratch));
+    }
     if step.cached {
         output.push_str(&changed_inputs(env, job, &action));
         remember(env, &action, &result);
@@ -134,12 +139,16 @@ fn execute(
     let root = env.files.root();
     let mut variables = environment(env, command);
     let path = search_path(root, step, variables.get("PATH").map_or("", String::as_str));
+    let (program, argv) = match env.sandbox {
+        Mode::Warn => traced(&path, &tool.program, &command.argv, &scratch.trace())?,
+        _ => (tool.program.clone(), command.argv.clone()),
+    };
     variables.insert("PATH".into(), path);
     // By this variable the step's processes are known, so it is not the script's to choose.
     variables.insert("TMPDIR".into(), scratch.tmp().display().to_string());
     let spec = ProcessSpec {
-        program: tool.program.clone(),
-        argv: command.argv.clone(),
+        program,
+        argv,
         env: variables,
         cwd: root.join(&command.dir),
         log: scratch.log(),

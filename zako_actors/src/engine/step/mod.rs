@@ -16,6 +16,7 @@ mod in_place;
 mod job;
 mod repeat;
 mod results;
+mod traced;
 mod transpile;
 mod turn;
 mod worker;

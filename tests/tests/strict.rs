@@ -1,0 +1,330 @@
+//! `--sandbox strict`: nothing else is written, nobody else is signalled, nothing is left running; by each of the
+//! kernel's ways, as whoever runs the tests and, when that is root, as somebody without rights.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use zako_tests::{Outcome, Project, Running, is_installed};
+
+/// Namespaces, without those of processes, and neither.
+const WAYS: [&str; 3] = ["", "mounts", "landlock"];
+/// Somebody who owns nothing, where the tests are root's.
+const NOBODY: u32 = 65534;
+/// How long anything may take that is waited for.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Who builds, and how steps are held.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    way: &'static str,
+    user: Option<u32>,
+}
+
+/// All that this kernel can do; it is said which it cannot.
+fn cases() -> Vec<Case> {
+    let is_root = fs::metadata("/proc/self").is_ok_and(|me| me.uid() == 0);
+    let users: &[Option<u32>] = if is_root {
+        &[None, Some(NOBODY)]
+    } else {
+        &[None]
+    };
+    let of = |way| users.iter().map(move |user| Case { way, user: *user });
+    let all = WAYS.into_iter().flat_map(of);
+    let (can, cannot): (Vec<Case>, Vec<Case>) = all.partition(|case| case.is_possible());
+    for case in cannot {
+        println!("did not run: {case:?}");
+    }
+    can
+}
+
+impl Case {
+    fn command(self, project: &Project, arguments: &[&str]) -> Command {
+        let mut command = project.command(arguments);
+        command.env("ZAKO_SANDBOX_BY", self.way);
+        if let Some(user) = self.user {
+            own(project.outside(), user);
+            command.uid(user).gid(user);
+        }
+        command
+    }
+
+    fn zako(self, project: &Project, arguments: &[&str]) -> Outcome {
+        Outcome::of(&mut self.command(project, arguments))
+    }
+
+    /// Whether this kernel can do it, by what others than zako find.
+    fn is_possible(self) -> bool {
+        let namespaces = match self.way {
+            "" => "-Urmpf --mount-proc true",
+            "mounts" => "-Urm true",
+            _ => {
+                let said = self.zako(&Project::new(), &["doctor"]).stdout;
+                return said.contains("Landlock: files");
+            }
+        };
+        let mut command = Command::new("unshare");
+        command.args(namespaces.split(' ')).current_dir("/");
+        if let Some(user) = self.user {
+            command.uid(user).gid(user);
+        }
+        is_installed("unshare") && Outcome::of(&mut command).status.success()
+    }
+
+    fn has_own_processes(self) -> bool {
+        self.way.is_empty()
+    }
+
+    fn has_own_mounts(self) -> bool {
+        self.way != "landlock"
+    }
+}
+
+fn own(path: &Path, user: u32) {
+    chown(path, Some(user), Some(user)).unwrap();
+    let is_directory = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir());
+    if is_directory {
+        let entries = fs::read_dir(path).unwrap();
+        entries.for_each(|entry| own(&entry.unwrap().path(), user));
+    }
+}
+
+/// A workspace whose step `s` is this shell script.
+fn project(script: &str, more: &str) -> Project {
+    let project = Project::new();
+    project.write(
+        "BUILD.ts",
+        &format!(
+            "import {{ target }} from \"zako:build\";\nexport default {{ s: target({{ cmd: [\"sh\", \"-c\", {script:?}], \
+             outs: [\"out\"]{more} }}) }};\n"
+        ),
+    );
+    project
+}
+
+const STRICT: [&str; 3] = ["build", "--sandbox", "strict"];
+
+/// A number of seconds that no other process of this machine sleeps.
+fn unique() -> String {
+    static LAST: AtomicU32 = AtomicU32::new(0);
+    let number = LAST.fetch_add(1, Ordering::Relaxed);
+    format!("1{:08}{number:04}", std::process::id())
+}
+
+/// Whether a process runs that has `argument` among its own.
+fn runs(argument: &str) -> bool {
+    let entries = fs::read_dir("/proc").unwrap();
+    entries.flatten().any(|entry| {
+        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        line.starts_with(b"sleep\0")
+            && line
+                .split(|byte| *byte == 0)
+                .any(|word| word == argument.as_bytes())
+    })
+}
+
+fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let begin = Instant::now();
+    while !is_so() {
+        assert!(begin.elapsed() < LIMIT, "{what}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn doctor_and_a_build_say_what_holds_steps() {
+    for case in cases() {
+        let words = match case.way {
+            "" => "user namespaces with mounts and processes of their own",
+            "mounts" => "no process namespaces here",
+            _ => "UDP",
+        };
+        let project = project("echo > out", "");
+        let doctor = case.zako(&project, &["doctor"]).succeeds().stdout;
+        let build = case.zako(&project, &STRICT).succeeds().stderr;
+        for said in [doctor, build] {
+            assert!(said.contains(words), "{case:?}: {said}");
+        }
+    }
+}
+
+#[test]
+fn shared_memory_and_temporary_files_of_others_are_neither_seen_nor_written() {
+    for case in cases().into_iter().filter(|case| case.has_own_mounts()) {
+        let name = format!("zako-test-{}-{}", std::process::id(), case.way);
+        let script = format!(
+            "ls /dev/shm /tmp > out; echo x > /dev/shm/{name} && echo x > /tmp/{name} && cat /dev/shm/{name} /tmp/{name} >> out"
+        );
+        let project = project(&script, "");
+        let theirs = Path::new("/dev/shm").join(format!("{name}-theirs"));
+        fs::write(&theirs, "").unwrap();
+        case.zako(&project, &STRICT).succeeds();
+        fs::remove_file(theirs).unwrap();
+        let out = project.read("out");
+        assert!(
+            out.ends_with("x\nx\n") && !out.contains("theirs"),
+            "{case:?}: {out}"
+        );
+        for dir in ["/dev/shm", "/tmp"] {
+            assert!(!Path::new(dir).join(&name).exists(), "{case:?}: {dir}");
+        }
+    }
+}
+
+#[test]
+fn control_groups_devices_and_settings_of_the_kernel_are_not_written() {
+    for case in cases() {
+        let project = project(
+            "for f in /sys/fs/cgroup /sys/fs/cgroup/*/ /sys/kernel /proc/sys/kernel /dev /dev/pts /etc /usr /; do \
+               mkdir $f/zako-test 2> /dev/null && echo $f; (: > $f/zako-test) 2> /dev/null && echo $f; done > out; \
+             for f in /proc/sys/vm/swappiness /dev/[hsv]d[a-z] /dev/mem; do (: >> $f) 2> /dev/null && test -e $f && echo $f; done >> out; \
+             true",
+            "",
+        );
+        case.zako(&project, &STRICT).succeeds();
+        assert_eq!(project.read("out"), "", "{case:?}");
+    }
+}
+
+#[test]
+fn what_is_written_beside_the_scratch_directory_is_refused_not_lost() {
+    for case in cases() {
+        let script =
+            "(: > $ROOT/x) 2> /dev/null || (: > $ROOT/../x) 2> /dev/null || echo refused > out";
+        let project = project("", "");
+        let script = script.replace("$ROOT", &project.root().display().to_string());
+        let text = project
+            .read("BUILD.ts")
+            .replace("\"\"", &format!("{script:?}"));
+        project.write("BUILD.ts", &text);
+        case.zako(&project, &STRICT).succeeds();
+        assert_eq!(project.read("out"), "refused\n", "{case:?}");
+    }
+}
+
+#[test]
+fn what_is_mounted_below_a_system_directory_is_read_only_too() {
+    for case in cases().into_iter().filter(|case| case.has_own_mounts()) {
+        let project = project(
+            "cat /opt/sub/deep/it > out; (: > /opt/sub/x) 2> /dev/null || (: > /opt/sub/deep/x) 2> /dev/null || \
+             (: > '/opt/s p/x') 2> /dev/null || echo refused >> out",
+            "",
+        );
+        // Mounts of its own, so that nobody else's /opt changes.
+        let mounts = "mount -t tmpfs none /opt && mkdir /opt/sub '/opt/s p' && mount -t tmpfs -o nosuid,noexec none /opt/sub && \
+                      mkdir /opt/sub/deep && mount -t tmpfs none /opt/sub/deep && echo it > /opt/sub/deep/it && \
+                      mount -t tmpfs -o strictatime none '/opt/s p' && exec \"$0\" \"$@\"";
+        let zako = case.command(&project, &STRICT);
+        let mut command = Command::new("unshare");
+        command
+            .args(["-Urm", "sh", "-c", mounts])
+            .arg(zako.get_program());
+        command.args(zako.get_args()).current_dir(project.root());
+        for (name, value) in zako.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        if let Some(user) = case.user {
+            command.uid(user).gid(user);
+        }
+        Outcome::of(&mut command).succeeds();
+        assert_eq!(project.read("out"), "it\nrefused\n", "{case:?}");
+    }
+}
+
+#[test]
+fn other_processes_are_neither_seen_nor_signalled() {
+    for case in cases().into_iter().filter(|case| case.has_own_processes()) {
+        let me = std::process::id();
+        let project = project(
+            &format!(
+                "kill -0 {me} 2> /dev/null && echo signalled > out; set -- /proc/[0-9]*; echo $# >> out; kill -0 $$ && echo $$ >> out"
+            ),
+            "",
+        );
+        case.zako(&project, &STRICT).succeeds();
+        // The first process and the shell.
+        assert_eq!(project.read("out"), "2\n2\n", "{case:?}");
+    }
+}
+
+#[test]
+fn the_end_of_a_command_is_told_as_it_was() {
+    for case in cases() {
+        for (script, told) in [
+            ("exit 3", "exit status 3"),
+            ("exit 137", "exit status 137"),
+            ("kill -TERM $$", "killed by signal 15 (SIGTERM)"),
+            ("kill -PIPE $$", "killed by signal 13 (SIGPIPE)"),
+            ("kill -USR1 $$", "killed by signal 10 (SIGUSR1)"),
+            ("kill -KILL 0", "killed by signal 9 (SIGKILL)"),
+            ("kill -SEGV $$", "killed by signal 11 (SIGSEGV)"),
+        ] {
+            let project = project(
+                &format!("ulimit -c 0; echo said; echo too >&2; {script}"),
+                "",
+            );
+            case.zako(&project, &STRICT)
+                .fails_saying(&[told, "said", "too"]);
+        }
+        let project = project("x", "");
+        let text = project
+            .read("BUILD.ts")
+            .replace("\"sh\", \"-c\", \"x\"", "\"./none\"");
+        project.write("BUILD.ts", &text);
+        case.zako(&project, &STRICT).fails_saying(&["none"]);
+    }
+}
+
+#[test]
+fn what_left_its_group_and_wiped_its_environment_ends_with_its_step() {
+    for case in cases().into_iter().filter(|case| case.has_own_processes()) {
+        let mark = unique();
+        let project = project(
+            &format!(
+                "setsid env -i sh -c 'echo > ready; exec sleep {mark}' & while [ ! -e ready ]; do :; done; echo > out"
+            ),
+            "",
+        );
+        case.zako(&project, &STRICT).succeeds();
+        assert!(!runs(&mark), "{case:?}");
+    }
+}
+
+#[test]
+fn a_step_is_asked_to_end_before_it_is_killed() {
+    for case in cases() {
+        let project = project(
+            "trap 'echo asked; exit 0' TERM; while :; do :; done",
+            ", timeout: 1",
+        );
+        case.zako(&project, &STRICT)
+            .fails_saying(&["asked", "its timeout"]);
+    }
+}
+
+#[test]
+fn nothing_is_left_when_zako_is_interrupted_or_killed() {
+    for case in cases() {
+        for signal in ["INT", "TERM", "KILL"] {
+            let mark = unique();
+            let script = format!("(trap '' TERM; sleep {mark}; :) & wait");
+            let project = project(&script, "");
+            let running = Running::start(&mut case.command(&project, &STRICT));
+            wait_until("the step does not start", || runs(&mark));
+            running.signal(signal);
+            assert!(!running.wait().status.success());
+            if signal == "KILL" {
+                // It is the guard that ends it, a moment later.
+                wait_until("it outlives zako", || !runs(&mark));
+            }
+            assert!(!runs(&mark), "{case:?} {signal}");
+        }
+    }
+}
