@@ -217,7 +217,8 @@ impl Monorepo {
         }
         if !whole {
             let dir = roots[0].join(dir(number));
-            fs::remove_file(dir.join("BUILD.ts")).expect("it was there");
+            // It is not there yet when the package was added just before.
+            let _ = fs::remove_file(dir.join("BUILD.ts"));
             fs::remove_dir_all(dir.join("src")).expect("it was there");
         }
         format!(
