@@ -28,7 +28,7 @@ use crate::lang::workspace_file::WorkspaceFile;
 
 const SEAL: Seal = Seal {
     magic: b"ZAKOSTAT",
-    format: 5,
+    format: 6,
 };
 
 /// Everything that is remembered between two runs in one workspace.
@@ -145,6 +145,8 @@ pub struct ReadFact {
     pub hash: Hash,
     /// The target that writes it; none writes a source.
     pub writer: Option<Label>,
+    /// How many times the rule had been told something when it asked.
+    pub turn: u32,
 }
 
 /// What a build file said.
