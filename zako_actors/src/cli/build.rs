@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use rustc_hash::FxHashSet;
 use serde::Serialize;
 
 use super::args::{BuildArgs, Global};
@@ -19,7 +18,7 @@ use super::opened::{Opened, Targets, failure};
 use super::remote::remote;
 use super::sandbox::chosen;
 use super::sink::{JsonLines, Sink};
-use super::summary::{Earlier, summarise};
+use super::summary::summarise;
 use super::{Exit, Failure, print_json, print_line, say};
 use crate::engine::affected::affected;
 use crate::engine::cancel::Cancel;
@@ -30,10 +29,9 @@ use crate::engine::guard;
 use crate::engine::open_files;
 use crate::engine::plan::{Freshness, Plan};
 use crate::engine::schedule::Capacity;
-use crate::engine::session::{BuildOptions, Kept};
+use crate::engine::session::{BuildOptions, Kept, Running};
 use crate::engine::since::changed_since;
 use crate::isolate::engine_version;
-use crate::lang::label::Label;
 use crate::lang::target::Target;
 use crate::machine::Machine;
 
@@ -85,15 +83,7 @@ pub fn bring_up_to_date(
     Work::new(global, args, Wanted::Targets, begin, None).build(opened, targets.clone())
 }
 
-/// What came of building what rules read.
-enum Settled {
-    /// All targets.
-    Targets(Targets),
-    /// A step failed or was stopped, or the whole build was.
-    Stopped(Summary),
-}
-
-struct Work<'a> {
+pub(super) struct Work<'a> {
     global: &'a Global,
     args: &'a BuildArgs,
     wanted: Wanted,
@@ -102,11 +92,8 @@ struct Work<'a> {
     cancel: Option<Cancel>,
     /// Where edits are told of that happen meanwhile.
     edits: Option<Arc<Edits>>,
-    /// Shows all parts of the build, once there is something to show.
-    display: Option<Display>,
     /// Those that nobody was told about yet.
     phases: Vec<Phase>,
-    earlier: Earlier,
 }
 
 /// One round of `zako watch`: a build that `cancel` ends; it goes on with what the last one has `kept`.
@@ -148,23 +135,22 @@ impl<'a> Work<'a> {
             begin,
             cancel,
             edits: None,
-            display: None,
             phases: Vec::new(),
-            earlier: Earlier::default(),
         }
     }
 
     fn carry_out(&mut self, opened: &mut Opened) -> Result<Exit, Failure> {
         let targets = self.load(opened)?;
         if self.args.dry {
-            let plan = self.plan(opened, &targets)?;
+            let (_, plan) = self.plan(opened, targets, None)?;
             return self.dry(&plan);
         }
         let summary = self.build(opened, targets)?;
         self.conclude(&summary)
     }
 
-    fn load(&mut self, opened: &mut Opened) -> Result<Targets, Failure> {
+    /// Reads the build files, and asks rules that may go on.
+    pub(super) fn load(&mut self, opened: &mut Opened) -> Result<Targets, Failure> {
         let begin = self.begin.elapsed();
         let targets = opened.load()?;
         self.phases.push(Phase {
@@ -175,66 +161,10 @@ impl<'a> Work<'a> {
         Ok(targets)
     }
 
-    /// Carries the build out, and has everybody who follows it know how it ended.
+    /// Brings what is asked for up to date.
     fn build(&mut self, opened: &mut Opened, targets: Targets) -> Result<Summary, Failure> {
-        let built = self.parts(opened, targets);
-        if let Some(display) = self.display.take() {
-            display.end(built.as_ref().ok().map(|summary| Stamped {
-                time_us: micros(self.begin.elapsed()),
-                event: Event::BuildFinished(summary.clone()),
-            }));
-        }
-        built
-    }
-
-    /// What rules read comes first, then everything that is asked for.
-    fn parts(&mut self, opened: &mut Opened, targets: Targets) -> Result<Summary, Failure> {
-        let summary = match self.settle(opened, targets)? {
-            Settled::Targets(targets) => {
-                let plan = self.plan(opened, &targets)?;
-                self.run(opened, &targets, plan)?
-            }
-            Settled::Stopped(summary) => summary,
-        };
-        Ok(self.earlier.before(summary))
-    }
-
-    /// Builds what rules read, and has them go on, until those that are asked for have said
-    /// everything. Nothing is read anew when all of it was up to date.
-    fn settle(&mut self, opened: &mut Opened, mut targets: Targets) -> Result<Settled, Failure> {
-        let mut built: FxHashSet<Label> = FxHashSet::default();
-        loop {
-            let graph = &targets.graph;
-            let wanted: FxHashSet<NodeId> = self.wanted(opened, &targets)?.into_iter().collect();
-            let reads = targets.reads.iter().filter(|read| {
-                let target = graph.find(&read.target);
-                target.is_some_and(|id| wanted.contains(&id)) && !built.contains(&read.writer)
-            });
-            let reads: Vec<_> = reads.collect();
-            let writers: Vec<NodeId> = reads
-                .iter()
-                .filter_map(|read| graph.find(&read.writer))
-                .collect();
-            let is_open = reads.iter().any(|read| read.open);
-            if writers.is_empty() {
-                return Ok(Settled::Targets(targets));
-            }
-            let labels: Vec<Label> = reads.iter().map(|read| read.writer.clone()).collect();
-            let plan = self.plan_of(opened, &targets, &graph.with_deps(writers))?;
-            let is_fresh = plan.is_fresh();
-            if !is_fresh {
-                let summary = self.run(opened, &targets, plan)?;
-                if summary.failed > 0 || summary.cancelled > 0 || summary.interrupted {
-                    return Ok(Settled::Stopped(summary));
-                }
-                self.earlier.add(&summary);
-            }
-            opened.session.note_built(labels.iter().cloned());
-            built.extend(labels);
-            if !is_fresh || is_open {
-                targets = self.load(opened)?;
-            }
-        }
+        let (targets, plan) = self.plan(opened, targets, None)?;
+        self.run(opened, &targets, plan)
     }
 
     fn conclude(&self, summary: &Summary) -> Result<Exit, Failure> {
@@ -251,33 +181,43 @@ impl<'a> Work<'a> {
         })
     }
 
-    fn plan(&mut self, opened: &mut Opened, targets: &Targets) -> Result<Arc<Plan>, Failure> {
-        let wanted = self.wanted(opened, targets)?;
-        self.plan_of(opened, targets, &wanted)
-    }
-
-    fn plan_of(
+    /// Plans what is asked for, as far as rules have said what that is. Those that read what is up to date go on at once.
+    pub(super) fn plan(
         &mut self,
         opened: &mut Opened,
-        targets: &Targets,
-        wanted: &[NodeId],
-    ) -> Result<Arc<Plan>, Failure> {
-        let begin = self.begin.elapsed();
+        mut targets: Targets,
+        running: Option<&Running>,
+    ) -> Result<(Targets, Arc<Plan>), Failure> {
         let force = self.args.steps.force || self.args.check_determinism.is_some();
-        let plan = opened
-            .session
-            .plan(&targets.graph, wanted, &targets.describer, force)
-            .map_err(|error| failure(&error))?;
-        self.phases.push(Phase {
-            name: "plan",
-            begin,
-            end: self.begin.elapsed(),
-        });
-        Ok(plan)
+        loop {
+            let begin = self.begin.elapsed();
+            let asked = self.asked(opened, &targets)?;
+            let Targets {
+                graph,
+                describer,
+                readings,
+                ..
+            } = &targets;
+            let plan = opened
+                .session
+                .unfold(graph, asked, readings, (describer, force), running)
+                .map_err(|error| failure(&error))?;
+            self.refuse_persistent(&plan)?;
+            self.phases.push(Phase {
+                name: "plan",
+                begin,
+                end: self.begin.elapsed(),
+            });
+            if plan.ready.is_empty() {
+                return Ok((targets, plan));
+            }
+            opened.session.allow(&plan.ready);
+            targets = self.load(opened)?;
+        }
     }
 
-    /// What is asked for, with everything that it needs.
-    fn wanted(&self, opened: &Opened, targets: &Targets) -> Result<Vec<NodeId>, Failure> {
+    /// What is asked for.
+    fn asked(&self, opened: &Opened, targets: &Targets) -> Result<Vec<NodeId>, Failure> {
         let graph = &targets.graph;
         let patterns = opened.patterns(&self.args.labels)?;
         let mut asked = graph
@@ -291,17 +231,18 @@ impl<'a> Work<'a> {
             });
             asked.retain(|id| touched.contains(id));
         }
-        let wanted = graph.with_deps(asked);
-        let persistent = wanted.iter().map(|id| graph.target(*id)).find(|target| {
-            let step = target.in_place();
-            step.is_some_and(|step| step.persistent)
-        });
+        Ok(asked)
+    }
+
+    fn refuse_persistent(&self, plan: &Plan) -> Result<(), Failure> {
+        let mut targets = plan.nodes.iter().map(|node| &node.target);
+        let persistent = targets.find(|it| it.in_place().is_some_and(|step| step.persistent));
         match persistent {
             Some(target) => Err(Failure::usage(format!(
                 "{} runs until it is stopped; start it with `zako run {0}`",
                 target.label
             ))),
-            None => Ok(wanted),
+            None => Ok(()),
         }
     }
 
@@ -311,14 +252,26 @@ impl<'a> Work<'a> {
             label: String,
             cause: String,
         }
-        let lines: Vec<Line> = plan
-            .nodes
-            .iter()
-            .filter_map(|node| {
-                Some(Line {
-                    label: plan.graph.target(node.id).label.to_string(),
-                    cause: node.cause()?.to_string(),
-                })
+        let known = plan.nodes.iter().filter_map(|node| {
+            let cause = node.cause()?.to_string();
+            Some((&node.target.label, cause))
+        });
+        let left = plan.left.iter().map(|left| {
+            let waits = || plan.waits.iter().filter(|wait| wait.target == left.rule);
+            let writers = waits().flat_map(|wait| &wait.writers);
+            let writers: Vec<String> = writers.map(|it| plan.label(*it).to_string()).collect();
+            let label = &left.target.label;
+            let cause = match (writers.is_empty(), *label == left.rule) {
+                (false, true) => format!("its rule waits for {}", writers.join(", ")),
+                _ => format!("waits for the rule of {}", left.rule),
+            };
+            (label, cause)
+        });
+        let lines: Vec<Line> = known
+            .chain(left)
+            .map(|(label, cause)| Line {
+                label: label.to_string(),
+                cause,
             })
             .collect();
         if self.args.json {
@@ -329,9 +282,13 @@ impl<'a> Work<'a> {
             }
         }
         say(&format!(
-            "{} of {} targets are not up to date; nothing was run",
+            "{} of {} targets are not up to date{}; nothing was run",
             lines.len(),
-            plan.nodes.len()
+            plan.nodes.len() + plan.left.len(),
+            match plan.left.len() {
+                0 => String::new(),
+                left => format!(", {left} of them not described yet, and there may be more"),
+            }
         ));
         Ok(Exit::Done)
     }
@@ -405,36 +362,49 @@ impl<'a> Work<'a> {
             ));
         }
         let (events, stream) = mpsc::channel::<Stamped>();
+        let display = Display::new(self.global.verbose, self.sinks(opened)?);
+        let chosen = chosen(&plan, build.sandbox);
+        std::thread::scope(|scope| {
+            let follower = scope.spawn(|| display.follow(stream));
+            let tell = |stamped| {
+                // The reader is in this function.
+                drop(events.send(stamped));
+            };
+            self.tell_phases(&tell);
+            for event in targets.scripts.clone().into_iter().chain(chosen) {
+                let time_us = micros(self.begin.elapsed());
+                tell(Stamped { time_us, event });
+            }
+            let describer = Arc::clone(&targets.describer);
+            let services = &opened.services;
+            let session = &mut opened.session;
+            let begun = session.begin(plan, describer, &build, services, &cancel, events);
+            let result = begun.map_err(|error| failure(&error)).and_then(|running| {
+                let running = self.go_on(opened, running);
+                let result = opened.session.end(running);
+                result.map_err(|error| failure(&error))
+            });
+            follower.thread().unpark();
+            Ok(result?.summary)
+        })
+    }
+
+    /// Tells of what went on beside the steps.
+    pub(super) fn tell_phases(&mut self, tell: &dyn Fn(Stamped)) {
         for phase in self.phases.drain(..) {
-            // The reader is in this function.
-            drop(events.send(Stamped {
+            tell(Stamped {
                 time_us: micros(phase.end),
                 event: Event::PhaseFinished {
                     phase: phase.name,
                     duration_us: micros(phase.end - phase.begin),
                 },
-            }));
+            });
         }
-        let chosen = chosen(&plan, build.sandbox);
-        for event in targets.scripts.clone().into_iter().chain(chosen) {
-            let time_us = micros(self.begin.elapsed());
-            drop(events.send(Stamped { time_us, event }));
-        }
-        let describer = Arc::clone(&targets.describer);
-        let mut display = match self.display.take() {
-            Some(display) => display,
-            None => Display::new(self.global.verbose, self.sinks(opened)?),
-        };
-        let result = std::thread::scope(|scope| {
-            let follower = scope.spawn(|| display.follow(stream));
-            let services = &opened.services;
-            let session = &mut opened.session;
-            let result = session.build(plan, describer, &build, services, &cancel, events);
-            follower.thread().unpark();
-            result
-        });
-        self.display = Some(display);
-        Ok(result.map_err(|error| failure(&error))?.summary)
+    }
+
+    /// Whether a failure leaves the rest running.
+    pub(super) fn keeps_going(&self) -> bool {
+        self.args.steps.keep_going
     }
 
     /// Whether somebody wants to know what happens, even if it is nothing.

@@ -98,6 +98,7 @@ impl<W: Write + Send> Sink for Trace<W> {
         let time_us = stamped.time_us;
         match &stamped.event {
             Event::BuildStarted { .. }
+            | Event::BuildGrew { .. }
             | Event::SandboxChosen { .. }
             | Event::ScriptsEvaluated { .. }
             | Event::PoolsFinished { .. } => Ok(()),

@@ -57,10 +57,10 @@ impl Display {
         }
     }
 
-    /// Shows the events of one part of a build, until that part is finished. Whoever carries it out
-    /// unparks this thread at its end.
-    pub fn follow(&mut self, events: Receiver<Stamped>) {
-        'part: loop {
+    /// Shows the events of a build until it is finished, and ends the files. Whoever carries it out unparks this thread
+    /// at its end.
+    pub fn follow(mut self, events: Receiver<Stamped>) {
+        'build: loop {
             let mut news = match events.recv_timeout(TICK) {
                 Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => None,
@@ -68,11 +68,10 @@ impl Display {
             };
             let happened = news.is_some();
             while let Some(stamped) = news {
-                if matches!(stamped.event, Event::BuildFinished(_)) {
-                    // Of this part only: `end` knows about the whole.
-                    break 'part;
-                }
                 self.hand_on(|sink| sink.take(&stamped));
+                if matches!(stamped.event, Event::BuildFinished(_)) {
+                    break 'build;
+                }
                 self.show(&stamped.event);
                 news = events.try_recv().ok();
             }
@@ -83,13 +82,6 @@ impl Display {
         }
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
-        }
-    }
-
-    /// Ends the files; `finished` is the last event, unless a mistake in a build file ended the build.
-    pub fn end(mut self, finished: Option<Stamped>) {
-        if let Some(finished) = finished {
-            self.hand_on(|sink| sink.take(&finished));
         }
         self.hand_on(|sink| sink.end());
     }
@@ -119,10 +111,9 @@ impl Display {
 
     fn show(&mut self, event: &Event) {
         match event {
-            Event::BuildStarted { targets, fresh } => {
+            Event::BuildStarted { targets, fresh } | Event::BuildGrew { targets, fresh } => {
                 self.total += targets - fresh;
                 if let Some(bar) = &self.bar {
-                    bar.reset();
                     bar.set_length(self.total as u64);
                 }
             }

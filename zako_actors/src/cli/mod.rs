@@ -21,6 +21,7 @@ mod options;
 #[cfg(feature = "otel")]
 mod otel;
 mod query;
+mod reads;
 mod remote;
 mod run;
 mod sandbox;
@@ -81,6 +82,11 @@ impl Failure {
     /// What it says, without the word in front.
     pub fn text(&self) -> &str {
         self.text.trim_start_matches("error: ")
+    }
+
+    /// What it says in full.
+    pub fn rendered_text(&self) -> String {
+        self.text.clone()
     }
 
     /// A text that says "error" already.

@@ -11,7 +11,7 @@ use super::args::{BuildArgs, Global};
 use super::options::{Options, directory, search_path};
 use super::{Failure, say};
 use crate::engine::action::{Describer, Outer};
-use crate::engine::analyse::Await;
+use crate::engine::analyse::Reading;
 use crate::engine::evaluate::Isolates;
 use crate::engine::event::Event;
 use crate::engine::graph::Graph;
@@ -49,8 +49,8 @@ pub struct Targets {
     pub describer: Arc<Describer>,
     /// What reading the build files took of isolates.
     pub scripts: Option<Event>,
-    /// Outputs that rules read; what they say is incomplete while one is open.
-    pub reads: Arc<[Await]>,
+    /// Rules whose answers rest on outputs: what they say may be incomplete, or change.
+    pub readings: Arc<[Reading]>,
 }
 
 impl Opened {
@@ -160,7 +160,7 @@ impl Opened {
             graph,
             describer,
             scripts,
-            reads: loaded.reads.into(),
+            readings: loaded.readings.into(),
         })
     }
 

@@ -15,7 +15,7 @@ pub fn chosen(plan: &Plan, mode: Mode) -> Option<Event> {
         Mode::Strict => ("strict", mechanism()?),
     };
     let stale = plan.nodes.iter().filter(|node| node.cause().is_some());
-    let scripts = stale.filter(|node| plan.graph.target(node.id).in_place().is_some());
+    let scripts = stale.filter(|node| node.target.in_place().is_some());
     let unconfined = match mode {
         // It looks at them as well.
         Mode::Warn => 0,

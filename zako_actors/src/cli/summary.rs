@@ -1,6 +1,6 @@
 //! The last line of a build.
 //!
-//! Owns its words and figures, of builds in several parts too. Does not know where it is shown.
+//! Owns its words and figures. Does not know where it is shown.
 
 use crate::engine::event::Summary;
 
@@ -60,32 +60,6 @@ fn group(count: usize) -> String {
         text.push(digit);
     }
     text
-}
-
-/// Steps that were carried out so that rules could go on.
-#[derive(Clone, Copy, Default)]
-pub struct Earlier {
-    executed: usize,
-    cached: usize,
-}
-
-impl Earlier {
-    /// Adds those of one part.
-    pub fn add(&mut self, summary: &Summary) {
-        self.executed += summary.executed;
-        self.cached += summary.cached;
-    }
-
-    /// The figures of the whole build, whose last part has `summary`: there, these steps were up to
-    /// date already.
-    pub fn before(self, mut summary: Summary) -> Summary {
-        summary.executed += self.executed;
-        summary.cached += self.cached;
-        summary.up_to_date = summary
-            .up_to_date
-            .saturating_sub(self.executed + self.cached);
-        summary
-    }
 }
 
 #[cfg(test)]

@@ -73,11 +73,11 @@ impl<'a> Asked<'a> {
     }
 
     /// The sources of `target`, where they are what they were: no directory has a say in them.
-    pub fn sources(&self, id: NodeId, target: &Target) -> Option<Vec<String>> {
+    pub fn sources(&self, id: NodeId, target: &Target) -> Option<Arc<[String]>> {
         let is_named = |source: &Source| matches!(source, Source::File(_));
         let last = self.last(id)?;
         let named = target.srcs.iter().all(is_named);
-        named.then(|| last.sources.clone())
+        named.then(|| Arc::clone(&last.sources))
     }
 
     /// The outputs and the program of a target that is as fresh as it was. `deps` are nodes of the new plan.
@@ -96,7 +96,7 @@ impl<'a> Asked<'a> {
         let target = self.graph.target(id);
         let command = target.command().filter(|command| is_plain(command))?;
         let is_same = Arc::ptr_eq(outputs, &record.outputs)
-            && last.sources == sources
+            && *last.sources == *sources
             && deps
                 .iter()
                 .all(|dep| self.is_as_it_was(&nodes[*dep as usize]))
@@ -166,6 +166,7 @@ mod tests {
     use super::super::action::Before;
     use super::super::dirs::{DirTable, SavedDirs};
     use super::super::files::SavedFiles;
+    use super::super::gates::{Gates, Item};
     use super::super::plan::Planner;
     use super::super::record::OutputKind;
     use super::*;
@@ -272,8 +273,11 @@ mod tests {
                 text_of: &|_| String::new(),
                 force: false,
                 earlier: asked.as_ref(),
+                begun: &[],
+                may_read: &|_, _| false,
             };
-            let plan = planner.plan(&ids.map(|label| self.graph.find(&label).unwrap()));
+            let items = ids.map(|label| Item::Target(self.graph.find(&label).unwrap()));
+            let plan = planner.plan(&items, &Gates::default());
             (Arc::new(plan.unwrap()), Arc::clone(&describer))
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Owns the vocabulary. Does not know who reads it: the live display, plain lines, the file of
 //! `--events` and the trace of `--trace` are fed by the same events.
-//! Invariants: every `StepStarted` is followed by exactly one `StepFinished` of the same label, with a
+//! Invariants: one `BuildStarted`, and as many targets in it and in all `BuildGrew` as there are; every `StepStarted` is followed by exactly one `StepFinished` of the same label, with a
 //! time that is no earlier; `BuildFinished` is the last. Each step says itself when it begins, so between
 //! steps the times are not sorted.
 
@@ -33,9 +33,16 @@ pub fn micros(time: Duration) -> u64 {
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
-    /// The plan stands. A build whose rules read outputs has several: what is read, then the rest.
+    /// The plan stands, as far as rules have said what there is.
     BuildStarted {
         /// Targets asked for, dependencies included.
+        targets: usize,
+        /// Of these, up to date already.
+        fresh: usize,
+    },
+    /// Rules that read outputs have said more, or will not be able to.
+    BuildGrew {
+        /// Targets asked for that are known now and were not.
         targets: usize,
         /// Of these, up to date already.
         fresh: usize,

@@ -6,7 +6,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use super::schedule::{Capacity, End, Schedule};
+use super::schedule::{Capacity, End, Node, Schedule};
 use crate::lang::target::Uses;
 
 /// Steps to be played through; everything by node, dependencies first.
@@ -34,8 +34,14 @@ pub struct Played {
 impl Steps {
     /// Plays all of them with so many `jobs`; in the order in which they begin.
     pub fn play(&self, jobs: usize, capacity: &Capacity) -> Vec<Played> {
-        let mut schedule = Schedule::new(&self.deps, &self.cost_us, jobs, true)
-            .with_resources(self.uses.clone(), capacity.clone());
+        let parts = self.deps.iter().zip(&self.cost_us).zip(&self.uses);
+        let nodes = parts.map(|((deps, cost_us), uses)| Node {
+            deps: deps.clone(),
+            cost_us: *cost_us,
+            uses: uses.clone(),
+        });
+        let mut schedule = Schedule::new(jobs, true, capacity.clone());
+        schedule.add(nodes.collect(), &[], |_| ());
         let mut played = Vec::with_capacity(self.cost_us.len());
         let mut running = BinaryHeap::new();
         let mut now = 0;

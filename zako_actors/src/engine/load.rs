@@ -13,7 +13,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashSet;
 use serde_json::Value;
 
-use super::analyse::{Analyser, Await, Given};
+use super::analyse::{Analyser, Given, Reading};
 use super::dirs::DirTable;
 use super::files::FileTable;
 use super::hash::{Hash, KeyWriter};
@@ -117,8 +117,8 @@ pub struct Loaded {
     pub files: usize,
     /// How many evaluations of files it took, rules and toolchains included.
     pub evaluated: usize,
-    /// Outputs that rules read.
-    pub reads: Vec<Await>,
+    /// Rules whose answers rest on outputs, after those that they depend on.
+    pub readings: Vec<Reading>,
 }
 
 /// Why there are no targets.
@@ -146,8 +146,8 @@ pub struct LoadEnv<'a> {
     pub evaluator: &'a mut dyn Evaluate,
     /// PATH.
     pub search: &'a str,
-    /// Whether the outputs of a target are up to date, so that rules may read them.
-    pub is_built: &'a dyn Fn(&Label) -> bool,
+    /// Whether the rule of the first target may read outputs of the second one: they are up to date.
+    pub may_read: &'a dyn Fn(&Label, &Label) -> bool,
 }
 
 /// Loads build files, remembering.
@@ -230,7 +230,7 @@ impl<'a> Loader<'a> {
         let mut analysis = analysis.map_err(|mistaken| LoadError::Mistakes(mistaken.0))?;
         loaded.targets.append(&mut analysis.targets);
         loaded.logs.append(&mut analysis.logs);
-        loaded.reads = analysis.reads;
+        loaded.readings = analysis.readings;
         loaded.evaluated += analysis.evaluated;
         Ok(())
     }
@@ -455,7 +455,7 @@ mod tests {
                 memory: &mut self.memory,
                 evaluator: &mut evaluator,
                 search: "",
-                is_built: &|_| false,
+                may_read: &|_, _| false,
             };
             let loaded = Loader::new(env, &Given::default()).load();
             let labels = loaded.map(|l| l.targets.iter().map(|t| t.label.to_string()).collect());

@@ -18,6 +18,7 @@ pub mod evaluate;
 pub mod event;
 pub mod files;
 pub mod forecast;
+pub mod gates;
 pub mod graph;
 pub mod group;
 pub mod guard;

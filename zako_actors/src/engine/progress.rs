@@ -20,16 +20,25 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Nothing has ended yet.
-    pub fn new(cost_us: Vec<Option<u64>>, jobs: usize) -> Self {
+    /// No steps yet.
+    pub fn new(jobs: usize) -> Self {
         Self {
-            left_us: cost_us.iter().flatten().sum(),
-            unknown: cost_us.iter().filter(|cost| cost.is_none()).count() as u64,
-            cost_us,
+            cost_us: Vec::new(),
             jobs: jobs.max(1) as u64,
+            left_us: 0,
+            unknown: 0,
             ran_us: 0,
             ran: 0,
         }
+    }
+
+    /// One step more, which took so long when it last ran.
+    pub fn add(&mut self, cost_us: Option<u64>) {
+        match cost_us {
+            Some(cost) => self.left_us += cost,
+            None => self.unknown += 1,
+        }
+        self.cost_us.push(cost_us);
     }
 
     /// A step has ended, having run for `took_us` if it did run.
@@ -60,9 +69,15 @@ impl Progress {
 mod tests {
     use super::*;
 
+    fn progress(costs: &[Option<u64>], jobs: usize) -> Progress {
+        let mut progress = Progress::new(jobs);
+        costs.iter().for_each(|cost| progress.add(*cost));
+        progress
+    }
+
     #[test]
     fn the_rest_is_shared_among_jobs_but_never_shorter_than_the_longest_chain() {
-        let mut progress = Progress::new(vec![Some(10), Some(20), Some(30)], 2);
+        let mut progress = progress(&[Some(10), Some(20), Some(30)], 2);
         assert_eq!(progress.left_us(20), Some(30));
         assert_eq!(progress.left_us(45), Some(45));
         progress.ended(1, Some(7));
@@ -71,7 +86,7 @@ mod tests {
 
     #[test]
     fn new_steps_are_taken_for_average_ones() {
-        let mut progress = Progress::new(vec![None, None, None], 1);
+        let mut progress = progress(&[None, None, None], 1);
         assert_eq!(progress.left_us(0), None);
         progress.ended(0, Some(8));
         assert_eq!(progress.left_us(0), Some(16));

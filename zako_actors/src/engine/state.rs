@@ -145,6 +145,8 @@ pub struct ReadFact {
     pub hash: Hash,
     /// The target that writes it; none writes a source.
     pub writer: Option<Label>,
+    /// How many times the rule had been told something when it asked.
+    pub turn: u32,
 }
 
 /// What a build file said.

@@ -2,8 +2,8 @@
 //!
 //! Owns the way from the rule's JSON to typed targets, and how they are named. Does not know how
 //! the rule was asked.
-//! Invariants: the target's own label is the test that it is, its only action, or the group of its
-//! files; other actions are named after what they write, so that a new source renames none.
+//! Invariants: the target's own label is the test that it is, its only action unless the rule reads what that writes,
+//! or the group of its files; other actions are named after what they write, so that a new source renames none.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -116,7 +116,8 @@ impl RawAction {
     }
 }
 
-/// Reads the rule's answer about `used`; `text` is the build file's.
+/// Reads the rule's answer about `used`; `text` is the build file's. Once it `reads_own` outputs, no action of it
+/// that is not a test gets the target's own label: who waits for one knows it by its name from the beginning.
 ///
 /// # Errors
 /// A mistake of the rule, told at the target.
@@ -124,6 +125,7 @@ pub fn read_described(
     used: &RuleUse,
     answer: Value,
     text: &str,
+    reads_own: bool,
 ) -> Result<Described, Box<Diagnostic>> {
     let reader = Reader {
         name: used.label.name(),
@@ -136,7 +138,7 @@ pub fn read_described(
     };
     let result: RawResult = serde_json::from_value(answer)
         .map_err(|error| reader.mistake(None, format!("rule {}: {error}", used.rule)))?;
-    let main = main_action(&result);
+    let main = main_action(&result, reads_own);
     let labels =
         labels(used, &result, main).map_err(|error| reader.mistake(None, error.to_string()))?;
     let describing = Describing {
@@ -182,13 +184,13 @@ pub fn read_described(
 }
 
 /// The action that is the target itself.
-fn main_action(result: &RawResult) -> Option<usize> {
+fn main_action(result: &RawResult, reads_own: bool) -> Option<usize> {
     if !result.done {
         return None;
     }
     let test = result.actions.iter().position(RawAction::is_test);
     test.or_else(|| match result.actions.as_slice() {
-        [only] if only.outs() == result.files => Some(0),
+        [only] if only.outs() == result.files && !reads_own => Some(0),
         _ => None,
     })
 }
@@ -406,7 +408,7 @@ mod tests {
     }
 
     fn read(value: Value) -> Result<Described, String> {
-        read_described(&used(), value, "").map_err(|e| crate::lang::locate::flat(&e))
+        read_described(&used(), value, "", false).map_err(|e| crate::lang::locate::flat(&e))
     }
 
     #[test]

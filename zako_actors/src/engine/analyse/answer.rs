@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::facts::Question;
 use super::level::Asked;
-use super::{Analyser, Analysis, Await, Known, Stage};
+use super::{Analyser, Analysis, Known, Reading, Stage};
 use crate::diagnostic::Diagnostic;
 use crate::engine::files::FileTable;
 use crate::engine::hash::Hash;
@@ -65,38 +65,40 @@ impl Analyser<'_, '_> {
         analysis: &mut Analysis,
     ) -> Result<Option<Asked>, Box<Diagnostic>> {
         let text = self.text(&one.used.at.path);
-        let described = read_described(&one.used, answer, &text)?;
+        let described = read_described(&one.used, answer, &text, one.reads_own)?;
         let mut waiting = Vec::new();
         let mut has_news = false;
         for question in &described.open {
             if one.known.contains_key(question) {
                 continue;
             }
-            match self.read(&one.used, question, &described)? {
-                (read, Some(text)) => {
+            let (mut read, text) = self.read(&mut one, question, &described)?;
+            let turn = one.turn;
+            read.turn = *one.asked.entry(question.clone()).or_insert(turn);
+            match text {
+                Some(text) => {
                     one.known.insert(question.clone(), text.into());
                     one.reads.push(read);
                     has_news = true;
                 }
-                (read, None) => waiting.extend(read.writer),
+                None => waiting.extend(read.writer),
             }
         }
         if has_news {
+            one.turn += 1;
             return Ok(Some(one));
         }
         let label = &one.used.label;
-        let await_of = |writer: &Label, open| Await {
-            target: label.clone(),
-            writer: writer.clone(),
-            open,
-        };
-        let writers = one.reads.iter().filter_map(|read| read.writer.as_ref());
-        analysis
-            .reads
-            .extend(writers.map(|writer| await_of(writer, false)));
-        analysis
-            .reads
-            .extend(waiting.iter().map(|writer| await_of(writer, true)));
+        let mut names: Vec<Label> = described
+            .targets
+            .iter()
+            .map(|it| it.label.clone())
+            .collect();
+        if !waiting.is_empty() {
+            names.push(label.clone());
+        }
+        let reading = Reading::of(label, names, &one.reads, &waiting);
+        analysis.readings.extend(reading);
         analysis.targets.extend(described.targets.iter().cloned());
         if !described
             .open
@@ -135,10 +137,12 @@ impl Analyser<'_, '_> {
     /// The text that a rule asks for, when it can be had now.
     fn read(
         &self,
-        used: &RuleUse,
+        one: &mut Asked,
         question: &str,
         described: &Described,
     ) -> Result<(ReadFact, Option<String>), Box<Diagnostic>> {
+        let used = Arc::clone(&one.used);
+        let used: &RuleUse = &used;
         let wrong = |message: String| Box::new(self.mistake(used, None, message));
         let Ok(Question::Read { read: path, from }) = serde_json::from_str(question) else {
             return Err(wrong(format!(
@@ -146,6 +150,7 @@ impl Analyser<'_, '_> {
                 used.rule
             )));
         };
+        one.reads_own |= from.as_deref() == Some("#");
         let writer = match from.as_deref() {
             None => None,
             Some("#") => Some(own_writer(described, &path).ok_or_else(|| {
@@ -160,11 +165,12 @@ impl Analyser<'_, '_> {
             path: path.as_str().into(),
             hash: Hash::of(b""),
             writer,
+            turn: 0,
         };
         if read
             .writer
             .as_ref()
-            .is_some_and(|writer| !(self.env.is_built)(writer))
+            .is_some_and(|writer| !(self.env.may_read)(&used.label, writer))
         {
             return Ok((read, None));
         }

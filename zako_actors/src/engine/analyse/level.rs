@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 use serde_json::{Map, Value, json};
 
-use super::{Analyser, Analysis, Await, Known, Mistaken, Shared, Stage};
+use super::{Analyser, Analysis, Known, Mistaken, Reading, Shared, Stage};
 use crate::diagnostic::Diagnostic;
 use crate::engine::hash::{Hash, KeyWriter};
 use crate::engine::load::EvaluationJob;
@@ -35,6 +35,12 @@ pub(super) struct Asked {
     /// Answers so far.
     pub known: Map<String, Value>,
     pub reads: Vec<ReadFact>,
+    /// How many times it was told something.
+    pub turn: u32,
+    /// When it put which question.
+    pub asked: FxHashMap<String, u32>,
+    /// Whether it reads what it writes itself.
+    pub reads_own: bool,
 }
 
 impl Analyser<'_, '_> {
@@ -98,12 +104,9 @@ impl Analyser<'_, '_> {
         analysis: &mut Analysis,
     ) {
         analysis.targets.extend(known.targets.iter().cloned());
-        let writers = known.reads.iter().filter_map(|read| read.writer.clone());
-        analysis.reads.extend(writers.map(|writer| Await {
-            target: used.label.clone(),
-            writer,
-            open: false,
-        }));
+        let described = known.targets.iter().map(|target| target.label.clone());
+        let reading = Reading::of(&used.label, described.collect(), &known.reads, &[]);
+        analysis.readings.extend(reading);
         let providers = serde_json::from_str(&known.providers).unwrap_or_default();
         let known = Known::new(known.files.clone(), providers);
         stages.insert(used.label.clone(), Stage::Known(Arc::new(known)));
@@ -188,6 +191,9 @@ impl Analyser<'_, '_> {
             told,
             known: Map::new(),
             reads: Vec::new(),
+            turn: 0,
+            asked: FxHashMap::default(),
+            reads_own: false,
         }))
     }
 

@@ -11,6 +11,7 @@ mod answer;
 mod facts;
 mod level;
 mod options;
+mod reading;
 mod system;
 
 use std::sync::Arc;
@@ -30,6 +31,7 @@ use crate::lang::suggest::did_you_mean;
 use crate::lang::target::Target;
 pub use facts::Fact;
 pub use options::Given;
+pub use reading::Reading;
 
 /// What an analysis looks at.
 pub struct Analyser<'l, 'a> {
@@ -46,23 +48,12 @@ pub struct Analyser<'l, 'a> {
 pub struct Analysis {
     /// The targets of all uses, and their actions.
     pub targets: Vec<Arc<Target>>,
-    /// Outputs that rules read.
-    pub reads: Vec<Await>,
+    /// Rules whose answers rest on outputs, after those that they depend on.
+    pub readings: Vec<Reading>,
     /// How many evaluations it took.
     pub evaluated: usize,
     /// What rules logged.
     pub logs: Vec<String>,
-}
-
-/// A rule's wish for an output.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Await {
-    /// The target whose rule reads.
-    pub target: Label,
-    /// The target that writes what it reads.
-    pub writer: Label,
-    /// Whether the rule has not got it yet.
-    pub open: bool,
 }
 
 /// All mistakes of one analysis.
@@ -173,9 +164,9 @@ impl Analyser<'_, '_> {
         let mut ready: Vec<usize> = (0..uses.len())
             .filter(|index| missing[*index] == 0)
             .collect();
-        let mut done = 0;
+        let mut done: Vec<usize> = Vec::new();
         while !ready.is_empty() {
-            done += ready.len();
+            done.extend(&ready);
             let level: Vec<&Arc<RuleUse>> = ready.iter().map(|index| &uses[*index]).collect();
             self.level(&level, shared, &mut stages, &mut analysis)?;
             let mut next = Vec::new();
@@ -189,7 +180,7 @@ impl Analyser<'_, '_> {
             }
             ready = next;
         }
-        if done < uses.len() {
+        if done.len() < uses.len() {
             let left: Vec<&Arc<RuleUse>> = uses
                 .iter()
                 .zip(&missing)
@@ -202,6 +193,11 @@ impl Analyser<'_, '_> {
             .memory
             .uses
             .retain(|label, _| place.contains_key(label));
+        if !analysis.readings.is_empty() {
+            let in_order = done.iter().map(|index| &*uses[*index]);
+            let readings = std::mem::take(&mut analysis.readings);
+            analysis.readings = reading::spread(readings, in_order, &self.env.memory.uses);
+        }
         Ok(analysis)
     }
 

@@ -102,7 +102,7 @@ impl Session {
             workspace,
             layout,
             known,
-            built: FxHashSet::default(),
+            read: FxHashSet::default(),
             changed,
             replaced: Vec::new(),
             _lock: lock,

@@ -7,50 +7,41 @@
 //! look at files.
 
 mod kept;
+mod running;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
 use std::time::Instant;
 
-use actor_rt::Restart;
 use cas_actor::UpstreamConfig;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::action::{Describer, Tool};
-use super::analyse::Given;
-use super::build::{Build, BuildMsg, BuildResult, BuildSpec};
-use super::cancel::Cancel;
+use super::analyse::{Given, Reading};
 use super::cause::{Cause, changed_parts};
 use super::earlier::Earlier;
 use super::edits::Edits;
-use super::event::Stamped;
+use super::gates::{Gates, Item};
 use super::graph::{Graph, NodeId};
 use super::ledger::Ledger;
 use super::load::{Evaluate, LoadEnv, LoadError, Loaded, Loader};
 use super::outputs::remove;
-use super::plan::{Plan, Planner};
-use super::process::adopt_orphans;
+use super::plan::{Plan, Planner, Read};
 use super::reasons::Reasons;
 use super::record::Record;
-use super::remote::Remote;
 use super::sandbox::Mode;
 use super::schedule::Capacity;
-use super::scratch::{Scratches, sweep};
-use super::seats::Seats;
-use super::services::{ServiceError, Services};
-use super::step::{Claims, StepEnv};
-use super::worker::Workers;
+use super::services::ServiceError;
 use super::workspace::{Layout, Workspace, WorkspaceError, WorkspaceLock};
 pub use kept::Kept;
+pub use running::Running;
 
 use crate::diagnostic::Diagnostic;
 use crate::isolate::FileKind;
 use crate::lang::label::Label;
 use crate::lang::target::Target;
-use crate::machine::{PoolSize, cpus};
-use crate::transpile::TranspilerPool;
+use crate::machine::PoolSize;
 
 /// How a build is carried out.
 #[derive(Clone, Debug)]
@@ -88,7 +79,8 @@ pub struct Session {
     /// Where its files are.
     pub layout: Layout,
     known: Kept,
-    built: FxHashSet<Label>,
+    /// Targets whose rules may read outputs of others.
+    read: FxHashSet<(Label, Label)>,
     changed: bool,
     /// Plans that others replaced: a large one takes a millisecond to take apart, which no step is to wait for.
     replaced: Vec<Earlier>,
@@ -236,10 +228,16 @@ impl Session {
         self.known.dirs.look_anew();
     }
 
-    /// Takes note that the outputs of `labels` are up to date until the end of this session: rules
-    /// may read them.
-    pub fn note_built(&mut self, labels: impl IntoIterator<Item = Label>) {
-        self.built.extend(labels);
+    /// Takes note that what `reads` names is up to date until the end of this session: these rules may read it.
+    pub fn allow<'a>(&mut self, reads: impl IntoIterator<Item = &'a Read>) {
+        self.read.extend(reads.into_iter().flat_map(pairs));
+    }
+
+    /// Has the rules of `reads` wait again: they cannot go on.
+    pub fn disallow<'a>(&mut self, reads: impl IntoIterator<Item = &'a Read>) {
+        for pair in reads.into_iter().flat_map(pairs) {
+            self.read.remove(&pair);
+        }
     }
 
     /// Reads the build files, evaluating those that changed; `given` are the options that were set,
@@ -260,7 +258,7 @@ impl Session {
             memory: &mut self.known.memory,
             evaluator,
             search,
-            is_built: &|label| self.built.contains(label),
+            may_read: &|target, writer| may_read(&self.read, target, writer),
         };
         let loaded = Loader::new(env, given).load();
         self.changed |= loaded.as_ref().map_or(true, |loaded| loaded.evaluated > 0);
@@ -296,10 +294,43 @@ impl Session {
         describer: &Arc<Describer>,
         force: bool,
     ) -> Result<Arc<Plan>, BuildError> {
-        self.forget_vanished(graph);
-        self.replaced.extend(self.known.planned.take());
-        let earlier = self.replaced.last();
+        let items: Vec<Item> = wanted.iter().copied().map(Item::Target).collect();
+        let gated = (items.as_slice(), &Gates::default());
+        self.plan_items(graph, gated, (describer, force), None)
+    }
+
+    /// Plans what is `asked` for and everything that it needs, as far as rules, of which `readings` rest on outputs,
+    /// have said what that is; goes on with the plan of a build that is `running`.
+    ///
+    /// # Errors
+    /// When a source is missing, or targets and rules wait for each other.
+    pub fn unfold(
+        &mut self,
+        graph: &Arc<Graph>,
+        asked: Vec<NodeId>,
+        readings: &[Reading],
+        describing: (&Arc<Describer>, bool),
+        running: Option<&Running>,
+    ) -> Result<Arc<Plan>, BuildError> {
+        let gates = Gates::new(graph, readings);
+        let items = gates.order(graph, asked, &text_in(&self.workspace.root))?;
+        self.plan_items(graph, (&items, &gates), describing, running)
+    }
+
+    fn plan_items(
+        &mut self,
+        graph: &Arc<Graph>,
+        (items, gates): (&[Item], &Gates),
+        (describer, force): (&Arc<Describer>, bool),
+        running: Option<&Running>,
+    ) -> Result<Arc<Plan>, BuildError> {
+        self.forget_vanished(graph, running);
+        if running.is_none() {
+            self.replaced.extend(self.known.planned.take());
+        }
+        let earlier = self.replaced.last().filter(|_| running.is_none());
         let earlier = earlier.and_then(|it| it.asked(graph, describer));
+        let begun = running.map_or(&[][..], Running::nodes);
         let planner = Planner {
             graph: Arc::clone(graph),
             files: &self.known.files,
@@ -309,14 +340,18 @@ impl Session {
             text_of: &text_in(&self.workspace.root),
             force,
             earlier: earlier.as_ref(),
+            begun,
+            may_read: &|target, writer| may_read(&self.read, target, writer),
         };
-        let plan = Arc::new(planner.plan(wanted)?);
-        self.known.planned = Some(Earlier::new(Arc::clone(&plan), Arc::clone(describer)));
+        let plan = Arc::new(planner.plan(items, gates)?);
+        if running.is_none() {
+            self.known.planned = Some(Earlier::new(Arc::clone(&plan), Arc::clone(describer)));
+        }
         Ok(plan)
     }
 
     /// Takes away what targets left that the build files do not have any more.
-    fn forget_vanished(&mut self, graph: &Graph) {
+    fn forget_vanished(&mut self, graph: &Graph, running: Option<&Running>) {
         let vanished = |label: &Label| !graph.contains(label);
         let gone: Vec<Label> = self
             .known
@@ -345,118 +380,15 @@ impl Session {
                 .iter()
                 .map(|item| &*item.path)
                 .filter(|path| !others.contains(path) && !graph.outputs().covers(path));
-            remove(&self.known.files, &ledger, stale, label.dir());
-        }
-        self.changed = true;
-    }
-
-    /// Carries a plan out. Blocks until it is done; `cancel` ends it sooner.
-    ///
-    /// # Errors
-    /// When it cannot begin. Failed steps are no error: they are in the result.
-    pub fn build(
-        &mut self,
-        plan: Arc<Plan>,
-        describer: Arc<Describer>,
-        options: &BuildOptions,
-        services: &Services,
-        cancel: &Cancel,
-        events: Sender<Stamped>,
-    ) -> Result<BuildResult, BuildError> {
-        adopt_orphans();
-        self.known.files.look_anew();
-        // Whatever lies there was left by a process that is gone: the lock is ours.
-        sweep(&self.layout.scratch).map_err(|source| BuildError::Io {
-            action: format!("empty {}", self.layout.scratch.display()),
-            source,
-        })?;
-        let store = services.store()?.clone();
-        let system = services.system().map_err(ServiceError::from)?;
-        let remote = options
-            .remote
-            .as_ref()
-            .map(|server| Remote::attach(&store, server, system.tokio()).map(Arc::new));
-        let remote = remote.transpose()?;
-        let PoolSize { max, idle, .. } = options.pool;
-        let workers = Workers::new(max, idle, system.tokio());
-        // A step tells that it ended.
-        let mailbox = plan.nodes.len() + 16;
-        let spec = Arc::new(BuildSpec {
-            plan: Arc::clone(&plan),
-            env: Arc::new(StepEnv {
-                files: Arc::clone(&self.known.files),
-                describer,
-                store,
-                scratches: Scratches::new(self.layout.scratch.clone()),
-                keep_scratch: options.keep_scratch,
-                force: options.force,
-                repeat: options.repeat,
-                remote: remote.clone(),
-                sandbox: options.sandbox,
-                // A failure ends this build, not what comes after it.
-                cancel: cancel.below().map_err(|source| BuildError::Io {
-                    action: "make a signal".to_owned(),
-                    source,
-                })?,
-                edits: options.edits.clone(),
-                seats: Seats::new(options.jobs),
-                ledger: Arc::clone(self.ledger()),
-                claims: Claims::of(Arc::clone(&plan)),
-                reasons: Arc::clone(self.reasons()),
-                // They compute all the time: more than there are CPUs would only take turns.
-                transpilers: services
-                    .transpilers(|system| TranspilerPool::new(system, options.pool.at_most(cpus())))
-                    .map_err(ServiceError::from)?
-                    .clone(),
-                workers: Arc::clone(&workers),
-                writers: cpus(),
-            }),
-            records: Arc::clone(&self.known.records),
-            jobs: options.jobs,
-            capacity: options.capacity.clone(),
-            keep_going: options.keep_going,
-            events,
-            engine: options.engine.clone(),
-            begin: options.begin,
-        });
-        let made = Arc::clone(&spec);
-        let build = system
-            .actor(move || Build::new(Arc::clone(&made)))
-            .name("build")
-            .mailbox(mailbox)
-            .restart(Restart::never())
-            .spawn();
-        let answer = build.ask(BuildMsg::Run);
-        let stopper = build.clone();
-        let _stop = cancel
-            .token()
-            .on_cancel(move || drop(stopper.tell(BuildMsg::Stop)));
-        let result = answer.wait();
-        workers.end();
-        let result = result.map_err(|_| BuildError::Lost)?;
-        if let Some(remote) = &remote {
-            remote.finish(cancel);
-        }
-        let records = Arc::make_mut(&mut self.known.records);
-        for (label, record) in &result.records {
-            records.insert(label.clone(), record.clone());
-        }
-        self.changed = true;
-        if !result.runs.is_empty() {
-            let graph = &plan.graph;
-            let mut reasons = self.known.reasons.take().unwrap_or_default();
-            // The steps of this build have ended, so that this is the only owner, or copies once.
-            Arc::make_mut(&mut reasons)
-                .merge(result.runs.iter().cloned(), |label| graph.contains(label));
-            match reasons.save(&self.layout.reasons) {
-                Ok(()) => drop(self.known.reasons.set(reasons)),
-                // Known is what is on disk; it is read again when it is needed.
-                Err(error) => {
-                    tracing::warn!("`zako why` will not know about this build: {error}");
-                }
+            let remove = |stale: &mut dyn Iterator<Item = &str>| {
+                remove(&self.known.files, &ledger, stale, label.dir());
+            };
+            match running {
+                Some(running) => running.claims().unclaimed(stale, remove),
+                None => remove(&mut { stale }),
             }
         }
-        Ok(result)
+        self.changed = true;
     }
 
     /// Removes everything that zako wrote into the workspace and forgets what was built. Tells how
@@ -478,6 +410,17 @@ impl Session {
         self.save()?;
         Ok(paths.len())
     }
+}
+
+fn pairs(read: &Read) -> impl Iterator<Item = (Label, Label)> {
+    let target = &read.target;
+    let writers = read.writers.iter();
+    writers.map(move |writer| (target.clone(), writer.clone()))
+}
+
+fn may_read(read: &FxHashSet<(Label, Label)>, target: &Label, writer: &Label) -> bool {
+    // Most builds have no such rules.
+    !read.is_empty() && read.contains(&(target.clone(), writer.clone()))
 }
 
 fn text_in(root: &Path) -> impl Fn(&str) -> String {

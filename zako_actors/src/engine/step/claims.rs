@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rustc_hash::FxHashMap;
 
-use crate::engine::plan::{Freshness, Plan};
+use crate::engine::plan::{Freshness, Plan, Planned};
 use crate::lang::label::Label;
 use crate::lang::target::Work;
 
@@ -48,9 +48,24 @@ impl Claims {
     fn owners(&self) -> MutexGuard<'_, Owners> {
         let owners = self.owners.get_or_init(|| {
             let plans = self.plan.iter();
-            Mutex::new(plans.flat_map(|plan| fresh(plan)).collect())
+            Mutex::new(plans.flat_map(|plan| fresh(&plan.nodes)).collect())
         });
         owners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The outputs of what is fresh among `nodes`, which were planned since, belong to it.
+    pub fn add(&self, nodes: &[Planned]) {
+        self.owners().extend(fresh(nodes));
+    }
+
+    /// Calls `remove` for those of `paths` that nobody has; nobody gets one before that is done.
+    pub fn unclaimed<'a>(
+        &self,
+        paths: impl Iterator<Item = &'a str>,
+        remove: impl FnOnce(&mut dyn Iterator<Item = &'a str>),
+    ) {
+        let claims = self.owners();
+        remove(&mut paths.filter(|path| !claims.contains_key(*path)));
     }
 
     /// Claims `paths` for `label`, all or up to the first clash.
@@ -92,15 +107,14 @@ impl Claims {
 }
 
 /// Fresh targets have built side by side before, so they do not clash.
-fn fresh(plan: &Plan) -> impl Iterator<Item = (Box<str>, Label)> {
-    plan.nodes.iter().flat_map(|node| {
-        let target = plan.graph.target(node.id);
+fn fresh(nodes: &[Planned]) -> impl Iterator<Item = (Box<str>, Label)> {
+    nodes.iter().flat_map(|node| {
         let outputs = match &node.state {
-            Freshness::Fresh(outputs) if target.work != Work::Group => &**outputs,
+            Freshness::Fresh(outputs) if node.target.work != Work::Group => &**outputs,
             _ => &[],
         };
         let paths = outputs.iter().map(|item| item.path.clone());
-        paths.map(|path| (path, target.label.clone()))
+        paths.map(|path| (path, node.target.label.clone()))
     })
 }
 

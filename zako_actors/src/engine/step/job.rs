@@ -6,7 +6,6 @@ use std::sync::{Arc, OnceLock};
 
 use super::{Found, StepFailure, Turn};
 use crate::engine::cancel::{Cancel, CancelReason};
-use crate::engine::graph::{Graph, NodeId};
 use crate::engine::hash::Hash;
 use crate::engine::record::{Input, InputContent, OutputItem, Record};
 use crate::lang::target::Target;
@@ -14,12 +13,10 @@ use crate::lang::target::Target;
 /// One step.
 #[derive(Debug)]
 pub struct StepJob {
-    /// The whole graph.
-    pub graph: Arc<Graph>,
     /// The target.
-    pub id: NodeId,
+    pub target: Arc<Target>,
     /// Source files.
-    pub sources: Vec<String>,
+    pub sources: Arc<[String]>,
     /// Outputs of its dependencies.
     pub deps: Vec<Arc<[OutputItem]>>,
     /// What is remembered.
@@ -36,7 +33,7 @@ pub struct StepJob {
 
 impl StepJob {
     pub(super) fn target(&self) -> &Target {
-        self.graph.target(self.id)
+        &self.target
     }
 
     /// Whether it is a script that runs in the workspace.

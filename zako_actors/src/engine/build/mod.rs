@@ -1,28 +1,33 @@
 //! The build actor: the one owner of a running build's state.
 //!
 //! Owns the schedule, the outputs and records of finished nodes, the figures, and the stream of
-//! events. Does not know how a step is carried out, nor who reads the events.
-//! Invariants: a node that was started ends by its step's one report; when the last one has ended,
+//! events. Does not know how a step is carried out, how a rule goes on, nor who reads the events.
+//! Invariants: a node that was started ends by its step's one report; a rule that waits for outputs is told of once when
+//! they are there, and the build does not end before that is answered; when the last node has ended,
 //! whoever asked for the build is answered once; nothing is started after a cancellation.
+
+mod growth;
 
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use actor_rt::{Actor, Context, Reply, Restart};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::cancel::{Cancel, CancelReason};
-use super::cause::Cause;
-use super::event::{Event, Outcome, Stamped, Summary, micros};
-use super::plan::{Freshness, Plan, Planned};
-use super::progress::Progress;
-use super::reasons::LastRun;
-use super::record::{OutputItem, Record};
-use super::schedule::{Capacity, End, Schedule};
-use super::seats::Seats;
-use super::step::{Reporter, Step, StepEnv, StepFailure, StepJob, StepReport, Turn};
+use crate::engine::cancel::{Cancel, CancelReason};
+use crate::engine::cause::Cause;
+use crate::engine::event::{Event, Outcome, Stamped, Summary, micros};
+use crate::engine::plan::{Plan, Planned, Read};
+use crate::engine::progress::Progress;
+use crate::engine::reasons::LastRun;
+use crate::engine::record::{OutputItem, Record};
+use crate::engine::schedule::{Capacity, End, Schedule};
+use crate::engine::seats::Seats;
+use crate::engine::step::{Reporter, Step, StepEnv, StepFailure, StepJob, StepReport, Turn};
 use crate::lang::label::Label;
+pub use growth::Growth;
+use growth::Waiting;
 
 /// What a build is told.
 #[derive(Debug)]
@@ -31,8 +36,19 @@ pub enum BuildMsg {
     Run(Reply<BuildResult>),
     /// A step is over.
     StepEnded(u32, Box<StepReport>),
+    /// Rules have gone on, or could not.
+    Grow(Box<Growth>),
     /// Start nothing more. Running steps are ended by the cancel signal.
     Stop,
+}
+
+/// What a build tells whoever carries its rules out.
+#[derive(Debug)]
+pub enum News {
+    /// A rule may go on; the build waits for the [`Growth`] that says what came of it.
+    Written(Read),
+    /// The build is over.
+    Ended,
 }
 
 /// What is left of a build.
@@ -62,6 +78,8 @@ pub struct BuildSpec {
     pub keep_going: bool,
     /// Where events go. A reader that has left is no reason to stop.
     pub events: Sender<Stamped>,
+    /// Where it is told which rules may go on.
+    pub news: Sender<News>,
     /// JavaScript engine with its version.
     pub engine: String,
     /// When the command began.
@@ -71,13 +89,23 @@ pub struct BuildSpec {
 /// The actor.
 pub struct Build {
     spec: Arc<BuildSpec>,
+    plan: Arc<Plan>,
     schedule: Schedule,
     progress: Progress,
     /// Node of the plan by node of the schedule.
     stale: Vec<u32>,
+    /// Node of the schedule by node of the plan.
+    place: Vec<Option<u32>>,
     /// By node of the schedule: the steps under way.
     jobs: Vec<Option<Arc<StepJob>>>,
     outputs: Vec<Option<Arc<[OutputItem]>>>,
+    waiting: Vec<Waiting>,
+    /// Those who wait, by node of the plan.
+    waiting_for: FxHashMap<u32, Vec<usize>>,
+    /// Targets whose rules go on.
+    told: FxHashSet<Label>,
+    /// Targets whose rules could not.
+    mistaken: FxHashSet<Label>,
     made: Vec<(Label, Record)>,
     runs: Vec<(Label, LastRun)>,
     summary: Summary,
@@ -87,64 +115,39 @@ pub struct Build {
 impl Build {
     /// A build that has not begun.
     pub fn new(spec: Arc<BuildSpec>) -> Self {
-        let nodes = &spec.plan.nodes;
-        let mut outputs = vec![None; nodes.len()];
-        let mut place = vec![None; nodes.len()];
-        let mut stale = Vec::new();
-        for (index, node) in nodes.iter().enumerate() {
-            if let Freshness::Fresh(items) = &node.state {
-                outputs[index] = Some(Arc::clone(items));
-            } else {
-                place[index] = Some(stale.len() as u32);
-                stale.push(index as u32);
-            }
-        }
-        let deps: Vec<Vec<u32>> = stale
-            .iter()
-            .map(|node| {
-                nodes[*node as usize]
-                    .deps
-                    .iter()
-                    .filter_map(|d| place[*d as usize])
-                    .collect()
-            })
-            .collect();
-        let costs: Vec<Option<u64>> = stale
-            .iter()
-            .map(|node| {
-                let label = &spec.plan.target(*node).label;
-                spec.records.get(label).map(|record| record.duration_us)
-            })
-            .collect();
-        let known: Vec<u64> = costs.iter().map(|cost| cost.unwrap_or(0)).collect();
         let jobs = Seats::steps(spec.jobs);
-        let uses = stale
-            .iter()
-            .map(|node| {
-                let command = spec.plan.target(*node).command();
-                command
-                    .map(|command| command.uses.clone())
-                    .unwrap_or_default()
-            })
-            .collect();
-        let summary = Summary {
-            targets: nodes.len(),
-            up_to_date: nodes.len() - stale.len(),
-            engine: spec.engine.clone(),
-            ..Summary::default()
-        };
-        Self {
-            schedule: Schedule::new(&deps, &known, jobs, spec.keep_going)
-                .with_resources(uses, spec.capacity.clone()),
-            progress: Progress::new(costs, spec.jobs),
-            jobs: vec![None; stale.len()],
-            stale,
-            outputs,
+        let mut build = Self {
+            plan: Arc::clone(&spec.plan),
+            schedule: Schedule::new(jobs, spec.keep_going, spec.capacity.clone()),
+            progress: Progress::new(spec.jobs),
+            stale: Vec::new(),
+            place: Vec::new(),
+            jobs: Vec::new(),
+            outputs: Vec::new(),
+            waiting: Vec::new(),
+            waiting_for: FxHashMap::default(),
+            told: FxHashSet::default(),
+            mistaken: FxHashSet::default(),
             made: Vec::new(),
             runs: Vec::new(),
-            summary,
+            summary: Summary {
+                engine: spec.engine.clone(),
+                ..Summary::default()
+            },
             asked: None,
             spec,
+        };
+        let skipped = build.add();
+        debug_assert!(skipped.is_empty(), "nothing has failed yet");
+        build
+    }
+
+    /// Unless the rest is to go on, ends what runs.
+    fn stop_others(&self) {
+        if !self.spec.keep_going {
+            self.spec.env.seats.close();
+            // Only the first reason counts: an interruption stays one.
+            self.spec.env.cancel.cancel(CancelReason::SiblingFailed);
         }
     }
 
@@ -157,21 +160,18 @@ impl Build {
     }
 
     fn label(&self, node: u32) -> String {
-        self.spec
-            .plan
-            .target(self.stale[node as usize])
-            .label
-            .to_string()
+        self.plan.label(self.stale[node as usize]).to_string()
     }
 
     fn advance(&mut self, ctx: &mut Context<'_, Self>) {
         while let Some(node) = self.schedule.start_next() {
             self.start(node, ctx);
         }
-        if self.schedule.is_quiet() {
+        if self.schedule.is_quiet() && self.told.is_empty() {
             let mut skipped = Vec::new();
             self.schedule.skip_rest(|node| skipped.push(node));
             skipped.into_iter().for_each(|node| self.skip(node));
+            self.end_left();
             self.answer();
             ctx.stop();
         }
@@ -179,17 +179,12 @@ impl Build {
 
     fn start(&mut self, node: u32, ctx: &mut Context<'_, Self>) {
         let index = self.stale[node as usize];
-        let planned = &self.spec.plan.nodes[index as usize];
-        let previous = self
-            .spec
-            .records
-            .get(&self.spec.plan.target(index).label)
-            .cloned();
+        let planned = &self.plan.nodes[index as usize];
+        let previous = self.spec.records.get(&planned.target.label).cloned();
         let own = self.own_cancel();
         let job = Arc::new(StepJob {
-            graph: Arc::clone(&self.spec.plan.graph),
-            id: planned.id,
-            sources: planned.sources.clone(),
+            target: Arc::clone(&planned.target),
+            sources: Arc::clone(&planned.sources),
             // Every dependency is done, so none is missing.
             deps: planned
                 .reads()
@@ -244,21 +239,15 @@ impl Build {
             Outcome::Cancelled => End::Cancelled,
             Outcome::Failed | Outcome::Skipped => End::Failed,
         };
+        let index = self.stale[node as usize];
+        let target = Arc::clone(&self.plan.nodes[index as usize].target);
         if let Some(record) = report.record {
-            self.outputs[self.stale[node as usize] as usize] = Some(Arc::clone(&record.outputs));
-            self.made.push((
-                self.spec
-                    .plan
-                    .target(self.stale[node as usize])
-                    .label
-                    .clone(),
-                record,
-            ));
+            self.outputs[index as usize] = Some(Arc::clone(&record.outputs));
+            self.made.push((target.label.clone(), record));
         }
         if let Some(outputs) = report.handed_on {
-            self.outputs[self.stale[node as usize] as usize] = Some(outputs);
+            self.outputs[index as usize] = Some(outputs);
         }
-        let target = self.spec.plan.target(self.stale[node as usize]);
         let failure = match end {
             End::Failed => report
                 .failure
@@ -287,10 +276,8 @@ impl Build {
                 self.runs.push((target.label.clone(), run));
             }
         }
-        if end != End::Done && !self.spec.keep_going {
-            self.spec.env.seats.close();
-            // Only the first reason counts: an interruption stays one.
-            self.spec.env.cancel.cancel(CancelReason::SiblingFailed);
+        if end != End::Done {
+            self.stop_others();
         }
         self.summary.flaky += usize::from(end == End::Done && report.attempts > 1);
         self.summary.count(report.outcome);
@@ -310,18 +297,26 @@ impl Build {
             left_us: self.progress.left_us(self.schedule.longest_us()),
         });
         skipped.into_iter().for_each(|node| self.skip(node));
+        if end == End::Done {
+            self.written(index);
+        }
     }
 
     fn skip(&mut self, node: u32) {
         let label = self.label(node);
         self.summary.count(Outcome::Skipped);
         self.progress.ended(node, None);
+        self.emit_end(label, Outcome::Skipped, None);
+    }
+
+    /// Tells of the end of what never ran.
+    fn emit_end(&self, label: String, outcome: Outcome, failure: Option<String>) {
         self.emit(Event::StepFinished {
             label,
-            outcome: Outcome::Skipped,
+            outcome,
             duration_us: 0,
             causes: Vec::new(),
-            failure: None,
+            failure,
             output: None,
             reason: None,
             attempts: 1,
@@ -348,6 +343,7 @@ impl Build {
             workers: self.spec.env.workers.stats(),
         });
         self.emit(Event::BuildFinished(self.summary.clone()));
+        drop(self.spec.news.send(News::Ended));
         reply.send(BuildResult {
             summary: self.summary.clone(),
             records: std::mem::take(&mut self.made),
@@ -360,6 +356,13 @@ fn seconds_now() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs())
+}
+
+impl Drop for Build {
+    fn drop(&mut self) {
+        // Also when a panic ends it. Whoever listens may have gone.
+        drop(self.spec.news.send(News::Ended));
+    }
 }
 
 impl Actor for Build {
@@ -375,6 +378,7 @@ impl Actor for Build {
                 });
             }
             BuildMsg::StepEnded(node, report) => self.step_ended(node, *report),
+            BuildMsg::Grow(growth) => self.grow(*growth),
             BuildMsg::Stop => {
                 self.spec.env.seats.close();
                 self.schedule.stop();

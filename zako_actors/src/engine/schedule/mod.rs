@@ -1,7 +1,7 @@
 //! What may run next: the scheduler's state, apart from any thread or process.
 //!
 //! Owns the life of every node: waiting → ready → running → finished, and the order among ready
-//! ones. Does not know how a node is run.
+//! ones. Nodes may be added at any time. Does not know how a node is run, nor who adds more.
 //! Invariants: a node starts at most once, after all its dependencies succeeded; at most `jobs`
 //! run at a time, together within the capacity; every node reaches exactly one end, whatever fails
 //! or is cancelled.
@@ -59,14 +59,29 @@ enum Life {
     Ended(End),
 }
 
-/// The scheduler's state over nodes `0..n`.
+/// What a node is to the schedule.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// What it needs: earlier nodes.
+    pub deps: Vec<u32>,
+    /// What it is expected to take, µs.
+    pub cost_us: u64,
+    /// What it takes of the machine.
+    pub uses: Uses,
+}
+
+/// The scheduler's state over nodes `0..n`; more may be added while others run.
 #[derive(Debug)]
 pub struct Schedule {
     lives: Vec<Life>,
+    /// Of a node that has not ended.
     dependants: Vec<Vec<u32>>,
+    cost_us: Vec<u64>,
     /// Time from this node's start to the end of the longest chain through it, µs.
     path_us: Vec<u64>,
-    ready: BinaryHeap<(u64, std::cmp::Reverse<u32>)>,
+    /// Nobody knows yet what comes after these nodes: they go first.
+    awaited: Vec<bool>,
+    ready: BinaryHeap<(bool, u64, std::cmp::Reverse<u32>)>,
     uses: Vec<Uses>,
     capacity: Capacity,
     taken: Uses,
@@ -80,62 +95,91 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// A schedule for nodes whose dependencies are `deps` (indices, dependencies first) and that
-    /// are expected to take `cost_us`.
-    pub fn new(deps: &[Vec<u32>], cost_us: &[u64], jobs: usize, keep_going: bool) -> Self {
-        let count = deps.len();
-        let mut dependants = vec![Vec::new(); count];
-        for (node, needed) in deps.iter().enumerate() {
-            for dep in needed {
-                dependants[*dep as usize].push(node as u32);
-            }
-        }
-        let mut path_us = cost_us.to_vec();
-        for node in (0..count).rev() {
-            let longest = dependants[node]
-                .iter()
-                .map(|d| path_us[*d as usize])
-                .max()
-                .unwrap_or(0);
-            // Even an unknown cost makes a chain longer.
-            path_us[node] = cost_us[node].max(1).saturating_add(longest);
-        }
-        let mut schedule = Self {
-            lives: deps
-                .iter()
-                .map(|needed| Life::Waiting(needed.len() as u32))
-                .collect(),
-            dependants,
-            path_us,
+    /// An empty schedule.
+    pub fn new(jobs: usize, keep_going: bool, capacity: Capacity) -> Self {
+        Self {
+            lives: Vec::new(),
+            dependants: Vec::new(),
+            cost_us: Vec::new(),
+            path_us: Vec::new(),
+            awaited: Vec::new(),
             ready: BinaryHeap::new(),
-            uses: vec![Uses::default(); count],
-            capacity: Capacity::default(),
+            uses: Vec::new(),
+            capacity,
             taken: Uses {
                 cpu_milli: 0,
                 ..Uses::default()
             },
             passed_over: 0,
             running: Vec::new(),
-            unended: count,
+            unended: 0,
             jobs: jobs.max(1),
             keep_going,
             stopped: false,
-        };
-        for node in 0..count as u32 {
-            if schedule.lives[node as usize] == Life::Waiting(0) {
-                schedule.make_ready(node);
-            }
         }
-        schedule
     }
 
-    /// With what each node takes of the machine, and what there is.
-    #[must_use]
-    pub fn with_resources(mut self, uses: Vec<Uses>, capacity: Capacity) -> Self {
-        assert_eq!(uses.len(), self.lives.len(), "one for each node");
-        self.uses = uses;
-        self.capacity = capacity;
-        self
+    /// Adds `nodes`, dependencies first; `awaited` are all nodes, old and new, that somebody waits for
+    /// who may add more. A new node that needs one which did not succeed ends at once, as `ended` is told.
+    pub fn add(&mut self, nodes: Vec<Node>, awaited: &[u32], mut ended: impl FnMut(u32)) {
+        for Node {
+            deps,
+            cost_us,
+            uses,
+        } in nodes
+        {
+            let node = self.lives.len() as u32;
+            let (mut missing, mut lost) = (0, false);
+            for dep in deps {
+                match self.lives[dep as usize] {
+                    Life::Ended(End::Done) => {}
+                    Life::Ended(_) => lost = true,
+                    _ => {
+                        missing += 1;
+                        self.dependants[dep as usize].push(node);
+                    }
+                }
+            }
+            self.lives.push(Life::Waiting(missing));
+            self.dependants.push(Vec::new());
+            self.cost_us.push(cost_us);
+            self.uses.push(uses);
+            self.unended += 1;
+            if lost {
+                self.end(node, End::Skipped);
+                ended(node);
+            } else if missing == 0 {
+                self.lives[node as usize] = Life::Ready;
+            }
+        }
+        self.weigh(awaited);
+    }
+
+    /// Says anew how urgent each node is.
+    fn weigh(&mut self, awaited: &[u32]) {
+        let count = self.lives.len();
+        self.path_us.resize(count, 0);
+        self.awaited = vec![false; count];
+        for node in awaited {
+            self.awaited[*node as usize] = true;
+        }
+        for node in (0..count).rev() {
+            let mut longest = 0;
+            for dependant in &self.dependants[node] {
+                longest = longest.max(self.path_us[*dependant as usize]);
+                self.awaited[node] |= self.awaited[*dependant as usize];
+            }
+            // Even an unknown cost makes a chain longer.
+            self.path_us[node] = self.cost_us[node].max(1).saturating_add(longest);
+        }
+        let ready = (0..count as u32).filter(|node| self.lives[*node as usize] == Life::Ready);
+        self.ready = ready.map(|node| self.urgency(node)).collect();
+    }
+
+    fn urgency(&self, node: u32) -> (bool, u64, std::cmp::Reverse<u32>) {
+        let place = node as usize;
+        let reverse = std::cmp::Reverse(node);
+        (self.awaited[place], self.path_us[place], reverse)
     }
 
     /// Whether `node` may run beside what runs. What is larger than the machine runs alone.
@@ -173,8 +217,7 @@ impl Schedule {
 
     fn make_ready(&mut self, node: u32) {
         self.lives[node as usize] = Life::Ready;
-        self.ready
-            .push((self.path_us[node as usize], std::cmp::Reverse(node)));
+        self.ready.push(self.urgency(node));
     }
 
     /// Takes the most urgent ready node, when another may run.
@@ -185,7 +228,7 @@ impl Schedule {
         let mut aside = Vec::new();
         let mut chosen = None;
         while let Some(entry) = self.ready.pop() {
-            let node = entry.1.0;
+            let node = entry.2.0;
             if self.lives[node as usize] != Life::Ready {
                 continue;
             }
@@ -260,6 +303,11 @@ impl Schedule {
         self.stopped = true;
     }
 
+    /// Whether nothing more is started.
+    pub fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
     /// Once nothing runs and nothing will: ends whatever has not begun, as `ended` is told.
     pub fn skip_rest(&mut self, mut ended: impl FnMut(u32)) {
         for node in 0..self.lives.len() as u32 {
@@ -283,13 +331,14 @@ impl Schedule {
     /// What the longest chain of nodes that have not ended takes, from the beginning of its first, µs.
     pub fn longest_us(&self) -> u64 {
         let running = self.running.iter().map(|node| self.path_us[*node as usize]);
-        let ready = self.ready.peek().map(|entry| entry.0);
+        // What is awaited lies on top, whatever its chain.
+        let ready = self.ready.peek().map(|entry| entry.1);
         running.chain(ready).max().unwrap_or(0)
     }
 
     /// Whether `node` begins such a chain: any delay of it delays the build.
     pub fn is_critical(&self, node: u32) -> bool {
-        self.path_us[node as usize] >= self.longest_us()
+        self.awaited[node as usize] || self.path_us[node as usize] >= self.longest_us()
     }
 
     /// How many nodes have not ended.
@@ -307,142 +356,4 @@ impl Schedule {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn the_critical_path_goes_first() {
-        // 0 → 2 (long), 1 alone: 0 and 2 make the longest chain.
-        let mut schedule = Schedule::new(&[vec![], vec![], vec![0]], &[1, 5, 9], 1, false);
-        assert_eq!(schedule.start_next(), Some(0));
-        assert_eq!(schedule.start_next(), None);
-        assert!(schedule.is_critical(0) && !schedule.is_critical(1));
-        schedule.finish(0, End::Done, |_| ());
-        assert_eq!(schedule.start_next(), Some(2));
-        assert!(schedule.is_critical(2) && schedule.longest_us() >= 9);
-    }
-
-    #[test]
-    fn without_keep_going_nothing_starts_after_a_failure() {
-        let mut schedule = Schedule::new(&[vec![], vec![], vec![0]], &[9, 1, 1], 1, false);
-        schedule.start_next();
-        let mut skipped = Vec::new();
-        schedule.finish(0, End::Failed, |node| skipped.push(node));
-        assert_eq!(skipped, [2]);
-        assert_eq!(schedule.start_next(), None);
-        assert!(schedule.is_quiet());
-        schedule.skip_rest(|node| skipped.push(node));
-        assert_eq!(
-            (skipped.as_slice(), schedule.unended()),
-            ([2, 1].as_slice(), 0)
-        );
-    }
-
-    fn uses(cpu_milli: u64, memory_bytes: u64, gpu: u64) -> Uses {
-        Uses {
-            cpu_milli,
-            memory_bytes,
-            named_milli: BTreeMap::from([("gpu".to_owned(), gpu)]),
-        }
-    }
-
-    #[test]
-    fn nodes_share_the_machine_and_what_is_too_large_runs_alone() {
-        let needs = vec![
-            uses(1000, 6, 0),
-            uses(1000, 6, 0),
-            uses(3000, 0, 0),
-            uses(1000, 0, 1000),
-            uses(1000, 0, 1000),
-            uses(9000, 99, 0),
-        ];
-        let capacity = Capacity {
-            memory_bytes: 10,
-            named: BTreeMap::new(),
-        };
-        let deps = vec![Vec::new(); 6];
-        let costs = [6, 5, 4, 3, 2, 1];
-        let mut schedule = Schedule::new(&deps, &costs, 4, true).with_resources(needs, capacity);
-        assert_eq!(schedule.start_next(), Some(0));
-        assert_eq!(schedule.start_next(), Some(2), "1 wants too much memory");
-        assert_eq!(schedule.start_next(), None, "no processor is left");
-        schedule.finish(2, End::Done, |_| ());
-        assert_eq!(schedule.start_next(), Some(3));
-        assert_eq!(schedule.start_next(), None, "there is one gpu");
-        schedule.finish(0, End::Done, |_| ());
-        assert_eq!(schedule.start_next(), Some(1));
-        schedule.finish(3, End::Done, |_| ());
-        assert_eq!(schedule.start_next(), Some(4));
-        schedule.finish(1, End::Done, |_| ());
-        assert_eq!(schedule.start_next(), None);
-        schedule.finish(4, End::Done, |_| ());
-        assert_eq!(schedule.start_next(), Some(5));
-        schedule.finish(5, End::Done, |_| ());
-        assert!(schedule.is_quiet());
-    }
-
-    #[test]
-    fn a_large_node_is_not_overtaken_for_ever() {
-        let mut needs = vec![uses(1000, 0, 0); 100];
-        needs[0] = uses(2000, 0, 0);
-        let mut costs = [1; 100];
-        costs[0] = 99;
-        costs[1] = 1000;
-        let deps = vec![Vec::new(); 100];
-        let mut schedule =
-            Schedule::new(&deps, &costs, 2, true).with_resources(needs, Capacity::default());
-        let mut running = vec![schedule.start_next().unwrap()];
-        let mut before = 0;
-        loop {
-            while let Some(node) = schedule.start_next() {
-                running.push(node);
-            }
-            if running.contains(&0) {
-                break;
-            }
-            before += 1;
-            schedule.finish(running.remove(0), End::Done, |_| ());
-        }
-        assert!(before < 40, "{before}");
-    }
-
-    proptest! {
-        #[test]
-        fn every_node_ends_exactly_once(
-            edges in prop::collection::vec((0u32..40, 0u32..40), 0..120),
-            fates in prop::collection::vec(0u8..8, 40),
-            jobs in 1usize..6,
-            keep_going in any::<bool>(),
-            cancel_after in 0usize..80,
-            picks in prop::collection::vec(any::<prop::sample::Index>(), 80),
-        ) {
-            let mut deps = vec![Vec::new(); 40];
-            for (a, b) in edges {
-                if a < b && !deps[b as usize].contains(&a) { deps[b as usize].push(a) }
-            }
-            let mut schedule = Schedule::new(&deps, &[3; 40], jobs, keep_going);
-            let mut ends = [0; 40];
-            let mut running = Vec::new();
-            for (turn, pick) in picks.iter().enumerate() {
-                if turn == cancel_after { schedule.stop() }
-                while let Some(node) = schedule.start_next() {
-                    for dep in &deps[node as usize] {
-                        prop_assert_eq!(schedule.end_of(*dep), Some(End::Done));
-                    }
-                    running.push(node);
-                }
-                prop_assert!(running.len() <= jobs);
-                if running.is_empty() { break }
-                let node = running.swap_remove(pick.index(running.len()));
-                let end = if fates[node as usize] == 0 { End::Failed } else { End::Done };
-                ends[node as usize] += 1;
-                schedule.finish(node, end, |skipped| ends[skipped as usize] += 1);
-            }
-            prop_assert!(schedule.is_quiet());
-            schedule.skip_rest(|node| ends[node as usize] += 1);
-            prop_assert_eq!(schedule.unended(), 0);
-            prop_assert!(ends.iter().all(|n| *n == 1));
-        }
-    }
-}
+mod tests;

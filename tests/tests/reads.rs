@@ -1,0 +1,354 @@
+//! Rules that read what steps write: they wait while other steps run, and go on beside them.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+use zako_tests::Project;
+
+/// What has to be done for each line of a list is known once the list is there.
+const EACH: &str = r#"
+import { attr, rule } from "zako:rule";
+export const each = rule({
+  name: "each",
+  attrs: { srcs: attr.sources(), scan: attr.string({ default: "true" }), step: attr.string({ default: "true" }) },
+  async implementation(ctx) {
+    const list = ctx.file(`${ctx.label.name}.list`);
+    ctx.run({ cmd: ["sh", "-ec", `${ctx.attrs.scan}; sort -u "$1" > "$2"`, "sh", ctx.attrs.srcs, list], outs: [list], timeout: 60 });
+    const names = (await ctx.read(list)).split("\n").filter((name) => name !== "");
+    if (names.includes("bad")) throw new Error("a bad name");
+    const files = names.map((name) => {
+      const out = ctx.file(`${ctx.label.name}/${name}`);
+      return ctx.run({ cmd: ["sh", "-ec", `${ctx.attrs.step}; echo $1 >> $RAN; echo $1 > "$2"`, "sh", name, out], outs: [out], timeout: 60 });
+    });
+    return { files };
+  },
+});
+"#;
+
+/// A workspace with such a rule and these targets.
+fn project(targets: &str) -> Project {
+    let project = Project::new();
+    project.write("each.rule.ts", EACH);
+    write(&project, targets);
+    project.write("names", "b\na\n");
+    project
+}
+
+fn write(project: &Project, targets: &str) {
+    let imports =
+        "import { target } from \"zako:build\";\nimport { each } from \"./each.rule.ts\";\n";
+    project.write(
+        "BUILD.ts",
+        &format!("{imports}export default {{\n{targets}\n}};\n"),
+    );
+}
+
+/// The events of a build, each with its kind.
+fn events(project: &Project) -> Vec<(String, Value)> {
+    let lines = project.read("events");
+    let events = lines.lines().map(|line| {
+        let event: Value = serde_json::from_str(line).unwrap();
+        (event["event"].as_str().unwrap().to_owned(), event)
+    });
+    events.collect()
+}
+
+/// Checks that there is one stream: begun once, finished once, and every target in it once.
+#[track_caller]
+fn check_stream(project: &Project) -> Vec<String> {
+    let events = events(project);
+    let count = |kind: &str| events.iter().filter(|(it, _)| it == kind).count();
+    assert_eq!((count("build_started"), count("build_finished")), (1, 1));
+    assert_eq!(events.last().unwrap().0, "build_finished");
+    let known = events
+        .iter()
+        .filter(|(kind, _)| kind == "build_started" || kind == "build_grew");
+    let known: u64 = known
+        .map(|(_, it)| it["targets"].as_u64().unwrap() - it["fresh"].as_u64().unwrap())
+        .sum();
+    let ended = events.iter().filter(|(kind, _)| kind == "step_finished");
+    let ended: Vec<String> = ended
+        .map(|(_, it)| it["label"].as_str().unwrap().to_owned())
+        .collect();
+    let all: BTreeSet<&String> = ended.iter().collect();
+    assert_eq!(
+        (all.len(), ended.len() as u64),
+        (ended.len(), known),
+        "{ended:?}"
+    );
+    ended
+}
+
+#[test]
+fn steps_run_beside_a_rule_that_waits_and_what_it_adds_beside_them() {
+    // Each of the three waits for another: the list for the other target, that for a step that follows the list.
+    let project = project(
+        "  all: each({ srcs: [\"names\"], scan: \"read x < $RAN.begun\", step: \"test $1 = b || echo y > $RAN.listed\" }),\n\
+         \x20 other: target({ cmd: [\"sh\", \"-ec\", \"echo x > $RAN.begun; read y < $RAN.listed; touch other\"], outs: [\"other\"], timeout: 60 }),",
+    );
+    for pipe in ["ran.begun", "ran.listed"] {
+        let path = project.outside().join(pipe);
+        assert!(
+            std::process::Command::new("mkfifo")
+                .arg(path)
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+    project
+        .zako(&["build", "-j", "4", "--events", "events"])
+        .succeeds();
+    assert_eq!(project.ran(), ["a", "b"]);
+    assert_eq!(check_stream(&project).len(), 5);
+    let again = project.zako(&["build", "-v"]).succeeds().text();
+    assert!(
+        again.contains("0 evaluated") && again.contains("5 up to date"),
+        "{again}"
+    );
+}
+
+#[test]
+fn a_chain_of_reads_is_one_build_whose_total_grows() {
+    let project = Project::new();
+    project.write(
+        "chain.rule.ts",
+        r#"
+import { rule } from "zako:rule";
+export const chain = rule({
+  name: "chain",
+  attrs: {},
+  async implementation(ctx) {
+    let text = "";
+    let last;
+    for (let i = 0; i < 6; i++) {
+      last = ctx.file(`out${i}`);
+      ctx.run({ cmd: ["sh", "-ec", 'echo "$1$2" > "$3"', "sh", text, String(i), last], outs: [last] });
+      text = (await ctx.read(last)).trim();
+    }
+    return { files: [last] };
+  },
+});
+"#,
+    );
+    project.write(
+        "BUILD.ts",
+        "import { chain } from \"./chain.rule.ts\";\nexport default { all: chain({}) };\n",
+    );
+    let said = project
+        .zako(&["build", "--events", "events"])
+        .succeeds()
+        .text();
+    assert_eq!(project.read("out5"), "012345\n");
+    assert_eq!(check_stream(&project).len(), 7);
+    for place in 1..=7 {
+        assert_eq!(said.matches(&format!("[{place}/")).count(), 1, "{said}");
+    }
+    assert!(
+        said.contains("[7/7] //:all") && said.contains("7 targets"),
+        "{said}"
+    );
+}
+
+#[test]
+fn the_only_output_of_a_rule_that_reads_it_is_read_again_when_it_changes() {
+    let project = Project::new();
+    project.write(
+        "judge.rule.ts",
+        r#"
+import { attr, rule } from "zako:rule";
+export const judge = rule({
+  name: "judge",
+  attrs: { srcs: attr.sources() },
+  async implementation(ctx) {
+    const out = ctx.file("out");
+    ctx.run({ cmd: ["cp", ctx.attrs.srcs, out], outs: [out] });
+    if ((await ctx.read(out)).includes("bad")) throw new Error("a bad name");
+    return { files: [out] };
+  },
+});
+"#,
+    );
+    project.write("BUILD.ts", "import { judge } from \"./judge.rule.ts\";\nexport default { all: judge({ srcs: [\"names\"] }) };\n");
+    project.write("names", "good\n");
+    project.build();
+    project.write("names", "bad\n");
+    project
+        .zako(&["build"])
+        .fails_saying(&["a bad name", "judge.rule.ts:9:"]);
+    project.write("names", "better\n");
+    project.build();
+    assert_eq!(project.read("out"), "better\n");
+}
+
+#[test]
+fn whatever_does_not_wait_for_a_failed_list_is_built_with_keep_going() {
+    let project = project(
+        "  all: each({ srcs: [\"names\"], scan: \"exit 3\" }),\n\
+         \x20 user: target({ cmd: [\"touch\", \"user\"], deps: [\":all\"], outs: [\"user\"] }),\n\
+         \x20 other: target({ cmd: [\"touch\", \"other\"], outs: [\"other\"] }),",
+    );
+    let arguments = ["build", "-k", "-j", "1", "--events", "events"];
+    let said = project
+        .zako(&arguments)
+        .fails_saying(&["//:all~all.list", "1 failed, 2 skipped, 1 ran"]);
+    assert!(
+        project.has("other") && !project.has("user"),
+        "{}",
+        said.text()
+    );
+    assert_eq!(check_stream(&project).len(), 4);
+    project
+        .zako(&["build", "-j", "1", "--events", "events"])
+        .fails_saying(&["1 failed"]);
+    check_stream(&project);
+}
+
+#[test]
+fn a_mistake_of_one_rule_leaves_others_their_reads_with_keep_going() {
+    let project = project(
+        "  good: each({ srcs: [\"names\"] }),\n\
+         \x20 wrong: each({ srcs: [\"others\"] }),\n\
+         \x20 user: target({ cmd: [\"touch\", \"user\"], deps: [\":wrong\"], outs: [\"user\"] }),\n\
+         \x20 other: target({ cmd: [\"touch\", \"other\"], deps: [\":good\"], outs: [\"other\"] }),",
+    );
+    project.write("others", "bad\n");
+    let said = project.zako(&["build", "-k", "--events", "events"]);
+    let said = said.fails_saying(&[
+        "a bad name",
+        "in rule each for //:wrong",
+        "1 failed, 1 skipped",
+    ]);
+    assert_eq!(
+        said.text().matches("error: a bad name").count(),
+        1,
+        "{}",
+        said.text()
+    );
+    assert_eq!(project.ran(), ["a", "b"]);
+    assert!(project.has("other") && !project.has("user"));
+    check_stream(&project);
+    project.write("others", "c\n");
+    project.build();
+    assert_eq!(project.ran(), ["c"]);
+    assert!(project.has("user"));
+}
+
+#[test]
+fn what_is_not_described_yet_is_told_of_by_dry() {
+    let project = project(
+        "  list: each({ srcs: [\"names\"] }),\n\
+         \x20 user: target({ cmd: [\"touch\", \"user\"], deps: [\":list\"], outs: [\"user\"] }),\n\
+         \x20 other: target({ cmd: [\"touch\", \"other\"], outs: [\"other\"] }),",
+    );
+    let dry = |parts: &[&str]| {
+        let said = project.zako(&["build", "--dry"]).succeeds().text();
+        for part in parts {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+    };
+    dry(&[
+        "//:list~list.list: ",
+        "//:list: its rule waits for //:list~list.list\n",
+        "//:user: waits for the rule of //:list\n",
+        "//:other: ",
+        "4 of 4 targets are not up to date, 2 of them not described yet, and there may be more",
+    ]);
+    // Once the list is there, nobody waits for it.
+    project.zako(&["build", "//:list"]).succeeds();
+    project.ran();
+    dry(&[
+        "//:user: ",
+        "2 of 6 targets are not up to date; nothing was run",
+    ]);
+    // What was said before may change with the list.
+    project.write("names", "c\n");
+    dry(&[
+        "//:list: its rule waits for //:list~list.list\n",
+        "there may be more",
+    ]);
+    assert!(project.ran().is_empty());
+    project.build();
+    assert_eq!(project.ran(), ["c"]);
+    assert!(!project.has("list/a"));
+}
+
+#[test]
+fn those_who_wait_for_each_other_by_what_a_rule_reads_are_named() {
+    let project = Project::new();
+    project.write(
+        "reads.rule.ts",
+        r#"
+import { attr, rule } from "zako:rule";
+export const reads = rule({
+  name: "reads",
+  attrs: { srcs: attr.sources() },
+  async implementation(ctx) {
+    const list = ctx.file("list");
+    ctx.run({ cmd: ["cp", ctx.attrs.srcs, list], outs: [list] });
+    const out = ctx.file(`out${(await ctx.read(list)).length}`);
+    ctx.run({ cmd: ["touch", out], outs: [out] });
+    return { files: [out] };
+  },
+});
+"#,
+    );
+    let build = |deps: &str| {
+        project.write(
+            "BUILD.ts",
+            &format!("import {{ target }} from \"zako:build\";\nimport {{ reads }} from \"./reads.rule.ts\";\nexport default {{\n  all: reads({{ srcs: [\":made\"] }}),\n  made: target({{ cmd: [\"sh\", \"-c\", \"echo made > made\"], deps: [{deps}], outs: [\"made\"] }}),\n}};\n"),
+        );
+    };
+    build("");
+    project.build();
+    // What the rule hands on does not need the list: only that it reads it closes the circle.
+    build("\":all\"");
+    project.zako(&["build"]).fails_saying(&[
+        "dependency cycle: //:all reads //:all~list → //:made → //:all;",
+        "BUILD.ts:4:",
+    ]);
+    build("");
+    project.build();
+}
+
+#[test]
+fn nothing_is_built_by_a_description_that_an_earlier_read_may_change() {
+    let project = Project::new();
+    project.write(
+        "twice.rule.ts",
+        r#"
+import { attr, rule } from "zako:rule";
+export const twice = rule({
+  name: "twice",
+  attrs: { srcs: attr.sources() },
+  async implementation(ctx) {
+    const list = ctx.file("list");
+    ctx.run({ cmd: ["cp", ctx.attrs.srcs, list], outs: [list] });
+    const name = (await ctx.read(list)).trim();
+    const one = ctx.file(`one/${name}`);
+    ctx.run({ cmd: ["sh", "-ec", 'echo $3 >> $RAN; cat "$1" $RAN.$3 > "$2"', "sh", list, one, name], outs: [one] });
+    const text = (await ctx.read(one)).trim().replaceAll("\n", " ");
+    const out = ctx.file("out");
+    ctx.run({ cmd: ["sh", "-ec", 'echo "$1" > "$2"', "sh", text, out], outs: [out] });
+    return { files: [out] };
+  },
+});
+"#,
+    );
+    project.write("BUILD.ts", "import { twice } from \"./twice.rule.ts\";\nexport default { all: twice({ srcs: [\"name\"] }) };\n");
+    let name = |name: &str| {
+        project.write("name", &format!("{name}\n"));
+        let path = project.outside().join(format!("ran.{name}"));
+        std::fs::write(path, "it is there\n").unwrap();
+    };
+    name("a");
+    project.build();
+    assert_eq!(project.read("out"), "a it is there\n");
+    // The step for the old name would fail now.
+    std::fs::remove_file(project.outside().join("ran.a")).unwrap();
+    name("b");
+    project.ran();
+    project.build();
+    assert_eq!(project.ran(), ["b"]);
+    assert!(!project.has("one/a") && project.has("one/b"));
+}

@@ -1,0 +1,246 @@
+//! A build that is under way.
+//!
+//! Owns its beginning, its end, and the way between it and whoever carries its rules out. Does not know how a rule goes
+//! on.
+//! Invariant: what a finished build made is remembered, whatever came of the rest.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Instant;
+
+use actor_rt::{ActorRef, Ask, CancelGuard, Restart};
+
+use super::{BuildError, BuildOptions, Session};
+use crate::engine::action::Describer;
+use crate::engine::build::{Build, BuildMsg, BuildResult, BuildSpec, Growth, News};
+use crate::engine::cancel::Cancel;
+use crate::engine::event::{Event, Stamped, micros};
+use crate::engine::plan::{Plan, Planned, Read};
+use crate::engine::process::adopt_orphans;
+use crate::engine::remote::Remote;
+use crate::engine::scratch::{Scratches, sweep};
+use crate::engine::seats::Seats;
+use crate::engine::services::{ServiceError, Services};
+use crate::engine::step::{Claims, StepEnv};
+use crate::engine::worker::Workers;
+use crate::machine::{PoolSize, cpus};
+use crate::transpile::TranspilerPool;
+
+/// A build that is under way.
+pub struct Running {
+    plan: Arc<Plan>,
+    env: Arc<StepEnv>,
+    build: ActorRef<BuildMsg>,
+    answer: Ask<BuildResult>,
+    news: Receiver<News>,
+    events: Sender<Stamped>,
+    begin: Instant,
+    cancel: Cancel,
+    _stop: CancelGuard,
+}
+
+impl Running {
+    /// Waits for rules that may go on; each is told of once and to be answered by [`grow`](Self::grow). Nothing once the
+    /// build is over.
+    pub fn next(&self) -> Option<Vec<Read>> {
+        let read = |news| match news {
+            News::Written(read) => Some(read),
+            News::Ended => None,
+        };
+        let first = read(self.news.recv().ok()?)?;
+        let more = self.news.try_iter().map_while(read);
+        Some([first].into_iter().chain(more).collect())
+    }
+
+    /// Whether the build was told to stop.
+    pub fn is_cancelled(&self) -> bool {
+        self.env.cancel.reason().is_some()
+    }
+
+    /// Has the build go on with what came of rules.
+    pub fn grow(&mut self, growth: Growth) {
+        if let Some(plan) = &growth.plan {
+            self.env.claims.add(&plan.nodes[self.plan.nodes.len()..]);
+            self.plan = Arc::clone(plan);
+        }
+        // A build that is gone has nobody to wait for.
+        drop(self.build.tell(BuildMsg::Grow(Box::new(growth))));
+    }
+
+    /// Tells whoever follows the build.
+    pub fn emit(&self, event: Event) {
+        let time_us = micros(self.begin.elapsed());
+        self.tell(Stamped { time_us, event });
+    }
+
+    /// Tells whoever follows the build of what happened at a time.
+    pub fn tell(&self, stamped: Stamped) {
+        // The reader may have gone.
+        drop(self.events.send(stamped));
+    }
+
+    /// Everything that is planned.
+    pub(super) fn nodes(&self) -> &[Planned] {
+        &self.plan.nodes
+    }
+
+    /// Who writes what.
+    pub(super) fn claims(&self) -> &Claims {
+        &self.env.claims
+    }
+}
+
+impl Session {
+    /// Carries a plan out. Blocks until it is done; `cancel` ends it sooner.
+    ///
+    /// # Errors
+    /// When it cannot begin. Failed steps are no error: they are in the result.
+    pub fn build(
+        &mut self,
+        plan: Arc<Plan>,
+        describer: Arc<Describer>,
+        options: &BuildOptions,
+        services: &Services,
+        cancel: &Cancel,
+        events: Sender<Stamped>,
+    ) -> Result<BuildResult, BuildError> {
+        let running = self.begin(plan, describer, options, services, cancel, events)?;
+        self.end(running)
+    }
+
+    /// Begins to carry a plan out; `cancel` ends that sooner.
+    ///
+    /// # Errors
+    /// When it cannot begin.
+    pub fn begin(
+        &mut self,
+        plan: Arc<Plan>,
+        describer: Arc<Describer>,
+        options: &BuildOptions,
+        services: &Services,
+        cancel: &Cancel,
+        events: Sender<Stamped>,
+    ) -> Result<Running, BuildError> {
+        adopt_orphans();
+        self.known.files.look_anew();
+        // Whatever lies there was left by a process that is gone: the lock is ours.
+        sweep(&self.layout.scratch).map_err(|source| BuildError::Io {
+            action: format!("empty {}", self.layout.scratch.display()),
+            source,
+        })?;
+        let store = services.store()?.clone();
+        let system = services.system().map_err(ServiceError::from)?;
+        let remote = options
+            .remote
+            .as_ref()
+            .map(|server| Remote::attach(&store, server, system.tokio()).map(Arc::new));
+        let remote = remote.transpose()?;
+        let PoolSize { max, idle, .. } = options.pool;
+        // A step tells that it ended.
+        let mailbox = plan.nodes.len().max(Seats::steps(options.jobs)) + 16;
+        let (news, listener) = channel();
+        let env = Arc::new(StepEnv {
+            files: Arc::clone(&self.known.files),
+            describer,
+            store,
+            scratches: Scratches::new(self.layout.scratch.clone()),
+            keep_scratch: options.keep_scratch,
+            force: options.force,
+            repeat: options.repeat,
+            remote,
+            sandbox: options.sandbox,
+            // A failure ends this build, not what comes after it.
+            cancel: cancel.below().map_err(|source| BuildError::Io {
+                action: "make a signal".to_owned(),
+                source,
+            })?,
+            edits: options.edits.clone(),
+            seats: Seats::new(options.jobs),
+            ledger: Arc::clone(self.ledger()),
+            claims: Claims::of(Arc::clone(&plan)),
+            reasons: Arc::clone(self.reasons()),
+            // They compute all the time: more than there are CPUs would only take turns.
+            transpilers: services
+                .transpilers(|system| TranspilerPool::new(system, options.pool.at_most(cpus())))
+                .map_err(ServiceError::from)?
+                .clone(),
+            workers: Workers::new(max, idle, system.tokio()),
+            writers: cpus(),
+        });
+        let spec = Arc::new(BuildSpec {
+            plan: Arc::clone(&plan),
+            env: Arc::clone(&env),
+            records: Arc::clone(&self.known.records),
+            jobs: options.jobs,
+            capacity: options.capacity.clone(),
+            keep_going: options.keep_going,
+            events: events.clone(),
+            news,
+            engine: options.engine.clone(),
+            begin: options.begin,
+        });
+        let build = system
+            .actor(move || Build::new(Arc::clone(&spec)))
+            .name("build")
+            .mailbox(mailbox)
+            .restart(Restart::never())
+            .spawn();
+        let answer = build.ask(BuildMsg::Run);
+        let stopper = build.clone();
+        let stop = cancel
+            .token()
+            .on_cancel(move || drop(stopper.tell(BuildMsg::Stop)));
+        Ok(Running {
+            plan,
+            env,
+            build,
+            answer,
+            news: listener,
+            events,
+            begin: options.begin,
+            cancel: cancel.clone(),
+            _stop: stop,
+        })
+    }
+
+    /// Waits for the end of a build, and remembers what it made.
+    ///
+    /// # Errors
+    /// When the build was lost. Failed steps are no error: they are in the result.
+    pub fn end(&mut self, running: Running) -> Result<BuildResult, BuildError> {
+        let Running {
+            plan,
+            env,
+            answer,
+            cancel,
+            ..
+        } = running;
+        let result = answer.wait();
+        env.workers.end();
+        let result = result.map_err(|_| BuildError::Lost)?;
+        if let Some(remote) = &env.remote {
+            remote.finish(&cancel);
+        }
+        drop(env);
+        let records = Arc::make_mut(&mut self.known.records);
+        for (label, record) in &result.records {
+            records.insert(label.clone(), record.clone());
+        }
+        self.changed = true;
+        if !result.runs.is_empty() {
+            let graph = &plan.graph;
+            let mut reasons = self.known.reasons.take().unwrap_or_default();
+            // The steps of this build have ended, so that this is the only owner, or copies once.
+            Arc::make_mut(&mut reasons)
+                .merge(result.runs.iter().cloned(), |label| graph.contains(label));
+            match reasons.save(&self.layout.reasons) {
+                Ok(()) => drop(self.known.reasons.set(reasons)),
+                // Known is what is on disk; it is read again when it is needed.
+                Err(error) => {
+                    tracing::warn!("`zako why` will not know about this build: {error}");
+                }
+            }
+        }
+        Ok(result)
+    }
+}
