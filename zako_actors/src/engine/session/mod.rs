@@ -8,7 +8,7 @@
 
 mod kept;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Instant;
@@ -71,6 +71,8 @@ pub struct BuildOptions {
     pub remote: Option<UpstreamConfig>,
     /// How strictly commands are held to what they declare.
     pub sandbox: Mode,
+    /// What strictly held commands may read beside it.
+    pub readable: Vec<PathBuf>,
     /// Where edits are told of that happen meanwhile.
     pub edits: Option<Arc<Edits>>,
     /// JavaScript engine with its version, for the summary.
@@ -375,6 +377,7 @@ impl Session {
                 // A failure ends this build, not what comes after it.
                 cancel: cancel.below().map_err(|source| BuildError::Io {
                     action: "make a signal".to_owned(),
+                readable: options.readable.clone(),
                     source,
                 })?,
                 edits: options.edits.clone(),

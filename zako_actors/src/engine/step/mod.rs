@@ -74,6 +74,8 @@ pub struct StepEnv {
     pub remote: Option<Arc<Remote>>,
     /// How strictly commands are held to what they declare.
     pub sandbox: Mode,
+    /// What strictly held commands may read beside it.
+    pub readable: Vec<PathBuf>,
     /// Ends every step.
     pub cancel: Cancel,
     /// Gives up steps that work on what was edited, where somebody edits meanwhile.
