@@ -272,6 +272,7 @@ mod tests {
                 text_of: &|_| String::new(),
                 force: false,
                 earlier: asked.as_ref(),
+                written: &[],
             };
             let plan = planner.plan(&ids.map(|label| self.graph.find(&label).unwrap()));
             (Arc::new(plan.unwrap()), Arc::clone(&describer))

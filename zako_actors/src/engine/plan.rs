@@ -83,6 +83,8 @@ pub struct Planner<'a> {
     pub force: bool,
     /// The last plan of the same.
     pub earlier: Option<&'a Asked<'a>>,
+    /// Files that are written meanwhile by whoever plans: no glob means them.
+    pub written: &'a [String],
 }
 
 /// Expanded globs of one plan, by directory and patterns: targets of one package often share them.
@@ -153,8 +155,10 @@ impl Planner<'_> {
                     let found = match globs.entry(key) {
                         Entry::Occupied(known) => known.into_mut(),
                         Entry::Vacant(new) => {
+                            let written = self.written;
                             let found = self.dirs.expand(dir, include, exclude, &|path| {
                                 graph.outputs().covers(path)
+                                    || written.iter().any(|file| file == path)
                             });
                             let found = found.map_err(|error| {
                                 self.mistake(target, None, format!("{}: {error}", target.label))

@@ -87,6 +87,8 @@ pub struct Session {
     pub workspace: Workspace,
     /// Where its files are.
     pub layout: Layout,
+    /// Files that this command itself is to write, such as events, workspace-relative.
+    pub written: Vec<String>,
     known: Kept,
     built: FxHashSet<Label>,
     changed: bool,
@@ -290,6 +292,7 @@ impl Session {
             text_of: &text_in(&self.workspace.root),
             force,
             earlier: earlier.as_ref(),
+            written: &self.written,
         };
         let plan = Arc::new(planner.plan(wanted)?);
         self.known.planned = Some(Earlier::new(Arc::clone(&plan), Arc::clone(describer)));
@@ -374,10 +377,10 @@ impl Session {
                 repeat: options.repeat,
                 remote: remote.clone(),
                 sandbox: options.sandbox,
+                readable: options.readable.clone(),
                 // A failure ends this build, not what comes after it.
                 cancel: cancel.below().map_err(|source| BuildError::Io {
                     action: "make a signal".to_owned(),
-                readable: options.readable.clone(),
                     source,
                 })?,
                 edits: options.edits.clone(),
