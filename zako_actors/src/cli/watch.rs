@@ -25,18 +25,16 @@ use super::opened::{files_to_write, workspace_failure};
 use super::options::{Options, directory};
 use super::{Exit, Failure, print_line, say};
 use crate::engine::cancel::Cancel;
-use crate::engine::edits::Edits;
+use crate::engine::edits::{Edits, UNWATCHED, is_unwatched};
 use crate::engine::ledger::Ledger;
 use crate::engine::session::Kept;
-use crate::engine::workspace::{Layout, PRIVATE_DIR, Workspace};
+use crate::engine::workspace::{Layout, Workspace};
 
 /// A burst is over when nothing happened for this long. An editor writes a file in one or two
 /// steps, a checkout of a branch writes without a pause.
 const QUIET: Duration = Duration::from_millis(8);
 /// A burst that does not end is cut here.
 const LONGEST: Duration = Duration::from_millis(200);
-/// Directories that nobody edits.
-const UNWATCHED: [&str; 3] = [PRIVATE_DIR, ".git", "node_modules"];
 
 /// What wakes the watch.
 enum News {
@@ -125,9 +123,9 @@ impl Watch {
         layout: Layout,
         (news, edits, written): (&Sender<News>, &Arc<Edits>, Vec<PathBuf>),
         stream: Receiver<News>,
-        let own = written.clone();
     ) -> Result<Self, Failure> {
         let (news, edits, below) = (news.clone(), Arc::clone(edits), root.clone());
+        let own = written.clone();
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             // At once: the main thread carries a round out.
             if let Ok(event) = &event
@@ -271,8 +269,7 @@ impl Watch {
             let Some(relative) = path.strip_prefix(&self.root).ok().and_then(Path::to_str) else {
                 continue;
             };
-            let unwatched = relative.split('/').any(|part| UNWATCHED.contains(&part));
-            if relative.is_empty() || unwatched || self.is_cache(path) {
+            if relative.is_empty() || is_unwatched(relative) || self.is_cache(path) {
                 continue;
             }
             if path.is_dir() {

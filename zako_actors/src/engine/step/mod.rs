@@ -218,7 +218,7 @@ impl AsyncActor for Step {
 
     async fn handle(&mut self, reporter: Reporter, ctx: &mut AsyncContext<Self>) {
         let report = carry_out(&self.env, &self.job).await;
-        let failed = |failure| StepReport::failure(self.job.unless_given_up(failure));
+        let failed = |failure| StepReport::failure(self.job.unless_given_up(&self.env, failure));
         let mut report = report.unwrap_or_else(failed);
         report.found = self.job.found.get().cloned();
         reporter.report(report, self.job.turn.began());
