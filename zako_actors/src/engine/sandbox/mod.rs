@@ -18,7 +18,8 @@ use landlock::{
     ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr,
     RulesetCreatedAttr, RulesetStatus, path_beneath_rules,
 };
-use programs::{Shown, follow};
+pub use programs::Readable;
+use programs::follow;
 use serde::{Deserialize, Serialize};
 
 /// The newest rules that are asked for; an older kernel enforces those that it knows,
@@ -69,23 +70,16 @@ impl std::error::Error for Unconfined {}
 
 impl Confine {
     /// The rules of a command that runs in `scratch` of the workspace at `root` with this PATH, for somebody
-    /// whose own things lie in `home`; `more` may be read as well.
+    /// whose own things lie in `home`, where this is `readable`.
     pub fn strict(
         (root, scratch, home): (&Path, &Path, Option<&Path>),
         search: &str,
         program: &Path,
-        (network, more): (bool, &[PathBuf]),
+        (network, readable): (bool, &Readable),
     ) -> Self {
-        let mut shown = Shown::default();
-        let system = SYSTEM.iter().map(Path::new);
-        for path in system.chain(more.iter().map(PathBuf::as_path)) {
-            shown.add(path);
-        }
-        shown.add_programs(search, program, home);
-        // Whatever holds the workspace would give all of it away.
-        let outside = |path: &PathBuf| !root.starts_with(path) && !path.starts_with(root);
-        shown.read.retain(outside);
-        shown.links.retain(outside);
+        let mut shown = readable.on_path(search, root, home);
+        shown.add_program(program, home);
+        shown.leave_out(root);
         let (links, work) = follow(scratch);
         shown.links.extend(links);
         let write = DEVICES.iter().map(PathBuf::from);
@@ -223,7 +217,7 @@ mod tests {
             ),
             "/usr/bin:/srv/me/.node/bin:relative",
             Path::new("/srv/me/tools/cc"),
-            (false, &[]),
+            (false, &Readable::default()),
         );
         let reads = |path: &str| reads(&confine, path);
         assert!(reads("/usr/lib/x") && reads("/srv/me/.node/lib/x") && reads("/srv/me/tools/cc"));
@@ -245,7 +239,7 @@ mod tests {
         let strict = |search: &str, program: &str| {
             let home = Some(Path::new("/data/me"));
             let (root, scratch) = (Path::new("/srv/x"), Path::new("/srv/x/.zako/s/1"));
-            let more = [PathBuf::from("/data/me/.shims")];
+            let more = Readable::new(vec![PathBuf::from("/data/me/.shims")]);
             let program = Path::new(program);
             Confine::strict((root, scratch, home), search, program, (false, &more))
         };

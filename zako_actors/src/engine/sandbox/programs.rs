@@ -4,9 +4,10 @@
 //! Invariants: what is to be read is named by a path without links, and every link on the way to it is named, too; no home is
 //! shown as a whole; a link in a directory of programs shows its target and what belongs to that.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Component, Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use super::SYSTEM;
 
@@ -17,8 +18,46 @@ const MAX_LINKED: usize = 500;
 /// As many links in one path as the kernel follows.
 const MAX_LINKS: usize = 40;
 
-/// Places that a command may read.
+/// What the commands of one build may read beside what they declare.
 #[derive(Debug, Default)]
+pub struct Readable {
+    /// What the manifest names.
+    more: Vec<PathBuf>,
+    /// What belongs to the programs on each PATH, looked up once.
+    known: Mutex<BTreeMap<String, Shown>>,
+}
+
+impl Readable {
+    /// The system's, what belongs to programs, and `more`.
+    pub fn new(more: Vec<PathBuf>) -> Self {
+        Self {
+            more,
+            known: Mutex::default(),
+        }
+    }
+
+    /// What a command with the PATH `search` may read of everything outside of `root`.
+    pub(super) fn on_path(&self, search: &str, root: &Path, home: Option<&Path>) -> Shown {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(shown) = known.get(search) {
+            return shown.clone();
+        }
+        let mut shown = Shown::default();
+        let system = SYSTEM.iter().map(Path::new);
+        for path in system.chain(self.more.iter().map(PathBuf::as_path)) {
+            shown.add(path);
+        }
+        shown.add_path(search, home);
+        shown.leave_out(root);
+        let outermost = shown.outermost();
+        shown.links.retain(|link| outermost.contains(link));
+        known.insert(search.to_owned(), shown.clone());
+        shown
+    }
+}
+
+/// Places that a command may read.
+#[derive(Clone, Debug, Default)]
 pub struct Shown {
     /// Without links.
     pub read: BTreeSet<PathBuf>,
@@ -35,22 +74,32 @@ impl Shown {
         real
     }
 
-    /// Shows the programs on the PATH `search`, and `program`, to somebody whose own things lie in `home`.
-    pub fn add_programs(&mut self, search: &str, program: &Path, home: Option<&Path>) {
-        let dirs = search.split(':').map(Path::new);
-        let is_shown =
-            |dir: &&Path| !holds_a_home(dir, home) && !holds_a_home(&follow(dir).1, home);
-        let dirs = dirs.filter(|dir| dir.is_absolute()).filter(is_shown);
-        let dirs: Vec<&Path> = dirs.collect();
-        let real = follow(program).1;
-        let of_program = [program, &real].into_iter().filter_map(Path::parent);
-        for dir in dirs.iter().copied().chain(of_program.filter(is_shown)) {
-            let real = self.add(dir);
-            for dir in [dir, &real] {
-                beside(dir).for_each(|path| drop(self.add(&path)));
-            }
+    /// Shows `program` to somebody whose own things lie in `home`.
+    pub fn add_program(&mut self, program: &Path, home: Option<&Path>) {
+        let real = self.add(program);
+        for dir in [program, &real].into_iter().filter_map(Path::parent) {
+            self.add_dir(dir, home);
         }
-        self.add(program);
+    }
+
+    /// Shows a directory of programs, with what lies beside it, unless it is a home; tells whether it did.
+    fn add_dir(&mut self, dir: &Path, home: Option<&Path>) -> bool {
+        let real = follow(dir).1;
+        if holds_a_home(dir, home) || holds_a_home(&real, home) {
+            return false;
+        }
+        self.add(dir);
+        for dir in [dir, &real] {
+            beside(dir).for_each(|path| drop(self.add(&path)));
+        }
+        true
+    }
+
+    /// Shows the programs on the PATH `search`.
+    fn add_path(&mut self, search: &str, home: Option<&Path>) {
+        let dirs = search.split(':').map(Path::new);
+        let mut dirs: Vec<&Path> = dirs.filter(|dir| dir.is_absolute()).collect();
+        dirs.retain(|dir| self.add_dir(dir, home));
         let before = self.read.len();
         for link in dirs.iter().flat_map(|dir| links_in(dir)) {
             if self.read.len() - before < MAX_LINKED {
@@ -78,6 +127,13 @@ impl Shown {
             }
             None => drop(self.read.insert(real)),
         }
+    }
+
+    /// Whatever holds the workspace at `root` would give all of it away.
+    pub fn leave_out(&mut self, root: &Path) {
+        let outside = |path: &PathBuf| !root.starts_with(path) && !path.starts_with(root);
+        self.read.retain(outside);
+        self.links.retain(outside);
     }
 
     /// All of it, without what lies in a directory that is shown itself.
@@ -182,7 +238,7 @@ mod tests {
 
         let mut shown = Shown::default();
         let search = at("bin").display().to_string();
-        shown.add_programs(&search, Path::new("/bin/sh"), Some(&home));
+        shown.add_path(&search, Some(&home));
         for path in ["apps/v1/bin/tool", "apps/v1/lib/x", "src/script"] {
             assert!(shown.covers(&at(path)), "{path}: {shown:?}");
         }

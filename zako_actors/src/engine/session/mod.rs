@@ -34,7 +34,7 @@ use super::process::adopt_orphans;
 use super::reasons::Reasons;
 use super::record::Record;
 use super::remote::Remote;
-use super::sandbox::Mode;
+use super::sandbox::{Mode, Readable};
 use super::schedule::Capacity;
 use super::scratch::{Scratches, sweep};
 use super::seats::Seats;
@@ -71,7 +71,7 @@ pub struct BuildOptions {
     pub remote: Option<UpstreamConfig>,
     /// How strictly commands are held to what they declare.
     pub sandbox: Mode,
-    /// What strictly held commands may read beside it.
+    /// What strictly held commands may read beside system and tools.
     pub readable: Vec<PathBuf>,
     /// Where edits are told of that happen meanwhile.
     pub edits: Option<Arc<Edits>>,
@@ -377,7 +377,7 @@ impl Session {
                 repeat: options.repeat,
                 remote: remote.clone(),
                 sandbox: options.sandbox,
-                readable: options.readable.clone(),
+                readable: Readable::new(options.readable.clone()),
                 // A failure ends this build, not what comes after it.
                 cancel: cancel.below().map_err(|source| BuildError::Io {
                     action: "make a signal".to_owned(),

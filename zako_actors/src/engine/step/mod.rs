@@ -48,7 +48,7 @@ use super::outputs::{is_intact, remove, restore, take_over};
 use super::reasons::Reasons;
 use super::record::{ActionResult, OutputItem, OutputKind, Record};
 use super::remote::Remote;
-use super::sandbox::Mode;
+use super::sandbox::{Mode, Readable};
 use super::scratch::Scratches;
 use super::seats::Seats;
 use super::worker::Workers;
@@ -74,8 +74,8 @@ pub struct StepEnv {
     pub remote: Option<Arc<Remote>>,
     /// How strictly commands are held to what they declare.
     pub sandbox: Mode,
-    /// What strictly held commands may read beside it.
-    pub readable: Vec<PathBuf>,
+    /// What strictly held commands may read beside that.
+    pub readable: Readable,
     /// Ends every step.
     pub cancel: Cancel,
     /// Gives up steps that work on what was edited, where somebody edits meanwhile.

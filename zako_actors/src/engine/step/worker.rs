@@ -341,7 +341,7 @@ impl Call<'_> {
         let confine = (self.env.sandbox == Mode::Strict).then(|| {
             let own = sandbox::home();
             let places = (self.env.files.root(), scratch.dir(), own.as_deref());
-            let more = (self.command.network, &*self.env.readable);
+            let more = (self.command.network, &self.env.readable);
             Confine::strict(places, search, &program, more)
         });
         let spec = ProcessSpec {
