@@ -20,6 +20,6 @@ pub use binary::zako;
 pub use c_project::c_project;
 pub use monorepo::{Made, Monorepo, Step};
 pub use node::{Node, is_installed, npm_client, python_client, sccache, succeed};
-pub use process::{Outcome, Running, is_alive};
+pub use process::{Outcome, Running, is_alive, until};
 pub use project::Project;
 pub use web::{Answer, Asked, Web};

@@ -452,6 +452,8 @@ fn a_state_of_a_git_repository_stays_that_state() {
     let commit = |text: &str| {
         fs::write(repo.join("BUILD.ts"), BUILD).unwrap();
         fs::write(repo.join("text.txt"), text).unwrap();
+        let noise = (0..4096_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes());
+        fs::write(repo.join("noise"), noise.collect::<Vec<u8>>()).unwrap();
         // What the repository says about its archives does not count.
         fs::write(
             repo.join(".gitattributes"),
@@ -491,6 +493,15 @@ fn a_state_of_a_git_repository_stays_that_state() {
     project.build();
     assert_eq!(project.read("out.txt"), "OLD $FORMAT:%H$\n");
     assert_ne!(old, new);
+    // No more is fetched than an archive may be.
+    forget(&project);
+    let manifest = project.read("zako.toml");
+    let limits = "[settings.packages]\nmax-download = \"1k\"\n";
+    project.write("zako.toml", &format!("{manifest}{limits}"));
+    project.zako(&["build"]).fails_saying(&[
+        "git fetches more than 1024 bytes of ../repo",
+        "`max-download` in [settings.packages]",
+    ]);
     for (checkout, word) in [
         (
             "0123456789012345678901234567890123456789",

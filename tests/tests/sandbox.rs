@@ -1,6 +1,7 @@
 //! What commands can reach under `--sandbox`, by each of the kernel's ways.
 
 use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
 
 use zako_tests::{Outcome, Project, is_installed};
 
@@ -217,5 +218,76 @@ fn a_build_says_what_confines_its_steps_and_what_nothing_confines() {
         assert_eq!(said.matches(scripts).count(), 1, "{said}");
         let off = zako(&project, way, &["build", "--force"]).succeeds().stderr;
         assert!(!off.contains("sandbox"), "{off}");
+    }
+}
+
+/// A home with a program behind two links, one behind one link and one that starts what lies elsewhere.
+fn linked(project: &Project) -> std::path::PathBuf {
+    let home = project.outside().join("home");
+    for dir in ["bin", "apps/v1/bin", "apps/v1/lib", "shims"] {
+        fs::create_dir_all(home.join(dir)).unwrap();
+    }
+    let at = |path: &str| home.join(path).display().to_string();
+    let script = |path: &str, line: String| {
+        fs::write(home.join(path), format!("#!/bin/sh\n{line}\n")).unwrap();
+        fs::set_permissions(home.join(path), fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    fs::write(home.join("secret"), "secret\n").unwrap();
+    fs::write(home.join("apps/v1/lib/word"), "word\n").unwrap();
+    fs::write(home.join("shims/word"), "shim\n").unwrap();
+    let lib = at("apps/v1/lib/word");
+    script(
+        "apps/v1/bin/tool",
+        format!("cat {lib} {} > out.txt; true", at("secret")),
+    );
+    script("bin/shim", format!("cat {} > out.txt", at("shims/word")));
+    symlink("v1", home.join("apps/current")).unwrap();
+    symlink(at("apps/current/bin/tool"), home.join("bin/chained")).unwrap();
+    symlink("../apps/v1/bin/tool", home.join("bin/linked")).unwrap();
+    home
+}
+
+#[test]
+fn programs_behind_links_are_found_with_what_belongs_to_them() {
+    for way in WAYS {
+        let project = project();
+        if !can_confine(&project, way) {
+            return;
+        }
+        let home = linked(&project);
+        let search = format!("{}/bin:{}", home.display(), std::env::var("PATH").unwrap());
+        let build = |cmd: &[&str]| {
+            project.write(
+                "BUILD.ts",
+                &format!(
+                    "import {{ target }} from \"zako:build\";\nexport default {{ t: target({{ cmd: {cmd:?}, outs: [\"out.txt\"] }}) }};\n"
+                ),
+            );
+            let mut command = project.command(&["build", "--force", "--sandbox", "strict"]);
+            Outcome::of(command.env("ZAKO_SANDBOX_BY", way).env("PATH", &search))
+        };
+        // They read what lies beside them, and nothing else of the home: `cat` says so and goes on.
+        for cmd in [
+            &["chained"][..],
+            &["sh", "-c", "chained"],
+            &["sh", "-c", "linked"],
+        ] {
+            let text = build(cmd).succeeds().text();
+            assert!(text.contains("home/secret: "), "{way} {cmd:?}: {text}");
+            assert_eq!(project.read("out.txt"), "word\n", "{way} {cmd:?}");
+        }
+        // What no link tells can be said.
+        build(&["shim"]).fails_saying(&["shims/word: "]);
+        let manifest = project.read("zako.toml");
+        let with = |read: &str| {
+            let settings = format!("{manifest}[settings]\nsandbox-read = [{read:?}]\n");
+            project.write("zako.toml", &settings);
+            build(&["shim"])
+        };
+        with("~/shims").succeeds();
+        assert_eq!(project.read("out.txt"), "shim\n");
+        with("shims").fails_saying(&["sandbox-read", "\"shims\"", "is not absolute"]);
+        with("/").fails_saying(&["sandbox-read", "holds the workspace"]);
+        project.write("zako.toml", &manifest);
     }
 }

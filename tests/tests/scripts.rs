@@ -1,9 +1,10 @@
 //! Packages of npm and pnpm without any build file: scripts as targets, in the order of packages.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 
-use zako_tests::{Outcome, Project};
+use zako_tests::{Outcome, Project, until};
 
 /// `app` needs `ui`, which has no build of its own and needs `core`.
 fn project() -> Project {
@@ -238,10 +239,68 @@ fn a_script_that_changes_what_it_reads_is_told_so() {
     let text = project.zako(&["build", "//packages/core:build"]).succeeds();
     assert!(
         text.text()
-            .contains("warning: it changed what it reads (packages/core/stamp.txt)"),
+            .contains("warning: what it reads changed while it ran (packages/core/stamp.txt), by the script itself or"),
         "{}",
         text.text()
     );
+}
+
+#[test]
+fn a_result_of_what_was_edited_while_a_script_ran_is_kept_for_nobody() {
+    // What it reads is a source, or what a dependency left; what it left is there the next time, or lost.
+    for (edited, lost) in [
+        ("packages/core/src.txt", false),
+        ("packages/core/src.txt", true),
+        ("packages/app/dist/out.txt", false),
+    ] {
+        let project = project();
+        let script = r#"{"name": "@acme/NAME", "devDependencies": {"@acme/NEEDS": "*"}, "scripts": {"build": "SCRIPT"}}"#;
+        let package = |name: &str, needs: &str, script_line: &str| {
+            let text = script.replace("NAME", name).replace("NEEDS", needs);
+            project.write(
+                &format!("packages/{name}/package.json"),
+                &text.replace("SCRIPT", script_line),
+            );
+        };
+        package("app", "none", "mkdir -p dist; echo old > dist/out.txt");
+        let reads = format!("cat ../../{edited} > dist/out.txt");
+        let waits = "echo runs > $RAN.runs; read go < $RAN.go; mkdir -p dist;";
+        package("core", "app", &format!("{waits} {reads}"));
+        project.write("packages/core/src.txt", "old\n");
+        let pipe = project.outside().join("ran.go");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.unwrap().success());
+        // Who has both ends open waits for nobody.
+        let mut go = fs::File::options()
+            .read(true)
+            .write(true)
+            .open(pipe)
+            .unwrap();
+
+        let label = "//packages/core:build";
+        let running = project.start(&["build", label]);
+        until("the script runs", || {
+            project.outside().join("ran.runs").exists()
+        });
+        project.write(edited, "new\n");
+        go.write_all(b"go\n").unwrap();
+        let said = running.wait().succeeds().text();
+        assert!(said.contains(&format!("changed while it ran ({edited}), by the script itself or by somebody else; its result is not cached")), "{said}");
+        assert_eq!(project.read("packages/core/dist/out.txt"), "new\n");
+
+        project.write(edited, "old\n");
+        if lost {
+            fs::remove_dir_all(project.root().join("packages/core/dist")).unwrap();
+        }
+        let why = project.zako(&["why", label]).succeeds().stdout;
+        assert!(why.contains(edited), "{why}");
+        go.write_all(b"go\n").unwrap();
+        project.zako(&["build", label]).succeeds();
+        assert_eq!(project.read("packages/core/dist/out.txt"), "old\n");
+        // This one is kept.
+        let again = project.zako(&["build", label]).succeeds().text();
+        assert!(!again.contains("warning"), "{again}");
+    }
 }
 
 #[test]

@@ -1,6 +1,10 @@
 //! `zako watch`: edits are built, bursts are one round, a restart goes on.
 
-use zako_tests::{Project, Running};
+use std::fs;
+use std::io::Write;
+use std::process::Command;
+
+use zako_tests::{Project, Running, until};
 
 const BUILD: &str = r#"
 import { glob, target } from "zako:build";
@@ -44,7 +48,7 @@ fn every_edit_is_built() {
     }
     // So is one that was removed and made again.
     for content in ["1", "2"] {
-        std::fs::remove_dir_all(project.root().join("src/new")).unwrap();
+        fs::remove_dir_all(project.root().join("src/new")).unwrap();
         while project.read("all.out").contains('C') {
             settled(&mut watch);
         }
@@ -134,7 +138,7 @@ export default {
     );
     project.write("in.txt", "hang\n");
     let pipe = project.outside().join("ran.pipe");
-    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    let made = Command::new("mkfifo").arg(&pipe).status();
     assert!(made.unwrap().success());
     (project, pipe)
 }
@@ -144,7 +148,7 @@ fn an_edit_gives_up_the_step_that_reads_it() {
     let (project, pipe) = hanging();
     let mut watch = project.start(&["watch"]);
     // Opening waits for the step.
-    assert_eq!(std::fs::read_to_string(&pipe).unwrap(), "runs\n");
+    assert_eq!(fs::read_to_string(&pipe).unwrap(), "runs\n");
     project.write("in.txt", "go\n");
     settled(&mut watch);
     while !project.has("all.out") {
@@ -163,8 +167,128 @@ fn an_edit_gives_up_the_step_that_reads_it() {
 fn ctrl_c_ends_a_round() {
     let (project, pipe) = hanging();
     let watch = project.start(&["watch"]);
-    assert_eq!(std::fs::read_to_string(&pipe).unwrap(), "runs\n");
+    assert_eq!(fs::read_to_string(&pipe).unwrap(), "runs\n");
     watch.signal("INT");
     let outcome = watch.wait();
     assert_eq!(outcome.status.code(), Some(130), "{}", outcome.text());
+}
+
+#[test]
+fn a_directory_that_is_moved_in_is_built() {
+    let project = project();
+    let mut watch = project.start(&["watch"]);
+    settled(&mut watch);
+    let elsewhere = project.outside().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    fs::write(elsewhere.join("c.txt"), "c\n").unwrap();
+    fs::rename(elsewhere, project.root().join("src/moved")).unwrap();
+    until("what was moved in is built", || {
+        project.read("all.out") == "a\nb\nc\n"
+    });
+    project.write("src/moved/c.txt", "C\n");
+    until("it is watched", || project.read("all.out") == "a\nb\nC\n");
+}
+
+#[test]
+fn what_a_build_is_told_to_write_is_no_source() {
+    let project = Project::with_build(
+        r#"
+import { glob, target } from "zako:build";
+export default {
+  all: target({ cmd: ["sh", "-c", "echo all >> $RAN; ls src > all.out; cat src/a.txt >> all.out"], srcs: glob("src/**"), outs: ["all.out"] }),
+};
+"#,
+    );
+    project.write("src/a.txt", "a\n");
+    let written = ["--events", "src/e.jsonl", "--trace", "src/t.json"];
+    let with = |command| [&[command][..], &written].concat();
+    for _ in 0..2 {
+        project.zako(&with("build")).succeeds();
+    }
+    assert_eq!(project.ran(), ["all"]);
+    assert_eq!(project.read("all.out"), "a.txt\na\n");
+    let mut watch = project.start(&with("watch"));
+    settled(&mut watch);
+    project.write("src/a.txt", "A\n");
+    until("the edit is built", || {
+        project.read("all.out") == "a.txt\nA\n"
+    });
+    watch.signal("INT");
+    // A round may be about to end.
+    let said = watch.wait().text();
+    assert!(
+        !said.contains("stopped") && !said.contains("failed"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_source_that_is_removed_before_its_step_looks_stops_it() {
+    let project = Project::with_build(
+        r#"
+import { glob, target } from "zako:build";
+export default {
+  first: target({ cmd: ["sh", "-c", "echo runs > $RAN.runs; read go < $RAN.go; echo > first.out"], outs: ["first.out"] }),
+  all: target({ cmd: ["sh", "-c", "cat src/*.txt > all.out"], srcs: glob("src/*.txt"), deps: [":first"], outs: ["all.out"] }),
+};
+"#,
+    );
+    project.write("src/a.txt", "a\n");
+    project.write("src/b.txt", "b\n");
+    let mut go = pipe(&project, "ran.go");
+    let watch = project.start(&["watch"]);
+    let runs = project.outside().join("ran.runs");
+    until("the first step runs", || runs.exists());
+    fs::remove_file(project.root().join("src/b.txt")).unwrap();
+    go.write_all(b"go\n").unwrap();
+    until("the rest is built", || {
+        project.has("all.out") && project.read("all.out") == "a\n"
+    });
+    watch.signal("INT");
+    // A round may be about to end.
+    let said = watch.wait().text();
+    let stopped = "//:all  stopped: what it reads was edited";
+    assert!(said.contains(stopped) && !said.contains("failed"), "{said}");
+}
+
+/// A pipe outside of the workspace, open at both ends: whoever opens it waits for nobody.
+fn pipe(project: &Project, name: &str) -> fs::File {
+    let path = project.outside().join(name);
+    let made = Command::new("mkfifo").arg(&path).status();
+    assert!(made.unwrap().success());
+    fs::File::options()
+        .read(true)
+        .write(true)
+        .open(path)
+        .unwrap()
+}
+
+#[test]
+fn what_was_to_be_forced_is_forced_once_build_files_can_be_read() {
+    let project = project();
+    project.build();
+    project.ran();
+    project.write("BUILD.ts", "export default {");
+    let mut watch = project.start(&["watch", "--force"]);
+    settled(&mut watch);
+    project.write("BUILD.ts", BUILD);
+    settled(&mut watch);
+    until("the step runs again", || !project.ran().is_empty());
+}
+
+#[test]
+fn a_source_that_becomes_a_pipe_keeps_nothing_waiting() {
+    let (project, ran) = hanging();
+    let mut watch = project.start(&["watch"]);
+    assert_eq!(fs::read_to_string(&ran).unwrap(), "runs\n");
+    let source = project.root().join("in.txt");
+    let put = |name: &str| fs::rename(project.outside().join(name), &source).unwrap();
+    drop(pipe(&project, "pipe"));
+    put("pipe");
+    settled(&mut watch);
+    fs::write(project.outside().join("file"), "go\n").unwrap();
+    put("file");
+    until("the file is built", || {
+        project.has("all.out") && project.read("all.out") == "go\n"
+    });
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use zako_tests::{Project, is_alive, is_installed};
+use zako_tests::{Project, is_alive, is_installed, until};
 
 /// Upper-cases files by Bazel's worker protocol. It writes its process id to `$RAN.pids`, dies where a file
 /// says so, and counts what it served, as a compiler keeps its caches.
@@ -427,6 +427,70 @@ fn an_edit_takes_one_request_back_and_one_that_changes_nothing_takes_none() {
     assert!(!project.has("texts/out/slow"));
     watch.signal("INT");
     watch.wait();
+}
+
+/// Takes several requests at a time. It answers `a` when somebody has asked for `b`, whoever is asked.
+const PATIENT: &str = r#"
+const fs = require("fs");
+fs.appendFileSync("$RAN.pids", `${process.pid}\n`);
+require("readline").createInterface({ input: process.stdin }).on("line", (line) => {
+  const request = JSON.parse(line);
+  const [source, out] = request.arguments;
+  const answer = () => {
+    fs.mkdirSync("texts/out", { recursive: true });
+    fs.writeFileSync(out, fs.readFileSync(source, "utf8").toUpperCase());
+    process.stdout.write(JSON.stringify({ requestId: request.requestId }) + "\n");
+  };
+  fs.appendFileSync("$RAN.asked", out);
+  // Each waits until the other one is there.
+  if (out.endsWith("a")) fs.readFile("$RAN.pipe", answer);
+  else fs.writeFile("$RAN.pipe", "b", answer);
+});
+"#;
+
+#[test]
+fn a_file_that_was_saved_meanwhile_is_not_put_before_those_who_began_with_another_one() {
+    let Some(project) = project(&[]) else {
+        return;
+    };
+    for pipe in ["ran.pipe", "ran.go"] {
+        let mut mkfifo = std::process::Command::new("mkfifo");
+        let made = mkfifo.arg(project.outside().join(pipe)).status();
+        assert!(made.unwrap().success());
+    }
+    project.write("tools/upper.js", PATIENT);
+    project.write("texts/s.txt", "old");
+    project.write(
+        "texts/BUILD.ts",
+        r#"
+import { target } from "zako:build";
+const upper = (name, deps) => target({ cmd: ["node", "tools/worker.js"], worker: ["texts/s.txt", `texts/out/${name}`],
+  multiplex: 2, srcs: ["s.txt"], deps: ["//tools:upper", ...deps], outs: [`out/${name}`] });
+export default {
+  first: target({ cmd: ["sh", "-c", "read go < $RAN.go; echo > first"], outs: ["first"] }),
+  a: upper("a", []),
+  b: upper("b", [":first"]),
+};
+"#,
+    );
+    let running = project.start(&["build", "-j", "3"]);
+    let asked = project.outside().join("ran.asked");
+    until("a is asked for", || asked.exists());
+    // Whole at once.
+    let new = project.outside().join("new");
+    fs::write(&new, "new").unwrap();
+    fs::rename(new, project.root().join("texts/s.txt")).unwrap();
+    fs::write(project.outside().join("ran.go"), "go\n").unwrap();
+    running.wait().succeeds();
+    let built = ["a", "b"].map(|name| project.read(&format!("texts/out/{name}")));
+    assert_eq!(built, ["OLD", "NEW"]);
+    assert_eq!(pids(&project).len(), 2);
+    let _ = fs::remove_file(project.outside().join("ran.pipe"));
+    // What belongs to `old` is still that.
+    fs::remove_dir_all(project.root().join("texts/out")).unwrap();
+    project.write("texts/s.txt", "old");
+    project.zako(&["build", "//texts:a"]).succeeds();
+    assert_eq!(project.read("texts/out/a"), "OLD");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use super::display::Display;
 use super::interrupt::cancel_on_signals;
 use super::opened::{Opened, Targets, failure};
 use super::remote::remote;
-use super::sandbox::chosen;
+use super::sandbox::{chosen, readable};
 use super::sink::{JsonLines, Sink};
 use super::summary::summarise;
 use super::{Exit, Failure, print_json, print_line, say};
@@ -348,6 +348,7 @@ impl<'a> Work<'a> {
                 .sandbox
                 .or(opened.session.workspace.manifest.settings.sandbox)
                 .unwrap_or_default(),
+            readable: readable(&opened.session.workspace)?,
             repeat: self.args.check_determinism.unwrap_or(1),
             edits: self.edits.clone(),
             engine: engine_version(),

@@ -5,9 +5,11 @@
 //! Invariants: what was learnt is saved, whatever came of the command; a command that only looks
 //! starts no engine when no build file changed.
 
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::args::{BuildArgs, Global};
+use super::args::{BuildArgs, Global, StepArgs};
 use super::options::{Options, directory, search_path};
 use super::{Failure, say};
 use crate::engine::action::{Describer, Outer};
@@ -80,8 +82,14 @@ impl Opened {
             ));
         }
         let here = workspace.relative(&dir).unwrap_or_default();
-        let session = Session::open(workspace, options.cache.as_deref(), kept, &mut notice)
+        let mut session = Session::open(workspace, options.cache.as_deref(), kept, &mut notice)
             .map_err(|error| failure(&error))?;
+        let root = &session.workspace.root;
+        let written = build.map_or(Vec::new(), |build| files_to_write(&build.steps));
+        let written = written
+            .iter()
+            .filter_map(|path| path.strip_prefix(root).ok()?.to_str());
+        session.written = written.map(str::to_owned).collect();
         Ok(Self {
             services: Services::new(session.layout.store.clone()),
             options,
@@ -244,6 +252,21 @@ pub fn notice(notice: Notice) {
         Notice::Waiting(None) => "waiting for another process that builds in this workspace".into(),
         Notice::StateLost(message) => format!("warning: {message}"),
     });
+}
+
+/// The files that a command is told to write, by their paths without links.
+pub fn files_to_write(steps: &StepArgs) -> Vec<PathBuf> {
+    let files = [&steps.events, &steps.trace].into_iter().flatten();
+    files.filter_map(|path| place_of(path)).collect()
+}
+
+/// The path without links of a file that may not be there yet.
+fn place_of(path: &Path) -> Option<PathBuf> {
+    fs::canonicalize(path).ok().or_else(|| {
+        let whole = std::path::absolute(path).ok()?;
+        let dir = fs::canonicalize(whole.parent()?).ok()?;
+        Some(dir.join(whole.file_name()?))
+    })
 }
 
 /// Words and status for what kept a workspace from being used.

@@ -21,22 +21,20 @@ use rustc_hash::FxHashSet;
 use super::args::{BuildArgs, Global, WatchArgs};
 use super::build::{Wanted, round};
 use super::interrupt::cancel_on_signals;
-use super::opened::workspace_failure;
+use super::opened::{files_to_write, workspace_failure};
 use super::options::{Options, directory};
 use super::{Exit, Failure, print_line, say};
 use crate::engine::cancel::Cancel;
-use crate::engine::edits::Edits;
+use crate::engine::edits::{Edits, UNWATCHED, is_unwatched};
 use crate::engine::ledger::Ledger;
 use crate::engine::session::Kept;
-use crate::engine::workspace::{Layout, PRIVATE_DIR, Workspace};
+use crate::engine::workspace::{Layout, Workspace};
 
 /// A burst is over when nothing happened for this long. An editor writes a file in one or two
 /// steps, a checkout of a branch writes without a pause.
 const QUIET: Duration = Duration::from_millis(8);
 /// A burst that does not end is cut here.
 const LONGEST: Duration = Duration::from_millis(200);
-/// Directories that nobody edits.
-const UNWATCHED: [&str; 3] = [PRIVATE_DIR, ".git", "node_modules"];
 
 /// What wakes the watch.
 enum News {
@@ -64,7 +62,8 @@ pub fn run(global: &Global, args: &WatchArgs) -> Result<Exit, Failure> {
         .token()
         .on_cancel(move || drop(stop.send(News::Stop)));
     let edits = Arc::new(Edits::default());
-    let mut watch = Watch::new(workspace.root, layout, (&news, &edits), stream)?;
+    let written = files_to_write(&args.steps);
+    let mut watch = Watch::new(workspace.root, layout, (&news, &edits, written), stream)?;
     watch.cache = options.cache.map(|cache| {
         // Only what is there has a path without links. The first round would make it.
         let made = fs::create_dir_all(&cache).and_then(|()| fs::canonicalize(&cache));
@@ -77,11 +76,6 @@ pub fn run(global: &Global, args: &WatchArgs) -> Result<Exit, Failure> {
         ..BuildArgs::default()
     };
     build.steps.keep_going = true;
-    watch.written = [&args.steps.events, &args.steps.trace]
-        .into_iter()
-        .flatten()
-        .filter_map(|path| place_of(path))
-        .collect();
     if let Some(events) = &args.steps.events {
         // The rounds add to it.
         fs::write(events, "").map_err(|error| {
@@ -98,11 +92,10 @@ pub fn run(global: &Global, args: &WatchArgs) -> Result<Exit, Failure> {
     loop {
         match round(global, &build, wanted, (&cancel, &edits), &mut kept) {
             Ok(Exit::Interrupted) => return Ok(Exit::Interrupted),
-            Ok(_) => {}
-            // A mistake in a build file is mended while we watch.
+            Ok(_) => build.steps.force = false,
+            // A mistake in a build file is mended while we watch; what was to be forced still is.
             Err(failure) => say(&failure.text),
         }
-        build.steps.force = false;
         print_line(&format!("watching {} directories", watch.dirs.len()))?;
         match watch.wait(&mut kept) {
             Some(changed) => say(&changed),
@@ -128,16 +121,18 @@ impl Watch {
     fn new(
         root: PathBuf,
         layout: Layout,
-        (news, edits): (&Sender<News>, &Arc<Edits>),
+        (news, edits, written): (&Sender<News>, &Arc<Edits>, Vec<PathBuf>),
         stream: Receiver<News>,
     ) -> Result<Self, Failure> {
         let (news, edits, below) = (news.clone(), Arc::clone(edits), root.clone());
+        let own = written.clone();
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             // At once: the main thread carries a round out.
             if let Ok(event) = &event
                 && is_edit(event.kind)
             {
-                let relative = event.paths.iter().map(|path| path.strip_prefix(&below));
+                let foreign = event.paths.iter().filter(|path| !own.contains(path));
+                let relative = foreign.map(|path| path.strip_prefix(&below));
                 relative
                     .flatten()
                     .for_each(|path| edits.edited(&below, path));
@@ -149,7 +144,7 @@ impl Watch {
             root,
             layout,
             cache: None,
-            written: Vec::new(),
+            written,
             watcher,
             stream,
             dirs: BTreeSet::new(),
@@ -274,8 +269,7 @@ impl Watch {
             let Some(relative) = path.strip_prefix(&self.root).ok().and_then(Path::to_str) else {
                 continue;
             };
-            let unwatched = relative.split('/').any(|part| UNWATCHED.contains(&part));
-            if relative.is_empty() || unwatched || self.is_cache(path) {
+            if relative.is_empty() || is_unwatched(relative) || self.is_cache(path) {
                 continue;
             }
             if path.is_dir() {
@@ -287,7 +281,7 @@ impl Watch {
                 // Its files tell for themselves, but those that were there before it was watched
                 // do not.
                 let holds_files = fs::read_dir(path).is_ok_and(|mut all| all.next().is_some());
-                if !matches!(event.kind, EventKind::Create(_)) || !holds_files {
+                if !appears(event.kind) || !holds_files {
                     continue;
                 }
             }
@@ -302,13 +296,12 @@ impl Watch {
     }
 }
 
-/// The path without links of a file that may not be there yet.
-fn place_of(path: &Path) -> Option<PathBuf> {
-    fs::canonicalize(path).ok().or_else(|| {
-        let whole = std::path::absolute(path).ok()?;
-        let dir = fs::canonicalize(whole.parent()?).ok()?;
-        Some(dir.join(whole.file_name()?))
-    })
+/// Whether what it is about may be new in its place: made there, or moved.
+fn appears(kind: EventKind) -> bool {
+    matches!(
+        kind,
+        EventKind::Create(_) | EventKind::Modify(ModifyKind::Name(_))
+    )
 }
 
 /// Whether the content of what it is about may be another one.

@@ -275,6 +275,7 @@ mod tests {
                 earlier: asked.as_ref(),
                 begun: &[],
                 may_read: &|_, _| false,
+                written: &[],
             };
             let items = ids.map(|label| Item::Target(self.graph.find(&label).unwrap()));
             let plan = planner.plan(&items, &Gates::default());

@@ -5,13 +5,21 @@
 //! something else than what it works on; a
 //! script that runs in the workspace is not, because what it writes may be among them.
 
-use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::cancel::CancelReason;
-use super::hash::Hash;
+use super::files::read;
 use super::step::StepJob;
+use super::workspace::PRIVATE_DIR;
+
+/// Directories that nobody edits.
+pub const UNWATCHED: [&str; 3] = [PRIVATE_DIR, ".git", "node_modules"];
+
+/// Whether the file at `path`, relative to the root, lies in a directory that nobody edits.
+pub fn is_unwatched(path: &str) -> bool {
+    path.split('/').any(|part| UNWATCHED.contains(&part))
+}
 
 /// The running steps of builds that somebody edits during.
 #[derive(Debug, Default)]
@@ -32,8 +40,7 @@ impl Edits {
         if readers.is_empty() {
             return;
         }
-        let content = fs::read(root.join(path)).ok();
-        let content = content.map(|content| Hash::of(&content));
+        let content = read(&root.join(path)).ok().map(|(hash, _)| hash);
         for job in readers {
             // Of a step that has not looked yet nobody knows what it will have seen.
             if content.is_none() || job.content_of(name) != content {

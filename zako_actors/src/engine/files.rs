@@ -313,10 +313,17 @@ fn missing(error: io::Error) -> FactError {
     }
 }
 
-/// Hash and stamp that belong together: read until the stamp stood still meanwhile.
+/// Hash and stamp of a regular file that belong together: read until the stamp stood still meanwhile.
 pub(super) fn read(path: &Path) -> Result<(Hash, Stamp), FactError> {
-    let mut file = File::open(path).map_err(missing)?;
-    let mut before = Stamp::of(&file.metadata()?);
+    // What is no file any more by now, such as a pipe, is not to be waited for.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = open(path, flags, Mode::empty()).map_err(|error| missing(error.into()))?;
+    let mut file = File::from(file);
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(FactError::NotAFile);
+    }
+    let mut before = Stamp::of(&metadata);
     // A file that is being written to without end is hashed as it was the third time.
     for attempt in 0.. {
         let mut hasher = blake3::Hasher::new();
@@ -431,5 +438,9 @@ mod tests {
             Err(FactError::NotAFile)
         ));
         assert_eq!(files.fact("l").unwrap().hash, Hash::of(b"x"));
+        // Nobody writes to this pipe.
+        let pipe = dir.path().join("pipe");
+        rustix::fs::mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        assert!(matches!(read(&pipe), Err(FactError::NotAFile)));
     }
 }

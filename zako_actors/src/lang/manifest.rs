@@ -128,6 +128,9 @@ pub struct Settings {
     pub remote_access: RemoteAccess,
     /// How strictly commands are held to what they declare.
     pub sandbox: Option<SandboxMode>,
+    /// Directories and files that `strict` shows to every command, absolute or `~/…`.
+    #[serde(default)]
+    pub sandbox_read: Vec<String>,
     /// How many of each named resource there are, for `uses`.
     #[serde(default)]
     pub resources: BTreeMap<String, u32>,

@@ -10,7 +10,7 @@ use super::amount;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct PackageLimits {
-    /// Bytes that are downloaded for one package, as an archive; git says nothing of how much it fetches.
+    /// Bytes that are downloaded for one package, as an archive or by git.
     #[serde(deserialize_with = "size")]
     pub max_download: u64,
     /// Bytes that one package may hold.

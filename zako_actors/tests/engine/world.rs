@@ -166,6 +166,7 @@ impl World {
             repeat: 1,
             remote: None,
             sandbox: Mode::Off,
+            readable: Vec::new(),
             engine: "none".into(),
             edits: None,
             begin: Instant::now(),

@@ -189,6 +189,7 @@ impl Planned {
             repeat: 1,
             remote: None,
             sandbox: Mode::Off,
+            readable: Vec::new(),
             edits: None,
             engine: engine_version(),
             begin: Instant::now(),

@@ -1,8 +1,7 @@
 //! Archives of strangers, read: tar (plain, gzip, zstd) and zip.
 //!
 //! Owns which format it is, and the loops over entries. What an entry may do is decided in `tree`.
-//! Invariants: nothing of an archive is held in memory that is larger than a name, but for the directory of a zip, which
-//! is no larger than what may be downloaded; the sizes that an archive claims are not believed; no more comes out of a
+//! Invariants: nothing of an archive is held in memory that is larger than a name, nor the directory of a zip; the sizes that an archive claims are not believed; no more comes out of a
 //! decompressor than what is allowed to be unpacked, whether it is unpacked or not.
 
 use std::fs::File;
@@ -11,6 +10,8 @@ use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
 use tar::EntryType;
+// The stable reader takes the whole directory into memory, however many entries it has.
+use zip::unstable::read::ZipIterable;
 
 use super::tree::{Tree, TreeError};
 use crate::lang::package_limits::PackageLimits;
@@ -42,7 +43,10 @@ pub fn unpack(file: &Path, tree: &mut Tree<'_>) -> Result<(), TreeError> {
             let decoder = zstd::Decoder::new(archive).map_err(TreeError::Archive)?;
             unpack_tar(Bounded::new(decoder, tree.limits), tree)
         }
-        [b'P', b'K', 3..=6, ..] => unpack_zip(archive, tree),
+        [b'P', b'K', 3..=6, ..] => {
+            let again = File::open(file).map_err(TreeError::Archive)?;
+            unpack_zip(archive, BufReader::new(again), tree)
+        }
         begin if begin.get(257..262) == Some(b"ustar") => unpack_tar(archive, tree),
         begin => Err(TreeError::Format(describe(begin))),
     }
@@ -184,11 +188,19 @@ fn bounded(reader: &mut impl Read, limit: u64) -> Result<Vec<u8>, TreeError> {
     }
 }
 
-fn unpack_zip(archive: impl Read + Seek, tree: &mut Tree<'_>) -> Result<(), TreeError> {
+/// Unpacks a zip archive: its `directory` entry by entry, as long as more are allowed, and the `files` that these name.
+fn unpack_zip<R: Read + Seek>(
+    directory: R,
+    files: R,
+    tree: &mut Tree<'_>,
+) -> Result<(), TreeError> {
     let wrong = |error: zip::result::ZipError| TreeError::Archive(io::Error::other(error));
-    let mut archive = zip::ZipArchive::new(archive).map_err(wrong)?;
-    for index in 0..archive.len() {
-        let mut entry = archive.by_index(index).map_err(wrong)?;
+    let archive = ZipIterable::try_new(directory, zip::read::Config::default());
+    let mut archive = archive.map_err(wrong)?;
+    let options = zip::read::ZipReadOptions::default();
+    let mut entries = archive.files_with_reader(files, options).map_err(wrong)?;
+    while let Some(entry) = entries.next() {
+        let mut entry = entry.map_err(wrong)?;
         let path = entry.name_raw().to_vec();
         if entry.is_dir() {
             tree.directory(&path)?;
@@ -300,6 +312,33 @@ mod tests {
             let root = tree.finish(true).unwrap();
             assert_eq!(fs::read_to_string(root.join("l")).unwrap(), "text");
         }
+    }
+
+    #[test]
+    fn the_directory_of_a_zip_is_read_only_as_far_as_entries_are_allowed() {
+        let mut zip = zip::ZipWriter::new(io::Cursor::new(Vec::new()));
+        for name in ["a", "b", "c"] {
+            let options = zip::write::SimpleFileOptions::default();
+            zip.start_file(name, options).unwrap();
+        }
+        let mut bytes = zip.finish().unwrap().into_inner();
+        // The last entry of the directory is none.
+        let last = bytes.windows(4).rposition(|four| four == b"PK\x01\x02");
+        bytes[last.unwrap()] = 0;
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("zip");
+        fs::write(&file, bytes).unwrap();
+        let refused = |max_files| {
+            let limits = PackageLimits {
+                max_files,
+                ..PackageLimits::default()
+            };
+            let root = tempfile::tempdir().unwrap();
+            let mut tree = Tree::new(root.path().to_owned(), &limits);
+            unpack(&file, &mut tree).unwrap_err().to_string()
+        };
+        assert!(refused(1).contains("more than 1 files"), "{}", refused(1));
+        assert!(!refused(9).contains("files;"), "{}", refused(9));
     }
 
     /// What is skipped takes time, though no room.

@@ -50,7 +50,7 @@ impl Bringer<'_> {
             }
             Origin::Npm { name, version } => (Some(self.npm(package, name, version, new)?), None),
             Origin::Git { repo, checkout } => {
-                let repository = Repository::create(new.0.join("git"))?;
+                let repository = Repository::create(new.0.join("git"), limits.max_download)?;
                 let locked = package.locked.and_then(|locked| locked.commit.as_deref());
                 let commit =
                     repository.fetch(&self.workspace.root, repo, locked.unwrap_or(checkout))?;

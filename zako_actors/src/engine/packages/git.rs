@@ -2,12 +2,14 @@
 //!
 //! Owns the calls of the installed `git`. Does not know what becomes of the files.
 //! Invariants: nothing of the repository is run: no hook, no filter, no program that an address names; what comes
-//! is what was committed, whatever the user's configuration makes of line ends.
+//! is what was committed, whatever the user's configuration makes of line ends; no more comes than an archive may be, nor
+//! for longer than anybody waits.
 
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use super::archive::unpack_tar;
 use super::tree::{Tree, TreeError};
@@ -37,6 +39,24 @@ pub enum GitError {
         /// What git said.
         said: String,
     },
+    /// It is too much.
+    #[error(
+        "git fetches more than {limit} bytes of {repo}; `max-download` in [settings.packages] of zako.toml allows more"
+    )]
+    TooLarge {
+        /// The repository.
+        repo: String,
+        /// The limit.
+        limit: u64,
+    },
+    /// It does not end.
+    #[error("git did not fetch {repo} within {} s", limit.as_secs())]
+    TooLong {
+        /// The repository.
+        repo: String,
+        /// The limit.
+        limit: Duration,
+    },
     /// What was committed is not taken.
     #[error(transparent)]
     Tree(#[from] TreeError),
@@ -46,17 +66,26 @@ pub enum GitError {
 const ATTRIBUTES: &str =
     "* -export-ignore -export-subst -filter -ident -text -working-tree-encoding\n";
 
+/// How long one fetch may take, however much comes.
+const PATIENCE: Duration = Duration::from_secs(30 * 60);
+/// Between two looks at how much has come.
+const PAUSE: Duration = Duration::from_millis(20);
+
 /// A repository without files of its own, to fetch into.
 pub struct Repository {
     dir: PathBuf,
+    /// Most bytes that it may hold.
+    max_bytes: u64,
+    /// Longest time of a fetch.
+    patience: Duration,
 }
 
 impl Repository {
-    /// An empty one in the directory `dir`, which is not there yet.
+    /// An empty one in the directory `dir`, which is not there yet; it may come to `max_bytes`.
     ///
     /// # Errors
     /// When git cannot make it.
-    pub fn create(dir: PathBuf) -> Result<Self, GitError> {
+    pub fn create(dir: PathBuf, max_bytes: u64) -> Result<Self, GitError> {
         let mut init = command();
         // Without the user's templates, which may have hooks.
         init.args(["init", "--quiet", "--bare", "--template="])
@@ -69,7 +98,11 @@ impl Repository {
             path: attributes,
             source,
         })?;
-        Ok(Self { dir })
+        Ok(Self {
+            dir,
+            max_bytes,
+            patience: PATIENCE,
+        })
     }
 
     fn git(&self) -> Command {
@@ -87,11 +120,12 @@ impl Repository {
             let mut git = self.git();
             git.current_dir(root)
                 .args(["fetch", "--quiet", "--no-write-fetch-head", "--force"]);
-            run(git.args(what), "fetch")
+            self.run_bounded(git.args(what), repo)
         };
         let wanted = format!("{checkout}:refs/zako/wanted");
         let mut fetched = fetch(&["--depth=1", "--no-tags", "--", repo, &wanted]);
-        if fetched.is_err() && Origin::is_commit(checkout) {
+        let is_refused = matches!(fetched, Err(GitError::Failed { .. }));
+        if is_refused && Origin::is_commit(checkout) {
             // Some servers give only what a branch or tag names, with what came before.
             fetched = fetch(&["--tags", "--", repo, "+refs/heads/*:refs/zako/heads/*"]);
         }
@@ -113,6 +147,49 @@ impl Repository {
         let commit = run(parse.arg(format!("{name}^{{commit}}")), "rev-parse");
         let commit = commit.map_err(|_| missing("it is no commit".to_owned()))?;
         Ok(commit.trim().to_owned())
+    }
+
+    /// Carries a fetch from `repo` out, and ends it where it goes beyond its bounds.
+    fn run_bounded(&self, fetch: &mut Command, repo: &str) -> Result<(), GitError> {
+        // A file is bounded as all of it is.
+        let log = self.dir.join("said");
+        let said = fs::File::create(&log).map_err(GitError::Start)?;
+        let child = fetch.stdout(Stdio::null()).stderr(said).spawn();
+        let mut child = child.map_err(GitError::Start)?;
+        let begin = Instant::now();
+        loop {
+            let status = child.try_wait().map_err(GitError::Start)?;
+            let beyond = if size_bytes(&self.dir) > self.max_bytes {
+                Some(GitError::TooLarge {
+                    repo: repo.to_owned(),
+                    limit: self.max_bytes,
+                })
+            } else if status.is_none() && begin.elapsed() >= self.patience {
+                Some(GitError::TooLong {
+                    repo: repo.to_owned(),
+                    limit: self.patience,
+                })
+            } else {
+                None
+            };
+            match (beyond, status) {
+                (Some(beyond), _) => {
+                    // What it started ends with the pipes between them.
+                    drop(child.kill());
+                    drop(child.wait());
+                    return Err(beyond);
+                }
+                (None, Some(status)) if status.success() => return Ok(()),
+                (None, Some(_)) => {
+                    let said = fs::read(&log).unwrap_or_default();
+                    return Err(GitError::Failed {
+                        what: "fetch",
+                        said: shortened(&String::from_utf8_lossy(&said)),
+                    });
+                }
+                (None, None) => std::thread::sleep(PAUSE),
+            }
+        }
     }
 
     /// Puts the files of `commit` into `tree`.
@@ -211,6 +288,19 @@ fn run(git: &mut Command, what: &'static str) -> Result<String, GitError> {
     }
 }
 
+/// What the files below `dir` hold; what vanishes meanwhile is nothing.
+fn size_bytes(dir: &Path) -> u64 {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let sizes = entries.filter_map(|entry| {
+        let metadata = entry.metadata().ok()?;
+        Some(match metadata.is_dir() {
+            true => size_bytes(&entry.path()),
+            false => metadata.len(),
+        })
+    });
+    sizes.sum()
+}
+
 /// The last lines, as one.
 fn shortened(said: &str) -> String {
     let lines: Vec<&str> = said
@@ -219,4 +309,23 @@ fn shortened(said: &str) -> String {
         .filter(|line| !line.is_empty())
         .collect();
     lines[lines.len().saturating_sub(3)..].join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fetch_that_does_not_end_is_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let repository = Repository {
+            dir: dir.path().to_owned(),
+            max_bytes: 1 << 20,
+            patience: Duration::ZERO,
+        };
+        let mut endless = Command::new("sleep");
+        let ended = repository.run_bounded(endless.arg("600"), "r");
+        let ended = ended.unwrap_err().to_string();
+        assert_eq!(ended, "git did not fetch r within 0 s");
+    }
 }

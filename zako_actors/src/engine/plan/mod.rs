@@ -131,6 +131,8 @@ pub struct Planner<'a> {
     pub force: bool,
     /// The last plan of the same.
     pub earlier: Option<&'a Asked<'a>>,
+    /// Files that are written meanwhile by whoever plans: no glob means them.
+    pub written: &'a [String],
     /// The beginning of the plan, when it is one that goes on: these targets stay what and where they are.
     pub begun: &'a [Planned],
     /// Whether the rule of the first target may read outputs of the second one.

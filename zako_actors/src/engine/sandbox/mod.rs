@@ -1,15 +1,16 @@
 //! The sandbox: what a command may touch beyond its scratch directory.
 //!
 //! Owns the modes, the rules of `strict`, their mechanisms (`namespaces` where the kernel allows them,
-//! otherwise Landlock). Does not know targets, nor what `warn` saw (`trace`).
+//! otherwise Landlock). Does not know targets, nor what `warn` saw (`trace`), nor what belongs to a
+//! program (`programs`).
 //! Invariants: a strict step that could not be confined does not run; confining is inherited by
 //! everything that a command starts, and cannot be undone by it.
 
 pub mod namespaces;
+mod programs;
 mod trace;
 mod view;
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -18,6 +19,8 @@ use landlock::{
     ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr,
     RulesetCreatedAttr, RulesetStatus, Scope, path_beneath_rules,
 };
+pub use programs::Readable;
+use programs::follow;
 use serde::{Deserialize, Serialize};
 
 use namespaces::Kind;
@@ -27,8 +30,6 @@ pub use trace::undeclared;
 const RULES: ABI = ABI::V6;
 /// but the network is closed or nothing starts: the first rules that can.
 const NETWORK_RULES: ABI = ABI::V4;
-/// What lies beside a directory of programs and belongs to them.
-const BESIDE: [&str; 6] = ["lib", "lib32", "lib64", "libexec", "include", "pyvenv.cfg"];
 /// What belongs to the machine, not to anybody's work.
 const SYSTEM: [&str; 12] = [
     "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/opt", "/nix",
@@ -50,7 +51,7 @@ const DEVICES: [&str; 9] = [
 /// What one command may touch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Confine {
-    /// Read and execute.
+    /// Read and execute. Of a link the link itself: what it leads to is listed by a path without links.
     pub read: Vec<PathBuf>,
     /// Everything.
     pub write: Vec<PathBuf>,
@@ -76,39 +77,22 @@ impl std::error::Error for Unconfined {}
 
 impl Confine {
     /// The rules of a command that runs in `scratch` of the workspace at `root` with this PATH, for somebody
-    /// whose own things lie in `home`.
+    /// whose own things lie in `home`, where this is `readable`.
     pub fn strict(
         (root, scratch, home): (&Path, &Path, Option<&Path>),
         search: &str,
         program: &Path,
-        network: bool,
+        (network, readable): (bool, &Readable),
     ) -> Self {
-        let mut read: BTreeSet<PathBuf> = SYSTEM.iter().map(PathBuf::from).collect();
-        // Where a link leads is where a program looks for what belongs to it.
-        let real = std::fs::canonicalize(program).ok();
-        let programs: Vec<&Path> = real.as_deref().into_iter().chain([program]).collect();
-        let tools = search
-            .split(':')
-            .map(Path::new)
-            .filter(|dir| dir.is_absolute())
-            .chain(programs.iter().filter_map(|program| program.parent()));
-        for dir in tools.filter(|dir| !holds_a_home(dir, home)) {
-            read.insert(dir.to_owned());
-            if let Some(prefix) = dir.parent().filter(|_| dir.ends_with("bin")) {
-                read.extend(BESIDE.iter().map(|name| prefix.join(name)));
-                // That of `~/.local` holds what all programs keep of their user.
-                if !prefix.ends_with(".local") {
-                    read.insert(prefix.join("share"));
-                }
-            }
-        }
-        read.extend(programs.into_iter().map(Path::to_owned));
-        // Whatever holds the workspace would give all of it away.
-        read.retain(|dir| !root.starts_with(dir) && !dir.starts_with(root));
+        let mut shown = readable.on_path(search, root, home);
+        shown.add_program(program, home);
+        shown.leave_out(root);
+        let (links, work) = follow(scratch);
+        shown.links.extend(links);
         let write = DEVICES.iter().map(PathBuf::from);
         Self {
-            read: read.into_iter().collect(),
-            write: write.chain([scratch.to_owned()]).collect(),
+            read: shown.outermost(),
+            write: write.chain([work]).collect(),
             network,
         }
     }
@@ -118,6 +102,8 @@ impl Confine {
     /// # Errors
     /// When the kernel cannot.
     pub fn apply(&self) -> Result<(), Unconfined> {
+        // A rule for a link would be one for all that it leads to; links themselves need none.
+        let read = self.read.iter().filter(|path| !path.is_symlink());
         let rules = || {
             let mut rules = Ruleset::default()
                 .set_compatibility(CompatLevel::BestEffort)
@@ -132,7 +118,7 @@ impl Confine {
             }
             rules
                 .create()?
-                .add_rules(path_beneath_rules(&self.read, AccessFs::from_read(RULES)))?
+                .add_rules(path_beneath_rules(read, AccessFs::from_read(RULES)))?
                 .add_rules(path_beneath_rules(&self.write, AccessFs::from_all(RULES)))?
                 .restrict_self()
         };
@@ -154,14 +140,6 @@ impl Confine {
 pub fn home() -> Option<PathBuf> {
     let home = std::env::var_os("HOME")?;
     Some(home.into()).filter(|home: &PathBuf| home.is_absolute())
-}
-
-/// Whether `dir` is somebody's home, or holds one.
-fn holds_a_home(dir: &Path, home: Option<&Path>) -> bool {
-    let of_many = dir.parent() == Some(Path::new("/home"));
-    let few =
-        dir.components().count() <= 2 && !SYSTEM.iter().any(|system| Path::new(system) == dir);
-    of_many || few || home.is_some_and(|home| home.starts_with(dir))
 }
 
 /// Whether Landlock here knows rules for TCP.
@@ -235,7 +213,7 @@ mod tests {
             ),
             "/usr/bin:/srv/me/.node/bin:relative",
             Path::new("/srv/me/tools/cc"),
-            false,
+            (false, &Readable::default()),
         );
         let reads = |path: &str| reads(&confine, path);
         assert!(reads("/usr/lib/x") && reads("/srv/me/.node/lib/x") && reads("/srv/me/tools/cc"));
@@ -257,7 +235,9 @@ mod tests {
         let strict = |search: &str, program: &str| {
             let home = Some(Path::new("/data/me"));
             let (root, scratch) = (Path::new("/srv/x"), Path::new("/srv/x/.zako/s/1"));
-            Confine::strict((root, scratch, home), search, Path::new(program), false)
+            let more = Readable::new(vec![PathBuf::from("/data/me/.shims")]);
+            let program = Path::new(program);
+            Confine::strict((root, scratch, home), search, program, (false, &more))
         };
         let homes = Path::new("/home");
         let of = |path: &str| homes.join(path).display().to_string();
@@ -269,7 +249,8 @@ mod tests {
         let confine = strict(&search.join(":"), &of("alice/cc"));
         let tools = "/data/me/.nvm/v20/lib/node_modules".to_owned();
         let shared = "/data/me/.nvm/v20/share/x".to_owned();
-        for path in [of("alice/bin/x"), of("alice/cc"), tools, shared] {
+        let more = "/data/me/.shims/x".to_owned();
+        for path in [of("alice/bin/x"), of("alice/cc"), tools, shared, more] {
             assert!(reads(&confine, &path), "{path}");
         }
         let others = [

@@ -101,6 +101,7 @@ impl Session {
         Self {
             workspace,
             layout,
+            written: Vec::new(),
             known,
             read: FxHashSet::default(),
             changed,

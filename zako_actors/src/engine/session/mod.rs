@@ -10,7 +10,7 @@ mod kept;
 mod running;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -64,6 +64,8 @@ pub struct BuildOptions {
     pub remote: Option<UpstreamConfig>,
     /// How strictly commands are held to what they declare.
     pub sandbox: Mode,
+    /// What strictly held commands may read beside system and tools.
+    pub readable: Vec<PathBuf>,
     /// Where edits are told of that happen meanwhile.
     pub edits: Option<Arc<Edits>>,
     /// JavaScript engine with its version, for the summary.
@@ -78,6 +80,8 @@ pub struct Session {
     pub workspace: Workspace,
     /// Where its files are.
     pub layout: Layout,
+    /// Files that this command itself is to write, such as events, workspace-relative.
+    pub written: Vec<String>,
     known: Kept,
     /// Targets whose rules may read outputs of others.
     read: FxHashSet<(Label, Label)>,
@@ -342,6 +346,7 @@ impl Session {
             earlier: earlier.as_ref(),
             begun,
             may_read: &|target, writer| may_read(&self.read, target, writer),
+            written: &self.written,
         };
         let plan = Arc::new(planner.plan(items, gates)?);
         if running.is_none() {

@@ -18,6 +18,7 @@ use crate::engine::event::{Event, Stamped, micros};
 use crate::engine::plan::{Plan, Planned, Read};
 use crate::engine::process::adopt_orphans;
 use crate::engine::remote::Remote;
+use crate::engine::sandbox::Readable;
 use crate::engine::scratch::{Scratches, sweep};
 use crate::engine::seats::Seats;
 use crate::engine::services::{ServiceError, Services};
@@ -149,6 +150,7 @@ impl Session {
             repeat: options.repeat,
             remote,
             sandbox: options.sandbox,
+            readable: Readable::new(options.readable.clone()),
             // A failure ends this build, not what comes after it.
             cancel: cancel.below().map_err(|source| BuildError::Io {
                 action: "make a signal".to_owned(),

@@ -173,7 +173,7 @@ pub fn attempt(
     let confine = (env.sandbox == Mode::Strict).then(|| {
         let home = home();
         let places = (env.files.root(), scratch.dir(), home.as_deref());
-        Confine::strict(places, search, &program, command.network)
+        Confine::strict(places, search, &program, (command.network, &env.readable))
     });
     let (program, argv) = match env.sandbox {
         Mode::Warn => traced(search, &program, &command.argv, &scratch.trace())?,

@@ -4,7 +4,8 @@
 //! the workspace itself, and the look at whether a script changed what it reads. Does not know how
 //! scripts become targets.
 //! Invariants: a script sees the whole workspace, so its key holds its package, what that depends on,
-//! and everything that was built before it; a file that was there before and that the script did
+//! and everything that was built before it; a result of inputs that did not stay as they were is
+//! kept for nobody; a file that was there before and that the script did
 //! not touch is never listed as zako's, so `zako clean` leaves it; one that was there before is not taken away
 //! between two runs.
 
@@ -25,13 +26,17 @@ use super::{
 use crate::engine::action::{Action, Before};
 use crate::engine::cause::differences;
 use crate::engine::event::{Outcome, micros};
-use crate::engine::outputs::{adopt, collect_what_is_there, store};
+use crate::engine::hash::Hash;
+use crate::engine::outputs::{adopt, collect_what_is_there, is_intact, store};
 use crate::engine::process::ProcessSpec;
-use crate::engine::record::ActionResult;
+use crate::engine::record::{ActionResult, InputContent, Record};
 use crate::engine::sandbox::Mode;
 use crate::engine::scratch::Scratch;
 use crate::engine::stamp::Stamp;
 use crate::lang::target::{Command, InPlace};
+
+/// So many changed files are named.
+const NAMED: usize = 3;
 
 /// Carries a script out. Blocks until its process and all descendants are gone.
 pub fn run(env: &StepEnv, job: &StepJob) -> Result<StepReport, StepFailure> {
@@ -74,11 +79,19 @@ pub fn run(env: &StepEnv, job: &StepJob) -> Result<StepReport, StepFailure> {
     if env.sandbox == Mode::Warn {
         output.push_str(&of_script(env, job, &action, &scratch));
     }
-    if step.cached {
-        output.push_str(&changed_inputs(env, job, &action));
+    let changed = if step.cached {
+        changed_inputs(env, job, &action)
+    } else {
+        Vec::new()
+    };
+    let mut record = record(&action, result.clone());
+    if !changed.is_empty() {
+        output.push_str(&warning(&changed));
+        forget_inputs(&mut record, &changed);
+    } else if step.cached {
         remember(env, &action, &result);
     }
-    let mut report = StepReport::success(Outcome::Executed, record(&action, result));
+    let mut report = StepReport::success(Outcome::Executed, record);
     report.output = Some(output).filter(|text| !text.trim().is_empty());
     Ok(report)
 }
@@ -194,8 +207,9 @@ fn stamps(
         .collect())
 }
 
-/// A warning about inputs that the script itself changed: it would run again every time.
-fn changed_inputs(env: &StepEnv, job: &StepJob, before: &Action) -> String {
+/// What its key was made of and is not as it was: files, or what is wrong with the description of it now.
+fn changed_inputs(env: &StepEnv, job: &StepJob, before: &Action) -> Vec<String> {
+    let target = job.target();
     let existing: Vec<String> = job
         .sources
         .iter()
@@ -203,22 +217,98 @@ fn changed_inputs(env: &StepEnv, job: &StepJob, before: &Action) -> String {
         .cloned()
         .collect();
     let deps = job.deps.iter().map(|outputs| &**outputs);
-    let Ok(after) =
-        env.describer
-            .describe(job.target(), &existing, deps, Before::default(), &env.files)
-    else {
-        return String::new();
+    let after = env
+        .describer
+        .describe(target, &existing, deps, Before::default(), &env.files);
+    let after = match after {
+        Ok(after) => after,
+        Err(error) => return vec![error.to_string()],
     };
-    let changed: Vec<String> = differences(&before.inputs, &after.inputs, 3)
+    let mut changed: Vec<String> = differences(&before.inputs, &after.inputs, usize::MAX)
         .iter()
         .filter_map(|cause| cause.path().map(str::to_owned))
         .collect();
-    if changed.is_empty() {
-        return String::new();
+    // These were described by what was left, not by what lies there.
+    let left = job.deps.iter().flat_map(|outputs| outputs.iter());
+    let edited = left.filter(|item| target.takes(&item.path) && !is_intact(&env.files, item));
+    changed.extend(edited.map(|item| item.path.to_string()));
+    if after.recipe != before.recipe {
+        changed.extend(
+            before
+                .tool
+                .iter()
+                .map(|it| it.program.display().to_string()),
+        );
+    }
+    changed
+}
+
+/// Has `record` be that of no action: whether its outputs were made of what `changed` held before or after, nobody knows.
+fn forget_inputs(record: &mut Record, changed: &[String]) {
+    // Nothing is known to have this hash.
+    let unknown = Hash::new([0; 32]);
+    let mut is_input = false;
+    for input in &mut record.inputs {
+        if changed.iter().any(|path| **path == *input.path) {
+            is_input = true;
+            input.content = InputContent::File {
+                hash: unknown,
+                executable: false,
+            };
+        }
+    }
+    if !is_input {
+        record.recipe = unknown;
+    }
+    record.key = unknown;
+}
+
+/// What is said of a result that is not kept.
+fn warning(changed: &[String]) -> String {
+    let named = changed.iter().take(NAMED).map(String::as_str);
+    let mut names = named.collect::<Vec<_>>().join(", ");
+    if let Some(more @ 1..) = changed.len().checked_sub(NAMED) {
+        names.push_str(&format!(" and {more} more"));
     }
     format!(
-        "\nwarning: it changed what it reads ({}), so it will run again; name these files in the task's `outputs`, or \
-         have git ignore them",
-        changed.join(", ")
+        "\nwarning: what it reads changed while it ran ({names}), by the script itself or by somebody else; its result is \
+         not cached, and it will run again; files that the script writes belong in the task's `outputs`, or are for git to ignore"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::record::Input;
+
+    #[test]
+    fn a_forgotten_record_is_that_of_no_action() {
+        let input = |path: &str| Input {
+            path: path.into(),
+            content: InputContent::Directory,
+        };
+        let record = Record {
+            key: Hash::of(b"k"),
+            recipe: Hash::of(b"r"),
+            inputs: vec![input("a"), input("b")],
+            outputs: [].into(),
+            duration_us: 0,
+        };
+        let mut of_file = record.clone();
+        forget_inputs(&mut of_file, &["b".to_owned()]);
+        assert_eq!(of_file.recipe, record.recipe);
+        assert_eq!(differences(&of_file.inputs, &record.inputs, 9).len(), 1);
+        let mut of_program = record.clone();
+        forget_inputs(&mut of_program, &["/bin/sh".to_owned()]);
+        assert_ne!(of_program.recipe, record.recipe);
+        assert_ne!((of_file.key, of_program.key), (record.key, record.key));
+    }
+
+    #[test]
+    fn a_warning_names_a_few_files() {
+        let names = |count: usize| -> Vec<String> { (0..count).map(|n| format!("f{n}")).collect() };
+        assert!(warning(&names(1)).contains("(f0)"));
+        assert!(warning(&names(3)).contains("(f0, f1, f2)"));
+        assert!(warning(&names(5)).contains("(f0, f1, f2 and 2 more)"));
+    }
 }

@@ -2,10 +2,13 @@
 //!
 //! Owns the question whether it was given up. Does not know how it is carried out.
 
+use std::fs;
 use std::sync::{Arc, OnceLock};
 
-use super::{Found, StepFailure, Turn};
+use super::{Found, StepEnv, StepFailure, Turn};
 use crate::engine::cancel::{Cancel, CancelReason};
+use crate::engine::edits::is_unwatched;
+use crate::engine::files::{FactError, FileTable};
 use crate::engine::hash::Hash;
 use crate::engine::record::{Input, InputContent, OutputItem, Record};
 use crate::lang::target::Target;
@@ -50,12 +53,33 @@ impl StepJob {
     }
 
     /// Why it ended: inputs that could not be had are no failure of a step that is given up, which is what an
-    /// edit of them does.
-    pub(super) fn unless_given_up(&self, failure: StepFailure) -> StepFailure {
+    /// edit of them does, whether whoever follows edits has heard of it yet or not.
+    pub(super) fn unless_given_up(&self, env: &StepEnv, failure: StepFailure) -> StepFailure {
+        let edited = || {
+            let followed = env.edits.is_some() && !self.is_in_place();
+            let edited = followed && self.is_edited(&env.files);
+            edited.then_some(StepFailure::Cancelled(CancelReason::Invalidated))
+        };
         match failure {
-            StepFailure::Action(_) | StepFailure::Scratch(_) => self.given_up().unwrap_or(failure),
+            StepFailure::Action(_) | StepFailure::Scratch(_) => {
+                self.given_up().or_else(edited).unwrap_or(failure)
+            }
             failure => failure,
         }
+    }
+
+    /// Whether a source that is followed is gone, or is not what the step knows it by.
+    fn is_edited(&self, files: &FileTable) -> bool {
+        let is_followed = |path: &String| {
+            let metadata = fs::symlink_metadata(files.root().join(path));
+            // Of what a link leads to nobody tells.
+            !is_unwatched(path) && !metadata.is_ok_and(|metadata| metadata.is_symlink())
+        };
+        let mut followed = self.sources.iter().filter(|path| is_followed(path));
+        followed.any(|path| match files.fact(path) {
+            Ok(now) => self.content_of(path).is_some_and(|hash| hash != now.hash),
+            Err(error) => matches!(error, FactError::Missing),
+        })
     }
 
     /// The content that the step knows its source at `path` by, once it has looked.

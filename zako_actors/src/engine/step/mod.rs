@@ -49,7 +49,7 @@ use super::outputs::{is_intact, remove, restore, take_over};
 use super::reasons::Reasons;
 use super::record::{ActionResult, OutputItem, OutputKind, Record};
 use super::remote::Remote;
-use super::sandbox::Mode;
+use super::sandbox::{Mode, Readable};
 use super::scratch::Scratches;
 use super::seats::Seats;
 use super::worker::Workers;
@@ -75,6 +75,8 @@ pub struct StepEnv {
     pub remote: Option<Arc<Remote>>,
     /// How strictly commands are held to what they declare.
     pub sandbox: Mode,
+    /// What strictly held commands may read beside that.
+    pub readable: Readable,
     /// Ends every step.
     pub cancel: Cancel,
     /// Gives up steps that work on what was edited, where somebody edits meanwhile.
@@ -217,7 +219,7 @@ impl AsyncActor for Step {
 
     async fn handle(&mut self, reporter: Reporter, ctx: &mut AsyncContext<Self>) {
         let report = carry_out(&self.env, &self.job).await;
-        let failed = |failure| StepReport::failure(self.job.unless_given_up(failure));
+        let failed = |failure| StepReport::failure(self.job.unless_given_up(&self.env, failure));
         let mut report = report.unwrap_or_else(failed);
         report.found = self.job.found.get().cloned();
         reporter.report(report, self.job.turn.began());

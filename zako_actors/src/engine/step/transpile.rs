@@ -142,7 +142,7 @@ fn prepare(env: &StepEnv, job: &StepJob) -> Result<Prepared, StepFailure> {
         };
         let source =
             std::fs::read_to_string(env.files.root().join(&*input.path)).map_err(|source| {
-                OutputError::Io {
+                ScratchError::Io {
                     action: "read",
                     path: (*input.path).into(),
                     source,

@@ -98,22 +98,25 @@ impl Server {
         }
     }
 
-    /// Has the inputs lie there.
-    fn show(&mut self, call: &Call<'_>) -> Result<(), StepFailure> {
+    /// Has the inputs lie there. Tells whether it could: not where others are at work on something else in the same place.
+    fn show(&mut self, call: &Call<'_>) -> Result<bool, StepFailure> {
         let (files, inputs) = (&call.env.files, &call.action.inputs);
         let dirs = directories(call.command);
         match self {
             Self::Own(hired) => {
                 let worker = hired.worker().ok_or(StepFailure::Lost)?;
                 worker.mirror().show(files, inputs, dirs)?;
+                Ok(true)
             }
             Self::Shared(joined) => {
                 let crowd = joined.crowd().ok_or(StepFailure::Lost)?;
-                crowd.enter(files, inputs, dirs)?;
-                joined.entered();
+                let entered = crowd.enter(files, inputs, dirs)?;
+                if entered {
+                    joined.entered();
+                }
+                Ok(entered)
             }
         }
-        Ok(())
     }
 
     fn ask(
@@ -190,10 +193,14 @@ impl Call<'_> {
     fn serve(&self) -> Result<(Server, String), StepFailure> {
         let variables = environment(self.env, self.command);
         let key = self.key(&variables);
-        let mut replaced = false;
+        let (mut replaced, mut alone) = (false, false);
         loop {
-            let mut server = self.server(key, replaced, &variables)?;
-            server.show(self)?;
+            let mut server = self.server(key, replaced || alone, &variables)?;
+            if !server.show(self)? {
+                // A source was saved between the look-ups of two steps: each gets what it was described with.
+                alone = true;
+                continue;
+            }
             let arguments = self.arguments(&server.work()?)?;
             let limit = self.command.timeout_ms.map(Duration::from_millis);
             let deadline = limit.map(|limit| Instant::now() + limit);
@@ -334,7 +341,8 @@ impl Call<'_> {
         let confine = (self.env.sandbox == Mode::Strict).then(|| {
             let own = sandbox::home();
             let places = (self.env.files.root(), scratch.dir(), own.as_deref());
-            Confine::strict(places, search, &program, self.command.network)
+            let more = (self.command.network, &self.env.readable);
+            Confine::strict(places, search, &program, more)
         });
         let spec = ProcessSpec {
             program,

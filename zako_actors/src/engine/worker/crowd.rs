@@ -111,7 +111,8 @@ impl Crowd {
         lock(&self.talk).ended.is_none()
     }
 
-    /// Has `inputs` and `directories` lie there, and of everything else only what others need.
+    /// Has `inputs` and `directories` lie there, and of everything else only what others need. Tells whether it could: not where
+    /// others are at work on something else in the same place.
     ///
     /// # Errors
     /// When the disk refuses, or a source is not what the key says any more.
@@ -120,14 +121,17 @@ impl Crowd {
         files: &FileTable,
         inputs: &'a [Input],
         directories: impl Iterator<Item = &'a str>,
-    ) -> Result<(), ScratchError> {
+    ) -> Result<bool, ScratchError> {
         let mut room = lock(&self.room);
-        match room.present {
-            0 => room.mirror.show(files, inputs, directories)?,
+        let entered = match room.present {
+            0 => {
+                room.mirror.show(files, inputs, directories)?;
+                true
+            }
             _ => room.mirror.add(files, inputs, directories)?,
-        }
-        room.present += 1;
-        Ok(())
+        };
+        room.present += usize::from(entered);
+        Ok(entered)
     }
 
     /// Takes away what a request left, when others are there; otherwise the next one does.

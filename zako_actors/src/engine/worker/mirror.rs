@@ -3,7 +3,8 @@
 //! Owns what lies there: before each request exactly that request's inputs. Does not know processes.
 //! Invariants: a file stays from one request to the next only when it is the same input, untouched;
 //! a change within one clock tick of the copying does not show in the stamp, so until a file was found
-//! unchanged after that tick, it is its content that is compared;
+//! unchanged after that tick, it is its content that is compared; what lies there for one request is never replaced for another
+//! that comes while it is under way;
 //! the directory itself is never replaced, because the process stands in it.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -110,7 +111,8 @@ impl Mirror {
         Ok(())
     }
 
-    /// Has `inputs` and `directories` lie there, and leaves everything else: others need it.
+    /// Has `inputs` and `directories` lie there, and leaves everything else: others need it. Tells whether it could; nothing
+    /// is done where something else lies in the place of one of them.
     ///
     /// # Errors
     /// As [`show`](Self::show).
@@ -119,29 +121,35 @@ impl Mirror {
         files: &FileTable,
         inputs: &'a [Input],
         directories: impl Iterator<Item = &'a str>,
-    ) -> Result<(), ScratchError> {
-        self.scratch.make(needed(inputs, directories).iter())?;
+    ) -> Result<bool, ScratchError> {
         let work = self.scratch.work();
+        let mut missing = Vec::new();
         for input in inputs {
             if input.content == InputContent::Directory {
                 continue;
             }
-            let copy = work.join(&*input.path);
-            let there = fs::symlink_metadata(&copy).ok();
-            let placed = self.placed.get_mut(&input.path);
-            let placed = placed.filter(|placed| placed.content == input.content);
-            if let (Some(there), Some(placed)) = (&there, placed)
-                && placed.is_untouched(&copy, there)
-            {
+            let Some(placed) = self.placed.get_mut(&input.path) else {
+                missing.push(input);
                 continue;
+            };
+            let copy = work.join(&*input.path);
+            let untouched = fs::symlink_metadata(&copy)
+                .is_ok_and(|metadata| placed.is_untouched(&copy, &metadata));
+            if placed.content != input.content || !untouched {
+                return Ok(false);
             }
-            if there.is_some() {
+        }
+        self.scratch.make(needed(inputs, directories).iter())?;
+        for input in missing {
+            let copy = work.join(&*input.path);
+            // What a request left is in the way, and nobody's input.
+            if fs::symlink_metadata(&copy).is_ok() {
                 fs::remove_file(&copy).map_err(failed("remove", &copy))?;
             }
             let placed = self.place(files, input)?;
             self.placed.insert(input.path.clone(), placed);
         }
-        Ok(())
+        Ok(true)
     }
 
     fn place(&self, files: &FileTable, input: &Input) -> Result<Placed, ScratchError> {
