@@ -109,7 +109,7 @@ impl Http {
         request: &mut Request<Incoming>,
         line: &Line,
     ) -> Result<Response<Answer>, Busy> {
-        let mut busy = line.pulse.begin(request.version() == Version::HTTP_2);
+        let mut busy = line.pulse.begin();
         if let Some(watcher) = &self.shared.watcher {
             busy.watched = Some(Box::new(Watched::new(watcher, request)));
         }
