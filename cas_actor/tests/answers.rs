@@ -345,3 +345,18 @@ async fn what_the_node_works_at_is_not_cut_off() {
     let answer = answer.into_body().collect().await.unwrap();
     assert_eq!(answer.to_bytes(), "done");
 }
+
+#[tokio::test]
+async fn a_silent_upload_is_told_so() {
+    let mut config = FrontConfig::default();
+    config.limits.stall_seconds = 1;
+    let node = Node::start(&config);
+    let mut client = node.client().await;
+    client
+        .send(b"PUT /gradle/key HTTP/1.1\r\nhost: x\r\ncontent-length: 8\r\n\r\nhalf")
+        .await;
+    let answer = client.answer(false).await;
+    assert_eq!(answer.status, 408);
+    assert!(answer.text().contains("1 s"), "{}", answer.text());
+    assert_eq!(node.leftovers(), 0);
+}
