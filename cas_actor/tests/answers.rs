@@ -2,10 +2,14 @@
 
 mod http_client;
 
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
-use cas_actor::front::FrontConfig;
+use cas_actor::front::{Attached, Front, FrontConfig, FrontStats, Page, Pages};
+use http_body_util::{BodyExt, Full};
 use http_client::node::{Node, sha256};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use proptest::prelude::*;
 
 /// What compresses well, and what does not.
@@ -234,14 +238,15 @@ async fn a_reader_who_stops_reading_is_given_up() {
     let mut config = FrontConfig::default();
     config.limits.stall_seconds = 1;
     let node = Node::start(&config);
-    let mut client = node.client().await;
     // More than the buffers of both sockets hold.
     let content = vec![1; 32 << 20];
-    let stored = client.request("PUT", "/gradle/large", &[], &content).await;
-    assert_eq!(stored.status, 200);
-    client
-        .send(b"GET /gradle/large HTTP/1.1\r\nhost: x\r\n\r\n")
-        .await;
+    let path = format!("/cas/{}", cas_actor::Digest::of(&content).hex());
+    node.store.put(content).await.unwrap();
+    let mut client = node.client().await;
+    // From now on the node knows of the connection.
+    assert_eq!(client.get("/gradle/none").await.status, 404);
+    let get = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
+    client.send(get.as_bytes()).await;
     let given_up = async {
         while node.front.stats().connections > 0 {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -250,5 +255,108 @@ async fn a_reader_who_stops_reading_is_given_up() {
     tokio::time::timeout(Duration::from_secs(60), given_up)
         .await
         .expect("who does not read is not waited for");
-    assert!(client.try_get("/gradle/large").await.is_none());
+    assert!(client.try_get(&path).await.is_none());
+}
+
+#[tokio::test]
+async fn figures_tell_what_was_read() {
+    let node = Node::start(&FrontConfig::default());
+    let mut client = node.client().await;
+    let content = vec![7; 100_000];
+    let path = format!("/cas/{}", sha256(&content));
+    // Small ones and large ones are answered in different ways, and entries in another one.
+    for (path, content) in [
+        (path.as_str(), &content[..]),
+        ("/gradle/large", &content),
+        ("/gradle/small", b"content"),
+    ] {
+        let put = client.request("PUT", path, &[], content).await;
+        assert_eq!(put.status, 200);
+        let tag = client.get(path).await.header("etag").unwrap().to_owned();
+        let before = node.front.stats();
+        let outside = [("range", "bytes=1000000-")];
+        let answer = client.request("GET", path, &outside, b"").await;
+        assert_eq!(answer.status, 416, "{path}");
+        let after = node.front.stats();
+        assert_eq!(after.spaces, before.spaces, "{path}");
+        let refused = |stats: &FrontStats| {
+            let mut codes = stats.http_errors.iter();
+            codes
+                .find(|(code, _)| *code == 416)
+                .map_or(0, |(_, count)| *count)
+        };
+        assert_eq!(refused(&after), refused(&before) + 1, "{path}");
+
+        let known = [("if-none-match", tag.as_str())];
+        assert_eq!(client.request("GET", path, &known, b"").await.status, 304);
+        let part = [("range", "bytes=2-4")];
+        assert_eq!(client.request("GET", path, &part, b"").await.status, 206);
+        let sum = |stats: &FrontStats| {
+            let spaces = stats.spaces.iter().map(|(_, stats)| stats);
+            spaces.fold((0, 0), |(hits, bytes), stats| {
+                (hits + stats.hits, bytes + stats.read_bytes)
+            })
+        };
+        let ((hits, bytes), (hits_before, bytes_before)) = (sum(&node.front.stats()), sum(&before));
+        assert_eq!((hits - hits_before, bytes - bytes_before), (2, 3), "{path}");
+    }
+}
+
+/// A page that takes its time.
+struct Slow;
+
+impl Pages for Slow {
+    fn page(&self, path: &str) -> Option<Pin<Box<dyn Future<Output = Page> + Send>>> {
+        (path == "/slow").then(|| {
+            Box::pin(async {
+                tokio::time::sleep(Duration::from_millis(2500)).await;
+                Page {
+                    status: 200,
+                    content_type: "text/plain",
+                    body: "done".into(),
+                }
+            }) as _
+        })
+    }
+}
+
+#[tokio::test]
+async fn what_the_node_works_at_is_not_cut_off() {
+    let node = Node::start(&FrontConfig::default());
+    let mut config = FrontConfig::default();
+    config.limits.stall_seconds = 1;
+    let attached = Attached {
+        pages: Some(Arc::new(Slow)),
+        ..Attached::default()
+    };
+    let front = Front::with(node.store.clone(), &config, attached).unwrap();
+    let address = front.listen("127.0.0.1:0".parse().unwrap()).unwrap();
+    let mut client = http_client::Client::connect(address).await;
+    assert_eq!(client.get("/slow").await.body, b"done");
+
+    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let (executor, io) = (TokioExecutor::new(), TokioIo::new(stream));
+    let shaken = hyper::client::conn::http2::handshake(executor, io).await;
+    let (mut client, connection) = shaken.unwrap();
+    tokio::spawn(connection);
+    let get = hyper::Request::get(format!("http://{address}/slow"));
+    let get = get.body(Full::<bytes::Bytes>::default()).unwrap();
+    let answer = client.send_request(get).await.unwrap();
+    let answer = answer.into_body().collect().await.unwrap();
+    assert_eq!(answer.to_bytes(), "done");
+}
+
+#[tokio::test]
+async fn a_silent_upload_is_told_so() {
+    let mut config = FrontConfig::default();
+    config.limits.stall_seconds = 1;
+    let node = Node::start(&config);
+    let mut client = node.client().await;
+    client
+        .send(b"PUT /gradle/key HTTP/1.1\r\nhost: x\r\ncontent-length: 8\r\n\r\nhalf")
+        .await;
+    let answer = client.answer(false).await;
+    assert_eq!(answer.status, 408);
+    assert!(answer.text().contains("1 s"), "{}", answer.text());
+    assert_eq!(node.leftovers(), 0);
 }

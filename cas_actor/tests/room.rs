@@ -74,3 +74,27 @@ async fn an_upload_that_drips_is_told_that_it_took_too_long() {
     drop(reader);
     drip.await.unwrap();
 }
+
+#[tokio::test]
+async fn a_compressed_upload_counts_with_what_inflating_takes() {
+    let mut config = FrontConfig::default();
+    config.limits.in_flight_bytes = LIMIT_BYTES;
+    let node = Node::start(&config);
+    // Each may ask for a window of 8 MiB, however short it is: there is no room for twelve.
+    let head = "content-length: 1000\r\ncontent-encoding: zstd\r\n\r\n";
+    let mut uploads = Vec::new();
+    for number in 0..12 {
+        let mut client = node.client().await;
+        let request = format!("PUT /gradle/{number} HTTP/1.1\r\nhost: x\r\n{head}");
+        client.send(request.as_bytes()).await;
+        uploads.push(client);
+    }
+    let refused = async {
+        while node.front.stats().overloaded == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    let refused = tokio::time::timeout(Duration::from_secs(60), refused).await;
+    refused.expect("one of them is refused");
+    assert!(node.front.stats().held_bytes <= LIMIT_BYTES);
+}

@@ -13,6 +13,7 @@ mod monorepo;
 mod node;
 mod process;
 mod project;
+mod until;
 mod web;
 pub mod wire;
 
@@ -22,4 +23,5 @@ pub use monorepo::{Made, Monorepo, Step};
 pub use node::{Node, is_installed, npm_client, python_client, sccache, succeed};
 pub use process::{Outcome, Running, is_alive, until};
 pub use project::Project;
+pub use until::until;
 pub use web::{Answer, Asked, Web};

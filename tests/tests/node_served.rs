@@ -5,10 +5,11 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use zako_tests::wire::{call, curl, field, http, number, read_answer, sha256, write, write_said};
-use zako_tests::{Node, Outcome, Project, Running, succeed, zako};
+use zako_tests::{Node, Outcome, Project, Running, succeed, until, zako};
 
 /// Starts `zako node` with these arguments; each address that it says, behind the scheme.
 fn start(project: &Project, arguments: &[&str], addresses: usize) -> (Running, Vec<String>) {
@@ -37,10 +38,13 @@ fn fetch(curl: &mut Command, url: &str) -> (String, String) {
     (body.to_owned(), status.to_owned())
 }
 
-#[test]
-fn an_upload_that_runs_when_the_end_is_asked_for_is_finished() {
-    let project = Project::new();
-    let (node, said) = start(&project, &[], 2);
+/// How long a node waits at its end for what runs.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// The status of an upload of which the half comes after the node was told to end; `None` when that half
+/// was too late.
+fn upload_across_the_end(project: &Project) -> Option<u16> {
+    let (node, said) = start(project, &[], 2);
     let address = &said[1];
     let mut upload = TcpStream::connect(address).unwrap();
     let head = "PUT /gradle/key HTTP/1.1\r\nhost: x\r\ncontent-length: 8\r\n\r\nhalf";
@@ -52,13 +56,27 @@ fn an_upload_that_runs_when_the_end_is_asked_for_is_finished() {
             .unwrap()
             .contains("zako_v1_front_requests 2\n")
     };
-    while !is_running() {}
+    until("the upload runs", || is_running().then_some(()));
+    let told = Instant::now();
     node.signal("TERM");
-    while TcpStream::connect(address).is_ok() {}
-    upload.write_all(b"half").unwrap();
-    let (status, _) = read_answer(upload).expect("an answer");
-    assert_eq!(status, 200);
+    until("nobody is let in", || {
+        TcpStream::connect(address).is_err().then_some(())
+    });
+    let written = upload.write_all(b"half");
+    let answer = written.ok().and_then(|()| read_answer(upload));
+    if answer.is_none() && told.elapsed() >= DRAIN {
+        return None;
+    }
     node.wait().succeeds();
+    let (status, _) = answer.expect("an answer");
+    Some(status)
+}
+
+#[test]
+fn an_upload_that_runs_when_the_end_is_asked_for_is_finished() {
+    let project = Project::new();
+    let status = until("an upload in time", || upload_across_the_end(&project));
+    assert_eq!(status, 200);
     let (_node, said) = start(&project, &[], 2);
     let (status, body) = http(&said[1], "GET", "/gradle/key", b"").unwrap();
     assert_eq!((status, &body[..]), (200, &b"halfhalf"[..]));
@@ -114,29 +132,24 @@ fn a_node_may_have_as_many_files_open_as_the_system_allows() {
 #[test]
 fn a_node_whose_store_fails_says_so() {
     let node = Node::open();
-    assert_eq!(node.ask("GET", "/healthz", "").0, 200);
+    let is_well = || (node.ask("GET", "/healthz", "").0 == 200).then_some(());
+    until("the node is well", is_well);
     let temp = node.directory("data/store/tmp");
     let away = node.directory("data/store").join("away");
     fs::rename(&temp, &away).unwrap();
     // An answer may be a second old.
-    let report = loop {
-        match node.ask("GET", "/healthz", "") {
-            (200, _) => {}
-            (status, report) => {
-                assert_eq!(status, 503, "{report}");
-                break report;
-            }
-        }
-    };
-    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    let report = until("the node is not well, and only that", || {
+        let (status, report) = node.ask("GET", "/healthz", "");
+        assert!(matches!(status, 200 | 503), "{status} {report}");
+        let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+        let components = &report["components"];
+        let is_so =
+            components["transport"]["healthy"] == false && components["actors"]["healthy"] == true;
+        (status == 503 && is_so).then_some(report)
+    });
     assert_eq!(report["healthy"], false);
-    assert_eq!(
-        report["components"]["transport"]["healthy"], false,
-        "{report}"
-    );
-    assert_eq!(report["components"]["actors"]["healthy"], true, "{report}");
     fs::rename(&away, &temp).unwrap();
-    while node.ask("GET", "/healthz", "").0 != 200 {}
+    until("the node is well again", is_well);
 }
 
 #[test]
@@ -378,7 +391,9 @@ fn tls_is_spoken_and_clients_need_a_certificate_if_told_so() {
     let (node, said) = start(&project, &tls, 2);
     let port = said[1].rsplit_once(':').unwrap().1.to_owned();
     let url = format!("https://localhost:{port}/healthz");
-    assert_eq!(fetch(&mut trusting(), &url).1, "200");
+    until("the node is well", || {
+        (fetch(&mut trusting(), &url).1 == "200").then_some(())
+    });
     let doubting = curl().arg(&url).output().unwrap();
     assert!(!doubting.status.success(), "nobody vouches for the node");
     let origin = format!("https://localhost:{port}");
@@ -393,5 +408,7 @@ fn tls_is_spoken_and_clients_need_a_certificate_if_told_so() {
     let stranger = trusting().arg(&url).output().unwrap();
     assert!(!stranger.status.success(), "a stranger was let in");
     let known = ["--cert", &ours, "--key", &our_key];
-    assert_eq!(fetch(trusting().args(known), &url).1, "200");
+    until("the node is well", || {
+        (fetch(trusting().args(known), &url).1 == "200").then_some(())
+    });
 }

@@ -120,7 +120,7 @@ pub struct LimitsConfig {
     pub head_seconds: u64,
     /// Seconds within which a body has to move, in either direction; of an answer over HTTP/2, a piece
     /// of 32 KiB. Each stream of an HTTP/2 connection counts for itself, but an answer that its client
-    /// does not take ends the whole connection.
+    /// does not take ends the whole connection. What the node works at meanwhile does not count.
     pub stall_seconds: u64,
     /// Seconds that one request may take, the bodies of it and of its answer included.
     pub request_seconds: u64,

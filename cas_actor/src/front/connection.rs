@@ -40,7 +40,7 @@ pub(super) const STREAM_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
 
 /// How an HTTP/2 connection begins (RFC 9113, 3.4); no request of HTTP/1 does.
-const HTTP2_WORDS: &[u8] = b"PRI ";
+pub(super) const HTTP2_WORDS: &[u8] = b"PRI ";
 
 /// What a connection speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -83,13 +83,16 @@ impl Drop for Share {
     }
 }
 
-/// What an upload of at most `size_bytes` holds on its way into the store.
-pub(crate) fn upload_bytes(size_bytes: u64, is_multiplexed: bool, is_zstd: bool) -> u64 {
+/// What an upload of at most `size_bytes` holds on its way into the store, and one that inflates to at most
+/// so many.
+pub(crate) fn upload_bytes(size_bytes: u64, is_multiplexed: bool, inflated: Option<u64>) -> u64 {
     // What has come on a stream of HTTP/2 while the disk is slow.
     let window = u64::from(STREAM_WINDOW_BYTES);
     let waiting = intake::PIECE_BYTES as u64 + if is_multiplexed { window } else { 0 };
-    let inflating = if is_zstd { intake::WINDOW_BYTES } else { 0 };
-    size_bytes.min(waiting) + size_bytes.min(inflating) + FRAME_BYTES
+    let inflating = inflated.map_or(0, |bytes| {
+        bytes.min(intake::WINDOW_BYTES) + intake::DECODER_BYTES
+    });
+    size_bytes.min(waiting) + inflating + FRAME_BYTES
 }
 
 /// What an answer holds that is compressed on its way.

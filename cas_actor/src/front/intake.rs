@@ -21,6 +21,8 @@ const INLINE_BYTES: u64 = 64 * 1024;
 /// The largest window that a compressed upload may ask for: 8 MiB, what `zstd -19` uses.
 const WINDOW_LOG: u32 = 23;
 pub(super) const WINDOW_BYTES: u64 = 1 << WINDOW_LOG;
+/// What a decoder takes besides its window.
+pub(super) const DECODER_BYTES: u64 = 512 * 1024;
 
 /// Why content was not taken in. Nothing of it was kept.
 #[derive(Debug, thiserror::Error)]

@@ -29,12 +29,14 @@ impl Pulse {
         }
     }
 
+    /// Requests will share the connection: it has said that it speaks HTTP/2.
+    pub(crate) fn multiplex(&self) {
+        self.multiplexed.store(true, Relaxed);
+    }
+
     /// A request begins; it ends when the guard is dropped.
-    pub(crate) fn begin(self: &Arc<Self>, multiplexed: bool) -> Busy {
+    pub(crate) fn begin(self: &Arc<Self>) -> Busy {
         self.begun.fetch_add(1, Relaxed);
-        if multiplexed {
-            self.multiplexed.store(true, Relaxed);
-        }
         Busy {
             stripe: self.counters.begin(),
             pulse: Arc::clone(self),

@@ -1,12 +1,15 @@
 //! A stream that gives up on a peer who does not move.
 //!
-//! Owns: the idle, head and stall limits of one connection.
-//! Does not know: HTTP; the service tells it through a [`Pulse`] when requests begin and end.
+//! Owns: the idle and head limits of one connection, and that on an answer that is not taken.
+//! Does not know: HTTP, but for the words that begin HTTP/2; the service tells it through a [`Pulse`] when
+//! requests begin and end.
 //! Invariants: between requests the limit counts from the last byte; inside a head it counts from
-//! the head's first byte, so a byte now and then does not help; inside a request every byte in
-//! either direction starts it anew, up to the limit of a whole request. Over HTTP/2 bytes may be pings: a
-//! connection without a request ends in spite of them, and each stream has limits of its own (`stall`). One timer per connection, moved only when it fires; the clock is
-//! read only when something has to be waited for, which is once per request.
+//! the head's first byte, so a byte now and then does not help; inside a request the peer has to take what
+//! is written, and the whole request has a limit. What the node works at meanwhile has no other, and the
+//! body of a request one of its own (`stall`). Over HTTP/2 bytes may be pings: a connection without a
+//! request ends in spite of them, and each stream has limits of its own (`stall`). One timer per
+//! connection, moved only when it fires; the clock is read only when something has to be waited for, which
+//! is once per request.
 #![forbid(unsafe_code)]
 
 use std::io;
@@ -19,6 +22,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::connection::HTTP2_WORDS;
 use super::pulse::Pulse;
 
 /// How long a peer may take to close its side after we have closed ours.
@@ -50,6 +54,8 @@ pub(crate) struct Timed<S> {
     writing: bool,
     /// Bytes thrown away since we said goodbye.
     linger: Option<usize>,
+    /// How much has come of the words that begin HTTP/2; `None` once it is known whether they do.
+    preface: Option<usize>,
     head: Option<Head>,
     stage: Option<Stage>,
 }
@@ -82,14 +88,18 @@ impl<S> Timed<S> {
             waker: None,
             still: None,
             writing: false,
+            preface: Some(0),
             head: None,
             stage: None,
             linger: None,
         }
     }
 
-    fn bytes_came(&mut self) {
+    fn bytes_came(&mut self, bytes: &[u8]) {
         self.still = None;
+        if let Some(seen) = self.preface {
+            self.read_preface(seen, bytes);
+        }
         if self.pulse.is_busy() || self.pulse.is_multiplexed() {
             self.head = None;
             return;
@@ -100,27 +110,34 @@ impl<S> Timed<S> {
         }
     }
 
-    /// When patience ends, if nothing moves after `still`.
-    fn deadline(&self, still: Instant) -> Instant {
+    fn read_preface(&mut self, seen: usize, bytes: &[u8]) {
+        let words = &HTTP2_WORDS[seen..];
+        let count = words.len().min(bytes.len());
+        self.preface = (bytes[..count] == words[..count]).then_some(seen + count);
+        if self.preface == Some(HTTP2_WORDS.len()) {
+            self.preface = None;
+            self.pulse.multiplex();
+        }
+    }
+
+    /// When patience ends, if nothing moves after `still`; `None` while only streams have limits.
+    fn deadline(&self, still: Instant) -> Option<Instant> {
         let since = self.stage.as_ref().map_or(still, |stage| stage.since);
         let is_multiplexed = self.pulse.is_multiplexed();
         if self.pulse.is_busy() || self.writing {
-            let stalled = still + self.patience.stall;
-            // Streams have limits of their own.
-            return match is_multiplexed {
-                true => stalled,
-                false => stalled.min(since + self.patience.request),
-            };
+            let stalled = self.writing.then_some(still + self.patience.stall);
+            let whole = (!is_multiplexed).then_some(since + self.patience.request);
+            return stalled.into_iter().chain(whole).min();
         }
         if is_multiplexed {
-            return since + self.patience.idle;
+            return Some(since + self.patience.idle);
         }
-        match &self.head {
+        Some(match &self.head {
             Some(head) if head.begun == self.pulse.begun() => {
                 head.since.unwrap_or(still) + self.patience.head
             }
             _ => still + self.patience.idle,
-        }
+        })
     }
 
     /// Called when nothing moves: registers the timer, and fails once the limit has passed.
@@ -144,14 +161,15 @@ impl<S> Timed<S> {
         while self.tick.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
             let deadline = self.deadline(still);
-            if deadline <= now {
+            if deadline.is_some_and(|deadline| deadline <= now) {
                 return Err(io::ErrorKind::TimedOut.into());
             }
             // What is waited for may change to something shorter before that.
             let patience = &self.patience;
             let shortest = patience.head.min(patience.stall).min(patience.request);
             let soon = now + shortest.max(Duration::from_millis(1));
-            self.tick.as_mut().reset(deadline.min(soon));
+            let next = deadline.map_or(soon, |deadline| deadline.min(soon));
+            self.tick.as_mut().reset(next);
         }
         Ok(())
     }
@@ -183,9 +201,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
         match Pin::new(&mut self.inner).poll_read(cx, buffer) {
             Poll::Ready(done) => {
-                self.bytes_came();
+                self.bytes_came(&buffer.filled()[before..]);
                 Poll::Ready(done)
             }
             Poll::Pending => self.wait(cx),
@@ -217,7 +236,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Timed<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
+        // TLS has taken what the peer has not.
+        let polled = Pin::new(&mut self.inner).poll_flush(cx);
+        self.writing = polled.is_pending();
+        match self.writing {
+            true => self.wait(cx),
+            false => polled,
+        }
     }
 
     /// Says goodbye, then waits a little for the peer to do the same: closing while something
@@ -308,26 +333,98 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn inside_a_request_every_byte_counts() {
+    async fn what_the_node_works_at_has_the_time_of_a_request() {
+        let (mut timed, _theirs, pulse) = pair();
+        let _busy = pulse.begin();
+        assert_eq!(read_until_timeout(&mut timed).await, 3600);
+
+        // Of HTTP/2 it is the streams that have it.
+        let (mut timed, _theirs, pulse) = pair();
+        pulse.multiplex();
+        let _busy = pulse.begin();
+        let read = tokio::time::timeout(Duration::from_secs(10_000), timed.read_u8());
+        assert!(read.await.is_err(), "the connection goes on");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_piece_that_is_taken_counts() {
         let (mut timed, mut theirs, pulse) = pair();
-        let busy = pulse.begin(false);
-        let drip = tokio::spawn(async move {
-            for _ in 0..5 {
-                theirs.write_all(b"x").await.unwrap();
+        let _busy = pulse.begin();
+        let reader = tokio::spawn(async move {
+            for _ in 0..4 {
                 sleep(Duration::from_secs(50)).await;
+                theirs.read_exact(&mut [0; 8]).await.unwrap();
             }
             std::future::pending::<()>().await;
-            drop(theirs);
         });
-        assert_eq!(read_until_timeout(&mut timed).await, 4 * 50 + 60);
-        drip.abort();
-        drop(busy);
+        let begin = Instant::now();
+        let error = timed.write_all(&[0; 64]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(begin.elapsed().as_secs(), 4 * 50 + 60);
+        reader.abort();
+    }
+
+    /// A stream that takes what is written, and cannot get rid of it.
+    struct Swallowing;
+
+    impl AsyncRead for Swallowing {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for Swallowing {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_tls_cannot_get_rid_of_is_not_taken() {
+        let pulse = Arc::new(Pulse::default());
+        let _busy = pulse.begin();
+        let mut timed = Timed::new(Swallowing, Arc::clone(&pulse), PATIENCE);
+        let begin = Instant::now();
+        timed.write_all(b"an answer").await.unwrap();
+        let error = timed.flush().await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(begin.elapsed().as_secs(), 60);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn http2_before_its_first_request_is_idle() {
+        let (mut timed, mut theirs, _) = pair();
+        let preface = tokio::spawn(async move {
+            for bytes in [&b"PR"[..], b"I * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+                theirs.write_all(bytes).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+            theirs
+        });
+        assert_eq!(read_until_timeout(&mut timed).await, 300);
+        drop(preface.await.unwrap());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_request_that_drips_ends_at_its_limit() {
         let (mut timed, mut theirs, pulse) = pair();
-        let _busy = pulse.begin(false);
+        let _busy = pulse.begin();
         let drip = tokio::spawn(async move {
             while theirs.write_all(b"x").await.is_ok() {
                 sleep(Duration::from_secs(7)).await;
@@ -341,7 +438,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn pings_do_not_keep_a_connection_without_requests() {
         let (mut timed, mut theirs, pulse) = pair();
-        drop(pulse.begin(true));
+        pulse.multiplex();
+        drop(pulse.begin());
         let ping = tokio::spawn(async move {
             while theirs.write_all(b"ping").await.is_ok() {
                 sleep(Duration::from_secs(60)).await;
@@ -355,7 +453,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_reader_who_stops_reading_is_given_up() {
         let (mut timed, _theirs, pulse) = pair();
-        let _busy = pulse.begin(false);
+        let _busy = pulse.begin();
         let begin = Instant::now();
         let error = timed.write_all(&[0; 64]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
@@ -367,7 +465,7 @@ mod tests {
         let (mut timed, mut theirs, pulse) = pair();
         theirs.write_all(b"a").await.unwrap();
         timed.read_u8().await.unwrap();
-        drop(pulse.begin(false));
+        drop(pulse.begin());
         sleep(Duration::from_secs(100)).await;
         theirs.write_all(b"b").await.unwrap();
         assert_eq!(read_until_timeout(&mut timed).await, 10);

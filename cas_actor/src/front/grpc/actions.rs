@@ -8,11 +8,14 @@ use prost::Message;
 use tonic::{Request, Response, Status};
 
 use super::api::re::{self, action_cache_server::ActionCache};
+use super::call::FACTOR;
 use super::failure::failed;
+use super::weight::{RESULT, weight};
 use super::{Api, Function, Name, key_of, share_of};
 use crate::front::Space;
 use crate::front::access::Right;
 use crate::front::behind::EntryName;
+use crate::front::held::Share;
 use crate::front::intake::Intake;
 use crate::front::names::Bound;
 use crate::{Durability, GetError};
@@ -26,8 +29,7 @@ impl ActionCache for Api {
         &self,
         request: Request<re::GetActionResultRequest>,
     ) -> Result<Response<re::ActionResult>, Status> {
-        self.may(request.metadata(), Right::Read)?;
-        let may_be_key = self.may_all(request.metadata(), Right::Read);
+        let may_be_key = self.may_all(request.metadata().as_ref(), Right::Read);
         let share = share_of(&request)?;
         let request = request.into_inner();
         let function = self.function(request.digest_function)?;
@@ -35,7 +37,7 @@ impl ActionCache for Api {
         let action = Name::required(digest, function, "action_digest")?;
         let counters = self.shared.counters.space(Space::Bazel);
         let name = Self::name_of(&request.instance_name, &action, may_be_key);
-        let result = self.result(&name).await?;
+        let result = self.result(&name, &share).await?;
         if let Some(result) = result
             && self.is_complete(&result, function, &share).await?
         {
@@ -53,8 +55,7 @@ impl ActionCache for Api {
         &self,
         request: Request<re::UpdateActionResultRequest>,
     ) -> Result<Response<re::ActionResult>, Status> {
-        self.may(request.metadata(), Right::Write)?;
-        let may_be_key = self.may_all(request.metadata(), Right::Write);
+        let may_be_key = self.may_all(request.metadata().as_ref(), Right::Write);
         let request = request.into_inner();
         let function = self.function(request.digest_function)?;
         let digest = request.action_digest.as_ref();
@@ -75,6 +76,11 @@ impl ActionCache for Api {
         counters.store(bound.digest.size_bytes());
         Ok(Response::new(result))
     }
+}
+
+/// What a result becomes in memory.
+pub(crate) fn result_bytes(content: &[u8]) -> u64 {
+    FACTOR * content.len() as u64 + weight(&RESULT, content)
 }
 
 /// Says why a content is not a result of an action; `None` when it is one.
@@ -107,16 +113,24 @@ impl Api {
         }
     }
 
-    async fn result(&self, name: &EntryName) -> Result<Option<re::ActionResult>, Status> {
+    async fn result(
+        &self,
+        name: &EntryName,
+        share: &Share,
+    ) -> Result<Option<re::ActionResult>, Status> {
         let bound = self.shared.names.resolve(name).await.map_err(failed)?;
+        // What came over HTTP may be anything.
+        let bound = bound.filter(|bound| bound.digest.size_bytes() <= RESULT_BYTES);
         let Some(bound) = bound else {
             return Ok(None);
         };
-        match self.shared.store.get(&bound.digest).await {
-            // What came over HTTP may be anything.
-            Ok(blob) => Ok(re::ActionResult::decode(blob.into_bytes()).ok()),
-            Err(GetError::NotFound(_) | GetError::Corrupt { .. }) => Ok(None),
-            Err(error) => Err(failed(error)),
-        }
+        let content = match self.shared.store.get(&bound.digest).await {
+            Ok(blob) => blob.into_bytes(),
+            Err(GetError::NotFound(_) | GetError::Corrupt { .. }) => return Ok(None),
+            Err(error) => return Err(failed(error)),
+        };
+        // Decoded, and encoded again in an answer that may wait for its reader.
+        share.add(result_bytes(&content)).map_err(failed)?;
+        Ok(re::ActionResult::decode(content).ok())
     }
 }

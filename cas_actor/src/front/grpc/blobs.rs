@@ -6,8 +6,7 @@
 use std::pin::Pin;
 
 use ::bytes::Bytes;
-use futures_util::future::join_all;
-use futures_util::{Stream, stream};
+use futures_util::{Stream, StreamExt, stream};
 use tonic::{Code, Request, Response, Status};
 
 use super::api::re::{self, content_addressable_storage_server::ContentAddressableStorage};
@@ -15,8 +14,13 @@ use super::api::rpc;
 use super::failure::failed;
 use super::tree::Walk;
 use super::{Api, BATCH_BYTES, Function, Name, share_of};
-use crate::front::access::Right;
-use crate::front::intake::Intake;
+use crate::front::intake::{DECODER_BYTES, Intake};
+
+/// Blobs of a batch that are read or written at once: so many are made durable together, and an entry of a
+/// few bytes has a task of some thousand.
+const AT_ONCE: usize = 1000;
+/// The same where each needs a decoder.
+const INFLATED_AT_ONCE: usize = 32;
 
 #[tonic::async_trait]
 impl ContentAddressableStorage for Api {
@@ -24,7 +28,6 @@ impl ContentAddressableStorage for Api {
         &self,
         request: Request<re::FindMissingBlobsRequest>,
     ) -> Result<Response<re::FindMissingBlobsResponse>, Status> {
-        self.may(request.metadata(), Right::Read)?;
         let request = request.into_inner();
         let function = self.function(request.digest_function)?;
         let digests = request.blob_digests;
@@ -44,7 +47,6 @@ impl ContentAddressableStorage for Api {
         &self,
         request: Request<re::BatchUpdateBlobsRequest>,
     ) -> Result<Response<re::BatchUpdateBlobsResponse>, Status> {
-        self.may(request.metadata(), Right::Write)?;
         let share = share_of(&request)?;
         let request = request.into_inner();
         let function = self.function(request.digest_function)?;
@@ -55,14 +57,17 @@ impl ContentAddressableStorage for Api {
         });
         check_batch(sizes.fold(0, u64::saturating_add))?;
         let is_zstd = re::compressor::Value::Zstd as i32;
-        if request
-            .requests
-            .iter()
-            .any(|blob| blob.compressor == is_zstd)
-        {
-            share.add(BATCH_BYTES).map_err(failed)?;
+        let blobs = request.requests.iter();
+        let inflated = blobs.filter(|blob| blob.compressor == is_zstd).count();
+        let at_once = match inflated {
+            0 => AT_ONCE,
+            _ => INFLATED_AT_ONCE,
+        };
+        if inflated > 0 {
+            let decoders = inflated.min(at_once) as u64;
+            let inflating = BATCH_BYTES + decoders * DECODER_BYTES;
+            share.add(inflating).map_err(failed)?;
         }
-        // At once, so that all of them are made durable together.
         let updates = request.requests.into_iter().map(async |blob| {
             let stored = self.update_one(&blob, function).await;
             re::batch_update_blobs_response::Response {
@@ -71,7 +76,7 @@ impl ContentAddressableStorage for Api {
             }
         });
         Ok(Response::new(re::BatchUpdateBlobsResponse {
-            responses: join_all(updates).await,
+            responses: stream::iter(updates).buffered(at_once).collect().await,
         }))
     }
 
@@ -79,7 +84,6 @@ impl ContentAddressableStorage for Api {
         &self,
         request: Request<re::BatchReadBlobsRequest>,
     ) -> Result<Response<re::BatchReadBlobsResponse>, Status> {
-        self.may(request.metadata(), Right::Read)?;
         let share = share_of(&request)?;
         let request = request.into_inner();
         let function = self.function(request.digest_function)?;
@@ -94,8 +98,8 @@ impl ContentAddressableStorage for Api {
         check_batch(size_bytes)?;
         // What is read, and its copy in the message.
         share.add(2 * size_bytes).map_err(failed)?;
-        let reads = names.iter().map(async |name| {
-            let read = self.content(name).await;
+        let reads = names.into_iter().map(async |name| {
+            let read = self.content(&name).await;
             let (data, failure) = match read {
                 Ok(data) => (data, None),
                 Err(status) => (Bytes::new(), Some(status)),
@@ -108,7 +112,7 @@ impl ContentAddressableStorage for Api {
             }
         });
         Ok(Response::new(re::BatchReadBlobsResponse {
-            responses: join_all(reads).await,
+            responses: stream::iter(reads).buffered(AT_ONCE).collect().await,
         }))
     }
 
@@ -118,7 +122,6 @@ impl ContentAddressableStorage for Api {
         &self,
         request: Request<re::GetTreeRequest>,
     ) -> Result<Response<Self::GetTreeStream>, Status> {
-        self.may(request.metadata(), Right::Read)?;
         let share = share_of(&request)?;
         let request = request.into_inner();
         let function = self.function(request.digest_function)?;

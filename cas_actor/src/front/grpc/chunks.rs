@@ -22,8 +22,7 @@ impl Api {
         &self,
         request: Request<re::SplitBlobRequest>,
     ) -> Result<Response<re::SplitBlobResponse>, Status> {
-        self.may(request.metadata(), Right::Read)?;
-        let metadata = request.metadata().clone();
+        let headers = request.metadata().clone().into_headers();
         let request = request.into_inner();
         let function = self.function(request.digest_function)?;
         check_function(request.chunking_function)?;
@@ -40,7 +39,7 @@ impl Api {
             ));
         }
         let store = self.shared.store.clone();
-        let may_write = self.allows(&metadata, Right::Write).is_ok();
+        let may_write = self.allows(&headers, Right::Write).is_ok();
         let chunks = wait_for(move || {
             let store = store.blocking();
             match may_write {
@@ -49,7 +48,7 @@ impl Api {
             }
         });
         let Some(chunks) = chunks.await? else {
-            self.may(&metadata, Right::Write)?;
+            self.may(&headers, Right::Write)?;
             return Err(missing(&name));
         };
         let names = chunks.iter().map(|chunk| chunk_name(chunk, function));
@@ -63,7 +62,6 @@ impl Api {
         &self,
         request: Request<re::SpliceBlobRequest>,
     ) -> Result<Response<re::SpliceBlobResponse>, Status> {
-        self.may(request.metadata(), Right::Write)?;
         let request = request.into_inner();
         let function = self.function(request.digest_function)?;
         let name = Name::required(request.blob_digest.as_ref(), function, "blob_digest")?;

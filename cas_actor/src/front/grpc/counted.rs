@@ -1,9 +1,9 @@
 //! The messages of a call, counted as they come in.
 //!
 //! Owns: where a message of gRPC begins and ends in a body.
-//! Does not know: what a message means, or what else a call holds.
-//! Invariant: a call is counted with the largest message that it has sent so far; bytes that would break
-//! the limit are not handed on.
+//! Does not know: what a message means, what its entries weigh (`weight`), or what else a call holds.
+//! Invariant: a call is counted with the largest message that it has sent so far, as that will be once it
+//! is decoded; bytes that would break the limit are not handed on.
 #![forbid(unsafe_code)]
 
 use std::pin::Pin;
@@ -14,7 +14,9 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use tonic::Status;
 
+use super::call::Call;
 use super::failure::failed;
+use super::weight::Scale;
 use crate::front::held::Share;
 use crate::front::stall::{Coming, ComingError};
 
@@ -26,24 +28,34 @@ const PREFIX_BYTES: usize = 5;
 pub(super) struct Counted {
     body: Coming,
     share: Arc<Share>,
-    /// What a byte of a message becomes in memory.
-    factor: u64,
     messages: Messages,
-    /// Bytes of a message that the share has room for.
+    /// Of a message in memory, what the share has room for.
     held_bytes: u64,
 }
 
 /// Follows the messages of a body.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Messages {
+    call: Call,
     prefix: Vec<u8>,
     /// What is left of the message that is coming in, and what has come of it.
     left_bytes: u64,
     come_bytes: u64,
+    scale: Scale,
 }
 
 impl Messages {
-    /// The most that has come of one message, once these bytes have.
+    fn new(call: Call) -> Self {
+        Self {
+            call,
+            prefix: Vec::new(),
+            left_bytes: 0,
+            come_bytes: 0,
+            scale: Scale::new(call.kind, 0),
+        }
+    }
+
+    /// The most that one message is in memory, once these bytes have come.
     fn take(&mut self, mut bytes: &[u8]) -> u64 {
         let mut most = 0;
         while !bytes.is_empty() {
@@ -55,27 +67,29 @@ impl Messages {
                 if let &[_, a, b, c, d] = &self.prefix[..] {
                     self.left_bytes = u32::from_be_bytes([a, b, c, d]).into();
                     self.come_bytes = 0;
+                    self.scale = Scale::new(self.call.kind, self.left_bytes);
                     self.prefix.clear();
                 }
                 continue;
             }
             let length = self.left_bytes.min(bytes.len() as u64);
+            let (come, rest) = bytes.split_at(length as usize);
             self.left_bytes -= length;
             self.come_bytes += length;
-            most = most.max(self.come_bytes);
-            bytes = &bytes[length as usize..];
+            self.scale.take(come);
+            most = most.max(self.call.factor * self.come_bytes + self.scale.weight);
+            bytes = rest;
         }
         most
     }
 }
 
 impl Counted {
-    pub(super) fn new(body: Coming, share: Arc<Share>, factor: u64) -> Self {
+    pub(super) fn new(body: Coming, share: Arc<Share>, call: Call) -> Self {
         Self {
             body,
             share,
-            factor,
-            messages: Messages::default(),
+            messages: Messages::new(call),
             held_bytes: 0,
         }
     }
@@ -85,7 +99,7 @@ impl Counted {
         if more == 0 {
             return Ok(());
         }
-        self.share.add(more * self.factor).map_err(failed)?;
+        self.share.add(more).map_err(failed)?;
         self.held_bytes += more;
         Ok(())
     }
@@ -144,9 +158,11 @@ mod tests {
                     [&[0][..], &prefix, &vec![9; *length]].concat()
                 })
                 .collect();
-            let mut messages = Messages::default();
+            let call = Call::at("/no.such.Service/Call");
+            let mut messages = Messages::new(call);
             let most = body.chunks(cut).map(|bytes| messages.take(bytes)).max();
-            prop_assert_eq!(most, lengths.iter().max().map(|most| *most as u64));
+            let longest = lengths.iter().max().map(|most| *most as u64);
+            prop_assert_eq!(most, longest.map(|longest| call.factor * longest));
             prop_assert_eq!(messages.left_bytes, 0);
         }
     }

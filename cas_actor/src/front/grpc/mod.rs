@@ -1,20 +1,24 @@
 //! gRPC: the cache part of the Bazel Remote Execution API v2, and Zako's own services.
 //!
 //! Owns: which service answers a path, credentials, and errors as gRPC status.
-//! Does not know: connections (`listen`).
-//! Invariants: this is the only folder that knows tonic; the blob of no bytes always exists; an
-//! answer that a blob or a result is stored comes after it is durable.
+//! Does not know: connections (`listen`), or what a call needs (`call`).
+//! Invariants: this is the only folder that knows tonic; rights are checked before anything of a call's body
+//! is read; the blob of no bytes always exists; an answer that a blob or a result is stored comes after
+//! it is durable.
 #![forbid(unsafe_code)]
 
 pub(super) mod actions;
 pub(super) mod api;
 mod blobs;
+mod call;
 mod capabilities;
 #[cfg(test)]
 mod chunk_tests;
 mod chunks;
 mod counted;
 mod failure;
+#[cfg(test)]
+mod figures_tests;
 mod health;
 #[cfg(test)]
 mod health_tests;
@@ -31,6 +35,7 @@ mod stream;
 mod tests;
 mod tree;
 mod upstream;
+mod weight;
 mod zako;
 #[cfg(test)]
 mod zako_tests;
@@ -43,10 +48,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::header::HeaderMap;
+use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use hyper::{Request, Response};
 use tonic::codegen::Service;
-use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
 use tonic_health::pb::health_server::HealthServer;
 
@@ -56,6 +60,7 @@ use self::api::re::capabilities_server::CapabilitiesServer;
 use self::api::re::content_addressable_storage_server::ContentAddressableStorageServer;
 use self::api::zako::cas_server::CasServer;
 use self::api::zako::transport_server::TransportServer;
+use self::call::Call;
 use self::counted::Counted;
 use self::failure::failed;
 use self::health::HealthOf;
@@ -91,11 +96,11 @@ pub(crate) struct Api {
 
 type Answering = Pin<Box<dyn Future<Output = Response<Answer>> + Send>>;
 /// A service behind its generated code.
-type Served = Box<dyn Fn(Request<Coming>, Arc<Share>) -> Answering + Send + Sync>;
+type Served = Box<dyn Fn(Request<Coming>, Call, Arc<Share>) -> Answering + Send + Sync>;
 
 /// All services by the names in their paths.
 pub(crate) struct Grpc {
-    shared: Arc<Shared>,
+    api: Arc<Api>,
     services: Vec<(&'static str, Served)>,
 }
 
@@ -142,8 +147,7 @@ impl Grpc {
         let known = services.iter().map(|(service, _)| *service).collect();
         let health = HealthServer::new(HealthOf::new(Arc::clone(&api.shared), known));
         services.push(("grpc.health.v1.Health", served(health)));
-        let shared = Arc::clone(&api.shared);
-        Self { shared, services }
+        Self { api, services }
     }
 
     /// Whether a request is for us.
@@ -173,25 +177,25 @@ impl Grpc {
             let host = Authority(host.unwrap_or_default().to_owned());
             request.extensions_mut().insert(host);
         }
+        match self.find(&request) {
+            Ok((served, call)) => served(request, call, Share::new(&self.api.shared)).await,
+            Err(status) => status.into_http::<tonic::body::Body>().map(body),
+        }
+    }
+
+    /// Who answers a call, if its caller may have it.
+    fn find(&self, request: &Request<Coming>) -> Result<(&Served, Call), Status> {
         let path = request.uri().path();
         let name = path.strip_prefix('/').and_then(|path| path.split_once('/'));
         let name = name.map_or("", |(service, _)| service);
-        match self.services.iter().find(|(service, _)| *service == name) {
-            Some((_, served)) => served(request, Share::new(&self.shared)).await,
-            None => Status::unimplemented(format!("no service `{name}` here"))
-                .into_http::<tonic::body::Body>()
-                .map(body),
-        }
+        let mut services = self.services.iter();
+        let found = services.find(|(service, _)| *service == name);
+        let (_, served) =
+            found.ok_or_else(|| Status::unimplemented(format!("no service `{name}` here")))?;
+        let call = Call::at(path);
+        self.api.may(request.headers(), call.right)?;
+        Ok((served, call))
     }
-}
-
-/// What a byte of a call's message becomes in memory. The bytes of blobs are handed on where they lie;
-/// digests become texts, names, and a part of the answer.
-fn factor(path: &str) -> u64 {
-    let is_of_blobs = ["/Write", "/Upload", "/BatchUpdateBlobs"]
-        .iter()
-        .any(|call| path.ends_with(call));
-    if is_of_blobs { 1 } else { 4 }
 }
 
 /// What a call holds.
@@ -209,10 +213,9 @@ where
         + 'static,
     S::Future: Send + 'static,
 {
-    Box::new(move |mut request, share| {
+    Box::new(move |mut request, call, share| {
         request.extensions_mut().insert(Arc::clone(&share));
-        let factor = factor(request.uri().path());
-        let request = request.map(|body| Counted::new(body, Arc::clone(&share), factor));
+        let request = request.map(|body| Counted::new(body, Arc::clone(&share), call));
         let answered = service.clone().call(request);
         Box::pin(async move {
             let mut answer = match answered.await {
@@ -231,8 +234,8 @@ fn body(body: tonic::body::Body) -> Answer {
 
 impl Api {
     /// Checks the credentials of a call.
-    fn may(&self, metadata: &MetadataMap, wanted: Right) -> Result<(), Status> {
-        self.allows(metadata, wanted).map_err(|refusal| {
+    fn may(&self, headers: &HeaderMap, wanted: Right) -> Result<(), Status> {
+        self.allows(headers, wanted).map_err(|refusal| {
             self.shared.counters.space(Space::Bazel).refuse();
             match refusal {
                 Refusal::Unknown => Status::unauthenticated(
@@ -246,8 +249,8 @@ impl Api {
         })
     }
 
-    fn allows(&self, metadata: &MetadataMap, wanted: Right) -> Result<(), Refusal> {
-        let authorization = metadata.get("authorization").map(|value| value.as_bytes());
+    fn allows(&self, headers: &HeaderMap, wanted: Right) -> Result<(), Refusal> {
+        let authorization = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
         let access = &self.shared.access;
         access.check(authorization, Space::Bazel, wanted)
     }
@@ -267,8 +270,8 @@ impl Api {
     }
 
     /// Whether the credentials of a call are good for every space.
-    fn may_all(&self, metadata: &MetadataMap, wanted: Right) -> bool {
-        let authorization = metadata.get("authorization").map(|value| value.as_bytes());
+    fn may_all(&self, headers: &HeaderMap, wanted: Right) -> bool {
+        let authorization = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
         self.shared.access.check_all(authorization, wanted)
     }
 
@@ -296,20 +299,23 @@ impl Api {
         )))
     }
 
-    /// The content of a blob.
+    /// The content of a blob that a client reads.
     async fn content(&self, name: &Name) -> Result<::bytes::Bytes, Status> {
         let counters = self.shared.counters.space(Space::Bazel);
-        let missing = || {
+        let Some(content) = self.find(name).await? else {
             counters.miss();
             let (hash, size_bytes) = (name.hex(), name.size_bytes);
-            Status::not_found(format!("no blob {hash}/{size_bytes}"))
+            return Err(Status::not_found(format!("no blob {hash}/{size_bytes}")));
         };
+        counters.hit(content.len() as u64);
+        Ok(content)
+    }
+
+    /// The content of a blob, if it is here.
+    async fn find(&self, name: &Name) -> Result<Option<::bytes::Bytes>, Status> {
         match self.shared.store.get_named(&name.blob()).await {
-            Ok(Some((digest, blob))) => {
-                counters.hit(digest.size_bytes());
-                Ok(blob.into_bytes())
-            }
-            Ok(None) | Err(crate::GetError::Corrupt { .. }) => Err(missing()),
+            Ok(found) => Ok(found.map(|(_, blob)| blob.into_bytes())),
+            Err(crate::GetError::Corrupt { .. }) => Ok(None),
             Err(error) => Err(failed(error)),
         }
     }

@@ -22,7 +22,6 @@ use super::api::bytestream::{
 use super::failure::failed;
 use super::name::{Resource, resource};
 use super::{Api, share_of};
-use crate::front::access::Right;
 use crate::front::compress;
 use crate::front::held::{compressed_bytes, upload_bytes};
 use crate::front::intake::Intake;
@@ -40,7 +39,6 @@ impl ByteStream for Api {
         &self,
         request: Request<ReadRequest>,
     ) -> Result<Response<Self::ReadStream>, Status> {
-        self.may(request.metadata(), Right::Read)?;
         let share = share_of(&request)?;
         let request = request.into_inner();
         let wanted = download(&request.resource_name)?;
@@ -67,8 +65,12 @@ impl ByteStream for Api {
         let length = content.len() as u64;
         if wanted.is_zstd {
             share.add(compressed_bytes(length)).map_err(failed)?;
-            let pieces = compress::stream(content).map(|piece| match piece {
-                Ok(data) => Ok(ReadResponse { data }),
+            let counters = Arc::clone(&self.shared.counters);
+            let pieces = compress::stream(content).map(move |piece| match piece {
+                Ok(data) => {
+                    counters.download_chunks.note(data.len());
+                    Ok(ReadResponse { data })
+                }
                 Err(error) => Err(Status::internal(error.to_string())),
             });
             return Ok(Response::new(Box::pin(pieces)));
@@ -92,7 +94,6 @@ impl ByteStream for Api {
         &self,
         request: Request<Streaming<WriteRequest>>,
     ) -> Result<Response<WriteResponse>, Status> {
-        self.may(request.metadata(), Right::Write)?;
         let share = share_of(&request)?;
         let mut pieces = request.into_inner();
         let first = pieces.message().await?;
@@ -110,7 +111,8 @@ impl ByteStream for Api {
         }
         let begin = u64::try_from(first.write_offset)
             .map_err(|_| Status::invalid_argument("`write_offset` is negative"))?;
-        let holds = upload_bytes(wanted.name.size_bytes, true, wanted.is_zstd);
+        let size_bytes = wanted.name.size_bytes;
+        let holds = upload_bytes(size_bytes, true, wanted.is_zstd.then_some(size_bytes));
         share.add(holds).map_err(failed)?;
         let upload = self.begin(&resource_name, &wanted.name, begin).await?;
         if begin > 0 {
@@ -159,7 +161,6 @@ impl ByteStream for Api {
         &self,
         request: Request<QueryWriteStatusRequest>,
     ) -> Result<Response<QueryWriteStatusResponse>, Status> {
-        self.may(request.metadata(), Right::Read)?;
         let resource_name = request.into_inner().resource_name;
         let wanted = upload(&resource_name)?;
         self.served(wanted.name.function)?;

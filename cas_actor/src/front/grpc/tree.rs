@@ -13,7 +13,9 @@ use prost::Message;
 use tonic::{Code, Status};
 
 use super::api::re;
+use super::call::FACTOR;
 use super::failure::failed;
+use super::weight::{DIRECTORY, Field, Kind, PLAIN, entry, weight};
 use super::{Api, Function, MESSAGE_BYTES, Name};
 use crate::front::held::Share;
 use crate::{BlobName, HASH_BYTES};
@@ -25,9 +27,7 @@ const PAGE: usize = 500;
 /// A message ends with the directory that goes beyond this.
 const PAGE_BYTES: u64 = 1024 * 1024;
 
-/// What a directory in memory costs, per byte of its message.
-const FACTOR: u64 = 4;
-/// What one that was seen costs: its name, in two places.
+/// What a directory that was seen costs: its name, in two places.
 const SEEN_BYTES: u64 = 256;
 
 /// What the digests of a tree's files cost in memory, per byte of the tree.
@@ -57,6 +57,12 @@ struct FileDigest {
     #[prost(message, optional, tag = "2")]
     digest: Option<re::Digest>,
 }
+
+static DIRECTORY_FILES: Kind = Kind(&[(1, Field::Many(entry::<FileDigest>(), &PLAIN))]);
+static TREE_FILES: Kind = Kind(&[
+    (1, Field::One(&DIRECTORY_FILES)),
+    (2, Field::Many(entry::<DirectoryFiles>(), &DIRECTORY_FILES)),
+]);
 
 /// A walk through all directories below a root that are here, the root first.
 pub(super) struct Walk {
@@ -106,8 +112,9 @@ impl Walk {
                 let said = format!("a directory of {bytes} bytes is more than a message holds");
                 return Err(Status::invalid_argument(said));
             }
-            self.share.add(FACTOR * bytes).map_err(failed)?;
-            self.held_bytes[1] += FACTOR * bytes;
+            let held = FACTOR * bytes + weight(&DIRECTORY, &content);
+            self.share.add(held).map_err(failed)?;
+            self.held_bytes[1] += held;
             size_bytes += bytes;
             let directory = re::Directory::decode(content)
                 .map_err(|error| Status::invalid_argument(format!("no directory: {error}")))?;
@@ -152,12 +159,11 @@ impl Api {
             let Some(tree) = &directory.tree_digest else {
                 continue;
             };
-            let content = match self.content(&Name::read(tree, function)?).await {
-                Err(status) if status.code() == Code::NotFound => return Ok(false),
-                content => content?,
+            let Some(content) = self.find(&Name::read(tree, function)?).await? else {
+                return Ok(false);
             };
-            let bytes = content.len() as u64;
-            share.add(FILES_FACTOR * bytes).map_err(failed)?;
+            let held = FILES_FACTOR * content.len() as u64 + weight(&TREE_FILES, &content);
+            share.add(held).map_err(failed)?;
             let Ok(tree) = TreeFiles::decode(content) else {
                 return Ok(false);
             };
@@ -167,7 +173,7 @@ impl Api {
                 names.push(Name::required(file.digest.as_ref(), function, "digest")?);
             }
             drop(tree);
-            share.give_back(FILES_FACTOR * bytes);
+            share.give_back(held);
             let more = (names.len() - before) as u64;
             share.add(NAME_BYTES * more).map_err(failed)?;
         }

@@ -23,7 +23,6 @@ use super::api::zako::{cas_server::Cas, transport_server::Transport};
 use super::failure::failed;
 use super::stream::PIECE_BYTES;
 use super::{Api, Function, Name, share_of};
-use crate::front::access::Right;
 use crate::front::held::{Share, upload_bytes};
 use crate::front::intake::Intake;
 use crate::{ByteRange, Digest, HASH_BYTES};
@@ -44,7 +43,6 @@ impl Cas for Zako {
         &self,
         request: Request<Streaming<NegotiateBlobsRequest>>,
     ) -> Result<Response<Self::NegotiateBlobsStream>, Status> {
-        self.0.may(request.metadata(), Right::Read)?;
         let state = (Arc::clone(&self.0), request.into_inner());
         let answers = stream::unfold(state, |(api, mut asked)| async move {
             let answer = match asked.message().await {
@@ -76,7 +74,6 @@ impl Zako {
         &self,
         request: &Request<GetTransportDetailsRequest>,
     ) -> Result<GetTransportDetailsResponse, Status> {
-        self.0.may(request.metadata(), Right::Read)?;
         let asked = &request.get_ref().protocols;
         if !asked.is_empty() && !asked.contains(&(Protocol::Grpc as i32)) {
             let said = "none of these protocols is spoken here; PROTOCOL_GRPC is";
@@ -114,7 +111,6 @@ impl Transport for Zako {
         &self,
         request: Request<Streaming<UploadRequest>>,
     ) -> Result<Response<UploadResponse>, Status> {
-        self.0.may(request.metadata(), Right::Write)?;
         let share = share_of(&request)?;
         let uploaded = self.0.take_upload(request.into_inner(), &share).await;
         let transport = &self.0.shared.counters.transport;
@@ -133,7 +129,6 @@ impl Transport for Zako {
         &self,
         request: Request<QueryUploadRequest>,
     ) -> Result<Response<QueryUploadResponse>, Status> {
-        self.0.may(request.metadata(), Right::Read)?;
         let name = required(request.get_ref().digest.as_ref())?;
         let committed_bytes = match self.0.present(&[name]).await? == [true] {
             true => name.size_bytes,
@@ -146,13 +141,9 @@ impl Transport for Zako {
         &self,
         request: Request<DownloadRequest>,
     ) -> Result<Response<Self::DownloadStream>, Status> {
-        self.0.may(request.metadata(), Right::Read)?;
         let transport = &self.0.shared.counters.transport;
         transport.downloads.fetch_add(1, Relaxed);
-        let share = share_of(&request)?;
-        // A piece that waits, and its copy in a message.
-        share.add(2 * PIECE_BYTES as u64).map_err(failed)?;
-        let part = self.0.part(request.get_ref()).await;
+        let part = self.0.part(&request).await;
         let part = part.inspect_err(|_| {
             transport.downloads_failed.fetch_add(1, Relaxed);
         })?;
@@ -210,7 +201,7 @@ impl Api {
             return Err(Status::already_exists(format!("blob {hash} is here")));
         }
         self.check_size(&name)?;
-        let holds = upload_bytes(name.size_bytes, true, false);
+        let holds = upload_bytes(name.size_bytes, true, None);
         share.add(holds).map_err(failed)?;
         let begin = metadata.offset;
         let upload = self.begin(&upload_name(&name), &name, begin).await?;
@@ -250,7 +241,11 @@ impl Api {
         Ok(name.size_bytes)
     }
 
-    async fn part(&self, request: &DownloadRequest) -> Result<::bytes::Bytes, Status> {
+    async fn part(&self, request: &Request<DownloadRequest>) -> Result<::bytes::Bytes, Status> {
+        // A piece that waits, and its copy in a message.
+        let waiting = 2 * PIECE_BYTES as u64;
+        share_of(request)?.add(waiting).map_err(failed)?;
+        let request = request.get_ref();
         let name = required(request.digest.as_ref())?;
         let start = request.range.map_or(0, |range| range.start);
         let rest = name.size_bytes.saturating_sub(start);

@@ -36,8 +36,9 @@ impl Http {
             return None;
         }
         let (space, by, digest, blob) = self.in_memory(request)?;
-        let answer = match wants_it_whole(request.headers()) {
+        Some(match wants_it_whole(request.headers()) {
             true => {
+                self.shared().counters.space(space).hit(digest.size_bytes());
                 let mut headers = std::mem::take(request.headers_mut());
                 headers.clear();
                 let mut answer = Response::new(Answer::blob(blob));
@@ -45,11 +46,14 @@ impl Http {
                 describe(answer.headers_mut(), &digest, by);
                 answer
             }
-            false => self.content(&digest, blob, request.headers(), by).ok()?,
-        };
-        let counters = self.shared().counters.space(space);
-        counters.hit(digest.size_bytes());
-        Some(answer)
+            false => {
+                let headers = request.headers();
+                let answer = self.content(&digest, blob, headers, space, by).ok()?;
+                // A part that is not there.
+                self.count(&answer, false);
+                answer
+            }
+        })
     }
 
     fn in_memory(&self, request: &Request<Incoming>) -> Option<(Space, By, Digest, Blob)> {

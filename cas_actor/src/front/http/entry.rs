@@ -27,8 +27,8 @@ use crate::front::access::Right;
 use crate::front::behind::EntryName;
 use crate::front::body::Answer;
 use crate::front::compress::{self, Coding};
-use crate::front::grpc::actions::{RESULT_BYTES, why_no_result};
-use crate::front::held::{Share, compressed_bytes};
+use crate::front::grpc::actions::{RESULT_BYTES, result_bytes, why_no_result};
+use crate::front::held::{NoRoom, Share, compressed_bytes};
 use crate::front::intake::{Complete, Intake};
 use crate::front::names::{Bound, name};
 use crate::front::stall::Coming;
@@ -95,8 +95,7 @@ impl Http {
             counters.miss();
             return Err(Problem::miss());
         };
-        counters.hit(digest.size_bytes());
-        self.content(&digest, blob, &parts.headers, By::Hash)
+        self.content(&digest, blob, &parts.headers, Space::Bazel, By::Hash)
     }
 
     async fn get(
@@ -121,8 +120,7 @@ impl Http {
                 return Ok((bound, answer));
             }
         } else if let Some(blob) = self.content_of(&bound.digest).await? {
-            counters.hit(bound.digest.size_bytes());
-            let answer = self.content(&bound.digest, blob, &parts.headers, By::Key)?;
+            let answer = self.content(&bound.digest, blob, &parts.headers, space, By::Key)?;
             return Ok((bound, answer));
         }
         counters.miss();
@@ -153,6 +151,7 @@ impl Http {
         entry: &Entry<'_>,
         parts: &Parts,
         body: &mut Coming,
+        share: &Share,
     ) -> Answered {
         let note = match entry.space {
             Space::Turborepo => turborepo::note(&parts.headers)?,
@@ -164,7 +163,7 @@ impl Http {
             && self.shared().dialects.validate_action_results;
         let most_bytes = if is_result { RESULT_BYTES } else { u64::MAX };
         let complete = self.take_in(upload, most_bytes, parts, body).await?;
-        if is_result && let Some(why) = why_no_result(&complete.content()?) {
+        if is_result && let Some(why) = why_not(&complete.content()?, share)? {
             return Err(Problem::bad_request(format!(
                 "what is stored at /ac/ is an ActionResult of the Remote Execution API, and this is \
                  none: {why}; nothing was stored (`validate_action_results` switches this off)"
@@ -273,25 +272,36 @@ impl Http {
 }
 
 impl Http {
-    /// A blob as the answer to a GET: whole, in part, compressed, or known already.
+    /// A blob as the answer to a GET: whole, in part, compressed, or known already. Counts it as a hit with
+    /// what is read of it.
     pub(super) fn content(
         &self,
         digest: &Digest,
         blob: Blob,
         headers: &HeaderMap,
+        space: Space,
         by: By,
     ) -> Answered {
+        let counters = self.shared().counters.space(space);
         if is_known(headers, digest) {
+            counters.hit(0);
             let mut answer = status(StatusCode::NOT_MODIFIED);
             describe(answer.headers_mut(), digest, by);
             return Ok(answer);
         }
         let mut answer = match wanted(headers, digest.size_bytes()) {
-            Wanted::Whole => match self.room_to_compress(headers, &blob) {
-                Some(share) => return Ok(compressed(digest, blob, by, share)),
-                None => Response::new(Answer::blob(blob)),
-            },
-            Wanted::Part { start, length } => part(digest, &blob, start, length)?,
+            Wanted::Whole => {
+                counters.hit(digest.size_bytes());
+                match self.room_to_compress(headers, &blob) {
+                    Some(share) => return Ok(compressed(digest, blob, by, share)),
+                    None => Response::new(Answer::blob(blob)),
+                }
+            }
+            Wanted::Part { start, length } => {
+                let answer = part(digest, &blob, start, length)?;
+                counters.hit(length);
+                answer
+            }
             Wanted::Outside => {
                 let mut answer = status(StatusCode::RANGE_NOT_SATISFIABLE);
                 let range = format!("bytes */{}", digest.size_bytes());
@@ -354,6 +364,15 @@ fn compressed(digest: &Digest, blob: Blob, by: By, share: Arc<Share>) -> Respons
     headers.insert(header::CONTENT_ENCODING, Coding::Zstd.value());
     headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
     answer
+}
+
+/// Why a content is no result of an action, looked at within the limit of memory.
+fn why_not(content: &[u8], share: &Share) -> Result<Option<String>, NoRoom> {
+    let bytes = result_bytes(content);
+    share.add(bytes)?;
+    let why = why_no_result(content);
+    share.give_back(bytes);
+    Ok(why)
 }
 
 /// Whether the client has this content, compressed or not, and asks for anything newer.

@@ -109,7 +109,7 @@ impl Http {
         request: &mut Request<Incoming>,
         line: &Line,
     ) -> Result<Response<Answer>, Busy> {
-        let mut busy = line.pulse.begin(request.version() == Version::HTTP_2);
+        let mut busy = line.pulse.begin();
         if let Some(watcher) = &self.shared.watcher {
             busy.watched = Some(Box::new(Watched::new(watcher, request)));
         }
@@ -253,10 +253,11 @@ impl Http {
             share.add(upload_bytes(
                 body.size_hint().exact().unwrap_or(u64::MAX),
                 parts.version == Version::HTTP_2,
-                parts.headers.contains_key(header::CONTENT_ENCODING),
+                // How long it will be is known at its end only.
+                is_inflated(&parts.headers).then_some(u64::MAX),
             ))?;
             match what {
-                Put::Entry(entry) => self.put_entry(&entry, parts, &mut body).await,
+                Put::Entry(entry) => self.put_entry(&entry, parts, &mut body, &share).await,
                 Put::Blob(name) => self.put_blob(&name, parts, &mut body).await,
             }
         };
@@ -355,6 +356,12 @@ fn keep(answer: &mut Response<Answer>, mut busy: Busy) {
         }
     }
     answer.body_mut().keep(busy);
+}
+
+/// Whether a body comes compressed.
+fn is_inflated(headers: &HeaderMap) -> bool {
+    let encoding = headers.get(header::CONTENT_ENCODING);
+    encoding.is_some_and(|encoding| encoding == "zstd")
 }
 
 fn is_read(method: &Method) -> bool {
