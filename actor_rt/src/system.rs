@@ -442,9 +442,8 @@ impl System {
             self.runtime.order_all(control::KILL);
             if !self.runtime.wait_ended(Instant::now() + GRACE) {
                 self.runtime.give_up();
-                return Err(ShutdownError {
-                    still_running: self.runtime.live(),
-                });
+                let still_running = self.runtime.live();
+                return Err(ShutdownError { still_running });
             }
         }
         self.runtime.join_threads(end.max(Instant::now() + GRACE));

@@ -3,7 +3,6 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
 
 /// What a finished process left.
 #[derive(Debug)]
@@ -151,19 +150,6 @@ impl Drop for Running {
         // Both fail when it has ended already, which is as well.
         let _ = self.child.kill();
         let _ = self.child.wait();
-    }
-}
-
-/// Waits until something `is_so`, for a minute.
-///
-/// # Panics
-/// When it is not so by then.
-#[track_caller]
-pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let begin = Instant::now();
-    while !is_so() {
-        assert!(begin.elapsed() < Duration::from_secs(60), "{what}: never");
-        std::thread::yield_now();
     }
 }
 

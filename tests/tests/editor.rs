@@ -79,7 +79,7 @@ fn what_is_transpiled_is_transpiled_again() {
         project.zako(&all).succeeds();
         let text = std::fs::read_to_string(&events).unwrap();
         let pools = text.lines().find(|line| line.contains("transpilers"));
-        let pools: serde_json::Value = serde_json::from_str(pools.unwrap()).unwrap();
+        let pools: Value = serde_json::from_str(pools.unwrap()).unwrap();
         find(&pools, "tasks").unwrap()
     };
     let once = tasks(&[]);
@@ -87,9 +87,9 @@ fn what_is_transpiled_is_transpiled_again() {
 }
 
 /// The first number of that name.
-fn find(value: &serde_json::Value, name: &str) -> Option<u64> {
+fn find(value: &Value, name: &str) -> Option<u64> {
     let object = value.as_object()?;
-    let here = object.get(name).and_then(serde_json::Value::as_u64);
+    let here = object.get(name).and_then(Value::as_u64);
     here.or_else(|| object.values().find_map(|value| find(value, name)))
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 
-use zako_tests::{Outcome, Project, until};
+use zako_tests::{Outcome, Project, until_so};
 
 /// `app` needs `ui`, which has no build of its own and needs `core`.
 fn project() -> Project {
@@ -279,7 +279,7 @@ fn a_result_of_what_was_edited_while_a_script_ran_is_kept_for_nobody() {
 
         let label = "//packages/core:build";
         let running = project.start(&["build", label]);
-        until("the script runs", || {
+        until_so("the script runs", || {
             project.outside().join("ran.runs").exists()
         });
         project.write(edited, "new\n");

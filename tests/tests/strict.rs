@@ -7,16 +7,13 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
 
-use zako_tests::{Outcome, Project, Running, is_installed};
+use zako_tests::{Outcome, Project, Running, is_installed, until_so};
 
 /// Namespaces, without those of processes, and neither.
 const WAYS: [&str; 3] = ["", "mounts", "landlock"];
 /// Somebody who owns nothing, where the tests are root's.
 const NOBODY: u32 = 65534;
-/// How long anything may take that is waited for.
-const LIMIT: Duration = Duration::from_secs(60);
 
 /// Who builds, and how steps are held.
 #[derive(Clone, Copy, Debug)]
@@ -125,14 +122,6 @@ fn runs(argument: &str) -> bool {
                 .split(|byte| *byte == 0)
                 .any(|word| word == argument.as_bytes())
     })
-}
-
-fn wait_until(what: &str, is_so: impl Fn() -> bool) {
-    let begin = Instant::now();
-    while !is_so() {
-        assert!(begin.elapsed() < LIMIT, "{what}");
-        std::thread::yield_now();
-    }
 }
 
 #[test]
@@ -317,12 +306,12 @@ fn nothing_is_left_when_zako_is_interrupted_or_killed() {
             let script = format!("(trap '' TERM; sleep {mark}; :) & wait");
             let project = project(&script, "");
             let running = Running::start(&mut case.command(&project, &STRICT));
-            wait_until("the step does not start", || runs(&mark));
+            until_so("the step does not start", || runs(&mark));
             running.signal(signal);
             assert!(!running.wait().status.success());
             if signal == "KILL" {
                 // It is the guard that ends it, a moment later.
-                wait_until("it outlives zako", || !runs(&mark));
+                until_so("it outlives zako", || !runs(&mark));
             }
             assert!(!runs(&mark), "{case:?} {signal}");
         }

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::process::Command;
 
-use zako_tests::{Project, Running, until};
+use zako_tests::{Project, Running, until_so};
 
 const BUILD: &str = r#"
 import { glob, target } from "zako:build";
@@ -182,11 +182,11 @@ fn a_directory_that_is_moved_in_is_built() {
     fs::create_dir(&elsewhere).unwrap();
     fs::write(elsewhere.join("c.txt"), "c\n").unwrap();
     fs::rename(elsewhere, project.root().join("src/moved")).unwrap();
-    until("what was moved in is built", || {
+    until_so("what was moved in is built", || {
         project.read("all.out") == "a\nb\nc\n"
     });
     project.write("src/moved/c.txt", "C\n");
-    until("it is watched", || project.read("all.out") == "a\nb\nC\n");
+    until_so("it is watched", || project.read("all.out") == "a\nb\nC\n");
 }
 
 #[test]
@@ -210,7 +210,7 @@ export default {
     let mut watch = project.start(&with("watch"));
     settled(&mut watch);
     project.write("src/a.txt", "A\n");
-    until("the edit is built", || {
+    until_so("the edit is built", || {
         project.read("all.out") == "a.txt\nA\n"
     });
     watch.signal("INT");
@@ -238,10 +238,10 @@ export default {
     let mut go = pipe(&project, "ran.go");
     let watch = project.start(&["watch"]);
     let runs = project.outside().join("ran.runs");
-    until("the first step runs", || runs.exists());
+    until_so("the first step runs", || runs.exists());
     fs::remove_file(project.root().join("src/b.txt")).unwrap();
     go.write_all(b"go\n").unwrap();
-    until("the rest is built", || {
+    until_so("the rest is built", || {
         project.has("all.out") && project.read("all.out") == "a\n"
     });
     watch.signal("INT");
@@ -273,7 +273,7 @@ fn what_was_to_be_forced_is_forced_once_build_files_can_be_read() {
     settled(&mut watch);
     project.write("BUILD.ts", BUILD);
     settled(&mut watch);
-    until("the step runs again", || !project.ran().is_empty());
+    until_so("the step runs again", || !project.ran().is_empty());
 }
 
 #[test]
@@ -288,7 +288,7 @@ fn a_source_that_becomes_a_pipe_keeps_nothing_waiting() {
     settled(&mut watch);
     fs::write(project.outside().join("file"), "go\n").unwrap();
     put("file");
-    until("the file is built", || {
+    until_so("the file is built", || {
         project.has("all.out") && project.read("all.out") == "go\n"
     });
 }

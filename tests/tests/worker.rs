@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use zako_tests::{Project, is_alive, is_installed, until};
+use zako_tests::{Project, is_alive, is_installed, until_so};
 
 /// Upper-cases files by Bazel's worker protocol. It writes its process id to `$RAN.pids`, dies where a file
 /// says so, and counts what it served, as a compiler keeps its caches.
@@ -475,7 +475,7 @@ export default {
     );
     let running = project.start(&["build", "-j", "3"]);
     let asked = project.outside().join("ran.asked");
-    until("a is asked for", || asked.exists());
+    until_so("a is asked for", || asked.exists());
     // Whole at once.
     let new = project.outside().join("new");
     fs::write(&new, "new").unwrap();

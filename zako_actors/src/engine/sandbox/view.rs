@@ -75,7 +75,7 @@ fn places(confine: &Confine, own_processes: bool) -> io::Result<Vec<Place>> {
     for (path, writable) in read.chain(write) {
         let is_own = |own: &&str| path == Path::new(own);
         let own_proc = own_processes && path == Path::new("/proc");
-        if !own_proc && !OWN.iter().chain(&TERMINALS).any(|own| is_own(&own)) {
+        if !own_proc && !OWN.iter().chain(&TERMINALS).any(is_own) {
             places.extend(Place::take(path, writable)?);
         }
     }
