@@ -78,6 +78,8 @@ async fn live<A: AsyncActor>(cell: CellPtr, parts: Borrowed<A>) {
     if let Err(failure) = actor.started(context).await {
         cell.leave_failure(ExitReason::Failed(failure));
         cell.control.fetch_or(control::FAIL, Ordering::AcqRel);
+    } else {
+        crate::group_restart::started(cell);
     }
     loop {
         let message = poll_fn(|_| {

@@ -11,7 +11,7 @@ use crate::cell::{CellPtr, CellRef, Outcome, Table, control};
 use crate::exit::{ExitReason, Failure};
 use crate::meter::Meter;
 use crate::plain::Plain;
-use crate::sched::{is_worker, mark_thread};
+use crate::sched::{is_worker, mark_thread, run_turn};
 use crate::shell::Shell;
 use std::any::{TypeId, type_name};
 use std::marker::PhantomData;
@@ -147,7 +147,7 @@ fn live(cell: CellPtr, port: &Port) {
         }
         loop {
             // SAFETY: scheduled, so we own the actor until it is released.
-            match unsafe { (cell.table.run)(cell) } {
+            match unsafe { run_turn(cell) } {
                 Outcome::Again => {}
                 Outcome::Released => break,
                 Outcome::Ended => {

@@ -158,7 +158,9 @@ impl<B: Behaviour> Shell<B> {
         match catch_unwind(AssertUnwindSafe(|| behaviour.start(cell))) {
             Ok(Ok(())) => {
                 self.enter(cell, Phase::Running);
-                group_restart::started(cell);
+                if !B::AWAITS {
+                    group_restart::started(cell);
+                }
                 Step::Go
             }
             Ok(Err(failure)) => self.fail(cell, ExitReason::Failed(failure)),
@@ -201,8 +203,10 @@ impl<B: Behaviour> Shell<B> {
         match turn {
             Ok(Turn::Empty) => {
                 // What it waits for elsewhere is answered through its own lane.
+                // An answer that came during the turn is seen once its errand is gone.
                 let drains = cell.control() & control::DRAIN != 0 && drain.is_empty();
-                if drains && !crate::family::has_errands(cell) {
+                let news = control::OWN | control::FAIL;
+                if drains && !crate::family::has_errands(cell) && cell.control() & news == 0 {
                     drop(drain);
                     return self.begin_end(cell, ExitReason::Drained);
                 }

@@ -132,9 +132,11 @@ impl Clock {
     /// So many jobs may be wanted by nobody from now on. Once half of them are, they are dropped before their time.
     pub(crate) fn note_unwanted(&self, jobs: usize) {
         let before = self.unwanted.fetch_add(jobs, Ordering::Relaxed);
-        let too_many = self.too_many.load(Ordering::Relaxed);
-        if before < too_many && before.saturating_add(jobs) >= too_many {
-            self.announce(lock(&self.inbox), 0);
+        if before.saturating_add(jobs) >= self.too_many.load(Ordering::Relaxed) {
+            let inbox = lock(&self.inbox);
+            if !inbox.news {
+                self.announce(inbox, 0);
+            }
         }
     }
 

@@ -7,6 +7,7 @@
 use super::waiters::{Ticket, Waiters};
 use super::word::{CLOSED, IDLE, SIGNAL, WAITERS, Word};
 use crate::sync::{AtomicPtr, AtomicU64, Ordering, hint, lock};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::null_mut;
 
 /// Largest bound of a mailbox, in messages.
@@ -211,8 +212,14 @@ impl Front {
                     self.word.fetch_and(!WAITERS, Ordering::AcqRel);
                 }
             }
-            // Outside the lock: a waker is a user's.
-            woken.into_iter().flatten().for_each(std::task::Waker::wake);
+            for waker in woken.into_iter().flatten() {
+                // Outside the lock: a waker is a user's. The others are to be woken all the same.
+                if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
+                    // Its drop may panic, too.
+                    std::mem::forget(payload);
+                    tracing::error!("the waker of a sender panicked");
+                }
+            }
         }
     }
 }

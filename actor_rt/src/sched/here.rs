@@ -72,15 +72,26 @@ impl Drop for Mistake {
     }
 }
 
+/// Runs a turn; what leaves it other than by returning ends the process.
+///
+/// # Safety
+/// The caller owns the actor.
+#[inline]
+pub(crate) unsafe fn run_turn(actor: CellPtr) -> Outcome {
+    let mistake = Mistake;
+    // SAFETY: the caller's promise.
+    let outcome = unsafe { (actor.table.run)(actor) };
+    std::mem::forget(mistake);
+    outcome
+}
+
 /// Runs one turn of an actor that the caller has dequeued.
 #[inline]
 pub(super) fn turn(actor: CellPtr) -> Outcome {
     HERE.with(|here| {
         here.running.set(actor.as_ptr());
-        let mistake = Mistake;
         // SAFETY: whoever dequeues an actor owns it.
-        let outcome = unsafe { (actor.table.run)(actor) };
-        std::mem::forget(mistake);
+        let outcome = unsafe { run_turn(actor) };
         here.running.set(null_mut());
         outcome
     })

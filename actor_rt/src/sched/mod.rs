@@ -30,7 +30,7 @@ use crate::dead_letter::{DeadLetter, DeadLetterHook};
 use crate::exit::ExitReason;
 use crate::payload::Due;
 use crossbeam_utils::CachePadded;
-pub(crate) use here::{is_worker, linger, simulated_here, waker_of_running, yield_turn};
+pub(crate) use here::{is_worker, linger, run_turn, simulated_here, waker_of_running, yield_turn};
 pub(crate) use parting::mark_thread;
 use queue::Shared;
 pub(crate) use simulated::Simulated;

@@ -140,13 +140,16 @@ impl Sleepers {
         // Pairs with the fence in `lie_down`.
         fence(Ordering::SeqCst);
         let (word, bit) = self.bit(index);
-        if word.load(Ordering::Relaxed) & bit == 0
-            || word.fetch_and(!bit, Ordering::SeqCst) & bit == 0
-        {
+        if word.load(Ordering::Relaxed) & bit == 0 {
+            return false;
+        }
+        // Before the bit is gone: a sleeper that sees that ends the search.
+        self.begin_search();
+        if word.fetch_and(!bit, Ordering::SeqCst) & bit == 0 {
+            self.end_search();
             return false;
         }
         self.asleep.fetch_sub(1, Ordering::SeqCst);
-        self.begin_search();
         worker.unpark();
         true
     }

@@ -370,6 +370,16 @@ fn watch(runtime: &Runtime, worker: &Worker, seen: &mut Vec<Glimpse>) -> Option<
     found
 }
 
+/// A sleeper that found something itself; others may have to look for more, as after `found_work`.
+fn get_up(runtime: &Runtime, worker: &Worker) {
+    let sleepers = &runtime.sleepers;
+    if !sleepers.get_up(worker.index) {
+        found_work(runtime);
+    } else if sleepers.nobody_watches() {
+        runtime.wake_one();
+    }
+}
+
 fn sleep(runtime: &'static Runtime, worker: &Worker, seen: &mut Vec<Glimpse>) -> Option<CellPtr> {
     let sleepers = &runtime.sleepers;
     worker.distance.rest();
@@ -377,9 +387,7 @@ fn sleep(runtime: &'static Runtime, worker: &Worker, seen: &mut Vec<Glimpse>) ->
     let leave = || work_anywhere(runtime, worker) || (runtime.is_closing() && runtime.live() == 0);
     while sleepers.is_down(worker.index) {
         if leave() {
-            if !sleepers.get_up(worker.index) {
-                found_work(runtime);
-            }
+            get_up(runtime, worker);
             return None;
         }
         if sleepers.asleep() == runtime.workers.len() {
@@ -388,9 +396,7 @@ fn sleep(runtime: &'static Runtime, worker: &Worker, seen: &mut Vec<Glimpse>) ->
         } else if !sleepers.begin_watch(worker.index) {
             std::thread::park();
         } else if let Some(actor) = watch(runtime, worker, seen) {
-            if !sleepers.get_up(worker.index) {
-                found_work(runtime);
-            }
+            get_up(runtime, worker);
             return Some(actor);
         }
     }
