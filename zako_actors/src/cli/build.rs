@@ -386,7 +386,7 @@ impl<'a> Work<'a> {
                 result.map_err(|error| failure(&error))
             });
             follower.thread().unpark();
-            Ok(result?.summary)
+            result
         })
     }
 

@@ -134,9 +134,9 @@ impl Why<'_> {
         match self.reasons.get(label) {
             None => text.push_str("  last run: none is remembered\n"),
             Some(run) => {
-                let _ = writeln!(text, "  last run: {}", when_and_how(run));
+                let _ = writeln!(text, "  last run: {}", when_and_how(&run));
                 text.push_str("  because:\n");
-                self.causes(&mut text, run, 2, &mut BTreeSet::from([label.clone()]));
+                self.causes(&mut text, &run, 2, &mut BTreeSet::from([label.clone()]));
             }
         }
         text
@@ -170,7 +170,7 @@ impl Why<'_> {
             }
             if let Some(run) = self.reasons.get(writer) {
                 let _ = writeln!(text, "{indent}  which {}, because:", run.outcome);
-                self.causes(text, run, depth + 2, seen);
+                self.causes(text, &run, depth + 2, seen);
             }
         }
     }

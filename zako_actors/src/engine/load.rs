@@ -15,11 +15,12 @@ use serde_json::Value;
 
 use super::analyse::{Analyser, Given, Reading};
 use super::dirs::DirTable;
+pub use super::evaluation::{Evaluate, EvaluationFailure, EvaluationJob, EvaluationOutput};
 use super::files::FileTable;
 use super::hash::{Hash, KeyWriter};
 use super::members;
 use super::packages;
-use super::state::{Evaluated, EvaluatedResult, Memory, Sources};
+use super::state::{Evaluated, EvaluatedResult, Memory};
 use super::workspace::Workspace;
 use crate::diagnostic::Diagnostic;
 use crate::isolate::{ContextKind, rules_digest};
@@ -30,79 +31,6 @@ use crate::lang::rule_use::RuleUse;
 use crate::lang::scripts;
 use crate::lang::target::{EnvValue, Target};
 use crate::lang::workspace_file::{PACKAGE_FILE, WorkspaceFile};
-
-/// One file to evaluate.
-#[derive(Clone, Debug, PartialEq)]
-pub struct EvaluationJob {
-    /// Workspace-relative path.
-    pub path: String,
-    /// What it may import.
-    pub kind: ContextKind,
-    /// The JSON value that it finds as `executionContext`.
-    pub context: Value,
-    /// A question to the rules, toolchains or options that it defines.
-    pub call: Option<Value>,
-}
-
-/// What evaluating a file gave.
-#[derive(Clone, Debug, PartialEq)]
-pub struct EvaluationOutput {
-    /// The default export, or the answers to the call.
-    pub value: Value,
-    /// Every module that was read, with the hash of its content.
-    pub modules: Vec<(String, Hash)>,
-    /// Paths that were tried in vain; one that appears could change the result.
-    pub absent: Vec<String>,
-    /// What the file logged.
-    pub logs: Vec<String>,
-}
-
-impl EvaluationOutput {
-    /// What was read.
-    pub fn sources(&self) -> Sources {
-        let modules = self.modules.iter();
-        Sources {
-            modules: modules
-                .map(|(path, hash)| (path.as_str().into(), *hash))
-                .collect(),
-            absent: self
-                .absent
-                .iter()
-                .map(|path| path.as_str().into())
-                .collect(),
-        }
-    }
-}
-
-/// An evaluation that gave nothing.
-#[derive(Clone, Debug, PartialEq)]
-pub struct EvaluationFailure {
-    /// At least one mistake.
-    pub diagnostics: Vec<Diagnostic>,
-    /// What a call was about when it failed: a label, a toolchain, an option.
-    pub subject: Option<Box<str>>,
-}
-
-impl From<Diagnostic> for EvaluationFailure {
-    fn from(mistake: Diagnostic) -> Self {
-        Self {
-            diagnostics: vec![mistake],
-            subject: None,
-        }
-    }
-}
-
-/// Evaluates build files.
-pub trait Evaluate {
-    /// What the results depend on beside the files: engine and version.
-    fn version(&self) -> &str;
-
-    /// Evaluates all `jobs`, in parallel where it can; one answer per job, in order.
-    fn evaluate(
-        &mut self,
-        jobs: Vec<EvaluationJob>,
-    ) -> Vec<Result<EvaluationOutput, EvaluationFailure>>;
-}
 
 /// Everything the build files said.
 #[derive(Debug, Default, PartialEq)]
@@ -149,6 +77,9 @@ pub struct LoadEnv<'a> {
     /// Whether the rule of the first target may read outputs of the second one: they are up to date.
     pub may_read: &'a dyn Fn(&Label, &Label) -> bool,
 }
+
+/// So many files are evaluated before what they said is read: as JSON it takes several times the memory of the targets.
+const EVALUATED_AT_ONCE: usize = 128;
 
 /// Loads build files, remembering.
 pub struct Loader<'a> {
@@ -271,22 +202,11 @@ impl<'a> Loader<'a> {
             .collect();
         if !stale.is_empty() {
             loaded.evaluated += stale.len();
-            let names: Vec<String> = stale.iter().map(|job| job.path.clone()).collect();
             let mut mistakes = Vec::new();
-            for (path, answer) in names.into_iter().zip(self.env.evaluator.evaluate(stale)) {
-                let answer = answer.and_then(|mut output| {
-                    loaded.logs.append(&mut output.logs);
-                    Ok(self.read(&path, kind, &output, context_hash)?)
-                });
-                match answer {
-                    Ok(evaluated) => {
-                        self.env.memory.files.insert(path.into(), evaluated);
-                    }
-                    Err(failure) => {
-                        self.env.memory.files.remove(path.as_str());
-                        mistakes.extend(failure.diagnostics);
-                    }
-                }
+            let mut stale = stale.into_iter().peekable();
+            while stale.peek().is_some() {
+                let some = stale.by_ref().take(EVALUATED_AT_ONCE).collect();
+                self.evaluate(some, kind, context_hash, loaded, &mut mistakes);
             }
             // Files that import one broken module have one mistake, not many.
             let mut seen = Vec::new();
@@ -305,6 +225,33 @@ impl<'a> Loader<'a> {
             .iter()
             .filter_map(|path| Some(self.env.memory.files.get(path.as_str())?.result.clone()))
             .collect())
+    }
+
+    /// Evaluates these and remembers what they say, or not any more.
+    fn evaluate(
+        &mut self,
+        jobs: Vec<EvaluationJob>,
+        kind: ContextKind,
+        context: Hash,
+        loaded: &mut Loaded,
+        mistakes: &mut Vec<Diagnostic>,
+    ) {
+        let names: Vec<String> = jobs.iter().map(|job| job.path.clone()).collect();
+        for (path, answer) in names.into_iter().zip(self.env.evaluator.evaluate(jobs)) {
+            let answer = answer.and_then(|mut output| {
+                loaded.logs.append(&mut output.logs);
+                Ok(self.read(&path, kind, &output, context)?)
+            });
+            match answer {
+                Ok(evaluated) => {
+                    self.env.memory.files.insert(path.into(), evaluated);
+                }
+                Err(failure) => {
+                    self.env.memory.files.remove(path.as_str());
+                    mistakes.extend(failure.diagnostics);
+                }
+            }
+        }
     }
 
     fn read(

@@ -15,6 +15,7 @@ pub mod dirs;
 pub mod earlier;
 pub mod edits;
 pub mod evaluate;
+mod evaluation;
 pub mod event;
 pub mod files;
 pub mod forecast;

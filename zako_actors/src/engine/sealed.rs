@@ -6,7 +6,7 @@
 //! rename, so a kill leaves the old file or the new one.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, BufWriter, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use serde::Serialize;
@@ -14,6 +14,9 @@ use serde::de::DeserializeOwned;
 
 /// Magic, format, length, checksum.
 const HEADER_BYTES: usize = 8 + 4 + 8 + 32;
+
+/// What is written at a time.
+const BUFFER_BYTES: usize = 256 << 10;
 
 /// What kind of file it is.
 #[derive(Clone, Copy, Debug)]
@@ -65,7 +68,7 @@ impl Seal {
         }
     }
 
-    /// Reads what [`encode`](Self::encode) wrote.
+    /// Reads what [`save`](Self::save) wrote.
     ///
     /// # Errors
     /// When it is anything else.
@@ -109,19 +112,41 @@ impl Seal {
         Ok(header)
     }
 
+    /// Writes `value` in its envelope to an empty file. The envelope comes last, so that the value need not be in
+    /// memory a second time.
+    fn write<T: Serialize, W: Write + Seek>(&self, value: &T, mut to: W) -> io::Result<W> {
+        to.write_all(&[0; HEADER_BYTES])?;
+        let hashed = Hashed {
+            to,
+            hasher: blake3::Hasher::new(),
+            length: 0,
+            failed: None,
+        };
+        let mut body = BufWriter::with_capacity(BUFFER_BYTES, hashed);
+        if let Err(error) = postcard::to_io(value, &mut body) {
+            let failed = body.get_mut().failed.take();
+            return Err(failed.unwrap_or_else(|| io::Error::other(error)));
+        }
+        let written = body.into_inner().map_err(|error| error.into_error())?;
+        let Hashed {
+            mut to,
+            hasher,
+            length,
+            ..
+        } = written;
+        to.seek(SeekFrom::Start(0))?;
+        to.write_all(self.magic)?;
+        to.write_all(&self.format.to_le_bytes())?;
+        to.write_all(&length.to_le_bytes())?;
+        to.write_all(hasher.finalize().as_bytes())?;
+        Ok(to)
+    }
+
     /// `value` in its envelope.
-    ///
-    /// # Errors
-    /// When it cannot be encoded.
-    pub fn encode<T: Serialize>(&self, value: &T) -> io::Result<Vec<u8>> {
-        let body = postcard::to_stdvec(value).map_err(io::Error::other)?;
-        let mut bytes = Vec::with_capacity(HEADER_BYTES + body.len());
-        bytes.extend_from_slice(self.magic);
-        bytes.extend_from_slice(&self.format.to_le_bytes());
-        bytes.extend_from_slice(&(body.len() as u64).to_le_bytes());
-        bytes.extend_from_slice(blake3::hash(&body).as_bytes());
-        bytes.extend_from_slice(&body);
-        Ok(bytes)
+    #[cfg(test)]
+    pub(super) fn encode<T: Serialize>(&self, value: &T) -> io::Result<Vec<u8>> {
+        let bytes = self.write(value, io::Cursor::new(Vec::new()))?;
+        Ok(bytes.into_inner())
     }
 
     /// Replaces the file at `path`.
@@ -129,15 +154,44 @@ impl Seal {
     /// # Errors
     /// When the disk refuses; the old file stays then.
     pub fn save<T: Serialize>(&self, value: &T, path: &Path) -> io::Result<()> {
-        let bytes = self.encode(value)?;
         let temporary = path.with_extension("new");
         let written = File::create(&temporary)
-            .and_then(|mut file| file.write_all(&bytes))
-            .and_then(|()| fs::rename(&temporary, path));
+            .and_then(|file| self.write(value, file))
+            .and_then(|_| fs::rename(&temporary, path));
         if written.is_err() {
             // A leftover of a full disk is the last thing the disk needs.
             drop(fs::remove_file(&temporary));
         }
         written
+    }
+}
+
+/// Counts and hashes what is written.
+struct Hashed<W> {
+    to: W,
+    hasher: blake3::Hasher,
+    length: u64,
+    /// What the disk said, which the encoder does not hand on.
+    failed: Option<io::Error>,
+}
+
+impl<W: Write> Write for Hashed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.to.write(bytes) {
+            Ok(written) => {
+                self.hasher.update(&bytes[..written]);
+                self.length += written as u64;
+                Ok(written)
+            }
+            Err(error) => {
+                let kind = error.kind();
+                self.failed = Some(error);
+                Err(kind.into())
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
     }
 }

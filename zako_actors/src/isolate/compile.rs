@@ -32,6 +32,13 @@ pub(super) struct Module {
     pub bytecode: Bytecode,
 }
 
+impl Module {
+    fn size_bytes(&self) -> usize {
+        let map = self.map.as_ref().map_or(0, String::capacity);
+        self.code.capacity() + map + self.source.capacity()
+    }
+}
+
 /// The engine's compiled form of a module. Making it costs more than compiling once, so that is done when
 /// a module runs for the second time.
 #[derive(Default)]
@@ -79,8 +86,8 @@ fn settle(code: &mut String, bindings: &[String]) {
 /// The buffer for reading files is not kept when one of them was larger.
 const MAX_BUFFER_BYTES: usize = 1 << 20;
 
-/// Compiled files that are kept; beyond it all are forgotten.
-const MAX_CACHED: usize = 4096;
+/// Text of compiled files that is kept; beyond it all are forgotten.
+const MAX_CACHED_BYTES: usize = 8 << 20;
 
 /// Compiles, and remembers what it compiled.
 #[derive(Default)]
@@ -89,6 +96,7 @@ pub(super) struct Compiler {
     /// Where files are read to, which most are only for their digest.
     buffer: Vec<u8>,
     compiled: HashMap<(String, blake3::Hash), Rc<Module>>,
+    compiled_bytes: usize,
 }
 
 impl Compiler {
@@ -112,9 +120,11 @@ impl Compiler {
         } else {
             self.script(path, source)?
         });
-        if self.compiled.len() >= MAX_CACHED {
+        if self.compiled_bytes >= MAX_CACHED_BYTES {
             self.compiled.clear();
+            self.compiled_bytes = 0;
         }
+        self.compiled_bytes += module.size_bytes();
         self.compiled.insert(key, Rc::clone(&module));
         Ok(module)
     }
@@ -196,4 +206,24 @@ fn data(path: &str, source: String) -> Result<Module, Diagnostic> {
         is_lasting: true,
         bytecode: Bytecode::default(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_bounded() {
+        let text = format!("\"{}\"", "x".repeat(1 << 20));
+        let mut compiler = Compiler::default();
+        for number in 0..40 {
+            let path = format!("{number}.json");
+            let digest = blake3::hash(path.as_bytes());
+            let module = compiler.compile(&path, digest, text.as_bytes()).unwrap();
+            let again = compiler.compile(&path, digest, b"").unwrap();
+            assert!(Rc::ptr_eq(&module, &again), "it is kept");
+            let kept: usize = compiler.compiled.values().map(|it| it.size_bytes()).sum();
+            assert!(kept < MAX_CACHED_BYTES + module.size_bytes(), "{kept}");
+        }
+    }
 }

@@ -172,8 +172,7 @@ impl World {
             begin: Instant::now(),
         };
         let cancel = Cancel::new().unwrap();
-        let result = session.build(plan, describer, &options, services, &cancel, events)?;
-        built.summary = result.summary;
+        built.summary = session.build(plan, describer, &options, services, &cancel, events)?;
         for Stamped { event, .. } in stream {
             if let Event::StepFinished {
                 label,

@@ -1,8 +1,10 @@
-//! Memory of a large graph: a process that reads the state of a finished build, links the graph and plans.
+//! Memory of a large graph: a process that builds all of it, and one that reads the state of a finished build, links the
+//! graph and plans.
 #![forbid(unsafe_code)]
 
 use std::cell::OnceCell;
 use std::process::Command;
+use std::rc::Rc;
 
 use super::ZAKO;
 use super::noop::Planned;
@@ -17,7 +19,7 @@ use crate::threads::Threads;
 pub const SCENARIO: Scenario = Scenario {
     name: "graph_memory",
     family: Family::Build,
-    about: "highest resident memory per target of a build with nothing to do, of 100,000 (20,000 with --quick)",
+    about: "highest resident memory per target, nothing to do and cold, of 100,000 with two edges each (20,000 with --quick)",
     unit: Unit::Bytes,
     cases,
 };
@@ -25,27 +27,52 @@ pub const SCENARIO: Scenario = Scenario {
 /// Set for the child process: the workspace's root and its cache.
 const PROBE: &str = "BENCH_HARNESS_GRAPH_PROBE";
 
+/// What a process took to bring a workspace up to date.
+#[derive(Clone, Copy)]
+struct Seen {
+    highest_bytes: u64,
+    /// How many targets were planned.
+    planned: u64,
+}
+
+/// A workspace that was built once: that takes minutes.
+struct Built {
+    tree: Tree,
+    cold: Seen,
+}
+
 fn cases(options: &Options) -> Vec<Case> {
     let targets = options.count(100_000, 8);
     let alone = options.scale != Scale::Tiny;
-    let built = OnceCell::new();
-    let run = move || {
-        let tree: &Tree = built.get_or_init(|| {
-            let tree = Tree::new(targets, Steps::Copy);
-            Planned::of(&tree).build();
-            tree
-        });
-        let (bytes, planned) = if alone { in_child(tree) } else { measure(tree) };
-        Sample {
-            value: bytes as f64 / targets as f64,
-            checksum: planned,
-        }
+    let built: Rc<OnceCell<Built>> = Rc::default();
+    let case = |what: &str, seen: fn(&Built, bool) -> Seen| {
+        let built = Rc::clone(&built);
+        let run = move || {
+            let built = built.get_or_init(|| {
+                let tree = Tree::new(targets, Steps::Linked);
+                let cold = look(&tree, alone);
+                Built { tree, cold }
+            });
+            let seen = seen(built, alone);
+            Sample {
+                value: seen.highest_bytes as f64 / targets as f64,
+                checksum: seen.planned,
+            }
+        };
+        let variant = format!("{targets} targets{what}");
+        Case::new(ZAKO, variant, Threads::anywhere(), run).expecting(move || targets)
     };
-    let case = Case::new(ZAKO, format!("{targets} targets"), Threads::anywhere(), run);
-    vec![case.expecting(move || targets)]
+    vec![
+        case("", |built, alone| look(&built.tree, alone)),
+        case(", cold", |built, _| built.cold),
+    ]
 }
 
-fn in_child(tree: &Tree) -> (u64, u64) {
+/// What a process of its own takes to bring `tree` up to date, or this one.
+fn look(tree: &Tree, alone: bool) -> Seen {
+    if !alone {
+        return measure(tree);
+    }
     let program = std::env::current_exe().expect("this program has a path");
     let output = Command::new(program)
         .env(PROBE, tree.root())
@@ -54,24 +81,33 @@ fn in_child(tree: &Tree) -> (u64, u64) {
     let text = String::from_utf8_lossy(&output.stdout);
     let figures = text.trim().split_once(' ');
     figures
-        .and_then(|(bytes, planned)| Some((bytes.parse().ok()?, planned.parse().ok()?)))
+        .and_then(|(bytes, planned)| {
+            Some(Seen {
+                highest_bytes: bytes.parse().ok()?,
+                planned: planned.parse().ok()?,
+            })
+        })
         .unwrap_or_else(|| panic!("the probe printed `{text}`"))
 }
 
-/// The highest resident memory, and how many targets were planned.
-fn measure(tree: &Tree) -> (u64, u64) {
-    let planned = Planned::of(tree);
-    assert!(planned.plan.is_fresh(), "everything was built");
-    let highest = resident_bytes().1;
-    (highest, planned.plan.nodes.len() as u64)
+fn measure(tree: &Tree) -> Seen {
+    let work = Planned::of(tree);
+    let planned = work.plan.nodes.len() as u64;
+    if !work.plan.is_fresh() {
+        work.build();
+    }
+    Seen {
+        highest_bytes: resident_bytes().1,
+        planned,
+    }
 }
 
-/// The child's part: plans and prints, if this process was started for that.
+/// The child's part: brings it up to date and prints, if this process was started for that.
 pub fn answer_probe() -> bool {
     let Some(root) = std::env::var_os(PROBE) else {
         return false;
     };
-    let (bytes, planned) = measure(&Tree::existing(root.into()));
-    println!("{bytes} {planned}");
+    let seen = measure(&Tree::existing(root.into()));
+    println!("{} {}", seen.highest_bytes, seen.planned);
     true
 }

@@ -196,7 +196,7 @@ impl Planned {
         };
         let cancel = Cancel::new().expect("file descriptors are left");
         let (events, _unread) = channel();
-        let result = self
+        let summary = self
             .session
             .build(
                 self.plan,
@@ -207,9 +207,9 @@ impl Planned {
                 events,
             )
             .expect("it begins");
-        assert_eq!(result.summary.failed, 0, "every step succeeds");
+        assert_eq!(summary.failed, 0, "every step succeeds");
         self.session.save().expect("the disk has room");
         self.services.end();
-        result.summary.executed as u64
+        summary.executed as u64
     }
 }

@@ -18,6 +18,8 @@ const PACKAGE: u64 = 100;
 pub enum Steps {
     /// Copy a file each.
     Copy,
+    /// The same, after two earlier ones each.
+    Linked,
     /// Nothing, each in a shell of its own, which is what ninja starts.
     True,
 }
@@ -40,7 +42,7 @@ impl Tree {
             "group = \"bench\"\nartifact = \"targets\"\nversion = \"1.0.0\"\n",
         );
         let mut ninja = String::from(match steps {
-            Steps::Copy => "rule step\n  command = cp $in $out\n",
+            Steps::Copy | Steps::Linked => "rule step\n  command = cp $in $out\n",
             Steps::True => "rule step\n  command = true $number\n",
         });
         for package in 0..targets.div_ceil(PACKAGE) {
@@ -48,16 +50,28 @@ impl Tree {
                 String::from("import { target } from \"zako:build\";\nexport default {\n");
             for number in package * PACKAGE..targets.min((package + 1) * PACKAGE) {
                 let _ = match steps {
-                    Steps::Copy => {
+                    Steps::Copy | Steps::Linked => {
+                        let earlier = match steps {
+                            Steps::Linked => earlier(number),
+                            _ => Vec::new(),
+                        };
+                        let deps = earlier
+                            .iter()
+                            .map(|it| format!("\"//p{}:t{it}\", ", it / PACKAGE));
+                        let deps: String = deps.collect();
+                        let after = earlier
+                            .iter()
+                            .map(|it| format!(" p{}/ninja{it}.txt", it / PACKAGE));
+                        let after = format!(" |{}", after.collect::<String>());
                         tree.write(&format!("p{package}/in{number}.txt"), &number.to_string());
                         let _ = writeln!(
                             ninja,
-                            "build p{package}/ninja{number}.txt: step p{package}/in{number}.txt"
+                            "build p{package}/ninja{number}.txt: step p{package}/in{number}.txt{after}"
                         );
                         writeln!(
                             build,
                             "  t{number}: target({{ cmd: [\"cp\", \"in{number}.txt\", \"out{number}.txt\"], \
-                             srcs: [\"in{number}.txt\"], outs: [\"out{number}.txt\"] }}),"
+                             srcs: [\"in{number}.txt\"], deps: [{deps}], outs: [\"out{number}.txt\"] }}),"
                         )
                     }
                     Steps::True => {
@@ -167,6 +181,14 @@ pub fn number_before(text: &str, words: &str) -> u64 {
     let digit = |letter: char| letter.is_ascii_digit() || letter == ',';
     let start = before.trim_end_matches(digit).len();
     before[start..].replace(',', "").parse().unwrap_or(0)
+}
+
+/// What target `number` comes after.
+fn earlier(number: u64) -> Vec<u64> {
+    let mut earlier = vec![number / 2, number / 3];
+    earlier.dedup();
+    earlier.retain(|it| *it < number);
+    earlier
 }
 
 /// A program in the directory of this one.

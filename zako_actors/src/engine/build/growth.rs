@@ -46,7 +46,7 @@ impl Build {
             self.place.push(Some(self.stale.len() as u32));
             self.stale.push(index);
             self.jobs.push(None);
-            let record = self.spec.records.get(&node.target.label);
+            let record = self.records.get(&node.target.label);
             let cost_us = record.map(|record| record.duration_us);
             self.progress.add(cost_us);
             let uses = node.target.command().map(|command| command.uses.clone());

@@ -8,8 +8,8 @@
 
 mod growth;
 
-use std::sync::Arc;
 use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use actor_rt::{Actor, Context, Reply, Restart};
@@ -20,7 +20,7 @@ use crate::engine::cause::Cause;
 use crate::engine::event::{Event, Outcome, Stamped, Summary, micros};
 use crate::engine::plan::{Plan, Planned, Read};
 use crate::engine::progress::Progress;
-use crate::engine::reasons::LastRun;
+use crate::engine::reasons::{LastRun, Packed};
 use crate::engine::record::{OutputItem, Record};
 use crate::engine::schedule::{Capacity, End, Schedule};
 use crate::engine::seats::Seats;
@@ -59,7 +59,7 @@ pub struct BuildResult {
     /// Newly built targets, by label.
     pub records: Vec<(Label, Record)>,
     /// When and why targets ran, for a later `zako why`.
-    pub runs: Vec<(Label, LastRun)>,
+    pub runs: Vec<(Label, Packed)>,
 }
 
 /// What a build needs to begin.
@@ -68,8 +68,8 @@ pub struct BuildSpec {
     pub plan: Arc<Plan>,
     /// What steps share.
     pub env: Arc<StepEnv>,
-    /// Memory of finished targets.
-    pub records: Arc<FxHashMap<Label, Record>>,
+    /// Memory of finished targets. The build takes it and lets go of it when it answers: whoever asked changes it then.
+    pub records: Mutex<Records>,
     /// Steps at a time.
     pub jobs: usize,
     /// What steps share of the machine beside jobs.
@@ -86,9 +86,13 @@ pub struct BuildSpec {
     pub begin: Instant,
 }
 
+/// Memory of finished targets by label.
+pub type Records = Arc<FxHashMap<Label, Record>>;
+
 /// The actor.
 pub struct Build {
     spec: Arc<BuildSpec>,
+    records: Records,
     plan: Arc<Plan>,
     schedule: Schedule,
     progress: Progress,
@@ -107,7 +111,7 @@ pub struct Build {
     /// Targets whose rules could not.
     mistaken: FxHashSet<Label>,
     made: Vec<(Label, Record)>,
-    runs: Vec<(Label, LastRun)>,
+    runs: Vec<(Label, Packed)>,
     summary: Summary,
     asked: Option<Reply<BuildResult>>,
 }
@@ -115,8 +119,10 @@ pub struct Build {
 impl Build {
     /// A build that has not begun.
     pub fn new(spec: Arc<BuildSpec>) -> Self {
+        let records = spec.records.lock().map(|mut it| std::mem::take(&mut *it));
         let jobs = Seats::steps(spec.jobs);
         let mut build = Self {
+            records: records.unwrap_or_default(),
             plan: Arc::clone(&spec.plan),
             schedule: Schedule::new(jobs, spec.keep_going, spec.capacity.clone()),
             progress: Progress::new(spec.jobs),
@@ -180,7 +186,7 @@ impl Build {
     fn start(&mut self, node: u32, ctx: &mut Context<'_, Self>) {
         let index = self.stale[node as usize];
         let planned = &self.plan.nodes[index as usize];
-        let previous = self.spec.records.get(&planned.target.label).cloned();
+        let previous = self.records.get(&planned.target.label).cloned();
         let own = self.own_cancel();
         let job = Arc::new(StepJob {
             target: Arc::clone(&planned.target),
@@ -273,7 +279,8 @@ impl Build {
                     causes: found.causes,
                     parts: found.parts,
                 };
-                self.runs.push((target.label.clone(), run));
+                let run = Packed::new(&run).map(|run| (target.label.clone(), run));
+                self.runs.extend(run);
             }
         }
         if end != End::Done {
@@ -344,6 +351,7 @@ impl Build {
         });
         self.emit(Event::BuildFinished(self.summary.clone()));
         drop(self.spec.news.send(News::Ended));
+        self.records = Records::default();
         reply.send(BuildResult {
             summary: self.summary.clone(),
             records: std::mem::take(&mut self.made),

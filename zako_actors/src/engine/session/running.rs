@@ -4,8 +4,8 @@
 //! on.
 //! Invariant: what a finished build made is remembered, whatever came of the rest.
 
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use actor_rt::{ActorRef, Ask, CancelGuard, Restart};
@@ -14,7 +14,7 @@ use super::{BuildError, BuildOptions, Session};
 use crate::engine::action::Describer;
 use crate::engine::build::{Build, BuildMsg, BuildResult, BuildSpec, Growth, News};
 use crate::engine::cancel::Cancel;
-use crate::engine::event::{Event, Stamped, micros};
+use crate::engine::event::{Event, Stamped, Summary, micros};
 use crate::engine::plan::{Plan, Planned, Read};
 use crate::engine::process::adopt_orphans;
 use crate::engine::remote::Remote;
@@ -95,7 +95,7 @@ impl Session {
     /// Carries a plan out. Blocks until it is done; `cancel` ends it sooner.
     ///
     /// # Errors
-    /// When it cannot begin. Failed steps are no error: they are in the result.
+    /// When it cannot begin. Failed steps are no error: they are in the summary.
     pub fn build(
         &mut self,
         plan: Arc<Plan>,
@@ -104,7 +104,7 @@ impl Session {
         services: &Services,
         cancel: &Cancel,
         events: Sender<Stamped>,
-    ) -> Result<BuildResult, BuildError> {
+    ) -> Result<Summary, BuildError> {
         let running = self.begin(plan, describer, options, services, cancel, events)?;
         self.end(running)
     }
@@ -172,7 +172,7 @@ impl Session {
         let spec = Arc::new(BuildSpec {
             plan: Arc::clone(&plan),
             env: Arc::clone(&env),
-            records: Arc::clone(&self.known.records),
+            records: Mutex::new(Arc::clone(&self.known.records)),
             jobs: options.jobs,
             capacity: options.capacity.clone(),
             keep_going: options.keep_going,
@@ -208,8 +208,8 @@ impl Session {
     /// Waits for the end of a build, and remembers what it made.
     ///
     /// # Errors
-    /// When the build was lost. Failed steps are no error: they are in the result.
-    pub fn end(&mut self, running: Running) -> Result<BuildResult, BuildError> {
+    /// When the build was lost. Failed steps are no error: they are in the summary.
+    pub fn end(&mut self, running: Running) -> Result<Summary, BuildError> {
         let Running {
             plan,
             env,
@@ -225,16 +225,13 @@ impl Session {
         }
         drop(env);
         let records = Arc::make_mut(&mut self.known.records);
-        for (label, record) in &result.records {
-            records.insert(label.clone(), record.clone());
-        }
+        records.extend(result.records);
         self.changed = true;
         if !result.runs.is_empty() {
             let graph = &plan.graph;
             let mut reasons = self.known.reasons.take().unwrap_or_default();
             // The steps of this build have ended, so that this is the only owner, or copies once.
-            Arc::make_mut(&mut reasons)
-                .merge(result.runs.iter().cloned(), |label| graph.contains(label));
+            Arc::make_mut(&mut reasons).merge(result.runs, |label| graph.contains(label));
             match reasons.save(&self.layout.reasons) {
                 Ok(()) => drop(self.known.reasons.set(reasons)),
                 // Known is what is on disk; it is read again when it is needed.
@@ -243,6 +240,6 @@ impl Session {
                 }
             }
         }
-        Ok(result)
+        Ok(result.summary)
     }
 }
