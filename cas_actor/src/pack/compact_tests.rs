@@ -13,22 +13,22 @@ use crate::fs::faulty::{Fault, FaultyFs};
 use crate::fs::{Disk, RealFs};
 use crate::layout::Kind;
 
-fn open<F: Fs>(directory: &Path, fs: F) -> Packs<F> {
+pub(super) fn open<F: Fs>(directory: &Path, fs: F) -> Packs<F> {
     let temp = directory.join("tmp");
     fs::create_dir_all(&temp).unwrap();
     let staging = Arc::new(Staging::new(temp, fs.clone()));
     Packs::open(fs, directory.join("packs"), staging, Arc::default()).unwrap()
 }
 
-fn content(number: u8) -> Bytes {
+pub(super) fn content(number: u8) -> Bytes {
     vec![number; 1000].into()
 }
 
-fn name(number: u8) -> Name {
+pub(super) fn name(number: u8) -> Name {
     (*Digest::of(&content(number)).hash(), Kind::Blob)
 }
 
-fn put<F: Fs>(packs: &mut Packs<F>, number: u8) -> Result<(), IoFailure> {
+pub(super) fn put<F: Fs>(packs: &mut Packs<F>, number: u8) -> Result<(), IoFailure> {
     let header = Header {
         deleted: false,
         length: 1000,
