@@ -69,6 +69,12 @@ pub(crate) trait Disk: fmt::Debug + Send + Sync + 'static {
         file.read_exact_at(buffer, offset)
     }
 
+    /// Bytes that may still be written to the file system of a directory.
+    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
+        let stat = rustix::fs::statvfs(path)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
     /// Gives a file its name, replacing what had it.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::rename(from, to)
