@@ -62,6 +62,12 @@ impl Ages {
         self.total_bytes
     }
 
+    /// Bytes last used before that second, or in one bucket with such.
+    pub(crate) fn before_bytes(&self, second: u32) -> u64 {
+        let buckets = self.buckets.range(..second.div_ceil(self.granule));
+        buckets.map(|(_, bytes)| bytes).sum()
+    }
+
     /// What has to go so that `bytes` go, the least recently used first.
     pub(crate) fn cut(&self, bytes: u64) -> Cut {
         let mut sum = 0;
@@ -131,6 +137,7 @@ mod tests {
             };
             prop_assert!(before(cut.some_before) >= need || before(u32::MAX) < need);
             prop_assert!(before(cut.all_before) < need);
+            prop_assert_eq!(ages.before_bytes(25), before(25));
         }
     }
 }

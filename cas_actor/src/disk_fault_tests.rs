@@ -47,14 +47,29 @@ fn disk_bytes(directory: &Path) -> u64 {
     sizes.sum()
 }
 
-/// A disk with so much room.
+/// A disk with so much room, on which the segments of the first shard can be kept from being synced.
 #[derive(Debug, Clone)]
 struct FullFs {
     root: PathBuf,
     room_bytes: Arc<AtomicU64>,
+    fails: Arc<AtomicBool>,
 }
 
 impl FullFs {
+    fn new(root: &Path) -> Self {
+        Self {
+            root: root.into(),
+            room_bytes: Arc::new(AtomicU64::new(u64::MAX)),
+            fails: Arc::default(),
+        }
+    }
+
+    /// From here on so much more can be written.
+    fn leave(&self, bytes: u64) {
+        self.room_bytes
+            .store(disk_bytes(&self.root) + bytes, Relaxed);
+    }
+
     fn take(&self, bytes: u64) -> io::Result<()> {
         match disk_bytes(&self.root) + bytes > self.room_bytes.load(Relaxed) {
             true => Err(io::ErrorKind::StorageFull.into()),
@@ -83,6 +98,39 @@ impl Disk for FullFs {
         self.take(left.min(most as u64))?;
         RealFs.copy_piece(from, to, most)
     }
+
+    fn sync_file(&self, file: &File) -> io::Result<()> {
+        use std::os::fd::AsRawFd;
+        let path = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+        let fails = self.fails.load(Relaxed) && path.to_string_lossy().contains("packs/0/");
+        match fails {
+            true => Err(io::ErrorKind::StorageFull.into()),
+            false => Ok(()),
+        }
+    }
+
+    fn free_bytes(&self, _: &Path) -> io::Result<u64> {
+        let room_bytes = self.room_bytes.load(Relaxed);
+        Ok(room_bytes.saturating_sub(disk_bytes(&self.root)))
+    }
+}
+
+/// Ten large blobs, each last used an hour before the one before it.
+fn put_aged(store: &Store, root: &Path) -> Vec<Digest> {
+    let layout = Layout::new(root.into());
+    let put = |seed| store.blocking().put(content(seed, LARGE)).unwrap();
+    let blobs: Vec<Digest> = (0..10).map(put).collect();
+    for (age, digest) in (2..).zip(&blobs) {
+        let file = File::open(layout.blob(digest.hash())).unwrap();
+        let used = SystemTime::now() - age * Duration::from_secs(3600);
+        file.set_modified(used).unwrap();
+    }
+    blobs
+}
+
+fn gone(store: &Store, blobs: &[Digest]) -> usize {
+    let here = store.blocking().contains(blobs).unwrap();
+    here.iter().filter(|is_here| !**is_here).count()
 }
 
 type Put = fn(&Store, &Path) -> Result<(), PutError>;
@@ -111,10 +159,7 @@ fn a_put_on_a_full_disk_evicts_what_it_may() {
             let (root, system) = (directory.path().join("store"), System::new().unwrap());
             let source = directory.path().join("source");
             fs::write(&source, content(99, LARGE)).unwrap();
-            let fs = FullFs {
-                root: root.clone(),
-                room_bytes: Arc::new(AtomicU64::new(u64::MAX)),
-            };
+            let fs = FullFs::new(&root);
             let layout = Layout::new(root.clone());
             let hour = Duration::from_secs(3600);
             let store = open(fs.clone(), &root, &system, hour);
@@ -126,7 +171,7 @@ fn a_put_on_a_full_disk_evicts_what_it_may() {
                 let used = if is_leased { 0 } else { age };
                 file.set_modified(SystemTime::now() - used * hour).unwrap();
             }
-            fs.room_bytes.store(disk_bytes(&root) + 1000, Relaxed);
+            fs.leave(1000);
             let answer = put(&store, &source);
             let here = store.blocking().contains(&blobs).unwrap();
             let gone = here.iter().filter(|is_here| !**is_here).count();
@@ -195,34 +240,18 @@ fn a_sync_that_fails_while_a_file_is_hashed_is_answered() {
     store.blocking().put_file(&source).unwrap();
 }
 
-/// A disk on which the segments of one shard cannot be synced.
-#[derive(Debug, Clone)]
-struct HalfFs(Arc<AtomicBool>);
-
-impl Disk for HalfFs {
-    fn sync_file(&self, file: &File) -> io::Result<()> {
-        use std::os::fd::AsRawFd;
-        let path = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
-        let fails = self.0.load(Relaxed) && path.to_string_lossy().contains("packs/0/");
-        match fails {
-            true => Err(io::ErrorKind::StorageFull.into()),
-            false => Ok(()),
-        }
-    }
-}
-
 /// A shard that could not rewrite its segments kept the others from giving their space back.
 #[test]
 fn one_shard_that_cannot_compact_leaves_the_others_to_it() {
     let directory = tempfile::tempdir().unwrap();
     let (root, system) = (directory.path(), System::new().unwrap());
-    let fails = Arc::new(AtomicBool::new(false));
-    let store = open(HalfFs(Arc::clone(&fails)), root, &system, Duration::ZERO);
+    let fs = FullFs::new(root);
+    let store = open(fs.clone(), root, &system, Duration::ZERO);
     let store = store.with_durability(Durability::Relaxed);
     let digests: Vec<Digest> = (0..40)
         .map(|seed| store.blocking().put(content(seed, 5000)).unwrap())
         .collect();
-    fails.store(true, Relaxed);
+    fs.fails.store(true, Relaxed);
     let of_first = |digest: &&Digest| shard_of(digest.hash(), 2) == 0;
     assert!(store.blocking().sync().is_err(), "the first is in doubt");
     let kept = digests.iter().find(of_first).unwrap();
@@ -233,4 +262,49 @@ fn one_shard_that_cannot_compact_leaves_the_others_to_it() {
     assert!(store.blocking().gc(u64::MAX).is_err());
     let after = disk_bytes(&root.join("packs/1"));
     assert!(after + 50_000 < before, "{before} {after}");
+}
+
+/// The others had made room, and the put was refused on account of the one.
+#[test]
+fn a_put_finds_the_room_that_was_made_though_one_shard_cannot_compact() {
+    let directory = tempfile::tempdir().unwrap();
+    let (root, system) = (directory.path(), System::new().unwrap());
+    let fs = FullFs::new(root);
+    let store = open(fs.clone(), root, &system, Duration::ZERO);
+    let store = store.with_durability(Durability::Relaxed);
+    let blobs = put_aged(&store, root);
+    let of_shard = |shard: usize, size: usize| {
+        let mut contents = (50..).map(|seed| content(seed, size));
+        let found = contents.find(|content| shard_of(Digest::of(content).hash(), 2) == shard);
+        found.unwrap()
+    };
+    store.blocking().put(of_shard(0, 5000)).unwrap();
+    fs.fails.store(true, Relaxed);
+    assert!(store.blocking().sync().is_err(), "the first is in doubt");
+    fs.leave(1000);
+    store.blocking().put(of_shard(1, LARGE)).unwrap();
+    assert!((1..4).contains(&gone(&store, &blobs)));
+}
+
+/// Everything went for an upload, and more than it still needed for one that was nearly done.
+#[test]
+fn a_streamed_upload_evicts_only_what_it_still_lacks() {
+    // What it takes, what it finds, and how many have to go.
+    for (size, room_bytes, goes) in [(20 * LARGE, 1000, 0), (4 * LARGE, 3 * LARGE + 1000, 1)] {
+        let directory = tempfile::tempdir().unwrap();
+        let (root, system) = (directory.path(), System::new().unwrap());
+        let fs = FullFs::new(root);
+        let store = open(fs.clone(), root, &system, Duration::ZERO);
+        let blobs = put_aged(&store, root);
+        fs.leave(room_bytes as u64);
+        let content = content(99, size);
+        let mut upload = store.upload(Some(Digest::of(&content)));
+        let mut pieces = content.chunks(LARGE);
+        let written = pieces.try_for_each(|piece| upload.write(piece));
+        match goes {
+            0 => assert!(matches!(written, Err(PutError::NoSpace(_))), "{written:?}"),
+            _ => written.unwrap(),
+        }
+        assert_eq!(gone(&store, &blobs), goes);
+    }
 }

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::ages::Ages;
 use crate::error::ShardError;
+use crate::fs::Disk;
 use crate::layout::Layout;
 use crate::maintain::{Listed, list_fan};
 use crate::shard_actor::ShardMsg;
@@ -42,10 +43,15 @@ impl GcReport {
     }
 }
 
+/// What an eviction did, and what kept it from the rest.
+pub(crate) type Evicted = (GcReport, Result<(), ShardError>);
+
 /// Evicts from all shards. Blocks its thread.
+#[derive(Clone)]
 pub(crate) struct Evictor {
     pub(crate) shards: Arc<[ShardHandle]>,
     pub(crate) layout: Layout,
+    pub(crate) disk: Arc<dyn Disk>,
     /// Set when the store closes.
     pub(crate) closing: Arc<AtomicBool>,
 }
@@ -73,36 +79,45 @@ impl Evictor {
 
     /// Evicts until at most `target_bytes` are left, sparing what was used at `spared_since` or
     /// later.
-    pub(crate) fn evict_to(
-        &self,
-        target_bytes: u64,
-        spared_since: u32,
-    ) -> Result<GcReport, ShardError> {
+    pub(crate) fn evict_to(&self, target_bytes: u64, spared_since: u32) -> Evicted {
         self.evict(|_| target_bytes, spared_since)
     }
 
     /// Evicts at least so many bytes, and a share of what there is, so that this is not done for every
-    /// put.
-    pub(crate) fn evict_some(&self, bytes: u64, spared_since: u32) -> Result<GcReport, ShardError> {
-        let target = |held: u64| held.saturating_sub(bytes.max(held / EVICT_SHARE));
+    /// put. Evicts nothing where they would not fit with all of it gone.
+    pub(crate) fn evict_some(&self, bytes: u64, spared_since: u32) -> Evicted {
+        let free_bytes = self.disk.free_bytes(self.layout.root());
+        let free_bytes = free_bytes.unwrap_or(u64::MAX);
+        let target = |ages: &Ages| {
+            let held = ages.total_bytes();
+            let most = ages.before_bytes(spared_since).saturating_add(free_bytes);
+            match bytes <= most {
+                true => held.saturating_sub(bytes.max(held / EVICT_SHARE)),
+                false => held,
+            }
+        };
         self.evict(target, spared_since)
     }
 
-    fn evict(
+    fn evict(&self, target: impl FnOnce(&Ages) -> u64, spared_since: u32) -> Evicted {
+        let mut report = GcReport::default();
+        let done = self.evict_counting(target, spared_since, &mut report);
+        (report, done)
+    }
+
+    fn evict_counting(
         &self,
-        target: impl FnOnce(u64) -> u64,
+        target: impl FnOnce(&Ages) -> u64,
         spared_since: u32,
-    ) -> Result<GcReport, ShardError> {
+        report: &mut GcReport,
+    ) -> Result<(), ShardError> {
         let ages = self.measure()?;
-        let target_bytes = target(ages.total_bytes());
-        let mut report = GcReport {
-            before_bytes: ages.total_bytes(),
-            ..GcReport::default()
-        };
+        let target_bytes = target(&ages);
+        report.before_bytes = ages.total_bytes();
         if report.before_bytes > target_bytes {
             let cut = ages.cut(report.before_bytes - target_bytes);
             for before in [cut.all_before, cut.some_before] {
-                self.evict_before(before.min(spared_since), target_bytes, &mut report)?;
+                self.evict_before(before.min(spared_since), target_bytes, report)?;
             }
         }
         let mut compacted = Ok(());
@@ -111,7 +126,7 @@ impl Evictor {
             let freed = shard.wait_for(ShardMsg::Compact);
             compacted = compacted.and(freed.map(drop));
         }
-        compacted.map(|()| report)
+        compacted
     }
 
     fn evict_before(

@@ -12,7 +12,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-/// The writing half of the file system, and reading back where that failed.
+/// The writing half of the file system, and reading back where something may have failed.
 pub(crate) trait Disk: fmt::Debug + Send + Sync + 'static {
     /// Creates a file that must not exist yet and writes `content`.
     fn write_new(&self, path: &Path, content: &[u8]) -> io::Result<File> {
@@ -64,9 +64,15 @@ pub(crate) trait Disk: fmt::Debug + Send + Sync + 'static {
         Ok(rustix::fs::syncfs(root)?)
     }
 
-    /// Reads back what a failed sync has left in doubt.
+    /// Reads back what a failed sync has left in doubt, or what a segment holds that may go.
     fn read_back(&self, file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         file.read_exact_at(buffer, offset)
+    }
+
+    /// Bytes that may still be written to the file system of a directory.
+    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
+        let stat = rustix::fs::statvfs(path)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 
     /// Gives a file its name, replacing what had it.

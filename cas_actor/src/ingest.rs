@@ -161,12 +161,9 @@ impl Upload {
         let written = self.staging.write(staged, piece, offset);
         match (&written, &self.room) {
             (Err(failure), Some(room)) if failure.is_full() => {
-                // An upload takes more than this piece.
-                let more = self
-                    .expected
-                    .size_bytes()
-                    .unwrap_or(0)
-                    .max(self.written_bytes);
+                // More than this piece is to come; what came before has its room.
+                let expected = self.expected.size_bytes().unwrap_or(0);
+                let more = expected.saturating_sub(offset).max(piece.len() as u64);
                 match room.relieve_waiting(more) {
                     true => self.staging.write(staged, piece, offset),
                     false => written,

@@ -21,6 +21,7 @@ use crate::blocking::Blocking;
 use crate::commit::Durability;
 use crate::digest::Digest;
 use crate::error::{GetError, PutError, ShardError, StoreError};
+use crate::evict::Evictor;
 use crate::fs::{Fs, RealFs};
 use crate::group::Put;
 use crate::ingest::Upload;
@@ -112,7 +113,13 @@ impl Store {
         let (shards, staging) = shard_set::start(system, &config, blob_bytes, opened, &fs)?;
         let closing = Arc::new(AtomicBool::new(false));
         let scrubber = scrub::start(system, &config, &layout, &shards, &closing);
-        let room = upkeep_actor::start(system, &config, layout, &shards, &partials, &closing);
+        let evictor = Evictor {
+            shards: Arc::clone(&shards),
+            layout,
+            disk: Arc::clone(&staging.disk),
+            closing: Arc::clone(&closing),
+        };
+        let room = upkeep_actor::start(system, &config, evictor, &partials);
         Ok(Self {
             durability: config.durability,
             inner: Arc::new(Inner {

@@ -8,7 +8,7 @@
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant, SystemTime};
 
 use actor_rt::{Actor, Context, Failure, Reply, System};
@@ -16,12 +16,10 @@ use actor_rt::{Actor, Context, Failure, Reply, System};
 use crate::budget::Budget;
 use crate::error::ShardError;
 use crate::evict::{Evictor, GcReport};
-use crate::layout::Layout;
 use crate::open::StoreConfig;
 use crate::pack::seconds;
 use crate::partial::Partials;
 use crate::room::Room;
-use crate::shard_set::ShardHandle;
 
 /// After a pass that freed less than was wanted, the next one waits at least this long,
 const PAUSE: Duration = Duration::from_secs(1);
@@ -52,25 +50,18 @@ pub(crate) enum UpkeepMsg {
 pub(crate) fn start(
     system: &System,
     config: &StoreConfig,
-    layout: Layout,
-    shards: &Arc<[ShardHandle]>,
+    evictor: Evictor,
     partials: &Arc<Partials>,
-    closing: &Arc<AtomicBool>,
 ) -> Arc<Room> {
-    let counters = shards.iter().map(|shard| Arc::clone(&shard.counters));
+    let counters = evictor.shards.iter();
+    let counters = counters.map(|shard| Arc::clone(&shard.counters));
     let budget = Budget::new(config.max_bytes, counters.collect());
-    let (shards, closing) = (Arc::clone(shards), Arc::clone(closing));
     let (lease, for_upkeep) = (config.lease, Arc::clone(&budget));
     let partials = Arc::clone(partials);
     let upkeep = system
         .actor(move || {
-            let evictor = Evictor {
-                shards: Arc::clone(&shards),
-                layout: layout.clone(),
-                closing: Arc::clone(&closing),
-            };
-            let partials = Arc::clone(&partials);
-            Upkeep::new(evictor, Arc::clone(&for_upkeep), partials, lease)
+            let (budget, partials) = (Arc::clone(&for_upkeep), Arc::clone(&partials));
+            Upkeep::new(evictor.clone(), budget, partials, lease)
         })
         .name(format!("store {} upkeep", config.root.display()))
         .mailbox(config.mailbox)
@@ -119,20 +110,18 @@ impl Upkeep {
         self.budget.asked.store(false, Relaxed);
         let started = Instant::now();
         let target_bytes = self.budget.low_bytes(more);
-        let evicted = self.evictor.evict_to(target_bytes, before(self.lease));
+        let (report, done) = self.evictor.evict_to(target_bytes, before(self.lease));
         let took = started.elapsed();
-        match evicted {
-            Ok(report) => {
-                let enough = report.left_bytes() <= target_bytes;
-                self.pause_until = (!enough).then(|| started + PAUSE.max(took * PAUSE_FACTOR));
-                tracing::info!(?report, ?took, enough, "evicted");
-            }
-            Err(ShardError::Closed) => {}
-            Err(error) => {
-                self.pause_until = Some(started + PAUSE.max(took * PAUSE_FACTOR));
-                tracing::warn!(%error, "cannot evict");
-            }
+        match &done {
+            Ok(()) => {}
+            Err(ShardError::Closed) => return,
+            Err(error) => tracing::warn!(%error, "cannot evict all that should go"),
         }
+        // Without a success, nothing may have been counted.
+        let is_counted = done.is_ok() || report.freed_bytes > 0;
+        let enough = is_counted && report.left_bytes() <= target_bytes;
+        self.pause_until = (!enough).then(|| started + PAUSE.max(took * PAUSE_FACTOR));
+        tracing::info!(?report, ?took, enough, "evicted");
     }
 
     /// Evicts from a full disk, unless that was done since a put found it full.
@@ -144,9 +133,10 @@ impl Upkeep {
         if self.pause_until.is_some_and(|until| started < until) {
             return false;
         }
-        let evicted = self.evictor.evict_some(bytes, before(self.lease));
-        let has_freed = evicted.as_ref().is_ok_and(|report| report.freed_bytes > 0);
-        tracing::warn!(?evicted, "the disk is full");
+        let (report, done) = self.evictor.evict_some(bytes, before(self.lease));
+        // A shard that failed takes nothing back from what the others have freed.
+        let has_freed = report.freed_bytes > 0;
+        tracing::warn!(?report, ?done, "the disk is full");
         match has_freed {
             true => self.relieved = Some(Instant::now()),
             false => self.pause_until = Some(started + PAUSE.max(started.elapsed() * PAUSE_FACTOR)),
@@ -204,7 +194,8 @@ impl Actor for Upkeep {
                 reply.send(self.relieve(bytes, found_full));
             }
             UpkeepMsg::Gc(max_bytes, spare, reply) => {
-                reply.send(self.evictor.evict_to(max_bytes, before(spare)));
+                let (report, done) = self.evictor.evict_to(max_bytes, before(spare));
+                reply.send(done.map(|()| report));
             }
         }
     }

@@ -148,9 +148,10 @@ impl<S> Timed<S> {
         }
         let which = (self.pulse.begun(), self.pulse.is_busy());
         if self.stage.as_ref().is_none_or(|stage| stage.which != which) {
+            // Nothing may have moved for long before it: that does not count.
             self.stage = Some(Stage {
                 which,
-                since: still,
+                since: Instant::now(),
             });
         }
         let is_known = self.waker.as_ref().is_some_and(|w| w.will_wake(cx.waker()));
@@ -448,6 +449,21 @@ mod tests {
         assert_eq!(read_until_timeout(&mut timed).await, 300);
         drop(timed);
         ping.await.unwrap();
+    }
+
+    /// The rest after a request counted from before it, where no byte had moved in between.
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_idle_only_after_its_request() {
+        let (mut timed, _theirs, pulse) = pair();
+        pulse.multiplex();
+        let busy = pulse.begin();
+        let work = tokio::spawn(async move {
+            sleep(Duration::from_secs(200)).await;
+            drop(busy);
+        });
+        let all = read_until_timeout(&mut timed).await;
+        assert!((500..=510).contains(&all), "{all} s");
+        work.await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]

@@ -7,10 +7,9 @@
 //! segment holds a record of that name.
 #![forbid(unsafe_code)]
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt;
 
 use bytes::Bytes;
 
@@ -24,6 +23,8 @@ use crate::mapped;
 
 /// Live records are copied in groups of about this many bytes.
 pub(super) const COPY_BYTES: usize = 4 * 1024 * 1024;
+/// What is lost with a sector that cannot be read.
+const BLOCK_BYTES: usize = 4096;
 
 impl<F: Fs> Packs<F> {
     /// Rewrites the segments of which at most `live_percent` is alive; returns the bytes that
@@ -36,17 +37,44 @@ impl<F: Fs> Packs<F> {
             self.sync_or_make_room()?;
         }
         self.remove_empty()?;
-        let worth = |state: &&SegmentState| {
-            state.live_bytes * 100 <= u64::from(state.end) * live_percent && state.end > 0
-        };
-        let victims: Vec<u32> = self.segments.values().filter(worth).map(number).collect();
+        let (victims, notes) = self.victims(live_percent)?;
         if !victims.is_empty() {
-            self.rewrite(&victims)?;
+            self.rewrite(&victims, &notes)?;
         }
         Ok(before.saturating_sub(self.packed_bytes()))
     }
 
-    fn rewrite(&mut self, victims: &[u32]) -> Result<(), IoFailure> {
+    /// The segments that are worth rewriting, and the notes that outlive them. Those count as alive: a
+    /// segment of nothing else would only move from one number to the next.
+    fn victims(&self, live_percent: u64) -> Result<(Vec<u32>, Vec<Name>), IoFailure> {
+        let is_worth = |state: &SegmentState, notes_bytes: u64| {
+            let alive = state.live_bytes + notes_bytes;
+            alive * 100 <= u64::from(state.end) * live_percent
+        };
+        let filled = self.segments.values().filter(|state| state.end > 0);
+        let mut victims: Vec<u32> = filled
+            .filter(|state| is_worth(state, 0))
+            .map(number)
+            .collect();
+        loop {
+            // Where one stays, what it holds may need the notes of another.
+            let notes = self.needed_notes(&victims)?;
+            let mut notes_bytes: HashMap<u32, u64> = HashMap::new();
+            for noted in notes.values() {
+                *notes_bytes.entry(*noted).or_default() += HEADER_BYTES as u64;
+            }
+            let before = victims.len();
+            victims.retain(|number| {
+                let notes_bytes = notes_bytes.get(number).copied().unwrap_or(0);
+                is_worth(&self.segments[number], notes_bytes)
+            });
+            if victims.len() == before {
+                return Ok((victims, notes.into_keys().collect()));
+            }
+        }
+    }
+
+    fn rewrite(&mut self, victims: &[u32], notes: &[Name]) -> Result<(), IoFailure> {
         // From here on records go to a segment that is no victim, and the table covers the
         // victims, so that recovery never replays one.
         self.sync_or_make_room()?;
@@ -64,8 +92,7 @@ impl<F: Fs> Packs<F> {
             self.copy_live(victim.number)?;
         }
         let numbers: Vec<u32> = victims.iter().map(number).collect();
-        let notes = self.needed_notes(&numbers)?;
-        self.append_notes(&notes)?;
+        self.append_notes(notes)?;
         // Where this fails, the copies are given up.
         self.sync()?;
         self.segments.retain(|number, _| !numbers.contains(number));
@@ -101,7 +128,7 @@ impl<F: Fs> Packs<F> {
     /// says of them; says whether there were any.
     fn remove_dead(&mut self) -> Result<bool, IoFailure> {
         let dead = self.idle(|state| state.live_bytes == 0 && state.end > 0);
-        let notes = self.needed_notes(&dead)?;
+        let notes: Vec<Name> = self.needed_notes(&dead)?.into_keys().collect();
         for number in &dead {
             self.remove_segment(*number)?;
         }
@@ -132,9 +159,9 @@ impl<F: Fs> Packs<F> {
         self.segments.values().filter(is_idle).map(number).collect()
     }
 
-    /// The deletions noted in segments that are about to go, where an older segment that stays holds a
-    /// record of that name: without the note it would be back when the index is made anew.
-    fn needed_notes(&self, leaving: &[u32]) -> Result<Vec<Name>, IoFailure> {
+    /// The deletions noted in segments that are about to go, and where, if an older segment that stays
+    /// holds a record of that name: without the note it would be back when the index is made anew.
+    fn needed_notes(&self, leaving: &[u32]) -> Result<HashMap<Name, u32>, IoFailure> {
         let mut noted: HashMap<Name, u32> = HashMap::new();
         for number in leaving {
             self.each_header(*number, |header| {
@@ -145,49 +172,75 @@ impl<F: Fs> Packs<F> {
             })?;
         }
         let last = noted.values().max().copied().unwrap_or(0);
-        let mut needed = HashSet::new();
+        let mut needed = HashMap::new();
         for state in self.segments.range(..last).map(|(_, state)| state) {
             // Everything in it is alive: it holds nothing that was deleted.
             let is_whole = state.live_bytes >= u64::from(state.end);
             if is_whole || leaving.contains(&state.number) {
                 continue;
             }
-            self.each_header(state.number, |header| {
+            let is_read = self.each_header(state.number, |header| {
                 let name = (header.hash, header.kind);
-                let noted = noted.get(&name).is_some_and(|noted| state.number < *noted);
-                if noted && !header.deleted {
-                    needed.insert(name);
+                if let Some(noted) = noted.get(&name)
+                    && state.number < *noted
+                    && !header.deleted
+                {
+                    needed.insert(name, *noted);
                 }
             })?;
+            if !is_read {
+                // It may hold any of them.
+                needed.extend(noted.iter().filter(|(_, noted)| state.number < **noted));
+            }
         }
-        Ok(needed.into_iter().collect())
+        Ok(needed)
     }
 
-    /// Reads the headers of a segment; some twice where something is damaged.
-    fn each_header(&self, number: u32, mut meet: impl FnMut(&Header)) -> Result<(), IoFailure> {
+    /// Reads the headers of a segment, some twice where something is damaged; says whether all of it could
+    /// be read. It is not mapped: one sector that cannot be read would end the process.
+    fn each_header(&self, number: u32, mut meet: impl FnMut(&Header)) -> Result<bool, IoFailure> {
         let path = self.segment_path(number);
         let file = match File::open(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
             opened => opened.during("open", &path)?,
         };
         let end = self.segments.get(&number).map_or(0, |state| state.end);
         let (mut at, mut bytes) = (0, [0; HEADER_BYTES]);
-        while at < u64::from(end) && file.read_exact_at(&mut bytes, at).is_ok() {
+        while at < u64::from(end) && self.fs.read_back(&file, &mut bytes, at).is_ok() {
             let Some(header) = Header::decode(&bytes) else {
                 break;
             };
             meet(&header);
             at += header.record_bytes();
         }
-        if at < u64::from(end) {
-            let map = mapped::map(&file).during("map", &path)?;
-            scan(&map, 0, |_, met| {
-                if let Met::Record(header, _) = met {
-                    meet(&header);
-                }
-            });
+        if at >= u64::from(end) {
+            return Ok(true);
         }
-        Ok(())
+        let size_bytes = file.metadata().during("read", &path)?.len();
+        let (bytes, is_read) = self.read_around(&file, size_bytes.min(u64::from(end)));
+        if !is_read {
+            tracing::warn!(segment = %path.display(), "a part of it cannot be read");
+        }
+        scan(&bytes, 0, |_, met| {
+            if let Met::Record(header, _) = met {
+                meet(&header);
+            }
+        });
+        Ok(is_read)
+    }
+
+    /// The first bytes of a file, with zeros for what cannot be read, and whether all could.
+    fn read_around(&self, file: &File, size_bytes: u64) -> (Vec<u8>, bool) {
+        let mut bytes = vec![0; size_bytes as usize];
+        let mut is_read = true;
+        for (index, block) in bytes.chunks_mut(BLOCK_BYTES).enumerate() {
+            let offset = (index * BLOCK_BYTES) as u64;
+            if self.fs.read_back(file, block, offset).is_err() {
+                block.fill(0);
+                is_read = false;
+            }
+        }
+        (bytes, is_read)
     }
 
     /// Removes the file, which nothing points into any more.

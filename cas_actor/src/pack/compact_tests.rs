@@ -13,22 +13,22 @@ use crate::fs::faulty::{Fault, FaultyFs};
 use crate::fs::{Disk, RealFs};
 use crate::layout::Kind;
 
-fn open<F: Fs>(directory: &Path, fs: F) -> Packs<F> {
+pub(super) fn open<F: Fs>(directory: &Path, fs: F) -> Packs<F> {
     let temp = directory.join("tmp");
     fs::create_dir_all(&temp).unwrap();
     let staging = Arc::new(Staging::new(temp, fs.clone()));
     Packs::open(fs, directory.join("packs"), staging, Arc::default()).unwrap()
 }
 
-fn content(number: u8) -> Bytes {
+pub(super) fn content(number: u8) -> Bytes {
     vec![number; 1000].into()
 }
 
-fn name(number: u8) -> Name {
+pub(super) fn name(number: u8) -> Name {
     (*Digest::of(&content(number)).hash(), Kind::Blob)
 }
 
-fn put<F: Fs>(packs: &mut Packs<F>, number: u8) -> Result<(), IoFailure> {
+pub(super) fn put<F: Fs>(packs: &mut Packs<F>, number: u8) -> Result<(), IoFailure> {
     let header = Header {
         deleted: false,
         length: 1000,
@@ -163,4 +163,70 @@ fn dead_segments_make_room_for_what_is_in_doubt() {
     assert!(!packs.is_in_doubt());
     let anew = open(directory.path(), RealFs);
     assert_eq!(anew.list().count(), 5);
+}
+
+/// A disk with a sector in the first segment that cannot be read.
+#[derive(Debug, Clone)]
+struct BadSectorFs {
+    bad: std::ops::Range<u64>,
+}
+
+impl Disk for BadSectorFs {
+    fn read_back(&self, file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        use std::os::fd::AsRawFd;
+        let path = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+        let end = offset + buffer.len() as u64;
+        let is_bad = offset < self.bad.end && self.bad.start < end;
+        match is_bad && path.ends_with("00000001.seg") {
+            true => Err(rustix::io::Errno::IO.into()),
+            false => RealFs.read_back(file, buffer, offset),
+        }
+    }
+}
+
+/// The segment was mapped then, and touching the sector killed the process.
+#[test]
+fn a_sector_that_cannot_be_read_costs_no_note() {
+    let directory = tempfile::tempdir().unwrap();
+    let bad = 4096..8192;
+    let mut packs = open(directory.path(), BadSectorFs { bad });
+    for number in 0..20 {
+        put(&mut packs, number).unwrap();
+    }
+    next_segment(&mut packs);
+    for number in 20..40 {
+        put(&mut packs, number).unwrap();
+    }
+    // One before the sector, one in it, one behind it, and what makes their notes leave.
+    for number in [1, 5, 15].into_iter().chain(20..40) {
+        assert!(packs.remove(&name(number)));
+    }
+    assert!(packs.compact(60).unwrap() > 15_000);
+    let index = directory.path().join("packs").join(INDEX);
+    fs::remove_file(index).unwrap();
+    let anew = open(directory.path(), RealFs);
+    assert_eq!(anew.list().count(), 17);
+}
+
+/// Nothing in it counted as alive, so that every compaction wrote it to the next segment.
+#[test]
+fn a_segment_of_needed_notes_stays_where_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut packs = open(directory.path(), RealFs);
+    for number in 0..20 {
+        put(&mut packs, number).unwrap();
+    }
+    next_segment(&mut packs);
+    assert!(packs.remove(&name(3)));
+    packs.compact(60).unwrap();
+    let next = packs.next_number;
+    for _ in 0..3 {
+        assert_eq!(packs.compact(60).unwrap(), 0);
+    }
+    assert_eq!((packs.next_number, packs.segments.len()), (next, 2));
+    for number in 0..20 {
+        packs.remove(&name(number));
+    }
+    packs.compact(60).unwrap();
+    assert_eq!(segment_bytes(directory.path()), 0, "needed no more");
 }

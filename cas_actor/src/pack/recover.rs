@@ -2,7 +2,8 @@
 //!
 //! Owns: which files of the directory count, and reading their records.
 //! Does not know: how the index is used afterwards.
-//! Invariant: opening loses no complete record, whatever state a killed process left.
+//! Invariants: opening loses no complete record, whatever state a killed process left; a table that
+//! one opening refused is believed by no later one.
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeMap, HashMap};
@@ -33,6 +34,9 @@ impl<F: Fs> Packs<F> {
     ) -> Result<Self, IoFailure> {
         let found = segments_in(&directory)?;
         let table = read_table(&directory)?.filter(|table| covers(table, &found));
+        if table.is_none() {
+            remove_table(&fs, &directory, &counters)?;
+        }
         let mut packs = Self {
             fs,
             directory,
@@ -95,10 +99,7 @@ impl<F: Fs> Packs<F> {
         let path = self.directory.join(INDEX);
         count(&self.counters.corrupt, 1);
         tracing::warn!(index = %path.display(), "damaged index; reading all segments instead");
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            removed => removed.during("remove", &path)?,
-        }
+        remove_table(&self.fs, &self.directory, &self.counters)?;
         *self = Self::open(
             self.fs.clone(),
             self.directory.clone(),
@@ -233,6 +234,18 @@ fn read_table(directory: &Path) -> Result<Option<Table>, IoFailure> {
     Ok(table)
 }
 
+/// Removes a table that is not believed, before anything else is written. Once its segments have grown
+/// behind it, nothing would tell that it does not know what lies in them.
+fn remove_table<F: Fs>(fs: &F, directory: &Path, counters: &Counters) -> Result<(), IoFailure> {
+    let path = directory.join(INDEX);
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        removed => removed.during("remove", &path)?,
+    }
+    count(&counters.fsyncs, 1);
+    fs.sync_directory(directory).during("sync", directory)
+}
+
 /// Whether every segment that a table points into is there in full.
 fn covers(table: &Table, found: &BTreeMap<u32, u64>) -> bool {
     let missing = table.segments.iter().find(|state| {
@@ -246,4 +259,40 @@ fn covers(table: &Table, found: &BTreeMap<u32, u64>) -> bool {
         );
     }
     missing.is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Read;
+    use super::super::compact_tests::{content, name, open, put};
+    use super::*;
+    use crate::fs::RealFs;
+
+    /// A segment had been cut off, and grew behind what the table says of it: then the table was believed
+    /// again, and what was put meanwhile was gone.
+    #[test]
+    fn a_table_that_was_refused_is_never_believed_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut packs = open(directory.path(), RealFs);
+        for number in 0..10 {
+            put(&mut packs, number).unwrap();
+        }
+        packs.checkpoint().unwrap();
+        let segment = packs.segment_path(1);
+        drop(packs);
+        let file = OpenOptions::new().write(true).open(&segment).unwrap();
+        file.set_len(file.metadata().unwrap().len() - 500).unwrap();
+        let mut packs = open(directory.path(), RealFs);
+        for number in 20..25 {
+            put(&mut packs, number).unwrap();
+        }
+        packs.sync().unwrap();
+        drop(packs);
+        let mut packs = open(directory.path(), RealFs);
+        for number in (0..9).chain(20..25) {
+            let read = packs.read(&name(number)).unwrap();
+            assert_eq!(read, Read::Intact(content(number)), "{number}");
+        }
+        assert_eq!(packs.read(&name(9)).unwrap(), Read::Missing, "cut off");
+    }
 }
