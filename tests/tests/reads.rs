@@ -36,7 +36,7 @@ fn project(targets: &str) -> Project {
 
 fn write(project: &Project, targets: &str) {
     let imports =
-        "import { target } from \"zako:build\";\nimport { each } from \"./each.rule.ts\";\n";
+        "import { glob, target } from \"zako:build\";\nimport { each } from \"./each.rule.ts\";\n";
     project.write(
         "BUILD.ts",
         &format!("{imports}export default {{\n{targets}\n}};\n"),
@@ -351,4 +351,27 @@ export const twice = rule({
     project.build();
     assert_eq!(project.ran(), ["b"]);
     assert!(!project.has("one/a") && project.has("one/b"));
+}
+
+#[test]
+fn what_a_rule_has_yet_to_describe_again_is_left_alone() {
+    let project = project(
+        "  all: each({ srcs: [\"names\"] }),\n\
+         \x20 other: target({ cmd: [\"cp\", \"names\", \"other\"], srcs: glob(\"names\", \"all/*\"), outs: [\"other\"] }),",
+    );
+    project.build();
+    assert_eq!(project.ran(), ["a", "b"]);
+    std::fs::remove_file(project.root().join("all.list")).unwrap();
+    project.zako(&["build", "--dry"]).succeeds();
+    project.zako(&["why", "//:other"]).succeeds();
+    assert!(project.has("all/a") && project.has("all/b"));
+    project.write("each.rule.ts", &format!("{EACH}// Changed.\n"));
+    let said = project.zako(&["build", "//:other"]).succeeds().text();
+    assert!(said.contains("1 up to date"), "{said}");
+    assert!(project.has("all/a") && project.has("all/b"));
+    project.build();
+    assert!(project.ran().is_empty());
+    project.write("names", "a\n");
+    project.build();
+    assert!(project.has("all/a") && !project.has("all/b"));
 }

@@ -140,6 +140,7 @@ impl<'a> Work<'a> {
     }
 
     fn carry_out(&mut self, opened: &mut Opened) -> Result<Exit, Failure> {
+        opened.session.only_looks = self.args.dry;
         let targets = self.load(opened)?;
         if self.args.dry {
             let (_, plan) = self.plan(opened, targets, None)?;

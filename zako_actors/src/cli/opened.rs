@@ -112,6 +112,7 @@ impl Opened {
         command: impl FnOnce(&mut Self) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let mut opened = Self::open(global, None)?;
+        opened.session.only_looks = true;
         let outcome = command(&mut opened);
         opened.close();
         outcome
