@@ -10,14 +10,14 @@ const EACH: &str = r#"
 import { attr, rule } from "zako:rule";
 export const each = rule({
   name: "each",
-  attrs: { srcs: attr.sources(), scan: attr.string({ default: "true" }), step: attr.string({ default: "true" }) },
+  attrs: { srcs: attr.sources(), after: attr.deps(), scan: attr.string({ default: "true" }), step: attr.string({ default: "true" }) },
   async implementation(ctx) {
     const list = ctx.file(`${ctx.label.name}.list`);
     ctx.run({ cmd: ["sh", "-ec", `${ctx.attrs.scan}; sort -u "$1" > "$2"`, "sh", ctx.attrs.srcs, list], outs: [list], timeout: 60 });
     const names = (await ctx.read(list)).split("\n").filter((name) => name !== "");
     if (names.includes("bad")) throw new Error("a bad name");
     const files = names.map((name) => {
-      const out = ctx.file(`${ctx.label.name}/${name}`);
+      const out = ctx.file(name.startsWith("!") ? name.slice(1) : `${ctx.label.name}/${name}`);
       return ctx.run({ cmd: ["sh", "-ec", `${ctx.attrs.step}; echo $1 >> $RAN; echo $1 > "$2"`, "sh", name, out], outs: [out], timeout: 60 });
     });
     return { files };
@@ -374,4 +374,102 @@ fn what_a_rule_has_yet_to_describe_again_is_left_alone() {
     project.write("names", "a\n");
     project.build();
     assert!(project.has("all/a") && !project.has("all/b"));
+}
+
+#[test]
+fn a_mended_source_mends_what_a_rule_may_not_say() {
+    let project = project(
+        "  late: each({ srcs: [\"names\"] }),\n\
+         \x20 wrong: each({ srcs: [\"others\"] }),\n\
+         \x20 other: target({ cmd: [\"touch\", \"other\"], outs: [\"other\"] }),",
+    );
+    for arguments in [&["build", "-k"][..], &["build"]] {
+        project.write("others", "!other\n");
+        for _ in 0..2 {
+            let said = project.zako(arguments);
+            said.fails_saying(&["both write other"]);
+        }
+        project.zako(&["build", "//:late"]).succeeds();
+        project.write("others", "c\n");
+        project.zako(arguments).succeeds();
+        assert!(project.has("wrong/c"));
+    }
+    // Both halves of an edit count: the target that is new, and the list that changes.
+    project.write("others", "d\n");
+    write(
+        &project,
+        "  wrong: each({ srcs: [\"others\"] }),\n\
+         \x20 other: target({ cmd: [\"sh\", \"-c\", \"echo other > wrong/c\"], outs: [\"wrong/c\"] }),",
+    );
+    project.build();
+    assert_eq!(project.read("wrong/c"), "other\n");
+    assert!(project.has("wrong/d"));
+}
+
+#[test]
+fn a_rule_that_goes_on_at_once_may_have_a_mistake_with_keep_going() {
+    let project = project(
+        "  good: each({ srcs: [\"names\"] }),\n\
+         \x20 wrong: each({ srcs: [\"others\"] }),\n\
+         \x20 after: each({ srcs: [\"others\"], after: [\":good\"] }),\n\
+         \x20 other: target({ cmd: [\"touch\", \"other\"], outs: [\"other\"] }),",
+    );
+    project.write("others", "bad\n");
+    let build = |name: &str| {
+        project.write("names", &format!("{name}\n"));
+        let said = project.zako(&["build", "-k", "--events", "events"]);
+        assert_ne!(said.status.code(), Some(0));
+        let said = said.text();
+        for part in ["in rule each for //:wrong", "for //:after", "2 failed"] {
+            assert_eq!(said.matches(part).count(), 1, "{part}: {said}");
+        }
+        assert_eq!(project.ran(), [name]);
+        check_stream(&project);
+    };
+    build("a");
+    std::fs::remove_file(project.root().join("other")).unwrap();
+    // One is asked before the steps, the other after the rule that it depends on.
+    build("b");
+    assert!(project.has("other"));
+    project
+        .zako(&["build", "//:wrong"])
+        .fails_saying(&["a bad name"]);
+    project.write("others", "c\n");
+    project.build();
+    assert!(project.has("wrong/c") && project.has("after/c"));
+}
+
+#[test]
+fn of_two_rules_that_go_on_together_the_wrong_one_is_blamed() {
+    let project = Project::new();
+    project.write(
+        "judge.rule.ts",
+        r#"
+import { attr, rule } from "zako:rule";
+export const judge = rule({
+  name: "judge",
+  attrs: { list: attr.source(), refused: attr.string() },
+  async implementation(ctx) {
+    if ((await ctx.read(ctx.attrs.list)).includes(ctx.attrs.refused)) throw new Error("a bad name");
+    const out = ctx.file(ctx.label.name);
+    ctx.run({ cmd: ["touch", out], outs: [out] });
+    return { files: [out] };
+  },
+});
+"#,
+    );
+    project.write(
+        "BUILD.ts",
+        "import { target } from \"zako:build\";\nimport { judge } from \"./judge.rule.ts\";\nexport default {\n\
+         \x20 good: judge({ list: \":list\", refused: \"x\" }),\n\
+         \x20 wrong: judge({ list: \":list\", refused: \"a\" }),\n\
+         \x20 better: judge({ list: \":list\", refused: \"y\" }),\n\
+         \x20 list: target({ cmd: [\"sh\", \"-c\", \"echo a > list\"], outs: [\"list\"] }),\n};\n",
+    );
+    let arguments = ["build", "--events", "events"];
+    project.zako(&arguments).fails_saying(&["for //:wrong"]);
+    let failed = events(&project).into_iter();
+    let failed = failed.filter(|(_, event)| event["outcome"] == "failed");
+    let failed: Vec<Value> = failed.map(|(_, event)| event["label"].clone()).collect();
+    assert_eq!(failed, ["//:wrong"]);
 }

@@ -239,11 +239,28 @@ impl Session {
         self.read.extend(reads.into_iter().flat_map(pairs));
     }
 
-    /// Has the rules of `reads` wait again: they cannot go on.
-    pub fn disallow<'a>(&mut self, reads: impl IntoIterator<Item = &'a Read>) {
-        for pair in reads.into_iter().flat_map(pairs) {
+    /// Has the rules of `reads` wait again: they cannot go on. What they said does not count, so that they read again
+    /// once their reads are written anew.
+    pub fn disallow(&mut self, reads: &[Read]) {
+        for read in reads {
+            self.changed |= self.known.memory.uses.remove(&read.target).is_some();
+        }
+        for pair in reads.iter().flat_map(pairs) {
             self.read.remove(&pair);
         }
+    }
+
+    /// Forgets what rules said of outputs of which nobody knows whether they are up to date. Tells whether there was any.
+    pub fn forget_unread(&mut self) -> bool {
+        let uses = &mut self.known.memory.uses;
+        let before = uses.len();
+        uses.retain(|target, known| {
+            let mut writers = known.reads.iter().filter_map(|read| read.writer.as_ref());
+            writers.all(|writer| may_read(&self.read, target, writer))
+        });
+        let has_forgotten = uses.len() < before;
+        self.changed |= has_forgotten;
+        has_forgotten
     }
 
     /// Reads the build files, evaluating those that changed; `given` are the options that were set,
