@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
-use zako_tests::Project;
+use zako_tests::{Outcome, Project};
 
 /// What has to be done for each line of a list is known once the list is there.
 const EACH: &str = r#"
@@ -472,4 +472,33 @@ export const judge = rule({
     let failed = failed.filter(|(_, event)| event["outcome"] == "failed");
     let failed: Vec<Value> = failed.map(|(_, event)| event["label"].clone()).collect();
     assert_eq!(failed, ["//:wrong"]);
+}
+
+#[test]
+fn what_a_rule_may_describe_otherwise_is_affected() {
+    let project = project(
+        "  all: each({ srcs: [\"names\"] }),\n\
+         \x20 user: target({ cmd: [\"touch\", \"user\"], deps: [\":all\"], outs: [\"user\"] }),\n\
+         \x20 other: target({ cmd: [\"touch\", \"other\"], outs: [\"other\"] }),",
+    );
+    project.write(".gitignore", ".zako\nall*\nuser\nother\n");
+    let commit = project
+        .shell("git init -q -b main && git add . && git -c user.name=t -c user.email=t@example.org commit -qm first");
+    Outcome::of(&mut { commit }).succeeds();
+    project.build();
+    assert_eq!(project.ran(), ["a", "b"]);
+    project.write("names", "a\nc\n");
+    let affected = project.zako(&["affected", "--since", "main"]).succeeds();
+    let affected: BTreeSet<&str> = affected.stdout.lines().collect();
+    let labels = [
+        "//:all",
+        "//:all~all.list",
+        "//:all~all_a",
+        "//:all~all_b",
+        "//:user",
+    ];
+    assert_eq!(affected, BTreeSet::from(labels));
+    project.zako(&["build", "--since", "main"]).succeeds();
+    assert_eq!(project.ran(), ["c"]);
+    assert!(project.has("all/c") && !project.has("all/b"));
 }

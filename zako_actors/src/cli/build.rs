@@ -260,9 +260,8 @@ impl<'a> Work<'a> {
         if let Some(reference) = &self.args.since {
             let changed =
                 changed_since(&opened.session.workspace.root, reference).map_err(Failure::usage)?;
-            let touched = affected(graph, &changed, &|path| {
-                opened.session.build_files_reading(path)
-            });
+            let readers = |path: &str| opened.session.build_files_reading(path);
+            let touched = affected(graph, &changed, &readers, &targets.readings);
             asked.retain(|id| touched.contains(id));
         }
         Ok(asked)
