@@ -3,21 +3,21 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
-use zako_tests::Project;
+use zako_tests::{Outcome, Project};
 
 /// What has to be done for each line of a list is known once the list is there.
 const EACH: &str = r#"
 import { attr, rule } from "zako:rule";
 export const each = rule({
   name: "each",
-  attrs: { srcs: attr.sources(), scan: attr.string({ default: "true" }), step: attr.string({ default: "true" }) },
+  attrs: { srcs: attr.sources(), after: attr.deps(), scan: attr.string({ default: "true" }), step: attr.string({ default: "true" }) },
   async implementation(ctx) {
     const list = ctx.file(`${ctx.label.name}.list`);
     ctx.run({ cmd: ["sh", "-ec", `${ctx.attrs.scan}; sort -u "$1" > "$2"`, "sh", ctx.attrs.srcs, list], outs: [list], timeout: 60 });
     const names = (await ctx.read(list)).split("\n").filter((name) => name !== "");
     if (names.includes("bad")) throw new Error("a bad name");
     const files = names.map((name) => {
-      const out = ctx.file(`${ctx.label.name}/${name}`);
+      const out = ctx.file(name.startsWith("!") ? name.slice(1) : `${ctx.label.name}/${name}`);
       return ctx.run({ cmd: ["sh", "-ec", `${ctx.attrs.step}; echo $1 >> $RAN; echo $1 > "$2"`, "sh", name, out], outs: [out], timeout: 60 });
     });
     return { files };
@@ -36,7 +36,7 @@ fn project(targets: &str) -> Project {
 
 fn write(project: &Project, targets: &str) {
     let imports =
-        "import { target } from \"zako:build\";\nimport { each } from \"./each.rule.ts\";\n";
+        "import { glob, target } from \"zako:build\";\nimport { each } from \"./each.rule.ts\";\n";
     project.write(
         "BUILD.ts",
         &format!("{imports}export default {{\n{targets}\n}};\n"),
@@ -351,4 +351,154 @@ export const twice = rule({
     project.build();
     assert_eq!(project.ran(), ["b"]);
     assert!(!project.has("one/a") && project.has("one/b"));
+}
+
+#[test]
+fn what_a_rule_has_yet_to_describe_again_is_left_alone() {
+    let project = project(
+        "  all: each({ srcs: [\"names\"] }),\n\
+         \x20 other: target({ cmd: [\"cp\", \"names\", \"other\"], srcs: glob(\"names\", \"all/*\"), outs: [\"other\"] }),",
+    );
+    project.build();
+    assert_eq!(project.ran(), ["a", "b"]);
+    std::fs::remove_file(project.root().join("all.list")).unwrap();
+    project.zako(&["build", "--dry"]).succeeds();
+    project.zako(&["why", "//:other"]).succeeds();
+    assert!(project.has("all/a") && project.has("all/b"));
+    project.write("each.rule.ts", &format!("{EACH}// Changed.\n"));
+    let said = project.zako(&["build", "//:other"]).succeeds().text();
+    assert!(said.contains("1 up to date"), "{said}");
+    assert!(project.has("all/a") && project.has("all/b"));
+    project.build();
+    assert!(project.ran().is_empty());
+    project.write("names", "a\n");
+    project.build();
+    assert!(project.has("all/a") && !project.has("all/b"));
+}
+
+#[test]
+fn a_mended_source_mends_what_a_rule_may_not_say() {
+    let project = project(
+        "  late: each({ srcs: [\"names\"] }),\n\
+         \x20 wrong: each({ srcs: [\"others\"] }),\n\
+         \x20 other: target({ cmd: [\"touch\", \"other\"], outs: [\"other\"] }),",
+    );
+    for arguments in [&["build", "-k"][..], &["build"]] {
+        project.write("others", "!other\n");
+        for _ in 0..2 {
+            let said = project.zako(arguments);
+            said.fails_saying(&["both write other"]);
+        }
+        project.zako(&["build", "//:late"]).succeeds();
+        project.write("others", "c\n");
+        project.zako(arguments).succeeds();
+        assert!(project.has("wrong/c"));
+    }
+    // Both halves of an edit count: the target that is new, and the list that changes.
+    project.write("others", "d\n");
+    write(
+        &project,
+        "  wrong: each({ srcs: [\"others\"] }),\n\
+         \x20 other: target({ cmd: [\"sh\", \"-c\", \"echo other > wrong/c\"], outs: [\"wrong/c\"] }),",
+    );
+    project.build();
+    assert_eq!(project.read("wrong/c"), "other\n");
+    assert!(project.has("wrong/d"));
+}
+
+#[test]
+fn a_rule_that_goes_on_at_once_may_have_a_mistake_with_keep_going() {
+    let project = project(
+        "  good: each({ srcs: [\"names\"] }),\n\
+         \x20 wrong: each({ srcs: [\"others\"] }),\n\
+         \x20 after: each({ srcs: [\"others\"], after: [\":good\"] }),\n\
+         \x20 other: target({ cmd: [\"touch\", \"other\"], outs: [\"other\"] }),",
+    );
+    project.write("others", "bad\n");
+    let build = |name: &str| {
+        project.write("names", &format!("{name}\n"));
+        let said = project.zako(&["build", "-k", "--events", "events"]);
+        assert_ne!(said.status.code(), Some(0));
+        let said = said.text();
+        for part in ["in rule each for //:wrong", "for //:after", "2 failed"] {
+            assert_eq!(said.matches(part).count(), 1, "{part}: {said}");
+        }
+        assert_eq!(project.ran(), [name]);
+        check_stream(&project);
+    };
+    build("a");
+    std::fs::remove_file(project.root().join("other")).unwrap();
+    // One is asked before the steps, the other after the rule that it depends on.
+    build("b");
+    assert!(project.has("other"));
+    project
+        .zako(&["build", "//:wrong"])
+        .fails_saying(&["a bad name"]);
+    project.write("others", "c\n");
+    project.build();
+    assert!(project.has("wrong/c") && project.has("after/c"));
+}
+
+#[test]
+fn of_two_rules_that_go_on_together_the_wrong_one_is_blamed() {
+    let project = Project::new();
+    project.write(
+        "judge.rule.ts",
+        r#"
+import { attr, rule } from "zako:rule";
+export const judge = rule({
+  name: "judge",
+  attrs: { list: attr.source(), refused: attr.string() },
+  async implementation(ctx) {
+    if ((await ctx.read(ctx.attrs.list)).includes(ctx.attrs.refused)) throw new Error("a bad name");
+    const out = ctx.file(ctx.label.name);
+    ctx.run({ cmd: ["touch", out], outs: [out] });
+    return { files: [out] };
+  },
+});
+"#,
+    );
+    project.write(
+        "BUILD.ts",
+        "import { target } from \"zako:build\";\nimport { judge } from \"./judge.rule.ts\";\nexport default {\n\
+         \x20 good: judge({ list: \":list\", refused: \"x\" }),\n\
+         \x20 wrong: judge({ list: \":list\", refused: \"a\" }),\n\
+         \x20 better: judge({ list: \":list\", refused: \"y\" }),\n\
+         \x20 list: target({ cmd: [\"sh\", \"-c\", \"echo a > list\"], outs: [\"list\"] }),\n};\n",
+    );
+    let arguments = ["build", "--events", "events"];
+    project.zako(&arguments).fails_saying(&["for //:wrong"]);
+    let failed = events(&project).into_iter();
+    let failed = failed.filter(|(_, event)| event["outcome"] == "failed");
+    let failed: Vec<Value> = failed.map(|(_, event)| event["label"].clone()).collect();
+    assert_eq!(failed, ["//:wrong"]);
+}
+
+#[test]
+fn what_a_rule_may_describe_otherwise_is_affected() {
+    let project = project(
+        "  all: each({ srcs: [\"names\"] }),\n\
+         \x20 user: target({ cmd: [\"touch\", \"user\"], deps: [\":all\"], outs: [\"user\"] }),\n\
+         \x20 other: target({ cmd: [\"touch\", \"other\"], outs: [\"other\"] }),",
+    );
+    project.write(".gitignore", ".zako\nall*\nuser\nother\n");
+    let commit = project
+        .shell("git init -q -b main && git add . && git -c user.name=t -c user.email=t@example.org commit -qm first");
+    Outcome::of(&mut { commit }).succeeds();
+    project.build();
+    assert_eq!(project.ran(), ["a", "b"]);
+    project.write("names", "a\nc\n");
+    let affected = project.zako(&["affected", "--since", "main"]).succeeds();
+    let affected: BTreeSet<&str> = affected.stdout.lines().collect();
+    let labels = [
+        "//:all",
+        "//:all~all.list",
+        "//:all~all_a",
+        "//:all~all_b",
+        "//:user",
+    ];
+    assert_eq!(affected, BTreeSet::from(labels));
+    project.zako(&["build", "--since", "main"]).succeeds();
+    assert_eq!(project.ran(), ["c"]);
+    assert!(project.has("all/c") && !project.has("all/b"));
 }

@@ -273,8 +273,7 @@ fn mistakes_around_rules_are_answered_with_a_place() {
     );
     let mut endless = project.command(&["build"]);
     endless.env("ZAKO_EVALUATION_SECONDS", "1");
-    zako_tests::Outcome::of(&mut endless)
-        .fails_saying(&["longer than its limit of ", "//app:app"]);
+    zako_tests::Outcome::of(&mut endless).fails_saying(&["longer than its limit of ", "//app:app"]);
     project.write("tools/text.rule.ts", RULE);
     project.write(
         "tools/text.toolchain.ts",

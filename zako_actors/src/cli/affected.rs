@@ -15,9 +15,8 @@ fn print(opened: &mut Opened, args: &AffectedArgs) -> Result<Exit, Failure> {
     let targets = opened.load()?;
     let changed =
         changed_since(&opened.session.workspace.root, &args.since).map_err(Failure::usage)?;
-    let touched = affected(&targets.graph, &changed, &|path| {
-        opened.session.build_files_reading(path)
-    });
+    let readers = |path: &str| opened.session.build_files_reading(path);
+    let touched = affected(&targets.graph, &changed, &readers, &targets.readings);
     let labels: Vec<String> = targets
         .graph
         .order()

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use rustc_hash::FxHashSet;
 use serde::Serialize;
 
 use super::args::{BuildArgs, Global};
@@ -15,6 +16,7 @@ use super::chrome_trace::Trace;
 use super::display::Display;
 use super::interrupt::cancel_on_signals;
 use super::opened::{Opened, Targets, failure};
+use super::reads::{Answers, texts};
 use super::remote::remote;
 use super::sandbox::{chosen, readable};
 use super::sink::{JsonLines, Sink};
@@ -32,6 +34,7 @@ use crate::engine::schedule::Capacity;
 use crate::engine::session::{BuildOptions, Kept, Running};
 use crate::engine::since::changed_since;
 use crate::isolate::engine_version;
+use crate::lang::label::Label;
 use crate::lang::target::Target;
 use crate::machine::Machine;
 
@@ -94,6 +97,16 @@ pub(super) struct Work<'a> {
     edits: Option<Arc<Edits>>,
     /// Those that nobody was told about yet.
     phases: Vec<Phase>,
+    /// Targets whose rules cannot go on.
+    pub(super) mistaken: FxHashSet<Label>,
+}
+
+/// What a build begins with.
+struct Begin {
+    targets: Targets,
+    plan: Arc<Plan>,
+    /// Targets whose rules could not go on, with their mistakes.
+    mistaken: Vec<(Label, String)>,
 }
 
 /// One round of `zako watch`: a build that `cancel` ends; it goes on with what the last one has `kept`.
@@ -136,14 +149,16 @@ impl<'a> Work<'a> {
             cancel,
             edits: None,
             phases: Vec::new(),
+            mistaken: FxHashSet::default(),
         }
     }
 
     fn carry_out(&mut self, opened: &mut Opened) -> Result<Exit, Failure> {
+        opened.session.only_looks = self.args.dry;
         let targets = self.load(opened)?;
         if self.args.dry {
-            let (_, plan) = self.plan(opened, targets, None)?;
-            return self.dry(&plan);
+            let begin = self.plan(opened, targets)?;
+            return self.dry(&begin.plan);
         }
         let summary = self.build(opened, targets)?;
         self.conclude(&summary)
@@ -163,8 +178,8 @@ impl<'a> Work<'a> {
 
     /// Brings what is asked for up to date.
     fn build(&mut self, opened: &mut Opened, targets: Targets) -> Result<Summary, Failure> {
-        let (targets, plan) = self.plan(opened, targets, None)?;
-        self.run(opened, &targets, plan)
+        let begin = self.plan(opened, targets)?;
+        self.run(opened, begin)
     }
 
     fn conclude(&self, summary: &Summary) -> Result<Exit, Failure> {
@@ -181,39 +196,58 @@ impl<'a> Work<'a> {
         })
     }
 
-    /// Plans what is asked for, as far as rules have said what that is. Those that read what is up to date go on at once.
-    pub(super) fn plan(
+    /// Plans what is asked for, as far as rules have said what that is. Those that read what is up to date go on at once;
+    /// a mistake of theirs ends it, unless the rest is to go on.
+    fn plan(&mut self, opened: &mut Opened, targets: Targets) -> Result<Begin, Failure> {
+        let plan = self.unfold(opened, &targets, None)?;
+        let ready = plan.ready.clone();
+        let mut answers = Answers {
+            planned: Some((targets, plan)),
+            ..Answers::default()
+        };
+        self.ask_all(opened, None, ready, &mut answers);
+        let Answers { planned, failed } = answers;
+        let keeps_going = self.args.steps.keep_going && !self.args.dry;
+        match (planned, failed) {
+            (Some((targets, plan)), failed) if failed.is_empty() || keeps_going => Ok(Begin {
+                targets,
+                plan,
+                mistaken: texts(failed),
+            }),
+            (_, failed) => {
+                let texts: Vec<String> = texts(failed).into_iter().map(|(_, text)| text).collect();
+                Err(Failure::rendered(texts.join("\n")))
+            }
+        }
+    }
+
+    /// Plans what is asked for, as far as rules have said what that is.
+    pub(super) fn unfold(
         &mut self,
         opened: &mut Opened,
-        mut targets: Targets,
+        targets: &Targets,
         running: Option<&Running>,
-    ) -> Result<(Targets, Arc<Plan>), Failure> {
+    ) -> Result<Arc<Plan>, Failure> {
+        let begin = self.begin.elapsed();
         let force = self.args.steps.force || self.args.check_determinism.is_some();
-        loop {
-            let begin = self.begin.elapsed();
-            let asked = self.asked(opened, &targets)?;
-            let Targets {
-                graph,
-                describer,
-                readings,
-                ..
-            } = &targets;
-            let plan = opened
-                .session
-                .unfold(graph, asked, readings, (describer, force), running)
-                .map_err(|error| failure(&error))?;
-            self.refuse_persistent(&plan)?;
-            self.phases.push(Phase {
-                name: "plan",
-                begin,
-                end: self.begin.elapsed(),
-            });
-            if plan.ready.is_empty() {
-                return Ok((targets, plan));
-            }
-            opened.session.allow(&plan.ready);
-            targets = self.load(opened)?;
-        }
+        let asked = self.asked(opened, targets)?;
+        let Targets {
+            graph,
+            describer,
+            readings,
+            ..
+        } = targets;
+        let plan = opened
+            .session
+            .unfold(graph, asked, readings, (describer, force), running)
+            .map_err(|error| failure(&error))?;
+        self.refuse_persistent(&plan)?;
+        self.phases.push(Phase {
+            name: "plan",
+            begin,
+            end: self.begin.elapsed(),
+        });
+        Ok(plan)
     }
 
     /// What is asked for.
@@ -226,9 +260,8 @@ impl<'a> Work<'a> {
         if let Some(reference) = &self.args.since {
             let changed =
                 changed_since(&opened.session.workspace.root, reference).map_err(Failure::usage)?;
-            let touched = affected(graph, &changed, &|path| {
-                opened.session.build_files_reading(path)
-            });
+            let readers = |path: &str| opened.session.build_files_reading(path);
+            let touched = affected(graph, &changed, &readers, &targets.readings);
             asked.retain(|id| touched.contains(id));
         }
         Ok(asked)
@@ -311,8 +344,11 @@ impl<'a> Work<'a> {
     fn run(
         &mut self,
         opened: &mut Opened,
-        targets: &Targets,
-        plan: Arc<Plan>,
+        Begin {
+            targets,
+            plan,
+            mistaken,
+        }: Begin,
     ) -> Result<Summary, Failure> {
         if plan.is_fresh() && !self.is_watched() {
             let summary = self.nothing_to_do(&plan);
@@ -372,13 +408,14 @@ impl<'a> Work<'a> {
                 drop(events.send(stamped));
             };
             self.tell_phases(&tell);
-            for event in targets.scripts.clone().into_iter().chain(chosen) {
+            for event in targets.scripts.into_iter().chain(chosen) {
                 let time_us = micros(self.begin.elapsed());
                 tell(Stamped { time_us, event });
             }
-            let describer = Arc::clone(&targets.describer);
+            let describer = targets.describer;
             let services = &opened.services;
             let session = &mut opened.session;
+            let plan = (plan, mistaken);
             let begun = session.begin(plan, describer, &build, services, &cancel, events);
             let result = begun.map_err(|error| failure(&error)).and_then(|running| {
                 let running = self.go_on(opened, running);
@@ -401,11 +438,6 @@ impl<'a> Work<'a> {
                 },
             });
         }
-    }
-
-    /// Whether a failure leaves the rest running.
-    pub(super) fn keeps_going(&self) -> bool {
-        self.args.steps.keep_going
     }
 
     /// Whether somebody wants to know what happens, even if it is nothing.

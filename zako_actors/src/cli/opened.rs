@@ -112,6 +112,7 @@ impl Opened {
         command: impl FnOnce(&mut Self) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let mut opened = Self::open(global, None)?;
+        opened.session.only_looks = true;
         let outcome = command(&mut opened);
         opened.close();
         outcome
@@ -132,14 +133,21 @@ impl Opened {
         } = self.options;
         let mut isolates = Isolates::new(&self.services, root, evaluation, pool);
         let search = search_path(&self.session.workspace.manifest.settings);
-        let mut loaded = self
-            .session
-            .load(&mut isolates, &self.options.given, &search)
-            .map_err(|error| failure(&error))?;
-        let scripts = isolates.figures();
-        for line in &loaded.logs {
-            say(line);
+        let mut read = |session: &mut Session| {
+            let loaded = session.load(&mut isolates, &self.options.given, &search);
+            let loaded = loaded.map_err(|error| failure(&error))?;
+            loaded.logs.iter().for_each(|line| say(line));
+            Ok(loaded)
+        };
+        let mut loaded = read(&mut self.session)?;
+        let mut graph = self.session.graph(&mut loaded);
+        // What a rule said of old outputs may be all that is wrong.
+        if graph.is_err() && self.session.forget_unread() {
+            loaded = read(&mut self.session)?;
+            graph = self.session.graph(&mut loaded);
         }
+        let graph = graph.map_err(|error| failure(&error))?;
+        let scripts = isolates.figures();
         if self.verbose {
             say(&format!(
                 "{} build files, {} evaluated",
@@ -147,10 +155,6 @@ impl Opened {
             ));
         }
         let env = std::mem::take(&mut loaded.env);
-        let graph = self
-            .session
-            .graph(&mut loaded)
-            .map_err(|error| failure(&error))?;
         let settings = &self.session.workspace.manifest.settings;
         let describer =
             Describer::new(search, env, TRANSPILER_VERSION.to_owned()).with_outer(Outer {

@@ -3,12 +3,14 @@
 //! Owns the step from paths to targets. Does not know where the paths come from, nor what is up to
 //! date.
 //! Invariant: a target is left out only when neither its sources, nor its definition, nor anything
-//! that it needs is among the paths; a removed file still concerns those who read it.
+//! that it or its rule needs is among the paths; a removed file still concerns those who read it.
 
 use std::collections::BTreeSet;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::analyse::Reading;
+use super::gates::Gates;
 use super::graph::{Graph, NodeId};
 use crate::lang::lockfile::LOCK;
 use crate::lang::manifest::MANIFEST;
@@ -16,12 +18,13 @@ use crate::lang::target::{Source, Target};
 use crate::lang::task::TURBO_JSON;
 use crate::lang::workspace_file::PACKAGE_FILE;
 
-/// The targets that `changed` (workspace-relative paths) concerns, and all that need them.
-/// `readers` names the build files that import a file.
+/// The targets that `changed` (workspace-relative paths) concerns, and all that need them; rules, of which `readings` rest
+/// on outputs, may describe others then. `readers` names the build files that import a file.
 pub fn affected<'a>(
     graph: &Graph,
     changed: &BTreeSet<String>,
     readers: &dyn Fn(&str) -> Vec<&'a str>,
+    readings: &[Reading],
 ) -> FxHashSet<NodeId> {
     let mut by_file: FxHashMap<&str, Vec<NodeId>> = FxHashMap::default();
     for id in graph.order() {
@@ -47,7 +50,15 @@ pub fn affected<'a>(
                 .filter(|id| reads(graph.target(**id), path)),
         );
     }
-    graph.with_dependants(touched).into_iter().collect()
+    let gates = Gates::new(graph, readings);
+    loop {
+        let known: FxHashSet<NodeId> = graph.with_dependants(touched).into_iter().collect();
+        let behind = gates.behind(&known);
+        if behind.is_subset(&known) {
+            return known;
+        }
+        touched = known.union(&behind).copied().collect();
+    }
 }
 
 fn reads(target: &Target, path: &str) -> bool {

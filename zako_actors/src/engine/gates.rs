@@ -126,6 +126,21 @@ impl Gates {
         self.of.get(&id).copied()
     }
 
+    /// What lies behind gates where something is read of what `writers` write.
+    pub fn behind(&self, writers: &FxHashSet<NodeId>) -> FxHashSet<NodeId> {
+        let mut opens_anew: Vec<bool> = Vec::with_capacity(self.len());
+        for gate in &self.gates {
+            let mut before = gate.before.iter();
+            let reads = gate.writers.iter().any(|id| writers.contains(id));
+            opens_anew.push(reads || before.any(|it| opens_anew[*it as usize]));
+        }
+        let behind = self
+            .of
+            .iter()
+            .filter(|(_, gate)| opens_anew[**gate as usize]);
+        behind.map(|(id, _)| *id).collect()
+    }
+
     /// `asked` and everything that it waits for, each after what it waits for itself.
     ///
     /// # Errors

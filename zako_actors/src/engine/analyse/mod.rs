@@ -11,7 +11,7 @@ mod answer;
 mod facts;
 mod level;
 mod options;
-mod reading;
+pub mod reading;
 mod system;
 
 use std::sync::Arc;

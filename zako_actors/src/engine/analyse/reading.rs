@@ -55,6 +55,26 @@ impl Reading {
     }
 }
 
+/// Targets whose rules have not said everything: those that wait for outputs, and those that depend on them.
+pub fn unfinished(readings: &[Reading]) -> FxHashSet<&Label> {
+    let mut unfinished = FxHashSet::default();
+    for reading in readings {
+        if reading.open || reading.after.iter().any(|dep| unfinished.contains(dep)) {
+            unfinished.insert(&reading.target);
+        }
+    }
+    unfinished
+}
+
+/// Whether `label` is of a kind that rules for these targets give to their actions.
+pub fn may_describe(targets: &FxHashSet<&Label>, label: &Label) -> bool {
+    let name = label.name();
+    let mut ends = name.match_indices('~').map(|(end, _)| &name[..end]);
+    !targets.is_empty()
+        && ends
+            .any(|name| Label::new(label.dir(), name).is_ok_and(|owner| targets.contains(&owner)))
+}
+
 /// `readings` and the rules that depend on them, in the order of `uses`.
 pub(super) fn spread<'a>(
     readings: Vec<Reading>,

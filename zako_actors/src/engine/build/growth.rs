@@ -136,7 +136,7 @@ impl Build {
     }
 
     /// The rule of `target` could not go on.
-    fn mistake(&mut self, target: Label, text: String) {
+    pub(super) fn mistake(&mut self, target: Label, text: String) {
         self.stop_others();
         if !self.spec.keep_going {
             self.schedule.stop();

@@ -66,6 +66,8 @@ pub struct BuildResult {
 pub struct BuildSpec {
     /// What to do.
     pub plan: Arc<Plan>,
+    /// Targets whose rules could not go on, with their mistakes.
+    pub mistaken: Vec<(Label, String)>,
     /// What steps share.
     pub env: Arc<StepEnv>,
     /// Memory of finished targets. The build takes it and lets go of it when it answers: whoever asked changes it then.
@@ -384,6 +386,9 @@ impl Actor for Build {
                     targets: self.summary.targets,
                     fresh: self.summary.up_to_date,
                 });
+                for (target, text) in self.spec.mistaken.clone() {
+                    self.mistake(target, text);
+                }
             }
             BuildMsg::StepEnded(node, report) => self.step_ended(node, *report),
             BuildMsg::Grow(growth) => self.grow(*growth),

@@ -11,7 +11,7 @@ mod sources;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::diagnostic::Diagnostic;
 use crate::engine::action::{Before, Describer, Tool};
@@ -133,6 +133,8 @@ pub struct Planner<'a> {
     pub earlier: Option<&'a Asked<'a>>,
     /// Files that are written meanwhile by whoever plans: no glob means them.
     pub written: &'a [String],
+    /// Outputs of targets that rules have yet to describe again: no glob means them either.
+    pub undescribed: &'a FxHashSet<Box<str>>,
     /// The beginning of the plan, when it is one that goes on: these targets stay what and where they are.
     pub begun: &'a [Planned],
     /// Whether the rule of the first target may read outputs of the second one.

@@ -45,9 +45,10 @@ impl Planner<'_> {
                     let found = match globs.entry(key) {
                         Entry::Occupied(known) => known.into_mut(),
                         Entry::Vacant(new) => {
-                            let written = self.written;
+                            let (written, undescribed) = (self.written, self.undescribed);
                             let found = self.dirs.expand(dir, include, exclude, &|path| {
                                 graph.outputs().covers(path)
+                                    || undescribed.contains(path)
                                     || written.iter().any(|file| file == path)
                             });
                             let found = found.map_err(|error| {

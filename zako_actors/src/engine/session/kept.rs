@@ -102,6 +102,7 @@ impl Session {
             workspace,
             layout,
             written: Vec::new(),
+            only_looks: false,
             known,
             read: FxHashSet::default(),
             changed,

@@ -18,7 +18,7 @@ use cas_actor::UpstreamConfig;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::action::{Describer, Tool};
-use super::analyse::{Given, Reading};
+use super::analyse::{Given, Reading, reading};
 use super::cause::{Cause, changed_parts};
 use super::earlier::Earlier;
 use super::edits::Edits;
@@ -82,6 +82,8 @@ pub struct Session {
     pub layout: Layout,
     /// Files that this command itself is to write, such as events, workspace-relative.
     pub written: Vec<String>,
+    /// Whether this command only looks: it leaves all outputs where they are.
+    pub only_looks: bool,
     known: Kept,
     /// Targets whose rules may read outputs of others.
     read: FxHashSet<(Label, Label)>,
@@ -237,11 +239,28 @@ impl Session {
         self.read.extend(reads.into_iter().flat_map(pairs));
     }
 
-    /// Has the rules of `reads` wait again: they cannot go on.
-    pub fn disallow<'a>(&mut self, reads: impl IntoIterator<Item = &'a Read>) {
-        for pair in reads.into_iter().flat_map(pairs) {
+    /// Has the rules of `reads` wait again: they cannot go on. What they said does not count, so that they read again
+    /// once their reads are written anew.
+    pub fn disallow(&mut self, reads: &[Read]) {
+        for read in reads {
+            self.changed |= self.known.memory.uses.remove(&read.target).is_some();
+        }
+        for pair in reads.iter().flat_map(pairs) {
             self.read.remove(&pair);
         }
+    }
+
+    /// Forgets what rules said of outputs of which nobody knows whether they are up to date. Tells whether there was any.
+    pub fn forget_unread(&mut self) -> bool {
+        let uses = &mut self.known.memory.uses;
+        let before = uses.len();
+        uses.retain(|target, known| {
+            let mut writers = known.reads.iter().filter_map(|read| read.writer.as_ref());
+            writers.all(|writer| may_read(&self.read, target, writer))
+        });
+        let has_forgotten = uses.len() < before;
+        self.changed |= has_forgotten;
+        has_forgotten
     }
 
     /// Reads the build files, evaluating those that changed; `given` are the options that were set,
@@ -300,7 +319,8 @@ impl Session {
     ) -> Result<Arc<Plan>, BuildError> {
         let items: Vec<Item> = wanted.iter().copied().map(Item::Target).collect();
         let gated = (items.as_slice(), &Gates::default());
-        self.plan_items(graph, gated, (describer, force), None)
+        let undescribed = self.forget_vanished(graph, &[], None);
+        self.plan_items(graph, gated, (describer, force), None, &undescribed)
     }
 
     /// Plans what is `asked` for and everything that it needs, as far as rules, of which `readings` rest on outputs,
@@ -318,7 +338,8 @@ impl Session {
     ) -> Result<Arc<Plan>, BuildError> {
         let gates = Gates::new(graph, readings);
         let items = gates.order(graph, asked, &text_in(&self.workspace.root))?;
-        self.plan_items(graph, (&items, &gates), describing, running)
+        let undescribed = self.forget_vanished(graph, readings, running);
+        self.plan_items(graph, (&items, &gates), describing, running, &undescribed)
     }
 
     fn plan_items(
@@ -327,8 +348,8 @@ impl Session {
         (items, gates): (&[Item], &Gates),
         (describer, force): (&Arc<Describer>, bool),
         running: Option<&Running>,
+        undescribed: &FxHashSet<Box<str>>,
     ) -> Result<Arc<Plan>, BuildError> {
-        self.forget_vanished(graph, running);
         if running.is_none() {
             self.replaced.extend(self.known.planned.take());
         }
@@ -347,6 +368,7 @@ impl Session {
             begun,
             may_read: &|target, writer| may_read(&self.read, target, writer),
             written: &self.written,
+            undescribed,
         };
         let plan = Arc::new(planner.plan(items, gates)?);
         if running.is_none() {
@@ -355,18 +377,24 @@ impl Session {
         Ok(plan)
     }
 
-    /// Takes away what targets left that the build files do not have any more.
-    fn forget_vanished(&mut self, graph: &Graph, running: Option<&Running>) {
-        let vanished = |label: &Label| !graph.contains(label);
-        let gone: Vec<Label> = self
-            .known
-            .records
-            .keys()
-            .filter(|l| vanished(l))
-            .cloned()
-            .collect();
+    /// Takes away what targets left that the build files do not have any more. Tells which outputs are left of others
+    /// that nobody describes: their rules may do so once they have read.
+    fn forget_vanished(
+        &mut self,
+        graph: &Graph,
+        readings: &[Reading],
+        running: Option<&Running>,
+    ) -> FxHashSet<Box<str>> {
+        let unfinished = reading::unfinished(readings);
+        let is_left = |label: &Label| self.only_looks || reading::may_describe(&unfinished, label);
+        let records = self.known.records.iter();
+        let vanished = records.filter(|(label, _)| !graph.contains(label));
+        let (left, gone): (Vec<_>, Vec<_>) = vanished.partition(|(label, _)| is_left(label));
+        let undescribed = left.into_iter().flat_map(|(_, record)| &*record.outputs);
+        let undescribed = undescribed.map(|item| item.path.clone()).collect();
+        let gone: Vec<Label> = gone.into_iter().map(|(label, _)| label.clone()).collect();
         if gone.is_empty() {
-            return;
+            return undescribed;
         }
         let ledger = Arc::clone(self.ledger());
         let records = Arc::make_mut(&mut self.known.records);
@@ -394,6 +422,7 @@ impl Session {
             }
         }
         self.changed = true;
+        undescribed
     }
 
     /// Removes everything that zako wrote into the workspace and forgets what was built. Tells how

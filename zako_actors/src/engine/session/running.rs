@@ -24,6 +24,7 @@ use crate::engine::seats::Seats;
 use crate::engine::services::{ServiceError, Services};
 use crate::engine::step::{Claims, StepEnv};
 use crate::engine::worker::Workers;
+use crate::lang::label::Label;
 use crate::machine::{PoolSize, cpus};
 use crate::transpile::TranspilerPool;
 
@@ -105,17 +106,18 @@ impl Session {
         cancel: &Cancel,
         events: Sender<Stamped>,
     ) -> Result<Summary, BuildError> {
+        let plan = (plan, Vec::new());
         let running = self.begin(plan, describer, options, services, cancel, events)?;
         self.end(running)
     }
 
-    /// Begins to carry a plan out; `cancel` ends that sooner.
+    /// Begins to carry a plan out, in which the rules of some targets could not go on; `cancel` ends that sooner.
     ///
     /// # Errors
     /// When it cannot begin.
     pub fn begin(
         &mut self,
-        plan: Arc<Plan>,
+        (plan, mistaken): (Arc<Plan>, Vec<(Label, String)>),
         describer: Arc<Describer>,
         options: &BuildOptions,
         services: &Services,
@@ -171,6 +173,7 @@ impl Session {
         });
         let spec = Arc::new(BuildSpec {
             plan: Arc::clone(&plan),
+            mistaken,
             env: Arc::clone(&env),
             records: Mutex::new(Arc::clone(&self.known.records)),
             jobs: options.jobs,
