@@ -92,20 +92,21 @@ fn look(cell: CellPtr) {
     }
 }
 
-/// Gives the oldest of the gathered its turn, once nobody is on the way there or starts.
+/// Gives the oldest of the gathered its turn, once nobody is on the way there or starts. Looks at every sibling.
 pub(crate) fn go_on(parent: &CellRef) {
     if parent.strategy == Strategy::OneForOne {
         return;
     }
-    parent.children.with_all(|siblings| {
+    parent.children.with_all(|mut siblings| {
         let is = |sibling: &CellPtr, bits| sibling.control() & bits != 0;
         let is_awaited = |sibling: &CellPtr| {
             let busy = control::TURN | control::STARTS;
             is(sibling, busy) || is(sibling, control::REGROUP) && !is(sibling, control::GATHERED)
         };
-        let is_gathered = |sibling: &&CellPtr| is(sibling, control::GATHERED);
-        if !siblings.iter().any(is_awaited)
-            && let Some(oldest) = siblings.iter().rfind(is_gathered)
+        let gathered = siblings.clone();
+        let gathered = gathered.filter(|sibling| is(sibling, control::GATHERED));
+        if !siblings.any(|sibling| is_awaited(&sibling))
+            && let Some(oldest) = gathered.last()
         {
             oldest.order(control::TURN);
         }

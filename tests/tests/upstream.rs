@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use zako_tests::{Node, Project};
+use zako_tests::{Node, Project, until_so};
 
 fn behind(there: &Node, scheme: &str) -> Node {
     let address = there.address();
@@ -22,9 +22,9 @@ fn figure(node: &Node, name: &str) -> u64 {
         .unwrap()
 }
 
-/// Asks until the answer is this; a node that never gives it is cut off by the test's time-out.
-fn until(node: &Node, path: &str, body: &str) {
-    while node.ask("GET", path, "") != (200, body.to_owned()) {}
+/// Asks until the answer is this.
+fn until_it_answers(node: &Node, path: &str, body: &str) {
+    until_so(path, || node.ask("GET", path, "") == (200, body.to_owned()));
 }
 
 fn chained(scheme: &str) {
@@ -33,7 +33,7 @@ fn chained(scheme: &str) {
     assert_eq!(there.ask("PUT", "/ccache/one", "1").0, 200);
     assert_eq!(here.ask("GET", "/ccache/one", ""), (200, "1".to_owned()));
     assert_eq!(here.ask("PUT", "/gradle/two", "2").0, 200);
-    until(&there, "/gradle/two", "2");
+    until_it_answers(&there, "/gradle/two", "2");
 
     there.kill();
     let began = Instant::now();
@@ -58,7 +58,7 @@ fn chained(scheme: &str) {
 
     there.restart();
     assert_eq!(there.ask("PUT", "/ccache/four", "4").0, 200);
-    until(&here, "/ccache/four", "4");
+    until_it_answers(&here, "/ccache/four", "4");
     assert_eq!(figure(&here, "up"), 1);
 }
 

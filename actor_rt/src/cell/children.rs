@@ -33,6 +33,25 @@ struct Chain {
     count: usize,
 }
 
+/// The children that follow, newest first, while the chain is locked.
+#[derive(Clone)]
+pub(crate) struct All<'a> {
+    next: *mut Header,
+    _locked: &'a Chain,
+}
+
+impl Iterator for All<'_> {
+    type Item = CellPtr;
+
+    fn next(&mut self) -> Option<CellPtr> {
+        // SAFETY: children in the chain are alive.
+        let child = unsafe { CellPtr::from_ptr(self.next) }?;
+        // SAFETY: guarded by the lock, which is held as long as we live.
+        self.next = unsafe { (*child.siblings.get()).after };
+        Some(child)
+    }
+}
+
 // SAFETY: the chain holds actors that are alive (they leave it before they end).
 unsafe impl Send for Chain {}
 
@@ -93,32 +112,18 @@ impl Children {
         });
     }
 
-    /// Shows all children at once, newest first, under the lock.
-    pub(crate) fn with_all(&self, look: impl FnOnce(&[CellPtr])) {
+    /// Shows all children, newest first, under the lock.
+    pub(crate) fn with_all(&self, look: impl FnOnce(All<'_>)) {
         let chain = self.chain();
-        let mut all = Vec::with_capacity(chain.count);
-        let mut next = chain.first;
-        // SAFETY: children in the chain are alive.
-        while let Some(child) = unsafe { CellPtr::from_ptr(next) } {
-            // SAFETY: guarded by the lock we hold.
-            next = unsafe { (*child.siblings.get()).after };
-            all.push(child);
-        }
-        look(&all);
+        look(All {
+            next: chain.first,
+            _locked: &chain,
+        });
     }
 
     /// Calls `visit` for each child, newest first, until it says no.
     pub(crate) fn for_each_while(&self, mut visit: impl FnMut(CellPtr) -> bool) {
-        let chain = self.chain();
-        let mut next = chain.first;
-        // SAFETY: children in the chain are alive.
-        while let Some(child) = unsafe { CellPtr::from_ptr(next) } {
-            // SAFETY: guarded by the lock we hold.
-            next = unsafe { (*child.siblings.get()).after };
-            if !visit(child) {
-                return;
-            }
-        }
+        self.with_all(|mut all| while all.next().is_some_and(&mut visit) {});
     }
 
     /// Calls `visit` for up to `most` children that follow `after`, or for the first ones. Returns the last of

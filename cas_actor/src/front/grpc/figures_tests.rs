@@ -7,8 +7,7 @@ use tonic::transport::Channel;
 use super::api::re;
 use super::api::zako::transport_client::TransportClient;
 use super::api::zako::{self, DownloadRequest};
-use super::tests::{BLAKE3, Node, blake3};
-use crate::Digest;
+use super::tests::Node;
 use crate::front::held::Share;
 use crate::front::{AccessConfig, FrontConfig, Right, Space, SpaceStats};
 
@@ -27,34 +26,15 @@ async fn a_result_is_one_hit_or_one_miss_whatever_it_points_at() {
         children: vec![],
     };
     let tree = store.put(tree.encode_to_vec()).await.unwrap();
-    let directory = |digest: &Digest| re::OutputDirectory {
-        tree_digest: Some(re::Digest {
-            hash: digest.hex(),
-            size_bytes: digest.size_bytes() as i64,
-        }),
-        ..Default::default()
-    };
-    let action_digest = Some(blake3(b"action"));
-    let update = re::UpdateActionResultRequest {
-        action_digest: action_digest.clone(),
-        action_result: Some(re::ActionResult {
-            output_directories: vec![directory(&empty), directory(&tree)],
-            ..Default::default()
-        }),
-        digest_function: BLAKE3,
-        ..Default::default()
-    };
-    node.actions().update_action_result(update).await.unwrap();
-    let get = || re::GetActionResultRequest {
-        action_digest: action_digest.clone(),
-        digest_function: BLAKE3,
-        ..Default::default()
-    };
-    node.actions().get_action_result(get()).await.unwrap();
+    let result = node.keep_result(&[empty, tree]).await;
+    node.actions()
+        .get_action_result(result.clone())
+        .await
+        .unwrap();
     let stats = bazel(&node);
     assert_eq!((stats.hits, stats.misses, stats.read_bytes), (1, 0, 0));
     assert!(store.delete(&tree).await.unwrap());
-    let missed = node.actions().get_action_result(get()).await;
+    let missed = node.actions().get_action_result(result.clone()).await;
     assert_eq!(missed.unwrap_err().code(), Code::NotFound);
     let stats = bazel(&node);
     assert_eq!((stats.hits, stats.misses, stats.read_bytes), (1, 1, 0));

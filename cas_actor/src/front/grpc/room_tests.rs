@@ -92,7 +92,7 @@ async fn results_with_large_trees_are_served_at_the_least_limit() {
     let node = Node::start(&config).await;
     let store = &node.front.probe().0.store;
     let leaf = store.put("leaf").await.unwrap();
-    let mut directories = Vec::new();
+    let mut trees = Vec::new();
     for number in 0..3 {
         let file = |index: u64| re::FileNode {
             name: format!("{number}{index}{}", "x".repeat(MIB as usize)),
@@ -108,35 +108,16 @@ async fn results_with_large_trees_are_served_at_the_least_limit() {
         };
         let tree = store.put(tree.encode_to_vec()).await.unwrap();
         assert!(tree.size_bytes() >= 25 * MIB);
-        directories.push(re::OutputDirectory {
-            path: number.to_string(),
-            tree_digest: Some(re::Digest {
-                hash: tree.hex(),
-                size_bytes: tree.size_bytes() as i64,
-            }),
-            ..Default::default()
-        });
+        trees.push(tree);
     }
-    let action_digest = Some(blake3(b"action"));
-    let update = re::UpdateActionResultRequest {
-        action_digest: action_digest.clone(),
-        action_result: Some(re::ActionResult {
-            output_directories: directories,
-            ..Default::default()
-        }),
-        digest_function: BLAKE3,
-        ..Default::default()
-    };
-    node.actions().update_action_result(update).await.unwrap();
-    let get = || re::GetActionResultRequest {
-        action_digest: action_digest.clone(),
-        digest_function: BLAKE3,
-        ..Default::default()
-    };
-    node.actions().get_action_result(get()).await.unwrap();
+    let result = node.keep_result(&trees).await;
+    node.actions()
+        .get_action_result(result.clone())
+        .await
+        .unwrap();
     // Each of their files is asked for.
     assert!(store.delete(&leaf).await.unwrap());
-    let missed = node.actions().get_action_result(get()).await;
+    let missed = node.actions().get_action_result(result.clone()).await;
     assert_eq!(missed.unwrap_err().code(), Code::NotFound);
     while node.front.stats().held_bytes > 0 {
         tokio::task::yield_now().await;

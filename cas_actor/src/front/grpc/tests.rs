@@ -64,6 +64,34 @@ impl Node {
         ActionCacheClient::new(self.channel.clone())
     }
 
+    /// Keeps a result whose output directories are these trees; what asks for it.
+    pub(super) async fn keep_result(&self, trees: &[crate::Digest]) -> re::GetActionResultRequest {
+        let directory = |(number, tree): (usize, &crate::Digest)| re::OutputDirectory {
+            path: number.to_string(),
+            tree_digest: Some(re::Digest {
+                hash: tree.hex(),
+                size_bytes: tree.size_bytes() as i64,
+            }),
+            ..Default::default()
+        };
+        let action_digest = Some(blake3(b"action"));
+        let update = re::UpdateActionResultRequest {
+            action_digest: action_digest.clone(),
+            action_result: Some(re::ActionResult {
+                output_directories: trees.iter().enumerate().map(directory).collect(),
+                ..Default::default()
+            }),
+            digest_function: BLAKE3,
+            ..Default::default()
+        };
+        self.actions().update_action_result(update).await.unwrap();
+        re::GetActionResultRequest {
+            action_digest,
+            digest_function: BLAKE3,
+            ..Default::default()
+        }
+    }
+
     pub(super) async fn missing(
         &self,
         digests: &[re::Digest],
