@@ -34,7 +34,9 @@ pub(crate) fn take(layout: Layout) -> NonNull<u8> {
 #[inline(always)]
 pub(crate) fn take_on(node: Node, layout: Layout) -> NonNull<u8> {
     #[cfg(not(loom))]
-    if let (true, Some(class)) = (node != Node::NONE, class_of(layout)) {
+    if node != Node::NONE
+        && let Some(class) = class_of(layout)
+    {
         return magazine::take_on(node, class);
     }
     take(layout)
