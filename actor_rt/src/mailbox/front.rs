@@ -130,7 +130,7 @@ impl Front {
     }
 
     /// Whose memory its ring is, if it has one.
-    #[cfg(test)]
+    #[cfg(all(test, not(loom)))]
     pub(crate) fn ring_node(&self) -> Option<Node> {
         let base = |base: &AtomicPtr<u8>| std::ptr::NonNull::new(base.load(Ordering::Acquire));
         self.bases.iter().find_map(base).map(crate::slab::node_of)
