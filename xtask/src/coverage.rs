@@ -46,9 +46,10 @@ pub fn run(workspace: &Workspace, package: Option<&str>) -> Result<()> {
         tests
     };
     let mut steps = Steps::default();
-    steps.run("tests with counters", &mut tests(&[]))?;
-
+    steps.run("tests with counters", &mut tests(&["--no-run"]))?;
     let built = output(&mut tests(&["--no-run", "--message-format=json"]))?;
+    steps.run("what they run", &mut tests(&[]))?;
+
     let merged = place.join("merged.profdata");
     let mut merge = Command::new(&tools.profdata);
     merge.args(["merge", "--sparse", "--output"]);
