@@ -249,8 +249,12 @@ impl<F> ActorBuilder<'_, F> {
                 .map_or(ANYWHERE, |worker| worker as u16),
             Placement::Core(core) => (core % self.runtime.worker_count()) as u16,
         };
+        let front = Front::new(self.bound, matches!(self.overflow, Overflow::DropOldest));
+        if home != ANYWHERE {
+            front.memory.set(self.runtime.memory_of(home));
+        }
         let parts = Parts {
-            front: Front::new(self.bound, matches!(self.overflow, Overflow::DropOldest)),
+            front,
             runtime: self.runtime,
             home,
             overflow: self.overflow,

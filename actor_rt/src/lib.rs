@@ -12,7 +12,7 @@ mod mailbox;
 mod parking;
 mod prefetch;
 pub mod ring;
-#[cfg_attr(loom, allow(dead_code))]
+#[cfg_attr(loom, allow(dead_code, unused_variables))]
 mod slab;
 mod sync;
 

@@ -19,6 +19,7 @@ use crate::exit::{ExitReason, Failure};
 use crate::group_restart;
 use crate::mailbox::{Drain, Settled};
 use crate::restart::{Care, Verdict};
+use crate::slab;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -155,6 +156,7 @@ impl<B: Behaviour> Shell<B> {
         let Some(behaviour) = &mut self.behaviour else {
             return Step::Done(Outcome::Ended);
         };
+        cell.front().memory.set(slab::here());
         match catch_unwind(AssertUnwindSafe(|| behaviour.start(cell))) {
             Ok(Ok(())) => {
                 self.enter(cell, Phase::Running);

@@ -83,8 +83,8 @@ impl SystemBuilder {
         self
     }
 
-    /// Whether idle workers take actors from workers that share a cache or a NUMA node first (default:
-    /// yes). Takes effect with pinned workers and the `topology` feature; off for comparisons.
+    /// Whether idle workers rob those first that share a cache or a NUMA node, and actors lie in the memory of their worker's node
+    /// (default: yes). Takes effect with more than two workers, pinned, and the `topology` feature; off for comparisons.
     pub fn near_first(mut self, near: bool) -> Self {
         self.settings.near = near;
         self

@@ -358,7 +358,8 @@ impl CellRef {
     /// Makes a cell. The reference of being alive is counted, and its owner is the caller until it
     /// schedules the actor; `front` starts out claimed by nobody and idle.
     pub(crate) fn new<S>(parts: Parts, table: &'static Table, body: S) -> Self {
-        let block = slab::take(Layout::new::<Cell<S>>()).cast::<Cell<S>>();
+        let layout = Layout::new::<Cell<S>>();
+        let block = slab::take_on(parts.front.memory.get(), layout).cast::<Cell<S>>();
         let lasting = u32::from(parts.name.is_some()) * control::NAMED
             + u32::from(parts.is_errand) * control::ERRAND;
         let header = Header {

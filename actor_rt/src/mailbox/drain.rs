@@ -12,6 +12,7 @@ mod handling;
 use super::pages::{EMPTY, FROM_OUTSIDE, Ring, Slot, TOMBSTONE};
 use super::word::DISTANT;
 use super::{CLOSED, Front, IDLE, Mailbox, Own, SIGNAL, WAITERS, Word};
+use crate::slab;
 use crate::sync::{Ordering, UnsafeCell, lock};
 use distance::{BATCH, CLOSE_BEHIND};
 use std::mem::MaybeUninit;
@@ -425,6 +426,8 @@ impl<'a, M> Drain<'a, M> {
         (self.slot, self.left, self.base) = (null_mut(), 0, null_mut());
         (self.look_at, self.horizon) = (0, 0);
         self.asks_above = u32::MAX;
+        // The next ring comes from where the owner is now.
+        front.memory.set(slab::here());
         // The tail must not look like one of the new epoch.
         self.mailbox
             .tail

@@ -6,6 +6,7 @@
 
 use super::waiters::{Ticket, Waiters};
 use super::word::{CLOSED, IDLE, SIGNAL, WAITERS, Word};
+use crate::slab::{Home, Node};
 use crate::sync::{AtomicPtr, AtomicU64, Ordering, hint, lock};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::null_mut;
@@ -26,6 +27,8 @@ pub(crate) struct Front {
     pub(super) capacity_log2: u8,
     /// Consumption is serialised by the waiters' lock, so that senders may drop the oldest.
     pub(super) shared: bool,
+    /// Whose memory its rings are: that of the node where its owner runs, once that is known, whoever sends.
+    pub(crate) memory: Home,
     waiters: AtomicPtr<Waiters>,
 }
 
@@ -45,6 +48,7 @@ impl Front {
             bound,
             capacity_log2: bound.next_power_of_two().ilog2() as u8,
             shared,
+            memory: Home::new(Node::NONE),
             waiters: AtomicPtr::new(null_mut()),
         }
     }
@@ -123,6 +127,13 @@ impl Front {
     pub(crate) fn has_ring(&self) -> bool {
         let attached = |base: &AtomicPtr<u8>| !base.load(Ordering::Relaxed).is_null();
         self.bases.iter().any(attached)
+    }
+
+    /// Whose memory its ring is, if it has one.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn ring_node(&self) -> Option<Node> {
+        let base = |base: &AtomicPtr<u8>| std::ptr::NonNull::new(base.load(Ordering::Acquire));
+        self.bases.iter().find_map(base).map(crate::slab::node_of)
     }
 
     /// If the mailbox is idle and has a ring: a mark, never zero, that changes with the next message (and comes

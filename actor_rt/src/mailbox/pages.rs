@@ -9,7 +9,7 @@
 //!    `0 .. first`.
 #![allow(unsafe_code)]
 
-use crate::slab;
+use crate::slab::{self, Node};
 use crate::sync::{AtomicPtr, AtomicU8, Ordering, UnsafeCell};
 use std::alloc::Layout;
 use std::marker::PhantomData;
@@ -124,11 +124,11 @@ impl<M> Ring<M> {
         layout
     }
 
-    /// A new base with empty slots and an empty directory.
+    /// A new base with empty slots and an empty directory, in the memory of `node`.
     #[cold]
     #[inline(never)]
-    pub(super) fn new_base(self) -> NonNull<u8> {
-        let base = slab::take(self.base_layout());
+    pub(super) fn new_base(self, node: Node) -> NonNull<u8> {
+        let base = slab::take_on(node, self.base_layout());
         for index in 0..1usize << self.first {
             // SAFETY: inside the block just taken, see `base_layout`.
             unsafe { base.cast::<Slot<M>>().add(index).write(Slot::empty()) };
@@ -166,16 +166,16 @@ impl<M> Ring<M> {
         (unsafe { start.add(offset as usize) }, length - offset)
     }
 
-    /// Attaches the page of ring index `index` unless somebody else does first.
+    /// Attaches the page of ring index `index`, in the memory of `node`, unless somebody else does first.
     ///
     /// # Safety
     /// As [`Ring::slot`]; the caller holds a claim in this base, so that nobody frees it.
     #[cold]
     #[inline(never)]
-    pub(super) unsafe fn attach(self, base: NonNull<u8>, index: u32) {
+    pub(super) unsafe fn attach(self, base: NonNull<u8>, index: u32, node: Node) {
         let page = index.ilog2() - self.first;
         let layout = self.page_layout(page);
-        let fresh = slab::take(layout).cast::<Slot<M>>();
+        let fresh = slab::take_on(node, layout).cast::<Slot<M>>();
         for offset in 0..1usize << (self.first + page) {
             // SAFETY: inside the block just taken.
             unsafe { fresh.add(offset).write(Slot::empty()) };
@@ -224,5 +224,29 @@ impl<M> Ring<M> {
         }
         // SAFETY: taken in `new_base` with this layout.
         unsafe { slab::give(base, self.base_layout()) };
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_are_of_the_node_that_is_named() {
+        let node = Node::numbered(30);
+        let ring = Ring::<u64>::new(10);
+        let base = ring.new_base(node);
+        assert_eq!(slab::node_of(base), node);
+        for index in [16, 32, 512] {
+            // SAFETY: a live base of this shape, and nobody else has it.
+            let slot = unsafe {
+                ring.attach(base, index, node);
+                ring.slot(base, index).0
+            };
+            let slot = NonNull::new(slot).expect("just attached");
+            assert_eq!(slab::node_of(slot.cast()), node, "page of {index}");
+        }
+        // SAFETY: as above, and nothing was written.
+        unsafe { ring.free(base) };
     }
 }

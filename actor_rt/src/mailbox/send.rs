@@ -123,14 +123,14 @@ impl<M> Mailbox<'_, M> {
                 return (slot, left);
             }
             // SAFETY: as above.
-            unsafe { ring.attach(base, index) };
+            unsafe { ring.attach(base, index, self.front.memory.get()) };
         }
     }
 
     #[cold]
     #[inline(never)]
     fn attach_base(self, epoch: u32) {
-        let fresh = self.ring().new_base();
+        let fresh = self.ring().new_base(self.front.memory.get());
         // Release pairs with the Acquire loads of the base: its empty slots are seen.
         let won = self.front.bases[(epoch & 1) as usize].compare_exchange(
             null_mut(),

@@ -2,6 +2,7 @@
 
 use super::word::Word;
 use super::*;
+use crate::slab;
 use proptest::prelude::*;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -572,4 +573,24 @@ fn many_producers_lose_nothing_and_keep_their_order() {
         });
         whole.end::<(u64, u64)>();
     }
+}
+
+#[test]
+fn the_next_ring_is_of_the_node_where_the_last_one_was_given_up() {
+    let node = slab::Node::numbered(31);
+    let whole = Whole::new(64);
+    assert!(whole.of::<u64>().push(1).is_ok());
+    assert_eq!(whole.front.ring_node(), Some(slab::Node::NONE));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            slab::settle(node);
+            let mut drain = whole.drain::<u64>();
+            assert_eq!(drain.pop(), Some(1));
+            assert!(drain.trim());
+        });
+    });
+    assert_eq!(whole.front.ring_node(), None);
+    assert!(whole.of::<u64>().push(2).is_ok());
+    assert_eq!(whole.front.ring_node(), Some(node));
+    whole.end::<u64>();
 }

@@ -14,6 +14,8 @@
 mod here;
 mod homes;
 mod linger;
+#[cfg(test)]
+mod memory_tests;
 mod parting;
 mod queue;
 mod share;
@@ -29,6 +31,7 @@ use crate::clock::{clock, later};
 use crate::dead_letter::{DeadLetter, DeadLetterHook};
 use crate::exit::ExitReason;
 use crate::payload::Due;
+use crate::slab::Node;
 use crossbeam_utils::CachePadded;
 pub(crate) use here::{is_worker, linger, run_turn, simulated_here, waker_of_running, yield_turn};
 pub(crate) use parting::mark_thread;
@@ -119,7 +122,13 @@ impl Runtime {
     /// # Errors
     /// A thread could not be started.
     pub(crate) fn start(settings: Settings) -> std::io::Result<&'static Self> {
-        let runtime = Self::make(settings, None);
+        let layout = topology::plan(settings.workers, settings.pin, settings.near);
+        Self::start_on(settings, layout)
+    }
+
+    /// Starts the workers where they are planned to run.
+    fn start_on(settings: Settings, layout: topology::Layout) -> std::io::Result<&'static Self> {
+        let runtime = Self::make(settings, layout, None);
         runtime.start_workers()?;
         Ok(runtime)
     }
@@ -127,11 +136,15 @@ impl Runtime {
     /// A runtime without workers, whose actors are run by [`Simulated`].
     pub(crate) fn simulated(settings: Settings, simulated: Simulated) -> &'static Self {
         debug_assert_eq!(settings.workers, 0);
-        Self::make(settings, Some(simulated))
+        let layout = topology::plan(settings.workers, settings.pin, settings.near);
+        Self::make(settings, layout, Some(simulated))
     }
 
-    fn make(settings: Settings, simulated: Option<Simulated>) -> &'static Self {
-        let mut layout = topology::plan(settings.workers, settings.pin, settings.near);
+    fn make(
+        settings: Settings,
+        mut layout: topology::Layout,
+        simulated: Option<Simulated>,
+    ) -> &'static Self {
         layout.steals = settings.steal;
         let spin = settings.workers <= layout.cores_available;
         let workers = (0..settings.workers)
@@ -199,6 +212,12 @@ impl Runtime {
         let candidates = (0..self.workers.len()).filter(on_node);
         let waiting = |index: usize| self.workers[index].inbox.len();
         self.homes.least_loaded(candidates, waiting)
+    }
+
+    /// Where the memory of this worker's actors shall be; a simulation, which has no workers, does not mind.
+    pub(crate) fn memory_of(&self, worker: u16) -> Node {
+        let worker = self.workers.get(usize::from(worker));
+        worker.map_or(Node::NONE, |worker| worker.memory)
     }
 
     /// The time that restart policies go by: virtual in a simulation.

@@ -6,6 +6,7 @@
 //! Invariant: whatever the machine refuses costs speed, never correctness. That workers cannot be pinned, or the topology
 //! cannot be read, is said once.
 
+use crate::slab::Node;
 use core_affinity::CoreId;
 #[cfg(target_os = "linux")]
 use rustix::thread::CpuSet;
@@ -179,6 +180,17 @@ impl Layout {
         self.places[worker].node
     }
 
+    /// Where the memory of a worker's actors shall be: on its node, if the workers are on several.
+    pub(super) fn memory_of(&self, worker: usize) -> Node {
+        let node = self.node_of(worker);
+        let is_other = |place: &Place| place.node != node;
+        if self.places.iter().any(is_other) {
+            Node::numbered(node)
+        } else {
+            Node::NONE
+        }
+    }
+
     /// Every other worker, if workers rob each other: first those that share the first cache that is shared at all, then the last one, then the node.
     pub(super) fn victims_of(&self, worker: usize) -> Box<[usize]> {
         if !self.steals {
@@ -200,8 +212,37 @@ impl Layout {
 }
 
 #[cfg(test)]
+impl Layout {
+    /// Workers on these nodes, unpinned.
+    pub(super) fn on_nodes(nodes: &[u32]) -> Self {
+        let place = |&node| Place {
+            node,
+            ..Place::default()
+        };
+        Self {
+            cores: vec![None; nodes.len()],
+            places: nodes.iter().map(place).collect(),
+            cores_available: nodes.len(),
+            steals: true,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn memory_goes_by_nodes_where_there_are_several() {
+        let several = Layout::on_nodes(&[0, 2, 0]);
+        assert_eq!(several.memory_of(0), Node::numbered(0));
+        assert_eq!(several.memory_of(1), Node::numbered(2));
+        let one = Layout::on_nodes(&[2, 2]);
+        assert_eq!(one.memory_of(1), Node::NONE);
+        // As it is with `near_first` off, whatever the machine.
+        let unknown = plan(1, Some(true), false);
+        assert_eq!(unknown.memory_of(0), Node::NONE);
+    }
 
     #[test]
     fn neighbours_are_robbed_first() {

@@ -15,6 +15,7 @@ use super::share::{Distance, take_shared};
 use super::sweep;
 use super::topology::Layout;
 use crate::cell::{ANYWHERE, CellPtr, Header, Outcome, credit};
+use crate::slab;
 use std::ptr::null_mut;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
@@ -49,6 +50,8 @@ pub(super) struct Worker {
     thread: OnceLock<std::thread::Thread>,
     pub(super) core: Option<core_affinity::CoreId>,
     pub(super) node: u32,
+    /// Where what its actors work with shall be.
+    pub(super) memory: slab::Node,
     /// The others, nearest first.
     victims: Box<[usize]>,
     /// Whether there is a core to spin on.
@@ -72,6 +75,7 @@ impl Worker {
             thread: OnceLock::new(),
             core: layout.core_of(index),
             node: layout.node_of(index),
+            memory: layout.memory_of(index),
             victims: layout.victims_of(index),
             spin,
         }
@@ -193,6 +197,7 @@ pub(super) fn work(runtime: &'static Runtime, index: usize) {
     if let Some(core) = worker.core {
         super::topology::pin(core);
     }
+    slab::settle(worker.memory);
     super::here::enter(runtime, worker, || {
         credit::set_open(true);
         work_loop(runtime, worker);

@@ -1,10 +1,12 @@
 //! Where slabs get their memory: chunks that are never given back.
 //!
-//! Owns: how they are had, and how much.
+//! Owns: how they are had, how much, and of which NUMA node's memory they are.
 //! Does not know: blocks.
 //! Straight from the kernel, where that can be: the process's allocator may first have to tidy up what others have freed, and
 //! held a worker up for 30 ms that way (glibc's `malloc_consolidate`, for 64 KiB, in the arena of a thread that had ended).
 
+use super::map;
+use super::node::Node;
 use std::alloc::{Layout, handle_alloc_error};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,15 +18,20 @@ pub(super) fn reserved() -> usize {
     RESERVED.load(Ordering::Relaxed)
 }
 
-/// A chunk of `layout`, whose size is a multiple of 4 KiB.
-pub(super) fn take(layout: Layout) -> NonNull<u8> {
+/// A chunk of `layout`, whose size is a multiple of 4 KiB; that of a node consists of whole pieces of the map.
+pub(super) fn take(node: Node, layout: Layout) -> NonNull<u8> {
     RESERVED.fetch_add(layout.size(), Ordering::Relaxed);
-    memory(layout).unwrap_or_else(|| handle_alloc_error(layout))
+    let chunk = memory(layout).unwrap_or_else(|| handle_alloc_error(layout));
+    if let Some(number) = node.number() {
+        prefer(chunk, layout.size(), number);
+        map::enter(chunk, layout.size(), node);
+    }
+    chunk
 }
 
 /// A chunk that the kernel may back by one huge page, if it is aligned to one: one page fault instead of 512.
-pub(super) fn take_large(layout: Layout) -> NonNull<u8> {
-    let chunk = take(layout);
+pub(super) fn take_large(node: Node, layout: Layout) -> NonNull<u8> {
+    let chunk = take(node, layout);
     #[cfg(all(target_os = "linux", not(miri)))]
     {
         let start = chunk.as_ptr().cast();
@@ -33,6 +40,37 @@ pub(super) fn take_large(layout: Layout) -> NonNull<u8> {
     }
     chunk
 }
+
+/// Asks for memory of the node with this number, for as long as it has some.
+#[cfg(all(target_os = "linux", not(miri)))]
+fn prefer(chunk: NonNull<u8>, bytes: usize, number: u8) {
+    static SAID: std::sync::Once = std::sync::Once::new();
+    let nodes = 1_u64 << number;
+    // The kernel reads one bit less than it is told.
+    let (bits, no_flags) = (u64::BITS + 1, 0);
+    let start = chunk.as_ptr();
+    // SAFETY: the range was just mapped and holds nothing yet; the kernel reads the bits of `nodes`.
+    let refused = unsafe {
+        libc::syscall(
+            libc::SYS_mbind,
+            start,
+            bytes,
+            libc::MPOL_PREFERRED,
+            &raw const nodes,
+            bits,
+            no_flags,
+        )
+    };
+    if refused != 0 {
+        let error = std::io::Error::last_os_error();
+        SAID.call_once(|| {
+            tracing::debug!(node = number, %error, "cannot choose the NUMA node of memory; it will be where it is touched first");
+        });
+    }
+}
+
+#[cfg(not(all(target_os = "linux", not(miri))))]
+fn prefer(_chunk: NonNull<u8>, _bytes: usize, _number: u8) {}
 
 #[cfg(all(unix, not(miri)))]
 fn memory(layout: Layout) -> Option<NonNull<u8>> {
@@ -85,7 +123,7 @@ mod tests {
             (64 << 10, 2 << 20),
         ] {
             let layout = Layout::from_size_align(size, align).expect("valid");
-            let chunks: Vec<_> = (0..4_u8).map(|_| take_large(layout)).collect();
+            let chunks: Vec<_> = (0..4_u8).map(|_| take_large(Node::NONE, layout)).collect();
             for (number, chunk) in chunks.iter().enumerate() {
                 assert!(chunk.addr().get().is_multiple_of(align));
                 // SAFETY: just taken, of this size.

@@ -1,14 +1,19 @@
-//! Each thread's free blocks, and the depot where threads trade them.
+//! Each thread's free blocks, and the depots where threads trade them.
 //!
 //! Owns: the free lists, and the count of what is in them.
 //! Does not know: which layouts a class is for.
 //! Invariants: those of the slab, and: what other threads look at in a magazine (`len`, `spare`, `left`) is atomic, all
-//! else is its thread's; a thread whose magazines hold anything stands in [`THREADS`] until it ends.
+//! else is its thread's; a shelf that holds anything stands in [`SHELVES`] until its thread ends.
+//!
+//! A thread keeps the blocks of every NUMA node apart, on a shelf each, and every node has depots of its own. Without
+//! nodes, as on a machine with one, all threads have one shelf and know it: they never look at where a block is.
 
+use super::map::{self, PIECE};
+use super::node::{NODES, Node};
 use super::{ALIGN, CLASSES, block_size, chunk};
 use crate::prefetch;
 use std::alloc::Layout;
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::ptr::{NonNull, null_mut};
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -20,7 +25,7 @@ const LARGE_CHUNK: usize = 2 * 1024 * 1024;
 /// Lines of a block that are asked for in advance: an actor's cell.
 const LINES_AHEAD: usize = 6;
 
-/// The length of a magazine whose thread is not in [`THREADS`] yet: longer than any, so that it costs nothing to notice.
+/// The length of a magazine whose shelf is not in [`SHELVES`] yet: longer than any, so that it costs nothing to notice.
 const NEW: u32 = u32::MAX;
 
 /// What a free block holds.
@@ -42,12 +47,19 @@ struct Depot {
 // SAFETY: a depot owns its blocks (invariant 1), which are plain memory.
 unsafe impl Send for Depot {}
 
-static DEPOT: [Mutex<Depot>; CLASSES] = [const {
-    Mutex::new(Depot {
-        top: null_mut(),
-        blocks: 0,
-    })
-}; CLASSES];
+/// Of every node, for every class.
+static DEPOTS: [[Mutex<Depot>; CLASSES]; NODES] = [const {
+    [const {
+        Mutex::new(Depot {
+            top: null_mut(),
+            blocks: 0,
+        })
+    }; CLASSES]
+}; NODES];
+
+fn depot(node: Node, class: usize) -> MutexGuard<'static, Depot> {
+    lock(&DEPOTS[usize::from(node.index())][class])
+}
 
 impl Depot {
     /// Takes over the chain of so many blocks that begins with this one.
@@ -75,14 +87,14 @@ impl Depot {
 /// Bytes of all chunks that became blocks, or will.
 static CARVED: AtomicUsize = AtomicUsize::new(0);
 
-/// Threads whose magazines hold something.
-static THREADS: Mutex<Vec<Shelf>> = Mutex::new(Vec::new());
+/// The shelves that hold something, of all threads.
+static SHELVES: Mutex<Vec<Seen>> = Mutex::new(Vec::new());
 
-/// One thread's magazines, for others to look at.
-struct Shelf(*const [Magazine; CLASSES]);
+/// One thread's shelf, for others to look at.
+struct Seen(*const Shelf);
 
-// SAFETY: others look at atomics only, and the thread takes it out of `THREADS` before they are gone.
-unsafe impl Send for Shelf {}
+// SAFETY: others look at atomics only, and the thread takes it out of `SHELVES` before they are gone.
+unsafe impl Send for Seen {}
 
 /// Only its thread writes it.
 struct Magazine {
@@ -99,19 +111,54 @@ struct Magazine {
     carved: Cell<usize>,
 }
 
-struct Magazines([Magazine; CLASSES]);
+/// A thread's free blocks of one node.
+struct Shelf {
+    node: Cell<Node>,
+    magazines: [Magazine; CLASSES],
+}
 
-impl Drop for Magazines {
+impl Shelf {
+    const fn new(node: Node) -> Self {
+        Self {
+            node: Cell::new(node),
+            magazines: [const {
+                Magazine {
+                    head: Cell::new(null_mut()),
+                    len: AtomicU32::new(NEW),
+                    spare: AtomicPtr::new(null_mut()),
+                    bump: Cell::new(null_mut()),
+                    left: AtomicUsize::new(0),
+                    carved: Cell::new(0),
+                }
+            }; CLASSES],
+        }
+    }
+
+    /// Whether it never held anything.
+    fn is_new(&self) -> bool {
+        self.magazines[0].len() == NEW
+    }
+
+    /// Before its first block.
+    fn join(&self) {
+        self.magazines
+            .iter()
+            .for_each(|magazine| magazine.set_len(0));
+        lock(&SHELVES).push(Seen(self));
+    }
+}
+
+impl Drop for Shelf {
     fn drop(&mut self) {
-        if self.0[0].len() == NEW {
+        if self.is_new() {
             return;
         }
-        lock(&THREADS).retain(|shelf| !std::ptr::eq(shelf.0, &raw const self.0));
-        for (class, magazine) in self.0.iter().enumerate() {
+        lock(&SHELVES).retain(|seen| !std::ptr::eq(seen.0, self));
+        for (class, magazine) in self.magazines.iter().enumerate() {
             // What is left of the thread's last chunk is lost, at most one chunk per class, and counts as in use.
             let loose = NonNull::new(magazine.head.replace(null_mut()));
             let spare = NonNull::new(magazine.swap_spare(null_mut()));
-            let mut depot = lock(&DEPOT[class]);
+            let mut depot = depot(self.node.get(), class);
             for (batch, len) in [(loose, magazine.len()), (spare, batch_len(class))] {
                 if let Some(batch) = batch {
                     depot.push(batch, len);
@@ -121,19 +168,63 @@ impl Drop for Magazines {
     }
 }
 
+/// What a thread has.
+struct Own {
+    /// The blocks of the thread's own node. Those of a thread without one may be of any: it looks at blocks only once there are nodes.
+    shelf: Shelf,
+    /// Whether the thread looks at where blocks are that it frees: until it knows that there are no nodes.
+    sorts: Cell<bool>,
+    /// Blocks of other nodes, made when the first one comes.
+    others: [OnceCell<Box<Shelf>>; NODES],
+}
+
 thread_local! {
-    static MAGAZINES: Magazines = const {
-        Magazines([const {
-            Magazine {
-                head: Cell::new(null_mut()),
-                len: AtomicU32::new(NEW),
-                spare: AtomicPtr::new(null_mut()),
-                bump: Cell::new(null_mut()),
-                left: AtomicUsize::new(0),
-                carved: Cell::new(0),
-            }
-        }; CLASSES])
+    /// The node of `OWN`, for who asks for nothing else: it has no end that would have to be looked out for.
+    static HERE: Cell<Node> = const { Cell::new(Node::NONE) };
+
+    static OWN: Own = const {
+        Own {
+            shelf: Shelf::new(Node::NONE),
+            sorts: Cell::new(true),
+            others: [const { OnceCell::new() }; NODES],
+        }
     };
+}
+
+impl Own {
+    /// The shelf of a node, for a thread that may have several.
+    #[cold]
+    #[inline(never)]
+    fn shelf_of(&self, node: Node) -> &Shelf {
+        if node == self.shelf.node.get() {
+            return &self.shelf;
+        }
+        let other = &self.others[usize::from(node.index())];
+        other.get_or_init(|| Box::new(Shelf::new(node)))
+    }
+
+    /// On the rare ways: takes note of whether there are nodes by now.
+    fn look_up(&self) {
+        self.sorts.set(map::in_use());
+    }
+}
+
+/// Makes the calling thread one of `node`, whose memory it takes from now on. A thread that has held blocks already stays
+/// what it is, which costs speed.
+pub(super) fn settle(node: Node) {
+    let _ = OWN.try_with(|own| {
+        if own.shelf.is_new() && node != Node::NONE {
+            map::begin();
+            own.shelf.node.set(node);
+            HERE.set(node);
+        }
+    });
+}
+
+/// The node of the calling thread.
+#[inline]
+pub(super) fn here() -> Node {
+    HERE.get()
 }
 
 // Relaxed, all of it: others only look, and what they see is exact when nothing moves.
@@ -176,13 +267,14 @@ const fn batch_len(class: usize) -> u32 {
 
 /// Bytes of blocks that are handed out or lost, in the whole process.
 pub(super) fn in_use() -> usize {
-    let threads = lock(&THREADS);
+    let shelves = lock(&SHELVES);
     let mut free = 0;
-    for (class, depot) in DEPOT.iter().enumerate() {
-        let mut blocks = lock(depot).blocks;
-        for shelf in threads.iter() {
+    for class in 0..CLASSES {
+        let depots = DEPOTS.iter().map(|depots| lock(&depots[class]).blocks);
+        let mut blocks: usize = depots.sum();
+        for seen in shelves.iter() {
             // SAFETY: alive while it stands there, and the lock is held; only atomics are read.
-            let magazine = unsafe { &(*shelf.0)[class] };
+            let magazine = unsafe { &(*seen.0).magazines[class] };
             blocks += magazine.len() as usize;
             if !magazine.spare().is_null() {
                 blocks += batch_len(class) as usize;
@@ -194,22 +286,34 @@ pub(super) fn in_use() -> usize {
     CARVED.load(Ordering::Relaxed).saturating_sub(free)
 }
 
+/// A block of the calling thread's own node.
 #[inline]
 pub(super) fn take(class: usize) -> NonNull<u8> {
-    MAGAZINES
-        .try_with(|all| {
-            let magazine = &all.0[class];
-            if let Some(block) = NonNull::new(magazine.head.get()) {
-                // SAFETY: a block in a magazine holds its link (invariant 1).
-                let next = unsafe { (*block.as_ptr()).next };
-                magazine.head.set(next);
-                magazine.set_len(magazine.len() - 1);
-                ask_for(next, class);
-                return block.cast();
-            }
-            refill(all, class)
-        })
+    OWN.try_with(|own| take_from(own, &own.shelf, class))
         .unwrap_or_else(|_| carve_one(class))
+}
+
+/// A block of this node.
+#[cold]
+#[inline(never)]
+pub(super) fn take_on(node: Node, class: usize) -> NonNull<u8> {
+    map::begin();
+    OWN.try_with(|own| take_from(own, own.shelf_of(node), class))
+        .unwrap_or_else(|_| carve_one(class))
+}
+
+#[inline(always)]
+fn take_from(own: &Own, shelf: &Shelf, class: usize) -> NonNull<u8> {
+    let magazine = &shelf.magazines[class];
+    if let Some(block) = NonNull::new(magazine.head.get()) {
+        // SAFETY: a block in a magazine holds its link (invariant 1).
+        let next = unsafe { (*block.as_ptr()).next };
+        magazine.head.set(next);
+        magazine.set_len(magazine.len() - 1);
+        ask_for(next, class);
+        return block.cast();
+    }
+    refill(own, shelf, class)
 }
 
 /// Asks for the lines of the block that will be taken next: it may have been freed on another core.
@@ -223,10 +327,15 @@ fn ask_for(block: *mut Free, class: usize) {
 #[inline]
 pub(super) unsafe fn give(block: NonNull<u8>, class: usize) {
     let free = block.cast::<Free>();
-    let kept = MAGAZINES.try_with(|all| {
-        let magazine = &all.0[class];
+    let kept = OWN.try_with(|own| {
+        let shelf = if own.sorts.get() {
+            own.shelf_of(map::node_of(block))
+        } else {
+            &own.shelf
+        };
+        let magazine = &shelf.magazines[class];
         if magazine.len() >= batch_len(class) {
-            spill(all, class);
+            spill(own, shelf, class);
         }
         // SAFETY: the caller handed the block over; it is large and aligned enough for a link.
         unsafe { (*free.as_ptr()).next = magazine.head.get() };
@@ -237,7 +346,7 @@ pub(super) unsafe fn give(block: NonNull<u8>, class: usize) {
         // The thread is ending: straight to the depot.
         // SAFETY: as above.
         unsafe { (*free.as_ptr()).next = null_mut() };
-        lock(&DEPOT[class]).push(free, 1);
+        depot(map::node_of(block), class).push(free, 1);
     }
 }
 
@@ -245,36 +354,36 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The thread's first block of all.
-fn join(all: &Magazines) {
-    all.0.iter().for_each(|magazine| magazine.set_len(0));
-    lock(&THREADS).push(Shelf(&raw const all.0));
-}
-
 #[cold]
 #[inline(never)]
-fn spill(all: &Magazines, class: usize) {
-    let magazine = &all.0[class];
+fn spill(own: &Own, shelf: &Shelf, class: usize) {
+    let magazine = &shelf.magazines[class];
     if magazine.len() == NEW {
-        return join(all);
+        own.look_up();
+        return shelf.join();
     }
     let full = magazine.head.replace(null_mut());
     if let Some(older) = NonNull::new(magazine.swap_spare(full)) {
-        lock(&DEPOT[class]).push(older, batch_len(class));
+        own.look_up();
+        depot(shelf.node.get(), class).push(older, batch_len(class));
     }
     magazine.set_len(0);
 }
 
 #[cold]
 #[inline(never)]
-fn refill(all: &Magazines, class: usize) -> NonNull<u8> {
-    let magazine = &all.0[class];
+fn refill(own: &Own, shelf: &Shelf, class: usize) -> NonNull<u8> {
+    let magazine = &shelf.magazines[class];
     if magazine.len() == NEW {
-        join(all);
+        own.look_up();
+        shelf.join();
     }
     let batch = match NonNull::new(magazine.swap_spare(null_mut())) {
         Some(spare) => Some((spare, batch_len(class))),
-        None if magazine.left() == 0 => lock(&DEPOT[class]).pop(),
+        None if magazine.left() == 0 => {
+            own.look_up();
+            depot(shelf.node.get(), class).pop()
+        }
         None => None,
     };
     if let Some((block, len)) = batch {
@@ -283,17 +392,19 @@ fn refill(all: &Magazines, class: usize) -> NonNull<u8> {
         magazine.set_len(len - 1);
         return block.cast();
     }
-    carve(magazine, class)
+    carve(magazine, shelf.node.get(), class)
 }
 
 /// A block that was never used, from the thread's chunk or a new one.
-fn carve(magazine: &Magazine, class: usize) -> NonNull<u8> {
+fn carve(magazine: &Magazine, node: Node, class: usize) -> NonNull<u8> {
     let size = block_size(class);
     if magazine.left() == 0 {
         let (chunk, bytes) = if magazine.carved.get() < LARGE_CHUNK {
-            (chunk::take(of(CHUNK, ALIGN)), CHUNK)
+            let align = if node == Node::NONE { ALIGN } else { PIECE };
+            (chunk::take(node, of(CHUNK, align)), CHUNK)
         } else {
-            (chunk::take_large(of(LARGE_CHUNK, LARGE_CHUNK)), LARGE_CHUNK)
+            let layout = of(LARGE_CHUNK, LARGE_CHUNK);
+            (chunk::take_large(node, layout), LARGE_CHUNK)
         };
         magazine.carved.set(magazine.carved.get() + bytes);
         let usable = bytes / size * size;
@@ -308,12 +419,12 @@ fn carve(magazine: &Magazine, class: usize) -> NonNull<u8> {
     NonNull::new(block).expect("a chunk starts above address zero")
 }
 
-/// A block for a thread that is ending: of the depot, or a chunk by itself.
+/// A block for a thread that is ending, of any node: of the depot, or a chunk by itself.
 #[cold]
 fn carve_one(class: usize) -> NonNull<u8> {
     /// What a chunk is made of.
     const LEAST: usize = 4096;
-    let mut depot = lock(&DEPOT[class]);
+    let mut depot = depot(Node::NONE, class);
     if let Some((block, len)) = depot.pop() {
         // SAFETY: a batch holds linked blocks that it owns.
         if let Some(rest) = NonNull::new(unsafe { (*block.as_ptr()).next }) {
@@ -323,7 +434,8 @@ fn carve_one(class: usize) -> NonNull<u8> {
     }
     let size = block_size(class);
     CARVED.fetch_add(size, Ordering::Relaxed);
-    chunk::take(of(size.next_multiple_of(LEAST), ALIGN))
+    let layout = of(size.next_multiple_of(LEAST), ALIGN);
+    chunk::take(Node::NONE, layout)
 }
 
 fn of(size: usize, align: usize) -> Layout {

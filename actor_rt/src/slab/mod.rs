@@ -1,13 +1,15 @@
 //! Size-classed blocks for actor cells, mailbox pages, reply slots and pooled messages.
 //!
 //! Owns: which layouts share a class. Each thread keeps one magazine per class and trades whole batches with a
-//! global depot (`magazine`), so a block freed by the consumer's thread finds its way back to the producer's.
+//! depot (`magazine`), so a block freed by the consumer's thread finds its way back to the producer's. Where workers are on
+//! several NUMA nodes, each node has depots and chunks of its own, and a block goes back to those of its node (`map`).
 //! Does not know: what lives in a block; blocks come uninitialised.
 //! Invariants:
 //! 1. A block is in exactly one place: handed out, in one thread's magazine, or in one depot batch.
 //! 2. A block never changes its class: memory of a class is carved once and never given back.
 //! 3. Every block is aligned to 64 bytes, so two actors never share a cache line.
 //! 4. Layouts above `LARGEST` bytes or `ALIGN` alignment go to the system allocator, both ways.
+//! 5. Which node a block is of is a matter of speed: whoever asks for one of a node may get any.
 #![allow(unsafe_code)]
 
 use std::alloc::{Layout, alloc as system_alloc, dealloc as system_dealloc, handle_alloc_error};
@@ -26,6 +28,33 @@ pub(crate) fn take(layout: Layout) -> NonNull<u8> {
         return magazine::take(class);
     }
     system_take(layout)
+}
+
+/// Takes a block in the memory of `node`; if that is none, in that of the calling thread.
+#[inline(always)]
+pub(crate) fn take_on(node: Node, layout: Layout) -> NonNull<u8> {
+    #[cfg(not(loom))]
+    if node != Node::NONE
+        && let Some(class) = class_of(layout)
+    {
+        return magazine::take_on(node, class);
+    }
+    take(layout)
+}
+
+/// The node of the calling thread.
+#[inline]
+pub(crate) fn here() -> Node {
+    #[cfg(not(loom))]
+    return magazine::here();
+    #[cfg(loom)]
+    Node::NONE
+}
+
+/// Makes the calling thread, which has had no block yet, one of `node`.
+#[cfg(not(loom))]
+pub(crate) fn settle(node: Node) {
+    magazine::settle(node);
 }
 
 /// Gives a block back.
@@ -87,6 +116,18 @@ const fn block_size(class: usize) -> usize {
 mod chunk;
 #[cfg(not(loom))]
 mod magazine;
+#[cfg(not(loom))]
+mod map;
+mod node;
+
+pub(crate) use node::{Home, Node};
+
+/// Whose memory a block lies in.
+#[cfg(all(test, not(loom)))]
+pub(crate) use map::node_of;
+
+#[cfg(all(test, not(loom)))]
+mod node_tests;
 
 #[cfg(all(test, not(loom)))]
 mod tests {
@@ -127,7 +168,7 @@ mod tests {
     }
 
     /// For those that count: other tests of the process take and give meanwhile, but not that much.
-    static COUNTING: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    pub(super) static COUNTING: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
     #[test]
     fn what_is_handed_out_is_counted() {

@@ -10,6 +10,8 @@ mod licences;
 mod plan;
 mod source;
 
+pub use source::is_test;
+
 use std::fmt;
 use std::path::Path;
 

@@ -94,7 +94,8 @@ const LEFTOVERS: [(&str, &str); 8] = [
     ("HACK", "a note to self: do it, or say it in PLAN.md"),
 ];
 
-fn is_test(path: &str) -> bool {
+/// Whether a file holds tests only.
+pub fn is_test(path: &str) -> bool {
     path.split('/').any(|part| part == "tests") || path.ends_with("tests.rs")
 }
 
