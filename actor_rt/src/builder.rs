@@ -33,7 +33,8 @@ pub enum Placement {
     #[default]
     Anywhere,
     /// On this worker only, counted from zero, modulo the number of workers. With pinning, worker `n`
-    /// has the `n`-th core that the process may use.
+    /// has the `n`-th core that the process may use, or of those that its system has where there are several (see
+    /// [`SystemBuilder::pin`](crate::SystemBuilder::pin)).
     Core(usize),
     /// On one worker of this NUMA node, the one with the fewest placed actors and the shortest queue of them;
     /// anywhere if it has none.
