@@ -13,13 +13,14 @@ use crate::mailbox::{Front, LARGEST_BOUND};
 use crate::meter::{self, Meter, Metered};
 use crate::overflow::Overflow;
 use crate::plain::Plain;
-use crate::restart::{Care, Restart, Strategy};
+use crate::restart::{Care, Intensity, Restart, Strategy};
 use crate::sched::Runtime;
 use crate::shell::{Behaviour, Shell};
 use std::any::{TypeId, type_name};
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 /// Messages that a mailbox holds unless told otherwise.
 pub const DEFAULT_MAILBOX: usize = 1024;
@@ -32,7 +33,8 @@ pub enum Placement {
     #[default]
     Anywhere,
     /// On this worker only, counted from zero, modulo the number of workers. With pinning, worker `n`
-    /// has the `n`-th core that the process may use.
+    /// has the `n`-th core that the process may use, or of those that its system has where there are several (see
+    /// [`SystemBuilder::pin`](crate::SystemBuilder::pin)).
     Core(usize),
     /// On one worker of this NUMA node, the one with the fewest placed actors and the shortest queue of them;
     /// anywhere if it has none.
@@ -71,6 +73,7 @@ pub struct ActorBuilder<'a, F> {
     overflow: Overflow,
     care: Care,
     strategy: Strategy,
+    intensity: Option<Intensity>,
     placement: Placement,
     metered: bool,
     stack_bytes: Option<usize>,
@@ -100,6 +103,7 @@ impl<F> ActorBuilder<'_, F> {
             overflow: Overflow::Wait,
             care: Care::Usual,
             strategy: Strategy::OneForOne,
+            intensity: None,
             placement: Placement::Anywhere,
             metered: runtime.settings.metered,
             stack_bytes: None,
@@ -149,6 +153,48 @@ impl<F> ActorBuilder<'_, F> {
     /// [`Strategy::OneForOne`]).
     pub fn strategy(mut self, strategy: Strategy) -> Self {
         self.strategy = strategy;
+        self
+    }
+
+    /// How often its children may restart, all together: when one of them fails after `limit` restarts within `window`, it
+    /// ends, and this actor fails, for its own policy to deal with. So children that each fail seldom enough are noticed
+    /// when there are many. The restart of a group counts once, and a new incarnation counts anew. By default there is no
+    /// limit but each child's own.
+    ///
+    /// ```
+    /// use actor_rt::{Actor, Context, Failure, Restart, System};
+    /// use std::time::Duration;
+    /// struct Reader;
+    /// impl Actor for Reader {
+    ///     type Msg = ();
+    ///     fn started(&mut self, _ctx: &mut Context<'_, Self>) -> Result<(), Failure> {
+    ///         Err(Failure::new("no disk"))
+    ///     }
+    ///     fn handle(&mut self, (): (), _ctx: &mut Context<'_, Self>) {}
+    /// }
+    /// struct Readers;
+    /// impl Actor for Readers {
+    ///     type Msg = ();
+    ///     fn started(&mut self, ctx: &mut Context<'_, Self>) -> Result<(), Failure> {
+    ///         // Each may restart five times in ten seconds.
+    ///         (0..10).for_each(|_| drop(ctx.spawn(|| Reader)));
+    ///         Ok(())
+    ///     }
+    ///     fn handle(&mut self, (): (), _ctx: &mut Context<'_, Self>) {}
+    /// }
+    /// let system = System::new()?;
+    /// let readers = system
+    ///     .actor(|| Readers)
+    ///     .name("readers")
+    ///     .intensity(20, Duration::from_secs(60))
+    ///     .restart(Restart::never())
+    ///     .spawn();
+    /// let reason = readers.join().to_string();
+    /// assert!(reason.contains("the children of readers restart more often than 20 in 60s"), "{reason}");
+    /// # Ok::<(), actor_rt::StartError>(())
+    /// ```
+    pub fn intensity(mut self, limit: u32, window: Duration) -> Self {
+        self.intensity = Some(Intensity { limit, window });
         self
     }
 
@@ -259,6 +305,7 @@ impl<F> ActorBuilder<'_, F> {
             home,
             overflow: self.overflow,
             strategy: self.strategy,
+            intensity: self.intensity,
             parent: self.parent.map(CellPtr::lend_ref),
             name: self.name,
             is_errand: self.is_errand,

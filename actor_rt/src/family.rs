@@ -4,7 +4,7 @@
 //! Does not know: phases; `shell` decides when.
 
 use crate::cell::{CellPtr, CellRef, Children, control};
-use crate::exit::ExitReason;
+use crate::exit::{ExitReason, Failure};
 use crate::group_restart as group;
 use std::fmt::Write;
 use std::sync::PoisonError;
@@ -21,6 +21,25 @@ pub(crate) fn join(child: CellPtr, parent: Option<CellPtr>) {
             }
         }
     }
+}
+
+/// Whether the parent lets a child that failed restart. If its children restart too often, it fails itself instead.
+#[allow(unsafe_code)]
+pub(crate) fn admits_restart(child: CellPtr, reason: &ExitReason) -> bool {
+    // SAFETY: the owner.
+    let Some(parent) = (unsafe { child.parent() }) else {
+        return true;
+    };
+    let Err(intensity) = parent.admit_restart(child.runtime.now()) else {
+        return true;
+    };
+    let failure = Failure::new(format_args!(
+        "the children of {} restart more often than {intensity}, the last one was {}: {reason}",
+        parent.label(),
+        child.label()
+    ));
+    parent.ptr().fail(ExitReason::Failed(failure));
+    false
 }
 
 /// The end of an actor: its name is free again, its watchers know, its parent has one child less.
@@ -105,6 +124,9 @@ pub(crate) fn describe(children: &Children, depth: usize, text: &mut String) {
             "{:indent$}{name} ({kind}) handled={handled} queued={queued}",
             ""
         );
+        if let Some((restarts, most)) = child.restarts_of_children(child.runtime.now()) {
+            let _ = write!(text, " restarts={restarts} of {most}");
+        }
         if let Some(meter) = child.ptr().meter() {
             let latencies = meter.latencies();
             let _ = write!(

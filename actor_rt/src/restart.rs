@@ -1,9 +1,11 @@
 //! Restart policy: whether, how often and how soon a failed actor starts again.
 //!
-//! Owns: [`Restart`], [`Strategy`], the record of recent restarts, and how little of it an actor holds ([`Care`]).
+//! Owns: [`Restart`], [`Strategy`], the record of recent restarts, how little of it an actor holds ([`Care`]), and what it
+//! allows its children all together ([`Allowance`]).
 //! Does not know: how an incarnation is made or ended (see `shell`).
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::time::{Duration, Instant};
 
 /// What happens when an actor fails: one-for-one supervision of that actor.
@@ -23,8 +25,7 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Restart {
     enabled: bool,
-    limit: u32,
-    within: Duration,
+    intensity: Intensity,
     first_delay: Duration,
     longest_delay: Duration,
     escalate: bool,
@@ -44,8 +45,10 @@ impl Restart {
     pub const fn on_failure() -> Self {
         Self {
             enabled: true,
-            limit: 5,
-            within: Duration::from_secs(10),
+            intensity: Intensity {
+                limit: 5,
+                window: Duration::from_secs(10),
+            },
             first_delay: Duration::from_millis(10),
             longest_delay: Duration::from_secs(1),
             escalate: false,
@@ -63,8 +66,7 @@ impl Restart {
     /// Give up at the failure that follows `limit` restarts within `window`.
     #[must_use]
     pub const fn at_most(mut self, limit: u32, window: Duration) -> Self {
-        self.limit = limit;
-        self.within = window;
+        self.intensity = Intensity { limit, window };
         self
     }
 
@@ -104,6 +106,19 @@ pub enum Strategy {
     OneForAll,
     /// The children that were started after it restart too.
     RestForOne,
+}
+
+/// So many restarts at most within a window of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Intensity {
+    pub(crate) limit: u32,
+    pub(crate) window: Duration,
+}
+
+impl fmt::Display for Intensity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in {:?}", self.limit, self.window)
+    }
 }
 
 /// What to do about a failure.
@@ -166,6 +181,43 @@ impl Care {
     }
 }
 
+/// How often an incarnation lets its children restart, all together, and how often they did.
+#[derive(Debug)]
+pub(crate) struct Allowance {
+    pub(crate) intensity: Intensity,
+    history: History,
+    /// Whose children the record is of; the next incarnation begins without one.
+    incarnation: u32,
+}
+
+impl Allowance {
+    pub(crate) fn new(intensity: Intensity) -> Self {
+        Self {
+            intensity,
+            history: History::default(),
+            incarnation: 0,
+        }
+    }
+
+    /// How many restarts of this incarnation's children count at `now`.
+    pub(crate) fn recent(&mut self, incarnation: u32, now: Instant) -> u32 {
+        if self.incarnation != incarnation {
+            self.incarnation = incarnation;
+            self.history = History::default();
+        }
+        self.history.recent(self.intensity, now)
+    }
+
+    /// Remembers the restart of a child; `false` if it is one too many.
+    pub(crate) fn admit(&mut self, incarnation: u32, now: Instant) -> bool {
+        let admits = self.recent(incarnation, now) < self.intensity.limit;
+        if admits {
+            self.history.restarts.push_back(now);
+        }
+        admits
+    }
+}
+
 /// When an actor was restarted lately.
 #[derive(Debug, Default)]
 pub(crate) struct History {
@@ -173,20 +225,25 @@ pub(crate) struct History {
 }
 
 impl History {
+    /// Forgets what the window no longer covers at `now`, and counts the rest.
+    fn recent(&mut self, intensity: Intensity, now: Instant) -> u32 {
+        while self
+            .restarts
+            .front()
+            .is_some_and(|&at| now.duration_since(at) >= intensity.window)
+        {
+            self.restarts.pop_front();
+        }
+        self.restarts.len() as u32
+    }
+
     /// Judges a failure at `now` and, if it leads to a restart, remembers it.
     pub(crate) fn judge(&mut self, policy: &Restart, now: Instant) -> Verdict {
         if !policy.enabled {
             return Verdict::GiveUp;
         }
-        while self
-            .restarts
-            .front()
-            .is_some_and(|&at| now.duration_since(at) >= policy.within)
-        {
-            self.restarts.pop_front();
-        }
-        let recent = self.restarts.len() as u32;
-        if recent >= policy.limit {
+        let recent = self.recent(policy.intensity, now);
+        if recent >= policy.intensity.limit {
             return Verdict::GiveUp;
         }
         self.restarts.push_back(now);

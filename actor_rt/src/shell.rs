@@ -7,8 +7,9 @@
 //! 1. An incarnation is made by the factory and then started; only then does it see messages.
 //! 2. When an incarnation ends, for whatever reason, its children end first; then `stopped` runs, once;
 //!    then its state is dropped. (`stopped_always_runs`, `children_end_before_their_parent`)
-//! 3. A failure is judged by the restart policy. A restart keeps mailbox and references and loses only
-//!    the message that was being handled, and what the old incarnation had set going itself. Its children do not survive it.
+//! 3. A failure is judged by the restart policy, and by what the parent allows all its children together. A restart keeps
+//!    mailbox and references and loses only the message that was being handled, and what the old incarnation had set going
+//!    itself. Its children do not survive it.
 //! 4. An actor that ends closes its mailbox before its children are told; what is left in it becomes
 //!    dead letters.
 //! 5. A panic never leaves this module.
@@ -16,6 +17,7 @@
 use crate::cell::{ANYWHERE, CellPtr, Outcome, control};
 use crate::dead_letter::{DeadLetter, DeadReason};
 use crate::exit::{ExitReason, Failure};
+use crate::family;
 use crate::group_restart;
 use crate::mailbox::{Drain, Settled};
 use crate::restart::{Care, Verdict};
@@ -208,7 +210,7 @@ impl<B: Behaviour> Shell<B> {
                 // An answer that came during the turn is seen once its errand is gone.
                 let drains = cell.control() & control::DRAIN != 0 && drain.is_empty();
                 let news = control::OWN | control::FAIL;
-                if drains && !crate::family::has_errands(cell) && cell.control() & news == 0 {
+                if drains && !family::has_errands(cell) && cell.control() & news == 0 {
                     drop(drain);
                     return self.begin_end(cell, ExitReason::Drained);
                 }
@@ -286,12 +288,12 @@ impl<B: Behaviour> Shell<B> {
             self.care.judge(runtime.now())
         };
         let next = match verdict {
-            Verdict::RestartAfter(delay) => {
+            Verdict::RestartAfter(delay) if family::admits_restart(cell, &reason) => {
                 tracing::warn!(actor = cell.label(), %reason, ?delay, "actor failed and restarts");
                 group_restart::begin(cell);
                 Next::RestartAfter(delay)
             }
-            Verdict::GiveUp => {
+            Verdict::RestartAfter(_) | Verdict::GiveUp => {
                 tracing::error!(actor = cell.label(), %reason, "actor failed and ends");
                 cell.front().close();
                 Next::Leave
@@ -414,7 +416,7 @@ impl<B: Behaviour> Shell<B> {
         // What the factory captured is a user's, and so is its drop.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(factory)));
         let escalates = reason.is_failure() && self.care.escalates();
-        crate::family::depart(cell, reason, escalates);
+        family::depart(cell, reason, escalates);
         Step::Done(Outcome::Ended)
     }
 }

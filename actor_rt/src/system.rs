@@ -68,9 +68,9 @@ impl SystemBuilder {
         self
     }
 
-    /// Whether each worker is pinned to its core (default: yes, unless the process may use more cores than it has time for, as
-    /// in a container with a quota: others like it would choose the same cores). Where the machine refuses, or there are more
-    /// workers than cores, the system runs unpinned.
+    /// Whether each worker is pinned to a core of the thread that builds the system (default: yes, unless the process may use more cores
+    /// than it has time for, as in a container with a quota: others like it would choose the same cores). Cores that no other system of
+    /// the process has come first, and sharing is said (`info`). Refused, or with more workers than cores, the system runs unpinned.
     pub fn pin(mut self, pin: bool) -> Self {
         self.settings.pin = Some(pin);
         self

@@ -27,7 +27,7 @@ use crate::meter::Meter;
 use crate::overflow::Overflow;
 use crate::parking::Parking;
 use crate::prefetch;
-use crate::restart::Strategy;
+use crate::restart::{Intensity, Strategy};
 use crate::sched::Runtime;
 use crate::slab;
 use std::alloc::Layout;
@@ -382,7 +382,7 @@ impl CellRef {
             parent: UnsafeCell::new(parts.parent),
             siblings: UnsafeCell::new(Siblings::none()),
             children: Children::new(),
-            news: Mutex::new(parts.name.map(|name| Box::new(News::named(name)))),
+            news: Mutex::new(News::at_start(parts.name, parts.intensity)),
         };
         // SAFETY: a fresh block of this layout.
         unsafe {
@@ -415,6 +415,7 @@ pub(crate) struct Parts {
     pub(crate) home: u16,
     pub(crate) overflow: Overflow,
     pub(crate) strategy: Strategy,
+    pub(crate) intensity: Option<Intensity>,
     pub(crate) parent: Option<CellRef>,
     pub(crate) name: Option<Arc<str>>,
     /// Whether it is work that the parent waits for.

@@ -1,4 +1,5 @@
-//! What only some actors have: a name, watchers, a lane of their own, an exit reason that says more than "stopped".
+//! What only some actors have: a name, watchers, a lane of their own, a limit to the restarts of their children, an exit
+//! reason that says more than "stopped".
 //!
 //! Owns: the box that holds them, made when it is first needed; who is told of an end, and who no longer wants to be.
 //! Does not know: why an actor ends.
@@ -6,6 +7,7 @@
 use super::{CellPtr, CellRef, Header, control};
 use crate::exit::{ExitReason, Failure};
 use crate::mailbox::Own;
+use crate::restart::{Allowance, Intensity};
 use crate::timer::{self, Timer};
 use std::any::Any;
 use std::fmt;
@@ -13,6 +15,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::task::Waker;
+use std::time::Instant;
 
 /// See the module.
 #[derive(Default)]
@@ -27,14 +30,24 @@ pub(super) struct News {
     full_at: usize,
     /// The actor's own lane, of its type of message.
     lane: Option<Arc<dyn Any + Send + Sync>>,
+    /// How often the children may restart, if that was said.
+    allowance: Option<Box<Allowance>>,
 }
 
 impl News {
-    pub(super) fn named(name: Arc<str>) -> Self {
-        Self {
-            name: Some(name),
-            ..Self::default()
-        }
+    /// What an actor has of it from the start, if anything.
+    pub(super) fn at_start(
+        name: Option<Arc<str>>,
+        intensity: Option<Intensity>,
+    ) -> Option<Box<Self>> {
+        let is_needed = name.is_some() || intensity.is_some();
+        is_needed.then(|| {
+            Box::new(Self {
+                name,
+                allowance: intensity.map(|intensity| Box::new(Allowance::new(intensity))),
+                ..Self::default()
+            })
+        })
     }
 }
 
@@ -149,6 +162,28 @@ impl Header {
         }
         let news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
         news.as_ref().and_then(|news| news.name.clone())
+    }
+
+    /// Takes note of a child that restarts at `now`, and says how often that is allowed if it is once too often.
+    pub(crate) fn admit_restart(&self, now: Instant) -> Result<(), Intensity> {
+        self.with_allowance(|allowance, incarnation| {
+            let admits = allowance.admit(incarnation, now);
+            admits.then_some(()).ok_or(allowance.intensity)
+        })
+        .unwrap_or(Ok(()))
+    }
+
+    /// How many restarts of its children count at `now`, and how many may, if that was said.
+    pub(crate) fn restarts_of_children(&self, now: Instant) -> Option<(u32, Intensity)> {
+        self.with_allowance(|allowance, incarnation| {
+            (allowance.recent(incarnation, now), allowance.intensity)
+        })
+    }
+
+    fn with_allowance<R>(&self, access: impl FnOnce(&mut Allowance, u32) -> R) -> Option<R> {
+        let mut news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
+        let allowance = news.as_mut()?.allowance.as_mut()?;
+        Some(access(allowance, self.incarnation()))
     }
 
     /// For messages to people: the name, or else the actor's type.

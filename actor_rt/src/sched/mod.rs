@@ -11,6 +11,7 @@
 //! 3. Workers leave only when the system is closing and no actor is alive.
 #![allow(unsafe_code)]
 
+mod claims;
 mod here;
 mod homes;
 mod linger;
@@ -127,28 +128,31 @@ impl Runtime {
     }
 
     /// Starts the workers where they are planned to run.
-    fn start_on(settings: Settings, layout: topology::Layout) -> std::io::Result<&'static Self> {
-        let runtime = Self::make(settings, layout, None);
-        runtime.start_workers()?;
+    fn start_on(
+        settings: Settings,
+        mut layout: topology::Layout,
+    ) -> std::io::Result<&'static Self> {
+        layout.steals = settings.steal;
+        let runtime = Self::make(settings, &layout, None);
+        runtime.start_workers(layout.take_claims())?;
         Ok(runtime)
     }
 
     /// A runtime without workers, whose actors are run by [`Simulated`].
     pub(crate) fn simulated(settings: Settings, simulated: Simulated) -> &'static Self {
         debug_assert_eq!(settings.workers, 0);
-        let layout = topology::plan(settings.workers, settings.pin, settings.near);
-        Self::make(settings, layout, Some(simulated))
+        let layout = topology::plan(0, settings.pin, settings.near);
+        Self::make(settings, &layout, Some(simulated))
     }
 
     fn make(
         settings: Settings,
-        mut layout: topology::Layout,
+        layout: &topology::Layout,
         simulated: Option<Simulated>,
     ) -> &'static Self {
-        layout.steals = settings.steal;
         let spin = settings.workers <= layout.cores_available;
         let workers = (0..settings.workers)
-            .map(|index| CachePadded::new(Worker::new(index, &layout, spin)))
+            .map(|index| CachePadded::new(Worker::new(index, layout, spin)))
             .collect();
         Box::leak(Box::new(Self {
             workers,
@@ -178,14 +182,20 @@ impl Runtime {
         }))
     }
 
-    fn start_workers(&'static self) -> std::io::Result<()> {
+    /// Of pinned workers each has a claim.
+    fn start_workers(&'static self, claims: Vec<claims::Claim>) -> std::io::Result<()> {
         let runtime = self;
         // Not by a worker that sets the first timer: the clock's thread would inherit its pin.
         clock();
+        let mut claims = claims.into_iter();
         for index in 0..runtime.workers.len() {
+            let claim = claims.next();
             let thread = std::thread::Builder::new()
                 .name(format!("{}-{index}", runtime.settings.name))
-                .spawn(move || worker::work(runtime, index));
+                .spawn(move || {
+                    worker::work(runtime, index);
+                    drop(claim);
+                });
             match thread {
                 Ok(thread) => runtime.lock_threads().push(thread),
                 Err(error) => {

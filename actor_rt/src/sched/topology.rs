@@ -6,15 +6,18 @@
 //! Invariant: whatever the machine refuses costs speed, never correctness. That workers cannot be pinned, or the topology
 //! cannot be read, is said once.
 
+use super::claims::{self, Claim};
 use crate::slab::Node;
 use core_affinity::CoreId;
 #[cfg(target_os = "linux")]
 use rustix::thread::CpuSet;
+use std::collections::BTreeMap;
 use std::num::NonZero;
 
 /// Workers' cores and how far apart they are.
 pub(super) struct Layout {
-    cores: Vec<Option<CoreId>>,
+    /// Of each worker, if they are pinned.
+    claims: Vec<Claim>,
     /// Of each worker, where known.
     places: Vec<Place>,
     /// Cores that this process may use.
@@ -26,6 +29,7 @@ pub(super) struct Layout {
 /// Where a hardware thread is: numbers that two of them have in common if they share the thing.
 #[derive(Clone, Copy, Default)]
 struct Place {
+    core: u32,
     /// The first cache that it shares with another one, be it only that of its core.
     near_cache: u32,
     /// The last cache.
@@ -73,7 +77,7 @@ impl Cores {
     pub(super) fn enter_from(&self, _is_of_worker: impl Fn(usize) -> bool) {}
 }
 
-/// Places `workers` on the cores that this process may use. With `near`, workers prefer to rob those
+/// Places `workers` on the cores that this process may use, those first that no other system has. With `near`, workers prefer to rob those
 /// that share a cache or a NUMA node; that takes pinned workers and the `topology` feature.
 pub(super) fn plan(workers: usize, pin: Option<bool>, near: bool) -> Layout {
     let available = core_affinity::get_core_ids().unwrap_or_default();
@@ -84,26 +88,40 @@ pub(super) fn plan(workers: usize, pin: Option<bool>, near: bool) -> Layout {
         may_keep_cores(parallelism, cores_available)
     });
     let pin = pin && workers <= cores_available && !available.is_empty();
-    let cores: Vec<_> = (0..workers)
-        .map(|index| pin.then(|| available[index % available.len()]))
-        .collect();
+    let available: Vec<_> = available.into_iter().map(|core| core.id).collect();
+    let claims = if pin {
+        claims::take(&available, workers, || siblings(known_places()))
+    } else {
+        Vec::new()
+    };
     // Among two workers there is no choice to make, and reading the topology takes milliseconds.
     let known = if near && pin && workers > 2 {
         known_places()
     } else {
         &[]
     };
-    let place_of = |core: &Option<CoreId>| {
-        let known = core.and_then(|core| known.iter().find(|(id, _)| *id == core.id));
-        known.map_or_else(Place::default, |(_, place)| *place)
+    let place_of = |worker: usize| {
+        let core = claims.get(worker)?.core;
+        let (_, place) = known.iter().find(|(id, _)| *id == core)?;
+        Some(*place)
     };
-    let places = cores.iter().map(place_of).collect();
+    let places = (0..workers).map(|worker| place_of(worker).unwrap_or_default());
     Layout {
-        cores,
-        places,
+        places: places.collect(),
+        claims,
         cores_available,
         steals: true,
     }
+}
+
+/// The other threads of each one's core.
+fn siblings(known: &[(usize, Place)]) -> BTreeMap<usize, Vec<usize>> {
+    let others = |(me, mine): &(usize, Place)| {
+        let others = known.iter().filter(|(other, _)| other != me);
+        let others = others.filter(|(_, place)| place.core == mine.core);
+        (*me, others.map(|(other, _)| *other).collect())
+    };
+    known.iter().map(others).collect()
 }
 
 /// Whether a process that has time for so many cores may keep its workers to the first of those that it may use.
@@ -153,7 +171,11 @@ fn places_of(topology: &hwlocality::Topology) -> Vec<(usize, Place)> {
             .nodeset()
             .and_then(|nodes| nodes.first_set())
             .map_or(0, usize::from);
+        let core = thread
+            .ancestors()
+            .find(|above| above.object_type() == ObjectType::Core);
         let place = Place {
+            core: number(core)?,
             near_cache: number(thread.first_shared_cache())?,
             last_cache: number(caches.last())?,
             node: u32::try_from(node).ok()?,
@@ -173,7 +195,13 @@ fn known_places() -> &'static [(usize, Place)] {
 
 impl Layout {
     pub(super) fn core_of(&self, worker: usize) -> Option<CoreId> {
-        self.cores[worker]
+        let id = self.claims.get(worker)?.core;
+        Some(CoreId { id })
+    }
+
+    /// The workers' hold on their cores, each to be kept for as long as it runs.
+    pub(super) fn take_claims(&mut self) -> Vec<Claim> {
+        std::mem::take(&mut self.claims)
     }
 
     pub(super) fn node_of(&self, worker: usize) -> u32 {
@@ -220,7 +248,7 @@ impl Layout {
             ..Place::default()
         };
         Self {
-            cores: vec![None; nodes.len()],
+            claims: Vec::new(),
             places: nodes.iter().map(place).collect(),
             cores_available: nodes.len(),
             steals: true,
@@ -247,9 +275,10 @@ mod tests {
     #[test]
     fn neighbours_are_robbed_first() {
         let layout = Layout {
-            cores: vec![None; 5],
+            claims: Vec::new(),
             places: [(0, 0), (1, 0), (0, 0), (2, 1), (1, 0)]
                 .map(|(last_cache, node)| Place {
+                    core: last_cache,
                     near_cache: last_cache,
                     last_cache,
                     node,
@@ -289,11 +318,13 @@ mod tests {
         let known = places_of(&topology);
         assert_eq!(known.len(), 16);
         let layout = Layout {
-            cores: vec![None; known.len()],
+            claims: Vec::new(),
             places: known.iter().map(|(_, place)| *place).collect(),
             cores_available: known.len(),
             steals: true,
         };
+        let pairs = siblings(&known);
+        assert_eq!((&pairs[&4], &pairs[&5]), (&vec![5], &vec![4]));
         let victims = layout.victims_of(5);
         let sorted = |from: usize, to: usize| {
             let mut part = victims[from..to].to_vec();
