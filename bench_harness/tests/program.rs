@@ -206,7 +206,7 @@ fn the_gate_exits_by_what_it_finds() {
     let file = path.to_str().unwrap();
     let scenario = "spawn_stop";
     let update = printed(&["check", "--baseline", file, "--update", "--force", scenario]);
-    assert!(update.contains("1 figures written"), "{update}");
+    assert!(update.contains("2 figures written"), "{update}");
 
     scale(&path, 1e-3);
     let same = printed(&["check", "--baseline", file, scenario]);
@@ -224,7 +224,7 @@ fn the_gate_exits_by_what_it_finds() {
     let (status, said) = refused(&["check", "--baseline", file, scenario]);
     assert_eq!(status, 1);
     assert!(
-        said.contains("SLOWER") && said.contains("1 of 1 figures"),
+        said.contains("WORSE") && said.contains("2 of 2 figures"),
         "{said}"
     );
 

@@ -168,6 +168,9 @@ fn latencies_are_measured_on_every_path() {
         assert!(latency.rate > 0, "{} has no schedule", latency.path);
         assert!(latency.percentiles.is_sorted_by_key(|(_, value)| *value));
         let floor = latency.floor(&all).unwrap();
+        let ratio = latency.floor_ratio(&all, "p50");
+        let expected = latency.percentile("p50") / floor.percentile("p50");
+        assert_eq!(ratio, (!latency.is_floor()).then_some(expected));
         assert_eq!((floor.way, floor.rate), (latency.way, latency.rate));
     }
     // Both sides on one core are not called two cores.

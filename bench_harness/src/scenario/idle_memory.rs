@@ -51,10 +51,7 @@ fn in_child(name: &str, count: u64) -> Sample {
         .expect("it starts again");
     let text = String::from_utf8_lossy(&output.stdout);
     let sample = text.trim().split_once(' ').and_then(|(value, checksum)| {
-        Some(Sample {
-            value: value.parse().ok()?,
-            checksum: checksum.parse().ok()?,
-        })
+        Some(Sample::plain(value.parse().ok()?, checksum.parse().ok()?))
     });
     sample.unwrap_or_else(|| panic!("the probe of {name} printed `{text}`"))
 }
@@ -79,10 +76,7 @@ fn measure<K: Kit>(count: u64) -> Sample {
     let checksum = roll_call(&kit, &all, &done, &finished);
     drop((first, all, last));
     kit.stop();
-    Sample {
-        value: after.saturating_sub(before) as f64 / count as f64,
-        checksum,
-    }
+    Sample::plain(after.saturating_sub(before) as f64 / count as f64, checksum)
 }
 
 /// The child's part: measures and prints, if this process was started for that.
@@ -99,8 +93,8 @@ pub fn answer_probe() -> bool {
     };
     every_kit!(options, probes, probe_if, name, count);
     let found = probes.into_iter().flatten().next();
-    let Sample { value, checksum } = found.expect("a known library");
-    println!("{value} {checksum}");
+    let found = found.expect("a known library");
+    println!("{} {}", found.value, found.checksum);
     true
 }
 
