@@ -384,3 +384,36 @@ fn scaling(options: &Options) -> anyhow::Result<Vec<Scaling>> {
     }
     Ok(lines)
 }
+
+#[cfg(test)]
+mod tests {
+    use bench_harness::measure::{Case, Sample, Unit};
+    use bench_harness::scenario::Family;
+    use bench_harness::threads::Threads;
+
+    use super::*;
+
+    /// A report goes on with the next scenario.
+    #[test]
+    fn a_scenario_that_panics_is_a_failure_and_not_the_end() {
+        let scenario = |cases| Scenario {
+            name: "planted",
+            family: Family::Actors,
+            about: "whatever the test wants",
+            unit: Unit::Milliseconds,
+            cases,
+        };
+        let run = |cases| attempt(&scenario(cases), &Options::tiny());
+        let error = run(|_| {
+            let run = || -> Sample { panic!("no room on {}", "the disk") };
+            vec![Case::new(OURS, "a", Threads::anywhere(), run)]
+        });
+        let error = error.unwrap_err().to_string();
+        assert_eq!(error, "planted panicked: no room on the disk");
+        let outcome = run(|_| {
+            let run = || Sample::plain(1.0, 0);
+            vec![Case::new(OURS, "a", Threads::anywhere(), run)]
+        });
+        assert_eq!(outcome.unwrap().results.len(), 1);
+    }
+}
