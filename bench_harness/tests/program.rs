@@ -116,6 +116,10 @@ fn the_cores_that_are_named_are_used() {
         "{text}"
     );
     assert!(text.contains("note: One core"), "{text}");
+    // Every path but the two bare ones is held beside the machine's own.
+    let paths = text.lines().filter(|line| line.contains("same core"));
+    let ratios = text.matches("× the bare line's").count();
+    assert_eq!(ratios, 2 * (paths.count() - 2), "{text}");
 }
 
 #[test]

@@ -152,6 +152,18 @@ fn the_promised_scenarios_are_there() {
     }
 }
 
+/// It takes none of the room that comes with a message.
+#[test]
+fn what_an_empty_mailbox_takes_is_told_exactly() {
+    let scenario = scenario::find("idle_memory").unwrap();
+    let rows = measure(scenario, &Options::tiny()).unwrap().results;
+    let mut rows = rows.iter().filter(|row| row.variant.contains("mailbox"));
+    let row = rows.next().unwrap();
+    let bytes = actor_rt::MemoryStats::IDLE_MAILBOX_BYTES;
+    assert_eq!((row.min, row.max), (bytes as f64, bytes as f64));
+    assert!(bytes <= 64 && rows.next().is_none());
+}
+
 #[test]
 fn names_are_unique() {
     let mut names: Vec<_> = scenario::ALL.iter().map(|scenario| scenario.name).collect();
