@@ -1,9 +1,12 @@
 //! The rules of measuring: warm-up apart, rotated order, medians, and a checksum that all must agree on.
 #![forbid(unsafe_code)]
 
+mod spread;
+
+use std::collections::BTreeMap;
+
 use anyhow::{Context as _, bail, ensure};
 use serde::Serialize;
-use std::collections::BTreeMap;
 
 use crate::alloc_count;
 use crate::elapsed::{Cost, Costs, Elapsed};
@@ -13,6 +16,8 @@ use crate::pin;
 use crate::scenario::Scenario;
 use crate::threads::Threads;
 use crate::usage::{Mark, Usage};
+pub use spread::Spread;
+use spread::costs;
 
 /// The name of the runtime, and of everything of it that is measured.
 pub const OURS: &str = "actor_rt";
@@ -163,29 +168,6 @@ impl Case {
         let outside = Threads::yielding(std::iter::repeat_n(core, threads));
         self.threads = self.threads.and(outside);
         self
-    }
-}
-
-/// Where the runs of a case lie.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Spread {
-    /// Median of the runs.
-    pub median: f64,
-    /// Least of the runs.
-    pub min: f64,
-    /// Greatest of the runs.
-    pub max: f64,
-}
-
-impl Spread {
-    /// Of these values; none of none.
-    pub fn of(values: impl Iterator<Item = f64>) -> Option<Self> {
-        let mut values: Vec<f64> = values.collect();
-        values.sort_by(f64::total_cmp);
-        let (min, max) = (*values.first()?, *values.last()?);
-        // The middle one, or the mean of the two that are.
-        let median = f64::midpoint(values[(values.len() - 1) / 2], values[values.len() / 2]);
-        Some(Self { median, min, max })
     }
 }
 
@@ -501,17 +483,6 @@ fn row(case: &Case, warm_up: Sample, samples: &[Sample]) -> anyhow::Result<Row> 
         checksum,
         valid: case.threads.in_the_way() == 0,
     })
-}
-
-/// What each item cost in the measured runs; what is counted in the warm-up alone, there.
-fn costs(warm_up: Sample, samples: &[Sample]) -> BTreeMap<Cost, Spread> {
-    let spread = |cost: Cost| {
-        let of = |samples: &[Sample]| {
-            Spread::of(samples.iter().filter_map(|it| it.costs[cost as usize]))
-        };
-        Some((cost, of(samples).or_else(|| of(&[warm_up]))?))
-    };
-    Cost::ALL.into_iter().filter_map(spread).collect()
 }
 
 #[cfg(test)]
