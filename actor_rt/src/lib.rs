@@ -45,6 +45,7 @@ cfg_if::cfg_if! {
         mod group_restart;
         mod io;
         mod machine;
+        mod memory;
         mod meter;
         mod observed;
         mod overflow;
@@ -79,6 +80,7 @@ cfg_if::cfg_if! {
             exit::{ExitReason, Failure},
             group::Group,
             machine::{Handler, Machine, Next},
+            memory::MemoryStats,
             meter::{Latencies, Percentiles},
             overflow::{Fallback, Overflow},
             payload::{BytePool, MessageClass, Pooled},
@@ -90,8 +92,7 @@ cfg_if::cfg_if! {
             sched::watch::StuckHandler,
             stash::Stash,
             system::{
-                MemoryStats, MessageStats, ShutdownError, StartError, System, SystemBuilder,
-                SystemStats,
+                MessageStats, ShutdownError, StartError, System, SystemBuilder, SystemStats,
             },
             tell_error::TellError,
             timer::Timer,

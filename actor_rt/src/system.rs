@@ -10,6 +10,7 @@ use crate::cell::control;
 use crate::clock::later;
 use crate::dead_letter::{DeadLetter, DeadLetterHook};
 use crate::family;
+use crate::memory::MemoryStats;
 use crate::sched::watch::{self, StuckHandler, StuckHook};
 use crate::sched::{Runtime, Settings, is_worker};
 use std::any::TypeId;
@@ -194,18 +195,6 @@ pub struct MessageStats {
     pub handled: u64,
     /// Waiting in mailboxes.
     pub queued: u64,
-}
-
-/// What the slabs hold, see [`System::memory`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct MemoryStats {
-    /// Taken from the operating system (where it is no Unix, from the process's allocator). Slabs keep what they have, so this is
-    /// what was needed at most, rounded up: 64 KiB for each thread and size of block, 2 MiB where a thread needs many.
-    pub reserved_bytes: u64,
-    /// Of that, what actors, their messages and timers have now, and what threads that have ended left unused. What is larger
-    /// than 64 KiB, the pages of large mailboxes and large payloads, comes from the process's allocator and is in neither.
-    pub in_use_bytes: u64,
 }
 
 impl System {

@@ -39,6 +39,12 @@ pub fn count<T>(body: impl FnOnce() -> T) -> (Counts, T) {
     (counts, value)
 }
 
+/// Allocations since counting began; none while nobody counts, or unless the program installed [`Counting`].
+pub fn so_far() -> Option<u64> {
+    let count = COUNT.load(Ordering::Relaxed);
+    (ON.load(Ordering::Relaxed) && count > 0).then_some(count)
+}
+
 /// Counting that goes on until this is dropped.
 pub struct Watch(());
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum as _};
 
-use bench_harness::gate::Subject;
+use bench_harness::gate::{SUBJECTS, Subject};
 use bench_harness::options::{Options, Scale, WaitKind};
 use bench_harness::payload::SIZES;
 use bench_harness::scenario::flags::Flag;
@@ -81,7 +81,7 @@ pub enum Command {
             default_value = "bench_harness/baseline.json"
         )]
         baseline: PathBuf,
-        /// Slower than this is a regression.
+        /// Worse by more than this is a regression.
         #[arg(long, value_name = "PERCENT", default_value_t = 15.0, value_parser = percent)]
         threshold: f64,
         /// Writes the baseline instead.
@@ -90,8 +90,7 @@ pub enum Command {
         /// With --update: writes it although the machine was busy or the build is of no commit.
         #[arg(long, requires = "update")]
         force: bool,
-        /// Names from `list`, and `latency` for the percentiles of all paths.
-        #[arg(default_values_t = ["spsc", "mpsc", "mpmc", "multicast", "tell", "tell_batch", "ask", "ping_pong", "big", "latency"].map(String::from))]
+        /// Names from `list`, and `latency` for the percentiles of all paths; by default those that are steady enough.
         scenarios: Vec<String>,
     },
     /// A flame graph, allocation counts and system calls of one scenario.
@@ -277,7 +276,7 @@ fn percent(text: &str) -> Result<f64, String> {
     let number: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
     let sensible = number > 0.0 && number < 100.0;
     sensible.then_some(number).ok_or_else(|| {
-        "must be more than 0 and less than 100: nothing can be slower by all of it".into()
+        "must be more than 0 and less than 100: nothing can be worse by all of it".into()
     })
 }
 
@@ -299,13 +298,25 @@ fn payload_bytes(text: &str) -> Result<usize, String> {
     }
 }
 
-/// What `check` measures under these names.
-pub fn subjects(names: &[String]) -> anyhow::Result<Vec<Subject>> {
+/// What `check` measures under these names, or by default, and what it would measure if it were compiled in.
+pub fn subjects(names: &[String]) -> anyhow::Result<(Vec<Subject>, Vec<String>)> {
     let subject = |name: &String| match name.as_str() {
         "latency" => Ok(Subject::Latency),
         _ => Ok(Subject::Scenario(scenarios(std::slice::from_ref(name))?[0])),
     };
-    names.iter().map(subject).collect()
+    let (mut names, mut absent) = (names.to_vec(), Vec::new());
+    if names.is_empty() {
+        for name in SUBJECTS {
+            match scenario::missing_feature(name) {
+                Some(feature) => absent.push(format!(
+                    "{name}: not compiled in; build with --features {feature}"
+                )),
+                None => names.push(name.into()),
+            }
+        }
+    }
+    let subjects: anyhow::Result<_> = names.iter().map(subject).collect();
+    Ok((subjects?, absent))
 }
 
 /// The scenarios with these names, or an error that names the nearest.
@@ -327,4 +338,19 @@ pub fn scenarios(names: &[String]) -> anyhow::Result<Vec<&'static Scenario>> {
                 .with_context(|| format!("there is no scenario `{name}`; these are: {}", all()))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_gated_by_default_and_not_compiled_in_is_named() {
+        let (subjects, absent) = subjects(&[]).unwrap();
+        assert_eq!(subjects.len() + absent.len(), SUBJECTS.len());
+        assert_eq!(absent.is_empty(), cfg!(feature = "build"), "{absent:?}");
+        assert!(absent.iter().all(|it| it.contains("--features")));
+        let named = super::subjects(&["graph_memory".into()]);
+        assert_eq!(named.is_ok(), cfg!(feature = "build"));
+    }
 }

@@ -3,9 +3,12 @@
 //! Absolute figures drift with the machine, its neighbours and its clock. So each scenario is measured between two runs
 //! of a calibration loop (plain arithmetic and memory traffic), and what is stored and compared is the quotient. A
 //! percentile of a latency is held against the same percentile of a bare cache line that goes the same way on the same
-//! schedule. Noise is measured too, on both sides: a figure fails only when even the best of its runs is below the worst
-//! run of the baseline by more than the threshold; a baseline's run counts as no worse than [`WORST`] of its median.
+//! schedule; bytes and counts are what they are. Noise is measured too, on both sides: a figure fails only when even the
+//! best of its runs is below the worst run of the baseline by more than the threshold; a baseline's run counts as no
+//! worse than [`WORST`] of its median.
 #![forbid(unsafe_code)]
+
+mod figure;
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -14,12 +17,14 @@ use std::time::Instant;
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
-use crate::latency::{self, Latency};
+use crate::latency;
 use crate::machine::Machine;
-use crate::measure::{OTHERS_PERCENT, OWN, Outcome, Unit, measure, median};
+use crate::measure::{OTHERS_PERCENT, OWN, measure};
 use crate::options::Options;
 use crate::scenario::Scenario;
 use crate::usage::Usage;
+pub use figure::{Figure, Reference};
+use figure::{of_latencies, of_outcome};
 
 /// A baseline file.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -104,6 +109,33 @@ impl Baseline {
     }
 }
 
+/// What is measured unless something else is asked for: scenarios of every part that are steady enough, the memory of all
+/// that there are many of, and what is written for a blob.
+pub const SUBJECTS: [&str; 22] = [
+    "spsc",
+    "mpsc",
+    "mpmc",
+    "multicast",
+    "tell",
+    "tell_batch",
+    "ask",
+    "ping_pong",
+    "big",
+    "pool_submit",
+    "idle_memory",
+    "store_put",
+    "store_get",
+    "store_contains",
+    "store_memory",
+    "find_missing",
+    "http_get",
+    "transpile",
+    "isolate_call",
+    "build_noop",
+    "graph_memory",
+    "latency",
+];
+
 /// What the gate can measure.
 #[derive(Clone, Copy)]
 pub enum Subject {
@@ -123,29 +155,20 @@ impl Subject {
     }
 }
 
-/// A figure relative to the machine's own; greater is better.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Figure {
-    /// Of the worst run.
-    pub worst: f64,
-    /// Of the median run.
-    pub median: f64,
-    /// Of the best run.
-    pub best: f64,
-}
-
 /// What became of a figure.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Finding {
     /// As in [`Baseline::figures`].
     pub name: String,
-    /// Change of the median in percent; negative is slower.
+    /// What it is relative to.
+    pub reference: Reference,
+    /// Change of the median in percent; negative is worse.
     pub change_percent: f64,
-    /// How much slower every run would have to be than when the baseline was taken for this to be a regression, in percent.
+    /// How much worse every run would have to be than when the baseline was taken for this to be a regression, in percent.
     pub fails_below_percent: f64,
     /// False where that is more than [`GATED_UP_TO_PERCENT`]: such a figure is told, and nothing follows from it.
     pub gated: bool,
-    /// Gated, and slower than the threshold allows, noise considered.
+    /// Gated, and worse than the threshold allows, noise considered.
     pub regressed: bool,
 }
 
@@ -192,8 +215,9 @@ fn take_by(
                 let before = speed();
                 let outcome = measure(scenario, &options)?;
                 let speed = f64::midpoint(before, speed());
-                let figures = figures(&outcome, scenario.unit, speed);
-                baseline.figures.extend(figures);
+                baseline
+                    .figures
+                    .extend(of_outcome(scenario, &outcome, speed));
                 baseline.note(scenario.name, outcome.usage, &outcome.notes);
             }
             Subject::Latency => {
@@ -203,67 +227,17 @@ fn take_by(
                     baseline.note(subject.name(), run.usage, &run.notes);
                     runs.push(run.paths);
                 }
-                baseline.figures.extend(latencies(&runs));
+                baseline.figures.extend(of_latencies(&runs));
             }
         }
     }
     Ok(baseline)
 }
 
-/// Percentiles that are compared; what lies beyond is the machine's alone.
-const PERCENTILES: [&str; 3] = ["p50", "p99", "p99.9"];
-
-/// Per path and percentile, what a bare cache line needs for the same way on the same schedule over what ours needs.
-fn latencies(runs: &[Vec<Latency>]) -> BTreeMap<String, Figure> {
-    let mut quotients = BTreeMap::<String, Vec<f64>>::new();
-    for run in runs {
-        for row in run.iter().filter(|row| !row.is_floor()) {
-            let Some(floor) = row.floor(run) else {
-                continue;
-            };
-            for name in PERCENTILES {
-                let quotient = floor.percentile(name) / row.percentile(name);
-                let name = format!("{} / {}, {name}", Subject::Latency.name(), row.path);
-                quotients.entry(name).or_default().push(quotient);
-            }
-        }
-    }
-    let figure = |(name, mut of_it): (String, Vec<f64>)| {
-        of_it.sort_by(f64::total_cmp);
-        let figure = Figure {
-            worst: of_it[0],
-            median: median(&of_it),
-            best: of_it[of_it.len() - 1],
-        };
-        (name, figure)
-    };
-    quotients.into_iter().map(figure).collect()
-}
-
-fn figures(outcome: &Outcome, unit: Unit, speed: f64) -> Vec<(String, Figure)> {
-    let relative = |value: f64| match unit {
-        Unit::MillionPerSecond(_) | Unit::ThousandPerSecond(_) => value / speed,
-        // Times shrink on a faster machine; bytes do not.
-        Unit::Milliseconds => 1e3 / (value * speed),
-        Unit::Bytes => 1e3 / value,
-    };
-    let figure = |row: &crate::measure::Row| {
-        let (one, other) = (relative(row.min), relative(row.max));
-        let figure = Figure {
-            worst: one.min(other),
-            median: relative(row.median),
-            best: one.max(other),
-        };
-        let name = format!("{} / {}", outcome.scenario, row.variant);
-        (name, figure)
-    };
-    outcome.results.iter().map(figure).collect()
-}
-
 /// One bad run of a baseline must not excuse everything: this part of the median is as bad as one counts.
 const WORST: f64 = 0.7;
 
-/// A figure that scatters so much that a slowdown of less than this would pass holds nothing back: it is only told.
+/// A figure that scatters so much that a change for the worse of less than this would pass holds nothing back: it is only told.
 pub const GATED_UP_TO_PERCENT: f64 = 50.0;
 
 /// Compares new figures with a baseline; those that either lacks are left out.
@@ -274,17 +248,18 @@ pub fn compare(baseline: &Baseline, now: &Baseline, threshold_percent: f64) -> V
         .filter_map(|(name, now)| {
             let then = baseline.figures.get(name)?;
             let worst = then.worst.max(then.median * WORST);
-            // All runs slower by the same part: the median and the best of them must both have fallen below.
+            // All runs worse by the same part: the median and the best of them must both have fallen below.
             let fails_below = (factor * worst / then.best).min(factor);
             let fails_below_percent = 100.0 * (1.0 - fails_below);
             let gated = fails_below_percent <= GATED_UP_TO_PERCENT;
-            let slower = now.median < then.median * factor && now.best < worst * factor;
+            let worse = now.median < then.median * factor && now.best < worst * factor;
             Some(Finding {
                 name: name.clone(),
+                reference: now.reference,
                 change_percent: 100.0 * (now.median / then.median - 1.0),
                 fails_below_percent,
                 gated,
-                regressed: gated && slower,
+                regressed: gated && worse,
             })
         })
         .collect()
@@ -306,7 +281,7 @@ pub struct Checked {
     pub notes: Vec<String>,
 }
 
-/// Measures the subjects against a baseline. What looks slower is measured again, and the best of all rounds counts: a
+/// Measures the subjects against a baseline. What looks worse is measured again, and the best of all rounds counts: a
 /// disturbance passes, a regression stays.
 ///
 /// # Errors
@@ -331,12 +306,12 @@ fn check_by(
     let mut now = take_by(speed, subjects, options)?;
     for _ in 0..SECOND_LOOKS {
         let findings = compare(baseline, &now, threshold_percent);
-        let slower = |subject: &&Subject| {
+        let worse = |subject: &&Subject| {
             let prefix = format!("{} / ", subject.name());
             let mut of_it = findings.iter().filter(|it| it.name.starts_with(&prefix));
             of_it.any(|finding| finding.regressed)
         };
-        let again: Vec<Subject> = subjects.iter().filter(slower).copied().collect();
+        let again: Vec<Subject> = subjects.iter().filter(worse).copied().collect();
         if again.is_empty() {
             break;
         }

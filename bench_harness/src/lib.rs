@@ -8,6 +8,7 @@
 
 pub mod actor;
 pub mod alloc_count;
+pub mod elapsed;
 pub mod gate;
 pub mod latency;
 pub mod machine;

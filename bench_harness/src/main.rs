@@ -175,7 +175,8 @@ fn renew(path: &Path, force: bool, names: &[String]) -> anyhow::Result<()> {
         Some(doubt) if !force => bail!("{doubt}; --force writes it all the same"),
         _ => Ok(()),
     };
-    let subjects = cli::subjects(names)?;
+    let (subjects, absent) = cli::subjects(names)?;
+    tell(&absent);
     // What is known of the build is said before anything is measured.
     doubted(&gate::Baseline::empty())?;
     let baseline = gate::take(&subjects, &check_options())?;
@@ -197,7 +198,8 @@ fn tell(notes: &[String]) {
 }
 
 fn check(path: &Path, threshold: f64, names: &[String]) -> anyhow::Result<()> {
-    let subjects = cli::subjects(names)?;
+    let (subjects, absent) = cli::subjects(names)?;
+    tell(&absent);
     let baseline = gate::read(path)?;
     if let Some(then) = &baseline.machine {
         let now = machine::Machine::look();
@@ -221,10 +223,13 @@ fn check(path: &Path, threshold: f64, names: &[String]) -> anyhow::Result<()> {
             path.display()
         );
     }
-    println!("        {:>10}  {:>11}", "change", "fails below");
+    println!(
+        "        {:>10}  {:>11}  {:<18}",
+        "change", "fails below", "relative to"
+    );
     for finding in &checked.findings {
         let mark = if finding.regressed {
-            "SLOWER"
+            "WORSE"
         } else if !finding.gated {
             "told"
         } else if finding.change_percent < -threshold {
@@ -233,22 +238,25 @@ fn check(path: &Path, threshold: f64, names: &[String]) -> anyhow::Result<()> {
             "ok"
         };
         println!(
-            "{mark:<8}{:>+8.1} %  {:>9.1} %  {}",
-            finding.change_percent, -finding.fails_below_percent, finding.name
+            "{mark:<8}{:>+8.1} %  {:>9.1} %  {:<18}{}",
+            finding.change_percent,
+            -finding.fails_below_percent,
+            finding.reference.label(),
+            finding.name
         );
     }
     let told = checked.findings.iter().filter(|it| !it.gated).count();
     if told > 0 {
         println!(
-            "{told} of {} figures are told, not gated: they scattered so much that only a slowdown of more than {} % would show",
+            "{told} of {} figures are told, not gated: they scattered so much that only a change for the worse of more than {} % would show",
             checked.findings.len(),
             gate::GATED_UP_TO_PERCENT
         );
     }
-    let slower = checked.findings.iter().filter(|it| it.regressed).count();
-    if slower > 0 {
+    let worse = checked.findings.iter().filter(|it| it.regressed).count();
+    if worse > 0 {
         bail!(
-            "{slower} of {} figures are more than {threshold} % slower than the baseline",
+            "{worse} of {} figures are more than {threshold} % worse than in the baseline",
             checked.findings.len()
         );
     }
@@ -375,4 +383,37 @@ fn scaling(options: &Options) -> anyhow::Result<Vec<Scaling>> {
         });
     }
     Ok(lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use bench_harness::measure::{Case, Sample, Unit};
+    use bench_harness::scenario::Family;
+    use bench_harness::threads::Threads;
+
+    use super::*;
+
+    /// A report goes on with the next scenario.
+    #[test]
+    fn a_scenario_that_panics_is_a_failure_and_not_the_end() {
+        let scenario = |cases| Scenario {
+            name: "planted",
+            family: Family::Actors,
+            about: "whatever the test wants",
+            unit: Unit::Milliseconds,
+            cases,
+        };
+        let run = |cases| attempt(&scenario(cases), &Options::tiny());
+        let error = run(|_| {
+            let run = || -> Sample { panic!("no room on {}", "the disk") };
+            vec![Case::new(OURS, "a", Threads::anywhere(), run)]
+        });
+        let error = error.unwrap_err().to_string();
+        assert_eq!(error, "planted panicked: no room on the disk");
+        let outcome = run(|_| {
+            let run = || Sample::plain(1.0, 0);
+            vec![Case::new(OURS, "a", Threads::anywhere(), run)]
+        });
+        assert_eq!(outcome.unwrap().results.len(), 1);
+    }
 }

@@ -1,18 +1,23 @@
 //! The rules of measuring: warm-up apart, rotated order, medians, and a checksum that all must agree on.
 #![forbid(unsafe_code)]
 
+mod spread;
+
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use serde::Serialize;
 
+use crate::alloc_count;
+use crate::elapsed::{Cost, Costs, Elapsed};
 use crate::machine::Machine;
 use crate::options::Options;
 use crate::pin;
 use crate::scenario::Scenario;
 use crate::threads::Threads;
 use crate::usage::{Mark, Usage};
+pub use spread::Spread;
+use spread::costs;
 
 /// The name of the runtime, and of everything of it that is measured.
 pub const OURS: &str = "actor_rt";
@@ -65,30 +70,46 @@ pub struct Sample {
     pub value: f64,
     /// Computed from everything the run delivered.
     pub checksum: u64,
+    /// What each item cost beside time, as far as it was counted.
+    pub costs: Costs,
 }
 
 impl Sample {
-    /// Millions per second.
-    pub fn rate(items: u64, elapsed: Duration, checksum: u64) -> Self {
+    fn new(value: f64, items: u64, elapsed: Elapsed, checksum: u64) -> Self {
+        let each = |cost: Option<f64>| cost.map(|cost| cost / items as f64);
         Self {
-            value: items as f64 / elapsed.as_secs_f64() / 1e6,
+            value,
             checksum,
+            costs: elapsed.costs.map(each),
         }
+    }
+
+    /// Millions per second.
+    pub fn rate(items: u64, elapsed: impl Into<Elapsed>, checksum: u64) -> Self {
+        let elapsed = elapsed.into();
+        let value = items as f64 / elapsed.time.as_secs_f64() / 1e6;
+        Self::new(value, items, elapsed, checksum)
     }
 
     /// Thousands per second.
-    pub fn kilo_rate(items: u64, elapsed: Duration, checksum: u64) -> Self {
-        Self {
-            value: items as f64 / elapsed.as_secs_f64() / 1e3,
-            checksum,
-        }
+    pub fn kilo_rate(items: u64, elapsed: impl Into<Elapsed>, checksum: u64) -> Self {
+        let elapsed = elapsed.into();
+        let value = items as f64 / elapsed.time.as_secs_f64() / 1e3;
+        Self::new(value, items, elapsed, checksum)
     }
 
-    /// Milliseconds.
-    pub fn time(elapsed: Duration, checksum: u64) -> Self {
+    /// Milliseconds, of one task.
+    pub fn time(elapsed: impl Into<Elapsed>, checksum: u64) -> Self {
+        let elapsed = elapsed.into();
+        Self::new(elapsed.time.as_secs_f64() * 1e3, 1, elapsed, checksum)
+    }
+
+    /// Bytes each, or what else was not timed.
+    pub fn plain(value: f64, checksum: u64) -> Self {
         Self {
-            value: elapsed.as_secs_f64() * 1e3,
+            value,
             checksum,
+            costs: Costs::default(),
         }
     }
 }
@@ -164,6 +185,8 @@ pub struct Row {
     pub min: f64,
     /// Greatest of the runs.
     pub max: f64,
+    /// What each item cost beside time: allocations in the warm-up, the rest in the measured runs.
+    pub costs: BTreeMap<Cost, Spread>,
     /// The same for every run and every implementation of the variant.
     pub checksum: u64,
     /// False when threads that never give way shared a core with others: then it says little about who is measured.
@@ -171,6 +194,15 @@ pub struct Row {
 }
 
 impl Row {
+    /// Where its runs lie.
+    pub fn spread(&self) -> Spread {
+        Spread {
+            median: self.median,
+            min: self.min,
+            max: self.max,
+        }
+    }
+
     /// Whether it is a crate of this workspace.
     pub fn is_ours(&self) -> bool {
         OWN.contains(&self.implementation.as_str())
@@ -237,7 +269,9 @@ fn measure_by(
     let mut samples: Vec<Vec<Sample>> = cases.iter().map(|_| Vec::new()).collect();
     // Children, helper threads and whatever else nobody pins stays on these cores, too.
     let run = |case: &Case| pin::among(&options.cores, || (case.run)());
-    let warm_up: Vec<Sample> = cases.iter().map(run).collect();
+    // Allocations are counted where it cannot slow down what is measured.
+    let counted = |case| alloc_count::count(|| run(case)).1;
+    let warm_up: Vec<Sample> = cases.iter().map(counted).collect();
     let mark = Mark::begin();
     for round in 0..options.repeat {
         for position in 0..cases.len() {
@@ -248,7 +282,7 @@ fn measure_by(
     let usage = used_since(mark);
     let mut results = Vec::new();
     for ((case, warm_up), samples) in cases.iter().zip(warm_up).zip(&samples) {
-        let row = row(case, warm_up.checksum, samples).with_context(|| scenario.name)?;
+        let row = row(case, warm_up, samples).with_context(|| scenario.name)?;
         results.push(row);
     }
     agree(scenario, &cases, &results)?;
@@ -418,10 +452,10 @@ fn crowds(cases: &[Case], cores: usize) -> Vec<String> {
 }
 
 /// Every run, the warm-up among them, must have computed the same.
-fn row(case: &Case, checksum: u64, samples: &[Sample]) -> anyhow::Result<Row> {
-    ensure!(!samples.is_empty(), "--repeat must be at least 1");
-    let mut values: Vec<f64> = samples.iter().map(|sample| sample.value).collect();
-    values.sort_by(f64::total_cmp);
+fn row(case: &Case, warm_up: Sample, samples: &[Sample]) -> anyhow::Result<Row> {
+    let checksum = warm_up.checksum;
+    let figure = Spread::of(samples.iter().map(|sample| sample.value));
+    let figure = figure.context("--repeat must be at least 1")?;
     if let Some(other) = samples.iter().find(|sample| sample.checksum != checksum) {
         bail!(
             "{} ({}): two runs computed different checksums, {checksum:x} and {:x}",
@@ -442,17 +476,13 @@ fn row(case: &Case, checksum: u64, samples: &[Sample]) -> anyhow::Result<Row> {
     Ok(Row {
         implementation: case.implementation.into(),
         variant: case.variant.clone(),
-        median: median(&values),
-        min: values[0],
-        max: values[values.len() - 1],
+        median: figure.median,
+        min: figure.min,
+        max: figure.max,
+        costs: costs(warm_up, samples),
         checksum,
         valid: case.threads.in_the_way() == 0,
     })
-}
-
-/// The middle of sorted values, or the mean of the two that are.
-pub(crate) fn median(sorted: &[f64]) -> f64 {
-    f64::midpoint(sorted[(sorted.len() - 1) / 2], sorted[sorted.len() / 2])
 }
 
 #[cfg(test)]

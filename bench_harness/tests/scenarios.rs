@@ -152,6 +152,18 @@ fn the_promised_scenarios_are_there() {
     }
 }
 
+/// It takes none of the room that comes with a message.
+#[test]
+fn what_an_empty_mailbox_takes_is_told_exactly() {
+    let scenario = scenario::find("idle_memory").unwrap();
+    let rows = measure(scenario, &Options::tiny()).unwrap().results;
+    let mut rows = rows.iter().filter(|row| row.variant.contains("mailbox"));
+    let row = rows.next().unwrap();
+    let bytes = actor_rt::MemoryStats::IDLE_MAILBOX_BYTES;
+    assert_eq!((row.min, row.max), (bytes as f64, bytes as f64));
+    assert!(bytes <= 64 && rows.next().is_none());
+}
+
 #[test]
 fn names_are_unique() {
     let mut names: Vec<_> = scenario::ALL.iter().map(|scenario| scenario.name).collect();
@@ -168,6 +180,9 @@ fn latencies_are_measured_on_every_path() {
         assert!(latency.rate > 0, "{} has no schedule", latency.path);
         assert!(latency.percentiles.is_sorted_by_key(|(_, value)| *value));
         let floor = latency.floor(&all).unwrap();
+        let ratio = latency.floor_ratio(&all, "p50");
+        let expected = latency.percentile("p50") / floor.percentile("p50");
+        assert_eq!(ratio, (!latency.is_floor()).then_some(expected));
         assert_eq!((floor.way, floor.rate), (latency.way, latency.rate));
     }
     // Both sides on one core are not called two cores.

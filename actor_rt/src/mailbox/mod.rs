@@ -167,3 +167,8 @@ impl<'a, M> Mailbox<'a, M> {
 }
 
 const _: () = assert!(EMPTY == 0);
+
+/// What a mailbox takes before its first message, when it has no ring: its two halves.
+pub(crate) const IDLE_BYTES: usize = size_of::<Front>() + size_of::<AtomicU64>();
+
+const _: () = assert!(cfg!(loom) || IDLE_BYTES <= 64);

@@ -1,8 +1,13 @@
 //! Tests of the gate, with scenarios that are as slow as they say.
 
+use super::figure::PERCENTILES;
 use super::*;
-use crate::measure::{Case, OURS, Sample};
+use crate::elapsed::{Cost, Costs};
+use crate::latency::Latency;
+use crate::measure::{Case, OURS, Sample, Unit};
+use crate::scenario::{self, Family};
 use crate::threads::Threads;
+use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Steps that the planted scenario takes for what takes a thousand at its best.
@@ -10,16 +15,13 @@ static STEPS: AtomicU64 = AtomicU64::new(1000);
 
 fn planted(_: &Options) -> Vec<Case> {
     // Counted steps instead of a clock: the test of the gate must not depend on the machine's mood.
-    let run = || Sample {
-        value: 1e6 / STEPS.load(Ordering::Relaxed) as f64,
-        checksum: 0,
-    };
+    let run = || Sample::plain(1e6 / STEPS.load(Ordering::Relaxed) as f64, 0);
     vec![Case::new(OURS, "counted", Threads::anywhere(), run)]
 }
 
 static PLANTED: Scenario = Scenario {
     name: "planted",
-    family: crate::scenario::Family::Actors,
+    family: Family::Actors,
     about: "as fast as the test wants",
     unit: Unit::MillionPerSecond("steps"),
     cases: planted,
@@ -28,9 +30,7 @@ static PLANTED: Scenario = Scenario {
 fn baseline(factor: f64) -> Baseline {
     let outcome = measure(&PLANTED, &Options::tiny()).unwrap();
     Baseline {
-        figures: figures(&outcome, PLANTED.unit, factor)
-            .into_iter()
-            .collect(),
+        figures: of_outcome(&PLANTED, &outcome, factor),
         ..Baseline::default()
     }
 }
@@ -70,10 +70,131 @@ fn a_planted_slowdown_is_caught_and_a_slower_machine_is_not() {
     assert!(checked.not_in_baseline.is_empty() && checked.not_measured.is_empty());
 }
 
+thread_local! {
+    /// What each run of the planted scenario below has measured.
+    static MEASURED: Cell<Sample> = Cell::new(Sample::plain(1.0, 0));
+}
+
+/// A scenario of this kind, whose single case has measured whatever [`MEASURED`] says.
+fn of_kind(name: &'static str, family: Family, unit: Unit) -> &'static Scenario {
+    // Scenarios live as long as the program, and so do the few of the tests.
+    Box::leak(Box::new(Scenario {
+        name,
+        family,
+        about: "whatever the test wants",
+        unit,
+        cases: |_| {
+            let run = || MEASURED.get();
+            vec![Case::new(OURS, "counted", Threads::anywhere(), run)]
+        },
+    }))
+}
+
+/// What is measured when all that is known is this.
+fn only(cost: Option<Cost>, each: f64) -> Sample {
+    let mut sample = Sample::plain(each, 0);
+    if let Some(cost) = cost {
+        sample.value = 1.0;
+        sample.costs[cost as usize] = Some(each);
+    }
+    sample
+}
+
+/// Each kind of figure is planted as it was, a little worse, and a quarter worse, on machines of one speed and of half of it.
+#[test]
+fn a_planted_regression_of_every_kind_is_caught() {
+    let rate = Unit::MillionPerSecond("items");
+    let bytes = of_kind("memory", Family::Actors, Unit::Bytes);
+    let actors = of_kind("actors", Family::Actors, rate);
+    let store = of_kind("store", Family::Store, rate);
+    let disk = of_kind("store_put", Family::Store, rate);
+    let (cpu, written, allocations) = (
+        Some(Cost::CpuMicroseconds),
+        Some(Cost::WrittenBytes),
+        Some(Cost::Allocations),
+    );
+    for (scenario, cost, [was, little, worse], absolute) in [
+        (bytes, None, [400.0, 440.0, 500.0], true),
+        (store, cpu, [8.0, 8.8, 10.0], false),
+        (disk, cpu, [8.0, 8.8, 10.0], false),
+        (disk, written, [4096.0, 4500.0, 5120.0], true),
+        (actors, allocations, [0.0, 0.1, 0.25], true),
+        (actors, allocations, [3.0, 3.4, 4.0], true),
+    ] {
+        let take = |each, speed: fn() -> f64| {
+            MEASURED.set(only(cost, each));
+            take_by(speed, &[Subject::Scenario(scenario)], &Options::tiny()).unwrap()
+        };
+        let then = take(was, || 1.0);
+        let name = match cost {
+            None => "memory / counted".to_owned(),
+            Some(cost) => format!("{} / counted, {}", scenario.name, cost.label()),
+        };
+        let is_worse = |now: Baseline| {
+            let findings = compare(&then, &now, 15.0);
+            let finding = findings.iter().find(|it| it.name == name);
+            let finding = finding.unwrap_or_else(|| panic!("{name} is no figure"));
+            assert!(finding.gated, "{name}");
+            assert_eq!(finding.reference == Reference::Absolute, absolute, "{name}");
+            finding.regressed
+        };
+        assert!(!is_worse(take(was, || 1.0)), "{name}");
+        assert!(!is_worse(take(little, || 1.0)), "{name}");
+        assert!(is_worse(take(worse, || 1.0)), "{name}");
+        // The same number on a machine of half the speed: less work than then, unless speed has nothing to do with it.
+        assert!(!is_worse(take(was, || 0.5)), "{name}");
+        assert_eq!(is_worse(take(worse, || 0.5)), absolute, "{name}");
+    }
+}
+
+#[test]
+fn what_says_nothing_is_no_figure() {
+    let rate = Unit::MillionPerSecond("items");
+    let names = |scenario: &'static str, family, costs: Costs| {
+        let scenario = of_kind(scenario, family, rate);
+        MEASURED.set(Sample {
+            costs,
+            ..Sample::plain(1.0, 0)
+        });
+        let outcome = measure(scenario, &Options::tiny()).unwrap();
+        let figures = of_outcome(scenario, &outcome, 1.0).into_keys();
+        figures.collect::<Vec<_>>().join("; ")
+    };
+    let all = [Some(1.0); 3];
+    // Threads that spin while they wait; how fast a disk is; bytes where nothing is written.
+    assert_eq!(names("a", Family::Rings, all), "a / counted");
+    assert_eq!(
+        names("a", Family::Actors, all),
+        "a / counted; a / counted, allocations"
+    );
+    assert_eq!(
+        names("a", Family::Build, all),
+        "a / counted; a / counted, µs of CPU"
+    );
+    assert_eq!(
+        names("store_put", Family::Store, all),
+        "store_put / counted, bytes written; store_put / counted, µs of CPU"
+    );
+    let in_memory = [Some(1.0), Some(0.0), None];
+    assert_eq!(
+        names("store_put", Family::Store, in_memory),
+        "store_put / counted, µs of CPU"
+    );
+}
+
+#[test]
+fn what_is_gated_unless_asked_is_known() {
+    for name in SUBJECTS {
+        let known = scenario::find(name).is_some() || scenario::missing_feature(name).is_some();
+        assert!(known || name == Subject::Latency.name(), "{name}");
+    }
+}
+
 #[test]
 fn a_figure_fails_just_below_what_is_told_and_one_that_scatters_only_is_told() {
     let of = |worst, best, slower: f64| {
         let figure = Figure {
+            reference: Reference::Calibration,
             worst: worst * slower,
             median: 100.0 * slower,
             best: best * slower,
@@ -115,6 +236,7 @@ fn a_baseline_of_a_build_that_is_of_no_commit_is_doubted() {
 fn figures_that_one_side_lacks_are_named() {
     let mut then = Baseline::default();
     let figure = Figure {
+        reference: Reference::Absolute,
         worst: 1.0,
         median: 1.0,
         best: 1.0,
@@ -154,6 +276,7 @@ fn a_second_look_keeps_the_better_figure_and_every_note() {
         figures: [(
             "x".into(),
             Figure {
+                reference: Reference::Absolute,
                 worst: 1.0,
                 median,
                 best: median + 1.0,
@@ -181,6 +304,7 @@ fn noise_alone_is_no_regression() {
         figures: [(
             "x".into(),
             Figure {
+                reference: Reference::Calibration,
                 worst,
                 median,
                 best,
@@ -215,7 +339,7 @@ fn a_slower_path_is_caught_and_a_slower_machine_is_not() {
         };
         let run = vec![row(latency::MACHINE, floor), row(OURS, ours)];
         Baseline {
-            figures: latencies(&[run]),
+            figures: of_latencies(&[run]),
             ..Baseline::default()
         }
     };
@@ -253,6 +377,7 @@ fn a_baseline_survives_its_file() {
         figures: [(
             "x".into(),
             Figure {
+                reference: Reference::Absolute,
                 worst: 1.0,
                 median: 1.5,
                 best: 2.0,

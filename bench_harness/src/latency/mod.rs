@@ -113,6 +113,12 @@ impl Latency {
             .find(|row| row.is_floor() && way(row) == way(self))
     }
 
+    /// How many times as long as the machine itself this took, by the name of a percentile; none for the machine.
+    pub fn floor_ratio(&self, run: &[Self], percentile: &str) -> Option<f64> {
+        let floor = self.floor(run).filter(|_| !self.is_floor())?;
+        Some(self.percentile(percentile) / floor.percentile(percentile))
+    }
+
     /// Nanoseconds, by the name of the percentile as it is printed; not a number for one that is not.
     pub fn percentile(&self, name: &str) -> f64 {
         let named = self.percentiles.iter().find(|(known, _)| known == name);
@@ -250,7 +256,13 @@ pub fn render(run: &Run) -> String {
         for (_, value) in &latency.percentiles {
             let _ = write!(text, "{value:>10}");
         }
-        let _ = writeln!(text, "  ({} at {}/s)", latency.count, latency.rate);
+        let _ = write!(text, "  ({} at {}/s", latency.count, latency.rate);
+        for name in ["p50", "p99"] {
+            if let Some(ratio) = latency.floor_ratio(&run.paths, name) {
+                let _ = write!(text, "; {name} {ratio:.2} × the bare line's");
+            }
+        }
+        text.push_str(")\n");
     }
     for note in &run.notes {
         let _ = writeln!(text, "  note: {note}");

@@ -1,6 +1,7 @@
 //! Tests of the rules, with cases whose figures are known.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::*;
 use crate::scenario::Family;
@@ -23,7 +24,7 @@ fn planted(unit: Unit, cases: fn(&Options) -> Vec<Case>) -> Scenario {
 
 /// A case that always has this value and this checksum.
 fn fixed(implementation: &'static str, variant: &str, value: f64, checksum: u64) -> Case {
-    let sample = Sample { value, checksum };
+    let sample = Sample::plain(value, checksum);
     Case::new(implementation, variant, Threads::anywhere(), move || sample)
 }
 
@@ -197,10 +198,7 @@ fn when_ours_spins_in_the_way_nothing_is_compared() {
 fn the_median_of_two_runs_lies_between_them() {
     static RUNS: AtomicU64 = AtomicU64::new(0);
     let cases = |_: &Options| {
-        let run = || Sample {
-            value: RUNS.fetch_add(1, Ordering::Relaxed) as f64,
-            checksum: 0,
-        };
+        let run = || Sample::plain(RUNS.fetch_add(1, Ordering::Relaxed) as f64, 0);
         vec![Case::new(OURS, "a", Threads::anywhere(), run)]
     };
     let options = Options {
@@ -211,17 +209,42 @@ fn the_median_of_two_runs_lies_between_them() {
     // The first run, which counts zero, is the warm-up.
     let row = &outcome.results[0];
     assert_eq!((row.min, row.median, row.max), (1.0, 1.5, 2.0));
-    assert!((median(&[1.0, 2.0, 9.0]) - 2.0).abs() < 1e-12);
+    let three = Spread::of([9.0, 1.0, 2.0].into_iter()).unwrap();
+    assert!((three.median - 2.0).abs() < 1e-12);
+}
+
+#[test]
+fn what_an_item_costs_is_that_of_the_measured_runs_and_what_only_the_warm_up_counts() {
+    static RUNS: AtomicU64 = AtomicU64::new(0);
+    let cases = |_: &Options| {
+        let run = || {
+            let run = RUNS.fetch_add(1, Ordering::Relaxed);
+            let allocations = (run == 0).then_some(40.0);
+            let elapsed = Elapsed {
+                time: Duration::from_secs(1),
+                costs: [Some(20.0 * run as f64), None, allocations],
+            };
+            Sample::rate(20, elapsed, 0)
+        };
+        vec![Case::new(OURS, "a", Threads::anywhere(), run)]
+    };
+    let options = Options {
+        repeat: 3,
+        ..on_two_cores()
+    };
+    let outcome = measure(&planted(Unit::MillionPerSecond("items"), cases), &options).unwrap();
+    let costs = &outcome.results[0].costs;
+    let cpu = costs[&Cost::CpuMicroseconds];
+    assert_eq!((cpu.min, cpu.median, cpu.max), (1.0, 2.0, 3.0));
+    assert!((costs[&Cost::Allocations].median - 2.0).abs() < 1e-12);
+    assert!(!costs.contains_key(&Cost::WrittenBytes));
 }
 
 #[test]
 fn a_warm_up_that_loses_an_item_fails_the_run() {
     static RUNS: AtomicU64 = AtomicU64::new(0);
     let cases = |_: &Options| {
-        let run = || Sample {
-            value: 1.0,
-            checksum: RUNS.fetch_add(1, Ordering::Relaxed).min(1),
-        };
+        let run = || Sample::plain(1.0, RUNS.fetch_add(1, Ordering::Relaxed).min(1));
         vec![Case::new(OURS, "a", Threads::anywhere(), run)]
     };
     let error = measure(&planted(Unit::Milliseconds, cases), &on_two_cores()).unwrap_err();

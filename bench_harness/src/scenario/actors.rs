@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::actor::{Done, Kit, Msg, Setup};
 use crate::measure::{Case, Sample};
@@ -127,13 +127,6 @@ pub fn roll_call<K: Kit>(kit: &K, all: &[K::Ref], done: &Done, finished: &Receiv
     all.iter()
         .for_each(|actor| kit.tell(actor, Msg::Report(done.clone())));
     wait(finished, all.len() as u64)
-}
-
-/// The time that `body` takes, and what it computes.
-pub fn timed<T>(body: impl FnOnce() -> T) -> (Duration, T) {
-    let began = Instant::now();
-    let value = body();
-    (began.elapsed(), value)
 }
 
 #[cfg(all(test, target_os = "linux"))]

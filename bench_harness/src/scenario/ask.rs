@@ -1,9 +1,10 @@
 //! One actor asks another, one question after the other.
 #![forbid(unsafe_code)]
 
-use super::actors::{case, every_kit, sum_below, timed, wait, workers};
+use super::actors::{case, every_kit, sum_below, wait, workers};
 use super::{Family, Scenario};
 use crate::actor::Kit;
+use crate::elapsed::timed;
 use crate::measure::{Case, Sample, Unit};
 use crate::options::Options;
 

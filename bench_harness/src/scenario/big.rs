@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
-use super::actors::{case, every_parallel_kit, sum_below, timed, wait, workers};
+use super::actors::{case, every_parallel_kit, sum_below, wait, workers};
 use super::{Family, Scenario};
 use crate::actor::{Kit, Msg, Role};
+use crate::elapsed::timed;
 use crate::measure::{Case, Sample, Unit};
 use crate::options::Options;
 

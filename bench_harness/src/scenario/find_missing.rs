@@ -14,10 +14,10 @@ use hyper::{Request, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 
-use super::actors::timed;
 use super::http::{self, Server};
 use super::store::{STORE, blob};
 use super::{Family, Scenario};
+use crate::elapsed::timed;
 use crate::measure::{Case, Sample, Unit};
 use crate::options::{Options, Scale};
 use crate::threads::Threads;

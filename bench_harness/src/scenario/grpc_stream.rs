@@ -9,18 +9,17 @@
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
-use std::time::Duration;
 
 use bytes::Bytes;
 use cas_actor::front::ReapiUpstream;
 use cas_actor::{BlobName, Connection, Digest, Hasher, Upstream as _};
 use futures_util::stream::StreamExt as _;
 
-use super::actors::timed;
 use super::files::Files;
 use super::http::{self, Server};
 use super::store::{STORE, blob, sum, sum_of_blobs};
 use super::{Family, Scenario};
+use crate::elapsed::{Elapsed, timed};
 use crate::measure::{Case, Sample, Unit};
 use crate::options::{Options, Scale};
 use crate::threads::Threads;
@@ -55,8 +54,8 @@ impl Load {
 
 /// What the way up and the way down took, and every word that came down.
 struct Streamed {
-    up: Duration,
-    down: Duration,
+    up: Elapsed,
+    down: Elapsed,
     sum: u64,
 }
 

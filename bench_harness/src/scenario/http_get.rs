@@ -13,10 +13,10 @@ use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::runtime::Runtime;
 
-use super::actors::timed;
 use super::http::{self, CONNECTIONS, Server};
 use super::store::STORE;
 use super::{Family, Scenario};
+use crate::elapsed::timed;
 use crate::measure::{Case, Sample, Unit};
 use crate::options::Options;
 use crate::threads::Threads;

@@ -17,10 +17,10 @@ use actor_rt::System;
 use cas_actor::front::{Front, FrontConfig};
 use cas_actor::{Store, StoreConfig};
 
-use super::actors::timed;
 use super::http;
 use super::store::{STORE, blob, sum_of_blobs};
 use super::{Family, Scenario};
+use crate::elapsed::timed;
 use crate::measure::{Case, Sample, Unit};
 use crate::options::Options;
 use crate::threads::Threads;

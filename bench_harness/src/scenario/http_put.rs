@@ -15,11 +15,11 @@ use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::runtime::Runtime;
 
-use super::actors::timed;
 use super::files::Files;
 use super::http::{self, CONNECTIONS, Connection, Server};
 use super::store::{STORE, blob, sum, sum_of_blobs};
 use super::{Family, Scenario};
+use crate::elapsed::timed;
 use crate::measure::{Case, Sample, Unit};
 use crate::options::Options;
 use crate::threads::Threads;

@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use actor_rt::{Actor, BytePool, Context, Pooled};
 
-use super::actors::{timed, wait, workers_and_outside};
+use super::actors::{wait, workers_and_outside};
 use super::{Family, Scenario};
 use crate::actor::ours::system;
+use crate::elapsed::timed;
 use crate::measure::{Case, OURS, Sample, Unit};
 use crate::options::Options;
 use crate::payload::{Payload, Words, total};

@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
-use super::actors::{case, every_kit, sum_below, timed, wait, workers};
+use super::actors::{case, every_kit, sum_below, wait, workers};
 use super::{Family, Scenario};
 use crate::actor::{Done, Kit, Msg, Ops, Play, Role, sent};
+use crate::elapsed::timed;
 use crate::measure::{Case, Sample, Unit};
 use crate::options::Options;
 

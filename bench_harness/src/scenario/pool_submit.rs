@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use actor_rt::{CancelToken, Pool, PoolConfig, PoolOutput, System, Work};
 
-use super::actors::{timed, workers};
+use super::actors::workers;
 use super::{Family, Scenario};
+use crate::elapsed::timed;
 use crate::measure::{Case, OURS, Sample, Unit};
 use crate::threads::Threads;
 

@@ -13,9 +13,10 @@ use actor_rt::remote::{self, Inbox};
 use actor_rt::{Actor, Context, System};
 use serde::{Deserialize, Serialize};
 
-use super::actors::{timed, wait};
+use super::actors::wait;
 use super::{Family, Scenario};
 use crate::actor::Done;
+use crate::elapsed::timed;
 use crate::measure::{Case, OURS, Sample, Unit};
 use crate::threads::Threads;
 

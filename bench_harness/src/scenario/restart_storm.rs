@@ -11,10 +11,11 @@ use std::time::Duration;
 
 use actor_rt::{Actor, Context, Failure, Restart};
 
-use super::actors::{timed, wait, workers};
+use super::actors::{wait, workers};
 use super::{Family, Scenario};
 use crate::actor::Done;
 use crate::actor::ours::system;
+use crate::elapsed::timed;
 use crate::measure::{Case, OURS, Sample, Unit};
 use crate::threads::Threads;
 

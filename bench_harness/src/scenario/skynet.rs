@@ -1,9 +1,10 @@
 //! A tree of actors, ten children each, whose leaves report their number: spawn, sum up, end.
 #![forbid(unsafe_code)]
 
-use super::actors::{case, every_parallel_kit, sum_below, timed, wait, workers};
+use super::actors::{case, every_parallel_kit, sum_below, wait, workers};
 use super::{Family, Scenario};
 use crate::actor::{Kit, Msg, Role};
+use crate::elapsed::timed;
 use crate::measure::{Case, Sample, Unit};
 use crate::options::{Options, Scale};
 

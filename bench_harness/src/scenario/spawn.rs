@@ -5,10 +5,11 @@
 use std::sync::mpsc::channel;
 
 use super::actors::{
-    case, every_parallel_kit, roll_call, sum_below, timed, wait, workers, workers_and_outside,
+    case, every_parallel_kit, roll_call, sum_below, wait, workers, workers_and_outside,
 };
 use super::{Family, Scenario};
 use crate::actor::{Done, Kit, Msg, Ops, Play, Role, sent};
+use crate::elapsed::timed;
 use crate::measure::{Case, Sample, Unit};
 use crate::options::Options;
 use crate::pin;

@@ -1,9 +1,10 @@
 //! Actors that are started only to end: the whole life, until the state is dropped.
 #![forbid(unsafe_code)]
 
-use super::actors::{case, every_kit, timed, wait, workers};
+use super::actors::{case, every_kit, wait, workers};
 use super::{Family, Scenario};
 use crate::actor::{Done, Kit, Msg, Ops, Play, Role};
+use crate::elapsed::timed;
 use crate::measure::{Case, Sample, Unit};
 use crate::options::Options;
 

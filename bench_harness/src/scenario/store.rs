@@ -11,9 +11,9 @@ use bytes::Bytes;
 use cas_actor::{Digest, Durability, Store, StoreConfig};
 use futures_util::stream::{self, StreamExt as _};
 
-use super::actors::timed;
 use super::files::{Files, spread};
 use super::{Family, Scenario};
+use crate::elapsed::timed;
 use crate::measure::{Case, Sample, Unit};
 use crate::options::Options;
 use crate::threads::Threads;

@@ -12,9 +12,9 @@ use std::time::Duration;
 use actor_rt::System;
 use cas_actor::{Digest, Hasher, Store, StoreConfig};
 
-use super::actors::timed;
 use super::store::{STORE, blob, sum, sum_of_blobs};
 use super::{Family, Scenario};
+use crate::elapsed::{Elapsed, timed};
 use crate::measure::{Case, Sample, Unit};
 use crate::options::Options;
 use crate::threads::Threads;
@@ -34,7 +34,7 @@ const PIECE_BYTES: usize = 256 * 1024;
 
 /// What somebody does with a file in a directory: the time, the name that it found for the content, and every word of what is
 /// left of it.
-type Work = fn(&Path, &Path) -> (Duration, Digest, u64);
+type Work = fn(&Path, &Path) -> (Elapsed, Digest, u64);
 
 fn cases(options: &Options) -> Vec<Case> {
     let mebibytes = options.count(1024, 1);
@@ -73,7 +73,7 @@ fn checksum(digest: &Digest, left: u64) -> u64 {
     sum(digest.hash()).wrapping_add(left)
 }
 
-fn ingest(directory: &Path, source: &Path) -> (Duration, Digest, u64) {
+fn ingest(directory: &Path, source: &Path) -> (Elapsed, Digest, u64) {
     let system = System::new().expect("the system starts");
     let store = Store::open(StoreConfig::new(directory.join("store")), &system);
     let store = store.expect("a new store opens");
@@ -89,7 +89,7 @@ fn ingest(directory: &Path, source: &Path) -> (Duration, Digest, u64) {
     (elapsed, digest, left)
 }
 
-fn hash(_: &Path, source: &Path) -> (Duration, Digest, u64) {
+fn hash(_: &Path, source: &Path) -> (Elapsed, Digest, u64) {
     let (elapsed, digest) = timed(|| digest_of(source).expect("it was written"));
     (elapsed, digest, sum_of(source).expect("it is there"))
 }
@@ -116,7 +116,7 @@ fn digest_of(path: &Path) -> io::Result<Digest> {
     }
 }
 
-fn copy(directory: &Path, source: &Path) -> (Duration, Digest, u64) {
+fn copy(directory: &Path, source: &Path) -> (Elapsed, Digest, u64) {
     let path = directory.join("copy");
     let (elapsed, ()) = timed(|| {
         fs::copy(source, &path).expect("the disk has room");

@@ -62,10 +62,7 @@ fn case(options: &Options, value: fn(&Probed) -> f64) -> Case {
             true => in_child(blobs, directory),
             false => probe(blobs, directory),
         };
-        Sample {
-            value: value(&probed),
-            checksum: probed.found,
-        }
+        Sample::plain(value(&probed), probed.found)
     };
     Case::new(STORE, "8 bytes each", Threads::anywhere(), run).expecting(move || blobs)
 }

@@ -13,9 +13,9 @@ use std::thread;
 use actor_rt::System;
 use cas_actor::{Digest, Store, StoreConfig};
 
-use super::actors::timed;
 use super::store::{STORE, blob, sum, sum_of_blobs};
 use super::{Family, Scenario};
+use crate::elapsed::timed;
 use crate::measure::{Case, Sample, Unit};
 use crate::options::Options;
 use crate::threads::Threads;

@@ -5,9 +5,10 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::Instant;
 
-use super::actors::{case_with, every_kit, sum_below, timed, wait, workers, workers_and_outside};
+use super::actors::{case_with, every_kit, sum_below, wait, workers, workers_and_outside};
 use super::{Family, Scenario};
 use crate::actor::{Kit, Msg, Role, Setup};
+use crate::elapsed::{Counters, Elapsed, timed};
 use crate::measure::{Case, Sample, Unit};
 use crate::options::Options;
 use crate::pin;
@@ -51,6 +52,7 @@ pub(super) fn from_threads<K: Kit>(options: &Options, senders: u64) -> Case {
     case_with::<K>(variant, setup, move |kit, done, finished| {
         let sink = kit.spawn(Role::sink(count, done));
         let start = Barrier::new(senders as usize);
+        let counters = Counters::now();
         thread::scope(|scope| {
             let threads: Vec<_> = (0..senders)
                 .map(|sender| {
@@ -70,7 +72,9 @@ pub(super) fn from_threads<K: Kit>(options: &Options, senders: u64) -> Case {
                 .map(|thread| thread.join().expect("a sender ends"))
                 .min();
             let sum = wait(finished, 1);
-            Sample::rate(count, began.expect("there is a sender").elapsed(), sum)
+            let time = began.expect("there is a sender").elapsed();
+            let costs = counters.until_now();
+            Sample::rate(count, Elapsed { time, costs }, sum)
         })
     })
     .beside(outside, senders as usize)

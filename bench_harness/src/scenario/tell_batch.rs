@@ -1,9 +1,10 @@
 //! Batches to one actor from a thread on another core; libraries without batches are measured message by message.
 #![forbid(unsafe_code)]
 
-use super::actors::{case, every_kit, sum_below, timed, wait, workers_and_outside};
+use super::actors::{case, every_kit, sum_below, wait, workers_and_outside};
 use super::{Family, Scenario};
 use crate::actor::{Kit, Role};
+use crate::elapsed::timed;
 use crate::measure::{Case, Sample, Unit};
 use crate::options::Options;
 use crate::pin;

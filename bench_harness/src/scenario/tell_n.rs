@@ -1,9 +1,10 @@
 //! One-way messages between groups of actors: one to many, many to one, and in pairs.
 #![forbid(unsafe_code)]
 
-use super::actors::{case_with, every_parallel_kit, sum_below, timed, wait, workers};
+use super::actors::{case_with, every_parallel_kit, sum_below, wait, workers};
 use super::{Family, Scenario};
 use crate::actor::{Kit, Msg, Ops, Play, Role, Setup, sent};
+use crate::elapsed::timed;
 use crate::measure::{Case, Sample, Unit};
 use crate::options::Options;
 

@@ -1,9 +1,10 @@
 //! A token passed round a ring of actors (Savina's ThreadRing).
 #![forbid(unsafe_code)]
 
-use super::actors::{case, every_kit, sum_below, timed, wait, workers};
+use super::actors::{case, every_kit, sum_below, wait, workers};
 use super::{Family, Scenario};
 use crate::actor::{Kit, Msg, Role};
+use crate::elapsed::timed;
 use crate::measure::{Case, Sample, Unit};
 use crate::options::Options;
 

@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
-use super::actors::{case, every_kit, sum_below, timed, wait, workers};
+use super::actors::{case, every_kit, sum_below, wait, workers};
 use super::{Family, Scenario};
 use crate::actor::{Done, Kit, Msg, Ops, Play, Role};
+use crate::elapsed::timed;
 use crate::measure::{Case, Sample, Unit};
 use crate::options::Options;
 

@@ -3,14 +3,13 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::time::Duration;
 
 use super::ZAKO;
 use super::noop::Planned;
 use super::tree::{Steps, Tree, beside, is_installed};
+use crate::elapsed::{Elapsed, timed};
 use crate::measure::{Case, Sample, Unit};
 use crate::options::Options;
-use crate::scenario::actors::timed;
 use crate::scenario::{Family, Scenario};
 use crate::threads::Threads;
 
@@ -42,7 +41,7 @@ fn case(
     implementation: &'static str,
     variant: String,
     steps: u64,
-    run: fn(&Tree) -> (Duration, u64),
+    run: fn(&Tree) -> (Elapsed, u64),
 ) -> Case {
     let tree = std::cell::OnceCell::new();
     let run = move || {
@@ -61,6 +60,6 @@ fn case(
     Case::new(implementation, variant, Threads::anywhere(), run).expecting(move || steps)
 }
 
-fn in_process(tree: &Tree) -> (Duration, u64) {
+fn in_process(tree: &Tree) -> (Elapsed, u64) {
     timed(|| Planned::of(tree).build())
 }

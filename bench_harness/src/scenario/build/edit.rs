@@ -5,14 +5,13 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::time::Duration;
 
 use super::ZAKO;
 use super::noop::Planned;
 use super::tree::{Steps, Tree, beside, run};
+use crate::elapsed::{Elapsed, timed};
 use crate::measure::{Case, Sample, Unit};
 use crate::options::Options;
-use crate::scenario::actors::timed;
 use crate::scenario::{Family, Scenario};
 use crate::threads::Threads;
 
@@ -94,7 +93,7 @@ impl Watched {
     }
 
     /// The time until the step runs, and how many edits its output holds once all is settled: this one.
-    fn edit(&self) -> (Duration, u64) {
+    fn edit(&self) -> (Elapsed, u64) {
         self.edits.set(self.edits.get() + 1);
         let text = self.edits.get().to_string();
         let (elapsed, ()) = timed(|| {

@@ -10,9 +10,9 @@ use zako_actors::isolate::{ContextKind, EvaluateRequest, IsolatePool};
 use zako_actors::machine::PoolSize;
 
 use super::ZAKO;
+use crate::elapsed::{Elapsed, timed};
 use crate::measure::{Case, Sample, Unit};
 use crate::options::Options;
-use crate::scenario::actors::timed;
 use crate::scenario::{Family, Scenario};
 use crate::threads::Threads;
 
@@ -141,7 +141,7 @@ impl Place {
     }
 
     /// The time that one evaluation takes on a new pool, and the value that it answers.
-    fn ask_new(&self) -> (Duration, u64) {
+    fn ask_new(&self) -> (Elapsed, u64) {
         let pool = || IsolatePool::new(&self.system, PoolSize::fixed(1));
         timed(|| self.ask(&pool(), 1, Self::build_file))
     }

@@ -54,10 +54,7 @@ fn cases(options: &Options) -> Vec<Case> {
                 Built { tree, cold }
             });
             let seen = seen(built, alone);
-            Sample {
-                value: seen.highest_bytes as f64 / targets as f64,
-                checksum: seen.planned,
-            }
+            Sample::plain(seen.highest_bytes as f64 / targets as f64, seen.planned)
         };
         let variant = format!("{targets} targets{what}");
         Case::new(ZAKO, variant, Threads::anywhere(), run).expecting(move || targets)

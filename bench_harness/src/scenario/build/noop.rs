@@ -27,9 +27,9 @@ use zako_actors::transpile::TRANSPILER_VERSION;
 
 use super::ZAKO;
 use super::tree::{Steps, Tree, beside, is_installed};
+use crate::elapsed::{Elapsed, timed};
 use crate::measure::{Case, Sample, Unit};
 use crate::options::{Options, Scale};
-use crate::scenario::actors::timed;
 use crate::scenario::{Family, Scenario};
 use crate::threads::Threads;
 
@@ -73,7 +73,7 @@ fn case(
     implementation: &'static str,
     variant: String,
     targets: u64,
-    run: fn(&Built) -> (Duration, u64),
+    run: fn(&Built) -> (Elapsed, u64),
 ) -> Case {
     // Built by the first run, which is the warm-up.
     let tree = OnceCell::new();
@@ -100,7 +100,7 @@ impl Built {
         }
     }
 
-    fn in_process(&self) -> (Duration, u64) {
+    fn in_process(&self) -> (Elapsed, u64) {
         self.by_zako.get_or_init(|| {
             let planned = Planned::of(&self.tree);
             assert!(!planned.plan.is_fresh(), "nothing was built yet");
@@ -114,14 +114,14 @@ impl Built {
         (elapsed, planned.plan.nodes.len() as u64)
     }
 
-    fn zako_process(&self) -> (Duration, u64) {
+    fn zako_process(&self) -> (Elapsed, u64) {
         self.by_zako.get_or_init(|| {
             self.tree.zako_cold();
         });
         self.tree.zako_noop()
     }
 
-    fn ninja_process(&self) -> (Duration, u64) {
+    fn ninja_process(&self) -> (Elapsed, u64) {
         self.by_ninja.get_or_init(|| {
             self.tree.ninja();
         });

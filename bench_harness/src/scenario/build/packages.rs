@@ -5,14 +5,13 @@
 use std::cell::OnceCell;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use super::ZAKO;
 use super::noop::Planned;
 use super::tree::{Tree, beside, npm_client, number_before, run};
+use crate::elapsed::{Elapsed, timed};
 use crate::measure::{Case, Sample, Unit};
 use crate::options::Options;
-use crate::scenario::actors::timed;
 use crate::scenario::{Family, Scenario};
 use crate::threads::Threads;
 
@@ -45,7 +44,7 @@ fn case(
     implementation: &'static str,
     variant: String,
     packages: u64,
-    build: impl Fn(&Tree) -> (Duration, u64) + 'static,
+    build: impl Fn(&Tree) -> (Elapsed, u64) + 'static,
 ) -> Case {
     let built = OnceCell::new();
     let run = move || {
@@ -122,7 +121,7 @@ fn repository(packages: u64) -> Tree {
     tree
 }
 
-fn in_process(tree: &Tree) -> (Duration, u64) {
+fn in_process(tree: &Tree) -> (Elapsed, u64) {
     let (elapsed, planned) = timed(|| Planned::of(tree));
     let found = planned.plan.nodes.len() as u64;
     if !planned.plan.is_fresh() {
@@ -132,7 +131,7 @@ fn in_process(tree: &Tree) -> (Duration, u64) {
 }
 
 /// Of its tasks it tells how many were answered by its cache.
-fn run_turbo(turbo: &Path, tree: &Tree) -> (Duration, u64) {
+fn run_turbo(turbo: &Path, tree: &Tree) -> (Elapsed, u64) {
     let mut command = Command::new(turbo);
     command
         .args(["run", "build", "--output-logs=none", "--no-update-notifier"])

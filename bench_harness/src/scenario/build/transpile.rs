@@ -20,9 +20,9 @@ use zako_actors::transpile::{TranspileJob, TranspilerPool};
 
 use super::ZAKO;
 use super::tree::{is_installed, node_modules};
+use crate::elapsed::{Elapsed, timed};
 use crate::measure::{Case, Sample, Unit};
 use crate::options::{Options, Scale};
-use crate::scenario::actors::timed;
 use crate::scenario::{Family, Scenario};
 use crate::threads::Threads;
 
@@ -142,7 +142,7 @@ impl Tree {
     }
 
     /// The checksum of what comes out is over every byte of every file, in their order; each is parsed for it.
-    fn sample(&self, elapsed: Duration, outputs: &[String]) -> Sample {
+    fn sample(&self, elapsed: Elapsed, outputs: &[String]) -> Sample {
         assert_eq!(outputs.len(), self.files.len());
         Sample::rate(self.bytes, elapsed, digest(outputs))
     }

@@ -6,9 +6,8 @@ use std::fs;
 use std::io::{Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
-use crate::scenario::actors::timed;
+use crate::elapsed::{Elapsed, timed};
 
 /// Targets per build file.
 const PACKAGE: u64 = 100;
@@ -140,24 +139,24 @@ impl Tree {
     }
 
     /// The time that `zako build` takes with nothing to do, and how many targets it found up to date.
-    pub fn zako_noop(&self) -> (Duration, u64) {
+    pub fn zako_noop(&self) -> (Elapsed, u64) {
         let (elapsed, said) = run(&mut self.command(&["build"]));
         (elapsed, number_before(&said, " up to date"))
     }
 
     /// The time that `zako build` takes, and how many steps it ran.
-    pub fn zako_cold(&self) -> (Duration, u64) {
+    pub fn zako_cold(&self) -> (Elapsed, u64) {
         let (elapsed, said) = run(&mut self.command(&["build"]));
         (elapsed, number_before(&said, " ran"))
     }
 
     /// The time that `ninja` takes, and what it says.
-    pub fn ninja(&self) -> (Duration, String) {
+    pub fn ninja(&self) -> (Elapsed, String) {
         run(Command::new("ninja").current_dir(self.root()))
     }
 
     /// The time that `ninja` takes, and how many steps it ran.
-    pub fn ninja_cold(&self) -> (Duration, u64) {
+    pub fn ninja_cold(&self) -> (Elapsed, u64) {
         let (elapsed, said) = self.ninja();
         // The last of its lines begins with `[20/20]`.
         let last = said.lines().last().unwrap_or_default();
@@ -220,7 +219,7 @@ pub fn node_modules() -> PathBuf {
 
 /// The time that a command takes, which must succeed, and what it says: into a file, so that nobody has to run beside it to
 /// read it.
-pub fn run(command: &mut Command) -> (Duration, String) {
+pub fn run(command: &mut Command) -> (Elapsed, String) {
     let mut said = tempfile::tempfile().expect("a file");
     let other = said.try_clone().expect("file descriptors are left");
     command.stdout(other);

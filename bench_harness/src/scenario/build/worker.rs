@@ -15,8 +15,8 @@ use zako_actors::engine::scratch::{Scratch, Scratches};
 use zako_actors::engine::worker::{Mirror, WorkRequest, Worker, Workers};
 
 use super::ZAKO;
+use crate::elapsed::timed;
 use crate::measure::{Case, Sample, Unit};
-use crate::scenario::actors::timed;
 use crate::scenario::{Family, Scenario};
 use crate::threads::Threads;
 

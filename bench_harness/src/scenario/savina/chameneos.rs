@@ -4,9 +4,10 @@
 use std::sync::Arc;
 
 use crate::actor::{Done, Kit, Msg, Ops, Play, Role, sent};
+use crate::elapsed::timed;
 use crate::measure::{Case, Sample, Unit};
 use crate::options::Options;
-use crate::scenario::actors::{case, every_kit, timed, wait, workers};
+use crate::scenario::actors::{case, every_kit, wait, workers};
 use crate::scenario::{Family, Scenario};
 
 /// `chameneos`.

@@ -5,9 +5,10 @@
 use std::sync::Arc;
 
 use crate::actor::{Done, Kit, Msg, Ops, Play, Role, sent};
+use crate::elapsed::timed;
 use crate::measure::{Case, Sample};
 use crate::options::Options;
-use crate::scenario::actors::{case, timed, wait, workers};
+use crate::scenario::actors::{case, wait, workers};
 
 /// The question of client `me` when it has `left` more to ask.
 pub type Question = fn(me: u64, left: u64) -> u64;

@@ -2,9 +2,10 @@
 #![forbid(unsafe_code)]
 
 use crate::actor::{Done, Kit, Msg, Ops, Play, Role, sent};
+use crate::elapsed::timed;
 use crate::measure::{Case, Sample, Unit};
 use crate::options::Options;
-use crate::scenario::actors::{case, every_ordered_kit, timed, wait, workers};
+use crate::scenario::actors::{case, every_ordered_kit, wait, workers};
 use crate::scenario::{Family, Scenario};
 
 /// `counting`.

@@ -2,9 +2,10 @@
 #![forbid(unsafe_code)]
 
 use crate::actor::{Done, Kit, Msg, Ops, Play, Role};
+use crate::elapsed::timed;
 use crate::measure::{Case, Sample, Unit};
 use crate::options::Options;
-use crate::scenario::actors::{case, every_parallel_kit, sum_below, timed, wait, workers};
+use crate::scenario::actors::{case, every_parallel_kit, sum_below, wait, workers};
 use crate::scenario::{Family, Scenario};
 
 /// `fork_join_throughput`.

@@ -4,9 +4,10 @@
 use super::outbox::Outbox;
 use super::scramble;
 use crate::actor::{Done, Kit, Msg, Ops, Play, Role};
+use crate::elapsed::timed;
 use crate::measure::{Case, Sample, Unit};
 use crate::options::Options;
-use crate::scenario::actors::{case, every_ordered_kit, timed, wait, workers};
+use crate::scenario::actors::{case, every_ordered_kit, wait, workers};
 use crate::scenario::{Family, Scenario};
 
 /// `radix_sort`.

@@ -3,9 +3,10 @@
 
 use super::outbox::Outbox;
 use crate::actor::{Done, Kit, Msg, Ops, Play, Role};
+use crate::elapsed::timed;
 use crate::measure::{Case, Sample, Unit};
 use crate::options::{Options, Scale};
-use crate::scenario::actors::{case, every_ordered_kit, timed, wait, workers};
+use crate::scenario::actors::{case, every_ordered_kit, wait, workers};
 use crate::scenario::{Family, Scenario};
 
 /// `sieve`.
