@@ -78,6 +78,15 @@ impl Found {
         }
     }
 
+    /// Whether the content is what the digest names. A file is read, not touched where it is mapped: it may
+    /// be cut off.
+    pub(crate) fn is_intact(&self, digest: &Digest) -> bool {
+        match &self.file {
+            Some(file) => hash_file(file).is_ok_and(|found| found == *digest),
+            None => Digest::of(&self.blob) == *digest,
+        }
+    }
+
     /// The same blob for another reader. Not the file: its position cannot be shared.
     pub(crate) fn share(&self) -> Self {
         Self::in_memory(self.blob.clone())

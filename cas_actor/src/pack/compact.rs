@@ -104,7 +104,9 @@ impl<F: Fs> Packs<F> {
         self.segments.retain(|number, _| !numbers.contains(number));
         if let Err(failure) = self.checkpoint() {
             // They stay, as segments in which nothing is alive.
-            let gone = victims.iter().filter(|victim| numbers.contains(&victim.number));
+            let gone = victims
+                .iter()
+                .filter(|victim| numbers.contains(&victim.number));
             let dead = gone.map(|victim| SegmentState {
                 live_bytes: 0,
                 ..*victim

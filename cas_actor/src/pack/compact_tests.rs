@@ -269,5 +269,9 @@ fn a_sector_that_cannot_be_read_costs_what_lies_in_it_until_it_can() {
         let is_in_first = |number: &u8| packs.find(&name(*number)).unwrap().segment == 1;
         (0..20).filter(is_in_first).collect::<Vec<u8>>()
     };
-    assert_eq!(in_first(&packs), [3, 4, 5, 6, 7], "it stays with what is in it");
+    assert_eq!(
+        in_first(&packs),
+        [3, 4, 5, 6, 7],
+        "it stays with what is in it"
+    );
 }
