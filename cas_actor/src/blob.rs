@@ -7,7 +7,9 @@
 
 use std::fmt;
 use std::fs::File;
+use std::io;
 use std::ops::{Deref, Range};
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -16,7 +18,8 @@ use memmap2::Mmap;
 /// The content of a blob: small ones lie in memory, large ones are a mapped file.
 ///
 /// Clones and slices share the bytes. A blob stays readable after the store has deleted or
-/// evicted it.
+/// evicted it. Who cuts off a file of the store while somebody reads its mapped bytes ends that process; what
+/// the front ends send is read from the file instead.
 #[derive(Clone)]
 pub struct Blob {
     bytes: Bytes,
@@ -70,6 +73,31 @@ impl Blob {
                 start: part.start + range.start,
             }),
         })
+    }
+
+    /// Takes up to `most` bytes from the front, for a reader who may need long for the rest. Those of a
+    /// file are read, not touched where they are mapped: where somebody has cut the file off meanwhile, that
+    /// would be the end of the process.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or is shorter now.
+    pub(crate) fn take_piece(&mut self, most: usize) -> io::Result<Bytes> {
+        let mapped = self.bytes.split_to(most.min(self.bytes.len()));
+        let Some(part) = &mut self.mapped else {
+            return Ok(mapped);
+        };
+        let mut piece = vec![0; mapped.len()];
+        part.file.read_exact_at(&mut piece, part.start)?;
+        part.start += piece.len() as u64;
+        Ok(piece.into())
+    }
+
+    /// All bytes, read in the same way.
+    ///
+    /// # Errors
+    /// As for [`take_piece`](Self::take_piece).
+    pub(crate) fn read(mut self) -> io::Result<Bytes> {
+        self.take_piece(usize::MAX)
     }
 
     /// The bytes in the form that network libraries take, still shared.
@@ -175,6 +203,26 @@ mod tests {
             said,
             "range of 5 bytes from 8 reaches past the end of a blob of 10 bytes"
         );
+    }
+
+    #[test]
+    fn pieces_of_a_file_are_read_and_one_that_was_cut_off_is_an_error() {
+        let content: Vec<u8> = (0..=255).cycle().take(100_000).collect();
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(&content, 0).unwrap();
+        let map = crate::mapped::map(&file).unwrap();
+        let file = Arc::new(file);
+        let mut blob = Blob::from_map(map, Arc::clone(&file));
+        let part = blob.slice(ByteRange::new(500, 1000)).unwrap();
+        assert_eq!(part.read().unwrap(), content[500..1500]);
+        assert_eq!(blob.take_piece(40_000).unwrap(), content[..40_000]);
+        file.set_len(50_000).unwrap();
+        assert_eq!(blob.take_piece(9_000).unwrap(), content[40_000..49_000]);
+        assert!(blob.clone().take_piece(9_000).is_err());
+        assert!(blob.read().is_err());
+        let mut small = Blob::from(Bytes::from_static(b"0123456789"));
+        assert_eq!(&small.take_piece(4).unwrap()[..], b"0123");
+        assert_eq!(&small.read().unwrap()[..], b"456789");
     }
 
     proptest! {

@@ -55,6 +55,8 @@ mod evict;
 mod export;
 pub mod front;
 mod fs;
+#[doc(hidden)]
+pub mod fuzzing;
 mod group;
 mod huge;
 mod ingest;
@@ -124,11 +126,3 @@ pub use upstream::{
     Connection, HttpUpstream, Pieces, S3Config, Tier, TierConfig, TierStats, Upstream,
     UpstreamConfig, UpstreamConfigError, UpstreamError, WriteThrough,
 };
-
-/// Doors for the fuzz targets; not part of the API.
-#[doc(hidden)]
-pub mod fuzzing {
-    pub use crate::action::fuzzing::read_sealed_entry;
-    pub use crate::front::fuzzing::read_names;
-    pub use crate::pack::fuzzing::{scan_segment, search_index};
-}

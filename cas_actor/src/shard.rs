@@ -20,7 +20,7 @@ use bytes::Bytes;
 use crate::action::ActionEntry;
 use crate::blob::Blob;
 use crate::commit::{Committer, Durability};
-use crate::digest::{Digest, HASH_BYTES};
+use crate::digest::{Digest, HASH_BYTES, Hasher};
 use crate::error::{During, GetError, IoFailure};
 use crate::fs::Fs;
 use crate::layout::{ActionKey, Kind, Layout, is_packed};
@@ -58,6 +58,9 @@ pub enum PutOutcome {
     Present,
 }
 
+/// What is read of a file at a time.
+const PIECE_BYTES: usize = 256 * 1024;
+
 /// A blob that was found.
 #[derive(Debug)]
 pub(crate) struct Found {
@@ -76,6 +79,19 @@ impl Found {
             file: None,
             unchecked: false,
         }
+    }
+
+    /// Whether the content is what the digest names. A file is read, not touched where it is mapped: it may
+    /// be cut off. Its position stays, for who copies it.
+    pub(crate) fn is_intact(&self, digest: &Digest) -> bool {
+        let (mut rest, mut hasher) = (self.blob.clone(), Hasher::new());
+        while !rest.is_empty() {
+            match rest.take_piece(PIECE_BYTES) {
+                Ok(piece) => hasher.update(&piece),
+                Err(_) => return false,
+            }
+        }
+        hasher.finish() == *digest
     }
 
     /// The same blob for another reader. Not the file: its position cannot be shared.

@@ -151,12 +151,12 @@ impl<F: Fs> ShardActor<F> {
         let here = digest.size_bytes() <= CHECK_HERE_BYTES || self.checking.len() >= MAX_CHECKS;
         self.checking.insert(digest, vec![reply]);
         if here {
-            let intact = Digest::of(&found.blob) == digest;
+            let intact = found.is_intact(&digest);
             return self.checked(&digest, found, intact);
         }
         let shard = ctx.me();
         let check = move || {
-            let intact = Digest::of(&found.blob) == digest;
+            let intact = found.is_intact(&digest);
             // Refused only when the store closes, which answers who waits.
             let _ = shard.send_blocking(ShardMsg::Checked(digest, found, intact));
         };

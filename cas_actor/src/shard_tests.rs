@@ -84,7 +84,7 @@ pub(crate) fn get<F: Fs>(shard: &mut Shard<F>, digest: &Digest) -> Result<Found,
     if !found.unchecked {
         return Ok(found);
     }
-    let intact = Digest::of(&found.blob) == *digest;
+    let intact = found.is_intact(digest);
     shard.checked(digest, found, intact)
 }
 

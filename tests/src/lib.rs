@@ -20,7 +20,7 @@ pub mod wire;
 pub use binary::zako;
 pub use c_project::c_project;
 pub use monorepo::{Made, Monorepo, Step};
-pub use node::{Node, is_installed, npm_client, python_client, sccache, succeed};
+pub use node::{Node, is_installed, moto, npm_client, python_client, sccache, succeed};
 pub use process::{Outcome, Running, is_alive};
 pub use project::Project;
 pub use until::{until, until_so};

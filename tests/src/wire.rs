@@ -51,6 +51,11 @@ pub fn curl() -> Command {
 
 /// The message of the answer to a unary call over gRPC, made by curl; `None` when there is none.
 pub fn call(curl: &mut Command, url: &str, message: &[u8]) -> Option<Vec<u8>> {
+    call_with(curl, url, &[message])
+}
+
+/// The same of a call with a stream of messages.
+pub fn call_with(curl: &mut Command, url: &str, messages: &[impl AsRef<[u8]>]) -> Option<Vec<u8>> {
     let mut child = curl
         .args(["--header", "content-type: application/grpc"])
         .args(["--header", "te: trailers", "--data-binary", "@-", url])
@@ -59,11 +64,13 @@ pub fn call(curl: &mut Command, url: &str, message: &[u8]) -> Option<Vec<u8>> {
         .stderr(Stdio::null())
         .spawn()
         .expect("curl starts");
-    let length = u32::try_from(message.len()).expect("a small message");
-    let frame = [&[0][..], &length.to_be_bytes(), message].concat();
+    let frames = messages.iter().map(AsRef::as_ref).flat_map(|message| {
+        let length = u32::try_from(message.len()).expect("a small message");
+        [&[0][..], &length.to_be_bytes(), message].concat()
+    });
     // A node that is killed takes no more.
     if let Some(mut stdin) = child.stdin.take() {
-        let _ = stdin.write_all(&frame);
+        let _ = stdin.write_all(&frames.collect::<Vec<u8>>());
     }
     let output = child.wait_with_output().ok()?;
     let answer = output.stdout;
@@ -89,6 +96,12 @@ fn varint(mut value: u64) -> Vec<u8> {
     }
     bytes.push(value as u8);
     bytes
+}
+
+/// The `Digest` of some bytes in the Remote Execution API.
+pub fn digest(bytes: &[u8]) -> Vec<u8> {
+    let hash = sha256(bytes);
+    [field(1, hash.as_bytes()), number(2, bytes.len() as u64)].concat()
 }
 
 /// Stores a blob through ByteStream; whether the node has said that it has all of it.

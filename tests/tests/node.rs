@@ -197,3 +197,46 @@ fn a_configuration_that_cannot_work_is_told_with_file_and_key() {
         project.zako(&arguments).fails_saying(&words);
     }
 }
+
+/// Without a limit of its own a node filled the disk.
+#[test]
+fn a_node_leaves_half_of_what_was_free_unless_it_is_told_another_limit() {
+    fn limit(config: &str) -> (String, Option<u64>) {
+        let project = Project::new();
+        let (data, file) = (
+            project.outside().join("data"),
+            project.outside().join("node.toml"),
+        );
+        std::fs::write(&file, config).unwrap();
+        let mut command = project.command(&["node", "--http", "127.0.0.1:0", "--data-dir"]);
+        let mut node = Running::start(command.arg(&data).arg("--config").arg(&file));
+        let store = node.line();
+        let address = until("an address", || {
+            let line = node.line();
+            line.split_once("http://")
+                .map(|(_, address)| address.to_owned())
+        });
+        let metrics = get(&address, "/metrics");
+        let mut lines = metrics.lines();
+        let found = lines.find_map(|line| line.strip_prefix("zako_v1_store_limit_bytes "));
+        let kept = std::fs::read_to_string(data.join("max-bytes")).unwrap_or_default();
+        let found = found.map(|bytes| bytes.parse().unwrap());
+        if config.is_empty() {
+            assert_eq!(
+                found.map(|bytes: u64| format!("{bytes} bytes\n")),
+                Some(kept)
+            );
+        }
+        (store, found)
+    }
+    let (said, chosen) = limit("");
+    assert!(said.contains(", at most ") && chosen.is_some(), "{said}");
+    let (said, set) = limit("max-bytes = 5368709120\n");
+    assert!(said.contains(", at most 5.0 GiB"), "{said}");
+    assert_eq!(set, Some(5 << 30));
+    for unlimited in ["max-bytes = 0\n", "max-bytes = \"unlimited\"\n"] {
+        let (said, none) = limit(unlimited);
+        assert!(said.contains("as large as the disk"), "{said}");
+        assert_eq!(none, None);
+    }
+}

@@ -1,24 +1,126 @@
-//! A node that is killed again and again while clients write: what it has acknowledged is there afterwards.
+//! A node that is killed again and again while clients of every dialect write: what it has acknowledged is
+//! there afterwards and intact, what it has not is absent or complete.
+//!
+//! `ZAKO_NODE_KILL_ROUNDS=200 cargo test -p zako_tests --test node_killed -- --nocapture` kills it as often
+//! as that; without the variable it dies [`ROUNDS`] times.
 
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
 
 use zako_tests::Node;
-use zako_tests::wire::{curl, http, sha256, write};
+use zako_tests::wire::{call, call_with, curl, digest, field, http, number, sha256, write};
 
-/// Rounds unless `ZAKO_NODE_KILL_ROUNDS` says more.
-const ROUNDS: u64 = 20;
-const HTTP_WRITERS: u64 = 4;
-const GRPC_WRITERS: u64 = 2;
-/// Acknowledged writes after which the node is killed.
+const ROUNDS: u64 = 12;
+/// Acknowledged writes after which the node is killed, if every dialect has one: at least so many, and less
+/// than twice as many.
 const ACKNOWLEDGED: u64 = 24;
 
-/// What a client tried to store.
-struct Tried {
-    path: String,
-    seed: u64,
-    is_acknowledged: bool,
+/// Ways to store something, each with a writer of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Dialect {
+    BazelBlob,
+    BazelResult,
+    Ccache,
+    Sccache,
+    Gradle,
+    Turborepo,
+    Nx,
+    ByteStream,
+    BatchUpdate,
+    /// A blob, and then the result of an action that names it.
+    ActionCache,
+    Zako,
+}
+
+use Dialect::*;
+
+const DIALECTS: [Dialect; 11] = [
+    BazelBlob,
+    BazelResult,
+    Ccache,
+    Sccache,
+    Gradle,
+    Turborepo,
+    Nx,
+    ByteStream,
+    BatchUpdate,
+    ActionCache,
+    Zako,
+];
+
+/// A path over HTTP and what is to be found there.
+type Entry = (String, Vec<u8>);
+
+impl Dialect {
+    /// What a client stores for a seed, in the order in which it is stored.
+    fn entries(self, seed: u64) -> Vec<Entry> {
+        let content = content(seed);
+        let hash = sha256(&content);
+        let path = match self {
+            BazelBlob | ByteStream | BatchUpdate => format!("/cas/{hash}"),
+            // Its standard output is the content.
+            BazelResult => return vec![(format!("/ac/{hash}"), field(5, &content))],
+            Ccache => format!("/ccache/{}/{}", &hash[..2], &hash[2..]),
+            Sccache => format!("/sccache/{}/{hash}", &hash[..1]),
+            Gradle => format!("/gradle/{hash}"),
+            Turborepo => format!("/v8/artifacts/{hash}?teamId=team"),
+            Nx => format!("/v1/cache/{hash}"),
+            ActionCache => {
+                let output = [field(1, b"out"), field(2, &digest(&content))].concat();
+                let result = field(2, &output);
+                let action = format!("/ac/{hash}");
+                return vec![(format!("/cas/{hash}"), content), (action, result)];
+            }
+            Zako => format!("/cas/{}", blake3::hash(&content).to_hex()),
+        };
+        vec![(path, content)]
+    }
+
+    /// Stores it; whether the node has acknowledged all of it.
+    fn store(self, address: &str, entries: &[Entry]) -> bool {
+        let origin = format!("http://{address}");
+        let (path, content) = &entries[0];
+        match self {
+            ByteStream => write(&mut over_grpc(), &origin, content),
+            BatchUpdate => {
+                let blob = [field(1, &digest(content)), field(2, content)].concat();
+                let stored = [field(1, &digest(content)), field(2, b"")].concat();
+                let method = "ContentAddressableStorage/BatchUpdateBlobs";
+                reapi(&origin, method, &field(2, &blob)) == Some(field(1, &stored))
+            }
+            ActionCache => {
+                let result = &entries[1].1;
+                let request = [field(2, &digest(content)), field(3, result)].concat();
+                let method = "ActionCache/UpdateActionResult";
+                write(&mut over_grpc(), &origin, content)
+                    && reapi(&origin, method, &request).as_ref() == Some(result)
+            }
+            Zako => {
+                let url = format!("{origin}/zako.v1.Transport/Upload");
+                let (size, hash) = (content.len() as u64, blake3::hash(content));
+                let digest = [number(1, size), field(2, hash.as_bytes())].concat();
+                let messages = [field(1, &field(1, &digest)), field(2, content)];
+                call_with(&mut over_grpc(), &url, &messages) == Some(number(1, size))
+            }
+            _ => {
+                let answer = http(address, "PUT", path, content);
+                answer.is_some_and(|(status, _)| (200..300).contains(&status))
+            }
+        }
+    }
+}
+
+fn over_grpc() -> Command {
+    let mut curl = curl();
+    curl.arg("--http2-prior-knowledge");
+    curl
+}
+
+/// The answer to a call of the Remote Execution API.
+fn reapi(origin: &str, method: &str, message: &[u8]) -> Option<Vec<u8>> {
+    let url = format!("{origin}/build.bazel.remote.execution.v2.{method}");
+    call(&mut over_grpc(), &url, message)
 }
 
 /// Small ones go into segments, larger ones into files of their own.
@@ -34,34 +136,26 @@ fn content(seed: u64) -> Vec<u8> {
     bytes
 }
 
-/// Writes one content after the other until the node is gone.
+/// What a client tried to store.
+struct Tried {
+    dialect: Dialect,
+    seed: u64,
+    is_acknowledged: bool,
+}
+
+/// Stores one content after the other until the node is gone.
 fn write_on(
+    dialect: Dialect,
     address: &str,
-    is_grpc: bool,
     seeds: &AtomicU64,
     acknowledged: &AtomicU64,
 ) -> Vec<Tried> {
     let mut tried = Vec::new();
     loop {
         let seed = seeds.fetch_add(1, Relaxed);
-        let content = content(seed);
-        let hash = sha256(&content);
-        let (path, is_acknowledged) = if is_grpc {
-            let mut curl = curl();
-            let origin = format!("http://{address}");
-            let done = write(curl.arg("--http2-prior-knowledge"), &origin, &content);
-            (format!("/cas/{hash}"), done)
-        } else {
-            let path = match seed % 3 {
-                0 => format!("/gradle/{hash}"),
-                _ => format!("/cas/{hash}"),
-            };
-            let answer = http(address, "PUT", &path, &content);
-            let status = answer.map(|(status, _)| status);
-            (path, status == Some(200))
-        };
+        let is_acknowledged = dialect.store(address, &dialect.entries(seed));
         tried.push(Tried {
-            path,
+            dialect,
             seed,
             is_acknowledged,
         });
@@ -72,51 +166,56 @@ fn write_on(
     }
 }
 
-fn round(node: &mut Node, seeds: &AtomicU64) -> Vec<Tried> {
+fn round(node: &mut Node, seeds: &AtomicU64, enough: u64) -> Vec<Tried> {
     let address = node.address().to_owned();
-    let (over_http, over_grpc) = (AtomicU64::new(0), AtomicU64::new(0));
+    let acknowledged = DIALECTS.map(|_| AtomicU64::new(0));
     thread::scope(|scope| {
-        let start = |is_grpc| {
-            let (address, count) = (&address, if is_grpc { &over_grpc } else { &over_http });
-            scope.spawn(move || write_on(address, is_grpc, seeds, count))
-        };
-        let writers: Vec<_> = (0..HTTP_WRITERS)
-            .map(|_| start(false))
-            .chain((0..GRPC_WRITERS).map(|_| start(true)))
+        let pairs = DIALECTS.iter().zip(&acknowledged);
+        let writers: Vec<_> = pairs
+            .map(|(dialect, count)| {
+                let address = &address;
+                scope.spawn(move || write_on(*dialect, address, seeds, count))
+            })
             .collect();
-        let is_enough = || {
-            let (http, grpc) = (over_http.load(Relaxed), over_grpc.load(Relaxed));
-            http + grpc >= ACKNOWLEDGED && grpc >= GRPC_WRITERS
-        };
+        let counts = || acknowledged.each_ref().map(|count| count.load(Relaxed));
+        let is_enough = || counts().iter().sum::<u64>() >= enough && !counts().contains(&0);
         while !is_enough() && writers.iter().all(|writer| !writer.is_finished()) {
             thread::yield_now();
         }
-        let was_enough = is_enough();
+        let (counts, was_enough) = (counts(), is_enough());
         // Before anything is asserted: the writers go on as long as it lives.
         node.kill();
-        assert!(was_enough, "a writer was refused by a living node");
+        assert!(
+            was_enough,
+            "a writer was refused by a living node: {DIALECTS:?} had {counts:?} acknowledged"
+        );
         let ended = writers.into_iter().map(|writer| writer.join().unwrap());
         ended.flatten().collect()
     })
 }
 
-fn check(node: &Node, tried: &[Tried]) {
-    for Tried {
-        path,
-        seed,
-        is_acknowledged,
-    } in tried
-    {
-        let (status, body) = http(node.address(), "GET", path, b"").expect("an answer");
-        if status == 404 && !is_acknowledged {
-            continue;
+/// Reads what was tried; returns how many entries were found whole.
+fn check(node: &Node, tried: &[Tried]) -> usize {
+    let mut found = 0;
+    for one in tried {
+        let (dialect, seed) = (one.dialect, one.seed);
+        // What names another entry is there only with that one.
+        let mut must_be_there = one.is_acknowledged;
+        for (path, content) in dialect.entries(seed).into_iter().rev() {
+            let (status, body) = http(node.address(), "GET", &path, b"").expect("an answer");
+            if status == 404 && !must_be_there {
+                continue;
+            }
+            assert_eq!(status, 200, "{dialect:?} {path} of seed {seed} is lost");
+            assert!(
+                body == content,
+                "{dialect:?} {path} of seed {seed} is another content"
+            );
+            must_be_there = true;
+            found += 1;
         }
-        assert_eq!(status, 200, "{path} of seed {seed} was acknowledged");
-        assert!(
-            body == content(*seed),
-            "{path} of seed {seed} is another content"
-        );
     }
+    found
 }
 
 #[test]
@@ -129,18 +228,20 @@ fn what_was_acknowledged_survives_every_kill() {
     );
     let mut node = Node::open();
     let seeds = AtomicU64::new(1);
-    let mut all = Vec::new();
-    for _ in 0..rounds {
-        let tried = round(&mut node, &seeds);
+    let (mut all, mut verified) = (Vec::new(), 0);
+    for round_number in 0..rounds {
+        let enough = ACKNOWLEDGED + round_number % ACKNOWLEDGED;
+        let tried = round(&mut node, &seeds, enough);
         node.restart();
-        check(&node, &tried);
+        verified += check(&node, &tried);
         all.extend(tried);
     }
     // Also what came before the last kill.
-    check(&node, &all);
+    let at_the_end = check(&node, &all);
     let acknowledged = all.iter().filter(|tried| tried.is_acknowledged).count();
     println!(
-        "{rounds} kills, {acknowledged} of {} writes acknowledged",
+        "{rounds} kills, {acknowledged} of {} writes acknowledged; {verified} entries read whole after the kill \
+         that followed, {at_the_end} at the end",
         all.len()
     );
 }

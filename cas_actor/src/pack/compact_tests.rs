@@ -230,3 +230,48 @@ fn a_segment_of_needed_notes_stays_where_it_is() {
     packs.compact(60).unwrap();
     assert_eq!(segment_bytes(directory.path()), 0, "needed no more");
 }
+
+/// Live records were copied, and a tail replayed, from a map: touching the sector killed the process.
+#[test]
+fn a_sector_that_cannot_be_read_costs_what_lies_in_it_until_it_can() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = BadSectorFs { bad: 4096..8192 };
+    let mut packs = open(directory.path(), disk.clone());
+    for number in 0..20 {
+        put(&mut packs, number).unwrap();
+    }
+    packs.sync().unwrap();
+    drop(packs);
+    let is_here = |packs: &Packs<BadSectorFs>| {
+        let find = |number: &u8| packs.find(&name(*number)).is_some();
+        (0..20).filter(find).collect::<Vec<u8>>()
+    };
+    let (behind, all): (Vec<u8>, Vec<u8>) = ((8..20).collect(), (0..20).collect());
+    let readable: Vec<u8> = (0..3).chain(behind).collect();
+
+    // Read again at the opening, as nothing else tells what is in it.
+    let mut packs = open(directory.path(), disk.clone());
+    assert_eq!(is_here(&packs), readable);
+    put(&mut packs, 20).unwrap();
+    packs.sync().unwrap();
+    drop(packs);
+    let well = BadSectorFs { bad: 0..0 };
+    let mut packs = open(directory.path(), well);
+    assert_eq!(is_here(&packs), all, "nothing was cut off or written over");
+    packs.checkpoint().unwrap();
+    drop(packs);
+
+    let mut packs = open(directory.path(), disk);
+    next_segment(&mut packs);
+    packs.compact(100).unwrap();
+    assert_eq!(is_here(&packs), all);
+    let in_first = |packs: &Packs<BadSectorFs>| {
+        let is_in_first = |number: &u8| packs.find(&name(*number)).unwrap().segment == 1;
+        (0..20).filter(is_in_first).collect::<Vec<u8>>()
+    };
+    assert_eq!(
+        in_first(&packs),
+        [3, 4, 5, 6, 7],
+        "it stays with what is in it"
+    );
+}

@@ -20,6 +20,7 @@ mod compact;
 mod compact_tests;
 mod deflated;
 mod durable;
+pub(crate) mod fuzzing;
 mod index;
 mod merge;
 mod record;
@@ -468,26 +469,4 @@ pub(crate) fn seconds(time: SystemTime) -> u32 {
     since.map_or(0, |since| {
         u32::try_from(since.as_secs()).unwrap_or(u32::MAX)
     })
-}
-
-/// What the fuzz targets reach; the tests beside the formats check the same.
-pub mod fuzzing {
-    use super::{index, record};
-    use crate::digest::HASH_BYTES;
-    use crate::layout::Kind;
-
-    /// Scans bytes as a segment; returns the end of the last record.
-    pub fn scan_segment(bytes: &[u8]) -> usize {
-        record::scan(bytes, 0, |_, _| ())
-    }
-
-    /// Searches bytes as an index, also with a header that is right, which no fuzzer would find by
-    /// itself.
-    pub fn search_index(bytes: &[u8], hash: &[u8; HASH_BYTES]) {
-        let name = (*hash, Kind::Blob);
-        let _ = index::search_bytes(bytes, &name);
-        if let Some(sealed) = index::seal(bytes.to_vec()) {
-            let _ = index::search_bytes(&sealed, &name);
-        }
-    }
 }

@@ -180,6 +180,29 @@ fn next_header(bytes: &[u8], from: usize) -> Option<(usize, Header)> {
     }
 }
 
+/// Makes any bytes a chain of records with right headers, as far as they reach, and returns how many there
+/// are: kinds and lengths are those that the bytes say, shortened to what is there. Every other blob has the
+/// hash of its payload, so that some are intact.
+pub(crate) fn seal(bytes: &mut [u8]) -> usize {
+    let (mut rest, mut records) = (bytes, 0);
+    while let Some((head, body)) = rest.split_first_chunk_mut::<HEADER_BYTES>() {
+        // One that kind is none of ours would be met as a gap.
+        head[MAGIC.len()] = head[MAGIC.len()] % DEFLATED + 1;
+        head[..MAGIC.len()].copy_from_slice(MAGIC);
+        let said = u16::from_le_bytes([head[LENGTH_AT], head[LENGTH_AT + 1]]);
+        let length = usize::from(said).min(body.len());
+        head[LENGTH_AT..HASH_AT].copy_from_slice(&(length as u32).to_le_bytes());
+        let (payload, behind) = body.split_at_mut(length);
+        if head[HASH_AT].is_multiple_of(2) {
+            head[HASH_AT..CHECK_AT].copy_from_slice(Digest::of(payload).hash());
+        }
+        let check = check(&head[..CHECK_AT]);
+        head[CHECK_AT..].copy_from_slice(&check);
+        (rest, records) = (behind, records + 1);
+    }
+    records
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

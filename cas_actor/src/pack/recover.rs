@@ -20,7 +20,6 @@ use super::record::{Met, scan};
 use super::{Active, CHECKPOINT_BYTES, INDEX, Packs, Place, SEGMENT_SUFFIX, seconds};
 use crate::error::{During, IoFailure};
 use crate::fs::Fs;
-use crate::mapped;
 use crate::staging::Staging;
 use crate::stats::{Counters, Usage, count};
 
@@ -131,17 +130,18 @@ impl<F: Fs> Packs<F> {
         });
         let path = self.segment_path(number);
         let file = File::open(&path).during("open", &path)?;
-        if file.metadata().during("read", &path)?.len() == start as u64 {
+        let size_bytes = file.metadata().during("read", &path)?.len();
+        if size_bytes <= start as u64 {
             return Ok(());
         }
-        let map = mapped::map(&file).during("map", &path)?;
+        let (bytes, is_read) = self.read_around(&file, &path, start as u64..size_bytes);
         let used = seconds(SystemTime::now());
         let mut harmed = 0u64;
-        let end = scan(&map, start, |offset, met| match met {
+        let end = scan(&bytes, 0, |offset, met| match met {
             Met::Record(header, payload) => {
                 let place = Place {
                     segment: number,
-                    offset: offset as u32,
+                    offset: (start + offset) as u32,
                     length: header.length,
                     used,
                     size: header.content_bytes(payload),
@@ -154,9 +154,11 @@ impl<F: Fs> Packs<F> {
             count(&self.counters.corrupt, harmed);
             tracing::warn!(segment = %path.display(), harmed, "skipped damaged records");
         }
-        self.tail_bytes += (end - start) as u64;
+        // What cannot be read today is neither cut off nor written over.
+        let end = if is_read { end } else { bytes.len() };
+        self.tail_bytes += end as u64;
         if let Some(state) = self.segments.get_mut(&number) {
-            state.end = end as u32;
+            state.end = (start + end) as u32;
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use super::NodeError;
 use super::alerts::AlertsConfig;
+use super::room::MaxBytes;
 use super::store::StoreTable;
 
 /// Where HTTP is answered unless told otherwise: this machine only.
@@ -46,7 +47,7 @@ pub struct Settings {
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 struct File {
     data_dir: Option<PathBuf>,
-    max_bytes: Option<u64>,
+    max_bytes: Option<MaxBytes>,
     zstd_level: Option<i32>,
     http: Option<SocketAddr>,
     grpc: Option<SocketAddr>,
@@ -65,7 +66,9 @@ struct File {
 #[derive(Debug)]
 pub(super) struct Config {
     pub(super) data: PathBuf,
+    /// Its limit is not known yet: see `max_bytes`.
     pub(super) store: StoreConfig,
+    pub(super) max_bytes: Option<MaxBytes>,
     pub(super) http: SocketAddr,
     pub(super) grpc: Option<SocketAddr>,
     pub(super) unix: Option<PathBuf>,
@@ -92,13 +95,13 @@ pub(super) fn read(settings: &Settings) -> Result<Config, NodeError> {
     let data = settings.data_dir.clone().or(file.data_dir);
     let data = data.or_else(default_data_dir).ok_or(NodeError::NoDataDir)?;
     let store = StoreConfig {
-        max_bytes: file.max_bytes,
         zstd_level: zstd_level(settings, file.zstd_level)?,
         ..file.store.config(data.join("store"))
     };
     Ok(Config {
         data,
         store,
+        max_bytes: file.max_bytes,
         http: settings.http.or(file.http).unwrap_or(DEFAULT_HTTP),
         grpc: settings.grpc.or(file.grpc),
         unix: settings.unix.clone().or(file.unix),

@@ -18,6 +18,13 @@ pub async fn render(node: &Node) -> String {
         Ok(stats) => {
             page.gauge("store_up", "Whether the store answers.", 1);
             store(&stats, &mut page);
+            if let Some(limit) = node.store.config().max_bytes {
+                page.gauge(
+                    "store_limit_bytes",
+                    "What the store may take on disk.",
+                    limit,
+                );
+            }
         }
         Err(_) => page.gauge("store_up", "Whether the store answers.", 0),
     }

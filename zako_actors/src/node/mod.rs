@@ -13,6 +13,7 @@ mod metrics;
 #[cfg(not(feature = "otel"))]
 mod no_spans;
 mod pages;
+mod room;
 #[cfg(feature = "otel")]
 mod spans;
 mod store;
@@ -25,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use actor_rt::{StartError, System};
 use cas_actor::front::{Attached, ConfigError, Front, FrontFigures, FrontProbe};
-use cas_actor::{Store, StoreError, UpstreamConfigError, WriteThrough};
+use cas_actor::{Store, StoreConfig, StoreError, UpstreamConfigError, WriteThrough};
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::config::Config;
@@ -154,7 +155,12 @@ async fn start(system: &System, config: &Config) -> Result<(), NodeError> {
     // Before the address is said, so that nobody's signal is lost.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let store = Store::open(config.store.clone(), system)?;
+    let max_bytes = room::limit_bytes(config.max_bytes, &config.data)?;
+    let opened = StoreConfig {
+        max_bytes,
+        ..config.store.clone()
+    };
+    let store = Store::open(opened, system)?;
     if let Some(upstream) = &config.upstream {
         let tier = upstream.tier(tokio::runtime::Handle::current());
         store.set_upstream(tier.map_err(|error| NodeError::Upstream {
@@ -206,7 +212,11 @@ async fn start(system: &System, config: &Config) -> Result<(), NodeError> {
     }
     alerts::watch(&node, config.alerts.clone());
     let secure = if front.has_tls() { "s" } else { "" };
-    say(&format!("store  {}", config.data.join("store").display()))?;
+    let root = config.store.root.display();
+    match max_bytes {
+        Some(bytes) => say(&format!("store  {root}, at most {:.1} GiB", gib(bytes)))?,
+        None => say(&format!("store  {root}, as large as the disk"))?,
+    }
     if let Some(path) = &config.unix {
         say(&format!("unix   {}", path.display()))?;
     }
@@ -235,6 +245,10 @@ async fn start(system: &System, config: &Config) -> Result<(), NodeError> {
         spans.end(DRAIN).await;
     }
     Ok(())
+}
+
+fn gib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 30)
 }
 
 fn say(line: &str) -> io::Result<()> {

@@ -9,7 +9,7 @@ use tonic::{Request, Response, Status};
 
 use super::api::re::{self, action_cache_server::ActionCache};
 use super::call::FACTOR;
-use super::failure::failed;
+use super::failure::{failed, whole};
 use super::weight::{RESULT, weight};
 use super::{Api, Function, Name, key_of, share_of};
 use crate::front::Space;
@@ -125,7 +125,7 @@ impl Api {
             return Ok(None);
         };
         let content = match self.shared.store.get(&bound.digest).await {
-            Ok(blob) => blob.into_bytes(),
+            Ok(blob) => whole(blob)?,
             Err(GetError::NotFound(_) | GetError::Corrupt { .. }) => return Ok(None),
             Err(error) => return Err(failed(error)),
         };

@@ -11,7 +11,7 @@ use tonic::{Code, Request, Response, Status};
 
 use super::api::re::{self, content_addressable_storage_server::ContentAddressableStorage};
 use super::api::rpc;
-use super::failure::failed;
+use super::failure::{failed, whole};
 use super::tree::Walk;
 use super::{Api, BATCH_BYTES, Function, Name, share_of};
 use crate::front::intake::{DECODER_BYTES, Intake};
@@ -99,7 +99,7 @@ impl ContentAddressableStorage for Api {
         // What is read, and its copy in the message.
         share.add(2 * size_bytes).map_err(failed)?;
         let reads = names.into_iter().map(async |name| {
-            let read = self.content(&name).await;
+            let read = self.content(&name).await.and_then(whole);
             let (data, failure) = match read {
                 Ok(data) => (data, None),
                 Err(status) => (Bytes::new(), Some(status)),

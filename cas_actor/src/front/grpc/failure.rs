@@ -3,11 +3,14 @@
 //! Owns: which code each failure gets.
 #![forbid(unsafe_code)]
 
+use std::io;
+
+use ::bytes::Bytes;
 use tonic::Status;
 
 use crate::front::held::NoRoom;
 use crate::front::intake::IntakeError;
-use crate::{GetError, PutError, ShardError};
+use crate::{Blob, GetError, PutError, ShardError};
 
 /// A failure that has a status.
 pub(super) trait Failure {
@@ -17,6 +20,11 @@ pub(super) trait Failure {
 /// For `map_err`.
 pub(super) fn failed(error: impl Failure) -> Status {
     error.status()
+}
+
+/// All of a blob.
+pub(super) fn whole(blob: Blob) -> Result<Bytes, Status> {
+    blob.read().map_err(failed)
 }
 
 fn closing() -> Status {
@@ -32,6 +40,13 @@ fn internal(error: &dyn std::error::Error) -> Status {
 impl Failure for NoRoom {
     fn status(self) -> Status {
         Status::resource_exhausted(self.to_string())
+    }
+}
+
+/// A file that cannot be read, or was cut off.
+impl Failure for io::Error {
+    fn status(self) -> Status {
+        internal(&self)
     }
 }
 

@@ -16,6 +16,8 @@ mod capabilities;
 mod chunk_tests;
 mod chunks;
 mod counted;
+#[cfg(test)]
+mod cut_tests;
 mod failure;
 #[cfg(test)]
 mod figures_tests;
@@ -74,7 +76,7 @@ use super::intake::Complete;
 use super::listen::Shared;
 use super::names::name as key_of;
 use super::stall::Coming;
-use crate::{BlobName, Digest, Durability};
+use crate::{Blob, BlobName, Digest, Durability};
 
 /// Bytes of all blobs of one batch; larger ones go through ByteStream.
 const BATCH_BYTES: u64 = 4 * 1024 * 1024;
@@ -300,7 +302,7 @@ impl Api {
     }
 
     /// The content of a blob that a client reads.
-    async fn content(&self, name: &Name) -> Result<::bytes::Bytes, Status> {
+    async fn content(&self, name: &Name) -> Result<Blob, Status> {
         let counters = self.shared.counters.space(Space::Bazel);
         let Some(content) = self.find(name).await? else {
             counters.miss();
@@ -312,9 +314,9 @@ impl Api {
     }
 
     /// The content of a blob, if it is here.
-    async fn find(&self, name: &Name) -> Result<Option<::bytes::Bytes>, Status> {
+    async fn find(&self, name: &Name) -> Result<Option<Blob>, Status> {
         match self.shared.store.get_named(&name.blob()).await {
-            Ok(found) => Ok(found.map(|(_, blob)| blob.into_bytes())),
+            Ok(found) => Ok(found.map(|(_, blob)| blob)),
             Err(crate::GetError::Corrupt { .. }) => Ok(None),
             Err(error) => Err(failed(error)),
         }

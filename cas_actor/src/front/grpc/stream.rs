@@ -12,6 +12,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use ::bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -25,6 +26,7 @@ use super::{Api, share_of};
 use crate::front::compress;
 use crate::front::held::{compressed_bytes, upload_bytes};
 use crate::front::intake::Intake;
+use crate::{Blob, ByteRange};
 
 /// Bytes of one message of a read.
 pub(super) const PIECE_BYTES: usize = 512 * 1024;
@@ -60,8 +62,8 @@ impl ByteStream for Api {
             0 => size_bytes,
             limit => size_bytes.min(start.saturating_add(limit)),
         };
-        // Both are at most the length of what is in memory or mapped.
-        let content = content.slice(start as usize..end as usize);
+        let content = content.slice(ByteRange::new(start, end - start));
+        let content = content.map_err(|error| Status::out_of_range(error.to_string()))?;
         let length = content.len() as u64;
         if wanted.is_zstd {
             share.add(compressed_bytes(length)).map_err(failed)?;
@@ -80,12 +82,12 @@ impl ByteStream for Api {
         share.add(pieces_bytes).map_err(failed)?;
         let counters = Arc::clone(&self.shared.counters);
         let pieces = stream::unfold((content, counters), |(mut rest, counters)| async move {
-            let data = rest.split_to(rest.len().min(PIECE_BYTES));
-            if data.is_empty() {
-                return None;
-            }
-            counters.download_chunks.note(data.len());
-            Some((Ok(ReadResponse { data }), (rest, counters)))
+            let piece = next_piece(&mut rest)?;
+            let piece = piece.map(|data| {
+                counters.download_chunks.note(data.len());
+                ReadResponse { data }
+            });
+            Some((piece, (rest, counters)))
         });
         Ok(Response::new(Box::pin(pieces)))
     }
@@ -175,6 +177,18 @@ impl ByteStream for Api {
             complete: false,
         }))
     }
+}
+
+/// The next piece of a download; none after the last one, nor after one that cannot be read.
+pub(super) fn next_piece(rest: &mut Blob) -> Option<Result<Bytes, Status>> {
+    if rest.is_empty() {
+        return None;
+    }
+    let piece = rest.take_piece(PIECE_BYTES);
+    Some(piece.map_err(|error| {
+        *rest = Blob::from(Bytes::new());
+        failed(error)
+    }))
 }
 
 fn committed(committed_size: i64) -> Response<WriteResponse> {

@@ -14,7 +14,7 @@ use tonic::{Code, Status};
 
 use super::api::re;
 use super::call::FACTOR;
-use super::failure::failed;
+use super::failure::{failed, whole};
 use super::weight::{DIRECTORY, Field, Kind, PLAIN, entry, weight};
 use super::{Api, Function, MESSAGE_BYTES, Name};
 use crate::front::held::Share;
@@ -112,6 +112,7 @@ impl Walk {
                 let said = format!("a directory of {bytes} bytes is more than a message holds");
                 return Err(Status::invalid_argument(said));
             }
+            let content = whole(content)?;
             let held = FACTOR * bytes + weight(&DIRECTORY, &content);
             self.share.add(held).map_err(failed)?;
             self.held_bytes[1] += held;
@@ -162,6 +163,7 @@ impl Api {
             let Some(content) = self.find(&Name::read(tree, function)?).await? else {
                 return Ok(false);
             };
+            let content = whole(content)?;
             let held = FILES_FACTOR * content.len() as u64 + weight(&TREE_FILES, &content);
             share.add(held).map_err(failed)?;
             let Ok(tree) = TreeFiles::decode(content) else {

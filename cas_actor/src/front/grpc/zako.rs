@@ -21,11 +21,11 @@ use super::api::zako::{
 };
 use super::api::zako::{cas_server::Cas, transport_server::Transport};
 use super::failure::failed;
-use super::stream::PIECE_BYTES;
+use super::stream::{PIECE_BYTES, next_piece};
 use super::{Api, Function, Name, share_of};
 use crate::front::held::{Share, upload_bytes};
 use crate::front::intake::Intake;
-use crate::{ByteRange, Digest, HASH_BYTES};
+use crate::{Blob, ByteRange, Digest, HASH_BYTES, RangeError};
 
 /// How long a token is good.
 const TOKEN_LIFE: Duration = Duration::from_secs(3600);
@@ -151,12 +151,12 @@ impl Transport for Zako {
         transport.download_bytes.fetch_add(bytes, Relaxed);
         let counters = Arc::clone(&self.0.shared.counters);
         let chunks = stream::unfold((part, counters), |(mut rest, counters)| async move {
-            let chunk = rest.split_to(rest.len().min(PIECE_BYTES));
-            if chunk.is_empty() {
-                return None;
-            }
-            counters.download_chunks.note(chunk.len());
-            Some((Ok(DownloadResponse { chunk }), (rest, counters)))
+            let piece = next_piece(&mut rest)?;
+            let piece = piece.map(|chunk| {
+                counters.download_chunks.note(chunk.len());
+                DownloadResponse { chunk }
+            });
+            Some((piece, (rest, counters)))
         });
         Ok(Response::new(Box::pin(chunks)))
     }
@@ -241,7 +241,7 @@ impl Api {
         Ok(name.size_bytes)
     }
 
-    async fn part(&self, request: &Request<DownloadRequest>) -> Result<::bytes::Bytes, Status> {
+    async fn part(&self, request: &Request<DownloadRequest>) -> Result<Blob, Status> {
         // A piece that waits, and its copy in a message.
         let waiting = 2 * PIECE_BYTES as u64;
         share_of(request)?.add(waiting).map_err(failed)?;
@@ -250,10 +250,10 @@ impl Api {
         let start = request.range.map_or(0, |range| range.start);
         let rest = name.size_bytes.saturating_sub(start);
         let length = request.range.and_then(|range| range.length).unwrap_or(rest);
-        let within = ByteRange::new(start, length)
-            .within(name.size_bytes)
-            .map_err(|error| Status::out_of_range(error.to_string()))?;
-        Ok(self.content(&name).await?.slice(within))
+        let outside = |error: RangeError| Status::out_of_range(error.to_string());
+        let part = ByteRange::new(start, length);
+        part.within(name.size_bytes).map_err(outside)?;
+        self.content(&name).await?.slice(part).map_err(outside)
     }
 }
 

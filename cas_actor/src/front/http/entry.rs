@@ -345,12 +345,12 @@ fn part(digest: &Digest, blob: &Blob, start: u64, length: u64) -> Answered {
 }
 
 fn compressed(digest: &Digest, blob: Blob, by: By, share: Arc<Share>) -> Response<Answer> {
-    let content = blob.into_bytes();
-    let at_once = (content.len() <= AT_ONCE_BYTES).then(|| Coding::Zstd.compress(&content));
+    let is_short = !blob.is_mapped() && blob.len() <= AT_ONCE_BYTES;
+    let at_once = is_short.then(|| Coding::Zstd.compress(&blob));
     let mut answer = Response::new(match at_once.flatten() {
         Some(compressed) => Answer::bytes(compressed),
         None => {
-            let pieces = compress::stream(content).map_ok(Frame::data);
+            let pieces = compress::stream(blob).map_ok(Frame::data);
             Answer::stream(StreamBody::new(pieces.map_err(Into::into)))
         }
     });

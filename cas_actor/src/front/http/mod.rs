@@ -344,6 +344,8 @@ fn announce(answer: &mut Response<Answer>, version: Version, line: &Line) {
         && let Some((bytes, part)) = answer.body_mut().take_file()
     {
         outgoing.announce(bytes, part);
+    } else if line.is_secure {
+        answer.body_mut().read_out();
     }
 }
 
