@@ -24,7 +24,6 @@ use crate::digest::{Digest, HASH_BYTES};
 use crate::error::{During, GetError, IoFailure};
 use crate::fs::Fs;
 use crate::layout::{ActionKey, Kind, Layout, is_packed};
-use crate::maintain::hash_file;
 use crate::mapped;
 use crate::memory::MemoryTier;
 use crate::pack::{Name, Packs, Read};
@@ -211,7 +210,9 @@ impl<F: Fs> Shard<F> {
         };
         let name = (*digest.hash(), Kind::Blob);
         let place = packs.touch(&name);
-        place.is_some_and(|place| u64::from(place.size) == digest.size_bytes())
+        place.is_some_and(|place| {
+            u64::from(place.size) == digest.size_bytes() && packs.reaches(&place)
+        })
     }
 
     /// Reads a blob. A large one may still have to be checked, which takes long: the caller says
@@ -267,17 +268,21 @@ impl<F: Fs> Shard<F> {
             opened => opened.during("open", &path)?,
         };
         let metadata = file.metadata().during("read", &path)?;
-        if metadata.len() != digest.size_bytes() {
-            return Err(self.judge_size(digest, &path, &file));
-        }
-        self.mark_used(digest.hash(), &metadata);
+        let has_size = metadata.len() == digest.size_bytes();
         let stamp = Stamp::of_file(&file);
+        let is_seen = stamp.is_some_and(|stamp| self.seen.is_checked(digest.hash(), stamp));
+        if has_size {
+            self.mark_used(digest.hash(), &metadata);
+        } else if is_seen {
+            // The file is intact, so the asker has the wrong size.
+            return Err(GetError::NotFound(*digest));
+        }
         let map = mapped::map(&file).during("map", &path)?;
         let unchecked = match self.verify_reads {
+            // Either the file is damaged, or the asker has the wrong size.
+            _ if !has_size => true,
             VerifyReads::Always => true,
-            VerifyReads::FirstLarge => {
-                !stamp.is_some_and(|stamp| self.seen.is_checked(digest.hash(), stamp))
-            }
+            VerifyReads::FirstLarge => !is_seen,
             VerifyReads::SmallOnly => false,
         };
         let file = Arc::new(file);
@@ -299,17 +304,20 @@ impl<F: Fs> Shard<F> {
         }
     }
 
-    /// Takes the outcome of the check that [`get`](Self::get) asked for.
+    /// Takes the outcome of the check that [`get`](Self::get) asked for: what was found is called that.
     pub(crate) fn checked(
         &mut self,
         digest: &Digest,
         found: Found,
-        intact: bool,
+        called: &Digest,
     ) -> Result<Found, GetError> {
-        if intact {
+        if called.hash() == digest.hash() {
             let stamp = found.file.as_deref().and_then(Stamp::of_file);
             if stamp.is_some_and(|stamp| self.seen.passed(digest.hash(), stamp)) {
                 self.keep_open(digest, &found.blob, stamp);
+            }
+            if called != digest {
+                return Err(GetError::NotFound(*digest));
             }
             return Ok(Found {
                 unchecked: false,
@@ -326,16 +334,6 @@ impl<F: Fs> Shard<F> {
             return Err(GetError::NotFound(*digest));
         }
         Err(self.damaged(digest, &path))
-    }
-
-    /// The file has another size than the digest says: either the file is damaged, or the asker
-    /// has the wrong size.
-    fn judge_size(&mut self, digest: &Digest, path: &Path, file: &File) -> GetError {
-        match hash_file(file) {
-            Err(error) => IoFailure::new("read", path, error).into(),
-            Ok(found) if found.hash() == digest.hash() => GetError::NotFound(*digest),
-            Ok(_) => self.damaged(digest, path),
-        }
     }
 
     fn damaged(&mut self, digest: &Digest, path: &Path) -> GetError {
@@ -459,6 +457,9 @@ impl<F: Fs> Shard<F> {
 
     /// Makes everything acknowledged as relaxed durable.
     pub(crate) fn sync(&mut self) -> Result<(), IoFailure> {
+        if self.packs.is_none() && self.commit.is_idle() {
+            return self.commit.settle();
+        }
         let (packs, commit) = self.open_packs()?;
         let synced = commit.sync(packs);
         self.set_lost_aside();
