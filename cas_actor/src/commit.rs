@@ -127,9 +127,6 @@ pub(crate) struct Committer<F> {
     pub(crate) lost: Vec<[u8; HASH_BYTES]>,
     /// Whether fan directories were made whose names are not durable.
     unsynced_fans: bool,
-    /// Whether everything is durable that was acknowledged before this shard started: an earlier process
-    /// may have been killed, and an earlier shard of this one may have panicked.
-    is_settled: bool,
 }
 
 type Answers = Vec<Result<(), IoFailure>>;
@@ -143,7 +140,6 @@ impl<F: Fs> Committer<F> {
         flag: UnsyncedFlag,
         root: Arc<File>,
     ) -> Self {
-        flag.store(true, Relaxed);
         Self {
             fs,
             layout,
@@ -156,7 +152,6 @@ impl<F: Fs> Committer<F> {
             doubtful: HashSet::new(),
             lost: Vec::new(),
             unsynced_fans: false,
-            is_settled: false,
         }
     }
 
@@ -211,17 +206,8 @@ impl<F: Fs> Committer<F> {
 
     /// Says whether something here is not durable: also what an earlier process may have left so.
     pub(crate) fn raise_flag(&self, packs: &Packs<F>) {
-        let unsynced = self.has_unsynced_files() || packs.is_unsynced();
+        let unsynced = !self.unsynced.is_empty() || self.unsynced_fans || packs.is_unsynced();
         self.flag.store(unsynced, Relaxed);
-    }
-
-    /// Whether nothing of this shard's own large blobs waits to become durable.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.unsynced.is_empty() && self.doubtful.is_empty()
-    }
-
-    fn has_unsynced_files(&self) -> bool {
-        !self.is_settled || !self.unsynced.is_empty() || self.unsynced_fans
     }
 
     /// Brings large contents into temporary files and gathers the records.

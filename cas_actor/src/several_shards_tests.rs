@@ -135,20 +135,6 @@ fn a_small_blob_of_an_earlier_process_is_made_durable_by_the_next_entry() {
     pair.assert_is_here(&small);
 }
 
-/// The next process, or a shard that was started again, did not know of it and synced nothing.
-#[test]
-fn a_large_blob_of_an_earlier_process_is_made_durable_by_the_next_entry() {
-    for shard in [0, 1] {
-        let mut pair = Pair::new();
-        let large = contents(shard, 1, PACKED + 1).remove(0);
-        pair.put(&large);
-        pair.shards = open(&pair.directory, &pair.fs);
-        pair.put_action().unwrap();
-        pair.cut_power();
-        pair.assert_is_here(&large);
-    }
-}
-
 /// A sync of the packs failed behind those of the large blobs, and all were written anew.
 #[test]
 fn what_is_synced_is_not_written_anew_when_a_later_sync_fails() {

@@ -457,9 +457,6 @@ impl<F: Fs> Shard<F> {
 
     /// Makes everything acknowledged as relaxed durable.
     pub(crate) fn sync(&mut self) -> Result<(), IoFailure> {
-        if self.packs.is_none() && self.commit.is_idle() {
-            return self.commit.settle();
-        }
         let (packs, commit) = self.open_packs()?;
         let synced = commit.sync(packs);
         self.set_lost_aside();

@@ -13,7 +13,6 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::path::Path;
-use std::sync::atomic::Ordering::Relaxed;
 
 use super::{Committer, Durability, Ready, SYNC_EACH_UP_TO};
 use crate::digest::{Digest, HASH_BYTES, Hasher};
@@ -45,14 +44,6 @@ impl<F: Fs> Committer<F> {
         }
         self.raise_flag(packs);
         outcome
-    }
-
-    /// The same for a shard that has acknowledged nothing since it started: what lay in its packs by then
-    /// becomes durable without reading them.
-    pub(crate) fn settle(&mut self) -> Result<(), IoFailure> {
-        self.sync_files()?;
-        self.flag.store(false, Relaxed);
-        Ok(())
     }
 
     /// No sync tells any more of what this one should have made durable.
@@ -129,7 +120,7 @@ impl<F: Fs> Committer<F> {
     /// Makes contents and names of the large blobs durable that are not.
     fn sync_files(&mut self) -> Result<(), IoFailure> {
         let hashes: Vec<_> = self.unsynced.iter().copied().collect();
-        if hashes.len() > SYNC_EACH_UP_TO || !self.is_settled {
+        if hashes.len() > SYNC_EACH_UP_TO {
             self.sync_everything()?;
         } else {
             let mut synced = Ok(());
@@ -187,7 +178,7 @@ impl<F: Fs> Committer<F> {
         count(&self.counters.fsyncs, 1);
         let synced = self.fs.sync_all(&self.root);
         match &synced {
-            Ok(()) => (self.unsynced_fans, self.is_settled) = (false, true),
+            Ok(()) => self.unsynced_fans = false,
             Err(_) => self.distrust(),
         }
         synced.during("sync", self.layout.root())
