@@ -118,7 +118,12 @@ impl<'s> Blocking<'s> {
         let taken = match take() {
             Err(PutError::NoSpace(failure)) if failure.is_full() => {
                 let size_bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-                match self.store.inner.room.relieve_waiting(size_bytes) {
+                match self
+                    .store
+                    .inner
+                    .room
+                    .relieve_waiting(size_bytes, size_bytes)
+                {
                     true => take(),
                     false => Err(PutError::NoSpace(failure)),
                 }

@@ -9,12 +9,17 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-use crate::stats::Counters;
+use crate::stats::{Counters, Held};
 
 /// Eviction starts by itself above this share of the limit,
 const HIGH_PERCENT: u64 = 90;
 /// and goes down to this one.
 const LOW_PERCENT: u64 = 80;
+
+/// Of the segments of a shard, so much may be dead before they are rewritten unasked: so many times what is
+/// alive, and so many bytes. Once rewritten, less is.
+const DEAD_FACTOR: u64 = 2;
+const DEAD_BYTES: u64 = 64 * 1024 * 1024;
 
 /// The budget of one store. Loads and stores are `Relaxed`: only numbers are exchanged.
 #[derive(Debug)]
@@ -97,11 +102,13 @@ impl Budget {
         })
     }
 
-    /// Whether eviction has to start.
+    /// Whether eviction has to start, or at least what it does at its end: giving back the space of what
+    /// is gone.
     pub(crate) fn is_high(&self) -> bool {
-        self.limit_bytes.is_some_and(|limit| {
+        let is_above = self.limit_bytes.is_some_and(|limit| {
             self.held_bytes().saturating_add(self.reserved_bytes()) > percent(limit, HIGH_PERCENT)
-        })
+        });
+        is_above || self.shards.iter().any(|shard| is_wasteful(&shard.held))
     }
 
     /// Down to what eviction goes, so that `more` bytes have room as well.
@@ -110,6 +117,11 @@ impl Budget {
         let room = limit.saturating_sub(self.reserved_bytes().saturating_add(more));
         percent(limit, LOW_PERCENT).min(room)
     }
+}
+
+fn is_wasteful(held: &Held) -> bool {
+    let may_be_dead = (DEAD_FACTOR * held.packed()).saturating_add(DEAD_BYTES);
+    held.segments() > held.packed().saturating_add(may_be_dead)
 }
 
 fn percent(bytes: u64, percent: u64) -> u64 {
@@ -140,6 +152,20 @@ mod tests {
         assert!(!budget.is_high());
         assert_eq!(budget.low_bytes(0), 800);
         assert!(budget.try_reserve(u64::MAX).is_none());
+    }
+
+    /// Entries that were put again and again took the whole disk: what is dead was never counted.
+    #[test]
+    fn much_that_is_dead_is_given_back_below_the_limit() {
+        for limit in [None, Some(1 << 40)] {
+            let shard = Arc::new(Counters::default());
+            let budget = Budget::new(limit, vec![Arc::clone(&shard)]);
+            shard.held.set_packed(1000);
+            shard.held.set_segments(3000 + DEAD_BYTES);
+            assert!(!budget.is_high());
+            shard.held.set_segments(3001 + DEAD_BYTES);
+            assert!(budget.is_high());
+        }
     }
 
     #[test]

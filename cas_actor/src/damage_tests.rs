@@ -10,7 +10,9 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::digest::Digest;
 use crate::error::GetError;
 use crate::fs::RealFs;
+use crate::layout::Kind;
 use crate::maintain::Checked;
+use crate::pack::HEADER_BYTES;
 use crate::seen::Stamp;
 use crate::shard::{Shard, VerifyReads, lock};
 use crate::shard_tests::{PACKED, damage, get, put, shard};
@@ -98,6 +100,51 @@ fn damage_to_an_open_index_is_found_before_anything_is_lost_by_it() {
             all_are_here(&mut self::shard(directory.path(), RealFs));
         }
     }
+}
+
+/// A damaged record was left out of the copy, its segment went, and the index still led there: a durable
+/// put of the blob was answered without writing anything.
+#[test]
+fn what_a_compaction_cannot_copy_is_here_no_more() {
+    for byte in [0, HEADER_BYTES as u64 + 5] {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut shard, _) = indexed(&directory);
+        let digest = Digest::of(&content(3));
+        let packs = shard.open_packs().unwrap().0;
+        let place = packs.find(&(*digest.hash(), Kind::Blob)).unwrap();
+        let segment = format!("{:08}.seg", place.segment);
+        let segment = shard.layout.pack(0).join(segment);
+        flip(&segment, u64::from(place.offset) + byte, 2);
+        for number in [0, 1, 2, 5] {
+            shard.delete(&Digest::of(&content(number))).unwrap();
+        }
+        assert!(shard.compact().unwrap() > 0);
+        assert_eq!(shard.counters.corrupt.load(Relaxed), 1);
+        assert!(shard.layout.quarantine().join(digest.hex()).exists());
+        for _ in 0..2 {
+            assert!(!shard.contains(&digest));
+            assert!(shard.contains(&Digest::of(&content(4))));
+            shard = self::shard(directory.path(), RealFs);
+        }
+        put(&mut shard, &content(3));
+        lock(&shard.memory).remove(digest.hash());
+        assert_eq!(*get(&mut shard, &digest).unwrap().blob, content(3));
+    }
+}
+
+/// An index that leads into a segment that is not there had a durable put write nothing.
+#[test]
+fn a_place_in_no_segment_is_no_blob() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut shard, _) = indexed(&directory);
+    let digest = Digest::of(&content(3));
+    let packs = shard.open_packs().unwrap().0;
+    let place = packs.find(&(*digest.hash(), Kind::Blob)).unwrap();
+    packs.remove_segment(place.segment).unwrap();
+    assert!(!shard.contains(&digest));
+    lock(&shard.memory).remove(digest.hash());
+    let error = get(&mut shard, &digest).unwrap_err();
+    assert!(matches!(error, GetError::Corrupt { .. }), "{error}");
 }
 
 /// A large blob was checked at its first read only: what was damaged later was served until the next

@@ -286,6 +286,64 @@ fn a_put_finds_the_room_that_was_made_though_one_shard_cannot_compact() {
     assert!((1..4).contains(&gone(&store, &blobs)));
 }
 
+/// What goes of small blobs comes free only once their segments are rewritten. Where that failed, every put
+/// that found the disk full had more of them evicted, until none was left.
+#[test]
+fn a_store_of_small_blobs_is_not_eaten_where_nothing_comes_free() {
+    let directory = tempfile::tempdir().unwrap();
+    let (root, system) = (directory.path(), System::new().unwrap());
+    let fs = FullFs::new(root);
+    let store = open(fs.clone(), root, &system, Duration::ZERO);
+    let store = store.with_durability(Durability::Relaxed);
+    let put = |seed| store.blocking().put(content(seed, 5000));
+    let blobs: Vec<Digest> = (0..100).map(|seed| put(seed).unwrap()).collect();
+    fs.leave(0);
+    // In the second in which they came, none may go.
+    while store.blocking().stats().unwrap().evicted == 0 {
+        assert!(put(200).is_err());
+    }
+    for _ in 0..50 {
+        assert!(put(200).is_err());
+    }
+    let gone = gone(&store, &blobs);
+    assert!(gone < 50, "{gone}");
+}
+
+/// Nothing could be evicted, and nobody looked at what compaction had given back.
+#[test]
+fn a_put_finds_the_room_of_what_was_deleted_where_all_is_leased() {
+    let directory = tempfile::tempdir().unwrap();
+    let (root, system) = (directory.path(), System::new().unwrap());
+    let fs = FullFs::new(root);
+    let store = open(fs.clone(), root, &system, Duration::from_secs(3600));
+    let put = |seed, size| store.blocking().put(content(seed, size)).unwrap();
+    let blobs: Vec<Digest> = (0..100).map(|seed| put(seed, 5000)).collect();
+    for digest in &blobs[10..] {
+        assert!(store.blocking().delete(digest).unwrap());
+    }
+    fs.leave(LARGE as u64 - 1);
+    put(200, LARGE);
+    assert_eq!(gone(&store, &blobs), 90);
+}
+
+/// One put that could not fit had all others refused for a while.
+#[test]
+fn a_put_that_is_too_large_keeps_no_other_from_its_room() {
+    let directory = tempfile::tempdir().unwrap();
+    let (root, system) = (directory.path(), System::new().unwrap());
+    let fs = FullFs::new(root);
+    let store = open(fs.clone(), root, &system, Duration::ZERO);
+    let blobs = put_aged(&store, root);
+    fs.leave(1000);
+    for _ in 0..3 {
+        let refused = store.blocking().put(content(99, 20 * LARGE));
+        assert!(matches!(refused, Err(PutError::NoSpace(_))), "{refused:?}");
+    }
+    assert_eq!(store.blocking().stats().unwrap().evicted, 0);
+    store.blocking().put(content(99, LARGE)).unwrap();
+    assert!((1..4).contains(&gone(&store, &blobs)));
+}
+
 /// Everything went for an upload, and more than it still needed for one that was nearly done.
 #[test]
 fn a_streamed_upload_evicts_only_what_it_still_lacks() {

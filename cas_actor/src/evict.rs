@@ -46,6 +46,17 @@ impl GcReport {
 /// What an eviction did, and what kept it from the rest.
 pub(crate) type Evicted = (GcReport, Result<(), ShardError>);
 
+/// What relieving a full disk did.
+#[derive(Debug, Default)]
+pub(crate) struct Relief {
+    pub(crate) evicted: GcReport,
+    /// Bytes that the files of the store take less: not all that is evicted comes free, and some does that
+    /// was gone before.
+    pub(crate) released_bytes: u64,
+    /// Bytes that would fit with all gone that may go, if that is less than what is to come.
+    pub(crate) fitting_bytes: Option<u64>,
+}
+
 /// Evicts from all shards. Blocks its thread.
 #[derive(Clone)]
 pub(crate) struct Evictor {
@@ -80,39 +91,53 @@ impl Evictor {
     /// Evicts until at most `target_bytes` are left, sparing what was used at `spared_since` or
     /// later.
     pub(crate) fn evict_to(&self, target_bytes: u64, spared_since: u32) -> Evicted {
-        self.evict(|_| target_bytes, spared_since)
-    }
-
-    /// Evicts at least so many bytes, and a share of what there is, so that this is not done for every
-    /// put. Evicts nothing where they would not fit with all of it gone.
-    pub(crate) fn evict_some(&self, bytes: u64, spared_since: u32) -> Evicted {
-        let free_bytes = self.disk.free_bytes(self.layout.root());
-        let free_bytes = free_bytes.unwrap_or(u64::MAX);
-        let target = |ages: &Ages| {
-            let held = ages.total_bytes();
-            let most = ages.before_bytes(spared_since).saturating_add(free_bytes);
-            match bytes <= most {
-                true => held.saturating_sub(bytes.max(held / EVICT_SHARE)),
-                false => held,
-            }
-        };
-        self.evict(target, spared_since)
-    }
-
-    fn evict(&self, target: impl FnOnce(&Ages) -> u64, spared_since: u32) -> Evicted {
         let mut report = GcReport::default();
-        let done = self.evict_counting(target, spared_since, &mut report);
+        let ages = self.measure();
+        let done = ages.and_then(|ages| self.evict(&ages, target_bytes, spared_since, &mut report));
         (report, done)
     }
 
-    fn evict_counting(
+    /// Gives space back until so many bytes of it have come free: what is gone already, or else what may
+    /// go and a share of what there is, so that this is not done for every put. Evicts nothing where what
+    /// is to come would not fit with all of it gone.
+    pub(crate) fn relieve(
         &self,
-        target: impl FnOnce(&Ages) -> u64,
+        bytes: u64,
+        to_come_bytes: u64,
+        spared_since: u32,
+    ) -> (Relief, Result<(), ShardError>) {
+        let mut relief = Relief::default();
+        let ages = match self.measure() {
+            Err(error) => return (relief, Err(error)),
+            Ok(ages) => ages,
+        };
+        let before = self.disk_bytes();
+        let mut done = self.compact();
+        relief.released_bytes = before.saturating_sub(self.disk_bytes());
+        if relief.released_bytes >= bytes {
+            return (relief, done);
+        }
+        let free_bytes = self.disk.free_bytes(self.layout.root());
+        let free_bytes = free_bytes.unwrap_or(u64::MAX);
+        let most = ages.before_bytes(spared_since).saturating_add(free_bytes);
+        if to_come_bytes > most {
+            relief.fitting_bytes = Some(most);
+            return (relief, done);
+        }
+        let held = ages.total_bytes();
+        let target_bytes = held.saturating_sub(bytes.max(held / EVICT_SHARE));
+        done = self.evict(&ages, target_bytes, spared_since, &mut relief.evicted);
+        relief.released_bytes = before.saturating_sub(self.disk_bytes());
+        (relief, done)
+    }
+
+    fn evict(
+        &self,
+        ages: &Ages,
+        target_bytes: u64,
         spared_since: u32,
         report: &mut GcReport,
     ) -> Result<(), ShardError> {
-        let ages = self.measure()?;
-        let target_bytes = target(&ages);
         report.before_bytes = ages.total_bytes();
         if report.before_bytes > target_bytes {
             let cut = ages.cut(report.before_bytes - target_bytes);
@@ -120,13 +145,20 @@ impl Evictor {
                 self.evict_before(before.min(spared_since), target_bytes, report)?;
             }
         }
-        let mut compacted = Ok(());
-        for shard in &*self.shards {
-            // One that cannot keeps no other from giving its space back.
-            let freed = shard.wait_for(ShardMsg::Compact);
-            compacted = compacted.and(freed.map(drop));
-        }
-        compacted
+        self.compact()
+    }
+
+    /// Has all shards give space back; one that cannot keeps no other from it.
+    fn compact(&self) -> Result<(), ShardError> {
+        let shards = self.shards.iter();
+        let compacted = shards.map(|shard| shard.wait_for(ShardMsg::Compact).map(drop));
+        compacted.fold(Ok(()), Result::and)
+    }
+
+    /// What the files of the store take.
+    fn disk_bytes(&self) -> u64 {
+        let shards = self.shards.iter();
+        shards.map(|shard| shard.counters.held.disk_bytes()).sum()
     }
 
     fn evict_before(

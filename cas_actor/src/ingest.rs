@@ -140,12 +140,9 @@ impl Upload {
             self.buffer.extend_from_slice(piece);
             return Ok(());
         }
-        let (bytes, exact) = match self.expected.size_bytes() {
-            Some(size_bytes) => (size_bytes, true),
-            None => (self.written_bytes, false),
-        };
         if let Some(room) = &self.room {
-            room.extend(&mut self.reservation, bytes, exact)?;
+            let said_bytes = self.expected.size_bytes();
+            room.extend(&mut self.reservation, self.written_bytes, said_bytes)?;
         }
         self.spill()?;
         let start = self.written_bytes - piece.len() as u64;
@@ -163,8 +160,8 @@ impl Upload {
             (Err(failure), Some(room)) if failure.is_full() => {
                 // More than this piece is to come; what came before has its room.
                 let expected = self.expected.size_bytes().unwrap_or(0);
-                let more = expected.saturating_sub(offset).max(piece.len() as u64);
-                match room.relieve_waiting(more) {
+                let to_come = expected.saturating_sub(offset);
+                match room.relieve_waiting(piece.len() as u64, to_come) {
                     true => self.staging.write(staged, piece, offset),
                     false => written,
                 }

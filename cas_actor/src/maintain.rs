@@ -131,7 +131,9 @@ impl<F: Fs> Shard<F> {
     /// Tells the budget what the packs hold.
     pub(crate) fn note_held(&mut self) {
         if let Some(packs) = &self.packs {
-            self.counters.held.set_packed(packs.usage().record_bytes());
+            let held = &self.counters.held;
+            held.set_packed(packs.usage().record_bytes());
+            held.set_segments(packs.packed_bytes());
         }
     }
 
@@ -201,7 +203,11 @@ impl<F: Fs> Shard<F> {
 
     /// Gives the space of evicted records back; returns the bytes that the disk got.
     pub(crate) fn compact(&mut self) -> Result<u64, IoFailure> {
-        let freed = self.open_packs()?.0.compact(WORTH_KEEPING_PERCENT);
+        let packs = self.open_packs()?.0;
+        let freed = packs.compact(WORTH_KEEPING_PERCENT);
+        for (name, bytes) in std::mem::take(&mut packs.lost) {
+            self.quarantine_record(&name, &bytes);
+        }
         self.note_held();
         freed
     }

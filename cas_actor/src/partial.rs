@@ -257,16 +257,21 @@ impl Store {
         let (slot, kept) = claimed.ok_or(ResumeError::Busy)?;
         let kept = kept.ok_or(ResumeError::Unknown)?;
         let path = slot.path();
-        let file = File::options().read(true).write(true).open(&path);
-        let file = file.during("open", &path)?;
+        let file = match File::options().read(true).write(true).open(&path) {
+            Ok(file) => file,
+            Err(error) => {
+                slot.put_back();
+                return Err(IoFailure::new("open", &path, error).into());
+            }
+        };
         if kept.bytes < written_bytes {
             slot.put_back();
             return Err(ResumeError::Ahead {
                 written_bytes: kept.bytes,
             });
         }
-        file.set_len(written_bytes).during("cut", &path)?;
         let staged = StagedFile::in_slot(slot, file);
+        staged.file.set_len(written_bytes).during("cut", &path)?;
         Ok(self.upload_as(name).with_beginning(staged)?)
     }
 
@@ -295,6 +300,31 @@ mod tests {
         let (slot, _) = partials.claim([number; 32]).unwrap();
         let mut staged = slot.create().unwrap();
         staged.file.write_all(&vec![number; bytes]).unwrap();
+    }
+
+    /// Without a descriptor to spare, for one.
+    #[test]
+    fn an_upload_that_cannot_be_opened_now_can_be_gone_on_with_later() {
+        let directory = tempfile::tempdir().unwrap();
+        let system = actor_rt::System::new().unwrap();
+        let config = crate::StoreConfig::new(directory.path());
+        let store = Store::open(config, &system).unwrap();
+        let (id, content) = ([1; 32], vec![7; 200_000]);
+        let name = BlobName::from(crate::Digest::of(&content));
+        let mut upload = store.begin_partial(id, name);
+        upload.write(&content[..150_000]).unwrap();
+        drop(upload);
+        let path = Layout::new(directory.path().into()).partial(&id);
+        let away = directory.path().join("away");
+        fs::rename(&path, &away).unwrap();
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("file"), "").unwrap();
+        let failed = store.resume_partial(id, name, 1000);
+        assert!(matches!(failed, Err(ResumeError::Io(_))));
+        fs::remove_dir_all(&path).unwrap();
+        fs::rename(&away, &path).unwrap();
+        let upload = store.resume_partial(id, name, 1000).unwrap();
+        assert_eq!(upload.written_bytes(), 1000);
     }
 
     fn kept(partials: &Partials) -> Vec<u8> {

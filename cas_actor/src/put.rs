@@ -7,6 +7,7 @@
 
 use futures_util::future::join;
 
+use crate::budget::Reservation;
 use crate::digest::{Digest, HASH_BYTES};
 use crate::error::{PutError, ShardError};
 use crate::group::Put;
@@ -32,9 +33,9 @@ impl Store {
         // Held until the shard has counted the blob.
         let _room = match verified.take_room() {
             Some(room) => room,
-            None => match self.inner.room.reserve(digest.size_bytes()).await {
-                Err(refusal) => return self.put_without_room(digest, refusal).await,
-                Ok(room) => room,
+            None => match self.room_for(&digest).await? {
+                Some(room) => room,
+                None => return Ok(PutOutcome::Present),
             },
         };
         let second = verified.sha256();
@@ -57,15 +58,15 @@ impl Store {
         Ok(outcome)
     }
 
-    /// What is here already needs no room.
-    async fn put_without_room(
-        &self,
-        digest: Digest,
-        refusal: PutError,
-    ) -> Result<PutOutcome, PutError> {
-        match self.keep(digest).await? {
-            true => Ok(PutOutcome::Present),
-            false => Err(refusal),
+    /// Room for a blob; `None` when it is here already and nothing would have to go for it.
+    async fn room_for(&self, digest: &Digest) -> Result<Option<Reservation>, PutError> {
+        let room = &self.inner.room;
+        if let Ok(Some(reserved)) = room.try_reserve(digest.size_bytes()) {
+            return Ok(Some(reserved));
+        }
+        match self.keep(*digest).await? {
+            true => Ok(None),
+            false => room.reserve(digest.size_bytes()).await.map(Some),
         }
     }
 

@@ -13,11 +13,11 @@ use actor_rt::{ActorRef, Ask, Reply};
 
 use crate::budget::{Budget, Reservation};
 use crate::error::PutError;
-use crate::upkeep_actor::UpkeepMsg;
+use crate::upkeep_actor::{FullDisk, UpkeepMsg};
 
 /// Others may take what eviction has freed for one who waits; so often it is tried again.
 const TRIES: usize = 4;
-/// An upload of unknown size reserves this much at a time.
+/// An upload makes room for this much at a time, whatever it says is to come.
 const STEP_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Where reservations come from.
@@ -52,44 +52,46 @@ impl Room {
         self.try_reserve(bytes)?.ok_or(self.refusal(bytes))
     }
 
-    /// Has something evicted from a full disk, in which a put of `bytes` found no room just now; says
-    /// whether it is worth trying again.
+    /// Has room made on a full disk, in which a put of `bytes` found none just now; says whether it is
+    /// worth trying again.
     pub(crate) async fn relieve(&self, bytes: u64) -> bool {
-        let (reply, relieved) = Reply::pair();
-        let message = UpkeepMsg::Relieve(bytes, Instant::now(), reply);
+        let (message, relieved) = full_disk(bytes, bytes);
         self.upkeep.send(message).await.is_ok() && relieved.await.unwrap_or(false)
     }
 
-    /// The same for threads that may wait.
-    pub(crate) fn relieve_waiting(&self, bytes: u64) -> bool {
-        let (reply, relieved) = Reply::pair();
-        let message = UpkeepMsg::Relieve(bytes, Instant::now(), reply);
+    /// The same for threads that may wait, and a piece of what is still to come.
+    pub(crate) fn relieve_waiting(&self, piece_bytes: u64, to_come_bytes: u64) -> bool {
+        let to_come_bytes = to_come_bytes.max(piece_bytes);
+        let bytes = piece_bytes.max(STEP_BYTES.min(to_come_bytes));
+        let (message, relieved) = full_disk(bytes, to_come_bytes);
         self.upkeep.send_blocking(message).is_ok() && relieved.wait().unwrap_or(false)
     }
 
-    /// Makes a reservation cover `bytes`; for threads that may wait. Without `exact`, it is made
-    /// larger than that, so that this is not called for every piece.
+    /// Makes a reservation cover `bytes` that have come, and some of what is said to come after them, so
+    /// that this is not called for every piece; for threads that may wait. What is only said to come
+    /// evicts nothing.
     pub(crate) fn extend(
         &self,
         reservation: &mut Option<Reservation>,
         bytes: u64,
-        exact: bool,
+        said_bytes: Option<u64>,
     ) -> Result<(), PutError> {
-        if self.budget.limit_bytes().is_none() {
+        let Some(limit) = self.budget.limit_bytes() else {
             return Ok(());
+        };
+        if let Some(said) = said_bytes.filter(|said| *said > limit) {
+            return Err(self.refusal(said));
         }
         let covered = reservation.as_ref().map_or(0, Reservation::bytes);
         if bytes <= covered {
             return Ok(());
         }
         let missing = bytes - covered;
-        let more = match exact {
-            true => self.reserve_waiting(missing)?,
-            // The last step up to the limit is a small one.
-            false => match self.try_reserve(missing.max(STEP_BYTES)) {
-                Ok(Some(more)) => more,
-                _ => self.reserve_waiting(missing)?,
-            },
+        let left = said_bytes.map_or(u64::MAX, |said| said.saturating_sub(covered));
+        // The last step up to the limit is a small one.
+        let more = match self.try_reserve(missing.max(STEP_BYTES.min(left))) {
+            Ok(Some(more)) => more,
+            _ => self.reserve_waiting(missing)?,
         };
         match reservation {
             Some(reservation) => reservation.join(more),
@@ -113,7 +115,8 @@ impl Room {
         self.try_reserve(bytes)?.ok_or(self.refusal(bytes))
     }
 
-    fn try_reserve(&self, bytes: u64) -> Result<Option<Reservation>, PutError> {
+    /// Reserves if there is room now.
+    pub(crate) fn try_reserve(&self, bytes: u64) -> Result<Option<Reservation>, PutError> {
         if self.budget.limit_bytes().is_some_and(|limit| bytes > limit) {
             return Err(self.refusal(bytes));
         }
@@ -136,4 +139,14 @@ impl Room {
 fn ask(bytes: u64) -> (UpkeepMsg, Ask<bool>) {
     let (reply, made) = Reply::pair();
     (UpkeepMsg::MakeRoom(bytes, reply), made)
+}
+
+fn full_disk(bytes: u64, to_come_bytes: u64) -> (UpkeepMsg, Ask<bool>) {
+    let (reply, relieved) = Reply::pair();
+    let full = FullDisk {
+        bytes,
+        to_come_bytes,
+        found: Instant::now(),
+    };
+    (UpkeepMsg::Relieve(full, reply), relieved)
 }

@@ -24,7 +24,6 @@ use crate::digest::{Digest, HASH_BYTES, Hasher};
 use crate::error::{During, GetError, IoFailure};
 use crate::fs::Fs;
 use crate::layout::{ActionKey, Kind, Layout, is_packed};
-use crate::maintain::hash_file;
 use crate::mapped;
 use crate::memory::MemoryTier;
 use crate::pack::{Name, Packs, Read};
@@ -81,17 +80,18 @@ impl Found {
         }
     }
 
-    /// Whether the content is what the digest names. A file is read, not touched where it is mapped: it may
-    /// be cut off. Its position stays, for who copies it.
-    pub(crate) fn is_intact(&self, digest: &Digest) -> bool {
+    /// What the content is called. A file is read, not touched where it is mapped: it may be cut off, and
+    /// then has another name. Its position stays, for who copies it.
+    pub(crate) fn digest(&self) -> io::Result<Digest> {
         let (mut rest, mut hasher) = (self.blob.clone(), Hasher::new());
         while !rest.is_empty() {
             match rest.take_piece(PIECE_BYTES) {
                 Ok(piece) => hasher.update(&piece),
-                Err(_) => return false,
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break,
+                Err(error) => return Err(error),
             }
         }
-        hasher.finish() == *digest
+        Ok(hasher.finish())
     }
 
     /// The same blob for another reader. Not the file: its position cannot be shared.
@@ -227,7 +227,9 @@ impl<F: Fs> Shard<F> {
         };
         let name = (*digest.hash(), Kind::Blob);
         let place = packs.touch(&name);
-        place.is_some_and(|place| u64::from(place.size) == digest.size_bytes())
+        place.is_some_and(|place| {
+            u64::from(place.size) == digest.size_bytes() && packs.reaches(&place)
+        })
     }
 
     /// Reads a blob. A large one may still have to be checked, which takes long: the caller says
@@ -283,17 +285,21 @@ impl<F: Fs> Shard<F> {
             opened => opened.during("open", &path)?,
         };
         let metadata = file.metadata().during("read", &path)?;
-        if metadata.len() != digest.size_bytes() {
-            return Err(self.judge_size(digest, &path, &file));
-        }
-        self.mark_used(digest.hash(), &metadata);
+        let has_size = metadata.len() == digest.size_bytes();
         let stamp = Stamp::of_file(&file);
+        let is_seen = stamp.is_some_and(|stamp| self.seen.is_checked(digest.hash(), stamp));
+        if has_size {
+            self.mark_used(digest.hash(), &metadata);
+        } else if is_seen {
+            // The file is intact, so the asker has the wrong size.
+            return Err(GetError::NotFound(*digest));
+        }
         let map = mapped::map(&file).during("map", &path)?;
         let unchecked = match self.verify_reads {
+            // Either the file is damaged, or the asker has the wrong size.
+            _ if !has_size => true,
             VerifyReads::Always => true,
-            VerifyReads::FirstLarge => {
-                !stamp.is_some_and(|stamp| self.seen.is_checked(digest.hash(), stamp))
-            }
+            VerifyReads::FirstLarge => !is_seen,
             VerifyReads::SmallOnly => false,
         };
         let file = Arc::new(file);
@@ -315,24 +321,28 @@ impl<F: Fs> Shard<F> {
         }
     }
 
-    /// Takes the outcome of the check that [`get`](Self::get) asked for.
+    /// Takes the outcome of the check that [`get`](Self::get) asked for: what was found is called that.
     pub(crate) fn checked(
         &mut self,
         digest: &Digest,
         found: Found,
-        intact: bool,
+        called: io::Result<Digest>,
     ) -> Result<Found, GetError> {
-        if intact {
+        let path = self.layout.blob(digest.hash());
+        let called = called.during("read", &path)?;
+        if called.hash() == digest.hash() {
             let stamp = found.file.as_deref().and_then(Stamp::of_file);
             if stamp.is_some_and(|stamp| self.seen.passed(digest.hash(), stamp)) {
                 self.keep_open(digest, &found.blob, stamp);
+            }
+            if called != *digest {
+                return Err(GetError::NotFound(*digest));
             }
             return Ok(Found {
                 unchecked: false,
                 ..found
             });
         }
-        let path = self.layout.blob(digest.hash());
         let is_that_file = match (&found.file, fs::metadata(&path)) {
             (Some(file), Ok(now)) => file.metadata().is_ok_and(|then| then.ino() == now.ino()),
             _ => false,
@@ -342,16 +352,6 @@ impl<F: Fs> Shard<F> {
             return Err(GetError::NotFound(*digest));
         }
         Err(self.damaged(digest, &path))
-    }
-
-    /// The file has another size than the digest says: either the file is damaged, or the asker
-    /// has the wrong size.
-    fn judge_size(&mut self, digest: &Digest, path: &Path, file: &File) -> GetError {
-        match hash_file(file) {
-            Err(error) => IoFailure::new("read", path, error).into(),
-            Ok(found) if found.hash() == digest.hash() => GetError::NotFound(*digest),
-            Ok(_) => self.damaged(digest, path),
-        }
     }
 
     fn damaged(&mut self, digest: &Digest, path: &Path) -> GetError {

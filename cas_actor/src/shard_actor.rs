@@ -7,7 +7,8 @@
 //! group is what was in the mailbox; whatever needs a settled shard commits first.
 #![forbid(unsafe_code)]
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::io;
 use std::sync::Arc;
 use std::thread;
 
@@ -44,8 +45,8 @@ const MAX_CHECKS: usize = 4;
 pub(crate) enum ShardMsg {
     Put(Put, Reply<Result<PutOutcome, PutError>>),
     Get(Digest, Reply<Result<Found, GetError>>),
-    /// From a checking thread: whether what was found is what the digest names.
-    Checked(Digest, Found, bool),
+    /// From a checking thread: what that which was found is called.
+    Checked(Digest, Found, io::Result<Digest>),
     Keep(Digest, Durability, Reply<Result<bool, IoFailure>>),
     Contains(Vec<Digest>, Reply<Vec<bool>>),
     LookUp(Vec<BlobName>, Reply<Result<Vec<Lead>, IoFailure>>),
@@ -72,6 +73,40 @@ pub(crate) enum ShardMsg {
 
 type GetReply = Reply<Result<Found, GetError>>;
 
+/// The checks beside a shard, and those whose turn is to come.
+struct Checks<T> {
+    running: usize,
+    queued: VecDeque<T>,
+}
+
+impl<T> Default for Checks<T> {
+    fn default() -> Self {
+        Self {
+            running: 0,
+            queued: VecDeque::new(),
+        }
+    }
+}
+
+impl<T> Checks<T> {
+    /// The check that begins now, if one more may.
+    fn begin(&mut self, check: T) -> Option<T> {
+        if self.running == MAX_CHECKS {
+            self.queued.push_back(check);
+            return None;
+        }
+        self.running += 1;
+        Some(check)
+    }
+
+    /// One has ended: the check that begins in its place.
+    fn ended(&mut self) -> Option<T> {
+        let next = self.queued.pop_front();
+        self.running -= usize::from(next.is_none());
+        next
+    }
+}
+
 /// A shard behind a mailbox.
 pub(crate) struct ShardActor<F> {
     shard: Shard<F>,
@@ -84,6 +119,7 @@ pub(crate) struct ShardActor<F> {
     commit_is_due: bool,
     /// Large blobs that are being checked, and who waits for them.
     checking: HashMap<Digest, Vec<GetReply>>,
+    checks: Checks<(Digest, Found)>,
     /// Dropped, and so let go of, after the shard.
     _lock: Arc<LockFile>,
 }
@@ -93,6 +129,7 @@ impl<F: Fs> ShardActor<F> {
         Self {
             shard,
             checking: HashMap::new(),
+            checks: Checks::default(),
             _lock: lock,
             gathered: Vec::new(),
             waiting: Vec::new(),
@@ -148,30 +185,45 @@ impl<F: Fs> ShardActor<F> {
             Ok(found) if found.unchecked => found,
             settled => return reply.send(settled),
         };
-        let here = digest.size_bytes() <= CHECK_HERE_BYTES || self.checking.len() >= MAX_CHECKS;
+        let is_small = found.blob.len() as u64 <= CHECK_HERE_BYTES;
         self.checking.insert(digest, vec![reply]);
-        if here {
-            let intact = found.is_intact(&digest);
-            return self.checked(&digest, found, intact);
+        if is_small {
+            let called = found.digest();
+            return self.checked(&digest, found, called);
         }
-        let shard = ctx.me();
-        let check = move || {
-            let intact = found.is_intact(&digest);
-            // Refused only when the store closes, which answers who waits.
-            let _ = shard.send_blocking(ShardMsg::Checked(digest, found, intact));
-        };
-        let started = thread::Builder::new()
-            .name("store-check".into())
-            .spawn(check);
-        if let Err(error) = started {
-            tracing::warn!(%error, "cannot check a blob");
-            self.checking.remove(&digest);
+        let begun = self.checks.begin((digest, found));
+        self.check(begun, ctx);
+    }
+
+    /// Starts a check; one that cannot start is answered, and the next begins in its place.
+    fn check(&mut self, mut next: Option<(Digest, Found)>, ctx: &mut Context<'_, Self>) {
+        while let Some((digest, found)) = next {
+            let shard = ctx.me();
+            let check = move || {
+                let called = found.digest();
+                // Refused only when the store closes, which answers who waits.
+                let _ = shard.send_blocking(ShardMsg::Checked(digest, found, called));
+            };
+            let started = thread::Builder::new()
+                .name("store-check".into())
+                .spawn(check);
+            let Err(error) = started else { return };
+            let path = self.shard.layout.blob(digest.hash());
+            let failure = IoFailure::new("start a check of", &path, error);
+            tracing::warn!(%failure, "cannot check a blob");
+            self.answer(&digest, Err(failure.into()));
+            next = self.checks.ended();
         }
     }
 
-    fn checked(&mut self, digest: &Digest, found: Found, intact: bool) {
+    fn checked(&mut self, digest: &Digest, found: Found, called: io::Result<Digest>) {
+        let answer = self.shard.checked(digest, found, called);
+        self.answer(digest, answer);
+    }
+
+    /// Answers all who wait for a check.
+    fn answer(&mut self, digest: &Digest, answer: Result<Found, GetError>) {
         let waiting = self.checking.remove(digest).unwrap_or_default();
-        let answer = self.shard.checked(digest, found, intact);
         let mut waiting = waiting.into_iter();
         let first = waiting.next();
         for reply in waiting {
@@ -211,7 +263,11 @@ impl<F: Fs> Actor for ShardActor<F> {
             ShardMsg::Commit if self.commit_is_due => self.commit(),
             ShardMsg::Commit => {}
             ShardMsg::Get(digest, reply) => self.get(digest, reply, ctx),
-            ShardMsg::Checked(digest, found, intact) => self.checked(&digest, found, intact),
+            ShardMsg::Checked(digest, found, called) => {
+                self.checked(&digest, found, called);
+                let next = self.checks.ended();
+                self.check(next, ctx);
+            }
             ShardMsg::Keep(digest, durability, reply) => {
                 reply.send(self.shard.keep(&digest, durability));
             }
@@ -267,5 +323,25 @@ fn bytes_in_memory(put: &Put) -> u64 {
             Content::Bytes(bytes) => bytes.len() as u64,
             Content::Staged(_) => 0,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The fifth was made by the shard itself, which served nobody meanwhile.
+    #[test]
+    fn more_checks_than_may_run_wait_for_their_turn() {
+        let mut checks = Checks::default();
+        let begun: Vec<i32> = (0..7).filter_map(|check| checks.begin(check)).collect();
+        assert_eq!(begun, [0, 1, 2, 3]);
+        for next in 4..7 {
+            assert_eq!(checks.ended(), Some(next));
+        }
+        for _ in 0..MAX_CHECKS {
+            assert_eq!(checks.ended(), None);
+        }
+        assert_eq!(checks.begin(7), Some(7));
     }
 }

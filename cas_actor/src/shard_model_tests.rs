@@ -146,7 +146,10 @@ impl Model {
                 prop_assert_eq!(usage.actions, self.actions.len() as u64);
             }
             Op::Checkpoint => shard.open_packs().unwrap().0.checkpoint().unwrap(),
-            Op::Compact => drop(shard.open_packs().unwrap().0.compact(90).unwrap()),
+            Op::Compact => {
+                shard.open_packs().unwrap().0.compact(90).unwrap();
+                self.forget_damaged(shard);
+            }
             Op::Reopen => self.reopen(shard),
             Op::ReopenAfterClose => {
                 shard.close();
@@ -156,11 +159,16 @@ impl Model {
         Ok(())
     }
 
-    /// Damaged records may be gone: recovery skips those that the index did not know yet.
     fn reopen(&mut self, shard: &mut Shard<RealFs>) {
         let verify_reads = shard.verify_reads;
         *shard = crate::shard_tests::shard(shard.layout.root(), RealFs);
         shard.verify_reads = verify_reads;
+        self.forget_damaged(shard);
+    }
+
+    /// Damaged records may be gone: recovery skips those that the index did not know yet, and a compaction
+    /// copies none.
+    fn forget_damaged(&mut self, shard: &mut Shard<RealFs>) {
         self.blobs
             .retain(|name, intact| *intact || shard.contains(&Digest::of(&content(*name))));
     }

@@ -84,8 +84,8 @@ pub(crate) fn get<F: Fs>(shard: &mut Shard<F>, digest: &Digest) -> Result<Found,
     if !found.unchecked {
         return Ok(found);
     }
-    let intact = found.is_intact(digest);
-    shard.checked(digest, found, intact)
+    let called = found.digest();
+    shard.checked(digest, found, called)
 }
 
 /// Changes the stored bytes of a blob, as damage does.
@@ -171,12 +171,39 @@ fn a_cut_file_or_segment_is_damage() {
 fn a_wrong_size_in_the_question_is_not_damage() {
     let directory = tempfile::tempdir().unwrap();
     let mut shard = shard(directory.path(), RealFs);
-    let digest = put(&mut shard, b"content");
-    let wrong = Digest::new(*digest.hash(), 5);
-    assert!(!shard.contains(&wrong));
-    let error = get(&mut shard, &wrong).unwrap_err();
-    assert!(matches!(error, GetError::NotFound(_)), "{error}");
-    assert!(get(&mut shard, &digest).is_ok());
+    for size in [7, PACKED + 1] {
+        let digest = put(&mut shard, &vec![4; size]);
+        for wrong_size in [5, PACKED + 2, PACKED + 3] {
+            let wrong = Digest::new(*digest.hash(), wrong_size as u64);
+            assert!(!shard.contains(&wrong));
+            let error = get(&mut shard, &wrong).unwrap_err();
+            assert!(matches!(error, GetError::NotFound(_)), "{error}");
+        }
+        assert!(get(&mut shard, &digest).is_ok());
+    }
+}
+
+/// Each such question hashed the whole file, and the shard served nobody meanwhile.
+#[test]
+fn questions_with_a_wrong_size_have_a_file_hashed_once_and_elsewhere() {
+    let directory = tempfile::tempdir().unwrap();
+    for verify_reads in [VerifyReads::FirstLarge, VerifyReads::Always] {
+        let mut shard = shard(directory.path(), RealFs);
+        shard.verify_reads = verify_reads;
+        let digest = put(&mut shard, &vec![4; PACKED + 1]);
+        for wrong_size in 2..6 {
+            let wrong = Digest::new(*digest.hash(), (PACKED + wrong_size) as u64);
+            match shard.get(&wrong) {
+                Err(error) => assert!(matches!(error, GetError::NotFound(_)) && wrong_size > 2),
+                Ok(found) => {
+                    assert!(found.unchecked && wrong_size == 2);
+                    let called = found.digest();
+                    assert!(shard.checked(&wrong, found, called).is_err());
+                }
+            }
+        }
+        assert!(get(&mut shard, &digest).is_ok());
+    }
 }
 
 #[test]

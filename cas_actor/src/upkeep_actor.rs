@@ -4,7 +4,7 @@
 //! Does not know: how the least recently used are found (`evict`).
 //! Invariants: it alone evicts, so two evictions never free for the same want; what is leased is
 //! evicted for no put, only by a `gc` that says so; a pass that could free nothing is not repeated
-//! for every put that waits.
+//! for every put that waits; who wants more than there is keeps nobody from getting less.
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
@@ -25,6 +25,9 @@ use crate::room::Room;
 const PAUSE: Duration = Duration::from_secs(1);
 /// and so many times as long as the pass took.
 const PAUSE_FACTOR: u32 = 10;
+/// Each pass over a full disk that evicted and did not get the space waits twice as long as the one before,
+/// so many times.
+const DOUBLINGS: u32 = 12;
 /// How often interrupted uploads are looked through.
 const SWEEP_EVERY: Duration = Duration::from_secs(15 * 60);
 
@@ -37,13 +40,22 @@ pub(crate) enum UpkeepMsg {
     LowerWater,
     /// Make room for so many bytes; says whether there is room.
     MakeRoom(u64, Reply<bool>),
-    /// Evict something for a put of so many bytes, which found the disk full at that time; says whether
-    /// anything has gone since.
-    Relieve(u64, Instant, Reply<bool>),
+    /// Make room on a full disk; says whether any was made since it was found full.
+    Relieve(FullDisk, Reply<bool>),
     /// Drop interrupted uploads that nobody has gone on with.
     SweepPartials,
     /// Evict to so many bytes, sparing what was used within the duration.
     Gc(u64, Duration, Reply<Result<GcReport, ShardError>>),
+}
+
+/// What somebody lacks who found the disk full.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FullDisk {
+    /// Bytes that are there and wait to be written.
+    pub(crate) bytes: u64,
+    /// Those, and what is said to come after them.
+    pub(crate) to_come_bytes: u64,
+    pub(crate) found: Instant,
 }
 
 /// Starts the upkeep of a store.
@@ -79,10 +91,12 @@ pub(crate) struct Upkeep {
     budget: Arc<Budget>,
     partials: Arc<Partials>,
     lease: Duration,
-    /// No automatic pass before this.
-    pause_until: Option<Instant>,
+    /// No automatic pass for so many bytes or more before this.
+    pause: Option<(u64, Instant)>,
     /// When a full disk was last relieved.
     relieved: Option<Instant>,
+    /// How often in a row something was evicted from a full disk that did not come free.
+    in_vain: u32,
 }
 
 impl Upkeep {
@@ -97,14 +111,20 @@ impl Upkeep {
             budget,
             partials,
             lease,
-            pause_until: None,
+            pause: None,
             relieved: None,
+            in_vain: 0,
         }
+    }
+
+    fn is_paused(&self, bytes: u64) -> bool {
+        let pause = self.pause;
+        pause.is_some_and(|(from_bytes, until)| bytes >= from_bytes && Instant::now() < until)
     }
 
     /// Evicts to the low water, with room for `more` bytes.
     fn lower(&mut self, more: u64) {
-        if self.pause_until.is_some_and(|until| Instant::now() < until) {
+        if self.is_paused(more) {
             return;
         }
         self.budget.asked.store(false, Relaxed);
@@ -120,28 +140,40 @@ impl Upkeep {
         // Without a success, nothing may have been counted.
         let is_counted = done.is_ok() || report.freed_bytes > 0;
         let enough = is_counted && report.left_bytes() <= target_bytes;
-        self.pause_until = (!enough).then(|| started + PAUSE.max(took * PAUSE_FACTOR));
+        self.pause = (!enough).then(|| (more, started + PAUSE.max(took * PAUSE_FACTOR)));
         tracing::info!(?report, ?took, enough, "evicted");
     }
 
-    /// Evicts from a full disk, unless that was done since a put found it full.
-    fn relieve(&mut self, bytes: u64, found_full: Instant) -> bool {
-        if self.relieved.is_some_and(|last| found_full < last) {
+    /// Makes room on a full disk, unless that was done since it was found full.
+    fn relieve(&mut self, full: FullDisk) -> bool {
+        if self.relieved.is_some_and(|last| full.found < last) {
             return true;
         }
-        let started = Instant::now();
-        if self.pause_until.is_some_and(|until| started < until) {
+        if self.is_paused(full.to_come_bytes) {
             return false;
         }
-        let (report, done) = self.evictor.evict_some(bytes, before(self.lease));
-        // A shard that failed takes nothing back from what the others have freed.
-        let has_freed = report.freed_bytes > 0;
-        tracing::warn!(?report, ?done, "the disk is full");
-        match has_freed {
-            true => self.relieved = Some(Instant::now()),
-            false => self.pause_until = Some(started + PAUSE.max(started.elapsed() * PAUSE_FACTOR)),
+        let started = Instant::now();
+        let (bytes, to_come) = (full.bytes, full.to_come_bytes);
+        let (relief, done) = self.evictor.relieve(bytes, to_come, before(self.lease));
+        tracing::warn!(?relief, ?done, "the disk is full");
+        let is_enough = relief.released_bytes >= bytes;
+        self.in_vain = match relief.evicted.evicted {
+            _ if is_enough => 0,
+            0 => self.in_vain,
+            _ => (self.in_vain + 1).min(DOUBLINGS),
+        };
+        if !is_enough {
+            let pause = PAUSE.max(started.elapsed() * PAUSE_FACTOR) * (1 << self.in_vain);
+            // What fits may be had at once.
+            let from_bytes = relief.fitting_bytes.map_or(0, |most| most + 1);
+            self.pause = Some((from_bytes, started + pause));
         }
-        has_freed
+        // A shard that failed takes nothing back from what the others have released.
+        let has_released = relief.released_bytes > 0;
+        if has_released {
+            self.relieved = Some(Instant::now());
+        }
+        has_released
     }
 
     fn has_room(&self, bytes: u64) -> bool {
@@ -190,9 +222,7 @@ impl Actor for Upkeep {
                 }
                 reply.send(self.has_room(bytes));
             }
-            UpkeepMsg::Relieve(bytes, found_full, reply) => {
-                reply.send(self.relieve(bytes, found_full));
-            }
+            UpkeepMsg::Relieve(full, reply) => reply.send(self.relieve(full)),
             UpkeepMsg::Gc(max_bytes, spare, reply) => {
                 let (report, done) = self.evictor.evict_to(max_bytes, before(spare));
                 reply.send(done.map(|()| report));

@@ -212,3 +212,45 @@ fn a_blob_larger_than_the_limit_is_refused_at_once() {
     assert_eq!(disk_bytes(root), 0);
     store.blocking().put(content(2, LARGE)).unwrap();
 }
+
+/// What it said was to come had everything evicted, and when that was not enough, all others were refused for
+/// a while.
+#[test]
+fn what_is_only_said_to_come_evicts_nothing_and_keeps_nobody_waiting() {
+    const MIB: usize = 1 << 20;
+    let directory = tempfile::tempdir().unwrap();
+    let (root, system) = (directory.path(), System::new().unwrap());
+    let store = open(root, &system, 40 * MIB as u64, Duration::from_secs(3600));
+    let put = |seed| store.blocking().put(content(seed, 5 * MIB));
+    let digests: Vec<Digest> = (0..6).map(|seed| put(seed).unwrap()).collect();
+    for digest in &digests[..3] {
+        set_age(root, digest, Duration::from_secs(7200));
+    }
+    let said = content(99, 39 * MIB);
+    let mut upload = store.upload(Some(Digest::of(&said)));
+    upload.write(&said[..100_000]).unwrap();
+    put(6).unwrap();
+    let here = store.blocking().contains(&digests).unwrap();
+    assert!(here.iter().all(|is_here| *is_here), "{here:?}");
+    // As it comes, room is made for it, and where there is none left, it is refused.
+    let mut pieces = said[100_000..].chunks(MIB);
+    let refused = pieces.find_map(|piece| upload.write(piece).err());
+    assert!(matches!(refused, Some(PutError::OverBudget { .. })));
+}
+
+/// A blob that was here had others evicted when it was put again.
+#[test]
+fn what_is_here_is_put_again_without_an_eviction() {
+    let directory = tempfile::tempdir().unwrap();
+    let (root, system) = (directory.path(), System::new().unwrap());
+    let store = open(root, &system, 10 * LARGE as u64, Duration::ZERO);
+    let put = |seed, size| store.blocking().put(content(seed, size)).unwrap();
+    let mut digests: Vec<Digest> = (0..4).map(|seed| put(seed, LARGE)).collect();
+    digests.push(put(4, 4 * LARGE));
+    for digest in &digests {
+        set_age(root, digest, Duration::from_secs(7200));
+    }
+    assert_eq!(put(4, 4 * LARGE), digests[4]);
+    let here = store.blocking().contains(&digests).unwrap();
+    assert!(here.iter().all(|is_here| *is_here), "{here:?}");
+}

@@ -3,7 +3,8 @@
 //! Owns: gathering pieces, inflating, and keeping hashing and the disk away from the threads that
 //! serve connections.
 //! Does not know: HTTP or gRPC.
-//! Invariants: at most one piece of [`PIECE_BYTES`] and one frame of the network wait in memory;
+//! Invariants: at most one piece of [`PIECE_BYTES`] and one frame of the network wait in memory, however
+//! small the frames are;
 //! more than the limit is refused before it is written; dropping an intake leaves nothing behind
 //! but what can be gone on with.
 #![forbid(unsafe_code)]
@@ -16,6 +17,9 @@ use crate::{Digest, Durability, PutError, Store, Upload};
 
 /// Written and hashed at once, on a thread that may wait.
 pub(super) const PIECE_BYTES: usize = 256 * 1024;
+/// What comes in less than this at a time is copied together: a frame that waits holds the buffer in which it
+/// came.
+const SMALL_BYTES: usize = 16 * 1024;
 /// Content up to this size is hashed where it is: cheaper than a change of threads.
 const INLINE_BYTES: u64 = 64 * 1024;
 /// The largest window that a compressed upload may ask for: 8 MiB, what `zstd -19` uses.
@@ -112,11 +116,43 @@ fn failure_of(sink: &mut Sink, error: io::Error) -> IntakeError {
     failure.unwrap_or(IntakeError::Compression(error))
 }
 
+/// What has come and is not written yet.
+#[derive(Default)]
+struct Waiting {
+    pieces: Vec<Bytes>,
+    /// What came in small frames behind those.
+    small: Vec<u8>,
+    bytes: usize,
+}
+
+impl Waiting {
+    fn push(&mut self, frame: Bytes) {
+        self.bytes += frame.len();
+        if frame.len() < SMALL_BYTES {
+            self.small.extend_from_slice(&frame);
+            return;
+        }
+        self.join_small();
+        self.pieces.push(frame);
+    }
+
+    fn join_small(&mut self) {
+        if !self.small.is_empty() {
+            let small = std::mem::take(&mut self.small);
+            self.pieces.push(small.into());
+        }
+    }
+
+    fn into_pieces(mut self) -> Vec<Bytes> {
+        self.join_small();
+        self.pieces
+    }
+}
+
 /// One content that is coming in.
 pub(crate) struct Intake {
     pipe: Option<Pipe>,
-    waiting: Vec<Bytes>,
-    waiting_bytes: usize,
+    waiting: Waiting,
     taken_bytes: u64,
 }
 
@@ -134,8 +170,7 @@ impl Intake {
         };
         Self {
             pipe: Some(Pipe::Plain(Box::new(sink))),
-            waiting: Vec::new(),
-            waiting_bytes: 0,
+            waiting: Waiting::default(),
             taken_bytes: 0,
         }
     }
@@ -164,14 +199,12 @@ impl Intake {
     /// Takes the next bytes; waits for the disk when enough have gathered.
     pub(crate) async fn take(&mut self, bytes: Bytes) -> Result<(), IntakeError> {
         self.taken_bytes += bytes.len() as u64;
-        self.waiting_bytes += bytes.len();
         self.waiting.push(bytes);
-        if self.waiting_bytes < PIECE_BYTES {
+        if self.waiting.bytes < PIECE_BYTES {
             return Ok(());
         }
         let mut pipe = self.pipe.take().ok_or(IntakeError::Stopping)?;
-        let pieces = std::mem::take(&mut self.waiting);
-        self.waiting_bytes = 0;
+        let pieces = std::mem::take(&mut self.waiting).into_pieces();
         let written = tokio::task::spawn_blocking(move || {
             pipe.write(&pieces)?;
             Ok::<_, IntakeError>(pipe)
@@ -183,7 +216,7 @@ impl Intake {
     /// The client has gone: what has come can be gone on with, if the upload has a place for that.
     pub(crate) async fn park(self) {
         let Some(mut pipe) = self.pipe else { return };
-        let pieces = self.waiting;
+        let pieces = self.waiting.into_pieces();
         let parked = tokio::task::spawn_blocking(move || {
             pipe.write(&pieces)?;
             Ok::<_, IntakeError>(pipe.finish()?.park().map_err(PutError::from)?)
@@ -198,7 +231,7 @@ impl Intake {
         let mut pipe = self.pipe.ok_or(IntakeError::Stopping)?;
         // A few compressed bytes may be many inflated ones.
         let inline = self.taken_bytes <= INLINE_BYTES && matches!(pipe, Pipe::Plain(_));
-        let pieces = self.waiting;
+        let pieces = self.waiting.into_pieces();
         let rest = move || {
             pipe.write(&pieces)?;
             Ok(Complete(pipe.finish()?))
@@ -237,5 +270,44 @@ impl Complete {
     pub(crate) async fn store_local(self, store: &Store) -> Result<(), IntakeError> {
         store.commit_local(self.0).await?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    /// A buffer of the network.
+    struct Buffer {
+        bytes: Vec<u8>,
+        _alive: Arc<()>,
+    }
+
+    impl AsRef<[u8]> for Buffer {
+        fn as_ref(&self) -> &[u8] {
+            &self.bytes
+        }
+    }
+
+    /// Each held the buffer in which it came until enough of them had gathered.
+    #[test]
+    fn small_frames_hold_no_buffers() {
+        let alive = Arc::new(());
+        let mut waiting = Waiting::default();
+        let mut expected = Vec::new();
+        for number in 0..1000 {
+            let length = if number % 100 == 7 { SMALL_BYTES } else { 1 };
+            let buffer = Buffer {
+                bytes: vec![number as u8; 2 * SMALL_BYTES],
+                _alive: Arc::clone(&alive),
+            };
+            waiting.push(Bytes::from_owner(buffer).slice(..length));
+            expected.extend(vec![number as u8; length]);
+        }
+        assert_eq!(Arc::strong_count(&alive), 1 + 10, "the large ones");
+        assert_eq!(waiting.bytes, expected.len());
+        assert_eq!(waiting.into_pieces().concat(), expected);
     }
 }

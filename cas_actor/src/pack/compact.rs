@@ -3,8 +3,8 @@
 //! Owns: which segments are worth rewriting, and the order that keeps a crash harmless.
 //! Does not know: why records died.
 //! Invariants: a segment is removed only after its live records are durable elsewhere and a
-//! durable table points to them there, and all of it could be read; a deletion that it notes is noted elsewhere as long as an older
-//! segment holds a record of that name.
+//! durable table points to them there, all of it could be read, and none that is damaged is in the index any
+//! more; a deletion that it notes is noted elsewhere as long as an older segment holds a record of that name.
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
@@ -16,7 +16,7 @@ use std::path::Path;
 use bytes::Bytes;
 
 use super::durable::Copied;
-use super::index::SegmentState;
+use super::index::{ENTRY_BYTES, SegmentState};
 use super::record::{HEADER_BYTES, Header, Met, scan};
 use super::{Name, Packs, Place};
 use crate::error::{During, IoFailure};
@@ -26,6 +26,8 @@ use crate::fs::Fs;
 pub(super) const COPY_BYTES: usize = 4 * 1024 * 1024;
 /// What is read at a time,
 const PIECE_BYTES: usize = 1024 * 1024;
+/// of headers with what lies behind them,
+const HEADERS_BYTES: u64 = 32 * 1024;
 /// and what is lost with a sector that cannot be read.
 const BLOCK_BYTES: usize = 4096;
 
@@ -42,14 +44,15 @@ impl<F: Fs> Packs<F> {
         self.remove_empty()?;
         let (victims, notes) = self.victims(live_percent)?;
         if !victims.is_empty() {
-            self.rewrite(&victims, &notes)?;
+            self.rewrite_all(&victims, &notes)?;
         }
         Ok(before.saturating_sub(self.packed_bytes()))
     }
 
-    /// The segments that are worth rewriting, and the notes that outlive them. Those count as alive: a
-    /// segment of nothing else would only move from one number to the next.
-    fn victims(&self, live_percent: u64) -> Result<(Vec<u32>, Vec<Name>), IoFailure> {
+    /// The segments that are worth rewriting, the oldest first, and the notes that outlive all of them,
+    /// and where those are. They count as alive: a segment of nothing else would only move from one number
+    /// to the next.
+    fn victims(&self, live_percent: u64) -> Result<(Vec<u32>, HashMap<Name, u32>), IoFailure> {
         let is_worth = |state: &SegmentState, notes_bytes: u64| {
             let alive = state.live_bytes + notes_bytes;
             alive * 100 <= u64::from(state.end) * live_percent
@@ -72,12 +75,19 @@ impl<F: Fs> Packs<F> {
                 is_worth(&self.segments[number], notes_bytes)
             });
             if victims.len() == before {
-                return Ok((victims, notes.into_keys().collect()));
+                return Ok((victims, notes));
             }
         }
     }
 
-    fn rewrite(&mut self, victims: &[u32], notes: &[Name]) -> Result<(), IoFailure> {
+    /// Rewrites victims some at a time, each time giving back what they held: those in which nothing is
+    /// alive first, for they need no room. The others go from the oldest on, so that what is noted in one
+    /// is needed by none that has yet to go.
+    fn rewrite_all(
+        &mut self,
+        victims: &[u32],
+        notes: &HashMap<Name, u32>,
+    ) -> Result<(), IoFailure> {
         // From here on records go to a segment that is no victim, and the table covers the
         // victims, so that recovery never replays one.
         self.sync_or_make_room()?;
@@ -89,14 +99,54 @@ impl<F: Fs> Packs<F> {
             self.remove_dead()?;
             self.checkpoint()?;
         }
+        let (dead, alive): (Vec<u32>, Vec<u32>) = victims
+            .iter()
+            .partition(|number| self.live_bytes(**number) == 0);
+        if !dead.is_empty() {
+            let needed: Vec<Name> = self.needed_notes(&dead)?.into_keys().collect();
+            self.rewrite(&dead, &needed)?;
+        }
+        let mut rest = &alive[..];
+        while !rest.is_empty() {
+            let (some, later) = rest.split_at(self.at_a_time(rest));
+            let needed = notes.iter().filter(|(_, noted)| some.contains(noted));
+            let needed: Vec<Name> = needed.map(|(name, _)| *name).collect();
+            self.rewrite(some, &needed)?;
+            rest = later;
+        }
+        Ok(())
+    }
+
+    /// How many of these victims are rewritten together: one, or more while their copies together are
+    /// smaller than the table that has to be written each time.
+    fn at_a_time(&self, victims: &[u32]) -> usize {
+        let table_bytes = (self.list().count() * ENTRY_BYTES) as u64;
+        let mut bytes = 0;
+        let fits = victims.iter().take_while(|number| {
+            bytes += self.live_bytes(**number);
+            bytes <= table_bytes
+        });
+        fits.count().max(1)
+    }
+
+    fn live_bytes(&self, number: u32) -> u64 {
+        let state = self.segments.get(&number);
+        state.map_or(0, |state| state.live_bytes)
+    }
+
+    fn rewrite(&mut self, victims: &[u32], notes: &[Name]) -> Result<(), IoFailure> {
         let known = |number: &u32| self.segments.get(number).copied();
         let victims: Vec<SegmentState> = victims.iter().filter_map(known).collect();
         let mut numbers = Vec::new();
         for victim in &victims {
-            // What cannot be read today stays where it is.
-            if victim.live_bytes == 0 || self.copy_live(victim.number)? {
-                numbers.push(victim.number);
+            if victim.live_bytes > 0 {
+                if !self.copy_live(victim.number)? {
+                    // What cannot be read today stays where it is.
+                    continue;
+                }
+                self.drop_damaged(victim.number)?;
             }
+            numbers.push(victim.number);
         }
         self.append_notes(notes)?;
         // Where this fails, the copies are given up.
@@ -214,19 +264,27 @@ impl<F: Fs> Packs<F> {
             opened => opened.during("open", &path)?,
         };
         let end = self.segments.get(&number).map_or(0, |state| state.end);
-        let (mut at, mut bytes) = (0, [0; HEADER_BYTES]);
-        while at < u64::from(end) && self.fs.read_back(&file, &mut bytes, at).is_ok() {
-            let Some(header) = Header::decode(&bytes) else {
+        let end = u64::from(end);
+        let (mut at, mut piece_at, mut piece) = (0, 0, Vec::new());
+        while at < end {
+            if at + HEADER_BYTES as u64 > piece_at + piece.len() as u64 {
+                piece_at = at;
+                piece.resize((end - at).min(HEADERS_BYTES) as usize, 0);
+                if self.fs.read_back(&file, &mut piece, at).is_err() {
+                    break;
+                }
+            }
+            let Some(header) = Header::decode(&piece[(at - piece_at) as usize..]) else {
                 break;
             };
             meet(&header);
             at += header.record_bytes();
         }
-        if at >= u64::from(end) {
+        if at >= end {
             return Ok(true);
         }
         let size_bytes = file.metadata().during("read", &path)?.len();
-        let (bytes, is_read) = self.read_around(&file, &path, 0..size_bytes.min(u64::from(end)));
+        let (bytes, is_read) = self.read_around(&file, &path, 0..size_bytes.min(end));
         scan(&bytes, 0, |_, met| {
             if let Met::Record(header, _) = met {
                 meet(&header);
@@ -264,7 +322,7 @@ impl<F: Fs> Packs<F> {
     }
 
     /// Removes the file, which nothing points into any more.
-    pub(super) fn remove_segment(&mut self, number: u32) -> Result<(), IoFailure> {
+    pub(crate) fn remove_segment(&mut self, number: u32) -> Result<(), IoFailure> {
         let path = self.segment_path(number);
         match fs::remove_file(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -275,7 +333,8 @@ impl<F: Fs> Packs<F> {
         Ok(())
     }
 
-    fn packed_bytes(&self) -> u64 {
+    /// Bytes of all segments.
+    pub(crate) fn packed_bytes(&self) -> u64 {
         let ends = self.segments.values().map(|state| u64::from(state.end));
         ends.sum()
     }
@@ -308,6 +367,25 @@ impl<F: Fs> Packs<F> {
             rest = later;
         }
         Ok(is_read)
+    }
+
+    /// Takes out of the index what still leads into a segment whose live records were copied.
+    fn drop_damaged(&mut self, number: u32) -> Result<(), IoFailure> {
+        if self.live_bytes(number) == 0 {
+            return Ok(());
+        }
+        let path = self.segment_path(number);
+        let file = File::open(&path).during("open", &path)?;
+        let left = self.list().filter(|(_, place)| place.segment == number);
+        for (name, place) in left.collect::<Vec<_>>() {
+            let mut bytes = vec![0; place.length as usize];
+            let payload_at = u64::from(place.offset) + HEADER_BYTES as u64;
+            let read = self.fs.read_back(&file, &mut bytes, payload_at);
+            let bytes = read.map_or(Bytes::new(), |()| bytes.into());
+            self.remove(&name);
+            self.lost.push((name, bytes));
+        }
+        Ok(())
     }
 
     fn copy_group(&mut self, segment: &[u8], group: &[(Header, Place)]) -> Result<(), IoFailure> {

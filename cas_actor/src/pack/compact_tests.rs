@@ -275,3 +275,34 @@ fn a_sector_that_cannot_be_read_costs_what_lies_in_it_until_it_can() {
         "it stays with what is in it"
     );
 }
+
+/// All victims were copied before the first was removed.
+#[test]
+fn room_for_the_copy_of_one_segment_is_enough() {
+    let directory = tempfile::tempdir().unwrap();
+    let fs = FullFs {
+        directory: directory.path().into(),
+        room_bytes: Arc::new(AtomicU64::new(u64::MAX)),
+    };
+    let mut packs = open(directory.path(), fs.clone());
+    for segment in 0..4 {
+        for number in 0..20 {
+            put(&mut packs, 20 * segment + number).unwrap();
+        }
+        next_segment(&mut packs);
+    }
+    // Less than half of two segments is alive.
+    for number in (0..12).chain(20..32) {
+        packs.remove(&name(number));
+    }
+    packs.sync().unwrap();
+    let before = segment_bytes(directory.path());
+    fs.room_bytes.store(before + 12_000, Relaxed);
+    assert!(packs.compact(60).unwrap() > 20_000);
+    let index = directory.path().join("packs").join(INDEX);
+    for _ in 0..2 {
+        let anew = open(directory.path(), RealFs);
+        assert_eq!(anew.list().count(), 80 - 24);
+        let _ = fs::remove_file(&index);
+    }
+}

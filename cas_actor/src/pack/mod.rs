@@ -105,6 +105,8 @@ pub(crate) struct Packs<F> {
     doubtful: Vec<(u32, u32)>,
     /// What was copied since the last sync.
     copied: Vec<Copied>,
+    /// What a compaction could not copy, and what lay there instead; the shard sets it aside.
+    pub(crate) lost: Vec<(Name, Bytes)>,
     /// From where on the segment that grows holds only what is written anew, while that is not durable.
     anew_from: Option<u32>,
     /// The number of the next segment. None has a number that an earlier table covers, also after
@@ -156,6 +158,13 @@ impl<F: Fs> Packs<F> {
         })
     }
 
+    /// Whether there is a segment that reaches as far as this place.
+    pub(crate) fn reaches(&self, place: &Place) -> bool {
+        let end = u64::from(place.offset) + HEADER_BYTES as u64 + u64::from(place.length);
+        let segment = self.segments.get(&place.segment);
+        segment.is_some_and(|segment| end <= u64::from(segment.end))
+    }
+
     /// Reads a record and checks it against its name.
     pub(crate) fn read(&mut self, name: &Name) -> Result<Read, IoFailure> {
         match self.read_once(name)? {
@@ -169,12 +178,10 @@ impl<F: Fs> Packs<F> {
         let Some(place) = self.find(name) else {
             return Ok(Read::Missing);
         };
-        let record_bytes = HEADER_BYTES as u64 + u64::from(place.length);
-        let segment = self.segments.get(&place.segment);
-        if segment.is_none_or(|is| u64::from(place.offset) + record_bytes > u64::from(is.end)) {
+        if !self.reaches(&place) {
             return Ok(Read::Damaged(Bytes::new()));
         }
-        let mut record = vec![0; record_bytes as usize];
+        let mut record = vec![0; HEADER_BYTES + place.length as usize];
         let path = self.segment_path(place.segment);
         let read = self
             .reader(place.segment)

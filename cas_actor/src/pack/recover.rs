@@ -52,6 +52,7 @@ impl<F: Fs> Packs<F> {
             unsynced: false,
             doubtful: Vec::new(),
             copied: Vec::new(),
+            lost: Vec::new(),
             anew_from: None,
             next_number: 1,
             new_names: false,

@@ -3,7 +3,8 @@
 //! Owns: the answer.
 //! Does not know: how the store is tried, and how often (`probe`).
 //! Invariants: a node that drains serves no more, nor does one whose store fails; all services have one
-//! store, so they have one status; who watches is told of the drain, and then that this was the end.
+//! store, so they have one status; who watches is told of the drain, and then that this was the end;
+//! however many watch, they leave room for other requests.
 #![forbid(unsafe_code)]
 
 use std::pin::Pin;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{Stream, stream};
+use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_server::Health;
@@ -20,6 +22,8 @@ use crate::front::drain::drained;
 use crate::front::listen::Shared;
 use crate::front::probe::FrontProbe;
 
+/// Who watches takes none of the room of other requests: one in so many may.
+const WATCHERS_SHARE: u64 = 8;
 /// How often a watcher's status is looked at again.
 const LOOK: Duration = Duration::from_secs(5);
 /// A store that takes longer does not serve.
@@ -31,13 +35,21 @@ pub(super) struct HealthOf(Arc<Inner>);
 
 struct Inner {
     shared: Arc<Shared>,
+    /// Room for more who watch.
+    watchers: Arc<Semaphore>,
     services: Vec<&'static str>,
 }
 
 impl HealthOf {
     /// The health of these services.
     pub(super) fn new(shared: Arc<Shared>, services: Vec<&'static str>) -> Self {
-        Self(Arc::new(Inner { shared, services }))
+        let most = (shared.limits.requests / WATCHERS_SHARE).max(1);
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        Self(Arc::new(Inner {
+            shared,
+            watchers: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))),
+            services,
+        }))
     }
 
     fn knows(&self, service: &str) -> bool {
@@ -109,8 +121,12 @@ impl Health for HealthOf {
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         let known = self.knows(&request.get_ref().service);
-        let state = (self.clone(), None);
-        let statuses = stream::unfold(state, move |(health, told)| async move {
+        let watchers = Arc::clone(&self.0.watchers);
+        let place = watchers.try_acquire_owned().map_err(|_| {
+            Status::resource_exhausted("as many watch this node's health as may; ask with `Check`")
+        })?;
+        let state = (self.clone(), None, place);
+        let statuses = stream::unfold(state, move |(health, told, place)| async move {
             let status = match told {
                 Some(told) if known => health.change(told).await?,
                 None if known => health.status().await,
@@ -121,7 +137,7 @@ impl Health for HealthOf {
                 }
                 None => ServingStatus::ServiceUnknown,
             };
-            Some((Ok(answer(status)), (health, Some(status))))
+            Some((Ok(answer(status)), (health, Some(status), place)))
         });
         Ok(Response::new(Box::pin(statuses)))
     }

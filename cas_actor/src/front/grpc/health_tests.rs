@@ -69,3 +69,25 @@ async fn who_watches_is_told_of_the_drain() {
     assert!(unknown.message().await.unwrap().is_none());
     assert!(draining.await.unwrap(), "nobody is left");
 }
+
+/// Nobody needs credentials to watch, and each of these streams stays as long as its client likes: together
+/// they took the room of all requests.
+#[tokio::test]
+async fn who_watches_leaves_room_for_requests() {
+    let mut config = FrontConfig::default();
+    config.limits.requests = 16;
+    let node = Node::start(&config).await;
+    let mut client = HealthClient::new(node.channel.clone());
+    let mut watching = Vec::new();
+    for _ in 0..2 {
+        watching.push(client.watch(asked(CAS)).await.unwrap());
+    }
+    for service in [CAS, "no.such.Service"] {
+        let refused = client.watch(asked(service)).await.unwrap_err();
+        assert_eq!(refused.code(), Code::ResourceExhausted);
+    }
+    let status = check(&node.channel, CAS).await.unwrap();
+    assert_eq!(status, ServingStatus::Serving);
+    drop(watching);
+    while client.watch(asked(CAS)).await.is_err() {}
+}

@@ -124,6 +124,31 @@ async fn results_with_large_trees_are_served_at_the_least_limit() {
     }
 }
 
+/// Each time that it appeared it was read, counted and decoded by the thread that serves connections.
+#[tokio::test]
+async fn a_tree_that_a_result_names_often_is_read_once() {
+    let node = Node::start(&FrontConfig::default()).await;
+    let store = &node.front.probe().0.store;
+    store.put("leaf").await.unwrap();
+    let tree = re::Tree {
+        root: Some(re::Directory {
+            files: vec![re::FileNode {
+                digest: Some(blake3(b"leaf")),
+                ..Default::default()
+            }],
+            ..Default::default()
+        }),
+        children: vec![],
+    };
+    let tree = store.put(tree.encode_to_vec()).await.unwrap();
+    let result = node.keep_result(&vec![tree; 1000]).await;
+    let before = store.stats().await.unwrap();
+    node.actions().get_action_result(result).await.unwrap();
+    let after = store.stats().await.unwrap();
+    let reads = |stats: &crate::Stats| stats.memory_hits + stats.disk_hits;
+    assert!(reads(&after) - reads(&before) < 10, "{after:?}");
+}
+
 /// A message that becomes more than the limit in memory, and its call.
 async fn swollen(node: &Node, call: &str) -> Option<Code> {
     let many = 500_000;

@@ -2,8 +2,8 @@
 //!
 //! Owns: walking them.
 //! Does not know: calls.
-//! Invariants: a directory is read once however often it appears, so a walk ends; a walk is
-//! bounded, and holds one page at a time.
+//! Invariants: a directory or a tree is read once however often it appears, so a walk ends; a walk is
+//! bounded, and holds one page at a time; a tree, which may be large, is read by a thread that may wait.
 #![forbid(unsafe_code)]
 
 use std::collections::HashSet;
@@ -17,6 +17,7 @@ use super::call::FACTOR;
 use super::failure::{failed, whole};
 use super::weight::{DIRECTORY, Field, Kind, PLAIN, entry, weight};
 use super::{Api, Function, MESSAGE_BYTES, Name};
+use crate::blob::Blob;
 use crate::front::held::Share;
 use crate::{BlobName, HASH_BYTES};
 
@@ -142,13 +143,36 @@ impl Walk {
     }
 }
 
+/// The names of the files of a tree; `None` where this is none. May take long.
+fn files_of(blob: Blob, function: Function, share: &Share) -> Result<Option<Vec<Name>>, Status> {
+    // Its length comes first: counting its entries means to read it.
+    let plain = FILES_FACTOR * blob.len() as u64;
+    share.add(plain).map_err(failed)?;
+    let content = whole(blob)?;
+    let entries = weight(&TREE_FILES, &content);
+    share.add(entries).map_err(failed)?;
+    let Ok(tree) = TreeFiles::decode(content) else {
+        return Ok(None);
+    };
+    let mut names = Vec::new();
+    let directories = tree.root.iter().chain(&tree.children);
+    for file in directories.flat_map(|directory| &directory.files) {
+        names.push(Name::required(file.digest.as_ref(), function, "digest")?);
+    }
+    drop(tree);
+    share.give_back(plain + entries);
+    let held = NAME_BYTES * names.len() as u64;
+    share.add(held).map_err(failed)?;
+    Ok(Some(names))
+}
+
 impl Api {
     /// Whether everything that a result points at is here; counts as a use of it.
     pub(super) async fn is_complete(
         &self,
         result: &re::ActionResult,
         function: Function,
-        share: &Share,
+        share: &Arc<Share>,
     ) -> Result<bool, Status> {
         let mut names = Vec::new();
         let files = result.output_files.iter().map(|file| file.digest.as_ref());
@@ -156,28 +180,26 @@ impl Api {
         for digest in files.chain(texts).flatten() {
             names.push(Name::read(digest, function)?);
         }
+        let mut seen = HashSet::new();
         for directory in &result.output_directories {
             let Some(tree) = &directory.tree_digest else {
                 continue;
             };
-            let Some(content) = self.find(&Name::read(tree, function)?).await? else {
-                return Ok(false);
-            };
-            let content = whole(content)?;
-            let held = FILES_FACTOR * content.len() as u64 + weight(&TREE_FILES, &content);
-            share.add(held).map_err(failed)?;
-            let Ok(tree) = TreeFiles::decode(content) else {
-                return Ok(false);
-            };
-            let before = names.len();
-            let directories = tree.root.iter().chain(&tree.children);
-            for file in directories.flat_map(|directory| &directory.files) {
-                names.push(Name::required(file.digest.as_ref(), function, "digest")?);
+            let tree = Name::read(tree, function)?;
+            if !seen.insert(tree.hash) {
+                continue;
             }
-            drop(tree);
-            share.give_back(held);
-            let more = (names.len() - before) as u64;
-            share.add(NAME_BYTES * more).map_err(failed)?;
+            share.add(SEEN_BYTES).map_err(failed)?;
+            let Some(content) = self.find(&tree).await? else {
+                return Ok(false);
+            };
+            let share = Arc::clone(share);
+            let read = tokio::task::spawn_blocking(move || files_of(content, function, &share));
+            let read = read.await;
+            let Some(files) = read.map_err(|_| Status::unavailable("the node ends"))?? else {
+                return Ok(false);
+            };
+            names.extend(files);
         }
         let names: Vec<BlobName> = names.iter().map(Name::blob).collect();
         // What only the cache behind the store has is brought: the client relies on it from now on.
