@@ -166,6 +166,8 @@ impl Default for Uses {
 pub struct InPlace {
     /// Directories that stand before PATH, workspace-relative.
     pub bins: Vec<String>,
+    /// The directories of other packages that lie in its own, workspace-relative.
+    pub inner: Vec<String>,
     /// What is no output after all.
     pub out_exclude: Vec<Pattern>,
     /// Variables that it is given and that are no part of its key; see [`EnvValue::Pass`].
