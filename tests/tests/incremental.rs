@@ -337,7 +337,10 @@ fn fields_without_effect_are_mistakes() {
     let manifest = project.read("zako.toml");
     for (line, instead) in [
         ("peers = [\"libs/*\"]", "in [dependencies]"),
-        ("rules = [\"**/*.rule.ts\"]", "where build files import them"),
+        (
+            "rules = [\"**/*.rule.ts\"]",
+            "where build files import them",
+        ),
         ("configure_script = \"c.ts\"", "*.config.ts"),
     ] {
         project.write("zako.toml", &format!("{manifest}{line}\n"));

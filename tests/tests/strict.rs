@@ -427,7 +427,8 @@ fn a_script_of_the_root_sees_neither_other_packages_nor_what_is_zakos() {
 fn a_script_reaches_the_network_only_where_the_manifest_opens_it() {
     let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = server.local_addr().unwrap().port();
-    let script = format!("mkdir -p dist; bash -c ': < /dev/tcp/127.0.0.1/{port}'; echo $? > dist/out");
+    let script =
+        format!("mkdir -p dist; bash -c ': < /dev/tcp/127.0.0.1/{port}'; echo $? > dist/out");
     let reached = |case: Case, settings: &str| {
         let project = packages(&script, settings);
         case.zako(&project, &STRICT).succeeds();

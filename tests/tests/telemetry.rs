@@ -95,6 +95,22 @@ fn a_collector_is_sent_the_spans_of_a_nodes_requests() {
 }
 
 #[test]
+fn an_output_that_nobody_reads_fails_no_build() {
+    let project = Project::with_build(BUILD);
+    // The reader is gone before the build begins.
+    let script = "mkfifo ended; { read gone < ended; \"$ZAKO\" build //:good --otel stdout; echo $? > status; } | \
+                  { exec <&-; echo gone > ended; }";
+    let said = Outcome::of(&mut project.shell(script)).succeeds();
+    assert_eq!(project.read("status"), "0\n", "{}", said.stderr);
+    assert!(!said.stderr.contains("panicked"), "{}", said.stderr);
+    assert!(
+        said.stderr.contains("OpenTelemetry export") && said.stderr.contains("Broken pipe"),
+        "{}",
+        said.stderr
+    );
+}
+
+#[test]
 fn spans_go_to_standard_output_and_a_collector_that_is_gone_fails_no_build() {
     let project = Project::with_build(BUILD);
     let said = project

@@ -36,6 +36,8 @@ use super::open_files::with_old_limit;
 use super::sandbox::Confine;
 use super::sandbox::namespaces::{self, Kind};
 
+/// What a process has to end by itself that closed its pipes.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 /// Between the polite signal and the final one.
 const GRACE: Duration = Duration::from_millis(500);
 /// A program that was just copied may be "busy" while another thread forks.
@@ -87,7 +89,7 @@ pub fn adopt_orphans() {
 /// When it cannot be started, or the system refuses to watch it.
 pub fn run(spec: &ProcessSpec, cancel: &Cancel) -> io::Result<ProcessEnd> {
     let mut group = Group::start(spec, Streams::Log)?;
-    let pidfd = pidfd_open(group.pid(), PidfdFlags::empty())?;
+    let pidfd = group.pidfd()?;
     let deadline = spec.timeout.map(|limit| Instant::now() + limit);
     let killed = match wait(&pidfd, Some(cancel), deadline)? {
         Woken::Exited => None,
@@ -110,6 +112,33 @@ pub fn ends_before(child: &Child, deadline: Instant) -> io::Result<bool> {
     let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
     let woken = wait(&pidfd, None, Some(deadline))?;
     Ok(matches!(woken, Woken::Exited))
+}
+
+/// Whether the process of `pidfd` has ended.
+///
+/// # Errors
+/// When the system refuses to say.
+pub fn has_ended(pidfd: &OwnedFd) -> io::Result<bool> {
+    let woken = wait(pidfd, None, Some(Instant::now()))?;
+    Ok(matches!(woken, Woken::Exited))
+}
+
+/// Waits for the process of `pidfd`, which closed its pipes, to end by itself, but not for long.
+///
+/// # Errors
+/// When the system refuses to watch it.
+pub fn hear_out(
+    pidfd: &OwnedFd,
+    cancel: Option<&Cancel>,
+    deadline: Option<Instant>,
+) -> io::Result<()> {
+    let last = Instant::now() + LAST_WORDS;
+    wait(
+        pidfd,
+        cancel,
+        Some(deadline.map_or(last, |at| at.min(last))),
+    )?;
+    Ok(())
 }
 
 enum Woken {
@@ -236,6 +265,14 @@ impl Group {
     /// What goes to its stdin and comes from its stdout; once, and only from [`Streams::Pipes`].
     pub fn pipes(&mut self) -> Option<(ChildStdin, ChildStdout)> {
         self.child.stdin.take().zip(self.child.stdout.take())
+    }
+
+    /// Readable when the child has ended.
+    ///
+    /// # Errors
+    /// When the system refuses to watch it.
+    pub fn pidfd(&self) -> io::Result<OwnedFd> {
+        Ok(pidfd_open(self.pid(), PidfdFlags::empty())?)
     }
 
     fn pid(&self) -> Pid {

@@ -477,13 +477,23 @@ mod tests {
         for (field, place, instead) in [
             ("configure_script = \"c.ts\"", 20, "set in [config]"),
             ("mount_config = \"c\"", 16, "set in [config]"),
-            ("rules = [\"*.rule.ts\"]", 10, "where build files import them"),
+            (
+                "rules = [\"*.rule.ts\"]",
+                10,
+                "where build files import them",
+            ),
             ("toolchains = [\"a\"]", 15, "where build files import them"),
             ("peers = [\"libs/*\"]", 10, "in [dependencies]"),
         ] {
             let text = message(field);
-            assert!(text.starts_with(&format!("zako.toml:4:{place}: `")), "{text}");
-            assert!(text.contains("would have no effect") && text.contains(instead), "{text}");
+            assert!(
+                text.starts_with(&format!("zako.toml:4:{place}: `")),
+                "{text}"
+            );
+            assert!(
+                text.contains("would have no effect") && text.contains(instead),
+                "{text}"
+            );
         }
     }
 

@@ -235,7 +235,11 @@ impl<'a> World<'a> {
         } else {
             format!("{dir}/")
         };
-        let dirs = self.all.members.iter().map(|other| other.package.dir.as_str());
+        let dirs = self
+            .all
+            .members
+            .iter()
+            .map(|other| other.package.dir.as_str());
         dirs.filter_map(move |other| other.strip_prefix(&prefix))
             .filter(|below| !below.is_empty())
     }

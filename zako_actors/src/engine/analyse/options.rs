@@ -99,7 +99,10 @@ impl Declared {
         }
         let labels: Vec<String> = targets.labels().map(Label::to_string).collect();
         let hint = did_you_mean(&label.to_string(), labels.iter().map(String::as_str));
-        Err(format!("option `{}`: there is no target {label}{hint}", self.name))
+        Err(format!(
+            "option `{}`: there is no target {label}{hint}",
+            self.name
+        ))
     }
 
     fn check(&self, value: Value) -> Result<Value, String> {

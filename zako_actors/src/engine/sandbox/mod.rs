@@ -156,7 +156,9 @@ impl Confine {
     /// below them, all else that lies there. These directories, whose names can be listed, come second.
     fn around_hidden(&self) -> (Vec<PathBuf>, Vec<PathBuf>) {
         // What cannot be made the command cannot make either, and says so itself.
-        self.make.iter().for_each(|dir| drop(fs::create_dir_all(dir)));
+        self.make
+            .iter()
+            .for_each(|dir| drop(fs::create_dir_all(dir)));
         let (mut write, mut split) = (Vec::new(), Vec::new());
         let mut pending = self.write.clone();
         while let Some(path) = pending.pop() {

@@ -46,11 +46,7 @@ pub fn open(
 }
 
 /// What a script of the package in `own` reads beyond that directory, where `others` are its inputs there.
-fn places<'a>(
-    root: &Path,
-    own: &str,
-    others: impl Iterator<Item = &'a str>,
-) -> BTreeSet<PathBuf> {
+fn places<'a>(root: &Path, own: &str, others: impl Iterator<Item = &'a str>) -> BTreeSet<PathBuf> {
     let mut places = BTreeSet::new();
     let mut packages: BTreeSet<&str> = above(own).collect();
     let mut package_of: BTreeMap<&str, &str> = BTreeMap::new();

@@ -16,8 +16,8 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::confined;
 use super::command::{carry_through, environment, read_log};
+use super::confined;
 use super::repeat::compare;
 use super::traced::{of_script, traced};
 use super::{
