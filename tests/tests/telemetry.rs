@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 
-use zako_tests::{Node, Project};
+use zako_tests::{Node, Outcome, Project};
 
 const BUILD: &str = r#"
 import { target } from "zako:build";

@@ -10,6 +10,7 @@ mod builds;
 mod fetch;
 mod git;
 mod npm;
+mod proxy;
 mod tree;
 mod web;
 
