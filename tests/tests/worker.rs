@@ -147,7 +147,10 @@ fn the_sandbox_holds_a_worker_too() {
     // It writes its process id outside, which it may not do now.
     project
         .zako(&["build", "--sandbox", "strict"])
-        .fails_saying(&["//texts:a failed: its worker ended before it answered"]);
+        .fails_saying(&[
+            "//texts:a failed: its worker ended before it answered",
+            "ran.pids",
+        ]);
     assert!(!project.outside().join("ran.pids").exists());
 }
 

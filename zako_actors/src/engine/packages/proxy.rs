@@ -80,7 +80,12 @@ impl Service<Uri> for Connector {
                 });
             };
             let through = |error: Failure| -> Failure {
-                format!("through the proxy {}: {}", shown(proxy.uri()), whole(&*error)).into()
+                format!(
+                    "through the proxy {}: {}",
+                    shown(proxy.uri()),
+                    whole(&*error)
+                )
+                .into()
             };
             Ok(Stream {
                 is_asked_itself: !is_secure(&to),
@@ -111,7 +116,9 @@ async fn connect(
 
 /// Without name and password.
 fn shown(proxy: &Uri) -> String {
-    let port = proxy.port().map_or(String::new(), |port| format!(":{port}"));
+    let port = proxy
+        .port()
+        .map_or(String::new(), |port| format!(":{port}"));
     format!("{}{port}", proxy.host().unwrap_or_default())
 }
 
