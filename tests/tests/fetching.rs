@@ -1,4 +1,7 @@
-//! `HTTP_PROXY` and its like: who is asked for packages, and what is said to them.
+//! How packages come: side by side, and through the proxy of the environment.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
 
 use zako_tests::archive::{Entry, integrity, tar_gz};
 use zako_tests::{Answer, Outcome, Project, Web};
@@ -56,4 +59,38 @@ fn packages_come_through_the_proxy_that_the_environment_names() {
     declare(&proxy.url("/lib.tgz"));
     build("HTTP_PROXY", "http://127.0.0.1:1", "127.0.0.1").succeeds();
     assert_eq!(proxy.asked(), [("/lib.tgz".to_owned(), None)]);
+}
+
+#[test]
+fn packages_are_fetched_side_by_side() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let archive = tar_gz(&[Entry::File("lib-1/text.txt", "text")]);
+    let server = std::thread::spawn(move || {
+        // Nobody is answered before all have asked.
+        let asked: Vec<TcpStream> = (0..3).map(|_| listener.accept().unwrap().0).collect();
+        for mut stream in asked {
+            let lines = BufReader::new(&stream).lines().map_while(Result::ok);
+            lines.take_while(|line| !line.is_empty()).for_each(drop);
+            let length = archive.len();
+            let head =
+                format!("HTTP/1.1 200 x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
+            stream.write_all(head.as_bytes()).unwrap();
+            stream.write_all(&archive).unwrap();
+        }
+    });
+    let entry = |name: &str| format!("{name} = {{ url = \"http://{address}/{name}.tgz\" }}\n");
+    let project = Project::with_build("export default {};\n");
+    let manifest = project.read("zako.toml");
+    let entries = ["lib", "second", "third"].map(entry).concat();
+    project.write("zako.toml", &format!("{manifest}[dependencies]\n{entries}"));
+    project.build();
+    server.join().unwrap();
+    for name in ["lib", "second", "third"] {
+        assert_eq!(
+            project.read(&format!(".zako/packages/{name}/text.txt")),
+            "text"
+        );
+    }
+    assert!(!project.has(".zako/packages/.new/lib"));
 }
