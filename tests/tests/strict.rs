@@ -349,6 +349,7 @@ fn packages(app_build: &str, settings: &str) -> Project {
     project.write("node_modules/installed/index.js", "installed");
     project.write("packages/core/node_modules/deep/index.js", "deep");
     project.write("shared.txt", "shared");
+    project.write("packages/base.txt", "base");
     project.write(".git/HEAD", "head");
     project
 }
@@ -363,6 +364,7 @@ fn a_script_of_a_package_reads_what_it_depends_on_and_writes_in_its_package() {
         "../ui/src/s.txt",
         "../ui/s.txt",
         "../../node_modules/installed/index.js",
+        "../base.txt",
     ];
     let hidden = [
         "../core/src/s.txt",
@@ -383,7 +385,7 @@ fn a_script_of_a_package_reads_what_it_depends_on_and_writes_in_its_package() {
             hidden.join(" "),
             unwritten.join(" "),
         );
-        let project = packages(&script, "");
+        let project = packages(&script, "script-inputs = [\"packages/base.txt\"]");
         fs::write(project.outside().join("outside.txt"), "").unwrap();
         case.zako(&project, &STRICT).succeeds();
         assert_eq!(project.read("packages/app/dist/out"), "done\n", "{case:?}");

@@ -79,6 +79,8 @@ pub fn targets(all: &Members) -> Vec<Arc<Target>> {
 struct World<'a> {
     all: &'a Members,
     by_name: BTreeMap<&'a str, usize>,
+    /// Directories that packages lie below.
+    above: Vec<String>,
 }
 
 impl<'a> World<'a> {
@@ -88,7 +90,16 @@ impl<'a> World<'a> {
             .filter(|(_, member)| !member.package.name.is_empty())
             .map(|(index, member)| (member.package.name.as_str(), index))
             .collect();
-        Self { all, by_name }
+        let dirs = all.members.iter().map(|member| member.package.dir.as_str());
+        let above: BTreeSet<&str> = dirs
+            .flat_map(|dir| dir.match_indices('/').map(|(end, _)| &dir[..end]))
+            .chain([""])
+            .collect();
+        Self {
+            all,
+            by_name,
+            above: above.into_iter().map(str::to_owned).collect(),
+        }
     }
 
     fn member(&self, index: usize) -> &'a Member {
@@ -171,6 +182,7 @@ impl<'a> World<'a> {
                 network: self.all.tasks.opens_network(&package.name, script),
                 in_place: Some(InPlace {
                     bins: bins(dir),
+                    above: self.above.clone(),
                     inner: self.inner(dir).map(|below| join(dir, below)).collect(),
                     out_exclude,
                     open_env,

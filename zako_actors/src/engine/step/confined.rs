@@ -30,7 +30,7 @@ pub fn open(
     let inner = |path: &str| step.inner.iter().any(|dir| is_within(path, dir));
     let paths = inputs.iter().map(|input| &*input.path);
     let others = paths.filter(|path| !is_within(path, own) || inner(path));
-    confine.show(places(root, own, others));
+    confine.show(places(root, (own, &step.above), others));
     confine.write.push(root.join(own));
     let private = PRIVATE.iter().copied().filter(|_| own.is_empty());
     let hidden = step.inner.iter().map(String::as_str).chain(private);
@@ -46,7 +46,11 @@ pub fn open(
 }
 
 /// What a script of the package in `own` reads beyond that directory, where `others` are its inputs there.
-fn places<'a>(root: &Path, own: &str, others: impl Iterator<Item = &'a str>) -> BTreeSet<PathBuf> {
+fn places<'a>(
+    root: &Path,
+    (own, above_packages): (&str, &[String]),
+    others: impl Iterator<Item = &'a str>,
+) -> BTreeSet<PathBuf> {
     let mut places = BTreeSet::new();
     let mut packages: BTreeSet<&str> = above(own).collect();
     let mut package_of: BTreeMap<&str, &str> = BTreeMap::new();
@@ -57,8 +61,10 @@ fn places<'a>(root: &Path, own: &str, others: impl Iterator<Item = &'a str>) -> 
             above(dir).find(is_package).unwrap_or_default()
         });
         packages.insert(package);
-        // A package's directory holds its sources and much else; one below it that holds an input is shown as a whole.
-        places.insert(root.join(if dir == package { path } else { dir }));
+        // A package's directory holds its sources and much else, and one above it other packages; any other that holds an
+        // input is shown as a whole.
+        let is_shared = dir == package || above_packages.iter().any(|above| above == dir);
+        places.insert(root.join(if is_shared { path } else { dir }));
     }
     for package in packages {
         let installed = INSTALLED.map(|name| root.join(join(package, name)));
