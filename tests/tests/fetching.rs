@@ -66,6 +66,7 @@ fn packages_are_fetched_side_by_side() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let archive = tar_gz(&[Entry::File("lib-1/text.txt", "text")]);
+    let digest = integrity("sha256", &archive);
     let server = std::thread::spawn(move || {
         // Nobody is answered before all have asked.
         let asked: Vec<TcpStream> = (0..3).map(|_| listener.accept().unwrap().0).collect();
@@ -79,7 +80,9 @@ fn packages_are_fetched_side_by_side() {
             stream.write_all(&archive).unwrap();
         }
     });
-    let entry = |name: &str| format!("{name} = {{ url = \"http://{address}/{name}.tgz\" }}\n");
+    let entry = |name: &str| {
+        format!("{name} = {{ url = \"http://{address}/{name}.tgz\", integrity = \"{digest}\" }}\n")
+    };
     let project = Project::with_build("export default {};\n");
     let manifest = project.read("zako.toml");
     let entries = ["lib", "second", "third"].map(entry).concat();
@@ -92,5 +95,5 @@ fn packages_are_fetched_side_by_side() {
             "text"
         );
     }
-    assert!(!project.has(".zako/packages/.new/lib"));
+    assert!(!project.has(".zako/packages/.new"));
 }

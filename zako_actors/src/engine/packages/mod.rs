@@ -223,6 +223,10 @@ impl Bringer<'_> {
                 });
             }
         });
+        // Each has removed what was its own; what cannot be removed the next one will.
+        drop(fs::remove_dir(
+            self.workspace.root.join(FETCHED_DIR).join(NEW_DIR),
+        ));
         let results = results.into_iter().map(OnceLock::into_inner);
         results
             .map(|result| {
