@@ -352,8 +352,23 @@ fn fields_without_effect_are_mistakes() {
             "remove the field",
         ]);
     }
-    project.write("zako.toml", &manifest);
+    project.write(
+        "zako.toml",
+        &format!("{manifest}description = \"all of it\"\nlicense = \"MIT\"\nauthors = [\"Ann\", \"Bob\"]\n"),
+    );
     project.build();
+    let said = project.zako(&["doctor"]).succeeds().stdout;
+    assert!(
+        said.contains("all of it; licence MIT; by Ann, Bob"),
+        "{said}"
+    );
+    project.write(
+        "zako.ts",
+        "import { workspace } from \"zako:package\";\nexport default workspace({ name: \"x\" });\n",
+    );
+    project
+        .zako(&["build"])
+        .fails_saying(&["zako.ts", "unknown key `name`"]);
 }
 
 #[test]
