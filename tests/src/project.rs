@@ -130,6 +130,9 @@ impl Project {
             .env("NO_COLOR", "1")
             .env_remove("ZAKO_CACHE_DIR")
             .env_remove("RUST_LOG");
+        for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
+            command.env_remove(name).env_remove(name.to_uppercase());
+        }
     }
 
     /// Runs zako to its end.

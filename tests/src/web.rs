@@ -32,7 +32,7 @@ pub enum Answer {
     Trickle(Vec<u8>),
 }
 
-/// A request: its path, and what it said under `Authorization`.
+/// A request: its path (of a proxy the whole address), and what it said under `Authorization` or `Proxy-Authorization`.
 pub type Asked = (String, Option<String>);
 
 #[derive(Debug, Default)]
@@ -162,7 +162,9 @@ fn answer(mut stream: TcpStream, shared: &Mutex<Shared>) -> std::io::Result<()> 
             break;
         };
         match name.to_ascii_lowercase().as_str() {
-            "authorization" => authorization = Some(value.trim().to_owned()),
+            "authorization" | "proxy-authorization" => {
+                authorization = Some(value.trim().to_owned())
+            }
             "content-length" => length = value.trim().parse().unwrap_or(0),
             _ => {}
         }

@@ -168,6 +168,31 @@ fn the_type_checker_knows_labels_and_flags_a_misspelt_one() {
         );
     }
     std::fs::remove_dir_all(project.root().join("use")).unwrap();
+    // Options that are labels, too.
+    let option = |label: &str| {
+        project.write(
+            "tools/x.config.ts",
+            &format!("import {{ config }} from \"zako:config\";\nexport const lib = config({{ name: \"lib\", type: \"label\", default: {label} }});\n"),
+        );
+    };
+    for right in [
+        "\"//:lib\"",
+        "() => \"//:lib\"",
+        "async (ctx) => (await ctx.env(\"CI\")) ? \"//:lib\" : \"//:copy\"",
+    ] {
+        option(right);
+        check().succeeds();
+    }
+    for wrong in ["\"//:lbi\"", "() => \"//:lbi\"", "7"] {
+        option(wrong);
+        let found = check();
+        assert!(
+            found.stdout.starts_with("tools/x.config.ts(2,"),
+            "{wrong}: {}",
+            found.stdout
+        );
+    }
+    option("\"//:lib\"");
     project.write("BUILD.ts", &BUILD.replace("\"//:copy\"", "\"//:cpoy\""));
     let found = check();
     assert!(!found.status.success());

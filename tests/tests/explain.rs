@@ -152,6 +152,41 @@ fn why_names_an_output_that_was_edited_and_speaks_json() {
 }
 
 #[test]
+fn why_remembers_targets_that_are_not_described_any_more() {
+    let project = built();
+    let text = project.read("BUILD.ts");
+    let without: String = text
+        .lines()
+        .filter(|line| !line.contains("two:"))
+        .collect::<Vec<_>>()
+        .join("\n");
+    project.write("BUILD.ts", &without);
+    // Somebody else runs, and what is known is merged.
+    for content in ["beta\n", "gamma\n"] {
+        project.write("one.txt", content);
+        project.build();
+        let said = why(&project, "//:two");
+        assert!(said.contains("now: not described any more"), "{said}");
+        assert!(said.contains("never built here"), "{said}");
+    }
+    let json = project.zako(&["why", "//:two", "--json"]).succeeds().stdout;
+    assert!(
+        json.contains("\"now\": \"not described any more\""),
+        "{json}"
+    );
+    project
+        .zako(&["why", "//:tow"])
+        .fails_saying(&["did you mean `//:two`, which is not described any more?"]);
+    project
+        .zako(&["why", "//:never-heard-of"])
+        .fails_saying(&["no target `//:never-heard-of`"]);
+    project.write("BUILD.ts", &text);
+    let said = why(&project, "//:two");
+    assert!(!said.contains("not described"), "{said}");
+    assert!(said.contains("never built here"), "{said}");
+}
+
+#[test]
 fn query_answers_about_the_graph() {
     let project = project();
     let ask = |query: &str| project.zako(&["query", query]).succeeds().stdout;

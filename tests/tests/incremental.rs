@@ -332,21 +332,43 @@ fn no_more_children_run_than_allowed() {
 }
 
 #[test]
-fn fields_without_effect_are_named() {
-    let project = Project::new();
+fn fields_without_effect_are_mistakes() {
+    let project = Project::with_build("export default {};\n");
     let manifest = project.read("zako.toml");
+    for (line, instead) in [
+        ("peers = [\"libs/*\"]", "in [dependencies]"),
+        (
+            "rules = [\"**/*.rule.ts\"]",
+            "where build files import them",
+        ),
+        ("configure_script = \"c.ts\"", "*.config.ts"),
+    ] {
+        project.write("zako.toml", &format!("{manifest}{line}\n"));
+        let field = line.split(' ').next().unwrap();
+        project.zako(&["build"]).fails_saying(&[
+            "zako.toml:4:",
+            &format!("`{field}` would have no effect"),
+            instead,
+            "remove the field",
+        ]);
+    }
     project.write(
         "zako.toml",
-        &format!("{manifest}peers = [\"libs/*\"]\nconfigure_script = \"c.ts\"\n"),
+        &format!("{manifest}description = \"all of it\"\nlicense = \"MIT\"\nauthors = [\"Ann\", \"Bob\"]\n"),
     );
-    project.write("BUILD.ts", "export default {};\n");
-    let said = project.build().stderr;
-    for field in ["peers", "configure_script"] {
-        assert!(
-            said.contains(&format!("warning: `{field}` in zako.toml has no effect")),
-            "{said}"
-        );
-    }
+    project.build();
+    let said = project.zako(&["doctor"]).succeeds().stdout;
+    assert!(
+        said.contains("all of it; licence MIT; by Ann, Bob"),
+        "{said}"
+    );
+    project.write(
+        "zako.ts",
+        "import { workspace } from \"zako:package\";\nexport default workspace({ name: \"x\" });\n",
+    );
+    project
+        .zako(&["build"])
+        .fails_saying(&["zako.ts", "unknown key `name`"]);
 }
 
 #[test]

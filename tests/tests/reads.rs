@@ -502,3 +502,54 @@ fn what_a_rule_may_describe_otherwise_is_affected() {
     assert_eq!(project.ran(), ["c"]);
     assert!(project.has("all/c") && !project.has("all/b"));
 }
+
+#[test]
+fn a_rule_that_goes_on_has_no_build_file_looked_at_again() {
+    let project = Project::new();
+    project.write(
+        "chain.rule.ts",
+        r#"
+import { attr, rule } from "zako:rule";
+export const chain = rule({
+  name: "chain",
+  attrs: { length: attr.number({ required: true }) },
+  async implementation(ctx) {
+    let text = "0";
+    let out;
+    for (let i = 0; i < ctx.attrs.length; i++) {
+      out = ctx.file(`${i}.txt`);
+      ctx.run({ cmd: ["sh", "-c", `echo ${text.trim()}${i} > ${out}`], outs: [out] });
+      text = await ctx.read(out);
+    }
+    return { files: [out] };
+  },
+});
+"#,
+    );
+    project.write(
+        "BUILD.ts",
+        "import { chain } from \"./chain.rule.ts\";\nexport default { c: chain({ length: 6 }) };\n",
+    );
+    const OTHERS: usize = 20;
+    for n in 0..OTHERS {
+        let text = "import { target } from \"zako:build\";\nexport default { t: target({ cmd: [\"true\"] }) };\n";
+        project.write(&format!("d{n}/BUILD.ts"), text);
+    }
+    let looked_at = |project: &Project| {
+        let said = project.zako(&["build", "-v"]).succeeds().stderr;
+        let counts = said
+            .lines()
+            .filter_map(|line| line.split_once(" build files, ")?.0.parse::<usize>().ok());
+        let counts: Vec<usize> = counts.collect();
+        (counts.len(), counts.iter().sum::<usize>())
+    };
+    let (rounds, files) = looked_at(&project);
+    assert!(rounds > 6, "{rounds}");
+    assert_eq!(files, OTHERS + 1);
+    assert_eq!(project.read("5.txt"), "0012345\n");
+    // What is edited afterwards is seen.
+    let text = project.read("BUILD.ts");
+    project.write("BUILD.ts", &text.replace("6", "8"));
+    assert_eq!(looked_at(&project).1, OTHERS + 1);
+    assert_eq!(project.read("7.txt"), "001234567\n");
+}

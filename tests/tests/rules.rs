@@ -378,3 +378,94 @@ export const reads = rule({
         .zako(&["build"])
         .fails_saying(&["dependency cycle: //:all → //:made → //:all"]);
 }
+
+#[test]
+fn an_option_may_be_a_label_and_a_misspelt_one_is_answered() {
+    let project = Project::new();
+    project.write(
+        "t.config.ts",
+        "import { config } from \"zako:config\";\nexport const chosen = config({ name: \"chosen\", type: \"label\", default: \"//:one\" });\n",
+    );
+    project.write(
+        "t.rule.ts",
+        r#"
+import { attr, rule } from "zako:rule";
+import { chosen } from "./t.config.ts";
+export const choice = rule({
+  name: "choice",
+  attrs: { deps: attr.deps() },
+  config: { chosen },
+  implementation(ctx) {
+    const found = ctx.attrs.deps.filter((dep) => dep.label === ctx.config.chosen);
+    const out = ctx.file("choice.txt");
+    ctx.run({ cmd: ["cp", ...found.flatMap((dep) => dep.files), out], outs: [out] });
+    return { files: [out] };
+  },
+});
+"#,
+    );
+    project.write(
+        "BUILD.ts",
+        r#"
+import { target } from "zako:build";
+import { choice } from "./t.rule.ts";
+const say = (word) => target({ cmd: ["sh", "-c", `echo ${word} > ${word}.txt`], outs: [`${word}.txt`] });
+export default { one: say("one"), two: say("two"), choice: choice({ deps: [":one", ":two"] }) };
+"#,
+    );
+    project.build();
+    assert_eq!(project.read("choice.txt"), "one\n");
+    project
+        .zako(&["build", "--set", "chosen=//:two"])
+        .succeeds();
+    assert_eq!(project.read("choice.txt"), "two\n");
+    let build = |value: &str| project.zako(&["build", "--set", &format!("chosen={value}")]);
+    build("//:tow").fails_saying(&["there is no target //:tow", "did you mean `//:two`?"]);
+    build("two").fails_saying(&["option `chosen` must be a label"]);
+    build(":two").fails_saying(&["option `chosen` must be a label", "//path/to:two"]);
+    let manifest = project.read("zako.toml");
+    project.write(
+        "zako.toml",
+        &format!("{manifest}[config]\nchosen = \"//:on\"\n"),
+    );
+    project
+        .zako(&["build"])
+        .fails_saying(&["there is no target //:on", "did you mean `//:one`?"]);
+}
+
+#[test]
+fn a_key_called_proto_goes_over_to_other_rules_and_changes_no_prototype() {
+    let project = Project::new();
+    project.write(
+        "t.rule.ts",
+        r#"
+import { attr, provider, rule } from "zako:rule";
+const Table = provider("Table");
+export const table = rule({
+  name: "table",
+  attrs: {},
+  implementation: () => ({ files: [], provides: [Table({ ["__proto__"]: { polluted: "yes" }, constructor: "c", plain: 1 })] }),
+});
+export const seen = rule({
+  name: "seen",
+  attrs: { dep: attr.dep({ required: true, provides: [Table] }) },
+  implementation(ctx) {
+    const value = ctx.attrs.dep.get(Table);
+    const out = ctx.file("seen.txt");
+    const said = [JSON.stringify(value), String(value.polluted), String({}.polluted), Object.keys(value).join("+")];
+    ctx.run({ cmd: ["sh", "-c", `echo '${said.join(" ")}' > ${out}`], outs: [out] });
+    return { files: [out] };
+  },
+});
+"#,
+    );
+    project.write(
+        "BUILD.ts",
+        "import { seen, table } from \"./t.rule.ts\";\nexport default { t: table({}), s: seen({ dep: \":t\" }) };\n",
+    );
+    project.build();
+    assert_eq!(
+        project.read("seen.txt"),
+        "{\"__proto__\":{\"polluted\":\"yes\"},\"constructor\":\"c\",\"plain\":1} undefined undefined __proto__+constructor+plain\n"
+    );
+}

@@ -13,8 +13,14 @@ export default {
 };
 "#;
 
-fn cc_project() -> Project {
+/// Compiled by `compiler`.
+fn cc_project(compiler: &str) -> Project {
     let project = Project::new();
+    let manifest = project.read("zako.toml");
+    project.write(
+        "zako.toml",
+        &format!("{manifest}[config]\ncc_compiler = \"{compiler}\"\n"),
+    );
     project.write("c/BUILD.ts", CC);
     project.write("c/stat.h", "int stat_value(int);\n");
     project.write("c/other.h", "#define OTHER 1\n");
@@ -36,11 +42,28 @@ fn cc_project() -> Project {
 
 #[test]
 fn c_and_cpp_programs_are_built_and_headers_that_are_read_are_inputs() {
-    if !is_installed("g++") {
-        return;
+    if is_installed("g++") {
+        builds_by("gcc", "g++");
     }
-    let project = cc_project();
+    // Half a gigabyte that nothing else here needs, so it may be missing.
+    match Command::new("clang++").arg("--version").output() {
+        Ok(_) => builds_by("clang", "clang++"),
+        Err(_) => println!("did not run: there is no clang"),
+    }
+}
+
+fn builds_by(compiler: &str, driver: &str) {
+    let project = cc_project(compiler);
     project.build();
+    for (object, program) in [
+        ("stat.objects_c_stat.c", compiler),
+        ("tool.objects_c_extra.cpp", driver),
+    ] {
+        let name = object.split('.').next().unwrap();
+        let label = format!("//c:{name}~build_{object}.o");
+        let described = project.zako(&["query", "--json", &label]).succeeds().stdout;
+        assert!(described.contains(&format!("/{program}\"")), "{described}");
+    }
     let said = project.zako(&["run", "//c:tool"]).succeeds().stdout;
     assert_eq!(said, "21\n");
     project.zako(&["test"]).succeeds();
@@ -73,7 +96,7 @@ fn options_choose_mode_and_compiler() {
     if !is_installed("gcc") {
         return;
     }
-    let project = cc_project();
+    let project = cc_project("gcc");
     let cmd = |arguments: &[&str]| {
         let mut all = vec!["query", "--json", "//c:stat~build_stat.objects_c_stat.c.o"];
         all.extend(arguments);

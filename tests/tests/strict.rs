@@ -317,3 +317,135 @@ fn nothing_is_left_when_zako_is_interrupted_or_killed() {
         }
     }
 }
+
+/// Packages of npm: `app` needs `core`, which is built, and `ui`, which is not; `other` is nobody's business.
+fn packages(app_build: &str, settings: &str) -> Project {
+    let project = Project::new();
+    let manifest = project.read("zako.toml");
+    project.write("zako.toml", &format!("{manifest}[settings]\n{settings}\n"));
+    project.write(
+        "package.json",
+        r#"{"name": "acme", "workspaces": ["packages/*"]}"#,
+    );
+    project.write(".gitignore", "dist\nnode_modules\n");
+    let package = |name: &str, more: &str| {
+        let path = format!("packages/{name}/package.json");
+        project.write(&path, &format!(r#"{{"name": "{name}", {more}}}"#));
+        project.write(&format!("packages/{name}/src/s.txt"), name);
+        project.write(&format!("packages/{name}/s.txt"), name);
+    };
+    package(
+        "core",
+        r#""scripts": {"build": "mkdir -p dist; cp src/s.txt dist"}"#,
+    );
+    package("ui", r#""scripts": {}"#);
+    package("other", r#""scripts": {}"#);
+    package(
+        "app",
+        &format!(
+            r#""dependencies": {{"core": "*", "ui": "*"}}, "scripts": {{"build": {app_build:?}}}"#
+        ),
+    );
+    project.write("node_modules/installed/index.js", "installed");
+    project.write("packages/core/node_modules/deep/index.js", "deep");
+    project.write("shared.txt", "shared");
+    project.write("packages/base.txt", "base");
+    project.write(".git/HEAD", "head");
+    project
+}
+
+#[test]
+fn a_script_of_a_package_reads_what_it_depends_on_and_writes_in_its_package() {
+    let reads = [
+        "src/s.txt",
+        "../core/dist/s.txt",
+        "../core/package.json",
+        "../core/node_modules/deep/index.js",
+        "../ui/src/s.txt",
+        "../ui/s.txt",
+        "../../node_modules/installed/index.js",
+        "../base.txt",
+    ];
+    let hidden = [
+        "../core/src/s.txt",
+        "../core/s.txt",
+        "../other/src/s.txt",
+        "../other/package.json",
+        "../../shared.txt",
+        "../../.git/HEAD",
+        "../../zako.toml",
+        "../../../outside.txt",
+    ];
+    let unwritten = ["../core/dist", "../ui/src", "../..", "../../node_modules"];
+    for case in cases() {
+        let script = format!(
+            "mkdir -p dist; for f in {}; do cat $f || exit 3; done; for f in {}; do cat $f 2> dist/said && exit 4; done; \
+             for d in {}; do (: > $d/made) 2> dist/said && exit 5; done; echo > made; echo > $TMPDIR/made; echo done > dist/out",
+            reads.join(" "),
+            hidden.join(" "),
+            unwritten.join(" "),
+        );
+        let project = packages(&script, "script-inputs = [\"packages/base.txt\"]");
+        fs::write(project.outside().join("outside.txt"), "").unwrap();
+        case.zako(&project, &STRICT).succeeds();
+        assert_eq!(project.read("packages/app/dist/out"), "done\n", "{case:?}");
+        assert!(project.has("packages/app/made"));
+
+        // What it may not read it may be given, by a line that its failure names.
+        let script = "mkdir -p dist; cat ../../shared.txt > dist/out";
+        let project = packages(script, "");
+        case.zako(&project, &STRICT)
+            .fails_saying(&["//packages/app:build", "`script-inputs` in [settings]"]);
+        let project = packages(script, "script-inputs = [\"shared.txt\"]");
+        case.zako(&project, &STRICT).succeeds();
+        assert_eq!(project.read("packages/app/dist/out"), "shared", "{case:?}");
+    }
+}
+
+#[test]
+fn a_script_of_the_root_sees_neither_other_packages_nor_what_is_zakos() {
+    for case in cases() {
+        let project = packages("mkdir -p dist; echo app > dist/out", "");
+        let script = "mkdir -p dist && cat shared.txt && echo new >> shared.txt && \
+                      for f in packages/core/src/s.txt packages/app/dist/out .git/HEAD .zako/CACHEDIR.TAG; do cat $f 2> dist/said && exit 4; done; \
+                      (: > packages/core/made) 2> dist/said && exit 5; (: > .zako/made) 2> dist/said && exit 5; echo done > dist/out";
+        project.write(
+            "package.json",
+            &format!(
+                r#"{{"name": "acme", "workspaces": ["packages/*"], "scripts": {{"build": {script:?}}}}}"#
+            ),
+        );
+        case.zako(&project, &["build", "--sandbox", "strict", "//:build"])
+            .succeeds();
+        assert_eq!(project.read("dist/out"), "done\n", "{case:?}");
+        assert_eq!(project.read("shared.txt"), "sharednew\n");
+        for kept in [".git/HEAD", "packages/core/src/s.txt"] {
+            assert!(project.has(kept), "{case:?}: {kept}");
+        }
+    }
+}
+
+#[test]
+fn a_script_reaches_the_network_only_where_the_manifest_opens_it() {
+    let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = server.local_addr().unwrap().port();
+    let script =
+        format!("mkdir -p dist; bash -c ': < /dev/tcp/127.0.0.1/{port}'; echo $? > dist/out");
+    let reached = |case: Case, settings: &str| {
+        let project = packages(&script, settings);
+        case.zako(&project, &STRICT).succeeds();
+        project.read("packages/app/dist/out") == "0\n"
+    };
+    for case in cases() {
+        assert!(!reached(case, ""), "{case:?}");
+        assert!(!reached(case, "script-network = [\"core#build\"]"));
+        for named in ["build", "app#build"] {
+            let line = format!("script-network = [\"{named}\"]");
+            assert!(reached(case, &line), "{case:?}: {named}");
+        }
+    }
+    let project = packages("true", "script-network = [\"app#biuld\"]");
+    project
+        .zako(&["build"])
+        .fails_saying(&["`script-network`", "did you mean `app#build`"]);
+}

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 
-use zako_tests::{Node, Project};
+use zako_tests::{Node, Outcome, Project};
 
 const BUILD: &str = r#"
 import { target } from "zako:build";
@@ -92,6 +92,22 @@ fn a_collector_is_sent_the_spans_of_a_nodes_requests() {
     Project::new()
         .zako(&["node", "--data-dir", "data", "--otel", "collector"])
         .fails_saying(&["--otel", "http://HOST:PORT"]);
+}
+
+#[test]
+fn an_output_that_nobody_reads_fails_no_build() {
+    let project = Project::with_build(BUILD);
+    // The reader is gone before the build begins.
+    let script = "mkfifo ended; { read gone < ended; \"$ZAKO\" build //:good --otel stdout; echo $? > status; } | \
+                  { exec <&-; echo gone > ended; }";
+    let said = Outcome::of(&mut project.shell(script)).succeeds();
+    assert_eq!(project.read("status"), "0\n", "{}", said.stderr);
+    assert!(!said.stderr.contains("panicked"), "{}", said.stderr);
+    assert!(
+        said.stderr.contains("OpenTelemetry export") && said.stderr.contains("Broken pipe"),
+        "{}",
+        said.stderr
+    );
 }
 
 #[test]

@@ -147,7 +147,10 @@ fn the_sandbox_holds_a_worker_too() {
     // It writes its process id outside, which it may not do now.
     project
         .zako(&["build", "--sandbox", "strict"])
-        .fails_saying(&["//texts:a failed: its worker ended before it answered"]);
+        .fails_saying(&[
+            "//texts:a failed: its worker ended before it answered",
+            "ran.pids",
+        ]);
     assert!(!project.outside().join("ran.pids").exists());
 }
 
@@ -360,6 +363,53 @@ fn a_process_that_dies_takes_nobody_with_it_but_who_kills_it() {
         project.read("texts/out/a") + &project.read("texts/out/c"),
         "AC"
     );
+}
+
+/// A worker that is a shell script of these lines, by itself and as one of several.
+fn shells(lines: &str) -> [Project; 2] {
+    ["", ", multiplex: 2"].map(|more| {
+        let project = Project::with_build(&format!(
+            "import {{ target }} from \"zako:build\";\nexport default {{ t: target({{ cmd: [\"sh\", \"worker.sh\"], worker: [], \
+             srcs: [\"worker.sh\"], outs: [\"out\"], timeout: \"2m\"{more} }}) }};\n"
+        ));
+        project.write("worker.sh", lines);
+        project
+    })
+}
+
+#[test]
+fn a_process_that_ends_at_once_is_told_with_what_it_printed() {
+    // Before it was asked anything, or after it closed what it could be asked or answer by.
+    for lines in [
+        "echo my last words >&2; exit 7",
+        "read line; exec <&- >&-; echo my last words >&2; exit 7",
+        "exec <&- >&-; echo my last words >&2; exit 7",
+    ] {
+        for project in shells(lines) {
+            project
+                .zako(&["build"])
+                .fails_saying(&["exit status 7", "my last words"]);
+        }
+    }
+}
+
+#[test]
+fn a_process_that_ends_while_a_child_of_its_holds_its_output_is_noticed() {
+    // The child reads what never comes.
+    for project in shells("mkfifo $RAN.never; echo my last words >&2; cat $RAN.never <&0 & exit 7")
+    {
+        project
+            .zako(&["build"])
+            .fails_saying(&["exit status 7", "my last words"]);
+    }
+    // What was answered before counts.
+    for project in shells(
+        "read line; echo done > out; id=0; case $line in *'\"requestId\":1'*) id=1;; esac; mkfifo $RAN.never; \
+         cat $RAN.never & echo \"{\\\"exitCode\\\":0,\\\"requestId\\\":$id}\"",
+    ) {
+        project.zako(&["build"]).succeeds();
+        assert_eq!(project.read("out"), "done\n");
+    }
 }
 
 #[test]

@@ -3,7 +3,8 @@
 //! Owns the exporters, and how a caller names the span that ours hang below. Does not know what the spans
 //! are about.
 
-use std::time::Duration;
+use std::io::{self, Write};
+use std::time::{Duration, SystemTime};
 
 use opentelemetry::trace::{
     SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState,
@@ -12,11 +13,10 @@ use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_http::hyper::HyperClient;
 use opentelemetry_otlp::{Protocol, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::trace::{
     IdGenerator, RandomIdGenerator, SpanData, SpanEvents, SpanExporter, SpanLinks,
 };
-use std::time::SystemTime;
 
 /// How long one delivery may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -31,7 +31,7 @@ pub struct Exporter(Kind);
 
 #[derive(Debug)]
 enum Kind {
-    Stdout(opentelemetry_stdout::SpanExporter),
+    Stdout(Resource),
     Http(Box<opentelemetry_otlp::SpanExporter>),
 }
 
@@ -43,11 +43,7 @@ impl Exporter {
     pub fn new(to: &str, service: &'static str) -> Result<Self, String> {
         let resource = Resource::builder().with_service_name(service).build();
         Ok(Self(match to {
-            "stdout" => {
-                let mut exporter = opentelemetry_stdout::SpanExporter::default();
-                exporter.set_resource(&resource);
-                Kind::Stdout(exporter)
-            }
+            "stdout" => Kind::Stdout(resource),
             address => {
                 let mut exporter = collector(address)?;
                 exporter.set_resource(&resource);
@@ -59,13 +55,48 @@ impl Exporter {
     /// Delivers spans; gives up after a few seconds.
     ///
     /// # Errors
-    /// When the collector does not take them.
+    /// When the collector does not take them, or nobody reads the output.
     pub async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         match &self.0 {
-            Kind::Stdout(exporter) => exporter.export(batch).await,
+            Kind::Stdout(resource) => {
+                let written = print(&mut io::stdout().lock(), resource, &batch);
+                written.map_err(|error| OTelSdkError::InternalFailure(error.to_string()))
+            }
             Kind::Http(exporter) => exporter.export(batch).await,
         }
     }
+}
+
+/// Writes spans for a person, each with what it is from.
+fn print(to: &mut impl Write, resource: &Resource, batch: &[SpanData]) -> io::Result<()> {
+    let time = |at: SystemTime| humantime::format_rfc3339_micros(at);
+    for span in batch {
+        let SpanData { span_context, .. } = span;
+        writeln!(to, "Span {}", span.name)?;
+        writeln!(
+            to,
+            "  trace {}  span {}",
+            span_context.trace_id(),
+            span_context.span_id()
+        )?;
+        if span.parent_span_id != SpanId::INVALID {
+            writeln!(to, "  parent {}", span.parent_span_id)?;
+        }
+        writeln!(to, "  kind {:?}  status {:?}", span.span_kind, span.status)?;
+        writeln!(
+            to,
+            "  from {} to {}",
+            time(span.start_time),
+            time(span.end_time)
+        )?;
+        for (key, value) in resource.iter() {
+            writeln!(to, "  resource {key} = {value}")?;
+        }
+        for KeyValue { key, value, .. } in &span.attributes {
+            writeln!(to, "  {key} = {value}")?;
+        }
+    }
+    to.flush()
 }
 
 fn collector(address: &str) -> Result<opentelemetry_otlp::SpanExporter, String> {

@@ -63,6 +63,11 @@ impl Connection {
         Client::builder(TokioExecutor::new()).build(connector)
     }
 
+    /// Speaks TLS over what `connector` connects with.
+    pub fn over<C>(&self, connector: C) -> HttpsConnector<C> {
+        self.connector().enable_http1().wrap_connector(connector)
+    }
+
     /// What connects for gRPC.
     pub(crate) fn http2(&self) -> HttpsConnector<HttpConnector> {
         self.connector().enable_http2().build()

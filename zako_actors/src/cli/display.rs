@@ -150,18 +150,7 @@ impl Display {
                 let failure = failure.as_deref();
                 self.step(label, &word, failure, output.as_deref());
             }
-            Event::SandboxChosen {
-                mode,
-                by,
-                unconfined,
-            } => {
-                self.line(&format!("sandbox {mode}: {by}"));
-                if *unconfined > 0 {
-                    self.line(&format!(
-                        "warning: scripts of packages ({unconfined}) run in the workspace, outside of the sandbox: all of it is theirs to read and write; --sandbox warn names what they read undeclared"
-                    ));
-                }
-            }
+            Event::SandboxChosen { mode, by } => self.line(&format!("sandbox {mode}: {by}")),
             Event::PhaseFinished { .. }
             | Event::ScriptsEvaluated { .. }
             | Event::PoolsFinished { .. }

@@ -14,7 +14,7 @@ use crate::engine::action::find_program;
 use crate::engine::sandbox::{Mode, mechanism};
 use crate::engine::workspace::{Layout, Workspace, WorkspaceError};
 use crate::isolate::{Limits, engine_version};
-use crate::lang::manifest::{MANIFEST, Settings};
+use crate::lang::manifest::{MANIFEST, Manifest, Settings};
 use crate::machine::{Machine, PoolSize, cpus};
 
 /// One finding.
@@ -309,6 +309,10 @@ fn workspace(
         "workspace",
         format!("{} ({})", workspace.root.display(), workspace.manifest.id()),
     );
+    let about = about(&workspace.manifest);
+    if !about.is_empty() {
+        add(findings, "package", about);
+    }
     let cache = match cache_dir(global, Some(&workspace)) {
         Ok(cache) => cache,
         Err(_) => return,
@@ -325,6 +329,16 @@ fn workspace(
             ),
         }
     }
+}
+
+/// What the manifest says for people: description, licence, authors.
+fn about(manifest: &Manifest) -> String {
+    let license = manifest.license.iter().map(|it| format!("licence {it}"));
+    let authors = Some(manifest.authors.join(", ")).filter(|names| !names.is_empty());
+    let authors = authors.into_iter().map(|names| format!("by {names}"));
+    let parts = manifest.description.iter().cloned();
+    let parts: Vec<String> = parts.chain(license).chain(authors).collect();
+    parts.join("; ")
 }
 
 /// Whether files can be made in `dir`, or in the nearest directory above it that exists.

@@ -76,11 +76,6 @@ impl Opened {
         let dir = directory(global);
         let workspace = Workspace::find(&dir).map_err(workspace_failure)?;
         let options = Options::settle(global, build, &workspace)?;
-        for (field, instead) in &workspace.manifest.without_effect {
-            say(&format!(
-                "warning: `{field}` in zako.toml has no effect; {instead}"
-            ));
-        }
         let here = workspace.relative(&dir).unwrap_or_default();
         let mut session = Session::open(workspace, options.cache.as_deref(), kept, &mut notice)
             .map_err(|error| failure(&error))?;

@@ -45,16 +45,5 @@ pub fn chosen(plan: &Plan, mode: Mode) -> Option<Event> {
         Mode::Warn => ("warn", "strace, which only looks"),
         Mode::Strict => ("strict", mechanism()?),
     };
-    let stale = plan.nodes.iter().filter(|node| node.cause().is_some());
-    let scripts = stale.filter(|node| node.target.in_place().is_some());
-    let unconfined = match mode {
-        // It looks at them as well.
-        Mode::Warn => 0,
-        _ => scripts.count(),
-    };
-    Some(Event::SandboxChosen {
-        mode: name,
-        by,
-        unconfined,
-    })
+    Some(Event::SandboxChosen { mode: name, by })
 }

@@ -16,11 +16,15 @@ use crate::engine::cause::Cause;
 use crate::engine::graph::Graph;
 use crate::engine::plan::{Plan, Planned};
 use crate::engine::reasons::{LastRun, Reasons};
-use crate::lang::label::Label;
+use crate::lang::label::{Label, LabelPattern};
+use crate::lang::suggest::nearest;
 use crate::lang::target::Work;
 
 /// Things that are not up to date and are named for one target.
 const SHOWN: usize = 10;
+
+/// Said of what ran once and is no target now.
+const GONE: &str = "not described any more";
 
 /// Prints both.
 pub fn run(global: &Global, args: &WhyArgs) -> Result<Exit, Failure> {
@@ -29,7 +33,8 @@ pub fn run(global: &Global, args: &WhyArgs) -> Result<Exit, Failure> {
 
 fn explain(opened: &mut Opened, args: &WhyArgs) -> Result<Exit, Failure> {
     let targets = opened.load()?;
-    let patterns = opened.patterns(&args.labels)?;
+    let mut patterns = opened.patterns(&args.labels)?;
+    let gone = take_gone(opened, &targets.graph, &mut patterns)?;
     let asked = targets
         .graph
         .matching(&patterns, &|_| true)
@@ -53,6 +58,7 @@ fn explain(opened: &mut Opened, args: &WhyArgs) -> Result<Exit, Failure> {
         writers: writers(opened, &targets, &plan),
     };
     let labels = asked.iter().map(|id| &targets.graph.target(*id).label);
+    let labels = labels.chain(&gone);
     if args.json {
         print_json(&labels.map(|label| why.json(label)).collect::<Vec<_>>())?;
     } else {
@@ -60,6 +66,50 @@ fn explain(opened: &mut Opened, args: &WhyArgs) -> Result<Exit, Failure> {
         print(texts.join("\n").as_bytes())?;
     }
     Ok(Exit::Done)
+}
+
+/// Takes the labels out of `patterns` that no target has any more and that ran when one had.
+fn take_gone(
+    opened: &Opened,
+    graph: &Graph,
+    patterns: &mut Vec<LabelPattern>,
+) -> Result<Vec<Label>, Failure> {
+    let (mut gone, mut left) = (Vec::new(), Vec::new());
+    for pattern in patterns.drain(..) {
+        match pattern {
+            LabelPattern::One(label) if graph.find(&label).is_none() => {
+                let reasons = opened.session.reasons();
+                if reasons.get(&label).is_some() {
+                    gone.push(label);
+                } else if let Some(near) = near_gone(reasons, graph, &label) {
+                    return Err(Failure::usage(format!(
+                        "no target `{label}`; did you mean `{near}`, which is not described any more?"
+                    )));
+                } else {
+                    left.push(LabelPattern::One(label));
+                }
+            }
+            pattern => left.push(pattern),
+        }
+    }
+    *patterns = left;
+    Ok(gone)
+}
+
+/// What `label` is likely to be a slip of, when that is no target any more.
+fn near_gone(reasons: &Reasons, graph: &Graph, label: &Label) -> Option<String> {
+    let described = graph
+        .targets()
+        .iter()
+        .map(|target| target.label.to_string());
+    let ran = reasons.labels().map(Label::to_string);
+    let known: BTreeSet<String> = described.chain(ran).collect();
+    let near = nearest(&label.to_string(), known.iter().map(String::as_str))?;
+    let is_gone = graph
+        .targets()
+        .iter()
+        .all(|target| target.label.to_string() != near);
+    is_gone.then(|| near.to_owned())
 }
 
 /// Why a target is not up to date; as exactly as what is known of its last run allows.
@@ -112,6 +162,9 @@ impl Why<'_> {
     fn text(&self, label: &Label) -> String {
         let mut text = format!("{label}\n");
         match self.now.get(label) {
+            None if self.is_gone(label) => {
+                let _ = writeln!(text, "  now: {GONE}");
+            }
             None => text.push_str("  now: up to date\n"),
             Some(causes) if *causes == [Cause::Dependency] => {
                 let _ = writeln!(text, "  now: {}:", Cause::Dependency);
@@ -140,6 +193,10 @@ impl Why<'_> {
             }
         }
         text
+    }
+
+    fn is_gone(&self, label: &Label) -> bool {
+        self.graph.find(label).is_none()
     }
 
     /// What `label` needs and is not up to date by itself.
@@ -192,7 +249,10 @@ impl Why<'_> {
         });
         json!({
             "label": label.to_string(),
-            "now": self.now.get(label).map(|causes| in_full(causes)),
+            "now": match self.now.get(label) {
+                None => self.is_gone(label).then(|| GONE.to_owned()),
+                Some(causes) => Some(in_full(causes)),
+            },
             "lastRun": run,
         })
     }

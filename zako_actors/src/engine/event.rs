@@ -53,8 +53,6 @@ pub enum Event {
         mode: &'static str,
         /// What it is made of.
         by: &'static str,
-        /// Scripts of packages that may run: they run in the workspace, outside of it.
-        unconfined: usize,
     },
     /// A part of the command that is no step is over: reading build files, planning.
     PhaseFinished {

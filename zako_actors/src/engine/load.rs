@@ -41,12 +41,21 @@ pub struct Loaded {
     pub env: BTreeMap<String, EnvValue>,
     /// What the evaluated files logged.
     pub logs: Vec<String>,
-    /// How many build files there are.
+    /// How many build files were looked at.
     pub files: usize,
     /// How many evaluations of files it took, rules and toolchains included.
     pub evaluated: usize,
     /// Rules whose answers rest on outputs, after those that they depend on.
     pub readings: Vec<Reading>,
+}
+
+/// What build files and packages say by themselves, before rules are asked: as long as nobody edits them, that stays while
+/// rules read what is built.
+#[derive(Clone, Debug, Default)]
+pub struct Described {
+    targets: Vec<Arc<Target>>,
+    uses: Vec<Arc<RuleUse>>,
+    env: BTreeMap<String, EnvValue>,
 }
 
 /// Why there are no targets.
@@ -101,16 +110,33 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// Every target of the workspace.
+    /// Every target of the workspace. Build files are looked at unless it is `known` what they say; afterwards it is, where
+    /// rules may be asked again.
     ///
     /// # Errors
     /// The mistakes of every broken build file, not only of the first.
-    pub fn load(mut self) -> Result<Loaded, LoadError> {
+    pub fn load(mut self, known: &mut Option<Described>) -> Result<Loaded, LoadError> {
         let mut loaded = Loaded::default();
+        let described = match known.take() {
+            Some(described) => described,
+            None => self.describe(&mut loaded)?,
+        };
+        let Described { targets, uses, env } = if described.uses.is_empty() {
+            described
+        } else {
+            known.insert(described).clone()
+        };
+        (loaded.targets, loaded.env) = (targets, env);
+        self.add_uses(&uses, &mut loaded)?;
+        Ok(loaded)
+    }
+
+    /// Looks at all build files, and evaluates those that changed.
+    fn describe(&mut self, loaded: &mut Loaded) -> Result<Described, LoadError> {
         let mut package = WorkspaceFile::default();
         if self.env.workspace.root.join(PACKAGE_FILE).is_file() {
             let paths = vec![PACKAGE_FILE.to_owned()];
-            let results = self.results(paths, ContextKind::Package, &mut loaded)?;
+            let results = self.results(paths, ContextKind::Package, loaded)?;
             if let Some(EvaluatedResult::Workspace(file)) = results.into_iter().next() {
                 package = file;
             }
@@ -132,20 +158,20 @@ impl<'a> Loader<'a> {
         paths.sort_unstable();
         let wanted: Vec<String> = paths.clone();
         let mut uses = std::mem::take(&mut package.exports.uses);
-        for result in self.results(paths, ContextKind::Build, &mut loaded)? {
+        let mut targets = Vec::new();
+        for result in self.results(paths, ContextKind::Build, loaded)? {
             if let EvaluatedResult::Exports(exports) = result {
-                loaded.targets.extend(exports.targets);
+                targets.extend(exports.targets);
                 uses.extend(exports.uses);
             }
         }
         self.env.memory.files.retain(|path, _| {
             **path == *PACKAGE_FILE || wanted.binary_search_by(|w| (**w).cmp(path)).is_ok()
         });
-        loaded.targets.append(&mut package.exports.targets);
-        self.add_scripts(&wanted, &mut loaded)?;
-        loaded.env = package.env;
-        self.add_uses(&uses, &mut loaded)?;
-        Ok(loaded)
+        targets.append(&mut package.exports.targets);
+        targets.extend(self.scripts(&wanted)?);
+        let env = package.env;
+        Ok(Described { targets, uses, env })
     }
 
     /// Adds what rules make of their uses.
@@ -166,10 +192,10 @@ impl<'a> Loader<'a> {
         Ok(())
     }
 
-    /// Adds the scripts of packages whose directory has no build file.
-    fn add_scripts(&mut self, builds: &[String], loaded: &mut Loaded) -> Result<(), LoadError> {
+    /// The scripts of packages whose directory has no build file.
+    fn scripts(&mut self, builds: &[String]) -> Result<Vec<Arc<Target>>, LoadError> {
         let Some(members) = members::read(self.env.workspace, self.env.dirs)? else {
-            return Ok(());
+            return Ok(Vec::new());
         };
         let described: FxHashSet<&str> = builds
             .iter()
@@ -177,8 +203,7 @@ impl<'a> Loader<'a> {
             .collect();
         let mut scripts = scripts::targets(&members);
         scripts.retain(|target| !described.contains(target.label.dir()));
-        loaded.targets.append(&mut scripts);
-        Ok(())
+        Ok(scripts)
     }
 
     fn results(
@@ -404,7 +429,7 @@ mod tests {
                 search: "",
                 may_read: &|_, _| false,
             };
-            let loaded = Loader::new(env, &Given::default()).load();
+            let loaded = Loader::new(env, &Given::default()).load(&mut None);
             let labels = loaded.map(|l| l.targets.iter().map(|t| t.label.to_string()).collect());
             (evaluator.asked, labels)
         }

@@ -3,6 +3,7 @@
 //! Owns finding and reading them. Does not know what their scripts become.
 //! Invariant: a workspace without `package.json` costs one look at the disk.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
 
@@ -10,11 +11,13 @@ use super::dirs::DirTable;
 use super::load::LoadError;
 use super::workspace::Workspace;
 use crate::diagnostic::Diagnostic;
+use crate::lang::manifest::MANIFEST;
 use crate::lang::package_json::{PACKAGE_JSON, PNPM_WORKSPACE, PackageJson, pnpm_packages};
 use crate::lang::pattern::Pattern;
 use crate::lang::scripts::{Member, Members};
+use crate::lang::suggest::did_you_mean;
 use crate::lang::target::join;
-use crate::lang::task::{TURBO_JSON, Tasks};
+use crate::lang::task::{TURBO_JSON, Tasks, is_named};
 
 /// Reads them; `None` when there is no `package.json` in the root, or scripts are not wanted.
 ///
@@ -72,7 +75,32 @@ pub fn read(workspace: &Workspace, dirs: &mut DirTable) -> Result<Option<Members
             });
         }
     }
+    check_networked(&members).map_err(mistake)?;
     Ok(Some(members))
+}
+
+/// A name of `script-network` that no script bears would open nothing.
+fn check_networked(members: &Members) -> Result<(), Diagnostic> {
+    let packages = || members.members.iter().map(|member| &member.package);
+    let bears = |text: &str| {
+        packages().any(|package| {
+            let mut names = package.scripts.keys();
+            names.any(|name| is_named(text, &package.name, name))
+        })
+    };
+    let Some(text) = members.tasks.networked.iter().find(|text| !bears(text)) else {
+        return Ok(());
+    };
+    let known: BTreeSet<String> = packages()
+        .flat_map(|package| {
+            let names = package.scripts.keys();
+            names.flat_map(|name| [name.clone(), format!("{}#{name}", package.name)])
+        })
+        .collect();
+    let hint = did_you_mean(text, known.iter().map(String::as_str));
+    Err(Diagnostic::error(format!(
+        "`script-network` of [settings] in {MANIFEST}: no package has a script `{text}`{hint}"
+    )))
 }
 
 struct Reader<'a> {
@@ -121,6 +149,9 @@ impl Reader<'_> {
         tasks
             .global_inputs
             .extend(manifest.settings.script_inputs.iter().cloned());
+        tasks
+            .networked
+            .clone_from(&manifest.settings.script_network);
         Ok(tasks)
     }
 }

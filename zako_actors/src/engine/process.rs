@@ -12,30 +12,31 @@
 //! 4. A process that is to be confined is confined from its first instruction, or does not start.
 //! 5. Where it is in a process namespace, the child is its launcher, which ends after everything in there.
 
+mod strays;
+
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::FileExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitOptions, kill_process, kill_process_group, pidfd_open,
-    set_child_subreaper, waitpid,
+    Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open, set_child_subreaper,
 };
 
 use super::cancel::{Cancel, CancelReason};
-use super::guard::{is_guard, is_marked};
 use super::open_files::with_old_limit;
 use super::sandbox::Confine;
 use super::sandbox::namespaces::{self, Kind};
+pub use strays::kill_strays;
 
+/// What a process has to end by itself that closed its pipes.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 /// Between the polite signal and the final one.
 const GRACE: Duration = Duration::from_millis(500);
 /// A program that was just copied may be "busy" while another thread forks.
@@ -87,7 +88,7 @@ pub fn adopt_orphans() {
 /// When it cannot be started, or the system refuses to watch it.
 pub fn run(spec: &ProcessSpec, cancel: &Cancel) -> io::Result<ProcessEnd> {
     let mut group = Group::start(spec, Streams::Log)?;
-    let pidfd = pidfd_open(group.pid(), PidfdFlags::empty())?;
+    let pidfd = group.pidfd()?;
     let deadline = spec.timeout.map(|limit| Instant::now() + limit);
     let killed = match wait(&pidfd, Some(cancel), deadline)? {
         Woken::Exited => None,
@@ -110,6 +111,33 @@ pub fn ends_before(child: &Child, deadline: Instant) -> io::Result<bool> {
     let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
     let woken = wait(&pidfd, None, Some(deadline))?;
     Ok(matches!(woken, Woken::Exited))
+}
+
+/// Whether the process of `pidfd` has ended.
+///
+/// # Errors
+/// When the system refuses to say.
+pub fn has_ended(pidfd: &OwnedFd) -> io::Result<bool> {
+    let woken = wait(pidfd, None, Some(Instant::now()))?;
+    Ok(matches!(woken, Woken::Exited))
+}
+
+/// Waits for the process of `pidfd`, which closed its pipes, to end by itself, but not for long.
+///
+/// # Errors
+/// When the system refuses to watch it.
+pub fn hear_out(
+    pidfd: &OwnedFd,
+    cancel: Option<&Cancel>,
+    deadline: Option<Instant>,
+) -> io::Result<()> {
+    let last = Instant::now() + LAST_WORDS;
+    wait(
+        pidfd,
+        cancel,
+        Some(deadline.map_or(last, |at| at.min(last))),
+    )?;
+    Ok(())
 }
 
 enum Woken {
@@ -238,6 +266,14 @@ impl Group {
         self.child.stdin.take().zip(self.child.stdout.take())
     }
 
+    /// Readable when the child has ended.
+    ///
+    /// # Errors
+    /// When the system refuses to watch it.
+    pub fn pidfd(&self) -> io::Result<OwnedFd> {
+        Ok(pidfd_open(self.pid(), PidfdFlags::empty())?)
+    }
+
     fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
     }
@@ -274,79 +310,6 @@ impl Drop for Group {
     }
 }
 
-/// Kills and reaps orphans whose environment names a directory in `mark`, and theirs, until there are
-/// none.
-pub fn kill_strays(mark: &Path) {
-    // With a slash at the end, so that the end of step `7-1` is not the end of step `7-10`.
-    let mark = &mark.join("");
-    loop {
-        let children = orphans().unwrap_or_else(|error| {
-            // Some kernels are built without the list.
-            if error.kind() != ErrorKind::NotFound {
-                tracing::warn!("cannot look for processes that a step left running: {error}");
-            }
-            String::new()
-        });
-        let mut found = false;
-        for pid in children
-            .split_ascii_whitespace()
-            .filter_map(|text| text.parse().ok())
-        {
-            let is_ours = |pid: &Pid| !is_guard(*pid) && is_marked(*pid, mark);
-            let Some(pid) = Pid::from_raw(pid).filter(is_ours) else {
-                continue;
-            };
-            let _gone = kill_process(pid, Signal::KILL);
-            // It has been sent SIGKILL, so this wait ends.
-            found |= waitpid(Some(pid), WaitOptions::empty()).is_ok();
-        }
-        if !found {
-            return;
-        }
-    }
-}
-
-/// The children of the main thread, which starts no steps: orphans come to it. The list stays open, as it
-/// is asked for at the end of every step.
-fn orphans() -> io::Result<String> {
-    static LIST: OnceLock<File> = OnceLock::new();
-    let list = match LIST.get() {
-        Some(list) => list,
-        // What fails now may succeed at the next step: only a list that was opened is kept.
-        None => {
-            let me = std::process::id();
-            let opened = File::open(format!("/proc/self/task/{me}/children"))?;
-            LIST.get_or_init(|| opened)
-        }
-    };
-    // The kernel may leave one out when an earlier one is reaped meanwhile.
-    let mut seen = read_again(list)?;
-    loop {
-        let again = read_again(list)?;
-        if again == seen {
-            return Ok(seen);
-        }
-        seen = again;
-    }
-}
-
-/// All of `file`, from its begin.
-fn read_again(file: &File) -> io::Result<String> {
-    let mut text = vec![0; 4096];
-    let mut length = 0;
-    loop {
-        let read = file.read_at(&mut text[length..], length as u64)?;
-        length += read;
-        if read == 0 {
-            text.truncate(length);
-            return String::from_utf8(text).map_err(io::Error::other);
-        }
-        if length == text.len() {
-            text.resize(2 * length, 0);
-        }
-    }
-}
-
 /// `exit status 3`, `killed by signal 9 (SIGKILL)`.
 pub fn describe(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
@@ -372,6 +335,7 @@ pub fn describe(status: ExitStatus) -> String {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::path::Path;
 
     use super::*;
 

@@ -1,8 +1,8 @@
 //! The memory behind `zako why`: when each target last ran, and because of what.
 //!
 //! Owns the file and its merging. Does not know how causes are found.
-//! Invariants: a target that was merely found up to date keeps its last real run; a file that
-//! cannot be read costs answers, never a build.
+//! Invariants: a target that was merely found up to date keeps its last real run; of targets that are not described any
+//! more the latest few are known; a file that cannot be read costs answers, never a build.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,8 +19,11 @@ use crate::lang::label::Label;
 
 const SEAL: Seal = Seal {
     magic: b"ZAKOWHY\n",
-    format: 2,
+    format: 3,
 };
+
+/// So many targets are known that are not described any more.
+const MOST_GONE: usize = 1000;
 
 /// The last time that a target ran, was restored, or failed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -81,7 +84,11 @@ impl<'de> Deserialize<'de> for Packed {
 
 /// Last runs by label.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Reasons(BTreeMap<Label, Packed>);
+pub struct Reasons {
+    runs: BTreeMap<Label, Packed>,
+    /// Of targets that were not described any more when something ran, the latest to go last.
+    gone: Vec<(Label, Packed)>,
+}
 
 impl Reasons {
     /// What `path` holds; nothing when it cannot be used.
@@ -102,17 +109,31 @@ impl Reasons {
 
     /// The last run of a target.
     pub fn get(&self, label: &Label) -> Option<LastRun> {
-        self.0.get(label)?.unpack()
+        let gone = || self.gone.iter().rev().find(|(of, _)| of == label);
+        let run = self.runs.get(label);
+        run.or_else(|| gone().map(|(_, run)| run))?.unpack()
     }
 
-    /// Takes note of runs, and forgets targets that are not `known` any more.
+    /// The targets that have run.
+    pub fn labels(&self) -> impl Iterator<Item = &Label> {
+        self.runs
+            .keys()
+            .chain(self.gone.iter().map(|(label, _)| label))
+    }
+
+    /// Takes note of runs; targets that are not `known` any more are gone, and may come back.
     pub fn merge(
         &mut self,
         runs: impl IntoIterator<Item = (Label, Packed)>,
         known: impl Fn(&Label) -> bool,
     ) {
-        self.0.retain(|label, _| known(label));
-        self.0.extend(runs);
+        let back = self.gone.extract_if(.., |(label, _)| known(label));
+        self.runs.extend(back);
+        self.gone
+            .extend(self.runs.extract_if(.., |label, _| !known(label)));
+        let too_many = self.gone.len().saturating_sub(MOST_GONE);
+        self.gone.drain(..too_many);
+        self.runs.extend(runs);
     }
 }
 
@@ -140,8 +161,17 @@ mod tests {
         reasons.merge([], |known| *known == label("x"));
         reasons.save(&path).unwrap();
         let again = Reasons::load(&path);
-        assert_eq!(again.get(&label("x")), Some(run));
-        assert_eq!(again.get(&label("y")), None);
+        assert_eq!(again.get(&label("x")), Some(run.clone()));
+        assert_eq!(again.get(&label("y")), Some(run.clone()), "it is gone");
+        assert_eq!(again.labels().count(), 2);
+        assert_eq!(again.get(&label("z")), None);
+
+        reasons.merge([], |_| true);
+        assert!(reasons.gone.is_empty(), "it is back");
+        let many = (0..2 * MOST_GONE).map(|n| (label(&n.to_string()), Packed::new(&run).unwrap()));
+        reasons.merge(many, |_| true);
+        reasons.merge([], |_| false);
+        assert_eq!(reasons.labels().count(), MOST_GONE);
         std::fs::write(&path, "no such thing").unwrap();
         assert_eq!(Reasons::load(&path).get(&label("x")), None);
     }

@@ -10,13 +10,11 @@ use serde::Deserialize;
 use serde_json::Value;
 use toml::Spanned;
 
-use super::access::RemoteAccess;
 use super::dependency::{self, Dependency, Fields};
 use super::label::{Label, LabelError};
 use super::locate::{At, mistake};
-use super::package_limits::PackageLimits;
 use super::pattern::{Pattern, PatternError};
-use super::search_path::SearchPath;
+pub use super::settings::{SandboxMode, Settings};
 use super::suggest::did_you_mean;
 use super::task::Task;
 
@@ -52,8 +50,6 @@ pub struct Manifest {
     pub settings: Settings,
     /// What scripts of packages need and leave behind; instead of `turbo.json`.
     pub tasks: Option<BTreeMap<String, Task>>,
-    /// Fields that are there and mean nothing yet, each with what to do instead.
-    pub without_effect: Vec<(&'static str, &'static str)>,
 }
 
 /// One option with its type and default.
@@ -81,64 +77,6 @@ impl ConfigOption {
     }
 }
 
-/// How strictly commands are held to what they declare.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum SandboxMode {
-    /// A directory with the declared inputs only; an absolute path still reaches everything
-    #[default]
-    Off,
-    /// As off, and files of the workspace that are read without being declared are named (strace)
-    Warn,
-    /// Only declared inputs, tools and system directories can be read, nothing else written, no network
-    Strict,
-}
-
-/// `[settings]`: the build of this workspace; flags and environment override each.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Settings {
-    /// Steps at a time.
-    pub jobs: Option<u32>,
-    /// Workers that each pool keeps.
-    pub min_workers: Option<usize>,
-    /// Workers that each pool may grow to.
-    pub max_workers: Option<usize>,
-    /// Seconds after which a worker without work is let go.
-    pub worker_idle_seconds: Option<u64>,
-    /// Cache directory, from the workspace root.
-    pub cache_dir: Option<String>,
-    /// Where steps find programs, instead of the PATH that zako is started with; part of every key.
-    pub path: Option<SearchPath>,
-    /// Variables that every step is given, part of every key; `*` at the end means all that begin so.
-    #[serde(default)]
-    pub pass_env: Vec<String>,
-    /// Variables that every step is given and that are part of no key, such as proxies.
-    #[serde(default)]
-    pub untracked_env: Vec<String>,
-    /// Whether scripts of `package.json` are targets; they are unless this says no.
-    pub scripts: Option<bool>,
-    /// Globs of files that every script reads, from the workspace root.
-    #[serde(default)]
-    pub script_inputs: Vec<String>,
-    /// Address of a remote cache.
-    pub remote: Option<String>,
-    /// Who we are there, and whom we believe.
-    #[serde(default)]
-    pub remote_access: RemoteAccess,
-    /// How strictly commands are held to what they declare.
-    pub sandbox: Option<SandboxMode>,
-    /// Directories and files that `strict` shows to every command, absolute or `~/…`.
-    #[serde(default)]
-    pub sandbox_read: Vec<String>,
-    /// How many of each named resource there are, for `uses`.
-    #[serde(default)]
-    pub resources: BTreeMap<String, u32>,
-    /// How much a package from elsewhere may be.
-    #[serde(default)]
-    pub packages: PackageLimits,
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Raw {
@@ -159,7 +97,7 @@ struct Raw {
     peers: Vec<Spanned<String>>,
     #[serde(default)]
     dependencies: BTreeMap<String, Spanned<Fields>>,
-    mount_config: Option<String>,
+    mount_config: Option<Spanned<String>>,
     #[serde(default)]
     config: BTreeMap<String, Spanned<toml::Value>>,
     #[serde(default)]
@@ -221,6 +159,7 @@ impl Manifest {
                 ),
             ));
         }
+        reader.check_elsewhere(&raw)?;
         let mut dependencies = BTreeMap::new();
         let mut dependency_places = BTreeMap::new();
         for (name, fields) in raw.dependencies {
@@ -250,25 +189,7 @@ impl Manifest {
                 }
             }
         }
-        for list in [&raw.rules, &raw.toolchains, &raw.peers] {
-            reader.patterns(list)?;
-        }
-        let fields = [
-            (
-                raw.configure_script.is_some(),
-                "configure_script",
-                CONFIGURE,
-            ),
-            (raw.mount_config.is_some(), "mount_config", CONFIGURE),
-            (!raw.rules.is_empty(), "rules", RULES),
-            (!raw.toolchains.is_empty(), "toolchains", RULES),
-            (!raw.peers.is_empty(), "peers", PEERS),
-        ];
-        let without_effect = fields.into_iter().filter(|(is_there, ..)| *is_there);
         Ok(Self {
-            without_effect: without_effect
-                .map(|(_, name, instead)| (name, instead))
-                .collect(),
             group: raw.group.into_inner(),
             artifact: raw.artifact.into_inner(),
             version: raw.version.into_inner(),
@@ -351,6 +272,24 @@ impl Reader<'_> {
         ))
     }
 
+    /// What the manifest does not say here: fields that would have no effect are mistakes, each with what has.
+    fn check_elsewhere(&self, raw: &Raw) -> Result<(), Diagnostic> {
+        let fields = [
+            ("configure_script", raw.configure_script.as_ref(), CONFIGURE),
+            ("mount_config", raw.mount_config.as_ref(), CONFIGURE),
+            ("rules", raw.rules.first(), RULES),
+            ("toolchains", raw.toolchains.first(), RULES),
+            ("peers", raw.peers.first(), PEERS),
+        ];
+        for (name, value, instead) in fields {
+            if let Some(value) = value {
+                let message = format!("`{name}` would have no effect: {instead}; remove the field");
+                return Err(self.error(value.span().start, message));
+            }
+        }
+        Ok(())
+    }
+
     fn patterns(&self, list: &[Spanned<String>]) -> Result<Vec<Pattern>, Diagnostic> {
         list.iter()
             .map(|text| {
@@ -427,8 +366,8 @@ mod tests {
     #[test]
     fn every_field_is_read() {
         let manifest = Manifest::parse(&format!(
-            "{HEAD}configure_script = \"a.ts\"\ndescription = \"d\"\nauthors = [\"x\"]\nlicense = \"MIT\"\n\
-             builds = [\"**/BUILD.ts\"]\nrules = []\ntoolchains = []\npeers = [\"libs/*\"]\nmount_config = \"c\"\n\
+            "{HEAD}description = \"d\"\nauthors = [\"x\"]\nlicense = \"MIT\"\n\
+             builds = [\"**/BUILD.ts\"]\nrules = []\ntoolchains = []\npeers = []\n\
              [dependencies]\na = {{ package = \"npm:a@1.0.0\" }}\nb = {{ repo = \"r\", checkout = \"main\" }}\n\
              c = {{ url = \"file:u\" }}\nd = {{ path = \"p\" }}\n\
              [config.fast]\ntype = \"boolean\"\ndefault = true\n\
@@ -440,11 +379,6 @@ mod tests {
         assert_eq!(manifest.dependencies.len(), 4);
         assert_eq!(manifest.config["fast"], ConfigOption::Boolean(true));
         assert_eq!(manifest.settings.jobs, Some(3));
-        let idle = manifest.without_effect.iter().map(|(name, _)| *name);
-        assert_eq!(
-            idle.collect::<Vec<_>>(),
-            ["configure_script", "mount_config", "peers"]
-        );
     }
 
     #[test]
@@ -473,6 +407,31 @@ mod tests {
             version.starts_with("zako.toml:3:11: version `1.0` is not"),
             "{version}"
         );
+    }
+
+    #[test]
+    fn fields_without_effect_are_mistakes_that_say_what_has_one() {
+        for (field, place, instead) in [
+            ("configure_script = \"c.ts\"", 20, "set in [config]"),
+            ("mount_config = \"c\"", 16, "set in [config]"),
+            (
+                "rules = [\"*.rule.ts\"]",
+                10,
+                "where build files import them",
+            ),
+            ("toolchains = [\"a\"]", 15, "where build files import them"),
+            ("peers = [\"libs/*\"]", 10, "in [dependencies]"),
+        ] {
+            let text = message(field);
+            assert!(
+                text.starts_with(&format!("zako.toml:4:{place}: `")),
+                "{text}"
+            );
+            assert!(
+                text.contains("would have no effect") && text.contains(instead),
+                "{text}"
+            );
+        }
     }
 
     #[test]

@@ -25,6 +25,7 @@ pub mod pattern;
 pub mod rule_use;
 pub mod scripts;
 pub mod search_path;
+pub mod settings;
 mod shards;
 pub mod suggest;
 pub mod target;

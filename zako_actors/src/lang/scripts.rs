@@ -4,7 +4,9 @@
 //! the file system: it is given what was read there.
 //! Invariants: a dependency named by `^task` reaches through packages that lack the task, so that
 //! the order is that of the packages; a script reads its own package, the outputs of what it
-//! depends on, and the sources of packages that it depends on without building them.
+//! depends on, and what `foreign` says of the packages that it depends on.
+
+mod foreign;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -70,13 +72,15 @@ pub fn targets(all: &Members) -> Vec<Arc<Target>> {
             }
         }
     }
-    world.add_unbuilt_sources(&mut made);
+    world.add_foreign_sources(&mut made);
     made.into_values().map(Arc::new).collect()
 }
 
 struct World<'a> {
     all: &'a Members,
     by_name: BTreeMap<&'a str, usize>,
+    /// Directories that packages lie below.
+    above: Vec<String>,
 }
 
 impl<'a> World<'a> {
@@ -86,7 +90,16 @@ impl<'a> World<'a> {
             .filter(|(_, member)| !member.package.name.is_empty())
             .map(|(index, member)| (member.package.name.as_str(), index))
             .collect();
-        Self { all, by_name }
+        let dirs = all.members.iter().map(|member| member.package.dir.as_str());
+        let above: BTreeSet<&str> = dirs
+            .flat_map(|dir| dir.match_indices('/').map(|(end, _)| &dir[..end]))
+            .chain([""])
+            .collect();
+        Self {
+            all,
+            by_name,
+            above: above.into_iter().map(str::to_owned).collect(),
+        }
     }
 
     fn member(&self, index: usize) -> &'a Member {
@@ -166,9 +179,11 @@ impl<'a> World<'a> {
                     .map(|name| (name.clone(), EnvValue::pass(name)))
                     .collect(),
                 test_retries: is_test.then_some(0),
-                network: true,
+                network: self.all.tasks.opens_network(&package.name, script),
                 in_place: Some(InPlace {
                     bins: bins(dir),
+                    above: self.above.clone(),
+                    inner: self.inner(dir).map(|below| join(dir, below)).collect(),
                     out_exclude,
                     open_env,
                     cached: task.cache,
@@ -219,18 +234,26 @@ impl<'a> World<'a> {
             exclude.extend(everywhere.filter(|pattern| pattern.as_str().starts_with("**/")));
         }
         exclude.extend(Pattern::parse("*.tsbuildinfo"));
-        for other in &self.all.members {
-            let below = if dir.is_empty() {
-                Some(other.package.dir.as_str())
-            } else {
-                let rest = other.package.dir.strip_prefix(dir.as_str());
-                rest.and_then(|rest| rest.strip_prefix('/'))
-            };
-            if let Some(below) = below.filter(|below| !below.is_empty()) {
-                exclude.extend(Pattern::parse(&format!("{below}/**")));
-            }
+        for below in self.inner(dir) {
+            exclude.extend(Pattern::parse(&format!("{below}/**")));
         }
         exclude
+    }
+
+    /// The other packages within `dir`, from there.
+    fn inner(&self, dir: &str) -> impl Iterator<Item = &'a str> {
+        let prefix = if dir.is_empty() {
+            String::new()
+        } else {
+            format!("{dir}/")
+        };
+        let dirs = self
+            .all
+            .members
+            .iter()
+            .map(|other| other.package.dir.as_str());
+        dirs.filter_map(move |other| other.strip_prefix(&prefix))
+            .filter(|below| !below.is_empty())
     }
 
     fn outputs(&self, member: &Member, script: &str, task: &Task) -> (Vec<Output>, Vec<Pattern>) {
@@ -317,60 +340,6 @@ impl<'a> World<'a> {
             match self.label(other, name) {
                 Some(label) => drop(labels.insert(label)),
                 None => pending.extend(self.neighbours(other)),
-            }
-        }
-    }
-
-    /// Adds the sources of packages that a script depends on without building them, or whose scripts name
-    /// no outputs.
-    fn add_unbuilt_sources(&self, made: &mut BTreeMap<Label, Target>) {
-        let dirs: BTreeMap<&str, usize> = self
-            .all
-            .members
-            .iter()
-            .enumerate()
-            .map(|(index, member)| (member.package.dir.as_str(), index))
-            .collect();
-        let mut added: Vec<(Label, Vec<Source>)> = Vec::new();
-        for (label, target) in &*made {
-            let mut built = BTreeSet::new();
-            let mut seen = BTreeSet::new();
-            let mut pending: Vec<&Label> = target.deps.iter().collect();
-            while let Some(dep) = pending.pop() {
-                if seen.insert(dep)
-                    && let Some(script) = made.get(dep)
-                {
-                    // What names no outputs hands nothing on that could be compared.
-                    if script
-                        .command()
-                        .is_some_and(|command| !command.outs.is_empty())
-                    {
-                        built.insert(dep.dir());
-                    }
-                    pending.extend(&script.deps);
-                }
-            }
-            let Some(&own) = dirs.get(label.dir()) else {
-                continue;
-            };
-            let mut needed = BTreeSet::from([own]);
-            let mut pending: Vec<usize> = self.neighbours(own).collect();
-            let mut sources = Vec::new();
-            while let Some(other) = pending.pop() {
-                if needed.insert(other) {
-                    pending.extend(self.neighbours(other));
-                    if !built.contains(self.member(other).package.dir.as_str()) {
-                        sources.push(self.sources(other, &Task::default()));
-                    }
-                }
-            }
-            if !sources.is_empty() {
-                added.push((label.clone(), sources));
-            }
-        }
-        for (label, sources) in added {
-            if let Some(target) = made.get_mut(&label) {
-                target.srcs.extend(sources);
             }
         }
     }

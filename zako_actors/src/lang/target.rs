@@ -166,6 +166,10 @@ impl Default for Uses {
 pub struct InPlace {
     /// Directories that stand before PATH, workspace-relative.
     pub bins: Vec<String>,
+    /// The directories of other packages that lie in its own, workspace-relative.
+    pub inner: Vec<String>,
+    /// The directories that other packages lie below, the root included.
+    pub above: Vec<String>,
     /// What is no output after all.
     pub out_exclude: Vec<Pattern>,
     /// Variables that it is given and that are no part of its key; see [`EnvValue::Pass`].

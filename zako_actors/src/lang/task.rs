@@ -68,6 +68,8 @@ pub struct Tasks {
     pub global_env: Vec<String>,
     /// Variables of every task, part of no key.
     pub global_untracked_env: Vec<String>,
+    /// Scripts, as `name` or `package#name`, that a strict sandbox lets use the network.
+    pub networked: Vec<String>,
     /// Whether a person wrote them; defaults apply otherwise.
     pub declared: bool,
 }
@@ -92,6 +94,12 @@ impl Tasks {
             },
             None => by_custom(name),
         }
+    }
+
+    /// Whether a strict sandbox lets script `name` of package `package` use the network.
+    pub fn opens_network(&self, package: &str, name: &str) -> bool {
+        let mut named = self.networked.iter();
+        named.any(|it| is_named(it, package, name))
     }
 
     /// Reads the text of a `turbo.json`, comments and all.
@@ -141,6 +149,14 @@ impl Tasks {
             tasks.by_name.insert(name.clone(), task);
         }
         Ok(tasks)
+    }
+}
+
+/// Whether `text`, which is `name` or `package#name`, means script `name` of package `package`.
+pub fn is_named(text: &str, package: &str, name: &str) -> bool {
+    match text.rsplit_once('#') {
+        Some((of, script)) => of == package && script == name,
+        None => text == name,
     }
 }
 

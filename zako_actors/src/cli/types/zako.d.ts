@@ -109,7 +109,6 @@ declare namespace Zako {
     env?: { readonly [name: string]: string | OuterVariable };
     /** Targets of the root directory. */
     targets?: { readonly [name: string]: Target };
-    name?: string;
   }
 }
 

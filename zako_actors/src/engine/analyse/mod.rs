@@ -31,6 +31,7 @@ use crate::lang::suggest::did_you_mean;
 use crate::lang::target::Target;
 pub use facts::Fact;
 pub use options::Given;
+use options::Targets;
 pub use reading::Reading;
 
 /// What an analysis looks at.
@@ -115,7 +116,8 @@ impl Analyser<'_, '_> {
             ids.dedup();
             ids
         };
-        let options = self.options(&ids(|used| &used.config), given)?;
+        let targets = Targets { uses, plain };
+        let options = self.options(&ids(|used| &used.config), given, targets)?;
         if uses.is_empty() {
             self.env.memory.uses.clear();
             return Ok(Analysis::default());

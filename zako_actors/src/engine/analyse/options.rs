@@ -4,20 +4,24 @@
 //! not know how options are declared.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::diagnostic::Diagnostic;
+use crate::lang::label::Label;
 use crate::lang::manifest::{ConfigOption, Manifest};
+use crate::lang::rule_use::RuleUse;
 use crate::lang::suggest::did_you_mean;
+use crate::lang::target::Target;
 
 /// An option as a `*.config.ts` declares it.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Declared {
     /// Its name.
     pub name: String,
-    /// `boolean`, `number` or `string`.
+    /// `boolean`, `number`, `string` or `label`.
     pub r#type: String,
     /// What it may be; anything of its type when there are none.
     #[serde(default)]
@@ -35,7 +39,8 @@ impl Declared {
                 let kind = match option {
                     ConfigOption::Boolean(_) => "boolean",
                     ConfigOption::Number(_) => "number",
-                    ConfigOption::String(_) | ConfigOption::Label(_) => "string",
+                    ConfigOption::String(_) => "string",
+                    ConfigOption::Label(_) => "label",
                 };
                 Self {
                     name: name.clone(),
@@ -69,6 +74,37 @@ impl Declared {
         self.check(value)
     }
 
+    fn is_label(&self) -> bool {
+        self.r#type == "label"
+    }
+
+    /// The label that `text` is.
+    fn label(&self, text: &str) -> Result<Label, String> {
+        let wrong = |what: String| format!("option `{}` must be a label: {what}", self.name);
+        if text.starts_with(':') {
+            return Err(wrong(format!("write \"//path/to{text}\", not \"{text}\"")));
+        }
+        Label::parse(text, "").map_err(|error| wrong(error.to_string()))
+    }
+
+    /// `value`, unless it is the label of no target in `targets`.
+    fn find(&self, value: Value, targets: Targets<'_>) -> Result<Value, String> {
+        let Some(text) = value.as_str().filter(|_| self.is_label()) else {
+            return Ok(value);
+        };
+        let label = self.label(text)?;
+        // Those of other packages are known by other names.
+        if text.starts_with('@') || targets.labels().any(|known| *known == label) {
+            return Ok(Value::from(label.to_string()));
+        }
+        let labels: Vec<String> = targets.labels().map(Label::to_string).collect();
+        let hint = did_you_mean(&label.to_string(), labels.iter().map(String::as_str));
+        Err(format!(
+            "option `{}`: there is no target {label}{hint}",
+            self.name
+        ))
+    }
+
     fn check(&self, value: Value) -> Result<Value, String> {
         let right = match self.r#type.as_str() {
             "boolean" => value.is_boolean(),
@@ -81,6 +117,10 @@ impl Declared {
                 self.name, self.r#type
             ));
         }
+        let value = match value.as_str().filter(|_| self.is_label()) {
+            Some(text) => Value::from(self.label(text)?.to_string()),
+            None => value,
+        };
         if self.values.is_empty() || self.values.contains(&value) {
             return Ok(value);
         }
@@ -96,6 +136,22 @@ impl Declared {
     }
 }
 
+/// What build files describe: options may be labels of these.
+#[derive(Clone, Copy)]
+pub struct Targets<'a> {
+    /// By rules.
+    pub uses: &'a [Arc<RuleUse>],
+    /// Without.
+    pub plain: &'a [Arc<Target>],
+}
+
+impl<'a> Targets<'a> {
+    fn labels(self) -> impl Iterator<Item = &'a Label> {
+        let plain = self.plain.iter().map(|target| &target.label);
+        plain.chain(self.uses.iter().map(|used| &used.label))
+    }
+}
+
 /// What was set, and where.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Given {
@@ -108,10 +164,11 @@ pub struct Given {
 /// The values of `declared` options, by `file#name` or, from `zako.toml`, by name.
 ///
 /// # Errors
-/// A name that nobody declares, or a value that the option cannot have.
+/// A name that nobody declares, a value that the option cannot have, or a label that no target has.
 pub fn settle(
     declared: &[(String, Declared)],
     given: &Given,
+    targets: Targets<'_>,
 ) -> Result<Map<String, Value>, Diagnostic> {
     let names: Vec<&str> = declared
         .iter()
@@ -149,6 +206,7 @@ pub fn settle(
                 .map_err(|error| format!("[config] of zako.toml: {error}")),
             (None, None) => Ok(option.default.clone()),
         };
+        let value = value.and_then(|value| option.find(value, targets));
         settled.insert(id.clone(), value.map_err(Diagnostic::error)?);
     }
     Ok(settled)
@@ -159,6 +217,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    const NONE: Targets<'_> = Targets {
+        uses: &[],
+        plain: &[],
+    };
 
     fn mode() -> (String, Declared) {
         let declared = json!({ "name": "mode", "type": "string", "values": ["debug", "release"], "default": "debug" });
@@ -174,7 +237,7 @@ mod tests {
                 .map(|(n, v)| ((*n).to_owned(), v.clone()))
                 .collect(),
         };
-        let settled = settle(&[mode()], &given).map_err(|error| error.message)?;
+        let settled = settle(&[mode()], &given, NONE).map_err(|error| error.message)?;
         Ok(settled["c#mode"].clone())
     }
 

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::facts::{Fact, Machine, Question};
-use super::options::{Declared, Given, settle};
+use super::options::{Declared, Given, Targets, settle};
 use super::{Analyser, Mistaken};
 use crate::diagnostic::Diagnostic;
 use crate::engine::hash::{Hash, KeyWriter};
@@ -39,6 +39,7 @@ impl Analyser<'_, '_> {
         &mut self,
         ids: &[&str],
         given: &Given,
+        targets: Targets<'_>,
     ) -> Result<Map<String, Value>, Mistaken> {
         let manifest = Declared::of_manifest(&self.env.workspace.manifest);
         let mut declared: Vec<(String, Declared)> = manifest
@@ -60,7 +61,7 @@ impl Analyser<'_, '_> {
                 declared.push((format!("{file}#{}", answer.name), option));
             }
         }
-        Ok(settle(&declared, given).map_err(|error| vec![error])?)
+        Ok(settle(&declared, given, targets).map_err(|error| vec![error])?)
     }
 
     /// The values of all toolchains in `ids`.

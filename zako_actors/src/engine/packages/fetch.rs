@@ -12,9 +12,10 @@ use url::Url;
 
 use super::git::Repository;
 use super::npm;
+use super::porter::{Brought, NewDir, Porter};
 use super::tree::Tree;
 use super::web::{Web, Wish};
-use super::{Bringer, Brought, NewDir, Package, Problem, archive, changed};
+use super::{Package, Problem, archive, changed};
 use crate::lang::dependency::Origin;
 use crate::lang::integrity::{Function, Hashing, Integrity};
 use crate::lang::manifest::MANIFEST;
@@ -23,7 +24,7 @@ use crate::lang::npmrc::Npmrc;
 /// Where the file of an archive is put.
 const ARCHIVE: &str = "archive";
 
-impl Bringer<'_> {
+impl Porter<'_> {
     /// Fetches a package into `new`.
     pub(super) fn fetch(&self, package: &Package<'_>, new: &NewDir) -> Result<Brought, Problem> {
         let limits = &self.workspace.manifest.settings.packages;
@@ -104,8 +105,7 @@ impl Bringer<'_> {
     }
 
     fn web(&self, authorities: Option<&Path>) -> Result<Web, Problem> {
-        let runtime = self.services.system()?.tokio();
-        Web::new(runtime, authorities).map_err(|message| Problem {
+        Web::new(self.runtime.clone(), authorities).map_err(|message| Problem {
             message,
             help: None,
         })

@@ -10,6 +10,8 @@ mod builds;
 mod fetch;
 mod git;
 mod npm;
+mod porter;
+mod proxy;
 mod tree;
 mod web;
 
@@ -17,21 +19,21 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cas_actor::Digest;
 use rustix::fs::syncfs;
 
 pub use self::builds::{build_files, described};
-use self::tree::Tree;
+use self::porter::Porter;
 use super::services::Services;
 use super::workspace::Workspace;
 use crate::diagnostic::Diagnostic;
 use crate::lang::dependency::{Dependency, Fetched, Origin};
-use crate::lang::integrity::Integrity;
 use crate::lang::locate::{At, mistake};
 use crate::lang::lockfile::{LOCK, LockFile, Locked};
 use crate::lang::manifest::MANIFEST;
-use crate::lang::package_limits::PackageLimits;
 use crate::lang::packages::{FETCHED_DIR, fetched_dir};
 use crate::lang::suggest::did_you_mean;
 
@@ -39,6 +41,9 @@ use crate::lang::suggest::did_you_mean;
 const KNOWN_DIR: &str = ".known";
 /// What is being brought; whatever lies there when a command begins was left by one that is gone.
 const NEW_DIR: &str = ".new";
+
+/// So many are fetched at a time.
+const AT_ONCE: usize = 8;
 
 /// What a package is described by that has no build file at all.
 const USUAL_BUILD: &str = "\
@@ -76,7 +81,7 @@ pub struct Bringer<'a> {
     /// What may become of the lock file.
     pub policy: &'a LockPolicy,
     /// Tells a person what takes time.
-    pub tell: &'a dyn Fn(&str),
+    pub tell: &'a (dyn Fn(&str) + Sync),
 }
 
 /// Why one package is not there, with what to do.
@@ -93,14 +98,6 @@ impl<E: std::error::Error> From<E> for Problem {
             help: None,
         }
     }
-}
-
-/// What was fetched, before it is put to its place.
-struct Brought {
-    /// The directory that holds its files.
-    dir: PathBuf,
-    commit: Option<String>,
-    integrity: Option<Integrity>,
 }
 
 impl Bringer<'_> {
@@ -159,97 +156,104 @@ impl Bringer<'_> {
     ) -> (LockFile, bool, Vec<Diagnostic>) {
         let mut next = LockFile::default();
         let (mut changed, mut mistakes) = (false, Vec::new());
+        let mut missing = Vec::new();
         for (&name, &fetched) in declared {
             let known = lock.packages.get(name);
-            let holds =
+            let locked =
                 known.filter(|known| is_of(known, &fetched.origin) && !self.policy.updates(name));
-            let package = Package {
-                name,
-                fetched,
-                locked: holds,
-            };
-            match self.bring_one(&package) {
-                Ok((locked, news)) => {
-                    changed |= news;
-                    next.packages.insert(name.to_owned(), locked);
+            let place = Place::new(&self.workspace.root, name);
+            match locked.filter(|locked| place.holds(&locked.tree, fetched)) {
+                Some(locked) => drop(next.packages.insert(name.to_owned(), locked.clone())),
+                None => missing.push(Package {
+                    name,
+                    fetched,
+                    locked,
+                }),
+            }
+        }
+        let brought = self.bring_missing(&missing);
+        for (Package { name, .. }, brought) in missing.iter().zip(brought) {
+            match brought {
+                Ok(locked) => {
+                    changed = true;
+                    next.packages.insert((*name).to_owned(), locked);
                 }
                 Err(problem) => {
                     mistakes.push(self.mistake(name, problem));
+                    let known = lock.packages.get(*name);
                     next.packages
-                        .extend(known.map(|known| (name.to_owned(), known.clone())));
+                        .extend(known.map(|known| ((*name).to_owned(), known.clone())));
                 }
             }
         }
         (next, changed, mistakes)
     }
 
-    /// Has one package lie at its place.
-    fn bring_one(&self, package: &Package<'_>) -> Result<(Locked, bool), Problem> {
-        let place = Place::new(&self.workspace.root, package.name);
-        if let Some(locked) = package.locked {
-            if place.holds(&locked.tree, package.fetched) {
-                return Ok((locked.clone(), false));
-            }
-            if self.restore(&place, package.fetched, &locked.tree)? {
-                return Ok((locked.clone(), true));
-            }
-        } else if self.policy.locked {
-            return Err(Problem {
-                message: format!(
-                    "{LOCK} does not know this package as it is declared here, and it is locked"
-                ),
-                help: Some(
-                    "run `zako build` without --locked, and commit what it writes there".to_owned(),
-                ),
-            });
+    /// Has these lie at their places, some at a time; what came of each, in their order.
+    fn bring_missing(&self, missing: &[Package<'_>]) -> Vec<Result<Locked, Problem>> {
+        if missing.is_empty() {
+            return Vec::new();
         }
-        let source = package.fetched.origin.source();
-        (self.tell)(&format!("fetching {} from {source}", package.name));
-        let new = NewDir::create(&self.workspace.root)?;
-        let brought = self.fetch(package, &new)?;
-        let archive = new.0.join("package.tar");
-        tree::pack(&brought.dir, &archive)?;
-        let tree = self.services.store()?.blocking().put_file(&archive)?;
-        let locked = Locked {
-            source,
-            commit: brought.commit,
-            integrity: brought.integrity,
-            tree,
+        let porter = match self.porter() {
+            Ok(porter) => porter,
+            Err(problem) => {
+                let message = problem.message;
+                let same = || {
+                    Err(Problem {
+                        message: message.clone(),
+                        help: None,
+                    })
+                };
+                return missing.iter().map(|_| same()).collect();
+            }
         };
-        if let Some(before) = package.locked
-            && before.tree != locked.tree
-        {
-            return Err(changed(
-                &before.source,
-                &before.tree.to_string(),
-                &tree.to_string(),
-            ));
-        }
-        place.put(&brought.dir, package.fetched, &tree)?;
-        Ok((locked, true))
+        let next = AtomicUsize::new(0);
+        let results: Vec<OnceLock<_>> = missing.iter().map(|_| OnceLock::new()).collect();
+        std::thread::scope(|scope| {
+            for _ in 0..missing.len().min(AT_ONCE) {
+                scope.spawn(|| {
+                    loop {
+                        // Relaxed: each number is given once, whatever others see.
+                        let at = next.fetch_add(1, Ordering::Relaxed);
+                        let Some((package, result)) = missing.get(at).zip(results.get(at)) else {
+                            return;
+                        };
+                        drop(result.set(porter.bring_one(package)));
+                    }
+                });
+            }
+        });
+        // Each has removed what was its own; what cannot be removed the next one will.
+        drop(fs::remove_dir(
+            self.workspace.root.join(FETCHED_DIR).join(NEW_DIR),
+        ));
+        let results = results.into_iter().map(OnceLock::into_inner);
+        results
+            .map(|result| {
+                result.unwrap_or_else(|| {
+                    Err(Problem {
+                        message: "the thread that fetched it died".to_owned(),
+                        help: None,
+                    })
+                })
+            })
+            .collect()
     }
 
-    /// Takes a package out of the store; whether it is there.
-    fn restore(&self, place: &Place, fetched: &Fetched, tree: &Digest) -> Result<bool, Problem> {
-        let store = self.services.store()?.blocking();
-        if !store.contains(&[*tree])?.iter().all(|here| *here) {
-            return Ok(false);
+    /// Starts what something is brought with.
+    fn porter(&self) -> Result<Porter<'_>, Problem> {
+        // Whatever lies there was left by a process that is gone: the workspace is ours.
+        match fs::remove_dir_all(self.workspace.root.join(FETCHED_DIR).join(NEW_DIR)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
         }
-        // What was damaged on the disk is fetched again.
-        let Ok(content) = store.get(tree) else {
-            return Ok(false);
-        };
-        let limits = PackageLimits {
-            max_size: u64::MAX,
-            max_files: u64::MAX,
-            ..PackageLimits::default()
-        };
-        let new = NewDir::create(&self.workspace.root)?;
-        let mut files = Tree::new(new.empty("files")?, &limits);
-        archive::unpack_tar(&content[..], &mut files)?;
-        let dir = files.finish(false)?;
-        place.put(&dir, fetched, tree)?;
-        Ok(true)
+        Ok(Porter {
+            workspace: self.workspace,
+            policy: self.policy,
+            tell: self.tell,
+            store: self.services.store()?.clone(),
+            runtime: self.services.system()?.tokio(),
+        })
     }
 
     /// Removes packages that are not declared any more; whether there were any.
@@ -429,32 +433,4 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
     new.push(".zako-new");
     fs::write(&new, text)?;
     fs::rename(&new, path)
-}
-
-/// Where things are brought to before they are whole; gone when dropped.
-struct NewDir(PathBuf);
-
-impl NewDir {
-    fn create(root: &Path) -> io::Result<Self> {
-        let new = Self(root.join(FETCHED_DIR).join(NEW_DIR));
-        match fs::remove_dir_all(&new.0) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        fs::create_dir_all(&new.0)?;
-        Ok(new)
-    }
-
-    fn empty(&self, name: &str) -> io::Result<PathBuf> {
-        let dir = self.0.join(name);
-        fs::create_dir(&dir)?;
-        Ok(dir)
-    }
-}
-
-impl Drop for NewDir {
-    fn drop(&mut self) {
-        // Otherwise the next one does it.
-        drop(fs::remove_dir_all(&self.0));
-    }
 }

@@ -13,14 +13,16 @@ use bytes::Bytes;
 use cas_actor::Connection;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
-use hyper::header::{ACCEPT, AUTHORIZATION, HeaderMap, LOCATION, USER_AGENT};
+use hyper::header::{ACCEPT, AUTHORIZATION, HeaderMap, LOCATION, PROXY_AUTHORIZATION, USER_AGENT};
 use hyper::{Request, Response, StatusCode};
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 use url::Url;
+
+use super::proxy::{Connector, Proxies, whole};
 
 /// How long a server may take for its answer, and for each piece of it.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -105,7 +107,8 @@ pub struct Wish<'a> {
 
 /// A client of HTTP and HTTPS.
 pub struct Web {
-    client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+    client: Client<HttpsConnector<Connector>, Empty<Bytes>>,
+    proxies: Proxies,
     runtime: Handle,
 }
 
@@ -117,10 +120,12 @@ impl Web {
     pub fn new(runtime: Handle, authorities: Option<&Path>) -> Result<Self, String> {
         let connection =
             Connection::secure(authorities).map_err(|error| error.problem().to_owned())?;
-        let _entered = runtime.enter();
+        let proxies = Proxies::of_environment();
+        let connector = connection.over(Connector::new(proxies.clone()));
         Ok(Self {
-            client: connection.client(),
-            runtime: runtime.clone(),
+            client: Client::builder(TokioExecutor::new()).build(connector),
+            proxies,
+            runtime,
         })
     }
 
@@ -209,23 +214,16 @@ impl Web {
             request = request.header(AUTHORIZATION, authorization);
         }
         let request = request.body(Empty::new());
-        let request = request.map_err(|error| failed(error.to_string()))?;
+        let mut request = request.map_err(|error| failed(error.to_string()))?;
+        if let Some(authorization) = self.proxies.authorization(request.uri()) {
+            let headers = request.headers_mut();
+            headers.insert(PROXY_AUTHORIZATION, authorization);
+        }
         let answer = timeout(PATIENCE, self.client.request(request)).await;
         let answer =
             answer.map_err(|_| failed(format!("no answer within {} s", PATIENCE.as_secs())))?;
         answer.map_err(|error| failed(whole(&error)))
     }
-}
-
-/// An error with what caused it: by itself it says only that something went wrong.
-fn whole(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text += &format!(": {error}");
-        cause = error.source();
-    }
-    text
 }
 
 fn follow(from: &Url, headers: &HeaderMap) -> Result<Url, WebError> {

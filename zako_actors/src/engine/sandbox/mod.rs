@@ -12,6 +12,7 @@ mod trace;
 mod view;
 
 use std::fmt;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 pub use crate::lang::manifest::SandboxMode as Mode;
@@ -20,7 +21,7 @@ use landlock::{
     RulesetCreatedAttr, RulesetStatus, Scope, path_beneath_rules,
 };
 pub use programs::Readable;
-use programs::follow;
+use programs::{Shown, follow};
 use serde::{Deserialize, Serialize};
 
 use namespaces::Kind;
@@ -49,12 +50,17 @@ const DEVICES: [&str; 9] = [
 ];
 
 /// What one command may touch.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Confine {
     /// Read and execute. Of a link the link itself: what it leads to is listed by a path without links.
     pub read: Vec<PathBuf>,
     /// Everything.
     pub write: Vec<PathBuf>,
+    /// Directories within those of `write` of which nothing is shown.
+    pub hide: Vec<PathBuf>,
+    /// Directories to be written to that are not there yet and lie beside hidden ones. Landlock knows only what is
+    /// there, so it makes them.
+    pub make: Vec<PathBuf>,
     /// Whether the network may be used; Landlock closes TCP and abstract sockets only.
     pub network: bool,
 }
@@ -93,8 +99,17 @@ impl Confine {
         Self {
             read: shown.outermost(),
             write: write.chain([work]).collect(),
+            hide: Vec::new(),
+            make: Vec::new(),
             network,
         }
+    }
+
+    /// Lets a command that runs in the workspace read `places` there, too.
+    pub fn show(&mut self, places: impl IntoIterator<Item = PathBuf>) {
+        let mut shown = Shown::default();
+        places.into_iter().for_each(|path| drop(shown.add(&path)));
+        self.read.extend(shown.outermost());
     }
 
     /// Confines, by Landlock, this thread and every process that it starts from now on, for good.
@@ -104,6 +119,7 @@ impl Confine {
     pub fn apply(&self) -> Result<(), Unconfined> {
         // A rule for a link would be one for all that it leads to; links themselves need none.
         let read = self.read.iter().filter(|path| !path.is_symlink());
+        let (write, split) = self.around_hidden();
         let rules = || {
             let mut rules = Ruleset::default()
                 .set_compatibility(CompatLevel::BestEffort)
@@ -119,7 +135,8 @@ impl Confine {
             rules
                 .create()?
                 .add_rules(path_beneath_rules(read, AccessFs::from_read(RULES)))?
-                .add_rules(path_beneath_rules(&self.write, AccessFs::from_all(RULES)))?
+                .add_rules(path_beneath_rules(&write, AccessFs::from_all(RULES)))?
+                .add_rules(path_beneath_rules(&split, AccessFs::ReadDir))?
                 .restrict_self()
         };
         if !self.network && !closes_tcp() {
@@ -133,6 +150,29 @@ impl Confine {
             Ok(_) => Ok(()),
             Err(error) => Err(Unconfined(error.to_string())),
         }
+    }
+
+    /// What Landlock is told may be written to, because its rules hold for everything below: of directories with hidden ones
+    /// below them, all else that lies there. These directories, whose names can be listed, come second.
+    fn around_hidden(&self) -> (Vec<PathBuf>, Vec<PathBuf>) {
+        // What cannot be made the command cannot make either, and says so itself.
+        self.make
+            .iter()
+            .for_each(|dir| drop(fs::create_dir_all(dir)));
+        let (mut write, mut split) = (Vec::new(), Vec::new());
+        let mut pending = self.write.clone();
+        while let Some(path) = pending.pop() {
+            if !self.hide.iter().any(|hidden| hidden.starts_with(&path)) {
+                write.push(path);
+            } else if !self.hide.contains(&path) {
+                let entries = fs::read_dir(&path).into_iter().flatten().flatten();
+                // A rule for a link would be one for all that it leads to.
+                let entries = entries.map(|entry| entry.path());
+                pending.extend(entries.filter(|entry| !entry.is_symlink()));
+                split.push(path);
+            }
+        }
+        (write, split)
     }
 }
 
@@ -173,8 +213,8 @@ pub fn mechanism() -> Option<&'static str> {
         let probe = std::thread::spawn(move || {
             let confine = Confine {
                 read: vec![PathBuf::from("/")],
-                write: Vec::new(),
                 network,
+                ..Confine::default()
             };
             confine.apply().is_ok()
         });

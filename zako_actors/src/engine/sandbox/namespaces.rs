@@ -96,8 +96,7 @@ fn is_available(kind: Kind) -> bool {
     let plan = Plan {
         confine: Confine {
             read: SYSTEM.map(PathBuf::from).into(),
-            write: Vec::new(),
-            network: false,
+            ..Confine::default()
         },
         cwd: "/".into(),
         program: None,

@@ -79,6 +79,12 @@ fn places(confine: &Confine, own_processes: bool) -> io::Result<Vec<Place>> {
             places.extend(Place::take(path, writable)?);
         }
     }
+    for path in &confine.hide {
+        let nothing = new_mount("tmpfs", &[("mode", "0755")], MountAttrFlags::empty())?;
+        let mut place = Place::of(path.clone(), nothing);
+        (place.writable, place.covers) = (false, true);
+        places.push(place);
+    }
     // A command that writes beside what is shown there is to be told, not to lose what it wrote.
     let sealed = places.iter().filter_map(|place| below_own(&place.path));
     let mut sealed: BTreeSet<PathBuf> = sealed.collect();
@@ -210,6 +216,8 @@ fn inside(root: &Path, path: &Path) -> io::Result<PathBuf> {
 struct Place {
     path: PathBuf,
     writable: bool,
+    /// Whether it is shown although something lies there already.
+    covers: bool,
     what: What,
 }
 
@@ -237,6 +245,7 @@ impl Place {
         Ok(Some(Self {
             path: path.to_owned(),
             writable,
+            covers: writable,
             what,
         }))
     }
@@ -246,15 +255,17 @@ impl Place {
         Self {
             path,
             writable,
+            covers: writable,
             what,
         }
     }
 
     /// A file system that nobody else sees; whether it can be written to is said already.
-    fn of(path: &str, mounted: OwnedFd) -> Self {
+    fn of(path: impl Into<PathBuf>, mounted: OwnedFd) -> Self {
         Self {
             path: path.into(),
             writable: true,
+            covers: true,
             what: What::Directory(mounted),
         }
     }
@@ -263,7 +274,7 @@ impl Place {
     fn show(&self, root: &Path) -> io::Result<()> {
         let there = inside(root, &self.path)?;
         let shown = fs::symlink_metadata(&there).is_ok();
-        if shown && !self.writable {
+        if shown && !self.covers {
             // Something above it is shown already, or it is above something that is.
             return Ok(());
         }

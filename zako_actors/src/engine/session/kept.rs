@@ -104,6 +104,7 @@ impl Session {
             written: Vec::new(),
             only_looks: false,
             known,
+            described: None,
             read: FxHashSet::default(),
             changed,
             replaced: Vec::new(),

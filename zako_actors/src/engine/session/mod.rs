@@ -25,7 +25,7 @@ use super::edits::Edits;
 use super::gates::{Gates, Item};
 use super::graph::{Graph, NodeId};
 use super::ledger::Ledger;
-use super::load::{Evaluate, LoadEnv, LoadError, Loaded, Loader};
+use super::load::{Described, Evaluate, LoadEnv, LoadError, Loaded, Loader};
 use super::outputs::remove;
 use super::plan::{Plan, Planner, Read};
 use super::reasons::Reasons;
@@ -85,6 +85,8 @@ pub struct Session {
     /// Whether this command only looks: it leaves all outputs where they are.
     pub only_looks: bool,
     known: Kept,
+    /// What build files say, once they were looked at.
+    described: Option<Described>,
     /// Targets whose rules may read outputs of others.
     read: FxHashSet<(Label, Label)>,
     changed: bool,
@@ -232,6 +234,7 @@ impl Session {
     pub fn look_anew(&mut self) {
         self.known.files.look_anew();
         self.known.dirs.look_anew();
+        self.described = None;
     }
 
     /// Takes note that what `reads` names is up to date until the end of this session: these rules may read it.
@@ -263,7 +266,7 @@ impl Session {
         has_forgotten
     }
 
-    /// Reads the build files, evaluating those that changed; `given` are the options that were set,
+    /// Reads the build files, once in a session, evaluating those that changed, and asks rules; `given` are the options that were set,
     /// `search` is PATH.
     ///
     /// # Errors
@@ -283,7 +286,7 @@ impl Session {
             search,
             may_read: &|target, writer| may_read(&self.read, target, writer),
         };
-        let loaded = Loader::new(env, given).load();
+        let loaded = Loader::new(env, given).load(&mut self.described);
         self.changed |= loaded.as_ref().map_or(true, |loaded| loaded.evaluated > 0);
         Ok(loaded?)
     }

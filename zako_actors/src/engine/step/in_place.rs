@@ -17,6 +17,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::command::{carry_through, environment, read_log};
+use super::confined;
 use super::repeat::compare;
 use super::traced::{of_script, traced};
 use super::{
@@ -30,7 +31,7 @@ use crate::engine::hash::Hash;
 use crate::engine::outputs::{adopt, collect_what_is_there, is_intact, store};
 use crate::engine::process::ProcessSpec;
 use crate::engine::record::{ActionResult, InputContent, Record};
-use crate::engine::sandbox::Mode;
+use crate::engine::sandbox::{Confine, Mode, home};
 use crate::engine::scratch::Scratch;
 use crate::engine::stamp::Stamp;
 use crate::lang::target::{Command, InPlace};
@@ -151,7 +152,17 @@ fn execute(
     let step = target.in_place().ok_or(StepFailure::Lost)?;
     let root = env.files.root();
     let mut variables = environment(env, command);
-    let path = search_path(root, step, variables.get("PATH").map_or("", String::as_str));
+    let search = variables.get("PATH").map_or("", String::as_str);
+    let path = search_path(root, step, search);
+    let confine = (env.sandbox == Mode::Strict).then(|| {
+        let home = home();
+        let places = (root, scratch.dir(), home.as_deref());
+        let more = (command.network, &env.readable);
+        let mut confine = Confine::strict(places, search, &tool.program, more);
+        confined::open(&mut confine, root, (command, step), &action.inputs);
+        confine
+    });
+    let is_confined = confine.is_some();
     let (program, argv) = match env.sandbox {
         Mode::Warn => traced(&path, &tool.program, &command.argv, &scratch.trace())?,
         _ => (tool.program.clone(), command.argv.clone()),
@@ -167,9 +178,14 @@ fn execute(
         log: scratch.log(),
         timeout: command.timeout_ms.map(Duration::from_millis),
         mark: scratch.dir().to_owned(),
-        confine: None,
+        confine,
     };
-    carry_through(env, job, spec, scratch)
+    carry_through(env, job, spec, scratch).map_err(|mut failure| {
+        if let (true, StepFailure::Command(failed)) = (is_confined, &mut failure) {
+            failed.output.push_str(confined::HINT);
+        }
+        failure
+    })
 }
 
 /// The programs of installed packages, then `path`.

@@ -8,6 +8,7 @@
 
 mod claims;
 mod command;
+mod confined;
 mod depfile;
 mod explain;
 mod failure;

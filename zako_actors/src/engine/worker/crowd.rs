@@ -9,18 +9,22 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, ChildStdout};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
 use super::mirror::Mirror;
 use super::process::{NoAnswer, SHOWN_BYTES};
 use super::protocol::{WorkInput, WorkRequest, WorkResponse};
 use crate::engine::cancel::{Cancel, CancelReason};
 use crate::engine::files::FileTable;
-use crate::engine::process::{Group, ProcessSpec, Streams, describe};
+use crate::engine::process::{Group, ProcessSpec, Streams, describe, hear_out};
 use crate::engine::record::Input;
 use crate::engine::scratch::ScratchError;
 
@@ -79,6 +83,11 @@ impl Crowd {
         let (stdin, stdout) = group
             .pipes()
             .ok_or_else(|| io::Error::other("it has no pipes"))?;
+        let pidfd = Arc::new(group.pidfd()?);
+        let stdout = Heard {
+            stdout,
+            pidfd: Arc::clone(&pidfd),
+        };
         let (lines, to_write) = channel();
         let talk = Arc::new(Mutex::new(Talk::default()));
         let group = Arc::new(Mutex::new(group));
@@ -86,7 +95,7 @@ impl Crowd {
         let (asked, asked_of) = (Arc::clone(&talk), Arc::clone(&group));
         std::thread::Builder::new()
             .name("worker-asks".to_owned())
-            .spawn(move || write_all(stdin, &to_write, &asked, &asked_of))?;
+            .spawn(move || write_all(stdin, &to_write, &asked, (&pidfd, &asked_of)))?;
         let (heard, heard_of) = (Arc::clone(&talk), Arc::clone(&group));
         std::thread::Builder::new()
             .name("worker-answers".to_owned())
@@ -275,25 +284,55 @@ fn write_all(
     mut stdin: ChildStdin,
     lines: &Receiver<Vec<u8>>,
     talk: &Mutex<Talk>,
-    group: &Mutex<Group>,
+    (pidfd, group): (&OwnedFd, &Mutex<Group>),
 ) {
     for line in lines {
         if stdin.write_all(&line).is_err() {
-            return end(talk, group, how_it_ended(group));
+            return end(talk, group, how_it_ended(pidfd, group));
         }
     }
 }
 
-/// How the process has ended; if it has not, it is killed.
-fn how_it_ended(group: &Mutex<Group>) -> String {
-    match lock(group).end() {
+/// How the process has ended; if it does not by itself, it is killed.
+fn how_it_ended(pidfd: &OwnedFd, group: &Mutex<Group>) -> String {
+    // Who closes a pipe may have something to say yet; meanwhile others may kill it.
+    let heard = hear_out(pidfd, None, None);
+    match heard.and_then(|()| lock(group).end()) {
         Ok(status) => format!("ended before it answered ({})", describe(status)),
         Err(error) => format!("ended before it answered ({error})"),
     }
 }
 
+/// What a process writes, until it has ended: a child of its that holds the pipe says nothing.
+struct Heard {
+    stdout: ChildStdout,
+    pidfd: Arc<OwnedFd>,
+}
+
+impl Read for Heard {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let mut has_ended = false;
+        loop {
+            let mut fds = vec![PollFd::new(&self.stdout, PollFlags::IN)];
+            if !has_ended {
+                fds.push(PollFd::new(&*self.pidfd, PollFlags::IN));
+            }
+            // What it wrote before it ended is there: one more look is enough.
+            let limit = has_ended.then(Timespec::default);
+            match poll(&mut fds, limit.as_ref()) {
+                Ok(_) if !fds[0].revents().is_empty() => return self.stdout.read(into),
+                Ok(_) if has_ended => return Ok(0),
+                Ok(_) => has_ended = true,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
 /// Hands answers to those who wait for them, until the process ends or says what is none.
-fn listen(stdout: ChildStdout, talk: &Mutex<Talk>, group: &Mutex<Group>) {
+fn listen(stdout: Heard, talk: &Mutex<Talk>, group: &Mutex<Group>) {
+    let pidfd = Arc::clone(&stdout.pidfd);
     let mut stdout = BufReader::new(stdout);
     let how = loop {
         let mut line = Vec::new();
@@ -332,5 +371,9 @@ fn listen(stdout: ChildStdout, talk: &Mutex<Talk>, group: &Mutex<Group>) {
             }
         }
     };
-    end(talk, group, how.unwrap_or_else(|| how_it_ended(group)));
+    end(
+        talk,
+        group,
+        how.unwrap_or_else(|| how_it_ended(&pidfd, group)),
+    );
 }

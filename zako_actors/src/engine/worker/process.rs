@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::{ChildStdin, ChildStdout};
 use std::time::Instant;
 
@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use super::mirror::Mirror;
 use super::protocol::WorkResponse;
 use crate::engine::cancel::{Cancel, CancelReason};
-use crate::engine::process::{Group, ProcessSpec, Streams, describe};
+use crate::engine::process::{Group, ProcessSpec, Streams, describe, has_ended, hear_out};
 
 /// A longer answer is a mistake.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
@@ -33,6 +33,12 @@ pub struct Worker {
     stdout: ChildStdout,
     answers: Vec<u8>,
     log: File,
+    /// Where the log ended when it was last asked,
+    asked_at: u64,
+    /// and when it last answered.
+    answered_at: u64,
+    /// Its end.
+    pidfd: OwnedFd,
     group: Group,
     /// Its working directory; outlives the process.
     mirror: Mirror,
@@ -45,7 +51,7 @@ pub enum NoAnswer {
     Died {
         /// In a few words.
         how: String,
-        /// The end of what it wrote to stderr.
+        /// What it wrote to stderr since it last answered; the end of it when that is much.
         printed: String,
     },
     /// Time was up.
@@ -72,6 +78,9 @@ impl Worker {
             stdout,
             answers: Vec::new(),
             log: File::open(&spec.log)?,
+            asked_at: 0,
+            answered_at: 0,
+            pidfd: group.pidfd()?,
             group,
             mirror,
         })
@@ -95,19 +104,22 @@ impl Worker {
         let asked = serde_json::to_vec(request).map_err(io::Error::from);
         let line = asked.and_then(|mut line| {
             line.push(b'\n');
-            // What it printed before is not about this request.
-            self.log.seek(SeekFrom::End(0))?;
+            self.asked_at = self.log.metadata()?.len();
             self.converse(&line, cancel, deadline)
         });
         let line = match line {
             Ok(Ok(line)) => line,
             Ok(Err(stopped)) => return Err(stopped),
             Err(error) => {
-                let status = self.group.end();
                 let ended = error.kind() == ErrorKind::UnexpectedEof
                     || error.kind() == ErrorKind::BrokenPipe;
+                // Who closes a pipe may have something to say yet.
+                let status = ended.then(|| {
+                    hear_out(&self.pidfd, Some(cancel), deadline)?;
+                    self.group.end()
+                });
                 let how = match status {
-                    Ok(status) if ended => {
+                    Some(Ok(status)) => {
                         format!("ended before it answered ({})", describe(status))
                     }
                     _ => format!("could not be talked with: {error}"),
@@ -115,6 +127,7 @@ impl Worker {
                 return Err(self.died(how));
             }
         };
+        self.answered_at = self.log.metadata().map_or(0, |log| log.len());
         serde_json::from_slice(&line).map_err(|error| {
             let text = String::from_utf8_lossy(&line);
             let text: String = text.trim_end().chars().take(200).collect();
@@ -130,14 +143,17 @@ impl Worker {
         drop(self.group.end());
         NoAnswer::Died {
             how,
-            printed: self.printed(),
+            printed: self.printed_from(self.answered_at),
         }
     }
 
     /// What it wrote to stderr since it was last asked; the end of it when that is much.
     pub fn printed(&mut self) -> String {
+        self.printed_from(self.asked_at)
+    }
+
+    fn printed_from(&mut self, from: u64) -> String {
         let mut read = || -> io::Result<Vec<u8>> {
-            let from = self.log.stream_position()?;
             let size = self.log.metadata()?.len();
             let begin = from.max(size.saturating_sub(SHOWN_BYTES));
             self.log.seek(SeekFrom::Start(begin))?;
@@ -163,6 +179,7 @@ impl Worker {
             let mut fds = vec![
                 PollFd::new(cancel, PollFlags::IN),
                 PollFd::new(&self.stdout, PollFlags::IN),
+                PollFd::new(&self.pidfd, PollFlags::IN),
             ];
             if !left.is_empty() {
                 fds.push(PollFd::new(&self.stdin, PollFlags::OUT));
@@ -184,11 +201,16 @@ impl Worker {
                     Err(error) => return Err(error),
                 }
             }
-            self.read_some()?;
+            // What it wrote before it ended is there by now. Children of its may hold the pipe, so that has no end.
+            let has_ended = has_ended(&self.pidfd)?;
+            if !self.read_some()? && has_ended {
+                return Err(ErrorKind::UnexpectedEof.into());
+            }
         }
     }
 
-    fn read_some(&mut self) -> io::Result<()> {
+    /// Tells whether there was something.
+    fn read_some(&mut self) -> io::Result<bool> {
         let old = self.answers.len();
         self.answers.resize(old + CHUNK_BYTES, 0);
         let read = self.stdout.read(&mut self.answers[old..]);
@@ -199,8 +221,9 @@ impl Worker {
             Ok(_) if self.answers.len() > MAX_ANSWER_BYTES => {
                 Err(io::Error::other("its answer has no end"))
             }
-            Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
-            _ => Ok(()),
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(error),
         }
     }
 

@@ -5,7 +5,7 @@
 import { describe, fail } from "zako:internal/check";
 
 const isArray = Array.isArray;
-const { freeze, getPrototypeOf, keys } = Object;
+const { defineProperty, freeze, getPrototypeOf, keys } = Object;
 const MAX_DEPTH = 64;
 
 export class File {
@@ -75,6 +75,11 @@ export function encodeFile(file) {
   return out;
 }
 
+// Has `out` own the property, also one named `__proto__`: set like others that would replace the prototype.
+function own(out, key, value) {
+  defineProperty(out, key, { value, enumerable: true, writable: true, configurable: true });
+}
+
 // A value of a provider or a toolchain as JSON.
 export function encode(where, value, depth = 0) {
   if (depth > MAX_DEPTH) fail(`${where}: nested too deeply, or refers to itself`);
@@ -87,7 +92,7 @@ export function encode(where, value, depth = 0) {
   if (typeof value === "object" && (getPrototypeOf(value) === Object.prototype || getPrototypeOf(value) === null)) {
     const out = {};
     for (const key of keys(value)) {
-      if (value[key] !== undefined) out[key] = encode(`${where}.${key}`, value[key], depth + 1);
+      if (value[key] !== undefined) own(out, key, encode(`${where}.${key}`, value[key], depth + 1));
     }
     return out;
   }
@@ -100,6 +105,6 @@ export function decode(value) {
   if (typeof value.$file === "string") return new File(value.$file, value.from, value.directory === true);
   if (typeof value.$tool === "string") return new Tool(value.$tool, value.digest);
   const out = {};
-  for (const key of keys(value)) out[key] = decode(value[key]);
+  for (const key of keys(value)) own(out, key, decode(value[key]));
   return freeze(out);
 }

@@ -4,7 +4,7 @@
 // target; the implementation runs later, when the engine invokes it with everything resolved.
 // A promise for what the engine has to find out (the text of a file that is yet to be made, a
 // program of the machine) stays open; the engine finds it out and evaluates again.
-import { boolean, describe, fail, knownKeys, list, oneOf, plainObject, string } from "zako:internal/check";
+import { boolean, describe, fail, knownKeys, label, list, oneOf, plainObject, string } from "zako:internal/check";
 import { Tool, decode, encode, encodeFile } from "zako:internal/files";
 import { attr, isAttribute, receive } from "zako:internal/attributes";
 import { NAME } from "zako:internal/targets";
@@ -108,9 +108,14 @@ export function toolchainModule(file) {
   return freeze({ toolchain });
 }
 
-const TYPES = ["boolean", "number", "string"];
+const TYPES = ["boolean", "number", "string", "label"];
 
 function ofType(where, type, values, value) {
+  if (type === "label") {
+    // An option holds for the whole workspace: there is no directory that `:name` could be from.
+    if (label(where, value).startsWith(":")) fail(`${where}: ${describe(value)} does not say its directory`, `write "//path/to${value}"`);
+    return values ? oneOf(where, value, values) : value;
+  }
   if (typeof value !== type || (type === "number" && !Number.isFinite(value))) fail(`${where}: expected a ${type}, got ${describe(value)}`);
   return values ? oneOf(where, value, values) : value;
 }

@@ -189,18 +189,16 @@ export function checkTargets(where, targets) {
   return targets;
 }
 
-const WORKSPACE_KEYS = ["builds", "env", "targets", "name"];
+const WORKSPACE_KEYS = ["builds", "env", "targets"];
 
 export function workspace(options = {}) {
   const where = "workspace()";
   plainObject(where, options, '{ builds: ["**/BUILD.ts"] }');
   knownKeys(where, options, WORKSPACE_KEYS);
-  const result = {
+  return {
     $zako: "workspace",
     builds: options.builds === undefined ? ["**/BUILD.ts"] : list(`${where}: builds`, options.builds, pattern),
     env: environment(`${where}: env`, options.env),
     targets: options.targets === undefined ? {} : checkTargets(`${where}: targets`, options.targets),
   };
-  if (options.name !== undefined) result.name = string(`${where}: name`, options.name);
-  return result;
 }

@@ -9,9 +9,12 @@ export const cc = toolchain({
     const wanted = ctx.config.compiler;
     const c = await (wanted ? ctx.which(wanted) : ctx.which("gcc", "clang", "cc"));
     if (!c) throw ctx.fail(wanted ? `there is no C compiler \`${wanted}\`` : "there is no C compiler", "install gcc or clang, or name one: --set cc_compiler=NAME");
-    const isClang = /clang/.test(c.path);
+    // That of gcc-12 is g++-12, and that of cc is c++.
+    const name = c.path.slice(c.path.lastIndexOf("/") + 1);
+    const own = name === "cc" ? "c++" : name.replace("clang", "clang++").replace("gcc", "g++");
+    const usual = /clang/.test(c.path) ? "clang++" : "g++";
     const [cxx, ar] = await ctx.all([
-      isClang ? ctx.which("clang++", "c++") : ctx.which("g++", "c++"),
+      own === name ? ctx.which(usual, "c++") : ctx.which(own, usual, "c++"),
       ctx.which("ar", "llvm-ar"),
     ]);
     if (!ar) throw ctx.fail("there is no `ar`", "install binutils");

@@ -7,3 +7,12 @@ export function config<const T extends string | number | boolean>(options: {
   /** What it may be. */
   values?: readonly Zako.Widened<T>[];
 }): Zako.Option<Zako.Widened<T>>;
+/** An option that is a target: `//path/to:name`. */
+export function config(options: {
+  name: string;
+  help?: string;
+  default: Zako.Label | ((ctx: Zako.SystemContext) => Zako.Label | Promise<Zako.Label>);
+  type: "label";
+  /** What it may be. */
+  values?: readonly Zako.Label[];
+}): Zako.Option<Zako.Label>;
