@@ -105,6 +105,7 @@ impl Session {
             only_looks: false,
             known,
             read: FxHashSet::default(),
+            mistaken: FxHashSet::default(),
             changed,
             replaced: Vec::new(),
             _lock: lock,
