@@ -9,6 +9,7 @@
 pub mod archive;
 mod binary;
 mod c_project;
+pub mod each;
 mod monorepo;
 mod node;
 mod process;

@@ -55,6 +55,9 @@ pub struct Diagnostic {
     pub frame: Option<String>,
     /// What to do.
     pub help: Option<String>,
+    /// The label of the target whose mistake it is, when that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<Box<str>>,
 }
 
 impl Diagnostic {
@@ -66,6 +69,7 @@ impl Diagnostic {
             location: None,
             frame: None,
             help: None,
+            target: None,
         }
     }
 
@@ -108,6 +112,13 @@ impl Diagnostic {
             column,
         });
         self.frame = source.and_then(|text| code_frame(text, line, column, length_chars));
+        self
+    }
+
+    /// Says whose mistake it is.
+    #[must_use]
+    pub fn about(mut self, target: &impl fmt::Display) -> Self {
+        self.target = Some(target.to_string().into());
         self
     }
 

@@ -16,7 +16,7 @@ use super::chrome_trace::Trace;
 use super::display::Display;
 use super::interrupt::cancel_on_signals;
 use super::opened::{Opened, Targets, failure};
-use super::reads::{Answers, texts};
+use super::reads::Answers;
 use super::remote::remote;
 use super::sandbox::{chosen, readable};
 use super::sink::{JsonLines, Sink};
@@ -155,7 +155,7 @@ impl<'a> Work<'a> {
 
     fn carry_out(&mut self, opened: &mut Opened) -> Result<Exit, Failure> {
         opened.session.only_looks = self.args.dry;
-        let targets = self.load(opened)?;
+        let targets = self.timed(|| opened.load())?;
         if self.args.dry {
             let begin = self.plan(opened, targets)?;
             return self.dry(&begin.plan);
@@ -164,10 +164,13 @@ impl<'a> Work<'a> {
         self.conclude(&summary)
     }
 
-    /// Reads the build files, and asks rules that may go on.
-    pub(super) fn load(&mut self, opened: &mut Opened) -> Result<Targets, Failure> {
+    /// Has `load` read the build files, and ask rules that may go on.
+    pub(super) fn timed(
+        &mut self,
+        load: impl FnOnce() -> Result<Targets, Failure>,
+    ) -> Result<Targets, Failure> {
         let begin = self.begin.elapsed();
-        let targets = opened.load()?;
+        let targets = load()?;
         self.phases.push(Phase {
             name: "read build files",
             begin,
@@ -209,13 +212,13 @@ impl<'a> Work<'a> {
         let Answers { planned, failed } = answers;
         let keeps_going = self.args.steps.keep_going && !self.args.dry;
         match (planned, failed) {
-            (Some((targets, plan)), failed) if failed.is_empty() || keeps_going => Ok(Begin {
+            (Some((targets, plan)), mistaken) if mistaken.is_empty() || keeps_going => Ok(Begin {
                 targets,
                 plan,
-                mistaken: texts(failed),
+                mistaken,
             }),
             (_, failed) => {
-                let texts: Vec<String> = texts(failed).into_iter().map(|(_, text)| text).collect();
+                let texts: Vec<String> = failed.into_iter().map(|(_, text)| text).collect();
                 Err(Failure::rendered(texts.join("\n")))
             }
         }
@@ -250,10 +253,10 @@ impl<'a> Work<'a> {
         Ok(plan)
     }
 
-    /// What is asked for.
+    /// What is asked for; of what a rule has yet to describe, the target that it describes.
     fn asked(&self, opened: &Opened, targets: &Targets) -> Result<Vec<NodeId>, Failure> {
         let graph = &targets.graph;
-        let patterns = opened.patterns(&self.args.labels)?;
+        let patterns = targets.as_far_as_described(opened.patterns(&self.args.labels)?);
         let mut asked = graph
             .matching(&patterns, &|target| self.wanted.takes(target))
             .map_err(Failure::usage)?;

@@ -32,6 +32,7 @@ mod types;
 mod watch;
 mod why;
 
+use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -41,8 +42,10 @@ use clap::{CommandFactory, Parser};
 use args::{Cli, Command};
 
 use crate::backtrace;
+use crate::diagnostic::Diagnostic;
 use crate::engine::guard;
 use crate::engine::sandbox::namespaces;
+use crate::lang::label::Label;
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +63,8 @@ pub enum Exit {
 pub struct Failure {
     code: u8,
     text: String,
+    /// What of it is the mistake of which target, as far as all of it is that of a target.
+    by_target: Vec<(Label, String)>,
 }
 
 impl Failure {
@@ -68,6 +73,7 @@ impl Failure {
         Self {
             code: 2,
             text: format!("error: {message}"),
+            by_target: Vec::new(),
         }
     }
 
@@ -76,6 +82,7 @@ impl Failure {
         Self {
             code: 1,
             text: format!("error: {message}{}", backtrace::here()),
+            by_target: Vec::new(),
         }
     }
 
@@ -91,7 +98,31 @@ impl Failure {
 
     /// A text that says "error" already.
     pub fn rendered(text: String) -> Self {
-        Self { code: 2, text }
+        Self {
+            code: 2,
+            text,
+            by_target: Vec::new(),
+        }
+    }
+
+    /// Mistakes in files that a person wrote.
+    pub fn mistakes(mistakes: &[Diagnostic]) -> Self {
+        let texts: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+        let mut by_target: BTreeMap<Label, Vec<&str>> = BTreeMap::new();
+        for (mistake, text) in mistakes.iter().zip(&texts) {
+            let target = mistake.target.as_deref();
+            match target.and_then(|target| Label::parse(target, "").ok()) {
+                Some(target) => by_target.entry(target).or_default().push(text),
+                None => return Self::rendered(texts.join("\n")),
+            }
+        }
+        let by_target = by_target.into_iter();
+        Self {
+            by_target: by_target
+                .map(|(target, texts)| (target, texts.join("\n")))
+                .collect(),
+            ..Self::rendered(texts.join("\n"))
+        }
     }
 }
 

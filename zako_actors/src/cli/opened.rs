@@ -13,12 +13,14 @@ use super::args::{BuildArgs, Global, StepArgs};
 use super::options::{Options, directory, search_path};
 use super::{Failure, say};
 use crate::engine::action::{Describer, Outer};
-use crate::engine::analyse::Reading;
+use crate::engine::analyse::{Reading, reading};
+use crate::engine::cancel::Cancel;
 use crate::engine::evaluate::Isolates;
 use crate::engine::event::Event;
 use crate::engine::graph::Graph;
 use crate::engine::load::LoadError;
 use crate::engine::packages::{Bringer, LockPolicy};
+use crate::engine::plan::Planned;
 use crate::engine::services::Services;
 use crate::engine::session::{BuildError, Kept, Notice, Session};
 use crate::engine::workspace::{Workspace, WorkspaceError};
@@ -53,6 +55,22 @@ pub struct Targets {
     pub scripts: Option<Event>,
     /// Rules whose answers rest on outputs: what they say may be incomplete, or change.
     pub readings: Arc<[Reading]>,
+}
+
+impl Targets {
+    /// `patterns` with, for what a rule has yet to describe, the target that it describes.
+    pub fn as_far_as_described(&self, mut patterns: Vec<LabelPattern>) -> Vec<LabelPattern> {
+        let unfinished = reading::unfinished(&self.readings);
+        for pattern in &mut patterns {
+            if let LabelPattern::One(label) = pattern
+                && !self.graph.contains(label)
+                && let Some(owner) = reading::owner(&unfinished, label)
+            {
+                *pattern = LabelPattern::One(owner);
+            }
+        }
+        patterns
+    }
 }
 
 impl Opened {
@@ -119,6 +137,18 @@ impl Opened {
     /// The mistakes in them.
     pub fn load(&mut self) -> Result<Targets, Failure> {
         self.bring_packages()?;
+        self.load_beside(&[], None)
+    }
+
+    /// Like [`load`](Self::load), beside what is `planned` already, until `cancel` is cancelled.
+    ///
+    /// # Errors
+    /// The mistakes in them.
+    pub fn load_beside(
+        &mut self,
+        planned: &[Planned],
+        cancel: Option<&Cancel>,
+    ) -> Result<Targets, Failure> {
         let root = self.session.workspace.root.clone();
         if let Some(dir) = self.session.layout.state.parent() {
             keep_snapshot_in(dir);
@@ -127,21 +157,14 @@ impl Opened {
             evaluation, pool, ..
         } = self.options;
         let mut isolates = Isolates::new(&self.services, root, evaluation, pool);
-        let search = search_path(&self.session.workspace.manifest.settings);
-        let mut read = |session: &mut Session| {
-            let loaded = session.load(&mut isolates, &self.options.given, &search);
-            let loaded = loaded.map_err(|error| failure(&error))?;
-            loaded.logs.iter().for_each(|line| say(line));
-            Ok(loaded)
-        };
-        let mut loaded = read(&mut self.session)?;
-        let mut graph = self.session.graph(&mut loaded);
-        // What a rule said of old outputs may be all that is wrong.
-        if graph.is_err() && self.session.forget_unread() {
-            loaded = read(&mut self.session)?;
-            graph = self.session.graph(&mut loaded);
+        if let Some(cancel) = cancel {
+            isolates = isolates.until(cancel.token());
         }
-        let graph = graph.map_err(|error| failure(&error))?;
+        let search = search_path(&self.session.workspace.manifest.settings);
+        let given = &self.options.given;
+        let found = self.session.targets(&mut isolates, given, &search, planned);
+        let (mut loaded, graph) = found.map_err(|error| failure(&error))?;
+        loaded.logs.iter().for_each(|line| say(line));
         let scripts = isolates.figures();
         if self.verbose {
             say(&format!(
@@ -280,13 +303,11 @@ pub fn workspace_failure(error: WorkspaceError) -> Failure {
 /// Words and status for what kept a build from running.
 pub fn failure(error: &BuildError) -> Failure {
     match error {
-        BuildError::Workspace(WorkspaceError::Manifest(mistake)) | BuildError::Mistake(mistake) => {
+        BuildError::Workspace(WorkspaceError::Manifest(mistake)) => {
             Failure::rendered(mistake.to_string())
         }
-        BuildError::Load(LoadError::Mistakes(mistakes)) => {
-            let texts: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
-            Failure::rendered(texts.join("\n"))
-        }
+        BuildError::Mistake(mistake) => Failure::mistakes(std::slice::from_ref(mistake)),
+        BuildError::Load(LoadError::Mistakes(mistakes)) => Failure::mistakes(mistakes),
         BuildError::Select(_) | BuildError::Remote(_) => Failure::usage(error),
         _ => Failure::work(error),
     }

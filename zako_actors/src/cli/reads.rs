@@ -3,7 +3,7 @@
 //! Owns what happens then: the rules are asked again, before a build and while it runs, and the build is told what that
 //! adds. Does not know how either is done.
 //! Invariants: every rule that the build tells of is answered once, also when it has a mistake or the build was stopped;
-//! a mistake is that of one target, whose rule is not asked again in this build.
+//! a mistake is that of the target that has it, which is left out of the rest of this build.
 
 use std::sync::Arc;
 
@@ -20,23 +20,27 @@ use crate::lang::label::Label;
 pub(super) struct Answers {
     /// The last plan, if there is a new one, with what it is made from.
     pub planned: Option<(Targets, Arc<Plan>)>,
-    /// Targets whose rules have a mistake.
-    pub failed: Vec<(Label, Failure)>,
+    /// Targets that have a mistake, with its text.
+    pub failed: Vec<(Label, String)>,
 }
 
 impl Work<'_> {
     /// Has rules go on until the build is over.
     pub(super) fn go_on(&mut self, opened: &mut Opened, mut running: Running) -> Running {
         while let Some(reads) = running.next() {
-            let mut growth = Growth::default();
+            let mut answers = Answers::default();
             if !running.is_cancelled() {
-                let mut answers = Answers::default();
                 self.ask_all(opened, Some(&running), reads.clone(), &mut answers);
-                growth.plan = answers.planned.map(|(_, plan)| plan);
-                growth.failed = texts(answers.failed);
             }
-            growth.answered = reads.into_iter().map(|read| read.target).collect();
-            running.grow(growth);
+            // Whatever was given up is nobody's mistake.
+            if running.is_cancelled() {
+                answers = Answers::default();
+            }
+            running.grow(Growth {
+                answered: reads.into_iter().map(|read| read.target).collect(),
+                plan: answers.planned.map(|(_, plan)| plan),
+                failed: answers.failed,
+            });
         }
         running
     }
@@ -54,33 +58,51 @@ impl Work<'_> {
             if reads.is_empty() {
                 return;
             }
-            self.ask(opened, running, &reads, answers);
+            self.ask(opened, running, reads, answers);
             let planned = answers.planned.as_ref();
             reads = planned.map_or(Vec::new(), |(_, plan)| plan.ready.clone());
         }
     }
 
-    /// Asks the rules of `reads`. With a mistake in one of them, each by itself: what one may not read cannot spoil what
-    /// others say.
+    /// Asks the rules of `reads`, without those targets that turn out to have a mistake. When nobody says whose it is, each
+    /// rule by itself: what one may not read cannot spoil what others say.
     fn ask(
         &mut self,
         opened: &mut Opened,
         running: Option<&Running>,
-        reads: &[Read],
+        mut reads: Vec<Read>,
         answers: &mut Answers,
     ) {
-        match self.attempt(opened, running, reads) {
-            Ok(planned) => answers.planned = Some(planned),
-            Err(_) if reads.len() > 1 => {
-                for read in reads {
-                    self.ask(opened, running, std::slice::from_ref(read), answers);
+        while !reads.is_empty() {
+            let planned = answers.planned.as_ref().map(|(_, plan)| Arc::clone(plan));
+            let mistake = match self.attempt(opened, running, planned, &reads) {
+                Ok(planned) => {
+                    answers.planned = Some(planned);
+                    return;
+                }
+                Err(mistake) => mistake,
+            };
+            let mut is_known = false;
+            for (target, text) in &mistake.by_target {
+                let before = reads.len();
+                reads.retain(|read| read.target != *target);
+                is_known |= reads.len() < before || opened.session.leave_out(target);
+                if self.mistaken.insert(target.clone()) {
+                    answers.failed.push((target.clone(), text.clone()));
                 }
             }
-            Err(mistake) => {
-                let target = &reads[0].target;
-                self.mistaken.insert(target.clone());
-                answers.failed.push((target.clone(), mistake));
+            if is_known {
+                continue;
             }
+            if reads.len() > 1 {
+                for read in reads {
+                    self.ask(opened, running, vec![read], answers);
+                }
+                return;
+            }
+            let Read { target, .. } = reads.swap_remove(0);
+            self.mistaken.insert(target.clone());
+            answers.failed.push((target, mistake.rendered_text()));
         }
     }
 
@@ -88,10 +110,14 @@ impl Work<'_> {
         &mut self,
         opened: &mut Opened,
         running: Option<&Running>,
+        planned: Option<Arc<Plan>>,
         reads: &[Read],
     ) -> Result<(Targets, Arc<Plan>), Failure> {
         opened.session.allow(reads);
-        let loaded = self.load(opened);
+        let begun = running.map_or(&[][..], Running::nodes);
+        let beside = planned.as_ref().map_or(begun, |plan| &plan.nodes);
+        let cancel = running.map(Running::cancel);
+        let loaded = self.timed(|| opened.load_beside(beside, cancel));
         let planned = loaded.and_then(|mut targets| {
             let plan = self.unfold(opened, &targets, running)?;
             if let Some(running) = running {
@@ -108,11 +134,4 @@ impl Work<'_> {
         }
         planned.inspect_err(|_| opened.session.disallow(reads))
     }
-}
-
-/// Mistakes as a build tells of them.
-pub(super) fn texts(failed: Vec<(Label, Failure)>) -> Vec<(Label, String)> {
-    let failed = failed.into_iter();
-    let texts = failed.map(|(target, mistake)| (target, mistake.rendered_text()));
-    texts.collect()
 }

@@ -276,7 +276,8 @@ mod tests {
                 begun: &[],
                 may_read: &|_, _| false,
                 written: &[],
-                undescribed: &rustc_hash::FxHashSet::default(),
+                undescribed: &|_| false,
+                mistaken: &rustc_hash::FxHashSet::default(),
             };
             let items = ids.map(|label| Item::Target(self.graph.find(&label).unwrap()));
             let plan = planner.plan(&items, &Gates::default());

@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use actor_rt::System;
+use actor_rt::{CancelToken, System};
 
 use super::event::Event;
 use super::hash::Hash;
@@ -24,6 +24,7 @@ pub struct Isolates<'a> {
     root: PathBuf,
     limit: Duration,
     size: PoolSize,
+    cancel: CancelToken,
 }
 
 impl<'a> Isolates<'a> {
@@ -34,7 +35,14 @@ impl<'a> Isolates<'a> {
             root,
             limit,
             size,
+            cancel: CancelToken::new(),
         }
+    }
+
+    /// Gives up what is evaluated when `cancel` is.
+    pub fn until(mut self, cancel: &CancelToken) -> Self {
+        self.cancel = cancel.clone();
+        self
     }
 
     /// What they did; nothing when no file had to be evaluated.
@@ -73,6 +81,7 @@ impl Evaluate for Isolates<'_> {
             request.execution_context = job.context;
             request.call = job.call;
             request.limits = Limits::computing(self.limit);
+            request.cancel = self.cancel.clone();
             request
         });
         let answers = pool.evaluate_all(requests);

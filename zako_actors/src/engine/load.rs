@@ -85,6 +85,10 @@ pub struct LoadEnv<'a> {
     pub search: &'a str,
     /// Whether the rule of the first target may read outputs of the second one: they are up to date.
     pub may_read: &'a dyn Fn(&Label, &Label) -> bool,
+    /// Whether zako wrote a file of the workspace.
+    pub wrote: &'a dyn Fn(&str) -> bool,
+    /// Targets with a mistake: their rules are not asked.
+    pub mistaken: &'a FxHashSet<Label>,
 }
 
 /// So many files are evaluated before what they said is read: as JSON it takes several times the memory of the targets.
@@ -428,6 +432,8 @@ mod tests {
                 evaluator: &mut evaluator,
                 search: "",
                 may_read: &|_, _| false,
+                wrote: &|_| false,
+                mistaken: &FxHashSet::default(),
             };
             let loaded = Loader::new(env, &Given::default()).load(&mut None);
             let labels = loaded.map(|l| l.targets.iter().map(|t| t.label.to_string()).collect());

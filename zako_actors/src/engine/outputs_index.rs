@@ -40,16 +40,10 @@ impl OutputIndex {
         targets: &[Arc<Target>],
         text_of: &dyn Fn(&str) -> String,
     ) -> Result<Self, Diagnostic> {
-        let mut index = Self::default();
+        let index = Self::of(targets);
         let mut owners: FxHashMap<&str, &Target> = FxHashMap::default();
         owners.reserve(targets.len());
-        index.files.reserve(targets.len());
         for target in targets {
-            // The results of a transpile step share a directory with others by design; a clash of
-            // single files shows when its sources are known.
-            if let Some(tree) = transpiled_tree(target) {
-                index.trees.insert(tree.to_owned());
-            }
             let Some(command) = target.command() else {
                 continue;
             };
@@ -64,15 +58,6 @@ impl OutputIndex {
                     && !both_in_place(other, target)
                 {
                     return Err(clash(target, other, out, text_of));
-                }
-                match out {
-                    Output::File(_) => drop(index.files.insert(path.to_owned())),
-                    Output::Tree(_) => drop(index.trees.insert(path.to_owned())),
-                    Output::Glob(pattern) => index
-                        .globs
-                        .entry(pattern.base().to_owned())
-                        .or_default()
-                        .push(pattern.clone()),
                 }
             }
         }
@@ -92,6 +77,31 @@ impl OutputIndex {
             }
         }
         Ok(index)
+    }
+
+    /// Indexes the declared outputs of `targets`, whether they clash or not.
+    pub fn of(targets: &[Arc<Target>]) -> Self {
+        let mut index = Self::default();
+        index.files.reserve(targets.len());
+        for target in targets {
+            // The results of a transpile step share a directory with others by design; a clash of
+            // single files shows when its sources are known.
+            if let Some(tree) = transpiled_tree(target) {
+                index.trees.insert(tree.to_owned());
+            }
+            for out in target.command().iter().flat_map(|command| &command.outs) {
+                match out {
+                    Output::File(path) => drop(index.files.insert(path.clone())),
+                    Output::Tree(path) => drop(index.trees.insert(path.clone())),
+                    Output::Glob(pattern) => index
+                        .globs
+                        .entry(pattern.base().to_owned())
+                        .or_default()
+                        .push(pattern.clone()),
+                }
+            }
+        }
+        index
     }
 
     /// Whether some target declares `path`, or the tree around it.

@@ -28,7 +28,7 @@ use crate::lang::workspace_file::WorkspaceFile;
 
 const SEAL: Seal = Seal {
     magic: b"ZAKOSTAT",
-    format: 6,
+    format: 7,
 };
 
 /// Everything that is remembered between two runs in one workspace.

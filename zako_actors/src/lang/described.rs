@@ -375,9 +375,9 @@ pub fn unfinished(used: &RuleUse) -> Arc<Target> {
     Arc::new(Target {
         label: used.label.clone(),
         at: used.at.clone(),
-        srcs: Vec::new(),
+        srcs: used.sources().cloned().collect(),
         deps: used.deps().into_iter().cloned().collect(),
-        work: Work::Group,
+        work: Work::Unfinished { test: used.test },
         manual: false,
         rule: Some(used.rule.as_str().into()),
     })
@@ -396,6 +396,7 @@ mod tests {
             at: At::file("a/BUILD.ts"),
             file: "cc.rule.ts".into(),
             rule: "cc".into(),
+            test: false,
             config: Vec::new(),
             toolchains: Vec::new(),
             attrs: BTreeMap::new(),

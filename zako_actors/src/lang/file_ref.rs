@@ -51,7 +51,7 @@ impl FileRef {
                 })
                 .collect(),
             Work::Transpile(step) => vec![from(&step.out, true)],
-            Work::Group => Vec::new(),
+            Work::Group | Work::Unfinished { .. } => Vec::new(),
         }
     }
 }

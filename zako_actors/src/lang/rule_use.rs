@@ -26,6 +26,8 @@ pub struct RuleUse {
     pub file: String,
     /// The rule's name.
     pub rule: String,
+    /// Whether what it describes is a test.
+    pub test: bool,
     /// Options that the rule and its toolchains read: `file#name`, or a name of `zako.toml`.
     pub config: Vec<String>,
     /// Toolchains that the rule uses: `file#name`.
@@ -67,6 +69,18 @@ pub enum AttrSource {
 }
 
 impl RuleUse {
+    /// What it names of the source tree.
+    pub fn sources(&self) -> impl Iterator<Item = &Source> {
+        let items = self.attrs.values().filter_map(|attr| match attr {
+            Attr::Sources { items, .. } => Some(items),
+            Attr::Plain(_) | Attr::Deps { .. } => None,
+        });
+        items.flatten().filter_map(|item| match item {
+            AttrSource::Source(source) => Some(source),
+            AttrSource::Target(_) => None,
+        })
+    }
+
     /// The targets that it names, in order, each once.
     pub fn deps(&self) -> Vec<&Label> {
         let mut labels: Vec<&Label> = Vec::new();
@@ -121,6 +135,7 @@ impl Reader<'_> {
             at,
             file: text("file")?,
             rule: text("rule")?,
+            test: value.get("test") == Some(&Value::Bool(true)),
             config: texts("config"),
             toolchains: texts("toolchains"),
             attrs,
@@ -177,7 +192,7 @@ mod tests {
             packages: &crate::lang::packages::Packages::NONE,
         };
         let value = json!({ "t": {
-            "$zako": "rule", "file": "x.rule.ts", "rule": "r", "config": ["c.config.ts#m"], "toolchains": [],
+            "$zako": "rule", "file": "x.rule.ts", "rule": "r", "test": true, "config": ["c.config.ts#m"], "toolchains": [],
             "attrs": {
                 "srcs": { "$sources": ["m.c", { "$label": ":gen" }] },
                 "dep": { "$deps": ["//b"], "one": true, "provides": ["x.rule.ts#Info"] },
@@ -187,6 +202,8 @@ mod tests {
         let exports = read_exports(&value, file).unwrap();
         let used = &exports.uses[0];
         assert_eq!(used.label.to_string(), "//a:t");
+        assert!(used.test);
+        assert_eq!(used.sources().count(), 1);
         let deps: Vec<_> = used.deps().iter().map(ToString::to_string).collect();
         assert_eq!(deps, ["//b:b", "//a:gen"]);
         assert_eq!(used.attrs["level"], Attr::Plain("3".into()));

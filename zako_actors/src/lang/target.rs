@@ -44,6 +44,11 @@ pub enum Work {
     Transpile(Transpile),
     /// Nothing is run: what it reads, under one name.
     Group,
+    /// Nobody knows: its rule has not said everything.
+    Unfinished {
+        /// Whether it is going to be a test.
+        test: bool,
+    },
 }
 
 /// A command step.
@@ -254,7 +259,7 @@ impl Target {
     pub fn command(&self) -> Option<&Command> {
         match &self.work {
             Work::Command(command) => Some(command),
-            Work::Transpile(_) | Work::Group => None,
+            Work::Transpile(_) | Work::Group | Work::Unfinished { .. } => None,
         }
     }
 
@@ -274,8 +279,11 @@ impl Target {
 
     /// Whether `zako test` is what runs it.
     pub fn is_test(&self) -> bool {
-        self.command()
-            .is_some_and(|command| command.test_retries.is_some())
+        match &self.work {
+            Work::Command(command) => command.test_retries.is_some(),
+            Work::Unfinished { test } => *test,
+            Work::Transpile(_) | Work::Group => false,
+        }
     }
 }
 

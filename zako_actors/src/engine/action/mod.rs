@@ -176,7 +176,7 @@ impl Describer {
                 (recipe, Some(tool))
             }
             Work::Transpile(transpile) => (self.transpile_recipe(transpile), None),
-            Work::Group => (recipe("group").finish(), None),
+            Work::Group | Work::Unfinished { .. } => (recipe("group").finish(), None),
         };
         let has_depfile = target.command().is_some_and(|c| c.depfile.is_some());
         let names = has_depfile.then(|| names(&recipe, &inputs));

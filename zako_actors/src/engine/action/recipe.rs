@@ -108,7 +108,7 @@ impl Describer {
                 }
                 add("options".into(), &format!("{:?}", step.options));
             }
-            Work::Group => {}
+            Work::Group | Work::Unfinished { .. } => {}
         }
         parts
     }

@@ -20,6 +20,7 @@ use crate::lang::described::{Described, read_described, unfinished};
 use crate::lang::file_ref::FileRef;
 use crate::lang::label::{Label, is_within};
 use crate::lang::rule_use::RuleUse;
+use crate::lang::target::Target;
 
 impl Analyser<'_, '_> {
     /// Puts the target into a rule's mistake.
@@ -32,6 +33,7 @@ impl Analyser<'_, '_> {
         let Some(used) = used else {
             return failure.diagnostics;
         };
+        let label = &used.label;
         let place = format!("in rule {} for {} ({})", used.rule, used.label, used.at);
         let tell = |found: Diagnostic| {
             // A rule that ships is not the reader's to mend.
@@ -53,7 +55,8 @@ impl Analyser<'_, '_> {
                 .map_or(place.clone(), |help| format!("{help}\n{place}"));
             found.with_help(help)
         };
-        failure.diagnostics.into_iter().map(tell).collect()
+        let found = failure.diagnostics.into_iter();
+        found.map(|found| tell(found).about(label)).collect()
     }
 
     /// Takes one rule's answer in; gives the use back when it has new answers to go on with.
@@ -65,7 +68,16 @@ impl Analyser<'_, '_> {
         analysis: &mut Analysis,
     ) -> Result<Option<Asked>, Box<Diagnostic>> {
         let text = self.text(&one.used.at.path);
-        let described = read_described(&one.used, answer, &text, one.reads_own)?;
+        let described = read_described(&one.used, answer, &text, one.reads_own)
+            .map_err(|mistake| Box::new(mistake.about(&one.used.label)))?;
+        let is_open = |question: &String| !one.known.contains_key(question);
+        if described.done && described.open.iter().any(is_open) {
+            let message = format!(
+                "rule {} for {} returned before its ctx.read() was answered; write `await ctx.read(...)`",
+                one.used.rule, one.used.label
+            );
+            return Err(Box::new(self.mistake(&one.used, None, message)));
+        }
         let mut waiting = Vec::new();
         let mut has_news = false;
         for question in &described.open {
@@ -161,6 +173,12 @@ impl Analyser<'_, '_> {
             })?),
             Some(label) => Some(Label::parse(label, "").map_err(|error| wrong(error.to_string()))?),
         };
+        if writer.as_ref().is_some_and(|it| needs_test(described, it)) {
+            return Err(wrong(format!(
+                "rule {} for {} reads {path}, which its own test has to leave first; read it in another rule",
+                used.rule, used.label
+            )));
+        }
         let mut read = ReadFact {
             path: path.as_str().into(),
             hash: Hash::of(b""),
@@ -194,6 +212,22 @@ fn own_writer(described: &Described, path: &str) -> Option<Label> {
         .iter()
         .find(|target| FileRef::outputs_of(target).iter().any(of))
         .map(|target| target.label.clone())
+}
+
+/// Whether `writer` is or needs the rule's own test: that gets the target's label when the rule has come to its end.
+fn needs_test(described: &Described, writer: &Label) -> bool {
+    let mut pending = vec![writer];
+    let mut left: Vec<&Target> = described.targets.iter().map(|it| &**it).collect();
+    while let Some(label) = pending.pop() {
+        if let Some(place) = left.iter().position(|it| it.label == *label) {
+            let target = left.swap_remove(place);
+            if target.is_test() {
+                return true;
+            }
+            pending.extend(&target.deps);
+        }
+    }
+    false
 }
 
 impl ReadFact {

@@ -55,7 +55,14 @@ impl Analyser<'_, '_> {
         let mut mistakes = Vec::new();
         let mut asked = Vec::new();
         for used in level {
-            match self.tell(used, shared, stages) {
+            let told = match self.env.mistaken.contains(&used.label) {
+                true => {
+                    analysis.readings.push(Reading::given_up(&used.label));
+                    Ok(None)
+                }
+                false => self.tell(used, shared, stages),
+            };
+            match told {
                 Err(found) => mistakes.extend(found.0),
                 Ok(None) => {
                     analysis.targets.push(unfinished(used));
@@ -217,10 +224,10 @@ impl Analyser<'_, '_> {
                     include,
                     exclude,
                 }) => {
-                    let found = self
-                        .env
-                        .dirs
-                        .expand(dir, include, exclude, &|path| shared.outputs.covers(path));
+                    let wrote = self.env.wrote;
+                    let found = self.env.dirs.expand(dir, include, exclude, &|path| {
+                        shared.outputs.covers(path) || (shared.has_undescribed && wrote(path))
+                    });
                     let found = found.map_err(|error| {
                         vec![self.mistake(used, None, format!("{}: {error}", used.label))]
                     })?;

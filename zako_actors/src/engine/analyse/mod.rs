@@ -89,8 +89,10 @@ struct Shared {
     toolchains: Map<String, Value>,
     /// Targets that no rule describes.
     plain: FxHashMap<Label, Arc<Target>>,
-    /// What is no source.
+    /// What is no source, as far as it is described.
     outputs: OutputIndex,
+    /// Whether that may be less than everything that zako wrote.
+    has_undescribed: bool,
     /// The labels of all uses.
     uses: Vec<Label>,
 }
@@ -137,8 +139,11 @@ impl Analyser<'_, '_> {
                 .iter()
                 .map(|target| (target.label.clone(), Arc::clone(target)))
                 .collect(),
-            // Clashes are the graph's business.
-            outputs: OutputIndex::new(&all, &|_| String::new()).unwrap_or_default(),
+            outputs: OutputIndex::of(&all),
+            has_undescribed: {
+                let known = &self.env.memory.uses;
+                !uses.iter().all(|used| known.contains_key(&used.label))
+            },
             uses: uses.iter().map(|used| used.label.clone()).collect(),
         };
         self.in_order(uses, &shared)
@@ -238,7 +243,7 @@ impl Analyser<'_, '_> {
         let text = self.text(&used.at.path);
         let at = At::in_target(&used.at.path, &text, used.label.name(), needle);
         let at = if at.line == 0 { used.at.clone() } else { at };
-        mistake(&at, message, &text)
+        mistake(&at, message, &text).about(&used.label)
     }
 
     fn unknown(&self, used: &RuleUse, dep: &Label, names: &[String]) -> Diagnostic {

@@ -53,6 +53,17 @@ impl Reading {
             open,
         })
     }
+
+    /// Of a rule for `target` that is not asked any more: it waits for what nobody writes.
+    pub(super) fn given_up(target: &Label) -> Self {
+        Self {
+            target: target.clone(),
+            described: vec![target.clone()],
+            after: Vec::new(),
+            turns: vec![Vec::new()],
+            open: true,
+        }
+    }
 }
 
 /// Targets whose rules have not said everything: those that wait for outputs, and those that depend on them.
@@ -66,13 +77,15 @@ pub fn unfinished(readings: &[Reading]) -> FxHashSet<&Label> {
     unfinished
 }
 
-/// Whether `label` is of a kind that rules for these targets give to their actions.
-pub fn may_describe(targets: &FxHashSet<&Label>, label: &Label) -> bool {
+/// The one of `targets` whose rule may give `label` to one of its actions.
+pub fn owner(targets: &FxHashSet<&Label>, label: &Label) -> Option<Label> {
+    if targets.is_empty() {
+        return None;
+    }
     let name = label.name();
-    let mut ends = name.match_indices('~').map(|(end, _)| &name[..end]);
-    !targets.is_empty()
-        && ends
-            .any(|name| Label::new(label.dir(), name).is_ok_and(|owner| targets.contains(&owner)))
+    let names = name.match_indices('~').map(|(end, _)| &name[..end]);
+    let mut owners = names.filter_map(|name| Label::new(label.dir(), name).ok());
+    owners.find(|owner| targets.contains(owner))
 }
 
 /// `readings` and the rules that depend on them, in the order of `uses`.

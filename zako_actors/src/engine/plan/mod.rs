@@ -133,8 +133,10 @@ pub struct Planner<'a> {
     pub earlier: Option<&'a Asked<'a>>,
     /// Files that are written meanwhile by whoever plans: no glob means them.
     pub written: &'a [String],
-    /// Outputs of targets that rules have yet to describe again: no glob means them either.
-    pub undescribed: &'a FxHashSet<Box<str>>,
+    /// Whether zako wrote a file that nobody describes now: no glob means it either.
+    pub undescribed: &'a dyn Fn(&str) -> bool,
+    /// Targets with a mistake: they are left, and what needs them.
+    pub mistaken: &'a FxHashSet<Label>,
     /// The beginning of the plan, when it is one that goes on: these targets stay what and where they are.
     pub begun: &'a [Planned],
     /// Whether the rule of the first target may read outputs of the second one.
@@ -223,8 +225,12 @@ impl Planner<'_> {
         false
     }
 
-    /// Whose rule has to go on before `id` can be planned.
+    /// Whose rule has to go on before `id` can be planned; of a target with a mistake, its own.
     fn awaited(&self, gates: &Gates, id: NodeId, places: &Places) -> Option<Label> {
+        let label = &self.graph.target(id).label;
+        if self.mistaken.contains(label) {
+            return Some(label.clone());
+        }
         let gate = gates.of(id).filter(|gate| !places.is_open[*gate as usize]);
         if let Some(gate) = gate {
             return Some(gates.gate(gate).target.clone());
@@ -297,8 +303,10 @@ impl Planner<'_> {
     ) -> (Freshness, Option<Arc<Tool>>) {
         let target = self.graph.target(id);
         let stale = |cause| (Freshness::Stale(cause), None);
-        if target.work == Work::Group {
-            return (self.survey_group(target, sources, deps, nodes), None);
+        match target.work {
+            Work::Group => return (self.survey_group(target, sources, deps, nodes), None),
+            Work::Unfinished { .. } => return (Freshness::Unknown, None),
+            Work::Command(_) | Work::Transpile(_) => {}
         }
         let Some(record) = self.records.get(&target.label) else {
             return stale(Cause::New);

@@ -48,7 +48,7 @@ impl Planner<'_> {
                             let (written, undescribed) = (self.written, self.undescribed);
                             let found = self.dirs.expand(dir, include, exclude, &|path| {
                                 graph.outputs().covers(path)
-                                    || undescribed.contains(path)
+                                    || undescribed(path)
                                     || written.iter().any(|file| file == path)
                             });
                             let found = found.map_err(|error| {
@@ -167,6 +167,6 @@ impl Planner<'_> {
         let text = (self.text_of)(&target.at.path);
         let at = At::in_target(&target.at.path, &text, target.label.name(), needle);
         let at = if at.line == 0 { target.at.clone() } else { at };
-        mistake(&at, message, &text)
+        mistake(&at, message, &text).about(&target.label)
     }
 }

@@ -183,7 +183,7 @@ fn kind_of_work(target: &Target, work: &Work) -> &'static str {
         Work::Command(command) if command.in_place.is_some() => "script",
         Work::Command(_) => "command",
         Work::Transpile(_) => "transpile",
-        Work::Group => "group",
+        Work::Group | Work::Unfinished { .. } => "group",
     }
 }
 
@@ -210,13 +210,14 @@ pub fn attribute(target: &Target, name: &str) -> Vec<String> {
             Work::Command(command) => command.outs.iter().map(|out| out.show()).collect(),
             Work::Transpile(step) => vec![format!("{}/", step.out)],
             Work::Group => target.srcs.iter().flat_map(sources).collect(),
+            Work::Unfinished { .. } => Vec::new(),
         },
         "rule" => target.rule.iter().map(ToString::to_string).collect(),
         "retries" => command
             .and_then(|command| command.test_retries)
             .map_or_else(Vec::new, |retries| vec![retries.to_string()]),
         "options" => match &target.work {
-            Work::Command(_) | Work::Group => Vec::new(),
+            Work::Command(_) | Work::Group | Work::Unfinished { .. } => Vec::new(),
             Work::Transpile(step) => vec![format!("{:?}", step.options)],
         },
         _ => Vec::new(),

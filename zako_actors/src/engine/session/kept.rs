@@ -106,6 +106,7 @@ impl Session {
             known,
             described: None,
             read: FxHashSet::default(),
+            mistaken: FxHashSet::default(),
             changed,
             replaced: Vec::new(),
             _lock: lock,

@@ -7,8 +7,10 @@
 //! look at files.
 
 mod kept;
+mod reads;
 mod running;
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,7 +29,7 @@ use super::graph::{Graph, NodeId};
 use super::ledger::Ledger;
 use super::load::{Described, Evaluate, LoadEnv, LoadError, Loaded, Loader};
 use super::outputs::remove;
-use super::plan::{Plan, Planner, Read};
+use super::plan::{Plan, Planned, Planner};
 use super::reasons::Reasons;
 use super::record::Record;
 use super::sandbox::Mode;
@@ -35,6 +37,7 @@ use super::schedule::Capacity;
 use super::services::ServiceError;
 use super::workspace::{Layout, Workspace, WorkspaceError, WorkspaceLock};
 pub use kept::Kept;
+use reads::may_read;
 pub use running::Running;
 
 use crate::diagnostic::Diagnostic;
@@ -89,6 +92,8 @@ pub struct Session {
     described: Option<Described>,
     /// Targets whose rules may read outputs of others.
     read: FxHashSet<(Label, Label)>,
+    /// Targets with a mistake.
+    mistaken: FxHashSet<Label>,
     changed: bool,
     /// Plans that others replaced: a large one takes a millisecond to take apart, which no step is to wait for.
     replaced: Vec<Earlier>,
@@ -169,9 +174,7 @@ impl Session {
 
     /// Read when it is needed: a no-op does not.
     fn ledger(&self) -> &Arc<Ledger> {
-        self.known
-            .ledger
-            .get_or_init(|| Arc::new(Ledger::load(&self.layout.outputs)))
+        ledger(&self.known.ledger, &self.layout)
     }
 
     /// When and why targets last ran. Read when it is needed: a no-op does not.
@@ -237,33 +240,39 @@ impl Session {
         self.described = None;
     }
 
-    /// Takes note that what `reads` names is up to date until the end of this session: these rules may read it.
-    pub fn allow<'a>(&mut self, reads: impl IntoIterator<Item = &'a Read>) {
-        self.read.extend(reads.into_iter().flat_map(pairs));
-    }
-
-    /// Has the rules of `reads` wait again: they cannot go on. What they said does not count, so that they read again
-    /// once their reads are written anew.
-    pub fn disallow(&mut self, reads: &[Read]) {
-        for read in reads {
-            self.changed |= self.known.memory.uses.remove(&read.target).is_some();
+    /// Reads the build files, evaluating those that changed, and links their targets, beside what is `planned` already. What
+    /// rules said of old outputs does not count when there is a mistake with it. `given` are the options that were set,
+    /// `search` is PATH.
+    ///
+    /// # Errors
+    /// The mistakes that there are in any case.
+    pub fn targets(
+        &mut self,
+        evaluator: &mut dyn Evaluate,
+        given: &Given,
+        search: &str,
+        planned: &[Planned],
+    ) -> Result<(Loaded, Arc<Graph>), BuildError> {
+        let mut attempt = |session: &mut Self| {
+            let mut loaded = session.load(evaluator, given, search)?;
+            let graph = session.graph(&mut loaded)?;
+            Ok((loaded, graph))
+        };
+        let first = attempt(self);
+        if first.is_ok() {
+            return first;
         }
-        for pair in reads.iter().flat_map(pairs) {
-            self.read.remove(&pair);
+        let forgotten = self.forget_unread(planned);
+        if forgotten.is_empty() {
+            return first;
         }
-    }
-
-    /// Forgets what rules said of outputs of which nobody knows whether they are up to date. Tells whether there was any.
-    pub fn forget_unread(&mut self) -> bool {
-        let uses = &mut self.known.memory.uses;
-        let before = uses.len();
-        uses.retain(|target, known| {
-            let mut writers = known.reads.iter().filter_map(|read| read.writer.as_ref());
-            writers.all(|writer| may_read(&self.read, target, writer))
-        });
-        let has_forgotten = uses.len() < before;
-        self.changed |= has_forgotten;
-        has_forgotten
+        let second = attempt(self);
+        match second {
+            Ok(_) => self.changed = true,
+            // They have nothing to do with it.
+            Err(_) => self.known.memory.uses.extend(forgotten),
+        }
+        second
     }
 
     /// Reads the build files, once in a session, evaluating those that changed, and asks rules; `given` are the options that were set,
@@ -285,6 +294,8 @@ impl Session {
             evaluator,
             search,
             may_read: &|target, writer| may_read(&self.read, target, writer),
+            wrote: &|path| ledger(&self.known.ledger, &self.layout).contains(path),
+            mistaken: &self.mistaken,
         };
         let loaded = Loader::new(env, given).load(&mut self.described);
         self.changed |= loaded.as_ref().map_or(true, |loaded| loaded.evaluated > 0);
@@ -322,8 +333,8 @@ impl Session {
     ) -> Result<Arc<Plan>, BuildError> {
         let items: Vec<Item> = wanted.iter().copied().map(Item::Target).collect();
         let gated = (items.as_slice(), &Gates::default());
-        let undescribed = self.forget_vanished(graph, &[], None);
-        self.plan_items(graph, gated, (describer, force), None, &undescribed)
+        let has_undescribed = self.forget_vanished(graph, &[], None);
+        self.plan_items(graph, gated, (describer, force), None, has_undescribed)
     }
 
     /// Plans what is `asked` for and everything that it needs, as far as rules, of which `readings` rest on outputs,
@@ -341,8 +352,14 @@ impl Session {
     ) -> Result<Arc<Plan>, BuildError> {
         let gates = Gates::new(graph, readings);
         let items = gates.order(graph, asked, &text_in(&self.workspace.root))?;
-        let undescribed = self.forget_vanished(graph, readings, running);
-        self.plan_items(graph, (&items, &gates), describing, running, &undescribed)
+        let has_undescribed = self.forget_vanished(graph, readings, running);
+        self.plan_items(
+            graph,
+            (&items, &gates),
+            describing,
+            running,
+            has_undescribed,
+        )
     }
 
     fn plan_items(
@@ -351,7 +368,7 @@ impl Session {
         (items, gates): (&[Item], &Gates),
         (describer, force): (&Arc<Describer>, bool),
         running: Option<&Running>,
-        undescribed: &FxHashSet<Box<str>>,
+        has_undescribed: bool,
     ) -> Result<Arc<Plan>, BuildError> {
         if running.is_none() {
             self.replaced.extend(self.known.planned.take());
@@ -371,7 +388,10 @@ impl Session {
             begun,
             may_read: &|target, writer| may_read(&self.read, target, writer),
             written: &self.written,
-            undescribed,
+            undescribed: &|path| {
+                has_undescribed && ledger(&self.known.ledger, &self.layout).contains(path)
+            },
+            mistaken: &self.mistaken,
         };
         let plan = Arc::new(planner.plan(items, gates)?);
         if running.is_none() {
@@ -380,24 +400,24 @@ impl Session {
         Ok(plan)
     }
 
-    /// Takes away what targets left that the build files do not have any more. Tells which outputs are left of others
-    /// that nobody describes: their rules may do so once they have read.
+    /// Takes away what targets left that the build files do not have any more. Tells whether there may be outputs of
+    /// others that nobody describes: their rules may do so once they have read.
     fn forget_vanished(
         &mut self,
         graph: &Graph,
         readings: &[Reading],
         running: Option<&Running>,
-    ) -> FxHashSet<Box<str>> {
+    ) -> bool {
         let unfinished = reading::unfinished(readings);
-        let is_left = |label: &Label| self.only_looks || reading::may_describe(&unfinished, label);
+        let is_left =
+            |label: &Label| self.only_looks || reading::owner(&unfinished, label).is_some();
         let records = self.known.records.iter();
         let vanished = records.filter(|(label, _)| !graph.contains(label));
         let (left, gone): (Vec<_>, Vec<_>) = vanished.partition(|(label, _)| is_left(label));
-        let undescribed = left.into_iter().flat_map(|(_, record)| &*record.outputs);
-        let undescribed = undescribed.map(|item| item.path.clone()).collect();
+        let has_undescribed = !unfinished.is_empty() || !left.is_empty();
         let gone: Vec<Label> = gone.into_iter().map(|(label, _)| label.clone()).collect();
         if gone.is_empty() {
-            return undescribed;
+            return has_undescribed;
         }
         let ledger = Arc::clone(self.ledger());
         let records = Arc::make_mut(&mut self.known.records);
@@ -424,8 +444,10 @@ impl Session {
                 None => remove(&mut { stale }),
             }
         }
+        // What was listed before may be gone.
+        self.known.dirs.look_anew();
         self.changed = true;
-        undescribed
+        has_undescribed
     }
 
     /// Removes everything that zako wrote into the workspace and forgets what was built. Tells how
@@ -449,15 +471,9 @@ impl Session {
     }
 }
 
-fn pairs(read: &Read) -> impl Iterator<Item = (Label, Label)> {
-    let target = &read.target;
-    let writers = read.writers.iter();
-    writers.map(move |writer| (target.clone(), writer.clone()))
-}
-
-fn may_read(read: &FxHashSet<(Label, Label)>, target: &Label, writer: &Label) -> bool {
-    // Most builds have no such rules.
-    !read.is_empty() && read.contains(&(target.clone(), writer.clone()))
+/// Read when it is needed: a no-op does not.
+fn ledger<'a>(ledger: &'a OnceCell<Arc<Ledger>>, layout: &Layout) -> &'a Arc<Ledger> {
+    ledger.get_or_init(|| Arc::new(Ledger::load(&layout.outputs)))
 }
 
 fn text_in(root: &Path) -> impl Fn(&str) -> String {

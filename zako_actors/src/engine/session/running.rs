@@ -81,8 +81,13 @@ impl Running {
         drop(self.events.send(stamped));
     }
 
+    /// What ends it, and whatever is done for it.
+    pub fn cancel(&self) -> &Cancel {
+        &self.env.cancel
+    }
+
     /// Everything that is planned.
-    pub(super) fn nodes(&self) -> &[Planned] {
+    pub fn nodes(&self) -> &[Planned] {
         &self.plan.nodes
     }
 
@@ -234,7 +239,10 @@ impl Session {
             let graph = &plan.graph;
             let mut reasons = self.known.reasons.take().unwrap_or_default();
             // The steps of this build have ended, so that this is the only owner, or copies once.
-            Arc::make_mut(&mut reasons).merge(result.runs, |label| graph.contains(label));
+            // A rule that has yet to describe a target again leaves its record.
+            Arc::make_mut(&mut reasons).merge(result.runs, |label| {
+                graph.contains(label) || records.contains_key(label)
+            });
             match reasons.save(&self.layout.reasons) {
                 Ok(()) => drop(self.known.reasons.set(reasons)),
                 // Known is what is on disk; it is read again when it is needed.

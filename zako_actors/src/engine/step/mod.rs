@@ -233,7 +233,7 @@ async fn carry_out(env: &Arc<StepEnv>, job: &Arc<StepJob>) -> Result<StepReport,
         Work::Command(command) if command.in_place.is_some() => in_place::run,
         Work::Command(command) if command.worker.is_some() => worker::run,
         Work::Command(_) => command::run,
-        Work::Group => group::run,
+        Work::Group | Work::Unfinished { .. } => group::run,
         Work::Transpile(_) => {
             job.turn.begin();
             return transpile::run(env, job).await;
