@@ -16,12 +16,13 @@ use crate::lang::locate::{At, mistake};
 use crate::lang::packages::FETCHED_DIR;
 use crate::lang::pattern::Pattern;
 use crate::lang::target::{Output, Source, Target, Work};
+use crate::lang::text::Text;
 
 /// Declared outputs by path.
 #[derive(Debug, Default)]
 pub struct OutputIndex {
-    files: FxHashSet<String>,
-    trees: FxHashSet<String>,
+    files: FxHashSet<Text>,
+    trees: FxHashSet<Text>,
     /// By the directory that the pattern starts in.
     globs: FxHashMap<String, Vec<Pattern>>,
 }
@@ -48,7 +49,7 @@ impl OutputIndex {
             // The results of a transpile step share a directory with others by design; a clash of
             // single files shows when its sources are known.
             if let Some(tree) = transpiled_tree(target) {
-                index.trees.insert(tree.to_owned());
+                index.trees.insert(tree.into());
             }
             let Some(command) = target.command() else {
                 continue;
@@ -66,8 +67,8 @@ impl OutputIndex {
                     return Err(clash(target, other, out, text_of));
                 }
                 match out {
-                    Output::File(_) => drop(index.files.insert(path.to_owned())),
-                    Output::Tree(_) => drop(index.trees.insert(path.to_owned())),
+                    Output::File(path) => drop(index.files.insert(path.clone())),
+                    Output::Tree(path) => drop(index.trees.insert(path.clone())),
                     Output::Glob(pattern) => index
                         .globs
                         .entry(pattern.base().to_owned())
@@ -86,7 +87,7 @@ impl OutputIndex {
                     && !both_in_place(other, owner)
                     && index.trees.contains(tree)
                 {
-                    let file = Output::File((*path).to_owned());
+                    let file = Output::File((*path).into());
                     return Err(clash(owner, other, &file, text_of));
                 }
             }

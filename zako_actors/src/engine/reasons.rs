@@ -19,7 +19,7 @@ use crate::lang::label::Label;
 
 const SEAL: Seal = Seal {
     magic: b"ZAKOWHY\n",
-    format: 2,
+    format: 3,
 };
 
 /// The last time that a target ran, was restored, or failed.
@@ -75,7 +75,7 @@ impl<'de> Deserialize<'de> for Packed {
             }
         }
 
-        deserializer.deserialize_bytes(Bytes)
+        deserializer.deserialize_byte_buf(Bytes)
     }
 }
 

@@ -41,6 +41,7 @@ use crate::diagnostic::Diagnostic;
 use crate::isolate::FileKind;
 use crate::lang::label::Label;
 use crate::lang::target::Target;
+use crate::lang::text::Text;
 use crate::machine::PoolSize;
 
 /// How a build is carried out.
@@ -348,7 +349,7 @@ impl Session {
         (items, gates): (&[Item], &Gates),
         (describer, force): (&Arc<Describer>, bool),
         running: Option<&Running>,
-        undescribed: &FxHashSet<Box<str>>,
+        undescribed: &FxHashSet<Text>,
     ) -> Result<Arc<Plan>, BuildError> {
         if running.is_none() {
             self.replaced.extend(self.known.planned.take());
@@ -384,7 +385,7 @@ impl Session {
         graph: &Graph,
         readings: &[Reading],
         running: Option<&Running>,
-    ) -> FxHashSet<Box<str>> {
+    ) -> FxHashSet<Text> {
         let unfinished = reading::unfinished(readings);
         let is_left = |label: &Label| self.only_looks || reading::may_describe(&unfinished, label);
         let records = self.known.records.iter();
