@@ -44,6 +44,9 @@ pub enum Command {
     },
     /// One-way and round-trip latency, corrected for coordinated omission.
     Latency {
+        /// Targets, steps or packages of a build, instead of its usual number.
+        #[arg(long, value_parser = at_least_one)]
+        count: Option<usize>,
         /// Cores to use, for example `0,1`: the first is the far side's, the last the near side's; all by default.
         #[arg(long, value_delimiter = ',')]
         cores: Vec<usize>,
@@ -139,6 +142,9 @@ pub struct LoadArgs {
     /// Bytes per item of a ring: 8, 16, 64, 256, 1024 or 4096 [default: 8].
     #[arg(long, value_name = "BYTES", value_parser = payload_bytes)]
     payload: Option<usize>,
+    /// Targets, steps or packages of a build, instead of its usual number.
+    #[arg(long, value_parser = at_least_one)]
+    count: Option<usize>,
     /// Cores to use, for example `0,1`; all by default.
     #[arg(long, value_delimiter = ',')]
     cores: Vec<usize>,
@@ -168,6 +174,7 @@ impl LoadArgs {
             (Flag::Capacity, self.capacity.is_some()),
             (Flag::Batch, self.batch.is_some()),
             (Flag::Payload, self.payload.is_some()),
+            (Flag::Count, self.count.is_some()),
             (Flag::Wait, self.wait.is_some()),
         ];
         let ignored: Vec<String> = given
@@ -195,6 +202,7 @@ impl LoadArgs {
             mailbox: capacity,
             batch: self.batch.unwrap_or(defaults.batch),
             payload: self.payload.unwrap_or(defaults.payload),
+            count: self.count.map(|count| count as u64),
             cores: cores(&self.cores)?,
             wait: self.wait.unwrap_or(defaults.wait),
             repeat: self.repeat.unwrap_or(if self.quick { 3 } else { 5 }),
@@ -217,6 +225,7 @@ impl LoadArgs {
             ("--capacity", self.capacity),
             ("--batch", self.batch),
             ("--payload", self.payload),
+            ("--count", self.count),
         ];
         let mut flags: Vec<String> = Vec::new();
         flags.extend(self.only.iter().map(|name| format!("--impl={name}")));

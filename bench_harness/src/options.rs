@@ -48,6 +48,8 @@ pub struct Options {
     pub batch: usize,
     /// Bytes per item of a ring, one of [`SIZES`](crate::payload::SIZES); others are rounded up.
     pub payload: usize,
+    /// Targets, steps or packages of a build, where the scenario lets choose; else its own number.
+    pub count: Option<u64>,
     /// Cores to pin to.
     pub cores: Vec<usize>,
     /// Waiting in rings of ours.
@@ -71,6 +73,7 @@ impl Default for Options {
             mailbox: MAILBOX,
             batch: 64,
             payload: 8,
+            count: None,
             cores: pin::available(),
             wait: WaitKind::Spin,
             repeat: 5,
@@ -111,6 +114,11 @@ impl Options {
             Scale::Quick => (full / 5).max(tiny),
             Scale::Tiny => tiny,
         }
+    }
+
+    /// The targets, steps or packages of a build: what was asked for, or a [`count`](Self::count).
+    pub fn targets(&self, full: u64, tiny: u64) -> u64 {
+        self.count.unwrap_or_else(|| self.count(full, tiny))
     }
 
     /// Whether an implementation was asked for.

@@ -16,18 +16,21 @@ pub enum Flag {
     Batch,
     /// `--payload`
     Payload,
+    /// `--count`
+    Count,
     /// `--wait`
     Wait,
 }
 
 impl Flag {
     /// Every one.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Producers,
         Self::Consumers,
         Self::Capacity,
         Self::Batch,
         Self::Payload,
+        Self::Count,
         Self::Wait,
     ];
 
@@ -53,6 +56,7 @@ impl Flag {
             Self::Capacity => "--capacity",
             Self::Batch => "--batch",
             Self::Payload => "--payload",
+            Self::Count => "--count",
             Self::Wait => "--wait",
         }
     }
@@ -68,6 +72,7 @@ impl Scenario {
             Flag::Capacity => self.family == Family::Rings || one_of(&["tell", "tell_n"]),
             Flag::Batch if self.family == Family::Rings => !one_of(&["ring_ping_pong", "burst"]),
             Flag::Batch => one_of(&["tell_batch"]),
+            Flag::Count => one_of(&["build_cold", "build_edit", "graph_memory", "packages_noop"]),
             Flag::Payload | Flag::Wait => self.family == Family::Rings,
         }
     }
@@ -100,9 +105,14 @@ mod tests {
                 batch: 16,
                 ..usual.clone()
             });
-            let heeded =
-                [Flag::Producers, Flag::Consumers, Flag::Batch].map(|it| scenario.heeds(it));
-            assert_eq!(heeded, [producers, consumers, batch], "{}", scenario.name);
+            let count = changes(Options {
+                count: Some(5),
+                ..usual.clone()
+            });
+            let flags = [Flag::Producers, Flag::Consumers, Flag::Batch, Flag::Count];
+            let heeded = flags.map(|it| scenario.heeds(it));
+            let changed = [producers, consumers, batch, count];
+            assert_eq!(heeded, changed, "{}", scenario.name);
         }
     }
 }

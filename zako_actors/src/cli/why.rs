@@ -19,6 +19,7 @@ use crate::engine::reasons::{LastRun, Reasons};
 use crate::lang::label::{Label, LabelPattern};
 use crate::lang::suggest::nearest;
 use crate::lang::target::Work;
+use crate::lang::text::Text;
 
 /// Things that are not up to date and are named for one target.
 const SHOWN: usize = 10;
@@ -135,7 +136,7 @@ fn in_full(causes: &[Cause]) -> String {
 }
 
 /// Who wrote which file, by the records of the targets in `plan`.
-fn writers(opened: &Opened, targets: &Targets, plan: &Plan) -> FxHashMap<Box<str>, Label> {
+fn writers(opened: &Opened, targets: &Targets, plan: &Plan) -> FxHashMap<Text, Label> {
     let mut writers = FxHashMap::default();
     for node in &plan.nodes {
         let label = &targets.graph.target(node.id).label;
@@ -155,7 +156,7 @@ struct Why<'a> {
     graph: &'a Graph,
     now: FxHashMap<Label, Vec<Cause>>,
     reasons: &'a Reasons,
-    writers: FxHashMap<Box<str>, Label>,
+    writers: FxHashMap<Text, Label>,
 }
 
 impl Why<'_> {

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::hash::Hash;
 use super::record::{Input, InputContent, Record};
+use crate::lang::text::Text;
 
 /// One reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,18 +33,18 @@ pub enum Cause {
     /// The content of a file.
     Changed {
         /// Workspace-relative.
-        path: Box<str>,
+        path: Text,
         /// What it held, as a short digest.
         was: Box<str>,
         /// What it holds.
         now: Box<str>,
     },
     /// This file was not an input before.
-    Added(Box<str>),
+    Added(Text),
     /// This file is no longer an input.
-    Removed(Box<str>),
+    Removed(Text),
     /// An output is gone or was edited.
-    Output(Box<str>),
+    Output(Text),
     /// Something that it needs is not up to date; whether that matters shows once that is built.
     Dependency,
     /// A person asked for it.

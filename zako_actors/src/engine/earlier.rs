@@ -18,6 +18,7 @@ use super::outputs::is_intact;
 use super::plan::{Freshness, Plan, Planned};
 use super::record::{Input, InputContent, OutputItem, Record};
 use crate::lang::target::{Command, Source, Target};
+use crate::lang::text::Text;
 
 /// The last plan, and who described its actions.
 #[derive(Debug)]
@@ -73,7 +74,7 @@ impl<'a> Asked<'a> {
     }
 
     /// The sources of `target`, where they are what they were: no directory has a say in them.
-    pub fn sources(&self, id: NodeId, target: &Target) -> Option<Arc<[String]>> {
+    pub fn sources(&self, id: NodeId, target: &Target) -> Option<Arc<[Text]>> {
         let is_named = |source: &Source| matches!(source, Source::File(_));
         let last = self.last(id)?;
         let named = target.srcs.iter().all(is_named);
@@ -84,7 +85,7 @@ impl<'a> Asked<'a> {
     pub fn still_fresh(
         &self,
         id: NodeId,
-        sources: &[String],
+        sources: &[Text],
         (deps, nodes): (&[u32], &[Planned]),
         record: &Record,
         files: &FileTable,
@@ -230,7 +231,7 @@ mod tests {
             for name in ["a", "b"] {
                 let id = self.graph.find(&Label::new("", name).unwrap()).unwrap();
                 let target = self.graph.target(id);
-                let sources = [format!("{name}.txt")];
+                let sources = [Text::from(format!("{name}.txt"))];
                 let deps = before.iter().map(|outputs| &**outputs);
                 let action = describer.describe(target, &sources, deps, Before::default(), &files);
                 let action = action.unwrap();

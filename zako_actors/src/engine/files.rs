@@ -9,17 +9,20 @@
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::iter::successors;
+use std::mem::take;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fstat, open, stat, statat};
-use serde::{Deserialize, Serialize};
 
 use super::hash::Hash;
 use super::looks::{Look, Looks};
+pub use super::remembered::SavedFiles;
+use super::remembered::{Entry, Remembered};
 use super::stamp::{Stamp, now_ns};
+use crate::lang::text::Text;
 
 /// A file's content and stamp at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,23 +47,6 @@ pub enum FactError {
     Io(#[from] io::Error),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Entry {
-    stamp: Stamp,
-    hash: Hash,
-    settled: bool,
-}
-
-/// An entry, and its place among the looks.
-#[derive(Clone, Copy, Debug)]
-struct Held {
-    entry: Entry,
-    place: u32,
-}
-
-/// The place of what was learnt since the table was read.
-const NOWHERE: u32 = u32::MAX;
-
 /// Everything that is known about files.
 #[derive(Debug, Default)]
 pub struct FileTable {
@@ -72,29 +58,23 @@ pub struct FileTable {
 
 #[derive(Debug, Default)]
 struct Inner {
-    entries: FxHashMap<Box<str>, Held>,
+    remembered: Remembered,
+    /// What was learnt since; nothing of files that went.
+    learnt: FxHashMap<Text, Option<Entry>>,
     changed: bool,
+    /// At what is remembered.
     looks: Option<Arc<Looks>>,
 }
-
-/// The persistent part of a [`FileTable`].
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub struct SavedFiles(Vec<(Box<str>, Entry)>);
 
 impl FileTable {
     /// A table for the workspace at `root`. Paths are relative to it, or absolute.
     pub fn new(root: PathBuf, saved: SavedFiles) -> Self {
-        let entries = saved.0.into_iter().map(|(path, entry)| {
-            let place = NOWHERE;
-            (path, Held { entry, place })
-        });
         Self {
             opened: open(&root, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok(),
             root,
             inner: Mutex::new(Inner {
-                entries: entries.collect(),
-                changed: false,
-                looks: None,
+                remembered: Remembered::new(saved),
+                ..Inner::default()
             }),
         }
     }
@@ -104,16 +84,10 @@ impl FileTable {
     pub fn look_at_all(&self, threads: usize, wanted: impl Fn(&str) -> bool) {
         let opened = self.opened.as_ref().and_then(|root| root.try_clone().ok());
         let mut inner = self.lock();
-        let files = inner.entries.iter_mut().zip(0..NOWHERE);
-        let files = files.map(|((path, held), place)| {
-            held.place = place;
-            (&**path, held.entry.stamp)
-        });
-        let looks = opened.map(|root| Looks::new(root, files));
+        inner.remember();
+        let looks = opened.map(|root| Looks::new(root, inner.remembered.list().clone()));
         if let Some(looks) = &looks {
-            for (_, held) in inner.entries.iter().filter(|(path, _)| !wanted(path)) {
-                looks.leave(held.place);
-            }
+            looks.leave(|path| !wanted(path));
             looks.begin(threads);
         }
         inner.looks = looks;
@@ -125,9 +99,9 @@ impl FileTable {
         let Some(looks) = &inner.looks else {
             return;
         };
-        let known = paths.iter().map(|path| inner.entries.get(path));
+        let known = paths.iter().map(|path| inner.remembered.place(path));
         if let Some(known) = known.collect::<Option<Vec<_>>>() {
-            known.iter().for_each(|held| looks.changed(held.place));
+            known.into_iter().for_each(|place| looks.changed(place));
             return;
         }
         // What is no file may be a directory, with everything below it.
@@ -135,8 +109,9 @@ impl FileTable {
             let all = successors(Some(file), |path| path.rsplit_once('/').map(|(dir, _)| dir));
             all.chain([""]).any(|path| paths.contains(path))
         };
-        for (_, held) in inner.entries.iter().filter(|(file, _)| changed(file)) {
-            looks.changed(held.place);
+        let files = (0..).zip(&*inner.remembered.list().0);
+        for (place, _) in files.filter(|(_, known)| changed(&known.path)) {
+            looks.changed(place);
         }
     }
 
@@ -235,13 +210,8 @@ impl FileTable {
 
     fn insert(&self, path: &str, entry: Entry) {
         let mut inner = self.lock();
-        if inner
-            .entries
-            .get(path)
-            .is_none_or(|held| held.entry != entry)
-        {
-            let place = NOWHERE;
-            inner.entries.insert(path.into(), Held { entry, place });
+        if inner.get(path).is_none_or(|(_, known)| *known != entry) {
+            inner.learnt.insert(path.into(), Some(entry));
             inner.changed = true;
         }
     }
@@ -249,7 +219,10 @@ impl FileTable {
     /// Forgets `path`, which was removed.
     pub fn removed(&self, path: &str) {
         let mut inner = self.lock();
-        inner.changed |= inner.entries.remove(path).is_some();
+        if inner.get(path).is_some() {
+            inner.learnt.insert(path.into(), None);
+            inner.changed = true;
+        }
     }
 
     /// Whether there is something to save.
@@ -264,36 +237,51 @@ impl FileTable {
 
     /// The persistent part, in path order.
     pub fn save(&self) -> SavedFiles {
-        let inner = self.lock();
-        let mut list: Vec<_> = inner
-            .entries
-            .iter()
-            .map(|(p, h)| (p.clone(), h.entry))
-            .collect();
-        list.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        SavedFiles(list)
+        let mut inner = self.lock();
+        inner.remember();
+        inner.remembered.list().clone()
     }
 }
 
 impl Inner {
+    /// Counts what was learnt as remembered. Files that are looked at have other places then: nobody is told of them.
+    fn remember(&mut self) {
+        if !self.learnt.is_empty() {
+            self.looks = None;
+            let learnt = take(&mut self.learnt);
+            self.remembered = take(&mut self.remembered).with(learnt);
+        }
+    }
+
+    /// What is known of `path`, and its place among the looks, which what was learnt since does not have.
+    fn get(&self, path: &str) -> Option<(Option<u32>, &Entry)> {
+        match self.learnt.get(path) {
+            Some(learnt) => Some((None, learnt.as_ref()?)),
+            None => {
+                let (place, entry) = self.remembered.get(path)?;
+                Some((Some(place), entry))
+            }
+        }
+    }
+
     /// What is known of `path`, when this plan has looked at it already.
     fn seen(&self, path: &str, look: Look) -> Option<FileFact> {
         let looks = self.looks.as_ref()?;
-        let held = self.entries.get(path)?;
-        let untouched = held.entry.settled && looks.is_untouched(held.place, look);
-        untouched.then(|| held.entry.fact())
+        let (place, entry) = self.get(path)?;
+        let untouched = entry.settled && looks.is_untouched(place?, look);
+        untouched.then(|| entry.fact())
     }
 
     /// What is known of `path`, when it is known under this `stamp`.
     fn known(&self, path: &str, stamp: Stamp, look: Look) -> Option<FileFact> {
-        let held = self.entries.get(path)?;
-        if !held.entry.settled || held.entry.stamp != stamp {
+        let (place, entry) = self.get(path)?;
+        if !entry.settled || entry.stamp != stamp {
             return None;
         }
-        if let Some(looks) = &self.looks {
-            looks.saw(held.place, look);
+        if let Some((looks, place)) = self.looks.as_ref().zip(place) {
+            looks.saw(place, look);
         }
-        Some(held.entry.fact())
+        Some(entry.fact())
     }
 }
 

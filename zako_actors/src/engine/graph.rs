@@ -13,6 +13,7 @@ use std::sync::{Arc, OnceLock};
 
 use rustc_hash::FxHashMap;
 
+use super::edges::Edges;
 use super::order::topological_order;
 use super::outputs_index::{OutputIndex, Writers};
 use crate::lang::label::{Label, LabelPattern};
@@ -36,8 +37,8 @@ impl NodeId {
 pub struct Graph {
     targets: Vec<Arc<Target>>,
     by_label: FxHashMap<Named, NodeId>,
-    deps: Vec<Vec<NodeId>>,
-    dependants: Vec<Vec<NodeId>>,
+    deps: Edges,
+    dependants: Edges,
     order: Vec<NodeId>,
     outputs: OutputIndex,
     writers: OnceLock<Writers>,
@@ -113,19 +114,18 @@ impl Graph {
                 ));
             }
         }
-        let mut deps = Vec::with_capacity(targets.len());
-        let mut dependants = vec![Vec::new(); targets.len()];
-        for (index, target) in targets.iter().enumerate() {
-            let mut resolved = Vec::with_capacity(target.deps.len());
+        let mut deps = Edges::with_capacity(targets.len());
+        let mut resolved = Vec::new();
+        for target in &targets {
             for dep in &target.deps {
                 let Some(&id) = by_label.get(dep) else {
                     return Err(unknown_dep(target, dep, &by_label, text_of));
                 };
                 resolved.push(id);
-                dependants[id.index()].push(NodeId(index as u32));
             }
-            deps.push(resolved);
+            deps.push(resolved.drain(..));
         }
+        let dependants = deps.reversed();
         let order = match topological_order(&deps, &dependants) {
             Ok(order) => order,
             Err(cycle) => return Err(cycle_mistake(&targets, &cycle, text_of)),
@@ -169,12 +169,12 @@ impl Graph {
 
     /// What `id` needs.
     pub fn deps(&self, id: NodeId) -> &[NodeId] {
-        &self.deps[id.index()]
+        self.deps.of(id)
     }
 
     /// What needs `id`.
     pub fn dependants(&self, id: NodeId) -> &[NodeId] {
-        &self.dependants[id.index()]
+        self.dependants.of(id)
     }
 
     /// Which declared outputs cover which paths.

@@ -7,6 +7,7 @@ use super::action::ActionError;
 use super::files::FileTable;
 use super::record::{OutputItem, OutputKind};
 use crate::lang::target::Target;
+use crate::lang::text::Text;
 
 /// Its sources, and of the outputs of its dependencies those that it takes; sorted by path.
 ///
@@ -14,18 +15,18 @@ use crate::lang::target::Target;
 /// When a source cannot be read.
 pub fn outputs<'a>(
     target: &Target,
-    sources: &[String],
+    sources: &[Text],
     dep_outputs: impl Iterator<Item = &'a [OutputItem]>,
     files: &FileTable,
 ) -> Result<Vec<OutputItem>, ActionError> {
     let mut items = Vec::new();
     for path in sources {
         let fact = files.fact(path).map_err(|source| ActionError::Source {
-            path: path.clone(),
+            path: path.into(),
             source,
         })?;
         items.push(OutputItem {
-            path: path.as_str().into(),
+            path: path.clone(),
             kind: OutputKind::File {
                 hash: fact.hash,
                 size_bytes: fact.stamp.size_bytes,

@@ -74,7 +74,7 @@ impl<'de> Deserialize<'de> for Hash {
                     .map_err(|_| E::invalid_length(bytes.len(), &self))
             }
         }
-        deserializer.deserialize_bytes(Bytes)
+        deserializer.deserialize_byte_buf(Bytes)
     }
 }
 

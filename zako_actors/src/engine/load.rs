@@ -92,7 +92,7 @@ pub struct LoadEnv<'a> {
 }
 
 /// So many files are evaluated before what they said is read: as JSON it takes several times the memory of the targets.
-const EVALUATED_AT_ONCE: usize = 128;
+const EVALUATED_AT_ONCE: usize = 32;
 
 /// Loads build files, remembering.
 pub struct Loader<'a> {

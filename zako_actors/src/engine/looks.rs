@@ -14,6 +14,7 @@ use std::thread;
 
 use rustix::fs::{AtFlags, statat};
 
+use super::remembered::SavedFiles;
 use super::stamp::Stamp;
 
 /// With fewer files a thread would cost more than it saves.
@@ -37,40 +38,21 @@ pub enum Look {
 #[derive(Debug)]
 pub struct Looks {
     root: OwnedFd,
-    /// All paths, one behind the other.
-    names: String,
-    known: Vec<Known>,
-}
-
-#[derive(Debug)]
-struct Known {
-    /// Where its path ends in the names.
-    end: u32,
-    stamp: Stamp,
-    /// By itself: it says something of what does not change any more.
-    seen: AtomicU8,
+    files: SavedFiles,
+    /// Of each file. By itself: it says something of what does not change any more.
+    seen: Vec<AtomicU8>,
 }
 
 impl Looks {
-    /// For these files below `root`, in their order.
-    pub fn new<'a>(root: OwnedFd, files: impl Iterator<Item = (&'a str, Stamp)>) -> Arc<Self> {
-        let mut names = String::new();
-        let known = files.map_while(|(path, stamp)| {
-            names.push_str(path);
-            Some(Known {
-                // Nobody has 4 GiB of paths; what is left out is asked for one by one.
-                end: u32::try_from(names.len()).ok()?,
-                stamp,
-                seen: AtomicU8::new(0),
-            })
-        });
-        let known = known.collect();
-        Arc::new(Self { root, names, known })
+    /// For these files below `root`.
+    pub fn new(root: OwnedFd, files: SavedFiles) -> Arc<Self> {
+        let seen = files.0.iter().map(|_| AtomicU8::new(0)).collect();
+        Arc::new(Self { root, files, seen })
     }
 
     /// Looks at all of them on so many threads, which end by themselves, or when nobody else holds this.
     pub fn begin(self: &Arc<Self>, threads: usize) {
-        if self.known.len() < WORTH_A_THREAD {
+        if self.seen.len() < WORTH_A_THREAD {
             return;
         }
         // All threads together hold them once.
@@ -79,12 +61,12 @@ impl Looks {
             let looks = Arc::clone(&shared);
             // Without a thread the planner looks itself. It begins at the other end.
             let look = move || {
-                let all = (0..looks.known.len()).rev();
+                let all = (0..looks.seen.len()).rev();
                 for index in all.skip(first).step_by(threads) {
                     if Arc::strong_count(&*looks) == 1 {
                         break;
                     }
-                    if looks.known[index].seen.load(Ordering::Relaxed) == 0 {
+                    if looks.seen[index].load(Ordering::Relaxed) == 0 {
                         looks.look(index);
                     }
                 }
@@ -94,31 +76,31 @@ impl Looks {
     }
 
     fn look(&self, index: usize) {
-        let begin = index
-            .checked_sub(1)
-            .map_or(0, |before| self.known[before].end);
-        let known = &self.known[index];
-        let path = &self.names[begin as usize..known.end as usize];
+        let known = &self.files.0[index];
         // What is a link is told apart by whoever asks.
-        if let Ok(stat) = statat(self.root.as_fd(), path, AtFlags::SYMLINK_NOFOLLOW)
-            && Stamp::of_stat(&stat) == known.stamp
+        if let Ok(stat) = statat(
+            self.root.as_fd(),
+            known.path.as_str(),
+            AtFlags::SYMLINK_NOFOLLOW,
+        ) && Stamp::of_stat(&stat) == known.entry.stamp
         {
             self.saw(index as u32, Look::Itself);
         }
     }
 
-    /// Leaves file `index` to whoever asks; to be said before [`begin`](Self::begin).
-    pub fn leave(&self, index: u32) {
-        self.mark(index, LEFT);
+    /// Leaves these files to whoever asks; to be said before [`begin`](Self::begin).
+    pub fn leave(&self, is_left: impl Fn(&str) -> bool) {
+        for (known, seen) in self.files.0.iter().zip(&self.seen) {
+            if is_left(&known.path) {
+                seen.store(LEFT, Ordering::Relaxed);
+            }
+        }
     }
 
     /// Whether file `index` was seen in this way with the stamp that is remembered.
     pub fn is_untouched(&self, index: u32, look: Look) -> bool {
-        let known = self.known.get(index as usize);
-        known.is_some_and(|known| {
-            let seen = known.seen.load(Ordering::Relaxed);
-            seen & (look as u8 | CHANGED) == look as u8
-        })
+        let seen = self.seen.get(index as usize);
+        seen.is_some_and(|seen| seen.load(Ordering::Relaxed) & (look as u8 | CHANGED) == look as u8)
     }
 
     /// Takes note that file `index` has changed since it was looked at, or while it is: nothing is said of it any more.
@@ -132,16 +114,17 @@ impl Looks {
     }
 
     fn mark(&self, index: u32, mark: u8) {
-        if let Some(known) = self.known.get(index as usize) {
-            known.seen.fetch_or(mark, Ordering::Relaxed);
+        if let Some(seen) = self.seen.get(index as usize) {
+            seen.fetch_or(mark, Ordering::Relaxed);
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::files::{FileTable, SavedFiles};
+    use super::super::files::FileTable;
     use super::super::hash::Hash;
+    use super::super::remembered::{Entry, Known};
     use super::*;
     use rustix::fs::{Mode, OFlags, open};
     use std::fs;
@@ -151,20 +134,25 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let names: Vec<String> = (0..WORTH_A_THREAD).map(|n| n.to_string()).collect();
         let path = |name: &str| dir.path().join(name);
-        let stamps = names.iter().map(|name| {
+        let files = names.iter().map(|name| {
             fs::write(path(name), "x").unwrap();
-            (
-                &**name,
-                Stamp::of(&fs::symlink_metadata(path(name)).unwrap()),
-            )
+            let entry = Entry {
+                stamp: Stamp::of(&fs::symlink_metadata(path(name)).unwrap()),
+                hash: Hash::of(b"x"),
+                settled: true,
+            };
+            Known {
+                path: name.into(),
+                entry,
+            }
         });
-        let stamps: Vec<_> = stamps.collect();
+        let files: Vec<Known> = files.collect();
         fs::write(path("7"), "longer").unwrap();
         fs::remove_file(path("8")).unwrap();
         fs::rename(path("9"), path("moved")).unwrap();
         std::os::unix::fs::symlink("moved", path("9")).unwrap();
         let root = open(dir.path(), OFlags::PATH, Mode::empty()).unwrap();
-        let looks = Looks::new(root, stamps.into_iter());
+        let looks = Looks::new(root, SavedFiles(Arc::new(files)));
         looks.begin(2);
         // Its thread has looked at everything when it does not hold them any more.
         while Arc::strong_count(&looks) > 1 {

@@ -5,23 +5,21 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::edges::Edges;
 use super::graph::NodeId;
 
 /// Kahn's algorithm; smallest label first among equals, so the order is stable.
 ///
 /// # Errors
 /// One cycle, first member repeated at the end.
-pub fn topological_order(
-    deps: &[Vec<NodeId>],
-    dependants: &[Vec<NodeId>],
-) -> Result<Vec<NodeId>, Vec<NodeId>> {
-    let mut missing: Vec<usize> = deps.iter().map(Vec::len).collect();
+pub fn topological_order(deps: &Edges, dependants: &Edges) -> Result<Vec<NodeId>, Vec<NodeId>> {
     let ids = || (0..deps.len()).map(|index| NodeId(index as u32));
+    let mut missing: Vec<usize> = ids().map(|id| deps.of(id).len()).collect();
     let mut ready: VecDeque<_> = ids().filter(|id| missing[id.index()] == 0).collect();
     let mut order = Vec::with_capacity(deps.len());
     while let Some(id) = ready.pop_front() {
         order.push(id);
-        for next in &dependants[id.index()] {
+        for next in dependants.of(id) {
             missing[next.index()] -= 1;
             if missing[next.index()] == 0 {
                 ready.push_back(*next);
@@ -40,7 +38,7 @@ pub fn topological_order(
     while !seen.contains_key(&at) {
         seen.insert(at, path.len());
         path.push(at);
-        let next = deps[at.index()].iter().find(|dep| missing[dep.index()] > 0);
+        let next = deps.of(at).iter().find(|dep| missing[dep.index()] > 0);
         at = *next.expect("a node on hold waits for a node on hold");
     }
     let mut cycle = path.split_off(seen[&at]);

@@ -89,18 +89,18 @@ pub fn collect(
             Output::File(path) => {
                 let full = work.join(path);
                 let metadata =
-                    fs::symlink_metadata(&full).map_err(|_| OutputError::Missing(path.clone()))?;
+                    fs::symlink_metadata(&full).map_err(|_| OutputError::Missing(path.into()))?;
                 if metadata.is_dir() {
-                    return Err(OutputError::IsDirectory(path.clone()));
+                    return Err(OutputError::IsDirectory(path.into()));
                 }
-                take(path.clone(), metadata, &mut found)?;
+                take(path.into(), metadata, &mut found)?;
             }
             Output::Tree(path) => {
                 let full = work.join(path);
                 match fs::symlink_metadata(&full) {
                     Err(_) => return Err(OutputError::Missing(format!("{path}/"))),
                     Ok(metadata) if !metadata.is_dir() => {
-                        return Err(OutputError::IsFile(path.clone()));
+                        return Err(OutputError::IsFile(path.into()));
                     }
                     Ok(_) => walk(&full, path, &|_| true, &mut found)?,
                 }
@@ -140,7 +140,7 @@ pub fn collect_what_is_there(
                 let full = root.join(path);
                 match fs::symlink_metadata(&full) {
                     Ok(metadata) if metadata.is_dir() => walk(&full, path, &|_| true, &mut found)?,
-                    Ok(metadata) => take(path.clone(), metadata, &mut found)?,
+                    Ok(metadata) => take(path.into(), metadata, &mut found)?,
                     Err(_) => {}
                 }
             }

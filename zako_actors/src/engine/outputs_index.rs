@@ -16,12 +16,13 @@ use crate::lang::locate::{At, mistake};
 use crate::lang::packages::FETCHED_DIR;
 use crate::lang::pattern::Pattern;
 use crate::lang::target::{Output, Source, Target, Work};
+use crate::lang::text::Text;
 
 /// Declared outputs by path.
 #[derive(Debug, Default)]
 pub struct OutputIndex {
-    files: FxHashSet<String>,
-    trees: FxHashSet<String>,
+    files: FxHashSet<Text>,
+    trees: FxHashSet<Text>,
     /// By the directory that the pattern starts in.
     globs: FxHashMap<String, Vec<Pattern>>,
 }
@@ -71,7 +72,7 @@ impl OutputIndex {
                     && !both_in_place(other, owner)
                     && index.trees.contains(tree)
                 {
-                    let file = Output::File((*path).to_owned());
+                    let file = Output::File((*path).into());
                     return Err(clash(owner, other, &file, text_of));
                 }
             }
@@ -87,7 +88,7 @@ impl OutputIndex {
             // The results of a transpile step share a directory with others by design; a clash of
             // single files shows when its sources are known.
             if let Some(tree) = transpiled_tree(target) {
-                index.trees.insert(tree.to_owned());
+                index.trees.insert(tree.into());
             }
             for out in target.command().iter().flat_map(|command| &command.outs) {
                 match out {

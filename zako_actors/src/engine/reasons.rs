@@ -78,7 +78,7 @@ impl<'de> Deserialize<'de> for Packed {
             }
         }
 
-        deserializer.deserialize_bytes(Bytes)
+        deserializer.deserialize_byte_buf(Bytes)
     }
 }
 

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::hash::Hash;
+use crate::lang::text::Text;
 
 /// One file that a step read.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Input {
     /// Workspace-relative path.
-    pub path: Box<str>,
+    pub path: Text,
     /// Its content.
     pub content: InputContent,
 }
@@ -39,7 +40,7 @@ pub enum InputContent {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutputItem {
     /// Workspace-relative path.
-    pub path: Box<str>,
+    pub path: Text,
     /// What it is.
     pub kind: OutputKind,
 }
@@ -96,7 +97,7 @@ pub struct Record {
 
 impl Record {
     /// The paths of what was read, sorted.
-    pub fn read(&self) -> Vec<Box<str>> {
+    pub fn read(&self) -> Vec<Text> {
         self.inputs.iter().map(|input| input.path.clone()).collect()
     }
 }

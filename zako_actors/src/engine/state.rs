@@ -24,6 +24,7 @@ use crate::lang::descriptor::Exports;
 use crate::lang::file_ref::FileRef;
 use crate::lang::label::Label;
 use crate::lang::target::Target;
+use crate::lang::text::sharing;
 use crate::lang::workspace_file::WorkspaceFile;
 
 const SEAL: Seal = Seal {
@@ -168,14 +169,13 @@ impl State {
         path: &Path,
         files: impl FnOnce(SavedFiles) -> F,
     ) -> Result<(F, Remembered), SealError> {
-        let Some(bytes) = SEAL.read(path)? else {
+        let Some(mut state) = SEAL.open(path)? else {
             return Ok((files(SavedFiles::default()), Remembered::default()));
         };
-        let body = SEAL.open(&bytes)?;
-        let (saved, rest) = postcard::take_from_bytes(body).map_err(|_| SealError::Damaged)?;
-        let files = files(saved);
-        let rest = postcard::from_bytes(rest).map_err(|_| SealError::Damaged)?;
-        Ok((files, rest))
+        sharing(|| {
+            let files = files(state.next()?);
+            Ok((files, state.next()?))
+        })
     }
 
     /// What tells the state in `path` from any other; `None` when there is none.

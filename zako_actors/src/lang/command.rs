@@ -37,7 +37,7 @@ impl Reader<'_> {
         Ok(Command {
             argv,
             // One worker serves all packages, so it stands in none of them.
-            dir: worker.as_ref().map_or(self.file.dir, |_| "").to_owned(),
+            dir: worker.as_ref().map_or(self.file.dir, |_| "").into(),
             tools: Vec::new(),
             depfile: None,
             outs,

@@ -304,7 +304,9 @@ impl Describing<'_> {
                 deps.push(writer.clone());
             }
         }
-        let srcs = inputs.iter().map(|file| Source::File(file.path.clone()));
+        let srcs = inputs
+            .iter()
+            .map(|file| Source::File(file.path.as_str().into()));
         Target {
             label: label.clone(),
             at: self.used.at.clone(),
@@ -349,12 +351,12 @@ impl Describing<'_> {
             .map_or(Ok(BTreeMap::new()), EnvValue::read_all);
         let env = env.map_err(|expected| self.mistake(format!("`env` must be {expected}")))?;
         let outs = run.outs.iter().map(|out| match out.directory {
-            true => Output::Tree(out.path.clone()),
-            false => Output::File(out.path.clone()),
+            true => Output::Tree(out.path.as_str().into()),
+            false => Output::File(out.path.as_str().into()),
         });
         Ok(Command {
             argv: run.cmd.clone(),
-            dir: run.dir.clone(),
+            dir: run.dir.as_str().into(),
             tools: run.tools.clone(),
             depfile: run.depfile.clone(),
             outs: outs.collect(),

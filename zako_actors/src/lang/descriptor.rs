@@ -222,7 +222,7 @@ impl Reader<'_> {
                     format!("`{text}` in `srcs` has wildcards; write `glob(\"{text}\")`"),
                 ));
             }
-            return Ok(Source::File(self.path(text, text)?));
+            return Ok(Source::File(self.path(text, text)?.into()));
         }
         let glob = value
             .get("$glob")
@@ -252,9 +252,9 @@ impl Reader<'_> {
             ));
         }
         Ok(if text.ends_with('/') {
-            Output::Tree(path)
+            Output::Tree(path.into())
         } else {
-            Output::File(path)
+            Output::File(path.into())
         })
     }
 

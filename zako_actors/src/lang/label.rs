@@ -5,17 +5,57 @@
 //! Invariant: every `Label` is absolute; `dir` has no leading, trailing or double slash and no
 //! `.` or `..` segment.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::text::Text;
+
 /// The absolute name of a target.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "Parts")]
 pub struct Label {
-    package: Box<str>,
-    dir: Box<str>,
-    name: Box<str>,
+    /// Package, directory and name, one behind the other.
+    text: Text,
+    /// Where the directory begins in it.
+    dir: u32,
+    /// Where the name begins in it.
+    name: u32,
+}
+
+/// A label as it is read, before anybody has looked whether it is one.
+#[derive(Deserialize)]
+struct Parts {
+    text: Text,
+    dir: u32,
+    name: u32,
+}
+
+impl TryFrom<Parts> for Label {
+    type Error = &'static str;
+
+    fn try_from(Parts { text, dir, name }: Parts) -> Result<Self, Self::Error> {
+        let is_split =
+            dir <= name && [dir, name].map(|at| text.is_char_boundary(at as usize)) == [true, true];
+        is_split
+            .then_some(Self { text, dir, name })
+            .ok_or("a label whose parts are not in it")
+    }
+}
+
+impl Ord for Label {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let parts = |label| (Self::package(label), Self::dir(label), Self::name(label));
+        parts(self).cmp(&parts(other))
+    }
+}
+
+impl PartialOrd for Label {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 /// Why a text is not a label. Each variant is answered by correcting the text.
@@ -99,10 +139,11 @@ impl Label {
             return Err(LabelError::DotSegment(whole.into()));
         }
         check_characters(name, whole)?;
+        let place = |at: usize| u32::try_from(at).expect("a label has less than 4 GiB");
         Ok(Self {
-            package: package.into(),
-            dir: dir.into(),
-            name: name.into(),
+            text: [package, dir, name].concat().into(),
+            dir: place(package.len()),
+            name: place(package.len() + dir.len()),
         })
     }
 
@@ -140,26 +181,26 @@ impl Label {
 
     /// The package that is named after `@`; empty for the current one.
     pub fn package(&self) -> &str {
-        &self.package
+        &self.text[..self.dir as usize]
     }
 
     /// Directory from the package root, without slashes at the ends; empty for the root itself.
     pub fn dir(&self) -> &str {
-        &self.dir
+        &self.text[self.dir as usize..self.name as usize]
     }
 
     /// The target's own name.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.text[self.name as usize..]
     }
 }
 
 impl fmt::Display for Label {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.package.is_empty() {
-            write!(f, "@{}", self.package)?;
+        if !self.package().is_empty() {
+            write!(f, "@{}", self.package())?;
         }
-        write!(f, "//{}:{}", self.dir, self.name)
+        write!(f, "//{}:{}", self.dir(), self.name())
     }
 }
 
@@ -197,7 +238,7 @@ impl LabelPattern {
             && let Self::Tree(dir) = Self::parse(&format!("{tree}..."), here)?
         {
             let label = Label::checked("", &dir, name, text)?;
-            return Ok(Self::Named(dir, label.name.into()));
+            return Ok(Self::Named(dir, label.name().into()));
         }
         if let Some(rest) = text.strip_prefix("//")
             && let Some(dir) = rest.strip_suffix("...")
@@ -315,6 +356,29 @@ mod tests {
             Label::parse("//a b:c", ""),
             Err(LabelError::BadCharacter { found: ' ', .. })
         ));
+    }
+
+    #[test]
+    fn labels_are_ordered_by_package_directory_and_name() {
+        let texts = ["//:z", "//a:b", "//a/b:a", "//ab:a", "@a//:a", "@b//:a"];
+        let mut labels = texts.map(|text| Label::parse(text, "").unwrap());
+        labels.reverse();
+        labels.sort();
+        assert_eq!(labels.map(|label| label.to_string()), texts);
+        let alike = ["//ab:c", "//a:bc", "@a//b:c"].map(|text| Label::parse(text, "").unwrap());
+        assert!(alike[0] != alike[1] && alike[1] != alike[2] && alike[0] != alike[2]);
+    }
+
+    #[test]
+    fn a_label_is_read_only_when_its_parts_are_in_it() {
+        let read = |parts: (&str, u32, u32)| {
+            let bytes = postcard::to_stdvec(&parts).unwrap();
+            postcard::from_bytes::<Label>(&bytes).map(|label| label.to_string())
+        };
+        assert_eq!(read(("abc", 1, 2)), Ok("@a//b:c".to_owned()));
+        for wrong in [("abc", 2, 1), ("abc", 1, 4), ("ä", 0, 1)] {
+            assert!(read(wrong).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 use std::fmt;
 
 use crate::diagnostic::Diagnostic;
+use crate::lang::text::Text;
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +15,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct At {
     /// Workspace-relative path.
-    pub path: String,
+    pub path: Text,
     /// Line, or 0.
     pub line: u32,
     /// Column in characters, or 0.
@@ -23,7 +24,7 @@ pub struct At {
 
 impl At {
     /// A whole file.
-    pub fn file(path: impl Into<String>) -> Self {
+    pub fn file(path: impl Into<Text>) -> Self {
         Self {
             path: path.into(),
             line: 0,
@@ -32,7 +33,7 @@ impl At {
     }
 
     /// The place of byte `offset` in `text`.
-    pub fn offset(path: impl Into<String>, text: &str, offset: usize) -> Self {
+    pub fn offset(path: impl Into<Text>, text: &str, offset: usize) -> Self {
         let before = &text[..text.floor_char_boundary(offset.min(text.len()))];
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         Self {
@@ -139,7 +140,7 @@ pub fn mistake(at: &At, message: impl Into<String>, text: &str) -> Diagnostic {
     if at.line == 0 {
         return Diagnostic::error(format!("{}: {message}", at.path));
     }
-    Diagnostic::error(message).at_line(&at.path, Some(text), at.line, at.column, 1)
+    Diagnostic::error(message).at_line(at.path.as_str(), Some(text), at.line, at.column, 1)
 }
 
 /// `path:line:column: message`, for tests.

@@ -30,4 +30,5 @@ mod shards;
 pub mod suggest;
 pub mod target;
 pub mod task;
+pub mod text;
 pub mod workspace_file;

@@ -173,14 +173,14 @@ impl<'a> World<'a> {
             srcs,
             work: Work::Command(Command {
                 argv: vec!["sh".into(), "-c".into(), lines.join(" && ")],
-                dir: dir.to_owned(),
+                dir: dir.into(),
                 outs,
                 env: env
                     .map(|name| (name.clone(), EnvValue::pass(name)))
                     .collect(),
                 test_retries: is_test.then_some(0),
                 network: self.all.tasks.opens_network(&package.name, script),
-                in_place: Some(InPlace {
+                in_place: Some(Box::new(InPlace {
                     bins: bins(dir),
                     above: self.above.clone(),
                     inner: self.inner(dir).map(|below| join(dir, below)).collect(),
@@ -188,7 +188,7 @@ impl<'a> World<'a> {
                     open_env,
                     cached: task.cache,
                     persistent: task.persistent,
-                }),
+                })),
                 ..Command::default()
             }),
             rule: None,
@@ -271,13 +271,13 @@ impl<'a> World<'a> {
                     match (Pattern::parse(&whole), whole.strip_suffix("/**")) {
                         (Ok(pattern), _) if left_out => exclude.push(pattern),
                         (Ok(_), Some(tree)) if !Pattern::is_wild(tree) => {
-                            outs.push(Output::Tree(tree.to_owned()));
+                            outs.push(Output::Tree(tree.into()));
                         }
                         (Ok(pattern), _) if Pattern::is_wild(&whole) => {
                             outs.push(Output::Glob(pattern));
                         }
                         // Without a wildcard it may be a file or a directory.
-                        (Ok(_), _) => outs.push(Output::Tree(whole)),
+                        (Ok(_), _) => outs.push(Output::Tree(whole.into())),
                         (Err(_), _) => {}
                     }
                 }
@@ -291,7 +291,7 @@ impl<'a> World<'a> {
                     if rules.iter().any(|pattern| pattern.matches(&inside))
                         || shared.iter().any(|pattern| pattern.matches(&probe))
                     {
-                        outs.push(Output::Tree(whole));
+                        outs.push(Output::Tree(whole.into()));
                     }
                 }
             }

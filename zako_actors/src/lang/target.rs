@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::label::{Label, is_within};
 use super::locate::At;
 use super::pattern::Pattern;
+use super::text::Text;
 use crate::transpile::TranspileOptions;
 
 /// One target of the workspace.
@@ -57,7 +58,7 @@ pub struct Command {
     /// Program and arguments; the program is looked up on PATH.
     pub argv: Vec<String>,
     /// The directory that it runs in, workspace-relative.
-    pub dir: String,
+    pub dir: Text,
     /// Programs beyond the first word whose content is part of the key; absolute paths.
     pub tools: Vec<String>,
     /// Where it writes which of its inputs it read, as make would have it; workspace-relative.
@@ -79,7 +80,7 @@ pub struct Command {
     /// `Some` lets several requests be under way at one worker process.
     pub multiplex: Option<Multiplex>,
     /// `Some` runs it in the workspace itself, as a script of `package.json` expects.
-    pub in_place: Option<InPlace>,
+    pub in_place: Option<Box<InPlace>>,
 }
 
 /// What a worker process can do that does several things at a time.
@@ -202,7 +203,7 @@ pub struct Transpile {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Source {
     /// One file; it must exist.
-    File(String),
+    File(Text),
     /// Everything that matches in `dir`.
     Glob {
         /// Workspace-relative directory that the patterns start from.
@@ -218,9 +219,9 @@ pub enum Source {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Output {
     /// One file.
-    File(String),
+    File(Text),
     /// A directory with everything below it.
-    Tree(String),
+    Tree(Text),
     /// What matches; the pattern is workspace-relative.
     Glob(Pattern),
 }
@@ -238,7 +239,7 @@ impl Output {
     /// The specification as it is shown to people, workspace-relative.
     pub fn show(&self) -> String {
         match self {
-            Self::File(path) => path.clone(),
+            Self::File(path) => path.into(),
             Self::Tree(path) => format!("{path}/"),
             Self::Glob(pattern) => pattern.to_string(),
         }
@@ -247,7 +248,7 @@ impl Output {
     /// Whether a file at `path` falls under this specification.
     pub fn covers(&self, path: &str) -> bool {
         match self {
-            Self::File(file) => file == path,
+            Self::File(file) => *file == *path,
             Self::Tree(dir) => path.len() > dir.len() && is_within(path, dir),
             Self::Glob(pattern) => pattern.matches(path),
         }
@@ -265,7 +266,7 @@ impl Target {
 
     /// How it runs in the workspace itself, when it does.
     pub fn in_place(&self) -> Option<&InPlace> {
-        self.command()?.in_place.as_ref()
+        self.command()?.in_place.as_deref()
     }
 
     /// Whether it reads `path` when a dependency writes it.

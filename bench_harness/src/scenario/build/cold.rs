@@ -23,7 +23,7 @@ pub const SCENARIO: Scenario = Scenario {
 };
 
 fn cases(options: &Options) -> Vec<Case> {
-    let steps = options.count(10_000, 8);
+    let steps = options.targets(10_000, 8);
     if !(options.peers && beside("zako").is_some()) {
         let variant = format!("{steps} steps, in this process");
         return vec![case(ZAKO, variant, steps, in_process)];

@@ -25,7 +25,7 @@ pub const SCENARIO: Scenario = Scenario {
 };
 
 fn cases(options: &Options) -> Vec<Case> {
-    let targets = options.count(10_000, 8);
+    let targets = options.targets(10_000, 8);
     let watched = OnceCell::new();
     let planned = OnceCell::new();
     if options.peers && beside("zako").is_some() {

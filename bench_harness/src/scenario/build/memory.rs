@@ -19,7 +19,7 @@ use crate::threads::Threads;
 pub const SCENARIO: Scenario = Scenario {
     name: "graph_memory",
     family: Family::Build,
-    about: "highest resident memory per target, nothing to do and cold, of 100,000 with two edges each (20,000 with --quick)",
+    about: "highest resident memory, per target and of the whole process, nothing to do and cold, of 100,000 with two edges each (20,000 with --quick)",
     unit: Unit::Bytes,
     cases,
 };
@@ -42,10 +42,10 @@ struct Built {
 }
 
 fn cases(options: &Options) -> Vec<Case> {
-    let targets = options.count(100_000, 8);
+    let targets = options.targets(100_000, 8);
     let alone = options.scale != Scale::Tiny;
     let built: Rc<OnceCell<Built>> = Rc::default();
-    let case = |what: &str, seen: fn(&Built, bool) -> Seen| {
+    let case = |what: &str, among: u64, seen: fn(&Built, bool) -> Seen| {
         let built = Rc::clone(&built);
         let run = move || {
             let built = built.get_or_init(|| {
@@ -54,14 +54,18 @@ fn cases(options: &Options) -> Vec<Case> {
                 Built { tree, cold }
             });
             let seen = seen(built, alone);
-            Sample::plain(seen.highest_bytes as f64 / targets as f64, seen.planned)
+            Sample::plain(seen.highest_bytes as f64 / among as f64, seen.planned)
         };
         let variant = format!("{targets} targets{what}");
         Case::new(ZAKO, variant, Threads::anywhere(), run).expecting(move || targets)
     };
+    let nothing_to_do = |built: &Built, alone| look(&built.tree, alone);
+    let cold = |built: &Built, _| built.cold;
     vec![
-        case("", |built, alone| look(&built.tree, alone)),
-        case(", cold", |built, _| built.cold),
+        case("", targets, nothing_to_do),
+        case(", the process", 1, nothing_to_do),
+        case(", cold", targets, cold),
+        case(", cold, the process", 1, cold),
     ]
 }
 

@@ -25,7 +25,7 @@ pub const SCENARIO: Scenario = Scenario {
 };
 
 fn cases(options: &Options) -> Vec<Case> {
-    let packages = options.count(1_000, 3);
+    let packages = options.targets(1_000, 3);
     if !(options.peers && beside("zako").is_some()) {
         let variant = format!("{packages} packages, in this process");
         return vec![case(ZAKO, variant, packages, in_process)];

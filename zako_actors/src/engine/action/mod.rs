@@ -12,17 +12,17 @@ mod tool;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Mutex, OnceLock};
-
-use rustc_hash::FxHashMap;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use super::files::{FactError, FileTable};
 use super::hash::{Hash, KeyWriter};
 use super::record::{Input, InputContent, OutputItem, Record};
 use crate::lang::target::{EnvValue, Target, Work};
+use crate::lang::text::Text;
 pub use environment::Outer;
 use recipe::recipe;
 pub use recipe::write_input;
+use tool::Tools;
 pub use tool::{find_program, resolve};
 
 /// A program and what it is made of.
@@ -83,9 +83,6 @@ pub enum ActionError {
     },
 }
 
-/// Where programs are, by PATH and name.
-type Tools = FxHashMap<String, FxHashMap<String, Option<PathBuf>>>;
-
 /// Describes actions; one per build.
 #[derive(Debug)]
 pub struct Describer {
@@ -102,7 +99,7 @@ pub struct Describer {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Before<'a> {
     /// The inputs that a command with a depfile read the last time: only their content counts.
-    pub read: Option<&'a [Box<str>]>,
+    pub read: Option<&'a [Text]>,
     /// What is remembered of the target.
     pub record: Option<&'a Record>,
 }
@@ -121,7 +118,7 @@ pub struct Action {
     /// Recipe and names of inputs, where a depfile tells which of them count.
     pub names: Option<Hash>,
     /// The program of a command.
-    pub tool: Option<Tool>,
+    pub tool: Option<Arc<Tool>>,
 }
 
 impl Describer {
@@ -162,7 +159,7 @@ impl Describer {
     pub fn describe<'a>(
         &self,
         target: &Target,
-        sources: &[String],
+        sources: &[Text],
         dep_outputs: impl Iterator<Item = &'a [OutputItem]>,
         before: Before<'_>,
         files: &FileTable,
@@ -173,7 +170,7 @@ impl Describer {
                 let env = self.environment(command);
                 let tool = self.tool(command, &env, &inputs, files)?;
                 let recipe = self.command_recipe(command, &env, &tool, files)?;
-                (recipe, Some(tool))
+                (recipe, Some(self.share(tool)))
             }
             Work::Transpile(transpile) => (self.transpile_recipe(transpile), None),
             Work::Group | Work::Unfinished { .. } => (recipe("group").finish(), None),
@@ -208,7 +205,7 @@ impl Describer {
 
 impl Action {
     /// The same by what its command read: nothing else counts by content. Itself when it writes no depfile.
-    pub fn narrowed(self, read: &[Box<str>]) -> Self {
+    pub fn narrowed(self, read: &[Text]) -> Self {
         let read = narrow(&self.inputs, read);
         self.with_read(read)
     }
@@ -255,18 +252,18 @@ fn key(recipe: &Hash, inputs: &[Input], is_narrowed: bool) -> Hash {
 
 fn inputs<'a>(
     target: &Target,
-    sources: &[String],
+    sources: &[Text],
     dep_outputs: impl Iterator<Item = &'a [OutputItem]>,
     files: &FileTable,
 ) -> Result<Vec<Input>, ActionError> {
     let mut inputs = Vec::with_capacity(sources.len());
     for path in sources {
         let fact = files.fact(path).map_err(|source| ActionError::Source {
-            path: path.clone(),
+            path: path.into(),
             source,
         })?;
         inputs.push(Input {
-            path: path.as_str().into(),
+            path: path.clone(),
             content: InputContent::File {
                 hash: fact.hash,
                 executable: fact.stamp.is_executable(),
@@ -290,7 +287,7 @@ fn names(recipe: &Hash, inputs: &[Input]) -> Hash {
     key.finish()
 }
 
-fn narrow(inputs: &[Input], read: &[Box<str>]) -> Vec<Input> {
+fn narrow(inputs: &[Input], read: &[Text]) -> Vec<Input> {
     let of = |path: &str| {
         let at = inputs.binary_search_by(|input| (*input.path).cmp(path));
         at.ok().map(|at| inputs[at].clone())
@@ -351,7 +348,7 @@ mod tests {
             };
             let exports = read_exports(&json!({ "t": value }), file).unwrap();
             let target = &exports.targets[0];
-            let sources: Vec<String> = sources.iter().map(|s| (*s).to_owned()).collect();
+            let sources: Vec<Text> = sources.iter().map(|path| (*path).into()).collect();
             self.describer
                 .describe(target, &sources, std::iter::empty(), before, &self.files)
         }
@@ -426,8 +423,8 @@ mod tests {
             command.depfile = Some("a.d".into());
         }
         let key = |read: &[&str]| {
-            let sources = ["a.c".to_owned(), "b.h".to_owned()];
-            let read: Vec<Box<str>> = read.iter().map(|path| (*path).into()).collect();
+            let sources = ["a.c", "b.h"].map(Text::from);
+            let read: Vec<Text> = read.iter().map(|path| (*path).into()).collect();
             let describer = &world.describer;
             let none = std::iter::empty();
             let before = Before {

@@ -4,7 +4,9 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
+
+use rustc_hash::FxHashMap;
 
 use super::{ActionError, Describer, Tool};
 use crate::engine::files::{FactError, FileTable};
@@ -12,6 +14,15 @@ use crate::engine::hash::Hash;
 use crate::engine::record::{Input, InputContent};
 use crate::lang::suggest::did_you_mean;
 use crate::lang::target::Command;
+
+/// What is known of programs.
+#[derive(Debug, Default)]
+pub(super) struct Tools {
+    /// Where they are, by PATH and name.
+    places: FxHashMap<String, FxHashMap<String, Option<PathBuf>>>,
+    /// What they were last, by where they are.
+    last: FxHashMap<PathBuf, Arc<Tool>>,
+}
 
 impl Describer {
     /// The program of `command`, which has this environment and these inputs.
@@ -48,13 +59,27 @@ impl Describer {
         })
     }
 
+    /// `tool` in memory that all commands with the same one share.
+    pub(super) fn share(&self, tool: Tool) -> Arc<Tool> {
+        let mut tools = self.tools.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = tools.last.get(&tool.program)
+            && **known == tool
+        {
+            return Arc::clone(known);
+        }
+        let tool = Arc::new(tool);
+        let place = tool.program.clone();
+        tools.last.insert(place, Arc::clone(&tool));
+        tool
+    }
+
     fn look_up(&self, name: &str, search: &str) -> Option<PathBuf> {
         let mut tools = self.tools.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = tools.get(search).and_then(|names| names.get(name)) {
+        if let Some(known) = tools.places.get(search).and_then(|names| names.get(name)) {
             return known.clone();
         }
         let found = find_program(name, search);
-        let names = tools.entry(search.to_owned()).or_default();
+        let names = tools.places.entry(search.to_owned()).or_default();
         names.insert(name.to_owned(), found.clone());
         found
     }

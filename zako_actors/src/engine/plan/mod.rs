@@ -26,6 +26,7 @@ use crate::engine::outputs::is_intact;
 use crate::engine::record::{OutputItem, Record};
 use crate::lang::label::Label;
 use crate::lang::target::{Target, Work};
+use crate::lang::text::Text;
 use sources::Globs;
 
 /// A target to be brought up to date.
@@ -41,7 +42,7 @@ pub struct Planned {
     /// runs in the workspace sees everything that was built before it.
     pub reads: Option<Vec<u32>>,
     /// Source files, workspace-relative, sorted.
-    pub sources: Arc<[String]>,
+    pub sources: Arc<[Text]>,
     /// Fresh, or why not.
     pub state: Freshness,
     /// The program of a command, as far as it was looked for.
@@ -280,7 +281,7 @@ impl Planner<'_> {
     fn survey_group(
         &self,
         target: &Target,
-        sources: &[String],
+        sources: &[Text],
         deps: &[u32],
         nodes: &[Planned],
     ) -> Freshness {
@@ -297,7 +298,7 @@ impl Planner<'_> {
     fn survey(
         &self,
         id: NodeId,
-        sources: &[String],
+        sources: &[Text],
         deps: &[u32],
         nodes: &[Planned],
     ) -> (Freshness, Option<Arc<Tool>>) {
@@ -345,14 +346,14 @@ impl Planner<'_> {
         if action.key != record.key {
             let cause = record.cause(&action.recipe, action.counted());
             let state = Freshness::Stale(cause.unwrap_or(Cause::Recipe));
-            return (state, action.tool.map(Arc::new));
+            return (state, action.tool);
         }
         let mut outputs = record.outputs.iter();
         let state = match outputs.find(|item| !is_intact(self.files, item)) {
             Some(item) => Freshness::Stale(Cause::Output(item.path.clone())),
             None => Freshness::Fresh(Arc::clone(&record.outputs)),
         };
-        (state, action.tool.map(Arc::new))
+        (state, action.tool)
     }
 }
 

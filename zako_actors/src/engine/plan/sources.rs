@@ -14,16 +14,17 @@ use crate::lang::locate::{At, mistake};
 use crate::lang::pattern::Pattern;
 use crate::lang::suggest::did_you_mean;
 use crate::lang::target::{Source, Target, Work};
+use crate::lang::text::Text;
 
 /// Expanded globs of one plan, by directory and patterns: targets of one package often share them.
-pub(super) type Globs = FxHashMap<(String, Vec<Pattern>, Vec<Pattern>), Vec<String>>;
+pub(super) type Globs = FxHashMap<(String, Vec<Pattern>, Vec<Pattern>), Vec<Text>>;
 
 impl Planner<'_> {
     pub(super) fn sources(
         &mut self,
         id: NodeId,
         globs: &mut Globs,
-    ) -> Result<Vec<String>, Diagnostic> {
+    ) -> Result<Vec<Text>, Diagnostic> {
         let graph = Arc::clone(&self.graph);
         let target = graph.target(id);
         let mut sources = Vec::new();
@@ -54,7 +55,7 @@ impl Planner<'_> {
                             let found = found.map_err(|error| {
                                 self.mistake(target, None, format!("{}: {error}", target.label))
                             })?;
-                            new.insert(found)
+                            new.insert(found.into_iter().map(Text::from).collect())
                         }
                     };
                     // A transpile step also takes what its dependencies write.

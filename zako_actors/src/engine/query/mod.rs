@@ -226,7 +226,7 @@ pub fn attribute(target: &Target, name: &str) -> Vec<String> {
 
 fn sources(source: &Source) -> Vec<String> {
     match source {
-        Source::File(path) => vec![path.clone()],
+        Source::File(path) => vec![path.into()],
         Source::Glob {
             dir,
             include,

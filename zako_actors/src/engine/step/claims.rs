@@ -12,6 +12,7 @@ use rustc_hash::FxHashMap;
 use crate::engine::plan::{Freshness, Plan, Planned};
 use crate::lang::label::Label;
 use crate::lang::target::Work;
+use crate::lang::text::Text;
 
 /// Two targets that write one path.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,7 +35,7 @@ pub struct Claims {
     owners: OnceLock<Mutex<Owners>>,
 }
 
-type Owners = FxHashMap<Box<str>, Label>;
+type Owners = FxHashMap<Text, Label>;
 
 impl Claims {
     /// The outputs of what is fresh in `plan` belong to it.
@@ -107,7 +108,7 @@ impl Claims {
 }
 
 /// Fresh targets have built side by side before, so they do not clash.
-fn fresh(nodes: &[Planned]) -> impl Iterator<Item = (Box<str>, Label)> {
+fn fresh(nodes: &[Planned]) -> impl Iterator<Item = (Text, Label)> {
     nodes.iter().flat_map(|node| {
         let outputs = match &node.state {
             Freshness::Fresh(outputs) if node.target.work != Work::Group => &**outputs,

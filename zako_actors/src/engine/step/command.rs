@@ -121,7 +121,7 @@ impl StepJob {
         &'a self,
         action: &'a Action,
     ) -> Result<(&'a Command, &'a Tool), StepFailure> {
-        let parts = self.target().command().zip(action.tool.as_ref());
+        let parts = self.target().command().zip(action.tool.as_deref());
         parts.ok_or(StepFailure::Lost)
     }
 }
@@ -129,10 +129,10 @@ impl StepJob {
 /// What has to exist before the command starts: its working directory and its outputs' parents.
 pub fn directories(command: &Command) -> impl Iterator<Item = &str> {
     let files = command.outs.iter().filter_map(|out| match out {
-        Output::File(path) => Some(path),
+        Output::File(path) => Some(path.as_str()),
         Output::Tree(_) | Output::Glob(_) => None,
     });
-    let files = files.chain(&command.depfile);
+    let files = files.chain(command.depfile.as_deref());
     let parents = files.filter_map(|path| Some(path.rsplit_once('/')?.0));
     std::iter::once(command.dir.as_str()).chain(parents)
 }

@@ -19,6 +19,7 @@ use crate::engine::action::{Action, ActionError, Before, resolve};
 use crate::engine::hash::Hash;
 use crate::engine::scratch::Scratch;
 use crate::lang::target::Command;
+use crate::lang::text::Text;
 
 /// Describes the action of `job`, narrowed to what its command read the last time, here or in
 /// another workspace with this store. Blocks.
@@ -47,7 +48,7 @@ pub fn describe(env: &StepEnv, job: &StepJob) -> Result<Action, ActionError> {
 pub fn narrowed_from_afar(env: &StepEnv, job: &StepJob, action: &Action) -> Option<Action> {
     let names = action.names.filter(|_| action.read.is_none())?;
     let note = env.remote.as_ref()?.note(&names, &job.cancel)?;
-    let read: Vec<Box<str>> = postcard::from_bytes(&note).ok()?;
+    let read: Vec<Text> = postcard::from_bytes(&note).ok()?;
     keep(env, &names, &read);
     Some(action.clone().narrowed(&read))
 }
@@ -65,7 +66,7 @@ pub fn narrow(
     let mistake = |text: String| StepFailure::Sources(vec![Diagnostic::error(text)]);
     let text = std::fs::read_to_string(scratch.work().join(path))
         .map_err(|error| mistake(format!("its depfile {path}: {error}")))?;
-    let mut read: Vec<Box<str>> = Vec::new();
+    let mut read: Vec<Text> = Vec::new();
     let mut undeclared = Vec::new();
     for name in parse(&text) {
         let Some(path) = in_workspace(env, command, scratch, &name) else {
@@ -133,13 +134,13 @@ fn in_workspace(env: &StepEnv, command: &Command, scratch: &Scratch, name: &str)
     resolve("", below.ok()?.to_str()?)
 }
 
-fn recall(env: &StepEnv, names: &Hash) -> Option<Vec<Box<str>>> {
+fn recall(env: &StepEnv, names: &Hash) -> Option<Vec<Text>> {
     let entry = env.store.blocking().get_complete_action(names.bytes());
     postcard::from_bytes(&entry.ok().flatten()?.payload).ok()
 }
 
 /// A store that refuses costs the entry, not the build.
-fn keep(env: &StepEnv, names: &Hash, read: &[Box<str>]) {
+fn keep(env: &StepEnv, names: &Hash, read: &[Text]) {
     let entry = postcard::to_stdvec(read).map(ActionEntry::new);
     let stored = entry.map(|entry| env.store.blocking().put_action(names.bytes(), entry));
     if let Ok(Err(error)) = stored {

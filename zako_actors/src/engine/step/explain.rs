@@ -25,7 +25,7 @@ pub fn find(env: &StepEnv, job: &StepJob, action: &Action) -> Found {
     let target = job.target();
     let parts = env
         .describer
-        .parts(target, action.tool.as_ref(), &env.files);
+        .parts(target, action.tool.as_deref(), &env.files);
     let mut causes = Vec::new();
     match &job.previous {
         _ if env.force => causes.push(Cause::Forced),

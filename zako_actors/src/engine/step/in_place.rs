@@ -35,6 +35,7 @@ use crate::engine::sandbox::{Confine, Mode, home};
 use crate::engine::scratch::Scratch;
 use crate::engine::stamp::Stamp;
 use crate::lang::target::{Command, InPlace};
+use crate::lang::text::Text;
 
 /// So many changed files are named.
 const NAMED: usize = 3;
@@ -226,7 +227,7 @@ fn stamps(
 /// What its key was made of and is not as it was: files, or what is wrong with the description of it now.
 fn changed_inputs(env: &StepEnv, job: &StepJob, before: &Action) -> Vec<String> {
     let target = job.target();
-    let existing: Vec<String> = job
+    let existing: Vec<Text> = job
         .sources
         .iter()
         .filter(|path| fs::symlink_metadata(env.files.root().join(path)).is_ok())

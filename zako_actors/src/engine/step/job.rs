@@ -12,6 +12,7 @@ use crate::engine::files::{FactError, FileTable};
 use crate::engine::hash::Hash;
 use crate::engine::record::{Input, InputContent, OutputItem, Record};
 use crate::lang::target::Target;
+use crate::lang::text::Text;
 
 /// One step.
 #[derive(Debug)]
@@ -19,7 +20,7 @@ pub struct StepJob {
     /// The target.
     pub target: Arc<Target>,
     /// Source files.
-    pub sources: Arc<[String]>,
+    pub sources: Arc<[Text]>,
     /// Outputs of its dependencies.
     pub deps: Vec<Arc<[OutputItem]>>,
     /// What is remembered.
@@ -70,7 +71,7 @@ impl StepJob {
 
     /// Whether a source that is followed is gone, or is not what the step knows it by.
     fn is_edited(&self, files: &FileTable) -> bool {
-        let is_followed = |path: &String| {
+        let is_followed = |path: &str| {
             let metadata = fs::symlink_metadata(files.root().join(path));
             // Of what a link leads to nobody tells.
             !is_unwatched(path) && !metadata.is_ok_and(|metadata| metadata.is_symlink())

@@ -16,12 +16,13 @@ use crate::engine::files::{FileTable, read};
 use crate::engine::record::{Input, InputContent};
 use crate::engine::scratch::{Scratch, ScratchError, Scratches, failed, needed, remove_tree};
 use crate::engine::stamp::{Stamp, now_ns};
+use crate::lang::text::Text;
 
 /// A scratch directory whose inputs change.
 #[derive(Debug)]
 pub struct Mirror {
     scratch: Scratch,
-    placed: BTreeMap<Box<str>, Placed>,
+    placed: BTreeMap<Text, Placed>,
 }
 
 #[derive(Debug)]
@@ -170,8 +171,8 @@ fn sweep(
     work: &Path,
     relative: &str,
     directories: &BTreeSet<&str>,
-    kept: &mut BTreeMap<Box<str>, Placed>,
-    untouched: &mut BTreeMap<Box<str>, Placed>,
+    kept: &mut BTreeMap<Text, Placed>,
+    untouched: &mut BTreeMap<Text, Placed>,
 ) -> Result<(), ScratchError> {
     let dir: PathBuf = work.join(relative);
     for entry in fs::read_dir(&dir).map_err(failed("read", &dir))? {

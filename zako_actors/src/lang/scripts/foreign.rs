@@ -42,7 +42,7 @@ impl World<'_> {
                 pending.extend(self.neighbours(other));
                 let dir = self.member(other).package.dir.as_str();
                 sources.push(if built.contains(dir) {
-                    Source::File(join(dir, PACKAGE_JSON))
+                    Source::File(join(dir, PACKAGE_JSON).into())
                 } else {
                     self.sources(other, &Task::default())
                 });
