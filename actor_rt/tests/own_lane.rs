@@ -237,44 +237,6 @@ fn a_watch_and_a_link_can_be_ended() {
     assert_eq!(simulation.system().stats().failures, 0);
 }
 
-/// A short life beside a long one: monitors it, is linked to it, ends.
-struct Session(ActorRef<()>);
-impl Actor for Session {
-    type Msg = ();
-    fn started(&mut self, ctx: &mut Context<'_, Self>) -> Result<(), Failure> {
-        ctx.monitor(&self.0, |_| ());
-        ctx.link(&self.0);
-        ctx.stop();
-        Ok(())
-    }
-    fn handle(&mut self, (): (), _ctx: &mut Context<'_, Self>) {}
-}
-
-const SESSIONS: u32 = 20_000;
-
-#[test]
-fn who_lives_long_does_not_remember_all_who_watched_it() {
-    let simulation = Simulation::new(4);
-    let system = simulation.system();
-    let registry = system.spawn(|| Idle);
-    let in_use_after = |sessions: u32| {
-        for _ in 0..sessions {
-            let watched = registry.clone();
-            system.spawn(move || Session(watched.clone()));
-            simulation.run();
-        }
-        assert_eq!(system.stats().live, 1);
-        System::memory().in_use_bytes
-    };
-    let before = in_use_after(100);
-    let after = in_use_after(SESSIONS);
-    // Other tests of this program, and their threads, use slabs too, though none so many. No actor is smaller than four lines.
-    assert!(
-        after < before + u64::from(SESSIONS / 2) * 256,
-        "{before} bytes, then {after}: sessions stay"
-    );
-}
-
 /// Asks somebody who never answers.
 struct Patient {
     silent: ActorRef<Reply<u32>>,

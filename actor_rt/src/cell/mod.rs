@@ -14,6 +14,7 @@ mod children;
 pub(crate) mod control;
 pub(crate) mod credit;
 mod news;
+mod table;
 mod waker;
 
 pub(crate) use children::Children;
@@ -21,6 +22,7 @@ use children::Siblings;
 pub(crate) use news::EndTicket;
 pub use news::Monitor;
 use news::News;
+pub(crate) use table::{Outcome, Table};
 
 use crate::mailbox::{Front, Mailbox};
 use crate::meter::Meter;
@@ -31,7 +33,6 @@ use crate::restart::{Intensity, Strategy};
 use crate::sched::Runtime;
 use crate::slab;
 use std::alloc::Layout;
-use std::any::TypeId;
 use std::cell::UnsafeCell;
 use std::fmt;
 use std::ops::Deref;
@@ -40,35 +41,6 @@ use std::sync::atomic::{
     AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering,
 };
 use std::sync::{Arc, Mutex};
-
-/// How a turn of an actor ended.
-#[derive(Debug, PartialEq, Eq, Clone, Copy)]
-pub(crate) enum Outcome {
-    /// It went idle or waits for a wake-up; the runner no longer owns it.
-    Released,
-    /// It has more to do: queue it again.
-    Again,
-    /// It is over: release the reference of being alive.
-    Ended,
-}
-
-/// What differs between kinds of actors.
-pub(crate) struct Table {
-    /// Runs one turn. Only the owner may call it.
-    pub(crate) run: unsafe fn(CellPtr) -> Outcome,
-    /// Drops the cell's contents and gives its memory back. Only at zero references.
-    free: unsafe fn(NonNull<Header>),
-    /// Hands the actor to whoever runs it.
-    pub(crate) schedule: fn(CellPtr),
-    pub(crate) actor: fn() -> &'static str,
-    pub(crate) message: fn() -> TypeId,
-    /// Of the whole cell.
-    size_bytes: usize,
-    /// Whether its handlers await, so that it is woken by what it asks for.
-    pub(crate) awaits: bool,
-    /// Where a metered actor's meter is.
-    meter: Option<fn(CellPtr) -> *const Meter>,
-}
 
 /// The lines of a cell where the body begins: phase, and the state of a small actor.
 const BODY_LINES: [usize; 2] = [3, 4];
@@ -454,45 +426,6 @@ impl Deref for CellRef {
 impl fmt::Debug for CellRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}@{:p}", self.label(), self.0)
-    }
-}
-
-/// The table's `free` for cells with body `S`.
-///
-/// # Safety
-/// `cell` has body `S` and no reference is left.
-unsafe fn free<S>(cell: NonNull<Header>) {
-    let cell = cell.cast::<Cell<S>>();
-    // SAFETY: the last reference is gone, nobody else can look.
-    unsafe { cell.drop_in_place() };
-    // SAFETY: taken in `CellRef::new` with this layout.
-    unsafe { slab::give(cell.cast(), Layout::new::<Cell<S>>()) };
-}
-
-impl Table {
-    pub(crate) const fn new<S>(
-        run: unsafe fn(CellPtr) -> Outcome,
-        schedule: fn(CellPtr),
-        actor: fn() -> &'static str,
-        message: fn() -> TypeId,
-        awaits: bool,
-    ) -> Self {
-        Self {
-            run,
-            free: free::<S>,
-            schedule,
-            actor,
-            message,
-            size_bytes: size_of::<Cell<S>>(),
-            awaits,
-            meter: None,
-        }
-    }
-
-    /// The same for a metered actor; `meter` gives a place that is valid as long as the cell and only read.
-    pub(crate) const fn with_meter(mut self, meter: fn(CellPtr) -> *const Meter) -> Self {
-        self.meter = Some(meter);
-        self
     }
 }
 
