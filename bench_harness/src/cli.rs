@@ -44,9 +44,6 @@ pub enum Command {
     },
     /// One-way and round-trip latency, corrected for coordinated omission.
     Latency {
-        /// Targets, steps or packages of a build, instead of its usual number.
-        #[arg(long, value_parser = at_least_one)]
-        count: Option<usize>,
         /// Cores to use, for example `0,1`: the first is the far side's, the last the near side's; all by default.
         #[arg(long, value_delimiter = ',')]
         cores: Vec<usize>,
