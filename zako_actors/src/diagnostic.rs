@@ -52,7 +52,7 @@ pub struct Diagnostic {
     /// Where, when a place is known.
     pub location: Option<Location>,
     /// The lines around the place, with a marker below it.
-    pub frame: Option<String>,
+    pub frame: Option<Box<str>>,
     /// What to do.
     pub help: Option<String>,
     /// The label of the target whose mistake it is, when that is known.
@@ -176,7 +176,7 @@ fn floor_char_boundary(text: &str, offset_bytes: usize) -> usize {
 const FRAME_WIDTH_CHARS: usize = 160;
 
 /// The line itself with two lines before it, and a row of carets below the range.
-fn code_frame(source: &str, line: u32, column: u32, length_chars: usize) -> Option<String> {
+fn code_frame(source: &str, line: u32, column: u32, length_chars: usize) -> Option<Box<str>> {
     let line_index = usize::try_from(line.checked_sub(1)?).ok()?;
     let column_index = usize::try_from(column.checked_sub(1)?).ok()?;
     let lines: Vec<&str> = source
@@ -205,7 +205,7 @@ fn code_frame(source: &str, line: u32, column: u32, length_chars: usize) -> Opti
         "",
         pad = column_index - skip
     ));
-    Some(frame)
+    Some(frame.into())
 }
 
 #[cfg(test)]

@@ -55,7 +55,7 @@ impl Seal {
     /// When there is one that cannot be used.
     pub fn load<T: DeserializeOwned + Default>(&self, path: &Path) -> Result<T, SealError> {
         let body = self.open(path)?;
-        body.map_or_else(|| Ok(T::default()), |mut body| body.next())
+        body.map_or_else(|| Ok(T::default()), |mut body| body.take())
     }
 
     /// The body of the file at `path`; `None` when there is no such file.
@@ -151,7 +151,7 @@ impl Seal {
     /// Reads what [`encode`](Self::encode) made.
     #[cfg(test)]
     pub(super) fn decode<T: DeserializeOwned>(&self, bytes: &[u8]) -> Result<T, SealError> {
-        self.body(io::Cursor::new(bytes.to_vec()))?.next()
+        self.body(io::Cursor::new(bytes.to_vec()))?.take()
     }
 
     /// Replaces the file at `path`.
@@ -185,8 +185,8 @@ impl<R: Read> Body<R> {
     /// The next value.
     ///
     /// # Errors
-    /// When there is another one, or none.
-    pub fn next<T: DeserializeOwned>(&mut self) -> Result<T, SealError> {
+    /// When what follows is damaged, or none.
+    pub fn take<T: DeserializeOwned>(&mut self) -> Result<T, SealError> {
         T::deserialize(&mut self.0).map_err(|_| SealError::Damaged)
     }
 }
@@ -307,9 +307,9 @@ mod tests {
         let path = dir.path().join("sealed");
         SEAL.save(&(&texts, 7_u8), &path).unwrap();
         let mut body = SEAL.open(&path).unwrap().unwrap();
-        assert_eq!(body.next::<Vec<String>>(), Ok(texts));
-        assert_eq!(body.next::<u8>(), Ok(7));
-        assert_eq!(body.next::<u8>(), Err(SealError::Damaged));
+        assert_eq!(body.take::<Vec<String>>(), Ok(texts));
+        assert_eq!(body.take::<u8>(), Ok(7));
+        assert_eq!(body.take::<u8>(), Err(SealError::Damaged));
     }
 
     #[test]

@@ -173,8 +173,8 @@ impl State {
             return Ok((files(SavedFiles::default()), Remembered::default()));
         };
         sharing(|| {
-            let files = files(state.next()?);
-            Ok((files, state.next()?))
+            let files = files(state.take()?);
+            Ok((files, state.take()?))
         })
     }
 
