@@ -185,7 +185,9 @@ fn spawn(spec: &ProcessSpec, streams: Streams) -> io::Result<Child> {
         .append(true)
         .open(&spec.log)?;
     for attempt in 0.. {
-        let spaces = spec.confine.as_ref().zip(namespaces::available());
+        // Asked only where it matters: it takes a process to find out.
+        let confine = spec.confine.as_ref();
+        let spaces = confine.and_then(|confine| Some((confine, namespaces::available()?)));
         let mut command = match spaces {
             Some((confine, kind)) => {
                 let places = (&*spec.cwd, &*spec.mark);
