@@ -100,8 +100,8 @@ fn a_build_file_that_never_ends_is_stopped() {
     );
     let mut command = project.command(&["build"]);
     command.env("ZAKO_EVALUATION_SECONDS", "1");
-    Outcome::of(&mut command)
-        .fails_saying(&["BUILD.ts", "computed for longer than its limit of 1s"]);
+    // By its processor time, or by the clock where others have the processors.
+    Outcome::of(&mut command).fails_saying(&["BUILD.ts", "longer than its limit of"]);
     project.store_is_intact();
 }
 
