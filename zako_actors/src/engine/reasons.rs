@@ -5,12 +5,10 @@
 //! more the latest few are known; a file that cannot be read costs answers, never a build.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::io;
 use std::path::Path;
 
-use serde::de::Visitor;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use super::cause::{Cause, RecipeParts};
 use super::event::Outcome;
@@ -41,8 +39,8 @@ pub struct LastRun {
 }
 
 /// A last run as it is on disk, a quarter of its size in memory: few are ever asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Packed(Box<[u8]>);
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Packed(#[serde(with = "serde_bytes")] Box<[u8]>);
 
 impl Packed {
     /// `run`, packed; nothing where it cannot be.
@@ -53,32 +51,6 @@ impl Packed {
 
     fn unpack(&self) -> Option<LastRun> {
         postcard::from_bytes(&self.0).ok()
-    }
-}
-
-impl Serialize for Packed {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for Packed {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Bytes;
-
-        impl Visitor<'_> for Bytes {
-            type Value = Packed;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("bytes")
-            }
-
-            fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Packed, E> {
-                Ok(Packed(bytes.into()))
-            }
-        }
-
-        deserializer.deserialize_byte_buf(Bytes)
     }
 }
 
