@@ -40,12 +40,13 @@ impl<M> Slot<M> {
     }
 }
 
-/// log2 of the inline page's slots: about 1 KiB, at least four slots, at most sixteen.
+/// log2 of the inline page's slots: so many that a base with its directory is a block of at most 1 KiB (larger blocks
+/// are powers of two), at least four, at most sixteen.
 #[inline(always)]
 const fn first_log2<M>() -> u32 {
     match size_of::<Slot<M>>() {
-        0..=96 => 4,
-        97..=160 => 3,
+        0..=56 => 4,
+        57..=112 => 3,
         _ => 2,
     }
 }
@@ -230,6 +231,20 @@ impl<M> Ring<M> {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+
+    /// Bytes of a base for messages of `N` words, in a mailbox of 65,536.
+    fn base_bytes<const N: usize>() -> usize {
+        Ring::<[u64; N]>::new(16).base_layout().size()
+    }
+
+    #[test]
+    fn a_base_is_a_block_of_a_kib_at_most() {
+        let up_to_inline = [base_bytes::<1>(), base_bytes::<7>(), base_bytes::<8>()];
+        let beyond = [base_bytes::<13>(), base_bytes::<25>()];
+        for bytes in up_to_inline.into_iter().chain(beyond) {
+            assert!(bytes <= 1024, "{bytes}");
+        }
+    }
 
     #[test]
     fn pages_are_of_the_node_that_is_named() {

@@ -395,3 +395,20 @@ fn a_baseline_survives_its_file() {
             .contains("--update")
     );
 }
+
+#[test]
+fn what_a_baseline_holds_is_measured_again_while_others_disturb_it() {
+    let looks = |shares: &[f64]| {
+        let mut left = shares.iter();
+        let seen = at_rest(|| {
+            Ok(Baseline {
+                others_percent: *left.next().unwrap(),
+                ..Baseline::default()
+            })
+        });
+        (seen.unwrap().others_percent, left.len())
+    };
+    assert_eq!(looks(&[1.0, 0.0]), (1.0, 1), "no second look is needed");
+    assert_eq!(looks(&[80.0, 20.0, 2.0, 0.0]), (2.0, 1));
+    assert_eq!(looks(&[80.0; QUIET_LOOKS]), (80.0, 0), "it never rested");
+}
