@@ -1,7 +1,8 @@
 //! Real source trees through the transpiler pool: RxJS, Effect and Zod, where `examples/rxjs` and `examples/effect` were
 //! built once, else the examples' own sources over and over. Beside it oxc itself on as many threads: what the pool and
 //! our passes add; and swc and esbuild, where `cargo xtask clients` has installed them, through their own interfaces in
-//! a Node.js that is warm. All have the sources in memory and end with the results there (esbuild alone reads files).
+//! a Node.js that is warm. All have the sources in memory and end with the results there (esbuild alone reads files), and
+//! keep from one run to the next what they keep between files: ours its pool, oxc its arenas, Node.js itself.
 //!
 //! Outside of the time: what ours and oxc make must be the same, byte by byte, as what one call of oxc after another makes (but
 //! for the endings of imports, see `javascript`), and it is parsed. swc and esbuild print other programs by right, so only their own runs are held against each other.
@@ -10,11 +11,12 @@
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use actor_rt::{CancelToken, System};
+use oxc::allocator::Allocator;
 use zako_actors::machine::PoolSize;
 use zako_actors::transpile::{TranspileJob, TranspilerPool};
 
@@ -59,6 +61,34 @@ struct Tree {
     /// Some files are in it more than once.
     repeated: bool,
     bytes: u64,
+    /// Ours, from the first run on.
+    pool: OnceLock<Warm>,
+    /// Those of oxc that no thread has at the moment.
+    arenas: Mutex<Vec<Allocator>>,
+}
+
+/// A pool of transpilers in a system of its own.
+struct Warm {
+    system: System,
+    pool: TranspilerPool,
+}
+
+impl Warm {
+    fn new(workers: usize) -> Self {
+        let system = System::builder()
+            .workers(workers)
+            .build()
+            .expect("the system starts");
+        let pool = TranspilerPool::new(&system, PoolSize::fixed(workers));
+        Self { system, pool }
+    }
+}
+
+impl Drop for Warm {
+    fn drop(&mut self) {
+        // What does not end in time is left to the end of the process.
+        let _ = self.system.shutdown(Duration::from_secs(10));
+    }
 }
 
 fn cases(options: &Options) -> Vec<Case> {
@@ -138,6 +168,8 @@ impl Tree {
             repeated: files.len() > few.len(),
             files,
             bytes,
+            pool: OnceLock::new(),
+            arenas: Mutex::default(),
         }
     }
 
@@ -149,7 +181,7 @@ impl Tree {
 
     /// What the checksum must be: oxc alone, one file after another.
     fn by_oxc(&self) -> u64 {
-        let mut arena = oxc::allocator::Allocator::default();
+        let mut arena = Allocator::default();
         let outputs = self.files.iter().map(|(path, source)| {
             arena.reset();
             transpile(&arena, path, source)
@@ -160,7 +192,7 @@ impl Tree {
 
 /// FNV-1a over all outputs, one after another, each with its end.
 fn digest(outputs: &[String]) -> u64 {
-    let mut arena = oxc::allocator::Allocator::default();
+    let mut arena = Allocator::default();
     outputs
         .iter()
         .fold(0xCBF2_9CE4_8422_2325, |digest, output| {
@@ -192,16 +224,12 @@ fn collect(directory: &Path, files: &mut Vec<(String, Arc<str>)>) {
 }
 
 fn ours(tree: &Tree, workers: usize) -> Sample {
-    let system = System::builder()
-        .workers(workers)
-        .build()
-        .expect("the system starts");
-    let pool = TranspilerPool::new(&system, PoolSize::fixed(workers));
+    let warm = tree.pool.get_or_init(|| Warm::new(workers));
     let (elapsed, outputs) = timed(|| {
         let never = CancelToken::new();
         let jobs = tree.files.iter().map(|(path, source)| {
             let job = TranspileJob::new(path.clone(), Arc::clone(source));
-            pool.run(job, &never)
+            warm.pool.run(job, &never)
         });
         let answers: Vec<_> = jobs.collect();
         let outputs = answers
@@ -209,10 +237,6 @@ fn ours(tree: &Tree, workers: usize) -> Sample {
             .map(|answer| answer.wait().expect("an answer"));
         outputs.collect::<Vec<_>>()
     });
-    drop(pool);
-    system
-        .shutdown(Duration::from_secs(10))
-        .expect("every actor ends");
     // A file of types alone is empty when it comes out.
     let outputs = outputs.into_iter().flatten().map(|output| output.code);
     tree.sample(elapsed, &outputs.collect::<Vec<String>>())
@@ -256,15 +280,17 @@ fn in_node(name: &str, tree: &Tree, workers: usize) -> Sample {
     Sample::rate(tree.bytes, elapsed, checksum as u64)
 }
 
-/// Parse, check, transform, print: with an arena per thread that is kept between files, and our options.
+/// Parse, check, transform, print: with an arena per thread that is kept between files and runs, and our options.
 fn bare_oxc(tree: &Tree, workers: usize) -> Sample {
     let next = AtomicUsize::new(0);
+    let arenas = || tree.arenas.lock().expect("nobody panicked");
     let work = || {
-        let mut arena = oxc::allocator::Allocator::default();
+        let mut arena = arenas().pop().unwrap_or_default();
         let mut outputs = Vec::new();
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
             let Some((path, source)) = tree.files.get(number) else {
+                arenas().push(arena);
                 return outputs;
             };
             outputs.push((number, transpile(&arena, path, source)));
@@ -287,7 +313,7 @@ fn bare_oxc(tree: &Tree, workers: usize) -> Sample {
 
 /// What came out must be whole JavaScript without any types: it is parsed. Of what ours and oxc make one difference is right: an
 /// `import` of `./a.ts` is one of `./a.js` in ours, where the output of that file is. Here it is so in both.
-fn javascript(arena: &oxc::allocator::Allocator, output: &str) -> String {
+fn javascript(arena: &Allocator, output: &str) -> String {
     let kind = oxc::span::SourceType::unambiguous();
     let parsed = oxc::parser::Parser::new(arena, output, kind).parse();
     let mistakes = parsed.diagnostics;
@@ -306,7 +332,7 @@ fn javascript(arena: &oxc::allocator::Allocator, output: &str) -> String {
     text
 }
 
-fn transpile(arena: &oxc::allocator::Allocator, path: &str, source: &str) -> String {
+fn transpile(arena: &Allocator, path: &str, source: &str) -> String {
     use oxc::codegen::Codegen;
     use oxc::parser::{ParseOptions, Parser};
     use oxc::semantic::SemanticBuilder;
