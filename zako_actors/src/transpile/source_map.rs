@@ -50,7 +50,10 @@ pub(super) fn to_json(map: SourceMap<'_>, file: Option<&str>, source_name: &str)
     let mut parts = map.into_parts();
     parts.file = file.map(|name| Cow::Owned(name.to_owned()));
     parts.sources = vec![Cow::Owned(source_name.to_owned())];
-    SourceMap::from_parts(parts).to_json_string()
+    let mut json = SourceMap::from_parts(parts).to_json_string();
+    // It was made with room for several times as much, and is kept.
+    json.shrink_to_fit();
+    json
 }
 
 /// Line and column from 0, columns in UTF-16 units as source maps count them.

@@ -57,13 +57,20 @@ fn cases(options: &Options, calls: u64, request: fn(&Place, u64) -> Asked, each:
 pub const START: Scenario = Scenario {
     name: "isolate_start",
     family: Family::Build,
-    about: "from nothing to the value of a build file: thread, isolate, context, evaluation",
+    about: "from nothing to the value of a build file: thread, isolate, context, evaluation of a constant, of a sum",
     unit: Unit::Milliseconds,
     cases: |_| {
-        vec![case("first evaluation".into(), VALUE, |place| {
-            let (elapsed, value) = place.ask_new();
-            Sample::time(elapsed, value)
-        })]
+        let variants = [
+            ("until it answers", Place::constant as Request),
+            ("first evaluation", Place::build_file),
+        ];
+        let start = |(variant, request): (&str, Request)| {
+            case(variant.into(), VALUE, move |place| {
+                let (elapsed, value) = place.ask_new(request);
+                Sample::time(elapsed, value)
+            })
+        };
+        variants.map(start).into()
     },
 };
 
@@ -92,6 +99,13 @@ export const compile = rule({
 });
 ";
 
+/// The same sum, as somebody else has found it.
+const CONSTANT_FILE: &str = "export default { total: 500500 };
+";
+
+/// What is asked at the call of that number.
+type Request = fn(&Place, u64) -> Asked;
+
 /// A request, and what its answer counts.
 type Asked = (EvaluateRequest, fn(&Value) -> u64);
 
@@ -109,7 +123,12 @@ struct Place {
 impl Place {
     fn new() -> Self {
         let directory = tempfile::tempdir().expect("a directory for the workspace");
-        for (name, text) in [("BUILD.ts", BUILD_FILE), ("c.rule.ts", RULE_FILE)] {
+        let files = [
+            ("BUILD.ts", BUILD_FILE),
+            ("constant.ts", CONSTANT_FILE),
+            ("c.rule.ts", RULE_FILE),
+        ];
+        for (name, text) in files {
             std::fs::write(directory.path().join(name), text).expect("the disk has room");
         }
         Self {
@@ -119,7 +138,15 @@ impl Place {
     }
 
     fn build_file(&self, _call: u64) -> Asked {
-        let request = EvaluateRequest::new(self.directory.path(), "BUILD.ts", ContextKind::Build);
+        self.total_of("BUILD.ts")
+    }
+
+    fn constant(&self, _call: u64) -> Asked {
+        self.total_of("constant.ts")
+    }
+
+    fn total_of(&self, file: &str) -> Asked {
+        let request = EvaluateRequest::new(self.directory.path(), file, ContextKind::Build);
         (request, |value| value["total"].as_u64().unwrap_or_default())
     }
 
@@ -141,12 +168,12 @@ impl Place {
     }
 
     /// The time that one evaluation takes on a new pool, and the value that it answers.
-    fn ask_new(&self) -> (Elapsed, u64) {
+    fn ask_new(&self, request: Request) -> (Elapsed, u64) {
         let pool = || IsolatePool::new(&self.system, PoolSize::fixed(1));
-        timed(|| self.ask(&pool(), 1, Self::build_file))
+        timed(|| self.ask(&pool(), 1, request))
     }
 
-    fn ask(&self, pool: &IsolatePool, calls: u64, request: fn(&Self, u64) -> Asked) -> u64 {
+    fn ask(&self, pool: &IsolatePool, calls: u64, request: Request) -> u64 {
         let mut counts = Vec::new();
         let requests = (0..calls).map(|call| {
             let (request, count) = request(self, call);
@@ -168,7 +195,7 @@ impl Drop for Place {
     }
 }
 
-fn call(place: &Place, isolates: usize, calls: u64, request: fn(&Place, u64) -> Asked) -> Sample {
+fn call(place: &Place, isolates: usize, calls: u64, request: Request) -> Sample {
     let pool = IsolatePool::new(&place.system, PoolSize::fixed(isolates));
     // Every isolate is up before the clock starts.
     place.ask(&pool, 8 * isolates as u64, request);
