@@ -67,22 +67,19 @@ pub(crate) fn depart(cell: CellPtr, reason: ExitReason, escalates: bool) {
     // SAFETY: the owner, at the very end.
     let parent: Option<CellRef> = unsafe { cell.orphan() };
     let Some(parent) = parent else {
-        runtime.roots.unlink(cell);
+        runtime.roots.locked(|roots| roots.unlink(cell));
         return;
     };
     if let Some(failure) = failure {
         parent.leave_failure(failure);
         parent.ptr().order(control::FAIL);
     }
-    let was_last = parent.children.unlink(cell);
+    let was_last = group::leave(&parent, cell);
     let orders = parent.control();
     // It drains, and may have waited for this answer only.
     let was_awaited = cell.control() & control::ERRAND != 0 && orders & control::DRAIN != 0;
     if was_awaited || was_last && orders & control::AWAIT_CHILDREN != 0 {
         parent.ptr().nudge();
-    }
-    if !was_last {
-        group::go_on(&parent);
     }
 }
 

@@ -17,8 +17,10 @@ mod news;
 mod table;
 mod waker;
 
-pub(crate) use children::Children;
+#[cfg(test)]
+pub(crate) use children::LOOKS;
 use children::Siblings;
+pub(crate) use children::{Chain, Children};
 pub(crate) use news::EndTicket;
 pub use news::Monitor;
 use news::News;
