@@ -288,6 +288,11 @@ impl<B: Behaviour> Shell<B> {
             self.care.judge(runtime.now())
         };
         let next = match verdict {
+            // It will end all the same (see `unwind`), which concerns nobody else.
+            Verdict::RestartAfter(delay) if asked_to_end(cell).is_some() => {
+                tracing::warn!(actor = cell.label(), %reason, "actor failed when it was to end");
+                Next::RestartAfter(delay)
+            }
             Verdict::RestartAfter(delay) if family::admits_restart(cell, &reason) => {
                 tracing::warn!(actor = cell.label(), %reason, ?delay, "actor failed and restarts");
                 group_restart::begin(cell);
