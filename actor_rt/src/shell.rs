@@ -256,7 +256,8 @@ impl<B: Behaviour> Shell<B> {
             Some(reason) => self.begin_end(cell, reason),
             None => match take_failure(cell) {
                 Some(reason) => self.fail(cell, reason),
-                None => self.regroup(cell),
+                None if group_restart::concerns(cell) => self.regroup(cell),
+                None => Step::Go, // What it was to fail of was found with an earlier order.
             },
         }
     }
