@@ -37,7 +37,8 @@ pub enum Placement {
     /// [`SystemBuilder::pin`](crate::SystemBuilder::pin)).
     Core(usize),
     /// On one worker of this NUMA node, the one with the fewest placed actors and the shortest queue of them;
-    /// anywhere if it has none.
+    /// anywhere if it has none. Where [`SystemBuilder::near_first`](crate::SystemBuilder::near_first) has no effect, all workers
+    /// count as of node 0.
     Node(u32),
 }
 
