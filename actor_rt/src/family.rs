@@ -45,7 +45,7 @@ pub(crate) fn admits_restart(child: CellPtr, reason: &ExitReason) -> bool {
 /// The end of an actor: its name is free again, its watchers know, its parent has one child less.
 #[allow(unsafe_code)]
 pub(crate) fn depart(cell: CellPtr, reason: ExitReason, escalates: bool) {
-    let runtime = cell.runtime;
+    let runtime = &cell.runtime;
     runtime
         .counters
         .handled_by_ended

@@ -278,7 +278,7 @@ impl<B: Behaviour> Shell<B> {
     /// Judges a failure and begins to end the incarnation.
     #[cold]
     fn fail(&mut self, cell: CellPtr, reason: ExitReason) -> Step {
-        let runtime = cell.runtime;
+        let runtime = &cell.runtime;
         runtime.counters.failures.fetch_add(1, Ordering::Relaxed);
         if matches!(reason, ExitReason::Panicked(_)) {
             runtime.counters.panics.fetch_add(1, Ordering::Relaxed);

@@ -120,7 +120,7 @@ impl Monitor {
     pub(crate) fn new(watcher: CellRef) -> Self {
         Self {
             incarnation: watcher.incarnation(),
-            timer: Timer::new(watcher.runtime),
+            timer: Timer::new(&watcher.runtime),
             watcher,
         }
     }
