@@ -5,6 +5,7 @@ use actor_rt::{Actor, ActorRef, AsyncActor, AsyncContext, Context, Failure, Repl
 use std::alloc::{GlobalAlloc, Layout, System as SystemAllocator};
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -212,4 +213,38 @@ fn reactors() -> usize {
         .map(name)
         .filter(|name| name.trim() == "actor-io")
         .count()
+}
+
+/// Has a thread of its own, and stays in its handler until it is let go.
+struct Stuck {
+    begun: Sender<()>,
+    gate: Arc<Mutex<Receiver<()>>>,
+}
+
+impl Actor for Stuck {
+    type Msg = ();
+    fn handle(&mut self, (): (), _ctx: &mut Context<'_, Self>) {
+        let _ = self.begun.send(());
+        let _ = self.gate.lock().expect("not poisoned").recv();
+    }
+}
+
+#[test]
+fn who_outlives_its_simulation_ends_by_itself() {
+    let _alone = ALONE.lock();
+    for seed in 0..100 {
+        let simulation = Simulation::new(seed);
+        let ((begun, begins), (release, gate)) = (channel(), channel());
+        let gate = Arc::new(Mutex::new(gate));
+        let stuck = simulation.system().spawn_dedicated(move || Stuck {
+            begun: begun.clone(),
+            gate: Arc::clone(&gate),
+        });
+        stuck.tell(()).expect("room");
+        begins.recv().expect("it is in its handler");
+        drop((simulation, stuck));
+        // It has the last reference to its simulation.
+        drop(release);
+        assert!(begins.recv().is_err(), "its factory is gone, and all else");
+    }
 }
