@@ -327,7 +327,7 @@ impl<M: Send + 'static> ActorRef<M> {
     }
 
     fn kill_after(&self, patience: Duration) {
-        let runtime = self.cell.runtime;
+        let runtime = &self.cell.runtime;
         runtime.after(patience, LateKill(self.cell.clone()));
         // Most have ended by then.
         runtime.note_unwanted(1);

@@ -132,7 +132,9 @@ impl<A: AsyncActor, F: FnMut() -> A + 'static> Behaviour for Awaiting<A, F> {
             return Turn::Empty;
         };
         let io = cell.runtime.io();
-        let _entered = if is_worker() {
+        // A simulation may run on a worker's thread, too, namely within another system's actor.
+        let is_simulated = cell.observed && cell.simulated().is_some();
+        let _entered = if is_worker() && !is_simulated {
             io.enter_for_good();
             None
         } else {

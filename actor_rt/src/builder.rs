@@ -14,7 +14,7 @@ use crate::meter::{self, Meter, Metered};
 use crate::overflow::Overflow;
 use crate::plain::Plain;
 use crate::restart::{Care, Intensity, Restart, Strategy};
-use crate::sched::Runtime;
+use crate::sched::RuntimeRef;
 use crate::shell::{Behaviour, Shell};
 use std::any::{TypeId, type_name};
 use std::fmt;
@@ -37,7 +37,8 @@ pub enum Placement {
     /// [`SystemBuilder::pin`](crate::SystemBuilder::pin)).
     Core(usize),
     /// On one worker of this NUMA node, the one with the fewest placed actors and the shortest queue of them;
-    /// anywhere if it has none.
+    /// anywhere if it has none. Where [`SystemBuilder::near_first`](crate::SystemBuilder::near_first) has no effect, all workers
+    /// count as of node 0.
     Node(u32),
 }
 
@@ -65,7 +66,7 @@ pub enum Placement {
 /// ```
 #[must_use = "an actor is started by `spawn`, `spawn_async` or `spawn_dedicated`"]
 pub struct ActorBuilder<'a, F> {
-    runtime: &'static Runtime,
+    runtime: RuntimeRef,
     parent: Option<CellPtr>,
     factory: F,
     name: Option<Arc<str>>,
@@ -93,9 +94,9 @@ impl<F> fmt::Debug for ActorBuilder<'_, F> {
 }
 
 impl<F> ActorBuilder<'_, F> {
-    pub(crate) fn new(runtime: &'static Runtime, parent: Option<CellPtr>, factory: F) -> Self {
+    pub(crate) fn new(runtime: &RuntimeRef, parent: Option<CellPtr>, factory: F) -> Self {
         Self {
-            runtime,
+            runtime: runtime.clone(),
             parent,
             factory,
             name: None,
@@ -268,7 +269,7 @@ impl<F> ActorBuilder<'_, F> {
         let (mut parts, care, factory) = self.into_parts::<A::Msg>();
         // Its thread is its own.
         parts.home = ANYWHERE;
-        let meter = metered.then(|| Meter::new(parts.runtime));
+        let meter = metered.then(|| Meter::new(&parts.runtime));
         let table = dedicated::table::<A, F>(metered);
         let body = Dedicated::new(Shell::new(Plain::new(factory), care), meter);
         let parent = parts.parent.as_ref().map(CellRef::ptr);
@@ -322,7 +323,7 @@ where
 {
     let parent = parts.parent.as_ref().map(CellRef::ptr);
     let cell = if metered {
-        let body = Metered::new(parts.runtime, shell);
+        let body = Metered::new(&parts.runtime, shell);
         CellRef::new(parts, &ShellTable::<A, B>::METERED, body)
     } else {
         CellRef::new(parts, &ShellTable::<A, B>::TABLE, shell)
@@ -337,7 +338,7 @@ where
 
 /// Counts, names and links a new actor, then starts it; a closing system ends it instead.
 fn launch(cell: &CellRef, parent: Option<CellPtr>, start: impl FnOnce()) {
-    let runtime = cell.runtime;
+    let runtime = &cell.runtime;
     let actor = cell.ptr();
     runtime.actor_made(actor);
     if let Some(name) = actor.name() {

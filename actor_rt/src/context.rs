@@ -62,7 +62,7 @@ macro_rules! context_methods {
         /// The system that this actor lives in.
         #[must_use]
         pub fn system(&self) -> System {
-            System::of(self.inner.cell.runtime)
+            System::of(&self.inner.cell.runtime)
         }
 
         /// Stops this actor after the current message (an asynchronous one where it next awaits). What
@@ -79,7 +79,7 @@ macro_rules! context_methods {
 
         /// Describes a child of this actor; see [`System::actor`].
         pub fn actor<F>(&mut self, factory: F) -> ActorBuilder<'_, F> {
-            ActorBuilder::new(self.inner.cell.runtime, Some(self.inner.cell), factory)
+            ActorBuilder::new(&self.inner.cell.runtime, Some(self.inner.cell), factory)
         }
 
         /// Starts a child: it ends before this actor does, and does not survive a restart of it.

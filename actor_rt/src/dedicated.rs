@@ -101,7 +101,7 @@ where
     A: Actor,
     F: FnMut() -> A + Send + 'static,
 {
-    let runtime = actor.runtime;
+    let runtime = &actor.runtime;
     let cell = actor.ptr();
     // SAFETY: only read from here on.
     let port = unsafe { Arc::clone(&(*cell.body_ptr::<Dedicated<A, F>>()).port) };
@@ -150,10 +150,7 @@ fn live(cell: CellPtr, port: &Port) {
             match unsafe { run_turn(cell) } {
                 Outcome::Again => {}
                 Outcome::Released => break,
-                Outcome::Ended => {
-                    cell.runtime.actor_ended(cell);
-                    return;
-                }
+                Outcome::Ended => return end(cell),
             }
         }
     }
@@ -165,8 +162,15 @@ pub(crate) fn run_to_end(cell: CellPtr) {
         // SAFETY: never scheduled, so its maker owns it; killed before its start, it never waits.
         let outcome = unsafe { (cell.table.run)(cell) };
         if outcome == Outcome::Ended {
-            return cell.runtime.actor_ended(cell);
+            return end(cell);
         }
         std::thread::yield_now();
     }
+}
+
+/// The actor's last turn is over.
+fn end(cell: CellPtr) {
+    // The cell's may be the last reference to a simulation.
+    let runtime = cell.runtime.clone();
+    runtime.actor_ended(cell);
 }

@@ -45,7 +45,7 @@ pub(crate) fn admits_restart(child: CellPtr, reason: &ExitReason) -> bool {
 /// The end of an actor: its name is free again, its watchers know, its parent has one child less.
 #[allow(unsafe_code)]
 pub(crate) fn depart(cell: CellPtr, reason: ExitReason, escalates: bool) {
-    let runtime = cell.runtime;
+    let runtime = &cell.runtime;
     runtime
         .counters
         .handled_by_ended
@@ -67,22 +67,19 @@ pub(crate) fn depart(cell: CellPtr, reason: ExitReason, escalates: bool) {
     // SAFETY: the owner, at the very end.
     let parent: Option<CellRef> = unsafe { cell.orphan() };
     let Some(parent) = parent else {
-        runtime.roots.unlink(cell);
+        runtime.roots.locked(|roots| roots.unlink(cell));
         return;
     };
     if let Some(failure) = failure {
         parent.leave_failure(failure);
         parent.ptr().order(control::FAIL);
     }
-    let was_last = parent.children.unlink(cell);
+    let was_last = group::leave(&parent, cell);
     let orders = parent.control();
     // It drains, and may have waited for this answer only.
     let was_awaited = cell.control() & control::ERRAND != 0 && orders & control::DRAIN != 0;
     if was_awaited || was_last && orders & control::AWAIT_CHILDREN != 0 {
         parent.ptr().nudge();
-    }
-    if !was_last {
-        group::go_on(&parent);
     }
 }
 

@@ -68,7 +68,7 @@ impl Reactor {
     /// Makes the runtime the current one of a worker's thread, for good: asked for at every turn, this
     /// is a look at a flag.
     #[inline]
-    pub(crate) fn enter_for_good(&'static self) {
+    pub(crate) fn enter_for_good(&self) {
         thread_local! {
             static ENTERED: Cell<bool> = const { Cell::new(false) };
         }
@@ -83,10 +83,15 @@ impl Reactor {
         &self.handle
     }
 
+    /// Lets the reactor's thread end by itself.
+    pub(crate) fn order_stop(&self) {
+        self.stop.notify_one();
+    }
+
     /// Orders the reactor's thread to end and waits for it, with all jobs that block; `false` if it still runs at the
     /// deadline. Then it ends when they do.
     pub(crate) fn stop(&self, deadline: Instant) -> bool {
-        self.stop.notify_one();
+        self.order_stop();
         let thread = self
             .thread
             .lock()
@@ -105,5 +110,12 @@ impl Reactor {
         // A panic of the reactor was reported on its own thread.
         let _ = handle.join();
         true
+    }
+}
+
+impl Drop for Reactor {
+    /// In case nobody has stopped it.
+    fn drop(&mut self) {
+        self.order_stop();
     }
 }

@@ -8,7 +8,7 @@ pub struct MemoryStats {
     /// Taken from the operating system (where it is no Unix, from the process's allocator). Slabs keep what they have, so this is
     /// what was needed at most, rounded up: 64 KiB for each thread and size of block, 2 MiB where a thread needs many.
     pub reserved_bytes: u64,
-    /// Of that, what actors, their messages and timers have now, and what threads that have ended left unused. What is larger
+    /// Of that, what actors, their messages and timers have now. What is larger
     /// than 64 KiB, the pages of large mailboxes and large payloads, comes from the process's allocator and is in neither.
     pub in_use_bytes: u64,
 }

@@ -20,7 +20,7 @@ mod figures;
 use crate::actor_ref::ActorRef;
 use crate::cell::{CellPtr, Outcome};
 use crate::family;
-use crate::sched::Runtime;
+use crate::sched::RuntimeRef;
 use crate::shell::{Behaviour, Shell};
 use crate::system::System;
 use figures::Kind;
@@ -35,7 +35,7 @@ const EVERY: u32 = 16;
 
 /// What a metered actor carries.
 pub(crate) struct Meter {
-    runtime: &'static Runtime,
+    runtime: RuntimeRef,
     born: Instant,
     /// When the actor was scheduled, in ns since it was made; zero once its turn has begun.
     scheduled: AtomicU64,
@@ -48,9 +48,9 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
-    pub(crate) fn new(runtime: &'static Runtime) -> Self {
+    pub(crate) fn new(runtime: &RuntimeRef) -> Self {
         Self {
-            runtime,
+            runtime: runtime.clone(),
             born: runtime.now(),
             scheduled: AtomicU64::new(0),
             marked: AtomicU32::new(0),
@@ -105,7 +105,7 @@ pub(crate) struct Metered<B> {
 }
 
 impl<B: Behaviour> Metered<B> {
-    pub(crate) fn new(runtime: &'static Runtime, shell: Shell<B>) -> Self {
+    pub(crate) fn new(runtime: &RuntimeRef, shell: Shell<B>) -> Self {
         let meter = Meter::new(runtime);
         Self { meter, shell }
     }

@@ -11,7 +11,7 @@ use crate::testkit::Fault;
 
 /// A turn that is looked at.
 pub(crate) struct Observed<'a> {
-    simulated: Option<&'static Simulated>,
+    simulated: Option<&'a Simulated>,
     sampler: Option<Sampler<'a>>,
 }
 
@@ -26,7 +26,7 @@ impl Observed<'_> {
     #[cold]
     pub(crate) fn new(cell: CellPtr) -> Self {
         Self {
-            simulated: cell.runtime.simulated.as_ref(),
+            simulated: cell.simulated(),
             sampler: cell.meter().map(|meter| Sampler::new(meter, cell)),
         }
     }

@@ -54,7 +54,7 @@ where
         job: job.take(),
         parent,
     };
-    ActorBuilder::new(parent.runtime, Some(parent), factory)
+    ActorBuilder::new(&parent.runtime, Some(parent), factory)
         .errand()
         .mailbox(1)
         .restart(Restart::never().or_escalate())

@@ -256,7 +256,8 @@ impl<B: Behaviour> Shell<B> {
             Some(reason) => self.begin_end(cell, reason),
             None => match take_failure(cell) {
                 Some(reason) => self.fail(cell, reason),
-                None => self.regroup(cell),
+                None if group_restart::concerns(cell) => self.regroup(cell),
+                None => Step::Go, // What it was to fail of was found with an earlier order.
             },
         }
     }
@@ -277,7 +278,7 @@ impl<B: Behaviour> Shell<B> {
     /// Judges a failure and begins to end the incarnation.
     #[cold]
     fn fail(&mut self, cell: CellPtr, reason: ExitReason) -> Step {
-        let runtime = cell.runtime;
+        let runtime = &cell.runtime;
         runtime.counters.failures.fetch_add(1, Ordering::Relaxed);
         if matches!(reason, ExitReason::Panicked(_)) {
             runtime.counters.panics.fetch_add(1, Ordering::Relaxed);
@@ -288,6 +289,11 @@ impl<B: Behaviour> Shell<B> {
             self.care.judge(runtime.now())
         };
         let next = match verdict {
+            // It will end all the same (see `unwind`), which concerns nobody else.
+            Verdict::RestartAfter(delay) if asked_to_end(cell).is_some() => {
+                tracing::warn!(actor = cell.label(), %reason, "actor failed when it was to end");
+                Next::RestartAfter(delay)
+            }
             Verdict::RestartAfter(delay) if family::admits_restart(cell, &reason) => {
                 tracing::warn!(actor = cell.label(), %reason, ?delay, "actor failed and restarts");
                 group_restart::begin(cell);

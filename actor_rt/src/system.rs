@@ -12,7 +12,7 @@ use crate::dead_letter::{DeadLetter, DeadLetterHook};
 use crate::family;
 use crate::memory::MemoryStats;
 use crate::sched::watch::{self, StuckHandler, StuckHook};
-use crate::sched::{Runtime, Settings, is_worker};
+use crate::sched::{Runtime, RuntimeRef, Settings, is_worker};
 use std::any::TypeId;
 use std::fmt;
 use std::sync::atomic::Ordering;
@@ -43,7 +43,7 @@ pub struct ShutdownError {
 /// of a system, which runs actors, timers, tokio's tasks or work that blocks, it does not wait at all, and the thread for
 /// I/O stays. [`System::shutdown`] waits as long as it is told to, kills who is late, and says so.
 pub struct System {
-    runtime: &'static Runtime,
+    runtime: RuntimeRef,
 }
 
 /// Describes a system before it starts.
@@ -163,6 +163,7 @@ impl SystemBuilder {
         if let Some(allowed) = self.watchdog {
             watch::start(runtime, allowed, self.stuck);
         }
+        let runtime = runtime.into();
         Ok(System { runtime })
     }
 }
@@ -198,7 +199,7 @@ pub struct MessageStats {
 }
 
 impl System {
-    pub(crate) fn simulated(runtime: &'static Runtime) -> Self {
+    pub(crate) fn simulated(runtime: RuntimeRef) -> Self {
         Self { runtime }
     }
 
@@ -230,19 +231,20 @@ impl System {
         }
     }
 
-    pub(crate) fn runtime(&self) -> &'static Runtime {
-        self.runtime
+    pub(crate) fn runtime(&self) -> &RuntimeRef {
+        &self.runtime
     }
 
-    pub(crate) fn of(runtime: &'static Runtime) -> Self {
+    pub(crate) fn of(runtime: &RuntimeRef) -> Self {
         runtime.handles.fetch_add(1, Ordering::Relaxed);
+        let runtime = runtime.clone();
         Self { runtime }
     }
 
     /// Describes a top-level actor. The factory makes each incarnation: the first and those after
     /// failures.
     pub fn actor<F>(&self, factory: F) -> ActorBuilder<'_, F> {
-        ActorBuilder::new(self.runtime, None, factory)
+        ActorBuilder::new(&self.runtime, None, factory)
     }
 
     /// Starts an actor with defaults, see [`System::actor`].
@@ -466,7 +468,7 @@ fn assert_not_a_worker() {
 
 impl Clone for System {
     fn clone(&self) -> Self {
-        Self::of(self.runtime)
+        Self::of(&self.runtime)
     }
 }
 

@@ -14,7 +14,7 @@ use crate::cell::{CellPtr, control};
 use crate::exit::ExitReason;
 use crate::mailbox::{Own, Unsent};
 use crate::payload::{Due, Shared};
-use crate::sched::Runtime;
+use crate::sched::RuntimeRef;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,7 +36,7 @@ pub struct Timer {
 struct State {
     /// Held while a message is put into the lane (rule 3).
     cancelled: Mutex<bool>,
-    runtime: &'static Runtime,
+    runtime: RuntimeRef,
 }
 
 impl fmt::Debug for Timer {
@@ -48,11 +48,11 @@ impl fmt::Debug for Timer {
 }
 
 impl Timer {
-    pub(crate) fn new(runtime: &'static Runtime) -> Self {
+    pub(crate) fn new(runtime: &RuntimeRef) -> Self {
         Self {
             state: Shared::new(State {
                 cancelled: Mutex::new(false),
-                runtime,
+                runtime: runtime.clone(),
             }),
         }
     }
@@ -91,7 +91,7 @@ impl<M: Send + 'static> Aim<M> {
         Self {
             target: ActorRef::from_cell(cell.to_ref()),
             lane: cell.own_lane(),
-            timer: Timer::new(cell.runtime),
+            timer: Timer::new(&cell.runtime),
             incarnation: cell.incarnation(),
         }
     }
@@ -156,7 +156,8 @@ struct Repeated<M, F> {
 
 impl<M: Send + 'static, F: FnMut() -> M + Send + 'static> Repeated<M, F> {
     fn after(self, delay: Duration) {
-        self.aim.target.cell().runtime.after(delay, self);
+        let runtime = self.aim.target.cell().runtime.clone();
+        runtime.after(delay, self);
     }
 }
 

@@ -20,6 +20,17 @@ impl Actor for Member {
     }
 }
 
+/// Stops, and fails in the same handler.
+struct Leaver;
+
+impl Actor for Leaver {
+    type Msg = ();
+    fn handle(&mut self, (): (), ctx: &mut Context<'_, Self>) {
+        ctx.stop();
+        panic!("too late");
+    }
+}
+
 /// The members of each incarnation of the boss.
 type Members = Arc<Mutex<Vec<Vec<ActorRef<()>>>>>;
 
@@ -225,4 +236,38 @@ fn a_parent_that_fails_so_is_itself_a_child_that_restarts() {
     let expected = "failed: the children of director restart more often than 0 in 1s, the last one was boss: failed: \
                     the children of boss restart more often than 0 in 1s, the last one was member 7: panicked: as told";
     assert_eq!(reason, expected);
+}
+
+/// Has members, and one that leaves.
+struct Mixed(Members);
+
+impl Actor for Mixed {
+    type Msg = ();
+    fn started(&mut self, ctx: &mut Context<'_, Self>) -> Result<(), Failure> {
+        let members = vec![ctx.spawn(|| Member), ctx.spawn(|| Leaver)];
+        self.0.lock().expect("not poisoned").push(members);
+        Ok(())
+    }
+    fn handle(&mut self, (): (), _ctx: &mut Context<'_, Self>) {}
+}
+
+#[test]
+fn who_fails_when_it_is_to_end_does_not_count_and_concerns_nobody() {
+    let simulation = Simulation::new(6);
+    let members = Members::default();
+    let of_parent = Arc::clone(&members);
+    let parent = simulation
+        .system()
+        .actor(move || Mixed(Arc::clone(&of_parent)))
+        .strategy(Strategy::OneForAll)
+        .intensity(0, SECOND)
+        .spawn();
+    simulation.run();
+    let leaver = members.lock().expect("not poisoned")[0][1].clone();
+    leaver.tell(()).expect("it is up");
+    simulation.run();
+    assert_eq!(leaver.join(), ExitReason::Stopped);
+    assert!(!parent.is_closed());
+    assert_eq!(simulation.system().stats().restarts, 0);
+    assert_eq!(simulation.system().stats().live, 2);
 }

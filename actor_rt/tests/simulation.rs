@@ -3,7 +3,10 @@
 //! A failing seed prints the command that reruns it alone.
 
 use actor_rt::testkit::{Fault, Simulation, each_seed};
-use actor_rt::{Actor, ActorRef, AsyncActor, AsyncContext, Context, ExitReason, Overflow, Restart};
+use actor_rt::{
+    Actor, ActorRef, AsyncActor, AsyncContext, Context, ExitReason, Overflow, Reply, Restart,
+    System,
+};
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -260,4 +263,37 @@ fn a_seed_repeats_its_run() {
         }
     }
     assert_ne!(run(1, false), run(2, false));
+}
+
+/// Does what blocks elsewhere.
+struct Elsewhere;
+
+impl AsyncActor for Elsewhere {
+    type Msg = Reply<u8>;
+    async fn handle(&mut self, reply: Reply<u8>, _ctx: &mut AsyncContext<Self>) {
+        let work = tokio::task::spawn_blocking(|| 7);
+        reply.send(work.await.expect("its runtime is there"));
+    }
+}
+
+/// Runs a simulation on its worker.
+struct Experimenter;
+
+impl Actor for Experimenter {
+    type Msg = Reply<u64>;
+    fn handle(&mut self, reply: Reply<u64>, _ctx: &mut Context<'_, Self>) {
+        let simulation = Simulation::new(1);
+        simulation.system().spawn_async(|| Elsewhere);
+        simulation.run();
+        reply.send(simulation.system().stats().spawned);
+    }
+}
+
+#[test]
+fn a_simulation_on_a_worker_leaves_the_tokio_runtime_of_its_system_alone() {
+    let system = System::builder().workers(1).build().expect("threads");
+    let experimenter = system.spawn(|| Experimenter);
+    assert_eq!(experimenter.ask(|reply| reply).wait(), Ok(1));
+    let elsewhere = system.spawn_async(|| Elsewhere);
+    assert_eq!(elsewhere.ask(|reply| reply).wait(), Ok(7));
 }

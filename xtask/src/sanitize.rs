@@ -41,8 +41,7 @@ pub fn run(workspace: &Workspace) -> Result<()> {
         .args(SUBJECTS)
         .current_dir(workspace.root())
         .env("CARGO_TARGET_DIR", workspace.target().join("miri"))
-        // The slabs keep what they have carved for as long as the process lives; a thread that ends leaves the rest of
-        // its last chunk behind.
+        // The slabs keep what they have carved for as long as the process lives.
         .env("MIRIFLAGS", "-Zmiri-ignore-leaks");
     steps.check("unit tests in Miri", &mut miri);
 

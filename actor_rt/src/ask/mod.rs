@@ -6,13 +6,14 @@
 mod slot;
 
 use crate::block::block_on;
-use crate::clock::{Alarm, clock};
+use crate::clock::{Alarm, ClockRef, clock};
 use crate::sched::{Simulated, is_worker, simulated_here, waker_of_running};
 use slot::{Answering, Asking};
 use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -206,7 +207,8 @@ impl<R> Future for Ask<R> {
             }
             if self.alarm.is_none() {
                 let waker = task.waker().clone();
-                let clock = simulated_here().map_or_else(clock, |simulated| &simulated.clock);
+                let simulated = simulated_here(|simulated| Arc::clone(&simulated.clock));
+                let clock = simulated.map_or_else(|| clock().into(), ClockRef::Simulated);
                 self.alarm = Some(clock.alarm(deadline, move || waker.wake()));
             }
         }
@@ -216,7 +218,7 @@ impl<R> Future for Ask<R> {
 
 /// The time by which questions of the calling thread are given up.
 fn now() -> Instant {
-    simulated_here().map_or_else(Instant::now, Simulated::now)
+    simulated_here(Simulated::now).unwrap_or_else(Instant::now)
 }
 
 #[cfg(test)]
@@ -239,22 +241,22 @@ mod tests {
 
     #[test]
     fn an_abandoned_answer_is_dropped_once() {
-        let value = std::sync::Arc::new(());
+        let value = Arc::new(());
         let (reply, ask) = Reply::pair();
         assert!(!reply.is_abandoned());
         drop(ask);
         assert!(reply.is_abandoned());
-        reply.send(std::sync::Arc::clone(&value));
-        assert_eq!(std::sync::Arc::strong_count(&value), 1);
+        reply.send(Arc::clone(&value));
+        assert_eq!(Arc::strong_count(&value), 1);
     }
 
     #[test]
     fn an_unread_answer_is_dropped_once() {
-        let value = std::sync::Arc::new(());
+        let value = Arc::new(());
         let (reply, ask) = Reply::pair();
-        reply.send(std::sync::Arc::clone(&value));
+        reply.send(Arc::clone(&value));
         drop(ask);
-        assert_eq!(std::sync::Arc::strong_count(&value), 1);
+        assert_eq!(Arc::strong_count(&value), 1);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 #![allow(unsafe_code)]
 
 use super::{CellPtr, CellRef, Header};
+use std::cell::Cell;
 use std::ptr::null_mut;
 use std::sync::{Mutex, PoisonError};
 
@@ -28,38 +29,79 @@ impl Siblings {
 /// The children of an actor, or of the system: an intrusive list under a lock.
 pub(crate) struct Children(Mutex<Chain>);
 
-struct Chain {
+/// The list, while it is locked.
+pub(crate) struct Chain {
     first: *mut Header,
-    count: usize,
-}
-
-/// The children that follow, newest first, while the chain is locked.
-#[derive(Clone)]
-pub(crate) struct All<'a> {
-    next: *mut Header,
-    _locked: &'a Chain,
-}
-
-impl Iterator for All<'_> {
-    type Item = CellPtr;
-
-    fn next(&mut self) -> Option<CellPtr> {
-        // SAFETY: children in the chain are alive.
-        let child = unsafe { CellPtr::from_ptr(self.next) }?;
-        // SAFETY: guarded by the lock, which is held as long as we live.
-        self.next = unsafe { (*child.siblings.get()).after };
-        Some(child)
-    }
+    // Both are of 32 bits for the sake of the header's size; so many children would take a terabyte.
+    count: u32,
+    /// How many of them their siblings wait for (see `group_restart`, which counts).
+    pub(crate) awaited: Cell<u32>,
 }
 
 // SAFETY: the chain holds actors that are alive (they leave it before they end).
 unsafe impl Send for Chain {}
+
+impl Chain {
+    /// All children, newest first.
+    pub(crate) fn all(&self) -> impl Iterator<Item = CellPtr> {
+        self.walk(self.first, |links| links.after)
+    }
+
+    /// The children that were started after this one, oldest first.
+    pub(crate) fn newer_than(&self, child: CellPtr) -> impl Iterator<Item = CellPtr> {
+        // SAFETY: the siblings' links are guarded by the lock, which is held as long as we are borrowed.
+        let newer = unsafe { (*child.siblings.get()).before };
+        self.walk(newer, |links| links.before)
+    }
+
+    fn walk(
+        &self,
+        mut next: *mut Header,
+        follow: fn(&Siblings) -> *mut Header,
+    ) -> impl Iterator<Item = CellPtr> {
+        std::iter::from_fn(move || {
+            #[cfg(test)]
+            LOOKS.set(LOOKS.get() + 1);
+            // SAFETY: children in the chain are alive.
+            let child = unsafe { CellPtr::from_ptr(next) }?;
+            // SAFETY: the siblings' links are guarded by the lock, which is held as long as we are borrowed.
+            next = follow(unsafe { &*child.siblings.get() });
+            Some(child)
+        })
+    }
+
+    /// Removes an actor; `true` if it was the last.
+    pub(crate) fn unlink(&mut self, child: CellPtr) -> bool {
+        // SAFETY: the siblings' links are guarded by the lock, which is held as long as we are borrowed, and siblings are alive.
+        unsafe {
+            let links = &mut *child.siblings.get();
+            let (before, after) = (links.before, links.after);
+            *links = Siblings::none();
+            match CellPtr::from_ptr(before) {
+                Some(before) => (*before.siblings.get()).after = after,
+                None => self.first = after,
+            }
+            if let Some(after) = CellPtr::from_ptr(after) {
+                (*after.siblings.get()).before = before;
+            }
+        }
+        self.count -= 1;
+        self.count == 0
+    }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// How many siblings were looked at on this thread.
+    pub(crate) static LOOKS: Cell<usize> = const { Cell::new(0) };
+}
 
 impl Children {
     pub(crate) const fn new() -> Self {
         Self(Mutex::new(Chain {
             first: null_mut(),
             count: 0,
+            awaited: Cell::new(0),
         }))
     }
 
@@ -84,24 +126,9 @@ impl Children {
         chain.count += 1;
     }
 
-    /// Removes an actor; `true` if it was the last.
-    pub(crate) fn unlink(&self, child: CellPtr) -> bool {
-        let mut chain = self.chain();
-        // SAFETY: the siblings' links are guarded by the lock we hold, and siblings are alive.
-        unsafe {
-            let links = &mut *child.siblings.get();
-            let (before, after) = (links.before, links.after);
-            *links = Siblings::none();
-            match CellPtr::from_ptr(before) {
-                Some(before) => (*before.siblings.get()).after = after,
-                None => chain.first = after,
-            }
-            if let Some(after) = CellPtr::from_ptr(after) {
-                (*after.siblings.get()).before = before;
-            }
-        }
-        chain.count -= 1;
-        chain.count == 0
+    /// Runs `work` under the lock.
+    pub(crate) fn locked<R>(&self, work: impl FnOnce(&mut Chain) -> R) -> R {
+        work(&mut self.chain())
     }
 
     /// Calls `visit` for each child, newest first, under the lock.
@@ -112,18 +139,9 @@ impl Children {
         });
     }
 
-    /// Shows all children, newest first, under the lock.
-    pub(crate) fn with_all(&self, look: impl FnOnce(All<'_>)) {
-        let chain = self.chain();
-        look(All {
-            next: chain.first,
-            _locked: &chain,
-        });
-    }
-
     /// Calls `visit` for each child, newest first, until it says no.
     pub(crate) fn for_each_while(&self, mut visit: impl FnMut(CellPtr) -> bool) {
-        self.with_all(|mut all| while all.next().is_some_and(&mut visit) {});
+        self.locked(|chain| _ = chain.all().all(&mut visit));
     }
 
     /// Calls `visit` for up to `most` children that follow `after`, or for the first ones. Returns the last of
@@ -154,7 +172,7 @@ impl Children {
 
     /// How many there are.
     pub(crate) fn count(&self) -> usize {
-        self.chain().count
+        self.chain().count as usize
     }
 
     /// Runs `then` under the lock if any child is left; says whether one is.

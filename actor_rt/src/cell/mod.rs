@@ -17,8 +17,10 @@ mod news;
 mod table;
 mod waker;
 
-pub(crate) use children::Children;
+#[cfg(test)]
+pub(crate) use children::LOOKS;
 use children::Siblings;
+pub(crate) use children::{Chain, Children};
 pub(crate) use news::EndTicket;
 pub use news::Monitor;
 use news::News;
@@ -30,7 +32,7 @@ use crate::overflow::Overflow;
 use crate::parking::Parking;
 use crate::prefetch;
 use crate::restart::{Intensity, Strategy};
-use crate::sched::Runtime;
+use crate::sched::{RuntimeRef, Simulated};
 use crate::slab;
 use std::alloc::Layout;
 use std::cell::UnsafeCell;
@@ -68,7 +70,7 @@ pub(crate) struct Header {
     // Second line: the owner.
     tail: AtomicU64,
     pub(crate) handled: AtomicU64,
-    pub(crate) runtime: &'static Runtime,
+    pub(crate) runtime: RuntimeRef,
     pub(crate) control: AtomicU32,
     /// The worker that must run this actor, or [`ANYWHERE`].
     pub(crate) home: u16,
@@ -188,6 +190,13 @@ impl CellPtr {
         let meter = self.table.meter?;
         // SAFETY: valid as long as the cell (see `Table::with_meter`), which callers keep.
         unsafe { meter(self).as_ref() }
+    }
+
+    /// What takes the place of workers and clock, in a simulation.
+    pub(crate) fn simulated<'a>(self) -> Option<&'a Simulated> {
+        // SAFETY: the cell keeps its runtime, and callers keep the cell.
+        let header = unsafe { self.0.as_ref() };
+        header.runtime.simulated.as_ref()
     }
 
     /// Schedules the actor; only for whoever took the scheduling edge.
@@ -340,10 +349,10 @@ impl CellRef {
             table,
             tail: AtomicU64::new(0),
             handled: AtomicU64::new(0),
+            observed: table.meter.is_some() || parts.runtime.simulated.is_some(),
             runtime: parts.runtime,
             control: AtomicU32::new(lasting),
             home: parts.home,
-            observed: table.meter.is_some() || parts.runtime.simulated.is_some(),
             running: AtomicBool::new(false),
             parking: Parking::new(),
             incarnation: AtomicU32::new(0),
@@ -383,7 +392,7 @@ impl CellRef {
 /// What a new cell is made of, apart from its body.
 pub(crate) struct Parts {
     pub(crate) front: Front,
-    pub(crate) runtime: &'static Runtime,
+    pub(crate) runtime: RuntimeRef,
     pub(crate) home: u16,
     pub(crate) overflow: Overflow,
     pub(crate) strategy: Strategy,

@@ -120,7 +120,7 @@ impl Monitor {
     pub(crate) fn new(watcher: CellRef) -> Self {
         Self {
             incarnation: watcher.incarnation(),
-            timer: Timer::new(watcher.runtime),
+            timer: Timer::new(&watcher.runtime),
             watcher,
         }
     }
@@ -329,5 +329,31 @@ impl Header {
             Ok(lane) => lane,
             Err(_) => unreachable!("an actor has one type of message"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testkit::Simulation;
+    use crate::{Actor, Context};
+
+    struct Idle;
+    impl Actor for Idle {
+        type Msg = ();
+        fn handle(&mut self, (): (), _ctx: &mut Context<'_, Self>) {}
+    }
+
+    /// Of two failures at a time the word of the first is kept, and the order of the second may come after that was acted upon.
+    #[test]
+    fn an_order_to_fail_without_a_word_is_none() {
+        let simulation = Simulation::new(1);
+        let actor = simulation.system().spawn(|| Idle);
+        simulation.run();
+        let incarnation = actor.cell().incarnation();
+        actor.cell().ptr().order(control::FAIL);
+        simulation.run();
+        assert_eq!(actor.cell().incarnation(), incarnation);
+        assert!(!actor.is_closed());
     }
 }

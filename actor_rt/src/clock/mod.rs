@@ -13,9 +13,10 @@ mod wheel;
 
 use crate::payload::{Due, Job};
 use crate::sched::mark_thread;
+use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use wheel::{Key, Wheel};
 
@@ -122,11 +123,14 @@ impl Clock {
         self.unwanted.store(0, Ordering::Relaxed);
         let unwanted = wheel.retain(Job::is_wanted);
         drop(wheel);
-        for job in unwanted {
-            // What it holds is a user's.
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(job)));
-        }
+        discard(unwanted);
         lock(&self.wheel)
+    }
+
+    /// Drops all jobs, for a clock without a thread.
+    pub(crate) fn clear(&self) {
+        let all = self.fetch(&mut Vec::new()).retain(|_| false);
+        discard(all);
     }
 
     /// So many jobs may be wanted by nobody from now on. Once half of them are, they are dropped before their time.
@@ -184,14 +188,6 @@ impl Clock {
         self.announce(inbox, at);
     }
 
-    /// Runs `job` at `at`, unless the alarm is dropped before.
-    pub(crate) fn alarm(&'static self, at: Instant, job: impl Due) -> Alarm {
-        let at = self.tick(at);
-        let key = lock(&self.wheel).insert(at, Job::new(job));
-        self.announce(lock(&self.inbox), at);
-        Alarm { clock: self, key }
-    }
-
     /// Lets the thread know of something that is due at `at`.
     fn announce(&self, mut inbox: MutexGuard<'_, Inbox>, at: u64) {
         inbox.news = true;
@@ -207,9 +203,50 @@ impl Clock {
     }
 }
 
+fn discard(jobs: Vec<Job>) {
+    for job in jobs {
+        // What it holds is a user's.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(job)));
+    }
+}
+
+/// A clock that somebody keeps.
+pub(crate) enum ClockRef {
+    /// The process's, which is never stopped.
+    Process(&'static Clock),
+    Simulated(Arc<Clock>),
+}
+
+impl From<&'static Clock> for ClockRef {
+    fn from(clock: &'static Clock) -> Self {
+        Self::Process(clock)
+    }
+}
+
+impl Deref for ClockRef {
+    type Target = Clock;
+
+    fn deref(&self) -> &Clock {
+        match self {
+            Self::Process(clock) => clock,
+            Self::Simulated(clock) => clock,
+        }
+    }
+}
+
+impl ClockRef {
+    /// Runs `job` at `at`, unless the alarm is dropped before.
+    pub(crate) fn alarm(self, at: Instant, job: impl Due) -> Alarm {
+        let at = self.tick(at);
+        let key = lock(&self.wheel).insert(at, Job::new(job));
+        self.announce(lock(&self.inbox), at);
+        Alarm { clock: self, key }
+    }
+}
+
 /// A job to come that is taken back by being dropped.
 pub(crate) struct Alarm {
-    clock: &'static Clock,
+    clock: ClockRef,
     key: Key,
 }
 
@@ -276,9 +313,12 @@ mod tests {
     #[test]
     fn a_dropped_alarm_is_taken_back() {
         let (sender, receiver) = channel::<()>();
-        let alarm = clock().alarm(Instant::now() + Duration::from_secs(3600), move || {
-            let _ = sender.send(());
-        });
+        let alarm = ClockRef::Process(clock()).alarm(
+            Instant::now() + Duration::from_secs(3600),
+            move || {
+                let _ = sender.send(());
+            },
+        );
         drop(alarm);
         assert!(receiver.recv().is_err(), "the job and its sender are gone");
     }

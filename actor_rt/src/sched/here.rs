@@ -52,13 +52,13 @@ pub(crate) fn waker_of_running() -> Option<Waker> {
     actor.table.awaits.then(|| actor.waker())
 }
 
-/// What takes the place of the clock where an actor of a simulation runs on the calling thread.
+/// Looks at what takes the place of the clock where an actor of a simulation runs on the calling thread.
 #[cold]
-pub(crate) fn simulated_here() -> Option<&'static Simulated> {
+pub(crate) fn simulated_here<R>(look: impl FnOnce(&Simulated) -> R) -> Option<R> {
     let running = HERE.try_with(|here| here.running.get()).ok()?;
     // SAFETY: as above.
     let actor = unsafe { CellPtr::from_ptr(running) }?;
-    actor.runtime.simulated.as_ref()
+    actor.runtime.simulated.as_ref().map(look)
 }
 
 /// Ends the process where a panic leaves a turn. All that is a user's is caught before, so it is the runtime's own, and a worker
@@ -105,7 +105,7 @@ pub(crate) fn linger(
     ready: impl FnMut() -> bool,
     called: impl FnMut() -> bool,
 ) -> Option<u32> {
-    let runtime = actor.runtime;
+    let runtime = &*actor.runtime;
     let patience = runtime.settings.linger;
     HERE.try_with(|here| {
         if patience.is_zero() || !std::ptr::eq(here.runtime.get(), runtime) {

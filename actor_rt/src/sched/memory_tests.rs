@@ -25,7 +25,7 @@ fn system_on(nodes: [u32; 2]) -> System {
         linger: Duration::ZERO,
     };
     let runtime = Runtime::start_on(settings, Layout::on_nodes(&nodes)).expect("threads");
-    System::of(runtime)
+    System::of(&runtime.into())
 }
 
 /// What an actor sees from inside: from outside its ring may be seen given up, or moved.

@@ -19,6 +19,7 @@ mod linger;
 mod memory_tests;
 mod parting;
 mod queue;
+mod reference;
 mod share;
 mod simulated;
 mod sleep;
@@ -37,6 +38,7 @@ use crossbeam_utils::CachePadded;
 pub(crate) use here::{is_worker, linger, run_turn, simulated_here, waker_of_running, yield_turn};
 pub(crate) use parting::mark_thread;
 use queue::Shared;
+pub(crate) use reference::RuntimeRef;
 pub(crate) use simulated::Simulated;
 use sleep::Sleepers;
 use std::collections::HashMap;
@@ -67,8 +69,7 @@ pub(crate) struct Settings {
     pub(crate) linger: Duration,
 }
 
-/// What all workers and all actors of a system share. Never freed: references to ended actors may
-/// outlive their system, and a program has few systems (some KiB each).
+/// What all workers and all actors of a system share; see `reference` for how long it lives.
 pub(crate) struct Runtime {
     pub(crate) settings: Settings,
     workers: Box<[CachePadded<Worker>]>,
@@ -79,7 +80,7 @@ pub(crate) struct Runtime {
     /// Cores that the process may use.
     cores: usize,
     /// Where threads of the system run that are no workers.
-    home: topology::Cores,
+    home: Arc<topology::Cores>,
     /// Actors that have ended; [`Counters::spawned`] less these are alive.
     departed: CachePadded<AtomicU64>,
     /// `System` handles; at zero everything is asked to stop.
@@ -133,35 +134,33 @@ impl Runtime {
         mut layout: topology::Layout,
     ) -> std::io::Result<&'static Self> {
         layout.steals = settings.steal;
-        let runtime = Self::make(settings, &layout, None);
+        let runtime: &'static Self = Box::leak(Box::new(Self::make(settings, &layout, None)));
         runtime.start_workers(layout.take_claims())?;
         Ok(runtime)
     }
 
     /// A runtime without workers, whose actors are run by [`Simulated`].
-    pub(crate) fn simulated(settings: Settings, simulated: Simulated) -> &'static Self {
+    pub(crate) fn simulated(settings: Settings, simulated: Simulated) -> RuntimeRef {
         debug_assert_eq!(settings.workers, 0);
         let layout = topology::plan(0, settings.pin, settings.near);
-        Self::make(settings, &layout, Some(simulated))
+        RuntimeRef::counted(Self::make(settings, &layout, Some(simulated)))
     }
 
-    fn make(
-        settings: Settings,
-        layout: &topology::Layout,
-        simulated: Option<Simulated>,
-    ) -> &'static Self {
+    fn make(settings: Settings, layout: &topology::Layout, simulated: Option<Simulated>) -> Self {
         let spin = settings.workers <= layout.cores_available;
-        let workers = (0..settings.workers)
+        let workers: Box<[_]> = (0..settings.workers)
             .map(|index| CachePadded::new(Worker::new(index, layout, spin)))
             .collect();
-        Box::leak(Box::new(Self {
+        let pins = workers.iter().filter_map(|worker| worker.core);
+        let pins = pins.map(|core| core.id).collect();
+        Self {
+            home: Arc::new(topology::Cores::of_this_thread(pins)),
             workers,
             inject: Shared::new(),
             sleepers: Sleepers::new(settings.workers),
             homes: homes::Homes::new(settings.workers),
             sweep: sweep::Armed::default(),
             cores: layout.cores_available,
-            home: topology::Cores::of_this_thread(),
             settings,
             departed: CachePadded::new(AtomicU64::new(0)),
             handles: AtomicUsize::new(1),
@@ -179,7 +178,7 @@ impl Runtime {
             io: OnceLock::new(),
             dedicated: AtomicU64::new(0),
             simulated,
-        }))
+        }
     }
 
     /// Of pinned workers each has a claim.
@@ -241,7 +240,7 @@ impl Runtime {
     pub(crate) fn after(&self, delay: Duration, job: impl Due) {
         match &self.simulated {
             None => clock().at(later(Instant::now(), delay), job),
-            Some(simulated) => simulated.clock.at(later(simulated.now(), delay), job),
+            Some(simulated) => simulated.after(delay, job),
         }
     }
 
@@ -435,16 +434,15 @@ impl Runtime {
     /// Takes the calling thread, which is no worker, off the core of the worker that may have started it. Any other choice
     /// of cores is the user's, and stays.
     pub(crate) fn leave_core(&self) {
-        self.home.enter_from(|core| {
-            let mut pins = self.workers.iter().filter_map(|worker| worker.core);
-            pins.any(|pin| pin.id == core)
-        });
+        self.home.enter();
     }
 
     /// The tokio runtime for I/O and timers, started at first use.
-    pub(crate) fn io(&'static self) -> &'static crate::io::Reactor {
-        let start = || crate::io::Reactor::start(|| self.leave_core());
-        self.io.get_or_init(start)
+    pub(crate) fn io(&self) -> &crate::io::Reactor {
+        self.io.get_or_init(|| {
+            let home = Arc::clone(&self.home);
+            crate::io::Reactor::start(move || home.enter())
+        })
     }
 
     /// Counts a dead letter and tells the hook, if there is one.

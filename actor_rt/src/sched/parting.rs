@@ -5,7 +5,7 @@
 //! Invariant: a thread that runs actors, timers, the reactor or what blocks waits for nobody: it may be what the others
 //! wait for.
 
-use super::Runtime;
+use super::{Runtime, Simulated};
 use crate::cell::control;
 use crate::clock::later;
 use std::cell::Cell;
@@ -46,6 +46,24 @@ impl Runtime {
         self.part_within(PATIENCE);
     }
 
+    /// At the end of a simulation: ends everybody, and all that holds actors within the runtime, which would keep it for ever.
+    pub(crate) fn end_simulation(&self, simulated: &Simulated) {
+        simulated.set_faults(0);
+        simulated.set_rule(None);
+        self.close();
+        self.order_all(control::KILL);
+        while self.simulate_turn() {}
+        simulated.end_time();
+        // What was to come may have woken somebody when it was dropped.
+        while self.simulate_turn() {}
+        // Unless an actor with a thread of its own is still in a handler.
+        if self.live() == 0 && !is_ours() {
+            self.join_threads(later(Instant::now(), PATIENCE));
+        } else if let Some(io) = self.io.get() {
+            io.order_stop();
+        }
+    }
+
     fn part_within(&self, patience: Duration) -> Parting {
         self.close();
         self.order_all(control::STOP);
@@ -76,6 +94,7 @@ impl Runtime {
 mod tests {
     use super::*;
     use crate::clock::clock;
+    use crate::sched::RuntimeRef;
     use crate::{Actor, ActorRef, Context, ExitReason, Failure, Reply, System};
     use std::cell::RefCell;
     use std::sync::Arc;
@@ -137,7 +156,7 @@ mod tests {
 
     /// What the drop of this handle, the last one, would find with so much patience.
     fn part_within(system: System, patience: Duration) -> Parting {
-        let runtime = system.runtime();
+        let runtime = system.runtime().clone();
         std::mem::forget(system);
         // On a thread of its own, so that a wait without end fails and hangs nothing.
         let (parted, parting) = channel();
@@ -199,7 +218,7 @@ mod tests {
     }
 
     /// Says what its thread finds as the one that drops the last handle.
-    struct Last(&'static Runtime);
+    struct Last(RuntimeRef);
 
     impl Actor for Last {
         type Msg = Reply<Parting>;
@@ -212,17 +231,17 @@ mod tests {
     fn threads_of_the_runtime_wait_for_nobody() {
         for dedicated in [false, true] {
             let system = System::builder().workers(1).build().expect("threads");
-            let runtime = system.runtime();
+            let runtime = system.runtime().clone();
             let last: ActorRef<_> = if dedicated {
-                system.spawn_dedicated(move || Last(runtime))
+                system.spawn_dedicated(move || Last(runtime.clone()))
             } else {
-                system.spawn(move || Last(runtime))
+                system.spawn(move || Last(runtime.clone()))
             };
             assert_eq!(last.ask(|reply| reply).wait(), Ok(Parting::Unwaited));
         }
         for thread in ["reactor", "blocking", "clock"] {
             let system = System::builder().workers(1).build().expect("threads");
-            let runtime = system.runtime();
+            let runtime = system.runtime().clone();
             let (parted, parting) = channel();
             let part = move || {
                 let _ = parted.send(runtime.part_within(Duration::ZERO));

@@ -7,17 +7,21 @@ use crate::actor_ref::ActorRef;
 use crate::cell::CellPtr;
 use crate::clock::{Clock, later};
 use crate::dead_letter::DeadReason;
+use crate::payload::Due;
 use crate::shell::bury;
 use crate::tell_error::TellError;
 use crate::testkit::faults::{Delivery, Fault, Rule};
 use std::any::Any;
 use std::panic::resume_unwind;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 pub(crate) struct Simulated {
-    pub(crate) clock: Clock,
+    /// Alarms may outlive the simulation.
+    pub(crate) clock: Arc<Clock>,
+    /// Whether time has ended: nothing more is to come.
+    over: AtomicBool,
     now: Mutex<Instant>,
     state: AtomicU64,
     /// Messages in a thousand whose handler panics.
@@ -29,7 +33,8 @@ pub(crate) struct Simulated {
 impl Simulated {
     pub(crate) fn new(seed: u64) -> Self {
         Self {
-            clock: Clock::default(),
+            clock: Arc::default(),
+            over: AtomicBool::new(false),
             now: Mutex::new(Instant::now()),
             state: AtomicU64::new(seed),
             faults: AtomicU32::new(0),
@@ -48,6 +53,19 @@ impl Simulated {
 
     pub(crate) fn later(&self, by: Duration) -> Instant {
         later(self.now(), by)
+    }
+
+    /// Runs a job after a delay.
+    pub(super) fn after(&self, delay: Duration, job: impl Due) {
+        if !self.over.load(Ordering::Relaxed) {
+            self.clock.at(self.later(delay), job);
+        }
+    }
+
+    /// Nothing more is to come: what was to is dropped, with the actors that it holds.
+    pub(super) fn end_time(&self) {
+        self.over.store(true, Ordering::Relaxed);
+        self.clock.clear();
     }
 
     pub(crate) fn set_faults(&self, per_mille: u32) {

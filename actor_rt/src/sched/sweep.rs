@@ -147,7 +147,7 @@ mod tests {
     }
 
     /// One whole sweep; how many were marked.
-    fn sweep(runtime: &'static Runtime) -> usize {
+    fn sweep(runtime: &Runtime) -> usize {
         let mut walk = Walk::new();
         while walk.step(runtime) {}
         walk.marked
@@ -158,7 +158,7 @@ mod tests {
         let system = System::builder().workers(2).build().expect("threads");
         let parent = system.spawn(|| Parent(Vec::new()));
         let children = parent.ask(|reply| reply).wait().expect("children");
-        let runtime = parent.cell().runtime;
+        let runtime = &parent.cell().runtime;
         let rings = || {
             let rings = children.iter().filter(|it| it.cell().front().has_ring());
             rings.count()
@@ -189,7 +189,7 @@ mod tests {
     fn an_actor_that_is_used_between_sweeps_keeps_its_ring() {
         let system = System::builder().workers(1).build().expect("threads");
         let child = system.spawn(|| Child(0));
-        let runtime = child.cell().runtime;
+        let runtime = &child.cell().runtime;
         for round in 1..=20 {
             assert_eq!(child.ask(|reply| reply).wait(), Ok(round));
             while child.cell().front().rest().is_none() {

@@ -40,23 +40,28 @@ struct Place {
 /// The cores that the maker of a system could use. A thread inherits the cores of who starts it: one that a pinned
 /// worker starts would share that worker's core, with all others that were started there.
 #[cfg(target_os = "linux")]
-pub(super) struct Cores(Option<CpuSet>);
+pub(super) struct Cores {
+    all: Option<CpuSet>,
+    /// Those that have workers.
+    pins: Vec<usize>,
+}
 
 #[cfg(target_os = "linux")]
 impl Cores {
-    /// Those of the calling thread.
-    pub(super) fn of_this_thread() -> Self {
-        Self(rustix::thread::sched_getaffinity(None).ok())
+    /// Those of the calling thread; `pins` will have workers.
+    pub(super) fn of_this_thread(pins: Vec<usize>) -> Self {
+        let all = rustix::thread::sched_getaffinity(None).ok();
+        Self { all, pins }
     }
 
     /// Lets the calling thread run on all of them, if it is held to one core that is a worker's.
-    pub(super) fn enter_from(&self, is_of_worker: impl Fn(usize) -> bool) {
-        let (Some(cores), Ok(held)) = (&self.0, rustix::thread::sched_getaffinity(None)) else {
+    pub(super) fn enter(&self) {
+        let (Some(cores), Ok(held)) = (&self.all, rustix::thread::sched_getaffinity(None)) else {
             return;
         };
         let mut held_to = (0..CpuSet::MAX_CPU).filter(|&core| held.is_set(core));
         if let (Some(core), None) = (held_to.next(), held_to.next())
-            && is_of_worker(core)
+            && self.pins.contains(&core)
         {
             // Refused: it stays where it is.
             let _ = rustix::thread::sched_setaffinity(None, cores);
@@ -70,11 +75,11 @@ pub(super) struct Cores;
 
 #[cfg(not(target_os = "linux"))]
 impl Cores {
-    pub(super) fn of_this_thread() -> Self {
+    pub(super) fn of_this_thread(_pins: Vec<usize>) -> Self {
         Self
     }
 
-    pub(super) fn enter_from(&self, _is_of_worker: impl Fn(usize) -> bool) {}
+    pub(super) fn enter(&self) {}
 }
 
 /// Places `workers` on the cores that this process may use, those first that no other system has. With `near`, workers prefer to rob those

@@ -46,8 +46,9 @@ pub(super) fn take_large(node: Node, layout: Layout) -> NonNull<u8> {
 fn prefer(chunk: NonNull<u8>, bytes: usize, number: u8) {
     static SAID: std::sync::Once = std::sync::Once::new();
     let nodes = 1_u64 << number;
-    // The kernel reads one bit less than it is told.
-    let (bits, no_flags) = (u64::BITS + 1, 0);
+    // The kernel reads one bit less than it is told. Each argument fills a register, whatever lay there.
+    let bits = libc::c_ulong::from(u64::BITS + 1);
+    let (preferred, no_flags) = (libc::c_long::from(libc::MPOL_PREFERRED), 0 as libc::c_long);
     let start = chunk.as_ptr();
     // SAFETY: the range was just mapped and holds nothing yet; the kernel reads the bits of `nodes`.
     let refused = unsafe {
@@ -55,7 +56,7 @@ fn prefer(chunk: NonNull<u8>, bytes: usize, number: u8) {
             libc::SYS_mbind,
             start,
             bytes,
-            libc::MPOL_PREFERRED,
+            preferred,
             &raw const nodes,
             bits,
             no_flags,

@@ -31,7 +31,7 @@ const NEW: u32 = u32::MAX;
 /// What a free block holds.
 struct Free {
     next: *mut Free,
-    /// Only in the first block of a batch in the depot: the batch below it, and the blocks of this one.
+    /// Only in the first block of a batch or of a rest in the depot: what is below it, and the blocks of this one.
     below: *mut Free,
     len: u32,
 }
@@ -40,7 +40,9 @@ struct Free {
 /// grew on the heap would look like a leak for as long as it grows.
 struct Depot {
     top: *mut Free,
-    /// In all batches.
+    /// What threads that have ended have not taken of their chunks: blocks that lie one behind the other.
+    rests: *mut Free,
+    /// In all batches and rests.
     blocks: usize,
 }
 
@@ -52,6 +54,7 @@ static DEPOTS: [[Mutex<Depot>; CLASSES]; NODES] = [const {
     [const {
         Mutex::new(Depot {
             top: null_mut(),
+            rests: null_mut(),
             blocks: 0,
         })
     }; CLASSES]
@@ -81,6 +84,25 @@ impl Depot {
         self.top = first.below;
         self.blocks -= first.len as usize;
         Some((batch, first.len))
+    }
+
+    /// Takes over so many blocks, never used, that begin here.
+    fn push_rest(&mut self, rest: NonNull<Free>, len: u32) {
+        let below = std::mem::replace(&mut self.rests, rest.as_ptr());
+        let next = null_mut();
+        // SAFETY: the first of them is ours now; it is large and aligned enough.
+        unsafe { rest.write(Free { next, below, len }) };
+        self.blocks += len as usize;
+    }
+
+    /// Where a rest begins, and how many blocks it has.
+    fn pop_rest(&mut self) -> Option<(NonNull<Free>, u32)> {
+        let rest = NonNull::new(self.rests)?;
+        // SAFETY: a rest holds what `push_rest` wrote.
+        let first = unsafe { rest.as_ref() };
+        self.rests = first.below;
+        self.blocks -= first.len as usize;
+        Some((rest, first.len))
     }
 }
 
@@ -155,7 +177,6 @@ impl Drop for Shelf {
         }
         lock(&SHELVES).retain(|seen| !std::ptr::eq(seen.0, self));
         for (class, magazine) in self.magazines.iter().enumerate() {
-            // What is left of the thread's last chunk is lost, at most one chunk per class, and counts as in use.
             let loose = NonNull::new(magazine.head.replace(null_mut()));
             let spare = NonNull::new(magazine.swap_spare(null_mut()));
             let mut depot = depot(self.node.get(), class);
@@ -163,6 +184,13 @@ impl Drop for Shelf {
                 if let Some(batch) = batch {
                     depot.push(batch, len);
                 }
+            }
+            if let Some(rest) = NonNull::new(magazine.bump.get())
+                && magazine.left() > 0
+            {
+                // As many as a chunk has at most.
+                let blocks = magazine.left() / block_size(class);
+                depot.push_rest(rest.cast(), blocks as u32);
             }
         }
     }
@@ -395,9 +423,14 @@ fn refill(own: &Own, shelf: &Shelf, class: usize) -> NonNull<u8> {
     carve(magazine, shelf.node.get(), class)
 }
 
-/// A block that was never used, from the thread's chunk or a new one.
+/// A block that was never used: of the thread's chunk, of what another thread has left of its, or of a new one.
 fn carve(magazine: &Magazine, node: Node, class: usize) -> NonNull<u8> {
     let size = block_size(class);
+    let rest = (magazine.left() == 0).then(|| depot(node, class).pop_rest());
+    if let Some((rest, blocks)) = rest.flatten() {
+        magazine.bump.set(rest.as_ptr().cast());
+        magazine.set_left(blocks as usize * size);
+    }
     if magazine.left() == 0 {
         let (chunk, bytes) = if magazine.carved.get() < LARGE_CHUNK {
             let align = if node == Node::NONE { ALIGN } else { PIECE };

@@ -6,6 +6,7 @@
 //! has a block therefore sees its node, however the block came to it.
 
 use super::node::Node;
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ptr::{NonNull, null_mut};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, Ordering};
 
@@ -56,11 +57,17 @@ pub(super) fn enter(chunk: NonNull<u8>, bytes: usize, node: Node) {
 fn grown(root: &AtomicPtr<Leaf>) -> &'static Leaf {
     // Acquire pairs with the Release below: the leaf's zeros are seen.
     if root.load(Ordering::Acquire).is_null() {
-        let fresh = Box::into_raw(Box::new([const { AtomicU8::new(0) }; LEAF]));
+        // By hand, because a box is made by way of the stack, which may be small.
+        let layout = Layout::new::<Leaf>();
+        // SAFETY: a leaf has a size.
+        let fresh = unsafe { alloc_zeroed(layout) }.cast::<Leaf>();
+        if fresh.is_null() {
+            handle_alloc_error(layout);
+        }
         let won = root.compare_exchange(null_mut(), fresh, Ordering::Release, Ordering::Relaxed);
         if won.is_err() {
-            // SAFETY: nobody saw it.
-            drop(unsafe { Box::from_raw(fresh) });
+            // SAFETY: allocated above with this layout, and nobody saw it.
+            unsafe { dealloc(fresh.cast(), layout) };
         }
     }
     // SAFETY: not null any more, and never given back.

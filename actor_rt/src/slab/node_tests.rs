@@ -141,3 +141,28 @@ fn who_has_held_blocks_stays_where_it_was() {
         assert_eq!(here(), Node::NONE);
     });
 }
+
+#[test]
+fn what_a_thread_leaves_of_its_chunk_is_the_next_ones() {
+    const THREADS: usize = 30;
+    let node = Node::numbered(28);
+    // Of 64 KiB, and where a thread needs many, of 2 MiB.
+    let many = if cfg!(miri) { 2 } else { 130 };
+    for (size, count) in [(704, 1), (16 * 1024, many)] {
+        let layout = layout_of(size);
+        let threads = (0..THREADS).map(|_| on(node, || Blocks::take(layout, count)));
+        // They are all kept, so none of them is used again.
+        let threads: Vec<_> = threads.collect();
+        let blocks: HashSet<_> = threads.iter().flat_map(Blocks::addresses).collect();
+        assert_eq!(blocks.len(), THREADS * count);
+        let pieces: HashSet<_> = blocks.iter().map(|address| address / map::PIECE).collect();
+        // As many as they fill, and the ends of chunks.
+        let filled = (blocks.len() * size).div_ceil(map::PIECE);
+        assert!(
+            pieces.len() <= 2 * filled,
+            "{} pieces for {filled}",
+            pieces.len()
+        );
+        threads.into_iter().for_each(|blocks| blocks.give(layout));
+    }
+}

@@ -15,6 +15,9 @@ use std::time::Duration;
 /// Actors started with `spawn_dedicated` and asynchronous actors that use real I/O or tokio's timers are
 /// outside of it. `wait` on an answer only after [`Simulation::run`]: nobody else runs the actors.
 ///
+/// Dropping it kills the actors, drops what timers hold, and waits up to five seconds for work that blocks. Its memory goes
+/// with the last reference to it or to one of its actors.
+///
 /// ```
 /// use actor_rt::{Actor, Context, Failure, testkit::{Probe, Simulation}};
 /// use std::time::Duration;
@@ -40,7 +43,6 @@ use std::time::Duration;
 /// ```
 pub struct Simulation {
     system: System,
-    runtime: &'static Runtime,
     seed: u64,
 }
 
@@ -69,7 +71,6 @@ impl Simulation {
         let runtime = Runtime::simulated(settings, Simulated::new(seed));
         Self {
             system: System::simulated(runtime),
-            runtime,
             seed,
         }
     }
@@ -128,7 +129,7 @@ impl Simulation {
 
     /// Runs one turn of one actor; `false` if none is runnable.
     pub fn step(&self) -> bool {
-        self.runtime.simulate_turn()
+        self.system.runtime().simulate_turn()
     }
 
     /// Runs until no actor is runnable.
@@ -151,8 +152,8 @@ impl Simulation {
         simulated.set_now(end);
     }
 
-    fn simulated(&self) -> &'static Simulated {
-        match &self.runtime.simulated {
+    fn simulated(&self) -> &Simulated {
+        match &self.system.runtime().simulated {
             Some(simulated) => simulated,
             None => unreachable!("made with it"),
         }
@@ -161,10 +162,7 @@ impl Simulation {
 
 impl Drop for Simulation {
     fn drop(&mut self) {
-        self.inject_faults(0);
-        self.simulated().set_rule(None);
-        self.runtime.close();
-        self.runtime.order_all(crate::cell::control::KILL);
-        self.run();
+        let runtime = self.system.runtime();
+        runtime.end_simulation(self.simulated());
     }
 }

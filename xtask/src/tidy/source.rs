@@ -14,7 +14,7 @@ const LONGEST_FILE: usize = 500;
 const LONGEST_TEST_FILE: usize = 600;
 
 /// Where `unsafe` may stand: small modules with a safe face.
-const UNSAFE_ALLOWED: [&str; 23] = [
+const UNSAFE_ALLOWED: &[&str] = &[
     // Slots that are written and read by turns, by protocol.
     "actor_rt/src/ring/",
     "actor_rt/src/mailbox/",
@@ -37,9 +37,11 @@ const UNSAFE_ALLOWED: [&str; 23] = [
     "actor_rt/src/sched/mod.rs",
     "actor_rt/src/sched/models.rs",
     "actor_rt/src/sched/queue.rs",
+    "actor_rt/src/sched/reference.rs",
     "actor_rt/src/sched/worker.rs",
-    // An allocator that counts, to prove that messages allocate nothing.
+    // Allocators that count, to prove that messages allocate nothing and that nothing stays.
     "actor_rt/tests/allocations.rs",
+    "actor_rt/tests/memory.rs",
     "bench_harness/src/alloc_count.rs",
     // Memory-mapped files.
     "cas_actor/src/mapped.rs",
