@@ -348,6 +348,24 @@ fn a_profile_has_samples_a_flame_graph_and_allocations() {
     );
 }
 
+/// Valgrind hides of the machine what it cannot follow, which the program must not look for elsewhere.
+#[test]
+fn a_heap_profile_is_left_where_valgrind_is_installed() {
+    let directory = tempfile::tempdir().unwrap();
+    let paths = ["flame.svg", "heap"].map(|name| directory.path().join(name));
+    let [svg, heap] = [0, 1].map(|file| paths[file].to_str().unwrap());
+    let files = ["--svg", svg, "--massif", heap];
+    let flags = ["--tiny", "--repeat", "1", "--json"];
+    let output = call(&[&["profile", "ask"], &files[..], &flags].concat());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    // One object, and nothing of what runs under valgrind.
+    let profile: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(profile["runs"].as_u64().unwrap() > 0);
+    let is_installed = !said.contains("valgrind is not installed");
+    assert_eq!(paths[1].is_file(), is_installed, "{said}");
+}
+
 #[cfg(feature = "peers")]
 #[test]
 fn who_is_named_is_profiled() {
