@@ -1,4 +1,4 @@
-//! An allocator that counts, for `profile`: how often a scenario allocates, and how much is alive at most.
+//! An allocator that counts: how often something allocates, and how much is alive, now and at most.
 //!
 //! Owns: the counters. Does not know: who allocates. While counting is off it adds one relaxed load to each call.
 #![allow(unsafe_code)]

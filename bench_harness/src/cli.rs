@@ -4,11 +4,12 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
-use clap::{Args, Parser, Subcommand, ValueEnum as _};
+use clap::{Args, Parser, Subcommand};
 
 use bench_harness::gate::{SUBJECTS, Subject};
 use bench_harness::options::{Options, Scale, WaitKind};
 use bench_harness::payload::SIZES;
+use bench_harness::probe::Probe;
 use bench_harness::scenario::flags::Flag;
 use bench_harness::scenario::{self, Scenario};
 
@@ -33,6 +34,9 @@ pub enum Command {
         scenarios: Vec<String>,
         #[command(flatten)]
         load: LoadArgs,
+        /// Prints one JSON object per scenario instead of a table.
+        #[arg(long)]
+        json: bool,
     },
     /// Measures ours and every peer in the same run, and prints the ratios.
     Compare {
@@ -41,6 +45,9 @@ pub enum Command {
         scenarios: Vec<String>,
         #[command(flatten)]
         load: LoadArgs,
+        /// Prints one JSON object per scenario instead of a table.
+        #[arg(long)]
+        json: bool,
     },
     /// One-way and round-trip latency, corrected for coordinated omission.
     Latency {
@@ -82,7 +89,7 @@ pub enum Command {
         )]
         baseline: PathBuf,
         /// Worse by more than this is a regression.
-        #[arg(long, value_name = "PERCENT", default_value_t = 15.0, value_parser = percent)]
+        #[arg(long, value_name = "PERCENT", default_value_t = 15.0, value_parser = percent, conflicts_with = "update")]
         threshold: f64,
         /// Writes the baseline instead.
         #[arg(long)]
@@ -100,11 +107,14 @@ pub enum Command {
         /// Where the flame graph goes [default: SCENARIO.svg].
         #[arg(long, value_name = "FILE")]
         svg: Option<PathBuf>,
-        /// Also runs under valgrind's massif and leaves its file here.
-        #[arg(long, value_name = "FILE")]
-        massif: Option<PathBuf>,
+        /// Also runs under valgrind's massif, which leaves its file here [default: SCENARIO.massif].
+        #[arg(long, value_name = "FILE", num_args = 0..=1)]
+        massif: Option<Option<PathBuf>>,
         #[command(flatten)]
         load: LoadArgs,
+        /// Prints JSON instead of text.
+        #[arg(long)]
+        json: bool,
     },
     /// The tables of `compare` and `latency`, and one self-contained HTML file with their plots.
     Report {
@@ -115,6 +125,13 @@ pub enum Command {
         scenarios: Vec<String>,
         #[command(flatten)]
         load: LoadArgs,
+    },
+    /// What the others have done in a process of its own.
+    #[command(hide = true)]
+    Probe {
+        /// As JSON.
+        #[arg(value_parser = probe)]
+        probe: Probe,
     },
 }
 
@@ -157,9 +174,6 @@ pub struct LoadArgs {
     /// As little as still means something: for the tests.
     #[arg(long, hide = true, conflicts_with = "quick")]
     tiny: bool,
-    /// Prints one JSON object per scenario instead of a table.
-    #[arg(long)]
-    pub json: bool,
 }
 
 impl LoadArgs {
@@ -213,30 +227,6 @@ impl LoadArgs {
             peers: !self.only.is_empty(),
         })
     }
-
-    /// The same flags, for another run of this program.
-    pub fn again(&self) -> Vec<String> {
-        let numbers = [
-            ("--producers", self.producers),
-            ("--consumers", self.consumers),
-            ("--capacity", self.capacity),
-            ("--batch", self.batch),
-            ("--payload", self.payload),
-            ("--count", self.count),
-        ];
-        let mut flags: Vec<String> = Vec::new();
-        flags.extend(self.only.iter().map(|name| format!("--impl={name}")));
-        for (flag, number) in numbers {
-            flags.extend(number.map(|number| format!("{flag}={number}")));
-        }
-        if !self.cores.is_empty() {
-            let cores: Vec<String> = self.cores.iter().map(usize::to_string).collect();
-            flags.push(format!("--cores={}", cores.join(",")));
-        }
-        let wait = self.wait.and_then(|wait| wait.to_possible_value());
-        flags.extend(wait.map(|wait| format!("--wait={}", wait.get_name())));
-        flags
-    }
 }
 
 /// The options of `latency`.
@@ -286,12 +276,19 @@ fn percent(text: &str) -> Result<f64, String> {
     })
 }
 
+/// More than anything of which there are many, and so little that products of two are numbers still.
+const MOST: usize = 1 << 30;
+
 fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
-        Ok(0) => Err("must be at least 1".into()),
-        Ok(number) => Ok(number),
+        Ok(number @ 1..=MOST) => Ok(number),
+        Ok(_) => Err(format!("must be at least 1 and at most {MOST}")),
         Err(_) => Err("not a whole number".into()),
     }
+}
+
+fn probe(text: &str) -> Result<Probe, String> {
+    serde_json::from_str(text).map_err(|error| error.to_string())
 }
 
 fn payload_bytes(text: &str) -> Result<usize, String> {
@@ -325,7 +322,7 @@ pub fn subjects(names: &[String]) -> anyhow::Result<(Vec<Subject>, Vec<String>)>
     Ok((subjects?, absent))
 }
 
-/// The scenarios with these names, or an error that names the nearest.
+/// The scenarios with these names, or an error that names all there are.
 pub fn scenarios(names: &[String]) -> anyhow::Result<Vec<&'static Scenario>> {
     names
         .iter()

@@ -34,6 +34,9 @@ pub struct Baseline {
     /// Processor and cores that it was taken on.
     #[serde(default)]
     pub machine: Option<String>,
+    /// Whether it was taken by a build without optimisation.
+    #[serde(default)]
+    pub debug: bool,
     /// The greatest share of the machine that others used meanwhile, in percent.
     #[serde(default)]
     pub others_percent: f64,
@@ -56,6 +59,7 @@ impl Baseline {
         Self {
             machine: Some(format!("{}, {} cores", machine.cpu, machine.cores)),
             commit: Some(machine.commit.to_owned()),
+            debug: cfg!(debug_assertions),
             ..Self::default()
         }
     }
@@ -65,6 +69,8 @@ impl Baseline {
         let is_dirty = |commit: &str| commit.ends_with("-dirty");
         if self.was_busy() {
             Some("the machine was busy: a baseline of now would excuse regressions")
+        } else if self.debug {
+            Some("this is a debug build: a baseline of it would excuse everything")
         } else if self.commit.as_deref().is_some_and(is_dirty) {
             Some(
                 "this program was compiled from files that are in no commit: nobody could measure the same again",

@@ -16,6 +16,7 @@ pub mod measure;
 pub mod options;
 pub mod payload;
 pub mod pin;
+pub mod probe;
 pub mod profile;
 pub mod queue;
 pub mod report;

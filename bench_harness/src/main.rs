@@ -53,31 +53,28 @@ impl std::fmt::Display for Inconclusive {
 impl std::error::Error for Inconclusive {}
 
 fn start() -> anyhow::Result<()> {
-    #[cfg(feature = "store")]
-    if scenario::store_open::answer_probe() {
-        return Ok(());
-    }
-    #[cfg(feature = "build")]
-    if scenario::build::memory::answer_probe() {
-        return Ok(());
-    }
-    if scenario::idle_memory::answer_probe() || stress::answer_probe()? {
-        return Ok(());
-    }
     match Cli::parse().command {
         Command::List => {
             print!("{}", scenario::list());
             Ok(())
         }
-        Command::Run { scenarios, load } => run(&scenarios, &load, false),
-        Command::Compare { scenarios, load } => {
+        Command::Run {
+            scenarios,
+            load,
+            json,
+        } => run(&scenarios, &load, json, false),
+        Command::Compare {
+            scenarios,
+            load,
+            json,
+        } => {
             if !cfg!(feature = "peers") {
                 bail!(
                     "the peers are not compiled in; run\n  \
                      cargo run --release -p bench_harness --features peers -- compare …"
                 );
             }
-            run(&scenarios, &load, true)
+            run(&scenarios, &load, json, true)
         }
         Command::Latency { cores, quick, json } => {
             let run = latency::run(&cli::latency_options(&cores, quick)?);
@@ -119,15 +116,19 @@ fn start() -> anyhow::Result<()> {
             svg,
             massif,
             load,
+            json,
         } => {
             let svg = svg.unwrap_or_else(|| format!("{scenario}.svg").into());
-            profile(&scenario, &svg, massif.as_deref(), &load)
+            let massif =
+                massif.map(|file| file.unwrap_or_else(|| format!("{scenario}.massif").into()));
+            profile(&scenario, &svg, massif.as_deref(), &load, json)
         }
         Command::Report {
             out,
             scenarios,
             load,
         } => report(&out, scenarios, &load),
+        Command::Probe { probe } => probe.answer(),
     }
 }
 
@@ -144,7 +145,7 @@ fn print(
     Ok(())
 }
 
-fn run(names: &[String], load: &LoadArgs, peers: bool) -> anyhow::Result<()> {
+fn run(names: &[String], load: &LoadArgs, json: bool, peers: bool) -> anyhow::Result<()> {
     let options = load.options()?;
     let options = Options {
         peers: peers || options.peers,
@@ -153,13 +154,18 @@ fn run(names: &[String], load: &LoadArgs, peers: bool) -> anyhow::Result<()> {
     let scenarios = cli::scenarios(names)?;
     check_names(&scenarios, &options)?;
     for scenario in scenarios {
-        if let Some(ignored) = load.ignored_by(scenario) {
-            eprintln!("{}: {ignored}", scenario.name);
-        }
+        name_ignored(load, scenario);
         let outcome = measure(scenario, &options)?;
-        print(load.json, &outcome, || table::render(&outcome) + "\n")?;
+        print(json, &outcome, || table::render(&outcome) + "\n")?;
     }
     Ok(())
+}
+
+/// Whoever gives a flag that means nothing to a scenario is told so.
+fn name_ignored(load: &LoadArgs, scenario: &Scenario) {
+    if let Some(ignored) = load.ignored_by(scenario) {
+        eprintln!("{}: {ignored}", scenario.name);
+    }
 }
 
 /// What `check` measures with: enough for a figure, as often as a mood of the machine may take.
@@ -263,16 +269,23 @@ fn check(path: &Path, threshold: f64, names: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn profile(name: &str, svg: &Path, massif: Option<&Path>, load: &LoadArgs) -> anyhow::Result<()> {
+fn profile(
+    name: &str,
+    svg: &Path,
+    massif: Option<&Path>,
+    load: &LoadArgs,
+    json: bool,
+) -> anyhow::Result<()> {
     let scenario = cli::scenarios(&[name.to_owned()])?[0];
     let options = load.options()?;
     check_names(&[scenario], &options)?;
+    name_ignored(load, scenario);
     let mut found = profile::run(scenario, &options, svg)?;
-    found.system_calls = profile::system_calls(scenario, &load.again())?;
-    print(load.json, &found, || profile::render(&found))?;
+    found.system_calls = profile::system_calls(scenario, &options)?;
+    print(json, &found, || profile::render(&found))?;
     eprintln!("flame graph in {}", svg.display());
     if let Some(file) = massif {
-        match profile::massif(scenario, &load.again(), file)? {
+        match profile::massif(scenario, &options, file)? {
             Some(()) => eprintln!("heap profile in {} (read it with ms_print)", file.display()),
             None => eprintln!("no heap profile: valgrind is not installed"),
         }
@@ -311,6 +324,7 @@ fn report(out: &Path, names: Vec<String>, load: &LoadArgs) -> anyhow::Result<()>
             ));
             continue;
         }
+        name_ignored(load, scenario);
         match attempt(scenario, &options) {
             Ok(outcome) => {
                 println!("{}", table::render(&outcome));
@@ -362,7 +376,7 @@ fn scaling(options: &Options) -> anyhow::Result<Vec<Scaling>> {
     let mut lines = Vec::new();
     for name in ["big", "tell"] {
         let scenario = scenario::find(name).expect("a known scenario");
-        let mut points = Vec::new();
+        let (mut points, mut variant) = (Vec::new(), String::new());
         for count in (1..=cores).filter(|count| count.is_power_of_two() || *count == cores) {
             let cores = options.cores[..count].to_vec();
             let outcome = measure(
@@ -374,10 +388,11 @@ fn scaling(options: &Options) -> anyhow::Result<Vec<Scaling>> {
                 },
             )?;
             let last = outcome.results.last().expect("a case ran");
+            variant.clone_from(&last.variant);
             points.push((count, last.median));
         }
         lines.push(Scaling {
-            name: name.into(),
+            name: format!("{name}, {variant}"),
             unit: scenario.unit.label(),
             points,
         });

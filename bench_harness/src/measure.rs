@@ -218,6 +218,8 @@ pub struct Outcome {
     pub unit: String,
     /// Where they were measured.
     pub machine: Machine,
+    /// How, and how much of it.
+    pub options: Options,
     /// One per implementation and variant.
     pub results: Vec<Row>,
     /// Per variant: how many times better ours is than the best of the peers, among rows that are valid.
@@ -296,6 +298,7 @@ fn measure_by(
         scenario: scenario.name.into(),
         unit: scenario.unit.label(),
         machine,
+        options: options.clone(),
         ratio_to_best_peer: BTreeMap::new(),
         results,
         usage,

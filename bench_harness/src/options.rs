@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
 
 use crate::pin;
 
@@ -9,7 +10,8 @@ use crate::pin;
 pub const MAILBOX: usize = 1024;
 
 /// How a thread waits for a ring of ours; see `actor_rt::ring`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum WaitKind {
     /// Polls without pause.
     Busy,
@@ -22,7 +24,8 @@ pub enum WaitKind {
 }
 
 /// How much work one measurement does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Scale {
     /// A fraction of a second each: for figures that are quoted.
     Full,
@@ -33,7 +36,7 @@ pub enum Scale {
 }
 
 /// Everything that can be chosen for a run.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Options {
     /// Writing threads or actors, where the scenario lets choose; else its own numbers.
     pub producers: Option<usize>,
@@ -121,8 +124,76 @@ impl Options {
         self.count.unwrap_or_else(|| self.count(full, tiny))
     }
 
+    /// How it is measured, in the words of the command line: `3 runs of each, --quick, --payload=4096`.
+    pub fn told(&self) -> String {
+        let usual = Self::default();
+        let differs = |number, usual| (number != usual).then_some(number as u64);
+        let capacity = differs(self.mailbox, usual.mailbox);
+        let numbers = [
+            ("--producers", self.producers.map(|number| number as u64)),
+            ("--consumers", self.consumers.map(|number| number as u64)),
+            // As it was given: a ring rounds it up.
+            (
+                "--capacity",
+                capacity.or(differs(self.capacity, usual.capacity)),
+            ),
+            ("--batch", differs(self.batch, usual.batch)),
+            ("--payload", differs(self.payload, usual.payload)),
+            ("--count", self.count),
+        ];
+        let mut words = vec![match self.repeat {
+            1 => "a single run".to_owned(),
+            runs => format!("{runs} runs of each"),
+        }];
+        words.extend(match self.scale {
+            Scale::Full => None,
+            Scale::Quick => Some("--quick".to_owned()),
+            Scale::Tiny => Some("--tiny".to_owned()),
+        });
+        for (flag, number) in numbers {
+            words.extend(number.map(|number| format!("{flag}={number}")));
+        }
+        if self.cores != usual.cores {
+            let cores: Vec<String> = self.cores.iter().map(usize::to_string).collect();
+            words.push(format!("--cores={}", cores.join(",")));
+        }
+        if self.wait != usual.wait
+            && let Some(wait) = self.wait.to_possible_value()
+        {
+            words.push(format!("--wait={}", wait.get_name()));
+        }
+        words.join(", ")
+    }
+
     /// Whether an implementation was asked for.
     pub fn wants(&self, implementation: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|name| name == implementation)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_differs_from_the_defaults_is_told() {
+        assert_eq!(Options::default().told(), "5 runs of each");
+        let options = Options {
+            producers: Some(3),
+            capacity: 128,
+            mailbox: 100,
+            batch: 7,
+            payload: 4096,
+            count: Some(9),
+            cores: vec![4095],
+            wait: WaitKind::Block,
+            repeat: 1,
+            scale: Scale::Quick,
+            ..Options::default()
+        };
+        assert_eq!(
+            options.told(),
+            "a single run, --quick, --producers=3, --capacity=100, --batch=7, --payload=4096, --count=9, --cores=4095, --wait=block"
+        );
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use actor_rt::System;
@@ -11,11 +11,12 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use crate::alloc_count::{self, Counts};
-use crate::measure::{OWN, chosen};
-use crate::options::Options;
+use crate::measure::{Case, OWN, chosen};
+use crate::options::{Options, Scale};
 use crate::pin;
+use crate::probe::Probe;
 use crate::report::flame::{self, Stack};
-use crate::scenario::Scenario;
+use crate::scenario::{self, Scenario};
 use crate::usage::{Mark, Usage};
 
 /// Samples per second; a prime, so as not to beat with periodic work.
@@ -41,20 +42,39 @@ pub struct Profile {
     pub system_calls: Option<BTreeMap<String, u64>>,
 }
 
+/// Ours in a scenario, or the implementations that the options name.
+fn profiled(scenario: &Scenario, options: &Options) -> anyhow::Result<Vec<Case>> {
+    let mut cases = chosen(scenario, options)?;
+    if options.only.is_empty() {
+        cases.retain(|case| OWN.contains(&case.implementation));
+    }
+    Ok(cases)
+}
+
+fn run_each(cases: &[Case], options: &Options) {
+    for case in cases {
+        pin::among(&options.cores, || (case.run)());
+    }
+}
+
+/// Runs once what [`run`] profiles of the scenario with this name.
+///
+/// # Errors
+/// When there is no such scenario, or it has none of the implementations that the options name.
+pub fn once(name: &str, options: &Options) -> anyhow::Result<()> {
+    let scenario =
+        scenario::find(name).with_context(|| format!("there is no scenario `{name}`"))?;
+    run_each(&profiled(scenario, options)?, options);
+    Ok(())
+}
+
 /// Profiles ours in one scenario, or the implementations that the options name, and writes the flame graph to `svg`.
 ///
 /// # Errors
 /// When the scenario has none of those, the profiler cannot start or the file cannot be written.
 pub fn run(scenario: &Scenario, options: &Options, svg: &Path) -> anyhow::Result<Profile> {
-    let mut cases = chosen(scenario, options)?;
-    if options.only.is_empty() {
-        cases.retain(|case| OWN.contains(&case.implementation));
-    }
-    let run = || {
-        for case in &cases {
-            pin::among(&options.cores, || (case.run)());
-        }
-    };
+    let cases = profiled(scenario, options)?;
+    let run = || run_each(&cases, options);
     run();
     let guard = pprof::ProfilerGuardBuilder::default()
         .frequency(FREQUENCY)
@@ -105,18 +125,18 @@ pub fn run(scenario: &Scenario, options: &Options, svg: &Path) -> anyhow::Result
     })
 }
 
-/// Counts system calls of a quick run of this program with the same flags in a process of its own; `None` without
-/// `strace`.
+/// Counts system calls of a process of its own that does once what is profiled, with a fifth of the work; `None`
+/// without `strace`.
 ///
 /// # Errors
 /// When the program cannot be started, or fails.
 pub fn system_calls(
     scenario: &Scenario,
-    flags: &[String],
+    options: &Options,
 ) -> anyhow::Result<Option<BTreeMap<String, u64>>> {
     let mut strace = Command::new("strace");
     strace.args(["-f", "-c", "-q", "--"]);
-    let output = match quick_run(&mut strace, scenario, flags)?.output() {
+    let output = match quick_run(&mut strace, scenario, options)?.output() {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         other => other.context("strace cannot run")?,
     };
@@ -128,16 +148,24 @@ pub fn system_calls(
     Ok(Some(parse_strace(&String::from_utf8_lossy(&output.stderr))))
 }
 
-/// Has a tool run this program for one quick measurement.
+/// Has a tool look at a process that does once what is profiled.
 fn quick_run<'a>(
     tool: &'a mut Command,
     scenario: &Scenario,
-    flags: &[String],
+    options: &Options,
 ) -> anyhow::Result<&'a mut Command> {
-    tool.arg(std::env::current_exe()?)
-        .args(["run", scenario.name, "--quick", "--repeat", "1"])
-        .args(flags);
-    Ok(tool)
+    let scale = match options.scale {
+        Scale::Full => Scale::Quick,
+        less => less,
+    };
+    let probe = Probe::Scenario {
+        name: scenario.name.into(),
+        options: Options {
+            scale,
+            ..options.clone()
+        },
+    };
+    Ok(tool.args(probe.words()?).stdout(Stdio::null()))
 }
 
 /// The table of `strace -c`: the last column is the name, the fourth the calls.
@@ -156,12 +184,12 @@ fn parse_strace(text: &str) -> BTreeMap<String, u64> {
 ///
 /// # Errors
 /// When the program cannot be started.
-pub fn massif(scenario: &Scenario, flags: &[String], file: &Path) -> anyhow::Result<Option<()>> {
+pub fn massif(scenario: &Scenario, options: &Options, file: &Path) -> anyhow::Result<Option<()>> {
     let mut valgrind = Command::new("valgrind");
     valgrind
         .arg("--tool=massif")
         .arg(format!("--massif-out-file={}", file.display()));
-    match quick_run(&mut valgrind, scenario, flags)?.status() {
+    match quick_run(&mut valgrind, scenario, options)?.status() {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         other => {
             anyhow::ensure!(
@@ -227,5 +255,28 @@ mod tests {
         assert_eq!(calls.get("futex"), Some(&482));
         assert_eq!(calls.get("sched_yield"), Some(&100));
         assert_eq!(calls.len(), 2);
+    }
+
+    /// Nor are they counted or sampled.
+    #[test]
+    fn those_that_ours_stands_beside_are_not_profiled_unless_named() {
+        let options = Options::tiny();
+        for scenario in scenario::ALL {
+            for case in profiled(scenario, &options).unwrap() {
+                assert!(OWN.contains(&case.implementation), "{}", scenario.name);
+            }
+        }
+        #[cfg(feature = "store")]
+        {
+            let beside = scenario::find("store_writers").unwrap();
+            let all = (beside.cases)(&options).len();
+            assert!(profiled(beside, &options).unwrap().len() < all);
+            let probe = Probe::Scenario {
+                name: beside.name.into(),
+                options,
+            };
+            // What tools from outside see is the same.
+            probe.answer().unwrap();
+        }
     }
 }

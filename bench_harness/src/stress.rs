@@ -1,16 +1,15 @@
 //! Many actors with messages of three sizes and three ways to carry them: everything sent must arrive, whole.
 #![forbid(unsafe_code)]
 
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use actor_rt::{Actor, ActorRef, Context as ActorContext, Pooled, System};
-use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
 use crate::payload::{Payload as _, Words};
+use crate::probe::Probe;
 use crate::usage::Mark;
 
 /// What one shape of load came to.
@@ -120,7 +119,10 @@ impl<P: Parcel> Actor for Sink<P> {
 const SHAPES: usize = 3;
 
 /// A million actors × 64 B, 100,000 × 1 KiB, or 10,000 × 10 KiB at `scale` 1.
-fn one(index: usize, scale: f64) -> anyhow::Result<Shape> {
+///
+/// # Errors
+/// When the system cannot start or end.
+pub fn one(index: usize, scale: f64) -> anyhow::Result<Shape> {
     let actors = |full: f64| ((full * scale) as u64).max(1);
     match index {
         0 => shape::<Words<8>>(actors(1e6), 2, Some),
@@ -137,37 +139,13 @@ pub fn run(scale: f64) -> anyhow::Result<Vec<Shape>> {
     (0..SHAPES).map(|index| one(index, scale)).collect()
 }
 
-/// Set for the child process: which shape, and how large.
-pub const PROBE: &str = "BENCH_HARNESS_STRESS_PROBE";
-
 /// The three shapes, each in a process of its own, so that its memory is its own.
 ///
 /// # Errors
 /// When a process cannot be started, or fails.
 pub fn run_apart(scale: f64) -> anyhow::Result<Vec<Shape>> {
-    let in_child = |index| {
-        let output = Command::new(std::env::current_exe()?)
-            .env(PROBE, format!("{index}={scale}"))
-            .stderr(std::process::Stdio::inherit())
-            .output()?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        serde_json::from_str(&text).with_context(|| format!("shape {index} printed `{text}`"))
-    };
-    (0..SHAPES).map(in_child).collect()
-}
-
-/// The child's part: measures and prints, if this process was started for that.
-///
-/// # Errors
-/// When the system cannot start or end.
-pub fn answer_probe() -> anyhow::Result<bool> {
-    let Ok(probe) = std::env::var(PROBE) else {
-        return Ok(false);
-    };
-    let (index, scale) = probe.split_once('=').context("index=scale")?;
-    let shape = one(index.parse()?, scale.parse()?)?;
-    println!("{}", serde_json::to_string(&shape)?);
-    Ok(true)
+    let ask = |shape| Probe::Stress { shape, scale }.ask();
+    (0..SHAPES).map(ask).collect()
 }
 
 /// Without a message for so long the rest is not waited for any longer: it is queued, or lost.

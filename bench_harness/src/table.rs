@@ -45,6 +45,7 @@ pub fn render(outcome: &Outcome) -> String {
             );
         }
     }
+    let _ = writeln!(text, "  measured: {}", outcome.options.told());
     let usage = outcome.usage;
     let _ = writeln!(
         text,

@@ -9,6 +9,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use crate::machine::resident_bytes;
+use crate::pin;
 
 /// Ticks of `/proc` per second: a hundredth of a second on every platform that Rust's Linux targets support.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -17,11 +18,11 @@ const MIB: f64 = 1024.0 * 1024.0;
 /// What a stretch of time cost.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Usage {
-    /// Share of all cores' time that this process (and children that ended) used, in percent.
+    /// Share of the time of all cores that this process may use which it and those that it started used, in percent.
     pub cpu_percent: f64,
-    /// Share that everything else on the machine used, in percent.
+    /// Share of it that everything else on the machine used, in percent.
     pub others_percent: f64,
-    /// Share that cores were idle because somebody waited for a disk, in percent.
+    /// Share of it that cores were idle because somebody waited for a disk, in percent.
     pub io_wait_percent: f64,
     /// Highest resident memory of this process meanwhile, in MiB.
     pub peak_mib: f64,
@@ -53,6 +54,7 @@ impl Usage {
 #[derive(Debug, Clone, Copy)]
 pub struct Mark {
     at: Instant,
+    cores: usize,
     own_seconds: f64,
     busy_seconds: f64,
     io_wait_seconds: f64,
@@ -72,10 +74,12 @@ impl Mark {
     }
 
     fn now() -> Self {
-        let (busy_seconds, io_wait_seconds) = machine_seconds(&read("/proc/stat"));
+        let cores = pin::available();
+        let (busy_seconds, io_wait_seconds) = machine_seconds(&read("/proc/stat"), &cores);
         Self {
             at: Instant::now(),
-            own_seconds: process_seconds(&read("/proc/self/stat")),
+            cores: cores.len(),
+            own_seconds: family_seconds("self"),
             busy_seconds,
             io_wait_seconds,
             storage_bytes: storage_bytes(&read("/proc/self/io")),
@@ -86,8 +90,7 @@ impl Mark {
     /// What was used since then.
     pub fn until_now(self) -> Usage {
         let now = Self::now();
-        let cores = std::thread::available_parallelism().map_or(1, usize::from) as f64;
-        let offered = (now.at - self.at).as_secs_f64().max(1e-9) * cores;
+        let offered = (now.at - self.at).as_secs_f64().max(1e-9) * self.cores as f64;
         let percent = |seconds: f64| (100.0 * seconds / offered).clamp(0.0, 100.0);
         let own = now.own_seconds - self.own_seconds;
         let since = |now: u64, then: u64| now.saturating_sub(then) as f64 / MIB;
@@ -115,7 +118,21 @@ fn read(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default()
 }
 
-/// User and system time of this process and of its children that ended.
+/// User and system time of a process and of those that it started, and that they started, alive or not.
+fn family_seconds(process: &str) -> f64 {
+    let own = process_seconds(&read(&format!("/proc/{process}/stat")));
+    let threads = fs::read_dir(format!("/proc/{process}/task"));
+    let children = |thread: fs::DirEntry| {
+        let path = thread.path().join("children");
+        let children = fs::read_to_string(path).unwrap_or_default();
+        let seconds = children.split_whitespace().map(family_seconds);
+        seconds.sum::<f64>()
+    };
+    let threads = threads.into_iter().flatten().flatten();
+    own + threads.map(children).sum::<f64>()
+}
+
+/// User and system time of a process and of its children that ended.
 fn process_seconds(stat: &str) -> f64 {
     // Fields 14 to 17 counted from 1; the second, in parentheses, may contain spaces.
     let after = stat.rsplit(')').next().unwrap_or_default();
@@ -126,18 +143,22 @@ fn process_seconds(stat: &str) -> f64 {
         / TICKS_PER_SECOND
 }
 
-/// Busy time and time waiting for a disk, of all cores together.
-fn machine_seconds(stat: &str) -> (f64, f64) {
-    let line = stat.lines().next().unwrap_or_default();
-    let ticks: Vec<f64> = line
-        .split_whitespace()
-        .skip(1)
-        .filter_map(|field| field.parse().ok())
-        .collect();
-    let tick = |index: usize| ticks.get(index).copied().unwrap_or(0.0);
-    // user, nice, system, idle, iowait, irq, softirq, steal; what a hypervisor gave to others is lost to us as well.
-    let busy = [0, 1, 2, 5, 6, 7].into_iter().map(tick).sum::<f64>();
-    (busy / TICKS_PER_SECOND, tick(4) / TICKS_PER_SECOND)
+/// Busy time and time waiting for a disk, of these cores together.
+fn machine_seconds(stat: &str, cores: &[usize]) -> (f64, f64) {
+    let ticks = |line: &str| -> Option<Vec<f64>> {
+        let (core, ticks) = line.strip_prefix("cpu")?.split_once(' ')?;
+        // The first line, of all together, has no number.
+        let is_one = core.parse().is_ok_and(|core| cores.contains(&core));
+        is_one.then(|| ticks.split_whitespace().flat_map(str::parse).collect())
+    };
+    let (mut busy, mut waiting) = (0.0, 0.0);
+    for ticks in stat.lines().filter_map(ticks) {
+        let tick = |index: usize| ticks.get(index).copied().unwrap_or(0.0);
+        // user, nice, system, idle, iowait, irq, softirq, steal; what a hypervisor gave to others is lost to us as well.
+        busy += [0, 1, 2, 5, 6, 7].into_iter().map(tick).sum::<f64>();
+        waiting += tick(4);
+    }
+    (busy / TICKS_PER_SECOND, waiting / TICKS_PER_SECOND)
 }
 
 fn storage_bytes(io: &str) -> (u64, u64) {
@@ -157,9 +178,10 @@ mod tests {
     fn the_files_of_proc_are_read() {
         let stat = "7 (a b) c) S 1 1 1 0 -1 4194304 10 0 0 0 150 50 20 30 20 0 1 0";
         assert!((process_seconds(stat) - 2.5).abs() < 1e-9);
-        let stat = "cpu  100 10 40 999 25 1 2 3 0 0\ncpu0 1 2 3";
-        let (busy, waiting) = machine_seconds(stat);
-        assert!((busy - 1.56).abs() < 1e-9 && (waiting - 0.25).abs() < 1e-9);
+        // Of the cores that this process may use, whatever others do on the rest.
+        let stat = "cpu  999 0 0 9 9 0 0 0\ncpu0 100 10 40 999 25 1 2 3 0 0\ncpu1 7\ncpu10 50 0 0 0 5\nintr 1 2";
+        let (busy, waiting) = machine_seconds(stat, &[0, 10]);
+        assert!((busy - 2.06).abs() < 1e-9 && (waiting - 0.3).abs() < 1e-9);
         let io =
             "rchar: 1\nwchar: 2\nread_bytes: 4096\nwrite_bytes: 8192\ncancelled_write_bytes: 5\n";
         assert_eq!(storage_bytes(io), (4096, 8192));
@@ -177,6 +199,32 @@ mod tests {
         }
         let usage = mark.until_now();
         assert!(usage.cpu_percent > 0.0 && usage.peak_mib > 0.0, "{usage:?}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn work_of_a_child_that_lives_is_ones_own() {
+        use std::io::{BufRead as _, BufReader};
+        use std::process::{Command, Stdio};
+        let work = "i=0; while [ $i -lt 300000 ]; do i=$((i + 1)); done; echo done; read -r end";
+        let mut child = Command::new("sh")
+            .args(["-c", work])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = BufReader::new(child.stdout.take().unwrap());
+        said.read_line(&mut String::new()).unwrap();
+        let of_child = process_seconds(&read(&format!("/proc/{}/stat", child.id())));
+        let own = process_seconds(&read("/proc/self/stat"));
+        let all = family_seconds("self");
+        // Its input ends with this.
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert!(
+            of_child > 0.0 && all >= own + of_child,
+            "{all}: {own} and {of_child}"
+        );
     }
 
     #[cfg(target_os = "linux")]

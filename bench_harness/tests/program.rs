@@ -35,6 +35,38 @@ fn refused(arguments: &[&str]) -> (i32, String) {
     (output.status.code().unwrap(), said.concat())
 }
 
+/// What probes are asked for is inherited by nobody: a probe that starts programs of its own would begin again and again.
+#[test]
+fn a_process_of_its_own_is_asked_by_an_argument() {
+    let probe = r#"{"IdleMemory":{"library":"actor_rt","actors":500}}"#;
+    let answer: Value = serde_json::from_str(&printed(&["probe", probe])).unwrap();
+    assert_eq!(answer["checksum"], 500 * 499 / 2);
+    assert!(answer["bytes"].as_f64().unwrap() >= 0.0);
+    assert!(refused(&["probe", "{}"]).1.contains("expected"));
+    let nobody = r#"{"IdleMemory":{"library":"nobody","actors":1}}"#;
+    assert!(
+        refused(&["probe", nobody])
+            .1
+            .contains("no library `nobody`")
+    );
+    let list = Command::new(env!("CARGO_BIN_EXE_bench_harness"))
+        .arg("list")
+        .env("BENCH_HARNESS_MEMORY_PROBE", "actor_rt=500")
+        .env("BENCH_HARNESS_STRESS_PROBE", "0=0.0001")
+        .output()
+        .unwrap();
+    let list = String::from_utf8(list.stdout).unwrap();
+    assert_eq!(list, printed(&["list"]));
+}
+
+#[cfg(feature = "store")]
+#[test]
+fn a_store_is_opened_in_a_process_of_its_own() {
+    let text = printed(&["run", "store_memory", "--quick", "--repeat", "1", "--json"]);
+    let outcome: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(outcome["results"][0]["checksum"], 200_000);
+}
+
 #[test]
 fn list_names_every_scenario_of_this_build() {
     let list = printed(&["list"]);
@@ -52,6 +84,7 @@ fn check_comparison(outcome: &Value, scenario: &str) {
     assert_eq!(outcome["scenario"], scenario);
     assert!(outcome["unit"].is_string() && outcome["machine"]["cores"].is_u64());
     assert!(outcome["notes"].is_array() && outcome["valid"].is_boolean());
+    assert_eq!(outcome["options"]["scale"], "quick");
     let rows = outcome["results"].as_array().unwrap();
     let figure = |row: &Value, name: &str| row[name].as_f64().unwrap();
     for row in rows {
@@ -125,7 +158,7 @@ fn the_cores_that_are_named_are_used() {
 #[test]
 fn what_means_nothing_is_refused_or_named() {
     let twice = [first_core(), first_core()].join(",");
-    let wrong: [(&[&str], &str); 18] = [
+    let wrong: [(&[&str], &str); 21] = [
         (&["run", "nothing"], "no scenario `nothing`"),
         (
             &["run", "ask", "--impl", "nobody"],
@@ -141,6 +174,12 @@ fn what_means_nothing_is_refused_or_named() {
         ),
         (&["run", "spsc", "--payload", "48"], "one of 8, 16, 64, 256"),
         (&["run", "spsc", "--capacity", "0"], "at least 1"),
+        (
+            &["run", "spsc", "--capacity", "18446744073709551615"],
+            "at most 1073741824",
+        ),
+        (&["report", "ask", "--json"], "--json"),
+        (&["check", "--update", "--threshold", "20"], "--threshold"),
         (&["run", "spsc", "--repeat", "0"], "at least 1"),
         (
             &["run", "spsc", "--cores", "4095"],
@@ -184,6 +223,18 @@ fn what_means_nothing_is_refused_or_named() {
         said.contains("--wait means nothing here, only to all rings"),
         "{said}"
     );
+    // And by whatever else takes them.
+    let directory = tempfile::tempdir().unwrap();
+    for command in [["profile", "ask", "--svg"], ["report", "ask", "--out"]] {
+        let file = directory.path().join(command[0]);
+        let flags = ["--wait", "block", "--tiny", "--repeat", "1"];
+        let output = call(&[&command[..], &[file.to_str().unwrap()], &flags].concat());
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            output.status.success() && said.contains("ask: --wait means nothing here"),
+            "{command:?}: {said}"
+        );
+    }
     if !cfg!(feature = "build") {
         let (_, said) = refused(&["run", "worker_processes"]);
         assert!(said.contains("--features zako"), "{said}");
@@ -209,6 +260,10 @@ fn the_gate_exits_by_what_it_finds() {
     let path = directory.path().join("baseline.json");
     let file = path.to_str().unwrap();
     let scenario = "spawn_stop";
+    if cfg!(debug_assertions) {
+        let (_, said) = refused(&["check", "--baseline", file, "--update", scenario]);
+        assert!(said.contains("debug build") && !path.exists(), "{said}");
+    }
     let update = printed(&["check", "--baseline", file, "--update", "--force", scenario]);
     assert!(update.contains("2 figures written"), "{update}");
 
@@ -293,6 +348,24 @@ fn a_profile_has_samples_a_flame_graph_and_allocations() {
     );
 }
 
+/// Valgrind hides of the machine what it cannot follow, which the program must not look for elsewhere.
+#[test]
+fn a_heap_profile_is_left_where_valgrind_is_installed() {
+    let directory = tempfile::tempdir().unwrap();
+    let paths = ["flame.svg", "heap"].map(|name| directory.path().join(name));
+    let [svg, heap] = [0, 1].map(|file| paths[file].to_str().unwrap());
+    let files = ["--svg", svg, "--massif", heap];
+    let flags = ["--tiny", "--repeat", "1", "--json"];
+    let output = call(&[&["profile", "ask"], &files[..], &flags].concat());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    // One object, and nothing of what runs under valgrind.
+    let profile: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(profile["runs"].as_u64().unwrap() > 0);
+    let is_installed = !said.contains("valgrind is not installed");
+    assert_eq!(paths[1].is_file(), is_installed, "{said}");
+}
+
 #[cfg(feature = "peers")]
 #[test]
 fn who_is_named_is_profiled() {
@@ -342,5 +415,33 @@ fn a_report_has_bars_and_curves_and_says_what_it_lacks() {
         assert!(page.contains(part), "{part}");
     }
     assert_eq!(page.contains("Not here: store_writers"), all);
+    assert!(page.contains("median with the range of all runs (a single run, --tiny)"));
+    // Which of a scenario's variants a line is of.
+    let scales = bench_harness::pin::available().len() > 1;
+    assert_eq!(page.contains(">tell, actor to actor ("), scales);
     assert!(page.ends_with("</html>\n"));
+}
+
+/// Whole processes of build tools, where they are installed: at their smallest, with the checksums that `compare` holds them to.
+#[cfg(all(feature = "build", feature = "peers"))]
+#[test]
+fn builds_of_whole_processes_are_compared() {
+    let program = Path::new(env!("CARGO_BIN_EXE_bench_harness"));
+    let has_zako = program.with_file_name("zako").is_file();
+    let names = ["build_noop", "build_cold", "build_edit", "packages_noop"];
+    let flags = ["--tiny", "--repeat", "1", "--json"];
+    let text = printed(&[&["compare"], &names[..], &flags].concat());
+    let outcomes: Vec<Value> = text
+        .lines()
+        .map(|it| serde_json::from_str(it).unwrap())
+        .collect();
+    assert_eq!(outcomes.len(), names.len());
+    for outcome in outcomes {
+        let rows = outcome["results"].as_array().unwrap();
+        let ours = rows.iter().filter(|row| row["impl"] == "zako_actors");
+        let mut variants = ours.map(|row| row["variant"].as_str().unwrap());
+        let as_process = variants.any(|it| !it.ends_with("in this process"));
+        let said = outcome["notes"].to_string().contains("the zako binary");
+        assert_eq!((as_process, said), (has_zako, !has_zako), "{outcome}");
+    }
 }

@@ -135,6 +135,11 @@ fn the_promised_scenarios_are_there() {
         let needs = scenario::missing_feature(name);
         assert_eq!(needs.is_none(), cfg!(feature = "store"), "{name}");
     }
+    for name in ["transpile", "isolate_call", "build_noop"] {
+        let needs = scenario::missing_feature(name);
+        assert_eq!(needs.is_none(), cfg!(feature = "build"), "{name}");
+        assert_eq!(scenario::find(name).is_some(), needs.is_none(), "{name}");
+    }
     let savina = |scenario: &&scenario::Scenario| matches!(scenario.family, Family::Savina(_));
     assert!(scenario::ALL.iter().filter(savina).count() >= 15);
     let list = scenario::list();

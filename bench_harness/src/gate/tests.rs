@@ -223,13 +223,19 @@ fn a_figure_fails_just_below_what_is_told_and_one_that_scatters_only_is_told() {
 }
 
 #[test]
-fn a_baseline_of_a_build_that_is_of_no_commit_is_doubted() {
+fn a_baseline_of_a_build_without_a_commit_or_without_optimisation_is_doubted() {
     let of = |commit: &str| Baseline {
         commit: Some(commit.into()),
         ..Baseline::default()
     };
     assert!(of("abc1234-dirty").doubt().unwrap().contains("commit"));
     assert_eq!(of("abc1234").doubt(), None);
+    let debug = Baseline {
+        debug: true,
+        ..of("abc1234")
+    };
+    assert!(debug.doubt().unwrap().contains("debug build"));
+    assert_eq!(Baseline::empty().debug, cfg!(debug_assertions));
 }
 
 #[test]

@@ -63,9 +63,10 @@ pub fn html(
     for outcome in outcomes {
         let _ = writeln!(
             page,
-            "<h2>{}</h2><p class=\"soft\">{}, median with the range of all runs; {}</p>",
+            "<h2>{}</h2><p class=\"soft\">{}, median with the range of all runs ({}); {}</p>",
             escape(&outcome.scenario),
             escape(&outcome.unit),
+            escape(&outcome.options.told()),
             if outcome.less_is_better() {
                 "shorter bars are better"
             } else {
@@ -160,6 +161,7 @@ mod tests {
             &[scaling],
         );
         assert!(page.contains("Not a valid comparison"));
+        assert!(page.contains("> (invalid)<"));
         assert!(page.contains("Not here: big FAILED: &lt;lost&gt;"));
         assert!(page.contains("commit") && page.contains("NUMA"));
         assert!(page.contains("a &lt;b&gt;") && page.contains("<polyline"));

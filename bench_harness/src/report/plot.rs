@@ -85,9 +85,11 @@ fn bar(svg: &mut String, outcome: &Outcome, row: &Row, most: f64, top: f64) {
         at(row.max),
         middle - 4.0,
     );
-    let ratio = outcome
-        .ratio(row)
-        .map_or(String::new(), |ratio| format!(" (ours {ratio:.1} ×)"));
+    let ratio = match outcome.ratio(row) {
+        Some(ratio) => format!(" (ours {ratio:.1} ×)"),
+        None if !row.valid => " (invalid)".into(),
+        None => String::new(),
+    };
     let _ = writeln!(
         svg,
         "<text x=\"{:.1}\" y=\"{:.1}\">{}<tspan class=\"soft\">{}</tspan></text>",

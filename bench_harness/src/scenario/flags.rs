@@ -115,4 +115,25 @@ mod tests {
             assert_eq!(heeded, changed, "{}", scenario.name);
         }
     }
+
+    /// Nor does it change how much is done: where the size of a ring or a mailbox means nothing, checksums are the same.
+    #[test]
+    fn a_capacity_that_means_nothing_changes_nothing() {
+        let checksums = |scenario: &Scenario, capacity| -> Vec<Option<u64>> {
+            let cases = (scenario.cases)(&Options {
+                capacity,
+                mailbox: capacity,
+                ..Options::tiny()
+            });
+            let checksum = |case: crate::measure::Case| case.expected.map(|it| it());
+            cases.into_iter().map(checksum).collect()
+        };
+        let of_actors = |it: &&Scenario| !matches!(it.family, Family::Store | Family::Build);
+        for scenario in ALL.iter().filter(of_actors) {
+            if !scenario.heeds(Flag::Capacity) {
+                let (few, many) = (checksums(scenario, 64), checksums(scenario, 4096));
+                assert_eq!(few, many, "{}", scenario.name);
+            }
+        }
+    }
 }

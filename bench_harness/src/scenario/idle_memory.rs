@@ -1,9 +1,9 @@
 //! Resident memory per idle actor, each library in a process of its own so that no one inherits another's heap.
 #![forbid(unsafe_code)]
 
-use std::process::Command;
-
 use actor_rt::MemoryStats;
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
 
 use super::actors::{every_kit, roll_call, sum_below, wait};
 use super::{Family, Scenario};
@@ -12,6 +12,7 @@ use crate::machine::resident_bytes;
 use crate::measure::{Case, OURS, Sample, Unit};
 use crate::options::{MAILBOX, Options, Scale};
 use crate::pin;
+use crate::probe::Probe;
 use crate::threads::Threads;
 
 /// `idle_memory`.
@@ -23,8 +24,14 @@ pub const SCENARIO: Scenario = Scenario {
     cases,
 };
 
-/// Set for the child process: which library, how many actors.
-pub const PROBE: &str = "BENCH_HARNESS_MEMORY_PROBE";
+/// What a process of its own has found.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Seen {
+    /// For each actor.
+    bytes: f64,
+    /// The numbers that they tell afterwards, added up.
+    checksum: u64,
+}
 
 fn cases(options: &Options) -> Vec<Case> {
     let mut cases = Vec::new();
@@ -45,30 +52,23 @@ fn idle<K: Kit>(options: &Options) -> Case {
     let count = options.count(200_000, 500);
     let alone = options.scale != Scale::Tiny;
     let run = move || {
-        if alone {
-            in_child(K::NAME, count)
+        let seen = if alone {
+            let library = K::NAME.into();
+            let probe = Probe::IdleMemory {
+                library,
+                actors: count,
+            };
+            probe.ask().unwrap_or_else(|error| panic!("{error:#}"))
         } else {
             measure::<K>(count)
-        }
+        };
+        Sample::plain(seen.bytes, seen.checksum)
     };
     Case::new(K::NAME, "idle actors", Threads::anywhere(), run).expecting(move || sum_below(count))
 }
 
-fn in_child(name: &str, count: u64) -> Sample {
-    let program = std::env::current_exe().expect("this program has a path");
-    let output = Command::new(program)
-        .env(PROBE, format!("{name}={count}"))
-        .output()
-        .expect("it starts again");
-    let text = String::from_utf8_lossy(&output.stdout);
-    let sample = text.trim().split_once(' ').and_then(|(value, checksum)| {
-        Some(Sample::plain(value.parse().ok()?, checksum.parse().ok()?))
-    });
-    sample.unwrap_or_else(|| panic!("the probe of {name} printed `{text}`"))
-}
-
-/// Bytes for each of so many actors, and the sum of the numbers that these tell afterwards.
-fn measure<K: Kit>(count: u64) -> Sample {
+/// So many actors of one library.
+fn measure<K: Kit>(count: u64) -> Seen {
     let kit = K::start(&Setup {
         cores: vec![pin::available()[0]],
         mailbox: MAILBOX,
@@ -87,28 +87,27 @@ fn measure<K: Kit>(count: u64) -> Sample {
     let checksum = roll_call(&kit, &all, &done, &finished);
     drop((first, all, last));
     kit.stop();
-    Sample::plain(after.saturating_sub(before) as f64 / count as f64, checksum)
+    Seen {
+        bytes: after.saturating_sub(before) as f64 / count as f64,
+        checksum,
+    }
 }
 
-/// The child's part: measures and prints, if this process was started for that.
-pub fn answer_probe() -> bool {
-    let Ok(probe) = std::env::var(PROBE) else {
-        return false;
-    };
-    let (name, count) = probe.split_once('=').expect("name=count");
-    let count = count.parse().expect("a number");
-    let mut probes: Vec<Option<Sample>> = Vec::new();
+/// The same for the library with this name, on whatever this process took before.
+///
+/// # Errors
+/// When no library has it.
+pub fn look(library: &str, actors: u64) -> anyhow::Result<Seen> {
+    let mut all: Vec<Option<Seen>> = Vec::new();
     let options = Options {
         peers: true,
         ..Options::default()
     };
-    every_kit!(options, probes, probe_if, name, count);
-    let found = probes.into_iter().flatten().next();
-    let found = found.expect("a known library");
-    println!("{} {}", found.value, found.checksum);
-    true
+    every_kit!(options, all, measure_if, library, actors);
+    let seen = all.into_iter().flatten().next();
+    seen.with_context(|| format!("there is no library `{library}` here"))
 }
 
-fn probe_if<K: Kit>(name: &str, count: u64) -> Option<Sample> {
-    (K::NAME == name).then(|| measure::<K>(count))
+fn measure_if<K: Kit>(library: &str, actors: u64) -> Option<Seen> {
+    (K::NAME == library).then(|| measure::<K>(actors))
 }

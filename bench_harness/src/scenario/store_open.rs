@@ -4,14 +4,14 @@
 //! another's heap or mapped pages.
 #![forbid(unsafe_code)]
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::sync::OnceLock;
 use std::thread;
 use std::time::Instant;
 
 use actor_rt::System;
 use cas_actor::{Digest, Durability, Store, StoreConfig};
+use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
 use super::store::STORE;
@@ -19,6 +19,7 @@ use super::{Family, Scenario};
 use crate::machine::resident_bytes;
 use crate::measure::{Case, Sample, Unit};
 use crate::options::{Options, Scale};
+use crate::probe::Probe;
 use crate::threads::Threads;
 
 /// `store_open`.
@@ -27,7 +28,7 @@ pub const OPEN: Scenario = Scenario {
     family: Family::Store,
     about: "opening a store of a million small blobs, until it says whether one is there",
     unit: Unit::Milliseconds,
-    cases: |options| vec![case(options, |probed| probed.open_ms)],
+    cases: |options| vec![case(options, |seen| seen.open_ms)],
 };
 
 /// `store_memory`.
@@ -36,33 +37,37 @@ pub const MEMORY: Scenario = Scenario {
     family: Family::Store,
     about: "resident memory of a store per small blob, of a million, when each was asked for; mapped pages included",
     unit: Unit::Bytes,
-    cases: |options| vec![case(options, |probed| probed.entry_bytes)],
+    cases: |options| vec![case(options, |seen| seen.entry_bytes)],
 };
 
-/// Set for the child process: how many blobs, and the directory of the store.
-pub const PROBE: &str = "BENCH_HARNESS_STORE_PROBE";
 const WRITERS: u64 = 16;
 const QUESTION: u64 = 10_000;
 
 /// What a process of its own has found.
-struct Probed {
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Seen {
+    /// Until it answers.
     open_ms: f64,
+    /// Resident memory for each blob.
     entry_bytes: f64,
     /// Blobs that are there.
     found: u64,
 }
 
-fn case(options: &Options, value: fn(&Probed) -> f64) -> Case {
+fn case(options: &Options, value: fn(&Seen) -> f64) -> Case {
     let blobs = options.count(1_000_000, 500);
     let alone = options.scale != Scale::Tiny;
     let made: OnceLock<TempDir> = OnceLock::new();
     let run = move || {
         let directory = made.get_or_init(|| fill(blobs)).path();
-        let probed = match alone {
-            true => in_child(blobs, directory),
-            false => probe(blobs, directory),
+        let seen = if alone {
+            let directory = directory.to_owned();
+            let probe = Probe::Store { blobs, directory };
+            probe.ask().unwrap_or_else(|error| panic!("{error:#}"))
+        } else {
+            look(blobs, directory)
         };
-        Sample::plain(value(&probed), probed.found)
+        Sample::plain(value(&seen), seen.found)
     };
     Case::new(STORE, "8 bytes each", Threads::anywhere(), run).expecting(move || blobs)
 }
@@ -98,37 +103,11 @@ fn fill(blobs: u64) -> TempDir {
     directory
 }
 
-fn in_child(blobs: u64, directory: &Path) -> Probed {
-    let program = std::env::current_exe().expect("this program has a path");
-    let output = Command::new(program)
-        .env(PROBE, format!("{blobs}={}", directory.display()))
-        .output()
-        .expect("it starts again");
-    let text = String::from_utf8_lossy(&output.stdout);
-    let mut figures = text.split_whitespace();
-    let mut parsed = || {
-        Some(Probed {
-            open_ms: figures.next()?.parse().ok()?,
-            entry_bytes: figures.next()?.parse().ok()?,
-            found: figures.next()?.parse().ok()?,
-        })
-    };
-    parsed().unwrap_or_else(|| panic!("the probe of the store printed `{text}`"))
-}
-
-/// The child's part: measures and prints, if this process was started for that.
-pub fn answer_probe() -> bool {
-    let Ok(wanted) = std::env::var(PROBE) else {
-        return false;
-    };
-    let (blobs, directory) = wanted.split_once('=').expect("blobs=directory");
-    let blobs = blobs.parse().expect("a number");
-    let probed = probe(blobs, &PathBuf::from(directory));
-    println!("{} {} {}", probed.open_ms, probed.entry_bytes, probed.found);
-    true
-}
-
-fn probe(blobs: u64, directory: &Path) -> Probed {
+/// Opens such a store and asks for every blob.
+///
+/// # Panics
+/// When there is none.
+pub fn look(blobs: u64, directory: &Path) -> Seen {
     let system = System::new().expect("the system starts");
     let before = resident_bytes().0;
     let started = Instant::now();
@@ -147,7 +126,7 @@ fn probe(blobs: u64, directory: &Path) -> Probed {
     let after = resident_bytes().0;
     blocking.close();
     let _ = system.shutdown(std::time::Duration::from_secs(10));
-    Probed {
+    Seen {
         open_ms,
         entry_bytes: after.saturating_sub(before) as f64 / blobs as f64,
         found,

@@ -3,6 +3,7 @@
 //! Rules:
 //! 1. Counted is what is in use: what the counting allocator knows to be allocated and not freed, and the blocks of the
 //!    runtime's slabs that are not kept for reuse. Resident memory comes in pages that allocators keep, and proves nothing.
+//!    It is sampled beside it all the same: what nobody counts shows there, and nowhere else.
 //! 2. A sample is taken at rest after every round. Something may still be on its way back then; so the time is cut into
 //!    [`WINDOWS`] windows, and the least of each counts.
 //! 3. A leak is there in window after window. Something that was needed for the first time ever (a larger queue on a busy
@@ -22,11 +23,13 @@ const RANK: usize = 3;
 const SAMPLES: usize = 3;
 
 /// What is in use at a moment.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Sample {
     pub second: f64,
     /// But for a constant.
     pub in_use_bytes: i64,
+    /// Of the whole process.
+    pub resident_bytes: i64,
 }
 
 /// How what is in use grows.
@@ -43,8 +46,8 @@ pub struct Growth {
 }
 
 impl Growth {
-    /// From samples in the order of time; `None` if they are too few to say anything.
-    pub(super) fn of(samples: &[Sample]) -> Option<Self> {
+    /// Of some bytes of samples in the order of time; `None` if they are too few to say anything.
+    pub(super) fn of(samples: &[Sample], bytes: fn(&Sample) -> i64) -> Option<Self> {
         if samples.len() < WINDOWS * SAMPLES {
             return None;
         }
@@ -53,7 +56,7 @@ impl Growth {
         let samples = &samples[samples.len() % WINDOWS..];
         let least: Vec<i64> = samples
             .chunks(window)
-            .filter_map(|window| window.iter().map(|sample| sample.in_use_bytes).min())
+            .filter_map(|window| window.iter().map(bytes).min())
             .collect();
         let seconds = samples[samples.len() - 1].second - samples[0].second;
         let hours = seconds.max(1e-3) / WINDOWS as f64 / 3600.0;
@@ -78,8 +81,10 @@ mod tests {
         let sample = |n| Sample {
             second: f64::from(n) / 10.0,
             in_use_bytes: in_use(n),
+            ..Sample::default()
         };
-        Growth::of(&(0..count).map(sample).collect::<Vec<_>>()).expect("enough")
+        let samples: Vec<Sample> = (0..count).map(sample).collect();
+        Growth::of(&samples, |it| it.in_use_bytes).expect("enough")
     }
 
     #[test]
@@ -119,11 +124,9 @@ mod tests {
 
     #[test]
     fn few_samples_say_nothing() {
-        let sample = Sample {
-            second: 1.0,
-            in_use_bytes: 0,
-        };
-        assert_eq!(Growth::of(&[sample; WINDOWS * SAMPLES - 1]), None);
-        assert!(Growth::of(&[sample; WINDOWS * SAMPLES]).is_some());
+        let of = |samples: &[Sample]| Growth::of(samples, |it| it.in_use_bytes);
+        let sample = Sample::default();
+        assert_eq!(of(&[sample; WINDOWS * SAMPLES - 1]), None);
+        assert!(of(&[sample; WINDOWS * SAMPLES]).is_some());
     }
 }

@@ -61,6 +61,14 @@ pub fn run_with(
     outcome
 }
 
+/// What memory did.
+struct Memory {
+    in_use: Option<Growth>,
+    resident: Option<Growth>,
+    /// After warm-up and at the end.
+    taken_kib: [[u64; 2]; 2],
+}
+
 /// What was done and seen.
 #[derive(Default)]
 struct Tally {
@@ -96,7 +104,13 @@ fn soak(length: Duration, rounds: u64, mut also: impl FnMut(&System)) -> anyhow:
             }
         })
         .build()?;
-    let mut samples = Vec::with_capacity(MOST_SAMPLES);
+    // Every page of them is touched before memory is looked at.
+    let never = Sample {
+        second: f64::NAN,
+        ..Sample::default()
+    };
+    let mut samples = vec![never; MOST_SAMPLES];
+    samples.clear();
     let watch = Watch::begin();
     let mut load = Load::start(&system, &ledger)?;
     let mut tally = Tally::default();
@@ -121,12 +135,17 @@ fn soak(length: Duration, rounds: u64, mut also: impl FnMut(&System)) -> anyhow:
         samples.extend(watch.live_bytes().map(|heap| Sample {
             second: began.elapsed().as_secs_f64(),
             in_use_bytes: heap + slabs,
+            resident_bytes: resident_bytes().0.cast_signed(),
         }));
     }
     let seconds = began.elapsed().as_secs_f64();
     let taken = [first_taken.unwrap_or_else(taken_kib), taken_kib()];
     load.end();
     system.shutdown(Duration::from_secs(60))?;
-    let growth = Growth::of(&samples);
-    Ok(tally.conclude(seconds, ledger.messages(), growth, taken))
+    let memory = Memory {
+        in_use: Growth::of(&samples, |it| it.in_use_bytes),
+        resident: Growth::of(&samples, |it| it.resident_bytes),
+        taken_kib: taken,
+    };
+    Ok(tally.conclude(seconds, ledger.messages(), memory))
 }

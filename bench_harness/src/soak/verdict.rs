@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{Growth, LATE, Messages, Tally};
+use super::{Growth, LATE, Memory, Messages, Tally};
 
 /// The verdict of a soak.
 #[derive(Debug, Clone, Serialize)]
@@ -44,6 +44,8 @@ pub struct Verdict {
     pub growth: Option<Growth>,
     /// Resident memory after warm-up and at the end, in KiB.
     pub resident_kib: [u64; 2],
+    /// How it grows; none likewise.
+    pub resident_growth: Option<Growth>,
     /// What the runtime's slabs had taken from the system after warm-up and at the end, in KiB: what was needed at most.
     pub slabs_kib: [u64; 2],
     /// In one word.
@@ -72,7 +74,19 @@ const LIMIT_KIB_PER_HOUR: f64 = 1.0;
 /// much that is; beyond this nobody knows whether it comes again.
 const ONE_OFF_BYTES: i64 = 64 * 1024;
 
+/// Nor does a soak pass where resident memory certainly grows as fast, although what is counted does not, in KiB per hour:
+/// allocators keep pages, but not more in window after window.
+const LIMIT_RESIDENT_KIB_PER_HOUR: f64 = 1024.0;
+
 impl Ruling {
+    fn of_memory(in_use: Option<Growth>, resident: Option<Growth>) -> Self {
+        let grows = |it: Growth| it.at_least >= LIMIT_RESIDENT_KIB_PER_HOUR;
+        match Self::of_growth(in_use) {
+            Self::Passed if resident.is_some_and(grows) => Self::Inconclusive,
+            ruling => ruling,
+        }
+    }
+
     fn of_growth(growth: Option<Growth>) -> Self {
         match growth {
             // First of all: what the first window had too much of may hide it in the bytes.
@@ -91,8 +105,11 @@ impl Tally {
         self,
         seconds: f64,
         messages: Messages,
-        growth: Option<Growth>,
-        [before, after]: [[u64; 2]; 2],
+        Memory {
+            in_use: growth,
+            resident,
+            taken_kib: [before, after],
+        }: Memory,
     ) -> Verdict {
         let unanswered_percent = 100.0 * self.unanswered as f64 / self.asked.max(1) as f64;
         let uncounted = messages.missing() + messages.untold();
@@ -110,7 +127,7 @@ impl Tally {
             );
             (Ruling::Failed, sentence)
         } else {
-            let ruling = Ruling::of_growth(growth);
+            let ruling = Ruling::of_memory(growth, resident);
             let sentence = match ruling {
                 Ruling::Passed => format!(
                     "PASSED: {memory}; no errors, {unanswered_percent:.4} % of all questions unanswered"
@@ -119,6 +136,10 @@ impl Tally {
                 Ruling::Inconclusive if growth.is_none() => format!(
                     "INCONCLUSIVE: no errors, but {} rounds are too few to say whether memory grows (or nothing counts it): run for more minutes",
                     self.rounds
+                ),
+                Ruling::Inconclusive if Ruling::of_growth(growth) == Ruling::Passed => format!(
+                    "INCONCLUSIVE: {memory}; but resident memory grows by {:.0} KiB per hour: somebody takes what is not counted, or needs longer to warm up: run for more minutes",
+                    resident.map_or(0.0, |it| it.kib_per_hour)
                 ),
                 Ruling::Inconclusive => {
                     format!("INCONCLUSIVE: {memory}: run for more minutes, on a quieter machine")
@@ -144,6 +165,7 @@ impl Tally {
             short_lived: self.short_lived,
             growth,
             resident_kib: [before[0], after[0]],
+            resident_growth: resident,
             slabs_kib: [before[1], after[1]],
             ruling,
             verdict,
@@ -204,7 +226,13 @@ pub fn render(verdict: &Verdict) -> String {
     );
     let ends =
         |[before, after]: [u64; 2]| format!("{before} KiB after warm-up, {after} KiB at the end");
-    line("resident", ends(verdict.resident_kib));
+    let grows = verdict.resident_growth.map_or_else(String::new, |it| {
+        format!(
+            "; grows by {:.0} KiB per hour (at least {:.0}, at most {:.0})",
+            it.kib_per_hour, it.at_least, it.at_most
+        )
+    });
+    line("resident", ends(verdict.resident_kib) + &grows);
     line(
         "slabs",
         format!("{}, used or kept for reuse", ends(verdict.slabs_kib)),
@@ -218,7 +246,12 @@ mod tests {
     use crate::soak::growth::Sample;
 
     fn concluded(tally: Tally, messages: Messages, growth: Option<Growth>) -> Verdict {
-        tally.conclude(10.0, messages, growth, [[0; 2]; 2])
+        let memory = Memory {
+            in_use: growth,
+            resident: None,
+            taken_kib: [[0; 2]; 2],
+        };
+        tally.conclude(10.0, messages, memory)
     }
 
     fn growth(bytes: i64, at_least: f64, at_most: f64) -> Option<Growth> {
@@ -235,9 +268,10 @@ mod tests {
         let sample = |second| Sample {
             second: second as f64,
             in_use_bytes: in_use(second),
+            ..Sample::default()
         };
         let samples: Vec<_> = (0..160).map(sample).collect();
-        Ruling::of_growth(Growth::of(&samples))
+        Ruling::of_growth(Growth::of(&samples, |it| it.in_use_bytes))
     }
 
     #[test]
@@ -252,6 +286,35 @@ mod tests {
         assert_eq!(ruling(None), Ruling::Inconclusive);
         let verdict = verdict(growth(100, 0.5, 1.5)).verdict;
         assert!(verdict.contains("more minutes"), "{verdict}");
+    }
+
+    #[test]
+    fn what_nobody_counts_does_not_pass() {
+        let verdict = |kib_a_second: i64| {
+            let sample = |second| Sample {
+                second: second as f64,
+                in_use_bytes: 0,
+                resident_bytes: 1024 * kib_a_second * second,
+            };
+            let samples: Vec<_> = (0..160).map(sample).collect();
+            let memory = Memory {
+                in_use: Growth::of(&samples, |it| it.in_use_bytes),
+                resident: Growth::of(&samples, |it| it.resident_bytes),
+                taken_kib: [[0; 2]; 2],
+            };
+            Tally::default().conclude(160.0, Messages::default(), memory)
+        };
+        assert_eq!(verdict(0).ruling, Ruling::Passed);
+        // A KiB a second; a sixteenth of the time from the first sample to the last is a little less than ten seconds.
+        let grown = verdict(1);
+        assert_eq!(grown.ruling, Ruling::Inconclusive);
+        let said = "but resident memory grows by 3623 KiB per hour";
+        assert!(grown.verdict.contains(said), "{}", grown.verdict);
+        assert!(
+            render(&grown).contains("at least 3623"),
+            "{}",
+            render(&grown)
+        );
     }
 
     #[test]

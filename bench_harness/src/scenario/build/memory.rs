@@ -3,8 +3,10 @@
 #![forbid(unsafe_code)]
 
 use std::cell::OnceCell;
-use std::process::Command;
+use std::path::Path;
 use std::rc::Rc;
+
+use serde::{Deserialize, Serialize};
 
 use super::ZAKO;
 use super::noop::Planned;
@@ -12,6 +14,7 @@ use super::tree::{Steps, Tree};
 use crate::machine::resident_bytes;
 use crate::measure::{Case, Sample, Unit};
 use crate::options::{Options, Scale};
+use crate::probe::Probe;
 use crate::scenario::{Family, Scenario};
 use crate::threads::Threads;
 
@@ -19,17 +22,15 @@ use crate::threads::Threads;
 pub const SCENARIO: Scenario = Scenario {
     name: "graph_memory",
     family: Family::Build,
-    about: "highest resident memory, per target and of the whole process, nothing to do and cold, of 100,000 with two edges each (20,000 with --quick)",
+    about: "highest resident memory, per target and of the whole process, nothing to do and cold (a single build), of 100,000 with two edges each (20,000 with --quick)",
     unit: Unit::Bytes,
     cases,
 };
 
-/// Set for the child process: the workspace's root and its cache.
-const PROBE: &str = "BENCH_HARNESS_GRAPH_PROBE";
-
 /// What a process took to bring a workspace up to date.
-#[derive(Clone, Copy)]
-struct Seen {
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Seen {
+    /// Resident memory.
     highest_bytes: u64,
     /// How many targets were planned.
     planned: u64,
@@ -50,7 +51,7 @@ fn cases(options: &Options) -> Vec<Case> {
         let run = move || {
             let built = built.get_or_init(|| {
                 let tree = Tree::new(targets, Steps::Linked);
-                let cold = look(&tree, alone);
+                let cold = bring(&tree, alone);
                 Built { tree, cold }
             });
             let seen = seen(built, alone);
@@ -59,7 +60,7 @@ fn cases(options: &Options) -> Vec<Case> {
         let variant = format!("{targets} targets{what}");
         Case::new(ZAKO, variant, Threads::anywhere(), run).expecting(move || targets)
     };
-    let nothing_to_do = |built: &Built, alone| look(&built.tree, alone);
+    let nothing_to_do = |built: &Built, alone| bring(&built.tree, alone);
     let cold = |built: &Built, _| built.cold;
     vec![
         case("", targets, nothing_to_do),
@@ -70,29 +71,22 @@ fn cases(options: &Options) -> Vec<Case> {
 }
 
 /// What a process of its own takes to bring `tree` up to date, or this one.
-fn look(tree: &Tree, alone: bool) -> Seen {
-    if !alone {
-        return measure(tree);
+fn bring(tree: &Tree, alone: bool) -> Seen {
+    let root = tree.root().to_owned();
+    if alone {
+        let probe = Probe::Graph { root };
+        probe.ask().unwrap_or_else(|error| panic!("{error:#}"))
+    } else {
+        look(&root)
     }
-    let program = std::env::current_exe().expect("this program has a path");
-    let output = Command::new(program)
-        .env(PROBE, tree.root())
-        .output()
-        .expect("it starts again");
-    let text = String::from_utf8_lossy(&output.stdout);
-    let figures = text.trim().split_once(' ');
-    figures
-        .and_then(|(bytes, planned)| {
-            Some(Seen {
-                highest_bytes: bytes.parse().ok()?,
-                planned: planned.parse().ok()?,
-            })
-        })
-        .unwrap_or_else(|| panic!("the probe printed `{text}`"))
 }
 
-fn measure(tree: &Tree) -> Seen {
-    let work = Planned::of(tree);
+/// What this process takes to bring the workspace there up to date, beside what it took before.
+///
+/// # Panics
+/// When there is none, or it cannot be built.
+pub fn look(root: &Path) -> Seen {
+    let work = Planned::of(&Tree::existing(root.to_owned()));
     let planned = work.plan.nodes.len() as u64;
     if !work.plan.is_fresh() {
         work.build();
@@ -101,14 +95,4 @@ fn measure(tree: &Tree) -> Seen {
         highest_bytes: resident_bytes().1,
         planned,
     }
-}
-
-/// The child's part: brings it up to date and prints, if this process was started for that.
-pub fn answer_probe() -> bool {
-    let Some(root) = std::env::var_os(PROBE) else {
-        return false;
-    };
-    let seen = measure(&Tree::existing(root.into()));
-    println!("{} {}", seen.highest_bytes, seen.planned);
-    true
 }
