@@ -276,7 +276,8 @@ impl<F: Fs> Shard<F> {
         }
     }
 
-    fn read_file(&mut self, digest: &Digest) -> Result<Found, GetError> {
+    /// Reads a large blob, without counting that.
+    pub(crate) fn read_file(&mut self, digest: &Digest) -> Result<Found, GetError> {
         let path = self.layout.blob(digest.hash());
         let file = match File::open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
