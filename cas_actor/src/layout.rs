@@ -86,6 +86,11 @@ impl Layout {
         self.root.join(format!("packs/{shard}"))
     }
 
+    /// Where it is noted what of one shard is not durable.
+    pub(crate) fn unsynced(&self, shard: usize) -> PathBuf {
+        self.root.join(format!("unsynced/{shard}"))
+    }
+
     /// Where files are written before they get their name.
     pub(crate) fn temp(&self) -> PathBuf {
         self.root.join("tmp")

@@ -153,8 +153,6 @@ impl Rig {
                 self.fs.fail_never();
                 self.shard.close();
                 self.reopen();
-                // The next process knows of no large blobs that it has to make durable.
-                self.promises.refused.extend(self.promises.relaxed.drain());
             }
             Op::FailSync(syncs) => self.fs.fail_after(syncs),
             Op::PowerCut(seed) => self.cut(seed)?,

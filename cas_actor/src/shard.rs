@@ -19,7 +19,7 @@ use bytes::Bytes;
 
 use crate::action::ActionEntry;
 use crate::blob::Blob;
-use crate::commit::{Committer, Durability};
+use crate::commit::Committer;
 use crate::digest::{Digest, HASH_BYTES, Hasher};
 use crate::error::{During, GetError, IoFailure};
 use crate::fs::Fs;
@@ -201,24 +201,6 @@ impl<F: Fs> Shard<F> {
             }
             _ => false,
         }
-    }
-
-    /// Whether the blob is here; if so, it is as durable on return as a put would make it.
-    pub(crate) fn keep(
-        &mut self,
-        digest: &Digest,
-        durability: Durability,
-    ) -> Result<bool, IoFailure> {
-        if !self.contains(digest) {
-            return Ok(false);
-        }
-        if durability != Durability::Volatile && !is_packed(digest.size_bytes()) {
-            self.commit.met(digest.hash());
-        }
-        if durability == Durability::Durable {
-            self.sync()?;
-        }
-        Ok(true)
     }
 
     fn contains_packed(&mut self, digest: &Digest) -> bool {

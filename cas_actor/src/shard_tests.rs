@@ -61,6 +61,7 @@ pub(crate) fn shard_of_fans<F: Fs>(
         Arc::clone(&counters),
         UnsyncedFlag::default(),
         root,
+        layout.unsynced(index),
     );
     let memory = Arc::new(Mutex::new(memory));
     let verify = VerifyReads::FirstLarge;
