@@ -102,6 +102,18 @@ fn damage_to_an_open_index_is_found_before_anything_is_lost_by_it() {
     }
 }
 
+/// It was mapped, and the search that touched it ended the process.
+#[test]
+fn an_open_index_that_is_cut_off_is_made_anew() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut shard, index) = indexed(&directory);
+    let file = fs::OpenOptions::new().write(true).open(&index).unwrap();
+    file.set_len(0).unwrap();
+    all_are_here(&mut shard);
+    assert_eq!(shard.counters.corrupt.load(Relaxed), 1);
+    all_are_here(&mut self::shard(directory.path(), RealFs));
+}
+
 /// A damaged record was left out of the copy, its segment went, and the index still led there: a durable
 /// put of the blob was answered without writing anything.
 #[test]

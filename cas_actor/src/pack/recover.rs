@@ -16,8 +16,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::index::{self, SegmentState, Table};
+use super::index::{self, SegmentState};
 use super::record::{Met, scan};
+use super::table::Table;
 use super::{Active, CHECKPOINT_BYTES, INDEX, Packs, Place, SEGMENT_SUFFIX, seconds};
 use crate::error::{During, IoFailure};
 use crate::fs::Fs;
@@ -42,9 +43,7 @@ impl<F: Fs> Packs<F> {
             directory,
             staging,
             counters,
-            usage: table
-                .as_ref()
-                .map_or_else(Usage::default, |table| table.usage),
+            usage: table.as_ref().map_or_else(Usage::default, Table::usage),
             table,
             changes: HashMap::new(),
             segments: BTreeMap::new(),
@@ -61,7 +60,7 @@ impl<F: Fs> Packs<F> {
             stale_use_seconds: 0,
         };
         if let Some(table) = &packs.table {
-            let known = table.segments.iter();
+            let known = table.segments().iter();
             packs.segments = known.map(|state| (state.number, *state)).collect();
         }
         let mut is_read = true;
@@ -72,7 +71,7 @@ impl<F: Fs> Packs<F> {
         let covered = packs
             .table
             .as_ref()
-            .map_or(0, |table| table.covered.segment);
+            .map_or(0, |table| table.covered().segment);
         packs.next_number = behind.max(covered);
         packs.resume(&found)?;
         // What the table does not cover may come from a process that was killed before its sync.
@@ -117,7 +116,7 @@ impl<F: Fs> Packs<F> {
     /// Applies the records of one segment that the table does not cover; says whether all of it could be
     /// read.
     fn recover_segment(&mut self, number: u32) -> Result<bool, IoFailure> {
-        let covered = self.table.as_ref().map(|table| table.covered);
+        let covered = self.table.as_ref().map(Table::covered);
         let start = match covered {
             Some(covered) if number == covered.segment => covered.end as usize,
             Some(covered) if number < covered.segment => {
@@ -173,7 +172,7 @@ impl<F: Fs> Packs<F> {
     /// Goes on appending to the last segment, behind its last complete record, unless the table
     /// covers that segment as one that is finished.
     fn resume(&mut self, found: &BTreeMap<u32, u64>) -> Result<(), IoFailure> {
-        let covered = self.table.as_ref().map(|table| table.covered);
+        let covered = self.table.as_ref().map(Table::covered);
         let finished = covered.map_or(0, |covered| covered.segment);
         let last = self.segments.values().next_back().copied();
         let Some(last) = last.filter(|last| last.number >= finished) else {
@@ -236,7 +235,7 @@ fn read_table(directory: &Path) -> Result<Option<Table>, IoFailure> {
         tracing::info!(index = %path.display(), "an older index; reading all segments once");
         return Ok(None);
     }
-    let table = Table::open(file).during("read", &path)?;
+    let table = Table::open(file);
     if table.is_none() {
         tracing::warn!(index = %path.display(), "damaged index; reading all segments instead");
     }
@@ -257,7 +256,7 @@ fn remove_table<F: Fs>(fs: &F, directory: &Path, counters: &Counters) -> Result<
 
 /// Whether every segment that a table points into is there in full.
 fn covers(table: &Table, found: &BTreeMap<u32, u64>) -> bool {
-    let missing = table.segments.iter().find(|state| {
+    let missing = table.segments().iter().find(|state| {
         let size_bytes = found.get(&state.number).copied().unwrap_or(0);
         size_bytes < u64::from(state.end)
     });
