@@ -11,7 +11,7 @@ use crate::digest::Digest;
 use crate::error::GetError;
 use crate::fs::RealFs;
 use crate::layout::Kind;
-use crate::maintain::Checked;
+use crate::maintain::{Checked, Compaction};
 use crate::pack::HEADER_BYTES;
 use crate::seen::Stamp;
 use crate::shard::{Shard, VerifyReads, lock};
@@ -84,7 +84,12 @@ fn damage_to_an_open_index_is_found_before_anything_is_lost_by_it() {
         }
     };
     let compact: Act = |shard| {
-        shard.open_packs().unwrap().0.compact(100).unwrap();
+        shard
+            .open_packs()
+            .unwrap()
+            .0
+            .compact(100, u64::MAX)
+            .unwrap();
     };
     let checkpoint: Act = |shard| shard.open_packs().unwrap().0.checkpoint().unwrap();
     // Hash, segment, offset, length, kind, time, size of an entry.
@@ -130,7 +135,7 @@ fn what_a_compaction_cannot_copy_is_here_no_more() {
         for number in [0, 1, 2, 5] {
             shard.delete(&Digest::of(&content(number))).unwrap();
         }
-        assert!(shard.compact().unwrap() > 0);
+        assert!(shard.compact(Compaction::UNASKED).unwrap() > 0);
         assert_eq!(shard.counters.corrupt.load(Relaxed), 1);
         assert!(shard.layout.quarantine().join(digest.hex()).exists());
         for _ in 0..2 {

@@ -145,7 +145,7 @@ impl Rig {
                 self.succeeded(answer)?;
             }
             Op::Compact => {
-                let answer = self.shard.open_packs().unwrap().0.compact(90);
+                let answer = self.shard.open_packs().unwrap().0.compact(90, u64::MAX);
                 self.succeeded(answer)?;
             }
             Op::Close => self.shard.close(),

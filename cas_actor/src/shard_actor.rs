@@ -23,7 +23,7 @@ use crate::fs::Fs;
 use crate::group::Put;
 use crate::layout::ActionKey;
 use crate::lookup::Lead;
-use crate::maintain::{Checked, Listed};
+use crate::maintain::{Checked, Compaction, Listed};
 use crate::name::BlobName;
 use crate::open::LockFile;
 use crate::pack::Name;
@@ -63,7 +63,7 @@ pub(crate) enum ShardMsg {
     Evict(Vec<Listed>, u32, Reply<Result<(u64, u64), IoFailure>>),
     /// Records behind a name, so many at most.
     RecordsAfter(Option<Name>, usize, Reply<Result<Vec<Listed>, IoFailure>>),
-    Compact(Reply<Result<u64, IoFailure>>),
+    Compact(Compaction, Reply<Result<u64, IoFailure>>),
     Check(Listed, Reply<Result<Checked, IoFailure>>),
     /// Uses that were noted, to be taken.
     TakeUses,
@@ -311,7 +311,9 @@ impl<F: Fs> Actor for ShardActor<F> {
                     ShardMsg::Evict(plan, started, reply) => {
                         reply.send(self.evict(&plan, started));
                     }
-                    ShardMsg::Compact(reply) => reply.send(self.shard.compact()),
+                    ShardMsg::Compact(which, reply) => {
+                        reply.send(self.shard.compact(which));
+                    }
                     ShardMsg::Check(listed, reply) => reply.send(self.shard.check(&listed)),
                     _ => unreachable!("handled above"),
                 }

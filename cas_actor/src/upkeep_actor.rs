@@ -130,7 +130,7 @@ impl Upkeep {
         self.budget.asked.store(false, Relaxed);
         let started = Instant::now();
         let target_bytes = self.budget.low_bytes(more);
-        let (report, done) = self.evictor.evict_to(target_bytes, before(self.lease));
+        let (report, done) = self.evictor.fit(target_bytes, before(self.lease));
         let took = started.elapsed();
         match &done {
             Ok(()) => {}
@@ -139,7 +139,7 @@ impl Upkeep {
         }
         // Without a success, nothing may have been counted.
         let is_counted = done.is_ok() || report.freed_bytes > 0;
-        let enough = is_counted && report.left_bytes() <= target_bytes;
+        let enough = is_counted && self.evictor.disk_bytes() <= target_bytes;
         self.pause = (!enough).then(|| (more, started + PAUSE.max(took * PAUSE_FACTOR)));
         tracing::info!(?report, ?took, enough, "evicted");
     }

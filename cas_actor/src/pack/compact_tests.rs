@@ -66,7 +66,7 @@ fn what_was_deleted_does_not_return_with_a_new_index() {
         assert!(packs.remove(&name(number)));
     }
     for _ in 0..3 {
-        assert!(packs.compact(60).is_ok());
+        assert!(packs.compact(60, u64::MAX).is_ok());
         let index = directory.path().join("packs").join(INDEX);
         fs::remove_file(index).unwrap();
         let anew = open(directory.path(), RealFs);
@@ -82,7 +82,7 @@ fn what_was_deleted_does_not_return_with_a_new_index() {
     for number in 0..20 {
         packs.remove(&name(number));
     }
-    packs.compact(60).unwrap();
+    packs.compact(60, u64::MAX).unwrap();
     assert_eq!(segment_bytes(directory.path()), 0);
 }
 
@@ -93,10 +93,10 @@ fn packs_can_be_written_to_after_a_compaction_has_failed() {
     let mut packs = open(directory.path(), FaultyFs::new(Fault::Rename, 1));
     put(&mut packs, 1).unwrap();
     packs.remove(&name(1));
-    assert!(packs.compact(60).is_err(), "the second index");
+    assert!(packs.compact(60, u64::MAX).is_err(), "the second index");
     put(&mut packs, 2).unwrap();
     packs.sync().unwrap();
-    assert!(packs.compact(60).unwrap() > 1000);
+    assert!(packs.compact(60, u64::MAX).unwrap() > 1000);
     let anew = open(directory.path(), RealFs);
     assert!(anew.find(&name(1)).is_none() && anew.find(&name(2)).is_some());
 }
@@ -114,7 +114,7 @@ fn empty_segments_are_removed() {
         fs::write(segment(number), "").unwrap();
     }
     let mut packs = open(directory.path(), RealFs);
-    packs.compact(60).unwrap();
+    packs.compact(60, u64::MAX).unwrap();
     put(&mut packs, 2).unwrap();
     let left: Vec<u32> = (1..10).filter(|number| segment(*number).exists()).collect();
     assert_eq!(left, [1, 9], "one is written to");
@@ -159,7 +159,7 @@ fn dead_segments_make_room_for_what_is_in_doubt() {
     for number in 0..20 {
         assert!(packs.remove(&name(number)));
     }
-    assert!(packs.compact(60).unwrap() > 15_000);
+    assert!(packs.compact(60, u64::MAX).unwrap() > 15_000);
     assert!(!packs.is_in_doubt());
     let anew = open(directory.path(), RealFs);
     assert_eq!(anew.list().count(), 5);
@@ -201,7 +201,7 @@ fn a_sector_that_cannot_be_read_costs_no_note() {
     for number in [1, 5, 15].into_iter().chain(20..40) {
         assert!(packs.remove(&name(number)));
     }
-    assert!(packs.compact(60).unwrap() > 15_000);
+    assert!(packs.compact(60, u64::MAX).unwrap() > 15_000);
     let index = directory.path().join("packs").join(INDEX);
     fs::remove_file(index).unwrap();
     let anew = open(directory.path(), RealFs);
@@ -218,16 +218,16 @@ fn a_segment_of_needed_notes_stays_where_it_is() {
     }
     next_segment(&mut packs);
     assert!(packs.remove(&name(3)));
-    packs.compact(60).unwrap();
+    packs.compact(60, u64::MAX).unwrap();
     let next = packs.next_number;
     for _ in 0..3 {
-        assert_eq!(packs.compact(60).unwrap(), 0);
+        assert_eq!(packs.compact(60, u64::MAX).unwrap(), 0);
     }
     assert_eq!((packs.next_number, packs.segments.len()), (next, 2));
     for number in 0..20 {
         packs.remove(&name(number));
     }
-    packs.compact(60).unwrap();
+    packs.compact(60, u64::MAX).unwrap();
     assert_eq!(segment_bytes(directory.path()), 0, "needed no more");
 }
 
@@ -263,7 +263,7 @@ fn a_sector_that_cannot_be_read_costs_what_lies_in_it_until_it_can() {
 
     let mut packs = open(directory.path(), disk);
     next_segment(&mut packs);
-    packs.compact(100).unwrap();
+    packs.compact(100, u64::MAX).unwrap();
     assert_eq!(is_here(&packs), all);
     let in_first = |packs: &Packs<BadSectorFs>| {
         let is_in_first = |number: &u8| packs.find(&name(*number)).unwrap().segment == 1;
@@ -298,7 +298,7 @@ fn room_for_the_copy_of_one_segment_is_enough() {
     packs.sync().unwrap();
     let before = segment_bytes(directory.path());
     fs.room_bytes.store(before + 12_000, Relaxed);
-    assert!(packs.compact(60).unwrap() > 20_000);
+    assert!(packs.compact(60, u64::MAX).unwrap() > 20_000);
     let index = directory.path().join("packs").join(INDEX);
     for _ in 0..2 {
         let anew = open(directory.path(), RealFs);
