@@ -29,6 +29,8 @@ pub(crate) struct Budget {
     /// Counters of the shards, which know what they hold.
     shards: Vec<Arc<Counters>>,
     reserved_bytes: AtomicU64,
+    /// What is kept for a full disk.
+    pub(crate) kept_bytes: AtomicU64,
     /// Whether eviction was asked for and has not begun.
     pub(crate) asked: AtomicBool,
 }
@@ -64,6 +66,7 @@ impl Budget {
             limit_bytes,
             shards,
             reserved_bytes: AtomicU64::new(0),
+            kept_bytes: AtomicU64::new(0),
             asked: AtomicBool::new(false),
         })
     }
@@ -75,8 +78,8 @@ impl Budget {
 
     /// What the files of the store take; too little until it was measured.
     pub(crate) fn held_bytes(&self) -> u64 {
-        let shards = self.shards.iter();
-        shards.map(|shard| shard.held.disk_bytes()).sum()
+        let shards = self.shards.iter().map(|shard| shard.held.disk_bytes());
+        shards.sum::<u64>() + self.kept_bytes.load(Relaxed)
     }
 
     pub(crate) fn reserved_bytes(&self) -> u64 {
@@ -117,7 +120,8 @@ impl Budget {
     pub(crate) fn low_bytes(&self, more: u64) -> u64 {
         let limit = self.limit_bytes.unwrap_or(u64::MAX);
         let room = limit.saturating_sub(self.reserved_bytes().saturating_add(more));
-        percent(limit, LOW_PERCENT).min(room)
+        let low_bytes = percent(limit, LOW_PERCENT).min(room);
+        low_bytes.saturating_sub(self.kept_bytes.load(Relaxed))
     }
 }
 

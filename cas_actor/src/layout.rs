@@ -111,6 +111,11 @@ impl Layout {
         parse_hash(file_name.to_str()?).ok()
     }
 
+    /// Takes the space that is given up on a full disk.
+    pub(crate) fn reserve(&self) -> PathBuf {
+        self.root.join("reserve")
+    }
+
     /// Where damaged files go, to be looked at by a person.
     pub(crate) fn quarantine(&self) -> PathBuf {
         self.root.join("quarantine")

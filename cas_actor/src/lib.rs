@@ -77,6 +77,7 @@ mod power_fs;
 #[cfg(test)]
 mod power_tests;
 mod put;
+mod reserve;
 mod room;
 mod scrub;
 mod seen;

@@ -52,7 +52,7 @@ pub(crate) use record::{HEADER_BYTES, Header};
 use table::Table;
 
 /// A segment that has reached this is not appended to.
-const SEGMENT_BYTES: u32 = 64 * 1024 * 1024;
+pub(crate) const SEGMENT_BYTES: u32 = 64 * 1024 * 1024;
 /// Segments that stay open for reading.
 const OPEN_SEGMENTS: usize = 64;
 /// Changes are folded into a new table at this many bytes of records behind the old one, or at
