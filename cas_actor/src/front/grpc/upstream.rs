@@ -5,6 +5,9 @@
 //! Invariants: only "not found" is a miss; a server is not asked by a hash that it does not know.
 #![forbid(unsafe_code)]
 
+use std::iter;
+use std::sync::{Arc, OnceLock};
+
 use ::bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
@@ -21,6 +24,7 @@ use super::api::re::action_cache_client::ActionCacheClient;
 use super::api::re::capabilities_client::CapabilitiesClient;
 use super::api::re::content_addressable_storage_client::ContentAddressableStorageClient;
 use super::api::re::{self, batch_update_blobs_request, digest_function};
+use super::failure::whole;
 use crate::digest::hex;
 use crate::{
     Blob, BlobName, Connection, Digest, HashFunction, Pieces, Sha256Digest, Upstream, UpstreamError,
@@ -139,17 +143,16 @@ impl ReapiUpstream {
     /// The second name of a content, made on a thread that may take long.
     async fn hashed(&self, content: &Blob) -> Result<Sha256Digest, UpstreamError> {
         let content = content.clone();
-        let hashed = tokio::task::spawn_blocking(move || Sha256Digest::of(&content));
-        hashed
-            .await
-            .map_err(|error| UpstreamError::new(&self.name, error))
+        let hashed = tokio::task::spawn_blocking(move || Sha256Digest::of_blob(content)).await;
+        let hashed = hashed.map_err(|error| UpstreamError::new(&self.name, error))?;
+        hashed.map_err(|error| UpstreamError::new(&self.name, error))
     }
 
     async fn write(
         &self,
         digest: re::Digest,
         function: HashFunction,
-        content: Bytes,
+        content: Blob,
     ) -> Result<(), Status> {
         if content.len() <= BATCH_UP_TO_BYTES {
             let request = re::BatchUpdateBlobsRequest {
@@ -157,7 +160,7 @@ impl ReapiUpstream {
                 digest_function: value(function),
                 requests: vec![batch_update_blobs_request::Request {
                     digest: Some(digest),
-                    data: content,
+                    data: whole(content)?,
                     ..Default::default()
                 }],
             };
@@ -178,19 +181,28 @@ impl ReapiUpstream {
             hex(blake3::hash(digest.hash.as_bytes()).as_bytes())
         );
         let resource_name = self.resource(&format!("{upload}/blobs"), function, &digest);
-        let whole = content.len();
-        let requests = (0..whole).step_by(PIECE_BYTES).map(move |start| {
-            let end = whole.min(start + PIECE_BYTES);
-            WriteRequest {
+        // Where the file of the blob is cut off meanwhile, the upload never ends, and that is told.
+        let unread = Arc::new(OnceLock::new());
+        let untold = Arc::clone(&unread);
+        let (size_bytes, mut rest) = (content.len(), content);
+        let requests = iter::from_fn(move || {
+            let write_offset = (size_bytes - rest.len()) as i64;
+            let piece = (!rest.is_empty()).then(|| rest.take_piece(PIECE_BYTES))?;
+            let data = piece.map_err(|error| untold.set(error)).ok()?;
+            Some(WriteRequest {
                 resource_name: resource_name.clone(),
-                write_offset: start as i64,
-                finish_write: end == whole,
-                data: content.slice(start..end),
-            }
+                write_offset,
+                finish_write: rest.is_empty(),
+                data,
+            })
         });
-        let mut client = ByteStreamClient::new(self.channel.clone());
-        let call = self.call(stream::iter(requests));
-        client.write(call).await.map(drop)
+        let client = ByteStreamClient::new(self.channel.clone());
+        let mut client = client;
+        let written = client.write(self.call(stream::iter(requests.fuse()))).await;
+        match unread.get() {
+            Some(error) => Err(Status::internal(error.to_string())),
+            None => written.map(drop),
+        }
     }
 }
 
@@ -278,7 +290,7 @@ impl Upstream for ReapiUpstream {
             let Some((digest, function)) = digest_of(&name) else {
                 return Ok(());
             };
-            let written = self.write(digest, function, content.into_bytes()).await;
+            let written = self.write(digest, function, content).await;
             written.map_err(|status| self.failed(&status))
         }
         .boxed()
