@@ -151,6 +151,9 @@ fn encode(blob: &BlobName, bound: &Bound) -> ::bytes::Bytes {
 
 /// The blob, and what is kept beside it; `None` for a result that no node has made.
 fn decode(result: ::bytes::Bytes) -> Option<(BlobName, ::bytes::Bytes)> {
+    if result.len() as u64 > CARRIER_UP_TO_BYTES {
+        return None;
+    }
     let result = re::ActionResult::decode(result).ok()?;
     let [file] = &result.output_files[..] else {
         return None;
