@@ -206,7 +206,8 @@ fn every_fault_of_an_upload_is_answered_and_leaves_nothing() {
             let root = directory.path().join("store");
             let fs = FaultyFs::new(fault, after);
             let countdown = Arc::clone(&fs.countdown);
-            let store = open(fs, &root, &system, Duration::ZERO);
+            // Nothing that was put goes to make room.
+            let store = open(fs, &root, &system, Duration::from_secs(3600));
             let source = directory.path().join("source");
             let (streamed, copied) = (content(1, 300_000), content(2, 300_000));
             fs::write(&source, &copied).unwrap();
