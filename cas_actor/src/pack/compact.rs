@@ -7,6 +7,7 @@
 //! more; a deletion that it notes is noted elsewhere as long as an older segment holds a record of that name.
 #![forbid(unsafe_code)]
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -122,13 +123,17 @@ impl<F: Fs> Packs<F> {
             let needed: Vec<Name> = self.needed_notes(&dead)?.into_keys().collect();
             self.rewrite(&dead, &needed)?;
         }
-        let mut rest = &alive[..];
+        let (mut rest, mut notes) = (&alive[..], Cow::Borrowed(notes));
         while !rest.is_empty() {
             let (some, later) = rest.split_at(self.at_a_time(rest));
             let needed = notes.iter().filter(|(_, noted)| some.contains(noted));
             let needed: Vec<Name> = needed.map(|(name, _)| *name).collect();
             self.rewrite(some, &needed)?;
             rest = later;
+            if some.iter().any(|number| self.segments.contains_key(number)) {
+                // One stays that should have gone, and what is noted in others is needed for it.
+                notes = Cow::Owned(self.needed_notes(rest)?);
+            }
         }
         Ok(())
     }
@@ -155,16 +160,22 @@ impl<F: Fs> Packs<F> {
         let victims: Vec<SegmentState> = victims.iter().filter_map(known).collect();
         let mut numbers = Vec::new();
         for victim in &victims {
-            if victim.live_bytes > 0 {
-                if !self.copy_live(victim.number)? {
-                    // What cannot be read today stays where it is.
-                    continue;
-                }
-                self.drop_damaged(victim.number)?;
+            let is_read = match victim.live_bytes {
+                0 => self.each_header(victim.number, |_| ())?,
+                _ => self.copy_live(victim.number)?,
+            };
+            if !is_read {
+                // What cannot be read today stays where it is.
+                continue;
             }
+            self.drop_damaged(victim.number)?;
             numbers.push(victim.number);
         }
         self.append_notes(notes)?;
+        if numbers.len() < victims.len() {
+            let needed: Vec<Name> = self.needed_notes(&numbers)?.into_keys().collect();
+            self.append_notes(&needed)?;
+        }
         // Where this fails, the copies are given up.
         self.sync()?;
         self.segments.retain(|number, _| !numbers.contains(number));

@@ -12,6 +12,7 @@ use crate::digest::Digest;
 use crate::fs::faulty::{Fault, FaultyFs};
 use crate::fs::{Disk, RealFs};
 use crate::layout::Kind;
+use crate::power_fs::PowerFs;
 
 pub(super) fn open<F: Fs>(directory: &Path, fs: F) -> Packs<F> {
     let temp = directory.join("tmp");
@@ -84,6 +85,38 @@ fn what_was_deleted_does_not_return_with_a_new_index() {
     }
     packs.compact(60, u64::MAX).unwrap();
     assert_eq!(segment_bytes(directory.path()), 0);
+}
+
+/// A segment that could not be read stayed, and the notes of what was deleted in it went with others; so
+/// did those in a segment that could not be read itself.
+#[test]
+fn what_was_deleted_stays_so_where_a_segment_cannot_be_read() {
+    // What cannot be read, how much was put, ten to a segment, and of those how many are deleted at the
+    // beginning of the first segment and of the last, which notes it.
+    for (unreadable, whole, deleted) in [(6, 20, [5, 5]), (29, 30, [3, 10])] {
+        let directory = tempfile::tempdir().unwrap();
+        let fs = PowerFs::default();
+        let mut packs = open(directory.path(), fs.clone());
+        for number in 0..whole {
+            if number > 0 && number % 10 == 0 {
+                next_segment(&mut packs);
+            }
+            put(&mut packs, number).unwrap();
+        }
+        let last = whole - 10;
+        for number in (0..deleted[0]).chain(last..last + deleted[1]) {
+            assert!(packs.remove(&name(number)));
+        }
+        next_segment(&mut packs);
+        fs.make_unreadable(content(unreadable).to_vec());
+        packs.compact(60, u64::MAX).unwrap();
+        let left: Vec<Name> = packs.list().map(|(name, _)| name).collect();
+        drop(packs);
+        fs::remove_file(directory.path().join("packs").join(INDEX)).unwrap();
+        let anew = open(directory.path(), RealFs);
+        let found: Vec<Name> = anew.list().map(|(name, _)| name).collect();
+        assert_eq!(found, left, "{unreadable}");
+    }
 }
 
 /// The segments that were about to go were forgotten, and the next one got the number of the last.
