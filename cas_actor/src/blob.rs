@@ -106,6 +106,17 @@ impl Blob {
     }
 }
 
+/// Reads a blob as [`Blob::take_piece`] does.
+pub(crate) struct Reader(pub(crate) Blob);
+
+impl io::Read for Reader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let piece = self.0.take_piece(buffer.len())?;
+        buffer[..piece.len()].copy_from_slice(&piece);
+        Ok(piece.len())
+    }
+}
+
 impl Deref for Blob {
     type Target = [u8];
     fn deref(&self) -> &[u8] {

@@ -2,8 +2,9 @@
 //!
 //! Owns: reserving before writing, and the water levels between which eviction works.
 //! Does not know: what is evicted (`evict`), or who asks for it (`room`).
-//! Invariants: what is held and what is reserved together stay within the limit; a reservation is
-//! given back when it is dropped, whatever became of the content.
+//! Invariants: what the files of the store take, with what is dead in them, and what is reserved together stay
+//! within the limit, but for what a rewrite copies before it removes the old: a segment, or an index; a
+//! reservation is given back when it is dropped, whatever became of the content.
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
@@ -28,6 +29,8 @@ pub(crate) struct Budget {
     /// Counters of the shards, which know what they hold.
     shards: Vec<Arc<Counters>>,
     reserved_bytes: AtomicU64,
+    /// What is kept for a full disk.
+    pub(crate) kept_bytes: AtomicU64,
     /// Whether eviction was asked for and has not begun.
     pub(crate) asked: AtomicBool,
 }
@@ -63,6 +66,7 @@ impl Budget {
             limit_bytes,
             shards,
             reserved_bytes: AtomicU64::new(0),
+            kept_bytes: AtomicU64::new(0),
             asked: AtomicBool::new(false),
         })
     }
@@ -72,9 +76,10 @@ impl Budget {
         self.limit_bytes
     }
 
-    /// What the store holds; too little until it was measured.
+    /// What the files of the store take; too little until it was measured.
     pub(crate) fn held_bytes(&self) -> u64 {
-        self.shards.iter().map(|shard| shard.held.bytes()).sum()
+        let shards = self.shards.iter().map(|shard| shard.held.disk_bytes());
+        shards.sum::<u64>() + self.kept_bytes.load(Relaxed)
     }
 
     pub(crate) fn reserved_bytes(&self) -> u64 {
@@ -115,7 +120,8 @@ impl Budget {
     pub(crate) fn low_bytes(&self, more: u64) -> u64 {
         let limit = self.limit_bytes.unwrap_or(u64::MAX);
         let room = limit.saturating_sub(self.reserved_bytes().saturating_add(more));
-        percent(limit, LOW_PERCENT).min(room)
+        let low_bytes = percent(limit, LOW_PERCENT).min(room);
+        low_bytes.saturating_sub(self.kept_bytes.load(Relaxed))
     }
 }
 
@@ -145,7 +151,7 @@ mod tests {
         assert_eq!((first.bytes(), budget.reserved_bytes()), (1000, 1000));
         drop(first);
         assert_eq!(budget.reserved_bytes(), 0);
-        shard.held.set_packed(800);
+        shard.held.set_segments(800);
         shard.held.add_files(150);
         assert!(budget.is_high() && budget.try_reserve(51).is_none());
         shard.held.subtract_files(100);

@@ -10,14 +10,18 @@
 //! times the average, normalisation 2, seed 0.
 #![forbid(unsafe_code)]
 
-use fastcdc::v2020::{FastCDC, Normalization};
+use std::io;
+
+use bytes::Bytes;
+use fastcdc::v2020::{Error, FastCDC, Normalization, StreamCDC};
 
 use crate::action::ActionEntry;
+use crate::blob::{Blob, Reader};
 use crate::blocking::Blocking;
 use crate::commit::Durability;
 use crate::digest::{Digest, HASH_BYTES};
-use crate::error::{GetError, PutError, ShardError};
-use crate::layout::ActionKey;
+use crate::error::{GetError, IoFailure, PutError, ShardError};
+use crate::layout::{ActionKey, Layout};
 use crate::name::BlobName;
 use crate::sha256::Sha256Digest;
 use crate::staging::{Expected, Verified};
@@ -27,6 +31,8 @@ use crate::store::Store;
 const AVERAGE_BYTES: u32 = 512 * 1024;
 const SMALLEST_AVERAGE_BYTES: u32 = 1024;
 const LARGEST_AVERAGE_BYTES: u32 = 1024 * 1024;
+/// What is read of a chunk at a time.
+const PIECE_BYTES: usize = 256 * 1024;
 /// Recipes never collide with the keys of other users of the store's entries.
 const DOMAIN: &[u8; 32] = b"zako store: chunks of blobs, v1.";
 
@@ -68,6 +74,19 @@ impl Chunking {
     /// The most bytes of a chunk.
     pub const fn max_bytes(self) -> u32 {
         self.average_bytes * 4
+    }
+
+    /// The chunks of a blob, in their order: read, not mapped, for somebody may cut its file off meanwhile.
+    pub(crate) fn read(self, blob: Blob) -> impl Iterator<Item = Result<Bytes, Error>> {
+        let cutter = StreamCDC::with_level_and_seed(
+            Reader(blob),
+            self.min_bytes() as usize,
+            self.average_bytes as usize,
+            self.max_bytes() as usize,
+            Normalization::Level2,
+            0,
+        );
+        cutter.map(|chunk| Ok(chunk?.data.into()))
     }
 
     /// The lengths of the chunks of a content, in their order.
@@ -117,14 +136,13 @@ impl Blocking<'_> {
         if let Some(chunks) = self.kept_chunks(digest, chunking)? {
             return Ok(chunks);
         }
-        let blob = self.get(digest)?.into_bytes();
+        let blob = self.get(digest)?;
         let relaxed = self.store().with_durability(Durability::Relaxed);
         let sha256_names = relaxed.config().sha256_names;
         let mut chunks = Vec::new();
-        let mut start = 0;
-        for length in chunking.cut(&blob) {
-            let content = blob.slice(start..start + length);
-            start += length;
+        for content in chunking.read(blob) {
+            let content = content.map_err(io::Error::from);
+            let content = content.map_err(|error| self.unreadable(digest, error))?;
             let verified = Verified::hash(content, Expected::Anything.hasher(sha256_names));
             chunks.push(Chunk {
                 digest: verified.digest(),
@@ -155,9 +173,18 @@ impl Blocking<'_> {
     pub fn splice(self, name: BlobName, chunks: &[Digest]) -> Result<Digest, ChunkError> {
         let mut upload = self.store().upload_as(name);
         for chunk in chunks {
-            upload.write(&self.get(chunk)?)?;
+            let mut rest = self.get(chunk)?;
+            while !rest.is_empty() {
+                let piece = rest.take_piece(PIECE_BYTES);
+                upload.write(&piece.map_err(|error| self.unreadable(chunk, error))?)?;
+            }
         }
         Ok(self.commit(upload)?.0)
+    }
+
+    fn unreadable(self, digest: &Digest, error: io::Error) -> GetError {
+        let path = Layout::new(self.store().root().into()).blob(digest.hash());
+        IoFailure::new("read", &path, error).into()
     }
 }
 

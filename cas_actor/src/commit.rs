@@ -1,6 +1,7 @@
 //! Stores groups of writes so that a crash at any moment leaves the old state or the new one.
 //!
-//! Owns: the order of writes, syncs and renames, and their grouping; the syncs themselves (`durable`).
+//! Owns: the order of writes, syncs and renames, and their grouping; the syncs themselves (`durable`), and what
+//! is left to the next process (`notes`).
 //! Does not know: whether a blob is present, what an entry means, or who waits.
 //! Invariants, in the order in which they hold:
 //! 1. large content is complete in a temporary file before anything is renamed;
@@ -10,23 +11,27 @@
 //! 3. a durable write is answered after its name or its record is on disk;
 //! 4. a write that fails leaves neither name nor temporary file, and its record is not in the
 //!    index; one whose sync failed may leave its name;
-//! 5. what was not durable when a sync failed is written anew before it is called durable: another
+//! 5. what is acknowledged before it is durable is noted before (`notes`), so the next process, or a shard
+//!    that is started again, makes it durable before its own next durable entry;
+//! 6. what was not durable when a sync failed is written anew before it is called durable: another
 //!    sync says nothing of it, since the kernel reports an error once. (Of names that is not so: a
 //!    file system that cannot write its directories stops.) Closing does that too; a process that is
 //!    killed between takes the knowledge with it, and the next believes its own syncs.
 #![forbid(unsafe_code)]
 
 mod durable;
+pub(crate) mod notes;
 
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use bytes::Bytes;
 
+use self::notes::{Notes, RECORDS};
 use crate::digest::HASH_BYTES;
 use crate::error::{During, IoFailure};
 use crate::fs::Fs;
@@ -127,6 +132,8 @@ pub(crate) struct Committer<F> {
     pub(crate) lost: Vec<[u8; HASH_BYTES]>,
     /// Whether fan directories were made whose names are not durable.
     unsynced_fans: bool,
+    /// For who comes after this shard.
+    notes: Notes,
 }
 
 type Answers = Vec<Result<(), IoFailure>>;
@@ -139,8 +146,10 @@ impl<F: Fs> Committer<F> {
         counters: Arc<Counters>,
         flag: UnsyncedFlag,
         root: Arc<File>,
+        notes: PathBuf,
     ) -> Self {
-        Self {
+        let (notes, left) = Notes::open(notes);
+        let mut committer = Self {
             fs,
             layout,
             staging,
@@ -152,12 +161,29 @@ impl<F: Fs> Committer<F> {
             doubtful: HashSet::new(),
             lost: Vec::new(),
             unsynced_fans: false,
+            notes,
+        };
+        committer.take_over(&left);
+        committer
+    }
+
+    /// What an earlier shard has acknowledged before it was durable is for this one to make so.
+    fn take_over(&mut self, left: &[[u8; HASH_BYTES]]) {
+        for hash in left {
+            // Killed before it got its name, or deleted since.
+            if self.layout.blob(hash).exists() {
+                self.remember(hash);
+            }
+        }
+        if !self.notes.is_empty() {
+            self.flag.store(true, Relaxed);
         }
     }
 
     /// Writes a group; the answers are in its order.
     pub(crate) fn commit(&mut self, packs: &mut Packs<F>, group: Vec<Write>) -> Answers {
         count(&self.counters.commits, 1);
+        let group = self.note(group);
         let mut group = self.prepare(group);
         let before = match group.holds_durable_entry() {
             true => self.sync(packs),
@@ -189,11 +215,58 @@ impl<F: Fs> Committer<F> {
         group.answers
     }
 
-    /// Notes that a large blob is here, but perhaps not durable: this or an earlier process may
-    /// have put it with less.
-    pub(crate) fn met(&mut self, hash: &[u8; HASH_BYTES]) {
+    /// Has the next process know what this group acknowledges before it is durable. What cannot be noted
+    /// is made durable at once.
+    fn note(&mut self, mut group: Vec<Write>) -> Vec<Write> {
+        let is_relaxed = |write: &&Write| write.durability == Durability::Relaxed;
+        let names = group
+            .iter()
+            .filter(is_relaxed)
+            .map(|write| match write.what {
+                Target::Record(..) => RECORDS,
+                Target::File(hash, _) => hash,
+            });
+        if let Err(failure) = self.notes.add(&names.collect::<Vec<_>>()) {
+            tracing::warn!(%failure, "syncing instead");
+            let relaxed = group.iter_mut().filter(|write| is_relaxed(&&**write));
+            relaxed.for_each(|write| write.durability = Durability::Durable);
+        }
+        group
+    }
+
+    /// A put of this durability has met a large blob that is here, but perhaps not durable: this or an
+    /// earlier process may have put it with less. Returns when that put counts as done.
+    pub(crate) fn met(&mut self, hash: &[u8; HASH_BYTES], durability: Durability) -> Durability {
+        if durability != Durability::Volatile {
+            self.remember(hash);
+        }
+        self.met_noting(*hash, durability)
+    }
+
+    /// The same for a record.
+    pub(crate) fn met_record(&mut self, packs: &Packs<F>, durability: Durability) -> Durability {
+        match packs.is_unsynced() {
+            true => self.met_noting(RECORDS, durability),
+            false => durability,
+        }
+    }
+
+    fn met_noting(&mut self, name: [u8; HASH_BYTES], durability: Durability) -> Durability {
+        if durability != Durability::Relaxed {
+            return durability;
+        }
+        match self.notes.add(&[name]) {
+            Ok(()) => Durability::Relaxed,
+            Err(failure) => {
+                tracing::warn!(%failure, "syncing instead");
+                Durability::Durable
+            }
+        }
+    }
+
+    fn remember(&mut self, hash: &[u8; HASH_BYTES]) {
         self.unsynced.insert(*hash);
-        // It may also have made the directory.
+        // Who put it may also have made the directory.
         self.unsynced_fans |= self.fans.insert(hash[0]);
         self.flag.store(true, Relaxed);
     }
@@ -204,10 +277,14 @@ impl<F: Fs> Committer<F> {
         !self.doubtful.is_empty() || packs.is_in_doubt()
     }
 
-    /// Says whether something here is not durable: also what an earlier process may have left so.
-    pub(crate) fn raise_flag(&self, packs: &Packs<F>) {
+    /// Says whether something here is not durable: also what an earlier process may have left so. If nothing
+    /// is, nothing is noted any more.
+    pub(crate) fn raise_flag(&mut self, packs: &Packs<F>) {
         let unsynced = !self.unsynced.is_empty() || self.unsynced_fans || packs.is_unsynced();
         self.flag.store(unsynced, Relaxed);
+        if !unsynced {
+            self.notes.clear();
+        }
     }
 
     /// Brings large contents into temporary files and gathers the records.
@@ -241,11 +318,12 @@ impl<F: Fs> Committer<F> {
         let mut durable = Vec::new();
         for ready in std::mem::take(&mut group.ready) {
             let (index, durability, hash) = (ready.index, ready.durability, ready.hash);
-            self.doubtful.remove(&hash);
             if let Err(failure) = self.name(ready) {
                 group.answers[index] = Err(failure);
                 continue;
             }
+            // Another file has the name now.
+            self.doubtful.remove(&hash);
             if durability != Durability::Volatile {
                 self.unsynced.insert(hash);
             }

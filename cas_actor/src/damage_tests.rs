@@ -11,7 +11,7 @@ use crate::digest::Digest;
 use crate::error::GetError;
 use crate::fs::RealFs;
 use crate::layout::Kind;
-use crate::maintain::Checked;
+use crate::maintain::{Checked, Compaction};
 use crate::pack::HEADER_BYTES;
 use crate::seen::Stamp;
 use crate::shard::{Shard, VerifyReads, lock};
@@ -84,7 +84,12 @@ fn damage_to_an_open_index_is_found_before_anything_is_lost_by_it() {
         }
     };
     let compact: Act = |shard| {
-        shard.open_packs().unwrap().0.compact(100).unwrap();
+        shard
+            .open_packs()
+            .unwrap()
+            .0
+            .compact(100, u64::MAX)
+            .unwrap();
     };
     let checkpoint: Act = |shard| shard.open_packs().unwrap().0.checkpoint().unwrap();
     // Hash, segment, offset, length, kind, time, size of an entry.
@@ -100,6 +105,18 @@ fn damage_to_an_open_index_is_found_before_anything_is_lost_by_it() {
             all_are_here(&mut self::shard(directory.path(), RealFs));
         }
     }
+}
+
+/// It was mapped, and the search that touched it ended the process.
+#[test]
+fn an_open_index_that_is_cut_off_is_made_anew() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut shard, index) = indexed(&directory);
+    let file = fs::OpenOptions::new().write(true).open(&index).unwrap();
+    file.set_len(0).unwrap();
+    all_are_here(&mut shard);
+    assert_eq!(shard.counters.corrupt.load(Relaxed), 1);
+    all_are_here(&mut self::shard(directory.path(), RealFs));
 }
 
 /// A damaged record was left out of the copy, its segment went, and the index still led there: a durable
@@ -118,7 +135,7 @@ fn what_a_compaction_cannot_copy_is_here_no_more() {
         for number in [0, 1, 2, 5] {
             shard.delete(&Digest::of(&content(number))).unwrap();
         }
-        assert!(shard.compact().unwrap() > 0);
+        assert!(shard.compact(Compaction::UNASKED).unwrap() > 0);
         assert_eq!(shard.counters.corrupt.load(Relaxed), 1);
         assert!(shard.layout.quarantine().join(digest.hex()).exists());
         for _ in 0..2 {

@@ -18,6 +18,7 @@ use crate::fs::faulty::{Fault, FaultyFs};
 use crate::fs::{Disk, Fs, RealFs};
 use crate::layout::Layout;
 use crate::open::StoreConfig;
+use crate::pack::SEGMENT_BYTES;
 use crate::shard_set::shard_of;
 use crate::store::Store;
 
@@ -107,6 +108,11 @@ impl Disk for FullFs {
             true => Err(io::ErrorKind::StorageFull.into()),
             false => Ok(()),
         }
+    }
+
+    fn allocate(&self, path: &Path, bytes: u64) -> io::Result<()> {
+        self.take(bytes)?;
+        File::create(path)?.set_len(bytes)
     }
 
     fn free_bytes(&self, _: &Path) -> io::Result<u64> {
@@ -200,7 +206,8 @@ fn every_fault_of_an_upload_is_answered_and_leaves_nothing() {
             let root = directory.path().join("store");
             let fs = FaultyFs::new(fault, after);
             let countdown = Arc::clone(&fs.countdown);
-            let store = open(fs, &root, &system, Duration::ZERO);
+            // Nothing that was put goes to make room.
+            let store = open(fs, &root, &system, Duration::from_secs(3600));
             let source = directory.path().join("source");
             let (streamed, copied) = (content(1, 300_000), content(2, 300_000));
             fs::write(&source, &copied).unwrap();
@@ -324,6 +331,39 @@ fn a_put_finds_the_room_of_what_was_deleted_where_all_is_leased() {
     fs.leave(LARGE as u64 - 1);
     put(200, LARGE);
     assert_eq!(gone(&store, &blobs), 90);
+}
+
+/// Half of all was dead, and there was no room for the copy of what was alive.
+#[test]
+fn a_full_disk_has_room_to_rewrite_a_segment() {
+    const SMALL: usize = 60_000;
+    let directory = tempfile::tempdir().unwrap();
+    let (root, system) = (directory.path(), System::new().unwrap());
+    let fs = FullFs::new(root);
+    let config = StoreConfig {
+        shards: 1,
+        durability: Durability::Volatile,
+        ..StoreConfig::new(root)
+    };
+    let store = Store::open_on(fs.clone(), config, &system).unwrap();
+    let put = |number: usize| {
+        let mut content = content(0, SMALL);
+        content[..8].copy_from_slice(&number.to_le_bytes());
+        store.blocking().put(content)
+    };
+    let whole = 1 + SEGMENT_BYTES as usize / SMALL;
+    let blobs: Vec<Digest> = (0..whole).map(|number| put(number).unwrap()).collect();
+    // Sees that it has become large enough for a reserve.
+    store.blocking().gc(u64::MAX).unwrap();
+    for digest in blobs.iter().step_by(2) {
+        assert!(store.blocking().delete(digest).unwrap());
+    }
+    fs.leave(0);
+    for number in whole..whole + 100 {
+        put(number).unwrap();
+    }
+    assert_eq!(gone(&store, &blobs), blobs.len().div_ceil(2));
+    assert!(store.blocking().verify(|_| ()).unwrap().is_clean());
 }
 
 /// One put that could not fit had all others refused for a while.

@@ -1,6 +1,7 @@
 //! Eviction over a whole store: the least recently used blobs and entries go first.
 //!
-//! Owns: what is decided over all shards, and walking the large files to decide it.
+//! Owns: what is decided over all shards, walking the large files to decide it, and what is rewritten so that
+//! what is evicted comes free.
 //! Does not know: when eviction starts (`upkeep_actor`), or how a shard removes something.
 //! Invariants: memory does not grow with the number of blobs; nothing that was used since it was
 //! chosen is evicted, for its shard looks again; shards serve others between two batches.
@@ -13,7 +14,7 @@ use crate::ages::Ages;
 use crate::error::ShardError;
 use crate::fs::Disk;
 use crate::layout::Layout;
-use crate::maintain::{Listed, list_fan};
+use crate::maintain::{Compaction, Listed, list_fan};
 use crate::shard_actor::ShardMsg;
 use crate::shard_set::{FANS, ShardHandle, shard_of_fan};
 
@@ -22,7 +23,13 @@ const EVICT_BATCH: usize = 256;
 /// Records that are chosen at a time.
 pub(crate) const CHOOSE_BATCH: usize = 4096;
 
-/// Where the disk is full, one in so many bytes goes.
+/// Of which so much is alive at most, segments are rewritten where the files take too much: rewriting costs
+/// four times what comes free, evicting more costs who asks for it.
+const REWRITE_PERCENT: u64 = 80;
+/// The same where nothing more may be evicted.
+const SQUEEZE_PERCENT: u64 = 98;
+
+/// Where what is evicted does not come free, one in so many bytes goes.
 const EVICT_SHARE: u64 = 16;
 
 /// What an eviction did.
@@ -89,12 +96,60 @@ impl Evictor {
     }
 
     /// Evicts until at most `target_bytes` are left, sparing what was used at `spared_since` or
-    /// later.
+    /// later, and has the files take no more than that, as far as what is left allows.
     pub(crate) fn evict_to(&self, target_bytes: u64, spared_since: u32) -> Evicted {
         let mut report = GcReport::default();
         let ages = self.measure();
-        let done = ages.and_then(|ages| self.evict(&ages, target_bytes, spared_since, &mut report));
+        let done = ages.and_then(|ages| {
+            self.evict(&ages, target_bytes, spared_since, &mut report)?;
+            self.squeeze(target_bytes, SQUEEZE_PERCENT)
+        });
         (report, done)
+    }
+
+    /// Has the files of the store take at most `target_bytes`: gives back what is gone already, evicts what
+    /// they take beyond, and again, where too little of that came free: a small blob does with its segment.
+    /// What is worth no rewrite otherwise is only rewritten where nothing else may go.
+    pub(crate) fn fit(&self, target_bytes: u64, spared_since: u32) -> Evicted {
+        let mut report = GcReport::default();
+        let done = self.fit_reporting(target_bytes, spared_since, &mut report);
+        (report, done)
+    }
+
+    fn fit_reporting(
+        &self,
+        target_bytes: u64,
+        spared_since: u32,
+        report: &mut GcReport,
+    ) -> Result<(), ShardError> {
+        let ages = self.measure()?;
+        report.before_bytes = ages.total_bytes();
+        let mut done = self.compact(Compaction::UNASKED);
+        let mut least_bytes = 0;
+        while self.disk_bytes() > target_bytes {
+            let excess = self.disk_bytes().saturating_sub(target_bytes);
+            let (left_bytes, before) = (report.left_bytes(), report.evicted);
+            let to_bytes = left_bytes.saturating_sub(excess.max(least_bytes));
+            self.evict(&ages, to_bytes, spared_since, report)?;
+            if report.evicted == before {
+                break;
+            }
+            done = done.and(self.squeeze(target_bytes, REWRITE_PERCENT));
+            least_bytes = left_bytes / EVICT_SHARE;
+        }
+        done.and(self.squeeze(target_bytes, SQUEEZE_PERCENT))
+    }
+
+    /// Has the shards rewrite segments, those with the most dead first, until the files take no more than
+    /// that.
+    fn squeeze(&self, target_bytes: u64, live_percent: u64) -> Result<(), ShardError> {
+        match self.disk_bytes().saturating_sub(target_bytes) {
+            0 => Ok(()),
+            excess => self.compact(Compaction {
+                live_percent,
+                wanted_bytes: excess.div_ceil(self.shards.len() as u64),
+            }),
+        }
     }
 
     /// Gives space back until so many bytes of it have come free: what is gone already, or else what may
@@ -112,7 +167,7 @@ impl Evictor {
             Ok(ages) => ages,
         };
         let before = self.disk_bytes();
-        let mut done = self.compact();
+        let mut done = self.compact(Compaction::UNASKED);
         relief.released_bytes = before.saturating_sub(self.disk_bytes());
         if relief.released_bytes >= bytes {
             return (relief, done);
@@ -139,24 +194,27 @@ impl Evictor {
         report: &mut GcReport,
     ) -> Result<(), ShardError> {
         report.before_bytes = ages.total_bytes();
-        if report.before_bytes > target_bytes {
+        if report.left_bytes() > target_bytes {
             let cut = ages.cut(report.before_bytes - target_bytes);
             for before in [cut.all_before, cut.some_before] {
                 self.evict_before(before.min(spared_since), target_bytes, report)?;
             }
         }
-        self.compact()
+        self.compact(Compaction::UNASKED)
     }
 
     /// Has all shards give space back; one that cannot keeps no other from it.
-    fn compact(&self) -> Result<(), ShardError> {
+    fn compact(&self, which: Compaction) -> Result<(), ShardError> {
         let shards = self.shards.iter();
-        let compacted = shards.map(|shard| shard.wait_for(ShardMsg::Compact).map(drop));
+        let compacted = shards.map(|shard| {
+            let asked = shard.wait_for(|reply| ShardMsg::Compact(which, reply));
+            asked.map(drop)
+        });
         compacted.fold(Ok(()), Result::and)
     }
 
     /// What the files of the store take.
-    fn disk_bytes(&self) -> u64 {
+    pub(crate) fn disk_bytes(&self) -> u64 {
         let shards = self.shards.iter();
         shards.map(|shard| shard.counters.held.disk_bytes()).sum()
     }

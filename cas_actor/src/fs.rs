@@ -69,6 +69,13 @@ pub(crate) trait Disk: fmt::Debug + Send + Sync + 'static {
         file.read_exact_at(buffer, offset)
     }
 
+    /// Makes a file that takes so much space and holds nothing.
+    fn allocate(&self, path: &Path, bytes: u64) -> io::Result<()> {
+        let file = File::create(path)?;
+        let plain = rustix::fs::FallocateFlags::empty();
+        Ok(rustix::fs::fallocate(file, plain, 0, bytes)?)
+    }
+
     /// Bytes that may still be written to the file system of a directory.
     fn free_bytes(&self, path: &Path) -> io::Result<u64> {
         let stat = rustix::fs::statvfs(path)?;

@@ -181,6 +181,32 @@ impl<F: Fs> Shard<F> {
         answers.collect()
     }
 
+    /// Whether the blob is here; if so, it is as durable on return as a put would make it.
+    pub(crate) fn keep(
+        &mut self,
+        digest: &Digest,
+        durability: Durability,
+    ) -> Result<bool, IoFailure> {
+        if !self.contains(digest) {
+            return Ok(false);
+        }
+        if self.met(digest, durability) == Durability::Durable {
+            self.sync()?;
+        }
+        Ok(true)
+    }
+
+    /// A put of this durability has met a blob that is here. Returns when that put counts as done.
+    fn met(&mut self, digest: &Digest, durability: Durability) -> Durability {
+        if !is_packed(digest.size_bytes()) {
+            return self.commit.met(digest.hash(), durability);
+        }
+        match self.open_packs() {
+            Ok((packs, commit)) => commit.met_record(packs, durability),
+            Err(_) => durability,
+        }
+    }
+
     /// Keeps what changed since the last table small.
     pub(crate) fn checkpoint_if_due(&mut self) {
         if let Some(packs) = &mut self.packs
@@ -200,9 +226,9 @@ impl<F: Fs> Shard<F> {
                 return;
             }
             Put::Link(name, digest, durability) => {
-                match self.holds_link(&name) {
-                    true => plan.present(durability),
-                    false => {
+                match self.met_link(&name, durability) {
+                    Some(durability) => plan.present(durability),
+                    None => {
                         let link = record(Kind::Link, *name.hash(), name.link_to(&digest));
                         plan.write(link, durability);
                     }
@@ -220,10 +246,7 @@ impl<F: Fs> Shard<F> {
         }
         if self.contains(&digest) {
             count(&self.counters.puts_present, 1);
-            if durability != Durability::Volatile && !is_packed(digest.size_bytes()) {
-                self.commit.met(digest.hash());
-            }
-            plan.present(durability);
+            plan.present(self.met(&digest, durability));
             return;
         }
         let index = plan.writes.len();
@@ -243,10 +266,12 @@ impl<F: Fs> Shard<F> {
         plan.write(what, durability);
     }
 
-    /// A link never changes: whoever wrote it had both hashes of the same content.
-    fn holds_link(&mut self, name: &Sha256Digest) -> bool {
-        let packs = self.open_packs();
-        packs.is_ok_and(|(packs, _)| packs.touch(&(*name.hash(), Kind::Link)).is_some())
+    /// When a put of a link counts as done that is here. It never changes: whoever wrote it had both hashes
+    /// of the same content.
+    fn met_link(&mut self, name: &Sha256Digest, durability: Durability) -> Option<Durability> {
+        let (packs, commit) = self.open_packs().ok()?;
+        packs.touch(&(*name.hash(), Kind::Link))?;
+        Some(commit.met_record(packs, durability))
     }
 
     fn count_stored(&mut self, size_bytes: u64) {

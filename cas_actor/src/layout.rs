@@ -86,6 +86,11 @@ impl Layout {
         self.root.join(format!("packs/{shard}"))
     }
 
+    /// Where it is noted what of one shard is not durable.
+    pub(crate) fn unsynced(&self, shard: usize) -> PathBuf {
+        self.root.join(format!("unsynced/{shard}"))
+    }
+
     /// Where files are written before they get their name.
     pub(crate) fn temp(&self) -> PathBuf {
         self.root.join("tmp")
@@ -104,6 +109,11 @@ impl Layout {
     /// The id of a file found in `root/partial`; `None` for anything that no store wrote.
     pub(crate) fn partial_id_of(file_name: &OsStr) -> Option<PartialId> {
         parse_hash(file_name.to_str()?).ok()
+    }
+
+    /// Takes the space that is given up on a full disk.
+    pub(crate) fn reserve(&self) -> PathBuf {
+        self.root.join("reserve")
     }
 
     /// Where damaged files go, to be looked at by a person.

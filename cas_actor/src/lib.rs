@@ -10,7 +10,7 @@
 //!   disk ([`Durability`] loosens that); puts that wait together are made durable together.
 //! - **Nothing wrong is served.** Content is checked when it comes in and when it is read, large blobs
 //!   as [`VerifyReads`] says; damaged files go to quarantine and count as missing.
-//! - **No scan at the start.** Small blobs are found in a mapped index, a large one under its name.
+//! - **No scan at the start.** Small blobs are found in an index on disk, a large one under its name.
 //!
 //! ```
 //! use cas_actor::{ActionEntry, Store, StoreConfig};
@@ -77,6 +77,7 @@ mod power_fs;
 #[cfg(test)]
 mod power_tests;
 mod put;
+mod reserve;
 mod room;
 mod scrub;
 mod seen;

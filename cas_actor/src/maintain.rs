@@ -19,8 +19,22 @@ use crate::shard::{Shard, lock};
 use crate::stats::{RECORD_OVERHEAD_BYTES, Usage, count};
 use crate::uses::Clock;
 
-/// Segments of which less than this is alive are rewritten after an eviction.
-const WORTH_KEEPING_PERCENT: u64 = 60;
+/// Which segments are rewritten.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Compaction {
+    /// Those of which at most so much is alive,
+    pub(crate) live_percent: u64,
+    /// and of them those with the most dead, until so much of that is found.
+    pub(crate) wanted_bytes: u64,
+}
+
+impl Compaction {
+    /// What is worth it after every eviction.
+    pub(crate) const UNASKED: Self = Self {
+        live_percent: 60,
+        wanted_bytes: u64::MAX,
+    };
+}
 
 /// One blob or entry of a shard.
 #[derive(Debug, Clone, Copy)]
@@ -134,6 +148,7 @@ impl<F: Fs> Shard<F> {
             let held = &self.counters.held;
             held.set_packed(packs.usage().record_bytes());
             held.set_segments(packs.packed_bytes());
+            held.set_index(packs.index_bytes());
         }
     }
 
@@ -202,9 +217,9 @@ impl<F: Fs> Shard<F> {
     }
 
     /// Gives the space of evicted records back; returns the bytes that the disk got.
-    pub(crate) fn compact(&mut self) -> Result<u64, IoFailure> {
+    pub(crate) fn compact(&mut self, which: Compaction) -> Result<u64, IoFailure> {
         let packs = self.open_packs()?.0;
-        let freed = packs.compact(WORTH_KEEPING_PERCENT);
+        let freed = packs.compact(which.live_percent, which.wanted_bytes);
         for (name, bytes) in std::mem::take(&mut packs.lost) {
             self.quarantine_record(&name, &bytes);
         }

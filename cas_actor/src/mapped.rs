@@ -1,4 +1,4 @@
-//! Maps files of the store into memory. The one place with `unsafe` in this crate.
+//! Maps large blobs into memory. The one place with `unsafe` in this crate.
 //!
 //! Owns: the argument why mapping is sound here.
 //! Does not know: which files are mapped, or when.

@@ -50,10 +50,11 @@ pub struct StoreConfig {
     /// Compute the SHA-256 of everything that is put, and keep it as a second name, so that
     /// clients of either hash find it. Off by default: SHA-256 takes longer than everything else.
     pub sha256_names: bool,
-    /// The most that blobs and entries may take on disk, in bytes; `None` for no limit. Above nine tenths
-    /// of it the least recently used ones are evicted in the background, down to eight tenths. What is gone
-    /// of small ones is not counted and takes room until its segment is rewritten: after an eviction at most
-    /// two fifths of each segment are that; before one, twice what is there and 64 MiB for each shard.
+    /// The most that blobs and entries may take on disk, in bytes, with what is gone of small ones and lies
+    /// in segments that are not rewritten yet; `None` for no limit. Above nine tenths of it segments are
+    /// rewritten and the least recently used evicted in the background, down to eight tenths. What is copied
+    /// comes beyond the limit until the old goes: a segment (64 MiB) or an index of each shard that is rewritten.
+    /// So do interrupted uploads ([`partial`](Self::partial)) and what was damaged (`quarantine/`).
     pub max_bytes: Option<u64>,
     /// What was put, read or asked for within this time is never evicted to make room: a build
     /// that has seen a blob relies on it for a while. It does not matter which name it was read by, nor

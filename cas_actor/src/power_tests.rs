@@ -145,7 +145,7 @@ impl Rig {
                 self.succeeded(answer)?;
             }
             Op::Compact => {
-                let answer = self.shard.open_packs().unwrap().0.compact(90);
+                let answer = self.shard.open_packs().unwrap().0.compact(90, u64::MAX);
                 self.succeeded(answer)?;
             }
             Op::Close => self.shard.close(),
@@ -153,8 +153,6 @@ impl Rig {
                 self.fs.fail_never();
                 self.shard.close();
                 self.reopen();
-                // The next process knows of no large blobs that it has to make durable.
-                self.promises.refused.extend(self.promises.relaxed.drain());
             }
             Op::FailSync(syncs) => self.fs.fail_after(syncs),
             Op::PowerCut(seed) => self.cut(seed)?,

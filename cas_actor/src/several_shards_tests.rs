@@ -135,6 +135,30 @@ fn a_small_blob_of_an_earlier_process_is_made_durable_by_the_next_entry() {
     pair.assert_is_here(&small);
 }
 
+/// The next process, or a shard that was started again, did not know of it and synced nothing.
+#[test]
+fn what_an_earlier_process_left_unsynced_is_made_durable_by_the_next_entry() {
+    for (shard, size) in [(0, PACKED + 1), (1, PACKED + 1), (0, 100), (1, 100)] {
+        let mut pair = Pair::new();
+        let left = contents(shard, 12, size);
+        for content in &left {
+            pair.put(content);
+        }
+        pair.shards = open(&pair.directory, &pair.fs);
+        // One that fails, to begin with.
+        pair.fs.fail_after(0);
+        assert!(pair.put_action().is_err());
+        pair.put_action().unwrap();
+        let flags = pair.shards.iter();
+        let flags = flags.map(|shard| shard.commit.flag.load(Relaxed));
+        assert_eq!(flags.collect::<Vec<_>>(), [false, false]);
+        pair.cut_power();
+        for content in &left {
+            pair.assert_is_here(content);
+        }
+    }
+}
+
 /// A sync of the packs failed behind those of the large blobs, and all were written anew.
 #[test]
 fn what_is_synced_is_not_written_anew_when_a_later_sync_fails() {

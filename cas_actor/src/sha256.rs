@@ -7,12 +7,16 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
+use std::io;
 
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
+use crate::blob::Blob;
 use crate::digest::{Digest, DigestParseError, HASH_BYTES, parse_hash, push_hex};
 
+/// What is read of a blob at a time.
+const PIECE_BYTES: usize = 256 * 1024;
 const CHECK_BYTES: usize = 8;
 const LINK_BYTES: usize = HASH_BYTES + 8 + CHECK_BYTES;
 
@@ -27,6 +31,19 @@ impl Sha256Digest {
     /// The name of `content`.
     pub fn of(content: &[u8]) -> Self {
         Self::new(Sha256::digest(content).into(), content.len() as u64)
+    }
+
+    /// The name of a blob, which is read in pieces. May take long.
+    ///
+    /// # Errors
+    /// When its file cannot be read, or is shorter now.
+    pub(crate) fn of_blob(blob: Blob) -> io::Result<Self> {
+        let size_bytes = blob.len() as u64;
+        let (mut rest, mut hasher) = (blob, Sha256::new());
+        while !rest.is_empty() {
+            hasher.update(rest.take_piece(PIECE_BYTES)?);
+        }
+        Ok(Self::new(hasher.finalize().into(), size_bytes))
     }
 
     /// A name from its parts, as they come from the wire.

@@ -19,7 +19,7 @@ use bytes::Bytes;
 
 use crate::action::ActionEntry;
 use crate::blob::Blob;
-use crate::commit::{Committer, Durability};
+use crate::commit::Committer;
 use crate::digest::{Digest, HASH_BYTES, Hasher};
 use crate::error::{During, GetError, IoFailure};
 use crate::fs::Fs;
@@ -203,24 +203,6 @@ impl<F: Fs> Shard<F> {
         }
     }
 
-    /// Whether the blob is here; if so, it is as durable on return as a put would make it.
-    pub(crate) fn keep(
-        &mut self,
-        digest: &Digest,
-        durability: Durability,
-    ) -> Result<bool, IoFailure> {
-        if !self.contains(digest) {
-            return Ok(false);
-        }
-        if durability != Durability::Volatile && !is_packed(digest.size_bytes()) {
-            self.commit.met(digest.hash());
-        }
-        if durability == Durability::Durable {
-            self.sync()?;
-        }
-        Ok(true)
-    }
-
     fn contains_packed(&mut self, digest: &Digest) -> bool {
         let Ok((packs, _)) = self.open_packs() else {
             return false;
@@ -276,7 +258,8 @@ impl<F: Fs> Shard<F> {
         }
     }
 
-    fn read_file(&mut self, digest: &Digest) -> Result<Found, GetError> {
+    /// Reads a large blob, without counting that.
+    pub(crate) fn read_file(&mut self, digest: &Digest) -> Result<Found, GetError> {
         let path = self.layout.blob(digest.hash());
         let file = match File::open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {

@@ -7,7 +7,7 @@
 //! group is what was in the mailbox; whatever needs a settled shard commits first.
 #![forbid(unsafe_code)]
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::thread;
@@ -18,12 +18,12 @@ use crate::action::ActionEntry;
 use crate::ages::Ages;
 use crate::commit::Durability;
 use crate::digest::Digest;
-use crate::error::{GetError, IoFailure, PutError};
+use crate::error::{During, GetError, IoFailure, PutError};
 use crate::fs::Fs;
 use crate::group::Put;
 use crate::layout::ActionKey;
 use crate::lookup::Lead;
-use crate::maintain::{Checked, Listed};
+use crate::maintain::{Checked, Compaction, Listed};
 use crate::name::BlobName;
 use crate::open::LockFile;
 use crate::pack::Name;
@@ -63,7 +63,7 @@ pub(crate) enum ShardMsg {
     Evict(Vec<Listed>, u32, Reply<Result<(u64, u64), IoFailure>>),
     /// Records behind a name, so many at most.
     RecordsAfter(Option<Name>, usize, Reply<Result<Vec<Listed>, IoFailure>>),
-    Compact(Reply<Result<u64, IoFailure>>),
+    Compact(Compaction, Reply<Result<u64, IoFailure>>),
     Check(Listed, Reply<Result<Checked, IoFailure>>),
     /// Uses that were noted, to be taken.
     TakeUses,
@@ -73,37 +73,33 @@ pub(crate) enum ShardMsg {
 
 type GetReply = Reply<Result<Found, GetError>>;
 
-/// The checks beside a shard, and those whose turn is to come.
-struct Checks<T> {
-    running: usize,
-    queued: VecDeque<T>,
+/// The checks beside a shard, and the blobs whose turn is to come. Those are looked for again then: one
+/// that waits holds no file, and needs no check where another has told meanwhile.
+#[derive(Default)]
+struct Checks {
+    running: HashSet<Digest>,
+    queued: VecDeque<Digest>,
 }
 
-impl<T> Default for Checks<T> {
-    fn default() -> Self {
-        Self {
-            running: 0,
-            queued: VecDeque::new(),
+impl Checks {
+    /// Whether one more begins now.
+    fn begin(&mut self, digest: Digest) -> bool {
+        if self.running.len() == MAX_CHECKS {
+            self.queued.push_back(digest);
+            return false;
         }
+        self.running.insert(digest)
     }
-}
 
-impl<T> Checks<T> {
-    /// The check that begins now, if one more may.
-    fn begin(&mut self, check: T) -> Option<T> {
-        if self.running == MAX_CHECKS {
-            self.queued.push_back(check);
+    /// One has ended: the one that begins in its place. None where it was begun by a shard that was here
+    /// before this one, and panicked.
+    fn ended(&mut self, digest: &Digest) -> Option<Digest> {
+        if !self.running.remove(digest) {
             return None;
         }
-        self.running += 1;
-        Some(check)
-    }
-
-    /// One has ended: the check that begins in its place.
-    fn ended(&mut self) -> Option<T> {
-        let next = self.queued.pop_front();
-        self.running -= usize::from(next.is_none());
-        next
+        let next = self.queued.pop_front()?;
+        self.running.insert(next);
+        Some(next)
     }
 }
 
@@ -119,7 +115,7 @@ pub(crate) struct ShardActor<F> {
     commit_is_due: bool,
     /// Large blobs that are being checked, and who waits for them.
     checking: HashMap<Digest, Vec<GetReply>>,
-    checks: Checks<(Digest, Found)>,
+    checks: Checks,
     /// Dropped, and so let go of, after the shard.
     _lock: Arc<LockFile>,
 }
@@ -191,29 +187,48 @@ impl<F: Fs> ShardActor<F> {
             let called = found.digest();
             return self.checked(&digest, found, called);
         }
-        let begun = self.checks.begin((digest, found));
-        self.check(begun, ctx);
+        if self.checks.begin(digest)
+            && let Err(failure) = self.check(digest, found, ctx)
+        {
+            self.answer(&digest, Err(failure.into()));
+            self.check_next(&digest, ctx);
+        }
     }
 
-    /// Starts a check; one that cannot start is answered, and the next begins in its place.
-    fn check(&mut self, mut next: Option<(Digest, Found)>, ctx: &mut Context<'_, Self>) {
-        while let Some((digest, found)) = next {
-            let shard = ctx.me();
-            let check = move || {
-                let called = found.digest();
-                // Refused only when the store closes, which answers who waits.
-                let _ = shard.send_blocking(ShardMsg::Checked(digest, found, called));
+    /// Begins the check whose turn has come with the end of another; what needs none any more, or cannot
+    /// be checked, is answered, and the next begins in its place.
+    fn check_next(&mut self, ended: &Digest, ctx: &mut Context<'_, Self>) {
+        let mut next = self.checks.ended(ended);
+        while let Some(digest) = next {
+            let answer = match self.shard.read_file(&digest) {
+                Ok(found) if found.unchecked => match self.check(digest, found, ctx) {
+                    Ok(()) => return,
+                    Err(failure) => Err(failure.into()),
+                },
+                settled => settled,
             };
-            let started = thread::Builder::new()
-                .name("store-check".into())
-                .spawn(check);
-            let Err(error) = started else { return };
-            let path = self.shard.layout.blob(digest.hash());
-            let failure = IoFailure::new("start a check of", &path, error);
-            tracing::warn!(%failure, "cannot check a blob");
-            self.answer(&digest, Err(failure.into()));
-            next = self.checks.ended();
+            self.answer(&digest, answer);
+            next = self.checks.ended(&digest);
         }
+    }
+
+    /// Starts a check on a thread of its own.
+    fn check(
+        &self,
+        digest: Digest,
+        found: Found,
+        ctx: &mut Context<'_, Self>,
+    ) -> Result<(), IoFailure> {
+        let shard = ctx.me();
+        let check = move || {
+            let called = found.digest();
+            // Refused only when the store closes, which answers who waits.
+            let _ = shard.send_blocking(ShardMsg::Checked(digest, found, called));
+        };
+        let thread = thread::Builder::new().name("store-check".into());
+        let path = self.shard.layout.blob(digest.hash());
+        let started = thread.spawn(check).during("start a check of", &path);
+        started.map(drop)
     }
 
     fn checked(&mut self, digest: &Digest, found: Found, called: io::Result<Digest>) {
@@ -265,8 +280,7 @@ impl<F: Fs> Actor for ShardActor<F> {
             ShardMsg::Get(digest, reply) => self.get(digest, reply, ctx),
             ShardMsg::Checked(digest, found, called) => {
                 self.checked(&digest, found, called);
-                let next = self.checks.ended();
-                self.check(next, ctx);
+                self.check_next(&digest, ctx);
             }
             ShardMsg::Keep(digest, durability, reply) => {
                 reply.send(self.shard.keep(&digest, durability));
@@ -297,7 +311,9 @@ impl<F: Fs> Actor for ShardActor<F> {
                     ShardMsg::Evict(plan, started, reply) => {
                         reply.send(self.evict(&plan, started));
                     }
-                    ShardMsg::Compact(reply) => reply.send(self.shard.compact()),
+                    ShardMsg::Compact(which, reply) => {
+                        reply.send(self.shard.compact(which));
+                    }
                     ShardMsg::Check(listed, reply) => reply.send(self.shard.check(&listed)),
                     _ => unreachable!("handled above"),
                 }
@@ -333,15 +349,26 @@ mod tests {
     /// The fifth was made by the shard itself, which served nobody meanwhile.
     #[test]
     fn more_checks_than_may_run_wait_for_their_turn() {
+        let digests: Vec<Digest> = (0..8).map(|number| Digest::new([number; 32], 1)).collect();
         let mut checks = Checks::default();
-        let begun: Vec<i32> = (0..7).filter_map(|check| checks.begin(check)).collect();
-        assert_eq!(begun, [0, 1, 2, 3]);
-        for next in 4..7 {
-            assert_eq!(checks.ended(), Some(next));
+        let begun = digests[..7].iter().filter(|digest| checks.begin(**digest));
+        assert_eq!(begun.count(), MAX_CHECKS);
+        for (ended, next) in digests[..3].iter().zip(&digests[4..7]) {
+            assert_eq!(checks.ended(ended), Some(*next));
         }
-        for _ in 0..MAX_CHECKS {
-            assert_eq!(checks.ended(), None);
+        for ended in &digests[3..7] {
+            assert_eq!(checks.ended(ended), None);
         }
-        assert_eq!(checks.begin(7), Some(7));
+        assert!(checks.begin(digests[7]));
+    }
+
+    /// It took the number of running checks below none, and the shard panicked again.
+    #[test]
+    fn a_check_that_an_earlier_shard_began_ends_none_of_this_one() {
+        let mut checks = Checks::default();
+        let [ours, other] = [1, 2].map(|number| Digest::new([number; 32], 1));
+        assert!(checks.begin(ours));
+        assert_eq!(checks.ended(&other), None);
+        assert_eq!((checks.ended(&ours), checks.running.len()), (None, 0));
     }
 }

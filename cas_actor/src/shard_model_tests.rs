@@ -147,7 +147,7 @@ impl Model {
             }
             Op::Checkpoint => shard.open_packs().unwrap().0.checkpoint().unwrap(),
             Op::Compact => {
-                shard.open_packs().unwrap().0.compact(90).unwrap();
+                shard.open_packs().unwrap().0.compact(90, u64::MAX).unwrap();
                 self.forget_damaged(shard);
             }
             Op::Reopen => self.reopen(shard),

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 use actor_rt::{ActorRef, Reply, System};
 use crossbeam_utils::CachePadded;
 
-use crate::commit::{Committer, UnsyncedFlag};
+use crate::commit::{Committer, UnsyncedFlag, notes};
 use crate::digest::{Digest, HASH_BYTES};
 use crate::error::{During, IoFailure, ShardError};
 use crate::fs::Fs;
@@ -124,6 +124,7 @@ impl<F: Fs> Blueprint<F> {
             Arc::clone(&self.counters),
             Arc::clone(&self.unsynced),
             Arc::clone(&self.root),
+            self.layout.unsynced(self.index),
         );
         let mut shard = Shard::new(
             self.index,
@@ -170,7 +171,8 @@ pub(crate) fn start<F: Fs>(
             lock: Arc::clone(&lock),
             memory: Arc::new(Mutex::new(tier)),
             counters: Arc::default(),
-            unsynced: UnsyncedFlag::default(),
+            // Known before the shard runs: entries may be put at once.
+            unsynced: Arc::new(notes::are_left(&layout.unsynced(index)).into()),
             verify_reads: config.verify_reads,
             sha256_names: config.sha256_names,
         };

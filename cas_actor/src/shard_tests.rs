@@ -20,7 +20,7 @@ use crate::fs::faulty::{Fault, FaultyFs};
 use crate::fs::{Fs, RealFs};
 use crate::group::Put;
 use crate::layout::{Kind, Layout, PACK_UP_TO_BYTES, is_packed};
-use crate::maintain::Checked;
+use crate::maintain::{Checked, Compaction};
 use crate::memory::{MemoryConfig, MemoryTier};
 use crate::pack::{HEADER_BYTES, seconds};
 use crate::shard::{Found, PutOutcome, Shard, VerifyReads, lock};
@@ -61,6 +61,7 @@ pub(crate) fn shard_of_fans<F: Fs>(
         Arc::clone(&counters),
         UnsyncedFlag::default(),
         root,
+        layout.unsynced(index),
     );
     let memory = Arc::new(Mutex::new(memory));
     let verify = VerifyReads::FirstLarge;
@@ -438,7 +439,7 @@ fn eviction_gives_the_space_back() {
     for digest in &digests[..80] {
         assert!(shard.delete(digest).unwrap());
     }
-    assert!(shard.compact().unwrap() > 80 * 5000);
+    assert!(shard.compact(Compaction::UNASKED).unwrap() > 80 * 5000);
     let left: u64 = fs::read_dir(shard.layout.pack(0))
         .unwrap()
         .map(|entry| entry.unwrap().metadata().unwrap().len())

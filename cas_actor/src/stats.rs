@@ -102,18 +102,15 @@ pub(crate) struct Held {
     packed_bytes: AtomicU64,
     /// Of the segments, with what is dead in them.
     segments_bytes: AtomicU64,
+    index_bytes: AtomicU64,
     /// Of large blobs, since the store was opened; of all of them once they were measured.
     files_bytes: AtomicI64,
 }
 
 impl Held {
-    pub(crate) fn bytes(&self) -> u64 {
-        self.packed() + u64::try_from(self.files()).unwrap_or(0)
-    }
-
     /// What the files on disk take.
     pub(crate) fn disk_bytes(&self) -> u64 {
-        self.segments() + u64::try_from(self.files()).unwrap_or(0)
+        self.segments() + self.index() + u64::try_from(self.files()).unwrap_or(0)
     }
 
     pub(crate) fn packed(&self) -> u64 {
@@ -122,6 +119,10 @@ impl Held {
 
     pub(crate) fn segments(&self) -> u64 {
         self.segments_bytes.load(Relaxed)
+    }
+
+    pub(crate) fn index(&self) -> u64 {
+        self.index_bytes.load(Relaxed)
     }
 
     pub(crate) fn files(&self) -> i64 {
@@ -134,6 +135,10 @@ impl Held {
 
     pub(crate) fn set_segments(&self, bytes: u64) {
         self.segments_bytes.store(bytes, Relaxed);
+    }
+
+    pub(crate) fn set_index(&self, bytes: u64) {
+        self.index_bytes.store(bytes, Relaxed);
     }
 
     pub(crate) fn add_files(&self, bytes: u64) {

@@ -113,8 +113,8 @@ impl Store {
         Ok(stats)
     }
 
-    /// Evicts the least recently used blobs and entries until at most `max_bytes` are left.
-    /// What is used while this runs stays, leases do not count. Uses are remembered to the second.
+    /// Evicts the least recently used blobs and entries until at most `max_bytes` are left, and has their
+    /// files take no more, but for a fiftieth of each segment. What is used while this runs stays, leases do not count. Uses are remembered to the second.
     ///
     /// # Errors
     /// When the disk fails or the store is closed; what was evicted until then stays evicted.

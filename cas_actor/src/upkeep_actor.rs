@@ -1,4 +1,5 @@
-//! The actor that keeps a store within its budget, and drops interrupted uploads in time.
+//! The actor that keeps a store within its budget, has something to give up on a full disk, and drops
+//! interrupted uploads in time.
 //!
 //! Owns: when eviction starts by itself, and what it spares.
 //! Does not know: how the least recently used are found (`evict`).
@@ -19,6 +20,7 @@ use crate::evict::{Evictor, GcReport};
 use crate::open::StoreConfig;
 use crate::pack::seconds;
 use crate::partial::Partials;
+use crate::reserve::Reserve;
 use crate::room::Room;
 
 /// After a pass that freed less than was wanted, the next one waits at least this long,
@@ -28,7 +30,7 @@ const PAUSE_FACTOR: u32 = 10;
 /// Each pass over a full disk that evicted and did not get the space waits twice as long as the one before,
 /// so many times.
 const DOUBLINGS: u32 = 12;
-/// How often interrupted uploads are looked through.
+/// How often interrupted uploads are looked through, and a reserve is made that was given up.
 const SWEEP_EVERY: Duration = Duration::from_secs(15 * 60);
 
 /// What the upkeep can be asked.
@@ -42,8 +44,8 @@ pub(crate) enum UpkeepMsg {
     MakeRoom(u64, Reply<bool>),
     /// Make room on a full disk; says whether any was made since it was found full.
     Relieve(FullDisk, Reply<bool>),
-    /// Drop interrupted uploads that nobody has gone on with.
-    SweepPartials,
+    /// Drop interrupted uploads that nobody has gone on with, and keep the reserve.
+    Sweep,
     /// Evict to so many bytes, sparing what was used within the duration.
     Gc(u64, Duration, Reply<Result<GcReport, ShardError>>),
 }
@@ -70,10 +72,12 @@ pub(crate) fn start(
     let budget = Budget::new(config.max_bytes, counters.collect());
     let (lease, for_upkeep) = (config.lease, Arc::clone(&budget));
     let partials = Arc::clone(partials);
+    let (path, disk) = (evictor.layout.reserve(), Arc::clone(&evictor.disk));
+    let reserve = Arc::new(Reserve::new(path, disk, Arc::clone(&budget)));
     let upkeep = system
         .actor(move || {
             let (budget, partials) = (Arc::clone(&for_upkeep), Arc::clone(&partials));
-            Upkeep::new(evictor.clone(), budget, partials, lease)
+            Upkeep::new(evictor.clone(), budget, partials, &reserve, lease)
         })
         .name(format!("store {} upkeep", config.root.display()))
         .mailbox(config.mailbox)
@@ -90,6 +94,7 @@ pub(crate) struct Upkeep {
     evictor: Evictor,
     budget: Arc<Budget>,
     partials: Arc<Partials>,
+    reserve: Arc<Reserve>,
     lease: Duration,
     /// No automatic pass for so many bytes or more before this.
     pause: Option<(u64, Instant)>,
@@ -104,12 +109,14 @@ impl Upkeep {
         evictor: Evictor,
         budget: Arc<Budget>,
         partials: Arc<Partials>,
+        reserve: &Arc<Reserve>,
         lease: Duration,
     ) -> Self {
         Self {
             evictor,
             budget,
             partials,
+            reserve: Arc::clone(reserve),
             lease,
             pause: None,
             relieved: None,
@@ -130,7 +137,7 @@ impl Upkeep {
         self.budget.asked.store(false, Relaxed);
         let started = Instant::now();
         let target_bytes = self.budget.low_bytes(more);
-        let (report, done) = self.evictor.evict_to(target_bytes, before(self.lease));
+        let (report, done) = self.evictor.fit(target_bytes, before(self.lease));
         let took = started.elapsed();
         match &done {
             Ok(()) => {}
@@ -139,7 +146,7 @@ impl Upkeep {
         }
         // Without a success, nothing may have been counted.
         let is_counted = done.is_ok() || report.freed_bytes > 0;
-        let enough = is_counted && report.left_bytes() <= target_bytes;
+        let enough = is_counted && self.evictor.disk_bytes() <= target_bytes;
         self.pause = (!enough).then(|| (more, started + PAUSE.max(took * PAUSE_FACTOR)));
         tracing::info!(?report, ?took, enough, "evicted");
     }
@@ -153,6 +160,7 @@ impl Upkeep {
             return false;
         }
         let started = Instant::now();
+        self.reserve.give_up();
         let (bytes, to_come) = (full.bytes, full.to_come_bytes);
         let (relief, done) = self.evictor.relieve(bytes, to_come, before(self.lease));
         tracing::warn!(?relief, ?done, "the disk is full");
@@ -180,10 +188,16 @@ impl Upkeep {
         self.budget.try_reserve(bytes).is_some()
     }
 
+    fn sweep(&self) {
+        self.partials.sweep(SystemTime::now());
+        self.reserve.keep(&self.evictor.shards);
+    }
+
     fn measure(&mut self) {
         match self.evictor.measure() {
             Ok(_) if self.budget.is_high() => self.lower(0),
-            Ok(_) | Err(ShardError::Closed) => {}
+            Ok(_) => self.reserve.keep(&self.evictor.shards),
+            Err(ShardError::Closed) => {}
             Err(error) => tracing::warn!(%error, "cannot measure the store"),
         }
     }
@@ -199,15 +213,15 @@ impl Actor for Upkeep {
     type Msg = UpkeepMsg;
 
     fn started(&mut self, ctx: &mut Context<'_, Self>) -> Result<(), Failure> {
-        ctx.after(SWEEP_EVERY, UpkeepMsg::SweepPartials);
+        ctx.after(SWEEP_EVERY, UpkeepMsg::Sweep);
         Ok(())
     }
 
     fn handle(&mut self, msg: UpkeepMsg, ctx: &mut Context<'_, Self>) {
         match msg {
-            UpkeepMsg::SweepPartials => {
-                self.partials.sweep(SystemTime::now());
-                ctx.after(SWEEP_EVERY, UpkeepMsg::SweepPartials);
+            UpkeepMsg::Sweep => {
+                self.sweep();
+                ctx.after(SWEEP_EVERY, UpkeepMsg::Sweep);
             }
             UpkeepMsg::Measure => self.measure(),
             UpkeepMsg::LowerWater => {
@@ -225,6 +239,7 @@ impl Actor for Upkeep {
             UpkeepMsg::Relieve(full, reply) => reply.send(self.relieve(full)),
             UpkeepMsg::Gc(max_bytes, spare, reply) => {
                 let (report, done) = self.evictor.evict_to(max_bytes, before(spare));
+                self.reserve.keep(&self.evictor.shards);
                 reply.send(done.map(|()| report));
             }
         }

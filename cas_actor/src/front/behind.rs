@@ -13,6 +13,7 @@
 
 use prost::Message;
 
+use super::grpc::actions::RESULT_BYTES;
 use super::grpc::api::re;
 use super::names::Bound;
 use crate::digest::{hex, parse_hash};
@@ -82,7 +83,9 @@ pub(super) fn hand_on(store: &Store, tier: &Tier, name: &EntryName, bound: &Boun
         return;
     }
     let encode: Encode = match name.action {
-        Some(_) => Box::new(|blob, _| blob.into_bytes()),
+        // What came over HTTP may be anything.
+        Some(_) if bound.digest.size_bytes() > RESULT_BYTES => return,
+        Some(_) => Box::new(|blob, _| blob.read()),
         None => encoder(store, bound),
     };
     tier.offer(Handed::Result {
@@ -100,7 +103,7 @@ pub(super) async fn wrap(store: &Store, entry: &Bound, function: HashFunction) -
     let encoded = tokio::task::spawn_blocking(move || encode(blob, function))
         .await
         .ok()?;
-    let digest = store.put_from_behind(encoded).await.ok()?;
+    let digest = store.put_from_behind(encoded.ok()?).await.ok()?;
     Some(Bound::now(digest, ::bytes::Bytes::new()))
 }
 
@@ -109,7 +112,8 @@ pub(super) async fn unwrap(store: &Store, result: &Digest) -> Option<Bound> {
     if result.size_bytes() > CARRIER_UP_TO_BYTES {
         return None;
     }
-    let (blob, beside) = decode(store.get(result).await.ok()?.into_bytes())?;
+    let content = store.get(result).await.ok()?;
+    let (blob, beside) = decode(content.read().ok()?)?;
     let digest = *store.bring(&[blob]).await.ok()?.first()?;
     Bound::of(digest?, &beside)
 }
@@ -119,8 +123,8 @@ fn encoder(store: &Store, bound: &Bound) -> Encode {
     let (bound, sha256_names) = (bound.clone(), store.config().sha256_names);
     // Blobs with a second name are handed on by that.
     Box::new(move |blob, function| match function {
-        HashFunction::Blake3 if !sha256_names => encode(&bound.digest.into(), &bound),
-        _ => encode(&Sha256Digest::of(&blob).into(), &bound),
+        HashFunction::Blake3 if !sha256_names => Ok(encode(&bound.digest.into(), &bound)),
+        _ => Ok(encode(&Sha256Digest::of_blob(blob)?.into(), &bound)),
     })
 }
 
@@ -147,6 +151,9 @@ fn encode(blob: &BlobName, bound: &Bound) -> ::bytes::Bytes {
 
 /// The blob, and what is kept beside it; `None` for a result that no node has made.
 fn decode(result: ::bytes::Bytes) -> Option<(BlobName, ::bytes::Bytes)> {
+    if result.len() as u64 > CARRIER_UP_TO_BYTES {
+        return None;
+    }
     let result = re::ActionResult::decode(result).ok()?;
     let [file] = &result.output_files[..] else {
         return None;

@@ -7,6 +7,8 @@
 //! more; a deletion that it notes is noted elsewhere as long as an older segment holds a record of that name.
 #![forbid(unsafe_code)]
 
+use std::borrow::Cow;
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
@@ -18,6 +20,7 @@ use bytes::Bytes;
 use super::durable::Copied;
 use super::index::{ENTRY_BYTES, SegmentState};
 use super::record::{HEADER_BYTES, Header, Met, scan};
+use super::table::Table;
 use super::{Name, Packs, Place};
 use crate::error::{During, IoFailure};
 use crate::fs::Fs;
@@ -32,9 +35,13 @@ const HEADERS_BYTES: u64 = 32 * 1024;
 const BLOCK_BYTES: usize = 4096;
 
 impl<F: Fs> Packs<F> {
-    /// Rewrites the segments of which at most `live_percent` is alive; returns the bytes that
-    /// the files lost.
-    pub(crate) fn compact(&mut self, live_percent: u64) -> Result<u64, IoFailure> {
+    /// Rewrites the segments of which at most `live_percent` is alive, those with the most dead first, until
+    /// `wanted_bytes` of that are found; returns the bytes that the files lost.
+    pub(crate) fn compact(
+        &mut self,
+        live_percent: u64,
+        wanted_bytes: u64,
+    ) -> Result<u64, IoFailure> {
         self.mend_table()?;
         let before = self.packed_bytes();
         if self.is_in_doubt() {
@@ -42,7 +49,7 @@ impl<F: Fs> Packs<F> {
             self.sync_or_make_room()?;
         }
         self.remove_empty()?;
-        let (victims, notes) = self.victims(live_percent)?;
+        let (victims, notes) = self.victims(live_percent, wanted_bytes)?;
         if !victims.is_empty() {
             self.rewrite_all(&victims, &notes)?;
         }
@@ -52,16 +59,26 @@ impl<F: Fs> Packs<F> {
     /// The segments that are worth rewriting, the oldest first, and the notes that outlive all of them,
     /// and where those are. They count as alive: a segment of nothing else would only move from one number
     /// to the next.
-    fn victims(&self, live_percent: u64) -> Result<(Vec<u32>, HashMap<Name, u32>), IoFailure> {
+    fn victims(
+        &self,
+        live_percent: u64,
+        wanted_bytes: u64,
+    ) -> Result<(Vec<u32>, HashMap<Name, u32>), IoFailure> {
         let is_worth = |state: &SegmentState, notes_bytes: u64| {
             let alive = state.live_bytes + notes_bytes;
             alive * 100 <= u64::from(state.end) * live_percent
         };
         let filled = self.segments.values().filter(|state| state.end > 0);
-        let mut victims: Vec<u32> = filled
-            .filter(|state| is_worth(state, 0))
-            .map(number)
-            .collect();
+        let mut worth: Vec<_> = filled.filter(|state| is_worth(state, 0)).collect();
+        worth.sort_by_key(|state| Reverse(dead_bytes(state)));
+        let mut found_bytes = 0;
+        let wanted = worth.into_iter().take_while(|state| {
+            let is_wanted = found_bytes < wanted_bytes;
+            found_bytes += dead_bytes(state);
+            is_wanted
+        });
+        let mut victims: Vec<u32> = wanted.map(number).collect();
+        victims.sort_unstable();
         loop {
             // Where one stays, what it holds may need the notes of another.
             let notes = self.needed_notes(&victims)?;
@@ -106,13 +123,17 @@ impl<F: Fs> Packs<F> {
             let needed: Vec<Name> = self.needed_notes(&dead)?.into_keys().collect();
             self.rewrite(&dead, &needed)?;
         }
-        let mut rest = &alive[..];
+        let (mut rest, mut notes) = (&alive[..], Cow::Borrowed(notes));
         while !rest.is_empty() {
             let (some, later) = rest.split_at(self.at_a_time(rest));
             let needed = notes.iter().filter(|(_, noted)| some.contains(noted));
             let needed: Vec<Name> = needed.map(|(name, _)| *name).collect();
             self.rewrite(some, &needed)?;
             rest = later;
+            if some.iter().any(|number| self.segments.contains_key(number)) {
+                // One stays that should have gone, and what is noted in others is needed for it.
+                notes = Cow::Owned(self.needed_notes(rest)?);
+            }
         }
         Ok(())
     }
@@ -139,16 +160,22 @@ impl<F: Fs> Packs<F> {
         let victims: Vec<SegmentState> = victims.iter().filter_map(known).collect();
         let mut numbers = Vec::new();
         for victim in &victims {
-            if victim.live_bytes > 0 {
-                if !self.copy_live(victim.number)? {
-                    // What cannot be read today stays where it is.
-                    continue;
-                }
-                self.drop_damaged(victim.number)?;
+            let is_read = match victim.live_bytes {
+                0 => self.each_header(victim.number, |_| ())?,
+                _ => self.copy_live(victim.number)?,
+            };
+            if !is_read {
+                // What cannot be read today stays where it is.
+                continue;
             }
+            self.drop_damaged(victim.number)?;
             numbers.push(victim.number);
         }
         self.append_notes(notes)?;
+        if numbers.len() < victims.len() {
+            let needed: Vec<Name> = self.needed_notes(&numbers)?.into_keys().collect();
+            self.append_notes(&needed)?;
+        }
         // Where this fails, the copies are given up.
         self.sync()?;
         self.segments.retain(|number, _| !numbers.contains(number));
@@ -333,6 +360,12 @@ impl<F: Fs> Packs<F> {
         Ok(())
     }
 
+    /// Bytes of the index on disk.
+    pub(crate) fn index_bytes(&self) -> u64 {
+        let entries = self.table.as_ref().map_or(0, Table::len);
+        (entries * ENTRY_BYTES) as u64
+    }
+
     /// Bytes of all segments.
     pub(crate) fn packed_bytes(&self) -> u64 {
         let ends = self.segments.values().map(|state| u64::from(state.end));
@@ -427,4 +460,9 @@ impl<F: Fs> Packs<F> {
 
 fn number(state: &SegmentState) -> u32 {
     state.number
+}
+
+/// Bytes of records that nothing points to any more.
+fn dead_bytes(state: &SegmentState) -> u64 {
+    u64::from(state.end).saturating_sub(state.live_bytes)
 }

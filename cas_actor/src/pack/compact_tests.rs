@@ -12,6 +12,7 @@ use crate::digest::Digest;
 use crate::fs::faulty::{Fault, FaultyFs};
 use crate::fs::{Disk, RealFs};
 use crate::layout::Kind;
+use crate::power_fs::PowerFs;
 
 pub(super) fn open<F: Fs>(directory: &Path, fs: F) -> Packs<F> {
     let temp = directory.join("tmp");
@@ -66,7 +67,7 @@ fn what_was_deleted_does_not_return_with_a_new_index() {
         assert!(packs.remove(&name(number)));
     }
     for _ in 0..3 {
-        assert!(packs.compact(60).is_ok());
+        assert!(packs.compact(60, u64::MAX).is_ok());
         let index = directory.path().join("packs").join(INDEX);
         fs::remove_file(index).unwrap();
         let anew = open(directory.path(), RealFs);
@@ -82,8 +83,40 @@ fn what_was_deleted_does_not_return_with_a_new_index() {
     for number in 0..20 {
         packs.remove(&name(number));
     }
-    packs.compact(60).unwrap();
+    packs.compact(60, u64::MAX).unwrap();
     assert_eq!(segment_bytes(directory.path()), 0);
+}
+
+/// A segment that could not be read stayed, and the notes of what was deleted in it went with others; so
+/// did those in a segment that could not be read itself.
+#[test]
+fn what_was_deleted_stays_so_where_a_segment_cannot_be_read() {
+    // What cannot be read, how much was put, ten to a segment, and of those how many are deleted at the
+    // beginning of the first segment and of the last, which notes it.
+    for (unreadable, whole, deleted) in [(6, 20, [5, 5]), (29, 30, [3, 10])] {
+        let directory = tempfile::tempdir().unwrap();
+        let fs = PowerFs::default();
+        let mut packs = open(directory.path(), fs.clone());
+        for number in 0..whole {
+            if number > 0 && number % 10 == 0 {
+                next_segment(&mut packs);
+            }
+            put(&mut packs, number).unwrap();
+        }
+        let last = whole - 10;
+        for number in (0..deleted[0]).chain(last..last + deleted[1]) {
+            assert!(packs.remove(&name(number)));
+        }
+        next_segment(&mut packs);
+        fs.make_unreadable(content(unreadable).to_vec());
+        packs.compact(60, u64::MAX).unwrap();
+        let left: Vec<Name> = packs.list().map(|(name, _)| name).collect();
+        drop(packs);
+        fs::remove_file(directory.path().join("packs").join(INDEX)).unwrap();
+        let anew = open(directory.path(), RealFs);
+        let found: Vec<Name> = anew.list().map(|(name, _)| name).collect();
+        assert_eq!(found, left, "{unreadable}");
+    }
 }
 
 /// The segments that were about to go were forgotten, and the next one got the number of the last.
@@ -93,10 +126,10 @@ fn packs_can_be_written_to_after_a_compaction_has_failed() {
     let mut packs = open(directory.path(), FaultyFs::new(Fault::Rename, 1));
     put(&mut packs, 1).unwrap();
     packs.remove(&name(1));
-    assert!(packs.compact(60).is_err(), "the second index");
+    assert!(packs.compact(60, u64::MAX).is_err(), "the second index");
     put(&mut packs, 2).unwrap();
     packs.sync().unwrap();
-    assert!(packs.compact(60).unwrap() > 1000);
+    assert!(packs.compact(60, u64::MAX).unwrap() > 1000);
     let anew = open(directory.path(), RealFs);
     assert!(anew.find(&name(1)).is_none() && anew.find(&name(2)).is_some());
 }
@@ -114,7 +147,7 @@ fn empty_segments_are_removed() {
         fs::write(segment(number), "").unwrap();
     }
     let mut packs = open(directory.path(), RealFs);
-    packs.compact(60).unwrap();
+    packs.compact(60, u64::MAX).unwrap();
     put(&mut packs, 2).unwrap();
     let left: Vec<u32> = (1..10).filter(|number| segment(*number).exists()).collect();
     assert_eq!(left, [1, 9], "one is written to");
@@ -159,7 +192,7 @@ fn dead_segments_make_room_for_what_is_in_doubt() {
     for number in 0..20 {
         assert!(packs.remove(&name(number)));
     }
-    assert!(packs.compact(60).unwrap() > 15_000);
+    assert!(packs.compact(60, u64::MAX).unwrap() > 15_000);
     assert!(!packs.is_in_doubt());
     let anew = open(directory.path(), RealFs);
     assert_eq!(anew.list().count(), 5);
@@ -201,7 +234,7 @@ fn a_sector_that_cannot_be_read_costs_no_note() {
     for number in [1, 5, 15].into_iter().chain(20..40) {
         assert!(packs.remove(&name(number)));
     }
-    assert!(packs.compact(60).unwrap() > 15_000);
+    assert!(packs.compact(60, u64::MAX).unwrap() > 15_000);
     let index = directory.path().join("packs").join(INDEX);
     fs::remove_file(index).unwrap();
     let anew = open(directory.path(), RealFs);
@@ -218,16 +251,16 @@ fn a_segment_of_needed_notes_stays_where_it_is() {
     }
     next_segment(&mut packs);
     assert!(packs.remove(&name(3)));
-    packs.compact(60).unwrap();
+    packs.compact(60, u64::MAX).unwrap();
     let next = packs.next_number;
     for _ in 0..3 {
-        assert_eq!(packs.compact(60).unwrap(), 0);
+        assert_eq!(packs.compact(60, u64::MAX).unwrap(), 0);
     }
     assert_eq!((packs.next_number, packs.segments.len()), (next, 2));
     for number in 0..20 {
         packs.remove(&name(number));
     }
-    packs.compact(60).unwrap();
+    packs.compact(60, u64::MAX).unwrap();
     assert_eq!(segment_bytes(directory.path()), 0, "needed no more");
 }
 
@@ -263,7 +296,7 @@ fn a_sector_that_cannot_be_read_costs_what_lies_in_it_until_it_can() {
 
     let mut packs = open(directory.path(), disk);
     next_segment(&mut packs);
-    packs.compact(100).unwrap();
+    packs.compact(100, u64::MAX).unwrap();
     assert_eq!(is_here(&packs), all);
     let in_first = |packs: &Packs<BadSectorFs>| {
         let is_in_first = |number: &u8| packs.find(&name(*number)).unwrap().segment == 1;
@@ -298,7 +331,7 @@ fn room_for_the_copy_of_one_segment_is_enough() {
     packs.sync().unwrap();
     let before = segment_bytes(directory.path());
     fs.room_bytes.store(before + 12_000, Relaxed);
-    assert!(packs.compact(60).unwrap() > 20_000);
+    assert!(packs.compact(60, u64::MAX).unwrap() > 20_000);
     let index = directory.path().join("packs").join(INDEX);
     for _ in 0..2 {
         let anew = open(directory.path(), RealFs);

@@ -1,12 +1,11 @@
-//! The checkpoint of a pack's index: a sorted table on disk that is searched where it lies.
+//! The checkpoint of a pack's index: a sorted table on disk.
 //!
-//! Owns: the format of the table and the search in it.
-//! Does not know: what happened after the checkpoint (`pack` replays that), or the segments'
-//! content.
-//! Invariants: a table is written once and never changed, so it may be mapped; a table of which any
-//! bit is wrong is no table when it is opened. Damage that comes later can mislead a search until
-//! somebody asks whether the table [is intact](Table::is_intact), but the record that it leads to
-//! proves itself, so it is never believed.
+//! Owns: the format of the table.
+//! Does not know: files, and how one is searched (`table`); the segments' content.
+//! Invariants: a table is written once and never changed; a table of which any bit is wrong is no table
+//! when it is opened. Damage that comes later can mislead a search until somebody asks whether the table
+//! [is intact](super::table::Table::is_intact), but the record that it leads to proves itself, so it is never
+//! believed.
 //!
 //! Format, all numbers little endian: `ZKI3`, number of segments (u32), number of entries (u64),
 //! covered segment (u32), covered end (u32), blobs, their bytes, action entries, their bytes, links,
@@ -15,17 +14,8 @@
 //! of the payload with the kind in the top two bits, second of last use, size of the content (u32 each).
 #![forbid(unsafe_code)]
 
-use std::cmp::Ordering;
-use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt;
-use std::time::SystemTime;
-
-use memmap2::Mmap;
-
 use crate::digest::HASH_BYTES;
 use crate::layout::Kind;
-use crate::mapped;
 use crate::stats::Usage;
 
 const MAGIC: &[u8; 4] = b"ZKI3";
@@ -34,16 +24,15 @@ const USAGE_AT: usize = 24;
 const ENTRIES_CHECK_AT: usize = USAGE_AT + 48;
 const CHECK_AT: usize = ENTRIES_CHECK_AT + CHECK_BYTES;
 const CHECK_BYTES: usize = 16;
-const HEADER_BYTES: usize = CHECK_AT + CHECK_BYTES;
+pub(super) const HEADER_BYTES: usize = CHECK_AT + CHECK_BYTES;
 const SEGMENT_BYTES: usize = 16;
 /// Bytes of an entry.
 pub(crate) const ENTRY_BYTES: usize = HASH_BYTES + 20;
 const ACTION_BIT: u32 = 1 << 31;
 const LINK_BIT: u32 = 1 << 30;
-/// What is read at a time to check a table.
-const PIECE_BYTES: usize = 1024 * 1024;
-/// Interpolating steps before the search halves: digests are uniform, damage need not be.
-const INTERPOLATIONS: usize = 4;
+
+/// An entry as it lies on disk.
+pub(super) type Entry = [u8; ENTRY_BYTES];
 
 /// The name of a record.
 pub(crate) type Name = ([u8; HASH_BYTES], Kind);
@@ -78,117 +67,6 @@ pub(crate) struct Covered {
     pub(crate) end: u32,
 }
 
-/// A table on disk.
-#[derive(Debug)]
-pub(crate) struct Table {
-    file: File,
-    map: Mmap,
-    pub(crate) covered: Covered,
-    pub(crate) usage: Usage,
-    pub(crate) segments: Vec<SegmentState>,
-    entries_at: usize,
-    entries: usize,
-    entries_check: [u8; CHECK_BYTES],
-    /// Second of last use of each entry since the table was written; 0 for none. Memory that was
-    /// never written to is not there, so a table nobody uses costs none.
-    uses: Vec<u32>,
-}
-
-impl Table {
-    /// A table; `None` when it is none or was damaged.
-    pub(crate) fn open(file: File) -> io::Result<Option<Self>> {
-        let table = Self::written(file)?;
-        Ok(table.filter(Self::is_intact))
-    }
-
-    /// A table that was just written: its entries are not read once more.
-    pub(crate) fn written(file: File) -> io::Result<Option<Self>> {
-        let map = mapped::map(&file)?;
-        let Some(header) = parse(&map) else {
-            return Ok(None);
-        };
-        Ok(Some(Self {
-            covered: header.covered,
-            usage: header.usage,
-            segments: header.segments,
-            entries_at: header.entries_at,
-            entries: header.entries,
-            entries_check: header.entries_check,
-            uses: vec![0; header.entries],
-            file,
-            map,
-        }))
-    }
-
-    /// Whether the entries are those that were written. Reads them all, not through the mapping:
-    /// pages that nobody has searched in are not counted as memory of this process.
-    pub(crate) fn is_intact(&self) -> bool {
-        let mut hasher = blake3::Hasher::new();
-        let end = self.entries_at + self.entries * ENTRY_BYTES;
-        let mut piece = vec![0; PIECE_BYTES.min(end - self.entries_at)];
-        let mut at = self.entries_at;
-        while at < end {
-            let length = piece.len().min(end - at);
-            let read = self.file.read_exact_at(&mut piece[..length], at as u64);
-            if read.is_err() {
-                return false;
-            }
-            hasher.update(&piece[..length]);
-            at += length;
-        }
-        first_bytes(&hasher) == self.entries_check
-    }
-
-    /// When it was written, as the file system knows it.
-    pub(crate) fn written_at(&self) -> Option<SystemTime> {
-        self.file.metadata().and_then(|is| is.modified()).ok()
-    }
-
-    /// Number of entries.
-    pub(crate) fn len(&self) -> usize {
-        self.entries
-    }
-
-    /// Where a record lies.
-    pub(crate) fn find(&self, name: &Name) -> Option<Place> {
-        let index = search(self.records(), name)?;
-        Some(self.entry(index).1)
-    }
-
-    /// Where a record lies; notes that it is used now. The place still says when it was used
-    /// before.
-    pub(crate) fn touch(&mut self, name: &Name, now: u32) -> Option<Place> {
-        let index = search(self.records(), name)?;
-        let place = self.entry(index).1;
-        self.uses[index] = self.uses[index].max(now);
-        Some(place)
-    }
-
-    /// The place of the first entry behind a name.
-    pub(crate) fn first_after(&self, name: Option<&Name>) -> usize {
-        name.map_or(0, |name| {
-            let records = self.records();
-            records.partition_point(|record| decode_entry(record).0 <= *name)
-        })
-    }
-
-    /// The entries from a place on, in the order of their names.
-    pub(crate) fn iter_from(&self, start: usize) -> impl Iterator<Item = (Name, Place)> + '_ {
-        (start..self.entries).map(|index| self.entry(index))
-    }
-
-    fn entry(&self, index: usize) -> (Name, Place) {
-        let (name, mut place) = decode_entry(&self.records()[index]);
-        place.used = place.used.max(self.uses[index]);
-        (name, place)
-    }
-
-    fn records(&self) -> &[[u8; ENTRY_BYTES]] {
-        let end = self.entries_at + self.entries * ENTRY_BYTES;
-        self.map[self.entries_at..end].as_chunks().0
-    }
-}
-
 /// Whether bytes are a table of a format before this one.
 pub(crate) fn is_older(bytes: &[u8]) -> bool {
     OLDER_MAGICS.iter().any(|magic| bytes.starts_with(*magic))
@@ -196,9 +74,8 @@ pub(crate) fn is_older(bytes: &[u8]) -> bool {
 
 /// Reads any bytes as a table and searches it.
 pub(crate) fn search_bytes(bytes: &[u8], name: &Name) -> Option<Place> {
-    let parsed = parse(bytes)?;
-    let end = parsed.entries_at + parsed.entries * ENTRY_BYTES;
-    let records = bytes[parsed.entries_at..end].as_chunks().0;
+    let parsed = parse(bytes, bytes.len() as u64)?;
+    let records = bytes[parsed.entries_at..].as_chunks().0;
     search(records, name).map(|index| decode_entry(&records[index]).1)
 }
 
@@ -218,25 +95,32 @@ pub(crate) fn seal(mut bytes: Vec<u8>) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-struct Parsed {
-    covered: Covered,
-    usage: Usage,
-    segments: Vec<SegmentState>,
-    entries_at: usize,
-    entries: usize,
-    entries_check: [u8; CHECK_BYTES],
+/// What the head of a table says: its header, and its segments.
+#[derive(Debug)]
+pub(super) struct Parsed {
+    pub(super) covered: Covered,
+    pub(super) usage: Usage,
+    pub(super) segments: Vec<SegmentState>,
+    pub(super) entries_at: usize,
+    pub(super) entries: usize,
+    pub(super) entries_check: [u8; CHECK_BYTES],
 }
 
-/// Reads the header and the segments of a table, and checks that the entries are all there.
-fn parse(bytes: &[u8]) -> Option<Parsed> {
-    if bytes.len() < HEADER_BYTES || !bytes.starts_with(MAGIC) {
+/// Bytes of the head, if this is a header of a table.
+pub(super) fn head_bytes(header: &[u8]) -> Option<usize> {
+    if header.len() < HEADER_BYTES || !header.starts_with(MAGIC) {
         return None;
     }
-    let segments = u32_at(bytes, 4) as usize;
+    let segments = u32_at(header, 4) as usize;
+    HEADER_BYTES.checked_add(segments.checked_mul(SEGMENT_BYTES)?)
+}
+
+/// Reads the head of a table of so many bytes, and checks that the entries are all there.
+pub(super) fn parse(bytes: &[u8], size_bytes: u64) -> Option<Parsed> {
+    let entries_at = head_bytes(bytes)?;
     let entries = usize::try_from(u64_at(bytes, 8)).ok()?;
-    let entries_at = HEADER_BYTES.checked_add(segments.checked_mul(SEGMENT_BYTES)?)?;
     let end = entries_at.checked_add(entries.checked_mul(ENTRY_BYTES)?)?;
-    if end != bytes.len() {
+    if end as u64 != size_bytes || bytes.len() < entries_at {
         return None;
     }
     let check = check(&bytes[..CHECK_AT], &bytes[HEADER_BYTES..entries_at]);
@@ -328,13 +212,13 @@ fn check(header: &[u8], segments: &[u8]) -> [u8; CHECK_BYTES] {
     first_bytes(hasher.update(header).update(segments))
 }
 
-fn first_bytes(hasher: &blake3::Hasher) -> [u8; CHECK_BYTES] {
+pub(super) fn first_bytes(hasher: &blake3::Hasher) -> [u8; CHECK_BYTES] {
     let mut check = [0; CHECK_BYTES];
     check.copy_from_slice(&hasher.finalize().as_bytes()[..CHECK_BYTES]);
     check
 }
 
-fn decode_entry(entry: &[u8; ENTRY_BYTES]) -> (Name, Place) {
+pub(super) fn decode_entry(entry: &Entry) -> (Name, Place) {
     let mut hash = [0; HASH_BYTES];
     hash.copy_from_slice(&entry[..HASH_BYTES]);
     let length = u32_at(entry, HASH_BYTES + 8);
@@ -353,30 +237,14 @@ fn decode_entry(entry: &[u8; ENTRY_BYTES]) -> (Name, Place) {
     ((hash, kind), place)
 }
 
-/// Interpolates while that narrows the search, then halves.
-fn search(records: &[[u8; ENTRY_BYTES]], name: &Name) -> Option<usize> {
-    let (mut low, mut high) = (0, records.len());
-    let wanted = prefix(&name.0);
-    let mut step = 0;
-    while low < high {
-        let mut middle = low + (high - low) / 2;
-        let (first, last) = (prefix(&records[low]), prefix(&records[high - 1]));
-        if step < INTERPOLATIONS && first <= wanted && wanted <= last && first < last {
-            let share = u128::from(wanted - first) * (high - 1 - low) as u128;
-            middle = low + (share / u128::from(last - first)) as usize;
-        }
-        step += 1;
-        match decode_entry(&records[middle]).0.cmp(name) {
-            Ordering::Equal => return Some(middle),
-            Ordering::Less => low = middle + 1,
-            Ordering::Greater => high = middle,
-        }
-    }
-    None
+/// Finds an entry among sorted ones.
+pub(super) fn search(entries: &[Entry], name: &Name) -> Option<usize> {
+    let found = entries.binary_search_by(|entry| decode_entry(entry).0.cmp(name));
+    found.ok()
 }
 
 /// The first eight bytes as a number that sorts like them.
-fn prefix(bytes: &[u8]) -> u64 {
+pub(super) fn prefix(bytes: &[u8]) -> u64 {
     let mut first = [0; 8];
     first.copy_from_slice(&bytes[..8]);
     u64::from_be_bytes(first)
@@ -396,17 +264,18 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::table::Table;
     use super::*;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
-    use std::fs;
+    use std::fs::{self, File};
     use std::ops::Bound;
 
     fn table(bytes: &[u8]) -> Option<Table> {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("index");
         fs::write(&path, bytes).unwrap();
-        Table::open(File::open(path).unwrap()).unwrap()
+        Table::open(File::open(path).unwrap())
     }
 
     fn entries() -> impl Strategy<Value = BTreeMap<Name, Place>> {
@@ -427,7 +296,7 @@ mod tests {
                     size,
                 }
             });
-        prop::collection::btree_map(name, place, 0..60)
+        prop::collection::btree_map(name, place, 0..300)
     }
 
     proptest! {
@@ -445,8 +314,8 @@ mod tests {
             };
             let bytes = encode(covered, &usage, &segments, entries.clone().into_iter());
             let table = table(&bytes).unwrap();
-            prop_assert_eq!((table.covered, table.usage), (covered, usage));
-            prop_assert_eq!(&table.segments[..], &segments[..]);
+            prop_assert_eq!((table.covered(), table.usage()), (covered, usage));
+            prop_assert_eq!(table.segments(), &segments[..]);
             prop_assert_eq!(table.iter_from(0).collect::<BTreeMap<_, _>>(), entries.clone());
             for name in entries.keys().chain(others.keys()) {
                 let behind = table.iter_from(table.first_after(Some(name))).next();
@@ -477,7 +346,7 @@ mod tests {
             }
             let _ = search_bytes(&bytes, &([1; HASH_BYTES], Kind::Blob));
             if let Some(sealed) = seal(bytes) {
-                prop_assert!(parse(&sealed).is_some());
+                prop_assert!(parse(&sealed, sealed.len() as u64).is_some());
             }
         }
 

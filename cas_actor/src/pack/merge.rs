@@ -7,7 +7,8 @@
 
 use std::collections::HashMap;
 
-use super::index::{Name, Place, Table};
+use super::index::{Name, Place};
+use super::table::Table;
 
 /// The entries of the table with the changes applied, sorted, those behind a name only.
 pub(super) fn merge<'p>(

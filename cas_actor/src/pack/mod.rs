@@ -25,6 +25,7 @@ mod index;
 mod merge;
 mod record;
 mod recover;
+mod table;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -44,13 +45,14 @@ use crate::stats::{Counters, Usage, count};
 
 pub(crate) use deflated::deflate;
 use durable::Copied;
-use index::{Covered, ENTRY_BYTES, SegmentState, Table, encode};
+use index::{Covered, ENTRY_BYTES, SegmentState, encode};
 pub(crate) use index::{Name, Place};
 use merge::merge;
 pub(crate) use record::{HEADER_BYTES, Header};
+use table::Table;
 
 /// A segment that has reached this is not appended to.
-const SEGMENT_BYTES: u32 = 64 * 1024 * 1024;
+pub(crate) const SEGMENT_BYTES: u32 = 64 * 1024 * 1024;
 /// Segments that stay open for reading.
 const OPEN_SEGMENTS: usize = 64;
 /// Changes are folded into a new table at this many bytes of records behind the old one, or at
@@ -139,8 +141,18 @@ impl<F: Fs> Packs<F> {
         self.touch_at(name, seconds(SystemTime::now()))
     }
 
-    /// The same for a use in that second.
+    /// The same for a use in that second. What is not found where the table cannot be read is looked for
+    /// once more, in one made anew.
     pub(crate) fn touch_at(&mut self, name: &Name, now: u32) -> Option<Place> {
+        let found = self.touch_once(name, now);
+        let is_unsure = found.is_none() && self.table.as_ref().is_some_and(Table::is_harmed);
+        match is_unsure && self.mend_table().unwrap_or(false) {
+            true => self.touch_once(name, now),
+            false => found,
+        }
+    }
+
+    fn touch_once(&mut self, name: &Name, now: u32) -> Option<Place> {
         let known = match self.changes.get_mut(name) {
             Some(change) => {
                 let place = change.as_mut()?;
@@ -337,6 +349,10 @@ impl<F: Fs> Packs<F> {
         };
         let states: Vec<SegmentState> = self.segments.values().copied().collect();
         let bytes = encode(covered, &self.usage, &states, self.list());
+        if self.table.as_ref().is_some_and(Table::is_harmed) {
+            let harmed = io::Error::other("a part of it could not be read");
+            return Err(IoFailure::new("read", &self.directory.join(INDEX), harmed));
+        }
         fs::create_dir_all(&self.directory).during("create", &self.directory)?;
         let temp = self.staging.path();
         let file = self
@@ -355,7 +371,7 @@ impl<F: Fs> Packs<F> {
             .during("sync", &self.directory)?;
         drop(file);
         let file = File::open(&path).during("open", &path)?;
-        self.table = Table::written(file).during("map", &path)?;
+        self.table = Table::written(file, &bytes);
         self.changes = HashMap::new();
         self.tail_bytes = 0;
         self.stale_use_seconds = 0;

@@ -3,7 +3,8 @@
 //! Owns: the format of records, and finding them in the bytes of a segment.
 //! Does not know: files or the index.
 //! Invariants: scanning arbitrary bytes never panics; a record is reported only if its header
-//! proves itself, its payload is complete, and the payload matches its name.
+//! proves itself, its payload is complete, and the payload matches its name; nothing is looked for in the
+//! payload of a record that was cut off while it was written: whoever may put a blob chooses what lies there.
 //!
 //! Format: `ZKR1`, kind (1 byte; one of them is a blob whose payload is compressed, see `deflated`), three zero bytes, length of the payload (u32, little endian),
 //! hash or key (32 bytes), the first 8 bytes of BLAKE3 over all of that, the payload.
@@ -165,15 +166,19 @@ pub(crate) fn scan<'b>(
     end
 }
 
-/// The next header at or after `from` whose payload is complete.
+/// The next header at or after `from` whose payload is complete; none where a record that begins right
+/// there is cut off, for then all that follows is its payload.
 fn next_header(bytes: &[u8], from: usize) -> Option<(usize, Header)> {
     let mut at = from;
     loop {
         let rest = bytes.get(at..)?;
-        if let Some(header) = Header::decode(rest)
-            && header.record_bytes() <= rest.len() as u64
-        {
-            return Some((at, header));
+        if let Some(header) = Header::decode(rest) {
+            if header.record_bytes() <= rest.len() as u64 {
+                return Some((at, header));
+            }
+            if at == from {
+                return None;
+            }
         }
         let rest = rest.get(1..)?;
         at += 1 + rest.windows(MAGIC.len()).position(|found| found == MAGIC)?;
@@ -255,6 +260,19 @@ mod tests {
             Met::Damaged(..) | Met::Gap(_) => harmed = true,
         });
         (offsets, harmed, end)
+    }
+
+    /// A blob of records was half written when the process was killed, and the next one believed them: who
+    /// may put blobs, and nothing else, had put an entry.
+    #[test]
+    fn the_records_in_a_blob_that_is_cut_off_are_no_records() {
+        let whole = record(0, b"before");
+        let forged = record(1, b"whatever somebody likes");
+        let outer = record(0, &forged.repeat(20));
+        for cut in [1, outer.len() / 2, outer.len() - HEADER_BYTES] {
+            let bytes = [&whole[..], &outer[..outer.len() - cut]].concat();
+            assert_eq!(scanned(&bytes, 0), (vec![0], false, whole.len()));
+        }
     }
 
     proptest! {

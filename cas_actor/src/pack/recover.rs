@@ -3,7 +3,8 @@
 //! Owns: which files of the directory count, and reading their records.
 //! Does not know: how the index is used afterwards.
 //! Invariants: opening loses no complete record, whatever state a killed process left; a table that
-//! one opening refused is believed by no later one.
+//! one opening refused is believed by no later one; nothing is appended behind what could not be read, where
+//! a record may end that reaches further.
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeMap, HashMap};
@@ -15,8 +16,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::index::{self, SegmentState, Table};
+use super::index::{self, SegmentState};
 use super::record::{Met, scan};
+use super::table::Table;
 use super::{Active, CHECKPOINT_BYTES, INDEX, Packs, Place, SEGMENT_SUFFIX, seconds};
 use crate::error::{During, IoFailure};
 use crate::fs::Fs;
@@ -41,9 +43,7 @@ impl<F: Fs> Packs<F> {
             directory,
             staging,
             counters,
-            usage: table
-                .as_ref()
-                .map_or_else(Usage::default, |table| table.usage),
+            usage: table.as_ref().map_or_else(Usage::default, Table::usage),
             table,
             changes: HashMap::new(),
             segments: BTreeMap::new(),
@@ -60,17 +60,18 @@ impl<F: Fs> Packs<F> {
             stale_use_seconds: 0,
         };
         if let Some(table) = &packs.table {
-            let known = table.segments.iter();
+            let known = table.segments().iter();
             packs.segments = known.map(|state| (state.number, *state)).collect();
         }
+        let mut is_read = true;
         for number in found.keys() {
-            packs.recover_segment(*number)?;
+            is_read = packs.recover_segment(*number)?;
         }
         let behind = packs.segments.keys().next_back().map_or(1, |last| last + 1);
         let covered = packs
             .table
             .as_ref()
-            .map_or(0, |table| table.covered.segment);
+            .map_or(0, |table| table.covered().segment);
         packs.next_number = behind.max(covered);
         packs.resume(&found)?;
         // What the table does not cover may come from a process that was killed before its sync.
@@ -78,6 +79,9 @@ impl<F: Fs> Packs<F> {
         // So may a segment without records.
         let is_covered = |active: &Active| active.durable > 0;
         packs.new_names = packs.unsynced || !packs.active.as_ref().is_none_or(is_covered);
+        if !is_read && let Err(failure) = packs.seal() {
+            tracing::warn!(%failure, "the records of the last segment are written anew");
+        }
         if packs.tail_bytes > CHECKPOINT_BYTES / 8
             && let Err(failure) = packs.checkpoint()
         {
@@ -109,9 +113,10 @@ impl<F: Fs> Packs<F> {
         Ok(true)
     }
 
-    /// Applies the records of one segment that the table does not cover.
-    fn recover_segment(&mut self, number: u32) -> Result<(), IoFailure> {
-        let covered = self.table.as_ref().map(|table| table.covered);
+    /// Applies the records of one segment that the table does not cover; says whether all of it could be
+    /// read.
+    fn recover_segment(&mut self, number: u32) -> Result<bool, IoFailure> {
+        let covered = self.table.as_ref().map(Table::covered);
         let start = match covered {
             Some(covered) if number == covered.segment => covered.end as usize,
             Some(covered) if number < covered.segment => {
@@ -120,7 +125,7 @@ impl<F: Fs> Packs<F> {
                     let path = self.segment_path(number);
                     fs::remove_file(&path).during("remove", &path)?;
                 }
-                return Ok(());
+                return Ok(true);
             }
             _ => 0,
         };
@@ -133,7 +138,7 @@ impl<F: Fs> Packs<F> {
         let file = File::open(&path).during("open", &path)?;
         let size_bytes = file.metadata().during("read", &path)?.len();
         if size_bytes <= start as u64 {
-            return Ok(());
+            return Ok(true);
         }
         let (bytes, is_read) = self.read_around(&file, &path, start as u64..size_bytes);
         let used = seconds(SystemTime::now());
@@ -161,13 +166,13 @@ impl<F: Fs> Packs<F> {
         if let Some(state) = self.segments.get_mut(&number) {
             state.end = (start + end) as u32;
         }
-        Ok(())
+        Ok(is_read)
     }
 
     /// Goes on appending to the last segment, behind its last complete record, unless the table
     /// covers that segment as one that is finished.
     fn resume(&mut self, found: &BTreeMap<u32, u64>) -> Result<(), IoFailure> {
-        let covered = self.table.as_ref().map(|table| table.covered);
+        let covered = self.table.as_ref().map(Table::covered);
         let finished = covered.map_or(0, |covered| covered.segment);
         let last = self.segments.values().next_back().copied();
         let Some(last) = last.filter(|last| last.number >= finished) else {
@@ -230,7 +235,7 @@ fn read_table(directory: &Path) -> Result<Option<Table>, IoFailure> {
         tracing::info!(index = %path.display(), "an older index; reading all segments once");
         return Ok(None);
     }
-    let table = Table::open(file).during("read", &path)?;
+    let table = Table::open(file);
     if table.is_none() {
         tracing::warn!(index = %path.display(), "damaged index; reading all segments instead");
     }
@@ -251,7 +256,7 @@ fn remove_table<F: Fs>(fs: &F, directory: &Path, counters: &Counters) -> Result<
 
 /// Whether every segment that a table points into is there in full.
 fn covers(table: &Table, found: &BTreeMap<u32, u64>) -> bool {
-    let missing = table.segments.iter().find(|state| {
+    let missing = table.segments().iter().find(|state| {
         let size_bytes = found.get(&state.number).copied().unwrap_or(0);
         size_bytes < u64::from(state.end)
     });
@@ -270,6 +275,7 @@ mod tests {
     use super::super::compact_tests::{content, name, open, put};
     use super::*;
     use crate::fs::RealFs;
+    use crate::power_fs::PowerFs;
 
     /// A segment had been cut off, and grew behind what the table says of it: then the table was believed
     /// again, and what was put meanwhile was gone.
@@ -297,5 +303,33 @@ mod tests {
             assert_eq!(read, Read::Intact(content(number)), "{number}");
         }
         assert_eq!(packs.read(&name(9)).unwrap(), Read::Missing, "cut off");
+    }
+
+    /// What was put next was written behind half a record, whose header said that it was a part of that.
+    #[test]
+    fn what_is_put_behind_half_a_record_and_a_bad_sector_is_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let fs = PowerFs::default();
+        let mut packs = open(directory.path(), fs.clone());
+        for number in 0..3 {
+            put(&mut packs, number).unwrap();
+        }
+        packs.sync().unwrap();
+        let segment = packs.segment_path(1);
+        drop(packs);
+        let file = OpenOptions::new().write(true).open(&segment).unwrap();
+        file.set_len(file.metadata().unwrap().len() - 500).unwrap();
+        fs.make_unreadable(content(1).to_vec());
+        let mut packs = open(directory.path(), fs);
+        put(&mut packs, 3).unwrap();
+        packs.sync().unwrap();
+        drop(packs);
+        // By now all of it can be read.
+        let mut packs = open(directory.path(), RealFs);
+        for number in [0, 1, 3] {
+            let read = packs.read(&name(number)).unwrap();
+            assert_eq!(read, Read::Intact(content(number)), "{number}");
+        }
+        assert_eq!(packs.read(&name(2)).unwrap(), Read::Missing, "cut off");
     }
 }

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
+use std::io;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -21,8 +22,8 @@ use crate::sha256::Sha256Digest;
 const AT_ONCE: usize = 16;
 
 /// Makes the encoded result of an action out of the blob that it is kept in, for a server that names
-/// blobs by this hash.
-pub(crate) type Encode = Box<dyn FnOnce(Blob, HashFunction) -> Bytes + Send>;
+/// blobs by this hash. May take long.
+pub(crate) type Encode = Box<dyn FnOnce(Blob, HashFunction) -> io::Result<Bytes> + Send>;
 
 /// What is handed on.
 pub(crate) enum Handed {
@@ -93,7 +94,7 @@ mod tests {
                 19 => Handed::Result {
                     action: Digest::of(&[number]).into(),
                     blob: Digest::of(&[number]),
-                    encode: Box::new(|blob, _| blob.into_bytes()),
+                    encode: Box::new(|blob, _| blob.read()),
                 },
                 _ => Handed::Blob(Digest::of(&[number]), None),
             };

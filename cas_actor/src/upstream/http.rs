@@ -6,11 +6,15 @@
 //! which the cache checks it.
 #![forbid(unsafe_code)]
 
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
-use http_body_util::{BodyExt, BodyStream, Full};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt, BodyStream};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_rustls::HttpsConnector;
@@ -29,12 +33,40 @@ const ACTION_UP_TO_BYTES: usize = 16 * 1024 * 1024;
 /// A blob that says by its name which hash a cache knows: whoever checks contents refuses it under another.
 const PROBE: &[u8] = b"zako: which hash?";
 
+/// What is read of a blob at a time, while it is sent.
+const PIECE_BYTES: usize = 256 * 1024;
+
+/// A blob that is sent: read, not mapped, for somebody may cut its file off meanwhile.
+struct Sent(Blob);
+
+impl Body for Sent {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let is_left = !self.0.is_empty();
+        let piece = is_left.then(|| self.0.take_piece(PIECE_BYTES).map(Frame::data));
+        Poll::Ready(piece)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0.len() as u64)
+    }
+}
+
 /// A cache at `http[s]://host[:port][/prefix]` with `/cas/HASH` and `/ac/HASH` below it.
 #[derive(Debug)]
 pub struct HttpUpstream {
     base: String,
     authorization: Option<HeaderValue>,
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: Client<HttpsConnector<HttpConnector>, Sent>,
     function: OnceCell<HashFunction>,
 }
 
@@ -72,14 +104,14 @@ impl HttpUpstream {
         method: Method,
         space: &str,
         hash: &[u8; 32],
-        body: Bytes,
+        body: Blob,
     ) -> Result<Response<Incoming>, UpstreamError> {
         let uri = format!("{}/{space}/{}", self.base, hex(hash));
         let mut request = Request::builder().method(method).uri(uri);
         if let Some(authorization) = &self.authorization {
             request = request.header(header::AUTHORIZATION, authorization);
         }
-        let request = request.body(Full::new(body));
+        let request = request.body(Sent(body));
         let request = request.map_err(|error| self.failed(error))?;
         let sent = self.client.request(request).await;
         sent.map_err(|error| UpstreamError::caused(&self.base, &error))
@@ -90,7 +122,8 @@ impl HttpUpstream {
         space: &str,
         hash: &[u8; 32],
     ) -> Result<Option<Response<Incoming>>, UpstreamError> {
-        let answer = self.send(Method::GET, space, hash, Bytes::new()).await?;
+        let nothing = Bytes::new().into();
+        let answer = self.send(Method::GET, space, hash, nothing).await?;
         match answer.status() {
             StatusCode::OK => Ok(Some(answer)),
             StatusCode::NOT_FOUND | StatusCode::NO_CONTENT => Ok(None),
@@ -107,13 +140,14 @@ impl HttpUpstream {
             (HashFunction::Sha256, *Sha256Digest::of(PROBE).hash()),
         ];
         for (function, name) in &names {
-            let answer = self.send(Method::GET, "cas", name, Bytes::new()).await?;
+            let nothing = Bytes::new().into();
+            let answer = self.send(Method::GET, "cas", name, nothing).await?;
             if answer.status() == StatusCode::OK {
                 return Ok(*function);
             }
         }
         for (function, name) in &names {
-            let probe = Bytes::from_static(PROBE);
+            let probe = Bytes::from_static(PROBE).into();
             let answer = self.send(Method::PUT, "cas", name, probe).await?;
             match answer.status() {
                 status if status.is_success() => return Ok(*function),
@@ -135,7 +169,7 @@ impl HttpUpstream {
         &self,
         space: &str,
         hash: &[u8; 32],
-        content: Bytes,
+        content: Blob,
     ) -> Result<(), UpstreamError> {
         let answer = self.send(Method::PUT, space, hash, content).await?;
         match answer.status() {
@@ -185,12 +219,13 @@ impl Upstream for HttpUpstream {
                     HashFunction::Blake3 => *digest.hash(),
                     HashFunction::Sha256 => {
                         let content = content.clone();
-                        let named = spawn_blocking(move || *Sha256Digest::of(&content).hash());
-                        named.await.map_err(|error| self.failed(error))?
+                        let named = spawn_blocking(move || Sha256Digest::of_blob(content));
+                        let named = named.await.map_err(|error| self.failed(error))?;
+                        *named.map_err(|error| self.failed(error))?.hash()
                     }
                 },
             };
-            self.write("cas", &hash, content.into_bytes()).await
+            self.write("cas", &hash, content).await
         }
         .boxed()
     }
@@ -215,6 +250,6 @@ impl Upstream for HttpUpstream {
         action: &'u BlobName,
         result: Bytes,
     ) -> BoxFuture<'u, Result<(), UpstreamError>> {
-        async { self.write("ac", action.hash(), result).await }.boxed()
+        async { self.write("ac", action.hash(), result.into()).await }.boxed()
     }
 }

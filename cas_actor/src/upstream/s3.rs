@@ -108,16 +108,27 @@ impl S3Upstream {
         }
     }
 
-    async fn write(&self, path: &Path, content: Bytes) -> Result<(), object_store::Error> {
+    /// Reads what it sends: somebody may cut off the file of a blob that is mapped.
+    async fn write(&self, path: &Path, mut content: Blob) -> Result<(), object_store::Error> {
+        let unread = |error| object_store::Error::Generic {
+            store: "zako",
+            source: Box::new(error),
+        };
         if content.len() <= WHOLE_UP_TO_BYTES {
+            let content = content.read().map_err(unread)?;
             return self.bucket.put(path, content.into()).await.map(drop);
         }
         let upload = self.bucket.put_multipart(path).await?;
         let mut upload = WriteMultipart::new_with_chunk_size(upload, PART_BYTES);
-        for start in (0..content.len()).step_by(PART_BYTES) {
+        while !content.is_empty() {
             upload.wait_for_capacity(PARTS_AT_ONCE).await?;
-            let end = content.len().min(start + PART_BYTES);
-            upload.put(content.slice(start..end));
+            match content.take_piece(PART_BYTES) {
+                Ok(piece) => upload.put(piece),
+                Err(error) => {
+                    upload.abort().await?;
+                    return Err(unread(error));
+                }
+            }
         }
         upload.finish().await.map(drop)
     }
@@ -154,7 +165,7 @@ impl Upstream for S3Upstream {
         let hash = sha256.map_or(*digest.hash(), |name| *name.hash());
         async move {
             let path = self.path("cas", &hash);
-            let written = self.write(&path, content.into_bytes()).await;
+            let written = self.write(&path, content).await;
             written.map_err(|error| self.failed(error))
         }
         .boxed()
@@ -187,7 +198,7 @@ impl Upstream for S3Upstream {
     ) -> BoxFuture<'u, Result<(), UpstreamError>> {
         async {
             let path = self.path("ac", action.hash());
-            let written = self.write(&path, result).await;
+            let written = self.write(&path, result.into()).await;
             written.map_err(|error| self.failed(error))
         }
         .boxed()

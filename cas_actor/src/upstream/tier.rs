@@ -358,9 +358,8 @@ impl Inner {
 /// Encodes on a thread that may take long: it may have to hash the content.
 async fn encoded(encode: Encode, content: Blob, function: Option<HashFunction>) -> Option<Bytes> {
     let function = function?;
-    tokio::task::spawn_blocking(move || encode(content, function))
-        .await
-        .ok()
+    let encoded = tokio::task::spawn_blocking(move || encode(content, function));
+    encoded.await.ok()?.ok()
 }
 
 /// What is guarded stays whole: it is changed by single calls only.

@@ -100,13 +100,20 @@ fn chosen(data: &Path) -> io::Result<u64> {
 
 /// What the files below a directory take.
 fn held_bytes(directory: &Path) -> io::Result<u64> {
+    let entries = match fs::read_dir(directory) {
+        // Gone since it was listed: the node before this one may still be on its way out.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        entries => entries?,
+    };
     let mut bytes = 0;
-    for entry in fs::read_dir(directory)? {
+    for entry in entries {
         let entry = entry?;
-        bytes += match entry.file_type()?.is_dir() {
-            true => held_bytes(&entry.path())?,
+        bytes += match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => held_bytes(&entry.path())?,
             // In the unit that it is counted in, whatever the file system's.
-            false => entry.metadata()?.blocks() * 512,
+            Ok(metadata) => metadata.blocks() * 512,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            Err(error) => return Err(error),
         };
     }
     Ok(bytes)
@@ -149,6 +156,8 @@ mod tests {
         fs::write(directory.path().join("another"), vec![1; 1 << 20]).unwrap();
         let held_bytes = held_bytes(directory.path()).unwrap();
         assert!((4 << 20..5 << 20).contains(&held_bytes), "{held_bytes}");
+        let gone = store.join("gone since it was listed");
+        assert_eq!(super::held_bytes(&gone).unwrap(), 0);
     }
 
     #[test]

@@ -36,6 +36,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod undecoded;
 mod upstream;
 mod weight;
 mod zako;

@@ -2,25 +2,33 @@
 //!
 //! Owns: the calls to it.
 //! Does not know: when it is asked, or what becomes of the content (`upstream`).
-//! Invariants: only "not found" is a miss; a server is not asked by a hash that it does not know.
+//! Invariants: only "not found" is a miss; a server is not asked by a hash that it does not know; what it
+//! answers becomes no more in memory than was weighed, or is bounded by its length.
 #![forbid(unsafe_code)]
+
+use std::iter;
+use std::sync::{Arc, OnceLock};
 
 use ::bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 use hyper::header::{AUTHORIZATION, HeaderValue};
+use hyper::http::uri::PathAndQuery;
 use prost::Message;
 use tokio::sync::OnceCell;
+use tonic::client::Grpc;
 use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 
+use super::actions::result_bytes;
 use super::api::bytestream::byte_stream_client::ByteStreamClient;
 use super::api::bytestream::{ReadRequest, WriteRequest};
-use super::api::re::action_cache_client::ActionCacheClient;
 use super::api::re::capabilities_client::CapabilitiesClient;
 use super::api::re::content_addressable_storage_client::ContentAddressableStorageClient;
 use super::api::re::{self, batch_update_blobs_request, digest_function};
+use super::failure::whole;
+use super::undecoded::Undecoded;
 use crate::digest::hex;
 use crate::{
     Blob, BlobName, Connection, Digest, HashFunction, Pieces, Sha256Digest, Upstream, UpstreamError,
@@ -32,6 +40,13 @@ const BATCH_UP_TO_BYTES: usize = 1024 * 1024;
 const PIECE_BYTES: usize = 256 * 1024;
 /// The result of an action that is larger than this is not taken for one.
 const RESULT_UP_TO_BYTES: usize = 16 * 1024 * 1024;
+/// Nor is what would be larger than this in memory.
+const DECODED_UP_TO_BYTES: u64 = 128 * 1024 * 1024;
+/// All other answers are short; few bytes of one may become much.
+const ANSWER_UP_TO_BYTES: usize = 64 * 1024;
+
+const GET_RESULT: &str = "/build.bazel.remote.execution.v2.ActionCache/GetActionResult";
+const UPDATE_RESULT: &str = "/build.bazel.remote.execution.v2.ActionCache/UpdateActionResult";
 
 /// A server at `http[s]://host:port`.
 #[derive(Debug)]
@@ -90,7 +105,8 @@ impl ReapiUpstream {
             let request = re::GetCapabilitiesRequest {
                 instance_name: self.instance.clone(),
             };
-            let mut client = CapabilitiesClient::new(self.channel.clone());
+            let client = CapabilitiesClient::new(self.channel.clone());
+            let mut client = client.max_decoding_message_size(ANSWER_UP_TO_BYTES);
             let known = match client.get_capabilities(self.call(request)).await {
                 Ok(answer) => answer.into_inner().cache_capabilities,
                 Err(status) if status.code() == Code::Unimplemented => None,
@@ -139,17 +155,30 @@ impl ReapiUpstream {
     /// The second name of a content, made on a thread that may take long.
     async fn hashed(&self, content: &Blob) -> Result<Sha256Digest, UpstreamError> {
         let content = content.clone();
-        let hashed = tokio::task::spawn_blocking(move || Sha256Digest::of(&content));
-        hashed
-            .await
-            .map_err(|error| UpstreamError::new(&self.name, error))
+        let hashed = tokio::task::spawn_blocking(move || Sha256Digest::of_blob(content)).await;
+        let hashed = hashed.map_err(|error| UpstreamError::new(&self.name, error))?;
+        hashed.map_err(|error| UpstreamError::new(&self.name, error))
+    }
+
+    /// Makes a call whose answer is a result; the answer is not decoded.
+    async fn ask<T>(&self, path: &'static str, message: T) -> Result<Bytes, Status>
+    where
+        T: Message + Send + Sync + 'static,
+    {
+        let grpc = Grpc::new(self.channel.clone());
+        let mut grpc = grpc.max_decoding_message_size(RESULT_UP_TO_BYTES);
+        let ready = grpc.ready().await;
+        ready.map_err(|error| Status::unavailable(error.to_string()))?;
+        let path = PathAndQuery::from_static(path);
+        let answer = grpc.unary(self.call(message), path, Undecoded::default());
+        Ok(answer.await?.into_inner())
     }
 
     async fn write(
         &self,
         digest: re::Digest,
         function: HashFunction,
-        content: Bytes,
+        content: Blob,
     ) -> Result<(), Status> {
         if content.len() <= BATCH_UP_TO_BYTES {
             let request = re::BatchUpdateBlobsRequest {
@@ -157,11 +186,12 @@ impl ReapiUpstream {
                 digest_function: value(function),
                 requests: vec![batch_update_blobs_request::Request {
                     digest: Some(digest),
-                    data: content,
+                    data: whole(content)?,
                     ..Default::default()
                 }],
             };
-            let mut client = ContentAddressableStorageClient::new(self.channel.clone());
+            let client = ContentAddressableStorageClient::new(self.channel.clone());
+            let mut client = client.max_decoding_message_size(ANSWER_UP_TO_BYTES);
             let answer = client
                 .batch_update_blobs(self.call(request))
                 .await?
@@ -178,19 +208,28 @@ impl ReapiUpstream {
             hex(blake3::hash(digest.hash.as_bytes()).as_bytes())
         );
         let resource_name = self.resource(&format!("{upload}/blobs"), function, &digest);
-        let whole = content.len();
-        let requests = (0..whole).step_by(PIECE_BYTES).map(move |start| {
-            let end = whole.min(start + PIECE_BYTES);
-            WriteRequest {
+        // Where the file of the blob is cut off meanwhile, the upload never ends, and that is told.
+        let unread = Arc::new(OnceLock::new());
+        let untold = Arc::clone(&unread);
+        let (size_bytes, mut rest) = (content.len(), content);
+        let requests = iter::from_fn(move || {
+            let write_offset = (size_bytes - rest.len()) as i64;
+            let piece = (!rest.is_empty()).then(|| rest.take_piece(PIECE_BYTES))?;
+            let data = piece.map_err(|error| untold.set(error)).ok()?;
+            Some(WriteRequest {
                 resource_name: resource_name.clone(),
-                write_offset: start as i64,
-                finish_write: end == whole,
-                data: content.slice(start..end),
-            }
+                write_offset,
+                finish_write: rest.is_empty(),
+                data,
+            })
         });
-        let mut client = ByteStreamClient::new(self.channel.clone());
-        let call = self.call(stream::iter(requests));
-        client.write(call).await.map(drop)
+        let client = ByteStreamClient::new(self.channel.clone());
+        let mut client = client.max_decoding_message_size(ANSWER_UP_TO_BYTES);
+        let written = client.write(self.call(stream::iter(requests.fuse()))).await;
+        match unread.get() {
+            Some(error) => Err(Status::internal(error.to_string())),
+            None => written.map(drop),
+        }
     }
 }
 
@@ -278,7 +317,7 @@ impl Upstream for ReapiUpstream {
             let Some((digest, function)) = digest_of(&name) else {
                 return Ok(());
             };
-            let written = self.write(digest, function, content.into_bytes()).await;
+            let written = self.write(digest, function, content).await;
             written.map_err(|status| self.failed(&status))
         }
         .boxed()
@@ -298,11 +337,8 @@ impl Upstream for ReapiUpstream {
                 digest_function: value(function),
                 ..Default::default()
             };
-            let mut client = ActionCacheClient::new(self.channel.clone())
-                .max_decoding_message_size(RESULT_UP_TO_BYTES);
-            let answer = found(client.get_action_result(self.call(request)).await);
-            let answer = answer.map_err(|status| self.failed(&status))?;
-            Ok(answer.map(|result| result.into_inner().encode_to_vec().into()))
+            let answer = found(self.ask(GET_RESULT, request).await);
+            answer.map_err(|status| self.failed(&status))
         }
         .boxed()
     }
@@ -316,8 +352,11 @@ impl Upstream for ReapiUpstream {
             let Some((digest, function)) = self.named(action).await? else {
                 return Ok(());
             };
+            // What came over HTTP may be anything.
+            if result_bytes(&result) > DECODED_UP_TO_BYTES {
+                return Ok(());
+            }
             let Ok(result) = re::ActionResult::decode(result) else {
-                // What came over HTTP may be anything.
                 return Ok(());
             };
             let request = re::UpdateActionResultRequest {
@@ -327,10 +366,54 @@ impl Upstream for ReapiUpstream {
                 digest_function: value(function),
                 ..Default::default()
             };
-            let mut client = ActionCacheClient::new(self.channel.clone());
-            let answer = client.update_action_result(self.call(request)).await;
+            let answer = self.ask(UPDATE_RESULT, request).await;
             answer.map(drop).map_err(|status| self.failed(&status))
         }
         .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::{BodyExt, Full};
+    use hyper::Response;
+    use hyper::header::{CONTENT_TYPE, HeaderMap};
+    use hyper::server::conn::http2;
+    use hyper::service::service_fn;
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+    use std::convert::Infallible;
+    use std::future::ready;
+    use tokio::net::TcpListener;
+
+    /// It was decoded before anybody had weighed it: two bytes of it may become two hundred.
+    #[tokio::test]
+    async fn a_result_comes_as_its_bytes_whatever_they_are() {
+        const NO_MESSAGE: [u8; 20] = [0xff; 20];
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let answer = service_fn(|_| {
+                let body = [&[0, 0, 0, 0, 20], &NO_MESSAGE[..]].concat();
+                let trailers = HeaderMap::from_iter([(
+                    "grpc-status".parse().unwrap(),
+                    HeaderValue::from_static("0"),
+                )]);
+                let body = Full::new(Bytes::from(body));
+                let body = body.with_trailers(ready(Some(Ok(trailers))));
+                let answer = Response::builder().header(CONTENT_TYPE, "application/grpc");
+                ready(Ok::<_, Infallible>(answer.body(body).unwrap()))
+            });
+            let server = http2::Builder::new(TokioExecutor::new());
+            server.serve_connection(TokioIo::new(stream), answer).await
+        });
+        let address = format!("http://{address}");
+        let upstream = ReapiUpstream::new(&address, "", &Connection::default()).unwrap();
+        let action = BlobName::from(Sha256Digest::of(b"action"));
+        let result = upstream.get_action(&action).await.unwrap();
+        assert_eq!(result.unwrap(), NO_MESSAGE[..]);
+        drop(upstream);
+        server.abort();
     }
 }
