@@ -212,14 +212,13 @@ impl World<'_> {
     fn usual_outputs(&self, member: &Member) -> impl Iterator<Item = Output> {
         let rules = ignored(&member.gitignore);
         let shared = ignored(&self.all.gitignore);
-        let usual = USUAL_OUTPUTS.into_iter().filter_map(move |usual| {
+        USUAL_OUTPUTS.into_iter().filter_map(move |usual| {
             let (inside, whole) = (format!("{usual}/x"), join(&member.package.dir, usual));
             let probe = format!("{whole}/x");
             let is_ignored = rules.iter().any(|pattern| pattern.matches(&inside))
                 || shared.iter().any(|pattern| pattern.matches(&probe));
             is_ignored.then(|| Output::Tree(whole.into()))
-        });
-        usual
+        })
     }
 }
 
