@@ -432,3 +432,14 @@ fn a_node_says_that_its_configuration_is_missing() {
             "examples/node.toml",
         ]);
 }
+
+#[test]
+fn a_build_file_that_the_engine_cannot_leave_ends_the_build_and_is_named() {
+    let project =
+        Project::with_build("Object.keys(new String('x'.repeat(2 ** 28)));\nexport default {};\n");
+    let mut command = project.command(&["build"]);
+    Outcome::of(command.env("ZAKO_EVALUATION_SECONDS", "1")).fails_saying(&[
+        "BUILD.ts cannot be stopped",
+        "a text or list of many millions",
+    ]);
+}

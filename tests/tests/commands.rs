@@ -31,6 +31,23 @@ fn clean_removes_what_was_built_and_nothing_else() {
 }
 
 #[test]
+fn clean_all_leaves_nothing_of_a_cache_that_lies_elsewhere() {
+    let project = Project::with_build(BUILD);
+    let cache = project.outside().join("cache");
+    let manifest = project.read("zako.toml");
+    project.write(
+        "zako.toml",
+        &format!("{manifest}[settings]\ncache-dir = {cache:?}\n"),
+    );
+    project.build();
+    let states = || fs::read_dir(cache.join("workspaces")).unwrap().count();
+    assert!(cache.join("store").exists() && states() == 1);
+    project.zako(&["clean", "--all"]).succeeds();
+    assert!(!cache.join("store").exists() && states() == 0);
+    assert!(!project.has(".zako"));
+}
+
+#[test]
 fn tests_run_under_test_and_are_cached() {
     let project = Project::with_build(BUILD);
     project.zako(&["test"]).succeeds();

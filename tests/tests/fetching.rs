@@ -53,6 +53,12 @@ fn packages_come_through_the_proxy_that_the_environment_names() {
     );
     build("HTTPS_PROXY", "socks5://127.0.0.1:1", "")
         .fails_saying(&["only http:// is spoken with a proxy"]);
+    for unreadable in ["ftp://me:word@127.0.0.1:1", "127.0.0.1:1/", "a proxy"] {
+        let said = build("HTTPS_PROXY", unreadable, "")
+            .fails_saying(&["HTTPS_PROXY of the environment names no proxy"])
+            .text();
+        assert!(!said.contains("word"), "{said}");
+    }
 
     // Whoever is to be reached without one is.
     proxy.answer("/lib.tgz", Answer::Body(archive));

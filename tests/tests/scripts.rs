@@ -103,6 +103,74 @@ fn an_edit_reaches_what_depends_on_it_and_an_equal_output_stops() {
 }
 
 #[test]
+fn names_with_a_dot_are_sources_like_others() {
+    let project = project();
+    let files = [".storybook/main.ts", "src/.conf", ".vite/.cache"];
+    for name in files {
+        project.write(&format!("packages/core/{name}"), "1");
+    }
+    // What git ignores or tools keep is none, wherever it lies.
+    project.write(".gitignore", "dist\nnode_modules\ncoverage\n");
+    let others = ["coverage/.tmp/x", ".turbo/log", "src/.git/HEAD"];
+    project.build();
+    project.ran();
+    for name in others {
+        project.write(&format!("packages/core/{name}"), "2");
+    }
+    project.build();
+    assert!(project.ran().is_empty());
+    for name in files {
+        project.write(&format!("packages/core/{name}"), "2");
+        project.build();
+        assert_eq!(project.ran(), ["core"], "{name}");
+    }
+}
+
+#[test]
+fn a_workspace_of_pnpm_needs_no_package_in_its_root() {
+    let project = project();
+    fs::remove_file(project.root().join("package.json")).unwrap();
+    project.write("pnpm-workspace.yaml", "packages: ['packages/*']\n");
+    project.build();
+    assert_eq!(project.ran(), ["app", "core"]);
+}
+
+#[test]
+fn a_task_reads_and_writes_what_it_names_beyond_its_package() {
+    let project = project();
+    let tasks = |input: &str| {
+        project.write(
+            "turbo.json",
+            &format!(
+                r#"{{"tasks": {{"build": {{"dependsOn": ["^build"], "inputs": ["src.txt", "{input}"], "outputs": ["dist/**"]}}}}}}"#
+            ),
+        );
+    };
+    project.write("shared/base.txt", "1");
+    for input in ["../../shared/*.txt", "$TURBO_ROOT$/shared/**"] {
+        tasks(input);
+        project.build();
+        project.ran();
+        project.write("shared/base.txt", input);
+        project.build();
+        assert!(project.ran().contains(&"core".to_owned()), "{input}");
+    }
+    // What git ignores is read where it is named.
+    project.write(".gitignore", "dist\n.env\n");
+    project.write("packages/core/.env", "1");
+    tasks(".env");
+    project.build();
+    project.ran();
+    project.write("packages/core/.env", "2");
+    project.build();
+    assert_eq!(project.ran(), ["core"]);
+    tasks("../../../elsewhere/**");
+    project.zako(&["build"]).fails_saying(&[
+        "//packages/app:build: input `../../../elsewhere/**` leaves the workspace",
+    ]);
+}
+
+#[test]
 fn lost_outputs_come_back_and_clean_leaves_what_people_made() {
     let project = project();
     project.write("packages/core/dist/kept.txt", "mine\n");

@@ -426,6 +426,28 @@ fn a_script_of_the_root_sees_neither_other_packages_nor_what_is_zakos() {
 }
 
 #[test]
+fn what_has_no_network_talks_to_itself_on_localhost() {
+    if !is_installed("node") {
+        return;
+    }
+    // A device that is up has an address that can be bound to, and one that is down none.
+    let script = "node -e \"const { createServer, connect } = require('net'); const server = createServer((them) => them.end('heard')); \
+                  server.listen(0, '127.0.0.1', () => connect(server.address().port, '127.0.0.1').on('data', (text) => { \
+                  require('fs').writeFileSync('out', text); process.exit(); }).on('error', (error) => { throw error; }))\"";
+    for case in cases() {
+        let project = project(script, "");
+        let built = case.zako(&project, &STRICT);
+        if case.has_own_mounts() {
+            built.succeeds();
+            assert_eq!(project.read("out"), "heard", "{case:?}");
+        } else {
+            // Landlock closes TCP by ports, wherever they are.
+            built.fails_saying(&["EACCES"]);
+        }
+    }
+}
+
+#[test]
 fn a_script_reaches_the_network_only_where_the_manifest_opens_it() {
     let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = server.local_addr().unwrap().port();

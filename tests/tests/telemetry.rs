@@ -264,6 +264,12 @@ fn doctor_tells_what_is_in_force_and_where_it_comes_from() {
         assert!(said.contains(line), "{line}: {said}");
     }
     assert!(ask(&[("ZAKO_JOBS", "x")]).contains("warn  jobs"));
+    project.write("zako.toml", "grop = \"x\"\n");
+    let said = ask(&[]);
+    for words in ["zako.toml:1:1: unknown field `grop`", "correct it"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    assert!(!said.contains("zako init"), "{said}");
 }
 
 #[test]

@@ -99,6 +99,10 @@ fn long_lists_are_refused_before_the_engine_walks_them() {
         "const a: number[] = [3]; a.length = 4294967295; a.reverse();",
         "new Array(4294967295).join('x');",
         "JSON.stringify(new Array(4294967295));",
+        "'x'.repeat(2 ** 28).split('');",
+        "Array.from('x'.repeat(2 ** 28));",
+        "Array.prototype.indexOf.call('x'.repeat(2 ** 28), 1);",
+        "JSON.parse('x'.repeat(2 ** 28));",
     ] {
         let error = survive(source, LONG);
         assert_eq!(error.kind, FailureKind::Exception, "{source}: {error}");
@@ -107,6 +111,33 @@ fn long_lists_are_refused_before_the_engine_walks_them() {
             "{source}: {error}"
         );
     }
+}
+
+#[test]
+fn a_length_that_could_be_another_one_later_is_refused() {
+    for list in [
+        "{ get length() { return n++ ? 2 ** 53 - 1 : 0; } }",
+        "{ length: { valueOf: () => n++ ? 2 ** 53 - 1 : 0 } }",
+        "Object.defineProperty(() => {}, 'length', { get: () => n++ ? 2 ** 53 - 1 : 0 })",
+        "Object.create({ get length() { return n++ ? 2 ** 53 - 1 : 0; } })",
+    ] {
+        let source =
+            format!("let n = 0; const list: any = {list}; Array.prototype.indexOf.call(list, 1);");
+        let error = survive(&source, LONG);
+        assert!(
+            error
+                .to_string()
+                .contains("the length of this list is computed"),
+            "{source}: {error}"
+        );
+    }
+    let mut workspace = Workspace::new(&[(
+        "BUILD.ts",
+        "class Words { get length() { return 1; } *[Symbol.iterator]() { yield 'a'; } }\n\
+         export default [Array.from(new Words()), Array.prototype.map.call({ length: 1, 0: 'b' }, String), Array.from({ length: 2 }, (_, i) => i)];",
+    )]);
+    let value = workspace.evaluate("BUILD.ts").unwrap().value;
+    assert_eq!(value, json!([["a"], ["b"], [0, 1]]));
 }
 
 #[test]

@@ -22,8 +22,10 @@ pub fn run(global: &Global, args: &CleanArgs) -> Result<Exit, Failure> {
     say(&format!("removed {count} built files"));
     if args.all {
         let layout = session.layout.clone();
+        // Where the cache lies elsewhere, the state lies beside it.
+        let state = layout.state.parent().unwrap_or(&layout.private);
         // The lock goes last, with the directory that holds it.
-        for dir in [&layout.store, &layout.scratch, &layout.private] {
+        for dir in [&layout.store, &layout.scratch, state, &layout.private] {
             remove_tree(dir).map_err(|error| {
                 Failure::work(format!("cannot remove {}: {error}", dir.display()))
             })?;

@@ -294,6 +294,14 @@ fn workspace(
 ) {
     let workspace = match found {
         Ok(workspace) => workspace,
+        Err(WorkspaceError::Manifest(mistake)) => {
+            let at = mistake.location.as_ref();
+            let at = at.map_or(String::new(), |at| format!("{at}: "));
+            let said = format!("{at}{}", mistake.message);
+            let advice = "correct it; what is said above holds without it";
+            warn(findings, "workspace", said, advice);
+            return;
+        }
         Err(error) => {
             warn(
                 findings,

@@ -110,7 +110,11 @@ impl DirTable {
                     if *is_dir {
                         let unseen =
                             UNSEEN.contains(&&**name) && !pattern.as_str().contains(&**name);
-                        if !unseen && pattern.may_match_below(&path) && !skip(&whole) {
+                        if !unseen
+                            && pattern.may_match_below(&path)
+                            && !exclude.iter().any(|out| out.means_all_of(&path))
+                            && !skip(&whole)
+                        {
                             pending.push(path);
                         }
                     } else if pattern.matches(&path)
@@ -236,6 +240,15 @@ mod tests {
         assert_eq!(
             expand(&mut dirs, "p", &["**/*.ts"], &["src/b.ts"]),
             ["p/src/a.ts", "p/src/x/c.ts"]
+        );
+        let all = "{**,**/.*,**/.*/**}";
+        assert_eq!(
+            expand(&mut dirs, "", &[all], &[".git/**", "p/**"]),
+            Vec::<String>::new()
+        );
+        assert_eq!(
+            expand(&mut dirs, "p", &[all], &["src/**"]),
+            ["p/.hidden/h.ts"]
         );
         assert_eq!(
             expand(&mut dirs, "p", &["node_modules/m/*.ts"], &[]),

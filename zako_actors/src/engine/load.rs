@@ -205,7 +205,8 @@ impl<'a> Loader<'a> {
             .iter()
             .map(|path| path.rsplit_once('/').map_or("", |(dir, _)| dir))
             .collect();
-        let mut scripts = scripts::targets(&members);
+        let scripts = scripts::targets(&members);
+        let mut scripts = scripts.map_err(|mistake| LoadError::Mistakes(vec![mistake]))?;
         scripts.retain(|target| !described.contains(target.label.dir()));
         Ok(scripts)
     }

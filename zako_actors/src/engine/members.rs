@@ -1,7 +1,7 @@
 //! The packages of an npm, pnpm, Yarn or Bun workspace, as they lie on disk.
 //!
 //! Owns finding and reading them. Does not know what their scripts become.
-//! Invariant: a workspace without `package.json` costs one look at the disk.
+//! Invariant: a workspace without packages costs two looks at the disk.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -19,7 +19,7 @@ use crate::lang::suggest::did_you_mean;
 use crate::lang::target::join;
 use crate::lang::task::{TURBO_JSON, Tasks, is_named};
 
-/// Reads them; `None` when there is no `package.json` in the root, or scripts are not wanted.
+/// Reads them; `None` when neither a `package.json` nor a list of pnpm's lies in the root, or scripts are not wanted.
 ///
 /// # Errors
 /// The mistakes in what was read.
@@ -28,11 +28,14 @@ pub fn read(workspace: &Workspace, dirs: &mut DirTable) -> Result<Option<Members
         return Ok(None);
     }
     let reader = Reader { workspace };
-    let Some(root) = reader.package("")? else {
+    let root = reader.package("")?;
+    let listed = reader.text(PNPM_WORKSPACE)?;
+    if root.is_none() && listed.is_none() {
         return Ok(None);
-    };
+    }
+    let root = root.unwrap_or_default();
     let mut globs = root.workspaces.clone().unwrap_or_default();
-    if let Some(text) = reader.text(PNPM_WORKSPACE)? {
+    if let Some(text) = listed {
         globs.extend(pnpm_packages(&text).map_err(mistake)?);
     }
     let (mut include, mut exclude) = (Vec::new(), Vec::new());
@@ -85,7 +88,7 @@ fn check_networked(members: &Members) -> Result<(), Diagnostic> {
     let bears = |text: &str| {
         packages().any(|package| {
             let mut names = package.scripts.keys();
-            names.any(|name| is_named(text, &package.name, name))
+            names.any(|name| is_named(text, package, name))
         })
     };
     let Some(text) = members.tasks.networked.iter().find(|text| !bears(text)) else {

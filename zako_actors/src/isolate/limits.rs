@@ -2,7 +2,8 @@
 //!
 //! Owns: arming the limits of one evaluation, which of them ended it, and how that is said.
 //! Does not know: what runs.
-//! Invariant: once the guards are dropped, no other thread stops what runs in the isolate.
+//! Invariants: once the guards are dropped, no other thread stops what runs in the isolate; a script that a time limit
+//! cannot stop, because the engine is in a loop of its own, ends the process, and it is said which that was.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -50,6 +51,9 @@ impl Stop {
 /// What a script may use beyond its heap limit before it reaches the point where it stops.
 const MAX_OVERDRAFT_BYTES: usize = 2 << 30;
 
+/// Computing that a script has to stop in once it is told to.
+const TO_STOP: Duration = Duration::from_secs(5);
+
 /// The way to stop what runs in one isolate.
 #[derive(Clone)]
 pub(super) struct Brake {
@@ -94,16 +98,45 @@ impl Brake {
     /// Arms the time limits and the token of one evaluation; dropping the result disarms them.
     pub fn arm(&self, request: &EvaluateRequest) -> Guards {
         let Limits { wall, cpu, .. } = request.limits;
-        let time_is_up = self.pull(FailureKind::Timeout);
+        let stop = |cause| stop(self.pull(cause), request.entry.clone());
         Guards {
-            _wall: watchdog::after(wall, move || {
-                time_is_up();
-                None
-            }),
+            _wall: watchdog::after(wall, stop(FailureKind::Timeout)),
             // One thread uses no more of its CPU than goes by on the clock.
-            _cpu: (cpu < wall).then(|| limit_cpu(cpu, self.pull(FailureKind::CpuTime))),
+            _cpu: (cpu < wall).then(|| limit_cpu(cpu, stop(FailureKind::CpuTime))),
             _cancel: request.cancel.on_cancel(self.pull(FailureKind::Cancelled)),
         }
+    }
+}
+
+/// Calls `terminate`, and if what runs on this thread computes on after that, ends the process: what to do when the time
+/// of `entry` is up.
+fn stop(
+    terminate: impl Fn() + Send + 'static,
+    entry: String,
+) -> impl FnMut() -> Option<Duration> + Send + 'static {
+    let clock = ThreadClock::of_this_thread();
+    let mut told = None;
+    move || {
+        let used = clock.read();
+        let Some(before) = told else {
+            told = Some(used);
+            terminate();
+            return Some(TO_STOP);
+        };
+        // What a busy machine gives no time to does not compute.
+        let computed = used
+            .zip(before)
+            .map(|(used, before)| used.saturating_sub(before));
+        let left = TO_STOP.saturating_sub(computed.unwrap_or(TO_STOP));
+        if left.is_zero() {
+            let message = format!(
+                "{entry} cannot be stopped: it has the JavaScript engine walk something huge in one step"
+            );
+            let help = "look for a text or list of many millions, such as the keys of a long text; zako ends, as nothing else ends this";
+            eprintln!("{}", Diagnostic::error(message).with_help(help));
+            std::process::exit(1);
+        }
+        Some(left)
     }
 }
 
@@ -114,20 +147,19 @@ pub(super) struct Guards {
     _cancel: CancelGuard,
 }
 
-/// Calls `terminate` when the calling thread has used `limit` more of CPU time than now. What it has
+/// Calls `stop` when the calling thread has used `limit` more of CPU time than now, and then as it says. What it has
 /// left is also the soonest that it can be used up, so that is when to look again.
-fn limit_cpu(limit: Duration, terminate: impl Fn() + Send + 'static) -> DeadlineGuard {
+fn limit_cpu(
+    limit: Duration,
+    mut stop: impl FnMut() -> Option<Duration> + Send + 'static,
+) -> DeadlineGuard {
     let clock = ThreadClock::of_this_thread();
     let begin = clock.read();
     watchdog::after(limit, move || {
         // Without a clock there is the wall's limit.
         let used = clock.read()?.saturating_sub(begin?);
         let left = limit.saturating_sub(used);
-        if left.is_zero() {
-            terminate();
-            return None;
-        }
-        Some(left)
+        if left.is_zero() { stop() } else { Some(left) }
     })
 }
 

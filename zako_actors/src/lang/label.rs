@@ -262,6 +262,10 @@ impl LabelPattern {
         } else {
             Label::parse(text, here)?
         };
+        // Written in full it means the whole package.
+        if label.name() == "all" && !text.starts_with('@') {
+            return Ok(Self::Package(label.dir().into()));
+        }
         Ok(Self::One(label))
     }
 
@@ -409,5 +413,9 @@ mod tests {
             LabelPattern::parse("esm", "libs/rx").unwrap(),
             LabelPattern::One(label("//libs/rx:esm"))
         );
+        let whole = LabelPattern::Package("a/all".into());
+        for text in ["//a/all", "//a/all:all", "//a/all:*"] {
+            assert_eq!(LabelPattern::parse(text, "").unwrap(), whole);
+        }
     }
 }

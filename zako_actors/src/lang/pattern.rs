@@ -97,6 +97,12 @@ impl Pattern {
         self.alternatives.iter().any(|p| match_prefix(p, dir))
     }
 
+    /// Whether it means all of directory `dir`, as `dist/**` does of `dist`.
+    pub fn means_all_of(&self, dir: &str) -> bool {
+        let mut all = self.alternatives.iter();
+        all.any(|p| p.strip_suffix("/**").is_some_and(|p| match_path(p, dir)))
+    }
+
     /// The longest leading directory that is free of wildcards; empty for the root.
     pub fn base(&self) -> &str {
         let mut base = wildless_dir(&self.alternatives[0]);

@@ -1,38 +1,27 @@
 //! Targets out of the scripts of `package.json` files.
 //!
-//! Owns which scripts become targets, what they read, leave behind and depend on. Does not know
-//! the file system: it is given what was read there.
+//! Owns which scripts become targets and what they depend on. Does not know which files they read and
+//! leave behind (`files`), nor the file system: it is given what was read there.
 //! Invariants: a dependency named by `^task` reaches through packages that lack the task, so that
 //! the order is that of the packages; a script reads its own package, the outputs of what it
 //! depends on, and what `foreign` says of the packages that it depends on.
 
+mod files;
 mod foreign;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::gitignore::ignored;
 use super::label::Label;
 use super::locate::At;
 use super::package_json::{PACKAGE_JSON, PackageJson};
-use super::pattern::Pattern;
-use super::target::{Command, EnvValue, InPlace, Output, Source, Target, Work, join};
-use super::task::{Task, Tasks};
+use super::suggest::did_you_mean;
+use super::target::{Command, EnvValue, InPlace, Source, Target, Work, join};
+use super::task::{ROOT_PACKAGE, Task, Tasks};
+use crate::diagnostic::Diagnostic;
 
 /// Programs that run scripts themselves: their lines are not steps.
 const RUNNERS: [&str; 6] = ["turbo", "nx", "lerna", "zako", "wireit", "moon"];
-/// What a `build` leaves behind by custom, where git ignores it.
-const USUAL_OUTPUTS: [&str; 6] = ["dist", "build", "out", "lib", ".next", ".output"];
-/// Files of the root that scripts of every package read by custom.
-const SHARED: [&str; 7] = [
-    "package-lock.json",
-    "npm-shrinkwrap.json",
-    "pnpm-lock.yaml",
-    "yarn.lock",
-    "bun.lock",
-    "bun.lockb",
-    "tsconfig*.json",
-];
 
 /// A package with what else was read beside it.
 #[derive(Clone, Debug, Default)]
@@ -62,18 +51,21 @@ pub fn target_name(script: &str) -> String {
 }
 
 /// The targets that `all` gives, in the order of labels.
-pub fn targets(all: &Members) -> Vec<Arc<Target>> {
-    let world = World::new(all);
+///
+/// # Errors
+/// A glob that cannot be read, or that leaves the workspace.
+pub fn targets(all: &Members) -> Result<Vec<Arc<Target>>, Diagnostic> {
+    let world = World::new(all)?;
     let mut made: BTreeMap<Label, Target> = BTreeMap::new();
     for (index, member) in all.members.iter().enumerate() {
         for script in member.package.scripts.keys() {
             if let Some(label) = world.label(index, script) {
-                made.insert(label.clone(), world.target(index, script, label));
+                made.insert(label.clone(), world.target(index, script, label)?);
             }
         }
     }
     world.add_foreign_sources(&mut made);
-    made.into_values().map(Arc::new).collect()
+    Ok(made.into_values().map(Arc::new).collect())
 }
 
 struct World<'a> {
@@ -81,10 +73,12 @@ struct World<'a> {
     by_name: BTreeMap<&'a str, usize>,
     /// Directories that packages lie below.
     above: Vec<String>,
+    /// What every script reads.
+    shared: Source,
 }
 
 impl<'a> World<'a> {
-    fn new(all: &'a Members) -> Self {
+    fn new(all: &'a Members) -> Result<Self, Diagnostic> {
         let names = all.members.iter().enumerate();
         let by_name = names
             .filter(|(_, member)| !member.package.name.is_empty())
@@ -95,11 +89,12 @@ impl<'a> World<'a> {
             .flat_map(|dir| dir.match_indices('/').map(|(end, _)| &dir[..end]))
             .chain([""])
             .collect();
-        Self {
+        Ok(Self {
             all,
             by_name,
             above: above.into_iter().map(str::to_owned).collect(),
-        }
+            shared: files::shared(&all.tasks.global_inputs)?,
+        })
     }
 
     fn member(&self, index: usize) -> &'a Member {
@@ -120,7 +115,7 @@ impl<'a> World<'a> {
             return own.clone();
         }
         let name = if member.package.dir.is_empty() {
-            "//"
+            ROOT_PACKAGE
         } else {
             &member.package.name
         };
@@ -142,23 +137,15 @@ impl<'a> World<'a> {
         Label::new(&package.dir, &target_name(script)).ok()
     }
 
-    fn target(&self, index: usize, script: &str, label: Label) -> Target {
+    fn target(&self, index: usize, script: &str, label: Label) -> Result<Target, Diagnostic> {
         let member = self.member(index);
         let package = &member.package;
         let task = self.task(index, script);
         let dir = &package.dir;
-        let (outs, out_exclude) = self.outputs(member, script, &task);
-        let mut srcs = vec![self.sources(index, &task)];
-        let shared = SHARED.iter().map(|name| (*name).to_owned());
-        let global = shared.chain(self.all.tasks.global_inputs.iter().cloned());
-        let include: Vec<Pattern> = global
-            .filter_map(|text| Pattern::parse(&text).ok())
-            .collect();
-        srcs.push(Source::Glob {
-            dir: String::new(),
-            include,
-            exclude: Vec::new(),
-        });
+        let mistake = |what: String| Diagnostic::error(format!("{label}: {what}"));
+        let (outs, out_exclude) = self.outputs(member, script, &task).map_err(mistake)?;
+        let mut srcs = self.sources(index, &task).map_err(mistake)?;
+        srcs.push(self.shared.clone());
         let is_test = task.cache && (script == "test" || script.starts_with("test:"));
         let hooked = |hook: &str| package.scripts.get(&format!("{hook}{script}"));
         let lines = [hooked("pre"), package.scripts.get(script), hooked("post")];
@@ -167,9 +154,9 @@ impl<'a> World<'a> {
         let mut open_env: Vec<String> = task.untracked_env.clone();
         open_env.extend(self.all.tasks.global_untracked_env.iter().cloned());
         let path = join(dir, PACKAGE_JSON);
-        Target {
+        Ok(Target {
             at: At::file(path),
-            deps: self.dependencies(index, &task, &label),
+            deps: self.dependencies(index, &task, &label).map_err(mistake)?,
             srcs,
             work: Work::Command(Command {
                 argv: vec!["sh".into(), "-c".into(), lines.join(" && ")],
@@ -179,7 +166,7 @@ impl<'a> World<'a> {
                     .map(|name| (name.clone(), EnvValue::pass(name)))
                     .collect(),
                 test_retries: is_test.then_some(0),
-                network: self.all.tasks.opens_network(&package.name, script),
+                network: self.all.tasks.opens_network(package, script),
                 in_place: Some(Box::new(InPlace {
                     bins: bins(dir),
                     above: self.above.clone(),
@@ -194,50 +181,7 @@ impl<'a> World<'a> {
             rule: None,
             manual: !(is_test || (script == "build" && task.cache && !task.persistent)),
             label,
-        }
-    }
-
-    /// What a script reads of its own package, or of one that it depends on.
-    fn sources(&self, index: usize, task: &Task) -> Source {
-        let dir = &self.member(index).package.dir;
-        let mut include = Vec::new();
-        let mut exclude = self.not_sources(index);
-        match &task.inputs {
-            None => include.extend(everything()),
-            Some(inputs) => {
-                for input in inputs {
-                    if input == "$TURBO_DEFAULT$" {
-                        include.extend(everything());
-                    } else if let Some(out) = input.strip_prefix('!') {
-                        exclude.extend(Pattern::parse(out));
-                    } else {
-                        include.extend(Pattern::parse(input));
-                    }
-                }
-                include.extend(Pattern::parse(PACKAGE_JSON));
-            }
-        }
-        Source::Glob {
-            dir: dir.clone(),
-            include,
-            exclude,
-        }
-    }
-
-    /// Other packages within, and what git ignores.
-    fn not_sources(&self, index: usize) -> Vec<Pattern> {
-        let dir = &self.member(index).package.dir;
-        let mut exclude = ignored(&self.member(index).gitignore);
-        if !dir.is_empty() {
-            // Names that are not tied to the root hold everywhere below it.
-            let everywhere = ignored(&self.all.gitignore).into_iter();
-            exclude.extend(everywhere.filter(|pattern| pattern.as_str().starts_with("**/")));
-        }
-        exclude.extend(Pattern::parse("*.tsbuildinfo"));
-        for below in self.inner(dir) {
-            exclude.extend(Pattern::parse(&format!("{below}/**")));
-        }
-        exclude
+        })
     }
 
     /// The other packages within `dir`, from there.
@@ -256,71 +200,30 @@ impl<'a> World<'a> {
             .filter(|below| !below.is_empty())
     }
 
-    fn outputs(&self, member: &Member, script: &str, task: &Task) -> (Vec<Output>, Vec<Pattern>) {
-        let dir = &member.package.dir;
-        let (mut outs, mut exclude) = (Vec::new(), Vec::new());
-        match &task.outputs {
-            Some(list) => {
-                for text in list {
-                    let (text, left_out) = match text.strip_prefix('!') {
-                        Some(text) => (text, true),
-                        None => (text.as_str(), false),
-                    };
-                    let text = text.trim_start_matches("./").trim_end_matches('/');
-                    let whole = join(dir, text);
-                    match (Pattern::parse(&whole), whole.strip_suffix("/**")) {
-                        (Ok(pattern), _) if left_out => exclude.push(pattern),
-                        (Ok(_), Some(tree)) if !Pattern::is_wild(tree) => {
-                            outs.push(Output::Tree(tree.into()));
-                        }
-                        (Ok(pattern), _) if Pattern::is_wild(&whole) => {
-                            outs.push(Output::Glob(pattern));
-                        }
-                        // Without a wildcard it may be a file or a directory.
-                        (Ok(_), _) => outs.push(Output::Tree(whole.into())),
-                        (Err(_), _) => {}
-                    }
-                }
-            }
-            None if script == "build" && task.cache => {
-                let rules = ignored(&member.gitignore);
-                let shared = ignored(&self.all.gitignore);
-                for usual in USUAL_OUTPUTS {
-                    let (inside, whole) = (format!("{usual}/x"), join(dir, usual));
-                    let probe = format!("{whole}/x");
-                    if rules.iter().any(|pattern| pattern.matches(&inside))
-                        || shared.iter().any(|pattern| pattern.matches(&probe))
-                    {
-                        outs.push(Output::Tree(whole.into()));
-                    }
-                }
-            }
-            None => {}
-        }
-        (outs, exclude)
-    }
-
-    fn dependencies(&self, index: usize, task: &Task, own: &Label) -> Vec<Label> {
+    fn dependencies(&self, index: usize, task: &Task, own: &Label) -> Result<Vec<Label>, String> {
         let mut labels = BTreeSet::new();
         for dependency in &task.depends_on {
             if let Some(name) = dependency.strip_prefix('^') {
                 self.reach(index, name, &mut BTreeSet::from([index]), &mut labels);
             } else if let Some((package, name)) = dependency.split_once('#') {
+                let root = || self.all.members.iter().position(is_root);
                 let at = match package {
-                    "//" => self
-                        .all
-                        .members
-                        .iter()
-                        .position(|m| m.package.dir.is_empty()),
+                    ROOT_PACKAGE => root(),
                     name => self.by_name.get(name).copied(),
                 };
-                labels.extend(at.and_then(|at| self.label(at, name)));
+                let at = at.ok_or_else(|| {
+                    let hint = did_you_mean(package, self.by_name.keys().copied());
+                    format!(
+                        "it depends on `{dependency}`, but there is no package `{package}`{hint}"
+                    )
+                })?;
+                labels.extend(self.label(at, name));
             } else {
                 labels.extend(self.label(index, dependency));
             }
         }
         labels.remove(own);
-        labels.into_iter().collect()
+        Ok(labels.into_iter().collect())
     }
 
     /// The task `name` of every package that `index` depends on; where one lacks it, of those that
@@ -345,9 +248,8 @@ impl<'a> World<'a> {
     }
 }
 
-/// Everything in a package, the dot files of its own directory included.
-fn everything() -> impl Iterator<Item = Pattern> {
-    ["**", ".*"].into_iter().flat_map(Pattern::parse)
+fn is_root(member: &Member) -> bool {
+    member.package.dir.is_empty()
 }
 
 /// Where the programs of installed packages are, nearest first, as npm puts them on PATH.
@@ -366,6 +268,7 @@ fn bins(dir: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lang::target::Output;
     use serde_json::json;
 
     fn member(dir: &str, value: serde_json::Value) -> Member {
@@ -409,7 +312,7 @@ mod tests {
 
     #[test]
     fn scripts_become_targets_in_the_order_of_packages() {
-        let all = targets(&world());
+        let all = targets(&world()).unwrap();
         let labels: Vec<String> = all.iter().map(|target| target.label.to_string()).collect();
         assert_eq!(
             labels,
@@ -436,7 +339,7 @@ mod tests {
 
     #[test]
     fn a_package_that_is_not_built_is_read() {
-        let all = targets(&world());
+        let all = targets(&world()).unwrap();
         let reads = |label: &str, wanted: &str| {
             find(&all, label)
                 .srcs
@@ -449,6 +352,76 @@ mod tests {
     }
 
     #[test]
+    fn what_tasks_name_beyond_their_package_is_found_or_a_mistake() {
+        let of_web = |inputs: &[&str], outputs: &[&str]| {
+            let task = json!({ "inputs": inputs, "outputs": outputs });
+            let text = json!({ "tasks": { "web#build": task } }).to_string();
+            let tasks = Tasks::from_turbo("turbo.json", &text).unwrap();
+            targets(&Members { tasks, ..world() })
+        };
+        let inputs = [
+            "$TURBO_DEFAULT$",
+            "$TURBO_ROOT$/base.json",
+            "../../shared/**",
+            "!../../shared/old/**",
+            "./src/../conf",
+        ];
+        let made = of_web(&inputs, &["../../site/**", "$TURBO_ROOT$/report.txt"]).unwrap();
+        let web = find(&made, "//apps/web:build");
+        let outs = ["site", "report.txt"].map(|tree| Output::Tree(tree.into()));
+        assert_eq!(web.command().unwrap().outs, outs);
+        let texts = |wanted: &str| {
+            let found = web.srcs.iter().filter_map(|source| match source {
+                Source::Glob {
+                    dir,
+                    include,
+                    exclude,
+                } if dir == wanted => Some([include, exclude]),
+                _ => None,
+            });
+            let patterns = found.flatten().flatten();
+            patterns.map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert!(
+            texts("").starts_with(&["base.json", "shared/**", "shared/old/**"].map(String::from))
+        );
+        assert!(texts("apps/web").contains(&"conf".to_owned()));
+        for (input, output, said) in [
+            (
+                "../../../x",
+                "dist",
+                "input `../../../x` leaves the workspace",
+            ),
+            ("/etc/x", "dist", "input `/etc/x` leaves the workspace"),
+            ("a[", "dist", "glob `a[`"),
+            (
+                "x",
+                "../../../out",
+                "output `../../../out` leaves the workspace",
+            ),
+            ("x", "..", "output `..` would hold the package itself"),
+            ("x", "**", "output `**` would hold the package itself"),
+        ] {
+            let error = of_web(&[input], &[output]).unwrap_err().message;
+            assert!(
+                error.starts_with("//apps/web:build: ") && error.contains(said),
+                "{error}"
+            );
+        }
+        let text = r#"{"tasks": {"build": {"dependsOn": ["croe#build"]}}}"#;
+        let tasks = Tasks::from_turbo("turbo.json", text).unwrap();
+        let error = targets(&Members { tasks, ..world() }).unwrap_err().message;
+        assert!(
+            error.contains("no package `croe`; did you mean `core`?"),
+            "{error}"
+        );
+        let mut all = world();
+        all.tasks.global_inputs = vec!["../x".to_owned()];
+        let error = targets(&all).unwrap_err().message;
+        assert!(error.contains("`../x` leaves the workspace"), "{error}");
+    }
+
+    #[test]
     fn tasks_say_what_is_left_behind_and_passed_on() {
         let mut all = world();
         all.tasks = Tasks::from_turbo(
@@ -457,7 +430,7 @@ mod tests {
                 "web#build": {"dependsOn": ["core#build"], "cache": false}}}"#,
         )
         .unwrap();
-        let targets = targets(&all);
+        let targets = targets(&all).unwrap();
         let core = find(&targets, "//packages/core:build").command().unwrap();
         assert_eq!(core.outs, [Output::Tree("packages/core/out".into())]);
         assert!(core.env.contains_key("CI") && core.env.contains_key("MODE"));

@@ -1,7 +1,7 @@
 //! Tasks: what the scripts of packages need, leave behind, and depend on.
 //!
 //! Owns the model and its three sources: `[tasks]` of `zako.toml`, `turbo.json`, and defaults for
-//! a workspace that has neither. Does not know packages.
+//! a workspace that has neither. Does not know which packages there are.
 //! Invariant: unknown fields of `zako.toml` never pass silently; those of `turbo.json` that do not
 //! change what is built do.
 
@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::package_json::PackageJson;
 use crate::diagnostic::Diagnostic;
 
 /// Where Turborepo keeps its tasks.
@@ -74,6 +75,8 @@ pub struct Tasks {
     pub declared: bool,
 }
 
+/// What the package of the root is called in names of tasks.
+pub const ROOT_PACKAGE: &str = "//";
 /// Scripts that run until they are stopped.
 const SERVERS: [&str; 5] = ["dev", "start", "serve", "watch", "preview"];
 /// Scripts whose point is a change outside the build.
@@ -96,8 +99,8 @@ impl Tasks {
         }
     }
 
-    /// Whether a strict sandbox lets script `name` of package `package` use the network.
-    pub fn opens_network(&self, package: &str, name: &str) -> bool {
+    /// Whether a strict sandbox lets script `name` of `package` use the network.
+    pub fn opens_network(&self, package: &PackageJson, name: &str) -> bool {
         let mut named = self.networked.iter();
         named.any(|it| is_named(it, package, name))
     }
@@ -152,10 +155,13 @@ impl Tasks {
     }
 }
 
-/// Whether `text`, which is `name` or `package#name`, means script `name` of package `package`.
-pub fn is_named(text: &str, package: &str, name: &str) -> bool {
+/// Whether `text`, which is `name` or `package#name`, means script `name` of `package`; that of the root is `//`, too.
+pub fn is_named(text: &str, package: &PackageJson, name: &str) -> bool {
+    let is_root = package.dir.is_empty();
     match text.rsplit_once('#') {
-        Some((of, script)) => of == package && script == name,
+        Some((of, script)) => {
+            script == name && (of == package.name || (is_root && of == ROOT_PACKAGE))
+        }
         None => text == name,
     }
 }
@@ -212,6 +218,18 @@ mod tests {
         let error = |text: &str| Tasks::from_turbo("turbo.json", text).unwrap_err().message;
         assert!(error(r#"{"tasks": {"a": {"outputs": "dist"}}}"#).contains("`outputs` must be"));
         assert!(error("{").starts_with("turbo.json: "));
+    }
+
+    #[test]
+    fn the_package_of_the_root_has_two_names() {
+        let tasks = Tasks {
+            networked: vec!["//#e2e".to_owned(), "acme#lint".to_owned()],
+            ..Tasks::default()
+        };
+        let package = |dir: &str| PackageJson::parse(dir, r#"{"name": "acme"}"#).unwrap();
+        let opens = |dir: &str, name: &str| tasks.opens_network(&package(dir), name);
+        assert!(opens("", "e2e") && opens("", "lint") && opens("a", "lint"));
+        assert!(!opens("a", "e2e") && !opens("", "build"));
     }
 
     #[test]

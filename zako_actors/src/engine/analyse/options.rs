@@ -121,7 +121,12 @@ impl Declared {
             Some(text) => Value::from(self.label(text)?.to_string()),
             None => value,
         };
-        if self.values.is_empty() || self.values.contains(&value) {
+        // A label can be written in several ways.
+        let is_same = |one: &Value| match one.as_str().filter(|_| self.is_label()) {
+            Some(text) => self.label(text).is_ok_and(|it| value == it.to_string()),
+            None => *one == value,
+        };
+        if self.values.is_empty() || self.values.iter().any(is_same) {
             return Ok(value);
         }
         let list: Vec<String> = self.values.iter().map(ToString::to_string).collect();
@@ -270,5 +275,16 @@ mod tests {
             error.starts_with("[config] of zako.toml: option `mode` must be a string"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_label_is_the_same_however_it_is_written() {
+        let declared = json!({ "name": "cc", "type": "label", "values": ["//a/gcc", "//a:clang"], "default": "//a/gcc" });
+        let option: Declared = serde_json::from_value(declared).unwrap();
+        for text in ["//a/gcc", "//a/gcc:gcc"] {
+            assert_eq!(option.read(text).unwrap(), "//a/gcc:gcc");
+        }
+        let error = option.read("//a:gcc").unwrap_err();
+        assert!(error.contains("must be one of \"//a/gcc\""), "{error}");
     }
 }

@@ -210,18 +210,20 @@ impl Bringer<'_> {
         let next = AtomicUsize::new(0);
         let results: Vec<OnceLock<_>> = missing.iter().map(|_| OnceLock::new()).collect();
         std::thread::scope(|scope| {
-            for _ in 0..missing.len().min(AT_ONCE) {
-                scope.spawn(|| {
-                    loop {
-                        // Relaxed: each number is given once, whatever others see.
-                        let at = next.fetch_add(1, Ordering::Relaxed);
-                        let Some((package, result)) = missing.get(at).zip(results.get(at)) else {
-                            return;
-                        };
-                        drop(result.set(porter.bring_one(package)));
-                    }
-                });
-            }
+            let bring = || {
+                loop {
+                    // Relaxed: each number is given once, whatever others see.
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    let Some((package, result)) = missing.get(at).zip(results.get(at)) else {
+                        return;
+                    };
+                    drop(result.set(porter.bring_one(package)));
+                }
+            };
+            let threads = missing.iter().take(AT_ONCE).map(|_| scope.spawn(bring));
+            let threads: Vec<_> = threads.collect();
+            // One that died leaves its package without a result.
+            threads.into_iter().for_each(|thread| drop(thread.join()));
         });
         // Each has removed what was its own; what cannot be removed the next one will.
         drop(fs::remove_dir(

@@ -1,4 +1,4 @@
-//! Servers that requests go through: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, as curl reads them.
+//! Servers that requests go through: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, in small letters, too.
 //!
 //! Owns who is connected with instead of a server, and how: by a tunnel for https, so that the proxy sees nothing but
 //! the name, and by asking the proxy itself for http. Does not know what is asked for.
@@ -28,8 +28,23 @@ pub struct Proxies(Arc<Matcher>);
 
 impl Proxies {
     /// What the environment says.
-    pub fn of_environment() -> Self {
-        Self(Arc::new(Matcher::from_env()))
+    ///
+    /// # Errors
+    /// Which variable names no proxy. It is not shown: there may be a password in it.
+    pub fn of_environment() -> Result<Self, String> {
+        let proxy = |names| match said(names) {
+            None => Ok(String::new()),
+            Some((_, value)) if is_proxy(&value) => Ok(value),
+            Some((name, _)) => Err(format!(
+                "{name} of the environment names no proxy; it is written http://HOST:PORT or http://NAME:PASSWORD@HOST:PORT"
+            )),
+        };
+        let matcher = Matcher::builder()
+            .all(proxy(["ALL_PROXY", "all_proxy"])?)
+            .http(proxy(["HTTP_PROXY", "http_proxy"])?)
+            .https(proxy(["HTTPS_PROXY", "https_proxy"])?)
+            .no(said(["NO_PROXY", "no_proxy"]).map_or(String::new(), |(_, value)| value));
+        Ok(Self(Arc::new(matcher.build())))
     }
 
     /// What a request for `to` itself has to say to the proxy that it goes to.
@@ -37,6 +52,20 @@ impl Proxies {
         let proxy = self.0.intercept(to).filter(|_| !is_secure(to))?;
         proxy.basic_auth().cloned()
     }
+}
+
+/// The first of these variables that says something.
+fn said(names: [&'static str; 2]) -> Option<(&'static str, String)> {
+    let values = names.map(|name| (name, std::env::var_os(name).unwrap_or_default()));
+    let mut values = values.into_iter().filter(|(_, value)| !value.is_empty());
+    let (name, value) = values.next()?;
+    Some((name, value.to_string_lossy().into_owned()))
+}
+
+/// Whether `text` is read as a proxy: a matcher leaves out what is not.
+fn is_proxy(text: &str) -> bool {
+    let matcher = Matcher::builder().all(text.to_owned()).build();
+    matcher.intercept(&Uri::from_static("http://x")).is_some()
 }
 
 fn is_secure(to: &Uri) -> bool {

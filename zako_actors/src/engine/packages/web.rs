@@ -116,11 +116,11 @@ impl Web {
     /// A client that believes whom the file `authorities` vouches for, or else whom the system does.
     ///
     /// # Errors
-    /// What is wrong with the file, or with the system's list.
+    /// What is wrong with the file, with the system's list, or with a proxy of the environment.
     pub fn new(runtime: Handle, authorities: Option<&Path>) -> Result<Self, String> {
         let connection =
             Connection::secure(authorities).map_err(|error| error.problem().to_owned())?;
-        let proxies = Proxies::of_environment();
+        let proxies = Proxies::of_environment()?;
         let connector = connection.over(Connector::new(proxies.clone()));
         Ok(Self {
             client: Client::builder(TokioExecutor::new()).build(connector),

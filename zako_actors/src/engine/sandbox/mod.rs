@@ -6,6 +6,7 @@
 //! Invariants: a strict step that could not be confined does not run; confining is inherited by
 //! everything that a command starts, and cannot be undone by it.
 
+mod loopback;
 pub mod namespaces;
 mod programs;
 mod trace;
@@ -199,11 +200,13 @@ fn closes_signals() -> bool {
 pub fn mechanism() -> Option<&'static str> {
     match namespaces::available() {
         Some(Kind::Processes) => {
-            return Some("user namespaces with mounts and processes of their own, no network");
+            return Some(
+                "user namespaces with mounts and processes of their own, no network but localhost of their own",
+            );
         }
         Some(Kind::Mounts) => {
             return Some(
-                "user namespaces with mounts of their own, no network; there are no process namespaces here, so other processes can be seen and signalled",
+                "user namespaces with mounts of their own, no network but localhost of their own; there are no process namespaces here, so other processes can be seen and signalled",
             );
         }
         None => {}
@@ -227,10 +230,10 @@ pub fn mechanism() -> Option<&'static str> {
 fn by_landlock(files: bool, tcp: bool, signals: bool) -> Option<&'static str> {
     match (files, tcp, signals) {
         (_, true, true) => Some(
-            "Landlock: files, TCP, signals and abstract sockets; UDP and /dev/shm stay open, other processes can be seen",
+            "Landlock: files, TCP (localhost too), signals and abstract sockets; UDP and /dev/shm stay open, other processes can be seen",
         ),
         (_, true, false) => Some(
-            "Landlock: files and TCP; UDP, abstract sockets and /dev/shm stay open, other processes can be seen and signalled",
+            "Landlock: files and TCP (localhost too); UDP, abstract sockets and /dev/shm stay open, other processes can be seen and signalled",
         ),
         (true, false, _) => Some(
             "Landlock: files only; steps without `network: true` do not start, because this kernel cannot close TCP (Linux 6.7 can)",
@@ -310,7 +313,7 @@ mod tests {
         assert_eq!(by_landlock(false, false, false), None);
         let said = |signals| by_landlock(true, true, signals).unwrap();
         assert!(said(true).contains("UDP") && !said(true).contains("signalled"));
-        assert!(said(false).contains("files and TCP;") && said(false).contains("signalled"));
+        assert!(said(false).contains("files and TCP (") && said(false).contains("signalled"));
         let partly = by_landlock(true, false, false).unwrap();
         assert!(partly.contains("files only") && !partly.contains("files and TCP"));
     }

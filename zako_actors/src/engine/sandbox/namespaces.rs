@@ -1,5 +1,5 @@
 //! The sandbox by namespaces: a view of the file system that holds what a command may touch and
-//! nothing else, a network without any way out, and processes that see and signal each other only.
+//! nothing else, a network that holds nothing but its own `localhost`, and processes that see and signal each other only.
 //!
 //! Owns the launchers: this program started once more, with one thread, as the kernel wants it. The first one
 //! leaves the user's namespaces. The second one, the first process of the new process namespace, builds the
@@ -36,7 +36,7 @@ use rustix::thread::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Confine, SYSTEM, view};
+use super::{Confine, SYSTEM, loopback, view};
 
 /// The first argument of a launcher, by its turn. The second one is a [`Plan`], the others are the command's.
 const FIRST: &str = "confined-command";
@@ -203,6 +203,10 @@ impl Launcher {
             signals().thread_block()?;
         }
         leave(flags, &fs::File::open("/proc")?).map_err(unconfined)?;
+        if !self.plan.confine.network {
+            // A command without it is confined all the same.
+            drop(loopback::bring_up());
+        }
         if !own_processes {
             self.enter().map_err(unconfined)?;
             return match self.command() {

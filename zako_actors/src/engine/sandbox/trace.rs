@@ -3,6 +3,8 @@
 //! Owns their reading. Does not know who started it, nor what is declared.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 
 /// Files of the workspace at `root`, outside `scratch`, that the trace of a command begun in `cwd` shows
@@ -19,11 +21,10 @@ pub fn undeclared(trace: &str, root: &Path, scratch: &Path, cwd: &Path) -> BTree
         if !renames && !is(&["open(", "openat(", "openat2(", "execve("]) {
             continue;
         }
-        let mut quoted = line.split('"');
-        let Some(path) = quoted.nth(if renames { 3 } else { 1 }) else {
+        let Some((begin, path)) = quoted(line).nth(usize::from(renames)) else {
             continue;
         };
-        let base = base(line, path).unwrap_or(cwd);
+        let base = base(&line[..begin]).unwrap_or_else(|| cwd.to_owned());
         let path = normal(&base.join(path));
         if renames || is(&["O_CREAT", "O_WRONLY"]) {
             made.insert(path);
@@ -35,11 +36,53 @@ pub fn undeclared(trace: &str, root: &Path, scratch: &Path, cwd: &Path) -> BTree
     read
 }
 
-/// The directory that `path` is meant from, which strace writes before it: `AT_FDCWD</a/b>, "path"`.
-fn base<'a>(line: &'a str, path: &str) -> Option<&'a Path> {
-    let at = line.find(&format!("\"{path}\""))?;
-    let before = line[..at].strip_suffix(">, ")?;
-    Some(Path::new(before.rsplit_once('<')?.1))
+/// The paths in quotation marks, each with where it begins.
+fn quoted(line: &str) -> impl Iterator<Item = (usize, PathBuf)> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let begin = at + line[at..].find('"')?;
+        let (path, length) = written(&line[begin + 1..], b'"');
+        at = (begin + 1 + length + 1).min(line.len());
+        Some((begin, path))
+    })
+}
+
+/// The directory that a path is meant from, which strace writes `before` it: `AT_FDCWD</a/b>, `.
+fn base(before: &str) -> Option<PathBuf> {
+    let at = before.strip_suffix(">, ")?.rfind('<')?;
+    Some(written(&before[at + 1..], b'>').0)
+}
+
+/// The path that `text` begins with, up to `end`, and its length there: what is no plain ASCII is written as in C.
+fn written(text: &str, end: u8) -> (PathBuf, usize) {
+    let bytes = text.as_bytes();
+    let (mut path, mut at) = (Vec::new(), 0);
+    while let Some(&byte) = bytes.get(at).filter(|byte| **byte != end) {
+        at += 1;
+        if byte != b'\\' {
+            path.push(byte);
+            continue;
+        }
+        let digits = bytes[at..].iter().take(3);
+        let digits = digits
+            .take_while(|byte| matches!(byte, b'0'..=b'7'))
+            .count();
+        if let Ok(code) = u8::from_str_radix(&text[at..at + digits], 8) {
+            path.push(code);
+            at += digits;
+        } else if let Some(&letter) = bytes.get(at) {
+            path.push(match letter {
+                b'n' => b'\n',
+                b't' => b'\t',
+                b'v' => 0x0b,
+                b'f' => 0x0c,
+                b'r' => b'\r',
+                other => other,
+            });
+            at += 1;
+        }
+    }
+    (OsString::from_vec(path).into(), at)
 }
 
 /// `path` without `.` and `..`.
@@ -63,7 +106,14 @@ mod tests {
     fn a_trace_tells_what_was_read_undeclared() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path();
-        for name in ["secret.h", "other.h", "made.h", "moved.h", "sub/deep.h"] {
+        for name in [
+            "secret.h",
+            "other.h",
+            "made.h",
+            "moved.h",
+            "sub/deep.h",
+            "sub/größe \"1\".h",
+        ] {
             std::fs::create_dir_all(root.join("sub")).unwrap();
             std::fs::write(root.join(name), "").unwrap();
         }
@@ -74,6 +124,7 @@ mod tests {
              12 openat(AT_FDCWD, \"../../../../other.h\", O_RDONLY) = 3\n12 openat(AT_FDCWD, \"a.c\", O_RDONLY) = 3\n\
              12 openat(AT_FDCWD, \"/usr/include/stdio.h\", O_RDONLY) = 3\n\
              13 openat(AT_FDCWD<{0}/sub>, \"deep.h\", O_RDONLY) = 3<{0}/sub/deep.h>\n\
+             13 openat(AT_FDCWD<{0}/sub>, \"gr\\303\\266\\303\\237e \\\"1\\\".h\", O_RDONLY) = 3\n\
              13 openat(AT_FDCWD<{0}>, \"made.h\", O_WRONLY|O_CREAT|O_TRUNC, 0666) = 3<{0}/made.h>\n\
              13 openat(AT_FDCWD<{0}>, \"made.h\", O_RDONLY) = 3<{0}/made.h>\n\
              13 renameat2(AT_FDCWD<{0}>, \"x\", AT_FDCWD<{0}>, \"moved.h\", 0) = 0\n\
@@ -83,7 +134,18 @@ mod tests {
         let found = undeclared(&trace, root, &scratch, &cwd);
         assert_eq!(
             found.into_iter().collect::<Vec<_>>(),
-            ["other.h", "secret.h", "sub/deep.h"]
+            ["other.h", "secret.h", "sub/deep.h", "sub/größe \"1\".h"]
         );
+    }
+
+    #[test]
+    fn paths_are_read_as_they_are_written() {
+        let read = |text: &str| {
+            let (path, length) = written(text, b'"');
+            (path.into_os_string().into_vec(), length)
+        };
+        assert_eq!(read("a b\" c"), (b"a b".to_vec(), 3));
+        assert_eq!(read(r#"\t\\\7\0018\""#), (b"\t\\\x07\x018\"".to_vec(), 13));
+        assert_eq!(read(r"\377 \"), (b"\xff ".to_vec(), 6));
     }
 }

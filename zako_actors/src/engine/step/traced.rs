@@ -10,6 +10,7 @@ use super::{StepEnv, StepFailure, StepJob};
 use crate::engine::action::{Action, find_program};
 use crate::engine::sandbox::undeclared;
 use crate::engine::scratch::Scratch;
+use crate::lang::label::is_within;
 
 /// What is not the workspace's own work: installed packages are known by their lock file.
 const NOT_SOURCES: [&str; 4] = ["node_modules", ".git", ".zako", ".yarn"];
@@ -35,14 +36,19 @@ pub fn traced(
 /// What a command in a scratch directory read of the workspace, with what to do about it.
 pub fn of_command(env: &StepEnv, job: &StepJob, scratch: &Scratch) -> String {
     let target = job.target();
-    let advice = |path: &str| {
-        let below = path.strip_prefix(target.label.dir());
-        match below.map(|rest| rest.trim_start_matches('/')) {
-            Some(name) => format!("add \"{name}\" to its `srcs`"),
-            None => "add the target of that package to its `deps`".to_owned(),
-        }
-    };
+    let dir = target.label.dir();
+    let advice = |path: &str| line_for(path, dir);
     told(job, seen(env, job, scratch, &scratch.work()), advice)
+}
+
+/// What declares `path` for a target of the package in `dir`.
+fn line_for(path: &str, dir: &str) -> String {
+    if is_within(path, dir) {
+        let name = path[dir.len()..].trim_start_matches('/');
+        format!("add \"{name}\" to its `srcs`")
+    } else {
+        "add the target of that package to its `deps`".to_owned()
+    }
 }
 
 /// What a script read that neither belongs to its key nor is its own, with what to do about it.
@@ -93,4 +99,16 @@ fn told(job: &StepJob, found: Vec<String>, advice: impl Fn(&str) -> String) -> S
         );
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_package_whose_name_begins_alike_is_another_one() {
+        assert_eq!(line_for("lib/x.h", "lib"), "add \"x.h\" to its `srcs`");
+        assert_eq!(line_for("lib/x.h", ""), "add \"lib/x.h\" to its `srcs`");
+        assert!(line_for("library/x.h", "lib").contains("`deps`"));
+    }
 }

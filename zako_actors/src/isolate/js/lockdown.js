@@ -15,7 +15,8 @@ const ALLOWED = new Set([
   "encodeURI", "encodeURIComponent", "escape", "unescape", "isFinite", "isNaN", "queueMicrotask",
 ]);
 
-const { defineProperty, getOwnPropertyDescriptor, getOwnPropertyNames, getPrototypeOf, freeze } = Object;
+const { defineProperty, getOwnPropertyDescriptor, getOwnPropertyNames, getPrototypeOf, freeze, hasOwn } = Object;
+const isArray = Array.isArray;
 const ownKeys = Reflect.ownKeys;
 
 const LOCALE = "its result depends on the machine's locale";
@@ -93,7 +94,8 @@ function banStackHooks() {
 }
 
 // The engine's own loops over a list cannot be interrupted, so a list of four thousand million
-// holes would outlive every limit: methods that walk a list refuse such lengths.
+// holes would outlive every limit: methods that walk a list refuse such lengths, and lengths that could be
+// others when the engine asks for them. (What is left ends the process: see `limits.rs`.)
 const MAX_LENGTH = 50_000_000;
 const WALKS = [
   "concat", "copyWithin", "every", "fill", "filter", "find", "findIndex", "findLast",
@@ -102,26 +104,48 @@ const WALKS = [
   "toSorted", "toSpliced", "toString", "unshift", "with",
 ];
 
+function checkLength(length) {
+  if (length > MAX_LENGTH) throw new RangeError(`a list or text of ${length} elements is too long for a build file`);
+}
+
+// Of a list, or of what is taken for one.
+function checkList(list) {
+  if (isArray(list)) return checkLength(list.length);
+  if (list === null || list === undefined) return;
+  for (let holder = Object(list); holder !== null; holder = getPrototypeOf(holder)) {
+    const property = getOwnPropertyDescriptor(holder, "length");
+    if (property === undefined) continue;
+    const isFixed = hasOwn(property, "value") && typeof property.value !== "function" &&
+      (typeof property.value !== "object" || property.value === null);
+    if (!isFixed) throw new TypeError("the length of this list is computed; copy it to an array before a build file walks it");
+    return checkLength(property.value);
+  }
+}
+
 function limitLengths() {
   const { apply } = Reflect;
-  const check = (list) => {
-    if (list !== null && typeof list === "object" && list.length > MAX_LENGTH) {
-      throw new RangeError(`a list of ${list.length} elements is too long for a build file`);
-    }
-  };
-  const limit = (holder, name, subject) => {
+  const limit = (holder, name, check) => {
     const original = holder[name];
     if (original === undefined) return;
     const limited = { [name](...args) {
-      check(subject === undefined ? this : args[subject]);
+      check(this, args[0]);
       return apply(original, this, args);
     } }[name];
     defineProperty(limited, "length", { value: original.length, configurable: true });
     defineProperty(holder, name, { value: limited, writable: true, enumerable: false, configurable: true });
   };
-  for (const name of WALKS) limit(Array.prototype, name);
-  limit(Array, "from", 0);
-  limit(JSON, "stringify", 0);
+  for (const name of WALKS) limit(Array.prototype, name, checkList);
+  limit(Array, "from", (_, list) => {
+    // What can be iterated is not asked for its length.
+    if (isArray(list) || list?.[Symbol.iterator] === undefined || typeof list === "string") checkList(list);
+  });
+  limit(String.prototype, "split", checkList);
+  limit(JSON, "parse", (_, text) => {
+    if (typeof text === "string") checkLength(text.length);
+  });
+  limit(JSON, "stringify", (_, value) => {
+    if (isArray(value)) checkLength(value.length);
+  });
 }
 
 const deepFreeze = (function (value) {

@@ -10,7 +10,6 @@ use super::World;
 use crate::lang::label::Label;
 use crate::lang::package_json::PACKAGE_JSON;
 use crate::lang::target::{Source, Target, join};
-use crate::lang::task::Task;
 
 impl World<'_> {
     /// Adds to each script what it reads of the packages that its own depends on.
@@ -44,7 +43,7 @@ impl World<'_> {
                 sources.push(if built.contains(dir) {
                     Source::File(join(dir, PACKAGE_JSON).into())
                 } else {
-                    self.sources(other, &Task::default())
+                    self.usual_sources(other)
                 });
             }
         }

@@ -1,0 +1,227 @@
+//! Which files scripts read and leave behind.
+//!
+//! Owns the way from the globs of a task to sources and outputs, and what holds where a task names none. Does not know
+//! what is read of other packages (`foreign`).
+//! Invariant: a glob is taken as it is meant, or is a mistake: an input that was left out would give stale results.
+
+use super::{Member, World};
+use crate::diagnostic::Diagnostic;
+use crate::lang::gitignore::ignored;
+use crate::lang::label::is_within;
+use crate::lang::package_json::PACKAGE_JSON;
+use crate::lang::pattern::Pattern;
+use crate::lang::target::{Output, Source, join};
+use crate::lang::task::Task;
+
+/// What a `build` leaves behind by custom, where git ignores it.
+const USUAL_OUTPUTS: [&str; 6] = ["dist", "build", "out", "lib", ".next", ".output"];
+/// Files of the root that scripts of every package read by custom.
+const SHARED: [&str; 7] = [
+    "package-lock.json",
+    "npm-shrinkwrap.json",
+    "pnpm-lock.yaml",
+    "yarn.lock",
+    "bun.lock",
+    "bun.lockb",
+    "tsconfig*.json",
+];
+/// What tools keep for themselves: nobody's sources, though nobody may have told git so.
+const KEPT_BY_TOOLS: [&str; 4] = [".git", ".zako", ".yarn", ".turbo"];
+/// Everything, names with a dot included.
+const EVERYTHING: &str = "{**,**/.*,**/.*/**,**/.*/**/.*}";
+/// Before a glob that is meant from the workspace root.
+const FROM_ROOT: &str = "$TURBO_ROOT$/";
+/// Stands for what is read where nothing is said.
+const USUAL_INPUTS: &str = "$TURBO_DEFAULT$";
+
+/// What every script reads: what that is by custom, and what is `named`.
+pub(super) fn shared(named: &[String]) -> Result<Source, Diagnostic> {
+    let mut globs = Globs::of("");
+    globs
+        .include
+        .extend(SHARED.iter().flat_map(|name| Pattern::parse(name)));
+    for text in named {
+        globs.add("", text).map_err(|what| {
+            Diagnostic::error(format!(
+                "what every script reads (`script-inputs` in [settings], `globalDependencies` of turbo.json): {what}"
+            ))
+        })?;
+    }
+    Ok(globs.source())
+}
+
+/// Globs from one directory.
+struct Globs<'a> {
+    dir: &'a str,
+    include: Vec<Pattern>,
+    exclude: Vec<Pattern>,
+}
+
+impl<'a> Globs<'a> {
+    fn of(dir: &'a str) -> Self {
+        Self {
+            dir,
+            include: Vec::new(),
+            exclude: Vec::new(),
+        }
+    }
+
+    /// Takes in the input `text` of `package`, which lies in this directory.
+    fn add(&mut self, package: &str, text: &str) -> Result<(), String> {
+        let (text, list) = match text.strip_prefix('!') {
+            Some(text) => (text, &mut self.exclude),
+            None => (text, &mut self.include),
+        };
+        let whole = rooted(package, text, "input")?;
+        let below = whole[self.dir.len()..].trim_start_matches('/');
+        list.push(Pattern::parse(below).map_err(|error| error.to_string())?);
+        Ok(())
+    }
+
+    fn source(self) -> Source {
+        Source::Glob {
+            dir: self.dir.to_owned(),
+            include: self.include,
+            exclude: self.exclude,
+        }
+    }
+}
+
+/// The glob `text`, an input or output of the package in `dir`, from the workspace root.
+fn rooted(dir: &str, text: &str, what: &str) -> Result<String, String> {
+    let leaves = || format!("{what} `{text}` leaves the workspace");
+    if text.starts_with('/') {
+        return Err(leaves());
+    }
+    let (dir, below) = match text.strip_prefix(FROM_ROOT) {
+        Some(below) => ("", below),
+        None => (dir, text),
+    };
+    let mut parts: Vec<&str> = Vec::new();
+    for part in dir.split('/').chain(below.split('/')) {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop().ok_or_else(leaves)?),
+            part => parts.push(part),
+        }
+    }
+    Ok(parts.join("/"))
+}
+
+impl World<'_> {
+    /// What a script reads of its own package, and beyond that by its task. What a task names it reads whether git
+    /// ignores that or not.
+    pub(super) fn sources(&self, index: usize, task: &Task) -> Result<Vec<Source>, String> {
+        let Some(inputs) = &task.inputs else {
+            return Ok(vec![self.usual_sources(index)]);
+        };
+        let dir = &*self.member(index).package.dir;
+        let (mut own, mut beyond) = (self.of_package(dir), Globs::of(""));
+        let mut is_usual = false;
+        for input in inputs {
+            let text = input.strip_prefix('!').unwrap_or(input);
+            if input == USUAL_INPUTS {
+                is_usual = true;
+            } else if is_within(&rooted(dir, text, "input")?, dir) {
+                own.add(dir, input)?;
+            } else {
+                beyond.add(dir, input)?;
+            }
+        }
+        own.include.extend(Pattern::parse(PACKAGE_JSON));
+        let usual = is_usual.then(|| {
+            let exclude = own.exclude.iter().cloned().chain(self.not_sources(index));
+            Globs {
+                dir,
+                include: everything(),
+                exclude: exclude.collect(),
+            }
+        });
+        let all = usual.into_iter().chain([own, beyond]);
+        let all = all.filter(|globs| !globs.include.is_empty());
+        Ok(all.map(Globs::source).collect())
+    }
+
+    /// What a script reads of a package where nothing is said.
+    pub(super) fn usual_sources(&self, index: usize) -> Source {
+        let mut own = self.of_package(&self.member(index).package.dir);
+        own.include = everything();
+        own.exclude.extend(self.not_sources(index));
+        own.source()
+    }
+
+    /// Nothing yet of the package in `dir`, and never of packages within.
+    fn of_package<'a>(&self, dir: &'a str) -> Globs<'a> {
+        let inner = self.inner(dir).map(|below| format!("{below}/**"));
+        let never = inner.chain(["*.tsbuildinfo".to_owned()]);
+        Globs {
+            exclude: never.flat_map(|text| Pattern::parse(&text)).collect(),
+            ..Globs::of(dir)
+        }
+    }
+
+    /// What git ignores, and what tools keep.
+    fn not_sources(&self, index: usize) -> Vec<Pattern> {
+        let member = self.member(index);
+        let mut exclude = ignored(&member.gitignore);
+        if !member.package.dir.is_empty() {
+            // Names that are not tied to the root hold everywhere below it.
+            let everywhere = ignored(&self.all.gitignore).into_iter();
+            exclude.extend(everywhere.filter(|pattern| pattern.as_str().starts_with("**/")));
+        }
+        let kept = KEPT_BY_TOOLS.map(|name| format!("**/{name}{{,/**}}"));
+        exclude.extend(kept.iter().flat_map(|text| Pattern::parse(text)));
+        exclude
+    }
+
+    /// What a script leaves behind, and which of that it does not after all.
+    pub(super) fn outputs(
+        &self,
+        member: &Member,
+        script: &str,
+        task: &Task,
+    ) -> Result<(Vec<Output>, Vec<Pattern>), String> {
+        let dir = &*member.package.dir;
+        let (mut outs, mut exclude) = (Vec::new(), Vec::new());
+        for text in task.outputs.iter().flatten() {
+            let (text, is_left_out) = match text.strip_prefix('!') {
+                Some(text) => (text, true),
+                None => (text.as_str(), false),
+            };
+            let whole = rooted(dir, text, "output")?;
+            let tree = whole.strip_suffix("/**").unwrap_or(&whole);
+            if !is_left_out && (tree == "**" || is_within(dir, tree)) {
+                return Err(format!("output `{text}` would hold the package itself"));
+            }
+            let pattern = Pattern::parse(&whole).map_err(|error| error.to_string())?;
+            if is_left_out {
+                exclude.push(pattern);
+            } else if Pattern::is_wild(tree) {
+                outs.push(Output::Glob(pattern));
+            } else {
+                // Without a wildcard it may be a file or a directory.
+                outs.push(Output::Tree(tree.into()));
+            }
+        }
+        if task.outputs.is_none() && script == "build" && task.cache {
+            outs.extend(self.usual_outputs(member));
+        }
+        Ok((outs, exclude))
+    }
+
+    fn usual_outputs(&self, member: &Member) -> impl Iterator<Item = Output> {
+        let rules = ignored(&member.gitignore);
+        let shared = ignored(&self.all.gitignore);
+        USUAL_OUTPUTS.into_iter().filter_map(move |usual| {
+            let (inside, whole) = (format!("{usual}/x"), join(&member.package.dir, usual));
+            let probe = format!("{whole}/x");
+            let is_ignored = rules.iter().any(|pattern| pattern.matches(&inside))
+                || shared.iter().any(|pattern| pattern.matches(&probe));
+            is_ignored.then(|| Output::Tree(whole.into()))
+        })
+    }
+}
+
+fn everything() -> Vec<Pattern> {
+    Pattern::parse(EVERYTHING).into_iter().collect()
+}
