@@ -34,24 +34,44 @@ pub struct Running {
     env: Arc<StepEnv>,
     build: ActorRef<BuildMsg>,
     answer: Ask<BuildResult>,
-    news: Receiver<News>,
+    news: Listener,
     events: Sender<Stamped>,
     begin: Instant,
     cancel: Cancel,
     _stop: CancelGuard,
 }
 
+/// Whoever listens to a build.
+#[derive(Debug)]
+struct Listener {
+    news: Receiver<News>,
+    /// Whether the build is over: it says so once.
+    has_ended: bool,
+}
+
+impl Listener {
+    /// All that is new, once there is something; nothing once the build is over.
+    fn next(&mut self) -> Option<Vec<Read>> {
+        if self.has_ended {
+            return None;
+        }
+        let first = self.news.recv().ok()?;
+        let mut written = Vec::new();
+        for news in [first].into_iter().chain(self.news.try_iter()) {
+            match news {
+                News::Written(read) => written.push(read),
+                News::Ended => self.has_ended = true,
+            }
+        }
+        Some(written).filter(|written| !written.is_empty())
+    }
+}
+
 impl Running {
     /// Waits for rules that may go on; each is told of once and to be answered by [`grow`](Self::grow). Nothing once the
     /// build is over.
-    pub fn next(&self) -> Option<Vec<Read>> {
-        let read = |news| match news {
-            News::Written(read) => Some(read),
-            News::Ended => None,
-        };
-        let first = read(self.news.recv().ok()?)?;
-        let more = self.news.try_iter().map_while(read);
-        Some([first].into_iter().chain(more).collect())
+    pub fn next(&mut self) -> Option<Vec<Read>> {
+        self.news.next()
     }
 
     /// Whether the build was told to stop.
@@ -205,7 +225,10 @@ impl Session {
             env,
             build,
             answer,
-            news: listener,
+            news: Listener {
+                news: listener,
+                has_ended: false,
+            },
             events,
             begin: options.begin,
             cancel: cancel.clone(),
@@ -252,5 +275,27 @@ impl Session {
             }
         }
         Ok(result.summary)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_hears_of_the_end_together_with_news_does_not_wait_for_it_again() {
+        let (tell, news) = channel();
+        let mut listener = Listener {
+            news,
+            has_ended: false,
+        };
+        let read = Read {
+            target: Label::new("", "a").unwrap(),
+            writers: Vec::new(),
+        };
+        tell.send(News::Written(read.clone())).unwrap();
+        tell.send(News::Ended).unwrap();
+        assert_eq!(listener.next(), Some(vec![read]));
+        assert_eq!(listener.next(), None, "whoever tells is still there");
     }
 }
