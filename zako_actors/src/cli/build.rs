@@ -263,8 +263,7 @@ impl<'a> Work<'a> {
         if let Some(reference) = &self.args.since {
             let changed =
                 changed_since(&opened.session.workspace.root, reference).map_err(Failure::usage)?;
-            let readers = |path: &str| opened.session.build_files_reading(path);
-            let touched = affected(graph, &changed, &readers, &targets.readings);
+            let touched = affected(graph, &changed, opened.session.origins(), &targets.readings);
             asked.retain(|id| touched.contains(id));
         }
         Ok(asked)

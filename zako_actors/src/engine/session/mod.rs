@@ -21,6 +21,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::action::{Describer, Tool};
 use super::analyse::{Given, Reading, reading};
+use super::affected::Origins;
 use super::cause::{Cause, changed_parts};
 use super::earlier::Earlier;
 use super::edits::Edits;
@@ -201,17 +202,12 @@ impl Session {
         self.known.records.get(label)
     }
 
-    /// The build files that read `path` when they were evaluated, themselves included.
-    pub fn build_files_reading(&self, path: &str) -> Vec<&str> {
-        let files = self.known.memory.files.iter();
-        files
-            .filter(|(_, known)| {
-                let sources = &known.sources;
-                sources.modules.iter().any(|(module, _)| **module == *path)
-                    || sources.absent.iter().any(|absent| **absent == *path)
-            })
-            .map(|(file, _)| &**file)
-            .collect()
+    /// What the targets are described by.
+    pub fn origins(&self) -> Origins<'_> {
+        Origins {
+            memory: &self.known.memory,
+            uses: self.described.as_ref().map_or(&[], Described::uses),
+        }
     }
 
     /// The files that were evaluated, with their kinds: a build file is one whatever its name is.
