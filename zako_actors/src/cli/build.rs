@@ -353,8 +353,8 @@ impl<'a> Work<'a> {
         }: Begin,
     ) -> Result<Summary, Failure> {
         if plan.is_fresh() && !self.is_watched() {
-            let summary = self.nothing_to_do(&plan);
-            return Ok(summary);
+            opened.session.remove_left(&plan, &[]);
+            return Ok(self.nothing_to_do(&plan));
         }
         let cancel = match &self.cancel {
             Some(cancel) => cancel.clone(),

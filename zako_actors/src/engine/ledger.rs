@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
+use std::mem::take;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -21,6 +22,8 @@ pub struct Ledger {
 #[derive(Debug, Default)]
 struct Inner {
     paths: BTreeSet<Box<str>>,
+    /// What was listed since somebody asked.
+    added: Vec<Box<str>>,
     /// Whether the file lists paths that were struck.
     struck: bool,
     /// Whether the file may end within a line, or list what was not to be listed after all.
@@ -40,6 +43,7 @@ impl Ledger {
             file: file.to_owned(),
             inner: Mutex::new(Inner {
                 paths: paths.map(Into::into).collect(),
+                added: Vec::new(),
                 struck: false,
                 torn: text.last().is_some_and(|byte| *byte != b'\n'),
             }),
@@ -78,8 +82,14 @@ impl Ledger {
         let written = opened.and_then(|mut file| file.write_all(lines(&new).as_bytes()));
         inner.torn = written.is_err();
         written?;
+        inner.added.extend(new.iter().cloned());
         inner.paths.extend(new);
         Ok(())
+    }
+
+    /// What was listed since the last call; it may have been struck again.
+    pub fn take_added(&self) -> Vec<Box<str>> {
+        take(&mut self.lock().added)
     }
 
     /// Strikes `path`, which was removed.

@@ -94,6 +94,8 @@ pub struct LoadEnv<'a> {
     pub may_read: &'a dyn Fn(&Label, &Label) -> bool,
     /// Whether zako wrote a file of the workspace.
     pub wrote: &'a dyn Fn(&str) -> bool,
+    /// Whether there may be files of zako's in the workspace that none of these targets left.
+    pub has_left: &'a dyn Fn(&FxHashSet<&Label>) -> bool,
     /// Targets with a mistake: their rules are not asked.
     pub mistaken: &'a FxHashSet<Label>,
 }
@@ -189,11 +191,7 @@ impl<'a> Loader<'a> {
     fn add_uses(&mut self, uses: &[Arc<RuleUse>], loaded: &mut Loaded) -> Result<(), LoadError> {
         let context = self.context(ContextKind::Rule);
         let context_hash = context_hash(self.env.workspace, self.env.evaluator.version(), &context);
-        let analyser = Analyser {
-            env: &mut self.env,
-            context,
-            context_hash,
-        };
+        let analyser = Analyser::new(&mut self.env, context, context_hash);
         let analysis = analyser.analyse(uses, &loaded.targets, self.given);
         let mut analysis = analysis.map_err(|mistaken| LoadError::Mistakes(mistaken.0))?;
         loaded.targets.append(&mut analysis.targets);
@@ -440,6 +438,7 @@ mod tests {
                 search: "",
                 may_read: &|_, _| false,
                 wrote: &|_| false,
+                has_left: &|_| false,
                 mistaken: &FxHashSet::default(),
             };
             let loaded = Loader::new(env, &Given::default()).load(&mut None);

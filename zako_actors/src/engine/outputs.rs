@@ -6,6 +6,7 @@
 //! record says zako wrote; every installed file's stamp is known afterwards.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::{self, Metadata};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -316,7 +317,8 @@ pub fn restore(files: &FileTable, store: &Store, items: &[OutputItem]) -> Result
     missing.iter().try_for_each(|item| note(files, item))
 }
 
-/// Makes sure that `items` may be written, and lists them as zako's.
+/// Makes sure that `items` may be written, and lists them as zako's. What a target of this build takes for a source is a
+/// person's.
 ///
 /// # Errors
 /// When one of them would replace a person's file.
@@ -324,13 +326,14 @@ pub fn take_over(
     files: &FileTable,
     ledger: &Ledger,
     items: &[OutputItem],
+    is_source: &dyn Fn(&str) -> bool,
 ) -> Result<(), OutputError> {
     for item in items {
         let theirs = !ledger.contains(&item.path)
             && item.kind != OutputKind::Directory
             && fs::symlink_metadata(files.root().join(&*item.path)).is_ok()
             // Exactly what would be written harms nobody: the ledger was lost, say.
-            && !is_intact(files, item);
+            && (!is_intact(files, item) || is_source(&item.path));
         if theirs {
             return Err(OutputError::NotOurs(item.path.to_string()));
         }
@@ -369,7 +372,9 @@ pub fn write(files: &FileTable, item: &OutputItem, content: &[u8]) -> Result<(),
 }
 
 fn temporary_beside(to: &Path) -> PathBuf {
-    let mut name = to.file_name().unwrap_or_default().to_owned();
+    // A hidden one, which no glob means.
+    let mut name = OsString::from(".");
+    name.push(to.file_name().unwrap_or_default());
     name.push(".zako-new");
     to.with_file_name(name)
 }

@@ -7,11 +7,12 @@
 //! look at files.
 
 mod kept;
+mod leftovers;
 mod reads;
 mod running;
 
 use std::cell::OnceCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,8 +21,8 @@ use cas_actor::UpstreamConfig;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::action::{Describer, Tool};
-use super::analyse::{Given, Reading, reading};
 use super::affected::Origins;
+use super::analyse::{Given, Reading, reading};
 use super::cause::{Cause, changed_parts};
 use super::earlier::Earlier;
 use super::edits::Edits;
@@ -38,6 +39,7 @@ use super::schedule::Capacity;
 use super::services::ServiceError;
 use super::workspace::{Layout, Workspace, WorkspaceError, WorkspaceLock};
 pub use kept::Kept;
+use leftovers::Leftovers;
 use reads::may_read;
 pub use running::Running;
 
@@ -95,6 +97,7 @@ pub struct Session {
     read: FxHashSet<(Label, Label)>,
     /// Targets with a mistake.
     mistaken: FxHashSet<Label>,
+    leftovers: Leftovers,
     changed: bool,
     /// Plans that others replaced: a large one takes a millisecond to take apart, which no step is to wait for.
     replaced: Vec<Earlier>,
@@ -282,6 +285,8 @@ impl Session {
         given: &Given,
         search: &str,
     ) -> Result<Loaded, BuildError> {
+        let has_leftovers = !self.leftovers().is_empty();
+        let records = &self.known.records;
         let env = LoadEnv {
             workspace: &self.workspace,
             files: &self.known.files,
@@ -291,6 +296,9 @@ impl Session {
             search,
             may_read: &|target, writer| may_read(&self.read, target, writer),
             wrote: &|path| ledger(&self.known.ledger, &self.layout).contains(path),
+            has_left: &|described| {
+                has_leftovers || records.keys().any(|label| !described.contains(label))
+            },
             mistaken: &self.mistaken,
         };
         let loaded = Loader::new(env, given).load(&mut self.described);
@@ -372,6 +380,7 @@ impl Session {
         let earlier = self.replaced.last().filter(|_| running.is_none());
         let earlier = earlier.and_then(|it| it.asked(graph, describer));
         let begun = running.map_or(&[][..], Running::nodes);
+        let has_undescribed = has_undescribed || graph.outputs().has_others();
         let planner = Planner {
             graph: Arc::clone(graph),
             files: &self.known.files,
@@ -410,8 +419,12 @@ impl Session {
         let records = self.known.records.iter();
         let vanished = records.filter(|(label, _)| !graph.contains(label));
         let (left, gone): (Vec<_>, Vec<_>) = vanished.partition(|(label, _)| is_left(label));
-        let has_undescribed = !unfinished.is_empty() || !left.is_empty();
+        let has_undescribed =
+            !unfinished.is_empty() || !left.is_empty() || !self.leftovers().is_empty();
         let gone: Vec<Label> = gone.into_iter().map(|(label, _)| label.clone()).collect();
+        if !self.only_looks && unfinished.is_empty() {
+            self.remove_undescribed(graph, running);
+        }
         if gone.is_empty() {
             return has_undescribed;
         }
@@ -436,7 +449,7 @@ impl Session {
                 remove(&self.known.files, &ledger, stale, label.dir());
             };
             match running {
-                Some(running) => running.claims().unclaimed(stale, remove),
+                Some(running) => running.claims().unclaimed(None, stale, remove),
                 None => remove(&mut { stale }),
             }
         }
@@ -461,6 +474,7 @@ impl Session {
             "",
         );
         *Arc::make_mut(&mut self.known.records) = FxHashMap::default();
+        self.leftovers.set(BTreeSet::new());
         self.changed = true;
         self.save()?;
         Ok(paths.len())

@@ -82,7 +82,7 @@ impl Running {
     /// Has the build go on with what came of rules.
     pub fn grow(&mut self, growth: Growth) {
         if let Some(plan) = &growth.plan {
-            self.env.claims.add(&plan.nodes[self.plan.nodes.len()..]);
+            self.env.claims.go_on(plan);
             self.plan = Arc::clone(plan);
         }
         // A build that is gone has nobody to wait for.
@@ -255,8 +255,13 @@ impl Session {
             remote.finish(&cancel);
         }
         drop(env);
-        let records = Arc::make_mut(&mut self.known.records);
-        records.extend(result.records);
+        self.note_left(&result);
+        let made = result.records.iter().map(|(label, _)| label);
+        let made = made.filter(|_| !self.leftovers().is_empty());
+        let made: Vec<Label> = made.cloned().collect();
+        Arc::make_mut(&mut self.known.records).extend(result.records);
+        self.remove_left(&plan, &made);
+        let records = &self.known.records;
         self.changed = true;
         if !result.runs.is_empty() {
             let graph = &plan.graph;

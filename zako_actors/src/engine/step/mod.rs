@@ -329,7 +329,8 @@ fn put_in_place(
             outputs.iter().filter(|item| !is_intact(&env.files, item)),
         )?;
     } else {
-        take_over(&env.files, &env.ledger, outputs)?;
+        let is_source = |path: &str| env.claims.is_source(path);
+        take_over(&env.files, &env.ledger, outputs, &is_source)?;
     }
     Ok(place()?)
 }
@@ -339,17 +340,13 @@ fn remove_previous(env: &StepEnv, job: &StepJob, outputs: &[OutputItem]) {
     if let Some(previous) = &job.previous {
         let target = job.target();
         let stale = previous.outputs.iter().filter(|old| {
-            outputs
-                .binary_search_by(|new| new.path.cmp(&old.path))
-                .is_err()
-                && env.claims.may_remove(&old.path, &target.label)
+            let known = outputs.binary_search_by(|new| new.path.cmp(&old.path));
+            known.is_err()
         });
-        remove(
-            &env.files,
-            &env.ledger,
-            stale.map(|old| &*old.path),
-            target.label.dir(),
-        );
+        let stale = stale.map(|old| &*old.path);
+        env.claims.unclaimed(Some(&target.label), stale, |stale| {
+            remove(&env.files, &env.ledger, stale, target.label.dir());
+        });
     }
 }
 
