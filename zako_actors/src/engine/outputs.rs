@@ -371,12 +371,21 @@ pub fn write(files: &FileTable, item: &OutputItem, content: &[u8]) -> Result<(),
     note(files, item)
 }
 
+/// Ends the names of files that are not whole yet.
+const UNFINISHED: &str = ".zako-new";
+
 fn temporary_beside(to: &Path) -> PathBuf {
     // A hidden one, which no glob means.
     let mut name = OsString::from(".");
     name.push(to.file_name().unwrap_or_default());
-    name.push(".zako-new");
+    name.push(UNFINISHED);
     to.with_file_name(name)
+}
+
+/// Whether this process gives outputs this path while it writes them, until they get their own.
+pub fn is_unfinished(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    name.ends_with(UNFINISHED) || Export::is_temporary(name)
 }
 
 fn copy_whole(from: &Path, to: &Path) -> Result<(), OutputError> {
