@@ -266,3 +266,22 @@ fn what_another_cache_knows_is_taken_away() {
     project.build();
     assert!(project.has("tree/y") && !project.has("tree/z"));
 }
+
+#[test]
+fn an_output_is_no_build_file_whatever_its_name_is() {
+    let project = project(
+        "  dist: target({ cmd: [\"cp\", \"-r\", \"src\", \"dist\"], srcs: [\"src/BUILD.ts\"], outs: [\"dist/\"] }),",
+    );
+    project.write(
+        "src/BUILD.ts",
+        "import { target } from \"zako:build\";\nexport default { x: target({ cmd: [\"touch\", \"x\"], outs: [\"x\"] }) };\n",
+    );
+    for _ in 0..2 {
+        project.build();
+        assert!(project.has("dist/BUILD.ts"));
+        let all = project.zako(&["query", "//..."]).succeeds().stdout;
+        assert_eq!(all, "//:dist\n//src:x\n");
+        // Also where nobody knows which build files there were.
+        fs::remove_file(project.cache().join("state")).unwrap();
+    }
+}

@@ -161,8 +161,13 @@ impl<'a> Loader<'a> {
             .builds
             .as_ref()
             .unwrap_or(&package.builds);
-        // Nothing is known about outputs yet; build files are written by people.
-        let mut paths = self.env.dirs.expand("", builds, &[], &|_| false)?;
+        // What zako wrote is no build file, whatever its name is. A no-op need not ask: of those that were read before it is known.
+        let (memory, wrote) = (&*self.env.memory, self.env.wrote);
+        let is_output = |path: &str| {
+            let is_named = || builds.iter().any(|pattern| pattern.matches(path));
+            !memory.files.contains_key(path) && is_named() && wrote(path)
+        };
+        let mut paths = self.env.dirs.expand("", builds, &[], &is_output)?;
         paths.retain(|path| path != PACKAGE_FILE);
         self.described =
             packages::described(self.env.workspace, &paths).map_err(LoadError::Mistakes)?;
