@@ -70,7 +70,7 @@ impl Listener {
 impl Running {
     /// Waits for rules that may go on; each is told of once and to be answered by [`grow`](Self::grow). Nothing once the
     /// build is over.
-    pub fn next(&mut self) -> Option<Vec<Read>> {
+    pub fn news(&mut self) -> Option<Vec<Read>> {
         self.news.next()
     }
 
