@@ -298,6 +298,14 @@ mod tests {
     }
 
     #[test]
+    fn of_many_clashes_the_first_path_is_named() {
+        let outs: Vec<String> = (0..9).rev().map(|n| format!("d/{n}")).collect();
+        let outs: Vec<&str> = outs.iter().map(String::as_str).collect();
+        let error = index(&[("//a:x", &[], &["d/"]), ("//a:y", &[], &outs)]).unwrap_err();
+        assert!(error.contains("both write a/d/0;"), "{error}");
+    }
+
+    #[test]
     fn writers_are_found_by_file_tree_and_pattern() {
         let targets = targets(&[
             ("//a:file", &[], &["o"]),
