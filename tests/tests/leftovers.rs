@@ -285,3 +285,51 @@ fn an_output_is_no_build_file_whatever_its_name_is() {
         fs::remove_file(project.cache().join("state")).unwrap();
     }
 }
+
+#[test]
+fn what_a_person_put_where_an_output_was_is_a_source() {
+    let targets = |first: &str| {
+        format!(
+            "{first}\n  use: target({{ cmd: [\"sh\", \"-c\", \"cat *.h > use\"], srcs: glob(\"*.h\"), outs: [\"use\"] }}),"
+        )
+    };
+    let gen_to = |out: &str| {
+        format!(
+            "  gen: target({{ cmd: [\"sh\", \"-c\", \"echo made > {out}\"], outs: [\"{out}\"] }}),"
+        )
+    };
+    // Its target is gone, or writes elsewhere.
+    for then in [String::new(), gen_to("other")] {
+        let project = project(&targets(&gen_to("gen.h")));
+        project.write("a.h", "a\n");
+        project.build();
+        assert_eq!(project.read("use"), "a\n");
+        write(&project, &targets(&then));
+        project.write("gen.h", "by hand\n");
+        for _ in 0..2 {
+            project.build();
+            assert_eq!(project.read("gen.h"), "by hand\n");
+            assert_eq!(project.read("use"), "a\nby hand\n");
+        }
+    }
+}
+
+#[test]
+fn what_a_killed_build_wrote_anew_is_taken_away_with_its_target() {
+    let targets = |word: &str| {
+        format!(
+            "  d: target({{ cmd: [\"sh\", \"-c\", \"echo {word} > d.txt\"], outs: [\"d.txt\"] }}),"
+        )
+    };
+    let project = project(&targets("one"));
+    project.build();
+    let stop = "  stop: target({ cmd: [\"sh\", \"-c\", \"$KILL\"], deps: [\":d\"] }),";
+    kill(&project, &format!("{}\n{stop}", targets("two")));
+    assert_eq!(project.read("d.txt"), "two\n");
+    write(
+        &project,
+        "  e: target({ cmd: [\"touch\", \"e\"], outs: [\"e\"] }),",
+    );
+    project.build();
+    assert!(!project.has("d.txt"));
+}

@@ -2,8 +2,8 @@
 //!
 //! Owns collecting what a command left, storing it, putting it into the workspace, and taking away
 //! what no target leaves any more. Does not know how an output came to be.
-//! Invariants: a file appears in the workspace whole or not at all; nothing is removed that no
-//! record says zako wrote; every installed file's stamp is known afterwards.
+//! Invariants: a file appears in the workspace whole or not at all; nothing is removed that zako does not list as its
+//! own; every installed file's stamp is known afterwards.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -443,6 +443,24 @@ pub fn is_intact(files: &FileTable, item: &OutputItem) -> bool {
             .is_ok_and(|to| to.as_os_str().as_encoded_bytes() == target.as_bytes()),
         OutputKind::Directory => files.root().join(&*item.path).is_dir(),
     }
+}
+
+/// The paths of those of `items`, which are not wanted any more, that are still what zako left; as far as that `is_certain`, others
+/// are a person's from now on.
+pub fn ours<'a>(
+    files: &FileTable,
+    ledger: &Ledger,
+    is_certain: bool,
+    items: impl Iterator<Item = &'a OutputItem>,
+) -> impl Iterator<Item = &'a str> {
+    let ours = items.filter(move |item| {
+        let is_ours = !is_certain || is_intact(files, item);
+        if !is_ours {
+            ledger.strike(&item.path);
+        }
+        is_ours
+    });
+    ours.map(|item| &*item.path)
 }
 
 /// Removes outputs that are not wanted any more, and the directories that this empties, up to

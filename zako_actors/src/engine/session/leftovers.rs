@@ -52,6 +52,12 @@ impl Leftovers {
         self.is_news.get() && self.are_gone()
     }
 
+    /// Whether the last build here was one of this state and came to its end: then what is not as it was left is a person's. To
+    /// be asked after [`of`](Self::of).
+    pub fn is_certain(&self) -> bool {
+        !self.is_news.get()
+    }
+
     /// From now on these are left.
     pub fn set(&mut self, left: BTreeSet<Box<str>>) {
         self.found = OnceCell::from(left);

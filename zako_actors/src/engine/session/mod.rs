@@ -30,7 +30,7 @@ use super::gates::{Gates, Item};
 use super::graph::{Graph, NodeId};
 use super::ledger::Ledger;
 use super::load::{Described, Evaluate, LoadEnv, LoadError, Loaded, Loader};
-use super::outputs::remove;
+use super::outputs::{ours, remove};
 use super::plan::{Plan, Planned, Planner};
 use super::reasons::Reasons;
 use super::record::Record;
@@ -429,6 +429,7 @@ impl Session {
             return has_undescribed;
         }
         let ledger = Arc::clone(self.ledger());
+        let is_certain = self.leftovers.is_certain();
         let records = Arc::make_mut(&mut self.known.records);
         let left: Vec<(Label, Record)> = gone
             .into_iter()
@@ -440,11 +441,11 @@ impl Session {
             .map(|item| &*item.path)
             .collect();
         for (label, record) in &left {
-            let stale = record
-                .outputs
-                .iter()
-                .map(|item| &*item.path)
-                .filter(|path| !others.contains(path) && !graph.outputs().covers(path));
+            let stale = record.outputs.iter().filter(|item| {
+                let path = &*item.path;
+                !others.contains(path) && !graph.outputs().covers(path)
+            });
+            let stale = ours(&self.known.files, &ledger, is_certain, stale);
             let remove = |stale: &mut dyn Iterator<Item = &str>| {
                 remove(&self.known.files, &ledger, stale, label.dir());
             };
