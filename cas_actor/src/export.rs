@@ -32,6 +32,18 @@ pub struct Export {
     pub mode: u32,
 }
 
+impl Export {
+    /// Whether this process gives files this name while it writes them, until they get their own.
+    pub fn is_temporary(name: &str) -> bool {
+        let number = |number: &str| number.parse::<u64>().is_ok();
+        let end = name
+            .strip_prefix('.')
+            .and_then(|name| name.rsplit_once('.'));
+        end.and_then(|(_, end)| end.split_once('-'))
+            .is_some_and(|(id, next)| id == std::process::id().to_string() && number(next))
+    }
+}
+
 /// Distinguishes the temporary names of this process.
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
@@ -122,6 +134,18 @@ mod tests {
 
     fn found(content: &'static [u8]) -> Found {
         Found::in_memory(Blob::from(bytes::Bytes::from_static(content)))
+    }
+
+    #[test]
+    fn names_of_unfinished_files_are_known() {
+        let name = |path: &str| beside(Path::new(path)).file_name().unwrap().to_owned();
+        for path in ["/a/x", "/a/.x", "/a/x.js", "x-1"] {
+            assert!(Export::is_temporary(name(path).to_str().unwrap()), "{path}");
+        }
+        let other = format!(".x.{}-0", std::process::id() + 1);
+        for name in ["x", ".x", ".x.1", ".x.js", &other] {
+            assert!(!Export::is_temporary(name), "{name}");
+        }
     }
 
     #[test]

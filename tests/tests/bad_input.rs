@@ -126,6 +126,31 @@ fn a_cycle_is_named_in_order() {
 }
 
 #[test]
+fn a_cycle_of_rules_reads_the_same_wherever_it_is_found() {
+    let project = Project::new();
+    project.write(
+        "group.rule.ts",
+        "import { attr, rule } from \"zako:rule\";\n\
+         export const group = rule({ name: \"group\", attrs: { of: attr.deps() }, implementation() {} });\n",
+    );
+    for (dir, name, of) in [
+        ("0", "w", "//b:y"),
+        ("a", "x", "//b:y"),
+        ("b", "y", "//a:x"),
+    ] {
+        project.write(
+            &format!("{dir}/BUILD.ts"),
+            &format!("import {{ group }} from \"../group.rule.ts\";\nexport default {{ {name}: group({{ of: [\"{of}\"] }}) }};\n"),
+        );
+    }
+    fails(
+        &project,
+        &["build"],
+        &["dependency cycle: //a:x → //b:y → //a:x;", "a/BUILD.ts:2"],
+    );
+}
+
+#[test]
 fn a_missing_source_is_named() {
     let project = project("  a: target({ cmd: [\"true\"], srcs: [\"main.c\"] }),");
     fails(&project, &["build"], &["//:a", "main.c"]);

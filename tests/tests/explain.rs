@@ -412,3 +412,64 @@ export default {
         assert!(said.contains(part), "does not say {part:?}: {said:?}");
     }
 }
+
+#[test]
+fn a_rule_is_affected_by_files_that_go_and_by_what_it_reads() {
+    let project = Project::new();
+    project.write(
+        "some.rule.ts",
+        r#"
+import { attr, provider, rule } from "zako:rule";
+const Size = provider("Size");
+export const list = rule({
+  name: "list",
+  attrs: { srcs: attr.sources() },
+  implementation(ctx) {
+    ctx.write(ctx.label.name, ctx.attrs.srcs.map((file) => file.name).join());
+  },
+});
+export const count = rule({
+  name: "count",
+  attrs: { src: attr.source() },
+  async implementation(ctx) {
+    return { provides: [Size({ size: (await ctx.read(ctx.attrs.src)).length })] };
+  },
+});
+export const show = rule({
+  name: "show",
+  attrs: { of: attr.dep({ provides: [Size] }) },
+  implementation(ctx) {
+    ctx.write(ctx.label.name, `${ctx.attrs.of.get(Size).size}`);
+  },
+});
+"#,
+    );
+    project.write(
+        "BUILD.ts",
+        "import { glob } from \"zako:build\";\nimport { count, list, show } from \"./some.rule.ts\";\nexport default {\n\
+         \x20 all: list({ srcs: glob(\"*.txt\") }),\n  n: count({ src: \"n\" }),\n  shown: show({ of: \":n\" }),\n};\n",
+    );
+    for name in ["a.txt", "b.txt", "n"] {
+        project.write(name, name);
+    }
+    project.write(".gitignore", ".zako\n");
+    let commit = project
+        .shell("git init -q -b main && git add . && git -c user.name=t -c user.email=t@example.org commit -qm first");
+    Outcome::of(&mut { commit }).succeeds();
+    let affected = || {
+        let said = project.zako(&["affected", "--since", "main"]).succeeds();
+        said.stdout
+    };
+    assert_eq!(affected(), "");
+    std::fs::remove_file(project.root().join("b.txt")).unwrap();
+    assert_eq!(affected(), "//:all\n");
+    project.write("b.txt", "b.txt");
+    project.write("a.txt", "another text is told nobody");
+    assert_eq!(affected(), "");
+    project.write("c.txt", "");
+    assert_eq!(affected(), "//:all\n");
+    std::fs::remove_file(project.root().join("c.txt")).unwrap();
+    project.write("a.txt", "a.txt");
+    project.write("n", "another size");
+    assert_eq!(affected(), "//:n\n//:shown\n");
+}

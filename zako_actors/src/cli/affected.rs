@@ -15,8 +15,12 @@ fn print(opened: &mut Opened, args: &AffectedArgs) -> Result<Exit, Failure> {
     let targets = opened.load()?;
     let changed =
         changed_since(&opened.session.workspace.root, &args.since).map_err(Failure::usage)?;
-    let readers = |path: &str| opened.session.build_files_reading(path);
-    let touched = affected(&targets.graph, &changed, &readers, &targets.readings);
+    let touched = affected(
+        &targets.graph,
+        &changed,
+        opened.session.origins(),
+        &targets.readings,
+    );
     let labels: Vec<String> = targets
         .graph
         .order()
@@ -28,7 +32,7 @@ fn print(opened: &mut Opened, args: &AffectedArgs) -> Result<Exit, Failure> {
         .collect();
     if args.json {
         print_json(
-            &serde_json::json!({ "since": args.since, "files": changed, "targets": labels }),
+            &serde_json::json!({ "since": args.since, "files": changed.paths, "targets": labels }),
         )?;
     } else {
         labels.iter().try_for_each(|label| print_line(label))?;

@@ -263,8 +263,7 @@ impl<'a> Work<'a> {
         if let Some(reference) = &self.args.since {
             let changed =
                 changed_since(&opened.session.workspace.root, reference).map_err(Failure::usage)?;
-            let readers = |path: &str| opened.session.build_files_reading(path);
-            let touched = affected(graph, &changed, &readers, &targets.readings);
+            let touched = affected(graph, &changed, opened.session.origins(), &targets.readings);
             asked.retain(|id| touched.contains(id));
         }
         Ok(asked)
@@ -354,8 +353,8 @@ impl<'a> Work<'a> {
         }: Begin,
     ) -> Result<Summary, Failure> {
         if plan.is_fresh() && !self.is_watched() {
-            let summary = self.nothing_to_do(&plan);
-            return Ok(summary);
+            opened.session.remove_left(&plan, &[]);
+            return Ok(self.nothing_to_do(&plan));
         }
         let cancel = match &self.cancel {
             Some(cancel) => cancel.clone(),

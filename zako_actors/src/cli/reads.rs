@@ -27,7 +27,9 @@ pub(super) struct Answers {
 impl Work<'_> {
     /// Has rules go on until the build is over.
     pub(super) fn go_on(&mut self, opened: &mut Opened, mut running: Running) -> Running {
-        while let Some(reads) = running.next() {
+        while let Some(mut reads) = running.news() {
+            // Of two that do not go together the same one is the wrong one, whichever could be read first.
+            reads.sort_by(|a, b| a.target.cmp(&b.target));
             let mut answers = Answers::default();
             if !running.is_cancelled() {
                 self.ask_all(opened, Some(&running), reads.clone(), &mut answers);

@@ -27,6 +27,7 @@ use super::{Exit, Failure, print_line, say};
 use crate::engine::cancel::Cancel;
 use crate::engine::edits::{Edits, UNWATCHED, is_unwatched};
 use crate::engine::ledger::Ledger;
+use crate::engine::outputs::is_unfinished;
 use crate::engine::session::Kept;
 use crate::engine::workspace::{Layout, Workspace};
 
@@ -285,9 +286,8 @@ impl Watch {
                     continue;
                 }
             }
-            let own = ledger.contains(relative)
-                || relative.ends_with(".zako-new")
-                || self.written.contains(path);
+            let own =
+                ledger.contains(relative) || is_unfinished(relative) || self.written.contains(path);
             if !own {
                 concerned.push(relative.to_owned());
             }

@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
+use std::mem::take;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -21,6 +22,10 @@ pub struct Ledger {
 #[derive(Debug, Default)]
 struct Inner {
     paths: BTreeSet<Box<str>>,
+    /// What was listed since somebody asked.
+    added: Vec<Box<str>>,
+    /// Whether anything was to be written.
+    begun: bool,
     /// Whether the file lists paths that were struck.
     struck: bool,
     /// Whether the file may end within a line, or list what was not to be listed after all.
@@ -36,12 +41,13 @@ impl Ledger {
             .split_inclusive(|byte| *byte == b'\n')
             .filter_map(|line| line.strip_suffix(b"\n"));
         let paths = lines.filter_map(|line| str::from_utf8(line).ok());
+        let paths = paths.filter(|path| !path.is_empty());
         Self {
             file: file.to_owned(),
             inner: Mutex::new(Inner {
                 paths: paths.map(Into::into).collect(),
-                struck: false,
                 torn: text.last().is_some_and(|byte| *byte != b'\n'),
+                ..Inner::default()
             }),
         }
     }
@@ -55,7 +61,8 @@ impl Ledger {
         self.lock().paths.contains(path)
     }
 
-    /// Lists `paths`, before they are written: a kill in between must not make them a person's.
+    /// Lists `paths`, before they are written: a kill in between must not make them a person's. Also where all are listed, the
+    /// file is another one from then on: an empty line says that something was written.
     ///
     /// # Errors
     /// When the ledger cannot be written; then none of them is listed.
@@ -65,7 +72,7 @@ impl Ledger {
             .filter(|path| !inner.paths.contains(*path))
             .map(Into::into)
             .collect();
-        if new.is_empty() {
+        if new.is_empty() && inner.begun {
             return Ok(());
         }
         if inner.torn {
@@ -75,11 +82,20 @@ impl Ledger {
             .create(true)
             .append(true)
             .open(&self.file);
-        let written = opened.and_then(|mut file| file.write_all(lines(&new).as_bytes()));
+        let begin = if inner.begun { "" } else { "\n" };
+        let text = [begin, &lines(&new)].concat();
+        let written = opened.and_then(|mut file| file.write_all(text.as_bytes()));
         inner.torn = written.is_err();
         written?;
+        inner.begun = true;
+        inner.added.extend(new.iter().cloned());
         inner.paths.extend(new);
         Ok(())
+    }
+
+    /// What was listed since the last call; it may have been struck again.
+    pub fn take_added(&self) -> Vec<Box<str>> {
+        take(&mut self.lock().added)
     }
 
     /// Strikes `path`, which was removed.
@@ -151,7 +167,20 @@ mod tests {
         fs::remove_dir(&file).unwrap();
         ledger.add(["a", "b", "a"].into_iter()).unwrap();
         assert!(ledger.contains("a"));
-        assert_eq!(fs::read_to_string(&file).unwrap(), "a\nb\n");
+        assert_eq!(fs::read_to_string(&file).unwrap(), "\na\nb\n");
+    }
+
+    #[test]
+    fn whoever_writes_what_is_listed_changes_the_file_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("outputs");
+        Ledger::load(&file).add(["a"].into_iter()).unwrap();
+        let again = Ledger::load(&file);
+        for _ in 0..2 {
+            again.add(["a"].into_iter()).unwrap();
+        }
+        assert_eq!(fs::read_to_string(&file).unwrap(), "\na\n\n");
+        assert_eq!(Ledger::load(&file).paths(), ["a".into()]);
     }
 
     #[test]
@@ -163,7 +192,7 @@ mod tests {
         let ledger = Ledger::load(&file);
         assert_eq!(ledger.paths(), ["a".into()]);
         ledger.add(["b"].into_iter()).unwrap();
-        assert_eq!(fs::read_to_string(&file).unwrap(), "a\nb\n");
+        assert_eq!(fs::read_to_string(&file).unwrap(), "a\n\nb\n");
         fs::write(&file, "a\nsrc/per").unwrap();
         let ledger = Ledger::load(&file);
         assert_eq!(ledger.paths(), ["a".into()]);

@@ -58,6 +58,13 @@ pub struct Described {
     env: BTreeMap<String, EnvValue>,
 }
 
+impl Described {
+    /// All uses of rules.
+    pub fn uses(&self) -> &[Arc<RuleUse>] {
+        &self.uses
+    }
+}
+
 /// Why there are no targets.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -87,6 +94,8 @@ pub struct LoadEnv<'a> {
     pub may_read: &'a dyn Fn(&Label, &Label) -> bool,
     /// Whether zako wrote a file of the workspace.
     pub wrote: &'a dyn Fn(&str) -> bool,
+    /// Whether there may be files of zako's in the workspace that none of these targets left.
+    pub has_left: &'a dyn Fn(&FxHashSet<&Label>) -> bool,
     /// Targets with a mistake: their rules are not asked.
     pub mistaken: &'a FxHashSet<Label>,
 }
@@ -152,8 +161,13 @@ impl<'a> Loader<'a> {
             .builds
             .as_ref()
             .unwrap_or(&package.builds);
-        // Nothing is known about outputs yet; build files are written by people.
-        let mut paths = self.env.dirs.expand("", builds, &[], &|_| false)?;
+        // What zako wrote is no build file, whatever its name is. A no-op need not ask: of those that were read before it is known.
+        let (memory, wrote) = (&*self.env.memory, self.env.wrote);
+        let is_output = |path: &str| {
+            let is_named = || builds.iter().any(|pattern| pattern.matches(path));
+            !memory.files.contains_key(path) && is_named() && wrote(path)
+        };
+        let mut paths = self.env.dirs.expand("", builds, &[], &is_output)?;
         paths.retain(|path| path != PACKAGE_FILE);
         self.described =
             packages::described(self.env.workspace, &paths).map_err(LoadError::Mistakes)?;
@@ -182,11 +196,7 @@ impl<'a> Loader<'a> {
     fn add_uses(&mut self, uses: &[Arc<RuleUse>], loaded: &mut Loaded) -> Result<(), LoadError> {
         let context = self.context(ContextKind::Rule);
         let context_hash = context_hash(self.env.workspace, self.env.evaluator.version(), &context);
-        let analyser = Analyser {
-            env: &mut self.env,
-            context,
-            context_hash,
-        };
+        let analyser = Analyser::new(&mut self.env, context, context_hash);
         let analysis = analyser.analyse(uses, &loaded.targets, self.given);
         let mut analysis = analysis.map_err(|mistaken| LoadError::Mistakes(mistaken.0))?;
         loaded.targets.append(&mut analysis.targets);
@@ -434,6 +444,7 @@ mod tests {
                 search: "",
                 may_read: &|_, _| false,
                 wrote: &|_| false,
+                has_left: &|_| false,
                 mistaken: &FxHashSet::default(),
             };
             let loaded = Loader::new(env, &Given::default()).load(&mut None);

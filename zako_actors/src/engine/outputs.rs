@@ -2,10 +2,11 @@
 //!
 //! Owns collecting what a command left, storing it, putting it into the workspace, and taking away
 //! what no target leaves any more. Does not know how an output came to be.
-//! Invariants: a file appears in the workspace whole or not at all; nothing is removed that no
-//! record says zako wrote; every installed file's stamp is known afterwards.
+//! Invariants: a file appears in the workspace whole or not at all; nothing is removed that zako does not list as its
+//! own; every installed file's stamp is known afterwards.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::{self, Metadata};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -316,7 +317,8 @@ pub fn restore(files: &FileTable, store: &Store, items: &[OutputItem]) -> Result
     missing.iter().try_for_each(|item| note(files, item))
 }
 
-/// Makes sure that `items` may be written, and lists them as zako's.
+/// Makes sure that `items` may be written, and lists them as zako's. What a target of this build takes for a source is a
+/// person's.
 ///
 /// # Errors
 /// When one of them would replace a person's file.
@@ -324,13 +326,14 @@ pub fn take_over(
     files: &FileTable,
     ledger: &Ledger,
     items: &[OutputItem],
+    is_source: &dyn Fn(&str) -> bool,
 ) -> Result<(), OutputError> {
     for item in items {
         let theirs = !ledger.contains(&item.path)
             && item.kind != OutputKind::Directory
             && fs::symlink_metadata(files.root().join(&*item.path)).is_ok()
             // Exactly what would be written harms nobody: the ledger was lost, say.
-            && !is_intact(files, item);
+            && (!is_intact(files, item) || is_source(&item.path));
         if theirs {
             return Err(OutputError::NotOurs(item.path.to_string()));
         }
@@ -368,10 +371,21 @@ pub fn write(files: &FileTable, item: &OutputItem, content: &[u8]) -> Result<(),
     note(files, item)
 }
 
+/// Ends the names of files that are not whole yet.
+const UNFINISHED: &str = ".zako-new";
+
 fn temporary_beside(to: &Path) -> PathBuf {
-    let mut name = to.file_name().unwrap_or_default().to_owned();
-    name.push(".zako-new");
+    // A hidden one, which no glob means.
+    let mut name = OsString::from(".");
+    name.push(to.file_name().unwrap_or_default());
+    name.push(UNFINISHED);
     to.with_file_name(name)
+}
+
+/// Whether this process gives outputs this path while it writes them, until they get their own.
+pub fn is_unfinished(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    name.ends_with(UNFINISHED) || Export::is_temporary(name)
 }
 
 fn copy_whole(from: &Path, to: &Path) -> Result<(), OutputError> {
@@ -429,6 +443,24 @@ pub fn is_intact(files: &FileTable, item: &OutputItem) -> bool {
             .is_ok_and(|to| to.as_os_str().as_encoded_bytes() == target.as_bytes()),
         OutputKind::Directory => files.root().join(&*item.path).is_dir(),
     }
+}
+
+/// The paths of those of `items`, which are not wanted any more, that are still what zako left; as far as that `is_certain`, others
+/// are a person's from now on.
+pub fn ours<'a>(
+    files: &FileTable,
+    ledger: &Ledger,
+    is_certain: bool,
+    items: impl Iterator<Item = &'a OutputItem>,
+) -> impl Iterator<Item = &'a str> {
+    let ours = items.filter(move |item| {
+        let is_ours = !is_certain || is_intact(files, item);
+        if !is_ours {
+            ledger.strike(&item.path);
+        }
+        is_ours
+    });
+    ours.map(|item| &*item.path)
 }
 
 /// Removes outputs that are not wanted any more, and the directories that this empties, up to

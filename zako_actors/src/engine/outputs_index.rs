@@ -25,6 +25,7 @@ pub struct OutputIndex {
     trees: FxHashSet<Text>,
     /// By the directory that the pattern starts in.
     globs: FxHashMap<String, Vec<Pattern>>,
+    has_others: bool,
 }
 
 /// Scripts of one package often name one directory; who writes which file shows when they run.
@@ -37,12 +38,12 @@ impl OutputIndex {
     ///
     /// # Errors
     /// When two targets declare one output, or a target names its own source as output.
-    pub fn new(
-        targets: &[Arc<Target>],
+    pub fn new<'t>(
+        targets: &'t [Arc<Target>],
         text_of: &dyn Fn(&str) -> String,
     ) -> Result<Self, Diagnostic> {
         let index = Self::of(targets);
-        let mut owners: FxHashMap<&str, &Target> = FxHashMap::default();
+        let mut owners: FxHashMap<&'t str, &'t Target> = FxHashMap::default();
         owners.reserve(targets.len());
         for target in targets {
             let Some(command) = target.command() else {
@@ -65,19 +66,28 @@ impl OutputIndex {
         if index.trees.is_empty() {
             return Ok(index);
         }
-        for (path, owner) in &owners {
-            for tree in ancestors(path).skip(1) {
-                if let Some(other) = owners.get(tree)
-                    && !std::ptr::eq(*other, *owner)
-                    && !both_in_place(other, owner)
-                    && index.trees.contains(tree)
-                {
-                    let file = Output::File((*path).into());
-                    return Err(clash(owner, other, &file, text_of));
-                }
+        let within = |(&path, &owner): (&&'t str, &&'t Target)| {
+            let mut trees = ancestors(path)
+                .skip(1)
+                .filter(|tree| index.trees.contains(*tree));
+            let other = trees.find_map(|tree| {
+                let other = owners.get(tree)?;
+                let clashes = !std::ptr::eq(*other, owner) && !both_in_place(other, owner);
+                clashes.then_some(*other)
+            });
+            Some((path, owner, other?))
+        };
+        // The first one by its path, so that one mistake always reads the same.
+        match owners
+            .iter()
+            .filter_map(within)
+            .min_by_key(|(path, ..)| *path)
+        {
+            Some((path, owner, other)) => {
+                Err(clash(owner, other, &Output::File(path.into()), text_of))
             }
+            None => Ok(index),
         }
-        Ok(index)
     }
 
     /// Indexes the declared outputs of `targets`, whether they clash or not.
@@ -87,8 +97,9 @@ impl OutputIndex {
         for target in targets {
             // The results of a transpile step share a directory with others by design; a clash of
             // single files shows when its sources are known.
-            if let Some(tree) = transpiled_tree(target) {
-                index.trees.insert(tree.into());
+            match transpiled_tree(target) {
+                Some(tree) => drop(index.trees.insert(tree.into())),
+                None => index.has_others |= matches!(target.work, Work::Transpile(_)),
             }
             for out in target.command().iter().flat_map(|command| &command.outs) {
                 match out {
@@ -103,6 +114,11 @@ impl OutputIndex {
             }
         }
         index
+    }
+
+    /// Whether there are outputs that are not declared: results of a transpile step that lie beside its sources.
+    pub fn has_others(&self) -> bool {
+        self.has_others
     }
 
     /// Whether some target declares `path`, or the tree around it.
@@ -279,6 +295,14 @@ mod tests {
         assert!(error.contains("both write a/d/o"), "{error}");
         assert!(index(&[("//a:x", &[], &["d/"]), ("//b:y", &[], &["d/"])]).is_ok());
         assert!(index(&[("//a:x", &[], &["d/", "d/e"])]).is_ok());
+    }
+
+    #[test]
+    fn of_many_clashes_the_first_path_is_named() {
+        let outs: Vec<String> = (0..9).rev().map(|n| format!("d/{n}")).collect();
+        let outs: Vec<&str> = outs.iter().map(String::as_str).collect();
+        let error = index(&[("//a:x", &[], &["d/"]), ("//a:y", &[], &outs)]).unwrap_err();
+        assert!(error.contains("both write a/d/0;"), "{error}");
     }
 
     #[test]

@@ -212,8 +212,9 @@ impl<R: Read> Blocks<R> {
         }
         let end = self.at.saturating_add(count);
         let taken = self.block.get(self.at..end);
+        let taken = taken.ok_or(postcard::Error::DeserializeUnexpectedEnd)?;
         self.at = end;
-        taken.ok_or(postcard::Error::DeserializeUnexpectedEnd)
+        Ok(taken)
     }
 }
 
@@ -309,7 +310,9 @@ mod tests {
         let mut body = SEAL.open(&path).unwrap().unwrap();
         assert_eq!(body.take::<Vec<String>>(), Ok(texts));
         assert_eq!(body.take::<u8>(), Ok(7));
-        assert_eq!(body.take::<u8>(), Err(SealError::Damaged));
+        for _ in 0..2 {
+            assert_eq!(body.take::<u8>(), Err(SealError::Damaged));
+        }
     }
 
     #[test]

@@ -27,11 +27,20 @@ pub enum SinceError {
     NoReference(String),
 }
 
-/// Workspace-relative paths of everything that differs between `reference` and the files on disk.
+/// What differs between a commit and the files on disk, by workspace-relative paths.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Everything.
+    pub paths: BTreeSet<String>,
+    /// Of that, what is there on one side only.
+    pub came_or_went: BTreeSet<String>,
+}
+
+/// What differs between `reference` and the files on disk.
 ///
 /// # Errors
 /// When git is missing, this is no repository, or there is no such commit.
-pub fn changed_since(root: &Path, reference: &str) -> Result<BTreeSet<String>, SinceError> {
+pub fn changed_since(root: &Path, reference: &str) -> Result<Changes, SinceError> {
     if reference.is_empty() || reference.starts_with('-') {
         return Err(SinceError::NoReference(reference.to_owned()));
     }
@@ -56,18 +65,26 @@ pub fn changed_since(root: &Path, reference: &str) -> Result<BTreeSet<String>, S
             .map(|path| String::from_utf8_lossy(path).into_owned())
             .collect())
     };
-    let mut changed: BTreeSet<String> = ask(&[
+    let mut changes = Changes::default();
+    let diff = ask(&[
         "diff",
-        "--name-only",
+        "--name-status",
         "--no-renames",
         "--relative",
         "-z",
         reference,
         "--",
         ".",
-    ])?
-    .into_iter()
-    .collect();
-    changed.extend(ask(&["ls-files", "--others", "--exclude-standard", "-z"])?);
-    Ok(changed)
+    ])?;
+    // A letter, then the path.
+    for change in diff.chunks_exact(2) {
+        if matches!(&*change[0], "A" | "D") {
+            changes.came_or_went.insert(change[1].clone());
+        }
+        changes.paths.insert(change[1].clone());
+    }
+    let new = ask(&["ls-files", "--others", "--exclude-standard", "-z"])?;
+    changes.came_or_went.extend(new.iter().cloned());
+    changes.paths.extend(new);
+    Ok(changes)
 }

@@ -20,6 +20,7 @@ use super::files::{FileTable, SavedFiles};
 use super::hash::{Hash, KeyWriter};
 use super::record::Record;
 use super::sealed::{Seal, SealError};
+use super::stamp::Stamp;
 use crate::lang::descriptor::Exports;
 use crate::lang::file_ref::FileRef;
 use crate::lang::label::Label;
@@ -29,7 +30,7 @@ use crate::lang::workspace_file::WorkspaceFile;
 
 const SEAL: Seal = Seal {
     magic: b"ZAKOSTAT",
-    format: 7,
+    format: 8,
 };
 
 /// Everything that is remembered between two runs in one workspace.
@@ -50,6 +51,8 @@ pub struct Remembered {
     pub memory: Memory,
     /// Finished targets by label.
     pub records: FxHashMap<Label, Record>,
+    /// The stamp of the list of outputs when everything in it was some target's.
+    pub gone_through: Option<Stamp>,
 }
 
 /// What scripts said.

@@ -278,6 +278,15 @@ impl Target {
             })
     }
 
+    /// Whether a file at `path` falls under what it leaves behind.
+    pub fn declares(&self, path: &str) -> bool {
+        match &self.work {
+            Work::Command(command) => command.outs.iter().any(|out| out.covers(path)),
+            Work::Transpile(step) => is_within(path, &step.out),
+            Work::Group | Work::Unfinished { .. } => false,
+        }
+    }
+
     /// Whether `zako test` is what runs it.
     pub fn is_test(&self) -> bool {
         match &self.work {

@@ -12,7 +12,6 @@ use super::facts::Question;
 use super::level::Asked;
 use super::{Analyser, Analysis, Known, Reading, Stage};
 use crate::diagnostic::Diagnostic;
-use crate::engine::files::FileTable;
 use crate::engine::hash::Hash;
 use crate::engine::load::EvaluationFailure;
 use crate::engine::state::{Analysed, ReadFact};
@@ -146,6 +145,13 @@ impl Analyser<'_, '_> {
         Ok(None)
     }
 
+    /// Whether a rule would read the same again.
+    pub(super) fn holds(&self, read: &ReadFact) -> bool {
+        let fact = self.env.files.fact(&read.path);
+        fact.is_ok_and(|fact| fact.hash == read.hash)
+            && (read.writer.is_some() || !self.globs.is_output(&read.path))
+    }
+
     /// The text that a rule asks for, when it can be had now.
     fn read(
         &self,
@@ -176,6 +182,12 @@ impl Analyser<'_, '_> {
         if writer.as_ref().is_some_and(|it| needs_test(described, it)) {
             return Err(wrong(format!(
                 "rule {} for {} reads {path}, which its own test has to leave first; read it in another rule",
+                used.rule, used.label
+            )));
+        }
+        if writer.is_none() && self.globs.is_output(&path) {
+            return Err(wrong(format!(
+                "rule {} for {} reads {path}, which another target writes; have it depend on that target instead of naming the file",
                 used.rule, used.label
             )));
         }
@@ -228,13 +240,4 @@ fn needs_test(described: &Described, writer: &Label) -> bool {
         }
     }
     false
-}
-
-impl ReadFact {
-    /// Whether a rule would read the same again.
-    pub(super) fn holds(&self, files: &FileTable) -> bool {
-        files
-            .fact(&self.path)
-            .is_ok_and(|fact| fact.hash == self.hash)
-    }
 }

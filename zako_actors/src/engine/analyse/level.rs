@@ -99,7 +99,7 @@ impl Analyser<'_, '_> {
         let unchanged = known.key == asked.key
             && known.code == sources.digest()
             && sources.is_unchanged(self.env.files)
-            && known.reads.iter().all(|read| read.holds(self.env.files));
+            && known.reads.iter().all(|read| self.holds(read));
         unchanged.then(|| known.clone())
     }
 
@@ -224,10 +224,8 @@ impl Analyser<'_, '_> {
                     include,
                     exclude,
                 }) => {
-                    let wrote = self.env.wrote;
-                    let found = self.env.dirs.expand(dir, include, exclude, &|path| {
-                        shared.outputs.covers(path) || (shared.has_undescribed && wrote(path))
-                    });
+                    let glob = (dir.clone(), include.clone(), exclude.clone());
+                    let found = self.globs.expand(glob, self.env.dirs, self.env.wrote);
                     let found = found.map_err(|error| {
                         vec![self.mistake(used, None, format!("{}: {error}", used.label))]
                     })?;
@@ -243,7 +241,7 @@ impl Analyser<'_, '_> {
                         );
                     }
                     key.texts(found.iter().map(String::as_str));
-                    files.extend(found.into_iter().map(|path| json!({ "$file": path })));
+                    files.extend(found.iter().map(|path| json!({ "$file": path })));
                 }
                 AttrSource::Target(label) => {
                     let Some(known) = self.known(used, label, shared, stages)? else {

@@ -5,34 +5,41 @@
 //! builds anything: a rule that reads an output which is not there yet stays unfinished, and says
 //! which target has to be built before it is asked again.
 //! Invariants: an answer is remembered under everything that the rule saw; what depends on an
-//! unfinished target is unfinished; nothing is evaluated when nothing changed.
+//! unfinished target is unfinished; nothing is evaluated when nothing changed; what is described is no source of a rule, whoever
+//! was asked first.
 
 mod answer;
 mod facts;
 mod level;
 mod options;
 pub mod reading;
+mod sources;
 mod system;
 
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use serde_json::{Map, Value};
 
 use super::hash::{Hash, KeyWriter};
 use super::load::{EvaluationJob, EvaluationOutput, LoadEnv};
-use super::outputs_index::OutputIndex;
+use super::state::Analysed;
 use crate::diagnostic::Diagnostic;
 use crate::lang::file_ref::FileRef;
 use crate::lang::label::Label;
 use crate::lang::locate::{At, mistake};
+use crate::lang::pattern::Pattern;
 use crate::lang::rule_use::RuleUse;
 use crate::lang::suggest::did_you_mean;
-use crate::lang::target::Target;
+use crate::lang::target::{Source, Target};
 pub use facts::Fact;
 pub use options::Given;
 use options::Targets;
 pub use reading::Reading;
+use sources::{Glob, Globs, labels};
+
+/// What rules describe may be no sources of others, which then describe something else; after so many rounds it never ends.
+const MAX_ROUNDS: usize = 16;
 
 /// What an analysis looks at.
 pub struct Analyser<'l, 'a> {
@@ -42,6 +49,7 @@ pub struct Analyser<'l, 'a> {
     pub context: Value,
     /// Everything beside files that evaluations depend on.
     pub context_hash: Hash,
+    globs: Globs,
 }
 
 /// What came of it.
@@ -89,12 +97,20 @@ struct Shared {
     toolchains: Map<String, Value>,
     /// Targets that no rule describes.
     plain: FxHashMap<Label, Arc<Target>>,
-    /// What is no source, as far as it is described.
-    outputs: OutputIndex,
-    /// Whether that may be less than everything that zako wrote.
-    has_undescribed: bool,
     /// The labels of all uses.
     uses: Vec<Label>,
+}
+
+impl<'l, 'a> Analyser<'l, 'a> {
+    /// Reads build files with `env`.
+    pub fn new(env: &'l mut LoadEnv<'a>, context: Value, context_hash: Hash) -> Self {
+        Self {
+            env,
+            context,
+            context_hash,
+            globs: Globs::default(),
+        }
+    }
 }
 
 impl Analyser<'_, '_> {
@@ -125,13 +141,6 @@ impl Analyser<'_, '_> {
             return Ok(Analysis::default());
         }
         let toolchains = self.toolchains(&ids(|used| &used.toolchains), &options)?;
-        let described = self
-            .env
-            .memory
-            .uses
-            .values()
-            .flat_map(|known| known.targets.iter().cloned());
-        let all: Vec<Arc<Target>> = plain.iter().cloned().chain(described).collect();
         let shared = Shared {
             options,
             toolchains,
@@ -139,18 +148,107 @@ impl Analyser<'_, '_> {
                 .iter()
                 .map(|target| (target.label.clone(), Arc::clone(target)))
                 .collect(),
-            outputs: OutputIndex::of(&all),
-            has_undescribed: {
-                let known = &self.env.memory.uses;
-                !uses.iter().all(|used| known.contains_key(&used.label))
-            },
             uses: uses.iter().map(|used| used.label.clone()).collect(),
         };
-        self.in_order(uses, &shared)
+        self.until_settled(uses, plain, &shared)
+    }
+
+    /// Asks all rules until what they describe is none of their sources: what a rule is going to write may lie there from
+    /// a build that nobody remembers.
+    fn until_settled(
+        mut self,
+        uses: &[Arc<RuleUse>],
+        plain: &[Arc<Target>],
+        shared: &Shared,
+    ) -> Result<Analysis, Mistaken> {
+        let known: FxHashSet<&Label> = shared.uses.iter().collect();
+        let described = self.described(plain, &[]);
+        let is_told =
+            |uses: &FxHashMap<Label, Analysed>| known.iter().all(|it| uses.contains_key(it));
+        self.globs = Globs::beside(&described, !is_told(&self.env.memory.uses));
+        let mut analysis = Analysis::default();
+        let mut glob = None;
+        for _ in 0..MAX_ROUNDS {
+            let evaluated = analysis.evaluated;
+            let asked = self.in_order(uses, shared, &mut analysis);
+            let before = self.env.memory.uses.len();
+            self.env
+                .memory
+                .uses
+                .retain(|label, _| known.contains(label));
+            let is_as_before = asked.is_ok()
+                && analysis.evaluated == evaluated
+                && self.env.memory.uses.len() == before;
+            if is_as_before {
+                return Ok(analysis);
+            }
+            let described = self.described(plain, &analysis.targets);
+            let has_undescribed =
+                !is_told(&self.env.memory.uses) || (self.env.has_left)(&labels(&described));
+            let next = Globs::beside(&described, has_undescribed);
+            let differs = self.globs.differs(&next, self.env.dirs, self.env.wrote);
+            if differs.is_none() && !self.reads_output_of(&next) {
+                return asked.map(|()| analysis);
+            }
+            glob = differs.cloned();
+            self.globs = next;
+            (analysis.targets, analysis.readings) = Default::default();
+        }
+        Err(vec![self.unsettled(uses, glob)].into())
+    }
+
+    /// Everything that is described: the targets `plain`, those `now`, and those of rules that were not asked.
+    fn described(&self, plain: &[Arc<Target>], now: &[Arc<Target>]) -> Vec<Arc<Target>> {
+        let known = self.env.memory.uses.values();
+        let known = known.flat_map(|known| &known.targets);
+        plain.iter().chain(now).chain(known).cloned().collect()
+    }
+
+    /// Whether a rule took for a source what by `next` is an output.
+    fn reads_output_of(&self, next: &Globs) -> bool {
+        let known = self.env.memory.uses.values();
+        let mut read = known.flat_map(|known| &known.reads);
+        let is_output = |path: &str| next.is_output(path) && !self.globs.is_output(path);
+        read.any(|it| it.writer.is_none() && is_output(&it.path))
+    }
+
+    /// What is wrong where `glob` of one of `uses` means other files each time that rules are asked.
+    fn unsettled(&self, uses: &[Arc<RuleUse>], glob: Option<Glob>) -> Diagnostic {
+        let is_it = |source: &Source| match (source, &glob) {
+            (
+                Source::Glob {
+                    dir,
+                    include,
+                    exclude,
+                },
+                Some(it),
+            ) => (dir, include, exclude) == (&it.0, &it.1, &it.2),
+            _ => false,
+        };
+        let used = uses
+            .iter()
+            .find(|used| used.sources().any(is_it))
+            .unwrap_or(&uses[0]);
+        let shown: Vec<&str> = glob
+            .iter()
+            .flat_map(|it| &it.1)
+            .map(Pattern::as_str)
+            .collect();
+        let message = format!(
+            "glob \"{}\" of {} takes files that become outputs when it takes them, and are none when it does not; narrow it",
+            shown.join("\", \""),
+            used.label
+        );
+        self.mistake(used, shown.first().copied(), message)
     }
 
     /// Level by level: each holds the uses whose dependencies are in the levels before.
-    fn in_order(mut self, uses: &[Arc<RuleUse>], shared: &Shared) -> Result<Analysis, Mistaken> {
+    fn in_order(
+        &mut self,
+        uses: &[Arc<RuleUse>],
+        shared: &Shared,
+        analysis: &mut Analysis,
+    ) -> Result<(), Mistaken> {
         let place: FxHashMap<&Label, usize> = uses
             .iter()
             .enumerate()
@@ -167,7 +265,6 @@ impl Analyser<'_, '_> {
             }
         }
         let mut stages: FxHashMap<Label, Stage> = FxHashMap::default();
-        let mut analysis = Analysis::default();
         let mut ready: Vec<usize> = (0..uses.len())
             .filter(|index| missing[*index] == 0)
             .collect();
@@ -175,7 +272,7 @@ impl Analyser<'_, '_> {
         while !ready.is_empty() {
             done.extend(&ready);
             let level: Vec<&Arc<RuleUse>> = ready.iter().map(|index| &uses[*index]).collect();
-            self.level(&level, shared, &mut stages, &mut analysis)?;
+            self.level(&level, shared, &mut stages, analysis)?;
             let mut next = Vec::new();
             for index in ready {
                 for &dependant in &dependants[index] {
@@ -196,23 +293,24 @@ impl Analyser<'_, '_> {
                 .collect();
             return Err(vec![self.cycle(&left)].into());
         }
-        self.env
-            .memory
-            .uses
-            .retain(|label, _| place.contains_key(label));
         if !analysis.readings.is_empty() {
             let in_order = done.iter().map(|index| &*uses[*index]);
             let readings = std::mem::take(&mut analysis.readings);
             analysis.readings = reading::spread(readings, in_order, &self.env.memory.uses);
         }
-        Ok(analysis)
+        Ok(())
     }
 
     /// Every one of `left` waits for another.
     fn cycle(&self, left: &[&Arc<RuleUse>]) -> Diagnostic {
         let by_label: FxHashMap<&Label, &Arc<RuleUse>> =
             left.iter().map(|used| (&used.label, *used)).collect();
-        let mut path: Vec<&Label> = vec![&left[0].label];
+        let mut path: Vec<&Label> = left
+            .iter()
+            .map(|used| &used.label)
+            .min()
+            .into_iter()
+            .collect();
         loop {
             let used = by_label[path[path.len() - 1]];
             let next = used
@@ -222,11 +320,14 @@ impl Analyser<'_, '_> {
             let next = next.unwrap_or(&used.label);
             if let Some(start) = path.iter().position(|label| *label == next) {
                 path.drain(..start);
-                path.push(next);
                 break;
             }
             path.push(next);
         }
+        // The smallest label opens the cycle, so that one mistake always reads the same.
+        let smallest = (0..path.len()).min_by_key(|place| path[*place]);
+        path.rotate_left(smallest.unwrap_or(0));
+        path.push(path[0]);
         let names: Vec<String> = path.iter().map(ToString::to_string).collect();
         self.mistake(
             by_label[path[0]],

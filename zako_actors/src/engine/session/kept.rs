@@ -7,11 +7,12 @@
 //! not on disk.
 
 use std::cell::OnceCell;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::leftovers::Leftovers;
 use super::{BuildError, Notice, Session};
 use crate::engine::dirs::DirTable;
 use crate::engine::earlier::Earlier;
@@ -37,6 +38,8 @@ pub struct Kept {
     pub(super) memory: Memory,
     pub(super) records: Arc<FxHashMap<Label, Record>>,
     pub(super) ledger: OnceCell<Arc<Ledger>>,
+    /// The stamp of the list of outputs when everything in it was some target's.
+    pub(super) gone_through: Option<Stamp>,
     pub(super) reasons: OnceCell<Arc<Reasons>>,
     /// The last graph, with the targets that it was made of.
     pub(super) linked: Option<(Vec<Arc<Target>>, Arc<Graph>)>,
@@ -65,12 +68,16 @@ struct OnDisk {
 
 impl OnDisk {
     fn look(layout: &Layout) -> Self {
-        let stamp = |path| Some(Stamp::of(&std::fs::metadata(path).ok()?));
         Self {
             state: State::identity(&layout.state),
             others: [stamp(&layout.reasons), stamp(&layout.outputs)],
         }
     }
+}
+
+/// The stamp of the file at `path`, when there is one.
+pub(super) fn stamp(path: &Path) -> Option<Stamp> {
+    Some(Stamp::of(&std::fs::metadata(path).ok()?))
 }
 
 impl Session {
@@ -107,6 +114,7 @@ impl Session {
             described: None,
             read: FxHashSet::default(),
             mistaken: FxHashSet::default(),
+            leftovers: Leftovers::default(),
             changed,
             replaced: Vec::new(),
             _lock: lock,
@@ -119,8 +127,18 @@ impl Session {
     /// When the disk refuses; the old state stays.
     pub fn save(&mut self) -> Result<(), BuildError> {
         let known = &mut self.known;
+        self.changed |= self.leftovers.are_to_be_saved();
         if !(self.changed || known.files.is_changed() || known.dirs.is_changed()) {
             return Ok(());
+        }
+        let Layout {
+            outputs,
+            state: path,
+            ..
+        } = &self.layout;
+        let saved = known.ledger.get().map_or(Ok(()), |ledger| ledger.save());
+        if self.leftovers.are_gone() {
+            known.gone_through = stamp(outputs);
         }
         let state = State {
             files: known.files.save(),
@@ -128,14 +146,9 @@ impl Session {
                 dirs: known.dirs.save(),
                 memory: std::mem::take(&mut known.memory),
                 records: std::mem::take(Arc::make_mut(&mut known.records)),
+                gone_through: known.gone_through,
             },
         };
-        let Layout {
-            outputs,
-            state: path,
-            ..
-        } = &self.layout;
-        let saved = known.ledger.get().map_or(Ok(()), |ledger| ledger.save());
         let saved = saved.map_err(|source| (outputs, source));
         let saved = saved.and_then(|()| state.save(path).map_err(|source| (path, source)));
         known.memory = state.rest.memory;
@@ -221,6 +234,7 @@ impl Kept {
             memory: rest.memory,
             records: Arc::new(rest.records),
             ledger: OnceCell::new(),
+            gone_through: rest.gone_through,
             reasons: OnceCell::new(),
             linked: None,
             planned: None,

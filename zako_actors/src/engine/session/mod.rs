@@ -7,11 +7,12 @@
 //! look at files.
 
 mod kept;
+mod leftovers;
 mod reads;
 mod running;
 
 use std::cell::OnceCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,6 +21,7 @@ use cas_actor::UpstreamConfig;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::action::{Describer, Tool};
+use super::affected::Origins;
 use super::analyse::{Given, Reading, reading};
 use super::cause::{Cause, changed_parts};
 use super::earlier::Earlier;
@@ -28,7 +30,7 @@ use super::gates::{Gates, Item};
 use super::graph::{Graph, NodeId};
 use super::ledger::Ledger;
 use super::load::{Described, Evaluate, LoadEnv, LoadError, Loaded, Loader};
-use super::outputs::remove;
+use super::outputs::{ours, remove};
 use super::plan::{Plan, Planned, Planner};
 use super::reasons::Reasons;
 use super::record::Record;
@@ -37,6 +39,7 @@ use super::schedule::Capacity;
 use super::services::ServiceError;
 use super::workspace::{Layout, Workspace, WorkspaceError, WorkspaceLock};
 pub use kept::Kept;
+use leftovers::Leftovers;
 use reads::may_read;
 pub use running::Running;
 
@@ -94,6 +97,7 @@ pub struct Session {
     read: FxHashSet<(Label, Label)>,
     /// Targets with a mistake.
     mistaken: FxHashSet<Label>,
+    leftovers: Leftovers,
     changed: bool,
     /// Plans that others replaced: a large one takes a millisecond to take apart, which no step is to wait for.
     replaced: Vec<Earlier>,
@@ -201,17 +205,12 @@ impl Session {
         self.known.records.get(label)
     }
 
-    /// The build files that read `path` when they were evaluated, themselves included.
-    pub fn build_files_reading(&self, path: &str) -> Vec<&str> {
-        let files = self.known.memory.files.iter();
-        files
-            .filter(|(_, known)| {
-                let sources = &known.sources;
-                sources.modules.iter().any(|(module, _)| **module == *path)
-                    || sources.absent.iter().any(|absent| **absent == *path)
-            })
-            .map(|(file, _)| &**file)
-            .collect()
+    /// What the targets are described by.
+    pub fn origins(&self) -> Origins<'_> {
+        Origins {
+            memory: &self.known.memory,
+            uses: self.described.as_ref().map_or(&[], Described::uses),
+        }
     }
 
     /// The files that were evaluated, with their kinds: a build file is one whatever its name is.
@@ -286,6 +285,8 @@ impl Session {
         given: &Given,
         search: &str,
     ) -> Result<Loaded, BuildError> {
+        let has_leftovers = !self.leftovers().is_empty();
+        let records = &self.known.records;
         let env = LoadEnv {
             workspace: &self.workspace,
             files: &self.known.files,
@@ -295,6 +296,9 @@ impl Session {
             search,
             may_read: &|target, writer| may_read(&self.read, target, writer),
             wrote: &|path| ledger(&self.known.ledger, &self.layout).contains(path),
+            has_left: &|described| {
+                has_leftovers || records.keys().any(|label| !described.contains(label))
+            },
             mistaken: &self.mistaken,
         };
         let loaded = Loader::new(env, given).load(&mut self.described);
@@ -376,6 +380,7 @@ impl Session {
         let earlier = self.replaced.last().filter(|_| running.is_none());
         let earlier = earlier.and_then(|it| it.asked(graph, describer));
         let begun = running.map_or(&[][..], Running::nodes);
+        let has_undescribed = has_undescribed || graph.outputs().has_others();
         let planner = Planner {
             graph: Arc::clone(graph),
             files: &self.known.files,
@@ -414,12 +419,17 @@ impl Session {
         let records = self.known.records.iter();
         let vanished = records.filter(|(label, _)| !graph.contains(label));
         let (left, gone): (Vec<_>, Vec<_>) = vanished.partition(|(label, _)| is_left(label));
-        let has_undescribed = !unfinished.is_empty() || !left.is_empty();
+        let has_undescribed =
+            !unfinished.is_empty() || !left.is_empty() || !self.leftovers().is_empty();
         let gone: Vec<Label> = gone.into_iter().map(|(label, _)| label.clone()).collect();
+        if !self.only_looks && unfinished.is_empty() {
+            self.remove_undescribed(graph, running);
+        }
         if gone.is_empty() {
             return has_undescribed;
         }
         let ledger = Arc::clone(self.ledger());
+        let is_certain = self.leftovers.is_certain();
         let records = Arc::make_mut(&mut self.known.records);
         let left: Vec<(Label, Record)> = gone
             .into_iter()
@@ -431,16 +441,16 @@ impl Session {
             .map(|item| &*item.path)
             .collect();
         for (label, record) in &left {
-            let stale = record
-                .outputs
-                .iter()
-                .map(|item| &*item.path)
-                .filter(|path| !others.contains(path) && !graph.outputs().covers(path));
+            let stale = record.outputs.iter().filter(|item| {
+                let path = &*item.path;
+                !others.contains(path) && !graph.outputs().covers(path)
+            });
+            let stale = ours(&self.known.files, &ledger, is_certain, stale);
             let remove = |stale: &mut dyn Iterator<Item = &str>| {
                 remove(&self.known.files, &ledger, stale, label.dir());
             };
             match running {
-                Some(running) => running.claims().unclaimed(stale, remove),
+                Some(running) => running.claims().unclaimed(None, stale, remove),
                 None => remove(&mut { stale }),
             }
         }
@@ -465,6 +475,7 @@ impl Session {
             "",
         );
         *Arc::make_mut(&mut self.known.records) = FxHashMap::default();
+        self.leftovers.set(BTreeSet::new());
         self.changed = true;
         self.save()?;
         Ok(paths.len())

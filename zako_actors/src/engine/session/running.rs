@@ -34,24 +34,44 @@ pub struct Running {
     env: Arc<StepEnv>,
     build: ActorRef<BuildMsg>,
     answer: Ask<BuildResult>,
-    news: Receiver<News>,
+    news: Listener,
     events: Sender<Stamped>,
     begin: Instant,
     cancel: Cancel,
     _stop: CancelGuard,
 }
 
+/// Whoever listens to a build.
+#[derive(Debug)]
+struct Listener {
+    news: Receiver<News>,
+    /// Whether the build is over: it says so once.
+    has_ended: bool,
+}
+
+impl Listener {
+    /// All that is new, once there is something; nothing once the build is over.
+    fn next(&mut self) -> Option<Vec<Read>> {
+        if self.has_ended {
+            return None;
+        }
+        let first = self.news.recv().ok()?;
+        let mut written = Vec::new();
+        for news in [first].into_iter().chain(self.news.try_iter()) {
+            match news {
+                News::Written(read) => written.push(read),
+                News::Ended => self.has_ended = true,
+            }
+        }
+        Some(written).filter(|written| !written.is_empty())
+    }
+}
+
 impl Running {
     /// Waits for rules that may go on; each is told of once and to be answered by [`grow`](Self::grow). Nothing once the
     /// build is over.
-    pub fn next(&self) -> Option<Vec<Read>> {
-        let read = |news| match news {
-            News::Written(read) => Some(read),
-            News::Ended => None,
-        };
-        let first = read(self.news.recv().ok()?)?;
-        let more = self.news.try_iter().map_while(read);
-        Some([first].into_iter().chain(more).collect())
+    pub fn news(&mut self) -> Option<Vec<Read>> {
+        self.news.next()
     }
 
     /// Whether the build was told to stop.
@@ -62,7 +82,7 @@ impl Running {
     /// Has the build go on with what came of rules.
     pub fn grow(&mut self, growth: Growth) {
         if let Some(plan) = &growth.plan {
-            self.env.claims.add(&plan.nodes[self.plan.nodes.len()..]);
+            self.env.claims.go_on(plan);
             self.plan = Arc::clone(plan);
         }
         // A build that is gone has nobody to wait for.
@@ -166,6 +186,7 @@ impl Session {
             edits: options.edits.clone(),
             seats: Seats::new(options.jobs),
             ledger: Arc::clone(self.ledger()),
+            is_certain: self.leftovers.is_certain(),
             claims: Claims::of(Arc::clone(&plan)),
             reasons: Arc::clone(self.reasons()),
             // They compute all the time: more than there are CPUs would only take turns.
@@ -205,7 +226,10 @@ impl Session {
             env,
             build,
             answer,
-            news: listener,
+            news: Listener {
+                news: listener,
+                has_ended: false,
+            },
             events,
             begin: options.begin,
             cancel: cancel.clone(),
@@ -232,8 +256,13 @@ impl Session {
             remote.finish(&cancel);
         }
         drop(env);
-        let records = Arc::make_mut(&mut self.known.records);
-        records.extend(result.records);
+        self.note_left(&result);
+        let made = result.records.iter().map(|(label, _)| label);
+        let made = made.filter(|_| !self.leftovers().is_empty());
+        let made: Vec<Label> = made.cloned().collect();
+        Arc::make_mut(&mut self.known.records).extend(result.records);
+        self.remove_left(&plan, &made);
+        let records = &self.known.records;
         self.changed = true;
         if !result.runs.is_empty() {
             let graph = &plan.graph;
@@ -252,5 +281,27 @@ impl Session {
             }
         }
         Ok(result.summary)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_hears_of_the_end_together_with_news_does_not_wait_for_it_again() {
+        let (tell, news) = channel();
+        let mut listener = Listener {
+            news,
+            has_ended: false,
+        };
+        let read = Read {
+            target: Label::new("", "a").unwrap(),
+            writers: Vec::new(),
+        };
+        tell.send(News::Written(read.clone())).unwrap();
+        tell.send(News::Ended).unwrap();
+        assert_eq!(listener.next(), Some(vec![read]));
+        assert_eq!(listener.next(), None, "whoever tells is still there");
     }
 }

@@ -7,7 +7,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::engine::plan::{Freshness, Plan, Planned};
 use crate::lang::label::Label;
@@ -29,44 +29,74 @@ pub struct Clash {
 /// Claims on output paths.
 #[derive(Debug, Default)]
 pub struct Claims {
-    /// Whose fresh targets have theirs already.
-    plan: Option<Arc<Plan>>,
+    /// Whose fresh targets have theirs already; the last one of a build that grows.
+    plan: Mutex<Option<Arc<Plan>>>,
     /// Made when the first step has outputs: no step has to wait for it to begin.
     owners: OnceLock<Mutex<Owners>>,
+    sources: Mutex<Sources>,
 }
 
 type Owners = FxHashMap<Text, Label>;
+
+/// What the first nodes of the plan read.
+#[derive(Debug, Default)]
+struct Sources {
+    nodes: usize,
+    paths: FxHashSet<Text>,
+}
 
 impl Claims {
     /// The outputs of what is fresh in `plan` belong to it.
     pub fn of(plan: Arc<Plan>) -> Self {
         Self {
-            plan: Some(plan),
-            owners: OnceLock::new(),
+            plan: Mutex::new(Some(plan)),
+            ..Self::default()
         }
+    }
+
+    fn plan(&self) -> MutexGuard<'_, Option<Arc<Plan>>> {
+        self.plan.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn owners(&self) -> MutexGuard<'_, Owners> {
         let owners = self.owners.get_or_init(|| {
-            let plans = self.plan.iter();
-            Mutex::new(plans.flat_map(|plan| fresh(&plan.nodes)).collect())
+            let plan = self.plan();
+            let nodes = plan.iter().flat_map(|plan| &plan.nodes);
+            Mutex::new(fresh(nodes).collect())
         });
         owners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The outputs of what is fresh among `nodes`, which were planned since, belong to it.
-    pub fn add(&self, nodes: &[Planned]) {
-        self.owners().extend(fresh(nodes));
+    /// The build goes on as `plan`: the outputs of what is fresh there belong to it, too.
+    pub fn go_on(&self, plan: &Arc<Plan>) {
+        let mut owners = self.owners();
+        let before = self.plan().replace(Arc::clone(plan));
+        let before = before.map_or(0, |before| before.nodes.len());
+        owners.extend(fresh(&plan.nodes[before..]));
     }
 
-    /// Calls `remove` for those of `paths` that nobody has; nobody gets one before that is done.
+    /// Whether `path` is a source of this build.
+    pub fn is_source(&self, path: &str) -> bool {
+        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(plan) = &*self.plan() {
+            let new = &plan.nodes[sources.nodes..];
+            sources.nodes = plan.nodes.len();
+            let new = new.iter().flat_map(|node| node.sources.iter().cloned());
+            sources.paths.extend(new);
+        }
+        sources.paths.contains(path)
+    }
+
+    /// Calls `remove` for those of `paths` that nobody has, or `label`; nobody gets one before that is done.
     pub fn unclaimed<'a>(
         &self,
+        label: Option<&Label>,
         paths: impl Iterator<Item = &'a str>,
         remove: impl FnOnce(&mut dyn Iterator<Item = &'a str>),
     ) {
         let claims = self.owners();
-        remove(&mut paths.filter(|path| !claims.contains_key(*path)));
+        let is_free = |path: &&str| claims.get(*path).is_none_or(|owner| Some(owner) == label);
+        remove(&mut paths.filter(is_free));
     }
 
     /// Claims `paths` for `label`, all or up to the first clash.
@@ -99,17 +129,11 @@ impl Claims {
         }
         Ok(())
     }
-
-    /// Whether `label` may remove its old output at `path`: nobody else writes it now.
-    pub fn may_remove(&self, path: &str, label: &Label) -> bool {
-        let claims = self.owners();
-        claims.get(path).is_none_or(|owner| owner == label)
-    }
 }
 
 /// Fresh targets have built side by side before, so they do not clash.
-fn fresh(nodes: &[Planned]) -> impl Iterator<Item = (Text, Label)> {
-    nodes.iter().flat_map(|node| {
+fn fresh<'a>(nodes: impl IntoIterator<Item = &'a Planned>) -> impl Iterator<Item = (Text, Label)> {
+    nodes.into_iter().flat_map(|node| {
         let outputs = match &node.state {
             Freshness::Fresh(outputs) if node.target.work != Work::Group => &**outputs,
             _ => &[],
@@ -138,8 +162,15 @@ mod tests {
             clash.to_string(),
             "//a:x and //b:y both write p; give one of them another output"
         );
-        assert!(
-            !claims.may_remove("o", &label("//a:x")) && claims.may_remove("q", &label("//a:x"))
-        );
+        let free = |label: Option<&Label>| {
+            let mut free = Vec::new();
+            claims.unclaimed(label, ["o", "p", "q"].into_iter(), |paths| {
+                free.extend(paths);
+            });
+            free
+        };
+        assert_eq!(free(None), ["q"]);
+        assert_eq!(free(Some(&label("//a:x"))), ["q"]);
+        assert_eq!(free(Some(&label("//b:y"))), ["o", "p", "q"]);
     }
 }

@@ -46,7 +46,7 @@ use super::edits::Edits;
 use super::event::Outcome;
 use super::files::FileTable;
 use super::ledger::Ledger;
-use super::outputs::{is_intact, remove, restore, take_over};
+use super::outputs::{is_intact, ours, remove, restore, take_over};
 use super::reasons::Reasons;
 use super::record::{ActionResult, OutputItem, OutputKind, Record};
 use super::remote::Remote;
@@ -86,6 +86,8 @@ pub struct StepEnv {
     pub seats: Seats,
     /// What zako wrote in this workspace.
     pub ledger: Arc<Ledger>,
+    /// Whether the last build here came to its end, so that what is not as it was left is a person's.
+    pub is_certain: bool,
     /// Who writes what in this build.
     pub claims: Claims,
     /// Transpilers, one per core.
@@ -329,7 +331,8 @@ fn put_in_place(
             outputs.iter().filter(|item| !is_intact(&env.files, item)),
         )?;
     } else {
-        take_over(&env.files, &env.ledger, outputs)?;
+        let is_source = |path: &str| env.claims.is_source(path);
+        take_over(&env.files, &env.ledger, outputs, &is_source)?;
     }
     Ok(place()?)
 }
@@ -339,17 +342,17 @@ fn remove_previous(env: &StepEnv, job: &StepJob, outputs: &[OutputItem]) {
     if let Some(previous) = &job.previous {
         let target = job.target();
         let stale = previous.outputs.iter().filter(|old| {
-            outputs
-                .binary_search_by(|new| new.path.cmp(&old.path))
-                .is_err()
-                && env.claims.may_remove(&old.path, &target.label)
+            let known = outputs.binary_search_by(|new| new.path.cmp(&old.path));
+            known.is_err()
         });
-        remove(
-            &env.files,
-            &env.ledger,
-            stale.map(|old| &*old.path),
-            target.label.dir(),
-        );
+        // Where it still writes nobody else does.
+        let is_certain = |old: &OutputItem| env.is_certain && !target.declares(&old.path);
+        let (outer, inner): (Vec<_>, Vec<_>) = stale.partition(|old| is_certain(old));
+        let outer = ours(&env.files, &env.ledger, true, outer.into_iter());
+        let stale = inner.into_iter().map(|old| &*old.path).chain(outer);
+        env.claims.unclaimed(Some(&target.label), stale, |stale| {
+            remove(&env.files, &env.ledger, stale, target.label.dir());
+        });
     }
 }
 

@@ -1,0 +1,141 @@
+//! Files that zako wrote and no target has: a build left them that was killed or failed, or one with another cache.
+//!
+//! Owns finding them in the list of outputs, and taking them away. Does not know how they came to be.
+//! Invariants: the list is read only where it is not the one that the last session with this state went through; what a
+//! target may have written is left until that target is up to date.
+
+use std::cell::{Cell, OnceCell};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use rustc_hash::FxHashSet;
+
+use super::kept::stamp;
+use super::{Kept, Running, Session, ledger};
+use crate::engine::build::BuildResult;
+use crate::engine::graph::Graph;
+use crate::engine::outputs::remove;
+use crate::engine::plan::{Freshness, Plan};
+use crate::engine::record::Record;
+use crate::engine::workspace::Layout;
+use crate::lang::label::Label;
+
+/// What is left in a workspace, once somebody has asked.
+#[derive(Debug, Default)]
+pub(super) struct Leftovers {
+    found: OnceCell<BTreeSet<Box<str>>>,
+    /// Whether the list had to be gone through.
+    is_news: Cell<bool>,
+}
+
+impl Leftovers {
+    /// Of the files that zako wrote those that no record has. To be asked for before the first step runs.
+    pub fn of(&self, known: &Kept, layout: &Layout) -> &BTreeSet<Box<str>> {
+        self.found.get_or_init(|| {
+            if known.gone_through == stamp(&layout.outputs) {
+                return BTreeSet::new();
+            }
+            self.is_news.set(true);
+            let recorded = outputs(known.records.values());
+            let listed = ledger(&known.ledger, layout).paths().into_iter();
+            listed.filter(|path| !recorded.contains(&**path)).collect()
+        })
+    }
+
+    /// Whether somebody asked, and none are left.
+    pub fn are_gone(&self) -> bool {
+        self.found.get().is_some_and(BTreeSet::is_empty)
+    }
+
+    /// Whether the next session need not go through the list that this one went through.
+    pub fn are_to_be_saved(&self) -> bool {
+        self.is_news.get() && self.are_gone()
+    }
+
+    /// Whether the last build here was one of this state and came to its end: then what is not as it was left is a person's. To
+    /// be asked after [`of`](Self::of).
+    pub fn is_certain(&self) -> bool {
+        !self.is_news.get()
+    }
+
+    /// From now on these are left.
+    pub fn set(&mut self, left: BTreeSet<Box<str>>) {
+        self.found = OnceCell::from(left);
+    }
+}
+
+impl Session {
+    pub(super) fn leftovers(&self) -> &BTreeSet<Box<str>> {
+        self.leftovers.of(&self.known, &self.layout)
+    }
+
+    /// Takes away what no target of `graph` may have written; nobody has more to describe.
+    pub(super) fn remove_undescribed(&mut self, graph: &Graph, running: Option<&Running>) {
+        let left = self.leftovers().iter().cloned();
+        let (described, gone): (Vec<_>, Vec<_>) =
+            left.partition(|path| graph.outputs().covers(path));
+        if gone.is_empty() {
+            return;
+        }
+        let (files, ledger) = (Arc::clone(&self.known.files), Arc::clone(self.ledger()));
+        // What is in a directory before the directory.
+        let mut gone = gone.iter().rev().map(|path| &**path);
+        match running {
+            Some(running) => {
+                let claims = running.claims();
+                claims.unclaimed(None, gone, |gone| remove(&files, &ledger, gone, ""));
+            }
+            None => remove(&files, &ledger, &mut gone, ""),
+        }
+        self.set_left(described.into_iter().collect());
+    }
+
+    /// Takes away what those targets left before that are up to date now: those that are fresh in `plan`, and those that
+    /// were `made`.
+    pub fn remove_left(&mut self, plan: &Plan, made: &[Label]) {
+        if self.leftovers().is_empty() {
+            return;
+        }
+        let fresh = plan.nodes.iter();
+        let fresh = fresh.filter(|node| matches!(node.state, Freshness::Fresh(_)));
+        let fresh = fresh.map(|node| &node.target.label);
+        let done: FxHashSet<&Label> = made.iter().chain(fresh).collect();
+        let recorded = outputs(self.known.records.values());
+        let is_done = |path: &str| {
+            // Who is going to describe what nobody writes yet is not known.
+            let writers = plan.graph.writers(path);
+            let mut labels = writers.iter().map(|id| &plan.graph.target(*id).label);
+            !writers.is_empty() && labels.all(|label| done.contains(label))
+        };
+        let left = self.leftovers().iter();
+        let left = left.filter(|path| !recorded.contains(&***path)).cloned();
+        let (gone, left): (Vec<_>, Vec<_>) = left.partition(|path| is_done(path));
+        let gone = gone.iter().rev().map(|path| &**path);
+        remove(&self.known.files, self.ledger(), gone, "");
+        self.set_left(left.into_iter().collect());
+    }
+
+    /// Takes note of what the steps that failed in a build have left.
+    pub(super) fn note_left(&mut self, result: &BuildResult) {
+        let added = self.ledger().take_added();
+        let summary = &result.summary;
+        if added.is_empty() || summary.failed + summary.cancelled == 0 {
+            return;
+        }
+        let made = outputs(result.records.iter().map(|(_, record)| record));
+        let failed = added.into_iter().filter(|path| !made.contains(&**path));
+        let left = self.leftovers().iter().cloned().chain(failed).collect();
+        self.set_left(left);
+    }
+
+    fn set_left(&mut self, left: BTreeSet<Box<str>>) {
+        self.leftovers.set(left);
+        self.changed = true;
+    }
+}
+
+/// The paths of all outputs.
+fn outputs<'a>(records: impl Iterator<Item = &'a Record>) -> FxHashSet<&'a str> {
+    let items = records.flat_map(|record| record.outputs.iter());
+    items.map(|item| &*item.path).collect()
+}
