@@ -6,7 +6,7 @@
 //! a search fail and not the process; a search that failed is told by [`Table::is_harmed`], and no other
 //! table is made of what a harmed one lists.
 //!
-//! In memory there are the first bytes of every so many-th hash: eight bytes for 64 entries.
+//! In memory there are the first bytes of every so many-th hash: eight bytes for 16 entries.
 #![forbid(unsafe_code)]
 
 use std::cell::Cell;
@@ -21,9 +21,9 @@ use super::index::{
 use crate::stats::Usage;
 
 /// Entries of a block, which is read at once.
-const BLOCK: usize = 64;
+const BLOCK: usize = 16;
 /// Entries that are read at a time to walk through them.
-const PIECE: usize = 256 * BLOCK;
+const PIECE: usize = 1024 * BLOCK;
 
 /// A table on disk.
 #[derive(Debug)]
@@ -144,8 +144,9 @@ impl Table {
     fn blocks_of(&self, name: &Name) -> std::ops::Range<usize> {
         let wanted = prefix(&name.0);
         let same = self.fences.partition_point(|fence| *fence < wanted);
-        let behind = self.fences.partition_point(|fence| *fence <= wanted);
-        same.saturating_sub(1)..behind
+        let equal = self.fences[same..].iter();
+        let equal = equal.take_while(|fence| **fence == wanted).count();
+        same.saturating_sub(1)..same + equal
     }
 
     /// The place of the first entry behind a name.
