@@ -333,3 +333,109 @@ fn what_a_killed_build_wrote_anew_is_taken_away_with_its_target() {
     project.build();
     assert!(!project.has("d.txt"));
 }
+
+/// How a build comes not to know what the one before left.
+const UNSURE: [fn(&Project); 3] = [
+    |project| fs::remove_file(project.cache().join("state")).unwrap(),
+    |project| {
+        let other = project.outside().join("other");
+        let other = other.to_str().unwrap();
+        project.zako(&["build", "--cache-dir", other]).succeeds();
+    },
+    // The list was gone through for another file.
+    |project| {
+        let listed = project.cache().join("outputs");
+        let copy = project.cache().join("copy");
+        fs::copy(&listed, &copy).unwrap();
+        fs::rename(copy, listed).unwrap();
+    },
+];
+
+const GEN: &str = "  gen: target({ cmd: [\"sh\", \"-c\", \"echo made > gen.h\"], outs: [\"gen.h\"] }),\n  u: target({ cmd: [\"touch\", \"u\"], outs: [\"u\"] }),";
+const NO_GEN: &str = "  u: target({ cmd: [\"touch\", \"u\"], outs: [\"u\"] }),";
+
+#[test]
+fn what_a_person_wrote_stays_where_nobody_knows_what_was_there() {
+    for (number, unsure) in UNSURE.into_iter().enumerate() {
+        let project = project(GEN);
+        project.build();
+        write(&project, NO_GEN);
+        fs::remove_file(project.root().join("gen.h")).unwrap();
+        project.write("gen.h", "by hand\n");
+        unsure(&project);
+        project.build();
+        assert_eq!(project.read("gen.h"), "by hand\n", "{number}");
+        // Nor does anything else take it away.
+        project.zako(&["clean"]).succeeds();
+        assert_eq!(project.read("gen.h"), "by hand\n", "{number}");
+        assert!(!project.has("u"));
+    }
+}
+
+#[test]
+fn what_zako_wrote_goes_where_nobody_knows_what_was_there() {
+    for (number, unsure) in UNSURE.into_iter().enumerate() {
+        let project = project(GEN);
+        project.build();
+        write(&project, NO_GEN);
+        unsure(&project);
+        project.build();
+        assert!(!project.has("gen.h"), "{number}");
+    }
+}
+
+#[test]
+fn what_git_knows_or_a_target_names_stays_whatever_it_holds() {
+    let git = |project: &Project, arguments: &[&str]| {
+        let mut git = std::process::Command::new("git");
+        git.args(["-c", "user.name=n", "-c", "user.email=e@localhost"]);
+        let done = git.args(arguments).current_dir(project.root()).output();
+        assert!(done.unwrap().status.success());
+    };
+    let committed = project(GEN);
+    committed.build();
+    git(&committed, &["init", "--quiet"]);
+    git(&committed, &["add", "--force", "gen.h"]);
+    git(&committed, &["commit", "--quiet", "-m", "all"]);
+    write(&committed, NO_GEN);
+    committed.build();
+    assert_eq!(committed.read("gen.h"), "made\n");
+
+    let named = project(GEN);
+    named.build();
+    let user =
+        "  use: target({ cmd: [\"cp\", \"gen.h\", \"use\"], srcs: [\"gen.h\"], outs: [\"use\"] }),";
+    write(&named, user);
+    named.build();
+    assert_eq!(named.read("use"), "made\n");
+}
+
+#[test]
+fn nothing_is_removed_behind_a_link() {
+    let tree = "  tree: target({ cmd: [\"sh\", \"-c\", \"mkdir tree; touch tree/x\"], outs: [\"tree/\"] }),";
+    for command in ["build", "clean"] {
+        let project = project(tree);
+        project.build();
+        let elsewhere = project.outside().join("elsewhere");
+        fs::rename(project.root().join("tree"), &elsewhere).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, project.root().join("tree")).unwrap();
+        write(&project, NO_GEN);
+        project.zako(&[command]).succeeds();
+        assert!(elsewhere.join("x").exists(), "{command}");
+    }
+}
+
+#[test]
+fn results_beside_sources_of_a_target_that_was_not_asked_for_stay() {
+    let project = project(&format!(
+        "  js: transpile({{ srcs: glob(\"src/*.ts\"), root: \"src\", out: \"src\" }}),\n{NO_GEN}"
+    ));
+    project.write("src/a.ts", "export const a: number = 1;\n");
+    project.build();
+    let other = project.outside().join("other");
+    let other = other.to_str().unwrap();
+    project
+        .zako(&["build", "--cache-dir", other, "//:u"])
+        .succeeds();
+    assert!(project.has("src/a.js"));
+}

@@ -1,16 +1,30 @@
-//! The ledger: which files of the workspace zako wrote.
+//! The ledger: which files of the workspace zako wrote, and what they held then.
 //!
-//! Owns the list and its file. Does not know targets or contents.
+//! Owns the list and its file. Does not know targets, nor what lies in the workspace.
 //! Invariants: a file that is not listed was made by a person, and is never overwritten with
 //! something else nor removed; nothing is listed in memory only; a line that was written in part lists
 //! nothing; the ledger belongs to the workspace, not to a cache.
+//!
+//! Format: a line for each time that zako was going to write other content into a file: its path, a tab, and the
+//! [`Mark`] in 16 hexadecimal digits. A line without a mark is of an earlier version.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::mem::take;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// By what content is known again: the first bytes of its hash.
+pub type Mark = u64;
+
+/// What zako wrote into one file: the last time and the time before, of which a build that was killed may have left
+/// either. Zero stands for nothing.
+type Marks = [Mark; 2];
+
+/// Lines beyond two for each path that the file may have.
+const SPARE_LINES: usize = 1000;
 
 /// The paths that zako wrote, workspace-relative.
 #[derive(Debug)]
@@ -21,7 +35,9 @@ pub struct Ledger {
 
 #[derive(Debug, Default)]
 struct Inner {
-    paths: BTreeSet<Box<str>>,
+    paths: BTreeMap<Box<str>, Marks>,
+    /// Lines of the file.
+    lines: usize,
     /// What was listed since somebody asked.
     added: Vec<Box<str>>,
     /// Whether anything was to be written.
@@ -40,15 +56,20 @@ impl Ledger {
         let lines = text
             .split_inclusive(|byte| *byte == b'\n')
             .filter_map(|line| line.strip_suffix(b"\n"));
-        let paths = lines.filter_map(|line| str::from_utf8(line).ok());
-        let paths = paths.filter(|path| !path.is_empty());
+        let lines = lines.filter_map(|line| str::from_utf8(line).ok());
+        let mut inner = Inner {
+            torn: text.last().is_some_and(|byte| *byte != b'\n'),
+            ..Inner::default()
+        };
+        for line in lines.filter(|line| !line.is_empty()) {
+            let (path, mark) = parse(line);
+            let marks = inner.paths.entry(path.into()).or_default();
+            *marks = [mark, marks[0]];
+            inner.lines += 1;
+        }
         Self {
             file: file.to_owned(),
-            inner: Mutex::new(Inner {
-                paths: paths.map(Into::into).collect(),
-                torn: text.last().is_some_and(|byte| *byte != b'\n'),
-                ..Inner::default()
-            }),
+            inner: Mutex::new(inner),
         }
     }
 
@@ -58,19 +79,27 @@ impl Ledger {
 
     /// Whether zako wrote `path`.
     pub fn contains(&self, path: &str) -> bool {
-        self.lock().paths.contains(path)
+        self.lock().paths.contains_key(path)
     }
 
-    /// Lists `paths`, before they are written: a kill in between must not make them a person's. Also where all are listed, the
-    /// file is another one from then on: an empty line says that something was written.
+    /// Whether zako wrote what has this mark into `path`; nothing where it is not known what it wrote.
+    pub fn bears(&self, path: &str, mark: Mark) -> Option<bool> {
+        let inner = self.lock();
+        let marks = inner.paths.get(path)?;
+        (*marks != Marks::default()).then(|| marks.contains(&mark))
+    }
+
+    /// Lists paths with what is going to be written there, before it is: a kill in between must not make them a person's. Also
+    /// where all are listed, the file is another one from then on: an empty line says that something was written.
     ///
     /// # Errors
     /// When the ledger cannot be written; then none of them is listed.
-    pub fn add<'a>(&self, paths: impl Iterator<Item = &'a str>) -> io::Result<()> {
+    pub fn add<'a>(&self, items: impl Iterator<Item = (&'a str, Mark)>) -> io::Result<()> {
         let mut inner = self.lock();
-        let new: BTreeSet<Box<str>> = paths
-            .filter(|path| !inner.paths.contains(*path))
-            .map(Into::into)
+        let last = |path: &str| inner.paths.get(path).map(|marks| marks[0]);
+        let new: BTreeMap<Box<str>, Mark> = items
+            .filter(|(path, mark)| last(path) != Some(*mark))
+            .map(|(path, mark)| (path.into(), mark))
             .collect();
         if new.is_empty() && inner.begun {
             return Ok(());
@@ -83,13 +112,21 @@ impl Ledger {
             .append(true)
             .open(&self.file);
         let begin = if inner.begun { "" } else { "\n" };
-        let text = [begin, &lines(&new)].concat();
+        let mut text = begin.to_owned();
+        let lines = new.iter();
+        lines.for_each(|(path, mark)| line(&mut text, path, *mark));
         let written = opened.and_then(|mut file| file.write_all(text.as_bytes()));
         inner.torn = written.is_err();
         written?;
         inner.begun = true;
-        inner.added.extend(new.iter().cloned());
-        inner.paths.extend(new);
+        inner.lines += new.len();
+        for (path, mark) in new {
+            if !inner.paths.contains_key(&path) {
+                inner.added.push(path.clone());
+            }
+            let marks = inner.paths.entry(path).or_default();
+            *marks = [mark, marks[0]];
+        }
         Ok(())
     }
 
@@ -101,12 +138,12 @@ impl Ledger {
     /// Strikes `path`, which was removed.
     pub fn strike(&self, path: &str) {
         let mut inner = self.lock();
-        inner.struck |= inner.paths.remove(path);
+        inner.struck |= inner.paths.remove(path).is_some();
     }
 
     /// Every listed path, sorted.
     pub fn paths(&self) -> Vec<Box<str>> {
-        self.lock().paths.iter().cloned().collect()
+        self.lock().paths.keys().cloned().collect()
     }
 
     /// Writes the ledger without what was struck, and whole if it is not.
@@ -115,7 +152,7 @@ impl Ledger {
     /// When the disk refuses; the old ledger stays.
     pub fn save(&self) -> io::Result<()> {
         let mut inner = self.lock();
-        if inner.struck || inner.torn {
+        if inner.struck || inner.torn || inner.lines > 2 * inner.paths.len() + SPARE_LINES {
             self.replace(&mut inner)?;
         }
         Ok(())
@@ -124,16 +161,35 @@ impl Ledger {
     /// Has the file list what is listed in memory, and nothing else.
     fn replace(&self, inner: &mut Inner) -> io::Result<()> {
         let temporary = self.file.with_extension("new");
-        fs::write(&temporary, lines(&inner.paths))?;
+        let mut text = String::new();
+        for (path, [last, before]) in &inner.paths {
+            if *before != 0 {
+                line(&mut text, path, *before);
+            }
+            line(&mut text, path, *last);
+        }
+        fs::write(&temporary, &text)?;
         fs::rename(&temporary, &self.file)?;
+        inner.lines = text.lines().count();
         (inner.struck, inner.torn) = (false, false);
         Ok(())
     }
 }
 
-/// One line for each path.
-fn lines(paths: &BTreeSet<Box<str>>) -> String {
-    paths.iter().flat_map(|path| [&**path, "\n"]).collect()
+fn line(text: &mut String, path: &str, mark: Mark) {
+    let _ = match mark {
+        0 => writeln!(text, "{path}"),
+        _ => writeln!(text, "{path}\t{mark:016x}"),
+    };
+}
+
+/// The path and the mark of a line.
+fn parse(line: &str) -> (&str, Mark) {
+    let marked = line.rsplit_once('\t').and_then(|(path, digits)| {
+        let mark = Mark::from_str_radix(digits, 16).ok()?;
+        (digits.len() == 16).then_some((path, mark))
+    });
+    marked.unwrap_or((line, 0))
 }
 
 #[cfg(test)]
@@ -145,12 +201,51 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("outputs");
         let ledger = Ledger::load(&file);
-        ledger.add(["a/x", "b"].into_iter()).unwrap();
+        ledger.add([("a/x", 7), ("b", 1)].into_iter()).unwrap();
         ledger.strike("b");
         ledger.save().unwrap();
         let again = Ledger::load(&file);
         assert!(again.contains("a/x") && !again.contains("b"));
         assert_eq!(again.paths(), ["a/x".into()]);
+        let bears = [7, 8].map(|mark| again.bears("a/x", mark));
+        assert_eq!(bears, [Some(true), Some(false)]);
+        assert_eq!(again.bears("b", 1), None);
+    }
+
+    #[test]
+    fn the_last_two_contents_of_a_file_are_known_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("outputs");
+        // As an earlier version listed it.
+        fs::write(&file, "a\n").unwrap();
+        let ledger = Ledger::load(&file);
+        assert!(ledger.contains("a"));
+        assert_eq!(ledger.bears("a", 1), None);
+        let known = |ledger: &Ledger| [1, 2, 3].map(|mark| ledger.bears("a", mark) == Some(true));
+        for (mark, expected) in [
+            (1, [true, false, false]),
+            (2, [true, true, false]),
+            (3, [false, true, true]),
+        ] {
+            ledger.add([("a", mark)].into_iter()).unwrap();
+            assert_eq!(known(&ledger), expected);
+            assert_eq!(known(&Ledger::load(&file)), expected);
+        }
+        assert_eq!(ledger.take_added(), [], "it was listed before");
+        ledger.replace(&mut ledger.lock()).unwrap();
+        assert_eq!(known(&Ledger::load(&file)), [false, true, true]);
+    }
+
+    #[test]
+    fn a_file_with_many_lines_for_each_path_is_written_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("outputs");
+        let ledger = Ledger::load(&file);
+        for mark in 1..=SPARE_LINES as Mark + 3 {
+            ledger.add([("a", mark)].into_iter()).unwrap();
+        }
+        ledger.save().unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap().lines().count(), 2);
     }
 
     #[test]
@@ -160,26 +255,30 @@ mod tests {
         fs::create_dir(&file).unwrap();
         let ledger = Ledger::load(&file);
         for _ in 0..2 {
-            ledger.add(["a"].into_iter()).unwrap_err();
+            ledger.add([("a", 1)].into_iter()).unwrap_err();
             assert!(!ledger.contains("a"));
         }
         ledger.save().unwrap_err();
         fs::remove_dir(&file).unwrap();
-        ledger.add(["a", "b", "a"].into_iter()).unwrap();
+        let items = [("a", 1), ("b", 2), ("a", 1)];
+        ledger.add(items.into_iter()).unwrap();
         assert!(ledger.contains("a"));
-        assert_eq!(fs::read_to_string(&file).unwrap(), "\na\nb\n");
+        let text = "\na\t0000000000000001\nb\t0000000000000002\n";
+        assert_eq!(fs::read_to_string(&file).unwrap(), text);
     }
 
     #[test]
     fn whoever_writes_what_is_listed_changes_the_file_once() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("outputs");
-        Ledger::load(&file).add(["a"].into_iter()).unwrap();
+        let item = || [("a", 0xA)].into_iter();
+        Ledger::load(&file).add(item()).unwrap();
         let again = Ledger::load(&file);
         for _ in 0..2 {
-            again.add(["a"].into_iter()).unwrap();
+            again.add(item()).unwrap();
         }
-        assert_eq!(fs::read_to_string(&file).unwrap(), "\na\n\n");
+        let text = "\na\t000000000000000a\n\n";
+        assert_eq!(fs::read_to_string(&file).unwrap(), text);
         assert_eq!(Ledger::load(&file).paths(), ["a".into()]);
     }
 
@@ -191,7 +290,7 @@ mod tests {
         fs::write(&file, b"a\nsrc/\xc3").unwrap();
         let ledger = Ledger::load(&file);
         assert_eq!(ledger.paths(), ["a".into()]);
-        ledger.add(["b"].into_iter()).unwrap();
+        ledger.add([("b", 0)].into_iter()).unwrap();
         assert_eq!(fs::read_to_string(&file).unwrap(), "a\n\nb\n");
         fs::write(&file, "a\nsrc/per").unwrap();
         let ledger = Ledger::load(&file);

@@ -43,6 +43,7 @@ pub mod reasons;
 pub mod record;
 mod remembered;
 pub mod remote;
+mod removal;
 pub mod sandbox;
 pub mod schedule;
 pub mod scratch;

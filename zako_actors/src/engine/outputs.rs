@@ -1,9 +1,8 @@
 //! Outputs on their way between scratch directory, store and workspace.
 //!
-//! Owns collecting what a command left, storing it, putting it into the workspace, and taking away
-//! what no target leaves any more. Does not know how an output came to be.
-//! Invariants: a file appears in the workspace whole or not at all; nothing is removed that zako does not list as its
-//! own; every installed file's stamp is known afterwards.
+//! Owns collecting what a command left, storing it, and putting it into the workspace. Does not know how an output
+//! came to be, nor how it goes (`removal`).
+//! Invariants: a file appears in the workspace whole or not at all; every installed file's stamp is known afterwards.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -16,7 +15,7 @@ use cas_actor::{Digest, Export, ExportError, PutError, Store};
 
 use super::files::{FileFact, FileTable};
 use super::hash::Hash;
-use super::ledger::Ledger;
+use super::ledger::{Ledger, Mark};
 use super::record::{OutputItem, OutputKind};
 use super::stamp::Stamp;
 use crate::lang::target::{Output, join};
@@ -335,16 +334,14 @@ pub fn take_over(
             // Exactly what would be written harms nobody: the ledger was lost, say.
             && (!is_intact(files, item) || is_source(&item.path));
         if theirs {
+            if is_intact(files, item) {
+                // The next build takes it for an output, then.
+                list(ledger, std::iter::once(item))?;
+            }
             return Err(OutputError::NotOurs(item.path.to_string()));
         }
     }
-    ledger
-        .add(items.iter().map(|item| &*item.path))
-        .map_err(|source| OutputError::Io {
-            action: "write",
-            path: PathBuf::from("the list of outputs"),
-            source,
-        })
+    list(ledger, items.iter())
 }
 
 /// Writes one output that is at hand in memory.
@@ -445,52 +442,36 @@ pub fn is_intact(files: &FileTable, item: &OutputItem) -> bool {
     }
 }
 
-/// The paths of those of `items`, which are not wanted any more, that are still what zako left; as far as that `is_certain`, others
-/// are a person's from now on.
-pub fn ours<'a>(
-    files: &FileTable,
-    ledger: &Ledger,
-    is_certain: bool,
-    items: impl Iterator<Item = &'a OutputItem>,
-) -> impl Iterator<Item = &'a str> {
-    let ours = items.filter(move |item| {
-        let is_ours = !is_certain || is_intact(files, item);
-        if !is_ours {
-            ledger.strike(&item.path);
-        }
-        is_ours
-    });
-    ours.map(|item| &*item.path)
+/// By what an output is known again.
+fn mark(kind: &OutputKind) -> Mark {
+    match kind {
+        OutputKind::File { hash, .. } => mark_of(hash),
+        OutputKind::Link(to) => mark_of(&Hash::of(to.as_bytes())),
+        // It has no content.
+        OutputKind::Directory => 0,
+    }
 }
 
-/// Removes outputs that are not wanted any more, and the directories that this empties, up to
-/// directory `stop` (workspace-relative). What cannot be removed stays.
-pub fn remove<'a>(
-    files: &FileTable,
+/// By what content of this hash is known again.
+pub fn mark_of(hash: &Hash) -> Mark {
+    let [first, ..] = hash.bytes().as_chunks().0 else {
+        unreachable!("a hash has 32 bytes")
+    };
+    Mark::from_le_bytes(*first)
+}
+
+/// Lists `items` as zako's, with what they hold, before they are written.
+///
+/// # Errors
+/// When the list cannot be written.
+pub fn list<'a>(
     ledger: &Ledger,
-    paths: impl Iterator<Item = &'a str>,
-    stop: &str,
-) {
-    for path in paths.filter(|path| ledger.contains(path)) {
-        let full = files.root().join(path);
-        let is_dir = fs::symlink_metadata(&full).is_ok_and(|metadata| metadata.is_dir());
-        let removed = if is_dir {
-            fs::remove_dir(&full)
-        } else {
-            fs::remove_file(&full)
-        };
-        files.removed(path);
-        ledger.strike(path);
-        if removed.is_err() {
-            continue;
-        }
-        let mut at = path;
-        while let Some((dir, _)) = at.rsplit_once('/') {
-            // Fails where something is left, which is the point.
-            if dir == stop || fs::remove_dir(files.root().join(dir)).is_err() {
-                break;
-            }
-            at = dir;
-        }
-    }
+    items: impl Iterator<Item = &'a OutputItem>,
+) -> Result<(), OutputError> {
+    let listed = ledger.add(items.map(|item| (&*item.path, mark(&item.kind))));
+    listed.map_err(|source| OutputError::Io {
+        action: "write",
+        path: PathBuf::from("the list of outputs"),
+        source,
+    })
 }

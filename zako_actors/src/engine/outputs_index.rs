@@ -25,7 +25,8 @@ pub struct OutputIndex {
     trees: FxHashSet<Text>,
     /// By the directory that the pattern starts in.
     globs: FxHashMap<String, Vec<Pattern>>,
-    has_others: bool,
+    /// Where results lie beside their sources.
+    others: Vec<Text>,
 }
 
 /// Scripts of one package often name one directory; who writes which file shows when they run.
@@ -99,7 +100,11 @@ impl OutputIndex {
             // single files shows when its sources are known.
             match transpiled_tree(target) {
                 Some(tree) => drop(index.trees.insert(tree.into())),
-                None => index.has_others |= matches!(target.work, Work::Transpile(_)),
+                None => {
+                    if let Work::Transpile(step) = &target.work {
+                        index.others.push(step.out.as_str().into());
+                    }
+                }
             }
             for out in target.command().iter().flat_map(|command| &command.outs) {
                 match out {
@@ -118,7 +123,12 @@ impl OutputIndex {
 
     /// Whether there are outputs that are not declared: results of a transpile step that lie beside its sources.
     pub fn has_others(&self) -> bool {
-        self.has_others
+        !self.others.is_empty()
+    }
+
+    /// The same as [`covers`](Self::covers), or a target may write `path` without declaring it.
+    pub fn may_cover(&self, path: &str) -> bool {
+        self.covers(path) || self.others.iter().any(|dir| is_within(path, dir))
     }
 
     /// Whether some target declares `path`, or the tree around it.

@@ -88,3 +88,18 @@ pub fn changed_since(root: &Path, reference: &str) -> Result<Changes, SinceError
     changes.paths.extend(new);
     Ok(changes)
 }
+
+/// The files below `root` that git knows; none where it cannot tell.
+pub fn tracked(root: &Path) -> BTreeSet<String> {
+    let asked = Command::new("git")
+        .current_dir(root)
+        .args(["ls-files", "-z"])
+        .output();
+    let known = asked.map(|output| output.stdout).unwrap_or_default();
+    let paths = known.split(|byte| *byte == 0);
+    let paths = paths.filter_map(|path| str::from_utf8(path).ok());
+    paths
+        .filter(|path| !path.is_empty())
+        .map(str::to_owned)
+        .collect()
+}

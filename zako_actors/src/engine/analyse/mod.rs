@@ -39,7 +39,7 @@ pub use reading::Reading;
 use sources::{Glob, Globs, labels};
 
 /// What rules describe may be no sources of others, which then describe something else; after so many rounds it never ends.
-const MAX_ROUNDS: usize = 16;
+const MAX_ROUNDS: usize = 256;
 
 /// What an analysis looks at.
 pub struct Analyser<'l, 'a> {

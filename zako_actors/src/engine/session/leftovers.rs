@@ -1,11 +1,13 @@
 //! Files that zako wrote and no target has: a build left them that was killed or failed, or one with another cache.
 //!
-//! Owns finding them in the list of outputs, and taking them away. Does not know how they came to be.
+//! Owns finding them in the list of outputs, and taking them away. Does not know how they came to be, nor by what zako's files are
+//! told from a person's (`removal`).
 //! Invariants: the list is read only where it is not the one that the last session with this state went through; what a
 //! target may have written is left until that target is up to date.
 
 use std::cell::{Cell, OnceCell};
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use rustc_hash::FxHashSet;
@@ -14,11 +16,14 @@ use super::kept::stamp;
 use super::{Kept, Running, Session, ledger};
 use crate::engine::build::BuildResult;
 use crate::engine::graph::Graph;
-use crate::engine::outputs::remove;
+use crate::engine::ledger::Ledger;
 use crate::engine::plan::{Freshness, Plan};
 use crate::engine::record::Record;
+use crate::engine::removal::{ours, remove};
+use crate::engine::since::tracked;
 use crate::engine::workspace::Layout;
 use crate::lang::label::Label;
+use crate::lang::target::Source;
 
 /// What is left in a workspace, once somebody has asked.
 #[derive(Debug, Default)]
@@ -52,12 +57,6 @@ impl Leftovers {
         self.is_news.get() && self.are_gone()
     }
 
-    /// Whether the last build here was one of this state and came to its end: then what is not as it was left is a person's. To
-    /// be asked after [`of`](Self::of).
-    pub fn is_certain(&self) -> bool {
-        !self.is_news.get()
-    }
-
     /// From now on these are left.
     pub fn set(&mut self, left: BTreeSet<Box<str>>) {
         self.found = OnceCell::from(left);
@@ -73,13 +72,16 @@ impl Session {
     pub(super) fn remove_undescribed(&mut self, graph: &Graph, running: Option<&Running>) {
         let left = self.leftovers().iter().cloned();
         let (described, gone): (Vec<_>, Vec<_>) =
-            left.partition(|path| graph.outputs().covers(path));
+            left.partition(|path| graph.outputs().may_cover(path));
         if gone.is_empty() {
             return;
         }
         let (files, ledger) = (Arc::clone(&self.known.files), Arc::clone(self.ledger()));
+        let persons = Persons::of(graph, &self.workspace.root);
         // What is in a directory before the directory.
-        let mut gone = gone.iter().rev().map(|path| &**path);
+        let gone = gone.iter().rev().map(|path| &**path);
+        let gone = gone.filter(|path| !persons.has(path, &ledger));
+        let mut gone = ours(&files, &ledger, gone);
         match running {
             Some(running) => {
                 let claims = running.claims();
@@ -110,8 +112,13 @@ impl Session {
         let left = self.leftovers().iter();
         let left = left.filter(|path| !recorded.contains(&***path)).cloned();
         let (gone, left): (Vec<_>, Vec<_>) = left.partition(|path| is_done(path));
-        let gone = gone.iter().rev().map(|path| &**path);
-        remove(&self.known.files, self.ledger(), gone, "");
+        if !gone.is_empty() {
+            let (files, ledger) = (&self.known.files, self.ledger());
+            let persons = Persons::of(&plan.graph, &self.workspace.root);
+            let gone = gone.iter().rev().map(|path| &**path);
+            let gone = gone.filter(|path| !persons.has(path, ledger));
+            remove(files, ledger, ours(files, ledger, gone), "");
+        }
         self.set_left(left.into_iter().collect());
     }
 
@@ -131,6 +138,36 @@ impl Session {
     fn set_left(&mut self, left: BTreeSet<Box<str>>) {
         self.leftovers.set(left);
         self.changed = true;
+    }
+}
+
+/// Files that are a person's whatever they hold: targets name them as sources, or git knows them.
+pub(super) struct Persons<'a> {
+    named: FxHashSet<&'a str>,
+    tracked: BTreeSet<String>,
+}
+
+impl<'a> Persons<'a> {
+    /// In a workspace with the targets of `graph`.
+    pub fn of(graph: &'a Graph, root: &Path) -> Self {
+        let sources = graph.targets().iter().flat_map(|target| &target.srcs);
+        let named = sources.filter_map(|source| match source {
+            Source::File(path) => Some(path.as_str()),
+            Source::Glob { .. } => None,
+        });
+        Self {
+            named: named.collect(),
+            tracked: tracked(root),
+        }
+    }
+
+    /// Whether `path` is one of them, which is no output from now on.
+    pub fn has(&self, path: &str, ledger: &Ledger) -> bool {
+        let is_theirs = self.named.contains(path) || self.tracked.contains(path);
+        if is_theirs {
+            ledger.strike(path);
+        }
+        is_theirs
     }
 }
 

@@ -30,16 +30,16 @@ use super::gates::{Gates, Item};
 use super::graph::{Graph, NodeId};
 use super::ledger::Ledger;
 use super::load::{Described, Evaluate, LoadEnv, LoadError, Loaded, Loader};
-use super::outputs::{ours, remove};
 use super::plan::{Plan, Planned, Planner};
 use super::reasons::Reasons;
 use super::record::Record;
+use super::removal::{is_left, ours, remove};
 use super::sandbox::Mode;
 use super::schedule::Capacity;
 use super::services::ServiceError;
 use super::workspace::{Layout, Workspace, WorkspaceError, WorkspaceLock};
 pub use kept::Kept;
-use leftovers::Leftovers;
+use leftovers::{Leftovers, Persons};
 use reads::may_read;
 pub use running::Running;
 
@@ -429,7 +429,6 @@ impl Session {
             return has_undescribed;
         }
         let ledger = Arc::clone(self.ledger());
-        let is_certain = self.leftovers.is_certain();
         let records = Arc::make_mut(&mut self.known.records);
         let left: Vec<(Label, Record)> = gone
             .into_iter()
@@ -440,12 +439,13 @@ impl Session {
             .flat_map(|r| r.outputs.iter())
             .map(|item| &*item.path)
             .collect();
+        let persons = Persons::of(graph, &self.workspace.root);
         for (label, record) in &left {
-            let stale = record.outputs.iter().filter(|item| {
-                let path = &*item.path;
-                !others.contains(path) && !graph.outputs().covers(path)
-            });
-            let stale = ours(&self.known.files, &ledger, is_certain, stale);
+            let stale = record.outputs.iter().map(|item| &*item.path);
+            let stale =
+                stale.filter(|path| !others.contains(path) && !graph.outputs().may_cover(path));
+            let stale = stale.filter(|path| !persons.has(path, &ledger));
+            let stale = ours(&self.known.files, &ledger, stale);
             let remove = |stale: &mut dyn Iterator<Item = &str>| {
                 remove(&self.known.files, &ledger, stale, label.dir());
             };
@@ -467,18 +467,18 @@ impl Session {
     /// When the list of outputs cannot be written.
     pub fn clean(&mut self) -> Result<usize, BuildError> {
         let paths = self.ledger().paths();
+        let (files, ledger) = (&self.known.files, self.ledger());
         // Deepest first, so that directories are empty when their turn comes.
-        remove(
-            &self.known.files,
-            self.ledger(),
-            paths.iter().rev().map(|path| &**path),
-            "",
-        );
+        let gone = paths.iter().rev().map(|path| &**path);
+        let gone = gone.filter(|path| is_left(files, ledger, path) != Some(false));
+        let gone: Vec<&str> = gone.collect();
+        remove(files, ledger, gone.iter().copied(), "");
+        let number = gone.len();
         *Arc::make_mut(&mut self.known.records) = FxHashMap::default();
         self.leftovers.set(BTreeSet::new());
         self.changed = true;
         self.save()?;
-        Ok(paths.len())
+        Ok(number)
     }
 }
 

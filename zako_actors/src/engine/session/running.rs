@@ -186,7 +186,6 @@ impl Session {
             edits: options.edits.clone(),
             seats: Seats::new(options.jobs),
             ledger: Arc::clone(self.ledger()),
-            is_certain: self.leftovers.is_certain(),
             claims: Claims::of(Arc::clone(&plan)),
             reasons: Arc::clone(self.reasons()),
             // They compute all the time: more than there are CPUs would only take turns.

@@ -22,7 +22,6 @@ mod transpile;
 mod turn;
 mod worker;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -46,10 +45,11 @@ use super::edits::Edits;
 use super::event::Outcome;
 use super::files::FileTable;
 use super::ledger::Ledger;
-use super::outputs::{is_intact, ours, remove, restore, take_over};
+use super::outputs::{is_intact, list, restore, take_over};
 use super::reasons::Reasons;
 use super::record::{ActionResult, OutputItem, OutputKind, Record};
 use super::remote::Remote;
+use super::removal::{ours, remove};
 use super::sandbox::{Mode, Readable};
 use super::scratch::Scratches;
 use super::seats::Seats;
@@ -86,8 +86,6 @@ pub struct StepEnv {
     pub seats: Seats,
     /// What zako wrote in this workspace.
     pub ledger: Arc<Ledger>,
-    /// Whether the last build here came to its end, so that what is not as it was left is a person's.
-    pub is_certain: bool,
     /// Who writes what in this build.
     pub claims: Claims,
     /// Transpilers, one per core.
@@ -345,11 +343,12 @@ fn remove_previous(env: &StepEnv, job: &StepJob, outputs: &[OutputItem]) {
             let known = outputs.binary_search_by(|new| new.path.cmp(&old.path));
             known.is_err()
         });
-        // Where it still writes nobody else does.
-        let is_certain = |old: &OutputItem| env.is_certain && !target.declares(&old.path);
-        let (outer, inner): (Vec<_>, Vec<_>) = stale.partition(|old| is_certain(old));
-        let outer = ours(&env.files, &env.ledger, true, outer.into_iter());
-        let stale = inner.into_iter().map(|old| &*old.path).chain(outer);
+        // Where its command still writes nobody else does.
+        let stale = stale.map(|old| &*old.path);
+        let is_inner = |old: &&str| target.command().is_some() && target.declares(old);
+        let (inner, outer): (Vec<_>, Vec<_>) = stale.partition(is_inner);
+        let outer = ours(&env.files, &env.ledger, outer.into_iter());
+        let stale = inner.into_iter().chain(outer);
         env.claims.unclaimed(Some(&target.label), stale, |stale| {
             remove(&env.files, &env.ledger, stale, target.label.dir());
         });
@@ -361,14 +360,7 @@ fn list_as_ours<'a>(
     env: &StepEnv,
     outputs: impl Iterator<Item = &'a OutputItem>,
 ) -> Result<(), StepFailure> {
-    let added = env.ledger.add(outputs.map(|item| &*item.path));
-    added.map_err(|source| {
-        StepFailure::Outputs(super::outputs::OutputError::Io {
-            action: "write",
-            path: PathBuf::from("the list of outputs"),
-            source,
-        })
-    })
+    Ok(list(&env.ledger, outputs)?)
 }
 
 fn claim(env: &StepEnv, job: &StepJob, outputs: &[OutputItem]) -> Result<(), StepFailure> {

@@ -1,0 +1,89 @@
+//! Taking away what no target leaves any more.
+//!
+//! Owns the question whether that is still what zako wrote. Does not know who wants it gone.
+//! Invariants: nothing is removed that zako does not list as its own, nor anything that lies behind a symbolic link; what does not
+//! hold what zako wrote is a person's.
+
+use std::fs;
+use std::path::Path;
+
+use super::files::FileTable;
+use super::hash::Hash;
+use super::ledger::Ledger;
+use super::outputs::mark_of;
+
+/// Those of `paths`, which are not wanted any more, that hold what zako wrote there; the others are a person's from now on.
+pub fn ours<'a>(
+    files: &FileTable,
+    ledger: &Ledger,
+    paths: impl Iterator<Item = &'a str>,
+) -> impl Iterator<Item = &'a str> {
+    paths.filter(move |path| {
+        let is_ours = is_left(files, ledger, path) == Some(true);
+        if !is_ours {
+            ledger.strike(path);
+        }
+        is_ours
+    })
+}
+
+/// Whether what lies at `path` is what zako wrote there, or nothing does; unknown where the ledger does not say what zako wrote.
+pub fn is_left(files: &FileTable, ledger: &Ledger, path: &str) -> Option<bool> {
+    let full = files.root().join(path);
+    let Ok(found) = fs::symlink_metadata(&full) else {
+        return Some(true);
+    };
+    let mark = if found.is_dir() {
+        // Removed only when nothing is in it.
+        return Some(true);
+    } else if found.is_symlink() {
+        let to = fs::read_link(&full).ok()?;
+        mark_of(&Hash::of(to.as_os_str().as_encoded_bytes()))
+    } else {
+        mark_of(&files.fact_of_output(path).ok()?.hash)
+    };
+    ledger.bears(path, mark)
+}
+
+/// Whether a directory above `path` is a symbolic link: what lies behind it is not in the workspace.
+fn is_behind_a_link(root: &Path, path: &str) -> bool {
+    let above = path.match_indices('/').map(|(end, _)| &path[..end]);
+    let mut above = above.map(|dir| fs::symlink_metadata(root.join(dir)));
+    above.any(|found| found.is_ok_and(|found| found.is_symlink()))
+}
+
+/// Removes outputs that are not wanted any more, and the directories that this empties, up to
+/// directory `stop` (workspace-relative). What cannot be removed stays.
+pub fn remove<'a>(
+    files: &FileTable,
+    ledger: &Ledger,
+    paths: impl Iterator<Item = &'a str>,
+    stop: &str,
+) {
+    for path in paths.filter(|path| ledger.contains(path)) {
+        if is_behind_a_link(files.root(), path) {
+            ledger.strike(path);
+            continue;
+        }
+        let full = files.root().join(path);
+        let is_dir = fs::symlink_metadata(&full).is_ok_and(|metadata| metadata.is_dir());
+        let removed = if is_dir {
+            fs::remove_dir(&full)
+        } else {
+            fs::remove_file(&full)
+        };
+        files.removed(path);
+        ledger.strike(path);
+        if removed.is_err() {
+            continue;
+        }
+        let mut at = path;
+        while let Some((dir, _)) = at.rsplit_once('/') {
+            // Fails where something is left, which is the point.
+            if dir == stop || fs::remove_dir(files.root().join(dir)).is_err() {
+                break;
+            }
+            at = dir;
+        }
+    }
+}
