@@ -55,7 +55,12 @@ impl AsyncActor for Asker {
         let mut answered = 0;
         for n in 0..count {
             self.0.send(Msg::Add(n)).await.expect("open");
-            answered += u64::from(self.0.ask(Msg::Total).await.is_ok());
+            let question = self.0.ask(Msg::Total);
+            let answer = match n % 2 {
+                0 => question.await,
+                _ => question.timeout(Duration::from_secs(600)).await,
+            };
+            answered += u64::from(answer.is_ok());
         }
         reply.send(answered);
     }

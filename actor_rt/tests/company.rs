@@ -238,8 +238,24 @@ fn routers_spread_and_pass_over_the_ended() {
     counts.sort_unstable();
     assert_eq!(counts, [1, 1, 31]);
 
+    // The end of one target moves only the keys that were its own.
+    let owners = || {
+        let owner = |key: u32| {
+            round.tell_by_key(&key, key).expect("room");
+            simulation.run();
+            let counts: Vec<usize> = probes.iter().map(count).collect();
+            counts.iter().position(|count| *count == 1)
+        };
+        (0..60_u32).map(owner).collect::<Vec<_>>()
+    };
+    let before = owners();
     probes[1].actor().kill();
     simulation.run();
+    let after = owners();
+    let moved = before.iter().zip(&after).filter(|(a, b)| a != b);
+    let moved: Vec<_> = moved.map(|(was, _)| *was).collect();
+    assert!(!moved.is_empty() && moved.iter().all(|was| *was == Some(1)));
+    assert!(!after.contains(&Some(1)));
     (0..10).for_each(|n| round.tell(n).expect("room"));
     simulation.run();
     assert_eq!(count(&probes[0]) + count(&probes[2]), 10);

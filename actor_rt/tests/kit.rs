@@ -1,6 +1,6 @@
 //! What programs are put together from: groups, machines, arenas, pipes, several message types, tracing links.
 
-use actor_rt::testkit::{Probe, Simulation};
+use actor_rt::testkit::{Probe, Simulation, each_seed};
 use actor_rt::{
     Actor, ActorRef, AskError, Context, ExitReason, Failure, Handle, Machine, Messages, Next,
     Recipient, Reply, System, TellError, Topic, Traced,
@@ -374,7 +374,7 @@ impl Actor for Parent {
 
 #[test]
 fn draining_a_family_loses_nothing_on_any_level() {
-    for seed in 0..200 {
+    each_seed(0..200, |seed| {
         let simulation = Simulation::new(seed);
         let sum = Arc::new(AtomicU64::new(0));
         let shared = Arc::clone(&sum);
@@ -386,10 +386,10 @@ fn draining_a_family_loses_nothing_on_any_level() {
         parent.drain_within(LONG);
         assert!(matches!(parent.tell(1), Err(TellError::Closed(1))));
         simulation.run();
-        assert_eq!(sum.load(Ordering::Relaxed), 5050, "seed {seed}");
+        assert_eq!(sum.load(Ordering::Relaxed), 5050);
         assert_eq!(simulation.system().stats().live, 0);
         assert_eq!(simulation.system().stats().dead_letters, 0);
-    }
+    });
 }
 
 #[test]

@@ -13,7 +13,7 @@
 //! 2. **Edge.** The same exchange clears `IDLE`; the producer whose exchange found it set, and no
 //!    other, schedules the actor, after publishing. (`one_edge_per_idle_period`)
 //! 3. **Publish.** A claimed slot becomes `FULL`, or `TOMBSTONE` if its producer panicked while
-//!    writing; never a gap. (`a_panicking_iterator_leaves_tombstones`)
+//!    writing; never a gap. (`a_panicking_conversion_leaves_a_tombstone`)
 //! 4. **Consume.** The owner reads slots in order and sets them `EMPTY`: each after its message was handled, or
 //!    its handler panicked, so that a message takes its place until then. A mailbox of fewer than eight places, or
 //!    one that senders consume too, hands its messages out of their slots first: an actor with one place can
@@ -29,6 +29,7 @@
 //! 7. **Epochs.** An epoch ends only with everything consumed, so all slots are empty, no producer
 //!    holds a claim in it, and positions may start again at zero: a lightly loaded actor keeps using
 //!    its first slot. Even steps keep the ring base, an odd step moves to the other one.
+//!    (`a_stale_tail_never_meets_its_epoch_again`, `positions_wrap_in_the_middle_of_everything`)
 //! 8. **Trim.** An odd step makes the old base unreachable to new claims, and none are left from
 //!    before (rule 7), so the owner frees it without hazard pointers. It does so when it goes
 //!    idle with a large ring. (`trim_frees_and_goes_on`, `loom::trim_races_claim`)

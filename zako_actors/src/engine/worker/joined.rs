@@ -85,12 +85,13 @@ impl Workers {
 
     fn take_place(self: &Arc<Self>, key: Hash, at_once: usize, alone: bool) -> Joined {
         let mut shelf = self.lock();
-        let open = |shared: &&mut Shared| {
+        let open = |shared: &&mut Shared| -> bool {
             let lives = shared.process.crowd.get().is_none_or(Crowd::lives);
             let free = !shared.closed && !shared.alone && shared.under_way < at_once;
             shared.key == key && free && lives && !alone
         };
-        let process = match shelf.shared.iter_mut().find(open) {
+        let open = shelf.shared.iter_mut().filter(open);
+        let process = match open.min_by_key(|shared| shared.under_way) {
             Some(shared) => {
                 shared.under_way += 1;
                 Arc::clone(&shared.process)
@@ -213,5 +214,22 @@ mod tests {
         assert_eq!(under_way(), [2, 2, 2, 1], "nobody joins who is alone");
         drop((places, alone));
         assert_eq!(under_way(), [0; 0], "what never started is gone");
+    }
+
+    #[test]
+    fn who_comes_joins_the_process_with_the_least_to_do() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let workers = Workers::new(8, Duration::from_secs(60), runtime.handle().clone());
+        let join = || workers.take_place(Hash::of(b"tool"), 3, false);
+        let mut places: Vec<Joined> = (0..6).map(|_| join()).collect();
+        let first = Arc::clone(&places[0].process);
+        // Of the second process two leave, of the first one.
+        places.drain(4..);
+        places.remove(0);
+        let next = join();
+        assert!(!Arc::ptr_eq(&next.process, &first));
+        assert!(Arc::ptr_eq(&next.process, &places[2].process));
     }
 }
