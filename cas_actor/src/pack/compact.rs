@@ -257,6 +257,8 @@ impl<F: Fs> Packs<F> {
                 }
             })?;
         }
+        // What was not found may only not have been read.
+        self.all_was_read()?;
         let last = noted.values().max().copied().unwrap_or(0);
         let mut needed = HashMap::new();
         for state in self.segments.range(..last).map(|(_, state)| state) {
@@ -387,6 +389,7 @@ impl<F: Fs> Packs<F> {
                 live.push((header, place));
             }
         });
+        self.all_was_read()?;
         let mut rest = &live[..];
         while !rest.is_empty() {
             let mut copied_bytes = 0;
@@ -410,7 +413,9 @@ impl<F: Fs> Packs<F> {
         let path = self.segment_path(number);
         let file = File::open(&path).during("open", &path)?;
         let left = self.list().filter(|(_, place)| place.segment == number);
-        for (name, place) in left.collect::<Vec<_>>() {
+        let left: Vec<_> = left.collect();
+        self.all_was_read()?;
+        for (name, place) in left {
             let mut bytes = vec![0; place.length as usize];
             let payload_at = u64::from(place.offset) + HEADER_BYTES as u64;
             let read = self.fs.read_back(&file, &mut bytes, payload_at);

@@ -92,11 +92,13 @@ impl<F: Fs> Packs<F> {
     }
 
     /// Makes the index anew from the segments if the table was damaged since it was opened; says
-    /// whether it was. Whatever loses records or writes another table on the word of this one asks
-    /// before.
+    /// whether something may be found now that was not. Whatever loses records or writes another table on
+    /// the word of this one asks before.
     pub(crate) fn mend_table(&mut self) -> Result<bool, IoFailure> {
-        if self.table.as_ref().is_none_or(Table::is_intact) {
-            return Ok(false);
+        match &self.table {
+            None => return Ok(false),
+            Some(table) if table.is_intact() => return Ok(table.heal()),
+            Some(_) => {}
         }
         // Nothing is in doubt in what is read now.
         self.sync()?;
