@@ -27,8 +27,9 @@ mod read;
 mod record;
 mod recover;
 mod table;
+mod walk;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::PathBuf;
@@ -42,6 +43,7 @@ use crate::fs::Fs;
 use crate::staging::Staging;
 use crate::stats::{Counters, Usage, count};
 
+pub(crate) use compact::Rewriting;
 pub(crate) use deflated::deflate;
 use durable::Copied;
 use index::{Covered, ENTRY_BYTES, SegmentState, encode};
@@ -89,6 +91,8 @@ pub(crate) struct Packs<F> {
     segments: BTreeMap<u32, SegmentState>,
     active: Option<Active>,
     readers: HashMap<u32, File>,
+    /// Segments that a compaction could not read in full.
+    unreadable: HashSet<u32>,
     usage: Usage,
     /// Whether something was appended since the last sync.
     unsynced: bool,

@@ -8,7 +8,7 @@
 //! blobs are believed, which their hashes prove: of anything else there is none then, nor an older one.
 #![forbid(unsafe_code)]
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -51,6 +51,7 @@ impl<F: Fs> Packs<F> {
             segments: BTreeMap::new(),
             active: None,
             readers: HashMap::new(),
+            unreadable: HashSet::new(),
             unsynced: false,
             doubtful: Vec::new(),
             copied: Vec::new(),
