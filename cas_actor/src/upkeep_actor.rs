@@ -196,6 +196,8 @@ impl Upkeep {
     }
 
     fn measure(&mut self) {
+        // Before anything is evicted on account of it.
+        self.reserve.give_up_surplus();
         match self.evictor.measure() {
             Ok(_) if self.budget.is_high() => self.lower(0),
             Ok(_) => self.reserve.keep(&self.evictor.shards),
