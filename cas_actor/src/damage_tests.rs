@@ -9,18 +9,29 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::digest::Digest;
 use crate::error::GetError;
-use crate::fs::RealFs;
+use crate::fs::{Fs, RealFs};
 use crate::layout::Kind;
-use crate::maintain::Checked;
+use crate::maintain::{Checked, Compaction};
 use crate::pack::HEADER_BYTES;
 use crate::seen::Stamp;
 use crate::shard::{Shard, VerifyReads, lock};
-use crate::shard_tests::{PACKED, compact, damage, get, put, shard};
+use crate::shard_tests::{PACKED, damage, get, put, shard};
 
 const NUMBER: u8 = 6;
 
 fn content(number: u8) -> Vec<u8> {
     vec![number; 100 + usize::from(number)]
+}
+
+/// Gives the space of what is gone back; returns the bytes that the disk got.
+pub(crate) fn compact<F: Fs>(shard: &mut Shard<F>) -> u64 {
+    let packed_bytes = |shard: &mut Shard<F>| shard.open_packs().unwrap().0.packed_bytes();
+    let before = packed_bytes(shard);
+    let mut plan = shard.plan_compaction(Compaction::UNASKED).unwrap();
+    while !plan.is_done() {
+        plan = shard.compact_some(plan).unwrap();
+    }
+    before - packed_bytes(shard)
 }
 
 /// A shard whose blobs are all in the table of its index, and where that lies.

@@ -14,13 +14,14 @@ use bytes::Bytes;
 
 use crate::action::ActionEntry;
 use crate::commit::{Committer, Durability, UnsyncedFlag};
+use crate::damage_tests::compact;
 use crate::digest::{Digest, Hasher};
 use crate::error::{GetError, PutError};
 use crate::fs::faulty::{Fault, FaultyFs};
 use crate::fs::{Fs, RealFs};
 use crate::group::Put;
 use crate::layout::{Kind, Layout, PACK_UP_TO_BYTES, is_packed};
-use crate::maintain::{Checked, Compaction};
+use crate::maintain::Checked;
 use crate::memory::{MemoryConfig, MemoryTier};
 use crate::pack::{HEADER_BYTES, seconds};
 use crate::shard::{Found, PutOutcome, Shard, VerifyReads, lock};
@@ -429,17 +430,6 @@ fn what_is_read_from_memory_is_used() {
         assert!(shard.delete(&read).unwrap());
         assert_eq!(lock(&shard.memory).last_use(read.hash()), None);
     }
-}
-
-/// Gives the space of what is gone back; returns the bytes that the disk got.
-pub(crate) fn compact<F: Fs>(shard: &mut Shard<F>) -> u64 {
-    let packed_bytes = |shard: &mut Shard<F>| shard.open_packs().unwrap().0.packed_bytes();
-    let before = packed_bytes(shard);
-    let mut plan = shard.plan_compaction(Compaction::UNASKED).unwrap();
-    while !plan.is_done() {
-        plan = shard.compact_some(plan).unwrap();
-    }
-    before - packed_bytes(shard)
 }
 
 #[test]

@@ -351,7 +351,7 @@ impl Upstream for ReapiUpstream {
             let answer = found(self.ask(GET_RESULT, request).await);
             let answer = answer.map_err(|status| self.failed(&status))?;
             // Kept, it would stand before the right one.
-            match answer.as_ref().and_then(|result| why_unusable(result)) {
+            match answer.as_ref().and_then(why_unusable) {
                 Some(why) => Err(UpstreamError::new(&self.name, why)),
                 None => Ok(answer),
             }
