@@ -119,9 +119,18 @@ impl Budget {
     /// Down to what eviction goes, so that `more` bytes have room as well.
     pub(crate) fn low_bytes(&self, more: u64) -> u64 {
         let limit = self.limit_bytes.unwrap_or(u64::MAX);
-        let room = limit.saturating_sub(self.reserved_bytes().saturating_add(more));
-        let low_bytes = percent(limit, LOW_PERCENT).min(room);
-        low_bytes.saturating_sub(self.kept_bytes.load(Relaxed))
+        let low_bytes = percent(limit, LOW_PERCENT);
+        let low_bytes = low_bytes.saturating_sub(self.kept_bytes.load(Relaxed));
+        low_bytes.min(self.most_bytes(more))
+    }
+
+    /// What the files of the store may take at most, so that `more` bytes have room as well.
+    pub(crate) fn most_bytes(&self, more: u64) -> u64 {
+        let spoken_for = self.reserved_bytes().saturating_add(more);
+        let spoken_for = spoken_for.saturating_add(self.kept_bytes.load(Relaxed));
+        self.limit_bytes
+            .unwrap_or(u64::MAX)
+            .saturating_sub(spoken_for)
     }
 }
 

@@ -63,6 +63,17 @@ pub enum Durability {
     Volatile,
 }
 
+impl Durability {
+    /// The one that promises more.
+    pub(crate) fn stricter(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Durable, _) | (_, Self::Durable) => Self::Durable,
+            (Self::Relaxed, _) | (_, Self::Relaxed) => Self::Relaxed,
+            (Self::Volatile, Self::Volatile) => Self::Volatile,
+        }
+    }
+}
+
 /// One thing to be written.
 #[derive(Debug)]
 pub(crate) struct Write {
@@ -186,7 +197,8 @@ impl<F: Fs> Committer<F> {
         let group = self.note(group);
         let mut group = self.prepare(group);
         let before = match group.holds_durable_entry() {
-            true => self.sync(packs),
+            // What this group itself has noted stays so.
+            true => self.settle(packs),
             false => Ok(()),
         };
         if let Err(failure) = before.and_then(|()| self.sync_contents(&group.ready)) {

@@ -109,35 +109,52 @@ impl Evictor {
 
     /// Has the files of the store take at most `target_bytes`: gives back what is gone already, evicts what
     /// they take beyond, and again, where too little of that came free: a small blob does with its segment.
-    /// What is worth no rewrite otherwise is only rewritten where nothing else may go.
-    pub(crate) fn fit(&self, target_bytes: u64, spared_since: u32) -> Evicted {
+    /// What is worth no rewrite otherwise is only rewritten where they take more than `most_bytes` and nothing
+    /// else may go.
+    pub(crate) fn fit(&self, target_bytes: u64, most_bytes: u64, spared_since: u32) -> Evicted {
         let mut report = GcReport::default();
         let done = self.fit_reporting(target_bytes, spared_since, &mut report);
+        let done = done.and_then(|done| done.and(self.squeeze(most_bytes, SQUEEZE_PERCENT)));
         (report, done)
     }
 
+    /// The inner result is that of compactions, which keep nothing from being evicted.
     fn fit_reporting(
         &self,
         target_bytes: u64,
         spared_since: u32,
         report: &mut GcReport,
-    ) -> Result<(), ShardError> {
+    ) -> Result<Result<(), ShardError>, ShardError> {
         let ages = self.measure()?;
         report.before_bytes = ages.total_bytes();
         let mut done = self.compact(Compaction::UNASKED);
+        done = done.and(self.squeeze(target_bytes, REWRITE_PERCENT));
         let mut least_bytes = 0;
-        while self.disk_bytes() > target_bytes {
-            let excess = self.disk_bytes().saturating_sub(target_bytes);
-            let (left_bytes, before) = (report.left_bytes(), report.evicted);
-            let to_bytes = left_bytes.saturating_sub(excess.max(least_bytes));
+        loop {
+            let (left_bytes, taken_bytes) = (report.left_bytes(), self.disk_bytes());
+            if taken_bytes <= target_bytes {
+                break;
+            }
+            let share_bytes = left_bytes / EVICT_SHARE;
+            // What is alive beyond the target has to go; beyond that, what is dead may come free first.
+            let surplus_bytes = left_bytes.saturating_sub(target_bytes).max(share_bytes);
+            let goes_bytes = surplus_bytes
+                .min(taken_bytes - target_bytes)
+                .max(least_bytes);
+            let to_bytes = left_bytes.saturating_sub(goes_bytes);
+            let before = report.evicted;
             self.evict(&ages, to_bytes, spared_since, report)?;
             if report.evicted == before {
                 break;
             }
             done = done.and(self.squeeze(target_bytes, REWRITE_PERCENT));
-            least_bytes = left_bytes / EVICT_SHARE;
+            let released_bytes = taken_bytes.saturating_sub(self.disk_bytes());
+            least_bytes = match released_bytes < goes_bytes / 2 {
+                true => share_bytes,
+                false => 0,
+            };
         }
-        done.and(self.squeeze(target_bytes, SQUEEZE_PERCENT))
+        Ok(done)
     }
 
     /// Has the shards rewrite segments, those with the most dead first, until the files take no more than
@@ -206,11 +223,17 @@ impl Evictor {
     /// Has all shards give space back; one that cannot keeps no other from it.
     fn compact(&self, which: Compaction) -> Result<(), ShardError> {
         let shards = self.shards.iter();
-        let compacted = shards.map(|shard| {
-            let asked = shard.wait_for(|reply| ShardMsg::Compact(which, reply));
-            asked.map(drop)
-        });
+        let compacted = shards.map(|shard| self.compact_shard(shard, which));
         compacted.fold(Ok(()), Result::and)
+    }
+
+    fn compact_shard(&self, shard: &ShardHandle, which: Compaction) -> Result<(), ShardError> {
+        let mut plan = shard.wait_for(|reply| ShardMsg::PlanCompaction(which, reply))?;
+        while !plan.is_done() {
+            self.check_open()?;
+            plan = shard.wait_for(|reply| ShardMsg::Compact(plan, reply))?;
+        }
+        Ok(())
     }
 
     /// What the files of the store take.

@@ -69,9 +69,14 @@ pub(crate) trait Disk: fmt::Debug + Send + Sync + 'static {
         file.read_exact_at(buffer, offset)
     }
 
-    /// Makes a file that takes so much space and holds nothing.
+    /// Makes a file take so much space and hold nothing, or leaves it as it was.
     fn allocate(&self, path: &Path, bytes: u64) -> io::Result<()> {
-        let file = File::create(path)?;
+        let mut options = OpenOptions::new();
+        let file = options
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)?;
         let plain = rustix::fs::FallocateFlags::empty();
         Ok(rustix::fs::fallocate(file, plain, 0, bytes)?)
     }

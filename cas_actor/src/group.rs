@@ -238,9 +238,8 @@ impl<F: Fs> Shard<F> {
         };
         let digest = verified.digest();
         if let Some(&index) = plan.in_group.get(digest.hash()) {
-            if durability == Durability::Durable {
-                plan.writes[index].durability = Durability::Durable;
-            }
+            let write = &mut plan.writes[index];
+            write.durability = write.durability.stricter(durability);
             plan.steps.push(Step::SameAs(index));
             return;
         }

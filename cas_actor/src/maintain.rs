@@ -13,7 +13,7 @@ use crate::digest::{Digest, HASH_BYTES, Hasher};
 use crate::error::{During, IoFailure};
 use crate::fs::Fs;
 use crate::layout::{Kind, Layout, is_packed};
-use crate::pack::{Name, Place, Read, seconds};
+use crate::pack::{Name, Packs, Place, Read, Rewriting, seconds};
 use crate::sha256::Sha256Digest;
 use crate::shard::{Shard, lock};
 use crate::stats::{RECORD_OVERHEAD_BYTES, Usage, count};
@@ -216,15 +216,27 @@ impl<F: Fs> Shard<F> {
         Ok(metadata.map(|metadata| metadata.modified().map_or(0, seconds)))
     }
 
-    /// Gives the space of evicted records back; returns the bytes that the disk got.
-    pub(crate) fn compact(&mut self, which: Compaction) -> Result<u64, IoFailure> {
+    /// Chooses the segments to rewrite, so that the space of evicted records comes back.
+    pub(crate) fn plan_compaction(&mut self, which: Compaction) -> Result<Rewriting, IoFailure> {
+        self.on_packs(|packs| packs.plan(which.live_percent, which.wanted_bytes))
+    }
+
+    /// Rewrites some of them; returns what is left to do.
+    pub(crate) fn compact_some(&mut self, plan: Rewriting) -> Result<Rewriting, IoFailure> {
+        self.on_packs(|packs| packs.rewrite_some(plan))
+    }
+
+    fn on_packs<T>(
+        &mut self,
+        compact: impl FnOnce(&mut Packs<F>) -> Result<T, IoFailure>,
+    ) -> Result<T, IoFailure> {
         let packs = self.open_packs()?.0;
-        let freed = packs.compact(which.live_percent, which.wanted_bytes);
+        let compacted = compact(packs);
         for (name, bytes) in std::mem::take(&mut packs.lost) {
             self.quarantine_record(&name, &bytes);
         }
         self.note_held();
-        freed
+        compacted
     }
 
     /// Reads a blob or an entry from disk and quarantines it when it is damaged. Not a use.

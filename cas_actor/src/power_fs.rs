@@ -167,9 +167,12 @@ impl PowerFs {
     fn note_names(&self, directory: &Path) {
         let mut durable = self.0.lock().unwrap();
         for path in entries(directory) {
-            let inode = fs::metadata(&path).unwrap().ino();
+            // Gone since it was listed.
+            let Ok(metadata) = fs::metadata(&path) else {
+                continue;
+            };
             durable.replaced.remove(&path);
-            durable.names.insert((path, inode));
+            durable.names.insert((path, metadata.ino()));
         }
     }
 

@@ -214,6 +214,35 @@ proptest! {
     }
 }
 
+/// What a group noted of a large blob went with the sync before its own entry, or was never noted because
+/// the first of two puts promised less: the next process did not know of it.
+#[test]
+fn a_large_blob_that_one_process_left_unsynced_is_made_durable_by_the_next() {
+    use Durability::{Durable, Relaxed, Volatile};
+    let blob = |durability| {
+        let blob = Verified::hash(content(3).into(), Hasher::new());
+        Put::Blob(blob, durability)
+    };
+    let entry = || {
+        let entry = ActionEntry::new(vec![2]).encode(&key(2));
+        Put::Action(key(2), entry.into(), Durable)
+    };
+    for seed in 0..8 {
+        let own_entry = vec![blob(Relaxed), entry()];
+        let twice = vec![blob(Volatile), blob(Relaxed)];
+        for group in [own_entry, twice] {
+            let mut rig = Rig::new();
+            let answers = rig.shard.put_group(group);
+            assert!(answers.iter().all(Result::is_ok));
+            rig.promises.relaxed.insert(3);
+            rig.reopen();
+            rig.apply(Op::PutAction(4)).unwrap();
+            assert!(rig.promises.durable.contains(&3));
+            rig.apply(Op::PowerCut(seed)).unwrap();
+        }
+    }
+}
+
 /// The kernel tells of an error once: the retry of a put was acknowledged though its pages were lost.
 #[test]
 fn a_failed_sync_is_not_made_good_by_another() {

@@ -27,6 +27,7 @@ use crate::maintain::{Checked, Compaction, Listed};
 use crate::name::BlobName;
 use crate::open::LockFile;
 use crate::pack::Name;
+use crate::pack::Rewriting;
 use crate::shard::{Found, PutOutcome, Shard};
 use crate::staging::Content;
 use crate::stats::Usage;
@@ -63,7 +64,9 @@ pub(crate) enum ShardMsg {
     Evict(Vec<Listed>, u32, Reply<Result<(u64, u64), IoFailure>>),
     /// Records behind a name, so many at most.
     RecordsAfter(Option<Name>, usize, Reply<Result<Vec<Listed>, IoFailure>>),
-    Compact(Compaction, Reply<Result<u64, IoFailure>>),
+    PlanCompaction(Compaction, Reply<Result<Rewriting, IoFailure>>),
+    /// Some of what was planned; answered with the rest.
+    Compact(Rewriting, Reply<Result<Rewriting, IoFailure>>),
     Check(Listed, Reply<Result<Checked, IoFailure>>),
     /// Uses that were noted, to be taken.
     TakeUses,
@@ -311,8 +314,11 @@ impl<F: Fs> Actor for ShardActor<F> {
                     ShardMsg::Evict(plan, started, reply) => {
                         reply.send(self.evict(&plan, started));
                     }
-                    ShardMsg::Compact(which, reply) => {
-                        reply.send(self.shard.compact(which));
+                    ShardMsg::PlanCompaction(which, reply) => {
+                        reply.send(self.shard.plan_compaction(which));
+                    }
+                    ShardMsg::Compact(plan, reply) => {
+                        reply.send(self.shard.compact_some(plan));
                     }
                     ShardMsg::Check(listed, reply) => reply.send(self.shard.check(&listed)),
                     _ => unreachable!("handled above"),

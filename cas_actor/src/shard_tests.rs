@@ -14,13 +14,14 @@ use bytes::Bytes;
 
 use crate::action::ActionEntry;
 use crate::commit::{Committer, Durability, UnsyncedFlag};
+use crate::damage_tests::compact;
 use crate::digest::{Digest, Hasher};
 use crate::error::{GetError, PutError};
 use crate::fs::faulty::{Fault, FaultyFs};
 use crate::fs::{Fs, RealFs};
 use crate::group::Put;
 use crate::layout::{Kind, Layout, PACK_UP_TO_BYTES, is_packed};
-use crate::maintain::{Checked, Compaction};
+use crate::maintain::Checked;
 use crate::memory::{MemoryConfig, MemoryTier};
 use crate::pack::{HEADER_BYTES, seconds};
 use crate::shard::{Found, PutOutcome, Shard, VerifyReads, lock};
@@ -439,7 +440,7 @@ fn eviction_gives_the_space_back() {
     for digest in &digests[..80] {
         assert!(shard.delete(digest).unwrap());
     }
-    assert!(shard.compact(Compaction::UNASKED).unwrap() > 80 * 5000);
+    assert!(compact(&mut shard) > 80 * 5000);
     let left: u64 = fs::read_dir(shard.layout.pack(0))
         .unwrap()
         .map(|entry| entry.unwrap().metadata().unwrap().len())

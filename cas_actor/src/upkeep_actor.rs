@@ -137,7 +137,9 @@ impl Upkeep {
         self.budget.asked.store(false, Relaxed);
         let started = Instant::now();
         let target_bytes = self.budget.low_bytes(more);
-        let (report, done) = self.evictor.fit(target_bytes, before(self.lease));
+        let most_bytes = self.budget.most_bytes(more);
+        let evictor = &self.evictor;
+        let (report, done) = evictor.fit(target_bytes, most_bytes, before(self.lease));
         let took = started.elapsed();
         match &done {
             Ok(()) => {}
@@ -194,6 +196,8 @@ impl Upkeep {
     }
 
     fn measure(&mut self) {
+        // Before anything is evicted on account of it.
+        self.reserve.give_up_surplus();
         match self.evictor.measure() {
             Ok(_) if self.budget.is_high() => self.lower(0),
             Ok(_) => self.reserve.keep(&self.evictor.shards),

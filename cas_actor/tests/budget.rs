@@ -295,3 +295,63 @@ fn small_blobs_and_entries_take_no_more_of_the_disk_than_the_limit() {
     }
     assert!(store.blocking().verify(|_| ()).unwrap().is_clean());
 }
+
+fn segments(root: &Path) -> Vec<PathBuf> {
+    let shards = (0..2).map(|shard| root.join(format!("packs/{shard}")));
+    let files = shards.flat_map(|shard| fs::read_dir(shard).unwrap());
+    let mut found: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
+    found.retain(|path| path.extension().is_some_and(|is| is == "seg"));
+    found.sort();
+    found
+}
+
+/// A third of the segments was dead, which was made up for with more than half of what was alive.
+#[test]
+fn what_is_dead_goes_before_more_is_evicted_than_has_to() {
+    const SMALL: usize = 5000;
+    let directory = tempfile::tempdir().unwrap();
+    let (root, system) = (directory.path(), System::new().unwrap());
+    let store = open(root, &system, u64::MAX, Duration::ZERO);
+    let put = |seed| store.blocking().put(content(seed, SMALL)).unwrap();
+    let digests: Vec<Digest> = (0..600).map(put).collect();
+    let (dead, alive) = digests.split_at(192);
+    for digest in dead {
+        assert!(store.blocking().delete(digest).unwrap());
+    }
+    store.blocking().close();
+    drop(store);
+    next_second();
+
+    let limit = (alive.len() * SMALL * 100 / 88) as u64;
+    let store = open(root, &system, limit, Duration::ZERO);
+    // Answered behind the automatic eviction.
+    store.blocking().gc(u64::MAX).unwrap();
+    let present = store.blocking().contains(alive).unwrap();
+    let gone = present.iter().filter(|present| !**present).count();
+    assert!((20..120).contains(&gone), "{gone} of {}", alive.len());
+    let taken: u64 = bytes_below(vec![root.join("packs")]);
+    assert!(taken <= limit / 10 * 8, "{taken} of {limit}");
+}
+
+/// All segments were rewritten for a few bytes each time, though there was room.
+#[test]
+fn what_may_not_go_is_not_rewritten_while_the_store_is_within_its_limit() {
+    const SMALL: usize = 5000;
+    let directory = tempfile::tempdir().unwrap();
+    let (root, system) = (directory.path(), System::new().unwrap());
+    let store = open(root, &system, u64::MAX, Duration::ZERO);
+    let put = |seed| store.blocking().put(content(seed, SMALL)).unwrap();
+    let digests: Vec<Digest> = (0..200).map(put).collect();
+    for digest in &digests[..14] {
+        assert!(store.blocking().delete(digest).unwrap());
+    }
+    store.blocking().close();
+    drop(store);
+    let before = segments(root);
+
+    let limit = bytes_below(vec![root.join("packs")]) * 100 / 93;
+    let store = open(root, &system, limit, Duration::from_secs(3600));
+    store.blocking().gc(u64::MAX).unwrap();
+    assert_eq!(segments(root), before);
+    assert_eq!(store.blocking().stats().unwrap().blobs, 186);
+}

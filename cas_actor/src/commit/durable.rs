@@ -29,6 +29,13 @@ impl<F: Fs> Committer<F> {
     /// Makes everything durable that this shard has acknowledged. What is lost is told once, and
     /// everything else is durable then.
     pub(crate) fn sync(&mut self, packs: &mut Packs<F>) -> Result<(), IoFailure> {
+        let settled = self.settle(packs);
+        self.raise_flag(packs);
+        settled
+    }
+
+    /// The same; what is noted stays noted.
+    pub(super) fn settle(&mut self, packs: &mut Packs<F>) -> Result<(), IoFailure> {
         let told = self.lost.len();
         self.rewrite_doubtful()?;
         let outcome = match self.lost.get(told) {
@@ -42,7 +49,6 @@ impl<F: Fs> Committer<F> {
         if packs.is_unsynced() {
             packs.sync()?;
         }
-        self.raise_flag(packs);
         outcome
     }
 

@@ -4,16 +4,13 @@
 //! Does not know: why records died.
 //! Invariants: a segment is removed only after its live records are durable elsewhere and a
 //! durable table points to them there, all of it could be read, and none that is damaged is in the index any
-//! more; a deletion that it notes is noted elsewhere as long as an older segment holds a record of that name.
+//! more; between two batches whatever else is asked of the packs may come; a deletion that it notes is noted elsewhere as long as an older segment holds a record of that name.
 #![forbid(unsafe_code)]
 
-use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
-use std::ops::Range;
-use std::path::Path;
 
 use bytes::Bytes;
 
@@ -27,49 +24,60 @@ use crate::fs::Fs;
 
 /// Live records are copied in groups of about this many bytes.
 pub(super) const COPY_BYTES: usize = 4 * 1024 * 1024;
-/// What is read at a time,
-const PIECE_BYTES: usize = 1024 * 1024;
-/// of headers with what lies behind them,
-const HEADERS_BYTES: u64 = 32 * 1024;
-/// and what is lost with a sector that cannot be read.
-const BLOCK_BYTES: usize = 4096;
+
+/// What a compaction has yet to do.
+#[derive(Debug, Default)]
+pub(crate) struct Rewriting {
+    /// Segments to be rewritten, the oldest first.
+    victims: Vec<u32>,
+    /// Deletions that outlive them, and where those are noted.
+    notes: HashMap<Name, u32>,
+}
+
+impl Rewriting {
+    pub(crate) fn is_done(&self) -> bool {
+        self.victims.is_empty()
+    }
+}
 
 impl<F: Fs> Packs<F> {
-    /// Rewrites the segments of which at most `live_percent` is alive, those with the most dead first, until
-    /// `wanted_bytes` of that are found; returns the bytes that the files lost.
-    pub(crate) fn compact(
+    /// Chooses the segments to rewrite: of which at most `live_percent` is alive, those with the most dead
+    /// first, until `wanted_bytes` of that are found.
+    pub(crate) fn plan(
         &mut self,
         live_percent: u64,
         wanted_bytes: u64,
-    ) -> Result<u64, IoFailure> {
+    ) -> Result<Rewriting, IoFailure> {
+        if !self.is_in_doubt() && self.worth(live_percent).next().is_none() {
+            self.remove_empty()?;
+            return Ok(Rewriting::default());
+        }
         self.mend_table()?;
-        let before = self.packed_bytes();
         if self.is_in_doubt() {
             // What is written anew must not go to a segment that was chosen when it was dead.
             self.sync_or_make_room()?;
         }
         self.remove_empty()?;
-        let (victims, notes) = self.victims(live_percent, wanted_bytes)?;
-        if !victims.is_empty() {
-            self.rewrite_all(&victims, &notes)?;
+        let plan = self.victims(live_percent, wanted_bytes)?;
+        if !plan.is_done() {
+            self.begin()?;
         }
-        Ok(before.saturating_sub(self.packed_bytes()))
+        Ok(plan)
+    }
+
+    /// Segments of which so little is alive that they are worth rewriting, but for those that cannot be.
+    fn worth(&self, live_percent: u64) -> impl Iterator<Item = &SegmentState> {
+        let filled = self.segments.values().filter(|state| state.end > 0);
+        filled.filter(move |state| {
+            is_worth(state, 0, live_percent) && !self.unreadable.contains(&state.number)
+        })
     }
 
     /// The segments that are worth rewriting, the oldest first, and the notes that outlive all of them,
     /// and where those are. They count as alive: a segment of nothing else would only move from one number
     /// to the next.
-    fn victims(
-        &self,
-        live_percent: u64,
-        wanted_bytes: u64,
-    ) -> Result<(Vec<u32>, HashMap<Name, u32>), IoFailure> {
-        let is_worth = |state: &SegmentState, notes_bytes: u64| {
-            let alive = state.live_bytes + notes_bytes;
-            alive * 100 <= u64::from(state.end) * live_percent
-        };
-        let filled = self.segments.values().filter(|state| state.end > 0);
-        let mut worth: Vec<_> = filled.filter(|state| is_worth(state, 0)).collect();
+    fn victims(&self, live_percent: u64, wanted_bytes: u64) -> Result<Rewriting, IoFailure> {
+        let mut worth: Vec<_> = self.worth(live_percent).collect();
         worth.sort_by_key(|state| Reverse(dead_bytes(state)));
         let mut found_bytes = 0;
         let wanted = worth.into_iter().take_while(|state| {
@@ -89,24 +97,17 @@ impl<F: Fs> Packs<F> {
             let before = victims.len();
             victims.retain(|number| {
                 let notes_bytes = notes_bytes.get(number).copied().unwrap_or(0);
-                is_worth(&self.segments[number], notes_bytes)
+                is_worth(&self.segments[number], notes_bytes, live_percent)
             });
             if victims.len() == before {
-                return Ok((victims, notes));
+                return Ok(Rewriting { victims, notes });
             }
         }
     }
 
-    /// Rewrites victims some at a time, each time giving back what they held: those in which nothing is
-    /// alive first, for they need no room. The others go from the oldest on, so that what is noted in one
-    /// is needed by none that has yet to go.
-    fn rewrite_all(
-        &mut self,
-        victims: &[u32],
-        notes: &HashMap<Name, u32>,
-    ) -> Result<(), IoFailure> {
-        // From here on records go to a segment that is no victim, and the table covers the
-        // victims, so that recovery never replays one.
+    /// From here on records go to a segment that is no victim, and the table covers the victims, so that
+    /// recovery never replays one.
+    fn begin(&mut self) -> Result<(), IoFailure> {
         self.sync_or_make_room()?;
         self.active = None;
         if let Err(failure) = self.checkpoint() {
@@ -116,26 +117,46 @@ impl<F: Fs> Packs<F> {
             self.remove_dead()?;
             self.checkpoint()?;
         }
+        Ok(())
+    }
+
+    /// Rewrites some of the victims and gives back what they held; returns what is left to do. Those in which
+    /// nothing is alive come first, for they need no room. The others go from the oldest on, so that what is
+    /// noted in one is needed by none that has yet to go.
+    pub(crate) fn rewrite_some(&mut self, plan: Rewriting) -> Result<Rewriting, IoFailure> {
+        let Rewriting {
+            mut victims,
+            mut notes,
+        } = plan;
+        // An index that was made anew meanwhile may have one grow again.
+        let growing = self.active.as_ref().map(|active| active.number);
+        victims.retain(|number| Some(*number) != growing && self.segments.contains_key(number));
         let (dead, alive): (Vec<u32>, Vec<u32>) = victims
             .iter()
             .partition(|number| self.live_bytes(**number) == 0);
         if !dead.is_empty() {
             let needed: Vec<Name> = self.needed_notes(&dead)?.into_keys().collect();
             self.rewrite(&dead, &needed)?;
+            victims = alive;
+            return Ok(Rewriting { victims, notes });
         }
-        let (mut rest, mut notes) = (&alive[..], Cow::Borrowed(notes));
-        while !rest.is_empty() {
-            let (some, later) = rest.split_at(self.at_a_time(rest));
-            let needed = notes.iter().filter(|(_, noted)| some.contains(noted));
-            let needed: Vec<Name> = needed.map(|(name, _)| *name).collect();
-            self.rewrite(some, &needed)?;
-            rest = later;
-            if some.iter().any(|number| self.segments.contains_key(number)) {
-                // One stays that should have gone, and what is noted in others is needed for it.
-                notes = Cow::Owned(self.needed_notes(rest)?);
-            }
+        let later = victims.split_off(self.at_a_time(&victims));
+        // What was put again since it was noted is not gone.
+        let is_needed =
+            |name: &Name, noted: &u32| victims.contains(noted) && self.find(name).is_none();
+        let needed = notes.iter().filter(|(name, noted)| is_needed(name, noted));
+        let needed: Vec<Name> = needed.map(|(name, _)| *name).collect();
+        self.all_was_read()?;
+        self.rewrite(&victims, &needed)?;
+        let stays = |number: &u32| self.segments.contains_key(number);
+        if victims.iter().any(stays) {
+            // One stays that should have gone, and what is noted in others is needed for it.
+            notes = self.needed_notes(&later)?;
         }
-        Ok(())
+        Ok(Rewriting {
+            victims: later,
+            notes,
+        })
     }
 
     /// How many of these victims are rewritten together: one, or more while their copies together are
@@ -147,7 +168,7 @@ impl<F: Fs> Packs<F> {
             bytes += self.live_bytes(**number);
             bytes <= table_bytes
         });
-        fits.count().max(1)
+        fits.count().max(1).min(victims.len())
     }
 
     fn live_bytes(&self, number: u32) -> u64 {
@@ -165,11 +186,15 @@ impl<F: Fs> Packs<F> {
                 _ => self.copy_live(victim.number)?,
             };
             if !is_read {
-                // What cannot be read today stays where it is.
+                // What cannot be read stays where it is, and is no victim until the next opening.
+                self.unreadable.insert(victim.number);
                 continue;
             }
             self.drop_damaged(victim.number)?;
             numbers.push(victim.number);
+        }
+        if numbers.is_empty() {
+            return self.sync();
         }
         self.append_notes(notes)?;
         if numbers.len() < victims.len() {
@@ -257,6 +282,8 @@ impl<F: Fs> Packs<F> {
                 }
             })?;
         }
+        // What was not found may only not have been read.
+        self.all_was_read()?;
         let last = noted.values().max().copied().unwrap_or(0);
         let mut needed = HashMap::new();
         for state in self.segments.range(..last).map(|(_, state)| state) {
@@ -280,72 +307,6 @@ impl<F: Fs> Packs<F> {
             }
         }
         Ok(needed)
-    }
-
-    /// Reads the headers of a segment, some twice where something is damaged; says whether all of it could
-    /// be read. No segment is ever mapped: one sector that cannot be read would end the process.
-    fn each_header(&self, number: u32, mut meet: impl FnMut(&Header)) -> Result<bool, IoFailure> {
-        let path = self.segment_path(number);
-        let file = match File::open(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
-            opened => opened.during("open", &path)?,
-        };
-        let end = self.segments.get(&number).map_or(0, |state| state.end);
-        let end = u64::from(end);
-        let (mut at, mut piece_at, mut piece) = (0, 0, Vec::new());
-        while at < end {
-            if at + HEADER_BYTES as u64 > piece_at + piece.len() as u64 {
-                piece_at = at;
-                piece.resize((end - at).min(HEADERS_BYTES) as usize, 0);
-                if self.fs.read_back(&file, &mut piece, at).is_err() {
-                    break;
-                }
-            }
-            let Some(header) = Header::decode(&piece[(at - piece_at) as usize..]) else {
-                break;
-            };
-            meet(&header);
-            at += header.record_bytes();
-        }
-        if at >= end {
-            return Ok(true);
-        }
-        let size_bytes = file.metadata().during("read", &path)?.len();
-        let (bytes, is_read) = self.read_around(&file, &path, 0..size_bytes.min(end));
-        scan(&bytes, 0, |_, met| {
-            if let Met::Record(header, _) = met {
-                meet(&header);
-            }
-        });
-        Ok(is_read)
-    }
-
-    /// A part of a segment, with zeros for what cannot be read, and whether all could.
-    pub(super) fn read_around(
-        &self,
-        file: &File,
-        path: &Path,
-        part: Range<u64>,
-    ) -> (Vec<u8>, bool) {
-        let mut bytes = vec![0; (part.end - part.start) as usize];
-        let (mut at, mut is_read) = (part.start, true);
-        for piece in bytes.chunks_mut(PIECE_BYTES) {
-            let length = piece.len() as u64;
-            if self.fs.read_back(file, piece, at).is_err() {
-                for (index, block) in piece.chunks_mut(BLOCK_BYTES).enumerate() {
-                    let offset = at + (index * BLOCK_BYTES) as u64;
-                    if self.fs.read_back(file, block, offset).is_err() {
-                        block.fill(0);
-                        is_read = false;
-                    }
-                }
-            }
-            at += length;
-        }
-        if !is_read {
-            tracing::warn!(segment = %path.display(), "a part of it cannot be read");
-        }
-        (bytes, is_read)
     }
 
     /// Removes the file, which nothing points into any more.
@@ -387,6 +348,7 @@ impl<F: Fs> Packs<F> {
                 live.push((header, place));
             }
         });
+        self.all_was_read()?;
         let mut rest = &live[..];
         while !rest.is_empty() {
             let mut copied_bytes = 0;
@@ -410,7 +372,9 @@ impl<F: Fs> Packs<F> {
         let path = self.segment_path(number);
         let file = File::open(&path).during("open", &path)?;
         let left = self.list().filter(|(_, place)| place.segment == number);
-        for (name, place) in left.collect::<Vec<_>>() {
+        let left: Vec<_> = left.collect();
+        self.all_was_read()?;
+        for (name, place) in left {
             let mut bytes = vec![0; place.length as usize];
             let payload_at = u64::from(place.offset) + HEADER_BYTES as u64;
             let read = self.fs.read_back(&file, &mut bytes, payload_at);
@@ -456,6 +420,11 @@ impl<F: Fs> Packs<F> {
         self.copied.extend(copied);
         Ok(())
     }
+}
+
+fn is_worth(state: &SegmentState, notes_bytes: u64, live_percent: u64) -> bool {
+    let alive = state.live_bytes + notes_bytes;
+    alive * 100 <= u64::from(state.end) * live_percent
 }
 
 fn number(state: &SegmentState) -> u32 {

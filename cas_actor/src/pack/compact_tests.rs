@@ -46,6 +46,22 @@ fn next_segment<F: Fs>(packs: &mut Packs<F>) {
     packs.seal().unwrap();
 }
 
+impl<F: Fs> Packs<F> {
+    /// Rewrites all that is planned; returns the bytes that the files lost.
+    pub(crate) fn compact(
+        &mut self,
+        live_percent: u64,
+        wanted_bytes: u64,
+    ) -> Result<u64, IoFailure> {
+        let before = self.packed_bytes();
+        let mut plan = self.plan(live_percent, wanted_bytes)?;
+        while !plan.is_done() {
+            plan = self.rewrite_some(plan)?;
+        }
+        Ok(before.saturating_sub(self.packed_bytes()))
+    }
+}
+
 fn segment_bytes(directory: &Path) -> u64 {
     let found = fs::read_dir(directory.join("packs")).unwrap();
     let found = found.map(|entry| entry.unwrap());
@@ -338,4 +354,81 @@ fn room_for_the_copy_of_one_segment_is_enough() {
         assert_eq!(anew.list().count(), 80 - 24);
         let _ = fs::remove_file(&index);
     }
+}
+
+/// All victims were rewritten at once, and the shard answered nobody meanwhile. What was put again before the
+/// note of its deletion was copied would have been gone.
+#[test]
+fn between_two_batches_whatever_may_come() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut packs = open(directory.path(), RealFs);
+    for segment in 0..3 {
+        for number in 0..20 {
+            put(&mut packs, 20 * segment + number).unwrap();
+        }
+        // In the second, which goes, of one in the first, which stays.
+        if segment == 1 {
+            packs.remove(&name(3));
+        }
+        next_segment(&mut packs);
+    }
+    for number in (20..32).chain(40..52) {
+        packs.remove(&name(number));
+    }
+    let mut plan = packs.plan(60, 20_000).unwrap();
+    for number in [3, 21, 100] {
+        put(&mut packs, number).unwrap();
+    }
+    plan = packs.rewrite_some(plan).unwrap();
+    assert!(!plan.is_done(), "one of two");
+    packs.remove(&name(55));
+    plan = packs.rewrite_some(plan).unwrap();
+    assert!(plan.is_done());
+    packs.sync().unwrap();
+    let index = directory.path().join("packs").join(INDEX);
+    for _ in 0..2 {
+        let anew = open(directory.path(), RealFs);
+        for number in 0..60 {
+            let is_gone =
+                number != 21 && ((20..32).contains(&number) || (40..52).contains(&number));
+            let is_here = !is_gone && number != 55;
+            assert_eq!(anew.find(&name(number)).is_some(), is_here, "{number}");
+        }
+        drop(anew);
+        let _ = fs::remove_file(&index);
+    }
+}
+
+/// It was the first to be tried each time, what was wanted was expected of it, and no other was.
+#[test]
+fn a_dead_segment_that_cannot_be_read_keeps_no_other_from_going() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut packs = open(directory.path(), BadSectorFs { bad: 4096..8192 });
+    for number in 0..40 {
+        put(&mut packs, number).unwrap();
+        if number == 19 {
+            next_segment(&mut packs);
+        }
+    }
+    next_segment(&mut packs);
+    for number in 0..35 {
+        packs.remove(&name(number));
+    }
+    let before = packs.packed_bytes();
+    assert_eq!(packs.compact(60, 10_000).unwrap(), 0);
+    assert_eq!(packs.packed_bytes(), before, "nor is anything copied");
+    assert!(packs.compact(60, 10_000).unwrap() > 10_000);
+}
+
+/// The whole index was read before anybody had looked whether there was something to rewrite.
+#[test]
+fn where_nothing_is_dead_no_index_is_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut packs = open(directory.path(), RealFs);
+    put(&mut packs, 1).unwrap();
+    packs.checkpoint().unwrap();
+    let index = directory.path().join("packs").join(INDEX);
+    fs::write(&index, "damaged").unwrap();
+    assert_eq!(packs.compact(60, u64::MAX).unwrap(), 0);
+    assert!(index.exists(), "it would have been removed");
 }

@@ -23,15 +23,15 @@ mod durable;
 pub(crate) mod fuzzing;
 mod index;
 mod merge;
+mod read;
 mod record;
 mod recover;
 mod table;
+mod walk;
 
-use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -43,11 +43,13 @@ use crate::fs::Fs;
 use crate::staging::Staging;
 use crate::stats::{Counters, Usage, count};
 
+pub(crate) use compact::Rewriting;
 pub(crate) use deflated::deflate;
 use durable::Copied;
 use index::{Covered, ENTRY_BYTES, SegmentState, encode};
 pub(crate) use index::{Name, Place};
 use merge::merge;
+pub(crate) use read::Read;
 pub(crate) use record::{HEADER_BYTES, Header};
 use table::Table;
 
@@ -67,17 +69,6 @@ const LEAVE_BYTES: u64 = 512 * 1024;
 const STALE_USE_SECONDS: u32 = 24 * 3600;
 /// and when it is closed.
 const STALE_USE_SECONDS_AT_CLOSE: u32 = 3600;
-
-/// What reading a record gave.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Read {
-    /// There is none of that name.
-    Missing,
-    /// The content, which matches its name.
-    Intact(Bytes),
-    /// What lies there instead.
-    Damaged(Bytes),
-}
 
 /// The segment that grows.
 struct Active {
@@ -100,6 +91,8 @@ pub(crate) struct Packs<F> {
     segments: BTreeMap<u32, SegmentState>,
     active: Option<Active>,
     readers: HashMap<u32, File>,
+    /// Segments that a compaction could not read in full.
+    unreadable: HashSet<u32>,
     usage: Usage,
     /// Whether something was appended since the last sync.
     unsynced: bool,
@@ -126,93 +119,6 @@ impl<F: Fs> Packs<F> {
     /// What the packs hold.
     pub(crate) fn usage(&self) -> Usage {
         self.usage
-    }
-
-    /// Where a record lies.
-    pub(crate) fn find(&self, name: &Name) -> Option<Place> {
-        match self.changes.get(name) {
-            Some(change) => *change,
-            None => self.table.as_ref()?.find(name),
-        }
-    }
-
-    /// Where a record lies; notes its use for eviction.
-    pub(crate) fn touch(&mut self, name: &Name) -> Option<Place> {
-        self.touch_at(name, seconds(SystemTime::now()))
-    }
-
-    /// The same for a use in that second. What is not found where the table cannot be read is looked for
-    /// once more, in one made anew.
-    pub(crate) fn touch_at(&mut self, name: &Name, now: u32) -> Option<Place> {
-        let found = self.touch_once(name, now);
-        let is_unsure = found.is_none() && self.table.as_ref().is_some_and(Table::is_harmed);
-        match is_unsure && self.mend_table().unwrap_or(false) {
-            true => self.touch_once(name, now),
-            false => found,
-        }
-    }
-
-    fn touch_once(&mut self, name: &Name, now: u32) -> Option<Place> {
-        let known = match self.changes.get_mut(name) {
-            Some(change) => {
-                let place = change.as_mut()?;
-                let known = *place;
-                place.used = place.used.max(now);
-                known
-            }
-            None => self.table.as_mut()?.touch(name, now)?,
-        };
-        let newer_by = now.saturating_sub(known.used);
-        self.stale_use_seconds = self.stale_use_seconds.max(newer_by);
-        Some(Place {
-            used: known.used.max(now),
-            ..known
-        })
-    }
-
-    /// Whether there is a segment that reaches as far as this place.
-    pub(crate) fn reaches(&self, place: &Place) -> bool {
-        let end = u64::from(place.offset) + HEADER_BYTES as u64 + u64::from(place.length);
-        let segment = self.segments.get(&place.segment);
-        segment.is_some_and(|segment| end <= u64::from(segment.end))
-    }
-
-    /// Reads a record and checks it against its name.
-    pub(crate) fn read(&mut self, name: &Name) -> Result<Read, IoFailure> {
-        match self.read_once(name)? {
-            // Perhaps it is not the record that was damaged.
-            Read::Damaged(_) if self.mend_table()? => self.read_once(name),
-            read => Ok(read),
-        }
-    }
-
-    fn read_once(&mut self, name: &Name) -> Result<Read, IoFailure> {
-        let Some(place) = self.find(name) else {
-            return Ok(Read::Missing);
-        };
-        if !self.reaches(&place) {
-            return Ok(Read::Damaged(Bytes::new()));
-        }
-        let mut record = vec![0; HEADER_BYTES + place.length as usize];
-        let path = self.segment_path(place.segment);
-        let read = self
-            .reader(place.segment)
-            .and_then(|file| file.read_exact_at(&mut record, u64::from(place.offset)));
-        match read {
-            Err(error) if cut_off(&error) => return Ok(Read::Damaged(Bytes::new())),
-            other => other.during("read", &path)?,
-        }
-        let record = Bytes::from(record);
-        let payload = record.slice(HEADER_BYTES..);
-        let header = Header::of(&record, name, place.length);
-        let content = header.and_then(|header| {
-            Some(match header.content(&payload)? {
-                Cow::Borrowed(_) => payload.clone(),
-                Cow::Owned(content) => content.into(),
-            })
-        });
-        let content = content.filter(|content| content.len() == place.size as usize);
-        Ok(content.map_or(Read::Damaged(payload), Read::Intact))
     }
 
     /// Appends a group of records in one write. They are not in the index before
@@ -280,7 +186,7 @@ impl<F: Fs> Packs<F> {
     /// left out where the disk is full: a deletion must work then, and a blob that comes back
     /// after a crash does no harm.
     pub(crate) fn remove(&mut self, name: &Name) -> bool {
-        if self.find(name).is_none() {
+        if self.find_surely(name).is_none() {
             return false;
         }
         if let Err(failure) = self.append(&[deletion(name)]) {
@@ -349,10 +255,7 @@ impl<F: Fs> Packs<F> {
         };
         let states: Vec<SegmentState> = self.segments.values().copied().collect();
         let bytes = encode(covered, &self.usage, &states, self.list());
-        if self.table.as_ref().is_some_and(Table::is_harmed) {
-            let harmed = io::Error::other("a part of it could not be read");
-            return Err(IoFailure::new("read", &self.directory.join(INDEX), harmed));
-        }
+        self.all_was_read()?;
         fs::create_dir_all(&self.directory).during("create", &self.directory)?;
         let temp = self.staging.path();
         let file = self
@@ -477,14 +380,6 @@ fn deletion(name: &Name) -> (Header, Bytes) {
 
 const SEGMENT_SUFFIX: &str = ".seg";
 const INDEX: &str = "index";
-
-/// A segment that is too short, or gone, as after damage to the file system.
-fn cut_off(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::UnexpectedEof | io::ErrorKind::NotFound
-    )
-}
 
 /// Seconds since 1970, as uses are noted.
 pub(crate) fn seconds(time: SystemTime) -> u32 {

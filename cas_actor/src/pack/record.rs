@@ -100,6 +100,12 @@ impl Header {
         HEADER_BYTES as u64 + u64::from(self.length)
     }
 
+    /// Whether a payload that matches proves the whole record, wherever it was found: nobody can make another
+    /// of that name.
+    pub(crate) fn is_proven_by_its_hash(&self) -> bool {
+        self.kind == Kind::Blob && !self.deleted
+    }
+
     /// Bytes of the content that `payload` holds, without proof.
     pub(crate) fn content_bytes(&self, payload: &[u8]) -> u32 {
         match self.deflated {

@@ -4,10 +4,11 @@
 //! Does not know: how the index is used afterwards.
 //! Invariants: opening loses no complete record, whatever state a killed process left; a table that
 //! one opening refused is believed by no later one; nothing is appended behind what could not be read, where
-//! a record may end that reaches further.
+//! a record may end that reaches further; behind a header that is lost, up to the end of the segment, only
+//! blobs are believed, which their hashes prove: of anything else there is none then, nor an older one.
 #![forbid(unsafe_code)]
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -22,6 +23,7 @@ use super::table::Table;
 use super::{Active, CHECKPOINT_BYTES, INDEX, Packs, Place, SEGMENT_SUFFIX, seconds};
 use crate::error::{During, IoFailure};
 use crate::fs::Fs;
+use crate::layout::Kind;
 use crate::staging::Staging;
 use crate::stats::{Counters, Usage, count};
 
@@ -49,6 +51,7 @@ impl<F: Fs> Packs<F> {
             segments: BTreeMap::new(),
             active: None,
             readers: HashMap::new(),
+            unreadable: HashSet::new(),
             unsynced: false,
             doubtful: Vec::new(),
             copied: Vec::new(),
@@ -92,11 +95,13 @@ impl<F: Fs> Packs<F> {
     }
 
     /// Makes the index anew from the segments if the table was damaged since it was opened; says
-    /// whether it was. Whatever loses records or writes another table on the word of this one asks
-    /// before.
+    /// whether something may be found now that was not. Whatever loses records or writes another table on
+    /// the word of this one asks before.
     pub(crate) fn mend_table(&mut self) -> Result<bool, IoFailure> {
-        if self.table.as_ref().is_none_or(Table::is_intact) {
-            return Ok(false);
+        match &self.table {
+            None => return Ok(false),
+            Some(table) if table.is_intact() => return Ok(table.heal()),
+            Some(_) => {}
         }
         // Nothing is in doubt in what is read now.
         self.sync()?;
@@ -142,8 +147,15 @@ impl<F: Fs> Packs<F> {
         }
         let (bytes, is_read) = self.read_around(&file, &path, start as u64..size_bytes);
         let used = seconds(SystemTime::now());
-        let mut harmed = 0u64;
+        let (mut harmed, mut is_chain) = (0u64, true);
         let end = scan(&bytes, 0, |offset, met| match met {
+            // What follows may lie in the payload of a blob, and be what somebody has put there.
+            Met::Record(header, _) if !is_chain && !header.is_proven_by_its_hash() => {
+                harmed += 1;
+                if header.kind != Kind::Blob {
+                    self.forget(&(header.hash, header.kind));
+                }
+            }
             Met::Record(header, payload) => {
                 let place = Place {
                     segment: number,
@@ -154,7 +166,11 @@ impl<F: Fs> Packs<F> {
                 };
                 self.apply(&header, place);
             }
-            Met::Damaged(..) | Met::Gap(_) => harmed += 1,
+            Met::Damaged(..) => harmed += 1,
+            Met::Gap(_) => {
+                harmed += 1;
+                is_chain = false;
+            }
         });
         if harmed > 0 {
             count(&self.counters.corrupt, harmed);
@@ -274,8 +290,12 @@ mod tests {
     use super::super::Read;
     use super::super::compact_tests::{content, name, open, put};
     use super::*;
+    use crate::action::ActionEntry;
+    use crate::digest::Digest;
     use crate::fs::RealFs;
+    use crate::pack::Header;
     use crate::power_fs::PowerFs;
+    use bytes::Bytes;
 
     /// A segment had been cut off, and grew behind what the table says of it: then the table was believed
     /// again, and what was put meanwhile was gone.
@@ -303,6 +323,50 @@ mod tests {
             assert_eq!(read, Read::Intact(content(number)), "{number}");
         }
         assert_eq!(packs.read(&name(9)).unwrap(), Read::Missing, "cut off");
+    }
+
+    /// With the header of a blob gone, the records in it were found: who may put blobs, and nothing else, had
+    /// put an entry.
+    #[test]
+    fn behind_a_header_that_is_lost_only_blobs_are_believed() {
+        let header = |kind, hash, payload: &[u8]| Header {
+            kind,
+            deleted: false,
+            hash,
+            length: payload.len() as u32,
+            deflated: false,
+        };
+        let entry = |key, payload: &str| {
+            let encoded = ActionEntry::new(payload.to_owned()).encode(&key);
+            (header(Kind::Action, key, &encoded), Bytes::from(encoded))
+        };
+        let directory = tempfile::tempdir().unwrap();
+        let mut packs = open(directory.path(), RealFs);
+        put(&mut packs, 1).unwrap();
+        let (forged, payload) = entry([7; 32], "forged");
+        let forged = [&forged.encode()[..], &payload].concat();
+        let outer = header(Kind::Blob, *Digest::of(&forged).hash(), &forged);
+        let records = [
+            entry([8; 32], "old"),
+            entry([9; 32], "kept"),
+            (outer, forged.into()),
+            entry([8; 32], "new"),
+        ];
+        let places = packs.append(&records).unwrap();
+        packs.publish(&records, &places);
+        put(&mut packs, 2).unwrap();
+        packs.sync().unwrap();
+        let segment = packs.segment_path(1);
+        drop(packs);
+        let file = OpenOptions::new().write(true).open(&segment).unwrap();
+        file.write_all_at(&[0; 8], u64::from(places[2].offset))
+            .unwrap();
+        let packs = open(directory.path(), RealFs);
+        let is_here = |key| packs.find(&(key, Kind::Action)).is_some();
+        assert!(!is_here([7; 32]), "it was never put");
+        assert!(is_here([9; 32]), "it lies before");
+        assert!(!is_here([8; 32]), "the old one is not what was put last");
+        assert!(packs.find(&name(1)).is_some() && packs.find(&name(2)).is_some());
     }
 
     /// What was put next was written behind half a record, whose header said that it was a part of that.

@@ -3,8 +3,8 @@
 //! Owns: finding entries with one read, and their uses since the table was written.
 //! Does not know: the format (`index`), or what happened after the table was written (`pack` replays that).
 //! Invariants: nothing of the file is mapped, so whoever cuts it off, or a sector that cannot be read, makes
-//! a search fail and not the process; a search that failed is told by [`Table::is_harmed`], and no other
-//! table is made of what a harmed one lists.
+//! a search fail and not the process; a search that failed is told by [`Table::is_harmed`] until all of it
+//! could be read again, and no other table is made of what a harmed one lists.
 //!
 //! In memory there are the first bytes of every so many-th hash: eight bytes for 16 entries.
 #![forbid(unsafe_code)]
@@ -110,6 +110,11 @@ impl Table {
     /// Whether a part of it could not be read: what was not found may be here.
     pub(crate) fn is_harmed(&self) -> bool {
         self.is_harmed.get()
+    }
+
+    /// All of it can be read now. Says whether it could not before.
+    pub(crate) fn heal(&self) -> bool {
+        self.is_harmed.replace(false)
     }
 
     /// When it was written, as the file system knows it.

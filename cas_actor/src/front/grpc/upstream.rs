@@ -258,6 +258,17 @@ fn found<T>(answer: Result<T, Status>) -> Result<Option<T>, Status> {
     }
 }
 
+/// Why what a server calls the result of an action cannot be taken for one.
+fn why_unusable(result: &Bytes) -> Option<String> {
+    if result_bytes(result) > DECODED_UP_TO_BYTES {
+        return Some("its result of an action is too large in memory".to_owned());
+    }
+    let error = re::ActionResult::decode(result.clone()).err()?;
+    Some(format!(
+        "what it answered is no result of an action: {error}"
+    ))
+}
+
 impl Upstream for ReapiUpstream {
     fn name(&self) -> &str {
         &self.name
@@ -338,7 +349,12 @@ impl Upstream for ReapiUpstream {
                 ..Default::default()
             };
             let answer = found(self.ask(GET_RESULT, request).await);
-            answer.map_err(|status| self.failed(&status))
+            let answer = answer.map_err(|status| self.failed(&status))?;
+            // Kept, it would stand before the right one.
+            match answer.as_ref().and_then(why_unusable) {
+                Some(why) => Err(UpstreamError::new(&self.name, why)),
+                None => Ok(answer),
+            }
         }
         .boxed()
     }
@@ -386,16 +402,15 @@ mod tests {
     use std::future::ready;
     use tokio::net::TcpListener;
 
-    /// It was decoded before anybody had weighed it: two bytes of it may become two hundred.
-    #[tokio::test]
-    async fn a_result_comes_as_its_bytes_whatever_they_are() {
-        const NO_MESSAGE: [u8; 20] = [0xff; 20];
+    /// What a server answers that has this for the result of any action.
+    async fn result_from(result: Bytes) -> Result<Option<Bytes>, UpstreamError> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let server = tokio::spawn(async move {
             let (stream, _) = listener.accept().await.unwrap();
             let answer = service_fn(|_| {
-                let body = [&[0, 0, 0, 0, 20], &NO_MESSAGE[..]].concat();
+                let length = u32::try_from(result.len()).unwrap().to_be_bytes();
+                let body = [&[0], &length[..], &result].concat();
                 let trailers = HeaderMap::from_iter([(
                     "grpc-status".parse().unwrap(),
                     HeaderValue::from_static("0"),
@@ -411,9 +426,31 @@ mod tests {
         let address = format!("http://{address}");
         let upstream = ReapiUpstream::new(&address, "", &Connection::default()).unwrap();
         let action = BlobName::from(Sha256Digest::of(b"action"));
-        let result = upstream.get_action(&action).await.unwrap();
-        assert_eq!(result.unwrap(), NO_MESSAGE[..]);
+        let result = upstream.get_action(&action).await;
         drop(upstream);
         server.abort();
+        result
+    }
+
+    /// It was bound, and nobody asked any more for the one that the server had later.
+    #[tokio::test]
+    async fn what_is_no_result_is_not_taken_for_one() {
+        let garbage = result_from(Bytes::from_static(&[0xff; 20])).await;
+        let why = garbage.unwrap_err().to_string();
+        assert!(why.contains("no result of an action"), "{why}");
+        let good = re::ActionResult {
+            exit_code: 7,
+            ..Default::default()
+        };
+        let good = Bytes::from(good.encode_to_vec());
+        assert_eq!(result_from(good.clone()).await.unwrap(), Some(good));
+    }
+
+    /// It was decoded before anybody had weighed it: two bytes of it may become two hundred.
+    #[tokio::test]
+    async fn a_result_that_becomes_too_much_is_not_decoded() {
+        let files = [0x12, 0x00].repeat(RESULT_UP_TO_BYTES / 4);
+        let why = result_from(files.into()).await.unwrap_err().to_string();
+        assert!(why.contains("too large"), "{why}");
     }
 }
