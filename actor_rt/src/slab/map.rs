@@ -6,7 +6,6 @@
 //! has a block therefore sees its node, however the block came to it.
 
 use super::node::Node;
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ptr::{NonNull, null_mut};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, Ordering};
 
@@ -57,17 +56,14 @@ pub(super) fn enter(chunk: NonNull<u8>, bytes: usize, node: Node) {
 fn grown(root: &AtomicPtr<Leaf>) -> &'static Leaf {
     // Acquire pairs with the Release below: the leaf's zeros are seen.
     if root.load(Ordering::Acquire).is_null() {
-        // By hand, because a box is made by way of the stack, which may be small.
-        let layout = Layout::new::<Leaf>();
-        // SAFETY: a leaf has a size.
-        let fresh = unsafe { alloc_zeroed(layout) }.cast::<Leaf>();
-        if fresh.is_null() {
-            handle_alloc_error(layout);
-        }
+        // Not by way of the stack, which may be small.
+        let fresh = Box::<Leaf>::new_zeroed();
+        // SAFETY: zeros are a leaf.
+        let fresh = Box::into_raw(unsafe { fresh.assume_init() });
         let won = root.compare_exchange(null_mut(), fresh, Ordering::Release, Ordering::Relaxed);
         if won.is_err() {
-            // SAFETY: allocated above with this layout, and nobody saw it.
-            unsafe { dealloc(fresh.cast(), layout) };
+            // SAFETY: nobody saw it.
+            drop(unsafe { Box::from_raw(fresh) });
         }
     }
     // SAFETY: not null any more, and never given back.
