@@ -12,14 +12,16 @@ use super::hash::Hash;
 use super::ledger::Ledger;
 use super::outputs::mark_of;
 
-/// Those of `paths`, which are not wanted any more, that hold what zako wrote there; the others are a person's from now on.
+/// Those of `paths`, which are not wanted any more, that hold what zako wrote there and are not `theirs` whatever they hold; the
+/// others are a person's from now on.
 pub fn ours<'a>(
     files: &FileTable,
     ledger: &Ledger,
+    theirs: impl Fn(&str) -> bool,
     paths: impl Iterator<Item = &'a str>,
 ) -> impl Iterator<Item = &'a str> {
     paths.filter(move |path| {
-        let is_ours = is_left(files, ledger, path) == Some(true);
+        let is_ours = !theirs(path) && is_left(files, ledger, path) == Some(true);
         if !is_ours {
             ledger.strike(path);
         }

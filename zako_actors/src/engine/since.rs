@@ -58,12 +58,7 @@ pub fn changed_since(root: &Path, reference: &str) -> Result<Changes, SinceError
                 message: line.trim_start_matches("fatal: ").to_owned(),
             });
         }
-        Ok(output
-            .stdout
-            .split(|byte| *byte == 0)
-            .filter(|path| !path.is_empty())
-            .map(|path| String::from_utf8_lossy(path).into_owned())
-            .collect())
+        Ok(names(&output.stdout).collect())
     };
     let mut changes = Changes::default();
     let diff = ask(&[
@@ -95,11 +90,12 @@ pub fn tracked(root: &Path) -> BTreeSet<String> {
         .current_dir(root)
         .args(["ls-files", "-z"])
         .output();
-    let known = asked.map(|output| output.stdout).unwrap_or_default();
-    let paths = known.split(|byte| *byte == 0);
-    let paths = paths.filter_map(|path| str::from_utf8(path).ok());
-    paths
-        .filter(|path| !path.is_empty())
-        .map(str::to_owned)
-        .collect()
+    names(&asked.map(|output| output.stdout).unwrap_or_default()).collect()
+}
+
+/// What git lists with `-z`.
+fn names(listed: &[u8]) -> impl Iterator<Item = String> + '_ {
+    let names = listed.split(|byte| *byte == 0);
+    let names = names.filter(|name| !name.is_empty());
+    names.map(|name| String::from_utf8_lossy(name).into_owned())
 }

@@ -16,7 +16,6 @@ use super::kept::stamp;
 use super::{Kept, Running, Session, ledger};
 use crate::engine::build::BuildResult;
 use crate::engine::graph::Graph;
-use crate::engine::ledger::Ledger;
 use crate::engine::plan::{Freshness, Plan};
 use crate::engine::record::Record;
 use crate::engine::removal::{ours, remove};
@@ -80,8 +79,7 @@ impl Session {
         let persons = Persons::of(graph, &self.workspace.root);
         // What is in a directory before the directory.
         let gone = gone.iter().rev().map(|path| &**path);
-        let gone = gone.filter(|path| !persons.has(path, &ledger));
-        let mut gone = ours(&files, &ledger, gone);
+        let mut gone = ours(&files, &ledger, |path| persons.has(path), gone);
         match running {
             Some(running) => {
                 let claims = running.claims();
@@ -116,8 +114,8 @@ impl Session {
             let (files, ledger) = (&self.known.files, self.ledger());
             let persons = Persons::of(&plan.graph, &self.workspace.root);
             let gone = gone.iter().rev().map(|path| &**path);
-            let gone = gone.filter(|path| !persons.has(path, ledger));
-            remove(files, ledger, ours(files, ledger, gone), "");
+            let gone = ours(files, ledger, |path| persons.has(path), gone);
+            remove(files, ledger, gone, "");
         }
         self.set_left(left.into_iter().collect());
     }
@@ -161,13 +159,9 @@ impl<'a> Persons<'a> {
         }
     }
 
-    /// Whether `path` is one of them, which is no output from now on.
-    pub fn has(&self, path: &str, ledger: &Ledger) -> bool {
-        let is_theirs = self.named.contains(path) || self.tracked.contains(path);
-        if is_theirs {
-            ledger.strike(path);
-        }
-        is_theirs
+    /// Whether `path` is one of them.
+    pub fn has(&self, path: &str) -> bool {
+        self.named.contains(path) || self.tracked.contains(path)
     }
 }
 

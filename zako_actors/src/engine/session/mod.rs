@@ -444,8 +444,7 @@ impl Session {
             let stale = record.outputs.iter().map(|item| &*item.path);
             let stale =
                 stale.filter(|path| !others.contains(path) && !graph.outputs().may_cover(path));
-            let stale = stale.filter(|path| !persons.has(path, &ledger));
-            let stale = ours(&self.known.files, &ledger, stale);
+            let stale = ours(&self.known.files, &ledger, |path| persons.has(path), stale);
             let remove = |stale: &mut dyn Iterator<Item = &str>| {
                 remove(&self.known.files, &ledger, stale, label.dir());
             };

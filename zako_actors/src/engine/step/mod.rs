@@ -347,7 +347,7 @@ fn remove_previous(env: &StepEnv, job: &StepJob, outputs: &[OutputItem]) {
         let stale = stale.map(|old| &*old.path);
         let is_inner = |old: &&str| target.command().is_some() && target.declares(old);
         let (inner, outer): (Vec<_>, Vec<_>) = stale.partition(is_inner);
-        let outer = ours(&env.files, &env.ledger, outer.into_iter());
+        let outer = ours(&env.files, &env.ledger, |_| false, outer.into_iter());
         let stale = inner.into_iter().chain(outer);
         env.claims.unclaimed(Some(&target.label), stale, |stale| {
             remove(&env.files, &env.ledger, stale, target.label.dir());
