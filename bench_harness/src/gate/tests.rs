@@ -364,9 +364,10 @@ fn a_slower_path_is_caught_and_a_slower_machine_is_not() {
 #[test]
 fn the_committed_baseline_is_one_of_this_version() {
     let committed = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("baseline.json");
-    let figures = read(&committed).unwrap().figures;
-    assert!(!figures.is_empty());
-    for (name, figure) in figures {
+    let baseline = read(&committed).unwrap();
+    assert_eq!(baseline.doubt(), None);
+    assert!(!baseline.figures.is_empty());
+    for (name, figure) in baseline.figures {
         assert!(
             0.0 < figure.worst && figure.worst <= figure.median && figure.median <= figure.best,
             "{name}: {figure:?}"

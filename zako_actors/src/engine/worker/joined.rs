@@ -226,8 +226,9 @@ mod tests {
         let mut places: Vec<Joined> = (0..6).map(|_| join()).collect();
         let first = Arc::clone(&places[0].process);
         // Of the second process two leave, of the first one.
-        places.drain(4..);
-        places.remove(0);
+        let left = places.drain(4..).collect::<Vec<_>>();
+        let left = left.into_iter().chain([places.remove(0)]);
+        left.for_each(|place| place.done(std::iter::empty()));
         let next = join();
         assert!(!Arc::ptr_eq(&next.process, &first));
         assert!(Arc::ptr_eq(&next.process, &places[2].process));
