@@ -54,6 +54,9 @@ pub enum Command {
         /// Cores to use, for example `0,1`: the first is the far side's, the last the near side's; all by default.
         #[arg(long, value_delimiter = ',')]
         cores: Vec<usize>,
+        /// Rounds of all paths; the medians are printed.
+        #[arg(long, default_value_t = 3, value_parser = at_least_one)]
+        repeat: usize,
         /// A fifth of the messages.
         #[arg(long)]
         quick: bool,

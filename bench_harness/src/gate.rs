@@ -250,7 +250,7 @@ fn take_by(
             Subject::Latency => {
                 let mut runs = Vec::new();
                 for _ in 0..options.repeat {
-                    let run = latency::run(&options);
+                    let run = latency::run(&options, 1);
                     baseline.note(subject.name(), run.usage, &run.notes);
                     runs.push(run.paths);
                 }

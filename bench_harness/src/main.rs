@@ -76,8 +76,13 @@ fn start() -> anyhow::Result<()> {
             }
             run(&scenarios, &load, json, true)
         }
-        Command::Latency { cores, quick, json } => {
-            let run = latency::run(&cli::latency_options(&cores, quick)?);
+        Command::Latency {
+            cores,
+            repeat,
+            quick,
+            json,
+        } => {
+            let run = latency::run(&cli::latency_options(&cores, quick)?, repeat);
             print(json, &run, || latency::render(&run))
         }
         Command::Stress { scale, json } => {
@@ -339,7 +344,7 @@ fn report(out: &Path, names: Vec<String>, load: &LoadArgs) -> anyhow::Result<()>
         // A run of everything takes long: whatever ends it early, what was measured stays.
         write(&outcomes, &left_out, None, &[])?;
     }
-    let latencies = latency::run(&options);
+    let latencies = latency::run(&options, options.repeat);
     println!("{}", latency::render(&latencies));
     write(&outcomes, &left_out, Some(&latencies), &[])?;
     write(&outcomes, &left_out, Some(&latencies), &scaling(&options)?)?;

@@ -179,7 +179,7 @@ fn names_are_unique() {
 
 #[test]
 fn latencies_are_measured_on_every_path() {
-    let all = latency::run(&Options::tiny()).paths;
+    let all = latency::run(&Options::tiny(), 2).paths;
     for latency in &all {
         assert!(latency.count > 0, "{}", latency.path);
         assert!(latency.rate > 0, "{} has no schedule", latency.path);
@@ -193,7 +193,7 @@ fn latencies_are_measured_on_every_path() {
     // Both sides on one core are not called two cores.
     let mut one = Options::tiny();
     one.cores.truncate(1);
-    for latency in latency::run(&one).paths {
+    for latency in latency::run(&one, 1).paths {
         assert!(
             latency.same_core && !latency.path.contains("two"),
             "{}",

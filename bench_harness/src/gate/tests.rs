@@ -341,6 +341,7 @@ fn a_slower_path_is_caught_and_a_slower_machine_is_not() {
             same_core: false,
             count: 1,
             percentiles: PERCENTILES.map(|name| (name.into(), nanos)).to_vec(),
+            p99_range: (nanos, nanos),
             curve: Vec::new(),
         };
         let run = vec![row(latency::MACHINE, floor), row(OURS, ours)];

@@ -61,8 +61,10 @@ pub struct Latency {
     pub same_core: bool,
     /// Measurements.
     pub count: u64,
-    /// Percentiles: name and nanoseconds.
+    /// Percentiles: name and nanoseconds, the median over the rounds.
     pub percentiles: Vec<(String, u64)>,
+    /// The least and the greatest 99th percentile of a round, in nanoseconds.
+    pub p99_range: (u64, u64),
     /// For a curve: percentile and nanoseconds, finer towards the end.
     pub curve: Vec<(f64, u64)>,
 }
@@ -85,6 +87,7 @@ impl Latency {
             .map(|(name, at)| ((*name).into(), histogram.value_at_percentile(*at)))
             .collect();
         percentiles.push(("max".into(), histogram.max()));
+        let p99 = histogram.value_at_percentile(99.0);
         let curve = (0..=20).map(|step| {
             let at = 100.0 * (1.0 - 0.5_f64.powf(f64::from(step) / 1.5));
             (at, histogram.value_at_percentile(at))
@@ -97,8 +100,33 @@ impl Latency {
             same_core: cores.shared(),
             count: histogram.len(),
             percentiles,
+            p99_range: (p99, p99),
             curve: curve.collect(),
         }
+    }
+
+    /// One path of several rounds: medians of each percentile, so that a round that was disturbed counts as one.
+    fn of_rounds(rounds: &[&Self]) -> Self {
+        let mut all = rounds[0].clone();
+        let median = |values: &mut dyn Iterator<Item = u64>| {
+            let mut values: Vec<u64> = values.collect();
+            values.sort_unstable();
+            values[values.len() / 2]
+        };
+        for (at, (_, nanos)) in all.percentiles.iter_mut().enumerate() {
+            *nanos = median(&mut rounds.iter().map(|round| round.percentiles[at].1));
+        }
+        for (at, (_, nanos)) in all.curve.iter_mut().enumerate() {
+            *nanos = median(&mut rounds.iter().map(|round| round.curve[at].1));
+        }
+        let (least, greatest): (Vec<u64>, Vec<u64>) =
+            rounds.iter().map(|round| round.p99_range).unzip();
+        all.p99_range = (
+            least.into_iter().min().unwrap_or_default(),
+            greatest.into_iter().max().unwrap_or_default(),
+        );
+        all.count = rounds.iter().map(|round| round.count).sum();
+        all
     }
 
     /// Whether nothing of ours took part: what the machine itself needs.
@@ -135,10 +163,14 @@ fn record(histogram: &mut Histogram<u64>, delay: Duration) {
     histogram.saturating_record(delay.as_nanos().min(u128::from(u64::MAX)) as u64);
 }
 
-/// Every path, and what is to be known of the machine meanwhile.
-pub fn run(options: &Options) -> Run {
+/// Every path in each of `rounds`, so that a path and the bare line beside it see the same disturbances, and what is
+/// to be known of the machine meanwhile.
+pub fn run(options: &Options, rounds: usize) -> Run {
     let (machine, mark) = (Machine::look(), Mark::begin());
-    let paths = all(options);
+    let rounds: Vec<_> = (0..rounds.max(1)).map(|_| all(options)).collect();
+    let paths = (0..rounds[0].len())
+        .map(|path| Latency::of_rounds(&rounds.iter().map(|round| &round[path]).collect::<Vec<_>>()))
+        .collect();
     let usage = mark.until_now();
     let mut notes = doubts(&machine, usage);
     if options.cores.len() == 1 {
@@ -257,6 +289,10 @@ pub fn render(run: &Run) -> String {
             let _ = write!(text, "{value:>10}");
         }
         let _ = write!(text, "  ({} at {}/s", latency.count, latency.rate);
+        if latency.p99_range.0 < latency.p99_range.1 {
+            let (least, greatest) = latency.p99_range;
+            let _ = write!(text, "; p99 of a round {least} to {greatest}");
+        }
         for name in ["p50", "p99"] {
             if let Some(ratio) = latency.floor_ratio(&run.paths, name) {
                 let _ = write!(text, "; {name} {ratio:.2} × the bare line's");
@@ -268,4 +304,30 @@ pub fn render(run: &Run) -> String {
         let _ = writeln!(text, "  note: {note}");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_round_that_was_disturbed_does_not_decide() {
+        let rounds = [100, 9_000, 120].map(|nanos| {
+            let mut histogram = histogram();
+            histogram.record(nanos).unwrap();
+            let cores = Cores {
+                near: 1,
+                far: 0,
+                workers: vec![0],
+            };
+            Latency::new("a path", Way::OneWay, &cores, OFTEN, &histogram)
+        });
+        let all = Latency::of_rounds(&rounds.each_ref());
+        assert_eq!(all.count, 3);
+        for (name, nanos) in &all.percentiles {
+            assert_eq!(*nanos, 120, "{name}");
+        }
+        assert_eq!(all.p99_range.0, 100);
+        assert!((9_000..9_010).contains(&all.p99_range.1));
+    }
 }
