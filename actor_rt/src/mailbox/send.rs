@@ -9,13 +9,22 @@ use super::word::{CLOSED, IDLE, Word};
 use super::{Mailbox, Refused};
 use crate::prefetch;
 use crate::sync::Ordering;
-use std::mem::MaybeUninit;
+use std::mem::{ManuallyDrop, MaybeUninit};
 use std::ptr::{NonNull, null_mut};
 
 /// Slots between the one being written and the one whose line is asked for.
 const AHEAD: u32 = 16;
 
 enum Refusal {
+    Full,
+    Closed,
+}
+
+/// What came of a message.
+enum Pushed {
+    Queued,
+    /// Queued, and the actor must be scheduled (rule 2).
+    Woke,
     Full,
     Closed,
 }
@@ -145,17 +154,39 @@ impl<M> Mailbox<'_, M> {
     }
 
     /// Puts a message in; `Ok(true)` if the caller must schedule the actor (rule 2).
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push(self, message: M) -> Result<bool, Refused<M>> {
+        let message = ManuallyDrop::new(message);
+        // SAFETY: a message that was accepted is the mailbox's, and not used here again.
+        match unsafe { self.push_at(&raw const *message) } {
+            Pushed::Queued => Ok(false),
+            Pushed::Woke => Ok(true),
+            Pushed::Full => Err(Refused::Full(ManuallyDrop::into_inner(message))),
+            Pushed::Closed => Err(Refused::Closed(ManuallyDrop::into_inner(message))),
+        }
+    }
+
+    /// [`push`](Self::push) of a message that lies somewhere. It is read only once its place is claimed, when all stores
+    /// before are done: just written in pieces, and read as a whole, it would have to wait for that by itself.
+    ///
+    /// # Safety
+    /// `message` can be read, and is the mailbox's if it was accepted.
+    #[inline(never)]
+    unsafe fn push_at(self, message: *const M) -> Pushed {
         let claim = match self.claim(1, 1) {
             Ok(claim) => claim,
-            Err(Refusal::Full) => return Err(Refused::Full(message)),
-            Err(Refusal::Closed) => return Err(Refused::Closed(message)),
+            Err(Refusal::Full) => return Pushed::Full,
+            Err(Refusal::Closed) => return Pushed::Closed,
         };
         self.publish(&claim, self.state, |place| {
-            place.write(message);
+            // SAFETY: by the contract of this function; the place is exclusively ours until published.
+            unsafe { place.as_mut_ptr().copy_from_nonoverlapping(message, 1) };
         });
-        Ok(claim.woke)
+        if claim.woke {
+            Pushed::Woke
+        } else {
+            Pushed::Queued
+        }
     }
 
     /// Puts in what becomes a message, which it does only once its place is claimed: what is refused comes back as it
