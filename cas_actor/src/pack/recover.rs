@@ -17,10 +17,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::checkpoint::CHECKPOINT_BYTES;
 use super::index::{self, SegmentState};
 use super::record::{Met, scan};
 use super::table::Table;
-use super::{Active, CHECKPOINT_BYTES, INDEX, Packs, Place, SEGMENT_SUFFIX, seconds};
+use super::walk::read_around;
+use super::{Active, INDEX, Packs, Place, SEGMENT_SUFFIX, seconds};
 use crate::error::{During, IoFailure};
 use crate::fs::Fs;
 use crate::layout::Kind;
@@ -147,7 +149,7 @@ impl<F: Fs> Packs<F> {
         if size_bytes <= start as u64 {
             return Ok(true);
         }
-        let (bytes, is_read) = self.read_around(&file, &path, start as u64..size_bytes);
+        let (bytes, is_read) = read_around(&self.fs, &file, &path, start as u64..size_bytes);
         let used = seconds(SystemTime::now());
         let (mut harmed, mut is_chain) = (0u64, true);
         let end = scan(&bytes, 0, |offset, met| match met {
