@@ -12,7 +12,7 @@ use cas_actor::{Digest, Store, StoreConfig, UpstreamConfig, VerifyReads};
 use http_client::Client;
 use http_client::node::{Node, sha256};
 
-/// Flips a bit of a large blob; says whether it was there.
+/// Flips a bit of a large blob.
 fn flip(root: &Path, digest: &Digest) {
     let hex = digest.hex();
     let path = root.join("blobs").join(&hex[..2]).join(&hex[2..]);
@@ -53,7 +53,7 @@ async fn what_flips_under_a_node_that_checks_every_read_is_not_found_or_healed()
         )
         .unwrap();
         if is_healed {
-            let behind = UpstreamConfig::at(&format!("http://{}", there.address));
+            let behind = UpstreamConfig::at(format!("http://{}", there.address));
             let runtime = tokio::runtime::Handle::current();
             store.set_upstream(behind.tier(runtime).unwrap());
         }

@@ -15,7 +15,7 @@ use std::io;
 
 use bytes::Bytes;
 
-use super::compact::COPY_BYTES;
+use super::copy::COPY_BYTES;
 use super::record::HEADER_BYTES;
 use super::{Active, Header, Name, Packs, Place, deletion, segment_in};
 use crate::error::{During, IoFailure};

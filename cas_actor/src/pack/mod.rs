@@ -19,6 +19,7 @@ mod checkpoint;
 mod compact;
 #[cfg(test)]
 mod compact_tests;
+mod copy;
 mod deflated;
 mod durable;
 pub(crate) mod fuzzing;
