@@ -112,6 +112,8 @@ impl<F: Fs> Packs<F> {
             return Ok(false);
         }
         let path = self.directory.join(INDEX);
+        // Also where what follows fails: the name may lead to it by then.
+        self.finished_below = covered.segment;
         self.fs
             .rename(temp.as_path(), &path)
             .during("write", &path)?;

@@ -164,8 +164,7 @@ impl<F: Fs> Packs<F> {
         let is_last =
             last.is_some_and(|last| (last.number, last.end) == (sealed.number, sealed.end));
         // A table that was written meanwhile takes it for finished.
-        let covered = self.table.as_ref().map(Table::covered);
-        let is_open = covered.is_none_or(|covered| covered.segment <= sealed.number);
+        let is_open = sealed.number >= self.finished_below;
         let is_next = self.next_number == sealed.number + 1;
         if self.active.is_none() && !self.is_in_doubt() && is_last && is_open && is_next {
             self.active = Some(sealed);

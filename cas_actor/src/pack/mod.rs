@@ -98,6 +98,9 @@ pub(crate) struct Packs<F> {
     /// The number of the next segment. None has a number that an earlier table covers, also after
     /// the segments with the highest ones are gone.
     next_number: u32,
+    /// The segments below this number are finished, as a table on disk may say: what is appended to them is not
+    /// looked for.
+    finished_below: u32,
     /// Whether a segment was made whose name is not durable yet.
     new_names: bool,
     /// Bytes of records behind the table.

@@ -60,6 +60,7 @@ impl<F: Fs> Packs<F> {
             lost: Vec::new(),
             anew_from: None,
             next_number: 1,
+            finished_below: 0,
             new_names: false,
             tail_bytes: 0,
             stale_use_seconds: 0,
@@ -80,6 +81,7 @@ impl<F: Fs> Packs<F> {
             .as_ref()
             .map_or(0, |table| table.covered().segment);
         packs.next_number = behind.max(covered);
+        packs.finished_below = covered;
         packs.resume(&found)?;
         // What the table does not cover may come from a process that was killed before its sync.
         packs.unsynced = packs.tail_bytes > 0;
