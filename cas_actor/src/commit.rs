@@ -143,6 +143,8 @@ pub(crate) struct Committer<F> {
     pub(crate) lost: Vec<[u8; HASH_BYTES]>,
     /// Whether fan directories were made whose names are not durable.
     unsynced_fans: bool,
+    /// Whether anything in the store may not be durable: what an earlier shard has noted cannot be read.
+    all_unsynced: bool,
     /// For who comes after this shard.
     notes: Notes,
 }
@@ -172,6 +174,7 @@ impl<F: Fs> Committer<F> {
             doubtful: HashSet::new(),
             lost: Vec::new(),
             unsynced_fans: false,
+            all_unsynced: false,
             notes,
         };
         committer.take_over(&left);
@@ -185,6 +188,11 @@ impl<F: Fs> Committer<F> {
             if self.layout.blob(hash).exists() {
                 self.remember(hash);
             }
+        }
+        if let Some(failure) = self.notes.unread() {
+            tracing::warn!(%failure, "everything is synced before the next entry");
+            count(&self.counters.corrupt, 1);
+            self.all_unsynced = true;
         }
         if !self.notes.is_empty() {
             self.flag.store(true, Relaxed);
@@ -292,7 +300,10 @@ impl<F: Fs> Committer<F> {
     /// Says whether something here is not durable: also what an earlier process may have left so. If nothing
     /// is, nothing is noted any more.
     pub(crate) fn raise_flag(&mut self, packs: &Packs<F>) {
-        let unsynced = !self.unsynced.is_empty() || self.unsynced_fans || packs.is_unsynced();
+        let unsynced = !self.unsynced.is_empty()
+            || self.unsynced_fans
+            || self.all_unsynced
+            || packs.is_unsynced();
         self.flag.store(unsynced, Relaxed);
         if !unsynced {
             self.notes.clear();

@@ -228,7 +228,11 @@ impl Evictor {
     }
 
     fn compact_shard(&self, shard: &ShardHandle, which: Compaction) -> Result<(), ShardError> {
-        let mut plan = shard.wait_for(|reply| ShardMsg::PlanCompaction(which, reply))?;
+        let Some(survey) = shard.wait_for(|reply| ShardMsg::PlanCompaction(which, reply))? else {
+            return Ok(());
+        };
+        // Here, so that the shard serves others meanwhile.
+        let mut plan = survey.read()?;
         while !plan.is_done() {
             self.check_open()?;
             plan = shard.wait_for(|reply| ShardMsg::Compact(plan, reply))?;

@@ -44,6 +44,8 @@ mod budget;
 mod chunks;
 mod commit;
 #[cfg(test)]
+mod compaction_tests;
+#[cfg(test)]
 mod damage_tests;
 mod digest;
 #[cfg(test)]

@@ -13,7 +13,7 @@ use crate::digest::{Digest, HASH_BYTES, Hasher};
 use crate::error::{During, IoFailure};
 use crate::fs::Fs;
 use crate::layout::{Kind, Layout, is_packed};
-use crate::pack::{Name, Packs, Place, Read, Rewriting, seconds};
+use crate::pack::{Name, Packs, Place, Read, Rewriting, Survey, seconds};
 use crate::sha256::Sha256Digest;
 use crate::shard::{Shard, lock};
 use crate::stats::{RECORD_OVERHEAD_BYTES, Usage, count};
@@ -217,7 +217,10 @@ impl<F: Fs> Shard<F> {
     }
 
     /// Chooses the segments to rewrite, so that the space of evicted records comes back.
-    pub(crate) fn plan_compaction(&mut self, which: Compaction) -> Result<Rewriting, IoFailure> {
+    pub(crate) fn plan_compaction(
+        &mut self,
+        which: Compaction,
+    ) -> Result<Option<Survey>, IoFailure> {
         self.on_packs(|packs| packs.plan(which.live_percent, which.wanted_bytes))
     }
 

@@ -173,14 +173,22 @@ impl MemoryTier {
         self.files.uses()
     }
 
-    /// Keeps the file of a large blob open as long as its stamp is this one, unless the tier is off.
-    pub(crate) fn keep_open(&mut self, key: &Key, blob: Blob, stamp: Option<Stamp>, now: Instant) {
+    /// Keeps the file of a large blob open as long as its stamp is this one, and until then, unless the tier
+    /// is off.
+    pub(crate) fn keep_open(
+        &mut self,
+        key: &Key,
+        blob: Blob,
+        stamp: Option<Stamp>,
+        until: Option<Instant>,
+        now: Instant,
+    ) {
         if self.config.capacity_bytes > 0 {
             // One of them may be closed.
             for (open, used) in self.files.uses() {
                 self.note_use(open, used);
             }
-            self.files.keep(key, blob, stamp, now);
+            self.files.keep(key, blob, stamp, until, now);
         }
     }
 

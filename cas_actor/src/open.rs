@@ -18,6 +18,7 @@ use crate::fs::Disk;
 use crate::layout::Layout;
 use crate::memory::MemoryConfig;
 use crate::partial::PartialConfig;
+use crate::seen::TRUSTED_FOR;
 use crate::shard::VerifyReads;
 use crate::staging::Staging;
 
@@ -43,6 +44,9 @@ pub struct StoreConfig {
     pub durability: Durability,
     /// When content is checked against its digest.
     pub verify_reads: VerifyReads,
+    /// With [`VerifyReads::FirstLarge`], a large blob that is read so long after its last check is checked again;
+    /// a day by default. So long a bit that decays on the disk without a trace may be served.
+    pub recheck_large_after: Duration,
     /// The level at which small blobs (up to 64 KiB) are compressed with zstd when they come in,
     /// where that saves an eighth at least; `None` for not at all. What is stored stays readable
     /// whatever this is. Large blobs are never compressed: they are served where they lie.
@@ -86,6 +90,7 @@ impl StoreConfig {
             mailbox: 1024,
             durability: Durability::Durable,
             verify_reads: VerifyReads::FirstLarge,
+            recheck_large_after: TRUSTED_FOR,
             zstd_level: None,
             sha256_names: false,
             max_bytes: None,

@@ -3,7 +3,8 @@
 //! Owns: which files these are, and for how long.
 //! Does not know: how they came to be trusted, or what is deleted (`shard` tells).
 //! Invariants: there are never more than [`MOST`]; what was removed is not handed out again, nor is
-//! what was not read for as long as the memory tier would wait, nor what somebody has written to.
+//! what was not read for as long as the memory tier would wait, nor what somebody has written to, nor what is
+//! to be checked again.
 #![forbid(unsafe_code)]
 
 use std::time::{Duration, Instant};
@@ -20,6 +21,8 @@ struct OpenFile {
     blob: Blob,
     /// Of the file as it was checked.
     stamp: Option<Stamp>,
+    /// From then on it is to be checked again.
+    until: Option<Instant>,
     used: Instant,
 }
 
@@ -41,7 +44,7 @@ impl OpenFiles {
     pub(crate) fn get(&mut self, key: &[u8; HASH_BYTES], now: Instant) -> Option<Blob> {
         let index = self.files.iter().position(|file| file.key == *key)?;
         let file = &self.files[index];
-        if self.is_idle(file, now) || stamp_of(&file.blob) != file.stamp {
+        if self.is_over(file, now) || stamp_of(&file.blob) != file.stamp {
             self.files.swap_remove(index);
             return None;
         }
@@ -56,11 +59,12 @@ impl OpenFiles {
         key: &[u8; HASH_BYTES],
         blob: Blob,
         stamp: Option<Stamp>,
+        until: Option<Instant>,
         now: Instant,
     ) {
         self.remove(key);
-        while let Some(idle) = self.files.iter().position(|file| self.is_idle(file, now)) {
-            self.files.swap_remove(idle);
+        while let Some(over) = self.files.iter().position(|file| self.is_over(file, now)) {
+            self.files.swap_remove(over);
         }
         if self.files.len() >= MOST {
             let oldest = (0..MOST).min_by_key(|index| self.files[*index].used);
@@ -70,6 +74,7 @@ impl OpenFiles {
             key: *key,
             blob,
             stamp,
+            until,
             used: now,
         });
     }
@@ -93,8 +98,10 @@ impl OpenFiles {
         self.files.iter().map(|file| (file.key, file.used))
     }
 
-    fn is_idle(&self, file: &OpenFile, now: Instant) -> bool {
+    /// Whether nobody has read it for long, or its check counts no more.
+    fn is_over(&self, file: &OpenFile, now: Instant) -> bool {
         now.saturating_duration_since(file.used) >= self.time_to_idle
+            || file.until.is_some_and(|until| now >= until)
     }
 }
 
@@ -114,11 +121,11 @@ mod tests {
         let blob = || Blob::from(bytes::Bytes::from_static(b"x"));
         let mut files = OpenFiles::new(Duration::from_secs(100));
         for number in 0..MOST as u8 {
-            files.keep(&[number; 32], blob(), None, at(number.into()));
+            files.keep(&[number; 32], blob(), None, None, at(number.into()));
         }
         // Read again, the first one is not the oldest any more.
         assert!(files.get(&[0; 32], at(50)).is_some());
-        files.keep(&[99; 32], blob(), None, at(51));
+        files.keep(&[99; 32], blob(), None, None, at(51));
         assert!(files.get(&[1; 32], at(52)).is_none());
         assert!(files.get(&[0; 32], at(52)).is_some());
         assert_eq!(files.uses().count(), MOST);
@@ -126,7 +133,21 @@ mod tests {
         assert!(files.get(&[2; 32], at(53)).is_none());
         // Another one that comes in closes those that nobody has read since.
         assert!(files.get(&[3; 32], at(103)).is_none());
-        files.keep(&[98; 32], blob(), None, at(140));
+        files.keep(&[98; 32], blob(), None, None, at(140));
         assert_eq!(files.uses().count(), 3);
+    }
+
+    /// A file that somebody read every few minutes stayed open, and was never checked again.
+    #[test]
+    fn a_file_that_is_read_all_the_time_is_let_go_of_when_its_check_is_over() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut files = OpenFiles::new(Duration::from_secs(100));
+        let blob = Blob::from(bytes::Bytes::from_static(b"x"));
+        files.keep(&[1; 32], blob, None, Some(at(250)), at(0));
+        for second in [90, 180, 249] {
+            assert!(files.get(&[1; 32], at(second)).is_some());
+        }
+        assert!(files.get(&[1; 32], at(250)).is_none());
     }
 }

@@ -61,7 +61,10 @@ impl PowerFs {
         for path in entries(directory) {
             match path.is_dir() {
                 true => self.note_tree(&path),
-                false => self.note_bytes(&File::open(&path).unwrap()),
+                // One that cannot be read is in nobody's way.
+                false => File::open(&path)
+                    .map(|file| self.note_bytes(&file))
+                    .unwrap_or_default(),
             }
         }
     }

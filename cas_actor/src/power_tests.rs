@@ -5,11 +5,13 @@
 
 use std::collections::HashSet;
 use std::fmt::Display;
+use std::fs;
+use std::sync::atomic::Ordering::Relaxed;
 
 use proptest::prelude::*;
 
 use crate::action::ActionEntry;
-use crate::commit::Durability;
+use crate::commit::{Durability, notes};
 use crate::digest::{Digest, Hasher};
 use crate::error::GetError;
 use crate::fs::RealFs;
@@ -240,6 +242,32 @@ fn a_large_blob_that_one_process_left_unsynced_is_made_durable_by_the_next() {
             assert!(rig.promises.durable.contains(&3));
             rig.apply(Op::PowerCut(seed)).unwrap();
         }
+    }
+}
+
+/// Notes that could not be read were taken for none: what they named was not made durable.
+#[test]
+fn what_was_noted_where_it_cannot_be_read_is_made_durable() {
+    for seed in 0..8 {
+        let mut rig = Rig::new();
+        rig.apply(Op::Put(vec![3, 5, 2], Durability::Relaxed))
+            .unwrap();
+        let notes = rig.shard.layout.unsynced(0);
+        assert!(notes::are_left(&notes));
+        fs::remove_file(&notes).unwrap();
+        std::os::unix::fs::symlink("0", &notes).unwrap();
+        assert!(fs::read(&notes).is_err() && notes::are_left(&notes));
+        rig.reopen();
+        let corrupt = rig.shard.counters.corrupt.load(Relaxed);
+        assert_eq!(corrupt, 1, "it is told");
+        // What cannot be noted is durable at once.
+        rig.apply(Op::Put(vec![7], Durability::Relaxed)).unwrap();
+        rig.promises.relaxed.remove(&7);
+        rig.promises.durable.insert(7);
+        rig.apply(Op::PutAction(4)).unwrap();
+        assert!(rig.promises.durable.contains(&3));
+        assert!(!notes::are_left(&notes), "nothing is noted any more");
+        rig.apply(Op::PowerCut(seed)).unwrap();
     }
 }
 

@@ -5,8 +5,8 @@
 //! Invariants: a file that is another one than was checked, or of another size or other times, is not
 //! known; a stamp of use that we set ourselves does not count as a change; what is remembered is bounded.
 //!
-//! A bit that flips on the disk changes none of that. It is found when the file is opened for a reader a
-//! day after its last check, by the scrubber, by [`Store::verify`](crate::Store::verify), or by who reads
+//! A bit that flips on the disk changes none of that. It is found by the first read a day after the last
+//! check (`StoreConfig::recheck_large_after`), by the scrubber, by [`Store::verify`](crate::Store::verify), or by who reads
 //! with [`VerifyReads::Always`](crate::VerifyReads).
 #![forbid(unsafe_code)]
 
@@ -25,8 +25,8 @@ use crate::shard::{Shard, lock};
 
 /// A use is written down (as the file's modification time) at most this often.
 const USE_GRANULARITY: Duration = Duration::from_secs(1);
-/// A file that is opened for a reader so long after it was checked is checked again.
-const TRUSTED_FOR: Duration = Duration::from_secs(24 * 3600);
+/// A file that is read so long after it was checked is checked again, unless the store is told otherwise.
+pub(crate) const TRUSTED_FOR: Duration = Duration::from_secs(24 * 3600);
 /// Large blobs that are remembered; then all are forgotten, and checked once more.
 const REMEMBERED: usize = 64 * 1024;
 
@@ -79,8 +79,8 @@ impl Default for Seen {
 }
 
 impl Seen {
-    /// Whether the file was checked as it is. From here on it is watched.
-    pub(crate) fn is_checked(&mut self, hash: &[u8; HASH_BYTES], stamp: Stamp) -> bool {
+    /// When the file was checked as it is, if that still counts. From here on it is watched.
+    pub(crate) fn checked_at(&mut self, hash: &[u8; HASH_BYTES], stamp: Stamp) -> Option<Instant> {
         if self.files.len() >= REMEMBERED && !self.files.contains_key(hash) {
             self.files.clear();
         }
@@ -93,7 +93,12 @@ impl Seen {
             *known = fresh();
         }
         let checked = known.checked;
-        checked.is_some_and(|checked| checked.elapsed() < self.trusted_for)
+        checked.filter(|checked| checked.elapsed() < self.trusted_for)
+    }
+
+    /// Until when a check counts; `None` for always.
+    pub(crate) fn trusted_until(&self, checked: Instant) -> Option<Instant> {
+        checked.checked_add(self.trusted_for)
     }
 
     /// The content was found to be right. Says whether the file is as it was when that began.

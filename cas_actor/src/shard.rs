@@ -36,10 +36,10 @@ use crate::uses::Uses;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VerifyReads {
     /// Every read of a small blob. A large one when it is read for the first time since the store was
-    /// opened, again whenever its file was written to or replaced since it was checked, and when its file
-    /// is opened a day after that (files that are read stay open, until five minutes after the last
-    /// reader by default). What decays on the disk between, without anybody writing, is found by the scrubber or by
-    /// [`Store::verify`](crate::Store::verify); until then it is served.
+    /// opened, again whenever its file was written to or replaced since it was checked, and when it is read
+    /// [`recheck_large_after`](crate::StoreConfig::recheck_large_after) that. What decays on the disk between,
+    /// without anybody writing, is found by the scrubber or by [`Store::verify`](crate::Store::verify); until
+    /// then it is served.
     FirstLarge,
     /// Every read from disk: what is damaged is never served, and a large blob costs its hash each
     /// time.
@@ -270,7 +270,8 @@ impl<F: Fs> Shard<F> {
         let metadata = file.metadata().during("read", &path)?;
         let has_size = metadata.len() == digest.size_bytes();
         let stamp = Stamp::of_file(&file);
-        let is_seen = stamp.is_some_and(|stamp| self.seen.is_checked(digest.hash(), stamp));
+        let checked = stamp.and_then(|stamp| self.seen.checked_at(digest.hash(), stamp));
+        let is_seen = checked.is_some();
         if has_size {
             self.mark_used(digest.hash(), &metadata);
         } else if is_seen {
@@ -292,16 +293,26 @@ impl<F: Fs> Shard<F> {
             unchecked,
         };
         if !unchecked {
-            self.keep_open(digest, &found.blob, stamp);
+            self.keep_open(digest, &found.blob, stamp, checked);
         }
         Ok(found)
     }
 
-    /// The next reader of a large blob needs not ask the shard, unless all are to be checked.
-    fn keep_open(&self, digest: &Digest, blob: &Blob, stamp: Option<Stamp>) {
-        if self.verify_reads != VerifyReads::Always {
-            lock(&self.memory).keep_open(digest.hash(), blob.clone(), stamp, Instant::now());
-        }
+    /// The next reader of a large blob needs not ask the shard as long as the check counts, unless all are to
+    /// be checked.
+    fn keep_open(
+        &self,
+        digest: &Digest,
+        blob: &Blob,
+        stamp: Option<Stamp>,
+        checked: Option<Instant>,
+    ) {
+        let until = match self.verify_reads {
+            VerifyReads::Always => return,
+            VerifyReads::FirstLarge => checked.and_then(|checked| self.seen.trusted_until(checked)),
+            VerifyReads::SmallOnly => None,
+        };
+        lock(&self.memory).keep_open(digest.hash(), blob.clone(), stamp, until, Instant::now());
     }
 
     /// Takes the outcome of the check that [`get`](Self::get) asked for: what was found is called that.
@@ -316,7 +327,7 @@ impl<F: Fs> Shard<F> {
         if called.hash() == digest.hash() {
             let stamp = found.file.as_deref().and_then(Stamp::of_file);
             if stamp.is_some_and(|stamp| self.seen.passed(digest.hash(), stamp)) {
-                self.keep_open(digest, &found.blob, stamp);
+                self.keep_open(digest, &found.blob, stamp, Some(Instant::now()));
             }
             if called != *digest {
                 return Err(GetError::NotFound(*digest));

@@ -27,7 +27,7 @@ use crate::maintain::{Checked, Compaction, Listed};
 use crate::name::BlobName;
 use crate::open::LockFile;
 use crate::pack::Name;
-use crate::pack::Rewriting;
+use crate::pack::{Rewriting, Survey};
 use crate::shard::{Found, PutOutcome, Shard};
 use crate::staging::Content;
 use crate::stats::Usage;
@@ -64,7 +64,8 @@ pub(crate) enum ShardMsg {
     Evict(Vec<Listed>, u32, Reply<Result<(u64, u64), IoFailure>>),
     /// Records behind a name, so many at most.
     RecordsAfter(Option<Name>, usize, Reply<Result<Vec<Listed>, IoFailure>>),
-    PlanCompaction(Compaction, Reply<Result<Rewriting, IoFailure>>),
+    /// Answered with what is to be read of segments, if any is worth rewriting.
+    PlanCompaction(Compaction, Reply<Result<Option<Survey>, IoFailure>>),
     /// Some of what was planned; answered with the rest.
     Compact(Rewriting, Reply<Result<Rewriting, IoFailure>>),
     Check(Listed, Reply<Result<Checked, IoFailure>>),

@@ -11,6 +11,7 @@ use std::future::Future;
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering::Acquire};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use actor_rt::{ActorRef, Reply, System};
 use crossbeam_utils::CachePadded;
@@ -112,6 +113,7 @@ struct Blueprint<F> {
     counters: Arc<Counters>,
     unsynced: UnsyncedFlag,
     verify_reads: VerifyReads,
+    recheck_large_after: Duration,
     sha256_names: bool,
 }
 
@@ -136,6 +138,7 @@ impl<F: Fs> Blueprint<F> {
             committer,
         );
         shard.sha256_names = self.sha256_names;
+        shard.seen.trusted_for = self.recheck_large_after;
         ShardActor::new(shard, Arc::clone(&self.lock))
     }
 }
@@ -174,6 +177,7 @@ pub(crate) fn start<F: Fs>(
             // Known before the shard runs: entries may be put at once.
             unsynced: Arc::new(notes::are_left(&layout.unsynced(index)).into()),
             verify_reads: config.verify_reads,
+            recheck_large_after: config.recheck_large_after,
             sha256_names: config.sha256_names,
         };
         let (memory, counters) = (

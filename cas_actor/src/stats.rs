@@ -176,10 +176,15 @@ impl Usage {
         }
     }
 
+    /// How many there are.
+    pub(crate) fn records(&self) -> u64 {
+        self.blobs + self.actions + self.links
+    }
+
     /// What records of these numbers and sizes cost on disk.
     pub(crate) fn record_bytes(&self) -> u64 {
         let payloads = self.blob_bytes + self.action_bytes + self.link_bytes;
-        payloads + (self.blobs + self.actions + self.links) * RECORD_OVERHEAD_BYTES
+        payloads + self.records() * RECORD_OVERHEAD_BYTES
     }
 
     pub(crate) fn add(&mut self, kind: Kind, size_bytes: u64) {

@@ -98,6 +98,8 @@ pub(crate) struct Upkeep {
     lease: Duration,
     /// No automatic pass for so many bytes or more before this.
     pause: Option<(u64, Instant)>,
+    /// Until when what nobody waits for is left as it is.
+    rests_until: Option<Instant>,
     /// When a full disk was last relieved.
     relieved: Option<Instant>,
     /// How often in a row something was evicted from a full disk that did not come free.
@@ -119,6 +121,7 @@ impl Upkeep {
             reserve: Arc::clone(reserve),
             lease,
             pause: None,
+            rests_until: None,
             relieved: None,
             in_vain: 0,
         }
@@ -127,6 +130,19 @@ impl Upkeep {
     fn is_paused(&self, bytes: u64) -> bool {
         let pause = self.pause;
         pause.is_some_and(|(from_bytes, until)| bytes >= from_bytes && Instant::now() < until)
+    }
+
+    /// Evicts to the low water where nobody waits for it. What is dead and cannot be given back, as in segments
+    /// that cannot be read, would have every put look through the whole store.
+    fn lower_unasked(&mut self) {
+        let rests = self.rests_until.is_some_and(|until| Instant::now() < until);
+        if rests || !self.budget.is_high() {
+            return;
+        }
+        let started = Instant::now();
+        self.lower(0);
+        let rest = PAUSE.max(started.elapsed() * PAUSE_FACTOR);
+        self.rests_until = self.budget.is_high().then(|| started + rest);
     }
 
     /// Evicts to the low water, with room for `more` bytes.
@@ -230,9 +246,7 @@ impl Actor for Upkeep {
             UpkeepMsg::Measure => self.measure(),
             UpkeepMsg::LowerWater => {
                 self.budget.asked.store(false, Relaxed);
-                if self.budget.is_high() {
-                    self.lower(0);
-                }
+                self.lower_unasked();
             }
             UpkeepMsg::MakeRoom(bytes, reply) => {
                 if !self.has_room(bytes) {
@@ -247,5 +261,39 @@ impl Actor for Upkeep {
                 reply.send(done.map(|()| report));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fs::RealFs;
+    use crate::layout::Layout;
+    use crate::stats::Counters;
+
+    /// Every put had the whole store measured, where segments with much that is dead could not be read.
+    #[test]
+    fn what_cannot_be_given_back_is_not_looked_for_at_every_put() {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = Layout::new(directory.path().into());
+        let shard = Arc::new(Counters::default());
+        shard.held.set_segments(1 << 30);
+        let budget = Budget::new(None, vec![shard]);
+        assert!(budget.is_high());
+        let evictor = Evictor {
+            shards: Vec::new().into(),
+            layout: layout.clone(),
+            disk: Arc::new(RealFs),
+            closing: Arc::default(),
+        };
+        let partials = Partials::open(layout.clone(), StoreConfig::new("").partial).unwrap();
+        let disk = Arc::clone(&evictor.disk);
+        let reserve = Arc::new(Reserve::new(layout.reserve(), disk, Arc::clone(&budget)));
+        let mut upkeep = Upkeep::new(evictor, budget, partials, &reserve, Duration::ZERO);
+        upkeep.lower_unasked();
+        let rests_until = upkeep.rests_until.expect("it has looked");
+        upkeep.lower_unasked();
+        assert_eq!(upkeep.rests_until, Some(rests_until), "it has not again");
+        assert!(!upkeep.is_paused(1), "who waits for room is not refused");
     }
 }

@@ -126,8 +126,9 @@ impl<F: Fs> Committer<F> {
     /// Makes contents and names of the large blobs durable that are not.
     fn sync_files(&mut self) -> Result<(), IoFailure> {
         let hashes: Vec<_> = self.unsynced.iter().copied().collect();
-        if hashes.len() > SYNC_EACH_UP_TO {
+        if self.all_unsynced || hashes.len() > SYNC_EACH_UP_TO {
             self.sync_everything()?;
+            self.all_unsynced = false;
         } else {
             let mut synced = Ok(());
             for hash in &hashes {

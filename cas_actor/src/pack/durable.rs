@@ -15,9 +15,9 @@ use std::io;
 
 use bytes::Bytes;
 
-use super::compact::COPY_BYTES;
+use super::copy::COPY_BYTES;
 use super::record::HEADER_BYTES;
-use super::{Active, Header, Name, Packs, Place, deletion};
+use super::{Active, Header, Name, Packs, Place, deletion, segment_in};
 use crate::error::{During, IoFailure};
 use crate::fs::{Fs, is_unreadable};
 use crate::stats::count;
@@ -138,9 +138,7 @@ impl<F: Fs> Packs<F> {
         let Some(active) = &mut self.active else {
             return Ok(());
         };
-        let path = self
-            .directory
-            .join(format!("{:08}{}", active.number, super::SEGMENT_SUFFIX));
+        let path = segment_in(&self.directory, active.number);
         count(&self.counters.fsyncs, 1);
         self.fs.sync_file(&active.file).during("sync", &path)?;
         if self.new_names {

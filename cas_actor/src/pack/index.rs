@@ -60,6 +60,16 @@ pub(crate) struct SegmentState {
     pub(crate) live_bytes: u64,
 }
 
+impl SegmentState {
+    pub(crate) fn empty(number: u32) -> Self {
+        Self {
+            number,
+            end: 0,
+            live_bytes: 0,
+        }
+    }
+}
+
 /// Up to where a checkpoint covers the segments.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Covered {
@@ -72,16 +82,9 @@ pub(crate) fn is_older(bytes: &[u8]) -> bool {
     OLDER_MAGICS.iter().any(|magic| bytes.starts_with(*magic))
 }
 
-/// Reads any bytes as a table and searches it.
-pub(crate) fn search_bytes(bytes: &[u8], name: &Name) -> Option<Place> {
-    let parsed = parse(bytes, bytes.len() as u64)?;
-    let records = bytes[parsed.entries_at..].as_chunks().0;
-    search(records, name).map(|index| decode_entry(&records[index]).1)
-}
-
-/// Makes any bytes a table as far as its header tells: with the right magic, number of entries and
-/// checksum. `None` if there are too few of them.
-pub(crate) fn seal(mut bytes: Vec<u8>) -> Option<Vec<u8>> {
+/// Makes any bytes a table: with the right magic, number of entries and checksums, once the entries were
+/// changed. `None` if there are too few of them.
+pub(crate) fn seal(mut bytes: Vec<u8>, change: impl FnOnce(&mut [Entry])) -> Option<Vec<u8>> {
     let most_segments = bytes.len().checked_sub(HEADER_BYTES)? / SEGMENT_BYTES;
     let segments = (u32_at(&bytes, 4) as usize).min(most_segments);
     let entries_at = HEADER_BYTES + segments * SEGMENT_BYTES;
@@ -90,6 +93,9 @@ pub(crate) fn seal(mut bytes: Vec<u8>) -> Option<Vec<u8>> {
     bytes[..4].copy_from_slice(MAGIC);
     bytes[4..8].copy_from_slice(&u32::try_from(segments).ok()?.to_le_bytes());
     bytes[8..16].copy_from_slice(&(entries as u64).to_le_bytes());
+    change(bytes[entries_at..].as_chunks_mut().0);
+    let entries_check = first_bytes(blake3::Hasher::new().update(&bytes[entries_at..]));
+    bytes[ENTRIES_CHECK_AT..CHECK_AT].copy_from_slice(&entries_check);
     let check = check(&bytes[..CHECK_AT], &bytes[HEADER_BYTES..entries_at]);
     bytes[CHECK_AT..HEADER_BYTES].copy_from_slice(&check);
     Some(bytes)
@@ -104,6 +110,11 @@ pub(super) struct Parsed {
     pub(super) entries_at: usize,
     pub(super) entries: usize,
     pub(super) entries_check: [u8; CHECK_BYTES],
+}
+
+/// Bytes of the head of a table with so many segments.
+pub(super) fn head_bytes_of(segments: usize) -> usize {
+    HEADER_BYTES + segments * SEGMENT_BYTES
 }
 
 /// Bytes of the head, if this is a header of a table.
@@ -156,55 +167,55 @@ pub(super) fn parse(bytes: &[u8], size_bytes: u64) -> Option<Parsed> {
     })
 }
 
-/// The bytes of a table. `entries` are sorted by name.
-pub(crate) fn encode(
-    covered: Covered,
-    usage: &Usage,
-    segments: &[SegmentState],
-    entries: impl Iterator<Item = (Name, Place)>,
-) -> Vec<u8> {
-    let mut out = Vec::with_capacity(HEADER_BYTES + entries.size_hint().0 * ENTRY_BYTES);
-    out.extend_from_slice(MAGIC);
-    out.extend_from_slice(&(segments.len() as u32).to_le_bytes());
-    out.extend_from_slice(&0u64.to_le_bytes());
-    out.extend_from_slice(&covered.segment.to_le_bytes());
-    out.extend_from_slice(&covered.end.to_le_bytes());
-    for number in [
-        usage.blobs,
-        usage.blob_bytes,
-        usage.actions,
-        usage.action_bytes,
-        usage.links,
-        usage.link_bytes,
-    ] {
-        out.extend_from_slice(&number.to_le_bytes());
-    }
-    out.extend_from_slice(&[0; 2 * CHECK_BYTES]);
-    for segment in segments {
-        out.extend_from_slice(&segment.number.to_le_bytes());
-        out.extend_from_slice(&segment.end.to_le_bytes());
-        out.extend_from_slice(&segment.live_bytes.to_le_bytes());
-    }
-    let entries_at = out.len();
-    for ((hash, kind), place) in entries {
-        let kind = match kind {
-            Kind::Blob => 0,
-            Kind::Action => ACTION_BIT,
-            Kind::Link => LINK_BIT,
-        };
-        out.extend_from_slice(&hash);
-        let length = place.length | kind;
-        for number in [place.segment, place.offset, length, place.used, place.size] {
+impl Parsed {
+    /// The head as it lies on disk.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.entries_at);
+        out.extend_from_slice(MAGIC);
+        out.extend_from_slice(&(self.segments.len() as u32).to_le_bytes());
+        out.extend_from_slice(&(self.entries as u64).to_le_bytes());
+        out.extend_from_slice(&self.covered.segment.to_le_bytes());
+        out.extend_from_slice(&self.covered.end.to_le_bytes());
+        let usage = &self.usage;
+        for number in [
+            usage.blobs,
+            usage.blob_bytes,
+            usage.actions,
+            usage.action_bytes,
+            usage.links,
+            usage.link_bytes,
+        ] {
             out.extend_from_slice(&number.to_le_bytes());
         }
+        out.extend_from_slice(&self.entries_check);
+        out.extend_from_slice(&[0; CHECK_BYTES]);
+        for segment in &self.segments {
+            out.extend_from_slice(&segment.number.to_le_bytes());
+            out.extend_from_slice(&segment.end.to_le_bytes());
+            out.extend_from_slice(&segment.live_bytes.to_le_bytes());
+        }
+        let check = check(&out[..CHECK_AT], &out[HEADER_BYTES..]);
+        out[CHECK_AT..HEADER_BYTES].copy_from_slice(&check);
+        out
     }
-    let entries = ((out.len() - entries_at) / ENTRY_BYTES) as u64;
-    out[8..16].copy_from_slice(&entries.to_le_bytes());
-    let entries_check = first_bytes(blake3::Hasher::new().update(&out[entries_at..]));
-    out[ENTRIES_CHECK_AT..CHECK_AT].copy_from_slice(&entries_check);
-    let check = check(&out[..CHECK_AT], &out[HEADER_BYTES..entries_at]);
-    out[CHECK_AT..HEADER_BYTES].copy_from_slice(&check);
-    out
+}
+
+/// An entry as it lies on disk.
+pub(super) fn encode_entry((hash, kind): &Name, place: &Place) -> Entry {
+    let kind = match kind {
+        Kind::Blob => 0,
+        Kind::Action => ACTION_BIT,
+        Kind::Link => LINK_BIT,
+    };
+    let length = place.length | kind;
+    let numbers = [place.segment, place.offset, length, place.used, place.size];
+    let mut entry = [0; ENTRY_BYTES];
+    entry[..HASH_BYTES].copy_from_slice(hash);
+    let rest = entry[HASH_BYTES..].chunks_exact_mut(4);
+    for (bytes, number) in rest.zip(numbers) {
+        bytes.copy_from_slice(&number.to_le_bytes());
+    }
+    entry
 }
 
 fn check(header: &[u8], segments: &[u8]) -> [u8; CHECK_BYTES] {
@@ -264,18 +275,37 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::table::Table;
+    use super::super::table::{Table, Writer};
     use super::*;
+    use crate::fs::RealFs;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
-    use std::fs::{self, File};
+    use std::io::Write;
     use std::ops::Bound;
+    use std::os::unix::fs::FileExt;
 
     fn table(bytes: &[u8]) -> Option<Table> {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("index");
-        fs::write(&path, bytes).unwrap();
-        Table::open(File::open(path).unwrap())
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(bytes).unwrap();
+        Table::open(file)
+    }
+
+    /// As it is written, and as it is opened.
+    fn encode(
+        covered: Covered,
+        usage: &Usage,
+        segments: &[SegmentState],
+        entries: &BTreeMap<Name, Place>,
+    ) -> (Table, Vec<u8>) {
+        let file = tempfile::tempfile().unwrap();
+        let mut writer = Writer::new(&RealFs, file.try_clone().unwrap(), segments.len());
+        for (name, place) in entries {
+            writer.push(name, place).unwrap();
+        }
+        let table = writer.finish(covered, usage, segments).unwrap();
+        let mut bytes = vec![0; file.metadata().unwrap().len() as usize];
+        file.read_exact_at(&mut bytes, 0).unwrap();
+        (table, bytes)
     }
 
     fn entries() -> impl Strategy<Value = BTreeMap<Name, Place>> {
@@ -312,30 +342,33 @@ mod tests {
                 links: 5,
                 link_bytes: 6,
             };
-            let bytes = encode(covered, &usage, &segments, entries.clone().into_iter());
-            let table = table(&bytes).unwrap();
-            prop_assert_eq!((table.covered(), table.usage()), (covered, usage));
-            prop_assert_eq!(table.segments(), &segments[..]);
-            prop_assert_eq!(table.iter_from(0).collect::<BTreeMap<_, _>>(), entries.clone());
-            for name in entries.keys().chain(others.keys()) {
-                let behind = table.iter_from(table.first_after(Some(name))).next();
-                let expected = entries.range((Bound::Excluded(*name), Bound::Unbounded)).next();
-                prop_assert_eq!(behind, expected.map(|(name, place)| (*name, *place)));
-                prop_assert_eq!(table.find(name), entries.get(name).copied());
+            let (written, bytes) = encode(covered, &usage, &segments, &entries);
+            for table in [written, table(&bytes).unwrap()] {
+                prop_assert_eq!((table.covered(), table.usage()), (covered, usage));
+                prop_assert_eq!(table.segments(), &segments[..]);
+                let mut met = table.entries_from(0);
+                prop_assert_eq!(met.by_ref().collect::<BTreeMap<_, _>>(), entries.clone());
+                prop_assert!(met.is_intact());
+                for name in entries.keys().chain(others.keys()) {
+                    let behind = table.entries_from(table.first_after(Some(name))).next();
+                    let expected = entries.range((Bound::Excluded(*name), Bound::Unbounded)).next();
+                    prop_assert_eq!(behind, expected.map(|(name, place)| (*name, *place)));
+                    prop_assert_eq!(table.find(name), entries.get(name).copied());
+                }
             }
         }
 
         #[test]
         fn uses_are_kept_beside_the_table(entries in entries(), at in any::<prop::sample::Index>(), now: u32) {
             prop_assume!(!entries.is_empty());
-            let bytes = encode(Covered::default(), &Usage::default(), &[], entries.clone().into_iter());
+            let (_, bytes) = encode(Covered::default(), &Usage::default(), &[], &entries);
             let mut table = table(&bytes).unwrap();
             let (name, place) = entries.iter().nth(at.index(entries.len())).unwrap();
             prop_assert_eq!(table.touch(name, now), Some(*place));
             let used = Place { used: place.used.max(now), ..*place };
             let mut expected = entries.clone();
             expected.insert(*name, used);
-            prop_assert_eq!(table.iter_from(0).collect::<BTreeMap<_, _>>(), expected);
+            prop_assert_eq!(table.entries_from(0).collect::<BTreeMap<_, _>>(), expected);
             prop_assert_eq!(table.find(name), Some(used));
         }
 
@@ -344,9 +377,9 @@ mod tests {
             if magic && bytes.len() > 4 {
                 bytes[..4].copy_from_slice(MAGIC);
             }
-            let _ = search_bytes(&bytes, &([1; HASH_BYTES], Kind::Blob));
-            if let Some(sealed) = seal(bytes) {
-                prop_assert!(parse(&sealed, sealed.len() as u64).is_some());
+            prop_assert!(table(&bytes).is_none());
+            if let Some(sealed) = seal(bytes, |_| ()) {
+                prop_assert!(table(&sealed).is_some());
             }
         }
 
@@ -355,12 +388,10 @@ mod tests {
             entries in entries(), at in any::<prop::sample::Index>(), bit in 0u8..8,
         ) {
             let segments = [SegmentState { number: 3, end: 99, live_bytes: 5 }];
-            let mut bytes = encode(Covered::default(), &Usage::default(), &segments, entries.into_iter());
+            let (_, mut bytes) = encode(Covered::default(), &Usage::default(), &segments, &entries);
             let at = at.index(bytes.len());
             bytes[at] ^= 1 << bit;
             prop_assert!(table(&bytes).is_none());
-            // Searching in it does not panic.
-            let _ = search_bytes(&bytes, &([1; HASH_BYTES], Kind::Blob));
         }
     }
 }

@@ -15,9 +15,11 @@
 //! 4. a record is believed only if it proves itself, wherever the index says it is.
 #![forbid(unsafe_code)]
 
+mod checkpoint;
 mod compact;
 #[cfg(test)]
 mod compact_tests;
+mod copy;
 mod deflated;
 mod durable;
 pub(crate) mod fuzzing;
@@ -26,13 +28,14 @@ mod merge;
 mod read;
 mod record;
 mod recover;
+mod survey;
 mod table;
 mod walk;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -41,35 +44,23 @@ use bytes::Bytes;
 use crate::error::{During, IoFailure};
 use crate::fs::Fs;
 use crate::staging::Staging;
-use crate::stats::{Counters, Usage, count};
+use crate::stats::{Counters, Usage};
 
 pub(crate) use compact::Rewriting;
 pub(crate) use deflated::deflate;
 use durable::Copied;
-use index::{Covered, ENTRY_BYTES, SegmentState, encode};
+use index::SegmentState;
 pub(crate) use index::{Name, Place};
-use merge::merge;
+use merge::Merge;
 pub(crate) use read::Read;
 pub(crate) use record::{HEADER_BYTES, Header};
+pub(crate) use survey::Survey;
 use table::Table;
 
 /// A segment that has reached this is not appended to.
 pub(crate) const SEGMENT_BYTES: u32 = 64 * 1024 * 1024;
 /// Segments that stay open for reading.
 const OPEN_SEGMENTS: usize = 64;
-/// Changes are folded into a new table at this many bytes of records behind the old one, or at
-/// twice the size of the table if that is more: recovery stays short and rewriting rare.
-const CHECKPOINT_BYTES: u64 = 64 * 1024 * 1024;
-/// Changes in memory before they are folded into a new table, unless the table is much larger.
-const CHECKPOINT_CHANGES: usize = 64 * 1024;
-/// On closing, this many bytes of records are left to the next opening.
-const LEAVE_BYTES: u64 = 512 * 1024;
-/// Uses are worth a new table when the known ones are so much older, in seconds: while the store is
-/// open, and then only if the table itself is as old,
-const STALE_USE_SECONDS: u32 = 24 * 3600;
-/// and when it is closed.
-const STALE_USE_SECONDS_AT_CLOSE: u32 = 3600;
-
 /// The segment that grows.
 struct Active {
     number: u32,
@@ -107,6 +98,9 @@ pub(crate) struct Packs<F> {
     /// The number of the next segment. None has a number that an earlier table covers, also after
     /// the segments with the highest ones are gone.
     next_number: u32,
+    /// The segments below this number are finished, as a table on disk may say: what is appended to them is not
+    /// looked for.
+    finished_below: u32,
     /// Whether a segment was made whose name is not durable yet.
     new_names: bool,
     /// Bytes of records behind the table.
@@ -206,83 +200,11 @@ impl<F: Fs> Packs<F> {
         &self,
         after: Option<&Name>,
     ) -> impl Iterator<Item = (Name, Place)> + '_ {
-        merge(self.table.as_ref(), &self.changes, after)
-    }
-
-    /// Folds the changes into a new table when there are many.
-    pub(crate) fn checkpoint_if_due(&mut self) -> Result<(), IoFailure> {
-        let entries = self.table.as_ref().map_or(0, Table::len);
-        let bytes = CHECKPOINT_BYTES.max(2 * (entries * ENTRY_BYTES) as u64);
-        let changes = CHECKPOINT_CHANGES.max(entries / 4);
-        let is_stale = self.stale_use_seconds > STALE_USE_SECONDS && self.table_is_old();
-        match self.tail_bytes > bytes || self.changes.len() > changes || is_stale {
-            true => self.checkpoint(),
-            false => Ok(()),
-        }
-    }
-
-    /// Whether the table was written so long ago that uses are worth another. Without that, each old
-    /// record that is used would cost one.
-    fn table_is_old(&self) -> bool {
-        let written = self.table.as_ref().and_then(Table::written_at);
-        let age = written.and_then(|written| written.elapsed().ok());
-        age.is_some_and(|age| age.as_secs() >= u64::from(STALE_USE_SECONDS))
-    }
-
-    /// Leaves little to do for the next opening.
-    pub(crate) fn close(&mut self) -> Result<(), IoFailure> {
-        let is_stale = self.stale_use_seconds > STALE_USE_SECONDS_AT_CLOSE;
-        match self.tail_bytes > LEAVE_BYTES || is_stale {
-            true => self.checkpoint(),
-            false => Ok(()),
-        }
-    }
-
-    /// Writes a table that covers everything.
-    pub(crate) fn checkpoint(&mut self) -> Result<(), IoFailure> {
-        self.mend_table()?;
-        self.sync()?;
-        let covered = match &self.active {
-            Some(active) => Covered {
-                segment: active.number,
-                end: active.end,
-            },
-            // Nothing will be appended to what exists; covered is all of it.
-            None => Covered {
-                segment: self.next_number,
-                end: 0,
-            },
-        };
-        let states: Vec<SegmentState> = self.segments.values().copied().collect();
-        let bytes = encode(covered, &self.usage, &states, self.list());
-        self.all_was_read()?;
-        fs::create_dir_all(&self.directory).during("create", &self.directory)?;
-        let temp = self.staging.path();
-        let file = self
-            .fs
-            .write_new(temp.as_path(), &bytes)
-            .and_then(|file| self.fs.sync_file(&file).map(|()| file))
-            .during("write", temp.as_path())?;
-        let path = self.directory.join(INDEX);
-        self.fs
-            .rename(temp.as_path(), &path)
-            .during("write", &path)?;
-        temp.named();
-        count(&self.counters.fsyncs, 2);
-        self.fs
-            .sync_directory(&self.directory)
-            .during("sync", &self.directory)?;
-        drop(file);
-        let file = File::open(&path).during("open", &path)?;
-        self.table = Table::written(file, &bytes);
-        self.changes = HashMap::new();
-        self.tail_bytes = 0;
-        self.stale_use_seconds = 0;
-        Ok(())
+        Merge::new(self.table.as_ref(), &self.changes, after)
     }
 
     fn segment_path(&self, number: u32) -> PathBuf {
-        self.directory.join(format!("{number:08}{SEGMENT_SUFFIX}"))
+        segment_in(&self.directory, number)
     }
 
     fn reader(&mut self, number: u32) -> io::Result<&File> {
@@ -320,12 +242,7 @@ impl<F: Fs> Packs<F> {
             .create_new(true)
             .open(&path)
             .during("create", &path)?;
-        let state = SegmentState {
-            number,
-            end: 0,
-            live_bytes: 0,
-        };
-        self.segments.insert(number, state);
+        self.segments.insert(number, SegmentState::empty(number));
         self.next_number += 1;
         self.new_names = true;
         Ok(Active {
@@ -376,6 +293,10 @@ fn deletion(name: &Name) -> (Header, Bytes) {
         deflated: false,
     };
     (header, Bytes::new())
+}
+
+fn segment_in(directory: &Path, number: u32) -> PathBuf {
+    directory.join(format!("{number:08}{SEGMENT_SUFFIX}"))
 }
 
 const SEGMENT_SUFFIX: &str = ".seg";

@@ -158,15 +158,17 @@ fn cut_off(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use std::fs::{self, File, OpenOptions};
-    use std::path::PathBuf;
+    use std::path::{Path, PathBuf};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
     use super::super::compact_tests::{content, name, open, put};
+    use super::super::index::ENTRY_BYTES;
     use super::*;
+    use crate::digest::HASH_BYTES;
     use crate::fs::{Disk, RealFs};
 
-    fn cut_off_index(index: &std::path::Path) {
+    fn cut_off_index(index: &Path) {
         let file = OpenOptions::new().write(true).open(index).unwrap();
         file.set_len(0).unwrap();
     }
@@ -203,44 +205,97 @@ mod tests {
         once_unreadable(&mut |packs| assert!(packs.compact(60, u64::MAX).is_ok()));
     }
 
-    /// A disk whose index is cut off with one of the reads of segments.
+    /// A disk whose index is harmed with one of the reads of segments.
     #[derive(Debug, Clone)]
     struct TornFs {
         index: PathBuf,
         reads_until: Arc<AtomicU64>,
+        harm: fn(&Path),
+    }
+
+    impl TornFs {
+        fn new(directory: &Path, harm: fn(&Path)) -> Self {
+            Self {
+                index: directory.join("packs").join(INDEX),
+                reads_until: Arc::new(AtomicU64::new(u64::MAX)),
+                harm,
+            }
+        }
     }
 
     impl Disk for TornFs {
         fn read_back(&self, file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
             if self.reads_until.fetch_sub(1, Relaxed) == 1 {
-                cut_off_index(&self.index);
+                (self.harm)(&self.index);
             }
             RealFs.read_back(file, buffer, offset)
         }
+    }
+
+    /// Twelve records that are gone and eight that are not, in one segment.
+    fn fill(packs: &mut Packs<TornFs>) {
+        for number in 0..20 {
+            put(packs, number).unwrap();
+        }
+        for number in 0..12 {
+            assert!(packs.remove(&name(number)));
+        }
+        packs.checkpoint().unwrap();
     }
 
     /// Records that the index could not be asked for were taken for dead and removed.
     #[test]
     fn a_compaction_that_cannot_read_the_index_removes_nothing() {
         let directory = tempfile::tempdir().unwrap();
-        let fs = TornFs {
-            index: directory.path().join("packs").join(INDEX),
-            reads_until: Arc::new(AtomicU64::new(u64::MAX)),
-        };
+        let fs = TornFs::new(directory.path(), cut_off_index);
         let mut packs = open(directory.path(), fs.clone());
-        for number in 0..20 {
-            put(&mut packs, number).unwrap();
-        }
-        for number in 0..12 {
-            assert!(packs.remove(&name(number)));
-        }
-        packs.checkpoint().unwrap();
+        fill(&mut packs);
         // The first looks for notes, the second for what is alive.
         fs.reads_until.store(2, Relaxed);
         assert!(packs.compact(60, u64::MAX).is_err());
         for number in 12..20 {
             let read = packs.read(&name(number)).unwrap();
             assert_eq!(read, Read::Intact(content(number)), "{number}");
+        }
+    }
+
+    /// Changes a byte of each entry.
+    fn rot(index: &Path, at: usize) {
+        let mut bytes = fs::read(index).unwrap();
+        let entries = bytes.len() - 8 * ENTRY_BYTES;
+        for entry in bytes[entries..].chunks_exact_mut(ENTRY_BYTES) {
+            entry[at] ^= 1;
+        }
+        fs::write(index, bytes).unwrap();
+    }
+
+    /// An index that rotted while segments were rewritten was made anew, from the segment among others that
+    /// was about to go, which went nevertheless; or what it misled to was noted as deleted.
+    #[test]
+    fn an_index_that_rots_while_segments_are_rewritten_costs_no_record() {
+        let names: fn(&Path) = |index| rot(index, 20);
+        let segments: fn(&Path) = |index| rot(index, HASH_BYTES);
+        let offsets: fn(&Path) = |index| rot(index, HASH_BYTES + 4);
+        let lengths: fn(&Path) = |index| rot(index, HASH_BYTES + 10);
+        for harm in [names, segments, offsets, lengths] {
+            for reads in 1..4 {
+                let directory = tempfile::tempdir().unwrap();
+                let fs = TornFs::new(directory.path(), harm);
+                let mut packs = open(directory.path(), fs.clone());
+                fill(&mut packs);
+                fs.reads_until.store(reads, Relaxed);
+                let _ = packs.compact(60, u64::MAX);
+                let check = |packs: &mut Packs<TornFs>| {
+                    for number in 12..20 {
+                        let read = packs.read(&name(number)).unwrap();
+                        assert_eq!(read, Read::Intact(content(number)), "{number} {reads}");
+                    }
+                };
+                check(&mut packs);
+                packs.sync().unwrap();
+                drop(packs);
+                check(&mut open(directory.path(), fs));
+            }
         }
     }
 }

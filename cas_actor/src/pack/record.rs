@@ -27,6 +27,8 @@ const CHECK_AT: usize = HASH_AT + HASH_BYTES;
 const CHECK_BYTES: usize = 8;
 /// The kind of a blob whose payload is compressed.
 const DEFLATED: u8 = 7;
+/// Behind a gap, so many times the bytes of a segment are hashed at most for headers that prove nothing.
+const PATIENCE: usize = 4;
 /// Bytes of a header.
 pub(crate) const HEADER_BYTES: usize = CHECK_AT + CHECK_BYTES;
 
@@ -151,30 +153,43 @@ pub(crate) enum Met<'b> {
 
 /// Walks the records of `bytes` from `start`, reporting each with its offset, and returns the end
 /// of the last one: what follows is an unfinished write.
+///
+/// Behind a gap nothing tells where a record begins: a header that is found may lie in the payload of the one
+/// that was lost, and says nothing of where the next begins unless its payload is intact.
 pub(crate) fn scan<'b>(
     bytes: &'b [u8],
     start: usize,
     mut meet: impl FnMut(usize, Met<'b>),
 ) -> usize {
     let mut end = start.min(bytes.len());
-    while let Some((offset, header)) = next_header(bytes, end) {
+    let (mut from, mut is_chain) = (end, true);
+    let mut patience_bytes = PATIENCE * bytes.len();
+    while let Some((offset, header)) = next_header(bytes, from, is_chain) {
+        is_chain &= offset == end;
+        let body = offset + HEADER_BYTES;
+        let payload = &bytes[body..body + header.length as usize];
+        let is_intact = header.content(payload).is_some();
+        if !is_intact && !is_chain && patience_bytes > 0 {
+            patience_bytes = patience_bytes.saturating_sub(payload.len());
+            from = offset + 1;
+            continue;
+        }
         if offset > end {
             meet(end, Met::Gap(&bytes[end..offset]));
         }
-        let body = offset + HEADER_BYTES;
-        end = body + header.length as usize;
-        let payload = &bytes[body..end];
-        match header.content(payload) {
-            Some(_) => meet(offset, Met::Record(header, payload)),
-            None => meet(offset, Met::Damaged(header, payload)),
+        end = body + payload.len();
+        from = end;
+        match is_intact {
+            true => meet(offset, Met::Record(header, payload)),
+            false => meet(offset, Met::Damaged(header, payload)),
         }
     }
     end
 }
 
-/// The next header at or after `from` whose payload is complete; none where a record that begins right
-/// there is cut off, for then all that follows is its payload.
-fn next_header(bytes: &[u8], from: usize) -> Option<(usize, Header)> {
+/// The next header at or after `from` whose payload is complete. In a chain none where a record that begins
+/// right there is cut off, for then all that follows is its payload.
+fn next_header(bytes: &[u8], from: usize, is_chain: bool) -> Option<(usize, Header)> {
     let mut at = from;
     loop {
         let rest = bytes.get(at..)?;
@@ -182,7 +197,7 @@ fn next_header(bytes: &[u8], from: usize) -> Option<(usize, Header)> {
             if header.record_bytes() <= rest.len() as u64 {
                 return Some((at, header));
             }
-            if at == from {
+            if at == from && is_chain {
                 return None;
             }
         }
@@ -278,6 +293,38 @@ mod tests {
         for cut in [1, outer.len() / 2, outer.len() - HEADER_BYTES] {
             let bytes = [&whole[..], &outer[..outer.len() - cut]].concat();
             assert_eq!(scanned(&bytes, 0), (vec![0], false, whole.len()));
+        }
+    }
+
+    /// In the payload of a record whose header is lost lay headers of long records, and what they spanned was
+    /// never looked at: of who may put a blob, and everything behind it.
+    #[test]
+    fn headers_in_the_payload_of_a_lost_record_hide_nothing() {
+        let forged = |length| {
+            let header = Header {
+                kind: Kind::Blob,
+                deleted: false,
+                hash: [9; HASH_BYTES],
+                length,
+                deflated: false,
+            };
+            header.encode()
+        };
+        let nested = record(0, b"nested");
+        for forged in [forged(500), forged(1 << 30)] {
+            let before = record(0, b"before");
+            // Behind an intact record, and behind none.
+            let outer = record(0, &[&forged[..], &nested, &forged].concat());
+            let behind = record(0, &[7; 300]);
+            let mut bytes = [&before[..], &outer, &behind, &behind].concat();
+            bytes[before.len()] ^= 1;
+            let (found, harmed, end) = scanned(&bytes, 0);
+            assert!(harmed);
+            let first = before.len() + outer.len();
+            for offset in [0, first, first + behind.len()] {
+                assert!(found.contains(&offset), "{offset} {found:?}");
+            }
+            assert_eq!(end, bytes.len());
         }
     }
 

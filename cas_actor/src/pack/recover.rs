@@ -4,7 +4,7 @@
 //! Does not know: how the index is used afterwards.
 //! Invariants: opening loses no complete record, whatever state a killed process left; a table that
 //! one opening refused is believed by no later one; nothing is appended behind what could not be read, where
-//! a record may end that reaches further; behind a header that is lost, up to the end of the segment, only
+//! a record may end that reaches further, nor behind a header that is lost; behind a header that is lost, up to the end of the segment, only
 //! blobs are believed, which their hashes prove: of anything else there is none then, nor an older one.
 #![forbid(unsafe_code)]
 
@@ -17,10 +17,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::checkpoint::CHECKPOINT_BYTES;
 use super::index::{self, SegmentState};
 use super::record::{Met, scan};
 use super::table::Table;
-use super::{Active, CHECKPOINT_BYTES, INDEX, Packs, Place, SEGMENT_SUFFIX, seconds};
+use super::walk::read_around;
+use super::{Active, INDEX, Packs, Place, SEGMENT_SUFFIX, seconds};
 use crate::error::{During, IoFailure};
 use crate::fs::Fs;
 use crate::layout::Kind;
@@ -58,17 +60,20 @@ impl<F: Fs> Packs<F> {
             lost: Vec::new(),
             anew_from: None,
             next_number: 1,
+            finished_below: 0,
             new_names: false,
             tail_bytes: 0,
             stale_use_seconds: 0,
         };
         if let Some(table) = &packs.table {
             let known = table.segments().iter();
+            // One that was empty may be gone: a sync failed that should have made its first records durable.
+            let known = known.filter(|state| state.end > 0 || found.contains_key(&state.number));
             packs.segments = known.map(|state| (state.number, *state)).collect();
         }
-        let mut is_read = true;
+        let mut is_whole = true;
         for number in found.keys() {
-            is_read = packs.recover_segment(*number)?;
+            is_whole = packs.recover_segment(*number)?;
         }
         let behind = packs.segments.keys().next_back().map_or(1, |last| last + 1);
         let covered = packs
@@ -76,13 +81,14 @@ impl<F: Fs> Packs<F> {
             .as_ref()
             .map_or(0, |table| table.covered().segment);
         packs.next_number = behind.max(covered);
+        packs.finished_below = covered;
         packs.resume(&found)?;
         // What the table does not cover may come from a process that was killed before its sync.
         packs.unsynced = packs.tail_bytes > 0;
         // So may a segment without records.
         let is_covered = |active: &Active| active.durable > 0;
         packs.new_names = packs.unsynced || !packs.active.as_ref().is_none_or(is_covered);
-        if !is_read && let Err(failure) = packs.seal() {
+        if !is_whole && let Err(failure) = packs.seal() {
             tracing::warn!(%failure, "the records of the last segment are written anew");
         }
         if packs.tail_bytes > CHECKPOINT_BYTES / 8
@@ -119,7 +125,7 @@ impl<F: Fs> Packs<F> {
     }
 
     /// Applies the records of one segment that the table does not cover; says whether all of it could be
-    /// read.
+    /// read, and no header was lost: otherwise what is appended there might not be believed.
     fn recover_segment(&mut self, number: u32) -> Result<bool, IoFailure> {
         let covered = self.table.as_ref().map(Table::covered);
         let start = match covered {
@@ -145,7 +151,7 @@ impl<F: Fs> Packs<F> {
         if size_bytes <= start as u64 {
             return Ok(true);
         }
-        let (bytes, is_read) = self.read_around(&file, &path, start as u64..size_bytes);
+        let (bytes, is_read) = read_around(&self.fs, &file, &path, start as u64..size_bytes);
         let used = seconds(SystemTime::now());
         let (mut harmed, mut is_chain) = (0u64, true);
         let end = scan(&bytes, 0, |offset, met| match met {
@@ -182,7 +188,7 @@ impl<F: Fs> Packs<F> {
         if let Some(state) = self.segments.get_mut(&number) {
             state.end = (start + end) as u32;
         }
-        Ok(is_read)
+        Ok(is_read && is_chain)
     }
 
     /// Goes on appending to the last segment, behind its last complete record, unless the table
@@ -287,15 +293,17 @@ fn covers(table: &Table, found: &BTreeMap<u32, u64>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Read;
     use super::super::compact_tests::{content, name, open, put};
+    use super::super::{Read, deletion};
     use super::*;
     use crate::action::ActionEntry;
     use crate::digest::Digest;
     use crate::fs::RealFs;
+    use crate::fs::faulty::{Fault, FaultyFs};
     use crate::pack::Header;
     use crate::power_fs::PowerFs;
     use bytes::Bytes;
+    use std::sync::atomic::Ordering::Relaxed;
 
     /// A segment had been cut off, and grew behind what the table says of it: then the table was believed
     /// again, and what was put meanwhile was gone.
@@ -367,6 +375,64 @@ mod tests {
         assert!(is_here([9; 32]), "it lies before");
         assert!(!is_here([8; 32]), "the old one is not what was put last");
         assert!(packs.find(&name(1)).is_some() && packs.find(&name(2)).is_some());
+    }
+
+    /// An entry was appended behind a header that is lost, where only blobs are believed: the next opening did
+    /// not know it.
+    #[test]
+    fn what_is_put_behind_a_header_that_is_lost_is_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut packs = open(directory.path(), RealFs);
+        for number in 0..3 {
+            put(&mut packs, number).unwrap();
+        }
+        packs.sync().unwrap();
+        let (segment, place) = (packs.segment_path(1), packs.find(&name(1)).unwrap());
+        drop(packs);
+        let file = OpenOptions::new().write(true).open(&segment).unwrap();
+        file.write_all_at(&[0; 8], u64::from(place.offset)).unwrap();
+        let mut packs = open(directory.path(), RealFs);
+        let encoded = Bytes::from(ActionEntry::new("put").encode(&[8; 32]));
+        let header = Header {
+            kind: Kind::Action,
+            deleted: false,
+            hash: [8; 32],
+            length: encoded.len() as u32,
+            deflated: false,
+        };
+        let records = [(header, encoded)];
+        let places = packs.append(&records).unwrap();
+        packs.publish(&records, &places);
+        packs.sync().unwrap();
+        drop(packs);
+        let packs = open(directory.path(), RealFs);
+        assert!(packs.find(&([8; 32], Kind::Action)).is_some());
+        assert!(packs.find(&name(2)).is_some());
+    }
+
+    /// A table covered a segment that was empty, and went when a sync failed: nobody could open the packs
+    /// any more.
+    #[test]
+    fn an_empty_segment_that_is_gone_keeps_nobody_from_opening() {
+        let directory = tempfile::tempdir().unwrap();
+        let fs = FaultyFs::new(Fault::Sync, i64::MAX);
+        // As a process leaves it that is killed behind making it.
+        let segment = directory.path().join("packs/00000001.seg");
+        fs::create_dir(directory.path().join("packs")).unwrap();
+        fs::write(&segment, "").unwrap();
+        let mut packs = open(directory.path(), fs.clone());
+        packs.checkpoint().unwrap();
+        fs.countdown.store(0, Relaxed);
+        packs.append(&[deletion(&name(1))]).unwrap();
+        assert!(packs.sync().is_err());
+        packs.sync().unwrap();
+        drop(packs);
+        assert!(!segment.exists(), "nothing of it was acknowledged");
+        let mut packs = open(directory.path(), RealFs);
+        put(&mut packs, 2).unwrap();
+        packs.sync().unwrap();
+        drop(packs);
+        assert!(open(directory.path(), RealFs).find(&name(2)).is_some());
     }
 
     /// What was put next was written behind half a record, whose header said that it was a part of that.

@@ -1,6 +1,7 @@
 //! A table on disk, searched where it lies.
 //!
-//! Owns: finding entries with one read, and their uses since the table was written.
+//! Owns: finding entries with one read, walking through them, their uses since the table was written, and
+//! writing one piece by piece.
 //! Does not know: the format (`index`), or what happened after the table was written (`pack` replays that).
 //! Invariants: nothing of the file is mapped, so whoever cuts it off, or a sector that cannot be read, makes
 //! a search fail and not the process; a search that failed is told by [`Table::is_harmed`] until all of it
@@ -11,19 +12,22 @@
 
 use std::cell::Cell;
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::time::SystemTime;
+use std::vec;
 
 use super::index::{
     Covered, ENTRY_BYTES, Entry, HEADER_BYTES, Name, Parsed, Place, SegmentState, decode_entry,
-    first_bytes, head_bytes, parse, prefix, search,
+    encode_entry, first_bytes, head_bytes, head_bytes_of, parse, prefix, search,
 };
+use crate::fs::Disk;
 use crate::stats::Usage;
 
 /// Entries of a block, which is read at once.
 const BLOCK: usize = 16;
-/// Entries that are read at a time to walk through them.
-const PIECE: usize = 1024 * BLOCK;
+/// Entries that are read at a time to walk through them, and written.
+const PIECE: usize = 256 * BLOCK;
 
 /// A table on disk.
 #[derive(Debug)]
@@ -54,13 +58,6 @@ impl Table {
         is_intact.then_some(table)
     }
 
-    /// A table that was just written, of these bytes: they are not read once more.
-    pub(crate) fn written(file: File, bytes: &[u8]) -> Option<Self> {
-        let head = parse(bytes, bytes.len() as u64)?;
-        let fences = fences_of(bytes[head.entries_at..].as_chunks().0).collect();
-        Some(Self::new(file, head, fences))
-    }
-
     fn new(file: File, head: Parsed, fences: Vec<u64>) -> Self {
         Self {
             file,
@@ -69,6 +66,10 @@ impl Table {
             fences,
             is_harmed: Cell::new(false),
         }
+    }
+
+    pub(super) fn file(&self) -> &File {
+        &self.file
     }
 
     pub(crate) fn covered(&self) -> Covered {
@@ -169,13 +170,14 @@ impl Table {
     }
 
     /// The entries from a place on, in the order of their names; fewer where the table is harmed.
-    pub(crate) fn iter_from(&self, start: usize) -> impl Iterator<Item = (Name, Place)> + '_ {
-        let pieces = (start..self.len()).step_by(PIECE);
-        let pieces = pieces.map_while(|at| Some((at, self.read(at, PIECE)?)));
-        pieces.flat_map(move |(start, entries)| {
-            let numbered = entries.into_iter().enumerate();
-            numbered.map(move |(at, entry)| self.used(start + at, decode_entry(&entry)))
-        })
+    pub(super) fn entries_from(&self, start: usize) -> Entries<'_> {
+        Entries {
+            table: self,
+            start,
+            next: start,
+            piece: Vec::new().into_iter(),
+            hasher: blake3::Hasher::new(),
+        }
     }
 
     fn used(&self, index: usize, (name, mut place): (Name, Place)) -> (Name, Place) {
@@ -197,6 +199,109 @@ impl Table {
                 None
             }
         }
+    }
+}
+
+/// Walks through a table.
+pub(super) struct Entries<'t> {
+    table: &'t Table,
+    start: usize,
+    /// What is read next.
+    next: usize,
+    piece: vec::IntoIter<Entry>,
+    hasher: blake3::Hasher,
+}
+
+impl Entries<'_> {
+    /// Whether all of the table was met, as it was written.
+    pub(super) fn is_intact(&self) -> bool {
+        let is_whole = self.start == 0 && self.next == self.table.len() && self.piece.len() == 0;
+        is_whole && first_bytes(&self.hasher) == self.table.head.entries_check
+    }
+}
+
+impl Iterator for Entries<'_> {
+    type Item = (Name, Place);
+
+    fn next(&mut self) -> Option<(Name, Place)> {
+        if self.piece.len() == 0 && self.next < self.table.len() {
+            let piece = self.table.read(self.next, PIECE)?;
+            self.hasher.update(piece.as_flattened());
+            self.next += piece.len();
+            self.piece = piece.into_iter();
+        }
+        let index = self.next - self.piece.len();
+        let entry = self.piece.next()?;
+        Some(self.table.used(index, decode_entry(&entry)))
+    }
+}
+
+/// Writes a table, entry by entry.
+pub(super) struct Writer<'d> {
+    disk: &'d dyn Disk,
+    file: File,
+    /// Where the next piece goes.
+    at: u64,
+    piece: Vec<u8>,
+    hasher: blake3::Hasher,
+    fences: Vec<u64>,
+    entries: usize,
+}
+
+impl<'d> Writer<'d> {
+    /// To a file that holds nothing, of a table with so many segments.
+    pub(super) fn new(disk: &'d dyn Disk, file: File, segments: usize) -> Self {
+        Self {
+            disk,
+            file,
+            at: head_bytes_of(segments) as u64,
+            piece: Vec::with_capacity(PIECE * ENTRY_BYTES),
+            hasher: blake3::Hasher::new(),
+            fences: Vec::new(),
+            entries: 0,
+        }
+    }
+
+    /// The next entry in the order of names.
+    pub(super) fn push(&mut self, name: &Name, place: &Place) -> io::Result<()> {
+        let entry = encode_entry(name, place);
+        if self.entries.is_multiple_of(BLOCK) {
+            self.fences.push(prefix(&entry));
+        }
+        self.entries += 1;
+        self.piece.extend_from_slice(&entry);
+        match self.piece.len() < PIECE * ENTRY_BYTES {
+            true => Ok(()),
+            false => self.write_piece(),
+        }
+    }
+
+    fn write_piece(&mut self) -> io::Result<()> {
+        self.disk.write_at(&self.file, &self.piece, self.at)?;
+        self.hasher.update(&self.piece);
+        self.at += self.piece.len() as u64;
+        self.piece.clear();
+        Ok(())
+    }
+
+    /// Writes the head, which says that the rest is there.
+    pub(super) fn finish(
+        mut self,
+        covered: Covered,
+        usage: &Usage,
+        segments: &[SegmentState],
+    ) -> io::Result<Table> {
+        self.write_piece()?;
+        let head = Parsed {
+            covered,
+            usage: *usage,
+            segments: segments.to_vec(),
+            entries_at: head_bytes_of(segments.len()),
+            entries: self.entries,
+            entries_check: first_bytes(&self.hasher),
+        };
+        self.disk.write_at(&self.file, &head.encode(), 0)?;
+        Ok(Table::new(self.file, head, self.fences))
     }
 }
 

@@ -10,10 +10,9 @@ use std::io;
 use std::ops::Range;
 use std::path::Path;
 
-use super::Packs;
 use super::record::{HEADER_BYTES, Header, Met, scan};
 use crate::error::{During, IoFailure};
-use crate::fs::Fs;
+use crate::fs::Disk;
 
 /// What is read at a time,
 const PIECE_BYTES: usize = 1024 * 1024;
@@ -22,74 +21,71 @@ const HEADERS_BYTES: u64 = 32 * 1024;
 /// and what is lost with a sector that cannot be read.
 const BLOCK_BYTES: usize = 4096;
 
-impl<F: Fs> Packs<F> {
-    /// Reads the headers of a segment, some twice where something is damaged; says whether all of it could
-    /// be read.
-    pub(super) fn each_header(
-        &self,
-        number: u32,
-        mut meet: impl FnMut(&Header),
-    ) -> Result<bool, IoFailure> {
-        let path = self.segment_path(number);
-        let file = match File::open(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
-            opened => opened.during("open", &path)?,
-        };
-        let end = self.segments.get(&number).map_or(0, |state| state.end);
-        let end = u64::from(end);
-        let (mut at, mut piece_at, mut piece) = (0, 0, Vec::new());
-        while at < end {
-            if at + HEADER_BYTES as u64 > piece_at + piece.len() as u64 {
-                piece_at = at;
-                piece.resize((end - at).min(HEADERS_BYTES) as usize, 0);
-                if self.fs.read_back(&file, &mut piece, at).is_err() {
-                    break;
-                }
-            }
-            let Some(header) = Header::decode(&piece[(at - piece_at) as usize..]) else {
+/// Reads the headers of a segment up to its end, some twice where something is damaged; says whether all
+/// of it could be read.
+pub(super) fn each_header(
+    disk: &dyn Disk,
+    path: &Path,
+    end: u32,
+    mut meet: impl FnMut(&Header),
+) -> Result<bool, IoFailure> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        opened => opened.during("open", path)?,
+    };
+    let end = u64::from(end);
+    let (mut at, mut piece_at, mut piece) = (0, 0, Vec::new());
+    while at < end {
+        if at + HEADER_BYTES as u64 > piece_at + piece.len() as u64 {
+            piece_at = at;
+            piece.resize((end - at).min(HEADERS_BYTES) as usize, 0);
+            if disk.read_back(&file, &mut piece, at).is_err() {
                 break;
-            };
-            meet(&header);
-            at += header.record_bytes();
-        }
-        if at >= end {
-            return Ok(true);
-        }
-        let size_bytes = file.metadata().during("read", &path)?.len();
-        let (bytes, is_read) = self.read_around(&file, &path, 0..size_bytes.min(end));
-        scan(&bytes, 0, |_, met| {
-            if let Met::Record(header, _) = met {
-                meet(&header);
             }
-        });
-        Ok(is_read)
+        }
+        let Some(header) = Header::decode(&piece[(at - piece_at) as usize..]) else {
+            break;
+        };
+        meet(&header);
+        at += header.record_bytes();
     }
+    if at >= end {
+        return Ok(true);
+    }
+    let size_bytes = file.metadata().during("read", path)?.len();
+    let (bytes, is_read) = read_around(disk, &file, path, 0..size_bytes.min(end));
+    scan(&bytes, 0, |_, met| {
+        if let Met::Record(header, _) = met {
+            meet(&header);
+        }
+    });
+    Ok(is_read)
+}
 
-    /// A part of a segment, with zeros for what cannot be read, and whether all could.
-    pub(super) fn read_around(
-        &self,
-        file: &File,
-        path: &Path,
-        part: Range<u64>,
-    ) -> (Vec<u8>, bool) {
-        let mut bytes = vec![0; (part.end - part.start) as usize];
-        let (mut at, mut is_read) = (part.start, true);
-        for piece in bytes.chunks_mut(PIECE_BYTES) {
-            let length = piece.len() as u64;
-            if self.fs.read_back(file, piece, at).is_err() {
-                for (index, block) in piece.chunks_mut(BLOCK_BYTES).enumerate() {
-                    let offset = at + (index * BLOCK_BYTES) as u64;
-                    if self.fs.read_back(file, block, offset).is_err() {
-                        block.fill(0);
-                        is_read = false;
-                    }
+/// A part of a segment, with zeros for what cannot be read, and whether all could.
+pub(super) fn read_around(
+    disk: &dyn Disk,
+    file: &File,
+    path: &Path,
+    part: Range<u64>,
+) -> (Vec<u8>, bool) {
+    let mut bytes = vec![0; (part.end - part.start) as usize];
+    let (mut at, mut is_read) = (part.start, true);
+    for piece in bytes.chunks_mut(PIECE_BYTES) {
+        let length = piece.len() as u64;
+        if disk.read_back(file, piece, at).is_err() {
+            for (index, block) in piece.chunks_mut(BLOCK_BYTES).enumerate() {
+                let offset = at + (index * BLOCK_BYTES) as u64;
+                if disk.read_back(file, block, offset).is_err() {
+                    block.fill(0);
+                    is_read = false;
                 }
             }
-            at += length;
         }
-        if !is_read {
-            tracing::warn!(segment = %path.display(), "a part of it cannot be read");
-        }
-        (bytes, is_read)
+        at += length;
     }
+    if !is_read {
+        tracing::warn!(segment = %path.display(), "a part of it cannot be read");
+    }
+    (bytes, is_read)
 }

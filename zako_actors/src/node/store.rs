@@ -27,6 +27,8 @@ pub(super) struct StoreTable {
     /// What was used within this time is never evicted.
     lease_seconds: u64,
     verify_reads: Verify,
+    /// With `first_large`, how long the check of a large blob counts.
+    recheck_large_seconds: u64,
     /// What is read again in the background; 0 switches that off.
     scrub_bytes_per_second: u64,
 }
@@ -50,6 +52,7 @@ impl Default for StoreTable {
             time_to_idle_seconds: store.memory.time_to_idle.as_secs(),
             lease_seconds: store.lease.as_secs(),
             verify_reads: Verify::FirstLarge,
+            recheck_large_seconds: store.recheck_large_after.as_secs(),
             scrub_bytes_per_second: SCRUB_BYTES_PER_SECOND,
         }
     }
@@ -73,6 +76,7 @@ impl StoreTable {
                 Verify::Always => VerifyReads::Always,
                 Verify::SmallOnly => VerifyReads::SmallOnly,
             },
+            recheck_large_after: Duration::from_secs(self.recheck_large_seconds),
             scrub_bytes_per_second: Some(self.scrub_bytes_per_second).filter(|bytes| *bytes > 0),
             ..StoreConfig::new(root)
         }
@@ -87,7 +91,8 @@ mod tests {
     fn every_key_reaches_the_store() {
         let table: StoreTable = toml::from_str(
             "memory_bytes = 1\nadmit_up_to_bytes = 2\ntime_to_live_seconds = 3\ntime_to_idle_seconds = 4\n\
-             lease_seconds = 5\nverify_reads = \"always\"\nscrub_bytes_per_second = 6\n",
+             lease_seconds = 5\nverify_reads = \"always\"\nscrub_bytes_per_second = 6\n\
+             recheck_large_seconds = 7\n",
         )
         .unwrap();
         let config = table.config("/s".into());
@@ -102,6 +107,7 @@ mod tests {
             memory,
             lease: Duration::from_secs(5),
             verify_reads: VerifyReads::Always,
+            recheck_large_after: Duration::from_secs(7),
             scrub_bytes_per_second: Some(6),
             ..StoreConfig::new("/s")
         };

@@ -36,7 +36,9 @@ pub struct NodeArgs {
     /// Send requests as spans of OpenTelemetry to TO: stdout, or a collector at http://HOST:4318
     #[arg(long, value_name = "TO")]
     pub otel: Option<String>,
-    /// Read settings from FILE (TOML); flags win. examples/node.toml shows all of them
+    /// Read settings from FILE (TOML); flags win. examples/node.toml shows all of them. Among them: a blob
+    /// above 64 KiB is checked at its first read, after each change of its file and once a day; with
+    /// verify_reads = "always" in [store] at every read, so that a bit that decays on the disk is never served
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 }
