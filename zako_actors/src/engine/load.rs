@@ -59,6 +59,11 @@ pub struct Described {
 }
 
 impl Described {
+    /// All targets that no rule describes.
+    pub fn plain(&self) -> &[Arc<Target>] {
+        &self.targets
+    }
+
     /// All uses of rules.
     pub fn uses(&self) -> &[Arc<RuleUse>] {
         &self.uses

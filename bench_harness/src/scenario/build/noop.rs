@@ -154,11 +154,10 @@ impl Planned {
             Duration::from_secs(30),
             Machine::look().defaults().pool,
         );
-        let mut loaded = session
-            .load(&mut isolates, &Given::default(), "")
+        let (_, graph) = session
+            .targets(&mut isolates, &Given::default(), "", &[])
             .expect("no mistakes");
         drop(isolates);
-        let graph = session.graph(&mut loaded).expect("no mistakes");
         let path = std::env::var("PATH").unwrap_or_default();
         let describer = Describer::new(path, BTreeMap::new(), TRANSPILER_VERSION.to_owned());
         let describer = Arc::new(describer);

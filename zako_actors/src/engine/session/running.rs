@@ -186,6 +186,7 @@ impl Session {
             edits: options.edits.clone(),
             seats: Seats::new(options.jobs),
             ledger: Arc::clone(self.ledger()),
+            layout: self.layout.clone(),
             claims: Claims::of(Arc::clone(&plan)),
             reasons: Arc::clone(self.reasons()),
             // They compute all the time: more than there are CPUs would only take turns.

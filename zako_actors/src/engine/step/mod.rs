@@ -54,6 +54,7 @@ use super::sandbox::{Mode, Readable};
 use super::scratch::Scratches;
 use super::seats::Seats;
 use super::worker::Workers;
+use super::workspace::Layout;
 use crate::lang::target::Work;
 
 /// What all steps of a build share.
@@ -86,6 +87,8 @@ pub struct StepEnv {
     pub seats: Seats,
     /// What zako wrote in this workspace.
     pub ledger: Arc<Ledger>,
+    /// Where zako keeps its files.
+    pub layout: Layout,
     /// Who writes what in this build.
     pub claims: Claims,
     /// Transpilers, one per core.
