@@ -212,9 +212,13 @@ fn changed_inputs(env: &StepEnv, job: &StepJob, before: &Action) -> Vec<String> 
         .cloned()
         .collect();
     let deps = job.deps.iter().map(|outputs| &**outputs);
-    let after = env
-        .describer
-        .describe(target, &existing, deps, action::Before::default(), &env.files);
+    let after = env.describer.describe(
+        target,
+        &existing,
+        deps,
+        action::Before::default(),
+        &env.files,
+    );
     let after = match after {
         Ok(after) => after,
         Err(error) => return vec![error.to_string()],

@@ -55,6 +55,7 @@ use super::scratch::Scratches;
 use super::seats::Seats;
 use super::worker::Workers;
 use super::workspace::Layout;
+use crate::isolate::IsolatePool;
 use crate::lang::target::Work;
 
 /// What all steps of a build share.
@@ -91,6 +92,8 @@ pub struct StepEnv {
     pub layout: Layout,
     /// Who writes what in this build.
     pub claims: Claims,
+    /// What the build files were evaluated by, where any were.
+    pub isolates: Option<IsolatePool>,
     /// Transpilers, one per core.
     pub transpilers: TranspilerPool,
     /// Worker processes.
