@@ -317,7 +317,8 @@ fn what_a_person_put_where_an_output_was_is_a_source() {
 #[test]
 fn what_a_person_put_where_an_output_was_is_a_source_of_rules_at_once() {
     let all = "  all: cat({ srcs: glob(\"*.h\") }),";
-    let gen_h = "  gen: target({ cmd: [\"sh\", \"-c\", \"echo made > gen.h\"], outs: [\"gen.h\"] }),";
+    let gen_h =
+        "  gen: target({ cmd: [\"sh\", \"-c\", \"echo made > gen.h\"], outs: [\"gen.h\"] }),";
     // With a source beside it, and as the only one: the glob means nothing without it.
     for beside in [true, false] {
         let project = project(&format!("{gen_h}\n{}", if beside { all } else { "" }));

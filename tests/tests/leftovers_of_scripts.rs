@@ -8,8 +8,14 @@ use zako_tests::Project;
 fn project(end: &str) -> Project {
     let project = Project::new();
     project.write(".gitignore", "dist\n");
-    project.write("other/package.json", r#"{"name": "other", "scripts": {"lint": "true"}}"#);
-    project.write("package.json", r#"{"name": "acme", "workspaces": ["a", "other"]}"#);
+    project.write(
+        "other/package.json",
+        r#"{"name": "other", "scripts": {"lint": "true"}}"#,
+    );
+    project.write(
+        "package.json",
+        r#"{"name": "acme", "workspaces": ["a", "other"]}"#,
+    );
     describe(&project, end);
     project.write("a/dist/kept.txt", "mine\n");
     project.write("a/dist/touched.txt", "mine\n");
@@ -92,7 +98,9 @@ fn where_nobody_looked_what_a_killed_script_left_is_a_persons() {
     // As after a power cut: there is a note, and no guard.
     let children = "for p in $(cat /proc/$PPID/task/*/children)";
     let guard = "grep -q ^zako-guard /proc/$p/cmdline && kill -9 $p";
-    let project = project(&format!("{children}; do {guard}; done; kill -9 $PPID; exit 1"));
+    let project = project(&format!(
+        "{children}; do {guard}; done; kill -9 $PPID; exit 1"
+    ));
     let killed = project.zako(&["build"]);
     assert_eq!(killed.status.code(), None, "{}", killed.text());
     assert!(has_notes(&project));

@@ -192,7 +192,7 @@ impl<'a> Loader<'a> {
             **path == *PACKAGE_FILE || wanted.binary_search_by(|w| (**w).cmp(path)).is_ok()
         });
         targets.append(&mut package.exports.targets);
-        targets.extend(self.scripts(&wanted)?);
+        targets.extend(self.scripts(&wanted, &mut loaded.logs)?);
         let env = package.env;
         Ok(Described { targets, uses, env })
     }
@@ -212,8 +212,17 @@ impl<'a> Loader<'a> {
     }
 
     /// The scripts of packages whose directory has no build file.
-    fn scripts(&mut self, builds: &[String]) -> Result<Vec<Arc<Target>>, LoadError> {
-        let Some(members) = members::read(self.env.workspace, self.env.dirs)? else {
+    fn scripts(
+        &mut self,
+        builds: &[String],
+        logs: &mut Vec<String>,
+    ) -> Result<Vec<Arc<Target>>, LoadError> {
+        let workspace = self.env.workspace;
+        let members = members::read(workspace, self.env.dirs)?;
+        if workspace.manifest.settings.scripts != Some(false) {
+            logs.extend(members::misnamed_tasks(workspace, members.as_ref()));
+        }
+        let Some(members) = members else {
             return Ok(Vec::new());
         };
         let described: FxHashSet<&str> = builds

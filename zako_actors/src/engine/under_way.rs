@@ -244,7 +244,9 @@ pub fn list_left(layout: &Layout) -> io::Result<()> {
 /// What lies where scripts are noted.
 fn notes(layout: &Layout) -> Vec<PathBuf> {
     let entries = fs::read_dir(&layout.under_way).into_iter().flatten();
-    entries.filter_map(|entry| Some(entry.ok()?.path())).collect()
+    entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .collect()
 }
 
 fn read<T: for<'de> Deserialize<'de>>(path: &Path) -> Option<T> {
