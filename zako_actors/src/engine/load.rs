@@ -53,17 +53,13 @@ pub struct Loaded {
 /// rules read what is built.
 #[derive(Clone, Debug, Default)]
 pub struct Described {
-    targets: Vec<Arc<Target>>,
+    /// All targets that no rule describes.
+    pub(super) targets: Vec<Arc<Target>>,
     uses: Vec<Arc<RuleUse>>,
     env: BTreeMap<String, EnvValue>,
 }
 
 impl Described {
-    /// All targets that no rule describes.
-    pub fn plain(&self) -> &[Arc<Target>] {
-        &self.targets
-    }
-
     /// All uses of rules.
     pub fn uses(&self) -> &[Arc<RuleUse>] {
         &self.uses
@@ -219,9 +215,7 @@ impl<'a> Loader<'a> {
     ) -> Result<Vec<Arc<Target>>, LoadError> {
         let workspace = self.env.workspace;
         let members = members::read(workspace, self.env.dirs)?;
-        if workspace.manifest.settings.scripts != Some(false) {
-            logs.extend(members::misnamed_tasks(workspace, members.as_ref()));
-        }
+        logs.extend(members::misnamed_tasks(workspace, members.as_ref()));
         let Some(members) = members else {
             return Ok(Vec::new());
         };

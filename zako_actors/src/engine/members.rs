@@ -109,7 +109,8 @@ fn check_networked(members: &Members) -> Result<(), Diagnostic> {
 /// What to say of tasks of the manifest that no package has, nor any other task needs.
 pub fn misnamed_tasks(workspace: &Workspace, members: Option<&Members>) -> Vec<String> {
     let manifest = &workspace.manifest;
-    let Some(tasks) = &manifest.tasks else {
+    let unwanted = manifest.settings.scripts == Some(false);
+    let Some(tasks) = manifest.tasks.as_ref().filter(|_| !unwanted) else {
         return Vec::new();
     };
     let packages = || {

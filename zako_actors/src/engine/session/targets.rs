@@ -28,6 +28,7 @@ type Attempt = Result<(Loaded, Arc<Graph>), (BuildError, Vec<Arc<Target>>)>;
 /// What is known of a workspace's targets, also where they do not go together.
 struct Known {
     targets: Vec<Arc<Target>>,
+    /// What they declare, where there is no graph to ask.
     outputs: OutputIndex,
     /// Those whose rules may describe more.
     unfinished: Vec<Label>,
@@ -183,14 +184,19 @@ impl Session {
             (Err(_), Some(described)) => {
                 let told = self.known.memory.uses.values();
                 let told = told.flat_map(|known| &known.targets);
-                let plain = described.plain().iter();
+                let plain = described.targets.iter();
                 (plain.chain(told).cloned().collect(), uses.collect())
             }
             (Err(_), None) => return None,
         };
+        let outputs = match found {
+            // The graph has been asked.
+            Ok(_) => OutputIndex::default(),
+            Err(_) => OutputIndex::of(&targets),
+        };
         Some(Known {
-            outputs: OutputIndex::of(&targets),
             targets,
+            outputs,
             unfinished,
         })
     }
