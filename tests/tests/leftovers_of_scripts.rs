@@ -147,3 +147,22 @@ fn has_notes(project: &Project) -> bool {
     let notes = fs::read_dir(project.cache().join("under-way"));
     notes.is_ok_and(|mut notes| notes.next().is_some())
 }
+
+#[test]
+fn what_git_knows_is_no_output_of_a_script_that_did_not_come_to_its_end() {
+    for end in ["exit 3", "kill -9 $PPID; sleep 600"] {
+        let project = project(&format!("echo more >> dist/kept.txt; {end}"));
+        for arguments in [
+            &["init", "--quiet"][..],
+            &["add", "--force", "a/dist/kept.txt"],
+        ] {
+            let mut git = std::process::Command::new("git");
+            let done = git.args(arguments).current_dir(project.root()).output();
+            assert!(done.unwrap().status.success());
+        }
+        assert!(!project.zako(&["build"]).status.success());
+        project.zako(&["clean"]).succeeds();
+        assert_eq!(project.read("a/dist/kept.txt"), "mine\nmore\n");
+        assert!(!project.has("a/dist/half.txt"));
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! Owns what lay where a script writes before it started, noted on disk until it has ended; and the question what of that place it
 //! has written, when it failed or its zako was killed. Does not know how a script is run.
-//! Invariants: what lay there before and holds what it held is never listed as zako's; what a script of a killed zako has left is
+//! Invariants: what lay there before and holds what it held is never listed as zako's, nor what git knows; what a script of a killed zako has left is
 //! looked at by the guard, when all its processes are dead, and not later, when it may be a person's; where no guard looked, it is a
 //! person's.
 
@@ -20,6 +20,7 @@ use super::ledger::{Ledger, Mark};
 use super::outputs::{OutputError, collect_what_is_there};
 use super::removal::{is_left, mark_at};
 use super::scratch::name_of_process;
+use super::since::tracked;
 use super::stamp::Stamp;
 use super::workspace::Layout;
 use crate::lang::pattern::Pattern;
@@ -102,7 +103,7 @@ impl Before {
         })
     }
 
-    /// What the script has written so far.
+    /// What the script has written so far. What git knows is a person's.
     fn written(&self, files: &FileTable) -> Vec<(String, Mark)> {
         // What cannot be looked at is nobody's output.
         let found = self.outputs(files.root()).unwrap_or_default();
@@ -112,7 +113,12 @@ impl Before {
             let is_ours = is_whole && self.is_written(&path, &metadata, mark);
             is_ours.then(|| (path, mark.unwrap_or_default()))
         });
-        found.collect()
+        let mut written: Vec<_> = found.collect();
+        if !written.is_empty() {
+            let tracked = tracked(files.root());
+            written.retain(|(path, _)| !tracked.contains(path));
+        }
+        written
     }
 }
 
