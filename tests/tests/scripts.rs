@@ -434,7 +434,7 @@ fn a_task_of_the_manifest_that_no_package_has_is_told_with_its_line_and_the_near
          [tasks.\"@acme/core#lnit\"]\n[tasks.zzzzzz]\n",
     );
     for _ in 0..2 {
-        let said = project.zako(&["build"]).succeeds().stderr;
+        let said = project.zako(&["query", "//..."]).succeeds().stderr;
         for warning in [
             "warning: zako.toml:4:1: no package has a script `biuld`; did you mean `build`?",
             "warning: zako.toml:10:1: no package has a script `@acme/core#lnit`; did you mean `@acme/core#lint`?",
