@@ -459,12 +459,20 @@ fn a_node_says_that_its_configuration_is_missing() {
 }
 
 #[test]
-fn a_build_file_that_the_engine_cannot_leave_ends_the_build_and_is_named() {
-    let project =
-        Project::with_build("Object.keys(new String('x'.repeat(2 ** 28)));\nexport default {};\n");
-    let mut command = project.command(&["build"]);
-    Outcome::of(command.env("ZAKO_EVALUATION_SECONDS", "1")).fails_saying(&[
-        "BUILD.ts cannot be stopped",
-        "a text or list of many millions",
-    ]);
+fn the_memory_of_build_files_is_limited_as_the_manifest_says() {
+    let project = Project::with_build("const a: unknown[] = []; while (true) a.push({ x: 1 });\n");
+    let manifest = project.read("zako.toml");
+    let settings = |heap: &str| format!("{manifest}[settings]\nevaluation-heap = \"{heap}\"\n");
+    project.write("zako.toml", &settings("64m"));
+    project
+        .zako(&["build"])
+        .fails_saying(&["BUILD.ts needs more memory than its limit of 64 MiB"]);
+    for wrong in ["31m", "100t"] {
+        project.write("zako.toml", &settings(wrong));
+        let words = [
+            "`evaluation-heap` in [settings] of zako.toml",
+            "a size from 32m to",
+        ];
+        project.zako(&["build"]).fails_saying(&words);
+    }
 }

@@ -319,6 +319,95 @@ fn events_and_trace_tell_of_every_step() {
         .fails_saying(&["cannot write the trace"]);
 }
 
+/// A slice of one row: when it begins and ends.
+type Slice = (u64, u64);
+
+/// Whether each two slices of a row lie one after the other or one in the other; viewers drop what overlaps in part.
+fn are_nested(slices: &mut [Slice]) -> bool {
+    slices.sort_by_key(|(begin, end)| (*begin, std::cmp::Reverse(*end)));
+    let mut open: Vec<u64> = Vec::new();
+    slices.iter().all(|(begin, end)| {
+        while open.pop_if(|outer| *outer <= *begin).is_some() {}
+        let fits = open.last().is_none_or(|outer| end <= outer);
+        open.push(*end);
+        fits
+    })
+}
+
+/// A rule that reads a file.
+const COUNT: &str = r#"
+import { attr, rule } from "zako:rule";
+export const count = rule({
+  name: "count",
+  attrs: { src: attr.source() },
+  async implementation(ctx) {
+    const text = await ctx.read(ctx.attrs.src);
+    return { files: [ctx.write(ctx.label.name, `${text.length}`)] };
+  },
+});
+"#;
+
+/// Two steps that wait for each other, so that they run at the same time, and a rule that reads what one of them wrote.
+const PARALLEL: &str = r#"
+import { target } from "zako:build";
+import { count } from "./count.rule.ts";
+export default {
+  a: target({ cmd: ["sh", "-c", "echo > $RAN.a; read x < $RAN.b; echo 1 > a"], outs: ["a"] }),
+  b: target({ cmd: ["sh", "-c", "read x < $RAN.a; echo > $RAN.b; echo 1 > b"], outs: ["b"] }),
+  n: count({ src: ":a" }),
+  last: target({ cmd: ["sh", "-c", "echo 1 > last"], deps: [":a", ":b", ":n"], outs: ["last"] }),
+};
+"#;
+
+#[test]
+fn a_trace_of_parallel_steps_follows_the_format_and_nothing_in_it_overlaps_in_part() {
+    let mut parts = [(0, 5), (3, 9)];
+    assert!(!are_nested(&mut parts) && are_nested(&mut [(5, 9), (0, 5), (0, 3), (0, 9)]));
+    let project = Project::with_build(PARALLEL);
+    project.write("count.rule.ts", COUNT);
+    for pipe in ["ran.a", "ran.b"] {
+        let mut make = Command::new("mkfifo");
+        let made = make.arg(project.outside().join(pipe)).status().unwrap();
+        assert!(made.success());
+    }
+    let arguments = ["build", "-j", "2", "--trace", "trace.json"];
+    project.zako(&arguments).succeeds();
+    let trace: serde_json::Value = serde_json::from_str(&project.read("trace.json")).unwrap();
+    let mut rows: std::collections::BTreeMap<u64, Vec<Slice>> = Default::default();
+    let mut named = std::collections::BTreeSet::new();
+    let mut together = 0;
+    for event in trace["traceEvents"].as_array().unwrap() {
+        for field in ["ts", "pid", "tid"] {
+            assert!(event[field].is_u64(), "{field}: {event}");
+        }
+        assert!(event["name"].is_string(), "{event}");
+        let tid = event["tid"].as_u64().unwrap();
+        match event["ph"].as_str().unwrap() {
+            "X" => {
+                let begin = event["ts"].as_u64().unwrap();
+                let end = begin + event["dur"].as_u64().unwrap();
+                rows.entry(tid).or_default().push((begin, end));
+            }
+            "C" => {
+                let values = event["args"].as_object().unwrap();
+                let numbers = values.values().map(|value| value.as_u64().unwrap());
+                together = together.max(numbers.max().unwrap());
+            }
+            "M" if event["name"] == "thread_name" => drop(named.insert(tid)),
+            "M" => assert!(event["args"].is_object(), "{event}"),
+            "i" => assert!(["g", "p", "t"].contains(&event["s"].as_str().unwrap())),
+            other => panic!("{other}: {event}"),
+        }
+    }
+    assert_eq!(together, 2);
+    // Those of zako itself, and one for each of two steps at a time.
+    assert_eq!(rows.keys().copied().collect::<Vec<_>>(), [0, 1, 2]);
+    assert!(rows.keys().all(|tid| named.contains(tid)));
+    for (row, slices) in &mut rows {
+        assert!(are_nested(slices), "row {row}: {slices:?}");
+    }
+}
+
 #[test]
 fn trace_tells_where_the_time_goes() {
     let project = Project::with_build(

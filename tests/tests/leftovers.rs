@@ -315,6 +315,67 @@ fn what_a_person_put_where_an_output_was_is_a_source() {
 }
 
 #[test]
+fn what_a_person_put_where_an_output_was_is_a_source_of_rules_at_once() {
+    let all = "  all: cat({ srcs: glob(\"*.h\") }),";
+    let gen_h =
+        "  gen: target({ cmd: [\"sh\", \"-c\", \"echo made > gen.h\"], outs: [\"gen.h\"] }),";
+    // With a source beside it, and as the only one: the glob means nothing without it.
+    for beside in [true, false] {
+        let project = project(&format!("{gen_h}\n{}", if beside { all } else { "" }));
+        if beside {
+            project.write("a.h", "a\n");
+        }
+        project.build();
+        write(&project, all);
+        project.write("gen.h", "by hand\n");
+        project.build();
+        let expected = if beside { "a\nby hand\n" } else { "by hand\n" };
+        assert_eq!(project.read("all"), expected);
+        assert_eq!(project.read("gen.h"), "by hand\n");
+        let again = project.build().text();
+        assert!(again.contains("1 up to date"), "{again}");
+    }
+}
+
+#[test]
+fn a_build_file_that_a_person_put_where_an_output_was_counts_at_once() {
+    const BY_HAND: &str = "import { target } from \"zako:build\";\nexport default { x: target({ cmd: [\"sh\", \"-c\", \"echo x > x\"], outs: [\"x\"] }) };\n";
+    let dist = "  dist: target({ cmd: [\"sh\", \"-c\", \"mkdir dist; echo // > dist/BUILD.ts\"], outs: [\"dist/\"] }),";
+    let user = "  user: target({ cmd: [\"cp\", \"dist/x\", \"user\"], deps: [\"//dist:x\"], outs: [\"user\"] }),";
+    // Whoever asks for it by name, or needs it, has it as well as whoever asks for everything.
+    for (then, asked) in [("", "//..."), ("", "//dist:x"), (user, "//:user")] {
+        let project = project(&format!("{dist}\n{NO_GEN}"));
+        project.build();
+        write(&project, &format!("{then}\n{NO_GEN}"));
+        project.write("dist/BUILD.ts", BY_HAND);
+        project.zako(&["query", "//..."]).succeeds();
+        project.zako(&["build", asked]).succeeds();
+        assert_eq!(project.read("dist/x"), "x\n", "{asked}");
+        assert_eq!(project.read("dist/BUILD.ts"), BY_HAND);
+    }
+    // What a target may still write is an output, whatever it holds.
+    let project = project(&format!("{dist}\n{NO_GEN}"));
+    project.build();
+    project.write("dist/BUILD.ts", BY_HAND);
+    let all = project.zako(&["query", "//..."]).succeeds().stdout;
+    assert_eq!(all, "//:dist\n//:u\n");
+    project.build();
+    assert_eq!(project.read("dist/BUILD.ts"), "//\n");
+}
+
+#[test]
+fn what_git_knows_where_an_output_was_is_a_source_of_rules_at_once() {
+    let all = "  all: cat({ srcs: glob(\"*.h\") }),";
+    let project = project(&format!("{GEN}\n{all}"));
+    project.write("a.h", "a\n");
+    project.build();
+    commit(&project, "gen.h");
+    write(&project, &format!("{NO_GEN}\n{all}"));
+    project.build();
+    assert_eq!(project.read("all"), "a\nmade\n");
+}
+
+#[test]
 fn what_a_killed_build_wrote_anew_is_taken_away_with_its_target() {
     let targets = |word: &str| {
         format!(
@@ -384,19 +445,25 @@ fn what_zako_wrote_goes_where_nobody_knows_what_was_there() {
     }
 }
 
-#[test]
-fn what_git_knows_or_a_target_names_stays_whatever_it_holds() {
-    let git = |project: &Project, arguments: &[&str]| {
+/// Has git know `path`.
+fn commit(project: &Project, path: &str) {
+    for arguments in [
+        &["init", "--quiet"][..],
+        &["add", "--force", path],
+        &["commit", "--quiet", "-m", "all"],
+    ] {
         let mut git = std::process::Command::new("git");
         git.args(["-c", "user.name=n", "-c", "user.email=e@localhost"]);
         let done = git.args(arguments).current_dir(project.root()).output();
         assert!(done.unwrap().status.success());
-    };
+    }
+}
+
+#[test]
+fn what_git_knows_or_a_target_names_stays_whatever_it_holds() {
     let committed = project(GEN);
     committed.build();
-    git(&committed, &["init", "--quiet"]);
-    git(&committed, &["add", "--force", "gen.h"]);
-    git(&committed, &["commit", "--quiet", "-m", "all"]);
+    commit(&committed, "gen.h");
     write(&committed, NO_GEN);
     committed.build();
     assert_eq!(committed.read("gen.h"), "made\n");

@@ -222,7 +222,7 @@ fn what_runs_is_what_ninja_runs_but_for_mere_touches() {
     if !is_installed("ninja") {
         return;
     }
-    let run = Run::new("what_runs", "ZAKO_EDITS_ROUNDS", (6, 20));
+    let run = Run::new("what_runs", "ZAKO_EDITS_ROUNDS", (6, 50));
     let mut both = Both::new(&run);
     let mut count = 0;
     for round in 1..=run.rounds {
@@ -331,7 +331,7 @@ fn may_trace() -> bool {
 
 #[test]
 fn a_killed_build_goes_on_to_what_a_clean_one_gives() {
-    let run = Run::new("a_killed", "ZAKO_KILLS", (8, 8));
+    let run = Run::new("a_killed", "ZAKO_KILLS", (8, 50));
     let mut rng = fastrand::Rng::with_seed(run.seed);
     let project = Project::new();
     let root = project.root();

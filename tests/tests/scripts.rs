@@ -423,3 +423,25 @@ export default {
     Outcome::of(&mut command).succeeds();
     assert_eq!(project.ran().len(), 1);
 }
+
+#[test]
+fn a_task_of_the_manifest_that_no_package_has_is_told_with_its_line_and_the_nearest() {
+    let project = project();
+    project.write(
+        "zako.toml",
+        "group = \"g\"\nartifact = \"a\"\nversion = \"1.0.0\"\n[tasks.biuld]\noutputs = [\"dist/**\"]\n\
+         [tasks.lint]\ndepends-on = [\"^topo\"]\n[tasks.topo]\ndepends-on = [\"^topo\"]\n\
+         [tasks.\"@acme/core#lnit\"]\n[tasks.zzzzzz]\n",
+    );
+    for _ in 0..2 {
+        let said = project.zako(&["query", "//..."]).succeeds().stderr;
+        for warning in [
+            "warning: zako.toml:4:1: no package has a script `biuld`; did you mean `build`?",
+            "warning: zako.toml:10:1: no package has a script `@acme/core#lnit`; did you mean `@acme/core#lint`?",
+            "warning: zako.toml:11:1: no package has a script `zzzzzz`; correct it or remove it",
+        ] {
+            assert!(said.contains(warning), "{said}");
+        }
+        assert_eq!(said.matches("warning").count(), 3, "{said}");
+    }
+}

@@ -471,3 +471,23 @@ fn a_script_reaches_the_network_only_where_the_manifest_opens_it() {
         .zako(&["build"])
         .fails_saying(&["`script-network`", "did you mean `app#build`"]);
 }
+
+#[test]
+fn the_environment_says_how_strict_a_build_is_unless_a_flag_does() {
+    let project = Project::new();
+    let secret = project.outside().join("secret");
+    fs::write(&secret, "x").unwrap();
+    project.write(
+        "BUILD.ts",
+        &format!(
+            "import {{ target }} from \"zako:build\";\nexport default {{ t: target({{ cmd: [\"cp\", \"{}\", \"out\"], outs: [\"out\"] }}) }};\n",
+            secret.display()
+        ),
+    );
+    let build = |arguments: &[&str]| {
+        let mut command = project.command(arguments);
+        Outcome::of(command.env("ZAKO_SANDBOX", "strict"))
+    };
+    build(&["build"]).fails_saying(&["//:t", "secret"]);
+    build(&["build", "--sandbox", "off"]).succeeds();
+}

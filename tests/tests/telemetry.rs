@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 
-use zako_tests::{Node, Outcome, Project};
+use zako_tests::{Node, Outcome, Project, until_so};
 
 const BUILD: &str = r#"
 import { target } from "zako:build";
@@ -162,6 +162,27 @@ fn events_tell_what_the_pools_did() {
 }
 
 #[test]
+fn isolates_give_memory_back_while_steps_run() {
+    let project = Project::with_build(BUILD);
+    let mut round = 0;
+    // A build that is over before an isolate had its turn did not need it to.
+    until_so("an isolate gives memory back", || {
+        round += 1;
+        project.write("BUILD.ts", &format!("{BUILD}// {round}\n"));
+        let arguments = ["build", "--force", "//:good", "--events", "events.json"];
+        project.zako(&arguments).succeeds();
+        let text = project.read("events.json");
+        let finished = text.lines().find(|line| line.contains("pools_finished"));
+        let finished: serde_json::Value = serde_json::from_str(finished.unwrap()).unwrap();
+        assert!(
+            finished["isolates"]["tasks"].as_u64().unwrap() > 0,
+            "{finished}"
+        );
+        finished["isolates"]["gc_runs"].as_u64().unwrap() > 0
+    });
+}
+
+#[test]
 fn whoever_asks_is_told_whole_stacks() {
     let calls = "function f(n: number): never { if (n === 0) throw new Error(\"deep\", { cause: new Error(\"below\") }); return f(n - 1); }\nf(30);\nexport default {};\n";
     let project = Project::with_build(calls);
@@ -240,7 +261,7 @@ fn doctor_tells_what_is_in_force_and_where_it_comes_from() {
     project.write(
         "zako.toml",
         &format!(
-            "{manifest}[settings]\njobs = 2\nsandbox = \"strict\"\nremote = \"http://there:1\"\n"
+            "{manifest}[settings]\njobs = 2\nsandbox = \"strict\"\nremote = \"http://there:1\"\nevaluation-seconds = 7\nevaluation-heap = \"96m\"\n"
         ),
     );
     let said = ask(&[]);
@@ -248,6 +269,7 @@ fn doctor_tells_what_is_in_force_and_where_it_comes_from() {
         "2 steps at a time (zako.toml)",
         "strict (zako.toml)",
         "http://there:1 (zako.toml)",
+        "96.0 MiB of heap (zako.toml), 7 s of computing, 28 s by the clock (zako.toml)",
     ] {
         assert!(said.contains(line), "{line}: {said}");
     }
@@ -255,15 +277,24 @@ fn doctor_tells_what_is_in_force_and_where_it_comes_from() {
         ("ZAKO_JOBS", "7"),
         ("ZAKO_REMOTE", "grpc://ada:s3cret@here:2"),
         ("ZAKO_EVALUATION_SECONDS", "5"),
+        ("ZAKO_EVALUATION_HEAP", "128m"),
+        ("ZAKO_SANDBOX", "warn"),
     ]);
     for line in [
         "7 steps at a time (ZAKO_JOBS)",
         "grpc://here:2 (ZAKO_REMOTE)",
-        "5 s of computing, 20 s by the clock (ZAKO_EVALUATION_SECONDS)",
+        "128.0 MiB of heap (ZAKO_EVALUATION_HEAP), 5 s of computing, 20 s by the clock (ZAKO_EVALUATION_SECONDS)",
+        "warn (ZAKO_SANDBOX)",
     ] {
         assert!(said.contains(line), "{line}: {said}");
     }
     assert!(ask(&[("ZAKO_JOBS", "x")]).contains("warn  jobs"));
+    assert!(ask(&[("ZAKO_SANDBOX", "x")]).contains("warn  sandbox"));
+    let heap = ask(&[("ZAKO_EVALUATION_HEAP", "1k")]);
+    assert!(
+        heap.contains("ZAKO_EVALUATION_HEAP=1k: a size from 32m"),
+        "{heap}"
+    );
     project.write("zako.toml", "grop = \"x\"\n");
     let said = ask(&[]);
     for words in ["zako.toml:1:1: unknown field `grop`", "correct it"] {

@@ -295,3 +295,25 @@ fn a_source_that_becomes_a_pipe_keeps_nothing_waiting() {
         project.has("all.out") && project.read("all.out") == "go\n"
     });
 }
+
+#[test]
+fn a_build_file_that_cannot_be_stopped_at_once_is_a_mistake_like_others_and_is_mended() {
+    let project = project();
+    let mut command = project.command(&["watch"]);
+    let mut watch = Running::start(command.env("ZAKO_EVALUATION_SECONDS", "1"));
+    settled(&mut watch);
+    // The engine's own walk, which takes some seconds.
+    project.write(
+        "BUILD.ts",
+        "Object.keys(new String('x'.repeat(2 ** 28)));\nexport default {};\n",
+    );
+    settled(&mut watch);
+    project.write("BUILD.ts", &BUILD.replace("cat src", "cat -n src"));
+    while !project.read("all.out").contains('1') {
+        settled(&mut watch);
+    }
+    watch.signal("INT");
+    let said = watch.wait().text();
+    assert!(said.contains("error: BUILD.ts "), "{said}");
+    assert!(said.contains("its limit of "), "{said}");
+}

@@ -394,6 +394,17 @@ fn a_process_that_ends_at_once_is_told_with_what_it_printed() {
 }
 
 #[test]
+fn a_process_that_closes_its_output_and_goes_on_is_told_to_have_done_so() {
+    for project in shells("read line; exec >&-; echo I go on >&2; read line") {
+        let said = project.zako(&["build"]).fails_saying(&[
+            "closed its output before it answered, then was stopped",
+            "I go on",
+        ]);
+        assert!(!said.text().contains("signal"), "{}", said.text());
+    }
+}
+
+#[test]
 fn a_process_that_ends_while_a_child_of_its_holds_its_output_is_noticed() {
     // The child reads what never comes.
     for project in shells("mkfifo $RAN.never; echo my last words >&2; cat $RAN.never <&0 & exit 7")

@@ -348,3 +348,25 @@ fn every_context_ends_hostile_scripts_and_says_what_they_were_about() {
         }
     }
 }
+
+#[test]
+fn what_computes_on_for_too_long_ends_the_process_and_is_named() {
+    const CHILD: &str = "ZAKO_TEST_IS_LOST";
+    if std::env::var_os(CHILD).is_some() {
+        let source = "Object.keys(new String('x'.repeat(2 ** 28)));";
+        let mut workspace = Workspace::new(&[("BUILD.ts", source)]);
+        let mut request = workspace.request("BUILD.ts");
+        request.limits = Limits::computing(SHORT);
+        request.limits.to_stop = SHORT;
+        let _answer = workspace.evaluator.evaluate(&request);
+        panic!("the process goes on");
+    }
+    let name = "what_computes_on_for_too_long_ends_the_process_and_is_named";
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+    let child = child.args(["--exact", name, "--nocapture"]).env(CHILD, "1");
+    let ended = child.output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    assert!(said.contains("BUILD.ts cannot be stopped"), "{said}");
+    assert!(said.contains("a text or list of many millions"), "{said}");
+}

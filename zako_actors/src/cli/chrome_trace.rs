@@ -2,7 +2,8 @@
 //!
 //! Owns the Chrome trace event format and the rows that steps are drawn in. Does not know the
 //! build: it reads events.
-//! Invariants: two steps that ran at the same time are in different rows; the file is valid JSON
+//! Invariants: two steps that ran at the same time are in different rows, so that no slice overlaps another one in part, which
+//! viewers drop; every event has `ph`, `ts`, `pid` and `tid`; the file is valid JSON
 //! as soon as the build has ended, however it ended.
 
 use std::fs::File;
@@ -47,7 +48,9 @@ impl<W: Write + Send> Trace<W> {
             running: FxHashMap::default(),
         };
         trace.write(
-            &json!({"ph": "M", "pid": 1, "name": "process_name", "args": {"name": "zako"}}),
+            &json!({
+                "ph": "M", "ts": 0, "pid": 1, "tid": OWN_ROW, "name": "process_name", "args": {"name": "zako"},
+            }),
         )?;
         trace.name_row(OWN_ROW, "zako")?;
         Ok(trace)
@@ -63,10 +66,10 @@ impl<W: Write + Send> Trace<W> {
 
     fn name_row(&mut self, row: usize, name: &str) -> io::Result<()> {
         self.write(&json!({
-            "ph": "M", "pid": 1, "tid": row, "name": "thread_name", "args": {"name": name},
+            "ph": "M", "ts": 0, "pid": 1, "tid": row, "name": "thread_name", "args": {"name": name},
         }))?;
         self.write(&json!({
-            "ph": "M", "pid": 1, "tid": row, "name": "thread_sort_index", "args": {"sort_index": row},
+            "ph": "M", "ts": 0, "pid": 1, "tid": row, "name": "thread_sort_index", "args": {"sort_index": row},
         }))
     }
 
@@ -84,7 +87,7 @@ impl<W: Write + Send> Trace<W> {
     fn count_running(&mut self, time_us: u64) -> io::Result<()> {
         let running = self.running.len();
         self.write(&json!({
-            "ph": "C", "pid": 1, "ts": time_us, "name": "running steps", "args": {"steps": running},
+            "ph": "C", "pid": 1, "tid": OWN_ROW, "ts": time_us, "name": "running steps", "args": {"steps": running},
         }))
     }
 }

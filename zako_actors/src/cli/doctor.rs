@@ -4,16 +4,20 @@ use std::fs;
 use std::num::NonZeroU32;
 use std::path::Path;
 
+use clap::ValueEnum;
 use serde::Serialize;
 
 use super::args::{DoctorArgs, Global};
 use super::cache::bytes;
-use super::options::{cache_dir, directory, evaluation_time, jobs, pool_size, search_path};
+use super::options::{
+    EVALUATION_HEAP, EVALUATION_SECONDS, SANDBOX, cache_dir, directory, evaluation_limits, jobs,
+    pool_size, search_path,
+};
 use super::{Exit, Failure, print_json, print_line};
 use crate::engine::action::find_program;
 use crate::engine::sandbox::{Mode, mechanism};
 use crate::engine::workspace::{Layout, Workspace, WorkspaceError};
-use crate::isolate::{Limits, engine_version};
+use crate::isolate::engine_version;
 use crate::lang::manifest::{MANIFEST, Manifest, Settings};
 use crate::machine::{Machine, PoolSize, cpus};
 
@@ -196,13 +200,7 @@ fn source(variable: Option<&'static str>, in_manifest: bool) -> &'static str {
 
 /// Sandbox, remote cache, PATH, and the limits of build files.
 fn how_steps_run(settings: &Settings, findings: &mut Vec<Finding>) {
-    let mode = match settings.sandbox.unwrap_or_default() {
-        Mode::Off => "off",
-        Mode::Warn => "warn",
-        Mode::Strict => "strict",
-    };
-    let from = source(None, settings.sandbox.is_some());
-    add(findings, "sandbox", format!("{mode} ({from})"));
+    sandbox(settings, findings);
     let named = said("ZAKO_REMOTE");
     let from = source(
         named.as_ref().map(|_| "ZAKO_REMOTE"),
@@ -223,18 +221,18 @@ fn how_steps_run(settings: &Settings, findings: &mut Vec<Finding>) {
     };
     let path = search_path(settings);
     add(findings, "PATH of steps", format!("{path} ({from})"));
-    match evaluation_time() {
-        Ok(time) => {
-            let limits = Limits::computing(time);
-            let from = source(
-                said("ZAKO_EVALUATION_SECONDS").map(|_| "ZAKO_EVALUATION_SECONDS"),
-                false,
-            );
+    match evaluation_limits(settings) {
+        Ok(limits) => {
+            let from = |name: &'static str, in_manifest: bool| {
+                source(said(name).map(|_| name), in_manifest)
+            };
+            let heap_from = from(EVALUATION_HEAP, settings.evaluation_heap.is_some());
+            let from = from(EVALUATION_SECONDS, settings.evaluation_seconds.is_some());
             add(
                 findings,
                 "a build file",
                 format!(
-                    "{} of heap (default), {} s of computing, {} s by the clock ({from})",
+                    "{} of heap ({heap_from}), {} s of computing, {} s by the clock ({from})",
                     bytes(limits.heap_bytes as u64),
                     limits.cpu.as_secs(),
                     limits.wall.as_secs()
@@ -243,6 +241,26 @@ fn how_steps_run(settings: &Settings, findings: &mut Vec<Finding>) {
         }
         Err(error) => warn(findings, "a build file", error.text(), "correct it"),
     }
+}
+
+/// How strictly commands are held to what they declare.
+fn sandbox(settings: &Settings, findings: &mut Vec<Finding>) {
+    let named = said(SANDBOX).map(|text| Mode::from_str(&text, false));
+    let mode = match named {
+        Some(Err(_)) => {
+            let advice = "choose off, warn or strict";
+            return warn(findings, "sandbox", "ZAKO_SANDBOX is no mode", advice);
+        }
+        Some(Ok(mode)) => mode,
+        None => settings.sandbox.unwrap_or_default(),
+    };
+    let mode = match mode {
+        Mode::Off => "off",
+        Mode::Warn => "warn",
+        Mode::Strict => "strict",
+    };
+    let from = source(said(SANDBOX).map(|_| SANDBOX), settings.sandbox.is_some());
+    add(findings, "sandbox", format!("{mode} ({from})"));
 }
 
 /// An address without what stands before `@`.

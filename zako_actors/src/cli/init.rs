@@ -36,11 +36,11 @@ pub fn run(global: &Global, args: &InitArgs) -> Result<Exit, Failure> {
         .unwrap_or("workspace");
     let group = args.group.as_deref().unwrap_or("local");
     let mut manifest = Manifest::derive(group, name, text("version").unwrap_or("0.1.0"));
-    manifest.push_str(PATH_HINT);
     let files = if package.as_ref().is_some_and(has_scripts) || lists_packages(&dir) {
         manifest.push_str(&tasks(&dir)?);
         vec![(MANIFEST, manifest)]
     } else {
+        manifest.push_str(&settings(&toml::Table::new())?);
         vec![
             (MANIFEST, manifest),
             ("zako.ts", PACKAGE_FILE.to_owned()),
@@ -101,13 +101,14 @@ fn lists_packages(dir: &Path) -> bool {
 fn tasks(dir: &Path) -> Result<String, Failure> {
     let text = match fs::read_to_string(dir.join(TURBO_JSON)) {
         Ok(text) => text,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(TASKS_HINT.to_owned()),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return Ok(settings(&toml::Table::new())? + TASKS_HINT);
+        }
         Err(error) => return Err(Failure::work(format!("cannot read {TURBO_JSON}: {error}"))),
     };
     let tasks = Tasks::from_turbo(TURBO_JSON, &text)
         .map_err(|mistake| Failure::rendered(mistake.to_string()))?;
-    let mut part = toml::Table::new();
-    let mut settings = toml::Table::new();
+    let mut found = toml::Table::new();
     for (name, list) in [
         ("pass-env", &tasks.global_env),
         ("untracked-env", &tasks.global_untracked_env),
@@ -115,24 +116,27 @@ fn tasks(dir: &Path) -> Result<String, Failure> {
     ] {
         if !list.is_empty() {
             let list = list.iter().cloned().map(toml::Value::String).collect();
-            settings.insert(name.into(), toml::Value::Array(list));
+            found.insert(name.into(), toml::Value::Array(list));
         }
     }
-    if !settings.is_empty() {
-        part.insert("settings".into(), toml::Value::Table(settings));
-    }
     let by_name = toml::Value::try_from(&tasks.by_name).map_err(Failure::work)?;
-    part.insert("tasks".into(), by_name);
+    let part = toml::Table::from_iter([("tasks".to_owned(), by_name)]);
     let text = toml::to_string(&part).map_err(Failure::work)?;
     Ok(format!(
-        "\n# From {TURBO_JSON}, which is not read any more.\n{text}"
+        "\n# From {TURBO_JSON}, which is not read any more.{}\n{text}",
+        settings(&found)?
     ))
 }
 
-const PATH_HINT: &str = "
+/// The one table of settings, with what was `found`, and a hint.
+fn settings(found: &toml::Table) -> Result<String, Failure> {
+    let found = toml::to_string(found).map_err(Failure::work)?;
+    Ok(format!("\n[settings]\n{found}{PATH_HINT}"))
+}
+
+const PATH_HINT: &str = "\
 # Where steps find programs, part of every key. Without it that is the PATH of whoever builds, so that
 # another PATH builds everything again:
-# [settings]
 # path = [\"/usr/local/bin\", \"/usr/bin\", \"/bin\"]
 ";
 
@@ -179,6 +183,27 @@ mod tests {
         let read = Tasks::from_turbo(TURBO_JSON, text).unwrap();
         assert_eq!(manifest.tasks, Some(read.by_name));
         assert_eq!(manifest.settings.pass_env, ["CI"]);
+    }
+
+    #[test]
+    fn hints_can_be_taken_up_as_they_stand() {
+        let dir = tempfile::tempdir().unwrap();
+        let manifest = || {
+            let text = Manifest::derive("g", "a", "1.0.0") + &tasks(dir.path()).unwrap();
+            let taken = text.replace("# path =", "path =").replace("# [", "[");
+            let taken = taken.replace("# depends-on", "depends-on");
+            Manifest::parse(&taken).unwrap_or_else(|error| panic!("{error}\n{taken}"))
+        };
+        let path = Some("/usr/local/bin:/usr/bin:/bin");
+        let of = |manifest: &Manifest| manifest.settings.path.clone();
+        let plain = manifest();
+        assert_eq!(of(&plain).as_ref().map(|it| it.as_str()), path);
+        assert_eq!(plain.tasks.unwrap()["build"].depends_on, ["^build"]);
+        let text = r#"{"globalEnv": ["CI"], "tasks": {"build": {}}}"#;
+        fs::write(dir.path().join(TURBO_JSON), text).unwrap();
+        let moved = manifest();
+        assert_eq!(of(&moved).as_ref().map(|it| it.as_str()), path);
+        assert_eq!(moved.settings.pass_env, ["CI"]);
     }
 
     #[test]

@@ -9,11 +9,13 @@ use super::Failure;
 use super::args::{BuildArgs, Global};
 use crate::engine::analyse::Given;
 use crate::engine::workspace::Workspace;
+use crate::isolate::Limits;
+use crate::lang::amount::bytes;
 use crate::lang::manifest::Settings;
 use crate::machine::{Machine, PoolSize};
 
-/// How long one build file may compute.
-const EVALUATION_SECONDS: u64 = 30;
+/// The least heap that a build file may be given: with less the engine itself does not start.
+const MIN_HEAP_BYTES: u64 = 32 << 20;
 
 /// Settings of one command in one workspace.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,8 +26,8 @@ pub struct Options {
     pub pool: PoolSize,
     /// The cache, when it is not in the workspace.
     pub cache: Option<PathBuf>,
-    /// How long one build file may compute.
-    pub evaluation: Duration,
+    /// What one build file may use.
+    pub evaluation: Limits,
     /// Options of rules that were set.
     pub given: Given,
 }
@@ -51,7 +53,7 @@ impl Options {
             jobs,
             pool: pool_size(settings, machine.pool)?,
             cache: cache_dir(global, Some(workspace))?,
-            evaluation: evaluation_time()?,
+            evaluation: evaluation_limits(settings)?,
             given: Given {
                 flags: global.set.iter().cloned().collect(),
                 manifest: workspace.manifest.config_values.clone(),
@@ -60,14 +62,47 @@ impl Options {
     }
 }
 
-/// How long one build file may compute.
+/// What one build file may use: environment, then manifest, then the usual.
 ///
 /// # Errors
-/// When the environment says something that is no time.
-pub fn evaluation_time() -> Result<Duration, Failure> {
-    let seconds = number(None, "ZAKO_EVALUATION_SECONDS")?;
-    Ok(Duration::from_secs(seconds.unwrap_or(EVALUATION_SECONDS)))
+/// When what was said is no time, or no size that a heap can have.
+pub fn evaluation_limits(settings: &Settings) -> Result<Limits, Failure> {
+    let seconds = number(settings.evaluation_seconds, EVALUATION_SECONDS)?;
+    let limits = seconds.map_or_else(Limits::default, |seconds| {
+        Limits::computing(Duration::from_secs(seconds))
+    });
+    let (heap, place) = match std::env::var(EVALUATION_HEAP) {
+        Ok(text) => {
+            let place = format!("{EVALUATION_HEAP}={text}");
+            (Some(bytes(&text).unwrap_or(0)), place)
+        }
+        Err(_) => (
+            settings.evaluation_heap,
+            "`evaluation-heap` in [settings] of zako.toml".to_owned(),
+        ),
+    };
+    let Some(heap) = heap else {
+        return Ok(limits);
+    };
+    let most = Machine::look().memory_bytes;
+    if !(MIN_HEAP_BYTES..=most.max(MIN_HEAP_BYTES)).contains(&heap) {
+        return Err(Failure::usage(format!(
+            "{place}: a size from 32m to the {}m that this machine has, such as 512m or 2g",
+            most >> 20
+        )));
+    }
+    Ok(Limits {
+        heap_bytes: usize::try_from(heap).unwrap_or(usize::MAX),
+        ..limits
+    })
 }
+
+/// The variables that say what a build file may use.
+pub const EVALUATION_SECONDS: &str = "ZAKO_EVALUATION_SECONDS";
+/// See there.
+pub const EVALUATION_HEAP: &str = "ZAKO_EVALUATION_HEAP";
+/// The variable that says how strictly commands are held to what they declare.
+pub const SANDBOX: &str = "ZAKO_SANDBOX";
 
 /// Where steps find programs: as the workspace says, otherwise as this process does.
 pub fn search_path(settings: &Settings) -> String {

@@ -4,7 +4,6 @@
 //! Does not know what the values mean.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use actor_rt::{CancelToken, System};
 
@@ -22,18 +21,18 @@ use crate::machine::PoolSize;
 pub struct Isolates<'a> {
     services: &'a Services,
     root: PathBuf,
-    limit: Duration,
+    limits: Limits,
     size: PoolSize,
     cancel: CancelToken,
 }
 
 impl<'a> Isolates<'a> {
-    /// For the workspace at `root`; a file may compute for `limit`. Nothing is started.
-    pub fn new(services: &'a Services, root: PathBuf, limit: Duration, size: PoolSize) -> Self {
+    /// For the workspace at `root`; a file may use what `limits` say. Nothing is started.
+    pub fn new(services: &'a Services, root: PathBuf, limits: Limits, size: PoolSize) -> Self {
         Self {
             services,
             root,
-            limit,
+            limits,
             size,
             cancel: CancelToken::new(),
         }
@@ -80,7 +79,7 @@ impl Evaluate for Isolates<'_> {
             let mut request = EvaluateRequest::new(&self.root, job.path, job.kind);
             request.execution_context = job.context;
             request.call = job.call;
-            request.limits = Limits::computing(self.limit);
+            request.limits = self.limits;
             request.cancel = self.cancel.clone();
             request
         });

@@ -107,6 +107,9 @@ pub enum Event {
     },
     /// What the pools of a build did, when its steps are over.
     PoolsFinished {
+        /// Isolates, where the build began with some.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        isolates: Option<PoolFigures>,
         /// Transpilers.
         transpilers: PoolFigures,
         /// Worker processes.

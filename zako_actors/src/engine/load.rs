@@ -53,7 +53,8 @@ pub struct Loaded {
 /// rules read what is built.
 #[derive(Clone, Debug, Default)]
 pub struct Described {
-    targets: Vec<Arc<Target>>,
+    /// All targets that no rule describes.
+    pub(super) targets: Vec<Arc<Target>>,
     uses: Vec<Arc<RuleUse>>,
     env: BTreeMap<String, EnvValue>,
 }
@@ -187,7 +188,7 @@ impl<'a> Loader<'a> {
             **path == *PACKAGE_FILE || wanted.binary_search_by(|w| (**w).cmp(path)).is_ok()
         });
         targets.append(&mut package.exports.targets);
-        targets.extend(self.scripts(&wanted)?);
+        targets.extend(self.scripts(&wanted, &mut loaded.logs)?);
         let env = package.env;
         Ok(Described { targets, uses, env })
     }
@@ -207,8 +208,15 @@ impl<'a> Loader<'a> {
     }
 
     /// The scripts of packages whose directory has no build file.
-    fn scripts(&mut self, builds: &[String]) -> Result<Vec<Arc<Target>>, LoadError> {
-        let Some(members) = members::read(self.env.workspace, self.env.dirs)? else {
+    fn scripts(
+        &mut self,
+        builds: &[String],
+        logs: &mut Vec<String>,
+    ) -> Result<Vec<Arc<Target>>, LoadError> {
+        let workspace = self.env.workspace;
+        let members = members::read(workspace, self.env.dirs)?;
+        logs.extend(members::misnamed_tasks(workspace, members.as_ref()));
+        let Some(members) = members else {
             return Ok(Vec::new());
         };
         let described: FxHashSet<&str> = builds

@@ -15,7 +15,7 @@ use crate::lang::manifest::MANIFEST;
 use crate::lang::package_json::{PACKAGE_JSON, PNPM_WORKSPACE, PackageJson, pnpm_packages};
 use crate::lang::pattern::Pattern;
 use crate::lang::scripts::{Member, Members};
-use crate::lang::suggest::did_you_mean;
+use crate::lang::suggest::{did_you_mean, nearest};
 use crate::lang::target::join;
 use crate::lang::task::{TURBO_JSON, Tasks, is_named};
 
@@ -104,6 +104,47 @@ fn check_networked(members: &Members) -> Result<(), Diagnostic> {
     Err(Diagnostic::error(format!(
         "`script-network` of [settings] in {MANIFEST}: no package has a script `{text}`{hint}"
     )))
+}
+
+/// What to say of tasks of the manifest that no package has, nor any other task needs.
+pub fn misnamed_tasks(workspace: &Workspace, members: Option<&Members>) -> Vec<String> {
+    let manifest = &workspace.manifest;
+    let unwanted = manifest.settings.scripts == Some(false);
+    let Some(tasks) = manifest.tasks.as_ref().filter(|_| !unwanted) else {
+        return Vec::new();
+    };
+    let packages = || {
+        let members = members.iter().flat_map(|members| &members.members);
+        members.map(|member| &member.package)
+    };
+    let bears = |task: &str| {
+        packages().any(|package| {
+            let mut names = package.scripts.keys();
+            names.any(|name| is_named(task, package, name))
+        })
+    };
+    // A task without a script may be what others wait for: `^name` reaches through it.
+    let is_needed = |task: &str| {
+        let mut needs = tasks.values().flat_map(|task| &task.depends_on);
+        needs.any(|needed| needed.trim_start_matches('^') == task)
+    };
+    let known: BTreeSet<&str> = packages()
+        .flat_map(|package| package.scripts.keys())
+        .map(String::as_str)
+        .collect();
+    let unknown = tasks.keys().filter(|task| !bears(task) && !is_needed(task));
+    let said = unknown.map(|task| {
+        let (package, script) = task.rsplit_once('#').unwrap_or(("", task));
+        let hint = nearest(script, known.iter().copied()).map(|name| match package {
+            "" => format!("; did you mean `{name}`?"),
+            _ => format!("; did you mean `{package}#{name}`?"),
+        });
+        let place = manifest.task_places.get(task);
+        let place = place.map_or_else(|| MANIFEST.to_owned(), ToString::to_string);
+        let hint = hint.unwrap_or_else(|| "; correct it or remove it".to_owned());
+        format!("warning: {place}: no package has a script `{task}`{hint}")
+    });
+    said.collect()
 }
 
 struct Reader<'a> {

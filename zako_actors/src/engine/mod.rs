@@ -55,5 +55,6 @@ pub mod since;
 pub mod stamp;
 pub mod state;
 pub mod step;
+mod under_way;
 pub mod worker;
 pub mod workspace;

@@ -122,7 +122,7 @@ pub fn has_ended(pidfd: &OwnedFd) -> io::Result<bool> {
     Ok(matches!(woken, Woken::Exited))
 }
 
-/// Waits for the process of `pidfd`, which closed its pipes, to end by itself, but not for long.
+/// Waits for the process of `pidfd`, which closed its pipes, to end by itself, but not for long. Tells whether it did.
 ///
 /// # Errors
 /// When the system refuses to watch it.
@@ -130,14 +130,10 @@ pub fn hear_out(
     pidfd: &OwnedFd,
     cancel: Option<&Cancel>,
     deadline: Option<Instant>,
-) -> io::Result<()> {
+) -> io::Result<bool> {
     let last = Instant::now() + LAST_WORDS;
-    wait(
-        pidfd,
-        cancel,
-        Some(deadline.map_or(last, |at| at.min(last))),
-    )?;
-    Ok(())
+    let last = deadline.map_or(last, |at| at.min(last));
+    Ok(matches!(wait(pidfd, cancel, Some(last))?, Woken::Exited))
 }
 
 enum Woken {

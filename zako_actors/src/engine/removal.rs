@@ -9,7 +9,7 @@ use std::path::Path;
 
 use super::files::FileTable;
 use super::hash::Hash;
-use super::ledger::Ledger;
+use super::ledger::{Ledger, Mark};
 use super::outputs::mark_of;
 
 /// Those of `paths`, which are not wanted any more, that hold what zako wrote there and are not `theirs` whatever they hold; the
@@ -31,20 +31,21 @@ pub fn ours<'a>(
 
 /// Whether what lies at `path` is what zako wrote there, or nothing does; unknown where the ledger does not say what zako wrote.
 pub fn is_left(files: &FileTable, ledger: &Ledger, path: &str) -> Option<bool> {
+    match fs::symlink_metadata(files.root().join(path)) {
+        // A directory is removed only when nothing is in it.
+        Ok(found) if !found.is_dir() => ledger.bears(path, mark_at(files, path)?),
+        _ => Some(true),
+    }
+}
+
+/// By what is known again what lies at `path`: a file or a symbolic link that can be read.
+pub fn mark_at(files: &FileTable, path: &str) -> Option<Mark> {
     let full = files.root().join(path);
-    let Ok(found) = fs::symlink_metadata(&full) else {
-        return Some(true);
-    };
-    let mark = if found.is_dir() {
-        // Removed only when nothing is in it.
-        return Some(true);
-    } else if found.is_symlink() {
+    if fs::symlink_metadata(&full).ok()?.is_symlink() {
         let to = fs::read_link(&full).ok()?;
-        mark_of(&Hash::of(to.as_os_str().as_encoded_bytes()))
-    } else {
-        mark_of(&files.fact_of_output(path).ok()?.hash)
-    };
-    ledger.bears(path, mark)
+        return Some(mark_of(&Hash::of(to.as_os_str().as_encoded_bytes())));
+    }
+    Some(mark_of(&files.fact_of_output(path).ok()?.hash))
 }
 
 /// Whether a directory above `path` is a symbolic link: what lies behind it is not in the workspace.

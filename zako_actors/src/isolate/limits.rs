@@ -2,8 +2,9 @@
 //!
 //! Owns: arming the limits of one evaluation, which of them ended it, and how that is said.
 //! Does not know: what runs.
-//! Invariants: once the guards are dropped, no other thread stops what runs in the isolate; a script that a time limit
-//! cannot stop, because the engine is in a loop of its own, ends the process, and it is said which that was.
+//! Invariants: once the guards are dropped, no other thread stops what runs in the isolate; a script that a limit cannot stop at
+//! once, because the engine is in a loop of its own, is stopped when that is over; one that computes on for longer than
+//! `Limits::to_stop` ends the process, and it is said which that was.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -51,9 +52,6 @@ impl Stop {
 /// What a script may use beyond its heap limit before it reaches the point where it stops.
 const MAX_OVERDRAFT_BYTES: usize = 2 << 30;
 
-/// Computing that a script has to stop in once it is told to.
-const TO_STOP: Duration = Duration::from_secs(5);
-
 /// The way to stop what runs in one isolate.
 #[derive(Clone)]
 pub(super) struct Brake {
@@ -97,8 +95,10 @@ impl Brake {
 
     /// Arms the time limits and the token of one evaluation; dropping the result disarms them.
     pub fn arm(&self, request: &EvaluateRequest) -> Guards {
-        let Limits { wall, cpu, .. } = request.limits;
-        let stop = |cause| stop(self.pull(cause), request.entry.clone());
+        let Limits {
+            wall, cpu, to_stop, ..
+        } = request.limits;
+        let stop = |cause| stop(self.pull(cause), request.entry.clone(), to_stop);
         Guards {
             _wall: watchdog::after(wall, stop(FailureKind::Timeout)),
             // One thread uses no more of its CPU than goes by on the clock.
@@ -108,11 +108,12 @@ impl Brake {
     }
 }
 
-/// Calls `terminate`, and if what runs on this thread computes on after that, ends the process: what to do when the time
-/// of `entry` is up.
+/// Calls `terminate`, and if what runs on this thread computes on for longer than `to_stop` after that, ends the process: what to
+/// do when the time of `entry` is up.
 fn stop(
     terminate: impl Fn() + Send + 'static,
     entry: String,
+    to_stop: Duration,
 ) -> impl FnMut() -> Option<Duration> + Send + 'static {
     let clock = ThreadClock::of_this_thread();
     let mut told = None;
@@ -121,13 +122,13 @@ fn stop(
         let Some(before) = told else {
             told = Some(used);
             terminate();
-            return Some(TO_STOP);
+            return Some(to_stop);
         };
         // What a busy machine gives no time to does not compute.
         let computed = used
             .zip(before)
             .map(|(used, before)| used.saturating_sub(before));
-        let left = TO_STOP.saturating_sub(computed.unwrap_or(TO_STOP));
+        let left = to_stop.saturating_sub(computed.unwrap_or(to_stop));
         if left.is_zero() {
             let message = format!(
                 "{entry} cannot be stopped: it has the JavaScript engine walk something huge in one step"
@@ -163,6 +164,8 @@ fn limit_cpu(
     })
 }
 
+const ENDLESS: &str = "look for a loop without an end; what needs longer has `evaluation-seconds` in [settings] of zako.toml";
+
 /// What to say of an evaluation of `entry` that was stopped.
 pub(super) fn stopped(cause: FailureKind, entry: &str, limits: Limits) -> Diagnostic {
     match cause {
@@ -170,17 +173,17 @@ pub(super) fn stopped(cause: FailureKind, entry: &str, limits: Limits) -> Diagno
             "{entry} needs more memory than its limit of {} MiB",
             limits.heap_bytes >> 20
         ))
-        .with_help("look for a list or string that grows without an end"),
+        .with_help("look for a list or string that grows without an end; what needs more has `evaluation-heap` in [settings] of zako.toml"),
         FailureKind::Timeout => Diagnostic::error(format!(
             "{entry} took longer than its limit of {:?}",
             limits.wall
         ))
-        .with_help("look for a loop without an end"),
+        .with_help(ENDLESS),
         FailureKind::CpuTime => Diagnostic::error(format!(
             "{entry} computed for longer than its limit of {:?}",
             limits.cpu
         ))
-        .with_help("look for a loop without an end"),
+        .with_help(ENDLESS),
         _ => Diagnostic::error(format!("the evaluation of {entry} was cancelled")),
     }
 }

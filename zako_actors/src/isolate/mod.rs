@@ -55,7 +55,13 @@ pub struct Limits {
     pub wall: Duration,
     /// CPU time of the evaluation, which a busy machine does not use up (Linux).
     pub cpu: Duration,
+    /// CPU time to come to an end in, once a limit is reached: what the engine does in one step cannot be stopped meanwhile. Who
+    /// needs longer ends the process.
+    pub to_stop: Duration,
 }
+
+/// Three times what the engine takes to list the characters of the longest text that it can have.
+const TO_STOP: Duration = Duration::from_secs(30);
 
 /// Time by the clock for each second of computing: a busy machine, or a compiler that a toolchain asks for
 /// its version, is no fault of the script.
@@ -68,6 +74,7 @@ impl Limits {
             heap_bytes: 256 << 20,
             wall: cpu.saturating_mul(WALL_PER_CPU),
             cpu,
+            to_stop: TO_STOP,
         }
     }
 }

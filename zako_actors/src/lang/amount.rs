@@ -1,5 +1,7 @@
 //! Amounts of memory as people write them.
 
+use serde::{Deserialize, Deserializer, de};
+
 /// `512m`, `2g`, `1.5 GiB`, `1073741824`: units are powers of 1024.
 pub fn bytes(text: &str) -> Option<u64> {
     let lower = text.to_ascii_lowercase();
@@ -18,6 +20,18 @@ pub fn bytes(text: &str) -> Option<u64> {
     (0.0..=2_f64.powi(53))
         .contains(&bytes)
         .then_some(bytes as u64)
+}
+
+/// Reads what [`bytes`] means.
+pub(super) fn read<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    let text = String::deserialize(from)?;
+    let wrong = || de::Error::custom(format!("`{text}` is no size; write \"512m\" or \"2g\""));
+    bytes(&text).ok_or_else(wrong)
+}
+
+/// Like [`read`], of what need not be said.
+pub(super) fn some<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    read(from).map(Some)
 }
 
 #[cfg(test)]

@@ -50,6 +50,8 @@ pub struct Manifest {
     pub settings: Settings,
     /// What scripts of packages need and leave behind; instead of `turbo.json`.
     pub tasks: Option<BTreeMap<String, Task>>,
+    /// Where each of them stands.
+    pub task_places: BTreeMap<String, At>,
 }
 
 /// One option with its type and default.
@@ -102,7 +104,7 @@ struct Raw {
     config: BTreeMap<String, Spanned<toml::Value>>,
     #[serde(default)]
     settings: Settings,
-    tasks: Option<BTreeMap<String, Task>>,
+    tasks: Option<BTreeMap<String, Spanned<Task>>>,
 }
 
 #[derive(Deserialize)]
@@ -111,25 +113,6 @@ struct RawOption {
     r#type: String,
     default: toml::Value,
 }
-
-const FIELDS: [&str; 16] = [
-    "group",
-    "artifact",
-    "version",
-    "configure_script",
-    "description",
-    "authors",
-    "license",
-    "builds",
-    "rules",
-    "toolchains",
-    "peers",
-    "dependencies",
-    "mount_config",
-    "config",
-    "settings",
-    "tasks",
-];
 
 const CONFIGURE: &str = "options are declared in *.config.ts files and set in [config]";
 const RULES: &str = "rule and toolchain files are found where build files import them";
@@ -174,7 +157,8 @@ impl Manifest {
         for (name, option) in raw.config {
             let start = option.span().start;
             let wrong = |message: String| {
-                reader.error(start, format!("config `{name}`: {}", message.trim_end()))
+                let message = with_nearest(message.trim_end().to_owned());
+                reader.error(start, format!("config `{name}`: {message}"))
             };
             match option.into_inner() {
                 table @ toml::Value::Table(_) => {
@@ -189,6 +173,15 @@ impl Manifest {
                 }
             }
         }
+        let mut task_places = BTreeMap::new();
+        let tasks = raw.tasks.map(|tasks| {
+            let tasks = tasks.into_iter().map(|(name, task)| {
+                let at = At::offset(MANIFEST, text, task.span().start);
+                task_places.insert(name.clone(), at);
+                (name, task.into_inner())
+            });
+            tasks.collect()
+        });
         Ok(Self {
             group: raw.group.into_inner(),
             artifact: raw.artifact.into_inner(),
@@ -202,7 +195,8 @@ impl Manifest {
             config,
             config_values,
             settings: raw.settings,
-            tasks: raw.tasks,
+            tasks,
+            task_places,
         })
     }
 
@@ -239,16 +233,7 @@ impl Reader<'_> {
     }
 
     fn syntax(&self, error: &toml::de::Error) -> Diagnostic {
-        let mut message = error.message().replace('\n', "; ");
-        if let Some(unknown) = message.strip_prefix("unknown field `")
-            && let Some((name, _)) = unknown.split_once('`')
-        {
-            let hint = did_you_mean(name, FIELDS);
-            message = format!("unknown field `{name}`{hint}");
-            if hint.is_empty() {
-                message += &format!("; known fields are {}", FIELDS.join(", "));
-            }
-        }
+        let message = with_nearest(error.message().replace('\n', "; "));
         match error.span() {
             // A field missing from the whole file has no line to point at.
             Some(span) if span.start > 0 || !message.starts_with("missing field") => {
@@ -325,6 +310,24 @@ impl Reader<'_> {
                 did_you_mean(kind, ["boolean", "number", "string", "label"])
             ))),
         }
+    }
+}
+
+/// What is said of a field that is not known, with the nearest one of those that are known there.
+fn with_nearest(message: String) -> String {
+    let unknown = message.strip_prefix("unknown field `");
+    let Some((name, expected)) = unknown.and_then(|unknown| unknown.split_once('`')) else {
+        return message;
+    };
+    let known: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();
+    match did_you_mean(name, known.iter().copied()) {
+        hint if hint.is_empty() => {
+            format!(
+                "unknown field `{name}`; known fields are {}",
+                known.join(", ")
+            )
+        }
+        hint => format!("unknown field `{name}`{hint}"),
     }
 }
 
@@ -407,6 +410,46 @@ mod tests {
             version.starts_with("zako.toml:3:11: version `1.0` is not"),
             "{version}"
         );
+    }
+
+    #[test]
+    fn unknown_fields_of_tables_are_told_with_the_nearest_of_the_table() {
+        for (tail, place, said) in [
+            (
+                "[settings]\njbos = 3\n",
+                "5:1",
+                "`jbos`; did you mean `jobs`?",
+            ),
+            (
+                "[settings.remote-access]\ntokn-env = \"x\"\n",
+                "5:1",
+                "did you mean `token-env`?",
+            ),
+            (
+                "[tasks.build]\ndepends_on = []\n",
+                "5:1",
+                "did you mean `depends-on`?",
+            ),
+            (
+                "[tasks]\nbuild = { output = [] }\n",
+                "5:11",
+                "did you mean `outputs`?",
+            ),
+            (
+                "[settings.packages]\nzzzzzz = 1\n",
+                "5:1",
+                "known fields are max-download, max-size, max-files",
+            ),
+            (
+                "[config.x]\ntipe = \"boolean\"\n",
+                "4:1",
+                "config `x`: unknown field `tipe`; did you mean `type`?",
+            ),
+        ] {
+            let text = message(tail);
+            assert!(text.starts_with(&format!("zako.toml:{place}: ")), "{text}");
+            assert!(text.contains(said), "{text}");
+        }
     }
 
     #[test]

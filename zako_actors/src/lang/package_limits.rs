@@ -11,10 +11,10 @@ use super::amount;
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct PackageLimits {
     /// Bytes that are downloaded for one package, as an archive or by git.
-    #[serde(deserialize_with = "size")]
+    #[serde(deserialize_with = "amount::read")]
     pub max_download: u64,
     /// Bytes that one package may hold.
-    #[serde(deserialize_with = "size")]
+    #[serde(deserialize_with = "amount::read")]
     pub max_size: u64,
     /// Files, directories and links that one package may hold.
     pub max_files: u64,
@@ -28,12 +28,4 @@ impl Default for PackageLimits {
             max_files: 200_000,
         }
     }
-}
-
-/// `"512m"`, `"2g"`.
-fn size<'de, D: serde::Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
-    let text = String::deserialize(from)?;
-    let wrong =
-        || serde::de::Error::custom(format!("`{text}` is no size; write \"512m\" or \"2g\""));
-    amount::bytes(&text).ok_or_else(wrong)
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::access::RemoteAccess;
+use super::amount;
 use super::package_limits::PackageLimits;
 use super::search_path::SearchPath;
 
@@ -36,6 +37,11 @@ pub struct Settings {
     pub max_workers: Option<usize>,
     /// Seconds after which a worker without work is let go.
     pub worker_idle_seconds: Option<u64>,
+    /// Seconds that a build file may compute.
+    pub evaluation_seconds: Option<u64>,
+    /// Bytes of memory that a build file may use, as `"512m"`.
+    #[serde(default, deserialize_with = "amount::some")]
+    pub evaluation_heap: Option<u64>,
     /// Cache directory, from the workspace root.
     pub cache_dir: Option<String>,
     /// Where steps find programs, instead of the PATH that zako is started with; part of every key.

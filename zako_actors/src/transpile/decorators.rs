@@ -13,8 +13,8 @@ pub(crate) const UNDECIDED: &str =
     "decorators are called in one of two ways, and nothing says in which";
 
 const HELP: &str = "write decorators: \"legacy\" for those of TypeScript's experimentalDecorators (\"legacyWithMetadata\" with \
-                    emitDecoratorMetadata), or \"preserve\" to leave standard ones in the output for a later step: they cannot be \
-                    lowered here";
+                    emitDecoratorMetadata), or \"preserve\" to leave standard ones in the output, as tsc and this do with target: \
+                    \"esnext\"; they are lowered by a later step of yours that runs esbuild, swc or tsc, not here";
 
 /// The mistake of a file that has decorators.
 pub(super) fn undecided(program: &Program<'_>) -> Option<OxcDiagnostic> {

@@ -223,6 +223,7 @@ fn decorators_are_lowered_only_when_somebody_says_how() {
         "a.ts:4:18",
         "decorators: \"legacy\"",
         "\"preserve\"",
+        "esbuild, swc or tsc",
     ] {
         assert!(told.contains(part), "{part}: {told}");
     }
@@ -230,6 +231,22 @@ fn decorators_are_lowered_only_when_somebody_says_how() {
     for (target, decorators) in [("esnext", None), ("es2022", Some(Decorators::Preserve))] {
         let code = with(target, decorators).unwrap().code;
         assert!(code.contains("@f m() {}"), "{code}");
+        let all = "@f class A {\n@f p: number = 1; @f accessor q: number = 2; @f static #r = 3;\n\
+                   @f get s(): number { return 4; }\n@f({ a: 1 }) m(b: string) {}\n}\nconst B = @f class {};\n";
+        let options = TranspileOptions {
+            target: target.to_owned(),
+            decorators,
+            ..TranspileOptions::default()
+        };
+        let code = attempt("b.ts", all, options).unwrap().code;
+        let words: Vec<&str> = code.split_whitespace().collect();
+        let code = words.join(" ");
+        if target == "esnext" {
+            // What tsc leaves of it: everything but the types.
+            let left = "@f class A { @f p = 1; @f accessor q = 2; @f static #r = 3; @f get s() { return 4; } @f({ a: 1 }) m(b) {} } const B = @f class {};";
+            assert_eq!(code, left);
+        }
+        assert_eq!(code.matches("@f").count(), 7, "{code}");
     }
     let code = with("es2022", Some(Decorators::Legacy)).unwrap().code;
     assert!(!code.contains("@f"), "{code}");

@@ -143,8 +143,7 @@ impl World {
         services: &Services,
         root: &Path,
     ) -> Result<Built, BuildError> {
-        let mut loaded = session.load(&mut Json(root), &Given::default(), "")?;
-        let graph = session.graph(&mut loaded)?;
+        let (_, graph) = session.targets(&mut Json(root), &Given::default(), "", &[])?;
         let path = std::env::var("PATH").unwrap();
         let describer = Arc::new(Describer::new(path, BTreeMap::new(), "test".into()));
         let everything = graph.select(&[LabelPattern::everything()], &|_| true)?;

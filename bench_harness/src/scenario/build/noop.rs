@@ -8,7 +8,7 @@ use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use zako_actors::engine::action::Describer;
 use zako_actors::engine::analyse::Given;
@@ -20,7 +20,7 @@ use zako_actors::engine::schedule::Capacity;
 use zako_actors::engine::services::Services;
 use zako_actors::engine::session::{BuildOptions, Session};
 use zako_actors::engine::workspace::Workspace;
-use zako_actors::isolate::engine_version;
+use zako_actors::isolate::{Limits, engine_version};
 use zako_actors::lang::label::LabelPattern;
 use zako_actors::machine::Machine;
 use zako_actors::transpile::TRANSPILER_VERSION;
@@ -151,14 +151,13 @@ impl Planned {
         let mut isolates = Isolates::new(
             &services,
             root,
-            Duration::from_secs(30),
+            Limits::default(),
             Machine::look().defaults().pool,
         );
-        let mut loaded = session
-            .load(&mut isolates, &Given::default(), "")
+        let (_, graph) = session
+            .targets(&mut isolates, &Given::default(), "", &[])
             .expect("no mistakes");
         drop(isolates);
-        let graph = session.graph(&mut loaded).expect("no mistakes");
         let path = std::env::var("PATH").unwrap_or_default();
         let describer = Describer::new(path, BTreeMap::new(), TRANSPILER_VERSION.to_owned());
         let describer = Arc::new(describer);

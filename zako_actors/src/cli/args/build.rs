@@ -22,7 +22,7 @@ pub struct StepArgs {
     #[arg(long, value_name = "URL", env = "ZAKO_REMOTE", hide_env = true)]
     pub remote: Option<String>,
     /// Hold commands to what they declare: off, warn or strict [default: off, or `sandbox` of zako.toml]
-    #[arg(long, value_name = "MODE", value_enum)]
+    #[arg(long, value_name = "MODE", value_enum, env = crate::cli::options::SANDBOX, hide_env = true)]
     pub sandbox: Option<Mode>,
     /// Leave the directory of a failed step, to look at it and to rerun the command there
     #[arg(long)]

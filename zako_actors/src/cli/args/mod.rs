@@ -44,8 +44,8 @@ Labels: `//dir:name` from the workspace root, `:name` in this directory, `//dir/
 { repo = \"…\", checkout = \"COMMIT\" }. Fetched once, then zako.lock says what it was.
 `@FILE` is replaced by the arguments in FILE, one a line.
 Exit status: 0 done; 1 a step failed; 2 wrong use or a mistake in a build file; 130 interrupted.
-Environment: ZAKO_CACHE_DIR, ZAKO_JOBS, ZAKO_REMOTE, ZAKO_OTEL, ZAKO_EVALUATION_SECONDS, ZAKO_MIN_WORKERS,
-ZAKO_MAX_WORKERS, ZAKO_WORKER_IDLE_SECONDS, ZAKO_LOCKED, ZAKO_BACKTRACE, NO_COLOR, RUST_LOG.";
+Environment: ZAKO_CACHE_DIR, ZAKO_JOBS, ZAKO_REMOTE, ZAKO_SANDBOX, ZAKO_OTEL, ZAKO_EVALUATION_SECONDS, ZAKO_EVALUATION_HEAP,
+ZAKO_MIN_WORKERS, ZAKO_MAX_WORKERS, ZAKO_WORKER_IDLE_SECONDS, ZAKO_LOCKED, ZAKO_BACKTRACE, NO_COLOR, RUST_LOG.";
 
 /// Commands by what they are for; a test keeps the list complete.
 const TEMPLATE: &str = "\

@@ -347,7 +347,9 @@ impl Build {
         let reason = self.spec.env.cancel.reason();
         self.summary.interrupted = reason == Some(CancelReason::Interrupted);
         self.summary.duration_us = micros(self.spec.begin.elapsed());
+        let isolates = self.spec.env.isolates.as_ref();
         self.emit(Event::PoolsFinished {
+            isolates: isolates.map(|pool| pool.stats().into()),
             transpilers: self.spec.env.transpilers.stats().into(),
             workers: self.spec.env.workers.stats(),
         });

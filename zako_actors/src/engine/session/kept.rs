@@ -6,7 +6,7 @@
 //! and the files on disk are the ones that the session which kept it left there; nothing is kept that is
 //! not on disk.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -115,6 +115,7 @@ impl Session {
             read: FxHashSet::default(),
             mistaken: FxHashSet::default(),
             leftovers: Leftovers::default(),
+            passed_over: RefCell::default(),
             changed,
             replaced: Vec::new(),
             _lock: lock,

@@ -22,7 +22,7 @@ use crate::engine::removal::{ours, remove};
 use crate::engine::since::tracked;
 use crate::engine::workspace::Layout;
 use crate::lang::label::Label;
-use crate::lang::target::Source;
+use crate::lang::target::{Source, Target};
 
 /// What is left in a workspace, once somebody has asked.
 #[derive(Debug, Default)]
@@ -76,7 +76,7 @@ impl Session {
             return;
         }
         let (files, ledger) = (Arc::clone(&self.known.files), Arc::clone(self.ledger()));
-        let persons = Persons::of(graph, &self.workspace.root);
+        let persons = Persons::of(graph.targets(), &self.workspace.root);
         // What is in a directory before the directory.
         let gone = gone.iter().rev().map(|path| &**path);
         let mut gone = ours(&files, &ledger, |path| persons.has(path), gone);
@@ -112,7 +112,7 @@ impl Session {
         let (gone, left): (Vec<_>, Vec<_>) = left.partition(|path| is_done(path));
         if !gone.is_empty() {
             let (files, ledger) = (&self.known.files, self.ledger());
-            let persons = Persons::of(&plan.graph, &self.workspace.root);
+            let persons = Persons::of(plan.graph.targets(), &self.workspace.root);
             let gone = gone.iter().rev().map(|path| &**path);
             let gone = ours(files, ledger, |path| persons.has(path), gone);
             remove(files, ledger, gone, "");
@@ -146,9 +146,9 @@ pub(super) struct Persons<'a> {
 }
 
 impl<'a> Persons<'a> {
-    /// In a workspace with the targets of `graph`.
-    pub fn of(graph: &'a Graph, root: &Path) -> Self {
-        let sources = graph.targets().iter().flat_map(|target| &target.srcs);
+    /// In a workspace with these `targets`.
+    pub fn of(targets: &'a [Arc<Target>], root: &Path) -> Self {
+        let sources = targets.iter().flat_map(|target| &target.srcs);
         let named = sources.filter_map(|source| match source {
             Source::File(path) => Some(path.as_str()),
             Source::Glob { .. } => None,

@@ -10,8 +10,9 @@ mod kept;
 mod leftovers;
 mod reads;
 mod running;
+mod targets;
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,21 +23,22 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::action::{Describer, Tool};
 use super::affected::Origins;
-use super::analyse::{Given, Reading, reading};
+use super::analyse::{Reading, reading};
 use super::cause::{Cause, changed_parts};
 use super::earlier::Earlier;
 use super::edits::Edits;
 use super::gates::{Gates, Item};
 use super::graph::{Graph, NodeId};
 use super::ledger::Ledger;
-use super::load::{Described, Evaluate, LoadEnv, LoadError, Loaded, Loader};
-use super::plan::{Plan, Planned, Planner};
+use super::load::{Described, LoadError};
+use super::plan::{Plan, Planner};
 use super::reasons::Reasons;
 use super::record::Record;
 use super::removal::{is_left, ours, remove};
 use super::sandbox::Mode;
 use super::schedule::Capacity;
 use super::services::ServiceError;
+use super::under_way::list_left;
 use super::workspace::{Layout, Workspace, WorkspaceError, WorkspaceLock};
 pub use kept::Kept;
 use leftovers::{Leftovers, Persons};
@@ -98,6 +100,8 @@ pub struct Session {
     /// Targets with a mistake.
     mistaken: FxHashSet<Label>,
     leftovers: Leftovers,
+    /// What was taken for zako's own since somebody asked.
+    passed_over: RefCell<BTreeSet<Box<str>>>,
     changed: bool,
     /// Plans that others replaced: a large one takes a millisecond to take apart, which no step is to wait for.
     replaced: Vec<Earlier>,
@@ -172,6 +176,10 @@ impl Session {
             Some(lock) => lock,
             None => WorkspaceLock::acquire(&layout, |pid| notify(Notice::Waiting(pid)))?,
         };
+        list_left(&layout).map_err(|source| BuildError::Io {
+            action: format!("write {}", layout.outputs.display()),
+            source,
+        })?;
         let kept = (kept, is_begun);
         Ok(Self::start(workspace, layout, lock, kept, notify))
     }
@@ -237,91 +245,6 @@ impl Session {
         self.known.files.look_anew();
         self.known.dirs.look_anew();
         self.described = None;
-    }
-
-    /// Reads the build files, evaluating those that changed, and links their targets, beside what is `planned` already. What
-    /// rules said of old outputs does not count when there is a mistake with it. `given` are the options that were set,
-    /// `search` is PATH.
-    ///
-    /// # Errors
-    /// The mistakes that there are in any case.
-    pub fn targets(
-        &mut self,
-        evaluator: &mut dyn Evaluate,
-        given: &Given,
-        search: &str,
-        planned: &[Planned],
-    ) -> Result<(Loaded, Arc<Graph>), BuildError> {
-        let mut attempt = |session: &mut Self| {
-            let mut loaded = session.load(evaluator, given, search)?;
-            let graph = session.graph(&mut loaded)?;
-            Ok((loaded, graph))
-        };
-        let first = attempt(self);
-        if first.is_ok() {
-            return first;
-        }
-        let forgotten = self.forget_unread(planned);
-        if forgotten.is_empty() {
-            return first;
-        }
-        let second = attempt(self);
-        match second {
-            Ok(_) => self.changed = true,
-            // They have nothing to do with it.
-            Err(_) => self.known.memory.uses.extend(forgotten),
-        }
-        second
-    }
-
-    /// Reads the build files, once in a session, evaluating those that changed, and asks rules; `given` are the options that were set,
-    /// `search` is PATH.
-    ///
-    /// # Errors
-    /// The mistakes in them.
-    pub fn load(
-        &mut self,
-        evaluator: &mut dyn Evaluate,
-        given: &Given,
-        search: &str,
-    ) -> Result<Loaded, BuildError> {
-        let has_leftovers = !self.leftovers().is_empty();
-        let records = &self.known.records;
-        let env = LoadEnv {
-            workspace: &self.workspace,
-            files: &self.known.files,
-            dirs: &mut self.known.dirs,
-            memory: &mut self.known.memory,
-            evaluator,
-            search,
-            may_read: &|target, writer| may_read(&self.read, target, writer),
-            wrote: &|path| ledger(&self.known.ledger, &self.layout).contains(path),
-            has_left: &|described| {
-                has_leftovers || records.keys().any(|label| !described.contains(label))
-            },
-            mistaken: &self.mistaken,
-        };
-        let loaded = Loader::new(env, given).load(&mut self.described);
-        self.changed |= loaded.as_ref().map_or(true, |loaded| loaded.evaluated > 0);
-        Ok(loaded?)
-    }
-
-    /// Links targets into a graph; the same ones as the last time are linked already.
-    ///
-    /// # Errors
-    /// The first mistake in it.
-    pub fn graph(&mut self, loaded: &mut Loaded) -> Result<Arc<Graph>, BuildError> {
-        let targets = std::mem::take(&mut loaded.targets);
-        if let Some((before, graph)) = &self.known.linked
-            && before.len() == targets.len()
-            && before.iter().zip(&targets).all(|(a, b)| Arc::ptr_eq(a, b))
-        {
-            return Ok(Arc::clone(graph));
-        }
-        let graph = Graph::new(targets.clone(), &text_in(&self.workspace.root))?;
-        let graph = Arc::new(graph);
-        self.known.linked = Some((targets, Arc::clone(&graph)));
-        Ok(graph)
     }
 
     /// Plans `wanted`: targets with everything they need, dependencies first.
@@ -439,7 +362,7 @@ impl Session {
             .flat_map(|r| r.outputs.iter())
             .map(|item| &*item.path)
             .collect();
-        let persons = Persons::of(graph, &self.workspace.root);
+        let persons = Persons::of(graph.targets(), &self.workspace.root);
         for (label, record) in &left {
             let stale = record.outputs.iter().map(|item| &*item.path);
             let stale =

@@ -84,6 +84,7 @@ impl Running {
         if let Some(plan) = &growth.plan {
             self.env.claims.go_on(plan);
             self.plan = Arc::clone(plan);
+            rest(&self.env, plan);
         }
         // A build that is gone has nobody to wait for.
         drop(self.build.tell(BuildMsg::Grow(Box::new(growth))));
@@ -186,7 +187,9 @@ impl Session {
             edits: options.edits.clone(),
             seats: Seats::new(options.jobs),
             ledger: Arc::clone(self.ledger()),
+            layout: self.layout.clone(),
             claims: Claims::of(Arc::clone(&plan)),
+            isolates: services.isolates_in_use().cloned(),
             reasons: Arc::clone(self.reasons()),
             // They compute all the time: more than there are CPUs would only take turns.
             transpilers: services
@@ -215,6 +218,7 @@ impl Session {
             .mailbox(mailbox)
             .restart(Restart::never())
             .spawn();
+        rest(&env, &plan);
         let answer = build.ask(BuildMsg::Run);
         let stopper = build.clone();
         let stop = cancel
@@ -280,6 +284,14 @@ impl Session {
             }
         }
         Ok(result.summary)
+    }
+}
+
+/// Has isolates give back the memory that they keep for the next script, while steps run: none comes where all rules have said
+/// everything.
+fn rest(env: &StepEnv, plan: &Plan) {
+    if let Some(isolates) = env.isolates.as_ref().filter(|_| plan.left.is_empty()) {
+        isolates.collect_garbage();
     }
 }
 

@@ -5,8 +5,8 @@
 //! scripts become targets.
 //! Invariants: a script sees the whole workspace, so its key holds its package, what that depends on,
 //! and everything that was built before it; a result of inputs that did not stay as they were is
-//! kept for nobody; a file that was there before and that the script did
-//! not touch is never listed as zako's, so `zako clean` leaves it; one that was there before is not taken away
+//! kept for nobody; a file that was there before and that the script left
+//! as it was is never listed as zako's, so `zako clean` leaves it; one that was there before is not taken away
 //! between two runs.
 
 use std::collections::BTreeMap;
@@ -24,17 +24,17 @@ use super::{
     Lookup, StepEnv, StepFailure, StepJob, StepReport, claim, list_as_ours, look_up, record,
     remember, remove_previous,
 };
-use crate::engine::action::{Action, Before};
+use crate::engine::action::{self, Action};
 use crate::engine::cause::differences;
 use crate::engine::event::{Outcome, micros};
 use crate::engine::hash::Hash;
-use crate::engine::outputs::{adopt, collect_what_is_there, is_intact, store};
+use crate::engine::outputs::{adopt, is_intact, mark, store};
 use crate::engine::process::ProcessSpec;
 use crate::engine::record::{ActionResult, InputContent, Record};
 use crate::engine::sandbox::{Confine, Mode, home};
 use crate::engine::scratch::Scratch;
-use crate::engine::stamp::Stamp;
-use crate::lang::target::{Command, InPlace};
+use crate::engine::under_way::{Before, UnderWay};
+use crate::lang::target::InPlace;
 use crate::lang::text::Text;
 
 /// So many changed files are named.
@@ -51,16 +51,19 @@ pub fn run(env: &StepEnv, job: &StepJob) -> Result<StepReport, StepFailure> {
         return Err(StepFailure::Lost);
     };
     let root = env.files.root();
-    let theirs = stamps(env, root, command, step)?;
     let mut scratch = env.scratches.take(env.keep_scratch)?;
     let seat = job.seat(env)?;
+    let known = (&*env.files, &*env.ledger);
+    let before = Before::look(known, command, step, &env.layout.scratch)?;
+    let under_way = UnderWay::begin(known, &env.layout.under_way, scratch.dir(), before)?;
+    let before = &under_way.before;
     let begin = Instant::now();
     execute(env, job, &action, &mut scratch)?;
     let duration_us = micros(begin.elapsed());
-    let mut found = outputs_of(root, command, step)?;
+    let mut found = before.outputs(root)?;
     if step.cached {
         for _ in 1..env.repeat {
-            found = again(env, job, &action, (&theirs, found))?;
+            found = again(env, job, &action, (before, found))?;
         }
     }
     drop(seat);
@@ -68,10 +71,11 @@ pub fn run(env: &StepEnv, job: &StepJob) -> Result<StepReport, StepFailure> {
     claim(env, job, &outputs)?;
     remove_previous(env, job, &outputs);
     let ours = outputs.iter().filter(|item| {
-        let now = found.get(&*item.path).map(Stamp::of);
-        theirs.get(&*item.path).copied() != now
+        let now = found.get(&*item.path);
+        now.is_some_and(|now| before.is_written(&item.path, now, Some(mark(&item.kind))))
     });
     list_as_ours(env, ours)?;
+    under_way.keep();
     adopt(&env.files, &outputs)?;
     let result = ActionResult {
         outputs: outputs.into(),
@@ -104,20 +108,18 @@ fn again(
     env: &StepEnv,
     job: &StepJob,
     action: &Action,
-    (theirs, found): (&BTreeMap<String, Stamp>, BTreeMap<String, Metadata>),
+    (before, found): (&Before, BTreeMap<String, Metadata>),
 ) -> Result<BTreeMap<String, Metadata>, StepFailure> {
-    let (command, _) = job.command_of(action)?;
-    let step = job.target().in_place().ok_or(StepFailure::Lost)?;
     let root = env.files.root();
     let first = env.scratches.take(false)?;
     for (path, metadata) in &found {
         let (from, to) = (root.join(path), first.work().join(path));
-        let is_ours = !theirs.contains_key(path);
+        let is_ours = !before.had(path);
         set_aside(&from, &to, metadata, is_ours).map_err(StepFailure::Compare)?;
     }
     let mut scratch = env.scratches.take(env.keep_scratch)?;
     execute(env, job, action, &mut scratch)?;
-    let now = outputs_of(root, command, step)?;
+    let now = before.outputs(root)?;
     compare(&first.work(), &found, root, &now)?;
     Ok(now)
 }
@@ -200,30 +202,6 @@ pub fn search_path(root: &Path, step: &InPlace, path: &str) -> String {
     whole.join(":")
 }
 
-fn outputs_of(
-    root: &Path,
-    command: &Command,
-    step: &InPlace,
-) -> Result<BTreeMap<String, Metadata>, StepFailure> {
-    let mut found = collect_what_is_there(root, &command.outs)?;
-    found.retain(|path, _| !step.out_exclude.iter().any(|out| out.matches(path)));
-    Ok(found)
-}
-
-/// Files that lie where outputs go and that zako did not write.
-fn stamps(
-    env: &StepEnv,
-    root: &Path,
-    command: &Command,
-    step: &InPlace,
-) -> Result<BTreeMap<String, Stamp>, StepFailure> {
-    let found = outputs_of(root, command, step)?.into_iter();
-    let theirs = found.filter(|(path, _)| !env.ledger.contains(path));
-    Ok(theirs
-        .map(|(path, metadata)| (path, Stamp::of(&metadata)))
-        .collect())
-}
-
 /// What its key was made of and is not as it was: files, or what is wrong with the description of it now.
 fn changed_inputs(env: &StepEnv, job: &StepJob, before: &Action) -> Vec<String> {
     let target = job.target();
@@ -234,9 +212,13 @@ fn changed_inputs(env: &StepEnv, job: &StepJob, before: &Action) -> Vec<String> 
         .cloned()
         .collect();
     let deps = job.deps.iter().map(|outputs| &**outputs);
-    let after = env
-        .describer
-        .describe(target, &existing, deps, Before::default(), &env.files);
+    let after = env.describer.describe(
+        target,
+        &existing,
+        deps,
+        action::Before::default(),
+        &env.files,
+    );
     let after = match after {
         Ok(after) => after,
         Err(error) => return vec![error.to_string()],

@@ -54,6 +54,8 @@ use super::sandbox::{Mode, Readable};
 use super::scratch::Scratches;
 use super::seats::Seats;
 use super::worker::Workers;
+use super::workspace::Layout;
+use crate::isolate::IsolatePool;
 use crate::lang::target::Work;
 
 /// What all steps of a build share.
@@ -86,8 +88,12 @@ pub struct StepEnv {
     pub seats: Seats,
     /// What zako wrote in this workspace.
     pub ledger: Arc<Ledger>,
+    /// Where zako keeps its files.
+    pub layout: Layout,
     /// Who writes what in this build.
     pub claims: Claims,
+    /// What the build files were evaluated by, where any were.
+    pub isolates: Option<IsolatePool>,
     /// Transpilers, one per core.
     pub transpilers: TranspilerPool,
     /// Worker processes.

@@ -20,11 +20,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::mirror::Mirror;
-use super::process::{NoAnswer, SHOWN_BYTES};
+use super::process::{NoAnswer, Pipe, SHOWN_BYTES, how_it_ended};
 use super::protocol::{WorkInput, WorkRequest, WorkResponse};
 use crate::engine::cancel::{Cancel, CancelReason};
 use crate::engine::files::FileTable;
-use crate::engine::process::{Group, ProcessSpec, Streams, describe, hear_out};
+use crate::engine::process::{Group, ProcessSpec, Streams, hear_out};
 use crate::engine::record::Input;
 use crate::engine::scratch::ScratchError;
 
@@ -288,17 +288,17 @@ fn write_all(
 ) {
     for line in lines {
         if stdin.write_all(&line).is_err() {
-            return end(talk, group, how_it_ended(pidfd, group));
+            return end(talk, group, how_it_went(Pipe::Input, pidfd, group));
         }
     }
 }
 
 /// How the process has ended; if it does not by itself, it is killed.
-fn how_it_ended(pidfd: &OwnedFd, group: &Mutex<Group>) -> String {
+fn how_it_went(pipe: Pipe, pidfd: &OwnedFd, group: &Mutex<Group>) -> String {
     // Who closes a pipe may have something to say yet; meanwhile others may kill it.
     let heard = hear_out(pidfd, None, None);
-    match heard.and_then(|()| lock(group).end()) {
-        Ok(status) => format!("ended before it answered ({})", describe(status)),
+    match heard.and_then(|by_itself| Ok((by_itself, lock(group).end()?))) {
+        Ok((by_itself, status)) => how_it_ended(pipe, by_itself, status),
         Err(error) => format!("ended before it answered ({error})"),
     }
 }
@@ -374,6 +374,6 @@ fn listen(stdout: Heard, talk: &Mutex<Talk>, group: &Mutex<Group>) {
     end(
         talk,
         group,
-        how.unwrap_or_else(|| how_it_ended(&pidfd, group)),
+        how.unwrap_or_else(|| how_it_went(Pipe::Output, &pidfd, group)),
     );
 }

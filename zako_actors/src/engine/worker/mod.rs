@@ -258,6 +258,7 @@ while read -r line; do
   case $line in
     *die*) echo "I was told to" >&2; exit 3;;
     *hang*) sleep 1000;;
+    *close*) exec >&-; read -r line;;
     *chat*) echo hello;;
     *) echo "{\"exitCode\":0,\"output\":\"$n\"}";;
   esac
@@ -344,8 +345,13 @@ done"#;
         assert_eq!(how, "ended before it answered (exit status 3)");
         assert_eq!(printed, "I was told to\n");
         assert!(no_answer("chat").0.contains("only answers go there"));
+        let (how, _) = no_answer("close");
+        assert_eq!(
+            how,
+            "closed its output before it answered, then was stopped"
+        );
         assert_eq!(world.ask(&workers, "a", "x").unwrap(), "1");
-        assert_eq!(workers.stats().started, 3);
+        assert_eq!(workers.stats().started, 4);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::process::{ChildStdin, ChildStdout};
+use std::process::{ChildStdin, ChildStdout, ExitStatus};
 use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -58,6 +58,26 @@ pub enum NoAnswer {
     TimedOut,
     /// The build was cancelled.
     Cancelled(CancelReason),
+}
+
+/// What a process closed before it answered, or before it was asked.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Pipe {
+    /// Where requests come.
+    Input,
+    /// Where answers go.
+    Output,
+}
+
+/// How a process ended that closed `pipe`: `by_itself`, or because somebody ended it then.
+pub(super) fn how_it_ended(pipe: Pipe, by_itself: bool, status: ExitStatus) -> String {
+    match (by_itself, pipe) {
+        (true, _) => format!("ended before it answered ({})", describe(status)),
+        (false, Pipe::Input) => "closed its input before it answered, then was stopped".to_owned(),
+        (false, Pipe::Output) => {
+            "closed its output before it answered, then was stopped".to_owned()
+        }
+    }
 }
 
 impl Worker {
@@ -114,14 +134,17 @@ impl Worker {
                 let ended = error.kind() == ErrorKind::UnexpectedEof
                     || error.kind() == ErrorKind::BrokenPipe;
                 // Who closes a pipe may have something to say yet.
-                let status = ended.then(|| {
-                    hear_out(&self.pidfd, Some(cancel), deadline)?;
-                    self.group.end()
+                let pipe = match error.kind() {
+                    ErrorKind::BrokenPipe => Pipe::Input,
+                    _ => Pipe::Output,
+                };
+                let how = ended.then(|| {
+                    let by_itself = hear_out(&self.pidfd, Some(cancel), deadline)?;
+                    let status = self.group.end()?;
+                    io::Result::Ok(how_it_ended(pipe, by_itself, status))
                 });
-                let how = match status {
-                    Some(Ok(status)) => {
-                        format!("ended before it answered ({})", describe(status))
-                    }
+                let how = match how {
+                    Some(Ok(how)) => how,
                     _ => format!("could not be talked with: {error}"),
                 };
                 return Err(self.died(how));
