@@ -69,7 +69,10 @@ pub(crate) fn begin(cell: CellPtr) {
         };
         if before & control::REGROUP == 0 {
             let is_new = |sibling: &CellPtr| !is_gathering(sibling.control());
-            siblings.newer_than(cell).take_while(is_new).for_each(concern);
+            siblings
+                .newer_than(cell)
+                .take_while(is_new)
+                .for_each(concern);
             if to_oldest {
                 siblings.older_than(cell).for_each(concern);
             }
@@ -180,7 +183,10 @@ fn go_on(siblings: &Chain, after: Option<CellPtr>) {
             is_next
         }),
         None => {
-            let oldest = siblings.all().filter(|&sibling| is_gathered(sibling)).last();
+            let oldest = siblings
+                .all()
+                .filter(|&sibling| is_gathered(sibling))
+                .last();
             match oldest {
                 Some(oldest) => siblings.older_than(oldest).for_each(pass),
                 None => siblings.all().for_each(pass),

@@ -1,7 +1,8 @@
 //! The actor runtime: mailboxes, scheduler, supervision, and the rings on their own.
 //!
 //! Owns: everything below. Does not know: JSON, V8, gRPC, builds.
-#![doc = include_str!("../README.md")]
+// Its examples need both.
+#![cfg_attr(all(feature = "derive", feature = "remote"), doc = include_str!("../README.md"))]
 // Unsafe code is allowed, with reasons, in: prefetch, slab, payload/pooled, mailbox, cell, sched, ask, awaiting, dedicated, ring.
 #![deny(missing_docs, unsafe_code)]
 
