@@ -40,6 +40,7 @@ cfg_if::cfg_if! {
         mod context;
         mod dead_letter;
         mod dedicated;
+        mod depths;
         mod exit;
         mod family;
         mod group;
@@ -78,6 +79,7 @@ cfg_if::cfg_if! {
             cell::Monitor,
             context::{AsyncContext, Context},
             dead_letter::{DeadLetter, DeadReason},
+            depths::MailboxDepths,
             exit::{ExitReason, Failure},
             group::Group,
             machine::{Handler, Machine, Next},
