@@ -131,11 +131,16 @@ impl System {
     /// How many messages turns of this system's actors have found waiting since its start.
     ///
     /// ```
-    /// use actor_rt::testkit::{Probe, Simulation};
+    /// use actor_rt::{Actor, Context, testkit::Simulation};
+    /// struct Reader;
+    /// impl Actor for Reader {
+    ///     type Msg = u8;
+    ///     fn handle(&mut self, _: u8, _ctx: &mut Context<'_, Self>) {}
+    /// }
     /// let simulation = Simulation::new(1);
-    /// let probe = Probe::<u8>::new(simulation.system());
+    /// let reader = simulation.system().spawn(|| Reader);
     /// simulation.run();
-    /// (0..5).for_each(|n| probe.actor().tell(n).expect("room"));
+    /// (0..5).for_each(|n| reader.tell(n).expect("room"));
     /// simulation.run();
     /// let depths = simulation.system().depths();
     /// assert_eq!((depths.turns(), depths.messages, depths.percentile(99.0)), (1, 5, 7));

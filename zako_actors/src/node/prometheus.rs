@@ -154,13 +154,19 @@ mod tests {
         ));
     }
 
+    struct Reader;
+    impl actor_rt::Actor for Reader {
+        type Msg = u8;
+        fn handle(&mut self, _: u8, _ctx: &mut actor_rt::Context<'_, Self>) {}
+    }
+
     #[test]
     fn depths_are_told_by_the_most_of_each_bucket() {
         let simulation = actor_rt::testkit::Simulation::new(1);
-        let probe = actor_rt::testkit::Probe::<u8>::new(simulation.system());
+        let reader = simulation.system().spawn(|| Reader);
         simulation.run();
         for wave in [1, 6] {
-            (0..wave).for_each(|n| probe.actor().tell(n).unwrap());
+            (0..wave).for_each(|n| reader.tell(n).unwrap());
             simulation.run();
         }
         let mut page = Page(String::new());
