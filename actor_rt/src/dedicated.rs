@@ -105,7 +105,8 @@ where
     let cell = actor.ptr();
     // SAFETY: only read from here on.
     let port = unsafe { Arc::clone(&(*cell.body_ptr::<Dedicated<A, F>>()).port) };
-    let name = format!("{}-own-{}", runtime.settings.name, runtime.next_dedicated());
+    let number = runtime.next_dedicated();
+    let name = format!("{}-own-{number}", runtime.settings.name);
     let by_worker = is_worker();
     let start = |stack_bytes: Option<usize>| {
         let mut thread = std::thread::Builder::new().name(name.clone());
@@ -117,7 +118,7 @@ where
             if by_worker {
                 cell.runtime.leave_core();
             }
-            live(cell, &port);
+            live(cell, &port, number);
         })
     };
     // Where there is no address space for such a stack, the usual one has to do.
@@ -136,7 +137,7 @@ where
 }
 
 /// The thread's loop. The reference of being alive keeps the cell until `actor_ended`.
-fn live(cell: CellPtr, port: &Port) {
+fn live(cell: CellPtr, port: &Port, number: u64) {
     // Set once, by this thread alone.
     let _ = port.thread.set(std::thread::current());
     mark_thread();
@@ -146,6 +147,7 @@ fn live(cell: CellPtr, port: &Port) {
             std::thread::park();
         }
         loop {
+            cell.runtime.depths.count(number, cell.waiting());
             // SAFETY: scheduled, so we own the actor until it is released.
             match unsafe { run_turn(cell) } {
                 Outcome::Again => {}

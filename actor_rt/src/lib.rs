@@ -1,7 +1,8 @@
 //! The actor runtime: mailboxes, scheduler, supervision, and the rings on their own.
 //!
 //! Owns: everything below. Does not know: JSON, V8, gRPC, builds.
-#![doc = include_str!("../README.md")]
+// Its examples need both.
+#![cfg_attr(all(feature = "derive", feature = "remote"), doc = include_str!("../README.md"))]
 // Unsafe code is allowed, with reasons, in: prefetch, slab, payload/pooled, mailbox, cell, sched, ask, awaiting, dedicated, ring.
 #![deny(missing_docs, unsafe_code)]
 
@@ -39,6 +40,7 @@ cfg_if::cfg_if! {
         mod context;
         mod dead_letter;
         mod dedicated;
+        mod depths;
         mod exit;
         mod family;
         mod group;
@@ -77,6 +79,7 @@ cfg_if::cfg_if! {
             cell::Monitor,
             context::{AsyncContext, Context},
             dead_letter::{DeadLetter, DeadReason},
+            depths::MailboxDepths,
             exit::{ExitReason, Failure},
             group::Group,
             machine::{Handler, Machine, Next},

@@ -16,6 +16,7 @@ use std::sync::Arc;
 /// A reference to anything that takes messages of type `M`, whatever else it takes.
 ///
 /// ```
+/// # #[cfg(feature = "derive")] {
 /// use actor_rt::{Actor, Context, Messages, Recipient, System};
 /// struct Tick;
 /// #[derive(Messages)]
@@ -36,6 +37,7 @@ use std::sync::Arc;
 /// let texts: Recipient<String> = log.recipient();
 /// ticks.tell(Tick).expect("room");
 /// texts.tell("hello".into()).expect("room");
+/// # }
 /// # Ok::<(), actor_rt::StartError>(())
 /// ```
 pub struct Recipient<M> {
@@ -155,6 +157,7 @@ pub trait Handle<M>: Actor {
 /// [`Handle`] of an asynchronous actor: its `dispatch` is `dispatch_async`.
 ///
 /// ```
+/// # #[cfg(feature = "derive")] {
 /// use actor_rt::{AsyncActor, AsyncContext, AsyncHandle, Messages, Reply, System};
 ///
 /// struct Sleep(std::time::Duration);
@@ -188,6 +191,7 @@ pub trait Handle<M>: Actor {
 /// let sleeper = system.spawn_async(|| Sleeper { naps: 0 });
 /// sleeper.tell_from(Sleep(std::time::Duration::from_millis(1))).expect("room");
 /// assert_eq!(sleeper.ask(Naps).wait()?, 1);
+/// # }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[diagnostic::on_unimplemented(

@@ -84,8 +84,7 @@ enum Step {
     Done(Outcome),
 }
 
-/// The body of an actor cell. What every turn touches comes first; that the phase is `Running` is said in the
-/// header too, beside what else every turn touches.
+/// The body of an actor cell. What every turn touches comes first; the header says, too, whether the phase is `Running`.
 #[repr(C)]
 pub(crate) struct Shell<B> {
     behaviour: Option<B>,
@@ -289,10 +288,11 @@ impl<B: Behaviour> Shell<B> {
             self.care.judge(runtime.now())
         };
         let next = match verdict {
-            // It will end all the same (see `unwind`), which concerns nobody else.
-            Verdict::RestartAfter(delay) if asked_to_end(cell).is_some() => {
+            // It will end all the same, which concerns nobody else.
+            Verdict::RestartAfter(_) if asked_to_end(cell).is_some() => {
                 tracing::warn!(actor = cell.label(), %reason, "actor failed when it was to end");
-                Next::RestartAfter(delay)
+                cell.front().close();
+                Next::RestartAfter(Duration::ZERO)
             }
             Verdict::RestartAfter(delay) if family::admits_restart(cell, &reason) => {
                 tracing::warn!(actor = cell.label(), %reason, ?delay, "actor failed and restarts");

@@ -395,11 +395,15 @@ impl System {
         }
     }
 
-    /// The tree of actors, one line each, indented, for people.
+    /// The tree of actors, one line each, indented, for people; then what their turns found waiting.
     #[must_use]
     pub fn tree(&self) -> String {
         let mut text = String::new();
         family::describe(&self.runtime.roots, 0, &mut text);
+        let depths = self.depths();
+        if depths.turns() > 0 {
+            text.push_str(&format!("depths of mailboxes: {depths}\n"));
+        }
         text
     }
 

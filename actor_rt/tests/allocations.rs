@@ -1,13 +1,21 @@
-//! Once warm, messages cost no allocation, and all their blocks come back: telling, batches, ping-pong, asking, awaiting,
+//! Once warm, messages cost no allocation at all, and all their blocks come back: telling, batches, ping-pong, asking, awaiting,
 //! payloads, arenas, timers, jobs of a pool.
+//!
+//! What grows on the heap grows with the most that waited at once, and stays: the lists of waiting senders, an arena of each
+//! worker, the lane of an actor's own, the clock's inbox and wheel, a pool's backlog. So each is filled first as far as the rounds
+//! that count can ever fill it, with whoever would empty it held back.
 
 use actor_rt::{
-    Actor, ActorRef, AsyncActor, AsyncContext, BytePool, CancelToken, Context, Pool, PoolConfig,
-    Pooled, Reply, System, Timer, Work,
+    Actor, ActorRef, AsyncActor, AsyncContext, BytePool, CancelToken, Context, Placement, Pool,
+    PoolConfig, PoolOutput, Pooled, Reply, System, Timer, Work,
 };
 use bytes::Bytes;
 use std::alloc::{GlobalAlloc, Layout, System as SystemAllocator};
+use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
+use std::task::{Context as TaskContext, Waker};
 use std::time::Duration;
 
 struct Counting;
@@ -32,9 +40,13 @@ static ALLOCATOR: Counting = Counting;
 
 struct Sum(u64);
 
+/// Whoever gets it waits until the other end is dropped.
+type Gate = Receiver<()>;
+
 enum Msg {
     Add(u64),
     Total(Reply<u64>),
+    Hold(Gate),
 }
 
 impl Actor for Sum {
@@ -43,6 +55,7 @@ impl Actor for Sum {
         match msg {
             Msg::Add(n) => self.0 += n,
             Msg::Total(reply) => reply.send(self.0),
+            Msg::Hold(gate) => assert!(gate.recv().is_err(), "dropped"),
         }
     }
 }
@@ -73,6 +86,7 @@ enum Carried {
     Medium(Pooled<[u64; 100]>),
     Text(Bytes),
     Sum(Reply<u64>),
+    Hold(Gate),
 }
 
 impl Actor for Reader {
@@ -86,24 +100,59 @@ impl Actor for Reader {
                 upper.iter().map(|&byte| u64::from(byte)).sum::<u64>()
             }
             Carried::Sum(reply) => return reply.send(self.0),
+            Carried::Hold(gate) => return assert!(gate.recv().is_err(), "dropped"),
         };
         self.0 += read;
     }
 }
 
-/// Payloads of all classes, in waves no larger than the mailbox.
+/// Payloads of all classes, in waves smaller than the mailbox.
 fn carry(reader: &ActorRef<Carried>, pool: &mut BytePool) {
     for _ in 0..20 {
-        for n in 0..100 {
-            let medium = Carried::Medium(Pooled::new([n; 100]));
-            reader.send_blocking(medium).expect("open");
-            let line = pool.copy(b"all of this line and a part of it");
-            let part = Carried::Text(line.slice(4..15));
-            reader.send_blocking(Carried::Text(line)).expect("open");
-            reader.send_blocking(part).expect("open");
-        }
+        wave(reader, pool);
         reader.ask(Carried::Sum).wait().expect("an answer");
     }
+}
+
+fn wave(reader: &ActorRef<Carried>, pool: &mut BytePool) {
+    for n in 0..100 {
+        let medium = Carried::Medium(Pooled::new([n; 100]));
+        reader.send_blocking(medium).expect("open");
+        let line = pool.copy(b"all of this line and a part of it");
+        let part = Carried::Text(line.slice(4..15));
+        reader.send_blocking(Carried::Text(line)).expect("open");
+        reader.send_blocking(part).expect("open");
+    }
+}
+
+/// Waves that are read in a batch, the largest that there can be.
+fn fill_arena(reader: &ActorRef<Carried>, pool: &mut BytePool) {
+    for _ in 0..4 {
+        let (release, gate) = channel();
+        reader.send_blocking(Carried::Hold(gate)).expect("open");
+        wave(reader, pool);
+        drop(release);
+        reader.ask(Carried::Sum).wait().expect("an answer");
+    }
+}
+
+/// Senders that wait, more than there will be.
+fn fill_waiting(sum: &ActorRef<Msg>) {
+    let (release, gate) = channel();
+    sum.send_blocking(Msg::Hold(gate)).expect("open");
+    while sum.tell(Msg::Add(0)).is_ok() {}
+    let mut task = TaskContext::from_waker(Waker::noop());
+    let mut senders = [(); 4].map(|()| Box::pin(sum.send(Msg::Add(0))));
+    for sender in &mut senders {
+        assert!(sender.as_mut().poll(&mut task).is_pending());
+    }
+    drop(release);
+    for sender in &mut senders {
+        while sender.as_mut().poll(&mut task).is_pending() {
+            std::thread::yield_now();
+        }
+    }
+    sum.ask(Msg::Total).wait().expect("an answer");
 }
 
 /// Sets timers and answers once all of them have come.
@@ -116,6 +165,42 @@ struct Waiter {
 enum Wait {
     For(u32, Reply<()>),
     Due,
+    Fill(Reply<()>),
+    Nothing,
+}
+
+/// Holds the clock's thread until the other end of the gate is dropped; returns when it is held.
+fn hold_clock(ctx: &mut Context<'_, Waiter>, gate: Gate) -> Timer {
+    let (tell, told) = channel();
+    let timer = ctx.every(Duration::from_nanos(1), move || {
+        tell.send(()).expect("the handler listens");
+        let _ = gate.recv();
+        Wait::Nothing
+    });
+    told.recv().expect("the clock comes to it");
+    timer
+}
+
+/// More timers, and more of them due at once or taken back, than there will be.
+fn fill_clock(ctx: &mut Context<'_, Waiter>) {
+    // The clock takes its inbox as a whole and leaves another one.
+    for _ in 0..2 {
+        let (release, gate) = channel();
+        let held = hold_clock(ctx, gate);
+        for _ in 0..1000 {
+            ctx.after(Duration::from_secs(3600), Wait::Nothing).cancel();
+        }
+        held.cancel();
+        drop(release);
+    }
+    for _ in 0..300 {
+        ctx.after(Duration::ZERO, Wait::Nothing);
+    }
+    // They have come when the clock comes to this one.
+    let (release, gate) = channel();
+    let held = hold_clock(ctx, gate);
+    held.cancel();
+    drop(release);
 }
 
 impl Actor for Waiter {
@@ -132,6 +217,11 @@ impl Actor for Waiter {
                 self.waits = count + 5;
                 self.reply = Some(reply);
             }
+            Wait::Fill(reply) => {
+                fill_clock(ctx);
+                reply.send(());
+            }
+            Wait::Nothing => {}
             Wait::Due => {
                 self.waits = self.waits.saturating_sub(1);
                 if self.waits == 0
@@ -145,12 +235,17 @@ impl Actor for Waiter {
     }
 }
 
-struct Doubler;
+/// Doubles numbers; holds its thread at the largest one.
+struct Doubler(Arc<Mutex<Gate>>);
 
 impl Work for Doubler {
     type Job = u64;
     type Output = u64;
     fn run(&mut self, job: u64, _cancel: &CancelToken) -> u64 {
+        if job == u64::MAX {
+            let _ = self.0.lock().expect("not poisoned").recv();
+            return 0;
+        }
         2 * job
     }
 }
@@ -158,10 +253,17 @@ impl Work for Doubler {
 /// Jobs in waves no larger than the backlog.
 fn work(pool: &Pool<Doubler>, cancel: &CancelToken) {
     for _ in 0..50 {
-        let outputs = std::array::from_fn::<_, 100, _>(|job| pool.submit(job as u64, cancel));
-        for (job, output) in outputs.into_iter().enumerate() {
-            assert_eq!(output.wait(), Ok(2 * job as u64));
-        }
+        finish(submit(pool, cancel));
+    }
+}
+
+fn submit(pool: &Pool<Doubler>, cancel: &CancelToken) -> [PoolOutput<u64>; 100] {
+    std::array::from_fn(|job| pool.submit(job as u64, cancel))
+}
+
+fn finish(outputs: [PoolOutput<u64>; 100]) {
+    for (job, output) in outputs.into_iter().enumerate() {
+        assert_eq!(output.wait(), Ok(2 * job as u64));
     }
 }
 
@@ -188,46 +290,50 @@ fn steady_state_messaging_allocates_nothing() {
     let target = sum.clone();
     let asker = system.spawn_async(move || Asker(target.clone()));
     let mut batch = Vec::with_capacity(64);
-    let median = usual(50, || round(&sum, &asker, &mut batch));
-    assert_eq!(
-        median, 0,
-        "the usual one of 50 rounds of 11,000 messages allocated"
-    );
-    let reader = system.actor(|| Reader(0)).mailbox(512).spawn();
-    let mut pool = BytePool::new(16 * 1024, 4);
-    let median = usual(50, || carry(&reader, &mut pool));
-    assert_eq!(
-        median, 0,
-        "the usual one of 50 rounds of 6,000 payloads allocated"
-    );
-    let waiter = system.spawn(|| Waiter {
+    fill_waiting(&sum);
+    steady("11,000 messages", 50, || round(&sum, &asker, &mut batch));
+
+    let mut bytes = BytePool::new(16 * 1024, 4);
+    // Each worker has an arena.
+    for worker in 0..2 {
+        let reader = system.actor(|| Reader(0)).mailbox(512);
+        let reader = reader.on(Placement::Core(worker)).spawn();
+        fill_arena(&reader, &mut bytes);
+        steady("6,000 payloads", 25, || carry(&reader, &mut bytes));
+    }
+
+    // Repeated messages wait in its lane as far as its mailbox is long.
+    let waiter = system.actor(|| Waiter {
         waits: 0,
         reply: None,
         ticks: None,
     });
-    let median = usual(50, || {
+    let waiter = waiter.mailbox(64).spawn();
+    waiter.ask(Wait::Fill).wait().expect("filled");
+    // So many that those which were taken back leave the clock meanwhile.
+    steady("200 timers", 1200, || {
         let all = waiter.ask(|reply| Wait::For(200, reply));
         all.wait().expect("all timers are due");
     });
-    assert_eq!(
-        median, 0,
-        "the usual one of 50 rounds of 200 timers allocated"
-    );
-    let pool = Pool::new(
-        PoolConfig {
-            min: 2,
-            max: 2,
-            ..PoolConfig::default()
-        },
-        || Doubler,
-    );
+
+    let (release, gate) = channel();
+    let gate = Arc::new(Mutex::new(gate));
+    let two = PoolConfig {
+        min: 2,
+        max: 2,
+        ..PoolConfig::default()
+    };
+    let pool = Pool::new(two, move || Doubler(Arc::clone(&gate)));
     pool.start(&system).expect("the first start");
     let cancel = CancelToken::new();
-    let median = usual(50, || work(&pool, &cancel));
-    assert_eq!(
-        median, 0,
-        "the usual one of 50 rounds of 5,000 jobs allocated"
-    );
+    let held = [(); 2].map(|()| pool.submit(u64::MAX, &cancel));
+    let outputs = submit(&pool, &cancel);
+    drop(release);
+    for output in held {
+        assert_eq!(output.wait(), Ok(0));
+    }
+    finish(outputs);
+    steady("5,000 jobs", 50, || work(&pool, &cancel));
     system
         .shutdown(Duration::from_secs(60))
         .expect("everything ends");
@@ -237,22 +343,14 @@ fn steady_state_messaging_allocates_nothing() {
 /// of the rounds.
 const ON_ITS_WAY_BYTES: u64 = 64 * 1024;
 
-/// The allocations of the usual round, the median of the second half: blocks wander between the threads' magazines at first,
-/// and now and then one round more finds one empty. All blocks of the slabs that the second half took have come back.
-fn usual(rounds: u32, mut round: impl FnMut()) -> u64 {
-    let mut half = 0;
-    let counted = (0..rounds).map(|number| {
-        if number == rounds / 2 {
-            half = System::memory().in_use_bytes;
-        }
-        let before = ALLOCATIONS.load(Ordering::Relaxed);
-        round();
-        ALLOCATIONS.load(Ordering::Relaxed) - before
-    });
-    let mut counted: Vec<_> = counted.skip(rounds as usize / 2).collect();
-    counted.sort_unstable();
-    let median = counted[counted.len() / 2];
-    let kept = System::memory().in_use_bytes.saturating_sub(half);
+/// Asserts that of so many rounds none of the second half allocates, and that all blocks of the slabs that they took come back.
+fn steady(what: &str, rounds: u32, mut round: impl FnMut()) {
+    (0..rounds / 2).for_each(|_| round());
+    let in_use = System::memory().in_use_bytes;
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    (0..rounds / 2).for_each(|_| round());
+    let allocations = ALLOCATIONS.load(Ordering::Relaxed) - before;
+    assert_eq!(allocations, 0, "in {} rounds of {what}", rounds / 2);
+    let kept = System::memory().in_use_bytes.saturating_sub(in_use);
     assert!(kept < ON_ITS_WAY_BYTES, "{kept} bytes did not come back");
-    median
 }

@@ -2,8 +2,8 @@
 
 use actor_rt::testkit::{Probe, Simulation};
 use actor_rt::{
-    Actor, ActorRef, Context, ExitReason, Failure, Messages, Overflow, Restart, Route, Router,
-    System, TellError, Timer, Topic,
+    Actor, ActorRef, Context, ExitReason, Failure, Overflow, Restart, Route, Router, System,
+    TellError, Timer, Topic,
 };
 use std::time::Duration;
 
@@ -182,10 +182,20 @@ struct Ping(u32);
 #[derive(Debug, PartialEq, Eq)]
 struct Text(&'static str);
 
-#[derive(Debug, PartialEq, Eq, Messages)]
+#[derive(Debug, PartialEq, Eq)]
 enum Both {
     Ping(Ping),
     Text(Text),
+}
+impl From<Ping> for Both {
+    fn from(ping: Ping) -> Self {
+        Self::Ping(ping)
+    }
+}
+impl From<Text> for Both {
+    fn from(text: Text) -> Self {
+        Self::Text(text)
+    }
 }
 
 #[test]

@@ -1,12 +1,14 @@
 //! The example programs check themselves; this runs them.
 
 macro_rules! examples {
-    ($($name:ident = $path:literal)+) => {
+    ($($(#[$condition:meta])? $name:ident = $path:literal)+) => {
         $(
+            $(#[$condition])?
             #[path = $path]
             mod $name;
         )+
         $(
+            $(#[$condition])?
             #[test]
             fn $name() {
                 if let Err(error) = $name::main() {
@@ -18,6 +20,7 @@ macro_rules! examples {
 }
 
 examples! {
+    #[cfg(feature = "derive")]
     bank = "../examples/bank.rs"
     chat = "../examples/chat.rs"
     dining_philosophers = "../examples/dining_philosophers.rs"

@@ -271,3 +271,29 @@ fn who_fails_when_it_is_to_end_does_not_count_and_concerns_nobody() {
     assert_eq!(simulation.system().stats().restarts, 0);
     assert_eq!(simulation.system().stats().live, 2);
 }
+
+/// Has a child, stops, and fails in the same handler.
+struct Head;
+
+impl Actor for Head {
+    type Msg = ();
+    fn handle(&mut self, (): (), ctx: &mut Context<'_, Self>) {
+        ctx.spawn(|| Member);
+        ctx.stop();
+        panic!("too late");
+    }
+}
+
+/// Its mailbox took messages until its children had ended, and nobody handled them.
+#[test]
+fn who_fails_when_it_is_to_end_takes_nothing_more() {
+    let simulation = Simulation::new(7);
+    let head = simulation.system().spawn(|| Head);
+    simulation.run();
+    head.tell(()).expect("it is up");
+    assert!(simulation.step());
+    assert_eq!(simulation.system().stats().live, 2, "its child is there");
+    assert!(head.tell(()).is_err());
+    simulation.run();
+    assert_eq!(head.join(), ExitReason::Stopped);
+}

@@ -1,9 +1,9 @@
-//! What programs are put together from: groups, machines, arenas, pipes, several message types, tracing links.
+//! What programs are put together from: groups, machines, arenas, pipes, tracing links.
 
 use actor_rt::testkit::{Probe, Simulation, each_seed};
 use actor_rt::{
-    Actor, ActorRef, AskError, Context, ExitReason, Failure, Handle, Machine, Messages, Next,
-    Recipient, Reply, System, TellError, Topic, Traced,
+    Actor, ActorRef, AskError, Context, ExitReason, Failure, Machine, Next, Recipient, Reply,
+    System, TellError, Topic, Traced,
 };
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -271,41 +271,6 @@ fn a_piped_answer_and_blocking_work_come_back_as_messages() {
     system.shutdown(LONG).expect("everything ends");
 }
 
-struct Add(u64);
-struct Sum(Reply<u64>);
-#[derive(Messages)]
-enum Arithmetic {
-    Add(Add),
-    Sum { question: Sum },
-}
-
-struct Adder(u64);
-impl Actor for Adder {
-    type Msg = Arithmetic;
-    fn handle(&mut self, msg: Arithmetic, ctx: &mut Context<'_, Self>) {
-        msg.dispatch(self, ctx);
-    }
-}
-impl Handle<Add> for Adder {
-    fn handle_one(&mut self, Add(n): Add, _ctx: &mut Context<'_, Self>) {
-        self.0 += n;
-    }
-}
-impl Handle<Sum> for Adder {
-    fn handle_one(&mut self, Sum(reply): Sum, _ctx: &mut Context<'_, Self>) {
-        reply.send(self.0);
-    }
-}
-
-/// Passes questions on to whoever knows: the answer does not come back this way.
-struct Desk(ActorRef<Arithmetic>);
-impl Actor for Desk {
-    type Msg = Arithmetic;
-    fn handle(&mut self, msg: Arithmetic, _ctx: &mut Context<'_, Self>) {
-        self.0.tell(msg).expect("room");
-    }
-}
-
 /// Keeps questions and answers them later, all at once.
 struct Slow(Vec<Reply<u64>>);
 impl Actor for Slow {
@@ -316,23 +281,6 @@ impl Actor for Slow {
             None => self.0.drain(..).for_each(|reply| reply.send(8)),
         }
     }
-}
-
-#[test]
-fn several_message_types_are_dispatched_and_questions_forwarded() {
-    let simulation = Simulation::new(5);
-    let adder = simulation.system().spawn(|| Adder(0));
-    let desk = simulation.system().spawn(move || Desk(adder.clone()));
-    desk.tell_from(Add(4)).expect("room");
-    desk.recipient::<Add>().tell(Add(5)).expect("room");
-    let sum = desk.ask(Sum);
-    let again = desk.recipient::<Sum>().ask(Sum);
-    simulation.run();
-    assert_eq!((sum.wait(), again.wait()), (Ok(9), Ok(9)));
-    desk.stop();
-    simulation.run();
-    let late = desk.recipient::<Sum>().ask(Sum);
-    assert_eq!(late.wait(), Err(AskError::Closed));
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use actor_rt::testkit::Simulation;
 use actor_rt::{
-    Actor, ActorRef, AsyncActor, AsyncContext, Context, Failure, Latencies, Reply, Restart, System,
+    Actor, ActorRef, AsyncActor, AsyncContext, Context, ExitReason, Failure, Latencies, Reply,
+    Restart, System,
 };
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -183,4 +184,46 @@ fn the_watchdog_names_the_actor_that_holds_a_worker_once() {
     system.shutdown(LONG).expect("everything ends");
     assert_eq!(system.stats().stuck, 2);
     assert!(reports.try_recv().is_err());
+}
+
+/// Holds its thread until the test lets go.
+struct Gate(Arc<Mutex<Receiver<()>>>);
+impl Actor for Gate {
+    type Msg = Reply<()>;
+    fn handle(&mut self, reply: Self::Msg, _ctx: &mut Context<'_, Self>) {
+        reply.send(());
+        let _ = self.0.lock().expect("not poisoned").recv();
+    }
+}
+
+#[test]
+fn workers_and_threads_of_dedicated_actors_count_what_their_turns_find() {
+    let (release, gate) = channel::<()>();
+    let gate = Arc::new(Mutex::new(gate));
+    let system = System::builder().workers(1).build().expect("threads");
+    let idle = system.spawn(|| Idle);
+    let held = Arc::clone(&gate);
+    let holder = system.spawn(move || Gate(Arc::clone(&held)));
+    // The only worker is held, so that all of these wait when it comes to them.
+    holder.ask(|reply| reply).wait().expect("held");
+    let before = system.depths();
+    (0..9).for_each(|_| idle.tell(1).expect("room"));
+    drop(release);
+    idle.stop();
+    holder.stop();
+    assert_eq!(idle.join(), ExitReason::Stopped);
+    holder.join();
+    let depths = system.depths();
+    assert_eq!(depths.counts[3] - before.counts[3], 1, "of 8 to 15");
+    assert!(depths.messages - before.messages >= 9);
+
+    // Nobody holds this one any more.
+    let own = system.spawn_dedicated(move || Gate(Arc::clone(&gate)));
+    for _ in 0..3 {
+        own.ask(|reply| reply).wait().expect("an answer");
+    }
+    let with_own = system.depths();
+    assert!((1..=3).contains(&(with_own.turns() - depths.turns())));
+    assert!((1..=3).contains(&(with_own.messages - depths.messages)));
+    system.shutdown(LONG).expect("everything ends");
 }

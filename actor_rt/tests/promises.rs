@@ -104,6 +104,7 @@ fn the_tree_is_told_with_names_kinds_and_depth() {
         [
             "parent (promises::Parent) handled=1 queued=0",
             "  busy (promises::Busy) handled=1 queued=0",
+            "depths of mailboxes: p50<=1 p99<=1 max<=1 in 2 turns",
         ]
     );
     let names: Vec<_> = system.names().iter().map(ToString::to_string).collect();

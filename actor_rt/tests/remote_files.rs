@@ -1,5 +1,5 @@
 //! A process that runs out of files, in a program of its own because the limit is the process's.
-#![cfg(all(feature = "remote", target_os = "linux"))]
+#![cfg(target_os = "linux")]
 
 use actor_rt::remote::{self, Inbox};
 use actor_rt::testkit::Probe;

@@ -2,10 +2,10 @@
 //!
 //! A failing seed prints the command that reruns it alone.
 
-use actor_rt::testkit::{Fault, Simulation, each_seed};
+use actor_rt::testkit::{Fault, Probe, Simulation, each_seed};
 use actor_rt::{
-    Actor, ActorRef, AsyncActor, AsyncContext, Context, ExitReason, Overflow, Reply, Restart,
-    System,
+    Actor, ActorRef, AskError, AsyncActor, AsyncContext, Context, ExitReason, Overflow, Reply,
+    Restart, System,
 };
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -296,4 +296,50 @@ fn a_simulation_on_a_worker_leaves_the_tokio_runtime_of_its_system_alone() {
     assert_eq!(experimenter.ask(|reply| reply).wait(), Ok(1));
     let elsewhere = system.spawn_async(|| Elsewhere);
     assert_eq!(elsewhere.ask(|reply| reply).wait(), Ok(7));
+}
+
+/// Never answers.
+struct Mute(Vec<Reply<()>>);
+impl Actor for Mute {
+    type Msg = Reply<()>;
+    fn handle(&mut self, reply: Reply<()>, _ctx: &mut Context<'_, Self>) {
+        self.0.push(reply);
+    }
+}
+
+/// Runs a simulation in its handler, then asks, and tells what came of it.
+struct Nesting {
+    mute: ActorRef<Reply<()>>,
+    out: ActorRef<Result<(), AskError>>,
+}
+impl AsyncActor for Nesting {
+    type Msg = ();
+    async fn handle(&mut self, (): (), _ctx: &mut AsyncContext<Self>) {
+        {
+            let inner = Simulation::new(1);
+            inner.system().spawn(|| Mute(Vec::new()));
+            inner.run();
+        }
+        let question = self.mute.ask(|reply| reply);
+        let answer = question.timeout(Duration::from_secs(3600)).await;
+        self.out.tell(answer).expect("room");
+    }
+}
+
+/// It forgot whose turn it was, and so whose time.
+#[test]
+fn an_actor_that_runs_a_simulation_keeps_to_its_own_time() {
+    let simulation = Simulation::new(1);
+    let system = simulation.system();
+    let probe = Probe::new(system);
+    let (mute, out) = (system.spawn(|| Mute(Vec::new())), probe.actor().clone());
+    let nesting = system.spawn_async(move || Nesting {
+        mute: mute.clone(),
+        out: out.clone(),
+    });
+    nesting.tell(()).expect("room");
+    simulation.advance(Duration::from_secs(3599));
+    assert_eq!(probe.received(), None);
+    simulation.advance(Duration::from_secs(2));
+    assert_eq!(probe.received(), Some(Err(AskError::Timeout)));
 }

@@ -159,7 +159,7 @@ pub struct LoadArgs {
     /// Bytes per item of a ring: 8, 16, 64, 256, 1024 or 4096 [default: 8].
     #[arg(long, value_name = "BYTES", value_parser = payload_bytes)]
     payload: Option<usize>,
-    /// Targets, steps or packages of a build, instead of its usual number.
+    /// Targets, steps or packages of a build, or idle actors, instead of the usual number.
     #[arg(long, value_parser = at_least_one)]
     count: Option<usize>,
     /// Cores to use, for example `0,1`; all by default.

@@ -51,7 +51,7 @@ pub struct Options {
     pub batch: usize,
     /// Bytes per item of a ring, one of [`SIZES`](crate::payload::SIZES); others are rounded up.
     pub payload: usize,
-    /// Targets, steps or packages of a build, where the scenario lets choose; else its own number.
+    /// Targets, steps or packages of a build, or idle actors, where the scenario lets choose; else its own number.
     pub count: Option<u64>,
     /// Cores to pin to.
     pub cores: Vec<usize>,
@@ -119,7 +119,7 @@ impl Options {
         }
     }
 
-    /// The targets, steps or packages of a build: what was asked for, or a [`count`](Self::count).
+    /// The targets, steps or packages of a build, or idle actors: what was asked for, or a [`count`](Self::count).
     pub fn targets(&self, full: u64, tiny: u64) -> u64 {
         self.count.unwrap_or_else(|| self.count(full, tiny))
     }

@@ -40,6 +40,18 @@ fn check_style(workspace: &Workspace, engine: &Engine, steps: &mut Steps) {
     engine.for_workspace(&mut clippy);
     clippy.args(["--", "-D", "warnings"]);
     steps.check("lints", &mut clippy);
+    // The workspace has all features of it; who takes it as a library chooses.
+    for features in ["", "derive", "remote", "topology"] {
+        let mut clippy = workspace.cargo(&["clippy", "--locked", "--all-targets"]);
+        clippy.args(["--package", "actor_rt", "--no-default-features"]);
+        clippy.args(["--features", features, "--", "-D", "warnings"]);
+        let with = if features.is_empty() {
+            "no feature"
+        } else {
+            features
+        };
+        steps.check(&format!("lints of actor_rt with {with}"), &mut clippy);
+    }
 }
 
 fn run_tests(workspace: &Workspace, engine: &Engine, missing: &[&str], steps: &mut Steps) {

@@ -6,9 +6,10 @@
 //! the list is alive; the links are only touched under the list's lock.
 #![allow(unsafe_code)]
 
-use super::{CellPtr, CellRef, Header};
+use super::{CellPtr, CellRef, Header, control};
 use std::cell::Cell;
 use std::ptr::null_mut;
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 
 /// A child's place among its siblings; guarded by the lock of the parent's list.
@@ -52,6 +53,18 @@ impl Chain {
         // SAFETY: the siblings' links are guarded by the lock, which is held as long as we are borrowed.
         let newer = unsafe { (*child.siblings.get()).before };
         self.walk(newer, |links| links.before)
+    }
+
+    /// The children that were started before this one, newest first.
+    pub(crate) fn older_than(&self, child: CellPtr) -> impl Iterator<Item = CellPtr> {
+        // SAFETY: the siblings' links are guarded by the lock, which is held as long as we are borrowed.
+        let older = unsafe { (*child.siblings.get()).after };
+        self.walk(older, |links| links.after)
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.count as usize
     }
 
     fn walk(
@@ -112,6 +125,9 @@ impl Children {
     /// Adds a new actor.
     pub(crate) fn link(&self, child: CellPtr) {
         let mut chain = self.chain();
+        if chain.awaited.get() > 0 {
+            child.control.fetch_or(control::LATE, Ordering::Relaxed);
+        }
         // SAFETY: the siblings' links are guarded by the lock we hold.
         unsafe {
             *child.siblings.get() = Siblings {
@@ -172,7 +188,7 @@ impl Children {
 
     /// How many there are.
     pub(crate) fn count(&self) -> usize {
-        self.chain().count as usize
+        self.chain().count()
     }
 
     /// Runs `then` under the lock if any child is left; says whether one is.

@@ -36,5 +36,7 @@ pub(crate) const GATHERED: u32 = 1 << 14;
 pub(crate) const TURN: u32 = 1 << 15;
 /// A gathered actor starts again: those that were started after it wait.
 pub(crate) const STARTS: u32 = 1 << 16;
+/// The actor was started while siblings restarted as a group, and their turns have not passed it.
+pub(crate) const LATE: u32 = 1 << 17;
 /// What an actor is, not what it is told.
-pub(crate) const LASTING: u32 = NAMED | HAS_LANE | ERRAND;
+pub(crate) const LASTING: u32 = NAMED | HAS_LANE | ERRAND | LATE;

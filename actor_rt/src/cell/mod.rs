@@ -260,6 +260,12 @@ impl Header {
         self.front.depth(&self.tail)
     }
 
+    /// Messages that a turn finds as it begins. Owner only.
+    #[inline]
+    pub(crate) fn waiting(&self) -> u32 {
+        self.front.waiting(&self.tail)
+    }
+
     /// At the start of a turn: takes note of wake-ups.
     #[inline]
     pub(crate) fn begin(&self) {

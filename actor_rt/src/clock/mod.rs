@@ -25,6 +25,16 @@ const BATCH: usize = 64;
 /// So many jobs that nobody wants are not worth a look at all the others.
 const FEW: usize = 1024;
 
+/// Most bytes that are kept for the next clearing.
+const KEPT_BYTES: usize = 64 * 1024;
+
+/// Room for what is on its way into the wheel or out of it, so that once warm it is not asked for again.
+#[derive(Default)]
+struct Trays {
+    came: Vec<(u64, Job)>,
+    unwanted: Vec<Job>,
+}
+
 /// What the thread has not seen yet.
 struct Inbox {
     /// Jobs and when they are due, in the order given.
@@ -83,10 +93,10 @@ impl Clock {
     }
 
     fn run(&self) -> ! {
-        let mut fetched = Vec::new();
+        let mut trays = Trays::default();
         let mut due = Vec::with_capacity(BATCH);
         loop {
-            let mut wheel = self.fetch(&mut fetched);
+            let mut wheel = self.fetch(&mut trays);
             let now = self.tick(Instant::now());
             let popped = std::iter::from_fn(|| wheel.pop_due(now));
             // They were written on other cores: their lines come while the last ones of the batch are popped.
@@ -104,14 +114,14 @@ impl Clock {
     }
 
     /// Moves what came into the wheel, by way of an empty vector.
-    fn fetch(&self, fetched: &mut Vec<(u64, Job)>) -> MutexGuard<'_, Wheel<Job>> {
+    fn fetch(&self, trays: &mut Trays) -> MutexGuard<'_, Wheel<Job>> {
         {
             let mut inbox = lock(&self.inbox);
-            std::mem::swap(&mut inbox.jobs, fetched);
+            std::mem::swap(&mut inbox.jobs, &mut trays.came);
             inbox.news = false;
         }
         let mut wheel = lock(&self.wheel);
-        for (at, job) in fetched.drain(..) {
+        for (at, job) in trays.came.drain(..) {
             wheel.insert(at, job);
         }
         // Relaxed, here and below: mere numbers.
@@ -121,16 +131,18 @@ impl Clock {
             return wheel;
         }
         self.unwanted.store(0, Ordering::Relaxed);
-        let unwanted = wheel.retain(Job::is_wanted);
+        wheel.retain(Job::is_wanted, &mut trays.unwanted);
         drop(wheel);
-        discard(unwanted);
+        discard(&mut trays.unwanted);
         lock(&self.wheel)
     }
 
     /// Drops all jobs, for a clock without a thread.
     pub(crate) fn clear(&self) {
-        let all = self.fetch(&mut Vec::new()).retain(|_| false);
-        discard(all);
+        let mut all = Vec::new();
+        self.fetch(&mut Trays::default())
+            .retain(|_| false, &mut all);
+        discard(&mut all);
     }
 
     /// So many jobs may be wanted by nobody from now on. Once half of them are, they are dropped before their time.
@@ -167,13 +179,13 @@ impl Clock {
 
     /// When the first job is due, for a clock without a thread.
     pub(crate) fn next_at(&self) -> Option<Instant> {
-        let first = self.fetch(&mut Vec::new()).first_at()?;
+        let first = self.fetch(&mut Trays::default()).first_at()?;
         Some(self.epoch + Duration::from_nanos(first))
     }
 
     /// Runs the first job if it is due at `now`, for a clock without a thread.
     pub(crate) fn run_due(&self, now: Instant) {
-        let due = self.fetch(&mut Vec::new()).pop_due(self.tick(now));
+        let due = self.fetch(&mut Trays::default()).pop_due(self.tick(now));
         if let Some(job) = due {
             job.run();
         }
@@ -203,10 +215,13 @@ impl Clock {
     }
 }
 
-fn discard(jobs: Vec<Job>) {
-    for job in jobs {
+fn discard(jobs: &mut Vec<Job>) {
+    for job in jobs.drain(..) {
         // What it holds is a user's.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(job)));
+    }
+    if jobs.capacity() * size_of::<Job>() > KEPT_BYTES {
+        *jobs = Vec::new();
     }
 }
 

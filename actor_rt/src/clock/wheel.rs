@@ -120,9 +120,8 @@ impl<T> Wheel<T> {
         self.count
     }
 
-    /// Takes out what is not to be kept. Looks at everything.
-    pub(super) fn retain(&mut self, is_kept: impl Fn(&T) -> bool) -> Vec<T> {
-        let mut out = Vec::new();
+    /// Moves what is not to be kept into `out`. Looks at everything.
+    pub(super) fn retain(&mut self, is_kept: impl Fn(&T) -> bool, out: &mut Vec<T>) {
         for index in 0..self.entries.len() {
             let value = &self.entries[index].value;
             if value.as_ref().is_some_and(|value| !is_kept(value)) {
@@ -132,7 +131,6 @@ impl<T> Wheel<T> {
                 out.extend(self.release(index));
             }
         }
-        out
     }
 
     /// Where an entry due at this time stands: level and digit.
@@ -313,7 +311,8 @@ mod tests {
         for at in [900, 5, 70, 5000, 5, 71] {
             wheel.insert(at, at);
         }
-        let mut out = wheel.retain(|at| *at != 5 && *at != 71);
+        let mut out = Vec::new();
+        wheel.retain(|at| *at != 5 && *at != 71, &mut out);
         out.sort_unstable();
         assert_eq!((out, wheel.len()), (vec![5, 5, 71], 3));
         assert_eq!(all_due(&mut wheel, u64::MAX), [70, 900, 5000]);

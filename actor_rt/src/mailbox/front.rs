@@ -123,6 +123,16 @@ impl Front {
         }
     }
 
+    /// The same for the owner, who alone moves on, unless senders drop the oldest.
+    #[inline]
+    pub(crate) fn waiting(&self, tail: &AtomicU64) -> u32 {
+        // The tail first, which is never ahead of a word that is read later. Relaxed: the owner's own, and a number.
+        let tail = Word(tail.load(Ordering::Relaxed));
+        let word = Word(self.word.load(Ordering::Relaxed));
+        let depth = word.position().wrapping_sub(tail.tail_in(word.epoch()));
+        depth.min(self.bound)
+    }
+
     /// Whether a ring is attached.
     pub(crate) fn has_ring(&self) -> bool {
         let attached = |base: &AtomicPtr<u8>| !base.load(Ordering::Relaxed).is_null();

@@ -89,10 +89,11 @@ pub(crate) unsafe fn run_turn(actor: CellPtr) -> Outcome {
 #[inline]
 pub(super) fn turn(actor: CellPtr) -> Outcome {
     HERE.with(|here| {
-        here.running.set(actor.as_ptr());
+        // A handler may run a simulation.
+        let outer = here.running.replace(actor.as_ptr());
         // SAFETY: whoever dequeues an actor owns it.
         let outcome = unsafe { run_turn(actor) };
-        here.running.set(null_mut());
+        here.running.set(outer);
         outcome
     })
 }

@@ -31,6 +31,7 @@ mod worker;
 use crate::cell::{ANYWHERE, CellPtr, CellRef, Children, Header, Outcome, prefetch_header};
 use crate::clock::{clock, later};
 use crate::dead_letter::{DeadLetter, DeadLetterHook};
+use crate::depths::{Depths, Stripes};
 use crate::exit::ExitReason;
 use crate::payload::Due;
 use crate::slab::Node;
@@ -95,6 +96,8 @@ pub(crate) struct Runtime {
     pub(crate) counters: Counters,
     /// The figures of metered actors that have ended.
     pub(crate) ended_meters: Mutex<Option<crate::meter::Totals>>,
+    /// What turns that no worker runs found waiting.
+    pub(crate) depths: Stripes,
     ended: Condvar,
     ended_lock: Mutex<()>,
     threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
@@ -172,6 +175,7 @@ impl Runtime {
             dead_letters: OnceLock::new(),
             counters: Counters::default(),
             ended_meters: Mutex::new(None),
+            depths: Stripes::new(),
             ended: Condvar::new(),
             ended_lock: Mutex::new(()),
             threads: Mutex::default(),
@@ -213,6 +217,11 @@ impl Runtime {
     /// How many workers run.
     pub(crate) fn worker_count(&self) -> usize {
         self.workers.len().max(1)
+    }
+
+    /// What each worker's turns found waiting.
+    pub(crate) fn depths_of_workers(&self) -> impl Iterator<Item = &Depths> {
+        self.workers.iter().map(|worker| &*worker.depths)
     }
 
     /// The worker of this NUMA node that has least to do; `None` if the node has none.
@@ -266,6 +275,7 @@ impl Runtime {
         let Some(actor) = self.inject.take_nth(chosen) else {
             return false;
         };
+        self.depths.count(0, actor.waiting());
         match here::turn(actor) {
             Outcome::Released => {}
             Outcome::Again => self.inject.push(actor),

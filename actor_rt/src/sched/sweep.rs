@@ -12,6 +12,7 @@
 use super::Runtime;
 use crate::cell::{CellPtr, CellRef, control};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Between two sweeps: a ring is kept through one to two of these without a message.
@@ -21,12 +22,20 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// Actors looked at under one lock.
 const PIECE: usize = 256;
 
-/// Whether a sweep is planned or under way.
+/// Families that the walk has room for from one sweep to the next.
+const KEPT: usize = 1024;
+
+/// Whether a sweep is planned or under way; if not, what the last one has left, so that once warm none allocates.
 #[derive(Default)]
-pub(super) struct Armed(AtomicBool);
+pub(super) struct Armed(AtomicBool, Mutex<Option<Walk>>);
+
+impl Armed {
+    fn walk(&self) -> MutexGuard<'_, Option<Walk>> {
+        self.1.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// A walk through the tree.
-#[derive(Default)]
 struct Walk {
     /// Families still to be visited: the parent, or `None` for the system.
     families: Vec<Option<CellRef>>,
@@ -34,6 +43,9 @@ struct Walk {
     after: Option<CellRef>,
     /// Actors marked so far.
     marked: usize,
+    /// Of the piece that is looked at: who has children, and whom to ask.
+    parents: Vec<Option<CellRef>>,
+    resting: Vec<CellRef>,
 }
 
 /// Plans a sweep, unless there is one.
@@ -42,7 +54,8 @@ pub(super) fn arm(runtime: &'static Runtime) {
     if runtime.sweep.0.load(Ordering::Relaxed) || runtime.sweep.0.swap(true, Ordering::Relaxed) {
         return;
     }
-    plan(runtime, PERIOD, Walk::new());
+    let walk = runtime.sweep.walk().take();
+    plan(runtime, PERIOD, walk.unwrap_or_else(Walk::new).again());
 }
 
 fn plan(runtime: &'static Runtime, delay: Duration, mut walk: Walk) {
@@ -53,8 +66,9 @@ fn plan(runtime: &'static Runtime, delay: Duration, mut walk: Walk) {
         if walk.step(runtime) {
             plan(runtime, PAUSE, walk);
         } else if walk.marked > 0 {
-            plan(runtime, PERIOD, Walk::new());
+            plan(runtime, PERIOD, walk.again());
         } else {
+            *runtime.sweep.walk() = Some(walk);
             runtime.sweep.0.store(false, Ordering::Relaxed);
         }
     });
@@ -63,9 +77,21 @@ fn plan(runtime: &'static Runtime, delay: Duration, mut walk: Walk) {
 impl Walk {
     fn new() -> Self {
         Self {
-            families: vec![None],
-            ..Self::default()
+            families: Vec::with_capacity(PIECE),
+            after: None,
+            marked: 0,
+            parents: Vec::with_capacity(PIECE),
+            resting: Vec::with_capacity(PIECE),
         }
+    }
+
+    /// From the beginning.
+    fn again(mut self) -> Self {
+        self.families.clear();
+        self.families.shrink_to(KEPT);
+        self.families.push(None);
+        (self.after, self.marked) = (None, 0);
+        self
     }
 
     /// Visits the next piece; `false` when there is none left.
@@ -74,8 +100,7 @@ impl Walk {
             return false;
         };
         let family = parent.as_ref().map_or(&runtime.roots, |it| &it.children);
-        let mut parents = Vec::new();
-        let mut resting = Vec::new();
+        let (parents, resting) = (&mut self.parents, &mut self.resting);
         self.after = family.for_some(self.after.as_ref(), PIECE, |child| {
             if child.children.count() > 0 {
                 parents.push(Some(child.to_ref()));
@@ -88,14 +113,14 @@ impl Walk {
         });
         // Outside the lock: the order wakes a worker.
         resting
-            .iter()
+            .drain(..)
             .for_each(|actor| actor.ptr().order(control::TRIM));
         if self.after.is_none() {
             self.families.pop();
         }
         // In front of the family that is under way, which has the last place.
         let place = self.families.len().saturating_sub(1);
-        self.families.splice(place..place, parents);
+        self.families.splice(place..place, self.parents.drain(..));
         !self.families.is_empty()
     }
 }
@@ -148,9 +173,33 @@ mod tests {
 
     /// One whole sweep; how many were marked.
     fn sweep(runtime: &Runtime) -> usize {
-        let mut walk = Walk::new();
+        let mut walk = Walk::new().again();
         while walk.step(runtime) {}
         walk.marked
+    }
+
+    #[test]
+    fn the_next_sweep_needs_no_more_room() {
+        let system = System::builder().workers(1).build().expect("threads");
+        let parent = system.spawn(|| Parent(Vec::new()));
+        let children = parent.ask(|reply| reply).wait().expect("children");
+        for child in &children {
+            assert_eq!(child.ask(|reply| reply).wait(), Ok(1));
+        }
+        let mut walk = Walk::new();
+        let room = |walk: &Walk| {
+            let lists = [&walk.families, &walk.parents].map(Vec::as_ptr);
+            (lists, walk.resting.as_ptr())
+        };
+        let before = room(&walk);
+        for _ in 0..3 {
+            walk = walk.again();
+            while walk.step(&parent.cell().runtime) {}
+            assert_eq!(room(&walk), before);
+        }
+        system
+            .shutdown(Duration::from_secs(60))
+            .expect("everything ends");
     }
 
     #[test]

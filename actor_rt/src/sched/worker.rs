@@ -15,7 +15,9 @@ use super::share::{Distance, take_shared};
 use super::sweep;
 use super::topology::Layout;
 use crate::cell::{ANYWHERE, CellPtr, Header, Outcome, credit};
+use crate::depths::Depths;
 use crate::slab;
+use crossbeam_utils::CachePadded;
 use std::ptr::null_mut;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
@@ -47,6 +49,8 @@ pub(super) struct Worker {
     pub(super) yields_first: AtomicU32,
     /// The actor whose turn it is, null between turns: for the watchdog, who only compares it.
     running: AtomicPtr<Header>,
+    /// What its turns found waiting.
+    pub(super) depths: CachePadded<Depths>,
     thread: OnceLock<std::thread::Thread>,
     pub(super) core: Option<core_affinity::CoreId>,
     pub(super) node: u32,
@@ -72,6 +76,7 @@ impl Worker {
             distance: Distance::new(),
             yields_first: AtomicU32::new(0),
             running: AtomicPtr::new(null_mut()),
+            depths: CachePadded::new(Depths::new()),
             thread: OnceLock::new(),
             core: layout.core_of(index),
             node: layout.node_of(index),
@@ -261,6 +266,7 @@ fn find(runtime: &Runtime, worker: &Worker, in_a_row: &mut u32) -> Option<CellPt
 #[inline]
 fn run(runtime: &Runtime, worker: &Worker, actor: CellPtr) -> bool {
     worker.running.store(actor.as_ptr(), Ordering::Release);
+    worker.depths.count(actor.waiting());
     let outcome = super::here::turn(actor);
     worker.running.store(null_mut(), Ordering::Relaxed);
     match outcome {

@@ -72,7 +72,13 @@ impl Scenario {
             Flag::Capacity => self.family == Family::Rings || one_of(&["tell", "tell_n"]),
             Flag::Batch if self.family == Family::Rings => !one_of(&["ring_ping_pong", "burst"]),
             Flag::Batch => one_of(&["tell_batch"]),
-            Flag::Count => one_of(&["build_cold", "build_edit", "graph_memory", "packages_noop"]),
+            Flag::Count => one_of(&[
+                "build_cold",
+                "build_edit",
+                "graph_memory",
+                "idle_memory",
+                "packages_noop",
+            ]),
             Flag::Payload | Flag::Wait => self.family == Family::Rings,
         }
     }

@@ -19,7 +19,7 @@ use crate::threads::Threads;
 pub const SCENARIO: Scenario = Scenario {
     name: "idle_memory",
     family: Family::Actors,
-    about: "resident memory per idle actor, of 200,000, and what of it is an empty mailbox",
+    about: "resident memory per idle actor, of 200,000 or --count, and what of it is an empty mailbox",
     unit: Unit::Bytes,
     cases,
 };
@@ -49,7 +49,7 @@ fn mailbox() -> Case {
 }
 
 fn idle<K: Kit>(options: &Options) -> Case {
-    let count = options.count(200_000, 500);
+    let count = options.targets(200_000, 500);
     let alone = options.scale != Scale::Tiny;
     let run = move || {
         let seen = if alone {
@@ -64,7 +64,11 @@ fn idle<K: Kit>(options: &Options) -> Case {
         };
         Sample::plain(seen.bytes, seen.checksum)
     };
-    Case::new(K::NAME, "idle actors", Threads::anywhere(), run).expecting(move || sum_below(count))
+    let variant = match options.count {
+        Some(count) => format!("{count} idle actors"),
+        None => "idle actors".into(),
+    };
+    Case::new(K::NAME, variant, Threads::anywhere(), run).expecting(move || sum_below(count))
 }
 
 /// So many actors of one library.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use actor_rt::{CancelToken, PoolStats, System};
 
-use super::metrics::Page;
+use super::prometheus::Page;
 use crate::isolate::IsolatePool;
 use crate::machine::PoolSize;
 use crate::transpile::{TranspileJob, TranspilerPool};

@@ -1,18 +1,17 @@
 //! The node's figures in the Prometheus text format.
 //!
-//! Owns names, help and types: every name begins with `zako_v1_` and keeps its meaning.
-//! Does not know HTTP.
+//! Owns names, help and types: every name keeps its meaning.
+//! Does not know HTTP, nor how a figure is written (see `prometheus`).
 
-use std::fmt::{Display, Write};
-
-use cas_actor::front::{FrontStats, SIZE_BOUNDS_BYTES, SizeStats, SpaceStats, TransportStats};
-use cas_actor::{Latency, Stats, Tier};
+use cas_actor::front::{FrontStats, SpaceStats, TransportStats};
+use cas_actor::{Stats, Tier};
 
 use super::Node;
+use super::prometheus::Page;
 
 /// Renders every figure.
 pub async fn render(node: &Node) -> String {
-    let mut page = Page(String::with_capacity(8 * 1024));
+    let mut page = Page::new();
     actors(node, &mut page);
     match node.store.stats().await {
         Ok(stats) => {
@@ -36,99 +35,7 @@ pub async fn render(node: &Node) -> String {
     }
     node.engine.render(&mut page);
     process(node, &mut page);
-    page.0
-}
-
-pub(super) struct Page(String);
-
-impl Page {
-    fn sample(&mut self, kind: &str, name: &str, help: &str, value: impl Display) {
-        // Writing to a String cannot fail.
-        let _ = writeln!(
-            self.0,
-            "# HELP zako_v1_{name} {help}\n# TYPE zako_v1_{name} {kind}\nzako_v1_{name} {value}"
-        );
-    }
-
-    fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
-        self.sample("gauge", name, help, value);
-    }
-
-    pub(super) fn counter(&mut self, name: &str, help: &str, value: impl Display) {
-        self.sample("counter", name, help, value);
-    }
-
-    /// One figure of several things, told apart by a label.
-    pub(super) fn by_label<'a, V: Display>(
-        &mut self,
-        kind: &str,
-        name: &str,
-        help: &str,
-        label: &str,
-        values: impl Iterator<Item = (&'a str, V)>,
-    ) {
-        let name = format!("zako_v1_{name}");
-        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
-        for (which, value) in values {
-            let _ = writeln!(self.0, "{name}{{{label}=\"{which}\"}} {value}");
-        }
-    }
-
-    fn by_client(
-        &mut self,
-        name: &str,
-        help: &str,
-        stats: &FrontStats,
-        of: fn(&SpaceStats) -> u64,
-    ) {
-        let name = format!("zako_v1_front_{name}_total");
-        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} counter");
-        for (space, stats) in &stats.spaces {
-            let _ = writeln!(
-                self.0,
-                "{name}{{client=\"{}\"}} {}",
-                space.name(),
-                of(stats)
-            );
-        }
-    }
-
-    fn sizes(&mut self, name: &str, help: &str, stats: &SizeStats) {
-        let name = format!("zako_v1_{name}");
-        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} histogram");
-        let mut sum = 0;
-        for (bound, count) in SIZE_BOUNDS_BYTES.iter().zip(stats.buckets) {
-            sum += count;
-            let _ = writeln!(self.0, "{name}_bucket{{le=\"{bound}\"}} {sum}");
-        }
-        let count: u64 = stats.buckets.iter().sum();
-        let _ = writeln!(
-            self.0,
-            "{name}_bucket{{le=\"+Inf\"}} {count}\n{name}_sum {}\n{name}_count {count}",
-            stats.sum_bytes
-        );
-    }
-
-    fn histogram(&mut self, name: &str, help: &str, latency: &Latency) {
-        let _ = writeln!(
-            self.0,
-            "# HELP zako_v1_{name} {help}\n# TYPE zako_v1_{name} histogram"
-        );
-        let mut sum = 0;
-        for (index, count) in latency.buckets.iter().enumerate() {
-            sum += count;
-            // The last bucket has no upper bound.
-            if index + 1 < latency.buckets.len() {
-                let bound = (1_u64 << index) as f64 / 1e6;
-                let _ = writeln!(self.0, "zako_v1_{name}_bucket{{le=\"{bound}\"}} {sum}");
-            }
-        }
-        let seconds = latency.sum_ns as f64 / 1e9;
-        let _ = writeln!(
-            self.0,
-            "zako_v1_{name}_bucket{{le=\"+Inf\"}} {sum}\nzako_v1_{name}_sum {seconds}\nzako_v1_{name}_count {sum}"
-        );
-    }
+    page.text()
 }
 
 fn actors(node: &Node, page: &mut Page) {
@@ -154,6 +61,11 @@ fn actors(node: &Node, page: &mut Page) {
         "actors_dead_letters_total",
         "Messages that nobody handled.",
         stats.dead_letters,
+    );
+    page.depths(
+        "actors_mailbox_depth",
+        "Messages that waited when an actor's turn began.",
+        &node.system.depths(),
     );
 }
 
@@ -449,33 +361,5 @@ fn process(node: &Node, page: &mut Page) {
     }
     if let Ok(threads) = std::fs::read_dir("/proc/self/task") {
         page.gauge("process_threads", "Threads.", threads.count());
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn histograms_add_up() {
-        let mut latency = Latency::default();
-        latency.buckets[0] = 1;
-        latency.buckets[3] = 2;
-        latency.sum_ns = 3_000_000_000;
-        let mut page = Page(String::new());
-        page.histogram("x_seconds", "Help.", &latency);
-        assert!(
-            page.0
-                .contains("zako_v1_x_seconds_bucket{le=\"0.000001\"} 1\n"),
-            "{}",
-            page.0
-        );
-        assert!(
-            page.0
-                .contains("zako_v1_x_seconds_bucket{le=\"0.000008\"} 3\n")
-        );
-        assert!(page.0.ends_with(
-            "_bucket{le=\"+Inf\"} 3\nzako_v1_x_seconds_sum 3\nzako_v1_x_seconds_count 3\n"
-        ));
     }
 }

@@ -13,6 +13,7 @@ mod metrics;
 #[cfg(not(feature = "otel"))]
 mod no_spans;
 mod pages;
+mod prometheus;
 mod room;
 #[cfg(feature = "otel")]
 mod spans;
