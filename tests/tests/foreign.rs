@@ -148,7 +148,10 @@ fn stands_behind_nodes(mut server: Server) {
         put(&here, path, content);
     }
     let there = behind(&server, "never");
-    for (path, content) in &puts {
+    // Whoever asks at /cas/ or /ac/ says no size, without which the Remote Execution API has no name for anything.
+    let has_size = |path: &str| !(path.starts_with("/cas/") || path.starts_with("/ac/"));
+    let has_names = |path: &str| server.url().starts_with("http") || has_size(path);
+    for (path, content) in puts.iter().filter(|(path, _)| has_names(path)) {
         until_so(path, || get(&there, path) == (200, content.clone()));
     }
     assert_eq!(figure(&here, "not_handed_on_total"), 0);
@@ -169,11 +172,8 @@ fn stands_behind_nodes(mut server: Server) {
     check_outputs(&project);
 
     server.kill();
-    assert_eq!(
-        get(&there, &puts[0].0),
-        (200, puts[0].1.clone()),
-        "it was kept"
-    );
+    let (path, content) = &puts[4];
+    assert_eq!(get(&there, path), (200, content.clone()), "it was kept");
     for number in 0..9 {
         assert_eq!(get(&there, &format!("/cas/{}", sha256(&[number]))).0, 404);
     }
