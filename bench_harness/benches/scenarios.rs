@@ -12,13 +12,15 @@ use bench_harness::scenario;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 /// What takes seconds to prepare, or is about many processes: the program measures those.
-const NO_MICROBENCHMARKS: [&str; 10] = [
+const NO_MICROBENCHMARKS: [&str; 12] = [
     "build_cold",
     "build_edit",
     "build_noop",
     "grpc_stream",
     "http_crowd",
     "http_large",
+    "http_small",
+    "http_small_latency",
     "packages_noop",
     "store_ingest",
     "store_open",

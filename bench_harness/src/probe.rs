@@ -1,12 +1,11 @@
-//! Work in a process of its own: this program, started again with a hidden command.
+//! Work in a process of its own: this program, started again with a hidden command, or one that was built beside it.
 //!
-//! Owns: what such a process can be asked for, how it is started, and how its answer comes back. What it is asked for is
+//! Owns: where programs of this build are, what such a process can be asked for, how it is started, and how its answer comes back. What it is asked for is
 //! an argument: the environment would go on to whatever it starts itself.
 //! Does not know: how anything is measured.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsString;
-#[cfg(feature = "store")]
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -52,6 +51,12 @@ pub enum Probe {
         blobs: u64,
         /// Where it is.
         directory: PathBuf,
+    },
+    /// Bare hyper, which answers until the standard input ends.
+    #[cfg(feature = "store")]
+    Http {
+        /// Its threads.
+        workers: usize,
     },
     /// Memory of a graph.
     #[cfg(feature = "build")]
@@ -105,6 +110,10 @@ impl Probe {
             Self::Store { blobs, directory } => {
                 serde_json::to_string(&crate::scenario::store_open::look(*blobs, directory))
             }
+            #[cfg(feature = "store")]
+            Self::Http { workers } => {
+                return Ok(crate::scenario::http_small::serve_bare(*workers)?);
+            }
             #[cfg(feature = "build")]
             Self::Graph { root } => {
                 serde_json::to_string(&crate::scenario::build::memory::look(root))
@@ -113,4 +122,15 @@ impl Probe {
         println!("{}", answer?);
         Ok(())
     }
+}
+
+/// A program in the directory of this one; beside the directory of test programs for those.
+pub fn beside(name: &str) -> Option<PathBuf> {
+    let directory = std::env::current_exe().ok()?.parent()?.to_owned();
+    let directory = match directory.file_name() {
+        Some(last) if last == "deps" => directory.parent()?.to_owned(),
+        _ => directory,
+    };
+    let path = directory.join(name);
+    path.is_file().then_some(path)
 }

@@ -67,6 +67,39 @@ fn a_store_is_opened_in_a_process_of_its_own() {
     assert_eq!(outcome["results"][0]["checksum"], 200_000);
 }
 
+/// What `http_small` stands a node beside.
+#[cfg(feature = "store")]
+#[test]
+fn bare_hyper_serves_until_nobody_is_there_any_more() {
+    use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+    use std::process::Stdio;
+
+    let mut child = Command::new(env!("CARGO_BIN_EXE_bench_harness"))
+        .args(["probe", r#"{"Http":{"workers":1}}"#])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let mut said = BufReader::new(child.stdout.take().unwrap());
+    said.read_line(&mut line).unwrap();
+    let address = line.trim_end().strip_prefix("http://").unwrap();
+    let first = (0..1024_u64).map(|byte| byte.wrapping_mul(31) as u8);
+    let first: Vec<u8> = first.collect();
+    let name = cas_actor::Sha256Digest::of(&first).hex();
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    write!(
+        stream,
+        "GET /cas/{name} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 200 OK\r\n") && answer.ends_with(&first));
+    drop(child.stdin.take());
+    assert!(child.wait().unwrap().success());
+}
+
 #[test]
 fn list_names_every_scenario_of_this_build() {
     let list = printed(&["list"]);

@@ -126,6 +126,8 @@ fn the_promised_scenarios_are_there() {
         "store_get",
         "store_contains",
         "http_get",
+        "http_small",
+        "http_small_latency",
         "http_put",
         "http_large",
         "http_crowd",

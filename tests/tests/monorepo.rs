@@ -13,7 +13,7 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
-use zako_tests::{Made, Monorepo, Outcome, Project, is_installed, succeed};
+use zako_tests::{Made, Monorepo, Outcome, Project, is_installed, may_run, succeed};
 
 fn variable(name: &str, usual: u64) -> u64 {
     std::env::var(name).map_or(usual, |text| text.parse().expect("a number"))
@@ -322,11 +322,16 @@ impl Kill {
 
 /// Whether a process may be traced here.
 fn may_trace() -> bool {
-    is_installed("strace")
-        && Command::new("strace")
+    let trace = || {
+        Command::new("strace")
             .args(["-qq", "-f", "--seccomp-bpf", "-e", "trace=write", "true"])
             .status()
-            .is_ok_and(|status| status.success())
+    };
+    is_installed("strace")
+        && may_run(
+            "the right to trace",
+            trace().is_ok_and(|status| status.success()),
+        )
 }
 
 #[test]

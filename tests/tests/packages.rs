@@ -424,7 +424,6 @@ fn a_package_of_npm_comes_from_the_registry_that_npmrc_names() {
 #[test]
 fn a_state_of_a_git_repository_stays_that_state() {
     if !is_installed("git") {
-        println!("did not run: there is no git");
         return;
     }
     let project = project("");

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use zako_tests::{Project, is_alive, is_installed, until_so};
+use zako_tests::{Project, is_alive, is_installed, may_run, until_so};
 
 /// Upper-cases files by Bazel's worker protocol. It writes its process id to `$RAN.pids`, dies where a file
 /// says so, and counts what it served, as a compiler keeps its caches.
@@ -37,7 +37,6 @@ require("readline").createInterface({ input: process.stdin }).on("line", (line) 
 /// Each name becomes a target of one package, with a file of this text.
 fn project(files: &[(&str, &str)]) -> Option<Project> {
     if !is_installed("node") {
-        println!("did not run: there is no node");
         return None;
     }
     let project = Project::new();
@@ -137,11 +136,10 @@ fn the_sandbox_holds_a_worker_too() {
         return;
     };
     let said = project.zako(&["doctor"]).succeeds().stdout;
-    if !said
+    let can = said
         .lines()
-        .any(|line| line.contains("strict sandbox") && line.starts_with("ok"))
-    {
-        println!("did not run: this kernel has nothing to confine with");
+        .any(|line| line.contains("strict sandbox") && line.starts_with("ok"));
+    if !may_run("a kernel that confines", can) {
         return;
     }
     // It writes its process id outside, which it may not do now.

@@ -11,6 +11,7 @@ mod builds;
 mod command;
 mod coverage;
 mod engine;
+mod left_out;
 mod main_job;
 mod packages;
 mod sanitize;
@@ -39,7 +40,8 @@ Commands:
   coverage
           Run the tests of a package with counters and print how many lines of each file they ran
   builds  Build the benchmark harness without LTO, with it, and with it and a profile; measure them in turns
-  clients Install what tests and benchmarks compare with: ccache, Bazel, Turborepo, esbuild, swc and others
+  clients Install what tests drive and benchmarks compare with: ccache, Bazel, nginx, BuildGrid, Turborepo, esbuild, swc
+          and others. `test` ends with what was left out for want of them; with ZAKO_REQUIRE_CLIENTS=1 it fails
   help    Print this
 
 Options of run, test and setup:

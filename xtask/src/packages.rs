@@ -128,6 +128,55 @@ pub const GRADLE: Requirement = Requirement {
     probe: Probe::Program("gradle"),
     names: ["gradle", "gradle", "gradle", "gradle", "gradle", "gradle"],
 };
+pub const NGINX: Requirement = Requirement {
+    purpose: "nginx, a cache behind builds and nodes, and what sends large files",
+    probe: Probe::Program("nginx"),
+    names: ["nginx-light", "nginx", "nginx", "nginx", "nginx", "nginx"],
+};
+pub const NINJA: Requirement = Requirement {
+    purpose: "ninja, which tests and benchmarks compare with",
+    probe: Probe::Program("ninja"),
+    names: [
+        "ninja-build",
+        "ninja-build",
+        "ninja",
+        "ninja",
+        "ninja-build",
+        "ninja",
+    ],
+};
+pub const STRACE: Requirement = Requirement {
+    purpose: "strace, by which builds are watched and killed",
+    probe: Probe::Program("strace"),
+    names: ["strace", "strace", "strace", "strace", "strace", ""],
+};
+pub const ZIP: Requirement = Requirement {
+    purpose: "zip, which makes archives for tests",
+    probe: Probe::Program("zip"),
+    names: ["zip", "zip", "zip", "zip", "zip", "zip"],
+};
+pub const GIT: Requirement = Requirement {
+    purpose: "git, from which packages may come",
+    probe: Probe::Program("git"),
+    names: ["git", "git", "git", "git", "git", "git"],
+};
+pub const CPP_COMPILER: Requirement = Requirement {
+    purpose: "a C++ compiler, for the rules of C++",
+    probe: Probe::Program("g++"),
+    names: ["g++", "gcc-c++", "gcc-c++", "gcc", "g++", "gcc"],
+};
+pub const SCRIPT: Requirement = Requirement {
+    purpose: "script, which gives a program a terminal",
+    probe: Probe::Program("script"),
+    names: [
+        "bsdutils",
+        "util-linux-script",
+        "util-linux",
+        "util-linux",
+        "util-linux-misc",
+        "",
+    ],
+};
 pub const PYTHON: Requirement = Requirement {
     purpose: "Python with venv, for an independent client of the node",
     probe: Probe::Program("python3"),

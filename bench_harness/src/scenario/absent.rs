@@ -3,14 +3,22 @@
 
 use super::{Family, Scenario};
 use crate::options::Options;
+use crate::probe::beside;
+
+const NO_ZAKO: &str =
+    "the zako binary (not beside this program: cargo build --release -p zako_actors)";
 
 impl Scenario {
-    /// Who is not measured although peers are wanted: name and reason.
+    /// Who is not measured although it, or peers, are wanted: name and reason.
     pub fn absent(&self, options: &Options) -> Vec<String> {
-        if !options.peers {
-            return Vec::new();
-        }
         let mut absent = Vec::new();
+        let asks_a_node = ["http_small", "http_small_latency"].contains(&self.name);
+        if asks_a_node && beside("zako").is_none() {
+            absent.push(NO_ZAKO.to_owned());
+        }
+        if !options.peers {
+            return absent;
+        }
         let crates = !matches!(self.family, Family::Store | Family::Build);
         if crates && !cfg!(feature = "peers") {
             absent.push(
@@ -36,17 +44,14 @@ impl Scenario {
 
 #[cfg(feature = "build")]
 fn of_build(scenario: &str, options: &Options) -> Vec<String> {
-    use super::build::tree::{beside, is_installed, npm_client};
+    use super::build::tree::{is_installed, npm_client};
     use super::build::{transpile, worker};
 
     let mut absent = Vec::new();
     let processes = ["build_noop", "build_cold", "build_edit", "packages_noop"];
     let has_zako = beside("zako").is_some();
     if processes.contains(&scenario) && !has_zako {
-        absent.push(
-            "the zako binary (not beside this program: cargo build --release -p zako_actors)"
-                .to_owned(),
-        );
+        absent.push(NO_ZAKO.to_owned());
     }
     if ["build_noop", "build_cold"].contains(&scenario) && !is_installed("ninja") {
         absent.push("ninja (not installed)".into());

@@ -6,6 +6,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::process::Child;
 use std::time::Duration;
 
 use actor_rt::System;
@@ -76,21 +77,33 @@ where
 
 pub(super) struct Server {
     pub(super) address: SocketAddr,
-    ours: Option<(Front, Store, System, tempfile::TempDir)>,
+    ours: Option<(Front, Store, System)>,
+    /// Of the store, if it is nobody else's.
+    _directory: Option<tempfile::TempDir>,
 }
 
 impl Server {
     /// Our front ends over an empty store.
     pub(super) fn front(runtime: &Runtime) -> Self {
         let directory = tempfile::tempdir().expect("a directory for the store");
+        let server = Self::over(runtime, StoreConfig::new(directory.path()));
+        Self {
+            _directory: Some(directory),
+            ..server
+        }
+    }
+
+    /// Our front ends over such a store.
+    pub(super) fn over(runtime: &Runtime, config: StoreConfig) -> Self {
         let system = System::new().expect("the system starts");
-        let store = Store::open(StoreConfig::new(directory.path()), &system).expect("a new store");
+        let store = Store::open(config, &system).expect("nobody else has it open");
         let front = Front::new(store.clone(), &FrontConfig::default()).expect("defaults");
         let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
         let address = runtime.block_on(async { front.listen(any_port).expect("a free port") });
         Self {
             address,
-            ours: Some((front, store, system, directory)),
+            ours: Some((front, store, system)),
+            _directory: None,
         }
     }
 
@@ -128,11 +141,12 @@ impl Server {
         Self {
             address,
             ours: None,
+            _directory: None,
         }
     }
 
     pub(super) fn end(self, runtime: &Runtime) {
-        let Some((front, store, system, _directory)) = self.ours else {
+        let Some((front, store, system)) = self.ours else {
             return;
         };
         runtime.block_on(async {
@@ -140,5 +154,19 @@ impl Server {
             store.close().await;
         });
         let _ = system.shutdown(Duration::from_secs(10));
+    }
+}
+
+/// A child that is told to end, and has ended, when this is dropped.
+pub(super) struct Ended(pub(super) Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        if let Ok(id) = i32::try_from(self.0.id())
+            && let Some(id) = rustix::process::Pid::from_raw(id)
+        {
+            let _ = rustix::process::kill_process(id, rustix::process::Signal::TERM);
+        }
+        let _ = self.0.wait();
     }
 }

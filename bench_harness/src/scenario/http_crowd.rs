@@ -10,16 +10,14 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use hdrhistogram::Histogram;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use tokio::time;
 
 use super::http::{self, Server};
-use super::http_get::{ENTRIES, bare, front, path, sum_of_body};
+use super::http_client::{self, Client, Seen};
+use super::http_get::{ENTRIES, bare, body, front, path, sum_of_body};
 use super::store::STORE;
 use super::{Family, Scenario};
 use crate::measure::{Case, Sample, Unit};
@@ -41,9 +39,6 @@ const PACE: Duration = Duration::from_millis(4);
 
 /// How late a timer of tokio may be by itself, and some more: from so long before on, a client looks at the clock.
 const SHORTLY: Duration = Duration::from_millis(2);
-
-/// Longer than any request takes.
-const LONGEST_NS: u64 = 60_000_000_000;
 
 /// What one run does.
 #[derive(Clone, Copy)]
@@ -102,17 +97,11 @@ fn run(serve: fn(&Runtime, u64) -> Server, load: Load) -> Sample {
     allow_files(2 * load.open + 512);
     let runtime = http::runtime(load.workers);
     let server = serve(&runtime, ENTRY_BYTES);
-    let clients = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
+    let clients = http_client::runtime();
     let seen = clients.block_on(crowd(server.address, load));
     drop(clients);
     server.end(&runtime);
-    let latency_ns = seen.latency_ns.value_at_quantile(load.quantile);
-    assert!(latency_ns > 1, "no request takes no time");
-    let latency = Duration::from_nanos(latency_ns);
-    Sample::time(latency, seen.sum)
+    Sample::time(seen.quantile(load.quantile), seen.sum)
 }
 
 /// Lets this process have so many files open, if it may.
@@ -126,37 +115,26 @@ fn allow_files(wanted: u64) {
     let _ = setrlimit(Resource::Nofile, Rlimit { current, ..limit });
 }
 
-/// What clients saw.
-struct Seen {
-    latency_ns: Histogram<u64>,
-    /// Of all bytes of all bodies.
-    sum: u64,
-}
-
-impl Seen {
-    fn nothing() -> Self {
-        Self {
-            latency_ns: Histogram::new_with_bounds(1, LONGEST_NS, 3).expect("three digits"),
-            sum: 0,
-        }
-    }
+/// A connection that asks for its entry again and again.
+async fn client(address: SocketAddr, number: u64) -> Client {
+    let entry = number % ENTRIES;
+    Client::connect(address, &path(entry), body(entry, ENTRY_BYTES)).await
 }
 
 async fn crowd(address: SocketAddr, load: Load) -> Seen {
     let mut idle = Vec::new();
     for number in load.busy..load.open {
-        idle.push(Client::connect(address, number).await);
+        idle.push(client(address, number).await);
     }
     let mut running = JoinSet::new();
     for number in 0..load.busy {
-        let client = Client::connect(address, number).await;
+        let client = client(address, number).await;
         running.spawn(ask(client, number, load));
     }
     let mut all = Seen::nothing();
     while let Some(seen) = running.join_next().await {
         let seen = seen.expect("every request of a busy connection is answered");
-        all.latency_ns.add(seen.latency_ns).expect("the same form");
-        all.sum = all.sum.wrapping_add(seen.sum);
+        all.add(&seen);
     }
     for mut client in idle {
         all.sum = all.sum.wrapping_add(client.ask().await);
@@ -181,9 +159,7 @@ async fn ask(mut client: Client, number: u64, load: Load) -> Seen {
             }
         };
         let sum = client.ask().await;
-        let latency_ns = begin.elapsed().as_nanos() as u64;
-        seen.latency_ns.saturating_record(latency_ns);
-        seen.sum = seen.sum.wrapping_add(sum);
+        seen.answer(begin, sum);
     }
     seen
 }
@@ -198,75 +174,5 @@ async fn until(due: Instant) {
     while Instant::now() < due {
         std::thread::yield_now();
         tokio::task::yield_now().await;
-    }
-}
-
-/// A connection that asks for one entry again and again.
-struct Client {
-    stream: TcpStream,
-    request: Box<[u8]>,
-    answer: Vec<u8>,
-}
-
-impl Client {
-    async fn connect(address: SocketAddr, number: u64) -> Self {
-        let stream = TcpStream::connect(address)
-            .await
-            .expect("there is room for one more connection (see `ulimit -n`)");
-        stream.set_nodelay(true).expect("a socket");
-        let path = path(number % ENTRIES);
-        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
-        Self {
-            stream,
-            request: request.into_bytes().into(),
-            answer: Vec::new(),
-        }
-    }
-
-    /// Asks once; the sum of the body's bytes.
-    async fn ask(&mut self) -> u64 {
-        let sent = self.stream.write_all(&self.request).await;
-        sent.expect("the server takes a request");
-        self.answer.clear();
-        loop {
-            let read = self.stream.read_buf(&mut self.answer).await;
-            assert_ne!(read.expect("an answer"), 0, "the server hung up");
-            if let Some(body) = body(&self.answer) {
-                return body.iter().map(|byte| u64::from(*byte)).sum();
-            }
-        }
-    }
-}
-
-/// The body of an answer, once all of it is there.
-fn body(answer: &[u8]) -> Option<&[u8]> {
-    let end = answer.windows(4).position(|four| four == b"\r\n\r\n")?;
-    let (head, body) = answer.split_at(end + 4);
-    assert!(head.starts_with(b"HTTP/1.1 200 "), "not 200: {head:?}");
-    let length = body.len() as u64;
-    assert!(
-        length <= ENTRY_BYTES,
-        "{length} bytes answer a request for {ENTRY_BYTES}"
-    );
-    (length == ENTRY_BYTES).then_some(body)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_answer_ends_with_its_last_byte() {
-        let head = b"HTTP/1.1 200 OK\r\n\r\n".as_slice();
-        let whole = [head, &[1; ENTRY_BYTES as usize]].concat();
-        assert_eq!(body(head), None);
-        assert_eq!(body(&whole[..whole.len() - 1]), None);
-        assert_eq!(body(&whole).map(<[u8]>::len), Some(ENTRY_BYTES as usize));
-    }
-
-    #[test]
-    #[should_panic(expected = "not 200")]
-    fn a_refusal_is_no_answer() {
-        body(b"HTTP/1.1 503 Service Unavailable\r\n\r\n");
     }
 }

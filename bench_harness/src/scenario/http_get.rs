@@ -14,6 +14,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use tokio::runtime::Runtime;
 
 use super::http::{self, CONNECTIONS, Server};
+use super::http_client;
 use super::store::STORE;
 use super::{Family, Scenario};
 use crate::elapsed::timed;
@@ -55,7 +56,8 @@ fn cases(options: &Options) -> Vec<Case> {
     cases
 }
 
-fn body(entry: u64, bytes: u64) -> Bytes {
+/// One entry.
+pub(super) fn body(entry: u64, bytes: u64) -> Bytes {
     (0..bytes)
         .map(|byte| (byte.wrapping_mul(31) + entry) as u8)
         .collect()
@@ -75,7 +77,7 @@ fn sum_of_bodies(asked: impl Iterator<Item = (u64, u64)>, bytes: u64) -> u64 {
 
 /// Every byte of one entry, added up.
 pub(super) fn sum_of_body(entry: u64, bytes: u64) -> u64 {
-    body(entry, bytes).iter().map(|byte| u64::from(*byte)).sum()
+    http_client::sum(&body(entry, bytes))
 }
 
 pub(super) fn path(entry: u64) -> String {

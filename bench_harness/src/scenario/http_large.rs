@@ -9,7 +9,7 @@ use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use actor_rt::System;
 use cas_actor::front::{Front, FrontConfig};
 use cas_actor::{Store, StoreConfig};
 
-use super::http;
+use super::http::{self, Ended};
 use super::store::{STORE, blob, sum_of_blobs};
 use super::{Family, Scenario};
 use crate::elapsed::timed;
@@ -211,18 +211,4 @@ http {{
         thread::yield_now();
     }
     ask(address, &format!("/{FILE}"))
-}
-
-/// A child that is told to end, and has ended, when this is dropped.
-struct Ended(Child);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        if let Ok(id) = i32::try_from(self.0.id())
-            && let Some(id) = rustix::process::Pid::from_raw(id)
-        {
-            let _ = rustix::process::kill_process(id, rustix::process::Signal::TERM);
-        }
-        let _ = self.0.wait();
-    }
 }

@@ -13,12 +13,16 @@ pub mod burst;
 #[cfg(feature = "store")]
 mod files;
 #[cfg(feature = "store")]
+mod filled;
+#[cfg(feature = "store")]
 pub mod find_missing;
 pub mod flags;
 #[cfg(feature = "store")]
 pub mod grpc_stream;
 #[cfg(feature = "store")]
 mod http;
+#[cfg(feature = "store")]
+mod http_client;
 #[cfg(feature = "store")]
 pub mod http_crowd;
 #[cfg(feature = "store")]
@@ -27,6 +31,8 @@ pub mod http_get;
 pub mod http_large;
 #[cfg(feature = "store")]
 pub mod http_put;
+#[cfg(feature = "store")]
+pub mod http_small;
 pub mod idle_memory;
 pub mod mpmc;
 pub mod mpsc;
@@ -49,6 +55,8 @@ pub mod store;
 pub mod store_ingest;
 #[cfg(feature = "store")]
 pub mod store_open;
+#[cfg(feature = "store")]
+mod store_reopened;
 #[cfg(feature = "store")]
 pub mod store_writers;
 pub mod tell;
@@ -168,6 +176,10 @@ pub const ALL: &[Scenario] = &[
     #[cfg(feature = "store")]
     http_get::SCENARIO,
     #[cfg(feature = "store")]
+    http_small::RATE,
+    #[cfg(feature = "store")]
+    http_small::LATENCY,
+    #[cfg(feature = "store")]
     http_put::SCENARIO,
     #[cfg(feature = "store")]
     http_large::SCENARIO,
@@ -224,7 +236,7 @@ pub fn list() -> String {
 }
 
 /// Scenarios that need the feature `store`.
-const OF_STORE: [&str; 14] = [
+const OF_STORE: [&str; 16] = [
     "payloads",
     "store_put",
     "store_get",
@@ -235,6 +247,8 @@ const OF_STORE: [&str; 14] = [
     "store_memory",
     "find_missing",
     "http_get",
+    "http_small",
+    "http_small_latency",
     "http_put",
     "http_large",
     "http_crowd",

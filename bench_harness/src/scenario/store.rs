@@ -12,7 +12,7 @@ use cas_actor::{Digest, Durability, Store, StoreConfig};
 use futures_util::stream::{self, StreamExt as _};
 
 use super::files::{Files, spread};
-use super::{Family, Scenario};
+use super::{Family, Scenario, store_reopened};
 use crate::elapsed::timed;
 use crate::measure::{Case, Sample, Unit};
 use crate::options::Options;
@@ -58,9 +58,13 @@ pub const GET: Scenario = Scenario {
 pub const CONTAINS: Scenario = Scenario {
     name: "store_contains",
     family: Family::Store,
-    about: "which of these blobs are here: 100 per question, half of them; small and large",
+    about: "which of these blobs are here: 100 per question, half of them; small and large, and in a store that was opened again",
     unit: Unit::ThousandPerSecond("blobs"),
-    cases: |options| both_sizes(options, contains, Load::hits),
+    cases: |options| {
+        let mut cases = both_sizes(options, contains, Load::hits);
+        cases.push(store_reopened::contains(options));
+        cases
+    },
 };
 
 #[derive(Clone, Copy)]
@@ -84,7 +88,8 @@ const SIZES: [Size; 2] = [
     },
 ];
 pub(super) const UNDER_WAY: usize = 32;
-const QUESTION: usize = 100;
+/// Blobs that are asked for at a time.
+pub(super) const QUESTION: usize = 100;
 
 #[derive(Clone, Copy)]
 struct Load {

@@ -6,14 +6,14 @@
 
 use std::path::Path;
 use std::sync::OnceLock;
-use std::thread;
 use std::time::Instant;
 
 use actor_rt::System;
-use cas_actor::{Digest, Durability, Store, StoreConfig};
+use cas_actor::{Blocking, Digest, Store};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
+use super::filled::{close, config, content, fill};
 use super::store::STORE;
 use super::{Family, Scenario};
 use crate::machine::resident_bytes;
@@ -40,7 +40,6 @@ pub const MEMORY: Scenario = Scenario {
     cases: |options| vec![case(options, |seen| seen.entry_bytes)],
 };
 
-const WRITERS: u64 = 16;
 const QUESTION: u64 = 10_000;
 
 /// What a process of its own has found.
@@ -59,7 +58,7 @@ fn case(options: &Options, value: fn(&Seen) -> f64) -> Case {
     let alone = options.scale != Scale::Tiny;
     let made: OnceLock<TempDir> = OnceLock::new();
     let run = move || {
-        let directory = made.get_or_init(|| fill(blobs)).path();
+        let directory = made.get_or_init(|| fill(blobs, put)).path();
         let seen = if alone {
             let directory = directory.to_owned();
             let probe = Probe::Store { blobs, directory };
@@ -72,35 +71,8 @@ fn case(options: &Options, value: fn(&Seen) -> f64) -> Case {
     Case::new(STORE, "8 bytes each", Threads::anywhere(), run).expecting(move || blobs)
 }
 
-fn config(directory: &Path) -> StoreConfig {
-    let mut config = StoreConfig::new(directory);
-    // Blobs in memory are not what is measured.
-    config.memory.capacity_bytes = 0;
-    config.durability = Durability::Volatile;
-    config
-}
-
-fn content(number: u64) -> Vec<u8> {
-    number.to_le_bytes().to_vec()
-}
-
-fn fill(blobs: u64) -> TempDir {
-    let directory = tempfile::tempdir().expect("a directory for the store");
-    let system = System::new().expect("the system starts");
-    let store = Store::open(config(directory.path()), &system).expect("a new store opens");
-    thread::scope(|scope| {
-        for writer in 0..WRITERS {
-            let store = store.blocking();
-            scope.spawn(move || {
-                for number in (writer..blobs).step_by(WRITERS as usize) {
-                    store.put(content(number)).expect("the disk has room");
-                }
-            });
-        }
-    });
-    store.blocking().close();
-    let _ = system.shutdown(std::time::Duration::from_secs(10));
-    directory
+fn put(store: Blocking<'_>, content: Vec<u8>) {
+    store.put(content).expect("the disk has room");
 }
 
 /// Opens such a store and asks for every blob.
@@ -124,8 +96,7 @@ pub fn look(blobs: u64, directory: &Path) -> Seen {
         found += some.into_iter().filter(|found| *found).count() as u64;
     }
     let after = resident_bytes().0;
-    blocking.close();
-    let _ = system.shutdown(std::time::Duration::from_secs(10));
+    close(&system, &store);
     Seen {
         open_ms,
         entry_bytes: after.saturating_sub(before) as f64 / blobs as f64,

@@ -69,8 +69,8 @@ pub struct DialectsConfig {
     pub validate_action_results: bool,
     /// Compress blobs with zstd for clients that accept it, where that makes them smaller.
     pub compress_blobs: bool,
-    /// Whether clients of the Remote Execution API may name blobs and actions by BLAKE3; off, the
-    /// node says that it knows SHA-256 only, as many caches do.
+    /// Whether clients of the Remote Execution API, over gRPC and at `/cas/`, may name blobs and actions by
+    /// BLAKE3; off, the node says that it knows SHA-256 only, as many caches do.
     pub blake3: bool,
 }
 

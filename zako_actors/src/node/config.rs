@@ -252,6 +252,52 @@ mod tests {
         );
     }
 
+    /// Which keys there are is what the parser says of one that is none.
+    #[test]
+    fn the_example_shows_every_key() {
+        let example = include_str!("../../../examples/node.toml").replace("#: ", "");
+        let mut seen = 0;
+        for (table, rest) in [
+            ("", ""),
+            ("[store]", ""),
+            ("[limits]", ""),
+            ("[dialects]", ""),
+            ("[access]", ""),
+            ("[[access.credential]]", ""),
+            ("[tls]", "certificate = \"c\"\nkey = \"k\"\n"),
+            ("[alerts]", ""),
+            ("[[alerts.rule]]", "name = \"n\"\nfigure = \"f\"\n"),
+            ("[upstream]", "address = \"http://a\"\n"),
+            ("[upstream.s3]", ""),
+        ] {
+            let said = file(&format!("{table}\n{rest}no-such-key = 1\n")).unwrap_err();
+            let (_, keys) = said.split_once("expected one of ").unwrap_or_else(|| {
+                let one = said.split_once("expected ");
+                one.unwrap_or_else(|| panic!("{table}: {said}"))
+            });
+            let of_table = match table {
+                "" => &example,
+                _ => example.split_once(table).expect(table).1,
+            };
+            for key in keys.split('`').skip(1).step_by(2) {
+                let line = |line: &str| {
+                    let is_table = ["", "["].iter().any(|more| {
+                        let start = format!("[{more}{key}");
+                        line.starts_with(&format!("{start}]"))
+                            || line.starts_with(&format!("{start}."))
+                    });
+                    line.starts_with(&format!("{key} = ")) || (is_table && !line.is_empty())
+                };
+                assert!(
+                    of_table.lines().any(line),
+                    "{table}: {key} is not in the example"
+                );
+                seen += 1;
+            }
+        }
+        assert!(seen > 50, "{seen}");
+    }
+
     #[test]
     fn an_address_by_flag_keeps_the_rest_of_the_table() {
         let settings = Settings {

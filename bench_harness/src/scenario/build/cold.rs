@@ -6,10 +6,11 @@ use std::io::ErrorKind;
 
 use super::ZAKO;
 use super::noop::Planned;
-use super::tree::{Steps, Tree, beside, is_installed};
+use super::tree::{Steps, Tree, is_installed};
 use crate::elapsed::{Elapsed, timed};
 use crate::measure::{Case, Sample, Unit};
 use crate::options::Options;
+use crate::probe::beside;
 use crate::scenario::{Family, Scenario};
 use crate::threads::Threads;
 

@@ -8,10 +8,11 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 
 use super::ZAKO;
 use super::noop::Planned;
-use super::tree::{Steps, Tree, beside, run};
+use super::tree::{Steps, Tree, run};
 use crate::elapsed::{Elapsed, timed};
 use crate::measure::{Case, Sample, Unit};
 use crate::options::Options;
+use crate::probe::beside;
 use crate::scenario::{Family, Scenario};
 use crate::threads::Threads;
 

@@ -26,10 +26,11 @@ use zako_actors::machine::Machine;
 use zako_actors::transpile::TRANSPILER_VERSION;
 
 use super::ZAKO;
-use super::tree::{Steps, Tree, beside, is_installed};
+use super::tree::{Steps, Tree, is_installed};
 use crate::elapsed::{Elapsed, timed};
 use crate::measure::{Case, Sample, Unit};
 use crate::options::{Options, Scale};
+use crate::probe::beside;
 use crate::scenario::{Family, Scenario};
 use crate::threads::Threads;
 

@@ -8,10 +8,11 @@ use std::process::Command;
 
 use super::ZAKO;
 use super::noop::Planned;
-use super::tree::{Tree, beside, npm_client, number_before, run};
+use super::tree::{Tree, npm_client, number_before, run};
 use crate::elapsed::{Elapsed, timed};
 use crate::measure::{Case, Sample, Unit};
 use crate::options::Options;
+use crate::probe::beside;
 use crate::scenario::{Family, Scenario};
 use crate::threads::Threads;
 

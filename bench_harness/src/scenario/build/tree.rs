@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::elapsed::{Elapsed, timed};
+use crate::probe::beside;
 
 /// Targets per build file.
 const PACKAGE: u64 = 100;
@@ -188,12 +189,6 @@ fn earlier(number: u64) -> Vec<u64> {
     earlier.dedup();
     earlier.retain(|it| *it < number);
     earlier
-}
-
-/// A program in the directory of this one.
-pub fn beside(name: &str) -> Option<PathBuf> {
-    let path = std::env::current_exe().ok()?.with_file_name(name);
-    path.is_file().then_some(path)
 }
 
 /// Whether a peer is on this machine.

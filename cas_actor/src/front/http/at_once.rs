@@ -61,6 +61,7 @@ impl Http {
         match route(uri.path(), uri.query()).ok()? {
             Route::Blob(name) => {
                 self.may(headers, Space::Bazel, Right::Read).ok()?;
+                let name = self.known(name);
                 let asked = self.asked(false, *name.hash());
                 let (digest, blob) = self.find(asked, || self.shared().store.lead_of(&name))?;
                 Some((Space::Bazel, By::Hash, digest, blob))

@@ -41,7 +41,7 @@ use super::rate::{Caller, Peer};
 use super::sendfile::Outgoing;
 use super::stall::{self, Coming};
 use super::watch::Watched;
-use crate::BlobName;
+use crate::{BlobName, HashFunction};
 
 /// A page of the node beside the dialects: `/healthz`, `/metrics`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -219,8 +219,8 @@ impl Http {
                 _ => self.other_method(&entry, parts).await,
             },
             Route::Blob(name) => match parts.method {
-                Method::GET | Method::HEAD => self.get_blob(&name, parts).await,
-                Method::PUT => self.put(parts, body, Put::Blob(name)).await,
+                Method::GET | Method::HEAD => self.get_blob(&self.known(name), parts).await,
+                Method::PUT => self.put(parts, body, Put::Blob(self.known(name))).await,
                 _ => Err(Problem::method("GET, HEAD, PUT")),
             },
             Route::TurborepoStatus | Route::TurborepoEvents => self.turborepo(route, parts),
@@ -239,6 +239,14 @@ impl Http {
             }
             problem.answer(space)
         })
+    }
+
+    /// A name of `/cas/`, which does not say by which hash it is: by one that clients are told is known here.
+    fn known(&self, name: BlobName) -> BlobName {
+        match self.shared.dialects.blake3 {
+            true => name,
+            false => BlobName::new(Some(HashFunction::Sha256), *name.hash(), name.size_bytes()),
+        }
     }
 
     async fn put(&self, parts: &Parts, mut body: Coming, what: Put<'_>) -> Answered {
