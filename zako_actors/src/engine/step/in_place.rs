@@ -28,7 +28,7 @@ use crate::engine::action::{Action, Before};
 use crate::engine::cause::differences;
 use crate::engine::event::{Outcome, micros};
 use crate::engine::hash::Hash;
-use crate::engine::outputs::{adopt, collect_what_is_there, is_intact, store};
+use crate::engine::outputs::{Collected, adopt, collect_what_is_there, is_intact, store};
 use crate::engine::process::ProcessSpec;
 use crate::engine::record::{ActionResult, InputContent, Record};
 use crate::engine::sandbox::{Confine, Mode, home};
@@ -104,8 +104,8 @@ fn again(
     env: &StepEnv,
     job: &StepJob,
     action: &Action,
-    (theirs, found): (&BTreeMap<String, Stamp>, BTreeMap<String, Metadata>),
-) -> Result<BTreeMap<String, Metadata>, StepFailure> {
+    (theirs, found): (&BTreeMap<Text, Stamp>, Collected),
+) -> Result<Collected, StepFailure> {
     let (command, _) = job.command_of(action)?;
     let step = job.target().in_place().ok_or(StepFailure::Lost)?;
     let root = env.files.root();
@@ -200,11 +200,7 @@ pub fn search_path(root: &Path, step: &InPlace, path: &str) -> String {
     whole.join(":")
 }
 
-fn outputs_of(
-    root: &Path,
-    command: &Command,
-    step: &InPlace,
-) -> Result<BTreeMap<String, Metadata>, StepFailure> {
+fn outputs_of(root: &Path, command: &Command, step: &InPlace) -> Result<Collected, StepFailure> {
     let mut found = collect_what_is_there(root, &command.outs)?;
     found.retain(|path, _| !step.out_exclude.iter().any(|out| out.matches(path)));
     Ok(found)
@@ -216,7 +212,7 @@ fn stamps(
     root: &Path,
     command: &Command,
     step: &InPlace,
-) -> Result<BTreeMap<String, Stamp>, StepFailure> {
+) -> Result<BTreeMap<Text, Stamp>, StepFailure> {
     let found = outputs_of(root, command, step)?.into_iter();
     let theirs = found.filter(|(path, _)| !env.ledger.contains(path));
     Ok(theirs
