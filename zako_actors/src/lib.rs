@@ -12,6 +12,7 @@ pub mod cli;
 mod damaged;
 pub mod diagnostic;
 pub mod engine;
+mod heap;
 pub mod isolate;
 pub mod lang;
 pub mod machine;

@@ -169,7 +169,9 @@ pub fn run(options: &Options, rounds: usize) -> Run {
     let (machine, mark) = (Machine::look(), Mark::begin());
     let rounds: Vec<_> = (0..rounds.max(1)).map(|_| all(options)).collect();
     let paths = (0..rounds[0].len())
-        .map(|path| Latency::of_rounds(&rounds.iter().map(|round| &round[path]).collect::<Vec<_>>()))
+        .map(|path| {
+            Latency::of_rounds(&rounds.iter().map(|round| &round[path]).collect::<Vec<_>>())
+        })
         .collect();
     let usage = mark.until_now();
     let mut notes = doubts(&machine, usage);

@@ -24,6 +24,7 @@ use crate::engine::plan::Planned;
 use crate::engine::services::Services;
 use crate::engine::session::{BuildError, Kept, Notice, Session};
 use crate::engine::workspace::{Workspace, WorkspaceError};
+use crate::heap;
 use crate::isolate::keep_snapshot_in;
 use crate::lang::label::LabelPattern;
 use crate::lang::packages::Packages;
@@ -91,6 +92,7 @@ impl Opened {
         build: Option<&BuildArgs>,
         kept: Option<Kept>,
     ) -> Result<Self, Failure> {
+        heap::settle();
         let dir = directory(global);
         let workspace = Workspace::find(&dir).map_err(workspace_failure)?;
         let options = Options::settle(global, build, &workspace)?;
@@ -166,6 +168,10 @@ impl Opened {
         let (mut loaded, graph) = found.map_err(|error| failure(&error))?;
         loaded.logs.iter().for_each(|line| say(line));
         let scripts = isolates.figures();
+        if loaded.readings.is_empty() {
+            // Nobody has more to say while steps run.
+            isolates.rest();
+        }
         if self.verbose {
             say(&format!(
                 "{} build files, {} evaluated",

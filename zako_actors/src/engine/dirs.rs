@@ -25,8 +25,38 @@ const UNSEEN: [&str; 1] = ["node_modules"];
 struct Listing {
     stamp: Stamp,
     settled: bool,
-    /// Sorted; true for a directory.
-    names: Vec<(Box<str>, bool)>,
+    names: Names,
+}
+
+/// What is in a directory, sorted: one text, for a large workspace has hundreds of thousands of names.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Names(Box<str>);
+
+/// Ends the name of a directory in [`Names`].
+const DIRECTORY: char = '/';
+/// Ends the name of a file there.
+const FILE: char = '\0';
+
+impl Names {
+    /// Of these, with true for a directory.
+    fn new(mut names: Vec<(String, bool)>) -> Self {
+        names.sort_unstable();
+        let mut text = String::new();
+        for (name, is_dir) in names {
+            text.push_str(&name);
+            text.push(if is_dir { DIRECTORY } else { FILE });
+        }
+        Self(text.into())
+    }
+
+    /// Each with true for a directory.
+    fn iter(&self) -> impl Iterator<Item = (&str, bool)> {
+        let names = self.0.split_inclusive([DIRECTORY, FILE]);
+        names.map(|name| match name.strip_suffix(DIRECTORY) {
+            Some(name) => (name, true),
+            None => (name.trim_end_matches(FILE), false),
+        })
+    }
 }
 
 /// Everything that is known about directories.
@@ -68,15 +98,16 @@ impl DirTable {
         self.fresh.clear();
     }
 
-    /// The persistent part, in path order.
-    pub fn save(&self) -> SavedDirs {
-        let mut list: Vec<_> = self
-            .listings
-            .iter()
-            .map(|(dir, listing)| (dir.clone(), listing.clone()))
-            .collect();
+    /// Hands the persistent part over, in path order, until it is [put back](Self::put_back).
+    pub fn take(&mut self) -> SavedDirs {
+        let mut list: Vec<_> = self.listings.drain().collect();
         list.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         SavedDirs(list)
+    }
+
+    /// Takes back what was handed over.
+    pub fn put_back(&mut self, saved: SavedDirs) {
+        self.listings.extend(saved.0);
     }
 
     /// Every file below `dir` that `include` takes and `exclude` leaves, workspace-relative.
@@ -107,9 +138,8 @@ impl DirTable {
                     }
                     let path = join(&below, name);
                     let whole = join(dir, &path);
-                    if *is_dir {
-                        let unseen =
-                            UNSEEN.contains(&&**name) && !pattern.as_str().contains(&**name);
+                    if is_dir {
+                        let unseen = UNSEEN.contains(&name) && !pattern.as_str().contains(name);
                         if !unseen
                             && pattern.may_match_below(&path)
                             && !exclude.iter().any(|out| out.means_all_of(&path))
@@ -129,12 +159,13 @@ impl DirTable {
         Ok(found.into_iter().collect())
     }
 
-    fn list(&mut self, dir: &str) -> io::Result<&[(Box<str>, bool)]> {
+    fn list(&mut self, dir: &str) -> io::Result<impl Iterator<Item = (&str, bool)>> {
         if !self.fresh.contains(dir) {
             self.refresh(dir)?;
             self.fresh.insert(dir.into());
         }
-        Ok(self.listings.get(dir).map_or(&[], |listing| &listing.names))
+        let listing = self.listings.get(dir).into_iter();
+        Ok(listing.flat_map(|listing| listing.names.iter()))
     }
 
     fn refresh(&mut self, dir: &str) -> io::Result<()> {
@@ -167,14 +198,13 @@ impl DirTable {
             };
             let kind = entry.file_type()?;
             if kind.is_dir() {
-                names.push((name.into(), true));
+                names.push((name, true));
             } else if kind.is_file()
                 || (kind.is_symlink() && fs::metadata(entry.path()).is_ok_and(|to| to.is_file()))
             {
-                names.push((name.into(), false));
+                names.push((name, false));
             }
         }
-        names.sort_unstable();
         self.changed = true;
         let settled = stamp.is_settled(now);
         self.listings.insert(
@@ -182,7 +212,7 @@ impl DirTable {
             Listing {
                 stamp,
                 settled,
-                names,
+                names: Names::new(names),
             },
         );
         Ok(())
@@ -266,7 +296,7 @@ mod tests {
         let root = tree(&["src/a.ts"]);
         let mut dirs = DirTable::new(root.path().into(), SavedDirs::default());
         assert_eq!(expand(&mut dirs, "", &["src/*.ts"], &[]).len(), 1);
-        let saved = postcard::to_stdvec(&dirs.save()).unwrap();
+        let saved = postcard::to_stdvec(&dirs.take()).unwrap();
         add(root.path(), "src/b.ts");
         let mut dirs = DirTable::new(root.path().into(), postcard::from_bytes(&saved).unwrap());
         assert_eq!(expand(&mut dirs, "", &["src/*.ts"], &[]).len(), 2);

@@ -178,7 +178,7 @@ mod tests {
     struct World {
         dir: tempfile::TempDir,
         graph: Arc<Graph>,
-        records: FxHashMap<Label, Record>,
+        records: FxHashMap<Label, Arc<Record>>,
     }
 
     impl World {
@@ -252,7 +252,7 @@ mod tests {
                     outputs,
                     duration_us: 1,
                 };
-                self.records.insert(target.label.clone(), record);
+                self.records.insert(target.label.clone(), Arc::new(record));
             }
         }
 

@@ -53,6 +53,13 @@ impl<'a> Isolates<'a> {
         })
     }
 
+    /// Has them give back what they keep for the next evaluation.
+    pub fn rest(&self) {
+        if let Some(pool) = self.services.isolates_in_use() {
+            pool.collect_garbage();
+        }
+    }
+
     fn pool(&self) -> Result<IsolatePool, Diagnostic> {
         let make = |system: &System| IsolatePool::new(system, self.size);
         let pool = self.services.isolates(make);

@@ -14,15 +14,15 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashSet;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fstat, open, stat, statat};
 
 use super::hash::Hash;
 use super::looks::{Look, Looks};
 pub use super::remembered::SavedFiles;
-use super::remembered::{Entry, Remembered};
+use super::remembered::{Entry, Learnt, Remembered};
 use super::stamp::{Stamp, now_ns};
-use crate::lang::text::Text;
+use crate::lang::text::{AsText, Text};
 
 /// A file's content and stamp at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +60,7 @@ pub struct FileTable {
 struct Inner {
     remembered: Remembered,
     /// What was learnt since; nothing of files that went.
-    learnt: FxHashMap<Text, Option<Entry>>,
+    learnt: Learnt,
     changed: bool,
     /// At what is remembered.
     looks: Option<Arc<Looks>>,
@@ -151,19 +151,28 @@ impl FileTable {
     ///
     /// # Errors
     /// When there is no regular file, or it cannot be read.
-    pub fn fact(&self, path: &str) -> Result<FileFact, FactError> {
-        self.known_or_read(path, AtFlags::empty())
+    pub fn fact(&self, path: &(impl AsText + ?Sized)) -> Result<FileFact, FactError> {
+        self.known_or_read(path.letters(), &|| path.to_text(), AtFlags::empty())
     }
 
     /// Like [`fact`](Self::fact), but a symbolic link is `NotAFile`: for outputs.
     ///
     /// # Errors
     /// When there is no regular file, or it cannot be read.
-    pub fn fact_of_output(&self, path: &str) -> Result<FileFact, FactError> {
-        self.known_or_read(path, AtFlags::SYMLINK_NOFOLLOW)
+    pub fn fact_of_output(&self, path: &(impl AsText + ?Sized)) -> Result<FileFact, FactError> {
+        self.known_or_read(
+            path.letters(),
+            &|| path.to_text(),
+            AtFlags::SYMLINK_NOFOLLOW,
+        )
     }
 
-    fn known_or_read(&self, path: &str, flags: AtFlags) -> Result<FileFact, FactError> {
+    fn known_or_read(
+        &self,
+        path: &str,
+        text: &dyn Fn() -> Text,
+        flags: AtFlags,
+    ) -> Result<FileFact, FactError> {
         let look = match flags.contains(AtFlags::SYMLINK_NOFOLLOW) {
             true => Look::Itself,
             false => Look::Through,
@@ -185,33 +194,30 @@ impl FileTable {
         }
         let now = now_ns();
         let (hash, stamp) = read(&self.root.join(path))?;
-        self.insert(
-            path,
-            Entry {
-                stamp,
-                hash,
-                settled: stamp.is_settled(now),
-            },
-        );
+        let settled = stamp.is_settled(now);
+        let entry = Entry {
+            stamp,
+            hash,
+            settled,
+        };
+        self.insert(path, text, entry);
         Ok(FileFact { hash, stamp })
     }
 
     /// Records a file that this process has just written and nobody else may touch meanwhile.
-    pub fn wrote(&self, path: &str, fact: FileFact) {
-        self.insert(
-            path,
-            Entry {
-                stamp: fact.stamp,
-                hash: fact.hash,
-                settled: true,
-            },
-        );
+    pub fn wrote(&self, path: &(impl AsText + ?Sized), fact: FileFact) {
+        let entry = Entry {
+            stamp: fact.stamp,
+            hash: fact.hash,
+            settled: true,
+        };
+        self.insert(path.letters(), &|| path.to_text(), entry);
     }
 
-    fn insert(&self, path: &str, entry: Entry) {
+    fn insert(&self, path: &str, text: &dyn Fn() -> Text, entry: Entry) {
         let mut inner = self.lock();
         if inner.get(path).is_none_or(|(_, known)| *known != entry) {
-            inner.learnt.insert(path.into(), Some(entry));
+            inner.learn(path, text, Some(entry));
             inner.changed = true;
         }
     }
@@ -220,7 +226,7 @@ impl FileTable {
     pub fn removed(&self, path: &str) {
         let mut inner = self.lock();
         if inner.get(path).is_some() {
-            inner.learnt.insert(path.into(), None);
+            inner.learn(path, &|| path.into(), None);
             inner.changed = true;
         }
     }
@@ -251,6 +257,13 @@ impl Inner {
             let learnt = take(&mut self.learnt);
             self.remembered = take(&mut self.remembered).with(learnt);
         }
+    }
+
+    /// Takes note of what `path` holds now, which `text` is; a path that is remembered keeps the text that it has.
+    fn learn(&mut self, path: &str, text: &dyn Fn() -> Text, now: Option<Entry>) {
+        let known = || self.remembered.text(path).cloned();
+        self.learnt
+            .insert(path, || known().unwrap_or_else(text), now);
     }
 
     /// What is known of `path`, and its place among the looks, which what was learnt since does not have.
@@ -354,6 +367,19 @@ mod tests {
         let bytes = postcard::to_stdvec(&files.save()).unwrap();
         let again = FileTable::new(dir.path().into(), postcard::from_bytes(&bytes).unwrap());
         assert_eq!(again.fact("a").unwrap().hash, Hash::of(b"two"));
+    }
+
+    #[test]
+    fn a_text_that_a_file_is_known_by_is_not_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("a"), "x").unwrap();
+        let files = table(dir.path());
+        let path = Text::from("a");
+        let fact = files.fact(&path).unwrap();
+        let own = |files: &FileTable| files.save().0[0].path.as_ptr();
+        assert_eq!(own(&files), path.as_ptr());
+        files.wrote("a", fact);
+        assert_eq!(own(&files), path.as_ptr(), "nor later");
     }
 
     #[test]

@@ -30,6 +30,7 @@ use crate::lang::packages::Packages;
 use crate::lang::rule_use::RuleUse;
 use crate::lang::scripts;
 use crate::lang::target::{EnvValue, Target};
+use crate::lang::text::sharing;
 use crate::lang::workspace_file::{PACKAGE_FILE, WorkspaceFile};
 
 /// Everything the build files said.
@@ -252,10 +253,12 @@ impl<'a> Loader<'a> {
             loaded.evaluated += stale.len();
             let mut mistakes = Vec::new();
             let mut stale = stale.into_iter().peekable();
-            while stale.peek().is_some() {
-                let some = stale.by_ref().take(EVALUATED_AT_ONCE).collect();
-                self.evaluate(some, kind, context_hash, loaded, &mut mistakes);
-            }
+            sharing(|| {
+                while stale.peek().is_some() {
+                    let some = stale.by_ref().take(EVALUATED_AT_ONCE).collect();
+                    self.evaluate(some, kind, context_hash, loaded, &mut mistakes);
+                }
+            });
             // Files that import one broken module have one mistake, not many.
             let mut seen = Vec::new();
             mistakes.retain(|mistake| {

@@ -19,6 +19,7 @@ use super::ledger::{Ledger, Mark};
 use super::record::{OutputItem, OutputKind};
 use super::stamp::Stamp;
 use crate::lang::target::{Output, join};
+use crate::lang::text::Text;
 
 /// Permission bits that are kept.
 const MODE_BITS: u32 = 0o777;
@@ -75,15 +76,15 @@ fn failed<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) ->
     }
 }
 
+/// What a command left, by its path.
+pub type Collected = BTreeMap<Text, Metadata>;
+
 /// Finds what a command left under `work` according to `declared`, sorted by path.
 ///
 /// # Errors
 /// When something declared is missing or of the wrong kind.
-pub fn collect(
-    work: &Path,
-    declared: &[Output],
-) -> Result<BTreeMap<String, Metadata>, OutputError> {
-    let mut found = BTreeMap::new();
+pub fn collect(work: &Path, declared: &[Output]) -> Result<Collected, OutputError> {
+    let mut found = Collected::new();
     for output in declared {
         match output {
             Output::File(path) => {
@@ -93,7 +94,7 @@ pub fn collect(
                 if metadata.is_dir() {
                     return Err(OutputError::IsDirectory(path.into()));
                 }
-                take(path.into(), metadata, &mut found)?;
+                take(path.clone(), metadata, &mut found)?;
             }
             Output::Tree(path) => {
                 let full = work.join(path);
@@ -129,18 +130,15 @@ pub fn collect(
 ///
 /// # Errors
 /// When something is there that cannot be an output.
-pub fn collect_what_is_there(
-    root: &Path,
-    declared: &[Output],
-) -> Result<BTreeMap<String, Metadata>, OutputError> {
-    let mut found = BTreeMap::new();
+pub fn collect_what_is_there(root: &Path, declared: &[Output]) -> Result<Collected, OutputError> {
+    let mut found = Collected::new();
     for output in declared {
         match output {
             Output::File(path) | Output::Tree(path) => {
                 let full = root.join(path);
                 match fs::symlink_metadata(&full) {
                     Ok(metadata) if metadata.is_dir() => walk(&full, path, &|_| true, &mut found)?,
-                    Ok(metadata) => take(path.into(), metadata, &mut found)?,
+                    Ok(metadata) => take(path.clone(), metadata, &mut found)?,
                     Err(_) => {}
                 }
             }
@@ -160,17 +158,13 @@ pub fn collect_what_is_there(
     Ok(found)
 }
 
-fn take(
-    path: String,
-    metadata: Metadata,
-    found: &mut BTreeMap<String, Metadata>,
-) -> Result<(), OutputError> {
+fn take(path: Text, metadata: Metadata, found: &mut Collected) -> Result<(), OutputError> {
     let kind = metadata.file_type();
     if path.contains('\n') {
-        return Err(OutputError::BadName(path.into()));
+        return Err(OutputError::BadName(path.as_str().into()));
     }
     if !(kind.is_file() || kind.is_symlink() || kind.is_dir()) {
-        return Err(OutputError::Special(path));
+        return Err(OutputError::Special(path.to_string()));
     }
     found.insert(path, metadata);
     Ok(())
@@ -180,7 +174,7 @@ fn walk(
     full: &Path,
     dir: &str,
     wanted: &dyn Fn(&str) -> bool,
-    found: &mut BTreeMap<String, Metadata>,
+    found: &mut Collected,
 ) -> Result<(), OutputError> {
     let mut empty = true;
     for entry in fs::read_dir(full).map_err(failed("list", full))? {
@@ -197,12 +191,12 @@ fn walk(
         if metadata.is_dir() {
             walk(&path, &relative, wanted, found)?;
         } else if wanted(&relative) {
-            take(relative, metadata, found)?;
+            take(relative.into(), metadata, found)?;
         }
     }
     if empty && wanted(dir) {
         let metadata = fs::symlink_metadata(full).map_err(failed("look at", full))?;
-        found.insert(dir.to_owned(), metadata);
+        found.insert(dir.into(), metadata);
     }
     Ok(())
 }
@@ -214,7 +208,7 @@ fn walk(
 pub fn store(
     store: &Store,
     work: &Path,
-    found: &BTreeMap<String, Metadata>,
+    found: &Collected,
 ) -> Result<Vec<OutputItem>, OutputError> {
     found
         .iter()
@@ -234,7 +228,7 @@ pub fn store(
                         .blocking()
                         .put_file(&full)
                         .map_err(|source| OutputError::Store {
-                            path: path.clone(),
+                            path: path.to_string(),
                             source,
                         })?;
                 OutputKind::File {
@@ -244,7 +238,7 @@ pub fn store(
                 }
             };
             Ok(OutputItem {
-                path: path.as_str().into(),
+                path: path.clone(),
                 kind,
             })
         })
@@ -468,7 +462,7 @@ pub fn list<'a>(
     ledger: &Ledger,
     items: impl Iterator<Item = &'a OutputItem>,
 ) -> Result<(), OutputError> {
-    let listed = ledger.add(items.map(|item| (&*item.path, mark(&item.kind))));
+    let listed = ledger.add(items.map(|item| (&item.path, mark(&item.kind))));
     listed.map_err(|source| OutputError::Io {
         action: "write",
         path: PathBuf::from("the list of outputs"),

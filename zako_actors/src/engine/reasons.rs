@@ -8,16 +8,18 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
+use rustc_hash::FxHashSet;
 use serde::{Deserialize, Serialize};
 
 use super::cause::{Cause, RecipeParts};
 use super::event::Outcome;
 use super::sealed::Seal;
 use crate::lang::label::Label;
+use crate::lang::text::{Text, sharing};
 
 const SEAL: Seal = Seal {
     magic: b"ZAKOWHY\n",
-    format: 3,
+    format: 4,
 };
 
 /// So many targets are known that are not described any more.
@@ -38,19 +40,51 @@ pub struct LastRun {
     pub parts: RecipeParts,
 }
 
-/// A last run as it is on disk, a quarter of its size in memory: few are ever asked for.
+/// A last run as it is on disk, a tenth of its size in memory: few are ever asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Packed(#[serde(with = "serde_bytes")] Box<[u8]>);
+pub struct Packed {
+    #[serde(with = "serde_bytes")]
+    own: Box<[u8]>,
+    /// Those parts of the recipe that most targets have alike, as JSON; in memory once.
+    common: Text,
+}
+
+/// Packs last runs.
+#[derive(Debug, Default)]
+pub struct Packing {
+    common: FxHashSet<Text>,
+}
+
+impl Packing {
+    /// `run`, packed; nothing where it cannot be.
+    pub fn pack(&mut self, mut run: LastRun) -> Option<Packed> {
+        let mut common = run.parts;
+        // The rest is the environment, the program and the version of zako.
+        run.parts = common
+            .extract_if(.., |name, _| {
+                name.ends_with(']') || name.starts_with("output ")
+            })
+            .collect();
+        let common = serde_json::to_string(&common).ok()?;
+        let common = match self.common.get(common.as_str()) {
+            Some(common) => common.clone(),
+            None => {
+                let common = Text::from(common);
+                self.common.insert(common.clone());
+                common
+            }
+        };
+        let own = postcard::to_stdvec(&run).ok()?.into();
+        Some(Packed { own, common })
+    }
+}
 
 impl Packed {
-    /// `run`, packed; nothing where it cannot be.
-    pub fn new(run: &LastRun) -> Option<Self> {
-        let bytes = postcard::to_stdvec(run).ok()?;
-        Some(Self(bytes.into()))
-    }
-
     fn unpack(&self) -> Option<LastRun> {
-        postcard::from_bytes(&self.0).ok()
+        let mut run: LastRun = postcard::from_bytes(&self.own).ok()?;
+        let common: RecipeParts = serde_json::from_str(&self.common).ok()?;
+        run.parts.extend(common);
+        Some(run)
     }
 }
 
@@ -65,7 +99,7 @@ pub struct Reasons {
 impl Reasons {
     /// What `path` holds; nothing when it cannot be used.
     pub fn load(path: &Path) -> Self {
-        SEAL.load(path).unwrap_or_else(|error| {
+        sharing(|| SEAL.load(path)).unwrap_or_else(|error| {
             tracing::warn!("{} is not used: {error}", path.display());
             Self::default()
         })
@@ -123,13 +157,19 @@ mod tests {
             outcome: Outcome::Executed,
             duration_us: 9,
             causes: vec![Cause::New],
-            parts: RecipeParts::default(),
+            parts: [
+                ("cmd[0]", "cc"),
+                ("env.PATH", "f00"),
+                ("output o", "declared"),
+            ]
+            .map(|(name, value)| (name.into(), value.into()))
+            .into(),
         };
+        let mut packing = Packing::default();
+        let mut packed = || packing.pack(run.clone()).unwrap();
+        assert!(packed().common.contains("env.PATH") && !packed().common.contains("cmd"));
         let mut reasons = Reasons::load(&path);
-        reasons.merge(
-            ["x", "y"].map(|name| (label(name), Packed::new(&run).unwrap())),
-            |_| true,
-        );
+        reasons.merge(["x", "y"].map(|name| (label(name), packed())), |_| true);
         reasons.merge([], |known| *known == label("x"));
         reasons.save(&path).unwrap();
         let again = Reasons::load(&path);
@@ -140,7 +180,7 @@ mod tests {
 
         reasons.merge([], |_| true);
         assert!(reasons.gone.is_empty(), "it is back");
-        let many = (0..2 * MOST_GONE).map(|n| (label(&n.to_string()), Packed::new(&run).unwrap()));
+        let many = (0..2 * MOST_GONE).map(|n| (label(&n.to_string()), packed()));
         reasons.merge(many, |_| true);
         reasons.merge([], |_| false);
         assert_eq!(reasons.labels().count(), MOST_GONE);

@@ -8,7 +8,7 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use hashbrown::HashTable;
-use rustc_hash::{FxBuildHasher, FxHashMap};
+use rustc_hash::FxBuildHasher;
 use serde::{Deserialize, Serialize};
 
 use super::hash::Hash;
@@ -76,24 +76,95 @@ impl Remembered {
         Some((place, &self.list.0[place as usize].entry))
     }
 
-    /// The same after files were learnt, or went: those without an entry.
-    pub fn with(self, mut learnt: FxHashMap<Text, Option<Entry>>) -> Self {
+    /// The text of `path` in the list.
+    pub fn text(&self, path: &str) -> Option<&Text> {
+        let place = self.place(path)?;
+        Some(&self.list.0[place as usize].path)
+    }
+
+    /// The same after files were learnt, or went: those without an entry. Where there were none before, what was learnt becomes
+    /// the list, and is never in memory twice.
+    pub fn with(self, learnt: Learnt) -> Self {
+        let mut news = learnt.list;
+        drop(learnt.places);
+        let mut changed = Vec::new();
+        news.retain(|(path, now)| match self.place(path) {
+            Some(place) => {
+                changed.push((place, *now));
+                false
+            }
+            None => now.is_some(),
+        });
         drop(self.places);
         let mut list = Arc::unwrap_or_clone(self.list.0);
-        list.retain_mut(|known| match learnt.remove(&known.path) {
-            None => true,
-            Some(now) => {
-                known.entry = now.unwrap_or(known.entry);
-                now.is_some()
+        let mut gone = Vec::new();
+        for (place, now) in changed {
+            match now {
+                Some(now) => list[place as usize].entry = now,
+                None => gone.push(place),
             }
+        }
+        gone.sort_unstable();
+        let mut places = 0_u32..;
+        list.retain(|_| {
+            let place = places.next();
+            place.is_some_and(|place| gone.binary_search(&place).is_err())
         });
-        let new = learnt.into_iter().filter_map(|(path, entry)| {
-            let entry = entry?;
-            Some(Known { path, entry })
-        });
-        list.extend(new);
-        list.sort_by(|a, b| a.path.cmp(&b.path));
+        let known = |(path, entry): (Text, Option<Entry>)| {
+            Some(Known {
+                path,
+                entry: entry?,
+            })
+        };
+        let news = news.into_iter().filter_map(known);
+        if list.is_empty() {
+            // In the memory that they are in.
+            list = news.collect();
+        } else {
+            list.extend(news);
+        }
+        list.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        list.shrink_to_fit();
         Self::new(SavedFiles(Arc::new(list)))
+    }
+}
+
+/// What was learnt of files since: the latest of each.
+#[derive(Debug, Default)]
+pub(super) struct Learnt {
+    /// Nothing of files that went.
+    list: Vec<(Text, Option<Entry>)>,
+    places: HashTable<u32>,
+}
+
+impl Learnt {
+    /// Whether it is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// What was learnt of `path`.
+    pub fn get(&self, path: &str) -> Option<&Option<Entry>> {
+        let is_it = |place: &u32| self.list[*place as usize].0 == *path;
+        let place = self.places.find(hash(path), is_it)?;
+        Some(&self.list[*place as usize].1)
+    }
+
+    /// Takes note of what `path` holds now, which `text` is.
+    pub fn insert(&mut self, path: &str, text: impl FnOnce() -> Text, now: Option<Entry>) {
+        let list = &mut self.list;
+        let is_it = |place: &u32| list[*place as usize].0 == *path;
+        if let Some(place) = self.places.find(hash(path), is_it) {
+            list[*place as usize].1 = now;
+            return;
+        }
+        // Files beyond that many are read again.
+        let Ok(place) = u32::try_from(list.len()) else {
+            return;
+        };
+        list.push((text(), now));
+        let hash_of = |place: &u32| hash(&list[*place as usize].0);
+        self.places.insert_unique(hash(path), place, hash_of);
     }
 }
 
@@ -120,25 +191,45 @@ mod tests {
         }
     }
 
+    fn learnt(list: &[(&str, Option<&str>)]) -> Learnt {
+        let mut learnt = Learnt::default();
+        for (path, content) in list {
+            learnt.insert(path, || (*path).into(), content.map(entry));
+        }
+        learnt
+    }
+
     #[test]
     fn what_is_learnt_changes_comes_and_goes_in_path_order() {
-        let learnt = |list: &[(&str, Option<&str>)]| {
-            let list = list.iter();
-            let learnt = list.map(|(path, content)| ((*path).into(), content.map(entry)));
-            learnt.collect::<FxHashMap<Text, _>>()
-        };
         let files = Remembered::default();
-        let files = files.with(learnt(&[("b", Some("b")), ("d", Some("d"))]));
+        let files = files.with(learnt(&[("d", Some("d")), ("x", None), ("b", Some("b"))]));
         let files = files.with(learnt(&[
             ("b", Some("new")),
             ("c", Some("c")),
+            ("a", Some("a")),
             ("d", None),
             ("e", None),
         ]));
         let paths: Vec<&str> = files.list().0.iter().map(|known| &*known.path).collect();
-        assert_eq!(paths, ["b", "c"]);
-        assert_eq!(files.get("b"), Some((0, &entry("new"))));
-        assert_eq!(files.get("c"), Some((1, &entry("c"))));
+        assert_eq!(paths, ["a", "b", "c"]);
+        assert_eq!(files.get("b"), Some((1, &entry("new"))));
+        assert_eq!(files.get("c"), Some((2, &entry("c"))));
         assert_eq!(files.place("d"), None);
+        let files = files.with(learnt(&[("a", None), ("b", None), ("c", None)]));
+        assert!(files.list().0.is_empty());
+    }
+
+    #[test]
+    fn the_latest_that_was_learnt_counts() {
+        let learnt = learnt(&[
+            ("a", Some("1")),
+            ("b", Some("b")),
+            ("a", None),
+            ("b", Some("c")),
+        ]);
+        assert_eq!(learnt.get("a"), Some(&None));
+        assert_eq!(learnt.get("b"), Some(&Some(entry("c"))));
+        assert_eq!(learnt.get("c"), None);
+        assert_eq!(learnt.list.len(), 2);
     }
 }

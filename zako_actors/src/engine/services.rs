@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use actor_rt::{StartError, System};
-use cas_actor::{Durability, Store, StoreConfig, StoreError};
+use cas_actor::{Durability, MemoryConfig, Store, StoreConfig, StoreError};
 
 use crate::isolate::IsolatePool;
 use crate::machine::cpus;
@@ -17,6 +17,10 @@ use crate::transpile::TranspilerPool;
 
 /// How long actors may take to end after a build.
 const SHUTDOWN: Duration = Duration::from_secs(5);
+
+/// What the store keeps in memory: a step's outputs are hardly ever read again in the build that wrote them, and a blob of
+/// a few bytes costs some hundred there.
+const STORE_MEMORY_BYTES: u64 = 4 << 20;
 
 /// Lazily started services.
 pub struct Services {
@@ -98,13 +102,18 @@ impl Services {
         if let Some(store) = self.store.get() {
             return Ok(store);
         }
+        let config = StoreConfig::new(&self.store_root);
         let config = StoreConfig {
             wait_for_lock,
+            memory: MemoryConfig {
+                capacity_bytes: STORE_MEMORY_BYTES,
+                ..config.memory
+            },
             // A build's results can be had again: after a power cut a damaged or missing blob is
             // noticed by its digest and its step runs again. Waiting for the disk at every output
             // would cost more than that ever saves.
             durability: Durability::Volatile,
-            ..StoreConfig::new(&self.store_root)
+            ..config
         };
         let store = Store::open(config, self.system()?)?;
         Ok(self.store.get_or_init(|| store))

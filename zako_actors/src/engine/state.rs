@@ -30,7 +30,7 @@ use crate::lang::workspace_file::WorkspaceFile;
 
 const SEAL: Seal = Seal {
     magic: b"ZAKOSTAT",
-    format: 8,
+    format: 9,
 };
 
 /// Everything that is remembered between two runs in one workspace.
@@ -50,7 +50,7 @@ pub struct Remembered {
     /// What scripts said.
     pub memory: Memory,
     /// Finished targets by label.
-    pub records: FxHashMap<Label, Record>,
+    pub records: FxHashMap<Label, Arc<Record>>,
     /// The stamp of the list of outputs when everything in it was some target's.
     pub gone_through: Option<Stamp>,
 }
@@ -204,13 +204,13 @@ mod tests {
         let mut state = State::default();
         state.rest.records.insert(
             Label::new("a", "b").unwrap(),
-            Record {
+            Arc::new(Record {
                 key: Hash::of(b"k"),
                 recipe: Hash::of(b"r"),
                 inputs: Vec::new(),
                 outputs: Arc::default(),
                 duration_us: 7,
-            },
+            }),
         );
         state
     }

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::files::{FileTable, SavedFiles};
 use super::guard::{guard_of, wait_for_guard};
 use super::ledger::{Ledger, Mark};
-use super::outputs::{OutputError, collect_what_is_there};
+use super::outputs::{Collected, OutputError, collect_what_is_there};
 use super::removal::{is_left, mark_at};
 use super::scratch::name_of_process;
 use super::since::tracked;
@@ -25,6 +25,7 @@ use super::stamp::Stamp;
 use super::workspace::Layout;
 use crate::lang::pattern::Pattern;
 use crate::lang::target::{Command, InPlace, Output};
+use crate::lang::text::Text;
 
 /// The extension of files that say what a script has left whose zako was killed.
 const ENDED: &str = "ended";
@@ -38,7 +39,7 @@ pub struct Before {
     outs: Vec<Output>,
     out_exclude: Vec<Pattern>,
     /// What does not hold what zako wrote there.
-    theirs: BTreeMap<String, Theirs>,
+    theirs: BTreeMap<Text, Theirs>,
     /// Who looks after the script when this process is killed.
     guard: Option<u32>,
 }
@@ -84,7 +85,7 @@ impl Before {
     ///
     /// # Errors
     /// When something is there that cannot be an output.
-    pub fn outputs(&self, root: &Path) -> Result<BTreeMap<String, Metadata>, OutputError> {
+    pub fn outputs(&self, root: &Path) -> Result<Collected, OutputError> {
         let mut found = collect_what_is_there(root, &self.outs)?;
         found.retain(|path, _| !self.out_exclude.iter().any(|out| out.matches(path)));
         Ok(found)
@@ -104,7 +105,7 @@ impl Before {
     }
 
     /// What the script has written so far. What git knows is a person's.
-    fn written(&self, files: &FileTable) -> Vec<(String, Mark)> {
+    fn written(&self, files: &FileTable) -> Vec<(Text, Mark)> {
         // What cannot be looked at is nobody's output.
         let found = self.outputs(files.root()).unwrap_or_default();
         let found = found.into_iter().filter_map(|(path, metadata)| {
@@ -116,7 +117,7 @@ impl Before {
         let mut written: Vec<_> = found.collect();
         if !written.is_empty() {
             let tracked = tracked(files.root());
-            written.retain(|(path, _)| !tracked.contains(path));
+            written.retain(|(path, _)| !tracked.contains(&**path));
         }
         written
     }

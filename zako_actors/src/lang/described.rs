@@ -154,20 +154,13 @@ pub fn read_described(
     let mut targets = Vec::with_capacity(result.actions.len() + 1);
     for (index, action) in result.actions.iter().enumerate() {
         let is_main = main == Some(index);
-        targets.push(Arc::new(describing.action(
-            action,
-            &labels[index],
-            is_main,
-        )?));
+        let target = describing.action(action, &labels[index], is_main)?;
+        targets.push(Arc::new(target.without_room()));
     }
     let files = describing.files(&result.files)?;
     if main.is_none() && result.done {
-        targets.push(Arc::new(describing.target(
-            &used.label,
-            &files,
-            Work::Group,
-            false,
-        )));
+        let target = describing.target(&used.label, &files, Work::Group, false);
+        targets.push(Arc::new(target.without_room()));
     }
     let mut providers = Value::Object(result.providers);
     describing.name_writers(&mut providers)?;

@@ -102,7 +102,7 @@ impl Reader<'_> {
         let fields = value.as_object();
         let shards = fields.map_or(Ok(None), |fields| self.number(fields, "shards"))?;
         let Some(shards) = shards else {
-            return Ok(vec![Arc::new(target)]);
+            return Ok(vec![Arc::new(target.without_room())]);
         };
         if target.command().is_none_or(|test| !test.outs.is_empty()) {
             let message = format!(
@@ -382,6 +382,8 @@ mod tests {
         assert_eq!(command.timeout_ms, Some(5000));
         assert_eq!(command.env["A"], EnvValue::Text("1".into()));
         assert!(!target.is_test());
+        let room = (target.srcs.capacity(), command.outs.capacity());
+        assert_eq!(room, (2, 3), "no more than there is");
     }
 
     #[test]

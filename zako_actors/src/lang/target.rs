@@ -156,14 +156,21 @@ pub struct Uses {
     pub named_milli: BTreeMap<String, u64>,
 }
 
-impl Default for Uses {
+impl Uses {
     /// One job, nothing else worth counting.
-    fn default() -> Self {
+    pub const fn usual() -> Self {
         Self {
             cpu_milli: 1000,
             memory_bytes: 0,
             named_milli: BTreeMap::new(),
         }
+    }
+}
+
+impl Default for Uses {
+    /// The usual.
+    fn default() -> Self {
+        Self::usual()
     }
 }
 
@@ -256,6 +263,18 @@ impl Output {
 }
 
 impl Target {
+    /// The same without room to grow: there may be a hundred thousand of them.
+    #[must_use]
+    pub fn without_room(mut self) -> Self {
+        self.srcs.shrink_to_fit();
+        self.deps.shrink_to_fit();
+        if let Work::Command(command) = &mut self.work {
+            command.argv.shrink_to_fit();
+            command.outs.shrink_to_fit();
+        }
+        self
+    }
+
     /// The command, unless the target is transpiled in process.
     pub fn command(&self) -> Option<&Command> {
         match &self.work {

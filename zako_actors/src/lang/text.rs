@@ -45,6 +45,45 @@ impl Text {
     }
 }
 
+/// What is read as letters, and kept as a [`Text`]: one that is a text already is not copied.
+pub trait AsText {
+    /// Its letters.
+    fn letters(&self) -> &str;
+
+    /// To be kept.
+    fn to_text(&self) -> Text {
+        self.letters().into()
+    }
+}
+
+impl AsText for Text {
+    fn letters(&self) -> &str {
+        self
+    }
+
+    fn to_text(&self) -> Text {
+        self.clone()
+    }
+}
+
+impl AsText for str {
+    fn letters(&self) -> &str {
+        self
+    }
+}
+
+impl AsText for String {
+    fn letters(&self) -> &str {
+        self
+    }
+}
+
+impl AsText for Box<str> {
+    fn letters(&self) -> &str {
+        self
+    }
+}
+
 impl From<&str> for Text {
     fn from(letters: &str) -> Self {
         MADE.with_borrow_mut(|made| {
@@ -177,6 +216,13 @@ mod tests {
         let (first, second) = pair();
         assert!(!Arc::ptr_eq(&first.0, &second.0));
         assert_eq!(first, second);
+    }
+
+    #[test]
+    fn a_text_is_kept_as_it_is() {
+        let text = Text::from("a/b");
+        assert!(Arc::ptr_eq(&text.to_text().0, &text.0));
+        assert_eq!("a/b".to_text(), text);
     }
 
     #[test]

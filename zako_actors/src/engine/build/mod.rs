@@ -20,7 +20,7 @@ use crate::engine::cause::Cause;
 use crate::engine::event::{Event, Outcome, Stamped, Summary, micros};
 use crate::engine::plan::{Plan, Planned, Read};
 use crate::engine::progress::Progress;
-use crate::engine::reasons::{LastRun, Packed};
+use crate::engine::reasons::{LastRun, Packed, Packing};
 use crate::engine::record::{OutputItem, Record};
 use crate::engine::schedule::{Capacity, End, Schedule};
 use crate::engine::seats::Seats;
@@ -57,7 +57,7 @@ pub struct BuildResult {
     /// Its figures.
     pub summary: Summary,
     /// Newly built targets, by label.
-    pub records: Vec<(Label, Record)>,
+    pub records: Vec<(Label, Arc<Record>)>,
     /// When and why targets ran, for a later `zako why`.
     pub runs: Vec<(Label, Packed)>,
 }
@@ -89,7 +89,7 @@ pub struct BuildSpec {
 }
 
 /// Memory of finished targets by label.
-pub type Records = Arc<FxHashMap<Label, Record>>;
+pub type Records = Arc<FxHashMap<Label, Arc<Record>>>;
 
 /// The actor.
 pub struct Build {
@@ -112,8 +112,9 @@ pub struct Build {
     told: FxHashSet<Label>,
     /// Targets whose rules could not.
     mistaken: FxHashSet<Label>,
-    made: Vec<(Label, Record)>,
+    made: Vec<(Label, Arc<Record>)>,
     runs: Vec<(Label, Packed)>,
+    packing: Packing,
     summary: Summary,
     asked: Option<Reply<BuildResult>>,
 }
@@ -138,6 +139,7 @@ impl Build {
             mistaken: FxHashSet::default(),
             made: Vec::new(),
             runs: Vec::new(),
+            packing: Packing::default(),
             summary: Summary {
                 engine: spec.engine.clone(),
                 ..Summary::default()
@@ -281,7 +283,8 @@ impl Build {
                     causes: found.causes,
                     parts: found.parts,
                 };
-                let run = Packed::new(&run).map(|run| (target.label.clone(), run));
+                let run = self.packing.pack(run);
+                let run = run.map(|run| (target.label.clone(), run));
                 self.runs.extend(run);
             }
         }

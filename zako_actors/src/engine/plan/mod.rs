@@ -125,7 +125,7 @@ pub struct Planner<'a> {
     /// Describes actions.
     pub describer: &'a Describer,
     /// Memory of finished targets.
-    pub records: &'a FxHashMap<Label, Record>,
+    pub records: &'a FxHashMap<Label, Arc<Record>>,
     /// Reads a build file again, for the frame of an error.
     pub text_of: &'a dyn Fn(&str) -> String,
     /// Takes every target for stale.

@@ -6,7 +6,11 @@
 //! run at a time, together within the capacity; every node reaches exactly one end, whatever fails
 //! or is cancelled.
 
+mod dependants;
+
 use std::collections::{BTreeMap, BinaryHeap};
+
+use dependants::Dependants;
 
 use crate::lang::target::Uses;
 
@@ -51,6 +55,9 @@ impl Capacity {
 /// So many nodes may overtake the most urgent one while it waits for room; then room is made.
 const PATIENCE: u32 = 16;
 
+/// What nearly all nodes use.
+static USUAL: Uses = Uses::usual();
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Life {
     Waiting(u32),
@@ -75,14 +82,15 @@ pub struct Node {
 pub struct Schedule {
     lives: Vec<Life>,
     /// Of a node that has not ended.
-    dependants: Vec<Vec<u32>>,
+    dependants: Dependants,
     cost_us: Vec<u64>,
     /// Time from this node's start to the end of the longest chain through it, µs.
     path_us: Vec<u64>,
     /// Nobody knows yet what comes after these nodes: they go first.
     awaited: Vec<bool>,
     ready: BinaryHeap<(bool, u64, std::cmp::Reverse<u32>)>,
-    uses: Vec<Uses>,
+    /// Where it is not the usual.
+    uses: Vec<Option<Box<Uses>>>,
     capacity: Capacity,
     taken: Uses,
     /// How often the most urgent node had to let others go first.
@@ -99,7 +107,7 @@ impl Schedule {
     pub fn new(jobs: usize, keep_going: bool, capacity: Capacity) -> Self {
         Self {
             lives: Vec::new(),
-            dependants: Vec::new(),
+            dependants: Dependants::default(),
             cost_us: Vec::new(),
             path_us: Vec::new(),
             awaited: Vec::new(),
@@ -136,14 +144,15 @@ impl Schedule {
                     Life::Ended(_) => lost = true,
                     _ => {
                         missing += 1;
-                        self.dependants[dep as usize].push(node);
+                        self.dependants.push(dep, node);
                     }
                 }
             }
             self.lives.push(Life::Waiting(missing));
-            self.dependants.push(Vec::new());
+            self.dependants.add_node();
             self.cost_us.push(cost_us);
-            self.uses.push(uses);
+            let is_usual = uses == USUAL;
+            self.uses.push((!is_usual).then(|| Box::new(uses)));
             self.unended += 1;
             if lost {
                 self.end(node, End::Skipped);
@@ -165,9 +174,9 @@ impl Schedule {
         }
         for node in (0..count).rev() {
             let mut longest = 0;
-            for dependant in &self.dependants[node] {
-                longest = longest.max(self.path_us[*dependant as usize]);
-                self.awaited[node] |= self.awaited[*dependant as usize];
+            for dependant in self.dependants.of(node as u32) {
+                longest = longest.max(self.path_us[dependant as usize]);
+                self.awaited[node] |= self.awaited[dependant as usize];
             }
             // Even an unknown cost makes a chain longer.
             self.path_us[node] = self.cost_us[node].max(1).saturating_add(longest);
@@ -184,7 +193,7 @@ impl Schedule {
 
     /// Whether `node` may run beside what runs. What is larger than the machine runs alone.
     fn fits(&self, node: u32) -> bool {
-        let (uses, taken) = (&self.uses[node as usize], &self.taken);
+        let (uses, taken) = (self.uses_of(node), &self.taken);
         self.running.is_empty()
             || (taken.cpu_milli.saturating_add(uses.cpu_milli) <= self.jobs as u64 * 1000
                 && taken.memory_bytes.saturating_add(uses.memory_bytes)
@@ -195,8 +204,13 @@ impl Schedule {
                 }))
     }
 
+    fn uses_of(&self, node: u32) -> &Uses {
+        self.uses[node as usize].as_deref().unwrap_or(&USUAL)
+    }
+
     fn take(&mut self, node: u32) {
-        let uses = &self.uses[node as usize];
+        let uses = self.uses[node as usize].as_deref();
+        let uses = uses.unwrap_or(&USUAL);
         self.taken.cpu_milli += uses.cpu_milli;
         self.taken.memory_bytes = self.taken.memory_bytes.saturating_add(uses.memory_bytes);
         for (name, amount) in &uses.named_milli {
@@ -205,7 +219,8 @@ impl Schedule {
     }
 
     fn give_back(&mut self, node: u32) {
-        let uses = &self.uses[node as usize];
+        let uses = self.uses[node as usize].as_deref();
+        let uses = uses.unwrap_or(&USUAL);
         self.taken.cpu_milli -= uses.cpu_milli;
         self.taken.memory_bytes = self.taken.memory_bytes.saturating_sub(uses.memory_bytes);
         for (name, amount) in &uses.named_milli {
@@ -268,7 +283,7 @@ impl Schedule {
         self.give_back(node);
         self.end(node, end);
         if end == End::Done {
-            for dependant in std::mem::take(&mut self.dependants[node as usize]) {
+            for dependant in self.dependants.take(node) {
                 if let Life::Waiting(missing) = &mut self.lives[dependant as usize] {
                     *missing -= 1;
                     if *missing == 0 {
@@ -283,7 +298,7 @@ impl Schedule {
         }
         let mut pending = vec![node];
         while let Some(node) = pending.pop() {
-            for dependant in std::mem::take(&mut self.dependants[node as usize]) {
+            for dependant in self.dependants.take(node) {
                 if matches!(self.lives[dependant as usize], Life::Waiting(_)) {
                     self.end(dependant, End::Skipped);
                     ended(dependant);

@@ -36,7 +36,7 @@ pub struct Kept {
     pub(super) files: Arc<FileTable>,
     pub(super) dirs: DirTable,
     pub(super) memory: Memory,
-    pub(super) records: Arc<FxHashMap<Label, Record>>,
+    pub(super) records: Arc<FxHashMap<Label, Arc<Record>>>,
     pub(super) ledger: OnceCell<Arc<Ledger>>,
     /// The stamp of the list of outputs when everything in it was some target's.
     pub(super) gone_through: Option<Stamp>,
@@ -144,7 +144,7 @@ impl Session {
         let state = State {
             files: known.files.save(),
             rest: Remembered {
-                dirs: known.dirs.save(),
+                dirs: known.dirs.take(),
                 memory: std::mem::take(&mut known.memory),
                 records: std::mem::take(Arc::make_mut(&mut known.records)),
                 gone_through: known.gone_through,
@@ -152,6 +152,7 @@ impl Session {
         };
         let saved = saved.map_err(|source| (outputs, source));
         let saved = saved.and_then(|()| state.save(path).map_err(|source| (path, source)));
+        known.dirs.put_back(state.rest.dirs);
         known.memory = state.rest.memory;
         known.records = Arc::new(state.rest.records);
         self.changed = saved.is_err();

@@ -23,24 +23,25 @@ use crate::engine::since::tracked;
 use crate::engine::workspace::Layout;
 use crate::lang::label::Label;
 use crate::lang::target::{Source, Target};
+use crate::lang::text::Text;
 
 /// What is left in a workspace, once somebody has asked.
 #[derive(Debug, Default)]
 pub(super) struct Leftovers {
-    found: OnceCell<BTreeSet<Box<str>>>,
+    found: OnceCell<BTreeSet<Text>>,
     /// Whether the list had to be gone through.
     is_news: Cell<bool>,
 }
 
 impl Leftovers {
     /// Of the files that zako wrote those that no record has. To be asked for before the first step runs.
-    pub fn of(&self, known: &Kept, layout: &Layout) -> &BTreeSet<Box<str>> {
+    pub fn of(&self, known: &Kept, layout: &Layout) -> &BTreeSet<Text> {
         self.found.get_or_init(|| {
             if known.gone_through == stamp(&layout.outputs) {
                 return BTreeSet::new();
             }
             self.is_news.set(true);
-            let recorded = outputs(known.records.values());
+            let recorded = outputs(known.records.values().map(Arc::as_ref));
             let listed = ledger(&known.ledger, layout).paths().into_iter();
             listed.filter(|path| !recorded.contains(&**path)).collect()
         })
@@ -57,13 +58,13 @@ impl Leftovers {
     }
 
     /// From now on these are left.
-    pub fn set(&mut self, left: BTreeSet<Box<str>>) {
+    pub fn set(&mut self, left: BTreeSet<Text>) {
         self.found = OnceCell::from(left);
     }
 }
 
 impl Session {
-    pub(super) fn leftovers(&self) -> &BTreeSet<Box<str>> {
+    pub(super) fn leftovers(&self) -> &BTreeSet<Text> {
         self.leftovers.of(&self.known, &self.layout)
     }
 
@@ -100,7 +101,7 @@ impl Session {
         let fresh = fresh.filter(|node| matches!(node.state, Freshness::Fresh(_)));
         let fresh = fresh.map(|node| &node.target.label);
         let done: FxHashSet<&Label> = made.iter().chain(fresh).collect();
-        let recorded = outputs(self.known.records.values());
+        let recorded = outputs(self.known.records.values().map(Arc::as_ref));
         let is_done = |path: &str| {
             // Who is going to describe what nobody writes yet is not known.
             let writers = plan.graph.writers(path);
@@ -127,13 +128,13 @@ impl Session {
         if added.is_empty() || summary.failed + summary.cancelled == 0 {
             return;
         }
-        let made = outputs(result.records.iter().map(|(_, record)| record));
+        let made = outputs(result.records.iter().map(|(_, record)| &**record));
         let failed = added.into_iter().filter(|path| !made.contains(&**path));
         let left = self.leftovers().iter().cloned().chain(failed).collect();
         self.set_left(left);
     }
 
-    fn set_left(&mut self, left: BTreeSet<Box<str>>) {
+    fn set_left(&mut self, left: BTreeSet<Text>) {
         self.leftovers.set(left);
         self.changed = true;
     }

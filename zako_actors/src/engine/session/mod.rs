@@ -210,7 +210,7 @@ impl Session {
 
     /// What is remembered of a target.
     pub fn record(&self, label: &Label) -> Option<&Record> {
-        self.known.records.get(label)
+        self.known.records.get(label).map(Arc::as_ref)
     }
 
     /// What the targets are described by.
@@ -353,7 +353,7 @@ impl Session {
         }
         let ledger = Arc::clone(self.ledger());
         let records = Arc::make_mut(&mut self.known.records);
-        let left: Vec<(Label, Record)> = gone
+        let left: Vec<(Label, Arc<Record>)> = gone
             .into_iter()
             .filter_map(|label| records.remove_entry(&label))
             .collect();

@@ -12,7 +12,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use crate::engine::plan::{Freshness, Plan, Planned};
 use crate::lang::label::Label;
 use crate::lang::target::Work;
-use crate::lang::text::Text;
+use crate::lang::text::{AsText, Text};
 
 /// Two targets that write one path.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -103,14 +103,14 @@ impl Claims {
     ///
     /// # Errors
     /// When another label has one of them.
-    pub fn claim<'a>(
+    pub fn claim<'a, P: AsText + ?Sized + 'a>(
         &self,
         label: &Label,
-        paths: impl Iterator<Item = &'a str>,
+        paths: impl Iterator<Item = &'a P>,
     ) -> Result<(), Clash> {
         let mut claims = self.owners();
         for path in paths {
-            match claims.get(path) {
+            match claims.get(path.letters()) {
                 Some(other) if other != label => {
                     let (first, second) = if other < label {
                         (other, label)
@@ -118,13 +118,13 @@ impl Claims {
                         (label, other)
                     };
                     return Err(Clash {
-                        path: path.to_owned(),
+                        path: path.letters().to_owned(),
                         first: first.clone(),
                         second: second.clone(),
                     });
                 }
                 Some(_) => {}
-                None => drop(claims.insert(path.into(), label.clone())),
+                None => drop(claims.insert(path.to_text(), label.clone())),
             }
         }
         Ok(())

@@ -9,7 +9,6 @@
 //! as it was is never listed as zako's, so `zako clean` leaves it; one that was there before is not taken away
 //! between two runs.
 
-use std::collections::BTreeMap;
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::symlink;
@@ -28,7 +27,7 @@ use crate::engine::action::{self, Action};
 use crate::engine::cause::differences;
 use crate::engine::event::{Outcome, micros};
 use crate::engine::hash::Hash;
-use crate::engine::outputs::{adopt, is_intact, mark, store};
+use crate::engine::outputs::{Collected, adopt, is_intact, mark, store};
 use crate::engine::process::ProcessSpec;
 use crate::engine::record::{ActionResult, InputContent, Record};
 use crate::engine::sandbox::{Confine, Mode, home};
@@ -108,8 +107,8 @@ fn again(
     env: &StepEnv,
     job: &StepJob,
     action: &Action,
-    (before, found): (&Before, BTreeMap<String, Metadata>),
-) -> Result<BTreeMap<String, Metadata>, StepFailure> {
+    (before, found): (&Before, Collected),
+) -> Result<Collected, StepFailure> {
     let root = env.files.root();
     let first = env.scratches.take(false)?;
     for (path, metadata) in &found {

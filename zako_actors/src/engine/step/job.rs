@@ -24,7 +24,7 @@ pub struct StepJob {
     /// Outputs of its dependencies.
     pub deps: Vec<Arc<[OutputItem]>>,
     /// What is remembered.
-    pub previous: Option<Record>,
+    pub previous: Option<Arc<Record>>,
     /// What it works on, as soon as that is known and where somebody edits meanwhile.
     pub inputs: OnceLock<Vec<Input>>,
     /// Why it is not up to date, as soon as that is known.

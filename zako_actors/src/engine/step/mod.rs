@@ -110,7 +110,7 @@ pub struct StepReport {
     /// How it ended.
     pub outcome: Outcome,
     /// To be remembered, when it succeeded.
-    pub record: Option<Record>,
+    pub record: Option<Arc<Record>>,
     /// What a group hands on; nothing of it is remembered.
     pub handed_on: Option<Arc<[OutputItem]>>,
     /// What went wrong, when it did not.
@@ -126,10 +126,10 @@ pub struct StepReport {
 }
 
 impl StepReport {
-    fn success(outcome: Outcome, record: Record) -> Self {
+    fn success(outcome: Outcome, record: impl Into<Arc<Record>>) -> Self {
         Self {
             outcome,
-            record: Some(record),
+            record: Some(record.into()),
             handed_on: None,
             failure: None,
             output: None,
@@ -287,7 +287,7 @@ fn look_up(env: &StepEnv, job: &StepJob) -> Result<Lookup, StepFailure> {
             .all(|item| is_intact(&env.files, item))
     {
         claim(env, job, &previous.outputs)?;
-        let report = StepReport::success(Outcome::UpToDate, previous.clone());
+        let report = StepReport::success(Outcome::UpToDate, Arc::clone(previous));
         return Ok(Lookup::Answered(Box::new(report)));
     }
     let (action, result) = find_result(env, job, action);
@@ -374,7 +374,7 @@ fn claim(env: &StepEnv, job: &StepJob, outputs: &[OutputItem]) -> Result<(), Ste
         .iter()
         .filter(|item| item.kind != OutputKind::Directory);
     env.claims
-        .claim(&job.target().label, paths.map(|item| &*item.path))
+        .claim(&job.target().label, paths.map(|item| &item.path))
         .map_err(StepFailure::Clash)
 }
 

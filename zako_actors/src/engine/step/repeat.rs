@@ -3,7 +3,6 @@
 //! Owns the second run and the comparison. Does not know what is done with the first run's outputs.
 //! Invariant: what differs is named by output, and a file by its first differing byte; permissions count.
 
-use std::collections::BTreeMap;
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -12,7 +11,7 @@ use std::path::Path;
 use super::command::{attempt, directories};
 use super::{StepEnv, StepFailure, StepJob};
 use crate::engine::action::Action;
-use crate::engine::outputs::collect;
+use crate::engine::outputs::{Collected, collect};
 use crate::engine::scratch::Scratch;
 
 /// Bytes shown before and after the first difference.
@@ -25,7 +24,7 @@ pub fn check(
     job: &StepJob,
     action: &Action,
     first: &Scratch,
-    found: &BTreeMap<String, Metadata>,
+    found: &Collected,
 ) -> Result<(), StepFailure> {
     let target = job.target();
     let (Some(command), Some(tool)) = (target.command(), &action.tool) else {
@@ -42,9 +41,9 @@ pub fn check(
 /// Compares what two runs left in `first` and `second`.
 pub fn compare(
     first: &Path,
-    found: &BTreeMap<String, Metadata>,
+    found: &Collected,
     second: &Path,
-    again: &BTreeMap<String, Metadata>,
+    again: &Collected,
 ) -> Result<(), StepFailure> {
     let differs = |text: String| Err(StepFailure::NotDeterministic(text));
     for (path, one) in found {

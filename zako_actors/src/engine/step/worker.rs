@@ -7,7 +7,7 @@
 //! request is asked again, one that gave no answer never.
 
 use std::collections::BTreeMap;
-use std::fs::{self, Metadata};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ use super::{
 use crate::engine::action::{Action, Tool};
 use crate::engine::event::{Outcome, micros};
 use crate::engine::hash::{Hash, KeyWriter};
-use crate::engine::outputs::{collect, install, store};
+use crate::engine::outputs::{Collected, collect, install, store};
 use crate::engine::process::ProcessSpec;
 use crate::engine::record::{ActionResult, Input, InputContent};
 use crate::engine::sandbox::{self, Confine, Mode};
@@ -28,6 +28,7 @@ use crate::engine::worker::{
     Crowd, Hired, Joined, Mirror, NoAnswer, WorkInput, WorkRequest, WorkResponse, Worker,
 };
 use crate::lang::target::{Command, Output};
+use crate::lang::text::Text;
 
 /// Carries the step out. Blocks until the worker has answered or is gone.
 pub fn run(env: &StepEnv, job: &StepJob) -> Result<StepReport, StepFailure> {
@@ -161,10 +162,10 @@ impl Server {
     }
 
     /// It answered; others may have it. `left` are the files that the step left there.
-    fn give_back(self, left: &BTreeMap<String, Metadata>) {
+    fn give_back(self, left: &Collected) {
         match self {
             Self::Own(hired) => hired.give_back(),
-            Self::Shared(joined) => joined.done(left.keys().map(String::as_str)),
+            Self::Shared(joined) => joined.done(left.keys().map(Text::as_str)),
         }
     }
 
