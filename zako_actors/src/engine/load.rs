@@ -60,13 +60,6 @@ pub struct Described {
     env: BTreeMap<String, EnvValue>,
 }
 
-impl Described {
-    /// All uses of rules.
-    pub fn uses(&self) -> &[Arc<RuleUse>] {
-        &self.uses
-    }
-}
-
 /// Why there are no targets.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
