@@ -38,7 +38,6 @@ use super::removal::{is_left, ours, remove};
 use super::sandbox::Mode;
 use super::schedule::Capacity;
 use super::services::ServiceError;
-use super::under_way::list_left;
 use super::workspace::{Layout, Workspace, WorkspaceError, WorkspaceLock};
 pub use kept::Kept;
 use leftovers::{Leftovers, Persons};
@@ -176,10 +175,6 @@ impl Session {
             Some(lock) => lock,
             None => WorkspaceLock::acquire(&layout, |pid| notify(Notice::Waiting(pid)))?,
         };
-        list_left(&layout).map_err(|source| BuildError::Io {
-            action: format!("write {}", layout.outputs.display()),
-            source,
-        })?;
         let kept = (kept, is_begun);
         Ok(Self::start(workspace, layout, lock, kept, notify))
     }
