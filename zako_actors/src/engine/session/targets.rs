@@ -19,6 +19,7 @@ use crate::engine::load::{Described, Evaluate, LoadEnv, Loaded, Loader};
 use crate::engine::outputs_index::OutputIndex;
 use crate::engine::plan::Planned;
 use crate::engine::removal::ours;
+use crate::engine::since::tracked;
 use crate::lang::label::Label;
 use crate::lang::target::Target;
 
@@ -162,7 +163,9 @@ impl Session {
             return false;
         }
         let ledger = Arc::clone(self.ledger());
-        let persons = Persons::of(&known.targets, &self.workspace.root);
+        // Nothing is removed here: where git does not tell, what counts is what files hold.
+        let tracked = tracked(&self.workspace.root).unwrap_or_default();
+        let persons = Persons::new(&known.targets, tracked);
         let paths = passed_over.iter().map(|path| &**path);
         let is_theirs = |path: &str| persons.has(path);
         let zakos = ours(&self.known.files, &ledger, is_theirs, paths).count();
