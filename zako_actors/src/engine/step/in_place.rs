@@ -26,6 +26,7 @@ use super::{
 };
 use crate::engine::action::{Action, Before};
 use crate::engine::cause::differences;
+use crate::engine::edits::Left;
 use crate::engine::event::{Outcome, micros};
 use crate::engine::hash::Hash;
 use crate::engine::outputs::{Collected, adopt, collect_what_is_there, is_intact, store};
@@ -51,17 +52,38 @@ pub fn run(env: &StepEnv, job: &StepJob) -> Result<StepReport, StepFailure> {
     let (Some(command), Some(step)) = (target.command(), target.in_place()) else {
         return Err(StepFailure::Lost);
     };
+    let report = run_to_its_end(env, job, &action, (command, step));
+    if let Some(edits) = &env.edits
+        && let Ok(found) = outputs_of(env.files.root(), command, step)
+    {
+        let found = found.into_iter().map(|(path, it)| (path, Stamp::of(&it)));
+        let left = Left {
+            outs: command.outs.clone(),
+            out_exclude: step.out_exclude.clone(),
+            found: found.collect(),
+        };
+        edits.ended(&target.label, left);
+    }
+    report
+}
+
+fn run_to_its_end(
+    env: &StepEnv,
+    job: &StepJob,
+    action: &Action,
+    (command, step): (&Command, &InPlace),
+) -> Result<StepReport, StepFailure> {
     let root = env.files.root();
     let mut scratch = env.scratches.take(env.keep_scratch)?;
     let seat = job.seat(env)?;
     let theirs = stamps(env, command, step)?;
     let begin = Instant::now();
-    execute(env, job, &action, &mut scratch)?;
+    execute(env, job, action, &mut scratch)?;
     let duration_us = micros(begin.elapsed());
     let mut found = outputs_of(root, command, step)?;
     if step.cached {
         for _ in 1..env.repeat {
-            found = again(env, job, &action, (&theirs, found))?;
+            found = again(env, job, action, (&theirs, found))?;
         }
     }
     drop(seat);
@@ -80,19 +102,19 @@ pub fn run(env: &StepEnv, job: &StepJob) -> Result<StepReport, StepFailure> {
     };
     let mut output = read_log(&scratch.log());
     if env.sandbox == Mode::Warn {
-        output.push_str(&of_script(env, job, &action, &scratch));
+        output.push_str(&of_script(env, job, action, &scratch));
     }
     let changed = if step.cached {
-        changed_inputs(env, job, &action)
+        changed_inputs(env, job, action)
     } else {
         Vec::new()
     };
-    let mut record = record(&action, result.clone());
+    let mut record = record(action, result.clone());
     if !changed.is_empty() {
         output.push_str(&warning(&changed));
         forget_inputs(&mut record, &changed);
     } else if step.cached {
-        remember(env, &action, &result);
+        remember(env, action, &result);
     }
     let mut report = StepReport::success(Outcome::Executed, record);
     report.output = Some(output).filter(|text| !text.trim().is_empty());
