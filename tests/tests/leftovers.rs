@@ -534,7 +534,6 @@ fn nothing_is_removed_where_git_does_not_tell_what_it_knows() {
         assert_eq!(warnings, 1, "{said}");
         assert_eq!(project.read("gen.h"), "made\n");
     }
-    // It counts as zako's all the time.
     fs::write(&index, whole).unwrap();
     fs::remove_dir_all(project.root().join(".git")).unwrap();
     let said = project.build().stderr;
