@@ -246,3 +246,35 @@ fn zako_opens_as_many_files_as_it_may_and_its_children_as_many_as_before() {
         assert_eq!(said.stdout.trim(), soft, "{}", said.text());
     }
 }
+
+#[test]
+fn a_variable_that_is_set_to_nothing_is_as_one_that_is_not_set() {
+    let project = Project::with_build(
+        "import { target } from \"zako:build\";\nexport default { x: target({ cmd: [\"touch\", \"x\"], outs: [\"x\"] }) };\n",
+    );
+    for name in [
+        "ZAKO_SANDBOX",
+        "ZAKO_JOBS",
+        "ZAKO_REMOTE",
+        "ZAKO_OTEL",
+        "ZAKO_EVALUATION_SECONDS",
+        "ZAKO_EVALUATION_HEAP",
+        "ZAKO_MAX_WORKERS",
+    ] {
+        Outcome::of(project.command(&["build"]).env(name, "")).succeeds();
+    }
+    // One that says something wrong does count.
+    let wrong = Outcome::of(project.command(&["build"]).env("ZAKO_SANDBOX", "x"));
+    wrong.fails_saying(&["invalid value 'x' for '--sandbox"]);
+}
+
+#[test]
+fn a_time_below_nothing_is_told_by_what_it_has_to_be() {
+    let project = Project::new();
+    let manifest = project.read("zako.toml");
+    let settings = "[settings]\nevaluation-seconds = -1\n";
+    project.write("zako.toml", &format!("{manifest}{settings}"));
+    project
+        .zako(&["build"])
+        .fails_saying(&["zako.toml:", "`-1`, expected a whole number, at least 1"]);
+}

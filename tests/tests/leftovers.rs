@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use zako_tests::Project;
 use zako_tests::each::EACH;
+use zako_tests::{Outcome, Project};
 
 /// A rule that joins files, one that makes them, and a test of what a glob takes.
 const RULES: &str = r#"
@@ -447,15 +447,17 @@ fn what_zako_wrote_goes_where_nobody_knows_what_was_there() {
 
 /// Has git know `path`.
 fn commit(project: &Project, path: &str) {
-    for arguments in [
-        &["init", "--quiet"][..],
-        &["add", "--force", path],
-        &["commit", "--quiet", "-m", "all"],
-    ] {
+    commit_in(&project.root(), &["add", "--force", path]);
+}
+
+/// Has git know in `dir` what is `added`.
+fn commit_in(dir: &std::path::Path, added: &[&str]) {
+    let commit = &["commit", "--quiet", "-m", "all"];
+    for arguments in [&["init", "--quiet"][..], added, commit] {
         let mut git = std::process::Command::new("git");
         git.args(["-c", "user.name=n", "-c", "user.email=e@localhost"]);
-        let done = git.args(arguments).current_dir(project.root()).output();
-        assert!(done.unwrap().status.success());
+        let done = git.args(arguments).current_dir(dir).output().unwrap();
+        assert!(done.status.success(), "{done:?}");
     }
 }
 
@@ -475,6 +477,96 @@ fn what_git_knows_or_a_target_names_stays_whatever_it_holds() {
     write(&named, user);
     named.build();
     assert_eq!(named.read("use"), "made\n");
+}
+
+#[test]
+fn what_git_knows_stays_whichever_repository_calls() {
+    let other = Project::new();
+    other.write("other", "other\n");
+    commit(&other, "other");
+    let its = other.root().join(".git");
+    for (name, value) in [
+        ("GIT_DIR", its.clone()),
+        ("GIT_WORK_TREE", other.root()),
+        ("GIT_INDEX_FILE", its.join("index")),
+        ("GIT_PREFIX", "elsewhere/".into()),
+    ] {
+        for command in ["build", "clean"] {
+            let project = project(GEN);
+            project.build();
+            commit(&project, "gen.h");
+            write(&project, NO_GEN);
+            let mut zako = project.command(&[command]);
+            Outcome::of(zako.env(name, &value)).succeeds();
+            assert_eq!(project.read("gen.h"), "made\n", "{name} {command}");
+        }
+    }
+}
+
+#[test]
+fn what_a_submodule_knows_stays() {
+    let project = project(
+        &GEN.replace("gen.h", "sub/gen.h")
+            .replace("echo", "mkdir sub; echo"),
+    );
+    project.build();
+    commit_in(&project.root().join("sub"), &["add", "gen.h"]);
+    commit_in(&project.root(), &["submodule", "--quiet", "add", "./sub"]);
+    write(&project, NO_GEN);
+    project.build();
+    assert_eq!(project.read("sub/gen.h"), "made\n");
+}
+
+#[test]
+fn nothing_is_removed_where_git_does_not_tell_what_it_knows() {
+    let project = project(GEN);
+    project.build();
+    commit(&project, "gen.h");
+    let index = project.root().join(".git/index");
+    let whole = fs::read(&index).unwrap();
+    fs::write(&index, "no index\n").unwrap();
+    write(&project, NO_GEN);
+    for command in ["build", "build", "clean"] {
+        let said = project.zako(&[command]).succeeds().stderr;
+        let warnings = said
+            .matches("git does not say which files it knows")
+            .count();
+        assert_eq!(warnings, 1, "{said}");
+        assert_eq!(project.read("gen.h"), "made\n");
+    }
+    fs::write(&index, whole).unwrap();
+    fs::remove_dir_all(project.root().join(".git")).unwrap();
+    let said = project.build().stderr;
+    assert!(!said.contains("git"), "{said}");
+    assert!(!project.has("gen.h"));
+}
+
+#[test]
+fn clean_leaves_what_git_knows() {
+    for all in [&["clean"][..], &["clean", "--all"]] {
+        let project = project(GEN);
+        project.write("gen.h", "made\n");
+        commit(&project, "gen.h");
+        project.build();
+        let said = project.zako(all).succeeds().text();
+        assert!(said.contains("kept 1 that git knows"), "{said}");
+        assert_eq!(project.read("gen.h"), "made\n");
+        assert!(!project.has("u"));
+        // What zako wrote before it may write again.
+        let other = GEN.replace("made", "other");
+        write(&project, &other);
+        project.build();
+        assert_eq!(project.read("gen.h"), "other\n");
+        // What a person put where an output was counts as theirs once everything is forgotten.
+        project.write("u", "by hand\n");
+        project.zako(all).succeeds();
+        assert_eq!(project.read("u"), "by hand\n");
+        if all.len() > 1 {
+            project
+                .zako(&["build"])
+                .fails_saying(&["u exists and zako did not write it"]);
+        }
+    }
 }
 
 #[test]

@@ -1,11 +1,12 @@
-//! What scripts that failed or were killed left: it is an output, and what people made beside it is theirs.
+//! Where scripts of packages write, people's files lie, too: those stay, and what scripts left goes.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 
 use zako_tests::Project;
 
-/// A package whose script writes `dist` and then comes to `end`; another has a target that is there in any case.
-fn project(end: &str) -> Project {
+/// A package whose script writes below `dist`; another has a target that is there in any case.
+fn project(script: &str) -> Project {
     let project = Project::new();
     project.write(".gitignore", "dist\n");
     project.write(
@@ -16,16 +17,13 @@ fn project(end: &str) -> Project {
         "package.json",
         r#"{"name": "acme", "workspaces": ["a", "other"]}"#,
     );
-    describe(&project, end);
-    project.write("a/dist/kept.txt", "mine\n");
-    project.write("a/dist/touched.txt", "mine\n");
+    project.write("a/src.txt", "1\n");
+    describe(&project, script);
     project
 }
 
-fn describe(project: &Project, end: &str) {
-    let script = format!(
-        "mkdir -p dist/sub; echo half > dist/half.txt; echo half > dist/sub/half.txt; touch -d @1 dist/touched.txt; {end}"
-    );
+/// The package's script is this one from now on.
+fn describe(project: &Project, script: &str) {
     let package = serde_json::json!({"name": "a", "scripts": {"build": script}});
     project.write("a/package.json", &package.to_string());
 }
@@ -35,134 +33,101 @@ fn undescribe(project: &Project) {
     project.write("a/package.json", r#"{"name": "a"}"#);
 }
 
-/// What people made is there, and what the script left is not.
-fn only_theirs_is_left(project: &Project) {
-    assert!(!project.has("a/dist/half.txt") && !project.has("a/dist/sub"));
-    assert_eq!(project.read("a/dist/kept.txt"), "mine\n");
-    assert_eq!(project.read("a/dist/touched.txt"), "mine\n");
-}
-
-/// Builds until the script, which ends in `$KILL`, kills zako.
-fn killed() -> Project {
-    let project = project("kill -9 $PPID; sleep 600");
-    let killed = project.zako(&["build"]);
-    assert_eq!(killed.status.code(), None, "{}", killed.text());
-    project
-}
+const COUNTS: &str = "echo ran >> $RAN; mkdir -p dist; cp src.txt dist/out.txt";
 
 #[test]
-fn what_a_failed_script_left_is_an_output() {
-    for command in ["clean", "build"] {
-        let project = project("exit 3");
-        project.zako(&["build"]).fails_saying(&["//a:build"]);
-        assert!(project.has("a/dist/half.txt"));
-        if command == "build" {
-            undescribe(&project);
+fn what_a_person_makes_while_a_script_runs_that_fails_or_is_killed_stays() {
+    for end in ["exit 3", "kill -9 $PPID; sleep 600"] {
+        // Nobody sees who wrote what.
+        let script = format!(
+            "mkdir -p dist; echo half > dist/half.txt; echo edited > dist/edited.txt; {end}"
+        );
+        let project = project(&script);
+        project.write("a/dist/kept.txt", "mine\n");
+        project.write("a/dist/edited.txt", "mine\n");
+        assert!(!project.zako(&["build"]).status.success());
+        undescribe(&project);
+        for command in ["build", "clean"] {
+            project.zako(&[command]).succeeds();
+            assert_eq!(project.read("a/dist/half.txt"), "half\n");
+            assert_eq!(project.read("a/dist/edited.txt"), "edited\n");
+            assert_eq!(project.read("a/dist/kept.txt"), "mine\n");
         }
-        project.zako(&[command]).succeeds();
-        only_theirs_is_left(&project);
     }
 }
 
 #[test]
-fn what_a_killed_script_left_is_an_output() {
-    for command in ["clean", "build"] {
-        let project = killed();
-        assert!(project.has("a/dist/half.txt"));
-        if command == "build" {
-            undescribe(&project);
-        }
-        project.zako(&[command]).succeeds();
-        only_theirs_is_left(&project);
-    }
-}
-
-#[test]
-fn what_a_person_does_after_a_script_was_killed_is_theirs() {
-    let project = killed();
-    // Whoever comes next writes down what was left, and removes nothing.
-    project.zako(&["query", "//..."]).succeeds();
-    project.write("a/dist/half.txt", "by hand\n");
-    project.write("a/dist/new.txt", "by hand\n");
-    undescribe(&project);
-    for command in ["build", "clean"] {
-        project.zako(&[command]).succeeds();
-        assert_eq!(project.read("a/dist/half.txt"), "by hand\n");
-        assert_eq!(project.read("a/dist/new.txt"), "by hand\n");
-        assert!(!project.has("a/dist/sub"));
-    }
-}
-
-#[test]
-fn where_nobody_looked_what_a_killed_script_left_is_a_persons() {
-    // As after a power cut: there is a note, and no guard.
-    let children = "for p in $(cat /proc/$PPID/task/*/children)";
-    let guard = "grep -q ^zako-guard /proc/$p/cmdline && kill -9 $p";
-    let project = project(&format!(
-        "{children}; do {guard}; done; kill -9 $PPID; exit 1"
-    ));
-    let killed = project.zako(&["build"]);
-    assert_eq!(killed.status.code(), None, "{}", killed.text());
-    assert!(has_notes(&project));
-    undescribe(&project);
-    for command in ["build", "clean"] {
-        project.zako(&[command]).succeeds();
-        assert_eq!(project.read("a/dist/half.txt"), "half\n");
-        assert_eq!(project.read("a/dist/kept.txt"), "mine\n");
-        assert!(!has_notes(&project));
-    }
-}
-
-#[test]
-fn a_note_that_cannot_be_read_is_nobodys() {
-    let project = project("exit 3");
-    let note = project.cache().join("under-way/1-0");
-    fs::create_dir_all(note.parent().unwrap()).unwrap();
-    fs::write(note, "no note at all").unwrap();
-    project.write("a/dist/half.txt", "mine\n");
-    undescribe(&project);
-    for command in ["build", "clean"] {
-        project.zako(&[command]).succeeds();
-        assert_eq!(project.read("a/dist/half.txt"), "mine\n");
-        assert!(!has_notes(&project));
-    }
-}
-
-#[test]
-fn a_script_that_came_to_its_end_leaves_no_note_and_takes_over_nothing_that_it_left_as_it_was() {
-    let project = project("echo once > dist/once.txt; echo once > dist/left.txt");
+fn a_script_that_came_to_its_end_takes_over_nothing_that_it_did_not_touch() {
+    let project = project("mkdir -p dist; echo once > dist/once.txt; echo once > dist/left.txt");
+    project.write("a/dist/kept.txt", "mine\n");
     project.build();
-    assert!(!has_notes(&project));
     describe(&project, "true");
     // An output that a person edited, and that the script does not write again.
     project.write("a/dist/once.txt", "by hand\n");
     project.build();
     project.zako(&["clean"]).succeeds();
-    only_theirs_is_left(&project);
     assert_eq!(project.read("a/dist/once.txt"), "by hand\n");
+    assert_eq!(project.read("a/dist/kept.txt"), "mine\n");
     assert!(!project.has("a/dist/left.txt"));
 }
 
-fn has_notes(project: &Project) -> bool {
-    let notes = fs::read_dir(project.cache().join("under-way"));
-    notes.is_ok_and(|mut notes| notes.next().is_some())
+#[test]
+fn a_result_from_the_cache_replaces_no_file_of_a_person() {
+    let project = project(COUNTS);
+    project.write("a/dist/README.md", "1\n");
+    project.build();
+    project.write("a/dist/README.md", "2\n");
+    project.build();
+    assert_eq!(project.read("a/dist/README.md"), "2\n");
+    // An output that a person edited is written again by its script alone.
+    project.write("a/dist/out.txt", "by hand\n");
+    project.ran();
+    project.build();
+    assert_eq!(project.ran(), ["ran"]);
+    assert_eq!(project.read("a/dist/out.txt"), "1\n");
+    // What lies there as zako wrote it needs no script.
+    for (content, ran) in [("2\n", 1), ("1\n", 0), ("2\n", 0)] {
+        project.write("a/src.txt", content);
+        project.build();
+        assert_eq!(project.ran().len(), ran);
+        assert_eq!(project.read("a/dist/out.txt"), content);
+        assert_eq!(project.read("a/dist/README.md"), "2\n");
+    }
 }
 
 #[test]
-fn what_git_knows_is_no_output_of_a_script_that_did_not_come_to_its_end() {
-    for end in ["exit 3", "kill -9 $PPID; sleep 600"] {
-        let project = project(&format!("echo more >> dist/kept.txt; {end}"));
-        for arguments in [
-            &["init", "--quiet"][..],
-            &["add", "--force", "a/dist/kept.txt"],
-        ] {
-            let mut git = std::process::Command::new("git");
-            let done = git.args(arguments).current_dir(project.root()).output();
-            assert!(done.unwrap().status.success());
+fn a_result_from_the_cache_without_a_file_takes_no_edit_of_it_away() {
+    let project = project("mkdir -p dist; rm -f dist/*; cp src.txt dist/$(cat src.txt).txt");
+    project.build();
+    project.write("a/src.txt", "2\n");
+    project.build();
+    project.write("a/dist/2.txt", "by hand\n");
+    project.write("a/src.txt", "1\n");
+    project.build();
+    assert_eq!(project.read("a/dist/1.txt"), "1\n");
+    assert_eq!(project.read("a/dist/2.txt"), "by hand\n");
+}
+
+#[test]
+fn a_result_from_the_cache_is_not_written_through_a_link() {
+    // The script itself does not, either.
+    let script = "[ -L dist/gen ] && exit 3; mkdir -p dist/gen; cp src.txt dist/gen/api.ts";
+    for there in [Some("theirs\n"), None] {
+        let project = project(script);
+        project.build();
+        project.write("a/src.txt", "2\n");
+        project.build();
+        let outside = project.outside().join("outside");
+        fs::create_dir(&outside).unwrap();
+        if let Some(there) = there {
+            fs::write(outside.join("api.ts"), there).unwrap();
         }
-        assert!(!project.zako(&["build"]).status.success());
-        project.zako(&["clean"]).succeeds();
-        assert_eq!(project.read("a/dist/kept.txt"), "mine\nmore\n");
-        assert!(!project.has("a/dist/half.txt"));
+        let linked = project.root().join("a/dist/gen");
+        fs::remove_dir_all(&linked).unwrap();
+        symlink(&outside, &linked).unwrap();
+        project.write("a/src.txt", "1\n");
+        project.zako(&["build"]).fails_saying(&["//a:build"]);
+        let now = fs::read_to_string(outside.join("api.ts")).ok();
+        assert_eq!(now.as_deref(), there);
     }
 }

@@ -110,6 +110,35 @@ fn what_a_watch_itself_writes_starts_no_round() {
 }
 
 #[test]
+fn what_a_script_that_fails_writes_starts_no_round() {
+    let project = Project::new();
+    project.write("package.json", r#"{"name": "acme", "workspaces": ["a"]}"#);
+    project.write(".gitignore", "dist\n");
+    project.write("a/src.txt", "1\n");
+    let script = "rm -rf dist; mkdir -p dist/sub/deep; touch dist/gone; rm dist/gone; echo half > dist/half.txt; \
+                  cp src.txt dist/sub/deep/copy.txt; rm -rf dist/sub/gone; exit 3";
+    let package = serde_json::json!({"name": "a", "scripts": {"build": script}});
+    project.write("a/package.json", &package.to_string());
+    let mut watch = project.start(&["watch"]);
+    settled(&mut watch);
+    project.write("a/src.txt", "2\n");
+    while project.read("a/dist/sub/deep/copy.txt") != "2\n" {
+        settled(&mut watch);
+    }
+    // What a person does there afterwards is an edit.
+    project.write("a/dist/half.txt", "by hand\n");
+    while project.read("a/dist/half.txt") != "half\n" {
+        settled(&mut watch);
+    }
+    watch.signal("INT");
+    let said = watch.wait().succeeds().text();
+    let mut changed = said.lines().filter(|line| line.ends_with(" changed"));
+    // What the first run wrote was told before the edit.
+    assert_eq!(changed.next(), Some("a/src.txt changed"), "{said}");
+    assert!(changed.any(|line| line.starts_with("a/dist")), "{said}");
+}
+
+#[test]
 fn a_killed_watch_has_nothing_to_lose() {
     let project = project();
     let mut watch = project.start(&["watch"]);

@@ -11,7 +11,7 @@ use super::args::{DoctorArgs, Global};
 use super::cache::bytes;
 use super::options::{
     EVALUATION_HEAP, EVALUATION_SECONDS, SANDBOX, cache_dir, directory, evaluation_limits, jobs,
-    pool_size, search_path,
+    pool_size, said, search_path,
 };
 use super::{Exit, Failure, print_json, print_line};
 use crate::engine::action::find_program;
@@ -186,11 +186,6 @@ fn pool_sources(settings: &Settings) -> String {
         return min.to_owned();
     }
     format!("least: {min}, most: {max}, idle: {idle}")
-}
-
-/// What a variable of the environment says, when it says something.
-fn said(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|text| !text.is_empty())
 }
 
 /// Where a setting comes from: the variable that says it, otherwise the manifest if it does.

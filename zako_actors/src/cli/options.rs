@@ -71,12 +71,12 @@ pub fn evaluation_limits(settings: &Settings) -> Result<Limits, Failure> {
     let limits = seconds.map_or_else(Limits::default, |seconds| {
         Limits::computing(Duration::from_secs(seconds))
     });
-    let (heap, place) = match std::env::var(EVALUATION_HEAP) {
-        Ok(text) => {
+    let (heap, place) = match said(EVALUATION_HEAP) {
+        Some(text) => {
             let place = format!("{EVALUATION_HEAP}={text}");
             (Some(bytes(&text).unwrap_or(0)), place)
         }
-        Err(_) => (
+        None => (
             settings.evaluation_heap,
             "`evaluation-heap` in [settings] of zako.toml".to_owned(),
         ),
@@ -103,6 +103,11 @@ pub const EVALUATION_SECONDS: &str = "ZAKO_EVALUATION_SECONDS";
 pub const EVALUATION_HEAP: &str = "ZAKO_EVALUATION_HEAP";
 /// The variable that says how strictly commands are held to what they declare.
 pub const SANDBOX: &str = "ZAKO_SANDBOX";
+
+/// What a variable of the environment says, when it says something.
+pub fn said(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|text| !text.is_empty())
+}
 
 /// Where steps find programs: as the workspace says, otherwise as this process does.
 pub fn search_path(settings: &Settings) -> String {
@@ -186,14 +191,14 @@ pub fn pool_size(settings: &Settings, derived: PoolSize) -> Result<PoolSize, Fai
 }
 
 /// The number in variable `name` of the environment, otherwise `said` in the manifest; at least 1.
-fn number(said: Option<u64>, name: &str) -> Result<Option<u64>, Failure> {
-    let (number, place) = match std::env::var(name) {
-        Ok(text) => {
+fn number(in_manifest: Option<u64>, name: &str) -> Result<Option<u64>, Failure> {
+    let (number, place) = match said(name) {
+        Some(text) => {
             let place = format!("{name}={text}");
             (Some(text.parse().unwrap_or(0)), place)
         }
-        Err(_) => (
-            said,
+        None => (
+            in_manifest,
             format!("{name}, or its like in [settings] of zako.toml"),
         ),
     };

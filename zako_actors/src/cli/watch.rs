@@ -4,7 +4,7 @@
 //! build is carried out: each round leaves everything on disk, so that a killed watch has nothing to
 //! lose, and others may build between two rounds; only when nobody did, the next one goes on in memory.
 //! Invariants: a change that happens during a build gives up the steps that read what changed, and is looked at after it; what zako writes itself
-//! starts nothing; a burst of changes is one round.
+//! starts nothing, nor what a script left where its outputs go, however it ended; a burst of changes is one round.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -112,6 +112,8 @@ struct Watch {
     cache: Option<PathBuf>,
     /// Files that the rounds were told to write.
     written: Vec<PathBuf>,
+    /// Knows what scripts left.
+    edits: Arc<Edits>,
     watcher: RecommendedWatcher,
     stream: Receiver<News>,
     dirs: BTreeSet<PathBuf>,
@@ -126,7 +128,7 @@ impl Watch {
         stream: Receiver<News>,
     ) -> Result<Self, Failure> {
         let (news, edits, below) = (news.clone(), Arc::clone(edits), root.clone());
-        let own = written.clone();
+        let (own, known) = (written.clone(), Arc::clone(&edits));
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             // At once: the main thread carries a round out.
             if let Ok(event) = &event
@@ -146,6 +148,7 @@ impl Watch {
             layout,
             cache: None,
             written,
+            edits: known,
             watcher,
             stream,
             dirs: BTreeSet::new(),
@@ -286,8 +289,10 @@ impl Watch {
                     continue;
                 }
             }
-            let own =
-                ledger.contains(relative) || is_unfinished(relative) || self.written.contains(path);
+            let own = ledger.contains(relative)
+                || is_unfinished(relative)
+                || self.written.contains(path)
+                || self.edits.is_as_left(&self.root, relative);
             if !own {
                 concerned.push(relative.to_owned());
             }

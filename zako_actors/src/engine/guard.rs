@@ -2,10 +2,10 @@
 //!
 //! Owns the guard: a copy of this program that does nothing but hold one end of a pipe. The system
 //! closes the other end when zako ends, however that happens; then the guard kills every process
-//! that belongs to a step of it, has what its scripts left written down (`under_way`), and ends. Does not know steps.
+//! that belongs to a step of it, and ends. Does not know steps.
 //! Invariants: a step's processes are known by `TMPDIR` in their environment, which names a scratch
 //! directory of the process that zako was; nothing else is ever killed, also when process ids are used
-//! again meanwhile; nobody waits for the guard but who finds that a script was left.
+//! again meanwhile; nobody waits for the guard.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -17,12 +17,9 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::scratch::name_of_process;
-use super::under_way::look_after;
-use super::workspace::Layout;
 
 /// The first argument of a guard; the second one is the directory of scratch directories.
 const ARGUMENT: &str = "guard-of-children";
@@ -57,33 +54,6 @@ pub fn is_guard(pid: Pid) -> bool {
     guards()
         .iter()
         .any(|guard| i64::from(guard.pid) == i64::from(pid))
-}
-
-/// The guard of steps below `scratch`, if this process has one.
-pub fn guard_of(scratch: &Path) -> Option<u32> {
-    let guards = guards();
-    let guard = guards.iter().find(|guard| guard.dir == scratch);
-    guard.map(|guard| guard.pid)
-}
-
-/// Waits until the process with id `guard` is not, or not any more, the guard of process `pid` and its steps below `scratch`, for as
-/// long as `patience` says.
-pub fn wait_for_guard(guard: u32, (scratch, pid): (&Path, u32), patience: Duration) {
-    let id = i32::try_from(guard).ok().and_then(Pid::from_raw);
-    // Opened before the look at its arguments, so that it is the same process that is waited for.
-    let Some(process) = id.and_then(|id| pidfd_open(id, PidfdFlags::empty()).ok()) else {
-        return;
-    };
-    let arguments = fs::read(format!("/proc/{guard}/cmdline")).unwrap_or_default();
-    let mut arguments = arguments.split(|byte| *byte == 0).skip(1);
-    let is_it = arguments.next() == Some(ARGUMENT.as_bytes())
-        && arguments.next() == Some(prefix(scratch, pid).as_bytes());
-    if is_it && pid != std::process::id() {
-        let patience = Timespec::try_from(patience).ok();
-        let mut ended = [PollFd::new(&process, PollFlags::IN)];
-        // One that does not end is not waited for any longer.
-        let _ended = poll(&mut ended, patience.as_ref());
-    }
 }
 
 /// Has this program started once more, as the guard of all steps below `scratch`, unless there is
@@ -134,22 +104,12 @@ pub fn main(mut arguments: impl Iterator<Item = OsString>) -> Option<ExitCode> {
         quiet = if kill_marked(&mark) { 0 } else { quiet + 1 };
         std::thread::sleep(PAUSE);
     }
-    if let Some((layout, pid)) = guarded(&mark) {
-        look_after(&layout, pid);
-    }
     Some(ExitCode::SUCCESS)
 }
 
 /// What all scratch directories of process `pid` below `scratch` begin with.
 fn prefix(scratch: &Path, pid: u32) -> OsString {
     scratch.join(name_of_process(pid)).into_os_string()
-}
-
-/// The workspace and the process whose scratch directories begin with `mark`.
-fn guarded(mark: &Path) -> Option<(Layout, u32)> {
-    let pid = mark.file_name()?.to_str()?.strip_suffix('-')?;
-    let root = mark.ancestors().nth(3)?;
-    Some((Layout::new(root, None), pid.parse().ok()?))
 }
 
 /// Kills every process that bears `mark`; tells whether there was one. A process that was killed

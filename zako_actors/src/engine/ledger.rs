@@ -3,7 +3,8 @@
 //! Owns the list and its file. Does not know targets, nor what lies in the workspace.
 //! Invariants: a file that is not listed was made by a person, and is never overwritten with
 //! something else nor removed; nothing is listed in memory only; a line that was written in part lists
-//! nothing; the ledger belongs to the workspace, not to a cache.
+//! nothing; the ledger belongs to the workspace, not to a cache; nothing is listed that no output can be, whoever wrote the file:
+//! it may have come with a repository.
 //!
 //! Format: a line for each time that zako was going to write other content into a file: its path, a tab, and the
 //! [`Mark`] in 16 hexadecimal digits. A line without a mark is of an earlier version.
@@ -16,6 +17,7 @@ use std::mem::take;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::workspace::PRIVATE_DIR;
 use crate::lang::text::{AsText, Text};
 
 /// By what content is known again: the first bytes of its hash.
@@ -65,6 +67,10 @@ impl Ledger {
         };
         for line in lines.filter(|line| !line.is_empty()) {
             let (path, mark) = parse(line);
+            if !may_be_output(path) {
+                inner.struck = true;
+                continue;
+            }
             let marks = inner.paths.entry(path.into()).or_default();
             *marks = [mark, marks[0]];
             inner.lines += 1;
@@ -91,8 +97,8 @@ impl Ledger {
         (*marks != Marks::default()).then(|| marks.contains(&mark))
     }
 
-    /// Lists paths with what is going to be written there, before it is: a kill in between must not make them a person's. Also
-    /// where all are listed, the file is another one from then on: an empty line says that something was written.
+    /// Lists paths with what is going to be written there, before it is: a kill in between must not make them a person's. What no
+    /// output can be is not listed. Also where all are listed, the file is another one from then on: an empty line says that something was written.
     ///
     /// # Errors
     /// When the ledger cannot be written; then none of them is listed.
@@ -103,7 +109,9 @@ impl Ledger {
         let mut inner = self.lock();
         let last = |path: &str| inner.paths.get(path).map(|marks| marks[0]);
         let new: BTreeMap<Text, Mark> = items
-            .filter(|(path, mark)| last(path.letters()) != Some(*mark))
+            .filter(|(path, mark)| {
+                may_be_output(path.letters()) && last(path.letters()) != Some(*mark)
+            })
             .map(|(path, mark)| (path.to_text(), mark))
             .collect();
         if new.is_empty() && inner.begun {
@@ -181,6 +189,15 @@ impl Ledger {
     }
 }
 
+/// Whether `path` leads to a place in the workspace that is neither zako's own nor git's.
+fn may_be_output(path: &str) -> bool {
+    let is_step = |part: &str| !matches!(part, "" | "." | "..");
+    let first = path.split('/').next().unwrap_or_default();
+    path.split('/').all(is_step)
+        && !path.contains(['\n', '\0'])
+        && ![PRIVATE_DIR, ".git"].contains(&first)
+}
+
 fn line(text: &mut String, path: &str, mark: Mark) {
     let _ = match mark {
         0 => writeln!(text, "{path}"),
@@ -215,6 +232,35 @@ mod tests {
         let bears = [7, 8].map(|mark| again.bears("a/x", mark));
         assert_eq!(bears, [Some(true), Some(false)]);
         assert_eq!(again.bears("b", 1), None);
+    }
+
+    #[test]
+    fn what_no_output_can_be_is_not_listed_whoever_says_so() {
+        const NONE: [&str; 11] = [
+            "/etc/passwd",
+            "../outside",
+            "a/../../outside",
+            "a//b",
+            "a/",
+            "./a",
+            "a/.",
+            ".zako/lock",
+            ".zako",
+            ".git/HEAD",
+            ".git",
+        ];
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("outputs");
+        let lines = NONE.map(|path| format!("{path}\n{path}\t0000000000000001\n"));
+        fs::write(&file, format!("{}a/.zako/b\n", lines.concat())).unwrap();
+        let ledger = Ledger::load(&file);
+        assert_eq!(ledger.paths(), ["a/.zako/b"]);
+        let items = NONE.iter().chain(&["a\nb", "..a"]);
+        ledger.add(items.map(|path| (*path, 1))).unwrap();
+        assert_eq!(ledger.paths(), ["..a", "a/.zako/b"]);
+        ledger.save().unwrap();
+        let text = fs::read_to_string(&file).unwrap();
+        assert_eq!(text, "..a\t0000000000000001\na/.zako/b\n");
     }
 
     #[test]

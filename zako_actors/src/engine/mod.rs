@@ -55,6 +55,5 @@ pub mod since;
 pub mod stamp;
 pub mod state;
 pub mod step;
-mod under_way;
 pub mod worker;
 pub mod workspace;

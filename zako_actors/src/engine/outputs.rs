@@ -437,7 +437,7 @@ pub fn is_intact(files: &FileTable, item: &OutputItem) -> bool {
 }
 
 /// By what an output is known again.
-pub fn mark(kind: &OutputKind) -> Mark {
+fn mark(kind: &OutputKind) -> Mark {
     match kind {
         OutputKind::File { hash, .. } => mark_of(hash),
         OutputKind::Link(to) => mark_of(&Hash::of(to.as_bytes())),

@@ -4,12 +4,12 @@
 //! Invariants: nothing is removed that zako does not list as its own, nor anything that lies behind a symbolic link; what does not
 //! hold what zako wrote is a person's.
 
-use std::fs;
+use std::fs::{self, Metadata};
 use std::path::Path;
 
 use super::files::FileTable;
 use super::hash::Hash;
-use super::ledger::{Ledger, Mark};
+use super::ledger::Ledger;
 use super::outputs::mark_of;
 
 /// Those of `paths`, which are not wanted any more, that hold what zako wrote there and are not `theirs` whatever they hold; the
@@ -31,21 +31,33 @@ pub fn ours<'a>(
 
 /// Whether what lies at `path` is what zako wrote there, or nothing does; unknown where the ledger does not say what zako wrote.
 pub fn is_left(files: &FileTable, ledger: &Ledger, path: &str) -> Option<bool> {
-    match fs::symlink_metadata(files.root().join(path)) {
-        // A directory is removed only when nothing is in it.
-        Ok(found) if !found.is_dir() => ledger.bears(path, mark_at(files, path)?),
-        _ => Some(true),
-    }
+    let full = files.root().join(path);
+    let Ok(found) = fs::symlink_metadata(&full) else {
+        return Some(true);
+    };
+    let mark = if found.is_dir() {
+        // Removed only when nothing is in it.
+        return Some(true);
+    } else if found.is_symlink() {
+        let to = fs::read_link(&full).ok()?;
+        mark_of(&Hash::of(to.as_os_str().as_encoded_bytes()))
+    } else {
+        mark_of(&files.fact_of_output(path).ok()?.hash)
+    };
+    ledger.bears(path, mark)
 }
 
-/// By what is known again what lies at `path`: a file or a symbolic link that can be read.
-pub fn mark_at(files: &FileTable, path: &str) -> Option<Mark> {
-    let full = files.root().join(path);
-    if fs::symlink_metadata(&full).ok()?.is_symlink() {
-        let to = fs::read_link(&full).ok()?;
-        return Some(mark_of(&Hash::of(to.as_os_str().as_encoded_bytes())));
-    }
-    Some(mark_of(&files.fact_of_output(path).ok()?.hash))
+/// Whether what lies at `path` is not zako's, or not any more.
+pub fn is_persons(files: &FileTable, ledger: &Ledger, path: &str) -> bool {
+    !ledger.contains(path) || is_left(files, ledger, path) == Some(false)
+}
+
+/// Whether a file or a symbolic link that is written at `path` may take the place of something that zako did not write, or come to
+/// lie outside the workspace.
+pub fn is_taken(files: &FileTable, ledger: &Ledger, path: &str) -> bool {
+    let found = fs::symlink_metadata(files.root().join(path));
+    let is_theirs = |found: Metadata| found.is_dir() || is_left(files, ledger, path) != Some(true);
+    is_behind_a_link(files.root(), path) || found.is_ok_and(is_theirs)
 }
 
 /// Whether a directory above `path` is a symbolic link: what lies behind it is not in the workspace.

@@ -1,8 +1,9 @@
-//! What changed in the workspace since a commit.
+//! What changed in the workspace since a commit, and what git knows.
 //!
 //! Owns the questions to git. Does not know targets.
-//! Invariant: a path is named whether it was committed, staged, edited, removed, or is new and not
-//! ignored.
+//! Invariants: a path is named whether it was committed, staged, edited, removed, or is new and not
+//! ignored; the repository that is asked is the one where the files lie, whichever one called zako; a git that does not answer
+//! is not one that knows nothing.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -45,17 +46,15 @@ pub fn changed_since(root: &Path, reference: &str) -> Result<Changes, SinceError
         return Err(SinceError::NoReference(reference.to_owned()));
     }
     let ask = |arguments: &[&str]| -> Result<Vec<String>, SinceError> {
-        let output = Command::new("git")
+        let output = git()
             .current_dir(root)
             .args(arguments)
             .output()
             .map_err(SinceError::NoGit)?;
         if !output.status.success() {
-            let text = String::from_utf8_lossy(&output.stderr);
-            let line = text.lines().next().unwrap_or_default();
             return Err(SinceError::Refused {
                 reference: reference.to_owned(),
-                message: line.trim_start_matches("fatal: ").to_owned(),
+                message: first_line(&output.stderr),
             });
         }
         Ok(names(&output.stdout).collect())
@@ -84,13 +83,56 @@ pub fn changed_since(root: &Path, reference: &str) -> Result<Changes, SinceError
     Ok(changes)
 }
 
-/// The files below `root` that git knows; none where it cannot tell.
-pub fn tracked(root: &Path) -> BTreeSet<String> {
-    let asked = Command::new("git")
+/// The files below `root` that git knows; none where there is no repository.
+///
+/// # Errors
+/// When there seems to be one and git does not answer, in its own words.
+pub fn tracked(root: &Path) -> Result<BTreeSet<String>, String> {
+    let asked = git()
         .current_dir(root)
-        .args(["ls-files", "-z"])
+        .args(["ls-files", "--recurse-submodules", "-z"])
         .output();
-    names(&asked.map(|output| output.stdout).unwrap_or_default()).collect()
+    let refused = match asked {
+        Ok(output) if output.status.success() => return Ok(names(&output.stdout).collect()),
+        Ok(output) => first_line(&output.stderr),
+        Err(error) => format!("it cannot be started: {error}"),
+    };
+    let may_know = |dir: &Path| dir.join(".git").symlink_metadata().is_ok();
+    match root.ancestors().any(may_know) {
+        true => Err(refused),
+        false => Ok(BTreeSet::new()),
+    }
+}
+
+/// Git, about the repository where it is run, and not the one whose hook called zako.
+pub fn git() -> Command {
+    let mut git = Command::new("git");
+    for name in [
+        "GIT_DIR",
+        "GIT_WORK_TREE",
+        "GIT_INDEX_FILE",
+        "GIT_OBJECT_DIRECTORY",
+        "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+        "GIT_QUARANTINE_PATH",
+        "GIT_COMMON_DIR",
+        "GIT_SHALLOW_FILE",
+        "GIT_NAMESPACE",
+        "GIT_PREFIX",
+        "GIT_LITERAL_PATHSPECS",
+        "GIT_GLOB_PATHSPECS",
+        "GIT_NOGLOB_PATHSPECS",
+        "GIT_ICASE_PATHSPECS",
+    ] {
+        git.env_remove(name);
+    }
+    git
+}
+
+/// Of what git says when it refuses.
+fn first_line(said: &[u8]) -> String {
+    let text = String::from_utf8_lossy(said);
+    let line = text.lines().next().unwrap_or_default();
+    line.trim_start_matches("fatal: ").to_owned()
 }
 
 /// What git lists with `-z`.

@@ -146,8 +146,6 @@ pub struct Layout {
     pub scratch: PathBuf,
     /// The list of files that zako wrote.
     pub outputs: PathBuf,
-    /// Notes of scripts that write where their files lie, while they run.
-    pub under_way: PathBuf,
     /// Taken by the process that builds.
     pub lock: PathBuf,
 }
@@ -170,15 +168,9 @@ impl Layout {
             state,
             scratch: private.join("scratch"),
             outputs: private.join("outputs"),
-            under_way: private.join("under-way"),
             lock: private.join("lock"),
             private,
         }
-    }
-
-    /// The workspace's root.
-    pub fn root(&self) -> &Path {
-        self.private.parent().unwrap_or(&self.private)
     }
 
     /// Makes the directories.

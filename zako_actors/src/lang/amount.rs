@@ -1,4 +1,6 @@
-//! Amounts of memory as people write them.
+//! Amounts of memory, and numbers, as people write them.
+
+use std::fmt;
 
 use serde::{Deserialize, Deserializer, de};
 
@@ -32,6 +34,29 @@ pub(super) fn read<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> 
 /// Like [`read`], of what need not be said.
 pub(super) fn some<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
     read(from).map(Some)
+}
+
+/// Reads a number that need not be said. (That it is not zero is told where it is used, by where it was said.)
+pub(super) fn number<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    struct Number;
+
+    impl de::Visitor<'_> for Number {
+        type Value = u64;
+
+        fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+            to.write_str("a whole number, at least 1")
+        }
+
+        fn visit_i64<E: de::Error>(self, number: i64) -> Result<u64, E> {
+            let wrong = |_| E::invalid_value(de::Unexpected::Signed(number), &self);
+            u64::try_from(number).map_err(wrong)
+        }
+
+        fn visit_u64<E: de::Error>(self, number: u64) -> Result<u64, E> {
+            Ok(number)
+        }
+    }
+    from.deserialize_u64(Number).map(Some)
 }
 
 #[cfg(test)]

@@ -36,8 +36,10 @@ pub struct Settings {
     /// Workers that each pool may grow to.
     pub max_workers: Option<usize>,
     /// Seconds after which a worker without work is let go.
+    #[serde(default, deserialize_with = "amount::number")]
     pub worker_idle_seconds: Option<u64>,
     /// Seconds that a build file may compute.
+    #[serde(default, deserialize_with = "amount::number")]
     pub evaluation_seconds: Option<u64>,
     /// Bytes of memory that a build file may use, as `"512m"`.
     #[serde(default, deserialize_with = "amount::some")]

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::archive::unpack_tar;
 use super::tree::{Tree, TreeError};
+use crate::engine::since::git;
 use crate::lang::dependency::Origin;
 
 /// Why there are no files of a repository.
@@ -247,21 +248,7 @@ impl Repository {
 }
 
 fn command() -> Command {
-    let mut git = Command::new("git");
-    // Whatever repository we were called from is not meant.
-    for name in [
-        "GIT_DIR",
-        "GIT_WORK_TREE",
-        "GIT_INDEX_FILE",
-        "GIT_OBJECT_DIRECTORY",
-        "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-        "GIT_QUARANTINE_PATH",
-        "GIT_COMMON_DIR",
-        "GIT_SHALLOW_FILE",
-        "GIT_NAMESPACE",
-    ] {
-        git.env_remove(name);
-    }
+    let mut git = git();
     git.args(["-c", "core.hooksPath=/dev/null"]);
     // A server that sends next to nothing is not waited for.
     git.args([

@@ -6,7 +6,7 @@
 //! and the files on disk are the ones that the session which kept it left there; nothing is kept that is
 //! not on disk.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -116,6 +116,7 @@ impl Session {
             mistaken: FxHashSet::default(),
             leftovers: Leftovers::default(),
             passed_over: RefCell::default(),
+            is_warned: Cell::default(),
             changed,
             replaced: Vec::new(),
             _lock: lock,

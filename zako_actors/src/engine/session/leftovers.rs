@@ -7,7 +7,6 @@
 
 use std::cell::{Cell, OnceCell};
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::Arc;
 
 use rustc_hash::FxHashSet;
@@ -77,7 +76,9 @@ impl Session {
             return;
         }
         let (files, ledger) = (Arc::clone(&self.known.files), Arc::clone(self.ledger()));
-        let persons = Persons::of(graph.targets(), &self.workspace.root);
+        let Some(persons) = self.persons(graph.targets()) else {
+            return;
+        };
         // What is in a directory before the directory.
         let gone = gone.iter().rev().map(|path| &**path);
         let mut gone = ours(&files, &ledger, |path| persons.has(path), gone);
@@ -113,7 +114,9 @@ impl Session {
         let (gone, left): (Vec<_>, Vec<_>) = left.partition(|path| is_done(path));
         if !gone.is_empty() {
             let (files, ledger) = (&self.known.files, self.ledger());
-            let persons = Persons::of(plan.graph.targets(), &self.workspace.root);
+            let Some(persons) = self.persons(plan.graph.targets()) else {
+                return;
+            };
             let gone = gone.iter().rev().map(|path| &**path);
             let gone = ours(files, ledger, |path| persons.has(path), gone);
             remove(files, ledger, gone, "");
@@ -134,6 +137,24 @@ impl Session {
         self.set_left(left);
     }
 
+    /// What stays whatever it holds; nothing where git does not tell what it knows: then nothing may be removed, which is said.
+    pub(super) fn persons<'a>(&self, targets: &'a [Arc<Target>]) -> Option<Persons<'a>> {
+        Some(Persons::new(targets, self.tracked()?))
+    }
+
+    /// The files that git knows; nothing where it does not tell, which is said once.
+    pub(super) fn tracked(&self) -> Option<BTreeSet<String>> {
+        let tracked = tracked(&self.workspace.root);
+        let said = |why: &String| {
+            if !self.is_warned.replace(true) {
+                tracing::warn!(
+                    "git does not say which files it knows ({why}), so nothing that zako wrote is removed; `git ls-files` in the workspace says more"
+                );
+            }
+        };
+        tracked.inspect_err(said).ok()
+    }
+
     fn set_left(&mut self, left: BTreeSet<Text>) {
         self.leftovers.set(left);
         self.changed = true;
@@ -147,8 +168,8 @@ pub(super) struct Persons<'a> {
 }
 
 impl<'a> Persons<'a> {
-    /// In a workspace with these `targets`.
-    pub fn of(targets: &'a [Arc<Target>], root: &Path) -> Self {
+    /// In a workspace with these `targets`, of which git knows what is `tracked`.
+    pub fn new(targets: &'a [Arc<Target>], tracked: BTreeSet<String>) -> Self {
         let sources = targets.iter().flat_map(|target| &target.srcs);
         let named = sources.filter_map(|source| match source {
             Source::File(path) => Some(path.as_str()),
@@ -156,7 +177,7 @@ impl<'a> Persons<'a> {
         });
         Self {
             named: named.collect(),
-            tracked: tracked(root),
+            tracked,
         }
     }
 

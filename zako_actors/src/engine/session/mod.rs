@@ -12,7 +12,7 @@ mod reads;
 mod running;
 mod targets;
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -38,10 +38,9 @@ use super::removal::{is_left, ours, remove};
 use super::sandbox::Mode;
 use super::schedule::Capacity;
 use super::services::ServiceError;
-use super::under_way::list_left;
 use super::workspace::{Layout, Workspace, WorkspaceError, WorkspaceLock};
 pub use kept::Kept;
-use leftovers::{Leftovers, Persons};
+use leftovers::Leftovers;
 use reads::may_read;
 pub use running::Running;
 
@@ -49,6 +48,7 @@ use crate::diagnostic::Diagnostic;
 use crate::isolate::FileKind;
 use crate::lang::label::Label;
 use crate::lang::target::Target;
+use crate::lang::text::Text;
 use crate::machine::PoolSize;
 
 /// How a build is carried out.
@@ -102,6 +102,8 @@ pub struct Session {
     leftovers: Leftovers,
     /// What was taken for zako's own since somebody asked.
     passed_over: RefCell<BTreeSet<Box<str>>>,
+    /// Whether it was said that git does not tell what it knows.
+    is_warned: Cell<bool>,
     changed: bool,
     /// Plans that others replaced: a large one takes a millisecond to take apart, which no step is to wait for.
     replaced: Vec<Earlier>,
@@ -148,6 +150,17 @@ impl From<Diagnostic> for BuildError {
     }
 }
 
+/// What became of the files that zako wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cleaned {
+    /// Those that are gone.
+    pub removed: usize,
+    /// Those that stay, listed as zako's, because git knows them or does not tell.
+    pub kept: usize,
+    /// Whether git told.
+    pub is_known: bool,
+}
+
 /// What happened while a session was opened that a person should know.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Notice {
@@ -176,10 +189,6 @@ impl Session {
             Some(lock) => lock,
             None => WorkspaceLock::acquire(&layout, |pid| notify(Notice::Waiting(pid)))?,
         };
-        list_left(&layout).map_err(|source| BuildError::Io {
-            action: format!("write {}", layout.outputs.display()),
-            source,
-        })?;
         let kept = (kept, is_begun);
         Ok(Self::start(workspace, layout, lock, kept, notify))
     }
@@ -351,6 +360,10 @@ impl Session {
         if gone.is_empty() {
             return has_undescribed;
         }
+        let Some(persons) = self.persons(graph.targets()) else {
+            // They are asked for again the next time.
+            return true;
+        };
         let ledger = Arc::clone(self.ledger());
         let records = Arc::make_mut(&mut self.known.records);
         let left: Vec<(Label, Arc<Record>)> = gone
@@ -362,7 +375,6 @@ impl Session {
             .flat_map(|r| r.outputs.iter())
             .map(|item| &*item.path)
             .collect();
-        let persons = Persons::of(graph.targets(), &self.workspace.root);
         for (label, record) in &left {
             let stale = record.outputs.iter().map(|item| &*item.path);
             let stale =
@@ -382,25 +394,41 @@ impl Session {
         has_undescribed
     }
 
-    /// Removes everything that zako wrote into the workspace and forgets what was built. Tells how
-    /// many files there were.
+    /// Removes everything that zako wrote into the workspace, but for what git knows, and forgets what was built; also, where it
+    /// is to `forget_edited`, what zako wrote and a person changed.
     ///
     /// # Errors
     /// When the list of outputs cannot be written.
-    pub fn clean(&mut self) -> Result<usize, BuildError> {
+    pub fn clean(&mut self, forget_edited: bool) -> Result<Cleaned, BuildError> {
+        let tracked = self.tracked();
         let paths = self.ledger().paths();
         let (files, ledger) = (&self.known.files, self.ledger());
+        let is_kept = |path: &&str| match &tracked {
+            Some(tracked) => tracked.contains(*path),
+            None => true,
+        };
         // Deepest first, so that directories are empty when their turn comes.
-        let gone = paths.iter().rev().map(|path| &**path);
-        let gone = gone.filter(|path| is_left(files, ledger, path) != Some(false));
-        let gone: Vec<&str> = gone.collect();
+        let listed = paths.iter().rev().map(|path| &**path);
+        let (kept, listed): (Vec<_>, Vec<_>) = listed.partition(is_kept);
+        let is_edited = |path: &&str| is_left(files, ledger, path) == Some(false);
+        let (edited, gone): (Vec<_>, Vec<_>) = listed.into_iter().partition(is_edited);
         remove(files, ledger, gone.iter().copied(), "");
-        let number = gone.len();
+        if forget_edited {
+            edited.iter().for_each(|path| ledger.strike(path));
+        }
+        let cleaned = Cleaned {
+            removed: gone.len(),
+            kept: kept.len(),
+            is_known: tracked.is_some(),
+        };
+        let left = kept.into_iter().map(Text::from).collect();
         *Arc::make_mut(&mut self.known.records) = FxHashMap::default();
-        self.leftovers.set(BTreeSet::new());
+        self.leftovers.set(left);
+        // The list may be the one that was gone through.
+        self.known.gone_through = None;
         self.changed = true;
         self.save()?;
-        Ok(number)
+        Ok(cleaned)
     }
 }
 

@@ -187,7 +187,6 @@ impl Session {
             edits: options.edits.clone(),
             seats: Seats::new(options.jobs),
             ledger: Arc::clone(self.ledger()),
-            layout: self.layout.clone(),
             claims: Claims::of(Arc::clone(&plan)),
             isolates: services.isolates_in_use().cloned(),
             reasons: Arc::clone(self.reasons()),

@@ -19,6 +19,7 @@ use crate::engine::load::{Described, Evaluate, LoadEnv, Loaded, Loader};
 use crate::engine::outputs_index::OutputIndex;
 use crate::engine::plan::Planned;
 use crate::engine::removal::ours;
+use crate::engine::since::tracked;
 use crate::lang::label::Label;
 use crate::lang::target::Target;
 
@@ -85,8 +86,7 @@ impl Session {
     fn attempt(&mut self, evaluator: &mut dyn Evaluate, given: &Given, search: &str) -> Attempt {
         let loaded = self.load(evaluator, given, search);
         let mut loaded = loaded.map_err(|error| (error, Vec::new()))?;
-        let targets = std::mem::take(&mut loaded.targets);
-        let graph = self.graph(&targets).map_err(|error| (error, targets))?;
+        let graph = self.graph(std::mem::take(&mut loaded.targets))?;
         Ok((loaded, graph))
     }
 
@@ -126,17 +126,22 @@ impl Session {
         Ok(loaded?)
     }
 
-    /// Links targets into a graph; the same ones as the last time are linked already.
-    fn graph(&mut self, targets: &[Arc<Target>]) -> Result<Arc<Graph>, BuildError> {
+    /// Links targets into a graph; the same ones as the last time are linked already. Those that do not go together come back.
+    fn graph(
+        &mut self,
+        targets: Vec<Arc<Target>>,
+    ) -> Result<Arc<Graph>, (BuildError, Vec<Arc<Target>>)> {
         if let Some((before, graph)) = &self.known.linked
             && before.len() == targets.len()
-            && before.iter().zip(targets).all(|(a, b)| Arc::ptr_eq(a, b))
+            && before.iter().zip(&targets).all(|(a, b)| Arc::ptr_eq(a, b))
         {
             return Ok(Arc::clone(graph));
         }
-        let graph = Graph::new(targets.to_vec(), &text_in(&self.workspace.root))?;
-        let graph = Arc::new(graph);
-        self.known.linked = Some((targets.to_vec(), Arc::clone(&graph)));
+        let graph = match Graph::new(targets.clone(), &text_in(&self.workspace.root)) {
+            Ok(graph) => Arc::new(graph),
+            Err(error) => return Err((error.into(), targets)),
+        };
+        self.known.linked = Some((targets, Arc::clone(&graph)));
         Ok(graph)
     }
 
@@ -162,7 +167,9 @@ impl Session {
             return false;
         }
         let ledger = Arc::clone(self.ledger());
-        let persons = Persons::of(&known.targets, &self.workspace.root);
+        // Nothing is removed here: where git does not tell, what counts is what files hold.
+        let tracked = tracked(&self.workspace.root).unwrap_or_default();
+        let persons = Persons::new(&known.targets, tracked);
         let paths = passed_over.iter().map(|path| &**path);
         let is_theirs = |path: &str| persons.has(path);
         let zakos = ours(&self.known.files, &ledger, is_theirs, paths).count();

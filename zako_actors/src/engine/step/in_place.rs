@@ -5,10 +5,11 @@
 //! scripts become targets.
 //! Invariants: a script sees the whole workspace, so its key holds its package, what that depends on,
 //! and everything that was built before it; a result of inputs that did not stay as they were is
-//! kept for nobody; a file that was there before and that the script left
-//! as it was is never listed as zako's, so `zako clean` leaves it; one that was there before is not taken away
-//! between two runs.
+//! kept for nobody; a file that was there before, was not what zako wrote, and was not touched by the script is never listed
+//! as zako's, so `zako clean` leaves it; one that was there before is not taken away between two runs; of a script that fails
+//! nothing is listed.
 
+use std::collections::BTreeMap;
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::symlink;
@@ -23,17 +24,19 @@ use super::{
     Lookup, StepEnv, StepFailure, StepJob, StepReport, claim, list_as_ours, look_up, record,
     remember, remove_previous,
 };
-use crate::engine::action::{self, Action};
+use crate::engine::action::{Action, Before};
 use crate::engine::cause::differences;
+use crate::engine::edits::Left;
 use crate::engine::event::{Outcome, micros};
 use crate::engine::hash::Hash;
-use crate::engine::outputs::{Collected, adopt, is_intact, mark, store};
+use crate::engine::outputs::{Collected, adopt, collect_what_is_there, is_intact, store};
 use crate::engine::process::ProcessSpec;
 use crate::engine::record::{ActionResult, InputContent, Record};
+use crate::engine::removal::is_persons;
 use crate::engine::sandbox::{Confine, Mode, home};
 use crate::engine::scratch::Scratch;
-use crate::engine::under_way::{Before, UnderWay};
-use crate::lang::target::InPlace;
+use crate::engine::stamp::Stamp;
+use crate::lang::target::{Command, InPlace};
 use crate::lang::text::Text;
 
 /// So many changed files are named.
@@ -49,20 +52,38 @@ pub fn run(env: &StepEnv, job: &StepJob) -> Result<StepReport, StepFailure> {
     let (Some(command), Some(step)) = (target.command(), target.in_place()) else {
         return Err(StepFailure::Lost);
     };
+    let report = run_to_its_end(env, job, &action, (command, step));
+    if let Some(edits) = &env.edits
+        && let Ok(found) = outputs_of(env.files.root(), command, step)
+    {
+        let found = found.into_iter().map(|(path, it)| (path, Stamp::of(&it)));
+        let left = Left {
+            outs: command.outs.clone(),
+            out_exclude: step.out_exclude.clone(),
+            found: found.collect(),
+        };
+        edits.ended(&target.label, left);
+    }
+    report
+}
+
+fn run_to_its_end(
+    env: &StepEnv,
+    job: &StepJob,
+    action: &Action,
+    (command, step): (&Command, &InPlace),
+) -> Result<StepReport, StepFailure> {
     let root = env.files.root();
     let mut scratch = env.scratches.take(env.keep_scratch)?;
     let seat = job.seat(env)?;
-    let known = (&*env.files, &*env.ledger);
-    let before = Before::look(known, command, step, &env.layout.scratch)?;
-    let under_way = UnderWay::begin(known, &env.layout.under_way, scratch.dir(), before)?;
-    let before = &under_way.before;
+    let theirs = stamps(env, command, step)?;
     let begin = Instant::now();
-    execute(env, job, &action, &mut scratch)?;
+    execute(env, job, action, &mut scratch)?;
     let duration_us = micros(begin.elapsed());
-    let mut found = before.outputs(root)?;
+    let mut found = outputs_of(root, command, step)?;
     if step.cached {
         for _ in 1..env.repeat {
-            found = again(env, job, &action, (before, found))?;
+            found = again(env, job, action, (&theirs, found))?;
         }
     }
     drop(seat);
@@ -70,11 +91,10 @@ pub fn run(env: &StepEnv, job: &StepJob) -> Result<StepReport, StepFailure> {
     claim(env, job, &outputs)?;
     remove_previous(env, job, &outputs);
     let ours = outputs.iter().filter(|item| {
-        let now = found.get(&*item.path);
-        now.is_some_and(|now| before.is_written(&item.path, now, Some(mark(&item.kind))))
+        let now = found.get(&*item.path).map(Stamp::of);
+        theirs.get(&*item.path).copied() != now
     });
     list_as_ours(env, ours)?;
-    under_way.keep();
     adopt(&env.files, &outputs)?;
     let result = ActionResult {
         outputs: outputs.into(),
@@ -82,19 +102,19 @@ pub fn run(env: &StepEnv, job: &StepJob) -> Result<StepReport, StepFailure> {
     };
     let mut output = read_log(&scratch.log());
     if env.sandbox == Mode::Warn {
-        output.push_str(&of_script(env, job, &action, &scratch));
+        output.push_str(&of_script(env, job, action, &scratch));
     }
     let changed = if step.cached {
-        changed_inputs(env, job, &action)
+        changed_inputs(env, job, action)
     } else {
         Vec::new()
     };
-    let mut record = record(&action, result.clone());
+    let mut record = record(action, result.clone());
     if !changed.is_empty() {
         output.push_str(&warning(&changed));
         forget_inputs(&mut record, &changed);
     } else if step.cached {
-        remember(env, &action, &result);
+        remember(env, action, &result);
     }
     let mut report = StepReport::success(Outcome::Executed, record);
     report.output = Some(output).filter(|text| !text.trim().is_empty());
@@ -107,18 +127,20 @@ fn again(
     env: &StepEnv,
     job: &StepJob,
     action: &Action,
-    (before, found): (&Before, Collected),
+    (theirs, found): (&BTreeMap<Text, Stamp>, Collected),
 ) -> Result<Collected, StepFailure> {
+    let (command, _) = job.command_of(action)?;
+    let step = job.target().in_place().ok_or(StepFailure::Lost)?;
     let root = env.files.root();
     let first = env.scratches.take(false)?;
     for (path, metadata) in &found {
         let (from, to) = (root.join(path), first.work().join(path));
-        let is_ours = !before.had(path);
+        let is_ours = !theirs.contains_key(path);
         set_aside(&from, &to, metadata, is_ours).map_err(StepFailure::Compare)?;
     }
     let mut scratch = env.scratches.take(env.keep_scratch)?;
     execute(env, job, action, &mut scratch)?;
-    let now = before.outputs(root)?;
+    let now = outputs_of(root, command, step)?;
     compare(&first.work(), &found, root, &now)?;
     Ok(now)
 }
@@ -201,6 +223,25 @@ pub fn search_path(root: &Path, step: &InPlace, path: &str) -> String {
     whole.join(":")
 }
 
+fn outputs_of(root: &Path, command: &Command, step: &InPlace) -> Result<Collected, StepFailure> {
+    let mut found = collect_what_is_there(root, &command.outs)?;
+    found.retain(|path, _| !step.out_exclude.iter().any(|out| out.matches(path)));
+    Ok(found)
+}
+
+/// What lies where outputs go and does not hold what zako wrote there.
+fn stamps(
+    env: &StepEnv,
+    command: &Command,
+    step: &InPlace,
+) -> Result<BTreeMap<Text, Stamp>, StepFailure> {
+    let found = outputs_of(env.files.root(), command, step)?.into_iter();
+    let theirs = found.filter(|(path, _)| is_persons(&env.files, &env.ledger, path));
+    Ok(theirs
+        .map(|(path, metadata)| (path, Stamp::of(&metadata)))
+        .collect())
+}
+
 /// What its key was made of and is not as it was: files, or what is wrong with the description of it now.
 fn changed_inputs(env: &StepEnv, job: &StepJob, before: &Action) -> Vec<String> {
     let target = job.target();
@@ -211,13 +252,9 @@ fn changed_inputs(env: &StepEnv, job: &StepJob, before: &Action) -> Vec<String> 
         .cloned()
         .collect();
     let deps = job.deps.iter().map(|outputs| &**outputs);
-    let after = env.describer.describe(
-        target,
-        &existing,
-        deps,
-        action::Before::default(),
-        &env.files,
-    );
+    let after = env
+        .describer
+        .describe(target, &existing, deps, Before::default(), &env.files);
     let after = match after {
         Ok(after) => after,
         Err(error) => return vec![error.to_string()],

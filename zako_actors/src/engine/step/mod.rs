@@ -49,12 +49,11 @@ use super::outputs::{is_intact, list, restore, take_over};
 use super::reasons::Reasons;
 use super::record::{ActionResult, OutputItem, OutputKind, Record};
 use super::remote::Remote;
-use super::removal::{ours, remove};
+use super::removal::{is_taken, ours, remove};
 use super::sandbox::{Mode, Readable};
 use super::scratch::Scratches;
 use super::seats::Seats;
 use super::worker::Workers;
-use super::workspace::Layout;
 use crate::isolate::IsolatePool;
 use crate::lang::target::Work;
 
@@ -88,8 +87,6 @@ pub struct StepEnv {
     pub seats: Seats,
     /// What zako wrote in this workspace.
     pub ledger: Arc<Ledger>,
-    /// Where zako keeps its files.
-    pub layout: Layout,
     /// Who writes what in this build.
     pub claims: Claims,
     /// What the build files were evaluated by, where any were.
@@ -294,6 +291,13 @@ fn look_up(env: &StepEnv, job: &StepJob) -> Result<Lookup, StepFailure> {
     let Some(result) = result else {
         return Ok(Lookup::Run(Box::new(action)));
     };
+    // Whoever put something where a script writes keeps it, unless the script itself replaces it.
+    let is_taken = |item: &OutputItem| {
+        !is_intact(&env.files, item) && is_taken(&env.files, &env.ledger, &item.path)
+    };
+    if job.target().in_place().is_some() && result.outputs.iter().any(is_taken) {
+        return Ok(Lookup::Run(Box::new(action)));
+    }
     put_in_place(env, job, &result.outputs, || {
         restore(&env.files, &env.store, &result.outputs)
     })
@@ -328,8 +332,7 @@ fn put_in_place(
     claim(env, job, outputs)?;
     remove_previous(env, job, outputs);
     if job.target().in_place().is_some() {
-        // What a script's package keeps where its outputs go is replaced, as the script would; what
-        // need not be written stays whose it is.
+        // What need not be written stays whose it is.
         list_as_ours(
             env,
             outputs.iter().filter(|item| !is_intact(&env.files, item)),
@@ -349,9 +352,10 @@ fn remove_previous(env: &StepEnv, job: &StepJob, outputs: &[OutputItem]) {
             let known = outputs.binary_search_by(|new| new.path.cmp(&old.path));
             known.is_err()
         });
-        // Where its command still writes nobody else does.
+        // Where its command still writes nobody else does, but beside what a script writes there may be a person's.
         let stale = stale.map(|old| &*old.path);
-        let is_inner = |old: &&str| target.command().is_some() && target.declares(old);
+        let is_command = target.command().is_some() && target.in_place().is_none();
+        let is_inner = |old: &&str| is_command && target.declares(old);
         let (inner, outer): (Vec<_>, Vec<_>) = stale.partition(is_inner);
         let outer = ours(&env.files, &env.ledger, |_| false, outer.into_iter());
         let stale = inner.into_iter().chain(outer);
