@@ -224,14 +224,22 @@ impl<F: Fs> Packs<F> {
     }
 
     /// Of these notes those that lie in segments that go now. What was put again since is not gone.
-    fn needed(&self, notes: &HashMap<Name, u32>, leaving: &[u32]) -> Result<Vec<Name>, IoFailure> {
+    fn needed(
+        &mut self,
+        notes: &HashMap<Name, u32>,
+        leaving: &[u32],
+    ) -> Result<Vec<Name>, IoFailure> {
         let is_needed = |name: &Name, noted: &u32| {
             leaving.binary_search(noted).is_ok() && self.find(name).is_none()
         };
         let needed = notes.iter().filter(|(name, noted)| is_needed(name, noted));
-        let needed = needed.map(|(name, _)| *name).collect();
-        // What was not found may only not have been read.
+        let needed: Vec<Name> = needed.map(|(name, _)| *name).collect();
+        // What was not found may only not have been read,
         self.all_was_read()?;
+        // or have rotted away.
+        if !needed.is_empty() {
+            self.trust_table()?;
+        }
         Ok(needed)
     }
 

@@ -1,0 +1,176 @@
+//! What rots on the disk, and what that must not cost.
+#![forbid(unsafe_code)]
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use super::compact_tests::{content, name, open, put};
+use super::index::ENTRY_BYTES;
+use super::merge::Merge;
+use super::*;
+use crate::action::ActionEntry;
+use crate::digest::Digest;
+use crate::fs::{Disk, RealFs};
+use crate::layout::{Kind, PACK_UP_TO_BYTES};
+
+fn put_all<F: Fs>(packs: &mut Packs<F>, records: &[(Header, Bytes)]) -> Vec<Place> {
+    let places = packs.append(records).unwrap();
+    packs.publish(records, &places);
+    places
+}
+
+fn entry(key: u8, payload: &str) -> (Header, Bytes) {
+    let encoded = Bytes::from(ActionEntry::new(payload.to_owned()).encode(&[key; 32]));
+    let header = Header {
+        kind: Kind::Action,
+        deleted: false,
+        hash: [key; 32],
+        length: encoded.len() as u32,
+        deflated: false,
+    };
+    (header, encoded)
+}
+
+fn key(key: u8) -> Name {
+    ([key; 32], Kind::Action)
+}
+
+/// Loses bytes of a segment.
+fn lose<F: Fs>(packs: &Packs<F>, segment: u32, at: u32, bytes: usize) {
+    let file = File::options()
+        .write(true)
+        .open(packs.segment_path(segment))
+        .unwrap();
+    file.write_all_at(&vec![0; bytes], u64::from(at)).unwrap();
+}
+
+fn assert_intact<F: Fs>(packs: &mut Packs<F>, numbers: impl IntoIterator<Item = u8>) {
+    for number in numbers {
+        let read = packs.read(&name(number)).unwrap();
+        assert_eq!(read, Read::Intact(content(number)), "{number}");
+    }
+}
+
+/// A blob full of headers, each of them of a record that reaches far behind it, and its own header lost.
+fn put_forged<F: Fs>(packs: &mut Packs<F>) {
+    let number = PACK_UP_TO_BYTES as u32 / HEADER_BYTES as u32;
+    let forged: Vec<u8> = (0..number)
+        .flat_map(|index| {
+            let header = Header {
+                kind: Kind::Blob,
+                deleted: false,
+                hash: [9; 32],
+                length: (number - index) * HEADER_BYTES as u32 + 20_000,
+                deflated: false,
+            };
+            header.encode()
+        })
+        .collect();
+    let header = Header {
+        kind: Kind::Blob,
+        deleted: false,
+        hash: *Digest::of(&forged).hash(),
+        length: forged.len() as u32,
+        deflated: false,
+    };
+    let places = put_all(packs, &[(header, forged.into())]);
+    packs.sync().unwrap();
+    lose(packs, places[0].segment, places[0].offset, 8);
+}
+
+/// Records behind a blob of forged headers whose own header was lost were taken for damaged, and went with
+/// their segment.
+#[test]
+fn headers_in_a_blob_hide_no_record_from_a_compaction() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut packs = open(directory.path(), RealFs);
+    put(&mut packs, 0).unwrap();
+    put_forged(&mut packs);
+    for number in 1..40 {
+        put(&mut packs, number).unwrap();
+    }
+    packs.sync().unwrap();
+    packs.compact(100, u64::MAX).unwrap();
+    assert!(packs.lost.len() <= 1, "the blob itself");
+    assert!(!packs.segment_path(1).exists());
+    assert_intact(&mut packs, 0..40);
+}
+
+/// A disk that gives zeros for what is read at a time of a segment, as memory that fails does.
+#[derive(Debug, Clone, Default)]
+struct MisreadFs {
+    misreads: Arc<AtomicBool>,
+}
+
+impl Disk for MisreadFs {
+    fn read_back(&self, file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        RealFs.read_back(file, buffer, offset)?;
+        if buffer.len() > 10_000 && self.misreads.load(Relaxed) {
+            buffer[3000..6000].fill(0);
+        }
+        Ok(())
+    }
+}
+
+/// What a scan had not met was taken for damaged without a look at the record itself.
+#[test]
+fn a_record_that_proves_itself_is_never_dropped() {
+    let directory = tempfile::tempdir().unwrap();
+    let fs = MisreadFs::default();
+    let mut packs = open(directory.path(), fs.clone());
+    for number in 0..20 {
+        put(&mut packs, number).unwrap();
+    }
+    let place = packs.find(&name(19)).unwrap();
+    packs.sync().unwrap();
+    lose(&packs, 1, place.offset, 8);
+    fs.misreads.store(true, Relaxed);
+    packs.compact(100, u64::MAX).unwrap();
+    assert!(!packs.segment_path(1).exists());
+    let lost: Vec<Name> = packs.lost.iter().map(|(name, _)| *name).collect();
+    assert_eq!(lost, [name(19)]);
+    assert_intact(&mut packs, 0..19);
+}
+
+/// Changes the entry of a name in the index on disk.
+fn rot_entry(directory: &Path, name: &Name) {
+    let index = directory.join("packs").join(INDEX);
+    let mut bytes = fs::read(&index).unwrap();
+    let at = bytes.windows(name.0.len()).position(|hash| *hash == name.0);
+    bytes[at.unwrap() + 20] ^= 1;
+    fs::write(index, bytes).unwrap();
+}
+
+/// What a rotted index did not show was noted as deleted, and the index that was made anew believed the note.
+#[test]
+fn what_a_rotted_index_does_not_show_is_not_noted_as_deleted() {
+    // Whether anything else of the segment that holds the note is alive.
+    for is_alive in [false, true] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut packs = open(directory.path(), RealFs);
+        for number in 0..40 {
+            put(&mut packs, number).unwrap();
+            if number == 19 {
+                packs.seal().unwrap();
+            }
+        }
+        packs.remove(&name(3));
+        packs.seal().unwrap();
+        put(&mut packs, 3).unwrap();
+        for number in 20 + u8::from(is_alive)..40 {
+            packs.remove(&name(number));
+        }
+        let survey = packs.plan(60, u64::MAX).unwrap().unwrap();
+        let plan = packs.rewrite_some(survey.read().unwrap()).unwrap();
+        rot_entry(directory.path(), &name(3));
+        assert!(packs.find(&name(3)).is_none());
+        assert!(packs.rewrite_some(plan).is_err());
+        assert_intact(&mut packs, (0..20 + u8::from(is_alive)).rev());
+        packs.compact(60, u64::MAX).unwrap();
+        assert!(!packs.segment_path(2).exists(), "it goes nevertheless");
+        assert_intact(&mut packs, 0..20 + u8::from(is_alive));
+    }
+}
