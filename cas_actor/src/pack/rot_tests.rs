@@ -174,3 +174,41 @@ fn what_a_rotted_index_does_not_show_is_not_noted_as_deleted() {
         assert_intact(&mut packs, 0..20 + u8::from(is_alive));
     }
 }
+
+/// The last piece could not be read, and could when it was asked for once more: it was taken for delivered.
+#[test]
+fn an_index_of_which_a_piece_was_left_out_is_not_intact() {
+    // One entry more than are read at a time.
+    const ENTRIES: u32 = 256 * 16 + 1;
+    let directory = tempfile::tempdir().unwrap();
+    let mut packs = open(directory.path(), RealFs);
+    let records: Vec<_> = (0..ENTRIES)
+        .map(|number| {
+            let payload = number.to_le_bytes().to_vec();
+            let header = Header {
+                kind: Kind::Blob,
+                deleted: false,
+                hash: *Digest::of(&payload).hash(),
+                length: 4,
+                deflated: false,
+            };
+            (header, Bytes::from(payload))
+        })
+        .collect();
+    put_all(&mut packs, &records);
+    packs.checkpoint().unwrap();
+    let index = directory.path().join("packs").join(INDEX);
+    let bytes = fs::read(&index).unwrap();
+    let mut entries = Merge::new(packs.table.as_ref(), &packs.changes, None);
+    let file = File::options().write(true).open(&index).unwrap();
+    file.set_len((bytes.len() - ENTRY_BYTES) as u64).unwrap();
+    let mut delivered = entries.by_ref().take(ENTRIES as usize - 1).count();
+    fs::write(&index, &bytes).unwrap();
+    delivered += entries.by_ref().count();
+    assert_eq!(delivered, ENTRIES as usize - 1);
+    assert!(!entries.is_intact());
+    drop(entries);
+    let mut entries = Merge::new(packs.table.as_ref(), &packs.changes, None);
+    assert_eq!(entries.by_ref().count(), ENTRIES as usize);
+    assert!(entries.is_intact());
+}
