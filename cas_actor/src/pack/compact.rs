@@ -334,20 +334,30 @@ impl<F: Fs> Packs<F> {
 
     /// Removes the segments in which nothing is alive and nothing in doubt, whatever the table on disk
     /// says of them; says whether there were any.
-    fn remove_dead(&mut self) -> Result<bool, IoFailure> {
+    pub(super) fn remove_dead(&mut self) -> Result<bool, IoFailure> {
         let is_dead = |state: &SegmentState| state.live_bytes == 0 && state.end > 0;
         let mut dead = self.idle(is_dead);
-        dead.retain(|number| !self.unreadable.contains(number));
+        // What was copied and is not durable there may have to be copied again.
+        let is_copied = |number| {
+            self.copied
+                .iter()
+                .any(|copied| copied.from.segment == number)
+        };
+        dead.retain(|number| !self.unreadable.contains(number) && !is_copied(*number));
         let notes = loop {
             match self.surveyed().needed_notes(&dead)? {
                 Read::Notes(notes) => break self.needed(&notes, &dead)?,
                 Read::NotAll(unreadable) => dead.retain(|number| *number != unreadable),
             }
         };
+        // Whoever is killed in between leaves both, unless there is no room for the notes.
+        let noted = self.append_notes(&notes);
         for number in &dead {
             self.remove_segment(*number)?;
         }
-        if let Err(failure) = self.append_notes(&notes) {
+        if noted.is_err()
+            && let Err(failure) = self.append_notes(&notes)
+        {
             tracing::warn!(%failure, "deletions may be forgotten");
         }
         Ok(!dead.is_empty())

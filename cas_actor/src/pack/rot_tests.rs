@@ -212,3 +212,52 @@ fn an_index_of_which_a_piece_was_left_out_is_not_intact() {
     assert_eq!(entries.by_ref().count(), ENTRIES as usize);
     assert!(entries.is_intact());
 }
+
+/// A disk that takes nothing more while a segment is there, or once it is gone.
+#[derive(Debug, Clone)]
+struct RoomFs {
+    segment: PathBuf,
+    refuses: Arc<AtomicBool>,
+    while_there: bool,
+}
+
+impl Disk for RoomFs {
+    fn write_at(&self, file: &File, content: &[u8], offset: u64) -> io::Result<()> {
+        match self.refuses.load(Relaxed) && self.segment.exists() == self.while_there {
+            true => Err(io::ErrorKind::StorageFull.into()),
+            false => RealFs.write_at(file, content, offset),
+        }
+    }
+}
+
+/// Dead segments were removed before what they note was noted elsewhere: whoever was killed between the two
+/// found again what was deleted.
+#[test]
+fn what_a_dead_segment_notes_is_noted_before_it_goes() {
+    for while_there in [false, true] {
+        let directory = tempfile::tempdir().unwrap();
+        let fs = RoomFs {
+            segment: directory.path().join("packs/00000002.seg"),
+            refuses: Arc::default(),
+            while_there,
+        };
+        let mut packs = open(directory.path(), fs.clone());
+        for number in 0..40 {
+            put(&mut packs, number).unwrap();
+            if number == 19 {
+                packs.seal().unwrap();
+            }
+        }
+        for number in (20..40).chain([3]) {
+            packs.remove(&name(number));
+        }
+        packs.seal().unwrap();
+        fs.refuses.store(true, Relaxed);
+        assert!(packs.remove_dead().unwrap());
+        assert!(!fs.segment.exists());
+        drop(packs);
+        let anew = open(directory.path(), RealFs);
+        assert!(anew.find(&name(3)).is_none(), "{while_there}");
+        assert_eq!(anew.list().count(), 19);
+    }
+}
