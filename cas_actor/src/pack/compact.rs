@@ -12,6 +12,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use super::index::{ENTRY_BYTES, SegmentState};
 use super::survey::{Read, Segments, Survey};
@@ -41,15 +42,6 @@ pub(crate) struct Rewriting {
 }
 
 impl Rewriting {
-    /// Nothing is to be rewritten.
-    pub(super) fn of_nothing(unreadable: HashSet<u32>, sealed: Option<Active>) -> Self {
-        Self {
-            unreadable,
-            sealed,
-            ..Self::default()
-        }
-    }
-
     fn done() -> Self {
         Self {
             has_begun: true,
@@ -345,7 +337,10 @@ impl<F: Fs> Packs<F> {
         };
         dead.retain(|number| !self.unreadable.contains(number) && !is_copied(*number));
         let notes = loop {
-            match self.surveyed().needed_notes(&dead)? {
+            match self
+                .surveyed()
+                .needed_notes(&dead, &AtomicBool::new(false))?
+            {
                 Read::Notes(notes) => break self.needed(&notes, &dead)?,
                 Read::NotAll(unreadable) => dead.retain(|number| *number != unreadable),
             }

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use super::durable::Copied;
 use super::record::{HEADER_BYTES, Header, Met, scan};
 use super::table::Table;
-use super::walk::read_around;
+use super::walk::{open_segment, read_around};
 use super::{INDEX, Packs, Place};
 use crate::error::{During, IoFailure};
 use crate::fs::Fs;
@@ -27,7 +27,9 @@ impl<F: Fs> Packs<F> {
     /// Appends the live records of a segment to the active one; says whether all of it could be read.
     pub(super) fn copy_live(&mut self, number: u32) -> Result<bool, IoFailure> {
         let path = self.segment_path(number);
-        let file = File::open(&path).during("open", &path)?;
+        let Some(file) = open_segment(&path).during("open", &path)? else {
+            return Ok(false);
+        };
         let size_bytes = file.metadata().during("read", &path)?.len();
         let (bytes, is_read) = read_around(&self.fs, &file, &path, 0..size_bytes);
         let mut live: Vec<(Header, Place)> = Vec::new();

@@ -164,7 +164,7 @@ fn what_a_rotted_index_does_not_show_is_not_noted_as_deleted() {
             packs.remove(&name(number));
         }
         let survey = packs.plan(60, u64::MAX).unwrap().unwrap();
-        let plan = packs.rewrite_some(survey.read().unwrap()).unwrap();
+        let plan = packs.rewrite_some(survey.read_all()).unwrap();
         rot_entry(directory.path(), &name(3));
         assert!(packs.find(&name(3)).is_none());
         assert!(packs.rewrite_some(plan).is_err());
@@ -289,7 +289,7 @@ fn no_plan_has_a_segment_grow_on_in_which_a_header_is_lost() {
         assert!(packs.remove(&name(number)));
     }
     let survey = packs.plan(60, u64::MAX).unwrap().unwrap();
-    let plan = survey.read().unwrap();
+    let plan = survey.read_all();
     lose(&packs, 2, 0, 8);
     rot_entry(directory.path(), &name(5));
     assert!(packs.mend_table().unwrap());
@@ -348,4 +348,59 @@ fn what_a_dead_segment_notes_is_noted_before_it_goes() {
         assert!(anew.find(&name(3)).is_none(), "{while_there}");
         assert_eq!(anew.list().count(), 19);
     }
+}
+
+/// One segment that could not be opened kept all others from being rewritten.
+#[test]
+fn a_segment_that_cannot_be_opened_keeps_no_other_from_going() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut packs = open(directory.path(), RealFs);
+    for number in 0..60 {
+        put(&mut packs, number).unwrap();
+        if number % 20 == 19 {
+            packs.seal().unwrap();
+        }
+    }
+    // Two are worth it: one that cannot be opened, and one that notes what is deleted in both.
+    for number in (0..15).chain(40..55) {
+        packs.remove(&name(number));
+    }
+    let (segment, aside) = (packs.segment_path(1), directory.path().join("aside"));
+    fs::rename(&segment, &aside).unwrap();
+    std::os::unix::fs::symlink(&segment, &segment).unwrap();
+    assert!(File::open(&segment).is_err());
+    assert!(packs.compact(60, u64::MAX).unwrap() > 15_000);
+    assert!(!packs.segment_path(3).exists());
+    fs::rename(&aside, &segment).unwrap();
+    let index = directory.path().join("packs").join(INDEX);
+    for _ in 0..2 {
+        drop(packs);
+        packs = open(directory.path(), RealFs);
+        assert_intact(&mut packs, (15..40).chain(55..60));
+        assert_eq!(packs.list().count(), 30);
+        let _ = fs::remove_file(&index);
+    }
+}
+
+/// The segment that was sealed for a plan was finished for nothing where what is planned could not be read, and
+/// a store that closed waited until all headers were.
+#[test]
+fn a_plan_that_comes_to_nothing_gives_the_segment_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut packs = open(directory.path(), RealFs);
+    for number in 0..20 {
+        put(&mut packs, number).unwrap();
+    }
+    for number in 0..15 {
+        packs.remove(&name(number));
+    }
+    let survey = packs.plan(60, u64::MAX).unwrap().unwrap();
+    assert!(packs.active.is_none());
+    let (plan, read) = survey.read(&AtomicBool::new(true));
+    assert!(read.is_err());
+    assert!(packs.rewrite_some(plan).unwrap().is_done());
+    put(&mut packs, 21).unwrap();
+    assert_eq!(packs.segments.len(), 1);
+    assert!(packs.compact(60, u64::MAX).unwrap() > 10_000);
+    assert_intact(&mut packs, (15..20).chain([21]));
 }
