@@ -16,7 +16,8 @@
 //! 6. what was not durable when a sync failed is written anew before it is called durable: another
 //!    sync says nothing of it, since the kernel reports an error once. (Of names that is not so: a
 //!    file system that cannot write its directories stops.) Closing does that too; a process that is
-//!    killed between takes the knowledge with it, and the next believes its own syncs.
+//!    killed between takes the knowledge with it, and the next believes its own syncs. So does one that cannot
+//!    read what an earlier one has noted, and does not know which files are in doubt when its own sync fails.
 #![forbid(unsafe_code)]
 
 mod durable;
@@ -202,6 +203,7 @@ impl<F: Fs> Committer<F> {
     /// Writes a group; the answers are in its order.
     pub(crate) fn commit(&mut self, packs: &mut Packs<F>, group: Vec<Write>) -> Answers {
         count(&self.counters.commits, 1);
+        self.settle_unread(packs, &group);
         let group = self.note(group);
         let mut group = self.prepare(group);
         let before = match group.holds_durable_entry() {
@@ -233,6 +235,17 @@ impl<F: Fs> Committer<F> {
         }
         self.raise_flag(packs);
         group.answers
+    }
+
+    /// While it is not known what is noted, nothing can be added to that.
+    fn settle_unread(&mut self, packs: &mut Packs<F>, group: &[Write]) {
+        let mut writes = group.iter();
+        if self.notes.unread().is_some()
+            && writes.any(|write| write.durability == Durability::Relaxed)
+            && let Err(failure) = self.sync(packs)
+        {
+            tracing::warn!(%failure, "cannot sync what an earlier process may have left");
+        }
     }
 
     /// Has the next process know what this group acknowledges before it is durable. What cannot be noted

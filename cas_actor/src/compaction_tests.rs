@@ -3,7 +3,8 @@
 
 use std::fs::File;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -11,7 +12,9 @@ use std::time::Duration;
 
 use actor_rt::System;
 
+use crate::evict::Evictor;
 use crate::fs::{Disk, RealFs};
+use crate::layout::Layout;
 use crate::open::StoreConfig;
 use crate::store::Store;
 
@@ -84,4 +87,50 @@ fn a_shard_answers_while_a_compaction_is_planned() {
         let blob = store.blocking().get(digest).unwrap();
         assert_eq!(*blob, content(30 + number as u8));
     }
+}
+
+/// A disk that has no room for so many names.
+#[derive(Debug, Clone)]
+struct NamelessFs {
+    renames: Arc<AtomicU64>,
+}
+
+impl Disk for NamelessFs {
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let take = |left: u64| left.checked_sub(1);
+        match self.renames.fetch_update(Relaxed, Relaxed, take) {
+            Ok(_) => Err(io::ErrorKind::StorageFull.into()),
+            Err(_) => RealFs.rename(from, to),
+        }
+    }
+}
+
+/// The first compaction that failed ended an eviction, although the next one would have given space back.
+#[test]
+fn a_compaction_that_fails_ends_no_eviction() {
+    let (directory, system) = (tempfile::tempdir().unwrap(), System::new().unwrap());
+    let fs = NamelessFs {
+        renames: Arc::default(),
+    };
+    let config = StoreConfig {
+        shards: 1,
+        ..StoreConfig::new(directory.path())
+    };
+    let store = Store::open_on(fs.clone(), config, &system).unwrap();
+    for number in 0..200u8 {
+        store.blocking().put(vec![number; 10_000]).unwrap();
+    }
+    let evictor = Evictor {
+        shards: Arc::clone(&store.inner.shards),
+        layout: Layout::new(directory.path().into()),
+        disk: Arc::new(fs.clone()),
+        closing: Arc::default(),
+    };
+    let target_bytes = evictor.disk_bytes() / 2;
+    // The index that is written before, and once more without what is dead.
+    fs.renames.store(2, Relaxed);
+    let (report, done) = evictor.fit(target_bytes, u64::MAX, u32::MAX);
+    assert!(done.is_err() && fs.renames.load(Relaxed) == 0);
+    assert!(evictor.disk_bytes() <= target_bytes);
+    assert!((90..150).contains(&report.evicted), "{report:?}");
 }

@@ -28,7 +28,7 @@ pub(crate) fn compact<F: Fs>(shard: &mut Shard<F>) -> u64 {
     let packed_bytes = |shard: &mut Shard<F>| shard.open_packs().unwrap().0.packed_bytes();
     let before = packed_bytes(shard);
     let survey = shard.plan_compaction(Compaction::UNASKED).unwrap();
-    let mut plan = survey.map_or_else(Default::default, |survey| survey.read().unwrap());
+    let mut plan = survey.map_or_else(Default::default, |survey| survey.read_all());
     while !plan.is_done() {
         plan = shard.compact_some(plan).unwrap();
     }

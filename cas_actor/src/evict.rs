@@ -102,6 +102,7 @@ impl Evictor {
         let ages = self.measure();
         let done = ages.and_then(|ages| {
             self.evict(&ages, target_bytes, spared_since, &mut report)?;
+            self.compact(Compaction::UNASKED)?;
             self.squeeze(target_bytes, SQUEEZE_PERCENT)
         });
         (report, done)
@@ -118,7 +119,7 @@ impl Evictor {
         (report, done)
     }
 
-    /// The inner result is that of compactions, which keep nothing from being evicted.
+    /// The inner result is that of compactions, which keep nothing from being evicted while something comes free.
     fn fit_reporting(
         &self,
         target_bytes: u64,
@@ -144,11 +145,18 @@ impl Evictor {
             let to_bytes = left_bytes.saturating_sub(goes_bytes);
             let before = report.evicted;
             self.evict(&ages, to_bytes, spared_since, report)?;
+            let compacted = self.compact(Compaction::UNASKED);
             if report.evicted == before {
+                done = done.and(compacted);
                 break;
             }
-            done = done.and(self.squeeze(target_bytes, REWRITE_PERCENT));
+            let compacted = compacted.and(self.squeeze(target_bytes, REWRITE_PERCENT));
             let released_bytes = taken_bytes.saturating_sub(self.disk_bytes());
+            let is_stuck = released_bytes == 0 && compacted.is_err();
+            done = done.and(compacted);
+            if is_stuck {
+                break;
+            }
             least_bytes = match released_bytes < goes_bytes / 2 {
                 true => share_bytes,
                 false => 0,
@@ -199,6 +207,7 @@ impl Evictor {
         let held = ages.total_bytes();
         let target_bytes = held.saturating_sub(bytes.max(held / EVICT_SHARE));
         done = self.evict(&ages, target_bytes, spared_since, &mut relief.evicted);
+        done = done.and(self.compact(Compaction::UNASKED));
         relief.released_bytes = before.saturating_sub(self.disk_bytes());
         (relief, done)
     }
@@ -217,7 +226,7 @@ impl Evictor {
                 self.evict_before(before.min(spared_since), target_bytes, report)?;
             }
         }
-        self.compact(Compaction::UNASKED)
+        Ok(())
     }
 
     /// Has all shards give space back; one that cannot keeps no other from it.
@@ -232,12 +241,12 @@ impl Evictor {
             return Ok(());
         };
         // Here, so that the shard serves others meanwhile.
-        let mut plan = survey.read()?;
+        let (mut plan, read) = survey.read(&self.closing);
         while !plan.is_done() {
             self.check_open()?;
             plan = shard.wait_for(|reply| ShardMsg::Compact(plan, reply))?;
         }
-        Ok(())
+        Ok(read?)
     }
 
     /// What the files of the store take.

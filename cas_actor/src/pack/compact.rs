@@ -12,6 +12,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use super::index::{ENTRY_BYTES, SegmentState};
 use super::survey::{Read, Segments, Survey};
@@ -41,15 +42,6 @@ pub(crate) struct Rewriting {
 }
 
 impl Rewriting {
-    /// Nothing is to be rewritten.
-    pub(super) fn of_nothing(unreadable: HashSet<u32>, sealed: Option<Active>) -> Self {
-        Self {
-            unreadable,
-            sealed,
-            ..Self::default()
-        }
-    }
-
     fn done() -> Self {
         Self {
             has_begun: true,
@@ -224,14 +216,22 @@ impl<F: Fs> Packs<F> {
     }
 
     /// Of these notes those that lie in segments that go now. What was put again since is not gone.
-    fn needed(&self, notes: &HashMap<Name, u32>, leaving: &[u32]) -> Result<Vec<Name>, IoFailure> {
+    fn needed(
+        &mut self,
+        notes: &HashMap<Name, u32>,
+        leaving: &[u32],
+    ) -> Result<Vec<Name>, IoFailure> {
         let is_needed = |name: &Name, noted: &u32| {
             leaving.binary_search(noted).is_ok() && self.find(name).is_none()
         };
         let needed = notes.iter().filter(|(name, noted)| is_needed(name, noted));
-        let needed = needed.map(|(name, _)| *name).collect();
-        // What was not found may only not have been read.
+        let needed: Vec<Name> = needed.map(|(name, _)| *name).collect();
+        // What was not found may only not have been read,
         self.all_was_read()?;
+        // or have rotted away.
+        if !needed.is_empty() {
+            self.trust_table()?;
+        }
         Ok(needed)
     }
 
@@ -326,20 +326,33 @@ impl<F: Fs> Packs<F> {
 
     /// Removes the segments in which nothing is alive and nothing in doubt, whatever the table on disk
     /// says of them; says whether there were any.
-    fn remove_dead(&mut self) -> Result<bool, IoFailure> {
+    pub(super) fn remove_dead(&mut self) -> Result<bool, IoFailure> {
         let is_dead = |state: &SegmentState| state.live_bytes == 0 && state.end > 0;
         let mut dead = self.idle(is_dead);
-        dead.retain(|number| !self.unreadable.contains(number));
+        // What was copied and is not durable there may have to be copied again.
+        let is_copied = |number| {
+            self.copied
+                .iter()
+                .any(|copied| copied.from.segment == number)
+        };
+        dead.retain(|number| !self.unreadable.contains(number) && !is_copied(*number));
         let notes = loop {
-            match self.surveyed().needed_notes(&dead)? {
+            match self
+                .surveyed()
+                .needed_notes(&dead, &AtomicBool::new(false))?
+            {
                 Read::Notes(notes) => break self.needed(&notes, &dead)?,
                 Read::NotAll(unreadable) => dead.retain(|number| *number != unreadable),
             }
         };
+        // Whoever is killed in between leaves both, unless there is no room for the notes.
+        let noted = self.append_notes(&notes);
         for number in &dead {
             self.remove_segment(*number)?;
         }
-        if let Err(failure) = self.append_notes(&notes) {
+        if noted.is_err()
+            && let Err(failure) = self.append_notes(&notes)
+        {
             tracing::warn!(%failure, "deletions may be forgotten");
         }
         Ok(!dead.is_empty())

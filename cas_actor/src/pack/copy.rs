@@ -3,7 +3,8 @@
 //! Owns: what of a segment is alive, and what the index says of it that is not true.
 //! Does not know: which segments go (`compact`), or what becomes of copies that no sync has made durable
 //! (`durable`).
-//! Invariant: nothing is taken out of the index on the word of an index that is damaged itself.
+//! Invariant: nothing is taken out of the index, or noted as gone, on the word of an index that is damaged itself, nor a record
+//! that proves itself.
 #![forbid(unsafe_code)]
 
 use std::fs::File;
@@ -13,7 +14,8 @@ use bytes::Bytes;
 
 use super::durable::Copied;
 use super::record::{HEADER_BYTES, Header, Met, scan};
-use super::walk::read_around;
+use super::table::Table;
+use super::walk::{open_segment, read_around};
 use super::{INDEX, Packs, Place};
 use crate::error::{During, IoFailure};
 use crate::fs::Fs;
@@ -25,7 +27,9 @@ impl<F: Fs> Packs<F> {
     /// Appends the live records of a segment to the active one; says whether all of it could be read.
     pub(super) fn copy_live(&mut self, number: u32) -> Result<bool, IoFailure> {
         let path = self.segment_path(number);
-        let file = File::open(&path).during("open", &path)?;
+        let Some(file) = open_segment(&path).during("open", &path)? else {
+            return Ok(false);
+        };
         let size_bytes = file.metadata().during("read", &path)?.len();
         let (bytes, is_read) = read_around(&self.fs, &file, &path, 0..size_bytes);
         let mut live: Vec<(Header, Place)> = Vec::new();
@@ -54,7 +58,8 @@ impl<F: Fs> Packs<F> {
         Ok(is_read)
     }
 
-    /// Takes out of the index what still leads into a segment whose live records were copied.
+    /// Takes out of the index what still leads into a segment whose live records were copied. What was not met
+    /// there is copied all the same if it proves itself where it lies.
     pub(super) fn drop_damaged(&mut self, number: u32) -> Result<(), IoFailure> {
         if self.live_bytes(number) == 0 {
             return Ok(());
@@ -64,13 +69,14 @@ impl<F: Fs> Packs<F> {
         let left = self.list().filter(|(_, place)| place.segment == number);
         let left: Vec<_> = left.collect();
         self.all_was_read()?;
-        if self.table.as_ref().is_some_and(|table| !table.is_intact()) {
-            // It is not the records that are damaged.
-            self.mend_table()?;
-            let harmed = io::Error::other("it was damaged, and is made anew");
-            return Err(IoFailure::new("read", &self.directory.join(INDEX), harmed));
-        }
+        // Perhaps it is not the records that are damaged.
+        self.trust_table()?;
         for (name, place) in left {
+            let read = self.read_back(&file, &name, &place);
+            if let Some(record) = read.during("read", &path)? {
+                self.copy_records(&[record], &[place])?;
+                continue;
+            }
             let mut bytes = vec![0; place.length as usize];
             let payload_at = u64::from(place.offset) + HEADER_BYTES as u64;
             let read = self.fs.read_back(&file, &mut bytes, payload_at);
@@ -79,6 +85,16 @@ impl<F: Fs> Packs<F> {
             self.lost.push((name, bytes));
         }
         Ok(())
+    }
+
+    /// Fails, with an index made anew, where the one on disk is not what was written.
+    pub(super) fn trust_table(&mut self) -> Result<(), IoFailure> {
+        if self.table.as_ref().is_none_or(Table::is_intact) {
+            return Ok(());
+        }
+        self.mend_table()?;
+        let harmed = io::Error::other("it was damaged, and is made anew");
+        Err(IoFailure::new("read", &self.directory.join(INDEX), harmed))
     }
 
     fn copy_group(&mut self, segment: &[u8], group: &[(Header, Place)]) -> Result<(), IoFailure> {

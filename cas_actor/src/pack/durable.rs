@@ -206,8 +206,8 @@ impl<F: Fs> Packs<F> {
         Ok(())
     }
 
-    /// Reads a record that may never have got to the disk; `None` when it is not there.
-    fn read_back(
+    /// Reads a record that may not be on the disk; `None` when it is not there.
+    pub(super) fn read_back(
         &self,
         file: &File,
         name: &Name,

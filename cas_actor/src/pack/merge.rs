@@ -39,9 +39,10 @@ impl<'p> Merge<'p> {
         }
     }
 
-    /// Whether all of the table was met, as it was written.
+    /// Whether all of the table was delivered, as it was written.
     pub(super) fn is_intact(&self) -> bool {
-        self.kept.as_ref().is_none_or(Entries::is_intact)
+        // What could not be read, and can now, has come behind the end.
+        self.next_kept.is_none() && self.kept.as_ref().is_none_or(Entries::is_intact)
     }
 
     fn keep(&mut self) -> Option<(Name, Place)> {

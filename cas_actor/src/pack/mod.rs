@@ -28,6 +28,8 @@ mod merge;
 mod read;
 mod record;
 mod recover;
+#[cfg(test)]
+mod rot_tests;
 mod survey;
 mod table;
 mod walk;

@@ -14,10 +14,10 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
-use super::{Name, deflated};
+use super::{Name, SEGMENT_BYTES, deflated};
 use crate::action::ActionEntry;
 use crate::digest::{Digest, HASH_BYTES};
-use crate::layout::Kind;
+use crate::layout::{Kind, is_packed};
 use crate::sha256::follow_link;
 
 const MAGIC: &[u8; 4] = b"ZKR1";
@@ -27,8 +27,9 @@ const CHECK_AT: usize = HASH_AT + HASH_BYTES;
 const CHECK_BYTES: usize = 8;
 /// The kind of a blob whose payload is compressed.
 const DEFLATED: u8 = 7;
-/// Behind a gap, so many times the bytes of a segment are hashed at most for headers that prove nothing.
-const PATIENCE: usize = 4;
+/// Behind a gap, so many bytes are hashed at most for headers that prove nothing: those in one blob take less than
+/// half.
+const PATIENCE_BYTES: usize = 4 * SEGMENT_BYTES as usize;
 /// Bytes of a header.
 pub(crate) const HEADER_BYTES: usize = CHECK_AT + CHECK_BYTES;
 
@@ -108,6 +109,12 @@ impl Header {
         self.kind == Kind::Blob && !self.deleted
     }
 
+    /// Whether there may be such a record. Only entries are longer than a blob that is packed.
+    fn is_likely(&self, patience_bytes: usize) -> bool {
+        let may_be_long = self.kind == Kind::Action && patience_bytes > 0;
+        may_be_long || is_packed(u64::from(self.length))
+    }
+
     /// Bytes of the content that `payload` holds, without proof.
     pub(crate) fn content_bytes(&self, payload: &[u8]) -> u32 {
         match self.deflated {
@@ -155,7 +162,8 @@ pub(crate) enum Met<'b> {
 /// of the last one: what follows is an unfinished write.
 ///
 /// Behind a gap nothing tells where a record begins: a header that is found may lie in the payload of the one
-/// that was lost, and says nothing of where the next begins unless its payload is intact.
+/// that was lost, and says nothing of where the next begins unless its payload is intact. Once the patience is
+/// over, only short ones are looked at, each once: what one of them hides is no longer than a blob.
 pub(crate) fn scan<'b>(
     bytes: &'b [u8],
     start: usize,
@@ -163,9 +171,13 @@ pub(crate) fn scan<'b>(
 ) -> usize {
     let mut end = start.min(bytes.len());
     let (mut from, mut is_chain) = (end, true);
-    let mut patience_bytes = PATIENCE * bytes.len();
+    let mut patience_bytes = PATIENCE_BYTES;
     while let Some((offset, header)) = next_header(bytes, from, is_chain) {
         is_chain &= offset == end;
+        if !is_chain && !header.is_likely(patience_bytes) {
+            from = offset + 1;
+            continue;
+        }
         let body = offset + HEADER_BYTES;
         let payload = &bytes[body..body + header.length as usize];
         let is_intact = header.content(payload).is_some();
@@ -325,6 +337,35 @@ mod tests {
                 assert!(found.contains(&offset), "{offset} {found:?}");
             }
             assert_eq!(end, bytes.len());
+        }
+    }
+
+    /// Many of them took the patience with what they spanned, and the next one hid half of the segment: longer than
+    /// any blob that is packed, or of an entry, which may be that long.
+    #[test]
+    fn many_headers_in_the_payload_of_a_lost_record_hide_nothing() {
+        for (kind, number, reach) in [(Kind::Blob, 800, 1 << 22), (Kind::Action, 80, 1 << 22)] {
+            let forged = |index: usize| {
+                let header = Header {
+                    kind,
+                    deleted: false,
+                    hash: [9; HASH_BYTES],
+                    length: ((number - index) * HEADER_BYTES + reach) as u32,
+                    deflated: false,
+                };
+                // What only its checksum shows to be no entry.
+                [&header.encode()[..], b"ZKA1", &[0; 20]].concat()
+            };
+            let forged: Vec<u8> = (0..number).flat_map(forged).collect();
+            let before = record(0, b"before");
+            let outer = record(0, &forged);
+            let behind = record(0, &[7; 1 << 16]);
+            let behind = behind.repeat((reach >> 16) + 2);
+            let mut bytes = [&before[..], &outer, &behind].concat();
+            bytes[before.len()] ^= 1;
+            let (found, harmed, end) = scanned(&bytes, 0);
+            assert!(harmed && end == bytes.len());
+            assert_eq!(found.len(), 1 + (reach >> 16) + 2, "{kind:?}");
         }
     }
 

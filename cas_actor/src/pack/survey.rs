@@ -8,8 +8,10 @@
 #![forbid(unsafe_code)]
 
 use std::collections::{HashMap, HashSet};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::compact::{Rewriting, is_worth};
 use super::index::SegmentState;
@@ -30,67 +32,27 @@ pub(crate) struct Survey {
 }
 
 impl Survey {
-    /// Reads all headers that matter.
-    ///
-    /// # Errors
-    /// When a file cannot be opened.
-    pub(crate) fn read(self) -> Result<Rewriting, IoFailure> {
+    /// Reads all headers that matter, and tells what kept it from that: then nothing is to be rewritten. What is
+    /// returned goes back to the shard in any case, for it holds the segment that grew.
+    pub(crate) fn read(self, closing: &AtomicBool) -> (Rewriting, Result<(), IoFailure>) {
         let Self {
             segments,
             live_percent,
-            mut victims,
+            victims,
             sealed,
         } = self;
         let mut unreadable = HashSet::new();
-        let mut notes;
-        loop {
-            // Where one stays, what it holds may need the notes of another.
-            let leaving: Vec<u32> = without(&victims, &unreadable);
-            notes = match segments.needed_notes(&leaving)? {
-                Read::Notes(notes) => notes,
-                Read::NotAll(number) => {
-                    unreadable.insert(number);
-                    continue;
-                }
-            };
-            let mut notes_bytes: HashMap<u32, usize> = HashMap::new();
-            for noted in notes.values() {
-                *notes_bytes.entry(*noted).or_default() += HEADER_BYTES;
-            }
-            let before = victims.len();
-            victims.retain(|number| {
-                let notes_bytes = notes_bytes.get(number).copied().unwrap_or(0);
-                is_worth(&segments.state(*number), notes_bytes, live_percent)
-            });
-            if victims.len() == before {
-                break;
-            }
-        }
-        let is_dead = |number: &u32| segments.state(*number).live_bytes == 0;
-        let dead: Vec<u32> = victims.iter().copied().filter(is_dead).collect();
-        let dead = without(&dead, &unreadable);
-        // There is nothing to copy out of one that is dead.
-        victims.retain(|number| !is_dead(number));
-        let dead_notes = match dead.is_empty() {
-            true => HashMap::new(),
-            false => match segments.needed_notes(&dead)? {
-                Read::Notes(notes) => notes,
-                // It could be read a moment ago.
-                Read::NotAll(_) => return Ok(Rewriting::of_nothing(unreadable, sealed)),
-            },
+        let read = segments.survey(victims, live_percent, &mut unreadable, closing);
+        let (plan, read) = match read {
+            Ok(plan) => (plan, Ok(())),
+            Err(failure) => (Rewriting::default(), Err(failure)),
         };
-        let states = victims.iter().chain(&dead);
-        let states = states.map(|number| (*number, segments.state(*number)));
-        Ok(Rewriting {
-            states: states.collect(),
-            victims,
-            notes,
-            dead,
-            dead_notes,
+        let plan = Rewriting {
             unreadable,
             sealed,
-            has_begun: false,
-        })
+            ..plan
+        };
+        (plan, read)
     }
 }
 
@@ -116,6 +78,62 @@ pub(super) struct Segments {
 }
 
 impl Segments {
+    fn survey(
+        &self,
+        mut victims: Vec<u32>,
+        live_percent: u64,
+        unreadable: &mut HashSet<u32>,
+        closing: &AtomicBool,
+    ) -> Result<Rewriting, IoFailure> {
+        let mut notes;
+        loop {
+            // Where one stays, what it holds may need the notes of another.
+            let leaving: Vec<u32> = without(&victims, unreadable);
+            notes = match self.needed_notes(&leaving, closing)? {
+                Read::Notes(notes) => notes,
+                Read::NotAll(number) => {
+                    unreadable.insert(number);
+                    continue;
+                }
+            };
+            let mut notes_bytes: HashMap<u32, usize> = HashMap::new();
+            for noted in notes.values() {
+                *notes_bytes.entry(*noted).or_default() += HEADER_BYTES;
+            }
+            let before = victims.len();
+            victims.retain(|number| {
+                let notes_bytes = notes_bytes.get(number).copied().unwrap_or(0);
+                is_worth(&self.state(*number), notes_bytes, live_percent)
+            });
+            if victims.len() == before {
+                break;
+            }
+        }
+        let is_dead = |number: &u32| self.state(*number).live_bytes == 0;
+        let dead: Vec<u32> = victims.iter().copied().filter(is_dead).collect();
+        let dead = without(&dead, unreadable);
+        // There is nothing to copy out of one that is dead.
+        victims.retain(|number| !is_dead(number));
+        let dead_notes = match dead.is_empty() {
+            true => HashMap::new(),
+            false => match self.needed_notes(&dead, closing)? {
+                Read::Notes(notes) => notes,
+                // It could be read a moment ago.
+                Read::NotAll(_) => return Ok(Rewriting::default()),
+            },
+        };
+        let states = victims.iter().chain(&dead);
+        let states = states.map(|number| (*number, self.state(*number)));
+        Ok(Rewriting {
+            states: states.collect(),
+            victims,
+            notes,
+            dead,
+            dead_notes,
+            ..Rewriting::default()
+        })
+    }
+
     fn state(&self, number: u32) -> SegmentState {
         let found = self
             .states
@@ -125,14 +143,19 @@ impl Segments {
 
     /// The deletions noted in segments that are about to go, and where, if an older segment that stays holds
     /// a record of that name. Also of what was put again: who rewrites looks. The oldest leaves first.
-    pub(super) fn needed_notes(&self, leaving: &[u32]) -> Result<Read, IoFailure> {
+    pub(super) fn needed_notes(
+        &self,
+        leaving: &[u32],
+        closing: &AtomicBool,
+    ) -> Result<Read, IoFailure> {
         let mut noted: HashMap<Name, u32> = HashMap::new();
         for number in leaving {
-            let is_read = self.each_header(&self.state(*number), |name, is_deletion| {
-                if is_deletion {
-                    noted.insert(name, *number);
-                }
-            })?;
+            let is_read =
+                self.each_header(&self.state(*number), closing, |name, is_deletion| {
+                    if is_deletion {
+                        noted.insert(name, *number);
+                    }
+                })?;
             if !is_read {
                 return Ok(Read::NotAll(*number));
             }
@@ -145,7 +168,7 @@ impl Segments {
             if is_whole || leaving.binary_search(&state.number).is_ok() {
                 continue;
             }
-            let is_read = self.each_header(state, |name, is_deletion| {
+            let is_read = self.each_header(state, closing, |name, is_deletion| {
                 if let Some(noted) = noted.get(&name)
                     && state.number < *noted
                     && !is_deletion
@@ -164,9 +187,14 @@ impl Segments {
     fn each_header(
         &self,
         state: &SegmentState,
+        closing: &AtomicBool,
         mut meet: impl FnMut(Name, bool),
     ) -> Result<bool, IoFailure> {
         let path: &Path = &segment_in(&self.directory, state.number);
+        if closing.load(Relaxed) {
+            let closes = io::Error::other("the store closes");
+            return Err(IoFailure::new("read", path, closes));
+        }
         each_header(&*self.disk, path, state.end, |header| {
             meet((header.hash, header.kind), header.deleted);
         })

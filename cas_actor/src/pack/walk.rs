@@ -10,6 +10,8 @@ use std::io;
 use std::ops::Range;
 use std::path::Path;
 
+use rustix::io::Errno;
+
 use super::record::{HEADER_BYTES, Header, Met, scan};
 use crate::error::{During, IoFailure};
 use crate::fs::Disk;
@@ -29,9 +31,12 @@ pub(super) fn each_header(
     end: u32,
     mut meet: impl FnMut(&Header),
 ) -> Result<bool, IoFailure> {
-    let file = match File::open(path) {
+    let file = match open_segment(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
         opened => opened.during("open", path)?,
+    };
+    let Some(file) = file else {
+        return Ok(false);
     };
     let end = u64::from(end);
     let (mut at, mut piece_at, mut piece) = (0, 0, Vec::new());
@@ -60,6 +65,26 @@ pub(super) fn each_header(
         }
     });
     Ok(is_read)
+}
+
+/// Opens a segment; `None` where it is there and cannot be read.
+pub(super) fn open_segment(path: &Path) -> io::Result<Option<File>> {
+    // Once other files are closed, it may be opened.
+    let is_short = |error: &io::Error| {
+        let short = [Errno::MFILE, Errno::NFILE, Errno::NOMEM];
+        short
+            .map(io::Error::from)
+            .iter()
+            .any(|short| short.raw_os_error() == error.raw_os_error())
+    };
+    match File::open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound || is_short(&error) => Err(error),
+        Err(error) => {
+            tracing::warn!(segment = %path.display(), %error, "it cannot be opened");
+            Ok(None)
+        }
+    }
 }
 
 /// A part of a segment, with zeros for what cannot be read, and whether all could.
