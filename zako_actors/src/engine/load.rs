@@ -56,7 +56,8 @@ pub struct Loaded {
 pub struct Described {
     /// All targets that no rule describes.
     pub(super) targets: Vec<Arc<Target>>,
-    uses: Vec<Arc<RuleUse>>,
+    /// All uses of rules.
+    pub(super) uses: Vec<Arc<RuleUse>>,
     env: BTreeMap<String, EnvValue>,
 }
 

@@ -226,7 +226,10 @@ impl Session {
     pub fn origins(&self) -> Origins<'_> {
         Origins {
             memory: &self.known.memory,
-            uses: self.described.as_ref().map_or(&[], Described::uses),
+            uses: self
+                .described
+                .as_ref()
+                .map_or(&[], |described| &*described.uses),
         }
     }
 

@@ -180,7 +180,7 @@ impl Session {
 
     /// What is known of the targets; nothing where build files could not be read.
     fn known_targets(&self, found: &Attempt) -> Option<Known> {
-        let uses = self.described.iter().flat_map(Described::uses);
+        let uses = self.described.iter().flat_map(|described| &described.uses);
         let uses = uses.map(|used| used.label.clone());
         let (targets, unfinished): (Vec<_>, Vec<_>) = match (found, &self.described) {
             (Ok((loaded, graph)), _) => {
