@@ -15,7 +15,7 @@ use super::reads::may_read;
 use super::{BuildError, Session, ledger, text_in};
 use crate::engine::analyse::{Given, reading};
 use crate::engine::graph::Graph;
-use crate::engine::load::{Described, Evaluate, LoadEnv, Loaded, Loader};
+use crate::engine::load::{Evaluate, LoadEnv, Loaded, Loader};
 use crate::engine::outputs_index::OutputIndex;
 use crate::engine::plan::Planned;
 use crate::engine::removal::ours;
