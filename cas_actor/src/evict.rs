@@ -31,6 +31,8 @@ const SQUEEZE_PERCENT: u64 = 98;
 
 /// Where what is evicted does not come free, one in so many bytes goes.
 const EVICT_SHARE: u64 = 16;
+/// So often it may, with nothing coming free: by then compactions that work have found something to rewrite.
+const MOST_IN_VAIN: u32 = 6;
 
 /// What an eviction did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -130,7 +132,7 @@ impl Evictor {
         report.before_bytes = ages.total_bytes();
         let mut done = self.compact(Compaction::UNASKED);
         done = done.and(self.squeeze(target_bytes, REWRITE_PERCENT));
-        let mut least_bytes = 0;
+        let (mut least_bytes, mut in_vain) = (0, 0);
         loop {
             let (left_bytes, taken_bytes) = (report.left_bytes(), self.disk_bytes());
             if taken_bytes <= target_bytes {
@@ -152,7 +154,12 @@ impl Evictor {
             }
             let compacted = compacted.and(self.squeeze(target_bytes, REWRITE_PERCENT));
             let released_bytes = taken_bytes.saturating_sub(self.disk_bytes());
-            let is_stuck = released_bytes == 0 && compacted.is_err();
+            in_vain = match released_bytes {
+                0 => in_vain + 1,
+                _ => 0,
+            };
+            let brings_little = released_bytes <= goes_bytes / 4;
+            let is_stuck = (brings_little && compacted.is_err()) || in_vain > MOST_IN_VAIN;
             done = done.and(compacted);
             if is_stuck {
                 break;

@@ -25,7 +25,7 @@ pub use c_project::c_project;
 pub use monorepo::{Made, Monorepo, Step};
 pub use needs::{is_installed, may_run, moto, npm_client, python_client, sccache};
 pub use node::{Node, succeed};
-pub use process::{Outcome, Running, is_alive};
+pub use process::{Outcome, Running, git, is_alive};
 pub use project::Project;
 pub use servers::Server;
 pub use until::{until, until_so};

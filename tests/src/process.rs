@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 
 /// What a finished process left.
@@ -156,6 +157,19 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Has git do something in `directory`, as somebody.
+///
+/// # Panics
+/// With what git says when it fails.
+pub fn git(directory: &Path, arguments: &[&str]) {
+    let mut command = Command::new("git");
+    command
+        .current_dir(directory)
+        .args(["-c", "user.name=t", "-c", "user.email=t@example.org"])
+        .args(arguments);
+    Outcome::of(&mut command).succeeds();
 }
 
 /// Whether a process is running; one that is dead and merely not reaped is not.

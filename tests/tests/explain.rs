@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use zako_tests::{Outcome, Project};
+use zako_tests::{Outcome, Project, git};
 
 const BUILD: &str = r#"
 import { target, test } from "zako:build";
@@ -219,22 +219,13 @@ fn graph_is_drawn_as_dot_and_as_a_page() {
     assert!(page.contains("//:checked") && !page.contains("//:two"));
 }
 
-fn git(project: &Project, arguments: &[&str]) {
-    let mut command = Command::new("git");
-    command
-        .current_dir(project.root())
-        .args(["-c", "user.name=t", "-c", "user.email=t@example.org"])
-        .args(arguments);
-    Outcome::of(&mut command).succeeds();
-}
-
 #[test]
 fn affected_and_since_follow_what_git_says_changed() {
     let project = project();
     project.write(".gitignore", "*.out\ntool\n");
-    git(&project, &["init", "-q", "-b", "main"]);
-    git(&project, &["add", "."]);
-    git(&project, &["commit", "-q", "-m", "first"]);
+    git(&project.root(), &["init", "-q", "-b", "main"]);
+    git(&project.root(), &["add", "."]);
+    git(&project.root(), &["commit", "-q", "-m", "first"]);
     let affected = || {
         let outcome = project.zako(&["affected", "--since", "main"]);
         outcome.succeeds().stdout
@@ -246,8 +237,8 @@ fn affected_and_since_follow_what_git_says_changed() {
     assert_eq!(tests.succeeds().stdout, "//:checked\n");
     project.zako(&["build", "--since", "main"]).succeeds();
     assert_eq!(project.ran(), ["one", "upper"]);
-    git(&project, &["add", "."]);
-    git(&project, &["commit", "-q", "-m", "second"]);
+    git(&project.root(), &["add", "."]);
+    git(&project.root(), &["commit", "-q", "-m", "second"]);
     assert_eq!(affected(), "");
     project.write("BUILD.ts", &BUILD.replace("fast", "slow"));
     assert!(affected().contains("//:two"), "its build file changed");

@@ -3,7 +3,7 @@
 use std::fs;
 
 use zako_tests::each::EACH;
-use zako_tests::{Outcome, Project};
+use zako_tests::{Outcome, Project, git};
 
 /// A rule that joins files, one that makes them, and a test of what a glob takes.
 const RULES: &str = r#"
@@ -452,23 +452,21 @@ fn commit(project: &Project, path: &str) {
 
 /// Has git know in `dir` what is `added`.
 fn commit_in(dir: &std::path::Path, added: &[&str]) {
-    let commit = &["commit", "--quiet", "-m", "all"];
-    for arguments in [&["init", "--quiet"][..], added, commit] {
-        let mut git = std::process::Command::new("git");
-        git.args(["-c", "user.name=n", "-c", "user.email=e@localhost"]);
-        let done = git.args(arguments).current_dir(dir).output().unwrap();
-        assert!(done.status.success(), "{done:?}");
-    }
+    git(dir, &["init", "--quiet"]);
+    git(dir, added);
+    git(dir, &["commit", "--quiet", "-m", "all"]);
 }
 
 #[test]
 fn what_git_knows_or_a_target_names_stays_whatever_it_holds() {
-    let committed = project(GEN);
-    committed.build();
-    commit(&committed, "gen.h");
-    write(&committed, NO_GEN);
-    committed.build();
-    assert_eq!(committed.read("gen.h"), "made\n");
+    for other in [NO_GEN, &GEN.replace("gen.h", "gen2.h")] {
+        let committed = project(GEN);
+        committed.build();
+        commit(&committed, "gen.h");
+        write(&committed, other);
+        committed.build();
+        assert_eq!(committed.read("gen.h"), "made\n", "{other}");
+    }
 
     let named = project(GEN);
     named.build();

@@ -5,8 +5,7 @@
 //! Invariants: opening loses no complete record, whatever state a killed process left; a table that
 //! one opening refused is believed by no later one; nothing is appended behind what could not be read, where
 //! a record may end that reaches further, nor behind a header that is lost; behind a header that is lost, up to the end of the segment, only
-//! blobs are believed, which their hashes prove: of anything else there is none then, nor an older one, and that is
-//! noted; nor is there an older one of an entry that is damaged in a segment that was finished.
+//! blobs are believed, which their hashes prove: of anything else there is none then, nor an older one as long as that segment is there.
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -23,7 +22,7 @@ use super::index::{self, SegmentState};
 use super::record::{Met, scan};
 use super::table::Table;
 use super::walk::read_around;
-use super::{Active, Header, INDEX, Name, Packs, Place, SEGMENT_SUFFIX, seconds};
+use super::{Active, INDEX, Packs, Place, SEGMENT_SUFFIX, seconds};
 use crate::error::{During, IoFailure};
 use crate::fs::Fs;
 use crate::layout::Kind;
@@ -73,10 +72,8 @@ impl<F: Fs> Packs<F> {
             packs.segments = known.map(|state| (state.number, *state)).collect();
         }
         let mut is_whole = true;
-        let mut forgotten = HashSet::new();
-        let last = found.keys().next_back().copied();
         for number in found.keys() {
-            is_whole = packs.recover_segment(*number, Some(*number) == last, &mut forgotten)?;
+            is_whole = packs.recover_segment(*number)?;
         }
         let behind = packs.segments.keys().next_back().map_or(1, |last| last + 1);
         let covered = packs
@@ -96,9 +93,6 @@ impl<F: Fs> Packs<F> {
                 tracing::warn!(%failure, "the records of the last segment are written anew");
             }
             packs.finished_below = packs.next_number;
-        }
-        if let Err(failure) = packs.append_notes(&Vec::from_iter(forgotten)) {
-            tracing::warn!(%failure, "older entries may return in place of damaged ones");
         }
         if packs.tail_bytes > CHECKPOINT_BYTES / 8
             && let Err(failure) = packs.checkpoint()
@@ -134,14 +128,8 @@ impl<F: Fs> Packs<F> {
     }
 
     /// Applies the records of one segment that the table does not cover; says whether all of it could be
-    /// read, and no header was lost: otherwise what is appended there might not be believed. Notes the names
-    /// of which an older record must not return with the one that is damaged.
-    fn recover_segment(
-        &mut self,
-        number: u32,
-        is_last: bool,
-        forgotten: &mut HashSet<Name>,
-    ) -> Result<bool, IoFailure> {
+    /// read, and no header was lost: otherwise what is appended there might not be believed.
+    fn recover_segment(&mut self, number: u32) -> Result<bool, IoFailure> {
         let covered = self.table.as_ref().map(Table::covered);
         let start = match covered {
             Some(covered) if number == covered.segment => covered.end as usize,
@@ -173,7 +161,9 @@ impl<F: Fs> Packs<F> {
             // What follows may lie in the payload of a blob, and be what somebody has put there.
             Met::Record(header, _) if !is_chain && !header.is_proven_by_its_hash() => {
                 harmed += 1;
-                self.forget_older(&header, forgotten);
+                if header.kind != Kind::Blob {
+                    self.forget(&(header.hash, header.kind));
+                }
             }
             Met::Record(header, payload) => {
                 let place = Place {
@@ -183,16 +173,10 @@ impl<F: Fs> Packs<F> {
                     used,
                     size: header.content_bytes(payload),
                 };
-                forgotten.remove(&(header.hash, header.kind));
                 self.apply(&header, place);
             }
-            Met::Damaged(header, _) => {
-                harmed += 1;
-                // In the last one it may be a write that a power cut has torn: then the older one counts.
-                if is_chain && !is_last {
-                    self.forget_older(&header, forgotten);
-                }
-            }
+            // It may be a write that a power cut has torn: then the older one counts.
+            Met::Damaged(..) => harmed += 1,
             Met::Gap(_) => {
                 harmed += 1;
                 is_chain = false;
@@ -209,16 +193,6 @@ impl<F: Fs> Packs<F> {
             state.end = (start + end) as u32;
         }
         Ok(is_read && is_chain)
-    }
-
-    /// Whatever a record held that is not believed, an older one of its name is not what was put last. Of a blob
-    /// it is: all of them hold the same.
-    fn forget_older(&mut self, header: &Header, forgotten: &mut HashSet<Name>) {
-        let name = (header.hash, header.kind);
-        if header.kind != Kind::Blob && self.find(&name).is_some() {
-            self.forget(&name);
-            forgotten.insert(name);
-        }
     }
 
     /// Goes on appending to the last segment, behind its last complete record, unless the table
@@ -330,6 +304,7 @@ mod tests {
     use crate::digest::Digest;
     use crate::fs::RealFs;
     use crate::fs::faulty::{Fault, FaultyFs};
+    use crate::pack::Header;
     use crate::power_fs::PowerFs;
     use bytes::Bytes;
     use std::sync::atomic::Ordering::Relaxed;

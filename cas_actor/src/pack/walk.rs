@@ -67,23 +67,20 @@ pub(super) fn each_header(
     Ok(is_read)
 }
 
-/// Opens a segment; `None` where it is there and cannot be read.
+/// Opens a segment; `None` where it is there and harmed.
 pub(super) fn open_segment(path: &Path) -> io::Result<Option<File>> {
-    // Once other files are closed, it may be opened.
-    let is_short = |error: &io::Error| {
-        let short = [Errno::MFILE, Errno::NFILE, Errno::NOMEM];
-        short
-            .map(io::Error::from)
-            .iter()
-            .any(|short| short.raw_os_error() == error.raw_os_error())
+    // Whatever else it is may pass: too many files, no right, a server that does not answer.
+    let is_harm = |error: &io::Error| {
+        let harm = [Errno::IO, Errno::LOOP].map(Errno::raw_os_error);
+        error.raw_os_error().is_some_and(|it| harm.contains(&it))
     };
     match File::open(path) {
         Ok(file) => Ok(Some(file)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound || is_short(&error) => Err(error),
-        Err(error) => {
+        Err(error) if is_harm(&error) => {
             tracing::warn!(segment = %path.display(), %error, "it cannot be opened");
             Ok(None)
         }
+        Err(error) => Err(error),
     }
 }
 

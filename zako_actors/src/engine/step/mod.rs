@@ -22,6 +22,7 @@ mod transpile;
 mod turn;
 mod worker;
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -53,6 +54,7 @@ use super::removal::{is_taken, ours, remove};
 use super::sandbox::{Mode, Readable};
 use super::scratch::Scratches;
 use super::seats::Seats;
+use super::since::tracked;
 use super::worker::Workers;
 use crate::isolate::IsolatePool;
 use crate::lang::target::Work;
@@ -357,7 +359,15 @@ fn remove_previous(env: &StepEnv, job: &StepJob, outputs: &[OutputItem]) {
         let is_command = target.command().is_some() && target.in_place().is_none();
         let is_inner = |old: &&str| is_command && target.declares(old);
         let (inner, outer): (Vec<_>, Vec<_>) = stale.partition(is_inner);
-        let outer = ours(&env.files, &env.ledger, |_| false, outer.into_iter());
+        // What it does not declare any more and git knows, or may know, is a person's. Asked only where something would go.
+        let known = OnceCell::new();
+        let is_gits = |path: &str| {
+            let known = known.get_or_init(|| tracked(env.files.root()).ok());
+            known.as_ref().is_none_or(|known| known.contains(path))
+        };
+        let is_theirs = |path: &str| !target.declares(path) && is_gits(path);
+        let outer = ours(&env.files, &env.ledger, is_theirs, outer.into_iter());
+        let outer: Vec<_> = outer.collect();
         let stale = inner.into_iter().chain(outer);
         env.claims.unclaimed(Some(&target.label), stale, |stale| {
             remove(&env.files, &env.ledger, stale, target.label.dir());
