@@ -255,8 +255,8 @@ mod tests {
     /// Which keys there are is what the parser says of one that is none.
     #[test]
     fn the_example_shows_every_key() {
-        let example = include_str!("../../../examples/node.toml").replace("#: ", "");
-        let example: toml::Table = toml::from_str(&example).unwrap();
+        let text = include_str!("../../../examples/node.toml");
+        let example: toml::Table = toml::from_str(&text.replace("#: ", "")).unwrap();
         let mut seen = 0;
         for (table, rest) in [
             ("", ""),
@@ -290,7 +290,9 @@ mod tests {
             }
             for key in keys.split('`').skip(1).step_by(2) {
                 let is_shown = tables.iter().any(|table| table.contains_key(key));
-                assert!(is_shown, "{table}: {key} is not in the example");
+                // What excludes another key is named beside it.
+                let is_named = text.contains(&format!("`{key}`"));
+                assert!(is_shown || is_named, "{table}: {key} is not in the example");
                 seen += 1;
             }
         }
