@@ -2,7 +2,8 @@
 //! this machine lets us make and mount it.
 #![forbid(unsafe_code)]
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -60,12 +61,23 @@ fn free_bytes(at: &Path) -> u64 {
     stat.f_bfree * stat.f_frsize
 }
 
+/// Tells that this did not run: `cargo xtask test` ends with what was left out.
+fn left_out(reason: &str) {
+    eprintln!("SKIPPED, reflinks are not tested: {reason}");
+    if let Some(path) = std::env::var_os("ZAKO_TESTS_LEFT_OUT") {
+        let line =
+            "a file system of XFS in a file\tlarge_files_share_their_extents_with_the_store\n";
+        let file = OpenOptions::new().create(true).append(true).open(path);
+        file.unwrap().write_all(line.as_bytes()).unwrap();
+    }
+}
+
 #[test]
 fn large_files_share_their_extents_with_the_store() {
     let mounted = match mount() {
         Ok(mounted) => mounted,
         Err(reason) => {
-            eprintln!("SKIPPED, reflinks are not tested: {reason}");
+            left_out(&reason);
             return;
         }
     };

@@ -127,6 +127,18 @@ impl Node {
         (status.expect("a status"), body.to_owned())
     }
 
+    /// A figure of its metrics, `zako_v1_` before the name left out.
+    ///
+    /// # Panics
+    /// When there is none of that name, or it is not a whole number.
+    pub fn figure(&self, name: &str) -> u64 {
+        let (_, page) = self.ask("GET", "/metrics", "");
+        let start = format!("zako_v1_{name} ");
+        let line = page.lines().find_map(|line| line.strip_prefix(&start));
+        line.and_then(|value| value.parse().ok())
+            .unwrap_or_else(|| panic!("no {name} in {page}"))
+    }
+
     /// Where it answers: an address and a port, with the credentials before it if it wants some.
     pub fn authority(&self) -> String {
         match self.config {

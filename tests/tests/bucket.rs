@@ -79,16 +79,6 @@ fn put(node: &Node, path: &str, content: &[u8]) {
     assert_eq!(answer.map(|(status, _)| status), Some(200), "{path}");
 }
 
-/// A figure of the node's metrics.
-fn figure(node: &Node, name: &str) -> u64 {
-    let (_, page) = node.ask("GET", "/metrics", "");
-    let name = format!("zako_v1_upstream_{name} ");
-    let line = page.lines().find_map(|line| line.strip_prefix(&name));
-    line.unwrap_or_else(|| panic!("no {name} in {page}"))
-        .parse()
-        .unwrap()
-}
-
 #[test]
 fn what_lies_in_a_bucket_is_found_and_what_is_stored_gets_there() {
     let Some(bucket) = Bucket::open() else {
@@ -105,7 +95,7 @@ fn what_lies_in_a_bucket_is_found_and_what_is_stored_gets_there() {
     let result = (200, their_result);
     assert_eq!(get(&node, &format!("/ac/{action}")), result);
     assert_eq!(get(&node, &format!("/cas/{}", sha256(b"absent"))).0, 404);
-    assert_eq!(figure(&node, "failures_total"), 0);
+    assert_eq!(node.figure("upstream_failures_total"), 0);
 
     let our_result = field(5, b"stored here");
     let small = b"a small blob".to_vec();
@@ -121,9 +111,9 @@ fn what_lies_in_a_bucket_is_found_and_what_is_stored_gets_there() {
         put(&node, &format!("/{object}"), content);
     }
     until_so("all is handed on", || {
-        figure(&node, "handed_on_total") + figure(&node, "not_handed_on_total") >= 3
+        node.figure("upstream_handed_on_total") + node.figure("upstream_not_handed_on_total") >= 3
     });
-    assert_eq!(figure(&node, "not_handed_on_total"), 0);
+    assert_eq!(node.figure("upstream_not_handed_on_total"), 0);
     for (object, content) in &ours {
         assert!(bucket.get(object, &node) == *content, "{object}");
     }
@@ -145,7 +135,7 @@ fn what_lies_in_a_bucket_is_found_and_what_is_stored_gets_there() {
     let path = format!("/cas/{}", sha256(alone));
     put(&node, &path, alone);
     assert_eq!(get(&node, &path), (200, alone.to_vec()));
-    assert_eq!(figure(&node, "up"), 0);
+    assert_eq!(node.figure("upstream_up"), 0);
 }
 
 #[test]
@@ -162,8 +152,12 @@ fn a_bucket_that_refuses_our_credentials_is_named_in_the_log_and_costs_nothing()
     let path = format!("/cas/{}", sha256(content));
     put(&node, &path, content);
     assert_eq!(get(&node, &path), (200, content.to_vec()));
-    assert_eq!(figure(&node, "up"), 0);
-    assert_eq!(figure(&node, "misses_total"), 0, "a refusal is no miss");
+    assert_eq!(node.figure("upstream_up"), 0);
+    assert_eq!(
+        node.figure("upstream_misses_total"),
+        0,
+        "a refusal is no miss"
+    );
     let log = node.kill();
     for word in [
         "upstream is down",

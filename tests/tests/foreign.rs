@@ -111,16 +111,6 @@ fn behind(server: &Server, write: &str) -> Node {
     ))
 }
 
-/// A figure of the node's metrics.
-fn figure(node: &Node, name: &str) -> u64 {
-    let (_, page) = node.ask("GET", "/metrics", "");
-    let name = format!("zako_v1_upstream_{name} ");
-    let line = page.lines().find_map(|line| line.strip_prefix(&name));
-    line.unwrap_or_else(|| panic!("no {name} in {page}"))
-        .parse()
-        .unwrap()
-}
-
 fn get(node: &Node, path: &str) -> (u16, Vec<u8>) {
     http(node.address(), "GET", path, b"").expect("an answer")
 }
@@ -155,10 +145,10 @@ fn stands_behind_nodes(mut server: Server) {
     for (path, content) in puts.iter().filter(|(path, _)| has_names(path)) {
         until_so(path, || get(&there, path) == (200, content.clone()));
     }
-    assert_eq!(figure(&here, "not_handed_on_total"), 0);
+    assert_eq!(here.figure("upstream_not_handed_on_total"), 0);
     assert_eq!(get(&there, &format!("/cas/{}", sha256(b"absent"))).0, 404);
     assert_eq!(get(&there, "/ccache/89ab").0, 404);
-    assert_eq!(figure(&there, "failures_total"), 0);
+    assert_eq!(there.figure("upstream_failures_total"), 0);
 
     let project = project();
     let first = build(&project, &format!("{scheme}://{}", here.address()));
@@ -180,7 +170,7 @@ fn stands_behind_nodes(mut server: Server) {
     }
     put(&there, "/ccache/cdef", b"alone");
     assert_eq!(get(&there, "/ccache/cdef"), (200, b"alone".to_vec()));
-    assert_eq!(figure(&there, "up"), 0);
+    assert_eq!(there.figure("upstream_up"), 0);
 }
 
 #[test]

@@ -11,17 +11,6 @@ fn behind(there: &Node, scheme: &str) -> Node {
     ))
 }
 
-/// A figure of the node's metrics.
-fn figure(node: &Node, name: &str) -> u64 {
-    let (_, page) = node.ask("GET", "/metrics", "");
-    let line = page
-        .lines()
-        .find_map(|line| line.strip_prefix(&format!("zako_v1_upstream_{name} ")));
-    line.unwrap_or_else(|| panic!("no {name} in {page}"))
-        .parse()
-        .unwrap()
-}
-
 /// Asks until the answer is this.
 fn until_it_answers(node: &Node, path: &str, body: &str) {
     until_so(path, || node.ask("GET", path, "") == (200, body.to_owned()));
@@ -53,13 +42,13 @@ fn chained(scheme: &str) {
         "{:?}",
         began.elapsed()
     );
-    assert_eq!(figure(&here, "up"), 0);
-    assert!(figure(&here, "skipped_total") > 0);
+    assert_eq!(here.figure("upstream_up"), 0);
+    assert!(here.figure("upstream_skipped_total") > 0);
 
     there.restart();
     assert_eq!(there.ask("PUT", "/ccache/four", "4").0, 200);
     until_it_answers(&here, "/ccache/four", "4");
-    assert_eq!(figure(&here, "up"), 1);
+    assert_eq!(here.figure("upstream_up"), 1);
 }
 
 #[test]

@@ -18,7 +18,7 @@ const MAPPED_FROM_BYTES: i32 = 1 << 20;
 const FREE_AT_END_BYTES: i32 = 4 << 20;
 
 /// Has the allocator keep together what is small, and give back what is large. Does nothing where it is another one than
-/// glibc's.
+/// glibc's, nor with what `MALLOC_ARENA_MAX` has said already.
 pub(crate) fn settle() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
@@ -29,7 +29,8 @@ pub(crate) fn settle() {
             (libc::M_MMAP_THRESHOLD, MAPPED_FROM_BYTES),
             (libc::M_TRIM_THRESHOLD, FREE_AT_END_BYTES),
         ];
-        for (setting, value) in settings {
+        let is_said = std::env::var_os("MALLOC_ARENA_MAX").is_some();
+        for (setting, value) in settings.into_iter().skip(usize::from(is_said)) {
             // SAFETY: `mallopt` takes any number, and refuses by its result what it cannot use.
             let taken = unsafe { libc::mallopt(setting, value) };
             if taken == 0 {
