@@ -91,7 +91,7 @@ fn a_trace_of_parallel_steps_follows_the_format_and_nothing_in_it_overlaps_in_pa
     }
     assert_eq!(together, 2);
     // Those of zako itself, and one for each of two steps at a time.
-    assert_eq!(rows.keys().copied().collect::<Vec<_>>(), [0, 1, 2]);
+    assert_eq!(rows.keys().copied().collect::<Vec<_>>(), [1, 2, 3]);
     assert!(rows.keys().all(|tid| named.contains(tid)));
     for (row, slices) in &mut rows {
         assert!(are_nested(slices), "row {row}: {slices:?}");
@@ -126,17 +126,24 @@ fn perfetto_reads_a_trace_and_drops_nothing_of_it() {
         ask("select count(*) from slice"),
         [serde_json::json!([slices])]
     );
-    let steps = "select slice.name, thread.name, dur > 0 from slice \
+    let rows = "select thread.name, category, slice.name, dur > 0 from slice \
         join thread_track on track_id = thread_track.id join thread using (utid) \
-        where category = 'step' order by slice.name";
-    let steps = ask(steps);
-    let names: Vec<_> = steps.iter().map(|step| step[0].as_str().unwrap()).collect();
-    assert_eq!(names, ["//:a", "//:b", "//:last", "//:n"], "{steps:?}");
-    assert_ne!(
-        steps[0][1], steps[1][1],
-        "those that waited for each other: {steps:?}"
+        order by category, slice.name";
+    let rows = ask(rows);
+    let of = |category: &'static str| rows.iter().filter(move |row| row[1] == category);
+    assert!(
+        of("zako").count() > 1 && of("zako").all(|row| row[0] == "zako"),
+        "{rows:?}"
     );
-    assert!(steps.iter().all(|step| step[2] == 1), "{steps:?}");
+    let steps: Vec<_> = of("step").map(|step| step[2].as_str().unwrap()).collect();
+    assert_eq!(steps, ["//:a", "//:b", "//:last", "//:n"]);
+    let mut of_waiting = of("step").take(2).map(|step| step[0].as_str().unwrap());
+    let of_waiting = [of_waiting.next().unwrap(), of_waiting.next().unwrap()];
+    assert!(
+        of_waiting == ["steps 1", "steps 2"] || of_waiting == ["steps 2", "steps 1"],
+        "{rows:?}"
+    );
+    assert!(of("step").all(|step| step[3] == 1), "{rows:?}");
     assert_eq!(
         ask("select cast(max(value) as int) from counter"),
         [serde_json::json!([2])]

@@ -16,14 +16,15 @@ use serde_json::{Value, json};
 use super::sink::Sink;
 use crate::engine::event::{Event, Stamped};
 
-/// The row of everything that is no step.
-const OWN_ROW: usize = 0;
+/// The row of everything that is no step. Its number is the process's, as that of a main thread is; what is in row 0, Perfetto
+/// draws among the steps of row 1.
+const OWN_ROW: usize = 1;
 
 /// Writes a trace.
 pub struct Trace<W: Write + Send = BufWriter<File>> {
     out: W,
     first: bool,
-    /// Which rows are taken; row 0 is zako's own.
+    /// Which rows are taken; those up to [`OWN_ROW`] always are.
     taken: Vec<bool>,
     running: FxHashMap<String, (usize, u64)>,
 }
@@ -44,7 +45,7 @@ impl<W: Write + Send> Trace<W> {
         let mut trace = Self {
             out,
             first: true,
-            taken: vec![true],
+            taken: vec![true; OWN_ROW + 1],
             running: FxHashMap::default(),
         };
         trace.write(
@@ -80,14 +81,14 @@ impl<W: Write + Send> Trace<W> {
         }
         let row = self.taken.len();
         self.taken.push(true);
-        self.name_row(row, &format!("steps {row}"))?;
+        self.name_row(row, &format!("steps {}", row - OWN_ROW))?;
         Ok(row)
     }
 
     fn count_running(&mut self, time_us: u64) -> io::Result<()> {
         let running = self.running.len();
         self.write(&json!({
-            "ph": "C", "pid": 1, "tid": OWN_ROW, "ts": time_us, "name": "running steps", "args": {"steps": running},
+            "ph": "C", "pid": 1, "tid": OWN_ROW, "ts": time_us, "name": "running", "args": {"steps": running},
         }))
     }
 }
@@ -134,7 +135,7 @@ impl<W: Write + Send> Sink for Trace<W> {
                 self.count_running(time_us)
             }
             Event::BuildFinished(summary) => self.write(&json!({
-                "ph": "i", "s": "p", "pid": 1, "tid": OWN_ROW, "cat": "zako",
+                "ph": "i", "s": "t", "pid": 1, "tid": OWN_ROW, "cat": "zako",
                 "name": "build finished", "ts": time_us, "args": summary,
             })),
         }
@@ -194,6 +195,6 @@ mod tests {
                 )
             })
             .collect();
-        assert_eq!(steps, [("a", 1, 1, 4), ("c", 1, 6, 3), ("b", 2, 2, 7)]);
+        assert_eq!(steps, [("a", 2, 1, 4), ("c", 2, 6, 3), ("b", 3, 2, 7)]);
     }
 }
