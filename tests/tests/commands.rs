@@ -1,8 +1,9 @@
 //! The commands beside `build`.
 
 use std::fs;
+use std::process::Command;
 
-use zako_tests::{Outcome, Project};
+use zako_tests::{Outcome, Project, succeed, until_so};
 
 const BUILD: &str = r#"
 import { target, test } from "zako:build";
@@ -277,4 +278,83 @@ fn a_time_below_nothing_is_told_by_what_it_has_to_be() {
     project
         .zako(&["build"])
         .fails_saying(&["zako.toml:", "`-1`, expected a whole number, at least 1"]);
+}
+
+#[test]
+fn with_json_failures_are_told_to_scripts_as_well() {
+    let project = Project::with_build(
+        r#"import { target } from "zako:build";
+export default { bad: target({ cmd: ["sh", "-c", "echo why; exit 3"], outs: ["bad"], env: { A: "1" } }) };"#,
+    );
+    let parsed = |arguments: &[&str]| -> serde_json::Value {
+        let stdout = project.zako(arguments).stdout;
+        serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error}: {stdout}"))
+    };
+    let built = parsed(&["build", "--json"]);
+    assert_eq!(built["failures"][0]["label"], "//:bad");
+    let failure = built["failures"][0]["failure"].as_str().unwrap();
+    assert!(
+        failure.contains("exit status 3") && failure.contains("why"),
+        "{failure}"
+    );
+    for arguments in [
+        &["build", "--json", "//:bda"][..],
+        &["query", "--json", "deps("],
+        &["affected", "--json", "--since", "HEAD"],
+    ] {
+        let error = parsed(arguments)["error"].as_str().unwrap().to_owned();
+        assert!(
+            !error.is_empty() && !error.starts_with("error"),
+            "{arguments:?}: {error}"
+        );
+    }
+    let outcome = project.zako(&["affected", "--since", "HEAD"]);
+    outcome.fails_saying(&["no git repository"]);
+    assert_eq!(
+        project.zako(&["build", "-C", "/no/such"]).status.code(),
+        Some(2)
+    );
+}
+
+#[test]
+fn a_pipe_that_nobody_reads_does_not_keep_a_build_from_ending() {
+    let project = Project::with_build(
+        r#"import { target } from "zako:build";
+export default { a: target({ cmd: ["sh", "-c", "touch a"], outs: ["a"] }) };"#,
+    );
+    succeed(Command::new("mkfifo").arg(project.root().join("pipe")));
+    for flag in ["--events", "--trace"] {
+        let running = project.start(&["build", flag, "pipe"]);
+        // It takes signals from the moment on when it looks for a reader.
+        until_so("it waits for a signal", || catches_interrupts(running.id()));
+        running.signal("INT");
+        let outcome = running.wait();
+        outcome.fails_saying(&["nobody has opened the pipe"]);
+    }
+    assert!(!project.has("a"));
+}
+
+/// Whether a process has a handler for SIGINT.
+fn catches_interrupts(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    caught.is_some_and(|mask| u64::from_str_radix(mask.trim(), 16).unwrap() & 2 != 0)
+}
+
+#[test]
+fn doctor_tells_what_every_build_would_refuse() {
+    let project = Project::with_build("export default {};");
+    let mut doctor = project.command(&["doctor"]);
+    doctor
+        .env("ZAKO_REMOTE", "foo")
+        .env("ZAKO_OTEL", "bar")
+        .env("ZAKO_LOCKED", "yes");
+    let told = Outcome::of(&mut doctor).succeeds().stdout;
+    for line in [
+        "warn  remote cache       foo (ZAKO_REMOTE)",
+        "warn  spans              bar (ZAKO_OTEL)",
+        "ok    locked             yes",
+    ] {
+        assert!(told.contains(line), "{line}: {told}");
+    }
 }

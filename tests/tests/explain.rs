@@ -257,7 +257,7 @@ fn a_dry_run_says_what_and_why_and_runs_nothing() {
     let text = project.zako(&["build", "--dry"]).succeeds().stdout;
     assert_eq!(
         text,
-        "//:one: one.txt changed\n//:upper: something that it needs is not up to date\n"
+        "//:one: one.txt changed\n//:upper: it needs //:one, which is not up to date\n"
     );
     assert!(project.ran().is_empty());
 }

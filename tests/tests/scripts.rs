@@ -235,6 +235,80 @@ fn turbo_json_says_what_tasks_need_and_leave_behind() {
 }
 
 #[test]
+fn a_package_adds_to_the_turbo_json_of_the_root() {
+    let project = project();
+    project.write(
+        "turbo.json",
+        r#"{"tasks": {"build": {"dependsOn": ["^build"], "outputs": ["dist/**"], "env": ["MODE_*", "!MODE_SECRET"]}}}"#,
+    );
+    project.write(
+        "packages/app/turbo.json",
+        r#"{"extends": ["//"], "tasks": {"build": {"outputs": ["$TURBO_EXTENDS$", "more/**"]}}}"#,
+    );
+    project.write(
+        "packages/app/package.json",
+        r#"{"name": "@acme/app", "dependencies": {"@acme/ui": "*"}, "scripts": {
+            "build": "echo app >> $RAN; mkdir -p dist more; cat ../core/dist/out.txt > dist/a; env | grep ^MODE_ > more/env"}}"#,
+    );
+    let build = |mode: &str, secret: &str| {
+        let mut zako = project.command(&["build"]);
+        zako.env("MODE_A", mode).env("MODE_SECRET", secret);
+        Outcome::of(&mut zako).succeeds();
+    };
+    build("one", "s1");
+    assert_eq!(project.read("packages/app/more/env"), "MODE_A=one\n");
+    for lost in ["dist", "more"] {
+        fs::remove_dir_all(project.root().join("packages/app").join(lost)).unwrap();
+    }
+    build("one", "s2");
+    assert_eq!(project.read("packages/app/dist/a"), "HELLO\n");
+    let ran = project.ran();
+    assert_eq!(ran, ["app", "core"], "once, whatever is left out");
+    build("two", "s2");
+    assert_eq!(project.read("packages/app/more/env"), "MODE_A=two\n");
+}
+
+#[test]
+fn slips_in_a_turbo_json_are_told() {
+    let project = project();
+    for (text, said) in [
+        (
+            r#"{"tasks": {"build": {"dependson": []}}}"#,
+            "did you mean `dependsOn`?",
+        ),
+        (
+            r#"{"tasks": {"build": {"cache": "no"}}}"#,
+            "`cache` must be true or false",
+        ),
+        (
+            r#"{"tasks": {"build": {"dependsOn": ["build"]}}}"#,
+            "it depends on itself",
+        ),
+    ] {
+        project.write("turbo.json", text);
+        project.zako(&["build"]).fails_saying(&[said]);
+    }
+    project.write(
+        "turbo.json",
+        r#"{"tasks": {"build": {"dependsOn": ["^build", "gen"], "cache": false}, "tset": {}}}"#,
+    );
+    let told = project.zako(&["build"]).succeeds().text();
+    for said in [
+        "`build` depends on `gen`, but no package has that script",
+        "no package has a script `tset`; did you mean `test`?",
+    ] {
+        assert!(told.contains(said), "{told}");
+    }
+    assert_eq!(
+        project.ran(),
+        ["app", "core"],
+        "what is not cached is built as well"
+    );
+    project.build();
+    assert_eq!(project.ran(), ["app", "core"], "each time");
+}
+
+#[test]
 fn init_reads_turbo_json_into_the_manifest() {
     let project = project();
     project.write(

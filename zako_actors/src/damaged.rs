@@ -20,7 +20,7 @@ use crate::lang::npmrc::Npmrc;
 use crate::lang::package_json::PackageJson;
 use crate::lang::packages::Packages;
 use crate::lang::pattern::Pattern;
-use crate::lang::task::Tasks;
+use crate::lang::turbo::Turbo;
 use crate::lang::workspace_file::WorkspaceFile;
 
 /// One of `seeds` with up to four pieces replaced: by characters that mean something somewhere, by
@@ -224,8 +224,8 @@ proptest! {
         if let Err(mistake) = PackageJson::parse("a", &package) {
             prop_assert!(mistake.message.starts_with("a/package.json"), "{}", mistake.message);
         }
-        if let Err(mistake) = Tasks::from_turbo("turbo.json", &turbo) {
-            prop_assert!(mistake.message.starts_with("turbo.json"), "{}", mistake.message);
+        if let Err(mistake) = Turbo::parse("turbo.json", &turbo) {
+            prop_assert!(mistake.location.is_some(), "{}", mistake.message);
         }
     }
 

@@ -1,7 +1,7 @@
 //! `@FILE` on the command line: more arguments, one a line.
 //!
 //! Owns the expansion. Does not know what the arguments mean.
-//! Invariants: `@pkg//path:name` is a label, never a file; files that name each other are refused.
+//! Invariants: `@pkg//path:name` is a label and `@~1` a commit, never a file; files that name each other are refused.
 
 use std::ffi::OsString;
 use std::fs;
@@ -37,7 +37,9 @@ fn add(
     let file = argument
         .to_str()
         .and_then(|text| text.strip_prefix('@'))
-        .filter(|name| !name.is_empty() && !name.contains("//"));
+        .filter(|name| !name.is_empty() && !name.contains("//"))
+        // As git writes commits: `@{1 day ago}`, `@~2`.
+        .filter(|name| !name.starts_with(['{', '~', '^']));
     let Some(file) = file else {
         expanded.push(argument);
         return Ok(());
@@ -75,8 +77,18 @@ mod tests {
         fs::write(&two, "  //a:b \n").unwrap();
         let at = format!("@{}", one.display());
         assert_eq!(
-            expanded(&["zako", "build", &at, "@rx//a:b", "--", &at]).unwrap(),
-            ["zako", "build", "-j", "4", "//a:b", "@rx//a:b", "--", &at]
+            expanded(&["zako", "build", &at, "@rx//a:b", "@{1 day ago}", "--", &at]).unwrap(),
+            [
+                "zako",
+                "build",
+                "-j",
+                "4",
+                "//a:b",
+                "@rx//a:b",
+                "@{1 day ago}",
+                "--",
+                &at
+            ]
         );
         fs::write(&two, &at).unwrap();
         assert!(

@@ -19,13 +19,13 @@ use super::opened::{Opened, Targets, failure};
 use super::reads::Answers;
 use super::remote::remote;
 use super::sandbox::{chosen, readable};
-use super::sink::{JsonLines, Sink};
+use super::sink::{JsonLines, Sink, create};
 use super::summary::summarise;
-use super::{Exit, Failure, print_json, print_line, say};
+use super::{Exit, Failure, dry, print_json, say};
 use crate::engine::affected::affected;
 use crate::engine::cancel::Cancel;
 use crate::engine::edits::Edits;
-use crate::engine::event::{Event, Stamped, Summary, micros};
+use crate::engine::event::{Event, Failed, Stamped, Summary, micros};
 use crate::engine::graph::NodeId;
 use crate::engine::guard;
 use crate::engine::open_files;
@@ -126,6 +126,23 @@ pub fn round(
     outcome
 }
 
+/// What a script is told of a build.
+#[derive(Serialize)]
+struct Told<'a> {
+    #[serde(flatten)]
+    summary: &'a Summary,
+    failures: &'a [Failed],
+}
+
+impl<'a> Told<'a> {
+    fn of(summary: &'a Summary) -> Self {
+        Self {
+            summary,
+            failures: &summary.failures,
+        }
+    }
+}
+
 /// A part of the command that is no step, with its times since the command began.
 struct Phase {
     name: &'static str,
@@ -158,7 +175,7 @@ impl<'a> Work<'a> {
         let targets = self.timed(|| opened.load())?;
         if self.args.dry {
             let begin = self.plan(opened, targets)?;
-            return self.dry(&begin.plan);
+            return dry::tell(opened, &begin.targets, &begin.plan, self.args.json);
         }
         let summary = self.build(opened, targets)?;
         self.conclude(&summary)
@@ -187,7 +204,7 @@ impl<'a> Work<'a> {
 
     fn conclude(&self, summary: &Summary) -> Result<Exit, Failure> {
         if self.args.json {
-            print_json(summary)?;
+            print_json(&Told::of(summary))?;
         }
         say(&summarise(summary));
         Ok(match summary {
@@ -281,53 +298,6 @@ impl<'a> Work<'a> {
         }
     }
 
-    fn dry(&self, plan: &Plan) -> Result<Exit, Failure> {
-        #[derive(Serialize)]
-        struct Line {
-            label: String,
-            cause: String,
-        }
-        let known = plan.nodes.iter().filter_map(|node| {
-            let cause = node.cause()?.to_string();
-            Some((&node.target.label, cause))
-        });
-        let left = plan.left.iter().map(|left| {
-            let waits = || plan.waits.iter().filter(|wait| wait.target == left.rule);
-            let writers = waits().flat_map(|wait| &wait.writers);
-            let writers: Vec<String> = writers.map(|it| plan.label(*it).to_string()).collect();
-            let label = &left.target.label;
-            let cause = match (writers.is_empty(), *label == left.rule) {
-                (false, true) => format!("its rule waits for {}", writers.join(", ")),
-                _ => format!("waits for the rule of {}", left.rule),
-            };
-            (label, cause)
-        });
-        let lines: Vec<Line> = known
-            .chain(left)
-            .map(|(label, cause)| Line {
-                label: label.to_string(),
-                cause,
-            })
-            .collect();
-        if self.args.json {
-            print_json(&lines)?;
-        } else {
-            for line in &lines {
-                print_line(&format!("{}: {}", line.label, line.cause))?;
-            }
-        }
-        say(&format!(
-            "{} of {} targets are not up to date{}; nothing was run",
-            lines.len(),
-            plan.nodes.len() + plan.left.len(),
-            match plan.left.len() {
-                0 => String::new(),
-                left => format!(", {left} of them not described yet, and there may be more"),
-            }
-        ));
-        Ok(Exit::Done)
-    }
-
     fn nothing_to_do(&self, plan: &Plan) -> Summary {
         let files = plan.nodes.iter().map(|node| match &node.state {
             Freshness::Fresh(outputs) => outputs.len(),
@@ -401,7 +371,7 @@ impl<'a> Work<'a> {
             ));
         }
         let (events, stream) = mpsc::channel::<Stamped>();
-        let display = Display::new(self.global.verbose, self.sinks(opened)?);
+        let display = Display::new(self.global.verbose, self.sinks(opened, &cancel)?);
         let chosen = chosen(&plan, build.sandbox);
         std::thread::scope(|scope| {
             let follower = scope.spawn(|| display.follow(stream));
@@ -449,11 +419,11 @@ impl<'a> Work<'a> {
             || self.args.steps.otel.is_some()
     }
 
-    fn sinks(&self, opened: &Opened) -> Result<Vec<Box<dyn Sink>>, Failure> {
+    fn sinks(&self, opened: &Opened, cancel: &Cancel) -> Result<Vec<Box<dyn Sink>>, Failure> {
         let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
         if let Some(path) = &self.args.steps.events {
             // Rounds of a watch follow one another in one file.
-            let file = JsonLines::open(path, self.cancel.is_some()).map_err(|error| {
+            let file = JsonLines::open(path, self.cancel.is_some(), cancel).map_err(|error| {
                 Failure::usage(format!(
                     "cannot write events to {}: {error}",
                     path.display()
@@ -462,7 +432,8 @@ impl<'a> Work<'a> {
             sinks.push(Box::new(file));
         }
         if let Some(path) = &self.args.steps.trace {
-            let file = Trace::create(path).map_err(|error| {
+            let file = create(path, false, cancel).and_then(Trace::of);
+            let file = file.map_err(|error| {
                 Failure::usage(format!(
                     "cannot write the trace to {}: {error}",
                     path.display()

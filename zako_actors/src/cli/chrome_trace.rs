@@ -8,7 +8,6 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
 
 use rustc_hash::FxHashMap;
 use serde_json::{Value, json};
@@ -30,12 +29,12 @@ pub struct Trace<W: Write + Send = BufWriter<File>> {
 }
 
 impl Trace {
-    /// Makes the file.
+    /// Begins a trace in `file`.
     ///
     /// # Errors
-    /// When that cannot be done.
-    pub fn create(path: &Path) -> io::Result<Self> {
-        Self::new(BufWriter::new(File::create(path)?))
+    /// When that cannot be written.
+    pub fn of(file: File) -> io::Result<Self> {
+        Self::new(BufWriter::new(file))
     }
 }
 

@@ -4,6 +4,7 @@ use std::fs;
 use std::num::NonZeroU32;
 use std::path::Path;
 
+use cas_actor::UpstreamConfig;
 use clap::ValueEnum;
 use serde::Serialize;
 
@@ -203,11 +204,15 @@ fn how_steps_run(settings: &Settings, findings: &mut Vec<Finding>) {
     );
     match named.as_ref().or(settings.remote.as_ref()) {
         Some(address) => {
-            let shown = without_secrets(address);
-            add(findings, "remote cache", format!("{shown} ({from})"));
+            let shown = format!("{} ({from})", without_secrets(address));
+            match usable(address) {
+                Ok(()) => add(findings, "remote cache", shown),
+                Err(error) => warn(findings, "remote cache", shown, &error),
+            }
         }
         None => add(findings, "remote cache", "none"),
     }
+    switches(findings);
     let from = source(None, settings.path.is_some());
     let from = if settings.path.is_some() {
         from
@@ -235,6 +240,49 @@ fn how_steps_run(settings: &Settings, findings: &mut Vec<Finding>) {
             );
         }
         Err(error) => warn(findings, "a build file", error.text(), "correct it"),
+    }
+}
+
+/// Whether a remote cache can have this address.
+///
+/// # Errors
+/// Why not, and what addresses look like.
+fn usable(address: &str) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let runtime = runtime.map_err(|error| error.to_string())?;
+    let _entered = runtime.enter();
+    let connected = UpstreamConfig::at(address).connect();
+    connected
+        .map(drop)
+        .map_err(|error| error.problem().to_owned())
+}
+
+/// What the environment alone says.
+fn switches(findings: &mut Vec<Finding>) {
+    if let Some(locked) = said("ZAKO_LOCKED") {
+        let is_off = matches!(
+            &*locked.to_lowercase(),
+            "n" | "no" | "f" | "false" | "off" | "0"
+        );
+        let shown = format!(
+            "{} (ZAKO_LOCKED={locked})",
+            if is_off { "no" } else { "yes" }
+        );
+        add(findings, "locked", shown);
+    }
+    if let Some(to) = said("ZAKO_OTEL") {
+        let shown = format!("{} (ZAKO_OTEL)", without_secrets(&to));
+        let is_address = to.starts_with("http://") || to.starts_with("https://");
+        if to == "stdout" || is_address {
+            add(findings, "spans", shown);
+        } else {
+            warn(
+                findings,
+                "spans",
+                shown,
+                "write `stdout`, or the http:// address of a collector",
+            );
+        }
     }
 }
 

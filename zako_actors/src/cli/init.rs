@@ -15,7 +15,7 @@ use super::options::directory;
 use super::{Exit, Failure, print_line};
 use crate::lang::manifest::{MANIFEST, Manifest};
 use crate::lang::package_json::PNPM_WORKSPACE;
-use crate::lang::task::{TURBO_JSON, Tasks};
+use crate::lang::turbo::{TURBO_JSON, Turbo};
 
 /// Makes the files.
 pub fn run(global: &Global, args: &InitArgs) -> Result<Exit, Failure> {
@@ -106,8 +106,17 @@ fn tasks(dir: &Path) -> Result<String, Failure> {
         }
         Err(error) => return Err(Failure::work(format!("cannot read {TURBO_JSON}: {error}"))),
     };
-    let tasks = Tasks::from_turbo(TURBO_JSON, &text)
+    let turbo = Turbo::parse(TURBO_JSON, &text)
         .map_err(|mistake| Failure::rendered(mistake.to_string()))?;
+    let left_out: Vec<&str> = turbo.left_out.iter().map(String::as_str).collect();
+    let left_out = match left_out[..] {
+        [] => String::new(),
+        _ => format!(
+            "\n# Not taken over, since zako has nothing like it: {}.",
+            left_out.join(", ")
+        ),
+    };
+    let tasks = turbo.into_tasks();
     let mut found = toml::Table::new();
     for (name, list) in [
         ("pass-env", &tasks.global_env),
@@ -123,7 +132,7 @@ fn tasks(dir: &Path) -> Result<String, Failure> {
     let part = toml::Table::from_iter([("tasks".to_owned(), by_name)]);
     let text = toml::to_string(&part).map_err(Failure::work)?;
     Ok(format!(
-        "\n# From {TURBO_JSON}, which is not read any more.{}\n{text}",
+        "\n# From {TURBO_JSON}, which is not read any more.{left_out}{}\n{text}",
         settings(&found)?
     ))
 }
@@ -180,7 +189,7 @@ mod tests {
         let manifest = Manifest::derive("g", "a", "1.0.0") + &tasks(dir.path()).unwrap();
         let manifest =
             Manifest::parse(&manifest).unwrap_or_else(|error| panic!("{error}\n{manifest}"));
-        let read = Tasks::from_turbo(TURBO_JSON, text).unwrap();
+        let read = Turbo::parse(TURBO_JSON, text).unwrap().into_tasks();
         assert_eq!(manifest.tasks, Some(read.by_name));
         assert_eq!(manifest.settings.pass_env, ["CI"]);
     }

@@ -2,7 +2,7 @@
 //!
 //! Owns dispatch, exit statuses and everything that is printed. Does not know how anything is
 //! built. Invariants: one failure prints one line that begins with `error`; what a script reads
-//! goes to standard output, what a person reads to standard error.
+//! goes to standard output, failures with `--json` included, what a person reads to standard error.
 
 mod affected;
 mod argfile;
@@ -13,6 +13,7 @@ mod chrome_trace;
 mod clean;
 mod display;
 mod doctor;
+mod dry;
 mod graph;
 mod init;
 mod interrupt;
@@ -38,7 +39,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::builder::Resettable;
-use clap::{CommandFactory, FromArgMatches};
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 use args::{Cli, Command};
 
@@ -156,6 +157,7 @@ pub fn main() -> ExitCode {
         }
     };
     let mut matches = without_empty_variables(Cli::command()).get_matches_from(arguments);
+    let wants_json = wants_json(&matches);
     let cli = Cli::from_arg_matches_mut(&mut matches).unwrap_or_else(|error| error.exit());
     if cli.global.backtrace {
         backtrace::want();
@@ -166,10 +168,22 @@ pub fn main() -> ExitCode {
         Ok(Exit::Failed) => ExitCode::FAILURE,
         Ok(Exit::Interrupted) => ExitCode::from(130),
         Err(failure) => {
+            if wants_json {
+                // What a script reads is about the failure, too; there is nobody left to tell that it cannot be.
+                drop(print_json(&serde_json::json!({ "error": failure.text() })));
+            }
             say(&failure.text);
             ExitCode::from(failure.code)
         }
     }
+}
+
+/// Whether `--json` was given, to whichever command.
+fn wants_json(matches: &ArgMatches) -> bool {
+    matches!(matches.try_get_one::<bool>("json"), Ok(Some(true)))
+        || matches
+            .subcommand()
+            .is_some_and(|(_, below)| wants_json(below))
 }
 
 fn run(cli: Cli, begin: Instant) -> Result<Exit, Failure> {

@@ -302,6 +302,9 @@ pub fn workspace_failure(error: WorkspaceError) -> Failure {
     match error {
         WorkspaceError::Manifest(mistake) => Failure::rendered(mistake.to_string()),
         WorkspaceError::NotFound(_) => Failure::usage(error),
+        WorkspaceError::Io {
+            action: "enter", ..
+        } => Failure::usage(error),
         WorkspaceError::Io { .. } => Failure::work(error),
     }
 }

@@ -4,6 +4,7 @@
 //! scheduler's to say.
 
 use std::fmt::Write as _;
+use std::fs::File;
 
 use serde_json::json;
 
@@ -185,7 +186,7 @@ impl Times {
 
     /// The picture that `zako build --trace` would leave of such a build.
     fn draw(&self, path: &std::path::Path, steps: &[Played]) -> std::io::Result<()> {
-        let mut trace = Trace::create(path)?;
+        let mut trace = Trace::of(File::create(path)?)?;
         let mut events: Vec<Stamped> = Vec::with_capacity(2 * steps.len());
         for step in steps.iter().filter(|step| step.end_us > step.begin_us) {
             let label = self.labels[step.node as usize].to_string();

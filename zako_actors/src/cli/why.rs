@@ -114,7 +114,7 @@ fn near_gone(reasons: &Reasons, graph: &Graph, label: &Label) -> Option<String> 
 }
 
 /// Why a target is not up to date; as exactly as what is known of its last run allows.
-fn causes(opened: &Opened, targets: &Targets, node: &Planned) -> Option<Vec<Cause>> {
+pub fn causes(opened: &Opened, targets: &Targets, node: &Planned) -> Option<Vec<Cause>> {
     let cause = node.cause()?;
     if cause == Cause::Recipe {
         let target = targets.graph.target(node.id);

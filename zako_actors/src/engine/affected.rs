@@ -19,7 +19,7 @@ use crate::lang::lockfile::LOCK;
 use crate::lang::manifest::MANIFEST;
 use crate::lang::rule_use::RuleUse;
 use crate::lang::target::Source;
-use crate::lang::task::TURBO_JSON;
+use crate::lang::turbo::TURBO_JSON;
 use crate::lang::workspace_file::PACKAGE_FILE;
 
 /// What targets are described by.

@@ -187,6 +187,15 @@ impl std::fmt::Display for Outcome {
     }
 }
 
+/// A step that failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Failed {
+    /// Its target.
+    pub label: String,
+    /// Why, as a person is told.
+    pub failure: String,
+}
+
 /// The figures of a build.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Summary {
@@ -208,6 +217,9 @@ pub struct Summary {
     pub cancelled: usize,
     /// Tests that passed, but not at once.
     pub flaky: usize,
+    /// What failed, with why; told by the events of their steps.
+    #[serde(skip)]
+    pub failures: Vec<Failed>,
     /// Whether the build was stopped.
     pub interrupted: bool,
     /// Wall time, µs.

@@ -3,7 +3,7 @@
 //! Owns finding and reading them. Does not know what their scripts become.
 //! Invariant: a workspace without packages costs two looks at the disk.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::ErrorKind;
 
@@ -17,7 +17,8 @@ use crate::lang::pattern::Pattern;
 use crate::lang::scripts::{Member, Members};
 use crate::lang::suggest::{did_you_mean, nearest};
 use crate::lang::target::join;
-use crate::lang::task::{TURBO_JSON, Tasks, is_named};
+use crate::lang::task::{Tasks, is_named};
+use crate::lang::turbo::{TURBO_JSON, Turbo};
 
 /// Reads them; `None` when neither a `package.json` nor a list of pnpm's lies in the root, or scripts are not wanted.
 ///
@@ -68,13 +69,14 @@ pub fn read(workspace: &Workspace, dirs: &mut DirTable) -> Result<Option<Members
         };
         if let Some(package) = reader.package(dir)? {
             let turbo = join(dir, TURBO_JSON);
-            let tasks = reader.text(&turbo)?;
+            let tasks = match reader.text(&turbo)? {
+                Some(text) => Turbo::parse(&turbo, &text).map_err(mistake)?.tasks,
+                None => BTreeMap::new(),
+            };
             members.members.push(Member {
                 package,
                 gitignore: reader.text(&join(dir, ".gitignore"))?.unwrap_or_default(),
-                tasks: tasks.map_or(Ok(Tasks::default()), |text| {
-                    Tasks::from_turbo(&turbo, &text).map_err(mistake)
-                })?,
+                tasks,
             });
         }
     }
@@ -106,11 +108,12 @@ fn check_networked(members: &Members) -> Result<(), Diagnostic> {
     )))
 }
 
-/// What to say of tasks of the manifest that no package has, nor any other task needs.
+/// What to say of tasks that no package has, nor any other task needs, and of what tasks need in vain.
 pub fn misnamed_tasks(workspace: &Workspace, members: Option<&Members>) -> Vec<String> {
     let manifest = &workspace.manifest;
-    let unwanted = manifest.settings.scripts == Some(false);
-    let Some(tasks) = manifest.tasks.as_ref().filter(|_| !unwanted) else {
+    let is_wanted = manifest.settings.scripts != Some(false);
+    let said = members.map(|members| &members.tasks.by_name);
+    let Some(tasks) = manifest.tasks.as_ref().or(said).filter(|_| is_wanted) else {
         return Vec::new();
     };
     let packages = || {
@@ -124,27 +127,44 @@ pub fn misnamed_tasks(workspace: &Workspace, members: Option<&Members>) -> Vec<S
         })
     };
     // A task without a script may be what others wait for: `^name` reaches through it.
-    let is_needed = |task: &str| {
-        let mut needs = tasks.values().flat_map(|task| &task.depends_on);
-        needs.any(|needed| needed.trim_start_matches('^') == task)
+    let needs = || {
+        let needs = tasks
+            .iter()
+            .flat_map(|(task, it)| it.depends_on.iter().map(move |on| (task, on)));
+        needs.map(|(task, needed)| (task, needed.trim_start_matches('^')))
     };
+    let is_needed = |task: &str| needs().any(|(_, needed)| needed == task);
     let known: BTreeSet<&str> = packages()
         .flat_map(|package| package.scripts.keys())
         .map(String::as_str)
         .collect();
-    let unknown = tasks.keys().filter(|task| !bears(task) && !is_needed(task));
-    let said = unknown.map(|task| {
+    let place = |task: &str| match (manifest.task_places.get(task), &manifest.tasks) {
+        (Some(place), _) => place.to_string(),
+        (None, Some(_)) => MANIFEST.to_owned(),
+        (None, None) => TURBO_JSON.to_owned(),
+    };
+    let hint = |task: &str| {
         let (package, script) = task.rsplit_once('#').unwrap_or(("", task));
-        let hint = nearest(script, known.iter().copied()).map(|name| match package {
+        let nearest = nearest(script, known.iter().copied()).filter(|name| *name != script);
+        let nearest = nearest.map(|name| match package {
             "" => format!("; did you mean `{name}`?"),
             _ => format!("; did you mean `{package}#{name}`?"),
         });
-        let place = manifest.task_places.get(task);
-        let place = place.map_or_else(|| MANIFEST.to_owned(), ToString::to_string);
-        let hint = hint.unwrap_or_else(|| "; correct it or remove it".to_owned());
+        nearest.unwrap_or_else(|| "; correct it or remove it".to_owned())
+    };
+    let unknown = tasks.keys().filter(|task| !bears(task) && !is_needed(task));
+    let unknown = unknown.map(|task| {
+        let (place, hint) = (place(task), hint(task));
         format!("warning: {place}: no package has a script `{task}`{hint}")
     });
-    said.collect()
+    let in_vain = needs().filter(|(_, needed)| !bears(needed) && !tasks.contains_key(*needed));
+    let in_vain = in_vain.map(|(task, needed)| {
+        let (place, hint) = (place(task), hint(needed));
+        format!(
+            "warning: {place}: `{task}` depends on `{needed}`, but no package has that script{hint}"
+        )
+    });
+    unknown.chain(in_vain).collect()
 }
 
 struct Reader<'a> {
@@ -186,7 +206,10 @@ impl Reader<'_> {
                 ..Tasks::default()
             },
             None => match self.text(TURBO_JSON)? {
-                Some(text) => Tasks::from_turbo(TURBO_JSON, &text).map_err(mistake)?,
+                Some(text) => {
+                    let turbo = Turbo::parse(TURBO_JSON, &text).map_err(mistake)?;
+                    turbo.into_tasks()
+                }
                 None => Tasks::default(),
             },
         };

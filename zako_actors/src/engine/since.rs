@@ -52,9 +52,19 @@ pub fn changed_since(root: &Path, reference: &str) -> Result<Changes, SinceError
             .output()
             .map_err(SinceError::NoGit)?;
         if !output.status.success() {
+            let repository = git()
+                .current_dir(root)
+                .args(["rev-parse", "--git-dir"])
+                .output();
+            let message = match repository {
+                Ok(found) if !found.status.success() => {
+                    "there is no git repository here".to_owned()
+                }
+                _ => first_line(&output.stderr),
+            };
             return Err(SinceError::Refused {
                 reference: reference.to_owned(),
-                message: first_line(&output.stderr),
+                message,
             });
         }
         Ok(names(&output.stdout).collect())

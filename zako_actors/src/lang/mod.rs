@@ -31,4 +31,5 @@ pub mod suggest;
 pub mod target;
 pub mod task;
 pub mod text;
+pub mod turbo;
 pub mod workspace_file;

@@ -18,6 +18,7 @@ use super::package_json::{PACKAGE_JSON, PackageJson};
 use super::suggest::did_you_mean;
 use super::target::{Command, EnvValue, InPlace, Source, Target, Work, join};
 use super::task::{ROOT_PACKAGE, Task, Tasks};
+use super::turbo::TurboTask;
 use crate::diagnostic::Diagnostic;
 
 /// Programs that run scripts themselves: their lines are not steps.
@@ -30,8 +31,8 @@ pub struct Member {
     pub package: PackageJson,
     /// Its `.gitignore`; empty when there is none.
     pub gitignore: String,
-    /// What its own `turbo.json` says.
-    pub tasks: Tasks,
+    /// What its own `turbo.json` says, by names of scripts.
+    pub tasks: BTreeMap<String, TurboTask>,
 }
 
 /// The packages of one workspace.
@@ -111,15 +112,15 @@ impl<'a> World<'a> {
 
     fn task(&self, index: usize, script: &str) -> Task {
         let member = self.member(index);
-        if let Some(own) = member.tasks.by_name.get(script) {
-            return own.clone();
-        }
         let name = if member.package.dir.is_empty() {
             ROOT_PACKAGE
         } else {
             &member.package.name
         };
-        self.all.tasks.of(name, script)
+        match member.tasks.get(script) {
+            Some(own) => own.over(self.all.tasks.said(name, script)),
+            None => self.all.tasks.of(name, script),
+        }
     }
 
     /// The label of a script, when it becomes a target.
@@ -179,7 +180,7 @@ impl<'a> World<'a> {
                 ..Command::default()
             }),
             rule: None,
-            manual: !(is_test || (script == "build" && task.cache && !task.persistent)),
+            manual: !(is_test || (script == "build" && !task.persistent)),
             label,
         })
     }
@@ -221,8 +222,10 @@ impl<'a> World<'a> {
             } else {
                 labels.extend(self.label(index, dependency));
             }
+            if labels.contains(own) {
+                return Err(format!("it depends on itself, by `{dependency}`"));
+            }
         }
-        labels.remove(own);
         Ok(labels.into_iter().collect())
     }
 
@@ -269,6 +272,7 @@ fn bins(dir: &str) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::lang::target::Output;
+    use crate::lang::turbo::Turbo;
     use serde_json::json;
 
     fn member(dir: &str, value: serde_json::Value) -> Member {
@@ -276,6 +280,10 @@ mod tests {
             package: PackageJson::parse(dir, &value.to_string()).unwrap(),
             ..Member::default()
         }
+    }
+
+    fn turbo(text: &str) -> Tasks {
+        Turbo::parse("turbo.json", text).unwrap().into_tasks()
     }
 
     fn world() -> Members {
@@ -356,7 +364,7 @@ mod tests {
         let of_web = |inputs: &[&str], outputs: &[&str]| {
             let task = json!({ "inputs": inputs, "outputs": outputs });
             let text = json!({ "tasks": { "web#build": task } }).to_string();
-            let tasks = Tasks::from_turbo("turbo.json", &text).unwrap();
+            let tasks = turbo(&text);
             targets(&Members { tasks, ..world() })
         };
         let inputs = [
@@ -409,7 +417,7 @@ mod tests {
             );
         }
         let text = r#"{"tasks": {"build": {"dependsOn": ["croe#build"]}}}"#;
-        let tasks = Tasks::from_turbo("turbo.json", text).unwrap();
+        let tasks = turbo(text);
         let error = targets(&Members { tasks, ..world() }).unwrap_err().message;
         assert!(
             error.contains("no package `croe`; did you mean `core`?"),
@@ -424,12 +432,10 @@ mod tests {
     #[test]
     fn tasks_say_what_is_left_behind_and_passed_on() {
         let mut all = world();
-        all.tasks = Tasks::from_turbo(
-            "turbo.json",
+        all.tasks = turbo(
             r#"{"globalEnv": ["CI"], "tasks": {"build": {"dependsOn": ["^build"], "outputs": ["out/**", "!out/tmp/**"], "env": ["MODE"]},
                 "web#build": {"dependsOn": ["core#build"], "cache": false}}}"#,
-        )
-        .unwrap();
+        );
         let targets = targets(&all).unwrap();
         let core = find(&targets, "//packages/core:build").command().unwrap();
         assert_eq!(core.outs, [Output::Tree("packages/core/out".into())]);
@@ -437,6 +443,6 @@ mod tests {
         assert_eq!(core.in_place.as_ref().unwrap().out_exclude.len(), 1);
         let web = find(&targets, "//apps/web:build");
         assert_eq!(web.deps[0].to_string(), "//packages/core:build");
-        assert!(web.manual, "what must not be cached runs when it is named");
+        assert!(!web.manual, "it is built, in each build anew");
     }
 }

@@ -1,20 +1,14 @@
 //! Tasks: what the scripts of packages need, leave behind, and depend on.
 //!
-//! Owns the model and its three sources: `[tasks]` of `zako.toml`, `turbo.json`, and defaults for
-//! a workspace that has neither. Does not know which packages there are.
-//! Invariant: unknown fields of `zako.toml` never pass silently; those of `turbo.json` that do not
-//! change what is built do.
+//! Owns the model, as `[tasks]` of `zako.toml` has it, and the defaults for a workspace that has neither that nor a
+//! `turbo.json` (see [`super::turbo`]). Does not know which packages there are.
+//! Invariant: unknown fields never pass silently.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::package_json::PackageJson;
-use crate::diagnostic::Diagnostic;
-
-/// Where Turborepo keeps its tasks.
-pub const TURBO_JSON: &str = "turbo.json";
 
 /// What is said about the scripts of one name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,8 +81,7 @@ const DEEDS: [&str; 9] = [
 impl Tasks {
     /// What is said about script `name` of package `package`.
     pub fn of(&self, package: &str, name: &str) -> Task {
-        let own = self.by_name.get(&format!("{package}#{name}"));
-        match own.or_else(|| self.by_name.get(name)) {
+        match self.said(package, name) {
             Some(task) => task.clone(),
             None if self.declared => Task {
                 cache: !SERVERS.contains(&name) && !DEEDS.contains(&name),
@@ -99,59 +92,16 @@ impl Tasks {
         }
     }
 
+    /// What somebody said about script `name` of package `package`.
+    pub fn said(&self, package: &str, name: &str) -> Option<&Task> {
+        let own = self.by_name.get(&format!("{package}#{name}"));
+        own.or_else(|| self.by_name.get(name))
+    }
+
     /// Whether a strict sandbox lets script `name` of `package` use the network.
     pub fn opens_network(&self, package: &PackageJson, name: &str) -> bool {
         let mut named = self.networked.iter();
         named.any(|it| is_named(it, package, name))
-    }
-
-    /// Reads the text of a `turbo.json`, comments and all.
-    ///
-    /// # Errors
-    /// When it cannot be read as such.
-    pub fn from_turbo(path: &str, text: &str) -> Result<Self, Diagnostic> {
-        let wrong = |message: String| Diagnostic::error(format!("{path}: {message}"));
-        let options = jsonc_parser::ParseOptions::default();
-        let value: Option<Value> =
-            jsonc_parser::parse_to_serde_value(text, &options).map_err(|e| wrong(e.to_string()))?;
-        let value = value.unwrap_or(Value::Null);
-        let list = |value: &Value, field: &str| -> Result<Option<Vec<String>>, Diagnostic> {
-            match value.get(field) {
-                None | Some(Value::Null) => Ok(None),
-                Some(value) => serde_json::from_value(value.clone())
-                    .map(Some)
-                    .map_err(|_| wrong(format!("`{field}` must be a list of texts"))),
-            }
-        };
-        let flag = |value: &Value, field: &str| value.get(field).and_then(Value::as_bool);
-        let mut tasks = Self {
-            global_inputs: list(&value, "globalDependencies")?.unwrap_or_default(),
-            global_env: list(&value, "globalEnv")?.unwrap_or_default(),
-            global_untracked_env: list(&value, "globalPassThroughEnv")?.unwrap_or_default(),
-            declared: true,
-            ..Self::default()
-        };
-        // Before version 2 the tasks were called a pipeline.
-        let entries = value.get("tasks").or_else(|| value.get("pipeline"));
-        for (name, entry) in entries.and_then(Value::as_object).into_iter().flatten() {
-            let mut task = Task {
-                outputs: list(entry, "outputs")?.or_else(|| Some(Vec::new())),
-                inputs: list(entry, "inputs")?.filter(|inputs| !inputs.is_empty()),
-                env: list(entry, "env")?.unwrap_or_default(),
-                untracked_env: list(entry, "passThroughEnv")?.unwrap_or_default(),
-                cache: flag(entry, "cache").unwrap_or(true),
-                persistent: flag(entry, "persistent").unwrap_or(false),
-                ..Task::default()
-            };
-            for dependency in list(entry, "dependsOn")?.unwrap_or_default() {
-                match dependency.strip_prefix('$') {
-                    Some(variable) => task.env.push(variable.to_owned()),
-                    None => task.depends_on.push(dependency),
-                }
-            }
-            tasks.by_name.insert(name.clone(), task);
-        }
-        Ok(tasks)
     }
 }
 
@@ -186,39 +136,6 @@ fn by_custom(name: &str) -> Task {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn turbo_json_is_read_with_its_comments() {
-        let tasks = Tasks::from_turbo(
-            "turbo.json",
-            r#"{ // the schema
-              "globalEnv": ["CI"], "globalDependencies": ["tsconfig.json"],
-              "tasks": {
-                "build": { "dependsOn": ["^build", "$MODE"], "outputs": ["dist/**", "!dist/cache/**"], "env": ["API_*"] },
-                "web#build": { "dependsOn": [], "passThroughEnv": ["TOKEN"] },
-                "dev": { "cache": false, "persistent": true, },
-              },
-            }"#,
-        )
-        .unwrap();
-        let build = tasks.of("ui", "build");
-        assert_eq!(build.depends_on, ["^build"]);
-        assert_eq!(build.env, ["API_*", "MODE"]);
-        assert_eq!(build.outputs.unwrap().len(), 2);
-        assert_eq!(tasks.of("web", "build").untracked_env, ["TOKEN"]);
-        let dev = tasks.of("ui", "dev");
-        assert!(dev.persistent && !dev.cache);
-        assert_eq!(tasks.global_env, ["CI"]);
-    }
-
-    #[test]
-    fn the_pipeline_of_older_files_is_read_too_and_mistakes_are_named() {
-        let tasks = Tasks::from_turbo("turbo.json", r#"{"pipeline": {"lint": {}}}"#).unwrap();
-        assert!(tasks.by_name.contains_key("lint"));
-        let error = |text: &str| Tasks::from_turbo("turbo.json", text).unwrap_err().message;
-        assert!(error(r#"{"tasks": {"a": {"outputs": "dist"}}}"#).contains("`outputs` must be"));
-        assert!(error("{").starts_with("turbo.json: "));
-    }
 
     #[test]
     fn the_package_of_the_root_has_two_names() {

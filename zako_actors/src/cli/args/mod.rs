@@ -125,7 +125,7 @@ pub struct Global {
         global = true,
         env = "ZAKO_BACKTRACE",
         hide_env = true,
-        value_parser = clap::builder::FalseyValueParser::new(),
+        value_parser = clap::builder::BoolishValueParser::new(),
         help_heading = "Global options"
     )]
     pub backtrace: bool,

@@ -14,27 +14,29 @@ use crate::lang::target::{Command, EnvValue};
 pub struct Outer {
     /// All of it.
     pub variables: BTreeMap<String, String>,
-    /// Names (`*` at the end: all that begin so) that every step is given, part of its key.
+    /// Names (`*` at the end: all that begin so; `!` before: not that) that every step is given, part of its key.
     pub tracked: Vec<String>,
     /// Names that every step is given, no part of its key.
     pub untracked: Vec<String>,
 }
 
 impl Outer {
-    /// Adds variable `name` with the value of `outer`, or everything that `outer` means.
+    /// Adds variable `name` with the value of `outer`, or everything that `outer` means, but nothing that is `left_out`.
     fn pass(
         &self,
         name: &str,
-        outer: &str,
-        default: Option<&str>,
+        (outer, default): (&str, Option<&str>),
+        left_out: &[&str],
         env: &mut BTreeMap<String, String>,
     ) {
-        if let Some(stem) = outer.strip_suffix('*') {
-            let found = self
-                .variables
-                .iter()
-                .filter(|(key, _)| key.starts_with(stem));
+        let is_left_out = |key: &str| left_out.iter().any(|it| means(it, key));
+        if outer.ends_with('*') {
+            let all = self.variables.iter();
+            let found = all.filter(|(key, _)| means(outer, key) && !is_left_out(key));
             env.extend(found.map(|(key, value)| (key.clone(), value.clone())));
+            return;
+        }
+        if outer.starts_with('!') || is_left_out(outer) {
             return;
         }
         let value = self.variables.get(outer).map(String::as_str).or(default);
@@ -42,6 +44,18 @@ impl Outer {
             env.insert(name.to_owned(), value.to_owned());
         }
     }
+}
+
+/// Whether `name`, with `*` at its end perhaps, means variable `key`.
+fn means(name: &str, key: &str) -> bool {
+    name.strip_suffix('*')
+        .map_or(name == key, |stem| key.starts_with(stem))
+}
+
+/// Those of `names` that say what is left out, with what they say.
+fn left_out<'a>(names: impl IntoIterator<Item = &'a String>) -> Vec<&'a str> {
+    let names = names.into_iter();
+    names.filter_map(|name| name.strip_prefix('!')).collect()
 }
 
 /// What a script of a package is given as a package manager would: who asks, and how the network is
@@ -77,8 +91,9 @@ impl Describer {
                 ("PATH".to_owned(), self.path.clone()),
                 ("LANG".to_owned(), "C.UTF-8".to_owned()),
             ]);
+            let left_out = left_out(&self.outer.tracked);
             for name in &self.outer.tracked {
-                self.outer.pass(name, name, None, &mut env);
+                self.outer.pass(name, (name, None), &left_out, &mut env);
             }
             self.add(&self.env, &mut env);
             env
@@ -92,13 +107,16 @@ impl Describer {
     }
 
     fn add(&self, values: &BTreeMap<String, EnvValue>, env: &mut BTreeMap<String, String>) {
+        let left_out = left_out(values.keys());
         for (name, value) in values {
             match value {
                 EnvValue::Text(text) => drop(env.insert(name.clone(), text.clone())),
                 EnvValue::Pass {
                     name: outer,
                     default,
-                } => self.outer.pass(name, outer, default.as_deref(), env),
+                } => self
+                    .outer
+                    .pass(name, (outer, default.as_deref()), &left_out, env),
             }
         }
     }
@@ -110,8 +128,10 @@ impl Describer {
             let usual = IN_PLACE_ENV.iter().copied();
             usual.chain(step.open_env.iter().map(String::as_str))
         });
+        let open = command.in_place.iter().flat_map(|step| &step.open_env);
+        let left_out = left_out(self.outer.untracked.iter().chain(open));
         for name in self.outer.untracked.iter().map(String::as_str).chain(own) {
-            self.outer.pass(name, name, None, &mut env);
+            self.outer.pass(name, (name, None), &left_out, &mut env);
         }
         env
     }

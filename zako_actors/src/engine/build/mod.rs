@@ -17,7 +17,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::engine::cancel::{Cancel, CancelReason};
 use crate::engine::cause::Cause;
-use crate::engine::event::{Event, Outcome, Stamped, Summary, micros};
+use crate::engine::event::{Event, Failed, Outcome, Stamped, Summary, micros};
 use crate::engine::plan::{Plan, Planned, Read};
 use crate::engine::progress::Progress;
 use crate::engine::reasons::{LastRun, Packed, Packing};
@@ -293,6 +293,12 @@ impl Build {
         }
         self.summary.flaky += usize::from(end == End::Done && report.attempts > 1);
         self.summary.count(report.outcome);
+        self.summary
+            .failures
+            .extend(failure.iter().map(|failure| Failed {
+                label: label.clone(),
+                failure: failure.clone(),
+            }));
         let ran = report.outcome == Outcome::Executed;
         self.progress.ended(node, ran.then_some(report.duration_us));
         let mut skipped = Vec::new();

@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use super::graph::{Graph, NodeId, SelectError};
 use crate::lang::label::LabelError;
 use crate::lang::target::{EnvValue, Source, Target, Work};
+use crate::transpile::TranspileOptions;
 pub use parse::{Expr, parse};
 
 /// Why a question has no answer.
@@ -218,10 +219,22 @@ pub fn attribute(target: &Target, name: &str) -> Vec<String> {
             .map_or_else(Vec::new, |retries| vec![retries.to_string()]),
         "options" => match &target.work {
             Work::Command(_) | Work::Group | Work::Unfinished { .. } => Vec::new(),
-            Work::Transpile(step) => vec![format!("{:?}", step.options)],
+            Work::Transpile(step) => options(&step.options),
         },
         _ => Vec::new(),
     }
+}
+
+/// What was said of how files are compiled, and what is so unless somebody says it, as `name=value`.
+fn options(options: &TranspileOptions) -> Vec<String> {
+    let said = serde_json::to_value(options).unwrap_or_default();
+    let said = said.as_object().into_iter().flatten();
+    let said = said.filter(|(_, value)| !value.is_null());
+    let shown = said.map(|(name, value)| match value.as_str() {
+        Some(text) => format!("{name}={text}"),
+        None => format!("{name}={value}"),
+    });
+    shown.collect()
 }
 
 fn sources(source: &Source) -> Vec<String> {

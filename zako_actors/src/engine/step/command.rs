@@ -5,16 +5,15 @@
 //! it declares.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::failure::CommandFailure;
+use super::log::{read_log, shorten};
 use super::traced::{of_command, traced};
 use super::{
     Lookup, StepEnv, StepFailure, StepJob, StepReport, depfile, look_up, put_in_place, record,
-    remember, repeat, shorten,
+    remember, repeat,
 };
 use crate::engine::action::{Action, Tool};
 use crate::engine::event::Outcome;
@@ -24,9 +23,6 @@ use crate::engine::record::ActionResult;
 use crate::engine::sandbox::{Confine, Mode, home};
 use crate::engine::scratch::Scratch;
 use crate::lang::target::{Command, Output};
-
-/// More output than this is cut in the middle when it is shown.
-const SHOWN_BYTES: u64 = 256 * 1024;
 
 /// Carries a command step out. Blocks until its process and all descendants are gone.
 pub fn run(env: &StepEnv, job: &StepJob) -> Result<StepReport, StepFailure> {
@@ -224,17 +220,4 @@ pub fn carry_through(
         attempts: 1,
         kept: env.keep_scratch.then_some(spec.cwd),
     })))
-}
-
-/// What a command printed; the end of it when it printed very much.
-pub fn read_log(path: &Path) -> String {
-    let read = || -> std::io::Result<Vec<u8>> {
-        let size = fs::metadata(path)?.len();
-        let mut file = File::open(path)?;
-        file.seek(SeekFrom::Start(size.saturating_sub(SHOWN_BYTES)))?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
 }

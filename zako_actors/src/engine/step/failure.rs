@@ -1,6 +1,6 @@
 //! Why a step failed, in words that let a person mend it.
 //!
-//! Owns the wording, the shortening of long output, and the command line to rerun. Does not print.
+//! Owns the wording and the command line to rerun. Does not print.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -8,16 +8,13 @@ use std::io;
 use std::path::PathBuf;
 
 use super::claims::Clash;
+use super::log::shorten;
 use crate::diagnostic::Diagnostic;
 use crate::engine::action::ActionError;
 use crate::engine::cancel::CancelReason;
 use crate::engine::outputs::OutputError;
 use crate::engine::scratch::ScratchError;
 use crate::lang::label::Label;
-
-/// Lines kept from the beginning and the end of a long output.
-const HEAD_LINES: usize = 40;
-const TAIL_LINES: usize = 160;
 
 /// Why a step failed.
 #[derive(Debug, thiserror::Error)]
@@ -186,20 +183,6 @@ fn indent(text: &str) -> String {
     lines.join("\n")
 }
 
-/// Beginning and end of a long text, with the number of lines left out.
-pub fn shorten(text: &str) -> String {
-    let lines: Vec<&str> = text.trim_end().lines().collect();
-    if lines.len() <= HEAD_LINES + TAIL_LINES {
-        return lines.join("\n");
-    }
-    let left_out = lines.len() - HEAD_LINES - TAIL_LINES;
-    format!(
-        "{}\n… {left_out} lines left out …\n{}",
-        lines[..HEAD_LINES].join("\n"),
-        lines[lines.len() - TAIL_LINES..].join("\n")
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -220,13 +203,5 @@ mod tests {
             "error: //a:x failed: exit status 2\n  command: cc '-DX=\"a b\"' 'it'\\''s.c'\n  output:\n    it's.c:1: no\n  \
              rerun it: cd /s/work && env -i 'A=1 2' cc '-DX=\"a b\"' 'it'\\''s.c'"
         );
-    }
-
-    #[test]
-    fn long_output_keeps_both_ends() {
-        let long: String = (0..1000).map(|n| format!("{n}\n")).collect();
-        let short = shorten(&long);
-        assert!(short.starts_with("0\n1\n") && short.ends_with("998\n999"));
-        assert!(short.contains("… 800 lines left out …"));
     }
 }

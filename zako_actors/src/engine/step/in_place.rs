@@ -16,8 +16,9 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::command::{carry_through, environment, read_log};
+use super::command::{carry_through, environment};
 use super::confined;
+use super::log::read_log;
 use super::repeat::compare;
 use super::traced::{of_script, traced};
 use super::{
