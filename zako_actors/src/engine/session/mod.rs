@@ -6,6 +6,7 @@
 //! that is saved describes what is on disk; a no-op starts no engine, and of threads only those that
 //! look at files.
 
+mod concern;
 mod kept;
 mod leftovers;
 mod reads;
@@ -39,6 +40,7 @@ use super::sandbox::Mode;
 use super::schedule::Capacity;
 use super::services::ServiceError;
 use super::workspace::{Layout, Workspace, WorkspaceError, WorkspaceLock};
+pub use concern::Concern;
 pub use kept::Kept;
 use leftovers::Leftovers;
 use reads::may_read;

@@ -51,6 +51,7 @@ use super::reasons::Reasons;
 use super::record::{ActionResult, OutputItem, OutputKind, Record};
 use super::remote::Remote;
 use super::removal::{is_taken, ours, remove};
+use super::rounds::Tried;
 use super::sandbox::{Mode, Readable};
 use super::scratch::Scratches;
 use super::seats::Seats;
@@ -161,6 +162,17 @@ impl StepReport {
     }
 }
 
+impl StepReport {
+    /// How its command ended, if one ran to its end.
+    fn tried(&self) -> Option<Tried> {
+        match (self.outcome, &self.failure) {
+            (Outcome::Executed, _) => Some(Tried::Succeeded),
+            (_, Some(StepFailure::Command(_))) => Some(Tried::Failed),
+            _ => None,
+        }
+    }
+}
+
 /// Reports to the build exactly once: with what it is given, or on drop that the step was lost.
 #[derive(Debug)]
 pub struct Reporter {
@@ -227,6 +239,9 @@ impl AsyncActor for Step {
         let report = carry_out(&self.env, &self.job).await;
         let failed = |failure| StepReport::failure(self.job.unless_given_up(&self.env, failure));
         let mut report = report.unwrap_or_else(failed);
+        if let Some(edits) = &self.env.edits {
+            edits.rounds.ends(&self.job.target.label, report.tried());
+        }
         report.found = self.job.found.get().cloned();
         reporter.report(report, self.job.turn.began());
         ctx.stop();
@@ -275,9 +290,26 @@ fn look_up(env: &StepEnv, job: &StepJob) -> Result<Lookup, StepFailure> {
     }
     // Once per job: a step is looked up once.
     drop(job.found.set(explain::find(env, job, &action)));
-    if env.force || job.target().in_place().is_some_and(|step| !step.cached) {
-        return Ok(Lookup::Run(Box::new(action)));
+    let label = &job.target().label;
+    let rounds = env.edits.as_ref().map(|edits| &edits.rounds);
+    let before = rounds.and_then(|rounds| rounds.before(label, action.key));
+    if before == Some(Tried::Failed) {
+        return Err(StepFailure::Before);
     }
+    let is_uncached = job.target().in_place().is_some_and(|step| !step.cached);
+    let answer = if env.force || is_uncached && before.is_none() {
+        Lookup::Run(Box::new(action))
+    } else {
+        answer(env, job, action)?
+    };
+    if let (Some(rounds), Lookup::Run(action)) = (rounds, &answer) {
+        rounds.begins(label, action.key);
+    }
+    Ok(answer)
+}
+
+/// Has the step answered by what is remembered, if that is the result of `action` and can be put in place. Blocks.
+fn answer(env: &StepEnv, job: &StepJob, action: Action) -> Result<Lookup, StepFailure> {
     if let Some(previous) = &job.previous
         && previous.key == action.key
         && previous
