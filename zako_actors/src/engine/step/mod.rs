@@ -17,6 +17,7 @@ mod in_place;
 mod job;
 mod repeat;
 mod results;
+mod rivals;
 mod traced;
 mod transpile;
 mod turn;
@@ -35,6 +36,7 @@ pub use explain::Found;
 pub use failure::{StepFailure, shell_line, shorten};
 pub use in_place::search_path;
 pub use job::StepJob;
+pub use rivals::Rivals;
 pub use turn::Turn;
 
 use results::{decode, encode, find_result, remember};
@@ -92,6 +94,8 @@ pub struct StepEnv {
     pub ledger: Arc<Ledger>,
     /// Who writes what in this build.
     pub claims: Claims,
+    /// Scripts whose outputs go to one place.
+    pub rivals: Rivals,
     /// What the build files were evaluated by, where any were.
     pub isolates: Option<IsolatePool>,
     /// Transpilers, one per core.
@@ -387,7 +391,9 @@ fn remove_previous(env: &StepEnv, job: &StepJob, outputs: &[OutputItem]) {
             known.is_err()
         });
         // Where its command still writes nobody else does, but beside what a script writes there may be a person's.
+        let rivals = env.rivals.left(&target.label);
         let stale = stale.map(|old| &*old.path);
+        let stale = stale.filter(|old| !rivals.contains_key(*old));
         let is_command = target.command().is_some() && target.in_place().is_none();
         let is_inner = |old: &&str| is_command && target.declares(old);
         let (inner, outer): (Vec<_>, Vec<_>) = stale.partition(is_inner);
