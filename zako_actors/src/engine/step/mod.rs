@@ -15,6 +15,7 @@ mod failure;
 mod group;
 mod in_place;
 mod job;
+mod look_up;
 mod repeat;
 mod results;
 mod rivals;
@@ -39,7 +40,8 @@ pub use job::StepJob;
 pub use rivals::Rivals;
 pub use turn::Turn;
 
-use results::{decode, encode, find_result, remember};
+use look_up::{Lookup, look_up};
+use results::{decode, encode, remember};
 
 use super::action::{Action, Describer};
 use super::build::BuildMsg;
@@ -48,11 +50,11 @@ use super::edits::Edits;
 use super::event::Outcome;
 use super::files::FileTable;
 use super::ledger::Ledger;
-use super::outputs::{is_intact, list, restore, take_over};
+use super::outputs::{is_intact, list, take_over};
 use super::reasons::Reasons;
 use super::record::{ActionResult, OutputItem, OutputKind, Record};
 use super::remote::Remote;
-use super::removal::{is_taken, ours, remove};
+use super::removal::{ours, remove};
 use super::rounds::Tried;
 use super::sandbox::{Mode, Readable};
 use super::scratch::Scratches;
@@ -274,90 +276,6 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work)
         .await
         .unwrap_or(Err(StepFailure::Lost))
-}
-
-/// What is known before anything is run. Blocks.
-enum Lookup {
-    /// Nothing has to run.
-    Answered(Box<StepReport>),
-    /// This has to run.
-    Run(Box<Action>),
-}
-
-fn look_up(env: &StepEnv, job: &StepJob) -> Result<Lookup, StepFailure> {
-    if let Some(failure) = job.given_up() {
-        return Err(failure);
-    }
-    let action = depfile::describe(env, job)?;
-    if env.edits.is_some() {
-        drop(job.inputs.set(action.inputs.clone()));
-    }
-    // Once per job: a step is looked up once.
-    drop(job.found.set(explain::find(env, job, &action)));
-    let label = &job.target().label;
-    let rounds = env.edits.as_ref().map(|edits| &edits.rounds);
-    let before = rounds.and_then(|rounds| rounds.before(label, action.key));
-    if before == Some(Tried::Failed) {
-        return Err(StepFailure::Before);
-    }
-    let is_uncached = job.target().in_place().is_some_and(|step| !step.cached);
-    let answer = if env.force || is_uncached && before.is_none() {
-        Lookup::Run(Box::new(action))
-    } else {
-        answer(env, job, action)?
-    };
-    if let (Some(rounds), Lookup::Run(action)) = (rounds, &answer) {
-        rounds.begins(label, action.key);
-    }
-    Ok(answer)
-}
-
-/// Has the step answered by what is remembered, if that is the result of `action` and can be put in place. Blocks.
-fn answer(env: &StepEnv, job: &StepJob, action: Action) -> Result<Lookup, StepFailure> {
-    if let Some(previous) = &job.previous
-        && previous.key == action.key
-        && previous
-            .outputs
-            .iter()
-            .all(|item| is_intact(&env.files, item))
-    {
-        claim(env, job, &previous.outputs)?;
-        let report = StepReport::success(Outcome::UpToDate, Arc::clone(previous));
-        return Ok(Lookup::Answered(Box::new(report)));
-    }
-    let (action, result) = find_result(env, job, action);
-    let Some(result) = result else {
-        return Ok(Lookup::Run(Box::new(action)));
-    };
-    // Whoever put something where a script writes keeps it, unless the script itself replaces it.
-    let is_taken = |item: &OutputItem| {
-        !is_intact(&env.files, item) && is_taken(&env.files, &env.ledger, &item.path)
-    };
-    if job.target().in_place().is_some() && result.outputs.iter().any(is_taken) {
-        return Ok(Lookup::Run(Box::new(action)));
-    }
-    put_in_place(env, job, &result.outputs, || {
-        restore(&env.files, &env.store, &result.outputs)
-    })
-    .map_or_else(
-        |failure| match failure {
-            // A blob that turned out to be damaged is a miss: the step is run again.
-            StepFailure::Outputs(super::outputs::OutputError::Export(
-                cas_actor::ExportError::Get(error),
-            )) => {
-                tracing::warn!("{}: {error}; running the step again", job.target().label);
-                Ok(Lookup::Run(Box::new(action.clone())))
-            }
-            other => Err(other),
-        },
-        |()| {
-            let record = record(&action, result.clone());
-            Ok(Lookup::Answered(Box::new(StepReport::success(
-                Outcome::Cached,
-                record,
-            ))))
-        },
-    )
 }
 
 /// Claims `outputs`, takes away what the step left before and leaves no more, then `place`s.
