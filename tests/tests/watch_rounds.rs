@@ -124,3 +124,34 @@ export default {
     watch.signal("INT");
     watch.wait();
 }
+
+#[test]
+fn what_zako_takes_away_starts_no_round() {
+    let project = Project::with_build(
+        r#"
+import { glob, target } from "zako:build";
+export default {
+  all: target({ cmd: ["sh", "-c", "mkdir out; cp src/*.txt out"], srcs: glob("src/*.txt"), outs: ["out/"] }),
+};
+"#,
+    );
+    project.write("src/a.txt", "a\n");
+    project.write("src/b.txt", "b\n");
+    let mut watch = project.start(&["watch"]);
+    watch.line();
+    fs::remove_file(project.root().join("src/b.txt")).unwrap();
+    while project.has("out/b.txt") {
+        watch.line();
+    }
+    project.write("src/a.txt", "A\n");
+    while project.read("out/a.txt") != "A\n" {
+        watch.line();
+    }
+    watch.signal("INT");
+    let said = watch.wait().text();
+    let mut changed = said.lines().filter(|line| line.ends_with(" changed"));
+    assert!(
+        changed.all(|line| line.starts_with("src/") && !line.contains("more")),
+        "{said}"
+    );
+}

@@ -34,6 +34,7 @@ use crate::engine::session::{Concern, Kept};
 use crate::engine::since::ignored;
 use crate::engine::workspace::{Layout, Workspace};
 use crate::lang::label::Label;
+use crate::lang::target::join;
 
 /// A burst is over when nothing happened for this long. An editor writes a file in one or two
 /// steps, a checkout of a branch writes without a pause.
@@ -286,6 +287,9 @@ impl Watch {
 
     /// Puts the change at `path` where it belongs; what is `kept` says what a build reads.
     fn sort(&self, path: String, burst: &mut Burst, reads: &mut Reads, kept: Option<&Kept>) {
+        if kept.is_some_and(|kept| kept.took_away(&path)) {
+            return;
+        }
         let is_made = self.edits.rounds.made(&self.root, &path);
         let kept = kept.filter(|_| self.is_described);
         let is_read = kept.is_none_or(|kept| reads.has(kept, &path));
@@ -374,15 +378,30 @@ impl Watch {
                     continue;
                 }
             }
-            let own = ledger.contains(relative)
-                || is_unfinished(relative)
-                || self.written.contains(path)
-                || self.edits.is_as_left(&self.root, relative);
-            if !own {
+            if !self.is_own(relative, ledger) {
                 concerned.push(relative.to_owned());
             }
         }
         concerned
+    }
+
+    /// Whether what lies at `path` in the workspace is zako's, or a script's where its outputs go; of a directory whether all of it is.
+    fn is_own(&self, path: &str, ledger: &Ledger) -> bool {
+        let full = self.root.join(path);
+        ledger.contains(path)
+            || is_unfinished(path)
+            || is_unwatched(path)
+            || self.is_cache(&full)
+            || self.written.contains(&full)
+            || self.edits.is_as_left(&self.root, path)
+            || fs::symlink_metadata(&full).is_ok_and(|it| it.is_dir()) && {
+                let mut entries = fs::read_dir(full).into_iter().flatten().flatten();
+                entries.all(|entry| {
+                    let name = entry.file_name();
+                    let name = name.to_str();
+                    name.is_some_and(|name| self.is_own(&join(path, name), ledger))
+                })
+            }
     }
 }
 

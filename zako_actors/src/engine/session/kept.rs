@@ -211,6 +211,12 @@ impl Kept {
         self.files.knows(path)
     }
 
+    /// Whether the last session took away what lay at `path`, where nothing lies now.
+    pub fn took_away(&self, path: &str) -> bool {
+        let is_struck = self.ledger.get().is_some_and(|it| it.has_struck(path));
+        is_struck && std::fs::symlink_metadata(self.files.root().join(path)).is_err()
+    }
+
     /// Gives the lock back that was taken for a session which is not to begin yet.
     pub fn rest(&mut self) {
         self.begun = None;
