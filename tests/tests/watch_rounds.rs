@@ -155,3 +155,27 @@ export default {
         "{said}"
     );
 }
+
+#[test]
+fn a_directory_that_goes_and_comes_again_is_told_in_one_line() {
+    let project = Project::with_build(
+        r#"
+import { glob, target } from "zako:build";
+export default {
+  all: target({ cmd: ["sh", "-c", "cat $(find src -type f) > all.out"], srcs: glob("src/**"), outs: ["all.out"] }),
+};
+"#,
+    );
+    project.write("src/a.txt", "a\n");
+    let mut watch = project.start(&["watch"]);
+    watch.line();
+    for content in ["1\n", "2\n"] {
+        project.write("src/deep/er/b.txt", content);
+        until_so("it is there", || project.read("all.out").contains(content));
+        fs::remove_dir_all(project.root().join("src/deep")).unwrap();
+        until_so("it is gone", || project.read("all.out") == "a\n");
+    }
+    watch.signal("INT");
+    let said = watch.wait().text();
+    assert!(!said.contains("WARN"), "{said}");
+}
