@@ -215,12 +215,11 @@ mod tests {
 
     /// What is said of a file with this content that a command wrote, or a person.
     fn judge(rounds: &Rounds, dir: &Path, content: &str, is_made: bool) -> Verdict {
+        rounds.begins(&label("//:x"), KEYS[0]);
         fs::write(dir.join("f"), content).unwrap();
+        rounds.ends(&label("//:x"), Some(Tried::Failed));
         let verdict = rounds.judge(dir, &BTreeMap::from([("f".to_owned(), is_made)]));
         rounds.round_begins(!is_made);
-        rounds.begins(&label("//:x"), KEYS[0]);
-        rounds.ends(&label("//:x"), Some(Tried::Failed));
-        rounds.round_ends();
         verdict
     }
 
@@ -230,8 +229,8 @@ mod tests {
         let rounds = Rounds::default();
         let pause =
             |content: &str, is_made| judge(&rounds, dir.path(), content, is_made).pause.as_secs();
-        assert_eq!(["1", "2"].map(|it| pause(it, true)), [0, 0]);
-        let verdict = judge(&rounds, dir.path(), "3", true);
+        assert_eq!(["a", "b", "c", "d"].map(|it| pause(it, true)), [0; 4]);
+        let verdict = judge(&rounds, dir.path(), "e", true);
         assert_eq!(verdict.pause, PAUSE);
         assert_eq!(verdict.tell, Some(("f".to_owned(), vec![label("//:x")])));
         let verdict = judge(&rounds, dir.path(), "f", true);
