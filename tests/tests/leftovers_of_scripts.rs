@@ -131,3 +131,84 @@ fn a_result_from_the_cache_is_not_written_through_a_link() {
         assert_eq!(now.as_deref(), there);
     }
 }
+
+/// Two scripts of one package that write to one directory.
+fn rivals(build: &str, types: &str) -> Project {
+    let project = project("true");
+    let tasks = r#"{"tasks": {"build": {"inputs": ["src.txt"], "outputs": ["dist/**"]}, "types": {"inputs": ["types.txt"], "outputs": ["dist/**"]}}}"#;
+    project.write("turbo.json", tasks);
+    project.write("a/types.txt", "1\n");
+    let package = serde_json::json!({"name": "a", "scripts": {"build": build, "types": types}});
+    project.write("a/package.json", &package.to_string());
+    project
+}
+
+const BOTH: [&str; 3] = ["build", "//a:build", "//a:types"];
+
+#[test]
+fn scripts_that_write_to_one_directory_have_each_their_own_files() {
+    let build = "echo build >> $RAN; mkdir -p dist; cp src.txt dist/index.js";
+    let types = "echo types >> $RAN; mkdir -p dist; cp types.txt dist/index.d.ts";
+    // Also where another tool has built it before.
+    for there in [false, true] {
+        let project = rivals(build, types);
+        if there {
+            project.write("a/dist/index.js", "old\n");
+            project.write("a/dist/index.d.ts", "old\n");
+        }
+        project.zako(&BOTH).succeeds();
+        project.ran();
+        let again = project.zako(&BOTH).succeeds().text();
+        assert!(again.contains("2 up to date"), "{again}");
+        project.write("a/src.txt", "2\n");
+        project.zako(&BOTH).succeeds();
+        assert_eq!(project.ran(), ["build"]);
+        project.write("a/types.txt", "2\n");
+        project.zako(&BOTH).succeeds();
+        assert_eq!(project.ran(), ["types"]);
+        for (source, types) in [("1\n", "1\n"), ("2\n", "1\n")] {
+            project.write("a/src.txt", source);
+            project.write("a/types.txt", types);
+            project.zako(&BOTH).succeeds();
+            assert_eq!(project.read("a/dist/index.js"), source);
+            assert_eq!(project.read("a/dist/index.d.ts"), types);
+        }
+        let ran = project.ran();
+        assert!(ran.is_empty(), "all of it is in the cache: {ran:?}");
+    }
+}
+
+#[test]
+fn what_a_script_takes_away_of_another_ones_files_is_brought_back() {
+    let build = "echo build >> $RAN; rm -rf dist; mkdir -p dist; cp src.txt dist/index.js";
+    let types = "echo types >> $RAN; mkdir -p dist; cp types.txt dist/index.d.ts";
+    let project = rivals(build, types);
+    for content in ["1\n", "2\n", "3\n"] {
+        project.write("a/src.txt", content);
+        // Whichever ran first the first time.
+        project.zako(&BOTH).succeeds();
+        assert_eq!(project.read("a/dist/index.js"), content);
+        assert_eq!(project.read("a/dist/index.d.ts"), "1\n");
+    }
+    let again = project.zako(&BOTH).succeeds().text();
+    assert!(again.contains("2 up to date"), "{again}");
+    let ran = project.ran().into_iter();
+    assert_eq!(ran.filter(|it| it == "types").count(), 1);
+    // One that is built alone leaves the other one to its next build.
+    project.write("a/src.txt", "4\n");
+    project.zako(&["build", "//a:build"]).succeeds();
+    assert!(!project.has("a/dist/index.d.ts"));
+    let again = project.zako(&BOTH).succeeds().text();
+    assert!(again.contains("1 from the cache, 1 up to date"), "{again}");
+}
+
+#[test]
+fn two_scripts_that_write_one_file_are_named_with_it() {
+    let project = rivals(
+        "mkdir -p dist; cp src.txt dist/x",
+        "mkdir -p dist; cp types.txt dist/x",
+    );
+    project
+        .zako(&BOTH)
+        .fails_saying(&["//a:build and //a:types both write a/dist/x"]);
+}

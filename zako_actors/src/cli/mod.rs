@@ -40,6 +40,9 @@ use std::time::Instant;
 
 use clap::builder::Resettable;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use args::{Cli, Command};
 
@@ -268,7 +271,10 @@ fn init_log(verbose: bool) {
             } else {
                 tracing::Level::WARN
             };
-            builder.with_max_level(level).init();
+            // A watched directory that is removed is no news; what goes wrong comes as an error.
+            let news = filter_fn(|event| !event.target().starts_with("notify"));
+            let all = builder.with_max_level(level).finish();
+            all.with(news.with_max_level_hint(level)).init();
         }
     }
 }

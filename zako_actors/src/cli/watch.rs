@@ -4,9 +4,10 @@
 //! build is carried out: each round leaves everything on disk, so that a killed watch has nothing to
 //! lose, and others may build between two rounds; only when nobody did, the next one goes on in memory.
 //! Invariants: a change that happens during a build gives up the steps that read what changed, and is looked at after it; what zako writes itself
-//! starts nothing, nor what a script left where its outputs go, however it ended; a burst of changes is one round.
+//! starts nothing, nor what a script left where its outputs go, however it ended, nor what no build reads and commands or a program that git is told
+//! to ignore the files of writes; a burst of changes is one round.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,8 +29,12 @@ use crate::engine::cancel::Cancel;
 use crate::engine::edits::{Edits, UNWATCHED, is_unwatched};
 use crate::engine::ledger::Ledger;
 use crate::engine::outputs::is_unfinished;
-use crate::engine::session::Kept;
+use crate::engine::rounds::Verdict;
+use crate::engine::session::{Concern, Kept};
+use crate::engine::since::ignored;
 use crate::engine::workspace::{Layout, Workspace};
+use crate::lang::label::Label;
+use crate::lang::target::join;
 
 /// A burst is over when nothing happened for this long. An editor writes a file in one or two
 /// steps, a checkout of a branch writes without a pause.
@@ -93,10 +98,14 @@ pub fn run(global: &Global, args: &WatchArgs) -> Result<Exit, Failure> {
     loop {
         match round(global, &build, wanted, (&cancel, &edits), &mut kept) {
             Ok(Exit::Interrupted) => return Ok(Exit::Interrupted),
-            Ok(_) => build.steps.force = false,
+            Ok(_) => (build.steps.force, watch.is_described) = (false, true),
             // A mistake in a build file is mended while we watch; what was to be forced still is.
-            Err(failure) => say(&failure.text),
+            Err(failure) => {
+                watch.is_described = false;
+                say(&failure.text);
+            }
         }
+        edits.rounds.round_ends();
         print_line(&format!("watching {} directories", watch.dirs.len()))?;
         match watch.wait(&mut kept) {
             Some(changed) => say(&changed),
@@ -118,6 +127,23 @@ struct Watch {
     stream: Receiver<News>,
     dirs: BTreeSet<PathBuf>,
     complained: bool,
+    /// Whether the last round came to know what it reads.
+    is_described: bool,
+}
+
+/// Changes that are to be built.
+#[derive(Default)]
+struct Burst {
+    /// With whether a command of the last round made them.
+    changed: BTreeMap<String, bool>,
+    /// Nothing reads them: they count unless git ignores them.
+    doubtful: BTreeSet<String>,
+    /// What happened after files began to be looked at.
+    since: FxHashSet<Box<str>>,
+    /// When it is over at the latest.
+    end: Option<Instant>,
+    /// What is to be built is built then, unless more happens.
+    rests_until: Option<Instant>,
 }
 
 impl Watch {
@@ -153,6 +179,7 @@ impl Watch {
             stream,
             dirs: BTreeSet::new(),
             complained: false,
+            is_described: false,
         })
     }
 
@@ -199,49 +226,111 @@ impl Watch {
     /// looks at files.
     fn wait(&mut self, kept: &mut Option<Kept>) -> Option<String> {
         let ledger = Ledger::load(&self.layout.outputs);
-        let mut changed = BTreeSet::new();
-        // What happened after files began to be looked at.
-        let mut since = FxHashSet::default();
-        let mut begin: Option<Instant> = None;
+        let mut reads = Reads::default();
+        let mut burst = Burst::default();
         loop {
-            let news = match begin {
-                None => self
+            let now = Instant::now();
+            let news = match (burst.end, burst.rests_until) {
+                (Some(end), _) if now >= end => Err(RecvTimeoutError::Timeout),
+                (Some(_), _) => self.stream.recv_timeout(QUIET),
+                (None, Some(until)) => self
+                    .stream
+                    .recv_timeout(until.saturating_duration_since(now)),
+                (None, None) => self
                     .stream
                     .recv()
                     .map_err(|_| RecvTimeoutError::Disconnected),
-                Some(begin) if Instant::now() >= begin + LONGEST => Err(RecvTimeoutError::Timeout),
-                Some(_) => self.stream.recv_timeout(QUIET),
             };
             match news {
                 Ok(News::Stop) | Err(RecvTimeoutError::Disconnected) => return None,
                 Err(RecvTimeoutError::Timeout) => {
-                    if let Some(kept) = kept {
-                        kept.changed(&since);
+                    if self.is_to_be_built(&mut burst) {
+                        if let Some(kept) = kept {
+                            kept.changed(&burst.since);
+                        }
+                        return Some(describe(&burst.changed));
                     }
-                    return Some(describe(&changed));
+                    if let Some(kept) = kept {
+                        kept.rest();
+                    }
+                    burst.since.clear();
                 }
                 Ok(News::Changed(Err(error))) => {
                     say(&format!("warning: a change may have been missed: {error}"));
-                    begin.get_or_insert_with(Instant::now);
-                    since.insert("".into());
+                    burst.begin();
+                    burst.changed.insert(String::new(), false);
+                    burst.since.insert("".into());
                 }
                 Ok(News::Changed(Ok(event))) => {
+                    let is_begun = !burst.changed.is_empty();
                     // The kernel forgot what it had to tell: everything may have changed.
-                    let lost = event.need_rescan();
-                    for path in self.concerned(&event, &ledger) {
-                        changed.insert(path);
+                    if event.need_rescan() {
+                        burst.changed.insert(String::new(), false);
                     }
-                    if begin.is_some() {
-                        since.extend(self.named(&event));
-                    } else if lost || !changed.is_empty() {
-                        begin = Some(Instant::now());
-                        if let Some(kept) = kept {
-                            kept.begin(&self.layout, &self.watched());
-                        }
+                    for path in self.concerned(&event, &ledger) {
+                        self.sort(path, &mut burst, &mut reads, kept.as_ref());
+                    }
+                    if !(burst.changed.is_empty() && burst.doubtful.is_empty()) {
+                        burst.begin();
+                    }
+                    if is_begun {
+                        burst.since.extend(self.named(&event));
+                    } else if !burst.changed.is_empty()
+                        && let Some(kept) = kept
+                    {
+                        kept.begin(&self.layout, &self.watched());
                     }
                 }
             }
         }
+    }
+
+    /// Puts the change at `path` where it belongs; what is `kept` says what a build reads.
+    fn sort(&self, path: String, burst: &mut Burst, reads: &mut Reads, kept: Option<&Kept>) {
+        if kept.is_some_and(|kept| kept.took_away(&path)) {
+            return;
+        }
+        let is_made = self.edits.rounds.made(&self.root, &path);
+        let kept = kept.filter(|_| self.is_described);
+        let is_read = kept.is_none_or(|kept| reads.has(kept, &path));
+        if is_read {
+            burst.changed.insert(path, is_made);
+        } else if !is_made {
+            burst.doubtful.insert(path);
+        }
+    }
+
+    /// Whether what happened is to be built now that it is over.
+    fn is_to_be_built(&self, burst: &mut Burst) -> bool {
+        burst.end = None;
+        let is_asked_for = |burst: &Burst| burst.changed.values().any(|is_made| !is_made);
+        let doubtful = std::mem::take(&mut burst.doubtful);
+        if !doubtful.is_empty() && !is_asked_for(burst) {
+            let ignored = ignored(&self.root, &doubtful);
+            let others = doubtful.into_iter().filter(|path| !ignored.contains(path));
+            burst.changed.extend(others.map(|path| (path, false)));
+        }
+        let is_asked_for = is_asked_for(burst);
+        if let Some(until) = burst.rests_until.filter(|_| !is_asked_for) {
+            let is_over = Instant::now() >= until;
+            if is_over {
+                self.edits.rounds.round_begins(false);
+            }
+            return is_over;
+        }
+        if burst.changed.is_empty() {
+            return false;
+        }
+        let Verdict { pause, tell } = self.edits.rounds.judge(&self.root, &burst.changed);
+        if let Some((path, writers)) = tell {
+            say(&endless(&path, &writers, pause));
+        }
+        if pause.is_zero() {
+            self.edits.rounds.round_begins(is_asked_for);
+        } else {
+            burst.rests_until = Some(Instant::now() + pause);
+        }
+        pause.is_zero()
     }
 
     /// The watched directories, relative to the root.
@@ -289,15 +378,50 @@ impl Watch {
                     continue;
                 }
             }
-            let own = ledger.contains(relative)
-                || is_unfinished(relative)
-                || self.written.contains(path)
-                || self.edits.is_as_left(&self.root, relative);
-            if !own {
+            if !self.is_own(relative, ledger) {
                 concerned.push(relative.to_owned());
             }
         }
         concerned
+    }
+
+    /// Whether what lies at `path` in the workspace is zako's, or a script's where its outputs go; of a directory whether all of it is.
+    fn is_own(&self, path: &str, ledger: &Ledger) -> bool {
+        let full = self.root.join(path);
+        ledger.contains(path)
+            || is_unfinished(path)
+            || is_unwatched(path)
+            || self.is_cache(&full)
+            || self.written.contains(&full)
+            || self.edits.is_as_left(&self.root, path)
+            || fs::symlink_metadata(&full).is_ok_and(|it| it.is_dir()) && {
+                let mut entries = fs::read_dir(full).into_iter().flatten().flatten();
+                entries.all(|entry| {
+                    let name = entry.file_name();
+                    let name = name.to_str();
+                    name.is_some_and(|name| self.is_own(&join(path, name), ledger))
+                })
+            }
+    }
+}
+
+impl Burst {
+    fn begin(&mut self) {
+        self.end.get_or_insert_with(|| Instant::now() + LONGEST);
+    }
+}
+
+/// What a build reads, once somebody has to know.
+#[derive(Default)]
+struct Reads(Option<Option<Concern>>);
+
+impl Reads {
+    /// Whether a build reads `path`, by what was `kept` of the last one.
+    fn has(&mut self, kept: &Kept, path: &str) -> bool {
+        kept.knows(path) || {
+            let concern = self.0.get_or_insert_with(|| kept.concern());
+            concern.as_ref().is_none_or(|concern| concern.has(path))
+        }
     }
 }
 
@@ -318,9 +442,24 @@ fn is_edit(kind: EventKind) -> bool {
     }
 }
 
-fn describe(changed: &BTreeSet<String>) -> String {
-    let mut names = changed.iter();
-    match (names.next(), names.len()) {
+/// What is said of a file that rounds change again and again.
+fn endless(path: &str, writers: &[Label], pause: Duration) -> String {
+    let mut writers: Vec<String> = writers.iter().map(Label::to_string).collect();
+    if writers.is_empty() {
+        writers.push("a command".to_owned());
+    }
+    format!(
+        "warning: {path} changed during each of the last rounds, while {} ran. If that writes it, one round follows another without end: the \
+         next one waits for {} s, unless something else changes, and each of those behind it twice as long. Have the file in the task's \
+         `outputs`, or have git ignore it",
+        writers.join(" or "),
+        pause.as_secs()
+    )
+}
+
+fn describe(changed: &BTreeMap<String, bool>) -> String {
+    let mut names = changed.keys().filter(|path| !path.is_empty());
+    match (names.next(), names.count()) {
         (None, _) => "something changed".to_owned(),
         (Some(name), 0) => format!("{name} changed"),
         (Some(name), more) => format!("{name} and {more} more changed"),

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::cancel::CancelReason;
 use super::files::read;
+use super::rounds::Rounds;
 use super::stamp::Stamp;
 use super::step::StepJob;
 use super::workspace::PRIVATE_DIR;
@@ -32,6 +33,8 @@ pub fn is_unwatched(path: &str) -> bool {
 /// The running steps of builds that somebody edits during, and what their scripts left.
 #[derive(Debug, Default)]
 pub struct Edits {
+    /// What the builds themselves do.
+    pub rounds: Rounds,
     running: Mutex<Vec<Weak<StepJob>>>,
     /// The last run of each script, in the order of their ends.
     left: Mutex<Vec<(Label, Left)>>,

@@ -231,6 +231,11 @@ impl FileTable {
         }
     }
 
+    /// Whether `path` was a file when somebody last looked.
+    pub fn knows(&self, path: &str) -> bool {
+        self.lock().get(path).is_some()
+    }
+
     /// Whether there is something to save.
     pub fn is_changed(&self) -> bool {
         self.lock().changed
@@ -315,7 +320,7 @@ fn missing(error: io::Error) -> FactError {
 }
 
 /// Hash and stamp of a regular file that belong together: read until the stamp stood still meanwhile.
-pub(super) fn read(path: &Path) -> Result<(Hash, Stamp), FactError> {
+pub fn read(path: &Path) -> Result<(Hash, Stamp), FactError> {
     // What is no file any more by now, such as a pipe, is not to be waited for.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = open(path, flags, Mode::empty()).map_err(|error| missing(error.into()))?;

@@ -9,7 +9,7 @@
 //! Format: a line for each time that zako was going to write other content into a file: its path, a tab, and the
 //! [`Mark`] in 16 hexadecimal digits. A line without a mark is of an earlier version.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -44,6 +44,8 @@ struct Inner {
     lines: usize,
     /// What was listed since somebody asked.
     added: Vec<Text>,
+    /// What was struck and not listed again.
+    gone: BTreeSet<Text>,
     /// Whether anything was to be written.
     begun: bool,
     /// Whether the file lists paths that were struck.
@@ -137,6 +139,7 @@ impl Ledger {
             if !inner.paths.contains_key(&path) {
                 inner.added.push(path.clone());
             }
+            inner.gone.remove(&path);
             let marks = inner.paths.entry(path).or_default();
             *marks = [mark, marks[0]];
         }
@@ -151,7 +154,15 @@ impl Ledger {
     /// Strikes `path`, which was removed.
     pub fn strike(&self, path: &str) {
         let mut inner = self.lock();
-        inner.struck |= inner.paths.remove(path).is_some();
+        if let Some((path, _)) = inner.paths.remove_entry(path) {
+            inner.struck = true;
+            inner.gone.insert(path);
+        }
+    }
+
+    /// Whether this process struck `path`, and did not list it again.
+    pub fn has_struck(&self, path: &str) -> bool {
+        self.lock().gone.contains(path)
     }
 
     /// Every listed path, sorted.

@@ -150,13 +150,8 @@ impl<'a> Loader<'a> {
                 package = file;
             }
         }
-        let builds = self
-            .env
-            .workspace
-            .manifest
-            .builds
-            .as_ref()
-            .unwrap_or(&package.builds);
+        let builds = &self.env.workspace.manifest.builds;
+        let builds = builds.as_ref().unwrap_or(&package.builds);
         // What zako wrote is no build file, whatever its name is. A no-op need not ask: of those that were read before it is known.
         let (memory, wrote) = (&*self.env.memory, self.env.wrote);
         let is_output = |path: &str| {

@@ -44,6 +44,7 @@ pub mod record;
 mod remembered;
 pub mod remote;
 mod removal;
+pub mod rounds;
 pub mod sandbox;
 pub mod schedule;
 pub mod scratch;

@@ -4,19 +4,21 @@
 //! outputs out of source globs, and "whose?". Does not know what is on disk.
 //! Invariant: no path belongs to the declared files or trees of two targets.
 
-use crate::diagnostic::Diagnostic;
+use std::path::Path;
 use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::graph::NodeId;
 use super::workspace::PRIVATE_DIR;
+use crate::diagnostic::Diagnostic;
 use crate::lang::label::is_within;
 use crate::lang::locate::{At, mistake};
 use crate::lang::packages::FETCHED_DIR;
 use crate::lang::pattern::Pattern;
-use crate::lang::target::{Output, Source, Target, Work};
+use crate::lang::target::{Output, Source, Target, Work, join};
 use crate::lang::text::Text;
+use crate::transpile::source_paths;
 
 /// Declared outputs by path.
 #[derive(Debug, Default)]
@@ -25,8 +27,8 @@ pub struct OutputIndex {
     trees: FxHashSet<Text>,
     /// By the directory that the pattern starts in.
     globs: FxHashMap<String, Vec<Pattern>>,
-    /// Where results lie beside their sources.
-    others: Vec<Text>,
+    /// Where results lie beside their sources, and where those begin.
+    others: Vec<(Text, Text)>,
 }
 
 /// Scripts of one package often name one directory; who writes which file shows when they run.
@@ -102,7 +104,8 @@ impl OutputIndex {
                 Some(tree) => drop(index.trees.insert(tree.into())),
                 None => {
                     if let Work::Transpile(step) = &target.work {
-                        index.others.push(step.out.as_str().into());
+                        let (out, root) = (step.out.as_str(), step.root.as_str());
+                        index.others.push((out.into(), root.into()));
                     }
                 }
             }
@@ -128,7 +131,20 @@ impl OutputIndex {
 
     /// The same as [`covers`](Self::covers), or a target may write `path` without declaring it.
     pub fn may_cover(&self, path: &str) -> bool {
-        self.covers(path) || self.others.iter().any(|dir| is_within(path, dir))
+        self.covers(path) || self.others.iter().any(|(dir, _)| is_within(path, dir))
+    }
+
+    /// The same as [`may_cover`](Self::may_cover) in the workspace at `root`, by the sources that are there now.
+    pub fn may_still_cover(&self, root: &Path, path: &str) -> bool {
+        let is_source = |source: &str| self.covers(source) || root.join(source).exists();
+        self.covers(path)
+            || self.others.iter().any(|(dir, from)| {
+                is_within(path, dir) && {
+                    let below = path[dir.len()..].trim_start_matches('/');
+                    let mut sources = source_paths(below).map(|source| join(from, &source));
+                    sources.any(|source| source != path && is_source(&source))
+                }
+            })
     }
 
     /// Whether some target declares `path`, or the tree around it.

@@ -6,8 +6,9 @@
 //! is not one that knows nothing.
 
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// Why git did not answer.
 #[derive(Debug, thiserror::Error)]
@@ -112,6 +113,30 @@ pub fn tracked(root: &Path) -> Result<BTreeSet<String>, String> {
         true => Err(refused),
         false => Ok(BTreeSet::new()),
     }
+}
+
+/// Those of `paths`, relative to `root`, that git ignores; none where it does not say so.
+pub fn ignored(root: &Path, paths: &BTreeSet<String>) -> BTreeSet<String> {
+    let ask = || -> std::io::Result<Vec<u8>> {
+        let mut asked = git()
+            .current_dir(root)
+            .args(["check-ignore", "-z", "--stdin"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let mut questions = asked.stdin.take();
+        let text: String = paths.iter().map(|path| format!("{path}\0")).collect();
+        // It answers while it reads.
+        let ask = move || questions.as_mut().map(|to| to.write_all(text.as_bytes()));
+        let answer = std::thread::scope(|scope| {
+            scope.spawn(ask);
+            asked.wait_with_output()
+        });
+        Ok(answer?.stdout)
+    };
+    let answer = ask().unwrap_or_default();
+    names(&answer).collect()
 }
 
 /// Git, about the repository where it is run, and not the one whose hook called zako.

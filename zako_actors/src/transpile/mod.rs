@@ -39,7 +39,7 @@ use oxc::transformer::Transformer;
 pub use actor::{TranspileAnswer, TranspileResult, TranspileTask, Transpiled, TranspilerPool};
 pub(crate) use decorators::UNDECIDED;
 pub use options::{Decorators, Jsx, ModuleFormat, TranspileOptions};
-pub use specifiers::{declaration_path, output_path};
+pub use specifiers::{declaration_path, output_path, source_paths};
 pub(crate) use specifiers::{is_relative, join_relative};
 pub(crate) use survey::ImportSite;
 pub use survey::{ModuleFacts, ModuleIndex, ModuleSurvey};

@@ -47,6 +47,28 @@ pub fn declaration_path(output_path: &str) -> String {
     format!("{stem}.{declaration}")
 }
 
+/// The sources that may become `path`, or its declarations or map: of `a.js` these are `a.ts`, `a.tsx`, `a.jsx` and, as for all, not
+/// itself.
+///
+/// ```
+/// use zako_actors::transpile::source_paths;
+/// assert!(source_paths("a.d.mts.map").eq(["a.mts", "a.mjs"]));
+/// assert_eq!(source_paths("a.css").next(), None);
+/// ```
+pub fn source_paths(path: &str) -> impl Iterator<Item = String> {
+    let made = path.strip_suffix(".map").unwrap_or(path);
+    let (stem, extension) = made.rsplit_once('.').unwrap_or((made, ""));
+    let (stem, out) = match (stem.strip_suffix(".d"), extension) {
+        (Some(stem), "ts") => (stem, "js"),
+        (Some(stem), "mts") => (stem, "mjs"),
+        (Some(stem), "cts") => (stem, "cjs"),
+        _ => (stem, extension),
+    };
+    let sources = EXTENSIONS.iter().filter(move |(_, its)| *its == out);
+    let sources = sources.map(move |(source, _)| format!("{stem}.{source}"));
+    sources.filter(move |source| source != path)
+}
+
 fn output_extension(extension: &str) -> Option<&'static str> {
     EXTENSIONS
         .iter()

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::concern::build_files;
 use super::leftovers::Leftovers;
 use super::{BuildError, Notice, Session};
 use crate::engine::dirs::DirTable;
@@ -25,6 +26,8 @@ use crate::engine::stamp::Stamp;
 use crate::engine::state::{Memory, Remembered, State};
 use crate::engine::workspace::{Layout, Workspace, WorkspaceLock};
 use crate::lang::label::Label;
+use crate::lang::pattern::Pattern;
+use crate::lang::rule_use::RuleUse;
 use crate::lang::target::Target;
 use crate::machine::cpus;
 
@@ -45,6 +48,10 @@ pub struct Kept {
     pub(super) linked: Option<(Vec<Arc<Target>>, Arc<Graph>)>,
     /// The last plan.
     pub(super) planned: Option<Earlier>,
+    /// Uses of rules that the last session met.
+    pub(super) uses: Vec<Arc<RuleUse>>,
+    /// Which files it took for build files.
+    pub(super) builds: Vec<Pattern>,
     /// The files that all of it is in.
     on_disk: OnDisk,
     /// The lock, when files are being looked at for a session that is yet to begin.
@@ -173,6 +180,8 @@ impl Session {
             return None;
         }
         self.known.on_disk = OnDisk::look(&self.layout);
+        self.known.uses = self.described.map_or(Vec::new(), |it| it.uses);
+        self.known.builds = build_files(&self.workspace, &self.known.memory);
         Some(self.known)
     }
 }
@@ -195,6 +204,23 @@ impl Kept {
             self.files
                 .look_at_all(cpus().clamp(1, MAX_LOOKERS), is_watched);
         }
+    }
+
+    /// Whether the last session looked at a file at `path`.
+    pub fn knows(&self, path: &str) -> bool {
+        self.files.knows(path)
+    }
+
+    /// Whether the last session took away what lay at `path`, where nothing lies now.
+    pub fn took_away(&self, path: &str) -> bool {
+        let is_struck = self.ledger.get().is_some_and(|it| it.has_struck(path));
+        is_struck && std::fs::symlink_metadata(self.files.root().join(path)).is_err()
+    }
+
+    /// Gives the lock back that was taken for a session which is not to begin yet.
+    pub fn rest(&mut self) {
+        self.begun = None;
+        self.files.look_anew();
     }
 
     /// Takes note that these files or directories of the workspace have changed since [`begin`](Self::begin).
@@ -241,6 +267,8 @@ impl Kept {
             reasons: OnceCell::new(),
             linked: None,
             planned: None,
+            uses: Vec::new(),
+            builds: Vec::new(),
             on_disk: OnDisk::default(),
             begun: None,
         };

@@ -6,6 +6,7 @@
 //! that is saved describes what is on disk; a no-op starts no engine, and of threads only those that
 //! look at files.
 
+mod concern;
 mod kept;
 mod leftovers;
 mod reads;
@@ -34,13 +35,15 @@ use super::load::{Described, LoadError};
 use super::plan::{Plan, Planner};
 use super::reasons::Reasons;
 use super::record::Record;
-use super::removal::{is_left, ours, remove};
+use super::removal::{is_left, is_persons, ours, remove};
 use super::sandbox::Mode;
 use super::schedule::Capacity;
 use super::services::ServiceError;
+use super::since::tracked;
 use super::workspace::{Layout, Workspace, WorkspaceError, WorkspaceLock};
+pub use concern::Concern;
 pub use kept::Kept;
-use leftovers::Leftovers;
+use leftovers::{Leftovers, Persons};
 use reads::may_read;
 pub use running::Running;
 
@@ -315,7 +318,23 @@ impl Session {
         let earlier = self.replaced.last().filter(|_| running.is_none());
         let earlier = earlier.and_then(|it| it.asked(graph, describer));
         let begun = running.map_or(&[][..], Running::nodes);
-        let has_undescribed = has_undescribed || graph.outputs().has_others();
+        // Results beside their sources are not declared: what nothing there becomes any more may be a person's.
+        let persons = OnceCell::new();
+        let (root, files) = (&self.workspace.root, &self.known.files);
+        let is_persons = |ledger: &Ledger, path: &str| {
+            let tracked = || tracked(root).unwrap_or_default();
+            let named: &Persons<'_> =
+                persons.get_or_init(|| Persons::new(graph.targets(), tracked()));
+            is_persons(files, ledger, path) || named.has(path)
+        };
+        let outputs = graph.outputs();
+        let is_zakos = |path: &str| {
+            let ledger = ledger(&self.known.ledger, &self.layout);
+            ledger.contains(path)
+                && (has_undescribed
+                    || outputs.may_still_cover(root, path)
+                    || !is_persons(ledger, path))
+        };
         let planner = Planner {
             graph: Arc::clone(graph),
             files: &self.known.files,
@@ -328,9 +347,7 @@ impl Session {
             begun,
             may_read: &|target, writer| may_read(&self.read, target, writer),
             written: &self.written,
-            undescribed: &|path| {
-                has_undescribed && ledger(&self.known.ledger, &self.layout).contains(path)
-            },
+            undescribed: &|path| (has_undescribed || outputs.has_others()) && is_zakos(path),
             mistaken: &self.mistaken,
         };
         let plan = Arc::new(planner.plan(items, gates)?);

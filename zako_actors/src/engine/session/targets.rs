@@ -149,8 +149,9 @@ impl Session {
     /// there; tells whether there was any.
     fn strike_persons(&mut self, found: &Attempt) -> bool {
         let mut passed_over: BTreeSet<Box<str>> = self.passed_over.take();
+        let root = &self.workspace.root;
         if let Ok((_, graph)) = found {
-            passed_over.retain(|path| !graph.outputs().may_cover(path));
+            passed_over.retain(|path| !graph.outputs().may_still_cover(root, path));
         }
         if passed_over.is_empty() {
             return false;
@@ -158,7 +159,7 @@ impl Session {
         let Some(known) = self.known_targets(found) else {
             return false;
         };
-        passed_over.retain(|path| !known.outputs.may_cover(path));
+        passed_over.retain(|path| !known.outputs.may_still_cover(root, path));
         if !known.unfinished.is_empty() {
             let left = self.left_by_vanished(&known);
             passed_over.retain(|path| left.contains(&**path));
@@ -168,7 +169,7 @@ impl Session {
         }
         let ledger = Arc::clone(self.ledger());
         // Nothing is removed here: where git does not tell, what counts is what files hold.
-        let tracked = tracked(&self.workspace.root).unwrap_or_default();
+        let tracked = tracked(root).unwrap_or_default();
         let persons = Persons::new(&known.targets, tracked);
         let paths = passed_over.iter().map(|path| &**path);
         let is_theirs = |path: &str| persons.has(path);

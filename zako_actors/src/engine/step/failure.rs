@@ -52,6 +52,9 @@ pub enum StepFailure {
     /// The command ran and failed.
     #[error("{}", .0.how)]
     Command(Box<CommandFailure>),
+    /// It failed in the round before, and nothing that it reads has changed since.
+    #[error("it failed before, and was not tried again: no file that it reads has changed since")]
+    Before,
     /// `warn` without a tracer.
     #[error(
         "--sandbox warn looks at what commands read through `strace`, which is not on PATH; install it, or use --sandbox strict"

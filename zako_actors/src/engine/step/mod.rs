@@ -16,8 +16,10 @@ mod group;
 mod in_place;
 mod job;
 mod log;
+mod look_up;
 mod repeat;
 mod results;
+mod rivals;
 mod traced;
 mod transpile;
 mod turn;
@@ -37,9 +39,11 @@ pub use failure::{StepFailure, shell_line};
 pub use in_place::search_path;
 pub use job::StepJob;
 pub use log::shorten;
+pub use rivals::Rivals;
 pub use turn::Turn;
 
-use results::{decode, encode, find_result, remember};
+use look_up::{Lookup, look_up};
+use results::{decode, encode, remember};
 
 use super::action::{Action, Describer};
 use super::build::BuildMsg;
@@ -48,11 +52,12 @@ use super::edits::Edits;
 use super::event::Outcome;
 use super::files::FileTable;
 use super::ledger::Ledger;
-use super::outputs::{is_intact, list, restore, take_over};
+use super::outputs::{is_intact, list, take_over};
 use super::reasons::Reasons;
 use super::record::{ActionResult, OutputItem, OutputKind, Record};
 use super::remote::Remote;
-use super::removal::{is_taken, ours, remove};
+use super::removal::{ours, remove};
+use super::rounds::Tried;
 use super::sandbox::{Mode, Readable};
 use super::scratch::Scratches;
 use super::seats::Seats;
@@ -93,6 +98,8 @@ pub struct StepEnv {
     pub ledger: Arc<Ledger>,
     /// Who writes what in this build.
     pub claims: Claims,
+    /// Scripts whose outputs go to one place.
+    pub rivals: Rivals,
     /// What the build files were evaluated by, where any were.
     pub isolates: Option<IsolatePool>,
     /// Transpilers, one per core.
@@ -163,6 +170,17 @@ impl StepReport {
     }
 }
 
+impl StepReport {
+    /// How its command ended, if one ran to its end.
+    fn tried(&self) -> Option<Tried> {
+        match (self.outcome, &self.failure) {
+            (Outcome::Executed, _) => Some(Tried::Succeeded),
+            (_, Some(StepFailure::Command(_))) => Some(Tried::Failed),
+            _ => None,
+        }
+    }
+}
+
 /// Reports to the build exactly once: with what it is given, or on drop that the step was lost.
 #[derive(Debug)]
 pub struct Reporter {
@@ -229,6 +247,9 @@ impl AsyncActor for Step {
         let report = carry_out(&self.env, &self.job).await;
         let failed = |failure| StepReport::failure(self.job.unless_given_up(&self.env, failure));
         let mut report = report.unwrap_or_else(failed);
+        if let Some(edits) = &self.env.edits {
+            edits.rounds.ends(&self.job.target.label, report.tried());
+        }
         report.found = self.job.found.get().cloned();
         reporter.report(report, self.job.turn.began());
         ctx.stop();
@@ -257,73 +278,6 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work)
         .await
         .unwrap_or(Err(StepFailure::Lost))
-}
-
-/// What is known before anything is run. Blocks.
-enum Lookup {
-    /// Nothing has to run.
-    Answered(Box<StepReport>),
-    /// This has to run.
-    Run(Box<Action>),
-}
-
-fn look_up(env: &StepEnv, job: &StepJob) -> Result<Lookup, StepFailure> {
-    if let Some(failure) = job.given_up() {
-        return Err(failure);
-    }
-    let action = depfile::describe(env, job)?;
-    if env.edits.is_some() {
-        drop(job.inputs.set(action.inputs.clone()));
-    }
-    // Once per job: a step is looked up once.
-    drop(job.found.set(explain::find(env, job, &action)));
-    if env.force || job.target().in_place().is_some_and(|step| !step.cached) {
-        return Ok(Lookup::Run(Box::new(action)));
-    }
-    if let Some(previous) = &job.previous
-        && previous.key == action.key
-        && previous
-            .outputs
-            .iter()
-            .all(|item| is_intact(&env.files, item))
-    {
-        claim(env, job, &previous.outputs)?;
-        let report = StepReport::success(Outcome::UpToDate, Arc::clone(previous));
-        return Ok(Lookup::Answered(Box::new(report)));
-    }
-    let (action, result) = find_result(env, job, action);
-    let Some(result) = result else {
-        return Ok(Lookup::Run(Box::new(action)));
-    };
-    // Whoever put something where a script writes keeps it, unless the script itself replaces it.
-    let is_taken = |item: &OutputItem| {
-        !is_intact(&env.files, item) && is_taken(&env.files, &env.ledger, &item.path)
-    };
-    if job.target().in_place().is_some() && result.outputs.iter().any(is_taken) {
-        return Ok(Lookup::Run(Box::new(action)));
-    }
-    put_in_place(env, job, &result.outputs, || {
-        restore(&env.files, &env.store, &result.outputs)
-    })
-    .map_or_else(
-        |failure| match failure {
-            // A blob that turned out to be damaged is a miss: the step is run again.
-            StepFailure::Outputs(super::outputs::OutputError::Export(
-                cas_actor::ExportError::Get(error),
-            )) => {
-                tracing::warn!("{}: {error}; running the step again", job.target().label);
-                Ok(Lookup::Run(Box::new(action.clone())))
-            }
-            other => Err(other),
-        },
-        |()| {
-            let record = record(&action, result.clone());
-            Ok(Lookup::Answered(Box::new(StepReport::success(
-                Outcome::Cached,
-                record,
-            ))))
-        },
-    )
 }
 
 /// Claims `outputs`, takes away what the step left before and leaves no more, then `place`s.
@@ -357,7 +311,9 @@ fn remove_previous(env: &StepEnv, job: &StepJob, outputs: &[OutputItem]) {
             known.is_err()
         });
         // Where its command still writes nobody else does, but beside what a script writes there may be a person's.
+        let rivals = env.rivals.left(&target.label);
         let stale = stale.map(|old| &*old.path);
+        let stale = stale.filter(|old| !rivals.contains_key(*old));
         let is_command = target.command().is_some() && target.in_place().is_none();
         let is_inner = |old: &&str| is_command && target.declares(old);
         let (inner, outer): (Vec<_>, Vec<_>) = stale.partition(is_inner);
