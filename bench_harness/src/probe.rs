@@ -63,6 +63,8 @@ pub enum Probe {
     Graph {
         /// The workspace, with its cache in it.
         root: PathBuf,
+        /// Whether it is that of `zako`, not of this program.
+        by_zako: bool,
     },
 }
 
@@ -115,8 +117,8 @@ impl Probe {
                 return Ok(crate::scenario::http_small::serve_bare(*workers)?);
             }
             #[cfg(feature = "build")]
-            Self::Graph { root } => {
-                serde_json::to_string(&crate::scenario::build::memory::look(root))
+            Self::Graph { root, by_zako } => {
+                serde_json::to_string(&crate::scenario::build::memory::look(root, *by_zako))
             }
         };
         println!("{}", answer?);

@@ -22,7 +22,7 @@ use crate::stats::count;
 /// twice the size of the table if that is more: recovery stays short and rewriting rare.
 pub(super) const CHECKPOINT_BYTES: u64 = 64 * 1024 * 1024;
 /// Changes in memory before they are folded into a new table, unless the table is much larger.
-const CHECKPOINT_CHANGES: usize = 64 * 1024;
+const CHECKPOINT_CHANGES: usize = 16 * 1024;
 /// On closing, this many bytes of records are left to the next opening.
 const LEAVE_BYTES: u64 = 512 * 1024;
 /// Uses are worth a new table when the known ones are so much older, in seconds: while the store is

@@ -94,7 +94,7 @@ impl Times {
         let uses = |id: &NodeId| {
             let command = graph.target(*id).command();
             command
-                .map(|command| command.uses.clone())
+                .map(|command| command.special.uses.clone())
                 .unwrap_or_default()
         };
         Self {

@@ -135,8 +135,8 @@ fn is_plain(command: &Command) -> bool {
     let is_found = name.starts_with('/') || !name.contains('/');
     is_found
         && command.env.is_empty()
-        && command.tools.is_empty()
-        && command.depfile.is_none()
+        && command.special.tools.is_empty()
+        && command.special.depfile.is_none()
         && command.in_place.is_none()
 }
 

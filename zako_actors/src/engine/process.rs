@@ -15,12 +15,13 @@
 mod strays;
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -33,7 +34,7 @@ use super::cancel::{Cancel, CancelReason};
 use super::open_files::with_old_limit;
 use super::sandbox::Confine;
 use super::sandbox::namespaces::{self, Kind};
-pub use strays::kill_strays;
+pub use strays::{is_nobody_left, kill_strays};
 
 /// What a process has to end by itself that closed its pipes.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -77,8 +78,9 @@ pub enum ProcessEnd {
 /// Makes this process the parent of orphaned descendants of its children.
 pub fn adopt_orphans() {
     // Without it (an old kernel) only process groups are killed.
-    if let Err(error) = set_child_subreaper(Some(rustix::process::getpid())) {
-        tracing::debug!("cannot become a subreaper: {error}");
+    match set_child_subreaper(Some(rustix::process::getpid())) {
+        Ok(()) => strays::come_here(),
+        Err(error) => tracing::debug!("cannot become a subreaper: {error}"),
     }
 }
 
@@ -175,6 +177,19 @@ pub enum Streams {
     Pipes,
 }
 
+/// An input that is empty. It is opened once: a copy costs a third of that.
+fn nothing() -> io::Result<Stdio> {
+    static NOTHING: OnceLock<File> = OnceLock::new();
+    let nothing = match NOTHING.get() {
+        Some(nothing) => nothing,
+        None => {
+            let opened = File::open("/dev/null")?;
+            NOTHING.get_or_init(|| opened)
+        }
+    };
+    Ok(nothing.try_clone()?.into())
+}
+
 fn spawn(spec: &ProcessSpec, streams: Streams) -> io::Result<Child> {
     let log = OpenOptions::new()
         .create(true)
@@ -204,7 +219,7 @@ fn spawn(spec: &ProcessSpec, streams: Streams) -> io::Result<Child> {
             .stderr(log.try_clone()?)
             .process_group(0);
         match streams {
-            Streams::Log => command.stdin(Stdio::null()).stdout(log.try_clone()?),
+            Streams::Log => command.stdin(nothing()?).stdout(log.try_clone()?),
             Streams::Pipes => command.stdin(Stdio::piped()).stdout(Stdio::piped()),
         };
         let confine = spec.confine.as_ref().filter(|_| spaces.is_none());

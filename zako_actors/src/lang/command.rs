@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::amount::bytes;
 use super::descriptor::{Reader, present};
-use super::target::{Command, EnvValue, Multiplex, Uses};
+use super::target::{Command, EnvValue, Multiplex, Special, Uses};
 use crate::diagnostic::Diagnostic;
 
 impl Reader<'_> {
@@ -38,21 +38,27 @@ impl Reader<'_> {
             argv,
             // One worker serves all packages, so it stands in none of them.
             dir: worker.as_ref().map_or(self.file.dir, |_| "").into(),
-            tools: Vec::new(),
-            depfile: None,
             outs,
             env,
-            timeout_ms: self.milliseconds(fields, "timeoutSeconds")?,
-            test_retries: if test {
-                let retries = self.number(fields, "retries")?.unwrap_or(0);
-                Some(u32::try_from(retries).map_err(|_| self.wrong("retries", "a small number"))?)
-            } else {
-                None
-            },
-            uses: self.uses(fields)?,
-            network: fields.get("network") == Some(&Value::Bool(true)),
-            multiplex: self.multiplex(fields, worker.is_some())?,
-            worker,
+            special: Special {
+                tools: Vec::new(),
+                depfile: None,
+                timeout_ms: self.milliseconds(fields, "timeoutSeconds")?,
+                test_retries: if test {
+                    let retries = self.number(fields, "retries")?.unwrap_or(0);
+                    Some(
+                        u32::try_from(retries)
+                            .map_err(|_| self.wrong("retries", "a small number"))?,
+                    )
+                } else {
+                    None
+                },
+                uses: self.uses(fields)?,
+                network: fields.get("network") == Some(&Value::Bool(true)),
+                multiplex: self.multiplex(fields, worker.is_some())?,
+                worker,
+            }
+            .into(),
             in_place: None,
         })
     }

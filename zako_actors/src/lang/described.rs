@@ -15,7 +15,7 @@ use super::descriptor::{BuildFile, Reader};
 use super::file_ref::FileRef;
 use super::label::{Label, is_within};
 use super::rule_use::RuleUse;
-use super::target::{Command, EnvValue, Output, Source, Target, Transpile, Work};
+use super::target::{Command, EnvValue, Output, Source, Special, Target, Transpile, Work};
 use crate::diagnostic::Diagnostic;
 use crate::transpile::TranspileOptions;
 
@@ -319,12 +319,12 @@ impl Describing<'_> {
     ) -> Result<Target, Box<Diagnostic>> {
         let work = match action {
             RawAction::Run(run) => Work::Command(self.command(run)?),
-            RawAction::Transpile(step) => Work::Transpile(Transpile {
+            RawAction::Transpile(step) => Work::Transpile(Box::new(Transpile {
                 root: step.root.clone(),
                 out: step.out.clone(),
                 include: Vec::new(),
                 options: step.settings.clone(),
-            }),
+            })),
         };
         let inputs = self.files(action.inputs())?;
         Ok(self.target(label, &inputs, work, !is_main))
@@ -350,16 +350,19 @@ impl Describing<'_> {
         Ok(Command {
             argv: run.cmd.clone(),
             dir: run.dir.as_str().into(),
-            tools: run.tools.clone(),
-            depfile: run.depfile.clone(),
             outs: outs.collect(),
             env,
-            timeout_ms: self.reader.milliseconds(&run.common, "timeoutSeconds")?,
-            test_retries: run.retries,
-            uses: self.reader.uses(&run.common)?,
-            network: run.common.get("network") == Some(&Value::Bool(true)),
-            multiplex: self.reader.multiplex(&run.common, run.worker.is_some())?,
-            worker: run.worker.clone(),
+            special: Special {
+                tools: run.tools.clone(),
+                depfile: run.depfile.clone(),
+                timeout_ms: self.reader.milliseconds(&run.common, "timeoutSeconds")?,
+                test_retries: run.retries,
+                uses: self.reader.uses(&run.common)?,
+                network: run.common.get("network") == Some(&Value::Bool(true)),
+                multiplex: self.reader.multiplex(&run.common, run.worker.is_some())?,
+                worker: run.worker.clone(),
+            }
+            .into(),
             in_place: None,
         })
     }

@@ -127,7 +127,7 @@ impl Reader<'_> {
         };
         let work = match kind {
             "command" | "test" => Work::Command(self.command(fields, kind == "test")?),
-            "transpile" => Work::Transpile(self.transpile(fields)?),
+            "transpile" => Work::Transpile(Box::new(self.transpile(fields)?)),
             other => {
                 let hint = did_you_mean(other, KINDS);
                 return Err(self.mistake(None, format!("target kind `{other}` is unknown{hint}")));
@@ -379,7 +379,7 @@ mod tests {
         let command = target.command().unwrap();
         let outs: Vec<_> = command.outs.iter().map(Output::show).collect();
         assert_eq!(outs, ["libs/ui/x.o", "libs/ui/dist/", "libs/ui/gen/*.h"]);
-        assert_eq!(command.timeout_ms, Some(5000));
+        assert_eq!(command.special.timeout_ms, Some(5000));
         assert_eq!(command.env["A"], EnvValue::Text("1".into()));
         assert!(!target.is_test());
         let room = (target.srcs.capacity(), command.outs.capacity());
@@ -412,9 +412,9 @@ mod tests {
         }))
         .unwrap();
         let command = target.command().unwrap();
-        assert_eq!(command.uses.cpu_milli, 2500);
-        assert_eq!(command.uses.memory_bytes, 3 << 29);
-        assert_eq!(command.uses.named_milli["gpu"], 1000);
+        assert_eq!(command.special.uses.cpu_milli, 2500);
+        assert_eq!(command.special.uses.memory_bytes, 3 << 29);
+        assert_eq!(command.special.uses.named_milli["gpu"], 1000);
         let passed = EnvValue::Pass {
             name: "CI".into(),
             default: Some("0".into()),

@@ -16,7 +16,7 @@ use super::label::Label;
 use super::locate::At;
 use super::package_json::{PACKAGE_JSON, PackageJson};
 use super::suggest::did_you_mean;
-use super::target::{Command, EnvValue, InPlace, Source, Target, Work, join};
+use super::target::{Command, EnvValue, InPlace, Source, Special, Target, Work, join};
 use super::task::{ROOT_PACKAGE, Task, Tasks};
 use super::turbo::TurboTask;
 use crate::diagnostic::Diagnostic;
@@ -166,8 +166,12 @@ impl<'a> World<'a> {
                 env: env
                     .map(|name| (name.clone(), EnvValue::pass(name)))
                     .collect(),
-                test_retries: is_test.then_some(0),
-                network: self.all.tasks.opens_network(package, script),
+                special: Special {
+                    test_retries: is_test.then_some(0),
+                    network: self.all.tasks.opens_network(package, script),
+                    ..Special::default()
+                }
+                .into(),
                 in_place: Some(Box::new(InPlace {
                     bins: bins(dir),
                     above: self.above.clone(),

@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::label::{Label, is_within};
 use super::locate::At;
 use super::pattern::Pattern;
+use super::rare::{Rare, Usual};
 use super::text::Text;
 use crate::transpile::TranspileOptions;
 
@@ -42,7 +43,7 @@ pub enum Work {
     /// A child process.
     Command(Command),
     /// In-process TypeScript compilation, file by file.
-    Transpile(Transpile),
+    Transpile(Box<Transpile>),
     /// Nothing is run: what it reads, under one name.
     Group,
     /// Nobody knows: its rule has not said everything.
@@ -59,14 +60,23 @@ pub struct Command {
     pub argv: Vec<String>,
     /// The directory that it runs in, workspace-relative.
     pub dir: Text,
-    /// Programs beyond the first word whose content is part of the key; absolute paths.
-    pub tools: Vec<String>,
-    /// Where it writes which of its inputs it read, as make would have it; workspace-relative.
-    pub depfile: Option<String>,
     /// What it must leave behind.
     pub outs: Vec<Output>,
     /// Variables beyond the clean environment.
     pub env: BTreeMap<String, EnvValue>,
+    /// What few commands say.
+    pub special: Rare<Special>,
+    /// `Some` runs it in the workspace itself, as a script of `package.json` expects.
+    pub in_place: Option<Box<InPlace>>,
+}
+
+/// What few commands say of themselves: there may be a hundred thousand others.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Special {
+    /// Programs beyond the first word whose content is part of the key; absolute paths.
+    pub tools: Vec<String>,
+    /// Where it writes which of its inputs it read, as make would have it; workspace-relative.
+    pub depfile: Option<String>,
     /// Killed after this many milliseconds.
     pub timeout_ms: Option<u64>,
     /// `Some` makes it a test, tried again this many times when it fails.
@@ -79,8 +89,22 @@ pub struct Command {
     pub worker: Option<Vec<String>>,
     /// `Some` lets several requests be under way at one worker process.
     pub multiplex: Option<Multiplex>,
-    /// `Some` runs it in the workspace itself, as a script of `package.json` expects.
-    pub in_place: Option<Box<InPlace>>,
+}
+
+impl Usual for Special {
+    fn usual() -> &'static Self {
+        static USUAL: Special = Special {
+            tools: Vec::new(),
+            depfile: None,
+            timeout_ms: None,
+            test_retries: None,
+            uses: Uses::usual(),
+            network: false,
+            worker: None,
+            multiplex: None,
+        };
+        &USUAL
+    }
 }
 
 /// What a worker process can do that does several things at a time.
@@ -309,7 +333,7 @@ impl Target {
     /// Whether `zako test` is what runs it.
     pub fn is_test(&self) -> bool {
         match &self.work {
-            Work::Command(command) => command.test_retries.is_some(),
+            Work::Command(command) => command.special.test_retries.is_some(),
             Work::Unfinished { test } => *test,
             Work::Transpile(_) | Work::Group => false,
         }

@@ -1,20 +1,22 @@
 //! Memory of a large graph: a process that builds all of it, and one that reads the state of a finished build, links the
-//! graph and plans.
+//! graph and plans. It is that of `zako` itself where that lies beside this program: only there the allocator is set as
+//! for a command, and whoever reads the events is there.
 #![forbid(unsafe_code)]
 
 use std::cell::OnceCell;
 use std::path::Path;
 use std::rc::Rc;
 
+use nix::sys::resource::{UsageWho, getrusage};
 use serde::{Deserialize, Serialize};
 
 use super::ZAKO;
 use super::noop::Planned;
-use super::tree::{Steps, Tree};
+use super::tree::{Steps, Tree, number_before, run};
 use crate::machine::resident_bytes;
 use crate::measure::{Case, Sample, Unit};
 use crate::options::{Options, Scale};
-use crate::probe::Probe;
+use crate::probe::{Probe, beside};
 use crate::scenario::{Family, Scenario};
 use crate::threads::Threads;
 
@@ -45,6 +47,10 @@ struct Built {
 fn cases(options: &Options) -> Vec<Case> {
     let targets = options.targets(100_000, 8);
     let alone = options.scale != Scale::Tiny;
+    let by = match alone && beside("zako").is_some() {
+        true => "",
+        false => ", in this program",
+    };
     let built: Rc<OnceCell<Built>> = Rc::default();
     let case = |what: &str, among: u64, seen: fn(&Built, bool) -> Seen| {
         let built = Rc::clone(&built);
@@ -57,7 +63,7 @@ fn cases(options: &Options) -> Vec<Case> {
             let seen = seen(built, alone);
             Sample::plain(seen.highest_bytes as f64 / among as f64, seen.planned)
         };
-        let variant = format!("{targets} targets{what}");
+        let variant = format!("{targets} targets{what}{by}");
         Case::new(ZAKO, variant, Threads::anywhere(), run).expecting(move || targets)
     };
     let nothing_to_do = |built: &Built, alone| bring(&built.tree, alone);
@@ -70,23 +76,33 @@ fn cases(options: &Options) -> Vec<Case> {
     ]
 }
 
-/// What a process of its own takes to bring `tree` up to date, or this one.
+/// What `zako` takes to bring `tree` up to date, or a process of its own, or this one.
 fn bring(tree: &Tree, alone: bool) -> Seen {
     let root = tree.root().to_owned();
     if alone {
-        let probe = Probe::Graph { root };
+        let by_zako = beside("zako").is_some();
+        let probe = Probe::Graph { root, by_zako };
         probe.ask().unwrap_or_else(|error| panic!("{error:#}"))
     } else {
-        look(&root)
+        look(&root, false)
     }
 }
 
-/// What this process takes to bring the workspace there up to date, beside what it took before.
+/// What it takes to bring the workspace there up to date: this process, beside what it took before, or `zako`.
 ///
 /// # Panics
 /// When there is none, or it cannot be built.
-pub fn look(root: &Path) -> Seen {
-    let work = Planned::of(&Tree::existing(root.to_owned()));
+pub fn look(root: &Path, by_zako: bool) -> Seen {
+    let tree = Tree::existing(root.to_owned());
+    if by_zako {
+        let (_, said) = run(&mut tree.command(&["build"]));
+        return Seen {
+            // What it starts is smaller than itself.
+            highest_bytes: highest_of_children(),
+            planned: number_before(&said, " targets"),
+        };
+    }
+    let work = Planned::of(&tree);
     let planned = work.plan.nodes.len() as u64;
     if !work.plan.is_fresh() {
         work.build();
@@ -95,4 +111,11 @@ pub fn look(root: &Path) -> Seen {
         highest_bytes: resident_bytes().1,
         planned,
     }
+}
+
+/// The highest resident memory, in bytes, of any process that this one has waited for, or they have.
+fn highest_of_children() -> u64 {
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN);
+    let kib = usage.map_or(0, |usage| usage.max_rss());
+    u64::try_from(kib).unwrap_or(0) * 1024
 }

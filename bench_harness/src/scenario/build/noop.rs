@@ -195,7 +195,8 @@ impl Planned {
             begin: Instant::now(),
         };
         let cancel = Cancel::new().expect("file descriptors are left");
-        let (events, _unread) = channel();
+        // Nobody reads them, so nobody is to keep them.
+        let (events, _) = channel();
         let summary = self
             .session
             .build(

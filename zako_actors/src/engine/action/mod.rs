@@ -175,7 +175,9 @@ impl Describer {
             Work::Transpile(transpile) => (self.transpile_recipe(transpile), None),
             Work::Group | Work::Unfinished { .. } => (recipe("group").finish(), None),
         };
-        let has_depfile = target.command().is_some_and(|c| c.depfile.is_some());
+        let has_depfile = target
+            .command()
+            .is_some_and(|c| c.special.depfile.is_some());
         let names = has_depfile.then(|| names(&recipe, &inputs));
         let read = before
             .read
@@ -300,6 +302,7 @@ mod tests {
     use super::super::files::SavedFiles;
     use super::*;
     use crate::lang::descriptor::{BuildFile, read_exports};
+    use crate::lang::target::Special;
     use serde_json::{Value, json};
     use std::fs;
 
@@ -420,7 +423,12 @@ mod tests {
         let exports = read_exports(&json!({ "t": target }), file).unwrap();
         let mut target = (*exports.targets[0]).clone();
         if let Work::Command(command) = &mut target.work {
-            command.depfile = Some("a.d".into());
+            let depfile = Some("a.d".into());
+            command.special = Special {
+                depfile,
+                ..Special::default()
+            }
+            .into();
         }
         let key = |read: &[&str]| {
             let sources = ["a.c", "b.h"].map(Text::from);

@@ -36,15 +36,15 @@ impl Describer {
         for (name, value) in env {
             key.text(name).text(value);
         }
-        if let Some(arguments) = &command.worker {
+        if let Some(arguments) = &command.special.worker {
             key.text("worker")
                 .texts(arguments.iter().map(String::as_str));
         }
-        key.number(command.tools.len() as u64);
-        for path in &command.tools {
+        key.number(command.special.tools.len() as u64);
+        for path in &command.special.tools {
             key.text(path).hash(&content(Path::new(path), files)?);
         }
-        if let Some(path) = &command.depfile {
+        if let Some(path) = &command.special.depfile {
             key.text("depfile").text(path);
         }
         if let Some(step) = &command.in_place {
@@ -73,7 +73,7 @@ impl Describer {
                 for (index, word) in command.argv.iter().enumerate() {
                     add(format!("cmd[{index}]"), word);
                 }
-                for (index, word) in command.worker.iter().flatten().enumerate() {
+                for (index, word) in command.special.worker.iter().flatten().enumerate() {
                     add(format!("worker[{index}]"), word);
                 }
                 for out in &command.outs {
@@ -82,13 +82,13 @@ impl Describer {
                 for (name, value) in self.environment(command).iter() {
                     add(format!("env.{name}"), &short(&Hash::of(value.as_bytes())));
                 }
-                for path in &command.tools {
+                for path in &command.special.tools {
                     let made_of = content(Path::new(path), files);
                     let made_of = made_of.map_or("unreadable".into(), |hash| short(&hash));
                     add(format!("tool {path}"), &made_of);
                 }
                 add("its directory".into(), &command.dir);
-                if let Some(path) = &command.depfile {
+                if let Some(path) = &command.special.depfile {
                     add("its depfile".into(), path);
                 }
                 if let Some(Tool {

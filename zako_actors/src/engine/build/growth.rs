@@ -49,7 +49,10 @@ impl Build {
             let record = self.records.get(&node.target.label);
             let cost_us = record.map(|record| record.duration_us);
             self.progress.add(cost_us);
-            let uses = node.target.command().map(|command| command.uses.clone());
+            let uses = node
+                .target
+                .command()
+                .map(|command| command.special.uses.clone());
             let deps = node.deps.iter();
             nodes.push(Node {
                 deps: deps.filter_map(|dep| self.place[*dep as usize]).collect(),

@@ -327,7 +327,7 @@ impl Planner<'_> {
         if let Some((outputs, tool)) = earlier {
             return (Freshness::Fresh(outputs), tool);
         }
-        let read = target.command().and_then(|c| c.depfile.as_ref());
+        let read = target.command().and_then(|c| c.special.depfile.as_ref());
         let read = read.map(|_| record.read());
         let action = self.describer.describe(
             target,

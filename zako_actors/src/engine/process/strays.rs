@@ -8,10 +8,30 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 use crate::engine::guard::{is_guard, is_marked};
+
+/// Whether orphans become children of this process.
+static COME_HERE: AtomicBool = AtomicBool::new(false);
+
+/// Takes note that orphans become children of this process from now on.
+pub(super) fn come_here() {
+    COME_HERE.store(true, Ordering::Relaxed);
+}
+
+/// Whether it is certain that no step that is over has left a process running, not even one that does not bear its
+/// mark: above each there would be an orphan.
+pub fn is_nobody_left() -> bool {
+    let is_guard = |pid: &str| {
+        let pid = pid.parse().ok().and_then(Pid::from_raw);
+        pid.is_some_and(is_guard)
+    };
+    COME_HERE.load(Ordering::Relaxed)
+        && orphans().is_ok_and(|pids| pids.split_ascii_whitespace().all(is_guard))
+}
 
 /// Kills and reaps orphans whose environment names a directory in `mark`, and theirs, until there are
 /// none.

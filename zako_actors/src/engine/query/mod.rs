@@ -215,7 +215,7 @@ pub fn attribute(target: &Target, name: &str) -> Vec<String> {
         },
         "rule" => target.rule.iter().map(ToString::to_string).collect(),
         "retries" => command
-            .and_then(|command| command.test_retries)
+            .and_then(|command| command.special.test_retries)
             .map_or_else(Vec::new, |retries| vec![retries.to_string()]),
         "options" => match &target.work {
             Work::Command(_) | Work::Group | Work::Unfinished { .. } => Vec::new(),

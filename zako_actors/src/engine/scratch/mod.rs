@@ -8,6 +8,9 @@
 
 mod spares;
 
+/// What a command prints goes there.
+const LOG: &str = "output.log";
+
 use std::collections::BTreeSet;
 use std::fs::{self, DirEntry};
 use std::io::{self, ErrorKind};
@@ -90,7 +93,7 @@ impl Scratch {
 
     /// Receives what the command prints.
     pub fn log(&self) -> PathBuf {
-        self.dir().join("output.log")
+        self.dir().join(LOG)
     }
 
     /// Copies the inputs in and makes `directories` (workspace-relative).

@@ -4,8 +4,8 @@
 //! four directories for every step would cost more than starting a process does. Does not know what
 //! they are filled with.
 //! Invariants: a spare one holds the three directories that every step has, which are the ones that
-//! were made for it, and empty directories below `work`, all of which are listed; what cannot be put in
-//! order is removed; nothing is left when the last owner is gone.
+//! were made for it, empty directories below `work`, all of which are listed, and an empty log at most, which no
+//! process of a step has open; what cannot be put in order is removed; nothing is left when the last owner is gone.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -19,7 +19,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{Dir, Mode, OFlags, open};
 
-use super::{Scratch, ScratchError, failed, name_of_process, remove_tree};
+use super::{LOG, Scratch, ScratchError, failed, name_of_process, remove_tree};
+use crate::engine::process::is_nobody_left;
 
 /// The directories that every step has.
 const PARTS: [&str; 3] = ["work", "home", "tmp"];
@@ -71,7 +72,7 @@ impl Scratches {
 
     /// Puts a used one in order for the next step, or removes it where that cannot be done.
     pub(super) fn take_back(&self, mut place: Place) {
-        match place.put_in_order() {
+        match place.put_in_order(is_nobody_left) {
             Ok(true) => self.spare().push(place),
             Ok(false) | Err(_) => place.remove(),
         }
@@ -123,6 +124,16 @@ impl Mark {
         }
     }
 
+    /// Whether a file is an empty log that was made beside this directory: nothing of the step is in it, nor does it
+    /// lead elsewhere.
+    fn is_blank(&self, found: &Metadata) -> bool {
+        let bits = 0o7777;
+        found.is_file()
+            && (found.len(), found.nlink()) == (0, 1)
+            && found.mode() & bits == self.mode & 0o666
+            && (found.dev(), (found.uid(), found.gid())) == (self.device, self.owner)
+    }
+
     /// Whether a directory has the owner and the permissions of this one, which zako has made.
     fn is_like(&self, found: &Metadata) -> bool {
         let found = Self::of(found);
@@ -150,16 +161,25 @@ impl Place {
         })
     }
 
-    /// Removes everything but the directories that this was made of, and those below `work`; false
-    /// when something of that was tampered with.
-    fn put_in_order(&mut self) -> io::Result<bool> {
+    /// Removes everything but the directories that this was made of, those below `work`, and an empty log, unless somebody
+    /// may still write to it, so `is_nobody_left` is asked; false when something of that was tampered with.
+    ///
+    /// Most steps print nothing, and file systems take their time to make a file where one went a moment ago.
+    fn put_in_order(&mut self, is_nobody_left: impl FnOnce() -> bool) -> io::Result<bool> {
         let Some(listed) = &mut self.listed else {
             return Ok(false);
         };
+        let mut has_log = false;
         for name in names(&mut listed.dir)? {
-            if PARTS.iter().all(|part| name != *part) {
+            if name == LOG {
+                has_log = true;
+            } else if PARTS.iter().all(|part| name != *part) {
                 remove_any(&self.dir.join(name))?;
             }
+        }
+        let log = self.dir.join(LOG);
+        if has_log && !(self.made[0].is_blank(&fs::symlink_metadata(&log)?) && is_nobody_left()) {
+            remove_any(&log)?;
         }
         for ((part, made), dir) in PARTS.iter().zip(self.made).zip(&mut listed.parts) {
             let path = self.dir.join(part);
@@ -403,6 +423,33 @@ mod tests {
         let sealed = scratch.work().join("p/sealed");
         assert_eq!(fs::read_dir(&sealed).unwrap().count(), 0);
         assert_eq!(fs::metadata(&sealed).unwrap().mode() & 0o200, 0o200);
+    }
+
+    #[test]
+    fn only_an_empty_log_of_its_own_that_nobody_writes_to_is_used_again() {
+        let parent = tempfile::tempdir().unwrap();
+        let theirs = parent.path().join("theirs");
+        let mut place = Place::make(parent.path()).unwrap();
+        let log = place.dir.join(LOG);
+        let mut stays = |make: &dyn Fn(&Path), is_nobody_left: bool| {
+            make(&log);
+            assert!(place.put_in_order(|| is_nobody_left).unwrap());
+            fs::symlink_metadata(&log).is_ok()
+        };
+        let empty = |log: &Path| fs::write(log, "").unwrap();
+        assert!(stays(&empty, true));
+        assert!(!stays(&empty, false));
+        assert!(!stays(&|log| fs::write(log, "said").unwrap(), true));
+        empty(&theirs);
+        assert!(!stays(&|log| symlink(&theirs, log).unwrap(), true));
+        assert!(!stays(&|log| fs::hard_link(&theirs, log).unwrap(), true));
+        assert!(!stays(&|log| fs::create_dir(log).unwrap(), true));
+        let sealed = |log: &Path| {
+            empty(log);
+            fs::set_permissions(log, fs::Permissions::from_mode(0o400)).unwrap();
+        };
+        assert!(!stays(&sealed, true));
+        assert!(theirs.exists());
     }
 
     #[test]

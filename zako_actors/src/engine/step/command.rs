@@ -78,7 +78,7 @@ impl Tries {
     /// As many as `command` is given.
     pub fn of(command: &Command) -> Self {
         Self {
-            left: command.test_retries.unwrap_or(0),
+            left: command.special.test_retries.unwrap_or(0),
             failed: Vec::new(),
         }
     }
@@ -128,7 +128,7 @@ pub fn directories(command: &Command) -> impl Iterator<Item = &str> {
         Output::File(path) => Some(path.as_str()),
         Output::Tree(_) | Output::Glob(_) => None,
     });
-    let files = files.chain(command.depfile.as_deref());
+    let files = files.chain(command.special.depfile.as_deref());
     let parents = files.filter_map(|path| Some(path.rsplit_once('/')?.0));
     std::iter::once(command.dir.as_str()).chain(parents)
 }
@@ -169,7 +169,12 @@ pub fn attempt(
     let confine = (env.sandbox == Mode::Strict).then(|| {
         let home = home();
         let places = (env.files.root(), scratch.dir(), home.as_deref());
-        Confine::strict(places, search, &program, (command.network, &env.readable))
+        Confine::strict(
+            places,
+            search,
+            &program,
+            (command.special.network, &env.readable),
+        )
     });
     let (program, argv) = match env.sandbox {
         Mode::Warn => traced(search, &program, &command.argv, &scratch.trace())?,
@@ -181,7 +186,7 @@ pub fn attempt(
         env: variables,
         cwd,
         log: scratch.log(),
-        timeout: command.timeout_ms.map(Duration::from_millis),
+        timeout: command.special.timeout_ms.map(Duration::from_millis),
         mark: scratch.dir().to_owned(),
         confine,
     };
@@ -204,7 +209,7 @@ pub fn carry_through(
         ProcessEnd::Exited(status) if status.success() => return Ok(()),
         ProcessEnd::Exited(status) => describe(status),
         ProcessEnd::TimedOut => {
-            let limit = Duration::from_millis(command.timeout_ms.unwrap_or_default());
+            let limit = Duration::from_millis(command.special.timeout_ms.unwrap_or_default());
             format!("killed after {} s, its timeout", limit.as_secs_f64())
         }
         ProcessEnd::Cancelled(reason) => return Err(StepFailure::Cancelled(reason)),

@@ -119,7 +119,7 @@ fn advice(job: &StepJob, path: &str) -> String {
 
 fn depfile_of(job: &StepJob) -> Option<(&Command, &str)> {
     let command = job.target().command()?;
-    Some((command, command.depfile.as_deref()?))
+    Some((command, command.special.depfile.as_deref()?))
 }
 
 /// The workspace path of a file that a command names; `None` for the system's.

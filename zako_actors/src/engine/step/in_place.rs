@@ -206,7 +206,7 @@ fn execute(
     let confine = (env.sandbox == Mode::Strict).then(|| {
         let home = home();
         let places = (root, scratch.dir(), home.as_deref());
-        let more = (command.network, &env.readable);
+        let more = (command.special.network, &env.readable);
         let mut confine = Confine::strict(places, search, &tool.program, more);
         confined::open(&mut confine, root, (command, step), &action.inputs);
         confine
@@ -225,7 +225,7 @@ fn execute(
         env: variables,
         cwd: root.join(&command.dir),
         log: scratch.log(),
-        timeout: command.timeout_ms.map(Duration::from_millis),
+        timeout: command.special.timeout_ms.map(Duration::from_millis),
         mark: scratch.dir().to_owned(),
         confine,
     };

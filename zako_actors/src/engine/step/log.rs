@@ -3,7 +3,7 @@
 //! Owns both bounds. Does not know who prints it where.
 //! Invariant: beginning and end stay, and what is left out between them is told with its number of lines.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
@@ -15,6 +15,10 @@ const TAIL_LINES: usize = 160;
 
 /// What a command printed to the file at `path`; nothing where it cannot be read.
 pub fn read_log(path: &Path) -> String {
+    // Most print nothing.
+    if fs::metadata(path).is_ok_and(|it| it.len() == 0) {
+        return String::new();
+    }
     let bytes = File::open(path).and_then(|file| read(file, KEPT_BYTES));
     String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
 }

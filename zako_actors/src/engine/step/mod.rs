@@ -259,7 +259,7 @@ impl AsyncActor for Step {
 async fn carry_out(env: &Arc<StepEnv>, job: &Arc<StepJob>) -> Result<StepReport, StepFailure> {
     let run: fn(&StepEnv, &StepJob) -> Result<StepReport, StepFailure> = match &job.target().work {
         Work::Command(command) if command.in_place.is_some() => in_place::run,
-        Work::Command(command) if command.worker.is_some() => worker::run,
+        Work::Command(command) if command.special.worker.is_some() => worker::run,
         Work::Command(_) => command::run,
         Work::Group | Work::Unfinished { .. } => group::run,
         Work::Transpile(_) => {

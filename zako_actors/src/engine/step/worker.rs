@@ -144,7 +144,11 @@ impl Server {
             }
             Self::Shared(joined) => {
                 let crowd = joined.crowd().ok_or_else(gone)?;
-                let can_cancel = call.command.multiplex.is_some_and(|with| with.cancel);
+                let can_cancel = call
+                    .command
+                    .special
+                    .multiplex
+                    .is_some_and(|with| with.cancel);
                 crowd.ask(arguments, inputs, can_cancel, &call.job.cancel, deadline)
             }
         }
@@ -203,7 +207,7 @@ impl Call<'_> {
                 continue;
             }
             let arguments = self.arguments(&server.work()?)?;
-            let limit = self.command.timeout_ms.map(Duration::from_millis);
+            let limit = self.command.special.timeout_ms.map(Duration::from_millis);
             let deadline = limit.map(|limit| Instant::now() + limit);
             let answer = server.ask(self, &arguments, deadline);
             // One that shares its process may hear first that another one's end was that of the process.
@@ -262,7 +266,7 @@ impl Call<'_> {
         // What is run twice to be compared would find its own outputs, and a glob would find those of others.
         let names_outputs = |output: &Output| !matches!(output, Output::Glob(_));
         let shares = self.env.repeat == 1 && self.command.outs.iter().all(names_outputs);
-        let multiplex = self.command.multiplex.filter(|_| shares);
+        let multiplex = self.command.special.multiplex.filter(|_| shares);
         match multiplex {
             None => {
                 let start = || self.start(variables, Worker::start);
@@ -316,8 +320,8 @@ impl Call<'_> {
         if let Some(hash) = &self.tool.hash {
             key.hash(hash);
         }
-        key.number(u64::from(self.command.network));
-        let with = self.command.multiplex;
+        key.number(u64::from(self.command.special.network));
+        let with = self.command.special.multiplex;
         key.number(with.map_or(1, |with| u64::from(with.requests)));
         key.finish()
     }
@@ -342,7 +346,7 @@ impl Call<'_> {
         let confine = (self.env.sandbox == Mode::Strict).then(|| {
             let own = sandbox::home();
             let places = (self.env.files.root(), scratch.dir(), own.as_deref());
-            let more = (self.command.network, &self.env.readable);
+            let more = (self.command.special.network, &self.env.readable);
             Confine::strict(places, search, &program, more)
         });
         let spec = ProcessSpec {
@@ -364,7 +368,7 @@ impl Call<'_> {
     /// The request's arguments, with `@FILE` replaced by the lines of FILE, and `@@` standing for `@`.
     fn arguments(&self, work: &Path) -> Result<Vec<String>, StepFailure> {
         let mut arguments = Vec::new();
-        for word in self.command.worker.iter().flatten() {
+        for word in self.command.special.worker.iter().flatten() {
             match word.strip_prefix('@') {
                 Some(escaped) if escaped.starts_with('@') => arguments.push(escaped.to_owned()),
                 Some(path) => {
