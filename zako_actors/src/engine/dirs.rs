@@ -1,6 +1,6 @@
 //! Directory listings and the expansion of globs over them.
 //!
-//! Owns the listing cache: a directory is listed again only when its stamp changed.
+//! Owns the listing cache: a directory is listed again only when its stamp changed, or where one of its links leads.
 //! Does not know file contents.
 //! Invariants: results are sorted and relative to the workspace; `.zako`, `.git` and
 //! `node_modules` are entered only where a pattern writes their name; a symbolic link to a
@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,37 @@ struct Listing {
     stamp: Stamp,
     settled: bool,
     names: Names,
+    /// The links among all entries, with what they led to: that may change while the directory does not.
+    links: Vec<(Box<str>, To)>,
+}
+
+/// What a link leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum To {
+    File,
+    Directory,
+    /// Neither of them, or nothing.
+    Else,
+}
+
+impl To {
+    fn of(link: &Path) -> Self {
+        match fs::metadata(link) {
+            Ok(to) if to.is_file() => Self::File,
+            Ok(to) if to.is_dir() => Self::Directory,
+            _ => Self::Else,
+        }
+    }
+}
+
+impl Listing {
+    /// Whether it still says what is in `dir`, which has this stamp.
+    fn holds(&self, dir: &Path, stamp: Stamp) -> bool {
+        let mut links = self.links.iter();
+        self.settled
+            && self.stamp == stamp
+            && links.all(|(name, to)| To::of(&dir.join(&**name)) == *to)
+    }
 }
 
 /// What is in a directory, sorted: one text, for a large workspace has hundreds of thousands of names.
@@ -183,13 +214,10 @@ impl DirTable {
             }
             Err(error) => return Err(error),
         };
-        if let Some(known) = self.listings.get(dir)
-            && known.settled
-            && known.stamp == stamp
-        {
+        if (self.listings.get(dir)).is_some_and(|known| known.holds(&full, stamp)) {
             return Ok(());
         }
-        let mut names = Vec::new();
+        let (mut names, mut links) = (Vec::new(), Vec::new());
         for entry in fs::read_dir(&full)? {
             let entry = entry?;
             // A name that is not UTF-8 cannot be written in a build file.
@@ -197,12 +225,14 @@ impl DirTable {
                 continue;
             };
             let kind = entry.file_type()?;
-            if kind.is_dir() {
-                names.push((name, true));
-            } else if kind.is_file()
-                || (kind.is_symlink() && fs::metadata(entry.path()).is_ok_and(|to| to.is_file()))
-            {
-                names.push((name, false));
+            let mut is_file = kind.is_file();
+            if kind.is_symlink() {
+                let to = To::of(&entry.path());
+                links.push((name.as_str().into(), to));
+                is_file = to == To::File;
+            }
+            if is_file || kind.is_dir() {
+                names.push((name, kind.is_dir()));
             }
         }
         self.changed = true;
@@ -213,6 +243,7 @@ impl DirTable {
                 stamp,
                 settled,
                 names: Names::new(names),
+                links,
             },
         );
         Ok(())
@@ -226,7 +257,6 @@ impl DirTable {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::Path;
 
     fn tree(files: &[&str]) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
@@ -289,6 +319,29 @@ mod tests {
             3
         );
         assert!(expand(&mut dirs, "nowhere", &["**"], &[]).is_empty());
+    }
+
+    #[test]
+    fn where_a_link_leads_is_looked_at_again() {
+        let root = tree(&["src/a", "ext/x"]);
+        let (src, to) = (root.path().join("src"), root.path().join("ext/b"));
+        std::os::unix::fs::symlink("../ext/b", src.join("b")).unwrap();
+        // Long ago, so that the directory's stamp alone would be believed.
+        let mut dirs = DirTable::new(root.path().into(), SavedDirs::default());
+        let mut found = |dirs: &mut DirTable| {
+            for listing in dirs.listings.values_mut() {
+                listing.settled = true;
+            }
+            dirs.look_anew();
+            expand(dirs, "", &["src/**"], &[])
+        };
+        assert_eq!(found(&mut dirs), ["src/a"]);
+        fs::write(&to, "").unwrap();
+        assert_eq!(found(&mut dirs), ["src/a", "src/b"]);
+        fs::remove_file(&to).unwrap();
+        assert_eq!(found(&mut dirs), ["src/a"]);
+        fs::create_dir(&to).unwrap();
+        assert_eq!(found(&mut dirs), ["src/a"]);
     }
 
     #[test]
