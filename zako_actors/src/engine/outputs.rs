@@ -17,12 +17,12 @@ use super::files::{FileFact, FileTable};
 use super::hash::Hash;
 use super::ledger::{Ledger, Mark};
 use super::record::{OutputItem, OutputKind};
-use super::stamp::Stamp;
+use super::stamp::{Stamp, kept_mode};
 use crate::lang::target::{Output, join};
 use crate::lang::text::Text;
 
-/// Permission bits that are kept.
-const MODE_BITS: u32 = 0o777;
+/// Permission bits, those of set-user-ID and the like included.
+const MODE_BITS: u32 = 0o7777;
 
 /// Why a step's outputs are not in place.
 #[derive(Debug, thiserror::Error)]
@@ -234,7 +234,7 @@ pub fn store(
                 OutputKind::File {
                     hash: Hash::new(*digest.hash()),
                     size_bytes: digest.size_bytes(),
-                    mode: metadata.mode() & MODE_BITS,
+                    mode: kept_mode(metadata.mode()),
                 }
             };
             Ok(OutputItem {
@@ -254,20 +254,31 @@ pub fn install(files: &FileTable, work: &Path, items: &[OutputItem]) -> Result<(
         let from = work.join(&*item.path);
         let to = files.root().join(&*item.path);
         match &item.kind {
-            OutputKind::File { .. } => {
+            OutputKind::File { hash, mode, .. } => {
                 make_parent(&to)?;
-                match fs::rename(&from, &to) {
-                    Err(error) if error.kind() == ErrorKind::CrossesDevices => {
-                        copy_whole(&from, &to)?;
-                    }
-                    done => done.map_err(failed("write", &to))?,
+                move_file(&from, &to)?;
+                let look = || fs::symlink_metadata(&to).map_err(failed("look at", &to));
+                let mut found = look()?;
+                // As it will be when it is restored.
+                if found.mode() & MODE_BITS != *mode {
+                    let allowed = fs::set_permissions(&to, fs::Permissions::from_mode(*mode));
+                    allowed.map_err(failed("set the permissions of", &to))?;
+                    found = look()?;
                 }
-                note(files, item)?;
+                wrote(files, item, *hash, &found);
             }
             _ => place_other(&to, &item.kind)?,
         }
     }
     Ok(())
+}
+
+/// Moves a file out of a scratch directory.
+fn move_file(from: &Path, to: &Path) -> Result<(), OutputError> {
+    match fs::rename(from, to) {
+        Err(error) if error.kind() == ErrorKind::CrossesDevices => copy_whole(from, to),
+        done => done.map_err(failed("write", to)),
+    }
 }
 
 /// Tells the stat cache about outputs that a step left where they belong.
@@ -300,7 +311,7 @@ pub fn restore(files: &FileTable, store: &Store, items: &[OutputItem]) -> Result
                 exports.push(Export {
                     digest: Digest::new(*hash.bytes(), *size_bytes),
                     path: to,
-                    mode: *mode,
+                    mode: kept_mode(*mode),
                 });
             }
             kind => place_other(&to, kind)?,
@@ -348,7 +359,7 @@ pub fn write(files: &FileTable, item: &OutputItem, content: &[u8]) -> Result<(),
     let temporary = temporary_beside(&to);
     fs::write(&temporary, content)
         .and_then(|()| match item.kind {
-            // 0644 is what a new file gets under every usual umask.
+            // 0644 is what a new file gets under the umask of a build.
             OutputKind::File { mode, .. } if mode != 0o644 => {
                 fs::set_permissions(&temporary, fs::Permissions::from_mode(mode))
             }
@@ -418,10 +429,14 @@ fn note(files: &FileTable, item: &OutputItem) -> Result<(), OutputError> {
     if let OutputKind::File { hash, .. } = &item.kind {
         let full = files.root().join(&*item.path);
         let metadata = fs::symlink_metadata(&full).map_err(failed("look at", &full))?;
-        let stamp = Stamp::of(&metadata);
-        files.wrote(&item.path, FileFact { hash: *hash, stamp });
+        wrote(files, item, *hash, &metadata);
     }
     Ok(())
+}
+
+fn wrote(files: &FileTable, item: &OutputItem, hash: Hash, metadata: &Metadata) {
+    let stamp = Stamp::of(metadata);
+    files.wrote(&item.path, FileFact { hash, stamp });
 }
 
 /// Whether the workspace holds exactly this.
@@ -429,7 +444,7 @@ pub fn is_intact(files: &FileTable, item: &OutputItem) -> bool {
     match &item.kind {
         OutputKind::File { hash, mode, .. } => files
             .fact_of_output(&item.path)
-            .is_ok_and(|fact| fact.hash == *hash && fact.stamp.mode & MODE_BITS == *mode),
+            .is_ok_and(|fact| fact.hash == *hash && fact.stamp.kept_mode() == kept_mode(*mode)),
         OutputKind::Link(target) => fs::read_link(files.root().join(&*item.path))
             .is_ok_and(|to| to.as_os_str().as_encoded_bytes() == target.as_bytes()),
         OutputKind::Directory => files.root().join(&*item.path).is_dir(),
