@@ -1,9 +1,13 @@
 //! What of permissions counts, and that of whoever builds nothing else does.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
-use zako_tests::{Outcome, Project};
+use zako_tests::{Outcome, Project, may_run, zako};
+
+const NOBODY: u32 = 65_534;
 
 /// Calls zako in the workspace as a shell does that has this umask.
 fn with_umask(project: &Project, umask: &str, arguments: &str) -> Outcome {
@@ -100,4 +104,44 @@ export default {
     project.build();
     assert_eq!(modes(), ran, "restored");
     assert_eq!(project.ran().len(), 1);
+}
+
+#[test]
+fn directories_that_a_step_leaves_read_only_are_taken_and_removed() {
+    let project = Project::with_build(
+        r#"
+import { target } from "zako:build";
+export default {
+  tree: target({
+    cmd: ["sh", "-ec", "mkdir -p d/deep left/deep; echo x > d/deep/x; echo y > left/deep/y; chmod -R a-w d left"],
+    outs: ["d/"],
+  }),
+};
+"#,
+    );
+    let mut command = project.command(&["build"]);
+    if fs::metadata(project.root()).unwrap().uid() == 0 {
+        // Permissions do not bind root: be somebody else, with a binary that they can reach.
+        let binary = project.outside().join("zako");
+        fs::copy(zako(), &binary).unwrap();
+        for path in ["", "BUILD.ts", "zako.toml"] {
+            chown(project.root().join(path), Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+        fs::set_permissions(project.outside(), fs::Permissions::from_mode(0o755)).unwrap();
+        let mut probe = Command::new("true");
+        if !may_run("another user", probe.uid(NOBODY).status().is_ok()) {
+            return;
+        }
+        command = Command::new(binary);
+        command
+            .arg("build")
+            .current_dir(project.root())
+            .uid(NOBODY)
+            .gid(NOBODY);
+    }
+    let said = Outcome::of(&mut command).succeeds();
+    assert!(!said.text().contains("cannot remove"), "{}", said.text());
+    assert_eq!(project.read("d/deep/x"), "x\n");
+    let left = fs::read_dir(project.cache().join("scratch")).unwrap();
+    assert_eq!(left.count(), 0);
 }

@@ -273,9 +273,16 @@ pub fn install(files: &FileTable, work: &Path, items: &[OutputItem]) -> Result<(
     Ok(())
 }
 
-/// Moves a file out of a scratch directory.
+/// Moves a file out of a scratch directory, also of a directory there that its step left read-only.
 fn move_file(from: &Path, to: &Path) -> Result<(), OutputError> {
-    match fs::rename(from, to) {
+    let mut moved = fs::rename(from, to);
+    if let (Err(error), Some(dir)) = (&moved, from.parent())
+        && error.kind() == ErrorKind::PermissionDenied
+        && fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).is_ok()
+    {
+        moved = fs::rename(from, to);
+    }
+    match moved {
         Err(error) if error.kind() == ErrorKind::CrossesDevices => copy_whole(from, to),
         done => done.map_err(failed("write", to)),
     }
