@@ -13,6 +13,7 @@ mod depfile;
 mod explain;
 mod failure;
 mod group;
+mod hints;
 mod in_place;
 mod job;
 mod repeat;
