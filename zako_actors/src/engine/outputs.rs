@@ -4,14 +4,19 @@
 //! came to be, nor how it goes (`removal`).
 //! Invariants: a file appears in the workspace whole or not at all; every installed file's stamp is known afterwards.
 
+mod error;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, Metadata};
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use cas_actor::{Digest, Export, ExportError, PutError, Store};
+use cas_actor::{Digest, Export, Store};
+
+pub use error::OutputError;
+use error::failed;
 
 use super::files::{FileFact, FileTable};
 use super::hash::Hash;
@@ -23,58 +28,6 @@ use crate::lang::text::Text;
 
 /// Permission bits, those of set-user-ID and the like included.
 const MODE_BITS: u32 = 0o7777;
-
-/// Why a step's outputs are not in place.
-#[derive(Debug, thiserror::Error)]
-pub enum OutputError {
-    /// The command succeeded without writing what it declares.
-    #[error("the command succeeded but did not write {0}; correct `outs` or the command")]
-    Missing(String),
-    /// A directory where a file is declared.
-    #[error("{0} is a directory; declare it as `{0}/`")]
-    IsDirectory(String),
-    /// A file where a directory is declared.
-    #[error("{0} is a file; declare it without the `/` at its end")]
-    IsFile(String),
-    /// A socket, pipe or device.
-    #[error("{0} is neither file, directory nor symbolic link; only these can be outputs")]
-    Special(String),
-    /// A name that labels and build files cannot express.
-    #[error("output {0:?} has a name that is not UTF-8, or has a line break; give it another name")]
-    BadName(PathBuf),
-    /// A person's file.
-    #[error("{0} exists and zako did not write it; correct `outs`, or move that file away")]
-    NotOurs(String),
-    /// The store refused.
-    #[error("cannot store {path}: {source}")]
-    Store {
-        /// Workspace-relative.
-        path: String,
-        /// Why.
-        source: PutError,
-    },
-    /// The store's answer could not be written to the workspace.
-    #[error("cannot restore from the cache: {0}")]
-    Export(#[from] ExportError),
-    /// The disk refused.
-    #[error("cannot {action} {}: {source}", path.display())]
-    Io {
-        /// As a verb.
-        action: &'static str,
-        /// Where.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-}
-
-fn failed<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> OutputError + 'a {
-    move |source| OutputError::Io {
-        action,
-        path: path.to_owned(),
-        source,
-    }
-}
 
 /// What a command left, by its path.
 pub type Collected = BTreeMap<Text, Metadata>;
@@ -100,6 +53,9 @@ pub fn collect(work: &Path, declared: &[Output]) -> Result<Collected, OutputErro
                 let full = work.join(path);
                 match fs::symlink_metadata(&full) {
                     Err(_) => return Err(OutputError::Missing(format!("{path}/"))),
+                    Ok(metadata) if metadata.is_symlink() => {
+                        return Err(OutputError::IsLink(path.into()));
+                    }
                     Ok(metadata) if !metadata.is_dir() => {
                         return Err(OutputError::IsFile(path.into()));
                     }
@@ -329,7 +285,7 @@ pub fn restore(files: &FileTable, store: &Store, items: &[OutputItem]) -> Result
 }
 
 /// Makes sure that `items` may be written, and lists them as zako's. What a target of this build takes for a source is a
-/// person's.
+/// person's, and so is what zako does not know to have written, unless it gives way.
 ///
 /// # Errors
 /// When one of them would replace a person's file.
@@ -337,14 +293,14 @@ pub fn take_over(
     files: &FileTable,
     ledger: &Ledger,
     items: &[OutputItem],
-    is_source: &dyn Fn(&str) -> bool,
+    (is_source, gives_way): (&dyn Fn(&str) -> bool, &dyn Fn(&str) -> bool),
 ) -> Result<(), OutputError> {
     for item in items {
         let theirs = !ledger.contains(&item.path)
             && item.kind != OutputKind::Directory
             && fs::symlink_metadata(files.root().join(&*item.path)).is_ok()
             // Exactly what would be written harms nobody: the ledger was lost, say.
-            && (!is_intact(files, item) || is_source(&item.path));
+            && (is_source(&item.path) || !(is_intact(files, item) || gives_way(&item.path)));
         if theirs {
             if is_intact(files, item) {
                 // The next build takes it for an output, then.

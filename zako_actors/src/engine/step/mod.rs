@@ -22,6 +22,7 @@ mod traced;
 mod transpile;
 mod turn;
 mod worker;
+mod yields;
 
 use std::cell::OnceCell;
 use std::sync::Arc;
@@ -74,6 +75,8 @@ pub struct StepEnv {
     pub keep_scratch: bool,
     /// Run although the action cache has a result.
     pub force: bool,
+    /// Replace files that zako did not write where outputs go.
+    pub overwrite: bool,
     /// How often each command runs.
     pub repeat: u32,
     /// The cache behind the store.
@@ -342,7 +345,8 @@ fn put_in_place(
         )?;
     } else {
         let is_source = |path: &str| env.claims.is_source(path);
-        take_over(&env.files, &env.ledger, outputs, &is_source)?;
+        let gives_way = |path: &str| yields::gives_way(env, path);
+        take_over(&env.files, &env.ledger, outputs, (&is_source, &gives_way))?;
     }
     Ok(place()?)
 }
