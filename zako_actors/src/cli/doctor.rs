@@ -4,6 +4,7 @@ use std::fs;
 use std::num::NonZeroU32;
 use std::path::Path;
 
+use cas_actor::without_credentials;
 use clap::ValueEnum;
 use serde::Serialize;
 
@@ -203,7 +204,7 @@ fn how_steps_run(settings: &Settings, findings: &mut Vec<Finding>) {
     );
     match named.as_ref().or(settings.remote.as_ref()) {
         Some(address) => {
-            let shown = without_secrets(address);
+            let shown = without_credentials(address);
             add(findings, "remote cache", format!("{shown} ({from})"));
         }
         None => add(findings, "remote cache", "none"),
@@ -256,17 +257,6 @@ fn sandbox(settings: &Settings, findings: &mut Vec<Finding>) {
     };
     let from = source(said(SANDBOX).map(|_| SANDBOX), settings.sandbox.is_some());
     add(findings, "sandbox", format!("{mode} ({from})"));
-}
-
-/// An address without what stands before `@`.
-fn without_secrets(address: &str) -> String {
-    match address.split_once("://") {
-        Some((scheme, rest)) => {
-            let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
-            format!("{scheme}://{host}")
-        }
-        None => address.to_owned(),
-    }
 }
 
 fn tools(settings: &Settings, findings: &mut Vec<Finding>) {
