@@ -1,6 +1,8 @@
 //! Links among sources: what they lead to comes, goes and changes while they themselves stay.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 
 use zako_tests::{Project, until_so};
@@ -46,4 +48,48 @@ fn a_glob_sees_what_its_links_lead_to_now() {
     fs::remove_file(&target).unwrap();
     fs::create_dir(&target).unwrap();
     left("A\n");
+}
+
+#[test]
+fn what_a_glob_does_not_enter_is_said() {
+    let project = project();
+    symlink("../ext", project.root().join("src/all")).unwrap();
+    symlink(".", project.root().join("src/round")).unwrap();
+    let said = project.build().text();
+    for link in ["src/all", "src/round"] {
+        let words =
+            format!("{link} is a symbolic link to a directory, which a glob does not enter");
+        assert_eq!(said.matches(&words).count(), 1, "{said}");
+    }
+    let without = BUILD.replace(
+        "glob(\"src/**\")",
+        "glob(\"src/**\", { exclude: [\"src/{all,round}/**\"] })",
+    );
+    project.write("BUILD.ts", &without);
+    let said = project.build().text();
+    assert!(!said.contains("symbolic link"), "{said}");
+}
+
+#[test]
+fn a_name_that_cannot_be_said_is_an_error_where_a_glob_means_it() {
+    let project = project();
+    let odd = project
+        .root()
+        .join("src")
+        .join(OsStr::from_bytes(b"caf\xe9.txt"));
+    fs::write(&odd, "").unwrap();
+    let said = [
+        "src holds \"caf\\xe9.txt\", whose name is not UTF-8",
+        "//:all",
+    ];
+    project.zako(&["build"]).fails_saying(&said);
+    let without = BUILD.replace(
+        "glob(\"src/**\")",
+        "glob(\"src/**\", { exclude: [\"src/*.txt\"] })",
+    );
+    project.write("BUILD.ts", &without);
+    project.build();
+    project.write("BUILD.ts", BUILD);
+    fs::remove_file(&odd).unwrap();
+    project.build();
 }

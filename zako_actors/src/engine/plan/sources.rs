@@ -47,11 +47,16 @@ impl Planner<'_> {
                         Entry::Occupied(known) => known.into_mut(),
                         Entry::Vacant(new) => {
                             let (written, undescribed) = (self.written, self.undescribed);
-                            let found = self.dirs.expand(dir, include, exclude, &|path| {
+                            let skip = |path: &str| {
                                 graph.outputs().covers(path)
                                     || undescribed(path)
                                     || written.iter().any(|file| file == path)
-                            });
+                            };
+                            // A script sees all that is there, whatever its key holds.
+                            let found = match target.in_place() {
+                                Some(_) => self.dirs.expand(dir, include, exclude, &skip),
+                                None => self.dirs.expand_sources(dir, include, exclude, &skip),
+                            };
                             let found = found.map_err(|error| {
                                 self.mistake(target, None, format!("{}: {error}", target.label))
                             })?;
