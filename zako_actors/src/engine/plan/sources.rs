@@ -143,6 +143,15 @@ impl Planner<'_> {
                 Some(written),
                 format!("source {path} of {} is not a regular file", target.label),
             )),
+            Err(_) if let Ok(to) = std::fs::read_link(&full) => Err(self.mistake(
+                target,
+                Some(written),
+                format!(
+                    "source {path} of {} is a symbolic link to {}, which does not exist",
+                    target.label,
+                    to.display()
+                ),
+            )),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let parent = full
                     .parent()
