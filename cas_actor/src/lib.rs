@@ -127,5 +127,5 @@ pub use transfer::Transfer;
 pub use upkeep::{VerifyProgress, VerifyReport};
 pub use upstream::{
     Connection, HttpUpstream, Pieces, S3Config, Tier, TierConfig, TierStats, Upstream,
-    UpstreamConfig, UpstreamConfigError, UpstreamError, WriteThrough,
+    UpstreamConfig, UpstreamConfigError, UpstreamError, WriteThrough, without_credentials,
 };

@@ -181,7 +181,15 @@ impl Upkeep {
         self.reserve.give_up();
         let (bytes, to_come) = (full.bytes, full.to_come_bytes);
         let (relief, done) = self.evictor.relieve(bytes, to_come, before(self.lease));
-        tracing::warn!(?relief, ?done, "the disk is full");
+        let (released, evicted) = (relief.released_bytes, relief.evicted.evicted);
+        match &done {
+            Ok(()) => tracing::warn!(
+                "the disk of the store is full: {bytes} bytes were missing; {evicted} results and blobs went, which freed {released} bytes"
+            ),
+            Err(error) => tracing::warn!(
+                "the disk of the store is full: {bytes} bytes were missing, and nothing more can go: {error}"
+            ),
+        }
         let is_enough = relief.released_bytes >= bytes;
         self.in_vain = match relief.evicted.evicted {
             _ if is_enough => 0,

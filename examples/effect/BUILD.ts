@@ -17,6 +17,7 @@ export default {
     cmd: ["node", "fetch.mjs"],
     srcs: ["fetch.mjs"],
     outs: ["sources/"],
+    network: true,
     timeout: 300,
   }),
 

@@ -57,6 +57,7 @@ for (const [directory, { name, sha512, wanted }] of Object.entries(PACKAGES)) {
   }
   const into = join("sources", directory);
   mkdirSync(into, { recursive: true });
-  execFileSync("tar", ["-xzf", archive, "-C", into, "--strip-components=1", ...wanted], { stdio: "inherit" });
+  const how = ["--no-same-owner", "-C", into, "--strip-components=1"];
+  execFileSync("tar", ["-xzf", archive, ...how, ...wanted], { stdio: "inherit" });
   rmSync(download, { recursive: true });
 }

@@ -32,5 +32,5 @@ if (found !== SHA512) {
   process.exit(1);
 }
 
-execFileSync("tar", ["-xzf", archive, ...WANTED], { stdio: "inherit" });
+execFileSync("tar", ["-xzf", archive, "--no-same-owner", ...WANTED], { stdio: "inherit" });
 rmSync(download, { recursive: true });

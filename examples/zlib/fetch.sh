@@ -27,5 +27,6 @@ if ! echo "$SHA256  $apt/$archive" | sha256sum --check --status; then
   exit 1
 fi
 mkdir zlib
-tar -xjf "$apt/$archive" --strip-components=1 -C zlib --wildcards --no-wildcards-match-slash \
+# Who unpacks it owns it: in a sandbox root may give files to nobody else.
+tar -xjf "$apt/$archive" --no-same-owner --strip-components=1 -C zlib --wildcards --no-wildcards-match-slash \
   '*/*.c' '*/*.h' '*/test/*.c'

@@ -476,3 +476,48 @@ fn the_memory_of_build_files_is_limited_as_the_manifest_says() {
         project.zako(&["build"]).fails_saying(&words);
     }
 }
+
+#[test]
+fn what_is_there_but_cannot_be_used_is_said_to_be_so() {
+    let project = Project::with_build(
+        r#"
+import { target } from "zako:build";
+export default {
+  dangling: target({ cmd: ["cat", "gone"], srcs: ["gone"], outs: ["a"] }),
+};
+"#,
+    );
+    std::os::unix::fs::symlink("nowhere", project.root().join("gone")).unwrap();
+    let said = project.zako(&["build"]).fails_saying(&[
+        "source gone of //:dangling is a symbolic link to nowhere, which does not exist",
+    ]);
+    assert!(!said.text().contains("did you mean"), "{}", said.text());
+
+    project.write(
+        "BUILD.ts",
+        r#"
+import { target } from "zako:build";
+export default {
+  tool: target({ cmd: ["mytool"], outs: ["b"] }),
+  link: target({ cmd: ["sh", "-c", "mkdir real; ln -s real linked"], outs: ["linked/"] }),
+};
+"#,
+    );
+    project.write("bin/mytool", "#!/bin/sh\n");
+    let search = format!(
+        "{}:{}",
+        project.root().join("bin").display(),
+        std::env::var("PATH").unwrap()
+    );
+    let mut command = project.command(&["build", "//:tool"]);
+    let said = Outcome::of(command.env("PATH", search));
+    said.fails_saying(&["bin/mytool` is not executable; chmod +x"]);
+    project
+        .zako(&["build", "//:link"])
+        .fails_saying(&["linked is a symbolic link; declare it without the `/`"]);
+
+    project.write("zako.toml", "artifact = \"a\"\n");
+    project
+        .zako(&["build"])
+        .fails_saying(&["zako.toml: missing field `group`", "artifact = \"NAME\""]);
+}

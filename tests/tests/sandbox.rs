@@ -133,6 +133,90 @@ fn warn_names_what_is_read_undeclared_and_the_line_to_add() {
 }
 
 #[test]
+fn warn_names_what_a_command_looks_for_in_vain_and_who_writes_it() {
+    let project = project();
+    if !is_installed("strace") {
+        return;
+    }
+    project.write("BUILD.ts", WANTING);
+    project.write("p/own.txt", "own\n");
+    project.write("p/other.txt", "");
+    project.zako(&["build", "//:made"]).succeeds();
+    let warn = ["build", "-k", "--force", "--sandbox", "warn"];
+    // Twice: what is there from before is no undeclared source.
+    for _ in 0..2 {
+        let said = project.zako(&warn).text();
+        for words in [
+            "it reads secret.txt, which it does not declare; add \"secret.txt\" to its `srcs` (BUILD.ts:4:3)",
+            "it reads p/own.txt, which it does not declare; add \"p/own.txt\" to its `srcs` (BUILD.ts:4:3)",
+            "it reads made.txt, which it does not declare; add \":made\", which writes it, to its `deps` (BUILD.ts:5:3)",
+            "command: sh -ec 'cat made.txt > wants.txt'",
+        ] {
+            assert!(said.contains(words), "{words}: {said}");
+        }
+        assert_eq!(said.matches("it reads ").count(), 3, "{said}");
+    }
+}
+
+/// `looks` goes on without two sources, and asks for its own output; `wants` fails without the output of another.
+const WANTING: &str = r#"
+import { target } from "zako:build";
+export default {
+  looks: target({ cmd: ["sh", "-ec", "test -e out.txt || cat declared.txt > out.txt; cat secret.txt no.txt || true; cd p; cat own.txt || true"], srcs: ["declared.txt", "p/other.txt"], outs: ["out.txt"] }),
+  wants: target({ cmd: ["sh", "-ec", "cat made.txt > wants.txt"], outs: ["wants.txt"] }),
+  made: target({ cmd: ["sh", "-ec", "echo made > made.txt"], outs: ["made.txt"] }),
+};
+"#;
+
+#[test]
+fn a_banner_says_that_workers_are_not_watched() {
+    let project = project();
+    if !is_installed("strace") {
+        return;
+    }
+    let worker = "import { target } from \"zako:build\";\nexport default { w: target({ cmd: [\"false\"], worker: [], outs: [\"w\"] }) };\n";
+    project.write("BUILD.ts", worker);
+    let said = project.zako(&["build", "--sandbox", "warn"]).text();
+    assert!(said.contains("and not at steps with `worker`"), "{said}");
+}
+
+#[test]
+fn a_command_that_fails_is_told_what_it_does_not_declare() {
+    let project = project();
+    project.write("BUILD.ts", WANTING);
+    project.write("p/other.txt", "");
+    project.zako(&["build", "//:made"]).succeeds();
+    let advice = [
+        "the workspace has made.txt, but it does not declare that; add \":made\", which writes it, to its `deps` (BUILD.ts:5:3)",
+    ];
+    project.zako(&["build", "//:wants"]).fails_saying(&advice);
+    build_file(&project, "cat secret.txt > out.txt", "");
+    let secret = [
+        "the workspace has secret.txt, but it does not declare that; add \"secret.txt\" to its `srcs` (BUILD.ts:3:3)",
+    ];
+    project.zako(&["build"]).fails_saying(&secret);
+    if can_confine(&project, "") {
+        let strict = ["build", "--sandbox", "strict"];
+        let hint = "--sandbox warn names what it reads undeclared";
+        project.zako(&strict).fails_saying(&[secret[0], hint]);
+        build_file(
+            &project,
+            "echo 'connect: Network is unreachable'; exit 1",
+            "",
+        );
+        let said = project.zako(&strict);
+        said.fails_saying(&["`network: true` in the target gives it one (BUILD.ts:3:3)"]);
+        build_file(
+            &project,
+            "echo 'connect: Network is unreachable'; exit 1",
+            ", network: true",
+        );
+        let said = project.zako(&strict).fails_saying(&[hint]).text();
+        assert!(!said.contains("gives it one"), "{said}");
+    }
+}
+
+#[test]
 fn warn_names_what_a_script_reads_undeclared_and_the_line_to_add() {
     let project = Project::new();
     if !is_installed("strace") {

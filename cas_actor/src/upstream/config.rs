@@ -111,11 +111,38 @@ impl UpstreamConfigError {
     }
 }
 
+/// An address as it may be shown: without name and password before its host.
+pub fn without_credentials(address: &str) -> String {
+    apart(address).map_or_else(|| address.to_owned(), |(clean, _)| clean)
+}
+
+/// An address without what stands before `@`, and that; none where there is no `@` before the path.
+fn apart(address: &str) -> Option<(String, &str)> {
+    let (scheme, rest) = address.split_once("://")?;
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    let (credentials, host) = authority.rsplit_once('@')?;
+    Some((format!("{scheme}://{host}{path}"), credentials))
+}
+
+/// What `%40` and its like stand for.
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, after @ ..] = rest {
+        let code = after.get(..2).filter(|_| *first == b'%');
+        let code = code.and_then(|code| u8::from_str_radix(str::from_utf8(code).ok()?, 16).ok());
+        bytes.push(code.unwrap_or(*first));
+        rest = if code.is_some() { &after[2..] } else { after };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 /// Secrets stay out of logs.
 impl fmt::Debug for UpstreamConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("UpstreamConfig")
-            .field("address", &self.address)
+            .field("address", &without_credentials(&self.address))
             .field("write", &self.write)
             .finish_non_exhaustive()
     }
@@ -173,8 +200,11 @@ impl UpstreamConfig {
     /// # Errors
     /// When a value cannot be used; the message names it.
     pub fn connect(&self) -> Result<Box<dyn Upstream>, UpstreamConfigError> {
+        if let Some(apart) = self.with_credentials_apart() {
+            return apart.connect();
+        }
         let wrong = |problem: &str| UpstreamConfigError {
-            value: Some(self.address.clone()),
+            value: Some(without_credentials(&self.address)),
             ..UpstreamConfigError::new("address", format!("{problem}; {FORMS}"))
         };
         let refused = |error: UpstreamError| wrong(&error.message);
@@ -206,6 +236,21 @@ impl UpstreamConfig {
             "s3" => self.s3(rest),
             _ => Err(wrong("has an unknown scheme")),
         }
+    }
+
+    /// The same, where the address has `NAME:PASSWORD@` before its host, with these as user and password, unless others are given.
+    fn with_credentials_apart(&self) -> Option<Self> {
+        let (clean, credentials) = apart(&self.address)?;
+        let (user, password) = credentials.split_once(':').unwrap_or((credentials, ""));
+        let text = |part| Some(decoded(part));
+        let mut config = Self {
+            address: clean,
+            ..self.clone()
+        };
+        if self.bearer.is_none() && self.user.is_none() && self.password.is_none() {
+            (config.user, config.password) = (text(user), text(password));
+        }
+        Some(config)
     }
 
     #[cfg(feature = "s3")]
@@ -291,6 +336,27 @@ mod tests {
             let tier = UpstreamConfig::at(address).tier(Handle::current());
             assert!(tier.is_ok(), "{address}: {tier:?}");
         }
+    }
+
+    #[test]
+    fn credentials_in_an_address_are_sent_but_never_shown() {
+        let header = |config: &UpstreamConfig| {
+            let apart = config.with_credentials_apart().unwrap();
+            assert_eq!(apart.address, "grpc://cache:9092/a@b");
+            let header = apart.authorization().unwrap().unwrap();
+            header.to_str().unwrap().to_owned()
+        };
+        let mut config = UpstreamConfig::at("grpc://bob:hunt%40r2@cache:9092/a@b");
+        let basic = STANDARD.encode("bob:hunt@r2");
+        assert_eq!(header(&config), format!("Basic {basic}"));
+        config.bearer = Some("token".into());
+        assert_eq!(header(&config), "Bearer token");
+        assert!(!format!("{config:?}").contains("hunt"), "{config:?}");
+        for wrong in ["ftp://bob:hunter2@cache", "http://bob:hunter2@"] {
+            let said = UpstreamConfig::at(wrong).connect().err().unwrap();
+            assert!(!said.to_string().contains("hunter2"), "{said}");
+        }
+        assert_eq!(without_credentials("http://a/b@c"), "http://a/b@c");
     }
 
     #[tokio::test]

@@ -30,7 +30,7 @@ use crate::digest::Digest;
 use crate::name::{BlobName, HashFunction};
 use crate::sha256::Sha256Digest;
 
-pub use config::{S3Config, UpstreamConfig, UpstreamConfigError};
+pub use config::{S3Config, UpstreamConfig, UpstreamConfigError, without_credentials};
 pub use connection::Connection;
 pub(crate) use hand_on::{AsyncReadBlob, Encode, Handed};
 pub use http::HttpUpstream;

@@ -344,6 +344,7 @@ impl<'a> Work<'a> {
             pool: opened.options.pool,
             keep_going: self.args.steps.keep_going,
             keep_scratch: self.args.steps.keep_scratch,
+            overwrite: self.args.steps.overwrite,
             force: self.args.steps.force || self.args.check_determinism.is_some(),
             remote: remote(
                 &self.args.steps,

@@ -4,7 +4,7 @@ use std::fs;
 use std::num::NonZeroU32;
 use std::path::Path;
 
-use cas_actor::UpstreamConfig;
+use cas_actor::{UpstreamConfig, without_credentials};
 use clap::ValueEnum;
 use serde::Serialize;
 
@@ -204,7 +204,7 @@ fn how_steps_run(settings: &Settings, findings: &mut Vec<Finding>) {
     );
     match named.as_ref().or(settings.remote.as_ref()) {
         Some(address) => {
-            let shown = format!("{} ({from})", without_secrets(address));
+            let shown = format!("{} ({from})", without_credentials(address));
             match usable(address) {
                 Ok(()) => add(findings, "remote cache", shown),
                 Err(error) => warn(findings, "remote cache", shown, &error),
@@ -271,7 +271,7 @@ fn switches(findings: &mut Vec<Finding>) {
         add(findings, "locked", shown);
     }
     if let Some(to) = said("ZAKO_OTEL") {
-        let shown = format!("{} (ZAKO_OTEL)", without_secrets(&to));
+        let shown = format!("{} (ZAKO_OTEL)", without_credentials(&to));
         let is_address = to.starts_with("http://") || to.starts_with("https://");
         if to == "stdout" || is_address {
             add(findings, "spans", shown);
@@ -304,17 +304,6 @@ fn sandbox(settings: &Settings, findings: &mut Vec<Finding>) {
     };
     let from = source(said(SANDBOX).map(|_| SANDBOX), settings.sandbox.is_some());
     add(findings, "sandbox", format!("{mode} ({from})"));
-}
-
-/// An address without what stands before `@`.
-fn without_secrets(address: &str) -> String {
-    match address.split_once("://") {
-        Some((scheme, rest)) => {
-            let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
-            format!("{scheme}://{host}")
-        }
-        None => address.to_owned(),
-    }
 }
 
 fn tools(settings: &Settings, findings: &mut Vec<Finding>) {

@@ -23,6 +23,7 @@ use crate::engine::packages::{Bringer, LockPolicy};
 use crate::engine::plan::Planned;
 use crate::engine::services::Services;
 use crate::engine::session::{BuildError, Kept, Notice, Session};
+use crate::engine::umask;
 use crate::engine::workspace::{Workspace, WorkspaceError};
 use crate::heap;
 use crate::isolate::keep_snapshot_in;
@@ -93,6 +94,7 @@ impl Opened {
         kept: Option<Kept>,
     ) -> Result<Self, Failure> {
         heap::settle();
+        umask::settle();
         let dir = directory(global);
         let workspace = Workspace::find(&dir).map_err(workspace_failure)?;
         let options = Options::settle(global, build, &workspace)?;

@@ -19,6 +19,7 @@ use crate::engine::event::Summary;
 use crate::engine::open_files;
 use crate::engine::record::{OutputItem, OutputKind};
 use crate::engine::step::{search_path, shell_line};
+use crate::engine::umask;
 use crate::lang::label::{Label, LabelPattern};
 use crate::lang::target::{Target, Work};
 
@@ -32,6 +33,7 @@ pub fn run(global: &Global, args: &RunArgs, begin: Instant) -> Result<Exit, Fail
         Chosen::Nothing(exit) => return Ok(exit),
     };
     open_files::restore();
+    umask::restore();
     let error = command.exec();
     Err(Failure::work(format!(
         "cannot start {}: {error}",

@@ -42,6 +42,10 @@ pub fn chosen(plan: &Plan, mode: Mode) -> Option<Event> {
     let (name, by) = match mode {
         Mode::Off => return None,
         _ if !plan.starts_processes() => return None,
+        Mode::Warn if plan.asks_workers() => (
+            "warn",
+            "strace, which only looks, and not at steps with `worker`",
+        ),
         Mode::Warn => ("warn", "strace, which only looks"),
         Mode::Strict => ("strict", mechanism()?),
     };

@@ -1,6 +1,6 @@
 //! Directory listings and the expansion of globs over them.
 //!
-//! Owns the listing cache: a directory is listed again only when its stamp changed.
+//! Owns the listing cache: a directory is listed again only when its stamp changed, or where one of its links leads.
 //! Does not know file contents.
 //! Invariants: results are sorted and relative to the workspace; `.zako`, `.git` and
 //! `node_modules` are entered only where a pattern writes their name; a symbolic link to a
@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,39 @@ struct Listing {
     stamp: Stamp,
     settled: bool,
     names: Names,
+    /// The links among all entries, with what they led to: that may change while the directory does not.
+    links: Box<[(Box<str>, To)]>,
+    /// Entries whose names are not UTF-8, as they are and with true for a directory.
+    odd: Box<[(Box<[u8]>, bool)]>,
+}
+
+/// What a link leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum To {
+    File,
+    Directory,
+    /// Neither of them, or nothing.
+    Else,
+}
+
+impl To {
+    fn of(link: &Path) -> Self {
+        match fs::metadata(link) {
+            Ok(to) if to.is_file() => Self::File,
+            Ok(to) if to.is_dir() => Self::Directory,
+            _ => Self::Else,
+        }
+    }
+}
+
+impl Listing {
+    /// Whether it still says what is in `dir`, which has this stamp.
+    fn holds(&self, dir: &Path, stamp: Stamp) -> bool {
+        let mut links = self.links.iter();
+        self.settled
+            && self.stamp == stamp
+            && links.all(|(name, to)| To::of(&dir.join(&**name)) == *to)
+    }
 }
 
 /// What is in a directory, sorted: one text, for a large workspace has hundreds of thousands of names.
@@ -66,6 +99,8 @@ pub struct DirTable {
     listings: FxHashMap<Box<str>, Listing>,
     /// Checked in this run already.
     fresh: rustc_hash::FxHashSet<Box<str>>,
+    /// Links to directories of which was said that they are not entered.
+    told: rustc_hash::FxHashSet<String>,
     changed: bool,
 }
 
@@ -123,6 +158,73 @@ impl DirTable {
         exclude: &[Pattern],
         skip: &dyn Fn(&str) -> bool,
     ) -> io::Result<Vec<String>> {
+        self.search(dir, include, exclude, skip, &mut |_, _, _| Ok(()))
+    }
+
+    /// Like [`expand`](Self::expand), for sources: what a pattern may mean and cannot be found is not passed over in silence. A link
+    /// to a directory is a warning.
+    ///
+    /// # Errors
+    /// When a directory cannot be listed, or there is a name that is not UTF-8.
+    pub fn expand_sources(
+        &mut self,
+        dir: &str,
+        include: &[Pattern],
+        exclude: &[Pattern],
+        skip: &dyn Fn(&str) -> bool,
+    ) -> io::Result<Vec<String>> {
+        let mut links = Vec::new();
+        let is_meant = |pattern: &Pattern, path: &str, is_dir: bool| match is_dir {
+            true => {
+                let name = path.rsplit('/').next().unwrap_or(path);
+                (!UNSEEN.contains(&name) || pattern.as_str().contains(name))
+                    && pattern.may_match_below(path)
+                    && !exclude.iter().any(|out| out.means_all_of(path))
+            }
+            false => pattern.matches(path) && !exclude.iter().any(|out| out.matches(path)),
+        };
+        let mut left_out = |pattern: &Pattern, below: &str, listing: &Listing| {
+            for (name, is_dir) in &listing.odd {
+                if is_meant(
+                    pattern,
+                    &join(below, &String::from_utf8_lossy(name)),
+                    *is_dir,
+                ) {
+                    let at = join(dir, below);
+                    return Err(io::Error::other(format!(
+                        "{} holds \"{}\", whose name is not UTF-8, so that nothing can be said of it; rename it, or exclude it from the glob",
+                        if at.is_empty() { "the workspace" } else { &at },
+                        name.escape_ascii()
+                    )));
+                }
+            }
+            let to_dirs = listing.links.iter().filter(|(_, to)| *to == To::Directory);
+            let paths = to_dirs.map(|(name, _)| join(below, name));
+            links.extend(paths.filter(|path| is_meant(pattern, path, true)));
+            Ok(())
+        };
+        let found = self.search(dir, include, exclude, skip, &mut left_out)?;
+        let links = links.iter().map(|path| join(dir, path));
+        for link in links.filter(|link| !skip(link)) {
+            if self.told.insert(link.clone()) {
+                tracing::warn!(
+                    "{link} is a symbolic link to a directory, which a glob does not enter; take the files from where they are, or \
+                     exclude it from the glob"
+                );
+            }
+        }
+        Ok(found)
+    }
+
+    /// The files, and to `left_out` each directory that a pattern looks into, as seen from `dir`.
+    fn search(
+        &mut self,
+        dir: &str,
+        include: &[Pattern],
+        exclude: &[Pattern],
+        skip: &dyn Fn(&str) -> bool,
+        left_out: &mut dyn FnMut(&Pattern, &str, &Listing) -> io::Result<()>,
+    ) -> io::Result<Vec<String>> {
         let mut found = BTreeSet::new();
         for pattern in include {
             let mut pending = vec![pattern.base().to_owned()];
@@ -132,7 +234,11 @@ impl DirTable {
                 } else {
                     join(dir, &below)
                 };
-                for (name, is_dir) in self.list(&full)? {
+                let Some(listing) = self.list(&full)? else {
+                    continue;
+                };
+                left_out(pattern, &below, listing)?;
+                for (name, is_dir) in listing.names.iter() {
                     if !is_dir && !pattern.may_match_name(name) {
                         continue;
                     }
@@ -159,13 +265,12 @@ impl DirTable {
         Ok(found.into_iter().collect())
     }
 
-    fn list(&mut self, dir: &str) -> io::Result<impl Iterator<Item = (&str, bool)>> {
+    fn list(&mut self, dir: &str) -> io::Result<Option<&Listing>> {
         if !self.fresh.contains(dir) {
             self.refresh(dir)?;
             self.fresh.insert(dir.into());
         }
-        let listing = self.listings.get(dir).into_iter();
-        Ok(listing.flat_map(|listing| listing.names.iter()))
+        Ok(self.listings.get(dir))
     }
 
     fn refresh(&mut self, dir: &str) -> io::Result<()> {
@@ -183,26 +288,29 @@ impl DirTable {
             }
             Err(error) => return Err(error),
         };
-        if let Some(known) = self.listings.get(dir)
-            && known.settled
-            && known.stamp == stamp
-        {
+        if (self.listings.get(dir)).is_some_and(|known| known.holds(&full, stamp)) {
             return Ok(());
         }
-        let mut names = Vec::new();
+        let (mut names, mut links, mut odd) = (Vec::new(), Vec::new(), Vec::new());
         for entry in fs::read_dir(&full)? {
             let entry = entry?;
-            // A name that is not UTF-8 cannot be written in a build file.
-            let Ok(name) = entry.file_name().into_string() else {
-                continue;
-            };
             let kind = entry.file_type()?;
-            if kind.is_dir() {
-                names.push((name, true));
-            } else if kind.is_file()
-                || (kind.is_symlink() && fs::metadata(entry.path()).is_ok_and(|to| to.is_file()))
-            {
-                names.push((name, false));
+            let name = match entry.file_name().into_string() {
+                Ok(name) => name,
+                // It cannot be written in a build file.
+                Err(name) => {
+                    odd.push((name.as_encoded_bytes().into(), kind.is_dir()));
+                    continue;
+                }
+            };
+            let mut is_file = kind.is_file();
+            if kind.is_symlink() {
+                let to = To::of(&entry.path());
+                links.push((name.as_str().into(), to));
+                is_file = to == To::File;
+            }
+            if is_file || kind.is_dir() {
+                names.push((name, kind.is_dir()));
             }
         }
         self.changed = true;
@@ -213,6 +321,8 @@ impl DirTable {
                 stamp,
                 settled,
                 names: Names::new(names),
+                links: links.into(),
+                odd: odd.into(),
             },
         );
         Ok(())
@@ -226,7 +336,6 @@ impl DirTable {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::Path;
 
     fn tree(files: &[&str]) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
@@ -289,6 +398,29 @@ mod tests {
             3
         );
         assert!(expand(&mut dirs, "nowhere", &["**"], &[]).is_empty());
+    }
+
+    #[test]
+    fn where_a_link_leads_is_looked_at_again() {
+        let root = tree(&["src/a", "ext/x"]);
+        let (src, to) = (root.path().join("src"), root.path().join("ext/b"));
+        std::os::unix::fs::symlink("../ext/b", src.join("b")).unwrap();
+        // Long ago, so that the directory's stamp alone would be believed.
+        let mut dirs = DirTable::new(root.path().into(), SavedDirs::default());
+        let found = |dirs: &mut DirTable| {
+            for listing in dirs.listings.values_mut() {
+                listing.settled = true;
+            }
+            dirs.look_anew();
+            expand(dirs, "", &["src/**"], &[])
+        };
+        assert_eq!(found(&mut dirs), ["src/a"]);
+        fs::write(&to, "").unwrap();
+        assert_eq!(found(&mut dirs), ["src/a", "src/b"]);
+        fs::remove_file(&to).unwrap();
+        assert_eq!(found(&mut dirs), ["src/a"]);
+        fs::create_dir(&to).unwrap();
+        assert_eq!(found(&mut dirs), ["src/a"]);
     }
 
     #[test]

@@ -240,7 +240,7 @@ mod tests {
                 let kind = OutputKind::File {
                     hash: fact.hash,
                     size_bytes: fact.stamp.size_bytes,
-                    mode: fact.stamp.mode & 0o777,
+                    mode: fact.stamp.kept_mode(),
                 };
                 let path = path.into();
                 let outputs: Arc<[OutputItem]> = Arc::new([OutputItem { path, kind }]);

@@ -30,7 +30,7 @@ pub fn outputs<'a>(
             kind: OutputKind::File {
                 hash: fact.hash,
                 size_bytes: fact.stamp.size_bytes,
-                mode: fact.stamp.mode & 0o777,
+                mode: fact.stamp.kept_mode(),
             },
         });
     }

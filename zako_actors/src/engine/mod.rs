@@ -56,5 +56,6 @@ pub mod since;
 pub mod stamp;
 pub mod state;
 pub mod step;
+pub mod umask;
 pub mod worker;
 pub mod workspace;

@@ -4,77 +4,30 @@
 //! came to be, nor how it goes (`removal`).
 //! Invariants: a file appears in the workspace whole or not at all; every installed file's stamp is known afterwards.
 
+mod error;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, Metadata};
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use cas_actor::{Digest, Export, ExportError, PutError, Store};
+use cas_actor::{Digest, Export, Store};
+
+pub use error::OutputError;
+use error::failed;
 
 use super::files::{FileFact, FileTable};
 use super::hash::Hash;
 use super::ledger::{Ledger, Mark};
 use super::record::{OutputItem, OutputKind};
-use super::stamp::Stamp;
+use super::stamp::{Stamp, kept_mode};
 use crate::lang::target::{Output, join};
 use crate::lang::text::Text;
 
-/// Permission bits that are kept.
-const MODE_BITS: u32 = 0o777;
-
-/// Why a step's outputs are not in place.
-#[derive(Debug, thiserror::Error)]
-pub enum OutputError {
-    /// The command succeeded without writing what it declares.
-    #[error("the command succeeded but did not write {0}; correct `outs` or the command")]
-    Missing(String),
-    /// A directory where a file is declared.
-    #[error("{0} is a directory; declare it as `{0}/`")]
-    IsDirectory(String),
-    /// A file where a directory is declared.
-    #[error("{0} is a file; declare it without the `/` at its end")]
-    IsFile(String),
-    /// A socket, pipe or device.
-    #[error("{0} is neither file, directory nor symbolic link; only these can be outputs")]
-    Special(String),
-    /// A name that labels and build files cannot express.
-    #[error("output {0:?} has a name that is not UTF-8, or has a line break; give it another name")]
-    BadName(PathBuf),
-    /// A person's file.
-    #[error("{0} exists and zako did not write it; correct `outs`, or move that file away")]
-    NotOurs(String),
-    /// The store refused.
-    #[error("cannot store {path}: {source}")]
-    Store {
-        /// Workspace-relative.
-        path: String,
-        /// Why.
-        source: PutError,
-    },
-    /// The store's answer could not be written to the workspace.
-    #[error("cannot restore from the cache: {0}")]
-    Export(#[from] ExportError),
-    /// The disk refused.
-    #[error("cannot {action} {}: {source}", path.display())]
-    Io {
-        /// As a verb.
-        action: &'static str,
-        /// Where.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-}
-
-fn failed<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> OutputError + 'a {
-    move |source| OutputError::Io {
-        action,
-        path: path.to_owned(),
-        source,
-    }
-}
+/// Permission bits, those of set-user-ID and the like included.
+const MODE_BITS: u32 = 0o7777;
 
 /// What a command left, by its path.
 pub type Collected = BTreeMap<Text, Metadata>;
@@ -100,6 +53,9 @@ pub fn collect(work: &Path, declared: &[Output]) -> Result<Collected, OutputErro
                 let full = work.join(path);
                 match fs::symlink_metadata(&full) {
                     Err(_) => return Err(OutputError::Missing(format!("{path}/"))),
+                    Ok(metadata) if metadata.is_symlink() => {
+                        return Err(OutputError::IsLink(path.into()));
+                    }
                     Ok(metadata) if !metadata.is_dir() => {
                         return Err(OutputError::IsFile(path.into()));
                     }
@@ -234,7 +190,7 @@ pub fn store(
                 OutputKind::File {
                     hash: Hash::new(*digest.hash()),
                     size_bytes: digest.size_bytes(),
-                    mode: metadata.mode() & MODE_BITS,
+                    mode: kept_mode(metadata.mode()),
                 }
             };
             Ok(OutputItem {
@@ -254,20 +210,38 @@ pub fn install(files: &FileTable, work: &Path, items: &[OutputItem]) -> Result<(
         let from = work.join(&*item.path);
         let to = files.root().join(&*item.path);
         match &item.kind {
-            OutputKind::File { .. } => {
+            OutputKind::File { hash, mode, .. } => {
                 make_parent(&to)?;
-                match fs::rename(&from, &to) {
-                    Err(error) if error.kind() == ErrorKind::CrossesDevices => {
-                        copy_whole(&from, &to)?;
-                    }
-                    done => done.map_err(failed("write", &to))?,
+                move_file(&from, &to)?;
+                let look = || fs::symlink_metadata(&to).map_err(failed("look at", &to));
+                let mut found = look()?;
+                // As it will be when it is restored.
+                if found.mode() & MODE_BITS != *mode {
+                    let allowed = fs::set_permissions(&to, fs::Permissions::from_mode(*mode));
+                    allowed.map_err(failed("set the permissions of", &to))?;
+                    found = look()?;
                 }
-                note(files, item)?;
+                wrote(files, item, *hash, &found);
             }
             _ => place_other(&to, &item.kind)?,
         }
     }
     Ok(())
+}
+
+/// Moves a file out of a scratch directory, also of a directory there that its step left read-only.
+fn move_file(from: &Path, to: &Path) -> Result<(), OutputError> {
+    let mut moved = fs::rename(from, to);
+    if let (Err(error), Some(dir)) = (&moved, from.parent())
+        && error.kind() == ErrorKind::PermissionDenied
+        && fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).is_ok()
+    {
+        moved = fs::rename(from, to);
+    }
+    match moved {
+        Err(error) if error.kind() == ErrorKind::CrossesDevices => copy_whole(from, to),
+        done => done.map_err(failed("write", to)),
+    }
 }
 
 /// Tells the stat cache about outputs that a step left where they belong.
@@ -300,7 +274,7 @@ pub fn restore(files: &FileTable, store: &Store, items: &[OutputItem]) -> Result
                 exports.push(Export {
                     digest: Digest::new(*hash.bytes(), *size_bytes),
                     path: to,
-                    mode: *mode,
+                    mode: kept_mode(*mode),
                 });
             }
             kind => place_other(&to, kind)?,
@@ -311,7 +285,7 @@ pub fn restore(files: &FileTable, store: &Store, items: &[OutputItem]) -> Result
 }
 
 /// Makes sure that `items` may be written, and lists them as zako's. What a target of this build takes for a source is a
-/// person's.
+/// person's, and so is what zako does not know to have written, unless it gives way.
 ///
 /// # Errors
 /// When one of them would replace a person's file.
@@ -319,14 +293,14 @@ pub fn take_over(
     files: &FileTable,
     ledger: &Ledger,
     items: &[OutputItem],
-    is_source: &dyn Fn(&str) -> bool,
+    (is_source, gives_way): (&dyn Fn(&str) -> bool, &dyn Fn(&str) -> bool),
 ) -> Result<(), OutputError> {
     for item in items {
         let theirs = !ledger.contains(&item.path)
             && item.kind != OutputKind::Directory
             && fs::symlink_metadata(files.root().join(&*item.path)).is_ok()
             // Exactly what would be written harms nobody: the ledger was lost, say.
-            && (!is_intact(files, item) || is_source(&item.path));
+            && (is_source(&item.path) || !(is_intact(files, item) || gives_way(&item.path)));
         if theirs {
             if is_intact(files, item) {
                 // The next build takes it for an output, then.
@@ -348,7 +322,7 @@ pub fn write(files: &FileTable, item: &OutputItem, content: &[u8]) -> Result<(),
     let temporary = temporary_beside(&to);
     fs::write(&temporary, content)
         .and_then(|()| match item.kind {
-            // 0644 is what a new file gets under every usual umask.
+            // 0644 is what a new file gets under the umask of a build.
             OutputKind::File { mode, .. } if mode != 0o644 => {
                 fs::set_permissions(&temporary, fs::Permissions::from_mode(mode))
             }
@@ -418,10 +392,14 @@ fn note(files: &FileTable, item: &OutputItem) -> Result<(), OutputError> {
     if let OutputKind::File { hash, .. } = &item.kind {
         let full = files.root().join(&*item.path);
         let metadata = fs::symlink_metadata(&full).map_err(failed("look at", &full))?;
-        let stamp = Stamp::of(&metadata);
-        files.wrote(&item.path, FileFact { hash: *hash, stamp });
+        wrote(files, item, *hash, &metadata);
     }
     Ok(())
+}
+
+fn wrote(files: &FileTable, item: &OutputItem, hash: Hash, metadata: &Metadata) {
+    let stamp = Stamp::of(metadata);
+    files.wrote(&item.path, FileFact { hash, stamp });
 }
 
 /// Whether the workspace holds exactly this.
@@ -429,7 +407,7 @@ pub fn is_intact(files: &FileTable, item: &OutputItem) -> bool {
     match &item.kind {
         OutputKind::File { hash, mode, .. } => files
             .fact_of_output(&item.path)
-            .is_ok_and(|fact| fact.hash == *hash && fact.stamp.mode & MODE_BITS == *mode),
+            .is_ok_and(|fact| fact.hash == *hash && fact.stamp.kept_mode() == kept_mode(*mode)),
         OutputKind::Link(target) => fs::read_link(files.root().join(&*item.path))
             .is_ok_and(|to| to.as_os_str().as_encoded_bytes() == target.as_bytes()),
         OutputKind::Directory => files.root().join(&*item.path).is_dir(),

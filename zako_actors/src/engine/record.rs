@@ -54,7 +54,7 @@ pub enum OutputKind {
         hash: Hash,
         /// Size of the content in bytes.
         size_bytes: u64,
-        /// Permission bits.
+        /// Permission bits: 0644, or 0755 of what may be executed.
         mode: u32,
     },
     /// A symbolic link.

@@ -16,7 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use cas_actor::{
     Blob, BlobName, Digest, HashFunction, Sha256Digest, Store, Tier, TierConfig, Upstream,
-    UpstreamConfig, UpstreamConfigError,
+    UpstreamConfig, UpstreamConfigError, without_credentials,
 };
 use futures_util::future::{Either, select};
 use prost::Message;
@@ -103,7 +103,7 @@ pub struct Remote {
     /// By which hash it names things. What is known is not asked again: an answer from memory would
     /// make the tier believe that the server answers.
     function: Arc<OnceLock<HashFunction>>,
-    allowance: Allowance,
+    allowance: Arc<Allowance>,
     on_their_way: Mutex<Vec<JoinHandle<()>>>,
     /// Bounds how many are handed on at a time.
     uploads: Arc<Semaphore>,
@@ -127,7 +127,7 @@ impl Remote {
             ..TierConfig::default()
         };
         let wrong = |error: UpstreamConfigError| RemoteError {
-            address: server.address.clone(),
+            address: without_credentials(&server.address),
             why: error.problem().to_owned(),
         };
         // One for reading, which the tier owns, and one for handing on: a slow upload must not be
@@ -141,7 +141,7 @@ impl Remote {
             upstream,
             runtime,
             function: Arc::default(),
-            allowance: Allowance::new(&server.address),
+            allowance: Arc::new(Allowance::new(without_credentials(&server.address))),
             on_their_way: Mutex::default(),
             uploads: Arc::new(Semaphore::new(Machine::look().defaults().network_jobs)),
         })
@@ -189,8 +189,9 @@ impl Remote {
         let is_there = self.function.get().is_some() && !self.tier.is_down();
         if let Some(error) = self.tier.trouble().filter(|_| !is_there) {
             let why = format!(
-                "does not answer: {}; this build goes on without it",
-                error.message
+                "does not answer: {}{}; this build goes on without it",
+                error.message,
+                credentials_hint(&error.message)
             );
             self.allowance.warn(&why);
         }
@@ -248,6 +249,7 @@ impl Remote {
             self.tier.clone(),
         );
         let (uploads, function) = (Arc::clone(&self.uploads), Arc::clone(&self.function));
+        let allowance = Arc::clone(&self.allowance);
         let task = self.runtime.spawn(async move {
             let _turn = uploads.acquire().await;
             let Some(function) = known(&function, &tier).await else {
@@ -264,6 +266,14 @@ impl Remote {
                 let limit = PATIENCE + Duration::from_secs(seconds);
                 match timeout(limit, upstream.put(&digest, sha256.as_ref(), blob)).await {
                     Ok(Ok(())) => {}
+                    Ok(Err(error)) if is_refusal(&error.message) => {
+                        let why = &error.message;
+                        let hint = credentials_hint(why);
+                        allowance.warn(&format!(
+                            "takes no results: {why}{hint}; what this build makes is shared with nobody"
+                        ));
+                        return;
+                    }
                     Ok(Err(error)) => {
                         tracing::debug!("a result was not handed on: {error}");
                         return;
@@ -317,6 +327,33 @@ impl Remote {
                 .warn("is slow: some results were not handed on");
         }
         self.tell();
+    }
+}
+
+/// What servers say to whoever may not do something: numbers of HTTP, words of gRPC.
+const REFUSALS: [&str; 6] = [
+    "401",
+    "403",
+    "405",
+    "permission",
+    "authenticated",
+    "not allowed",
+];
+
+/// Whether a server that said this will say it again.
+fn is_refusal(said: &str) -> bool {
+    let said = said.to_lowercase();
+    REFUSALS.iter().any(|word| said.contains(word))
+}
+
+/// What to do about a server that wants to know who asks.
+fn credentials_hint(said: &str) -> &'static str {
+    let said = said.to_lowercase();
+    match said.contains("401") || said.contains("authenticat") {
+        true => {
+            " (it takes a token from ZAKO_REMOTE_TOKEN, or ZAKO_REMOTE_USER and ZAKO_REMOTE_PASSWORD)"
+        }
+        false => "",
     }
 }
 

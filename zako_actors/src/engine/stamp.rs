@@ -61,6 +61,17 @@ impl Stamp {
     pub fn is_executable(&self) -> bool {
         self.mode & 0o100 != 0
     }
+
+    /// What is kept of its permissions.
+    pub fn kept_mode(&self) -> u32 {
+        kept_mode(self.mode)
+    }
+}
+
+/// The permission bits that zako gives a copy of a file that has these: all that is kept of them is whether its owner may execute
+/// it, since the rest is a matter of who made it, and of no key.
+pub fn kept_mode(mode: u32) -> u32 {
+    if mode & 0o100 == 0 { 0o644 } else { 0o755 }
 }
 
 /// The wall clock in ns since 1970, the scale of file times.

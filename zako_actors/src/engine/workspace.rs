@@ -10,6 +10,7 @@ use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use super::hash::Hash;
+use super::umask;
 use crate::diagnostic::Diagnostic;
 use crate::lang::manifest::{MANIFEST, Manifest};
 use crate::lang::package_json::{PACKAGE_JSON, PNPM_WORKSPACE, PackageJson};
@@ -186,7 +187,7 @@ impl Layout {
             .into_iter()
             .flatten()
         {
-            fs::create_dir_all(dir).map_err(failed("create", dir))?;
+            umask::make_private(dir).map_err(failed("create", dir))?;
         }
         fs::write(&ignore, "*\n").map_err(failed("write", &ignore))
     }

@@ -114,6 +114,7 @@ struct RawOption {
     default: toml::Value,
 }
 
+const IDENTITY: &str = "every manifest says who it is: group = \"local\", artifact = \"NAME\", version = \"0.1.0\" (`zako init` writes one where none is)";
 const CONFIGURE: &str = "options are declared in *.config.ts files and set in [config]";
 const RULES: &str = "rule and toolchain files are found where build files import them";
 const PEERS: &str = "name packages of this repository in [dependencies], as { path = \"DIR\" }";
@@ -239,7 +240,10 @@ impl Reader<'_> {
             Some(span) if span.start > 0 || !message.starts_with("missing field") => {
                 self.error(span.start, message)
             }
-            _ => mistake(&At::file(MANIFEST), message, self.text),
+            _ => {
+                let message = format!("{message}; {IDENTITY}");
+                mistake(&At::file(MANIFEST), message, self.text)
+            }
         }
     }
 

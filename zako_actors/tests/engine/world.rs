@@ -161,6 +161,7 @@ impl World {
             pool: Machine::look().defaults().pool,
             keep_going: self.keep_going,
             keep_scratch: false,
+            overwrite: false,
             force: false,
             repeat: 1,
             remote: None,

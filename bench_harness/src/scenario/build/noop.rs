@@ -185,6 +185,7 @@ impl Planned {
             pool: Machine::look().defaults().pool,
             keep_going: false,
             keep_scratch: false,
+            overwrite: false,
             force: false,
             repeat: 1,
             remote: None,

@@ -24,6 +24,10 @@ pub struct StepArgs {
     /// Hold commands to what they declare: off, warn or strict [default: off, or `sandbox` of zako.toml]
     #[arg(long, value_name = "MODE", value_enum, env = crate::cli::options::SANDBOX, hide_env = true)]
     pub sandbox: Option<Mode>,
+    /// Replace files that zako does not know to have written where outputs go, as after `.zako` was lost; sources and what git
+    /// knows stay
+    #[arg(long)]
+    pub overwrite: bool,
     /// Leave the directory of a failed step, to look at it and to rerun the command there
     #[arg(long)]
     pub keep_scratch: bool,

@@ -3,6 +3,7 @@
 //! Owns the lookup on PATH. Does not know what runs them.
 
 use std::collections::BTreeMap;
+use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 
@@ -44,6 +45,9 @@ impl Describer {
         let program = self.look_up(name, search).ok_or_else(|| {
             if name.starts_with('/') {
                 return no_program(name);
+            }
+            if let Some(found) = find(name, search, |it| it.is_file()) {
+                return no_program(&found.to_string_lossy());
             }
             ActionError::NoTool {
                 program: name.clone(),
@@ -140,18 +144,23 @@ pub(super) fn content(path: &Path, files: &FileTable) -> Result<Hash, ActionErro
 /// The program `name` on the search path `search`; an absolute name is itself.
 pub fn find_program(name: &str, search: &str) -> Option<PathBuf> {
     use std::os::unix::fs::PermissionsExt;
-    let runnable = |path: &PathBuf| {
-        std::fs::metadata(path).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
-    };
+    find(name, search, |it| {
+        it.is_file() && it.permissions().mode() & 0o111 != 0
+    })
+}
+
+/// The first of what `name` may mean that is `wanted`.
+fn find(name: &str, search: &str, wanted: impl Fn(&Metadata) -> bool) -> Option<PathBuf> {
+    let wanted = |path: &PathBuf| std::fs::metadata(path).is_ok_and(|it| wanted(&it));
     if name.starts_with('/') {
-        return Some(PathBuf::from(name)).filter(runnable);
+        return Some(PathBuf::from(name)).filter(wanted);
     }
     // A relative entry of PATH would mean another program in every directory.
     search
         .split(':')
         .filter(|dir| dir.starts_with('/'))
         .map(|dir| PathBuf::from(dir).join(name))
-        .find(runnable)
+        .find(wanted)
 }
 
 fn similar_program(name: &str, search: &str) -> String {

@@ -72,7 +72,7 @@ impl Globs {
         dirs: &mut DirTable,
         wrote: Wrote<'_>,
     ) -> io::Result<Vec<String>> {
-        dirs.expand(dir, include, exclude, &|path| {
+        dirs.expand_sources(dir, include, exclude, &|path| {
             self.is_output(path) || (self.has_undescribed && wrote(path))
         })
     }

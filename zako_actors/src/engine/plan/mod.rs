@@ -406,6 +406,12 @@ impl Plan {
         !self.waits.is_empty() || stale.any(|node| node.target.command().is_some())
     }
 
+    /// Whether worker processes may answer for some of its steps.
+    pub fn asks_workers(&self) -> bool {
+        let command = |node: &Planned| node.target.command()?.special.worker.as_ref().map(drop);
+        self.nodes.iter().any(|node| command(node).is_some())
+    }
+
     /// The target of node `index`.
     pub fn target(&self, index: u32) -> &Target {
         &self.nodes[index as usize].target

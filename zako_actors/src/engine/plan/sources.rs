@@ -47,11 +47,16 @@ impl Planner<'_> {
                         Entry::Occupied(known) => known.into_mut(),
                         Entry::Vacant(new) => {
                             let (written, undescribed) = (self.written, self.undescribed);
-                            let found = self.dirs.expand(dir, include, exclude, &|path| {
+                            let skip = |path: &str| {
                                 graph.outputs().covers(path)
                                     || undescribed(path)
                                     || written.iter().any(|file| file == path)
-                            });
+                            };
+                            // A script sees all that is there, whatever its key holds.
+                            let found = match target.in_place() {
+                                Some(_) => self.dirs.expand(dir, include, exclude, &skip),
+                                None => self.dirs.expand_sources(dir, include, exclude, &skip),
+                            };
                             let found = found.map_err(|error| {
                                 self.mistake(target, None, format!("{}: {error}", target.label))
                             })?;
@@ -137,6 +142,15 @@ impl Planner<'_> {
                 target,
                 Some(written),
                 format!("source {path} of {} is not a regular file", target.label),
+            )),
+            Err(_) if let Ok(to) = std::fs::read_link(&full) => Err(self.mistake(
+                target,
+                Some(written),
+                format!(
+                    "source {path} of {} is a symbolic link to {}, which does not exist",
+                    target.label,
+                    to.display()
+                ),
             )),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let parent = full

@@ -63,9 +63,9 @@ impl Account {
 
 impl Allowance {
     /// Nothing is spent yet on the server at `address`.
-    pub fn new(address: &str) -> Self {
+    pub fn new(address: String) -> Self {
         Self {
-            address: address.to_owned(),
+            address,
             said: AtomicBool::new(false),
             account: Mutex::default(),
         }
@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn what_is_quick_or_pays_costs_nothing_and_the_rest_is_spent() {
-        let (allowance, epoch) = (Allowance::new("there"), Instant::now());
+        let (allowance, epoch) = (Allowance::new("there".to_owned()), Instant::now());
         for n in 0..1000 {
             ended(&allowance, epoch, (n * 100, (n + 1) * 100), None);
         }
@@ -237,7 +237,7 @@ mod tests {
 
     #[test]
     fn look_ups_that_wait_at_once_cost_the_time_of_one() {
-        let (allowance, epoch) = (Allowance::new("there"), Instant::now());
+        let (allowance, epoch) = (Allowance::new("there".to_owned()), Instant::now());
         for _ in 0..72 {
             ended(&allowance, epoch, (0, 240), None);
         }
@@ -252,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_slow_server_that_pays_is_asked_to_the_end() {
-        let (allowance, epoch) = (Allowance::new("there"), Instant::now());
+        let (allowance, epoch) = (Allowance::new("there".to_owned()), Instant::now());
         let pays = result(Duration::from_secs(5), 1 << 20);
         for n in 0..100 {
             let begin = n * 4000;
@@ -266,7 +266,7 @@ mod tests {
     fn a_look_up_is_over_when_nothing_is_left() {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = runtime.enable_time().build().unwrap();
-        let allowance = Allowance::new("there");
+        let allowance = Allowance::new("there".to_owned());
         let mut lookup = allowance.lookup().unwrap();
         lookup.begin -= Duration::from_secs(1);
         let now = Instant::now();

@@ -7,18 +7,37 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 
+/// Calls that open or execute a file.
+const OPENS: [&str; 4] = ["open(", "openat(", "openat2(", "execve("];
+/// Calls that only ask for one, as programs do before they open it.
+const ASKS: [&str; 6] = [
+    "stat(",
+    "statat(",
+    "statx(",
+    "access(",
+    "faccessat(",
+    "faccessat2(",
+];
+
 /// Files of the workspace at `root`, outside `scratch`, that the trace of a command begun in `cwd` shows
-/// as opened or executed, those left out that it made itself before.
-pub fn undeclared(trace: &str, root: &Path, scratch: &Path, cwd: &Path) -> BTreeSet<String> {
+/// as opened or executed, those left out that it made itself before. With those that it looked for below `top`, the mirror of the
+/// workspace in there, and did not find, though the workspace has them.
+pub fn undeclared(
+    trace: &str,
+    root: &Path,
+    (scratch, top): (&Path, &Path),
+    cwd: &Path,
+) -> BTreeSet<String> {
     let mut made = BTreeSet::new();
     let mut read = BTreeSet::new();
     for line in trace.lines() {
         let is = |calls: &[&str]| calls.iter().any(|call| line.contains(call));
-        if line.contains(" = -1 ") || line.contains("O_DIRECTORY") {
+        let missed = top != root && line.contains(" = -1 ENOENT");
+        if (line.contains(" = -1 ") && !missed) || line.contains("O_DIRECTORY") {
             continue;
         }
-        let renames = is(&["rename(", "renameat(", "renameat2("]);
-        if !renames && !is(&["open(", "openat(", "openat2(", "execve("]) {
+        let renames = !missed && is(&["rename(", "renameat(", "renameat2("]);
+        if !renames && !is(&OPENS) && !(missed && is(&ASKS)) {
             continue;
         }
         let Some((begin, path)) = quoted(line).nth(usize::from(renames)) else {
@@ -26,7 +45,11 @@ pub fn undeclared(trace: &str, root: &Path, scratch: &Path, cwd: &Path) -> BTree
         };
         let base = base(&line[..begin]).unwrap_or_else(|| cwd.to_owned());
         let path = normal(&base.join(path));
-        if renames || is(&["O_CREAT", "O_WRONLY"]) {
+        if missed {
+            let below = path.strip_prefix(top).ok();
+            let below = below.filter(|below| root.join(below).is_file());
+            read.extend(below.and_then(Path::to_str).map(str::to_owned));
+        } else if renames || is(&["O_CREAT", "O_WRONLY"]) {
             made.insert(path);
         } else if !path.starts_with(scratch) && !made.contains(&path) && path.is_file() {
             let below = path.strip_prefix(root).ok().and_then(Path::to_str);
@@ -111,6 +134,7 @@ mod tests {
             "other.h",
             "made.h",
             "moved.h",
+            "hidden.h",
             "sub/deep.h",
             "sub/größe \"1\".h",
         ] {
@@ -123,6 +147,9 @@ mod tests {
             "12 openat(AT_FDCWD, \"{0}/secret.h\", O_RDONLY) = 3\n12 openat(AT_FDCWD, \"{0}/none.h\", O_RDONLY) = -1 ENOENT\n\
              12 openat(AT_FDCWD, \"../../../../other.h\", O_RDONLY) = 3\n12 openat(AT_FDCWD, \"a.c\", O_RDONLY) = 3\n\
              12 openat(AT_FDCWD, \"/usr/include/stdio.h\", O_RDONLY) = 3\n\
+             12 newfstatat(AT_FDCWD, \"hidden.h\", 0x7ff0, 0) = -1 ENOENT (No such file or directory)\n\
+             12 openat(AT_FDCWD, \"sub\", O_RDONLY) = -1 ENOENT (No such file or directory)\n\
+             12 rename(\"moved.h\", \"other.h\") = -1 ENOENT (No such file or directory)\n\
              13 openat(AT_FDCWD<{0}/sub>, \"deep.h\", O_RDONLY) = 3<{0}/sub/deep.h>\n\
              13 openat(AT_FDCWD<{0}/sub>, \"gr\\303\\266\\303\\237e \\\"1\\\".h\", O_RDONLY) = 3\n\
              13 openat(AT_FDCWD<{0}>, \"made.h\", O_WRONLY|O_CREAT|O_TRUNC, 0666) = 3<{0}/made.h>\n\
@@ -131,11 +158,20 @@ mod tests {
              13 openat(AT_FDCWD<{0}>, \"moved.h\", O_RDONLY) = 3<{0}/moved.h>\n",
             root.display()
         );
-        let found = undeclared(&trace, root, &scratch, &cwd);
+        let found = undeclared(&trace, root, (&scratch, &cwd), &cwd);
         assert_eq!(
             found.into_iter().collect::<Vec<_>>(),
-            ["other.h", "secret.h", "sub/deep.h", "sub/größe \"1\".h"]
+            [
+                "hidden.h",
+                "other.h",
+                "secret.h",
+                "sub/deep.h",
+                "sub/größe \"1\".h"
+            ]
         );
+        // Whoever runs in the workspace itself misses nothing that is there.
+        let script = undeclared(&trace, root, (&scratch, root), root);
+        assert!(!script.contains("hidden.h"), "{script:?}");
     }
 
     #[test]

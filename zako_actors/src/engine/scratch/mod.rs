@@ -146,13 +146,19 @@ impl Scratch {
             InputContent::Link(target) => {
                 symlink(&**target, &to).map_err(failed("create", &to))?;
             }
-            InputContent::File { hash, .. } => {
+            InputContent::File { hash, executable } => {
                 let from = files.root().join(&*input.path);
                 fs::copy(&from, &to).map_err(failed("copy", &from))?;
                 // The stamp still stands after the copy, so the copy is what was hashed.
                 let now = files.fact(&input.path).ok();
-                if now.is_none_or(|now| now.hash != *hash) {
+                let Some(now) = now.filter(|now| now.hash == *hash) else {
                     return Err(ScratchError::Changed(input.path.to_string()));
+                };
+                // The step sees what its key holds, not what else its owner may do.
+                let mode = if *executable { 0o755 } else { 0o644 };
+                if now.stamp.mode & 0o7777 != mode {
+                    let allowed = fs::set_permissions(&to, fs::Permissions::from_mode(mode));
+                    allowed.map_err(failed("set the permissions of", &to))?;
                 }
             }
         }

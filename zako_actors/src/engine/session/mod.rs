@@ -69,6 +69,8 @@ pub struct BuildOptions {
     pub keep_scratch: bool,
     /// Run everything that is asked for.
     pub force: bool,
+    /// Replace files that zako did not write where outputs go.
+    pub overwrite: bool,
     /// How often each command runs: more than once to see whether it always leaves the same.
     pub repeat: u32,
     /// The cache behind the store.

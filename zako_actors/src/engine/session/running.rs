@@ -175,6 +175,7 @@ impl Session {
             scratches: Scratches::new(self.layout.scratch.clone()),
             keep_scratch: options.keep_scratch,
             force: options.force,
+            overwrite: options.overwrite,
             repeat: options.repeat,
             remote,
             sandbox: options.sandbox,

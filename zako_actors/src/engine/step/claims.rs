@@ -75,6 +75,14 @@ impl Claims {
         owners.extend(fresh(&plan.nodes[before..]));
     }
 
+    /// Who declares to write `path`.
+    pub fn writer(&self, path: &str) -> Option<Label> {
+        let plan = self.plan();
+        let graph = &plan.as_ref()?.graph;
+        let writer = *graph.writers(path).first()?;
+        Some(graph.target(writer).label.clone())
+    }
+
     /// Whether `path` is a source of this build.
     pub fn is_source(&self, path: &str) -> bool {
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::failure::CommandFailure;
+use super::hints::of_failure;
 use super::log::{read_log, shorten};
 use super::traced::{of_command, traced};
 use super::{
@@ -37,7 +38,14 @@ pub fn run(env: &StepEnv, job: &StepJob) -> Result<StepReport, StepFailure> {
         scratch.fill(&env.files, &action.inputs, directories(command))?;
         let seat = job.seat(env)?;
         let begin = Instant::now();
-        let attempt = attempt(env, job, (command, tool), &mut scratch);
+        let mut attempt = attempt(env, job, (command, tool), &mut scratch);
+        if let Err(StepFailure::Command(failed)) = &mut attempt {
+            let hints = match env.sandbox {
+                Mode::Warn => of_command(env, job, &scratch),
+                _ => of_failure(env, job, (command, &action), &scratch, &failed.output),
+            };
+            failed.output.push_str(&hints);
+        }
         let Some(attempt) = tries.judge(attempt) else {
             continue;
         };
@@ -219,7 +227,8 @@ pub fn carry_through(
     }
     Err(StepFailure::Command(Box::new(CommandFailure {
         how,
-        argv: spec.argv,
+        // Not that of whoever traces it.
+        argv: command.argv.clone(),
         env: spec.env,
         output: read_log(&spec.log),
         attempts: 1,

@@ -211,7 +211,6 @@ fn execute(
         confined::open(&mut confine, root, (command, step), &action.inputs);
         confine
     });
-    let is_confined = confine.is_some();
     let (program, argv) = match env.sandbox {
         Mode::Warn => traced(&path, &tool.program, &command.argv, &scratch.trace())?,
         _ => (tool.program.clone(), command.argv.clone()),
@@ -230,8 +229,14 @@ fn execute(
         confine,
     };
     carry_through(env, job, spec, scratch).map_err(|mut failure| {
-        if let (true, StepFailure::Command(failed)) = (is_confined, &mut failure) {
-            failed.output.push_str(confined::HINT);
+        if let StepFailure::Command(failed) = &mut failure {
+            match env.sandbox {
+                Mode::Warn => failed
+                    .output
+                    .push_str(&of_script(env, job, action, scratch)),
+                Mode::Strict => failed.output.push_str(confined::HINT),
+                Mode::Off => {}
+            }
         }
         failure
     })

@@ -13,6 +13,7 @@ mod depfile;
 mod explain;
 mod failure;
 mod group;
+mod hints;
 mod in_place;
 mod job;
 mod log;
@@ -24,6 +25,7 @@ mod traced;
 mod transpile;
 mod turn;
 mod worker;
+mod yields;
 
 use std::cell::OnceCell;
 use std::sync::Arc;
@@ -80,6 +82,8 @@ pub struct StepEnv {
     pub keep_scratch: bool,
     /// Run although the action cache has a result.
     pub force: bool,
+    /// Replace files that zako did not write where outputs go.
+    pub overwrite: bool,
     /// How often each command runs.
     pub repeat: u32,
     /// The cache behind the store.
@@ -297,7 +301,8 @@ fn put_in_place(
         )?;
     } else {
         let is_source = |path: &str| env.claims.is_source(path);
-        take_over(&env.files, &env.ledger, outputs, &is_source)?;
+        let gives_way = |path: &str| yields::gives_way(env, path);
+        take_over(&env.files, &env.ledger, outputs, (&is_source, &gives_way))?;
     }
     Ok(place()?)
 }

@@ -13,6 +13,7 @@ use super::{StepEnv, StepFailure, StepJob};
 use crate::engine::action::Action;
 use crate::engine::outputs::{Collected, collect};
 use crate::engine::scratch::Scratch;
+use crate::engine::stamp::kept_mode;
 
 /// Bytes shown before and after the first difference.
 const CONTEXT: usize = 24;
@@ -73,7 +74,7 @@ pub fn compare(
 
 /// How the permissions of two files differ.
 fn modes(one: &Metadata, two: &Metadata) -> Option<String> {
-    let (one, two) = (one.mode() & 0o777, two.mode() & 0o777);
+    let (one, two) = (kept_mode(one.mode()), kept_mode(two.mode()));
     (one != two).then(|| format!("has the permissions {one:o} and {two:o}"))
 }
 

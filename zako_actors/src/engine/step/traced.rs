@@ -10,10 +10,12 @@ use super::{StepEnv, StepFailure, StepJob};
 use crate::engine::action::{Action, find_program};
 use crate::engine::sandbox::undeclared;
 use crate::engine::scratch::Scratch;
-use crate::lang::label::is_within;
+use crate::lang::label::{Label, is_within};
 
 /// What is not the workspace's own work: installed packages are known by their lock file.
 const NOT_SOURCES: [&str; 4] = ["node_modules", ".git", ".zako", ".yarn"];
+/// What no target can declare.
+const PRIVATE: [&str; 2] = [".git", ".zako"];
 /// More files than this are counted, not named.
 const MOST: usize = 10;
 
@@ -33,17 +35,30 @@ pub fn traced(
     Ok((strace, traced))
 }
 
-/// What a command in a scratch directory read of the workspace, with what to do about it.
+/// What a command in a scratch directory read of the workspace, or looked for in vain because it does not declare it, with what to
+/// do about it.
 pub fn of_command(env: &StepEnv, job: &StepJob, scratch: &Scratch) -> String {
     let target = job.target();
     let dir = target.label.dir();
-    let advice = |path: &str| line_for(path, dir);
-    told(job, seen(env, job, scratch, &scratch.work()), advice)
+    let mut found = seen(env, job, scratch, &scratch.work());
+    let is_private = |path: &str| path.split('/').any(|part| PRIVATE.contains(&part));
+    found.retain(|path| !target.declares(path) && !is_private(path));
+    told(job, found, |path| line_for(env, path, dir))
 }
 
 /// What declares `path` for a target of the package in `dir`.
-fn line_for(path: &str, dir: &str) -> String {
-    if is_within(path, dir) {
+pub fn line_for(env: &StepEnv, path: &str, dir: &str) -> String {
+    line(env.claims.writer(path).as_ref(), path, dir)
+}
+
+fn line(writer: Option<&Label>, path: &str, dir: &str) -> String {
+    if let Some(writer) = writer {
+        let written = match writer.dir() == dir {
+            true => format!(":{}", writer.name()),
+            false => writer.to_string(),
+        };
+        format!("add \"{written}\", which writes it, to its `deps`")
+    } else if is_within(path, dir) {
         let name = path[dir.len()..].trim_start_matches('/');
         format!("add \"{name}\" to its `srcs`")
     } else {
@@ -77,7 +92,12 @@ fn seen(env: &StepEnv, job: &StepJob, scratch: &Scratch, top: &Path) -> Vec<Stri
     let command = job.target().command();
     let cwd = top.join(command.map_or("", |command| &command.dir));
     let trace = String::from_utf8_lossy(&trace);
-    let found = undeclared(&trace, env.files.root(), env.scratches.parent(), &cwd);
+    let found = undeclared(
+        &trace,
+        env.files.root(),
+        (env.scratches.parent(), top),
+        &cwd,
+    );
     found.into_iter().collect()
 }
 
@@ -107,8 +127,9 @@ mod tests {
 
     #[test]
     fn a_package_whose_name_begins_alike_is_another_one() {
-        assert_eq!(line_for("lib/x.h", "lib"), "add \"x.h\" to its `srcs`");
-        assert_eq!(line_for("lib/x.h", ""), "add \"lib/x.h\" to its `srcs`");
-        assert!(line_for("library/x.h", "lib").contains("`deps`"));
+        let source = |path, dir| line(None, path, dir);
+        assert_eq!(source("lib/x.h", "lib"), "add \"x.h\" to its `srcs`");
+        assert_eq!(source("lib/x.h", ""), "add \"lib/x.h\" to its `srcs`");
+        assert!(source("library/x.h", "lib").contains("`deps`"));
     }
 }
