@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
@@ -23,7 +24,7 @@ use super::limits::stopped;
 use super::live::{Kept, Live};
 use super::loader::{WorkspaceLoader, url_of_path};
 use super::modules::ModuleGraph;
-use super::runtime::{Host, Startup};
+use super::runtime::{self, Host, Startup};
 use super::value::{NotJson, to_json};
 use super::{EvaluateError, EvaluateRequest, Evaluation, FailureKind, Inputs, LogLine};
 
@@ -200,6 +201,11 @@ impl Evaluator {
     /// Takes down the runtime that is of no further use: a tenth of the time of an evaluation.
     pub(super) fn tidy(&mut self) {
         if let Some(live) = self.spent.take() {
+            // Not at the first: a process that needs one only is spared making another.
+            static TAKEN_DOWN: AtomicUsize = AtomicUsize::new(0);
+            if TAKEN_DOWN.fetch_add(1, Ordering::Relaxed) == 1 {
+                runtime::keep_shared(self.startup);
+            }
             let _entered = self.reactor.enter();
             drop(live);
         }

@@ -23,7 +23,8 @@ const modules = [
 
 // Once for all evaluations, as part of the snapshot where there is one.
 restrict();
-// What most scripts call has run once, and so is compiled.
+// What every evaluation calls, or most do, has run once, and so is compiled.
+globalThis.__zakoHost.reset();
 Array.from(["true"], (word) => [word].map((cmd) => packageModule.target({ cmd: [cmd] })));
 
 // Called once by the isolate, as the last step before user code; removes itself. Returns what the
