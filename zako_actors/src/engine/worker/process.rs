@@ -35,6 +35,8 @@ pub struct Worker {
     stdin: ChildStdin,
     stdout: ChildStdout,
     answers: Vec<u8>,
+    /// So much of it holds no end of a line.
+    searched: usize,
     log: File,
     /// Where the log ended when it was last asked,
     asked_at: u64,
@@ -100,6 +102,7 @@ impl Worker {
             stdin,
             stdout,
             answers: Vec::new(),
+            searched: 0,
             log: File::open(&spec.log)?,
             asked_at: 0,
             answered_at: 0,
@@ -224,6 +227,10 @@ impl Worker {
                 fds.push(PollFd::new(&self.stdin, PollFlags::OUT));
             }
             let wait = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+            // One that never stops talking leaves nothing to wait for.
+            if wait.is_some_and(|left| left.is_zero()) {
+                return Ok(Err(NoAnswer::TimedOut));
+            }
             let wait = wait.map(Timespec::try_from).transpose();
             match poll(&mut fds, wait.map_err(io::Error::other)?.as_ref()) {
                 Ok(0) => return Ok(Err(NoAnswer::TimedOut)),
@@ -277,7 +284,12 @@ impl Worker {
 
     /// The first line, when it is whole.
     fn take_line(&mut self) -> Option<Vec<u8>> {
-        let end = self.answers.iter().position(|byte| *byte == b'\n')?;
+        let new = &self.answers[self.searched..];
+        let Some(end) = new.iter().position(|byte| *byte == b'\n') else {
+            self.searched = self.answers.len();
+            return None;
+        };
+        let end = std::mem::take(&mut self.searched) + end;
         Some(self.answers.drain(..=end).collect())
     }
 }
