@@ -267,7 +267,7 @@ impl Build {
             End::Failed => report
                 .failure
                 .as_ref()
-                .map(|failure| failure.explain(&target.label)),
+                .map(|failure| failure.explain(&target)),
             _ => None,
         };
         let reason = match &report.failure {
