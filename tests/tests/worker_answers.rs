@@ -40,11 +40,11 @@ export default {
     );
 }
 
-/// A target whose worker process does this, with a time limit.
-fn talks(script: &str, timeout: &str) -> Project {
+/// A target whose worker process does this, with a time limit and `more`.
+fn talks(script: &str, timeout: &str, more: &str) -> Project {
     let project = Project::with_build(&format!(
         "import {{ target }} from \"zako:build\";\nexport default {{ t: target({{ cmd: [\"sh\", \"worker.sh\"], worker: [], \
-         srcs: [\"worker.sh\"], outs: [\"out\"], timeout: \"{timeout}\" }}) }};\n"
+         srcs: [\"worker.sh\"], outs: [\"out\"], timeout: \"{timeout}\"{more} }}) }};\n"
     ));
     project.write("worker.sh", script);
     project
@@ -52,14 +52,14 @@ fn talks(script: &str, timeout: &str) -> Project {
 
 #[test]
 fn who_talks_without_end_is_killed_at_its_time_limit() {
-    talks("read -r line; exec yes ''", "1s")
-        .zako(&["build"])
-        .fails_saying(&["//:t failed: its worker was killed after 1 s, its timeout"]);
+    let talks = |more: &str| talks("read -r line; exec yes ''", "1s", more).zako(&["build"]);
+    talks("").fails_saying(&["//:t failed: its worker was killed after 1 s, its timeout"]);
+    talks(", multiplex: 2").fails_saying(&["its worker did not answer within 1 s, its timeout"]);
 }
 
 #[test]
 fn a_line_without_end_is_given_up() {
-    talks("read -r line; exec cat /dev/zero", "10m")
+    talks("read -r line; exec cat /dev/zero", "10m", "")
         .zako(&["build"])
         .fails_saying(&["its answer has no end", "and so did another one"]);
 }
