@@ -62,7 +62,7 @@ fn a_failing_test_fails_the_command() {
     let project = Project::with_build(&BUILD.replace("test -e y.txt", "echo no such luck; false"));
     project
         .zako(&["test"])
-        .fails_saying(&["//:checked", "no such luck"]);
+        .fails_saying(&["no such luck", "rerun it: zako test //:checked "]);
 }
 
 #[test]

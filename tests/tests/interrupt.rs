@@ -1,10 +1,10 @@
-//! Ctrl-C, SIGTERM and SIGKILL: no child is left, and the next run goes on from there.
+//! Ctrl-C, SIGTERM, SIGHUP and SIGKILL: no child is left, and the next run goes on from there.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::process::Command;
 
-use zako_tests::{Project, is_alive};
+use zako_tests::{Outcome, Project, is_alive, until_so};
 
 /// `first` is quick. `second` starts a child and a grandchild, says their ids through a pipe that
 /// all of them keep open, and waits for ever while the file `$RAN.hang` exists.
@@ -48,7 +48,8 @@ fn interrupt(project: &Project, signal: &str) {
 
     running.signal(signal);
     let outcome = running.wait();
-    assert!(!outcome.status.success(), "{}", outcome.text());
+    let code = (signal != "KILL").then_some(130);
+    assert_eq!(outcome.status.code(), code, "{}", outcome.text());
     assert!(
         !outcome.text().contains("panicked at"),
         "{}",
@@ -134,6 +135,84 @@ fn ctrl_c_kills_every_child_and_the_next_run_goes_on() {
 #[test]
 fn a_polite_end_does_the_same() {
     goes_on_after("TERM");
+}
+
+/// Whether whoever started these tests has it that a hang-up does nothing, as `nohup` does.
+fn hang_ups_are_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_none_or(|mask| mask & 1 == 1)
+}
+
+#[test]
+fn a_closed_terminal_does_the_same() {
+    if !hang_ups_are_ignored() {
+        goes_on_after("HUP");
+    }
+}
+
+/// `stray` starts a process that shows nothing of where it comes from, then does what follows; `last` comes after it.
+fn strays(then: &str, options: &str) -> Project {
+    let build = r#"
+import { target } from "zako:build";
+const script = `
+  (env -i setsid sh -c 'exec > /dev/null 2>&1; cd /; echo $$ > $RAN.new; mv $RAN.new $RAN.stray; exec sleep 4801' &)
+  until [ -e $RAN.stray ]; do sleep 0.01; done
+  THEN`;
+export default { stray: target({ cmd: ["sh", "-c", script], outs: ["out"], OPTIONS }) };
+"#;
+    Project::with_build(&build.replace("THEN", then).replace("OPTIONS", options))
+}
+
+/// Whether a process that should be gone was not; it is now.
+fn was_alive(pid: &str) -> bool {
+    let was = is_alive(pid);
+    if was {
+        Outcome::of(Command::new("kill").args(["-KILL", pid.trim()])).succeeds();
+    }
+    was
+}
+
+fn stray_of(project: &Project) -> String {
+    until_so("there is a stray", || {
+        project.outside().join("ran.stray").exists()
+    });
+    std::fs::read_to_string(project.outside().join("ran.stray")).unwrap()
+}
+
+#[test]
+fn what_hides_from_its_step_does_not_outlive_the_build() {
+    for (then, options, code) in [
+        ("echo > out", "", 0),
+        ("exit 3", "", 1),
+        ("sleep 4802", "timeout: 1", 1),
+    ] {
+        let project = strays(then, options);
+        let said = project.zako(&["build"]);
+        assert_eq!(said.status.code(), Some(code), "{}", said.text());
+        assert!(!was_alive(&stray_of(&project)), "after {then}");
+    }
+    for signal in ["INT", "TERM"] {
+        let project = strays("sleep 4802", "");
+        let running = project.start(&["build"]);
+        let stray = stray_of(&project);
+        running.signal(signal);
+        running.wait();
+        assert!(!was_alive(&stray), "after {signal}");
+    }
+}
+
+#[test]
+fn what_was_there_before_the_build_stays() {
+    let project = strays("echo > out", "");
+    // What a shell has in the background when it becomes zako is no step's.
+    let mut shell = project.shell("sleep 600 > /dev/null 2>&1 & echo $!; exec \"$ZAKO\" build");
+    let said = Outcome::of(&mut shell).succeeds();
+    let before = said.stdout.lines().next().unwrap().to_owned();
+    assert!(was_alive(&before), "{}", said.text());
+    // Whose it is nobody can tell then.
+    was_alive(&stray_of(&project));
 }
 
 #[test]

@@ -6,9 +6,10 @@
 //! 1. The child leads its own process group. Unless somebody talks with it, stdin is empty, and stdout
 //!    and stderr share one log file, so their order is kept and a full pipe can block nobody.
 //! 2. The group is killed before the leader is reaped, so its id cannot have been reused.
-//! 3. A descendant that left the group is found by `TMPDIR` in its environment, which names this
-//!    step's scratch directory, because orphans become children of this process (it is a
-//!    subreaper). One that also wiped its environment escapes, unless it has a process namespace.
+//! 3. A descendant that left the group is found by `TMPDIR` in its environment, by its directory or by a file that it has
+//!    open, which lie in this step's scratch directory, because orphans become children of this process (it is a
+//!    subreaper). One that shows none of these lives until the build has ended ([`Leftovers`]), unless it has a process
+//!    namespace.
 //! 4. A process that is to be confined is confined from its first instruction, or does not start.
 //! 5. Where it is in a process namespace, the child is its launcher, which ends after everything in there.
 
@@ -34,7 +35,7 @@ use super::cancel::{Cancel, CancelReason};
 use super::open_files::with_old_limit;
 use super::sandbox::Confine;
 use super::sandbox::namespaces::{self, Kind};
-pub use strays::{is_nobody_left, kill_strays};
+pub use strays::{Leftovers, is_nobody_left, kill_strays};
 
 /// What a process has to end by itself that closed its pipes.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -401,6 +402,20 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let script = "sleep 1000 & echo $! > one; setsid sh -c 'echo $$ > two; : > ready; sleep 1000; :' & \
                       while [ ! -e ready ]; do :; done";
+        run(&shell(dir.path(), script, None), &Cancel::new().unwrap()).unwrap();
+        for file in ["one", "two"] {
+            let pid = fs::read_to_string(dir.path().join(file)).unwrap();
+            assert!(!alive(&pid), "{file} is alive");
+        }
+    }
+
+    #[test]
+    fn what_wiped_its_environment_is_known_by_its_directory_or_its_files() {
+        adopt_orphans();
+        let dir = tempfile::tempdir().unwrap();
+        let script = "env -i setsid sh -c 'exec > /dev/null 2>&1; echo $$ > one; exec sleep 1000' & \
+                      env -i setsid sh -c 'echo $$ > two; cd /; exec sleep 1000' & \
+                      while [ ! -s one ] || [ ! -s two ]; do :; done";
         run(&shell(dir.path(), script, None), &Cancel::new().unwrap()).unwrap();
         for file in ["one", "two"] {
             let pid = fs::read_to_string(dir.path().join(file)).unwrap();

@@ -26,6 +26,7 @@ use crate::engine::schedule::{Capacity, End, Schedule};
 use crate::engine::seats::Seats;
 use crate::engine::step::{Reporter, Step, StepEnv, StepFailure, StepJob, StepReport, Turn};
 use crate::lang::label::Label;
+use crate::lang::target::Work;
 pub use growth::Growth;
 use growth::Waiting;
 
@@ -204,12 +205,16 @@ impl Build {
             previous,
             found: std::sync::OnceLock::new(),
             turn: self.turn(node, planned),
+            rank: self.schedule.rank(node),
             cancel: own.clone().unwrap_or_else(|| self.spec.env.cancel.clone()),
             inputs: std::sync::OnceLock::new(),
         });
         // A signal that others share would end them all.
         if let (Some(edits), Some(_)) = (&self.spec.env.edits, own) {
             edits.follow(&job);
+        }
+        if !matches!(planned.target.work, Work::Transpile(_)) {
+            self.spec.env.seats.expect(&job.rank);
         }
         self.jobs[node as usize] = Some(Arc::clone(&job));
         let env = Arc::clone(&self.spec.env);
@@ -262,7 +267,7 @@ impl Build {
             End::Failed => report
                 .failure
                 .as_ref()
-                .map(|failure| failure.explain(&target.label)),
+                .map(|failure| failure.explain(&target)),
             _ => None,
         };
         let reason = match &report.failure {
@@ -390,6 +395,7 @@ impl Actor for Build {
     type Msg = BuildMsg;
 
     fn handle(&mut self, msg: BuildMsg, ctx: &mut Context<'_, Self>) {
+        let mut ended = None;
         match msg {
             BuildMsg::Run(reply) => {
                 self.asked = Some(reply);
@@ -401,7 +407,10 @@ impl Actor for Build {
                     self.mistake(target, text);
                 }
             }
-            BuildMsg::StepEnded(node, report) => self.step_ended(node, *report),
+            BuildMsg::StepEnded(node, report) => {
+                self.step_ended(node, *report);
+                ended = Some(node);
+            }
             BuildMsg::Grow(growth) => self.grow(*growth),
             BuildMsg::Stop => {
                 self.spec.env.seats.close();
@@ -409,5 +418,9 @@ impl Actor for Build {
             }
         }
         self.advance(ctx);
+        // By now those are expected who could not begin before.
+        if let Some(node) = ended {
+            self.spec.env.seats.forget(node);
+        }
     }
 }

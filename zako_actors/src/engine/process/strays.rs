@@ -1,12 +1,13 @@
 //! What a step left running outside of its process group.
 //!
 //! Owns finding and ending it. Does not know the step, but for its mark.
-//! Invariant: nothing is killed that does not bear the mark.
+//! Invariant: while steps run, nothing is killed that does not bear the mark of the one that ended, or stand in its directory
+//! or have a file there open; when none runs, nothing that was there before the first one.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -33,36 +34,83 @@ pub fn is_nobody_left() -> bool {
         && orphans().is_ok_and(|pids| pids.split_ascii_whitespace().all(is_guard))
 }
 
-/// Kills and reaps orphans whose environment names a directory in `mark`, and theirs, until there are
+/// Kills and reaps orphans whose environment, directory or open files name a directory in `mark`, and theirs, until there are
 /// none.
 pub fn kill_strays(mark: &Path) {
     // With a slash at the end, so that the end of step `7-1` is not the end of step `7-10`.
     let mark = &mark.join("");
-    loop {
-        let children = orphans().unwrap_or_else(|error| {
-            // Some kernels are built without the list.
-            if error.kind() != ErrorKind::NotFound {
-                tracing::warn!("cannot look for processes that a step left running: {error}");
-            }
-            String::new()
-        });
-        let mut found = false;
-        for pid in children
-            .split_ascii_whitespace()
-            .filter_map(|text| text.parse().ok())
-        {
-            let is_ours = |pid: &Pid| !is_guard(*pid) && is_marked(*pid, mark);
-            let Some(pid) = Pid::from_raw(pid).filter(is_ours) else {
-                continue;
-            };
+    // The kernel names places without links.
+    let real = fs::canonicalize(mark).unwrap_or_else(|_| mark.clone());
+    kill_orphans(|pid| is_marked(pid, mark) || is_in(pid, &real));
+}
+
+/// What becomes of those that steps leave and that bear no mark at all.
+#[derive(Debug)]
+pub struct Leftovers {
+    /// Whether every orphan from now on is a step's.
+    are_all: bool,
+}
+
+impl Leftovers {
+    /// To be made before the first step.
+    pub fn of_steps() -> Self {
+        // Who started this process may have left it children, which start and lose some of their own.
+        let others = children().filter(|pid| !is_guard(*pid) && lives(*pid));
+        Self {
+            are_all: others.count() == 0,
+        }
+    }
+
+    /// Kills and reaps all that steps left, once none of them runs. To be called where nothing but steps has children.
+    pub fn kill(self) {
+        if self.are_all {
+            kill_orphans(|_| true);
+        }
+    }
+}
+
+/// Kills and reaps those orphans that are a step's, and theirs, until there are none.
+fn kill_orphans(is_ours: impl Fn(Pid) -> bool) {
+    let mut found = true;
+    while found {
+        found = false;
+        for pid in children().filter(|pid| !is_guard(*pid) && is_ours(*pid)) {
             let _gone = kill_process(pid, Signal::KILL);
             // It has been sent SIGKILL, so this wait ends.
             found |= waitpid(Some(pid), WaitOptions::empty()).is_ok();
         }
-        if !found {
-            return;
-        }
     }
+}
+
+fn children() -> impl Iterator<Item = Pid> {
+    let children = orphans().unwrap_or_else(|error| {
+        // Some kernels are built without the list.
+        if error.kind() != ErrorKind::NotFound {
+            tracing::warn!("cannot look for processes that a step left running: {error}");
+        }
+        String::new()
+    });
+    let children: Vec<Pid> = children
+        .split_ascii_whitespace()
+        .filter_map(|text| Pid::from_raw(text.parse().ok()?))
+        .collect();
+    children.into_iter()
+}
+
+fn of(pid: Pid, what: &str) -> PathBuf {
+    PathBuf::from(format!("/proc/{}/{what}", pid.as_raw_nonzero()))
+}
+
+/// Whether `pid` has more to do than to be reaped.
+fn lives(pid: Pid) -> bool {
+    fs::read_to_string(of(pid, "stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+/// Whether `pid` stands in `dir`, or has a file there open.
+fn is_in(pid: Pid, dir: &Path) -> bool {
+    let is_there = |link: PathBuf| fs::read_link(link).is_ok_and(|place| place.starts_with(dir));
+    let open = fs::read_dir(of(pid, "fd")).into_iter().flatten().flatten();
+    is_there(of(pid, "cwd")) || open.map(|entry| entry.path()).any(is_there)
 }
 
 /// The children of the main thread, which starts no steps: orphans come to it. The list stays open, as it

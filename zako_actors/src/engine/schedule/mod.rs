@@ -8,6 +8,7 @@
 
 mod dependants;
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
 use dependants::Dependants;
@@ -66,6 +67,25 @@ enum Life {
     Ended(End),
 }
 
+/// How urgent a node is, the greatest first: whether nobody knows yet what comes after it, how long the longest chain
+/// from its start is, µs, and its number.
+pub type Urgency = (bool, u64, Reverse<u32>);
+
+/// What a node that starts is to those who wait with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rank {
+    /// Its number.
+    pub node: u32,
+    /// How urgent it is. One that holds what others may need is as one that somebody waits for.
+    pub urgency: Urgency,
+    /// How urgent that is which can only begin after it.
+    pub heirs: Option<Urgency>,
+    /// What it is expected to take, µs; 0 when nobody knows.
+    pub cost_us: u64,
+    /// What it takes of the CPUs.
+    pub cpu_milli: u64,
+}
+
 /// What a node is to the schedule.
 #[derive(Clone, Debug)]
 pub struct Node {
@@ -88,7 +108,7 @@ pub struct Schedule {
     path_us: Vec<u64>,
     /// Nobody knows yet what comes after these nodes: they go first.
     awaited: Vec<bool>,
-    ready: BinaryHeap<(bool, u64, std::cmp::Reverse<u32>)>,
+    ready: BinaryHeap<Urgency>,
     /// Where it is not the usual.
     uses: Vec<Option<Box<Uses>>>,
     capacity: Capacity,
@@ -185,10 +205,26 @@ impl Schedule {
         self.ready = ready.map(|node| self.urgency(node)).collect();
     }
 
-    fn urgency(&self, node: u32) -> (bool, u64, std::cmp::Reverse<u32>) {
+    fn urgency(&self, node: u32) -> Urgency {
         let place = node as usize;
-        let reverse = std::cmp::Reverse(node);
-        (self.awaited[place], self.path_us[place], reverse)
+        (self.awaited[place], self.path_us[place], Reverse(node))
+    }
+
+    /// How `node` stands among those who wait with it once they have started.
+    pub fn rank(&self, node: u32) -> Rank {
+        let place = node as usize;
+        let uses = self.uses_of(node);
+        let (mut urgency, cost_us) = (self.urgency(node), self.cost_us[place]);
+        let after_us = urgency.1 - cost_us.max(1).min(urgency.1);
+        let heirs = (after_us > 0).then_some((urgency.0, after_us, urgency.2));
+        urgency.0 |= uses.memory_bytes > 0 || !uses.named_milli.is_empty();
+        Rank {
+            node,
+            urgency,
+            heirs,
+            cost_us,
+            cpu_milli: uses.cpu_milli,
+        }
     }
 
     /// Whether `node` may run beside what runs. What is larger than the machine runs alone.

@@ -16,7 +16,7 @@ use crate::engine::build::{Build, BuildMsg, BuildResult, BuildSpec, Growth, News
 use crate::engine::cancel::Cancel;
 use crate::engine::event::{Event, Stamped, Summary, micros};
 use crate::engine::plan::{Plan, Planned, Read};
-use crate::engine::process::adopt_orphans;
+use crate::engine::process::{Leftovers, adopt_orphans};
 use crate::engine::remote::Remote;
 use crate::engine::sandbox::Readable;
 use crate::engine::scratch::{Scratches, sweep};
@@ -38,6 +38,7 @@ pub struct Running {
     events: Sender<Stamped>,
     begin: Instant,
     cancel: Cancel,
+    leftovers: Leftovers,
     _stop: CancelGuard,
 }
 
@@ -151,6 +152,7 @@ impl Session {
         events: Sender<Stamped>,
     ) -> Result<Running, BuildError> {
         adopt_orphans();
+        let leftovers = Leftovers::of_steps();
         self.known.files.look_anew();
         // Whatever lies there was left by a process that is gone: the lock is ours.
         sweep(&self.layout.scratch).map_err(|source| BuildError::Io {
@@ -237,6 +239,7 @@ impl Session {
             events,
             begin: options.begin,
             cancel: cancel.clone(),
+            leftovers,
             _stop: stop,
         })
     }
@@ -251,10 +254,12 @@ impl Session {
             env,
             answer,
             cancel,
+            leftovers,
             ..
         } = running;
         let result = answer.wait();
         env.workers.end();
+        leftovers.kill();
         let result = result.map_err(|_| BuildError::Lost)?;
         if let Some(remote) = &env.remote {
             remote.finish(&cancel);

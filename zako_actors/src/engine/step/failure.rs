@@ -14,7 +14,7 @@ use crate::engine::action::ActionError;
 use crate::engine::cancel::CancelReason;
 use crate::engine::outputs::OutputError;
 use crate::engine::scratch::ScratchError;
-use crate::lang::label::Label;
+use crate::lang::target::Target;
 
 /// Why a step failed.
 #[derive(Debug, thiserror::Error)]
@@ -117,7 +117,8 @@ pub struct CommandFailure {
 
 impl StepFailure {
     /// The whole text for a person: one line that names target and reason, then the details.
-    pub fn explain(&self, label: &Label) -> String {
+    pub fn explain(&self, target: &Target) -> String {
+        let label = &target.label;
         let mut text = format!("error: {label} failed: {self}");
         match self {
             Self::Command(failure) => {
@@ -143,9 +144,10 @@ impl StepFailure {
                         );
                     }
                     None => {
+                        let verb = if target.is_test() { "test" } else { "build" };
                         let _ = write!(
                             text,
-                            "\n  rerun it: zako build {label}    (--keep-scratch leaves its directory for a look)"
+                            "\n  rerun it: zako {verb} {label}    (--keep-scratch leaves its directory for a look)"
                         );
                     }
                 }
@@ -189,6 +191,7 @@ fn indent(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::graph::tests::targets;
 
     #[test]
     fn a_failed_command_can_be_run_again_from_what_is_printed() {
@@ -200,7 +203,8 @@ mod tests {
             attempts: 1,
             kept: Some("/s/work".into()),
         }));
-        let text = failure.explain(&Label::parse("//a:x", "").unwrap());
+        let target = targets(&[("//a:x", &[], &[])]).remove(0);
+        let text = failure.explain(&target);
         assert_eq!(
             text,
             "error: //a:x failed: exit status 2\n  command: cc '-DX=\"a b\"' 'it'\\''s.c'\n  output:\n    it's.c:1: no\n  \

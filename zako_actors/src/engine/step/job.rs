@@ -11,6 +11,7 @@ use crate::engine::edits::is_unwatched;
 use crate::engine::files::{FactError, FileTable};
 use crate::engine::hash::Hash;
 use crate::engine::record::{Input, InputContent, OutputItem, Record};
+use crate::engine::schedule::Rank;
 use crate::lang::target::Target;
 use crate::lang::text::Text;
 
@@ -29,6 +30,8 @@ pub struct StepJob {
     pub inputs: OnceLock<Vec<Input>>,
     /// Why it is not up to date, as soon as that is known.
     pub found: OnceLock<Found>,
+    /// How it stands among those who wait for a seat.
+    pub rank: Rank,
     /// Its way to the build while it runs.
     pub turn: Turn,
     /// Ends it.

@@ -47,7 +47,10 @@ fn from_here(env: &StepEnv, _: &StepJob, key: &Hash) -> Option<ActionResult> {
 
 /// The result in the remote cache, kept here from now on.
 fn from_afar(env: &StepEnv, job: &StepJob, key: &Hash) -> Option<ActionResult> {
-    let result = env.remote.as_ref()?.fetch(key, &job.cancel)?;
+    let remote = env.remote.as_ref()?;
+    // Nobody knows how long that takes: others may have the seat.
+    env.seats.forget(job.rank.node);
+    let result = remote.fetch(key, &job.cancel)?;
     keep(env, key, &result);
     Some(result)
 }

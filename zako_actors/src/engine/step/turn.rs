@@ -56,10 +56,8 @@ impl Turn {
 
 impl StepJob {
     /// Waits until a process of this step may run. Blocks.
-    pub(super) fn seat<'a>(&self, env: &'a StepEnv) -> Result<Seat<'a>, StepFailure> {
-        let command = self.target().command();
-        let cpu_milli = command.map_or(1000, |command| command.special.uses.cpu_milli);
-        let seat = env.seats.take(cpu_milli).ok_or_else(|| {
+    pub(super) fn seat<'a>(&'a self, env: &'a StepEnv) -> Result<Seat<'a>, StepFailure> {
+        let seat = env.seats.take(&self.rank).ok_or_else(|| {
             let given_up = self.given_up();
             given_up.unwrap_or(StepFailure::NotBegun)
         })?;

@@ -260,6 +260,8 @@ while read -r line; do
     *hang*) sleep 1000;;
     *close*) exec >&-; read -r line;;
     *chat*) echo hello;;
+    *twice*) printf '{}\n{}\n';;
+    *number*) echo '{"requestId": 7}';;
     *) echo "{\"exitCode\":0,\"output\":\"$n\"}";;
   esac
 done"#;
@@ -283,11 +285,15 @@ done"#;
         }
 
         fn start(&self) -> io::Result<Worker> {
+            self.start_script(SCRIPT)
+        }
+
+        fn start_script(&self, script: &str) -> io::Result<Worker> {
             let mirror = Mirror::create(&Scratches::new(self.dir.path().into())).unwrap();
             let scratch = mirror.scratch();
             let spec = ProcessSpec {
                 program: "/bin/sh".into(),
-                argv: vec!["sh".into(), "-c".into(), SCRIPT.into()],
+                argv: vec!["sh".into(), "-c".into(), script.into()],
                 env: BTreeMap::from([("PATH".into(), "/usr/bin:/bin".into())]),
                 cwd: scratch.work(),
                 log: scratch.log(),
@@ -352,6 +358,44 @@ done"#;
         );
         assert_eq!(world.ask(&workers, "a", "x").unwrap(), "1");
         assert_eq!(workers.stats().started, 4);
+    }
+
+    #[test]
+    fn one_answer_too_many_is_not_that_of_the_next_request() {
+        let world = World::new();
+        let workers = world.workers(1, Duration::from_secs(600));
+        let died = |word| match world.ask(&workers, "a", word) {
+            Err(NoAnswer::Died { how, .. }) => how,
+            other => panic!("{other:?}"),
+        };
+        assert!(died("number").starts_with("answered request 7;"));
+        world.ask(&workers, "a", "twice").unwrap();
+        assert!(died("x").starts_with("wrote to stdout before it had been asked"));
+        assert_eq!(world.ask(&workers, "a", "x").unwrap(), "1");
+        assert_eq!(workers.stats().started, 3);
+    }
+
+    #[test]
+    fn who_answers_before_the_whole_request_is_written_did_not_hear_it() {
+        let world = World::new();
+        // It never reads the rest, which is more than a pipe takes.
+        let script = "dd bs=1 count=1 of=/dev/null 2>/dev/null; echo '{}'; exec sleep 1000";
+        let mut worker = world.start_script(script).unwrap();
+        let request = WorkRequest {
+            arguments: &["x".repeat(1 << 20)],
+            inputs: Vec::new(),
+            request_id: 0,
+            cancel: false,
+        };
+        match worker.ask(&request, &Cancel::new().unwrap(), None) {
+            Err(NoAnswer::Died { how, .. }) => {
+                assert!(
+                    how.starts_with("wrote to stdout before it had been asked"),
+                    "{how}"
+                );
+            }
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]

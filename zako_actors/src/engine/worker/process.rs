@@ -2,7 +2,10 @@
 //!
 //! Owns its pipes, its directory and its end. Does not know what is asked, nor who else works.
 //! Invariants: it has one request at a time; a worker that did not answer as it should is never asked
-//! again; nobody waits for it beyond a deadline or a cancellation, also while writing to it.
+//! again; what it said before it had been asked is no answer; nobody waits for it beyond a deadline or a
+//! cancellation, also while writing to it.
+//! Answers of one request at a time have no numbers: one too many that comes when the next request has been
+//! written is taken for that one's. Nothing but `multiplex` can tell them apart.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
@@ -32,6 +35,8 @@ pub struct Worker {
     stdin: ChildStdin,
     stdout: ChildStdout,
     answers: Vec<u8>,
+    /// So much of it holds no end of a line.
+    searched: usize,
     log: File,
     /// Where the log ended when it was last asked,
     asked_at: u64,
@@ -97,6 +102,7 @@ impl Worker {
             stdin,
             stdout,
             answers: Vec::new(),
+            searched: 0,
             log: File::open(&spec.log)?,
             asked_at: 0,
             answered_at: 0,
@@ -151,14 +157,17 @@ impl Worker {
             }
         };
         self.answered_at = self.log.metadata().map_or(0, |log| log.len());
-        serde_json::from_slice(&line).map_err(|error| {
-            let text = String::from_utf8_lossy(&line);
-            let text: String = text.trim_end().chars().take(200).collect();
-            let how = format!(
-                "wrote to stdout what is no answer ({error}); only answers go there, everything else to stderr: {text}"
-            );
-            self.died(how)
-        })
+        match serde_json::from_slice::<WorkResponse>(&line) {
+            Ok(answer) if answer.request_id == 0 => Ok(answer),
+            Ok(answer) => Err(self.died(format!(
+                "answered request {}; who does one thing at a time is asked without a number and answers so",
+                answer.request_id
+            ))),
+            Err(error) => Err(self.died(format!(
+                "wrote to stdout what is no answer ({error}); only answers go there, everything else to stderr: {}",
+                shown(&line)
+            ))),
+        }
     }
 
     fn died(&mut self, how: String) -> NoAnswer {
@@ -195,8 +204,18 @@ impl Worker {
         deadline: Option<Instant>,
     ) -> io::Result<Result<Vec<u8>, NoAnswer>> {
         let mut left = line;
+        // What lies there was not asked for.
+        self.read_some()?;
         loop {
-            if let Some(answer) = self.take_line()? {
+            self.skip_blank();
+            if !left.is_empty() && !self.answers.is_empty() {
+                let how = format!(
+                    "wrote to stdout before it had been asked; only answers go there, one for each request: {}",
+                    shown(&self.answers)
+                );
+                return Ok(Err(self.died(how)));
+            }
+            if let Some(answer) = self.take_line() {
                 return Ok(Ok(answer));
             }
             let mut fds = vec![
@@ -208,6 +227,10 @@ impl Worker {
                 fds.push(PollFd::new(&self.stdin, PollFlags::OUT));
             }
             let wait = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+            // One that never stops talking leaves nothing to wait for.
+            if wait.is_some_and(|left| left.is_zero()) {
+                return Ok(Err(NoAnswer::TimedOut));
+            }
             let wait = wait.map(Timespec::try_from).transpose();
             match poll(&mut fds, wait.map_err(io::Error::other)?.as_ref()) {
                 Ok(0) => return Ok(Err(NoAnswer::TimedOut)),
@@ -217,17 +240,20 @@ impl Worker {
             if let Some(reason) = cancel.reason() {
                 return Ok(Err(NoAnswer::Cancelled(reason)));
             }
+            // What it wrote before it ended is there by now. Children of its may hold the pipe, so that has no end.
+            let has_ended = has_ended(&self.pidfd)?;
+            match self.read_some()? {
+                // Looked at before more is written.
+                true => continue,
+                false if has_ended => return Err(ErrorKind::UnexpectedEof.into()),
+                false => {}
+            }
             if !left.is_empty() {
                 match self.stdin.write(left) {
                     Ok(written) => left = &left[written..],
                     Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                     Err(error) => return Err(error),
                 }
-            }
-            // What it wrote before it ended is there by now. Children of its may hold the pipe, so that has no end.
-            let has_ended = has_ended(&self.pidfd)?;
-            if !self.read_some()? && has_ended {
-                return Err(ErrorKind::UnexpectedEof.into());
             }
         }
     }
@@ -250,14 +276,27 @@ impl Worker {
         }
     }
 
-    /// The first whole line that is not empty.
-    fn take_line(&mut self) -> io::Result<Option<Vec<u8>>> {
-        while let Some(end) = self.answers.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<u8> = self.answers.drain(..=end).collect();
-            if !line.trim_ascii().is_empty() {
-                return Ok(Some(line));
-            }
-        }
-        Ok(None)
+    /// Forgets empty lines before the next one.
+    fn skip_blank(&mut self) {
+        let blank = self.answers.iter().position(|it| !it.is_ascii_whitespace());
+        self.answers.drain(..blank.unwrap_or(self.answers.len()));
     }
+
+    /// The first line, when it is whole.
+    fn take_line(&mut self) -> Option<Vec<u8>> {
+        let new = &self.answers[self.searched..];
+        let Some(end) = new.iter().position(|byte| *byte == b'\n') else {
+            self.searched = self.answers.len();
+            return None;
+        };
+        let end = std::mem::take(&mut self.searched) + end;
+        Some(self.answers.drain(..=end).collect())
+    }
+}
+
+/// The beginning of what it said.
+fn shown(said: &[u8]) -> String {
+    let said = said.utf8_chunks().flat_map(|chunk| chunk.valid().chars());
+    let said: String = said.take(200).collect();
+    said.trim_end().to_owned()
 }
