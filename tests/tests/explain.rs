@@ -1,8 +1,6 @@
 //! Why things ran, what depends on what, what changes concern: `why`, `query`, `graph`,
 //! `affected`, `--since`, `--dry`, `--events`, `--trace`, `run`, `@argfile`.
 
-use std::process::Command;
-
 use zako_tests::{Outcome, Project, git};
 
 const BUILD: &str = r#"
@@ -207,7 +205,7 @@ fn query_answers_about_the_graph() {
 }
 
 #[test]
-fn graph_is_drawn_as_dot_and_as_a_page() {
+fn graph_is_drawn_as_dot_as_a_page_and_as_an_image() {
     let project = project();
     let dot = project.zako(&["graph"]).succeeds().stdout;
     assert!(dot.starts_with("digraph"), "{dot}");
@@ -217,6 +215,45 @@ fn graph_is_drawn_as_dot_and_as_a_page() {
         .succeeds();
     let page = project.read("graph.html");
     assert!(page.contains("//:checked") && !page.contains("//:two"));
+    let printed = project.zako(&["graph", "-o", "-"]).succeeds();
+    assert_eq!(printed.stdout, dot, "`-` is the standard output");
+    assert!(!project.has("-"));
+    project.zako(&["graph", "-o", "graph.svg"]).succeeds();
+    assert!(project.read("graph.svg").starts_with("<svg "));
+    project.zako(&["graph", "-o", "graph.png"]).fails_saying(&[
+        "graph.png",
+        ".html",
+        ".svg",
+        "--format",
+    ]);
+    assert!(!project.has("graph.png"));
+}
+
+#[test]
+fn a_graph_of_many_targets_is_drawn_by_package_and_dot_holds_all_of_them() {
+    let project = Project::with_build(
+        r#"
+import { target } from "zako:build";
+const all = {};
+for (let i = 0; i < 401; i++) all[`t${i}`] = target({ cmd: ["true"], deps: i ? [`:t${i - 1}`] : [] });
+export default all;
+"#,
+    );
+    let more = r#"export default { last: target({ cmd: ["true"], deps: ["//:t400"] }) };"#;
+    let import = r#"import { target } from "zako:build";"#;
+    project.write("sub/BUILD.ts", &format!("{import}\n{more}\n"));
+    let dot = project.zako(&["graph"]).succeeds().stdout;
+    assert_eq!(dot.matches(" -> ").count(), 401);
+    let page = |arguments: &[&str]| {
+        let outcome = project.zako(&[&["graph", "-o", "graph.html"], arguments].concat());
+        (outcome.succeeds().stderr, project.read("graph.html"))
+    };
+    let (said, text) = page(&[]);
+    assert!(said.contains("402 targets are too many"), "{said}");
+    assert!(text.contains("\"kind\":\"package\"") && text.contains("//:t400"));
+    let (said, text) = page(&["--targets"]);
+    assert!(!said.contains("too many"), "{said}");
+    assert!(!text.contains("\"kind\":\"package\"") && text.contains("//:t400"));
 }
 
 #[test]

@@ -33,6 +33,8 @@ pub enum GraphFormat {
     Dot,
     /// A page with picture, search and highlighting
     Html,
+    /// An image
+    Svg,
 }
 
 /// Flags of `graph`.
@@ -41,15 +43,18 @@ pub struct GraphArgs {
     /// What to draw, with everything that it needs [default: //...]
     #[arg(value_name = "LABEL")]
     pub labels: Vec<String>,
-    /// How to write it [default: by the name of the file, otherwise dot]
+    /// How to write it [default: by the ending of FILE (.dot, .gv, .html, .svg), otherwise dot]
     #[arg(long, value_enum)]
     pub format: Option<GraphFormat>,
-    /// Write to FILE
+    /// Write to FILE; - is the standard output
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// One box for each package
-    #[arg(long)]
+    /// One box for each package; a page opens them [default for pages and images of more than 400 targets]
+    #[arg(long, conflicts_with = "targets")]
     pub packages: bool,
+    /// One box for each target, however many there are
+    #[arg(long)]
+    pub targets: bool,
 }
 
 /// Flags of `affected`.

@@ -63,7 +63,7 @@ Build:
 Look inside:
   why          Tell what made a target run, or would make it run now
   query        Ask about the target graph
-  graph        Draw the target graph, as DOT or as a page
+  graph        Draw the target graph, as a page, an image or DOT
   affected     List the targets that changes since a commit concern
   trace        Tell where the time of a build goes, and what more jobs would bring
   cache        Look into the cache, put blobs in, get them out
@@ -170,7 +170,7 @@ pub enum Command {
     /// Ask about the target graph
     #[command(after_help = QUERY_HELP)]
     Query(QueryArgs),
-    /// Draw the target graph, as DOT or as a page
+    /// Draw the target graph, as a page, an image or DOT
     Graph(GraphArgs),
     /// List the targets that changes since a commit concern
     Affected(AffectedArgs),

@@ -1,31 +1,38 @@
-//! A picture of the target graph: as DOT, and as a page that needs nothing else.
+//! A picture of the target graph: as DOT, as SVG, and as a page that needs nothing else.
 //!
-//! Owns what a picture shows and how it is written. Where things lie is decided in `layout`. Does
-//! not know the command line.
-//! Invariants: text from build files is escaped wherever it goes; an edge that follows from
-//! others is left out, so that what is drawn is as little as says the same.
+//! Owns what a picture shows: all targets, or all packages and each package by itself. How it is
+//! written is told in `write`, where things lie is decided in `layout`. Does not know the command
+//! line.
+//! Invariants: every target that is asked for can be seen; a package is shown with whatever its
+//! targets need and are needed by.
 
 mod layout;
+mod write;
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
-
-use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::graph::{Graph, NodeId};
 use super::query::kind_of;
 use crate::lang::label::Label;
-use layout::Layout;
 
-/// More targets than this are drawn by package.
+/// More targets than this are drawn by package in a picture, unless somebody asks for targets.
 pub const READABLE: usize = 400;
+/// More neighbours of a package than this are drawn by package.
+const NEIGHBOURS: usize = 40;
 
 /// What is drawn.
 #[derive(Debug)]
 pub struct Picture {
+    /// Everything; then, when that is packages, each of them.
+    views: Vec<View>,
+}
+
+#[derive(Debug, Default)]
+struct View {
+    name: String,
     boxes: Vec<Node>,
     /// For each box the boxes that it needs.
-    deps: Vec<Vec<usize>>,
+    deps: Vec<BTreeSet<usize>>,
 }
 
 #[derive(Debug)]
@@ -34,168 +41,218 @@ struct Node {
     kind: String,
     /// Lines for a reader who points at it.
     details: Vec<String>,
+    /// Where there is more to see of it.
+    view: Option<usize>,
+    /// A neighbour of the package that is shown.
+    guest: bool,
+}
+
+/// What a box stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Key<'a> {
+    Target(NodeId),
+    Package(&'a str),
+}
+
+/// A view that is being put together.
+struct Sketch<'a> {
+    view: View,
+    places: BTreeMap<Key<'a>, usize>,
+    scene: &'a Scene<'a>,
+}
+
+/// What the views are taken from.
+struct Scene<'a> {
+    graph: &'a Graph,
+    note: &'a dyn Fn(&Label) -> Option<String>,
+    /// The targets of each package.
+    packages: BTreeMap<&'a str, Vec<NodeId>>,
+    /// The view of each package.
+    views: BTreeMap<&'a str, usize>,
 }
 
 impl Picture {
-    /// Draws `wanted`, dependencies first; one box for a package when `by_package`. `note` adds a
-    /// line about a target, such as how long it took.
-    pub fn new(
+    /// Draws each of `wanted`, dependencies first. `note` adds a line about a target, such as how
+    /// long it took.
+    pub fn targets(
         graph: &Graph,
         wanted: &[NodeId],
-        by_package: bool,
+        title: &str,
         note: &dyn Fn(&Label) -> Option<String>,
     ) -> Self {
-        let mut place: BTreeMap<NodeId, usize> = BTreeMap::new();
-        let mut packages: BTreeMap<&str, usize> = BTreeMap::new();
-        let mut boxes: Vec<Node> = Vec::new();
+        let scene = Scene {
+            graph,
+            note,
+            packages: BTreeMap::new(),
+            views: BTreeMap::new(),
+        };
+        let mut sketch = Sketch::new(&scene, title.to_owned());
         for id in wanted {
-            let target = graph.target(*id);
-            if by_package {
-                let dir = target.label.dir();
-                let at = *packages.entry(dir).or_insert_with(|| {
-                    boxes.push(Node {
-                        name: format!("//{dir}"),
-                        kind: "package".to_owned(),
-                        details: Vec::new(),
-                    });
-                    boxes.len() - 1
-                });
-                boxes[at].details.push(target.label.to_string());
-                place.insert(*id, at);
-                continue;
-            }
-            place.insert(*id, boxes.len());
-            let mut details = vec![format!("{} in {}", kind_of(target), target.at)];
-            details.extend(note(&target.label));
-            boxes.push(Node {
-                name: target.label.to_string(),
-                kind: kind_of(target).to_owned(),
-                details,
-            });
+            sketch.place(Key::Target(*id), false);
         }
-        let mut deps = vec![Vec::new(); boxes.len()];
         for id in wanted {
-            let from = place[id];
-            for dep in graph.deps(*id).iter().filter_map(|dep| place.get(dep)) {
-                if *dep != from && !deps[from].contains(dep) {
-                    deps[from].push(*dep);
+            for dep in graph.deps(*id) {
+                if sketch.places.contains_key(&Key::Target(*dep)) {
+                    sketch.link(Key::Target(*id), Key::Target(*dep), (false, false));
                 }
             }
         }
         Self {
-            deps: layout::reduce(&deps),
-            boxes,
+            views: vec![sketch.view],
         }
     }
 
-    /// In the language of Graphviz.
-    pub fn dot(&self) -> String {
-        let mut text = String::from(
-            "digraph zako {\n  rankdir=LR;\n  node [shape=box, style=rounded, fontname=\"sans-serif\"];\n",
-        );
-        for node in &self.boxes {
-            let shape = if node.kind == "test" {
-                " [style=\"rounded,dashed\"]"
-            } else {
-                ""
-            };
-            let _ = writeln!(text, "  {}{shape};", quoted(&node.name));
-        }
-        for (from, deps) in self.deps.iter().enumerate() {
-            for dep in deps {
-                let (from, dep) = (&self.boxes[from].name, &self.boxes[*dep].name);
-                let _ = writeln!(text, "  {} -> {};", quoted(from), quoted(dep));
+    /// Draws one box for each package of `wanted`, and behind it the package's targets; see
+    /// [`targets`](Self::targets).
+    pub fn packages(
+        graph: &Graph,
+        wanted: &[NodeId],
+        title: &str,
+        note: &dyn Fn(&Label) -> Option<String>,
+    ) -> Self {
+        let mut order = Vec::new();
+        let mut packages: BTreeMap<&str, Vec<NodeId>> = BTreeMap::new();
+        let mut users: BTreeMap<NodeId, Vec<NodeId>> = BTreeMap::new();
+        for id in wanted {
+            let dir = graph.target(*id).label.dir();
+            let inside = packages.entry(dir).or_default();
+            if inside.is_empty() {
+                order.push(dir);
+            }
+            inside.push(*id);
+            users.entry(*id).or_default();
+            for dep in graph.deps(*id) {
+                users.entry(*dep).or_default().push(*id);
             }
         }
-        text.push_str("}\n");
-        text
-    }
-
-    /// As a page with the picture, a search, and what depends on what under the pointer.
-    pub fn html(&self, title: &str) -> String {
-        let widths: Vec<f64> = self
-            .boxes
-            .iter()
-            .map(|node| node.name.chars().count() as f64 * 7.3 + 24.0)
-            .collect();
-        let layout = Layout::new(&self.deps, &widths);
-        let nodes: Vec<_> = self
-            .boxes
-            .iter()
-            .zip(&layout.places)
-            .zip(&widths)
-            .map(|((node, (x, y)), width)| {
-                json!({
-                    "name": node.name, "kind": node.kind, "details": node.details,
-                    "x": x.round(), "y": y.round(), "w": width.round(),
-                })
-            })
-            .collect();
-        let edges: Vec<_> = layout
-            .edges
-            .iter()
-            .map(|edge| {
-                let points: Vec<_> = edge
-                    .points
-                    .iter()
-                    .map(|(x, y)| [x.round(), y.round()])
-                    .collect();
-                json!({"needs": edge.needs, "by": edge.by, "points": points})
-            })
-            .collect();
-        let data = json!({
-            "title": title, "width": layout.width.round(), "height": layout.height.round(),
-            "nodes": nodes, "edges": edges,
-        });
-        // Inside a script element nothing but `</` and `<!--` could end the data.
-        let data = data.to_string().replace('<', "\\u003c");
-        include_str!("page.html").replace("\"$DATA\"", &data)
+        let views = order.iter().enumerate().map(|(at, dir)| (*dir, at + 1));
+        let scene = Scene {
+            graph,
+            note,
+            packages,
+            views: views.collect(),
+        };
+        let mut all = Sketch::new(&scene, title.to_owned());
+        for dir in &order {
+            all.place(Key::Package(dir), false);
+        }
+        for (dep, users) in &users {
+            for user in users {
+                let [from, to] = [user, dep].map(|id| Key::Package(scene.dir(*id)));
+                all.link(from, to, (false, false));
+            }
+        }
+        let mut views = vec![all.view];
+        views.extend(order.iter().map(|dir| scene.package(dir, &users)));
+        Self { views }
     }
 }
 
-fn quoted(text: &str) -> String {
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+impl<'a> Scene<'a> {
+    fn dir(&self, id: NodeId) -> &'a str {
+        self.graph.target(id).label.dir()
+    }
+
+    /// The targets of a package with what they need and what needs them.
+    fn package(&self, dir: &'a str, users: &BTreeMap<NodeId, Vec<NodeId>>) -> View {
+        let inside = &self.packages[dir];
+        let mut links = Vec::new();
+        for id in inside {
+            let needed = self.graph.deps(*id).iter();
+            links.extend(
+                needed
+                    .filter(|dep| users.contains_key(dep))
+                    .map(|dep| (*id, *dep)),
+            );
+            let from_others = users[id].iter().filter(|user| self.dir(**user) != dir);
+            links.extend(from_others.map(|user| (*user, *id)));
+        }
+        let is_guest = |id: NodeId| self.dir(id) != dir;
+        let both = links.iter().flat_map(|(from, to)| [*from, *to]);
+        let guests: BTreeSet<NodeId> = both.filter(|id| is_guest(*id)).collect();
+        let by_package = guests.len() > NEIGHBOURS;
+        let key = |id: NodeId| match is_guest(id) && by_package {
+            true => Key::Package(self.dir(id)),
+            false => Key::Target(id),
+        };
+        let mut sketch = Sketch::new(self, package_name(dir));
+        for id in inside {
+            sketch.place(Key::Target(*id), false);
+        }
+        for (from, to) in links {
+            sketch.link(key(from), key(to), (is_guest(from), is_guest(to)));
+        }
+        sketch.view
+    }
+}
+
+impl<'a> Sketch<'a> {
+    fn new(scene: &'a Scene<'a>, name: String) -> Self {
+        Self {
+            view: View {
+                name,
+                ..View::default()
+            },
+            places: BTreeMap::new(),
+            scene,
+        }
+    }
+
+    /// The box of `key`, new or known.
+    fn place(&mut self, key: Key<'a>, guest: bool) -> usize {
+        if let Some(place) = self.places.get(&key) {
+            return *place;
+        }
+        let scene = self.scene;
+        let (name, kind, details, dir) = match key {
+            Key::Target(id) => {
+                let target = scene.graph.target(id);
+                let mut details = vec![format!("{} in {}", kind_of(target), target.at)];
+                details.extend((scene.note)(&target.label));
+                let dir = target.label.dir();
+                (
+                    target.label.to_string(),
+                    kind_of(target),
+                    details,
+                    guest.then_some(dir),
+                )
+            }
+            Key::Package(dir) => {
+                let targets = scene.packages[dir].len();
+                let noun = if targets == 1 { "target" } else { "targets" };
+                (
+                    package_name(dir),
+                    "package",
+                    vec![format!("{targets} {noun}")],
+                    Some(dir),
+                )
+            }
+        };
+        self.view.boxes.push(Node {
+            name,
+            kind: kind.to_owned(),
+            details,
+            view: dir.map(|dir| scene.views[dir]),
+            guest,
+        });
+        self.view.deps.push(BTreeSet::new());
+        let place = self.view.boxes.len() - 1;
+        self.places.insert(key, place);
+        place
+    }
+
+    /// `from` needs `to`; whether each is a guest, should it be new.
+    fn link(&mut self, from: Key<'a>, to: Key<'a>, guests: (bool, bool)) {
+        let (from, to) = (self.place(from, guests.0), self.place(to, guests.1));
+        if from != to {
+            self.view.deps[from].insert(to);
+        }
+    }
+}
+
+fn package_name(dir: &str) -> String {
+    format!("//{dir}")
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::graph::tests::targets;
-    use super::*;
-
-    fn picture(by_package: bool) -> Picture {
-        let graph = Graph::new(
-            targets(&[
-                ("//a:x", &["//b:y", "//c:z"], &[]),
-                ("//b:y", &["//c:z"], &[]),
-                ("//c:z", &[], &[]),
-                ("//c:w", &["//c:z"], &[]),
-            ]),
-            &|_| String::new(),
-        )
-        .unwrap();
-        Picture::new(&graph, graph.order(), by_package, &|_| None)
-    }
-
-    #[test]
-    fn an_edge_that_follows_from_others_is_left_out() {
-        let dot = picture(false).dot();
-        assert!(dot.contains("\"//a:x\" -> \"//b:y\";") && dot.contains("\"//b:y\" -> \"//c:z\";"));
-        assert!(!dot.contains("\"//a:x\" -> \"//c:z\";"), "{dot}");
-    }
-
-    #[test]
-    fn packages_are_drawn_as_one_box_each() {
-        let dot = picture(true).dot();
-        assert!(
-            dot.contains("\"//c\"") && !dot.contains("\"//c\" -> \"//c\""),
-            "{dot}"
-        );
-    }
-
-    #[test]
-    fn a_page_holds_its_data_and_nothing_from_elsewhere() {
-        let html = picture(false).html("</script><b>");
-        assert!(!html.contains("</script><b>") && html.contains("//a:x"));
-        assert!(!html.contains("src=") && !html.contains("$DATA"));
-    }
-}
+mod tests;
