@@ -48,8 +48,9 @@ use crate::diagnostic::{Diagnostic, Severity};
 use prologue::Prologue;
 use room::with_room;
 
-/// What outputs depend on beside source and options: part of every cache key.
-pub const TRANSPILER_VERSION: &str = "oxc 0.146.0";
+/// What outputs depend on beside source and options: part of every cache key. The last number counts changes of what is
+/// made around oxc.
+pub const TRANSPILER_VERSION: &str = "oxc 0.146.0, 2";
 
 /// One file to transpile.
 #[derive(Debug, Clone)]
@@ -416,7 +417,8 @@ fn convert(found: &OxcDiagnostic, job: &TranspileJob) -> Diagnostic {
 }
 
 /// Writes the `type` that the author may leave out (without `isolatedModules`) to imports and
-/// re-exports of mere types; the transform then removes them.
+/// re-exports of mere types; the transform then removes them. Where the whole declaration is one of types,
+/// TypeScript takes no second `type`.
 fn mark_types(program: &mut Program<'_>, facts: &ModuleFacts) {
     let is_type = |specifier: &str, name: &str| {
         facts
@@ -428,16 +430,19 @@ fn mark_types(program: &mut Program<'_>, facts: &ModuleFacts) {
         match statement {
             Statement::ImportDeclaration(import) => {
                 let specifier = import.source.value;
+                let is_said = import.import_kind.is_type();
                 for binding in import.specifiers.iter_mut().flatten() {
                     if let ImportDeclarationSpecifier::ImportSpecifier(named) = binding
                         && is_type(&specifier, &named.imported.name())
                     {
-                        named.import_kind = ImportOrExportKind::Type;
+                        if !is_said {
+                            named.import_kind = ImportOrExportKind::Type;
+                        }
                         imported_types.push(named.local.name.to_string());
                     }
                 }
             }
-            Statement::ExportFromDeclaration(export) => {
+            Statement::ExportFromDeclaration(export) if !export.export_kind.is_type() => {
                 let source = export.source.value;
                 for specifier in &mut export.specifiers {
                     if is_type(&source, &specifier.local.name()) {
@@ -449,7 +454,9 @@ fn mark_types(program: &mut Program<'_>, facts: &ModuleFacts) {
         }
     }
     for statement in &mut program.body {
-        if let Statement::ExportNamedDeclaration(export) = statement {
+        if let Statement::ExportNamedDeclaration(export) = statement
+            && !export.export_kind.is_type()
+        {
             for specifier in &mut export.specifiers {
                 if imported_types
                     .iter()

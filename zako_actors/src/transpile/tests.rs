@@ -70,6 +70,36 @@ fn known_files_complete_specifiers() {
 }
 
 #[test]
+fn what_is_said_to_be_a_type_is_not_said_twice() {
+    let files = [
+        (
+            "a.ts",
+            "import type { Q } from './b';\nimport { Q as R, type S } from './b';\nexport type { Q as Q2 } from './b';\n\
+             export { Q as Q3 } from './b';\nexport type { Q };\nexport { R };\nexport const a: Q | R | S = {};\n",
+        ),
+        ("b.ts", "export interface Q {}\nexport type S = 1;\n"),
+    ];
+    let mut transpiler = Transpiler::new();
+    let surveys = files.map(|(path, source)| (path.to_owned(), transpiler.survey(path, source)));
+    let mut job = TranspileJob::new(files[0].0, files[0].1);
+    job.facts = ModuleIndex::new(surveys).facts("a.ts");
+    job.options.declarations = true;
+    let output = transpiler.transpile(&job).unwrap();
+    assert_eq!(output.code, "export const a = {};\n");
+    let declared = output.declarations.unwrap();
+    for line in [
+        "import type { Q } from \"./b\";",
+        "import { type Q as R, type S } from \"./b\";",
+        "export type { Q as Q2 } from \"./b\";",
+        "export { type Q as Q3 } from \"./b\";",
+        "export type { Q };",
+        "export { type R };",
+    ] {
+        assert!(declared.lines().any(|it| it == line), "{line}: {declared}");
+    }
+}
+
+#[test]
 fn all_mistakes_are_reported_with_their_places() {
     let errors = attempt(
         "src/a.ts",
