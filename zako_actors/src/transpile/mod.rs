@@ -77,6 +77,15 @@ impl TranspileJob {
             facts: ModuleFacts::default(),
         }
     }
+
+    /// The format of the output: where the extension says one, Node.js takes no other.
+    fn module(&self) -> ModuleFormat {
+        match self.path.rsplit_once('.') {
+            Some((_, "cts")) => ModuleFormat::CommonJs,
+            Some((_, "mts" | "mjs")) => ModuleFormat::Esm,
+            _ => self.options.module,
+        }
+    }
 }
 
 /// What a job gives.
@@ -222,7 +231,8 @@ impl<'a> Run<'a> {
     /// Transforms and prints.
     fn finish(mut self) -> Result<TranspileOutput, Vec<Diagnostic>> {
         let options = &self.job.options;
-        let transform = options.to_oxc().map_err(|reason| {
+        let module = self.job.module();
+        let transform = options.to_oxc(module).map_err(|reason| {
             vec![
                 Diagnostic::error(format!("`{}` is not a target: {reason}", options.target))
                     .with_help(
@@ -269,7 +279,7 @@ impl<'a> Run<'a> {
 
         let mut prologue = Prologue::default();
         let mut renamed = None;
-        if options.module == ModuleFormat::CommonJs {
+        if module == ModuleFormat::CommonJs {
             renamed = self.rewrite_to_commonjs(&mut prologue, &helpers)?;
         } else if !helpers.is_empty() {
             self.take_directives(&mut prologue);

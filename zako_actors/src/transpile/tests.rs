@@ -100,6 +100,32 @@ fn what_is_said_to_be_a_type_is_not_said_twice() {
 }
 
 #[test]
+fn the_extension_says_the_format() {
+    let with = |path: &str, module| {
+        let options = TranspileOptions {
+            module,
+            ..TranspileOptions::default()
+        };
+        let source = "import { a } from './a';\nexport const b = a;";
+        attempt(path, source, options).unwrap().code
+    };
+    for module in [ModuleFormat::Esm, ModuleFormat::CommonJs] {
+        let code = with("a.cts", module);
+        assert!(code.contains("require(\"./a\")"), "{code}");
+        let code = with("a.mts", module);
+        assert!(code.contains("export const b"), "{code}");
+        let required = "import x = require('x');\nexport = x;";
+        let options = TranspileOptions {
+            module,
+            ..TranspileOptions::default()
+        };
+        let code = attempt("a.cts", required, options).unwrap().code;
+        assert!(code.contains("module.exports = x"), "{code}");
+    }
+    assert!(with("a.ts", ModuleFormat::CommonJs).contains("require("));
+}
+
+#[test]
 fn all_mistakes_are_reported_with_their_places() {
     let errors = attempt(
         "src/a.ts",
