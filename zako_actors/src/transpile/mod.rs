@@ -6,6 +6,7 @@
 //! Invariants: the output depends on the job only; every diagnostic of a source is reported, not
 //! just the first; the arena is empty between jobs.
 
+mod accessors;
 mod actor;
 mod commonjs;
 mod declarations;
@@ -212,8 +213,12 @@ impl<'a> Run<'a> {
             mark_types(&mut run.program, &job.facts);
         }
         let mut diagnostics = parsed.diagnostics.into_vec();
-        if job.options.refuses_decorators() {
+        let is_kept = job.options.keeps_decorators();
+        if job.options.decorators.is_none() && !is_kept {
             diagnostics.extend(decorators::undecided(&run.program));
+        }
+        if !is_kept {
+            diagnostics.extend(accessors::refused(&run.program));
         }
         if !parsed.panicked {
             let checked = SemanticBuilder::new()

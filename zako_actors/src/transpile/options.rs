@@ -144,9 +144,12 @@ impl TranspileOptions {
         Ok(options)
     }
 
-    /// Whether a decorator is a mistake: nobody says what it is, and the target has none.
-    pub(super) fn refuses_decorators(&self) -> bool {
-        self.decorators.is_none() && !self.target.eq_ignore_ascii_case("esnext")
+    /// Whether standard decorators, and what came with them, stay in the output.
+    pub(super) fn keeps_decorators(&self) -> bool {
+        match self.decorators {
+            None => self.target.eq_ignore_ascii_case("esnext"),
+            Some(kind) => kind == Decorators::Preserve,
+        }
     }
 
     /// `tsc` defines class fields from ES2022 on, where the language has them.

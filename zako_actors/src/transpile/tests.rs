@@ -126,6 +126,31 @@ fn the_extension_says_the_format() {
 }
 
 #[test]
+fn an_accessor_is_refused_where_it_would_stay() {
+    let source = "declare class D { accessor d: number }\nabstract class A { abstract accessor a: number; accessor b = 1; static accessor #c = 2 }\nexport const accessor = A;";
+    let with = |target: &str, decorators| {
+        let options = TranspileOptions {
+            target: target.to_owned(),
+            decorators,
+            ..TranspileOptions::default()
+        };
+        attempt("a.ts", source, options)
+    };
+    for decorators in [None, Some(Decorators::Legacy)] {
+        let errors = with("es2022", decorators).unwrap_err();
+        let places: Vec<_> = errors
+            .iter()
+            .filter_map(|it| it.location.as_ref())
+            .collect();
+        let places: Vec<_> = places.iter().map(|it| (it.line, it.column)).collect();
+        assert_eq!(places, [(2, 49), (2, 65)], "{errors:?}");
+        assert!(errors[0].to_string().contains("a getter and a setter"));
+    }
+    assert!(with("esnext", None).is_ok());
+    assert!(with("es2022", Some(Decorators::Preserve)).is_ok());
+}
+
+#[test]
 fn all_mistakes_are_reported_with_their_places() {
     let errors = attempt(
         "src/a.ts",
