@@ -138,7 +138,7 @@ impl Evaluator {
         let mut logs = Vec::new();
         let outcome = match loaded {
             Err(mistakes) => Err((FailureKind::Source, mistakes).into()),
-            Ok(()) => self.run(request, call, &graph, &mut logs),
+            Ok(()) => self.answer_apart(request, call, &graph, &mut logs),
         };
         let graph = graph.borrow();
         let (modules, absent) = (graph.loaded(), graph.absent());
@@ -163,8 +163,34 @@ impl Evaluator {
         }
     }
 
+    /// Runs the call; where modules might keep something from one target to the next, each target in a runtime of its own.
+    fn answer_apart(
+        &mut self,
+        request: &EvaluateRequest,
+        call: Option<&str>,
+        graph: &Rc<RefCell<ModuleGraph>>,
+        logs: &mut Vec<LogLine>,
+    ) -> Result<Value, Failed> {
+        let is_lasting = graph.borrow().is_lasting();
+        let parts = call.filter(|_| !is_lasting).and_then(apart);
+        let Some(parts) = parts else {
+            return self.run(request, call, graph, logs, false);
+        };
+        let mut answers = Vec::new();
+        for (place, part) in parts.iter().enumerate() {
+            self.tidy();
+            let mut said = Vec::new();
+            let answer = self.run(request, Some(part), graph, &mut said, place > 0);
+            logs.append(&mut said);
+            if let Value::Array(mut some) = answer? {
+                answers.append(&mut some);
+            }
+        }
+        Ok(Value::Array(answers))
+    }
+
     /// Evaluates the entry, unless that was done in this runtime, and passes the call on. Without a call the result is
-    /// the entry's namespace.
+    /// the entry's namespace. What modules log by themselves is not told `again`.
     fn ask(
         &self,
         live: &mut Live,
@@ -172,6 +198,7 @@ impl Evaluator {
         call: Option<&str>,
         graph: &RefCell<ModuleGraph>,
         is_lasting: bool,
+        again: bool,
     ) -> Result<Option<v8::Global<v8::Object>>, Ended> {
         let figures = &self.figures;
         if !live.has(&request.entry) {
@@ -179,6 +206,10 @@ impl Evaluator {
             let namespace = self.reactor.block_on(loaded)?;
             if call.is_none() {
                 return Ok(Some(namespace));
+            }
+            if again {
+                live.host.reset(&mut live.runtime);
+                not_stopped(live)?;
             }
         }
         if let Some(call) = call {
@@ -211,6 +242,7 @@ impl Evaluator {
         call: Option<&str>,
         graph: &Rc<RefCell<ModuleGraph>>,
         logs: &mut Vec<LogLine>,
+        again: bool,
     ) -> Result<Value, Failed> {
         let _entered = self.reactor.enter();
         let is_lasting = call.is_some() && graph.borrow().is_lasting();
@@ -228,7 +260,7 @@ impl Evaluator {
         };
         live.loader.serve(Rc::clone(graph));
         let guards = live.brake.arm(request);
-        let result = self.ask(&mut live, request, call, graph, is_lasting);
+        let result = self.ask(&mut live, request, call, graph, is_lasting, again);
         let result = match result {
             Ok(None) => read_results(&mut live.runtime, &live.host),
             Ok(Some(module)) => {
@@ -283,6 +315,21 @@ impl Drop for Evaluator {
         let _entered = self.reactor.enter();
         self.kept.clear();
     }
+}
+
+/// The calls of a rule for one target each that a call for several is.
+fn apart(call: &str) -> Option<Vec<String>> {
+    let mut call: Value = serde_json::from_str(call).ok()?;
+    let targets = call.get_mut("targets")?.as_array_mut()?;
+    if targets.len() < 2 {
+        return None;
+    }
+    let targets = std::mem::take(targets);
+    let one = |target| {
+        call["targets"] = Value::Array(vec![target]);
+        call.to_string()
+    };
+    Some(targets.into_iter().map(one).collect())
 }
 
 type Failure = (FailureKind, Vec<Diagnostic>);
