@@ -138,11 +138,19 @@ impl Opened {
     /// # Errors
     /// The mistakes in them.
     pub fn load(&mut self) -> Result<Targets, Failure> {
-        self.bring_packages()?;
-        self.load_beside(&[], None)
+        self.load_until(None)
     }
 
-    /// Like [`load`](Self::load), beside what is `planned` already, until `cancel` is cancelled.
+    /// The same, until `cancel` is cancelled.
+    ///
+    /// # Errors
+    /// The mistakes in them.
+    pub fn load_until(&mut self, cancel: Option<&Cancel>) -> Result<Targets, Failure> {
+        self.bring_packages()?;
+        self.load_beside(&[], cancel)
+    }
+
+    /// Like [`load_until`](Self::load_until), beside what is `planned` already.
     ///
     /// # Errors
     /// The mistakes in them.
