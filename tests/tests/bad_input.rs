@@ -476,3 +476,32 @@ fn the_memory_of_build_files_is_limited_as_the_manifest_says() {
         project.zako(&["build"]).fails_saying(&words);
     }
 }
+
+#[test]
+fn what_was_logged_before_a_mistake_is_told() {
+    let project = Project::with_build("console.log(\"first\");\nthrow new Error(\"x\");\n");
+    fails(&project, &["build"], &["first\n", "error: x"]);
+    let rule = "import { rule } from \"zako:rule\";\nimport { tool } from \"./a.toolchain.ts\";\nimport { mode } from \"./a.config.ts\";\n\
+                export const r = rule({ name: \"r\", config: { mode }, toolchains: { tool }, implementation() { console.log(\"in the rule\"); WRONG } });\n";
+    let toolchain = "import { toolchain } from \"zako:toolchain\";\nexport const tool = toolchain({ name: \"tool\", async select(ctx) {\n\
+                     console.log(\"selecting\"); const sh = await ctx.which(\"sh\"); await ctx.env(\"A\"); console.log(\"selected\"); return { sh }; } });\n";
+    let config = "import { config } from \"zako:config\";\nexport const mode = config({ name: \"mode\", type: \"string\", default: () => { console.log(\"by default\"); return \"a\"; } });\n";
+    project.write("a.rule.ts", &rule.replace("WRONG", ""));
+    project.write("a.toolchain.ts", toolchain);
+    project.write("a.config.ts", config);
+    let build = "import { r } from \"./a.rule.ts\";\nexport default { r: r({}) };\n";
+    project.write("BUILD.ts", build);
+    let told = project.zako(&["query", "//..."]).succeeds().text();
+    for line in ["selecting", "selected", "by default", "in the rule"] {
+        assert_eq!(told.matches(line).count(), 1, "{line}: {told}");
+    }
+    project.write(
+        "a.rule.ts",
+        &rule.replace("WRONG", "throw new Error(\"y\");"),
+    );
+    fails(&project, &["build"], &["in the rule\n", "error: y"]);
+    let wrong = toolchain.replace("return", "throw new Error(\"z\"); return");
+    project.write("a.toolchain.ts", &wrong);
+    let told = fails(&project, &["build"], &["selected\n", "error: z"]).text();
+    assert_eq!(told.matches("selecting").count(), 1, "{told}");
+}

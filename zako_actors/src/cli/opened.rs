@@ -173,8 +173,9 @@ impl Opened {
         let search = search_path(&self.session.workspace.manifest.settings);
         let given = &self.options.given;
         let found = self.session.targets(&mut isolates, given, &search, planned);
+        // What failed may have told why before.
+        isolates.told().iter().for_each(|line| say(line));
         let (mut loaded, graph) = found.map_err(|error| failure(&error))?;
-        loaded.logs.iter().for_each(|line| say(line));
         let scripts = isolates.figures();
         if loaded.readings.is_empty() {
             // Nobody has more to say while steps run.
