@@ -11,7 +11,7 @@ use super::event::Event;
 use super::hash::Hash;
 use super::load::{Evaluate, EvaluationFailure, EvaluationJob, EvaluationOutput};
 use super::services::Services;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, visible};
 use crate::isolate::{
     EvaluateError, EvaluateRequest, Evaluation, IsolatePool, Limits, LogLine, engine_name,
 };
@@ -140,5 +140,8 @@ fn failure(error: EvaluateError) -> EvaluationFailure {
 }
 
 fn messages(lines: Vec<LogLine>) -> Vec<String> {
-    lines.into_iter().map(|line| line.message).collect()
+    let lines = lines.into_iter();
+    lines
+        .map(|line| visible(&line.message).into_owned())
+        .collect()
 }
