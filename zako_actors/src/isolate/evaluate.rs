@@ -25,7 +25,9 @@ use super::loader::{WorkspaceLoader, url_of_path};
 use super::modules::ModuleGraph;
 use super::runtime::{Host, Startup};
 use super::value::{NotJson, to_json};
-use super::{EvaluateError, EvaluateRequest, Evaluation, FailureKind, Inputs, LogLine};
+use super::{
+    ContextKind, EvaluateError, EvaluateRequest, Evaluation, FailureKind, Inputs, LogLine,
+};
 
 /// Evaluates build files, one after another, on the thread that made it.
 ///
@@ -268,7 +270,11 @@ impl Evaluator {
                 let source = graph
                     .get(&request.entry)
                     .map_or("", |module| &module.source);
-                read_default(&mut live.runtime, module, &request.entry, source)
+                let shape = match request.context {
+                    ContextKind::Package => "workspace({ … })",
+                    _ => "{ name: target({ … }) }",
+                };
+                read_default(&mut live.runtime, module, (&request.entry, source), shape)
             }
             Err(Ended::Js(error)) => Err(describe(&error, &live.loader, &graph.borrow())),
             Err(Ended::Engine(message)) => Err(engine_failure(message)),
@@ -433,12 +439,12 @@ fn read_results(runtime: &mut JsRuntime, host: &Host) -> Result<Value, Failure> 
 
 const DEFAULT_EXPORT: &str = "export default";
 
-/// The `default` property of the namespace as JSON.
+/// The `default` property of the namespace as JSON, which has such a `shape` as a rule.
 fn read_default(
     runtime: &mut JsRuntime,
     namespace: v8::Global<v8::Object>,
-    entry: &str,
-    source: &str,
+    (entry, source): (&str, &str),
+    shape: &str,
 ) -> Result<Value, Failure> {
     deno_core::scope!(scope, runtime);
     v8::tc_scope!(let scope, scope);
@@ -457,7 +463,7 @@ fn read_default(
     };
     let Some(value) = value.filter(|value| !value.is_undefined()) else {
         let diagnostic = Diagnostic::error(format!("{entry} has no default export"))
-            .with_help("write: export default { name: target({ … }) };");
+            .with_help(format!("write: {DEFAULT_EXPORT} {shape};"));
         return Err(value_failure(diagnostic));
     };
     to_json(scope, value, "default").map_err(|NotJson { path, what }| {
