@@ -469,3 +469,26 @@ export const seen = rule({
         "{\"__proto__\":{\"polluted\":\"yes\"},\"constructor\":\"c\",\"plain\":1} undefined undefined __proto__+constructor+plain\n"
     );
 }
+
+#[test]
+fn what_a_rule_keeps_makes_no_difference_between_the_first_build_and_the_next() {
+    let project = Project::new();
+    project.write(
+        "n.rule.ts",
+        "import { attr, rule } from \"zako:rule\";\nlet n = 0;\nexport const counted = rule({ name: \"counted\", \
+         attrs: { out: attr.path() }, implementation(ctx) { ctx.write(ctx.attrs.out!, String(++n)); } });\n",
+    );
+    let build = |second: &str| {
+        let text = format!(
+            "import {{ counted }} from \"./n.rule.ts\";\nexport default {{ a: counted({{ out: \"a\" }}), b: counted({{ out: \"{second}\" }}) }};\n"
+        );
+        project.write("BUILD.ts", &text);
+        project.build().succeeds();
+        (project.read("a"), project.read(second))
+    };
+    let alone = ("1".to_owned(), "1".to_owned());
+    assert_eq!(build("b"), alone);
+    assert_eq!(build("c"), alone);
+    std::fs::remove_dir_all(project.root().join(".zako")).unwrap();
+    assert_eq!(build("c"), alone);
+}

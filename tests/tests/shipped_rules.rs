@@ -41,6 +41,32 @@ fn cc_project(compiler: &str) -> Project {
 }
 
 #[test]
+fn a_c_program_with_cpp_below_it_is_linked_as_cpp() {
+    if !is_installed("g++") {
+        return;
+    }
+    let project = Project::new();
+    project.write(
+        "BUILD.ts",
+        "import { ccBinary, ccLibrary, ccTest } from \"zako:rules\";\nexport default {\n\
+         \x20 x: ccLibrary({ srcs: [\"x.cc\"] }),\n  over: ccLibrary({ srcs: [\"over.c\"], deps: [\":x\"] }),\n\
+         \x20 m: ccBinary({ srcs: [\"m.c\"], deps: [\":over\"] }),\n  t: ccTest({ srcs: [\"t.c\"], deps: [\":x\"] }),\n};\n",
+    );
+    project.write(
+        "x.cc",
+        "#include <iostream>\n#include <string>\nextern \"C\" int x() { std::string s(\"four\"); std::cout << s; return s.size(); }\n",
+    );
+    project.write("over.c", "int x(void);\nint over(void) { return x(); }\n");
+    project.write(
+        "m.c",
+        "int over(void);\nint main(void) { return over() - 4; }\n",
+    );
+    project.write("t.c", "int x(void);\nint main(void) { return x() - 4; }\n");
+    assert_eq!(project.zako(&["run", "//:m"]).succeeds().stdout, "four");
+    project.zako(&["test"]).succeeds();
+}
+
+#[test]
 fn c_and_cpp_programs_are_built_and_headers_that_are_read_are_inputs() {
     if is_installed("g++") {
         builds_by("gcc", "g++");

@@ -1,8 +1,8 @@
 //! `zako watch`: edits are built, bursts are one round, a restart goes on.
 
 use std::fs;
-use std::io::Write;
-use std::process::Command;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
 
 use zako_tests::{Project, Running, until_so};
 
@@ -67,6 +67,37 @@ fn every_edit_is_built() {
     project.write("BUILD.ts", &BUILD.replace("cat src", "cat -n src"));
     while !project.read("all.out").contains('1') {
         settled(&mut watch);
+    }
+}
+
+#[test]
+fn a_signal_ends_a_watch_whose_build_file_computes() {
+    let rule = "import { rule } from \"zako:rule\";\n\
+                export const x = rule({ name: \"x\", implementation() { while (true) {} } });\n";
+    let uses = "import { x } from \"./x.rule.ts\";\nexport default { x: x({}) };\n";
+    for (signal, text) in [("INT", "while (true) {}"), ("TERM", uses)] {
+        let project = Project::with_build("export default {};");
+        project.write("x.rule.ts", rule);
+        let manifest = project.read("zako.toml");
+        // For a day.
+        let settings = format!("{manifest}[settings]\nevaluation-seconds = 86400\n");
+        project.write("zako.toml", &settings);
+        let mut watch = project.command(&["watch"]);
+        let watch = watch.stderr(Stdio::piped()).stdout(Stdio::piped());
+        let mut watch = watch.spawn().unwrap();
+        let mut line = String::new();
+        let mut stdout = BufReader::new(watch.stdout.take().unwrap());
+        stdout.read_line(&mut line).unwrap();
+        assert!(line.starts_with("watching "), "{line}");
+        project.write("BUILD.ts", text);
+        let told = BufReader::new(watch.stderr.take().unwrap()).lines();
+        let mut told = told.map(Result::unwrap);
+        assert!(told.any(|line| line == "BUILD.ts changed"));
+        let mut kill = Command::new("kill");
+        let id = watch.id().to_string();
+        kill.args([&format!("-{signal}"), &id]);
+        assert!(kill.status().unwrap().success());
+        assert_eq!(watch.wait().unwrap().code(), Some(130), "{signal}");
     }
 }
 

@@ -4,6 +4,7 @@
 //! Does not know: who found the mistake (transpiler, loader, JavaScript engine, engine of the build).
 //! Invariant: lines and columns are 1-based, columns count Unicode scalar values, paths are relative to the workspace.
 
+use std::borrow::Cow;
 use std::fmt;
 
 /// How bad it is.
@@ -136,21 +137,42 @@ impl fmt::Display for Diagnostic {
             Severity::Error => "error",
             Severity::Warning => "warning",
         };
-        write!(f, "{severity}: {}", self.message)?;
+        write!(f, "{severity}: {}", visible(&self.message))?;
         if let Some(location) = &self.location {
             write!(f, "\n  --> {location}")?;
         }
         if let Some(frame) = &self.frame {
-            write!(f, "\n{frame}")?;
+            write!(f, "\n{}", visible(frame))?;
         }
         if let Some(help) = &self.help {
-            write!(f, "\n  = help: {}", help.replace('\n', "\n    "))?;
+            write!(f, "\n  = help: {}", visible(help).replace('\n', "\n    "))?;
         }
         Ok(())
     }
 }
 
 impl std::error::Error for Diagnostic {}
+
+/// `text` with a picture for each character that a terminal would obey, lines and tabs apart: scripts write messages, too.
+///
+/// ```
+/// use zako_actors::diagnostic::visible;
+/// assert_eq!(visible("a\u{1b}[2J\n\u{9b}"), "a␛[2J\n\u{fffd}");
+/// ```
+pub fn visible(text: &str) -> Cow<'_, str> {
+    let is_obeyed = |c: char| c.is_control() && c != '\n' && c != '\t';
+    if !text.contains(is_obeyed) {
+        return Cow::Borrowed(text);
+    }
+    let picture = |c: char| match u32::from(c) {
+        _ if !is_obeyed(c) => c,
+        0x7f => '\u{2421}',
+        code => char::from_u32(0x2400 + code)
+            .filter(|_| code < 0x20)
+            .unwrap_or(char::REPLACEMENT_CHARACTER),
+    };
+    Cow::Owned(text.chars().map(picture).collect())
+}
 
 /// Line and column (both from 1, columns in characters) of a byte offset.
 pub fn line_and_column(source: &str, offset_bytes: usize) -> (u32, u32) {

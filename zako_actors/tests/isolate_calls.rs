@@ -174,6 +174,107 @@ fn a_rule_that_might_keep_something_is_loaded_each_time() {
     }
 }
 
+/// What might be kept, above a rule and in it, which counts from 1.
+const KEPT: &[(&str, &str)] = &[
+    ("let n = 0;", "seen = ++n;"),
+    ("var n = 0;", "seen = ++n;"),
+    (
+        "const cache = new Map();",
+        "seen = cache.set(cache.size, 1).size;",
+    ),
+    (
+        "const list: number[] = [...[]].map((x) => x);",
+        "seen = list.push(1);",
+    ),
+    ("class Box { static n = 0; }", "seen = ++Box.n;"),
+    (
+        "class Box { static #n = 0; static next() { return ++Box.#n; } }",
+        "seen = Box.next();",
+    ),
+    (
+        "namespace Box { export const o = { n: 0 }; }",
+        "seen = ++Box.o.n;",
+    ),
+    (
+        "enum Box { n }",
+        "seen = ((Box as any).m ?? 0) + 1; (Box as any).m = seen;",
+    ),
+    (
+        "const next = (() => { let n = 0; return () => ++n; })();",
+        "seen = next();",
+    ),
+    (
+        "const next = (function* () { let n = 0; for (;;) yield ++n; })();",
+        "seen = next.next().value;",
+    ),
+    (
+        "const words = /x/g;",
+        "seen = words.lastIndex + 1; words.test('x');",
+    ),
+    (
+        "const words = /x/y;",
+        "seen = words.lastIndex + 1; words.test('x');",
+    ),
+    (
+        "let count: any = () => 1; count = count;",
+        "seen = count.n = (count.n ?? 0) + 1;",
+    ),
+    ("const [box] = [{ n: 0 }];", "seen = ++box.n;"),
+    ("import { kept } from './lib.ts';", "seen = kept();"),
+    (
+        "",
+        "(import.meta as any).n = ((import.meta as any).n ?? 0) + 1; seen = (import.meta as any).n;",
+    ),
+    (
+        "",
+        "const it: any = await import('./lib.ts'); seen = it.kept();",
+    ),
+];
+
+#[test]
+fn no_target_sees_what_a_rule_did_for_another_of_the_same_call() {
+    for (top, body) in KEPT {
+        let text = rule(top, &format!("{body} log('called');"));
+        let lib = "let n = 0;\nconsole.log('loaded');\nexport const kept = () => ++n;";
+        let mut workspace = Workspace::new(&[("r.rule.ts", &text), ("lib.ts", lib)]);
+        let mut several = request(&workspace);
+        let targets = several.call.as_mut().unwrap()["targets"].as_array_mut();
+        let targets = targets.unwrap();
+        for name in ["u", "v"] {
+            let mut another = targets[0].clone();
+            another["label"] = json!(format!("//a:{name}"));
+            targets.push(another);
+        }
+        let evaluation = workspace.evaluator.evaluate(&several).unwrap();
+        let answers = evaluation.value.as_array().unwrap();
+        let label = |answer: &Value| answer["label"].clone();
+        let labels: Vec<Value> = answers.iter().map(label).collect();
+        assert_eq!(labels, ["//a:t", "//a:u", "//a:v"]);
+        for answer in answers {
+            assert_eq!(answer["providers"]["r.rule.ts#Info"], 1, "{top} {body}");
+        }
+        let called = evaluation.logs.iter().filter(|it| it.message == "called");
+        assert_eq!(called.count(), 3);
+        let loaded = evaluation.logs.iter().filter(|it| it.message == "loaded");
+        assert!(loaded.count() <= if top.is_empty() { 3 } else { 1 });
+        assert_eq!(workspace.evaluator.figures().runtimes, 3, "{top} {body}");
+    }
+}
+
+#[test]
+fn a_target_that_fails_is_named_also_when_it_is_asked_apart() {
+    let body = "if (ctx.label.text === '//a:u') throw new Error('u'); log('called');";
+    let mut workspace = workspace(&rule("let n = 0; n++;", body));
+    let mut several = request(&workspace);
+    let targets = &mut several.call.as_mut().unwrap()["targets"];
+    let mut another = targets[0].clone();
+    another["label"] = json!("//a:u");
+    targets.as_array_mut().unwrap().push(another);
+    let error = workspace.evaluator.evaluate(&several).unwrap_err();
+    assert_eq!(error.subject.as_deref(), Some("//a:u"));
+    assert_eq!(error.logs.len(), 1);
+}
+
 /// Places where a call might leave `mark` for the next one.
 const PLACES: &[&str] = &[
     "globalThis",

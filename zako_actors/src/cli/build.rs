@@ -92,7 +92,7 @@ pub(super) struct Work<'a> {
     wanted: Wanted,
     begin: Instant,
     /// Ends the build; when there is none, a signal does.
-    cancel: Option<Cancel>,
+    pub(super) cancel: Option<Cancel>,
     /// Where edits are told of that happen meanwhile.
     edits: Option<Arc<Edits>>,
     /// Those that nobody was told about yet.
@@ -123,7 +123,11 @@ pub fn round(
     work.edits = Some(Arc::clone(edits));
     let outcome = work.carry_out(&mut opened);
     *kept = opened.give_back();
-    outcome
+    // What is given up while build files are read is nobody's mistake.
+    match (outcome, cancel.reason()) {
+        (Err(_), Some(_)) => Ok(Exit::Interrupted),
+        (outcome, _) => outcome,
+    }
 }
 
 /// What a script is told of a build.
@@ -172,7 +176,8 @@ impl<'a> Work<'a> {
 
     fn carry_out(&mut self, opened: &mut Opened) -> Result<Exit, Failure> {
         opened.session.only_looks = self.args.dry;
-        let targets = self.timed(|| opened.load())?;
+        let cancel = self.cancel.clone();
+        let targets = self.timed(|| opened.load_until(cancel.as_ref()))?;
         if self.args.dry {
             let begin = self.plan(opened, targets)?;
             return dry::tell(opened, &begin.targets, &begin.plan, self.args.json);

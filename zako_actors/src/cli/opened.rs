@@ -140,11 +140,19 @@ impl Opened {
     /// # Errors
     /// The mistakes in them.
     pub fn load(&mut self) -> Result<Targets, Failure> {
-        self.bring_packages()?;
-        self.load_beside(&[], None)
+        self.load_until(None)
     }
 
-    /// Like [`load`](Self::load), beside what is `planned` already, until `cancel` is cancelled.
+    /// The same, until `cancel` is cancelled.
+    ///
+    /// # Errors
+    /// The mistakes in them.
+    pub fn load_until(&mut self, cancel: Option<&Cancel>) -> Result<Targets, Failure> {
+        self.bring_packages()?;
+        self.load_beside(&[], cancel)
+    }
+
+    /// Like [`load_until`](Self::load_until), beside what is `planned` already.
     ///
     /// # Errors
     /// The mistakes in them.
@@ -167,8 +175,9 @@ impl Opened {
         let search = search_path(&self.session.workspace.manifest.settings);
         let given = &self.options.given;
         let found = self.session.targets(&mut isolates, given, &search, planned);
+        // What failed may have told why before.
+        isolates.told().iter().for_each(|line| say(line));
         let (mut loaded, graph) = found.map_err(|error| failure(&error))?;
-        loaded.logs.iter().for_each(|line| say(line));
         let scripts = isolates.figures();
         if loaded.readings.is_empty() {
             // Nobody has more to say while steps run.

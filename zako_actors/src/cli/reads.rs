@@ -118,8 +118,9 @@ impl Work<'_> {
         opened.session.allow(reads);
         let begun = running.map_or(&[][..], Running::nodes);
         let beside = planned.as_ref().map_or(begun, |plan| &plan.nodes);
-        let cancel = running.map(Running::cancel);
-        let loaded = self.timed(|| opened.load_beside(beside, cancel));
+        let cancel = running.map(Running::cancel).or(self.cancel.as_ref());
+        let cancel = cancel.cloned();
+        let loaded = self.timed(|| opened.load_beside(beside, cancel.as_ref()));
         let planned = loaded.and_then(|mut targets| {
             let plan = self.unfold(opened, &targets, running)?;
             if let Some(running) = running {

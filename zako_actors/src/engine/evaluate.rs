@@ -11,7 +11,7 @@ use super::event::Event;
 use super::hash::Hash;
 use super::load::{Evaluate, EvaluationFailure, EvaluationJob, EvaluationOutput};
 use super::services::Services;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, visible};
 use crate::isolate::{
     EvaluateError, EvaluateRequest, Evaluation, IsolatePool, Limits, LogLine, engine_name,
 };
@@ -24,6 +24,7 @@ pub struct Isolates<'a> {
     limits: Limits,
     size: PoolSize,
     cancel: CancelToken,
+    told: Vec<String>,
 }
 
 impl<'a> Isolates<'a> {
@@ -35,6 +36,7 @@ impl<'a> Isolates<'a> {
             limits,
             size,
             cancel: CancelToken::new(),
+            told: Vec::new(),
         }
     }
 
@@ -42,6 +44,11 @@ impl<'a> Isolates<'a> {
     pub fn until(mut self, cancel: &CancelToken) -> Self {
         self.cancel = cancel.clone();
         self
+    }
+
+    /// What is to be told to a person.
+    pub fn told(&self) -> &[String] {
+        &self.told
     }
 
     /// What they did; nothing when no file had to be evaluated.
@@ -103,6 +110,10 @@ impl Evaluate for Isolates<'_> {
             })
             .collect()
     }
+
+    fn tell(&mut self, mut lines: Vec<String>) {
+        self.told.append(&mut lines);
+    }
 }
 
 fn output(evaluation: Evaluation) -> Result<EvaluationOutput, EvaluationFailure> {
@@ -112,12 +123,11 @@ fn output(evaluation: Evaluation) -> Result<EvaluationOutput, EvaluationFailure>
         })?;
         Ok((module.path, hash))
     });
-    let lines = evaluation.logs.into_iter();
     Ok(EvaluationOutput {
         value: evaluation.value,
         modules: modules.collect::<Result<_, Diagnostic>>()?,
         absent: evaluation.absent,
-        logs: lines.map(|line: LogLine| line.message).collect(),
+        logs: messages(evaluation.logs),
     })
 }
 
@@ -125,5 +135,13 @@ fn failure(error: EvaluateError) -> EvaluationFailure {
     EvaluationFailure {
         diagnostics: error.diagnostics,
         subject: error.subject,
+        logs: messages(error.logs),
     }
+}
+
+fn messages(lines: Vec<LogLine>) -> Vec<String> {
+    let lines = lines.into_iter();
+    lines
+        .map(|line| visible(&line.message).into_owned())
+        .collect()
 }

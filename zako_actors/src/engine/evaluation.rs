@@ -59,6 +59,8 @@ pub struct EvaluationFailure {
     pub diagnostics: Vec<Diagnostic>,
     /// What a call was about when it failed: a label, a toolchain, an option.
     pub subject: Option<Box<str>>,
+    /// What was logged until then.
+    pub logs: Vec<String>,
 }
 
 impl From<Diagnostic> for EvaluationFailure {
@@ -66,6 +68,7 @@ impl From<Diagnostic> for EvaluationFailure {
         Self {
             diagnostics: vec![mistake],
             subject: None,
+            logs: Vec::new(),
         }
     }
 }
@@ -80,4 +83,7 @@ pub trait Evaluate {
         &mut self,
         jobs: Vec<EvaluationJob>,
     ) -> Vec<Result<EvaluationOutput, EvaluationFailure>>;
+
+    /// Keeps what is to be told to a person, such as what a file logged.
+    fn tell(&mut self, lines: Vec<String>);
 }

@@ -40,8 +40,6 @@ pub struct Loaded {
     pub targets: Vec<Arc<Target>>,
     /// Variables for every command.
     pub env: BTreeMap<String, EnvValue>,
-    /// What the evaluated files logged.
-    pub logs: Vec<String>,
     /// How many build files were looked at.
     pub files: usize,
     /// How many evaluations of files it took, rules and toolchains included.
@@ -178,7 +176,7 @@ impl<'a> Loader<'a> {
             **path == *PACKAGE_FILE || wanted.binary_search_by(|w| (**w).cmp(path)).is_ok()
         });
         targets.append(&mut package.exports.targets);
-        targets.extend(self.scripts(&wanted, &mut loaded.logs)?);
+        targets.extend(self.scripts(&wanted)?);
         let env = package.env;
         Ok(Described { targets, uses, env })
     }
@@ -191,21 +189,17 @@ impl<'a> Loader<'a> {
         let analysis = analyser.analyse(uses, &loaded.targets, self.given);
         let mut analysis = analysis.map_err(|mistaken| LoadError::Mistakes(mistaken.0))?;
         loaded.targets.append(&mut analysis.targets);
-        loaded.logs.append(&mut analysis.logs);
         loaded.readings = analysis.readings;
         loaded.evaluated += analysis.evaluated;
         Ok(())
     }
 
     /// The scripts of packages whose directory has no build file.
-    fn scripts(
-        &mut self,
-        builds: &[String],
-        logs: &mut Vec<String>,
-    ) -> Result<Vec<Arc<Target>>, LoadError> {
+    fn scripts(&mut self, builds: &[String]) -> Result<Vec<Arc<Target>>, LoadError> {
         let workspace = self.env.workspace;
         let members = members::read(workspace, self.env.dirs)?;
-        logs.extend(members::misnamed_tasks(workspace, members.as_ref()));
+        let misnamed = members::misnamed_tasks(workspace, members.as_ref());
+        self.env.evaluator.tell(misnamed);
         let Some(members) = members else {
             return Ok(Vec::new());
         };
@@ -245,7 +239,7 @@ impl<'a> Loader<'a> {
             sharing(|| {
                 while stale.peek().is_some() {
                     let some = stale.by_ref().take(EVALUATED_AT_ONCE).collect();
-                    self.evaluate(some, kind, context_hash, loaded, &mut mistakes);
+                    self.evaluate(some, kind, context_hash, &mut mistakes);
                 }
             });
             // Files that import one broken module have one mistake, not many.
@@ -273,13 +267,12 @@ impl<'a> Loader<'a> {
         jobs: Vec<EvaluationJob>,
         kind: ContextKind,
         context: Hash,
-        loaded: &mut Loaded,
         mistakes: &mut Vec<Diagnostic>,
     ) {
         let names: Vec<String> = jobs.iter().map(|job| job.path.clone()).collect();
         for (path, answer) in names.into_iter().zip(self.env.evaluator.evaluate(jobs)) {
             let answer = answer.and_then(|mut output| {
-                loaded.logs.append(&mut output.logs);
+                self.env.evaluator.tell(std::mem::take(&mut output.logs));
                 Ok(self.read(&path, kind, &output, context)?)
             });
             match answer {
@@ -287,6 +280,7 @@ impl<'a> Loader<'a> {
                     self.env.memory.files.insert(path.into(), evaluated);
                 }
                 Err(failure) => {
+                    self.env.evaluator.tell(failure.logs);
                     self.env.memory.files.remove(path.as_str());
                     mistakes.extend(failure.diagnostics);
                 }
@@ -400,6 +394,10 @@ mod tests {
                     }
                 })
                 .collect()
+        }
+
+        fn tell(&mut self, lines: Vec<String>) {
+            assert!(lines.is_empty(), "{lines:?}");
         }
     }
 

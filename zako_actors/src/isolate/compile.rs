@@ -182,7 +182,8 @@ fn text(path: &str, bytes: &[u8]) -> Result<String, Diagnostic> {
         let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
         Diagnostic::error(format!("`{path}` is not UTF-8 text (line {line})"))
     })?;
-    Ok(text.to_owned())
+    // Before `#!` it would be a mistake, and it says nothing.
+    Ok(text.strip_prefix('\u{feff}').unwrap_or(text).to_owned())
 }
 
 /// Whether a file is data.

@@ -26,7 +26,9 @@ use super::loader::{WorkspaceLoader, url_of_path};
 use super::modules::ModuleGraph;
 use super::runtime::{self, Host, Startup};
 use super::value::{NotJson, to_json};
-use super::{EvaluateError, EvaluateRequest, Evaluation, FailureKind, Inputs, LogLine};
+use super::{
+    ContextKind, EvaluateError, EvaluateRequest, Evaluation, FailureKind, Inputs, LogLine,
+};
 
 /// Evaluates build files, one after another, on the thread that made it.
 ///
@@ -139,7 +141,7 @@ impl Evaluator {
         let mut logs = Vec::new();
         let outcome = match loaded {
             Err(mistakes) => Err((FailureKind::Source, mistakes).into()),
-            Ok(()) => self.run(request, call, &graph, &mut logs),
+            Ok(()) => self.answer_apart(request, call, &graph, &mut logs),
         };
         let graph = graph.borrow();
         let (modules, absent) = (graph.loaded(), graph.absent());
@@ -164,8 +166,34 @@ impl Evaluator {
         }
     }
 
+    /// Runs the call; where modules might keep something from one target to the next, each target in a runtime of its own.
+    fn answer_apart(
+        &mut self,
+        request: &EvaluateRequest,
+        call: Option<&str>,
+        graph: &Rc<RefCell<ModuleGraph>>,
+        logs: &mut Vec<LogLine>,
+    ) -> Result<Value, Failed> {
+        let is_lasting = graph.borrow().is_lasting();
+        let parts = call.filter(|_| !is_lasting).and_then(apart);
+        let Some(parts) = parts else {
+            return self.run(request, call, graph, logs, false);
+        };
+        let mut answers = Vec::new();
+        for (place, part) in parts.iter().enumerate() {
+            self.tidy();
+            let mut said = Vec::new();
+            let answer = self.run(request, Some(part), graph, &mut said, place > 0);
+            logs.append(&mut said);
+            if let Value::Array(mut some) = answer? {
+                answers.append(&mut some);
+            }
+        }
+        Ok(Value::Array(answers))
+    }
+
     /// Evaluates the entry, unless that was done in this runtime, and passes the call on. Without a call the result is
-    /// the entry's namespace.
+    /// the entry's namespace. What modules log by themselves is not told `again`.
     fn ask(
         &self,
         live: &mut Live,
@@ -173,6 +201,7 @@ impl Evaluator {
         call: Option<&str>,
         graph: &RefCell<ModuleGraph>,
         is_lasting: bool,
+        again: bool,
     ) -> Result<Option<v8::Global<v8::Object>>, Ended> {
         let figures = &self.figures;
         if !live.has(&request.entry) {
@@ -180,6 +209,10 @@ impl Evaluator {
             let namespace = self.reactor.block_on(loaded)?;
             if call.is_none() {
                 return Ok(Some(namespace));
+            }
+            if again {
+                live.host.reset(&mut live.runtime);
+                not_stopped(live)?;
             }
         }
         if let Some(call) = call {
@@ -217,6 +250,7 @@ impl Evaluator {
         call: Option<&str>,
         graph: &Rc<RefCell<ModuleGraph>>,
         logs: &mut Vec<LogLine>,
+        again: bool,
     ) -> Result<Value, Failed> {
         let _entered = self.reactor.enter();
         let is_lasting = call.is_some() && graph.borrow().is_lasting();
@@ -234,7 +268,7 @@ impl Evaluator {
         };
         live.loader.serve(Rc::clone(graph));
         let guards = live.brake.arm(request);
-        let result = self.ask(&mut live, request, call, graph, is_lasting);
+        let result = self.ask(&mut live, request, call, graph, is_lasting, again);
         let result = match result {
             Ok(None) => read_results(&mut live.runtime, &live.host),
             Ok(Some(module)) => {
@@ -242,7 +276,11 @@ impl Evaluator {
                 let source = graph
                     .get(&request.entry)
                     .map_or("", |module| &module.source);
-                read_default(&mut live.runtime, module, &request.entry, source)
+                let shape = match request.context {
+                    ContextKind::Package => "workspace({ … })",
+                    _ => "{ name: target({ … }) }",
+                };
+                read_default(&mut live.runtime, module, (&request.entry, source), shape)
             }
             Err(Ended::Js(error)) => Err(describe(&error, &live.loader, &graph.borrow())),
             Err(Ended::Engine(message)) => Err(engine_failure(message)),
@@ -289,6 +327,21 @@ impl Drop for Evaluator {
         let _entered = self.reactor.enter();
         self.kept.clear();
     }
+}
+
+/// The calls of a rule for one target each that a call for several is.
+fn apart(call: &str) -> Option<Vec<String>> {
+    let mut call: Value = serde_json::from_str(call).ok()?;
+    let targets = call.get_mut("targets")?.as_array_mut()?;
+    if targets.len() < 2 {
+        return None;
+    }
+    let targets = std::mem::take(targets);
+    let one = |target| {
+        call["targets"] = Value::Array(vec![target]);
+        call.to_string()
+    };
+    Some(targets.into_iter().map(one).collect())
 }
 
 type Failure = (FailureKind, Vec<Diagnostic>);
@@ -392,12 +445,12 @@ fn read_results(runtime: &mut JsRuntime, host: &Host) -> Result<Value, Failure> 
 
 const DEFAULT_EXPORT: &str = "export default";
 
-/// The `default` property of the namespace as JSON.
+/// The `default` property of the namespace as JSON, which has such a `shape` as a rule.
 fn read_default(
     runtime: &mut JsRuntime,
     namespace: v8::Global<v8::Object>,
-    entry: &str,
-    source: &str,
+    (entry, source): (&str, &str),
+    shape: &str,
 ) -> Result<Value, Failure> {
     deno_core::scope!(scope, runtime);
     v8::tc_scope!(let scope, scope);
@@ -416,7 +469,7 @@ fn read_default(
     };
     let Some(value) = value.filter(|value| !value.is_undefined()) else {
         let diagnostic = Diagnostic::error(format!("{entry} has no default export"))
-            .with_help("write: export default { name: target({ … }) };");
+            .with_help(format!("write: {DEFAULT_EXPORT} {shape};"));
         return Err(value_failure(diagnostic));
     };
     to_json(scope, value, "default").map_err(|NotJson { path, what }| {

@@ -76,6 +76,13 @@ pub(super) fn to_diagnostic(error: &JsError, graph: &ModuleGraph) -> Diagnostic 
     let frames = source_frames(&error.frames, graph);
     let (message, mut help) = message_and_help(error);
     let mut diagnostic = Diagnostic::error(message);
+    for inner in error.aggregated.iter().flatten().take(MAX_FRAMES) {
+        let (message, _) = message_and_help(inner);
+        let _ = write!(diagnostic.message, "\n  {message}");
+        if let Some(frame) = source_frames(&inner.frames, graph).first() {
+            let _ = write!(diagnostic.message, " ({})", frame.location);
+        }
+    }
     if is_thrown_value(error) && frames.is_empty() {
         return thrown(diagnostic, help, graph);
     }
@@ -162,7 +169,7 @@ fn message_and_help(error: &JsError) -> (String, Option<String>) {
     if text.contains("call stack size exceeded") || text.contains("stack overflow") {
         return (
             "the script's recursion is too deep".to_owned(),
-            Some("look for a function that calls itself without an end".to_owned()),
+            Some("look for a function that calls itself without an end, or for data that is nested too deeply for one that does".to_owned()),
         );
     }
     // Errors of the embedded checks speak for themselves; the class of others tells something.

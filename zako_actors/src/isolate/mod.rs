@@ -9,8 +9,9 @@
 //! 1. A result depends on the listed modules, the context kind and the execution context only.
 //! 2. No script reaches the file system, the network, the clock, or the engine's internals.
 //! 3. A script cannot outlive its limits, nor harm the evaluation after it. Evaluations have a
-//!    runtime of their own, because a module could leave something for the next one. Calls of
-//!    functions in modules that provably keep nothing once they are frozen share one, see `live`.
+//!    runtime of their own, because a module could leave something for the next one; so do the targets that
+//!    one call of a rule is about. Calls of functions in modules that provably keep nothing once they are frozen
+//!    share one, see `live`.
 
 mod actor;
 mod compile;

@@ -6,6 +6,7 @@
 //! Invariants: the output depends on the job only; every diagnostic of a source is reported, not
 //! just the first; the arena is empty between jobs.
 
+mod accessors;
 mod actor;
 mod commonjs;
 mod declarations;
@@ -48,8 +49,9 @@ use crate::diagnostic::{Diagnostic, Severity};
 use prologue::Prologue;
 use room::with_room;
 
-/// What outputs depend on beside source and options: part of every cache key.
-pub const TRANSPILER_VERSION: &str = "oxc 0.146.0";
+/// What outputs depend on beside source and options: part of every cache key. The last number counts changes of what is
+/// made around oxc.
+pub const TRANSPILER_VERSION: &str = "oxc 0.146.0, 2";
 
 /// One file to transpile.
 #[derive(Debug, Clone)]
@@ -74,6 +76,15 @@ impl TranspileJob {
             path: path.into(),
             options: TranspileOptions::default(),
             facts: ModuleFacts::default(),
+        }
+    }
+
+    /// The format of the output: where the extension says one, Node.js takes no other.
+    fn module(&self) -> ModuleFormat {
+        match self.path.rsplit_once('.') {
+            Some((_, "cts")) => ModuleFormat::CommonJs,
+            Some((_, "mts" | "mjs")) => ModuleFormat::Esm,
+            _ => self.options.module,
         }
     }
 }
@@ -202,8 +213,12 @@ impl<'a> Run<'a> {
             mark_types(&mut run.program, &job.facts);
         }
         let mut diagnostics = parsed.diagnostics.into_vec();
-        if job.options.refuses_decorators() {
+        let is_kept = job.options.keeps_decorators();
+        if job.options.decorators.is_none() && !is_kept {
             diagnostics.extend(decorators::undecided(&run.program));
+        }
+        if !is_kept {
+            diagnostics.extend(accessors::refused(&run.program));
         }
         if !parsed.panicked {
             let checked = SemanticBuilder::new()
@@ -221,7 +236,8 @@ impl<'a> Run<'a> {
     /// Transforms and prints.
     fn finish(mut self) -> Result<TranspileOutput, Vec<Diagnostic>> {
         let options = &self.job.options;
-        let transform = options.to_oxc().map_err(|reason| {
+        let module = self.job.module();
+        let transform = options.to_oxc(module).map_err(|reason| {
             vec![
                 Diagnostic::error(format!("`{}` is not a target: {reason}", options.target))
                     .with_help(
@@ -268,7 +284,7 @@ impl<'a> Run<'a> {
 
         let mut prologue = Prologue::default();
         let mut renamed = None;
-        if options.module == ModuleFormat::CommonJs {
+        if module == ModuleFormat::CommonJs {
             renamed = self.rewrite_to_commonjs(&mut prologue, &helpers)?;
         } else if !helpers.is_empty() {
             self.take_directives(&mut prologue);
@@ -416,7 +432,8 @@ fn convert(found: &OxcDiagnostic, job: &TranspileJob) -> Diagnostic {
 }
 
 /// Writes the `type` that the author may leave out (without `isolatedModules`) to imports and
-/// re-exports of mere types; the transform then removes them.
+/// re-exports of mere types; the transform then removes them. Where the whole declaration is one of types,
+/// TypeScript takes no second `type`.
 fn mark_types(program: &mut Program<'_>, facts: &ModuleFacts) {
     let is_type = |specifier: &str, name: &str| {
         facts
@@ -428,16 +445,19 @@ fn mark_types(program: &mut Program<'_>, facts: &ModuleFacts) {
         match statement {
             Statement::ImportDeclaration(import) => {
                 let specifier = import.source.value;
+                let is_said = import.import_kind.is_type();
                 for binding in import.specifiers.iter_mut().flatten() {
                     if let ImportDeclarationSpecifier::ImportSpecifier(named) = binding
                         && is_type(&specifier, &named.imported.name())
                     {
-                        named.import_kind = ImportOrExportKind::Type;
+                        if !is_said {
+                            named.import_kind = ImportOrExportKind::Type;
+                        }
                         imported_types.push(named.local.name.to_string());
                     }
                 }
             }
-            Statement::ExportFromDeclaration(export) => {
+            Statement::ExportFromDeclaration(export) if !export.export_kind.is_type() => {
                 let source = export.source.value;
                 for specifier in &mut export.specifiers {
                     if is_type(&source, &specifier.local.name()) {
@@ -449,7 +469,9 @@ fn mark_types(program: &mut Program<'_>, facts: &ModuleFacts) {
         }
     }
     for statement in &mut program.body {
-        if let Statement::ExportNamedDeclaration(export) = statement {
+        if let Statement::ExportNamedDeclaration(export) = statement
+            && !export.export_kind.is_type()
+        {
             for specifier in &mut export.specifiers {
                 if imported_types
                     .iter()

@@ -52,7 +52,7 @@ pub enum Decorators {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct TranspileOptions {
-    /// Module format of the output.
+    /// Module format of the output, unless the extension of the source says one: `.cts` is CommonJS, `.mts` is not.
     pub module: ModuleFormat,
     /// `es2015` … `es2026` or `esnext`, or a list such as `chrome120,node20`.
     pub target: String,
@@ -98,10 +98,10 @@ impl Default for TranspileOptions {
 pub(super) const HELPER_PACKAGE: &str = "zako:transpile-helpers";
 
 impl TranspileOptions {
-    /// The options in oxc's terms, or why the target is not one.
-    pub(super) fn to_oxc(&self) -> Result<TransformOptions, String> {
+    /// The options in oxc's terms, for output in the format `module`, or why the target is not one.
+    pub(super) fn to_oxc(&self, module: ModuleFormat) -> Result<TransformOptions, String> {
         let mut env = EnvOptions::from_target(&self.target.to_lowercase())?;
-        env.module = match self.module {
+        env.module = match module {
             ModuleFormat::Esm => Module::Esm,
             ModuleFormat::CommonJs => Module::CommonJS,
         };
@@ -144,9 +144,12 @@ impl TranspileOptions {
         Ok(options)
     }
 
-    /// Whether a decorator is a mistake: nobody says what it is, and the target has none.
-    pub(super) fn refuses_decorators(&self) -> bool {
-        self.decorators.is_none() && !self.target.eq_ignore_ascii_case("esnext")
+    /// Whether standard decorators, and what came with them, stay in the output.
+    pub(super) fn keeps_decorators(&self) -> bool {
+        match self.decorators {
+            None => self.target.eq_ignore_ascii_case("esnext"),
+            Some(kind) => kind == Decorators::Preserve,
+        }
     }
 
     /// `tsc` defines class fields from ES2022 on, where the language has them.
@@ -172,7 +175,7 @@ mod tests {
         assert!(at("es2022").target_has_class_fields());
         assert!(at("ESNext").target_has_class_fields());
         assert!(!at("es2021").target_has_class_fields());
-        assert!(at("node20").to_oxc().is_ok());
-        assert!(at("es20222").to_oxc().is_err());
+        assert!(at("node20").to_oxc(ModuleFormat::Esm).is_ok());
+        assert!(at("es20222").to_oxc(ModuleFormat::Esm).is_err());
     }
 }

@@ -35,7 +35,7 @@ struct Specifiers<'a, 'b> {
 
 impl<'a> Specifiers<'a, '_> {
     fn rewrite(&self, literal: &mut StringLiteral<'a>) {
-        let complete = self.job.options.module == ModuleFormat::Esm;
+        let complete = self.job.module() == ModuleFormat::Esm;
         let resolved = self.job.facts.resolved.get(literal.value.as_str());
         let resolved = resolved.map(String::as_str);
         if let Some(specifier) = specifiers::rewritten(&literal.value, resolved, complete) {

@@ -70,6 +70,87 @@ fn known_files_complete_specifiers() {
 }
 
 #[test]
+fn what_is_said_to_be_a_type_is_not_said_twice() {
+    let files = [
+        (
+            "a.ts",
+            "import type { Q } from './b';\nimport { Q as R, type S } from './b';\nexport type { Q as Q2 } from './b';\n\
+             export { Q as Q3 } from './b';\nexport type { Q };\nexport { R };\nexport const a: Q | R | S = {};\n",
+        ),
+        ("b.ts", "export interface Q {}\nexport type S = 1;\n"),
+    ];
+    let mut transpiler = Transpiler::new();
+    let surveys = files.map(|(path, source)| (path.to_owned(), transpiler.survey(path, source)));
+    let mut job = TranspileJob::new(files[0].0, files[0].1);
+    job.facts = ModuleIndex::new(surveys).facts("a.ts");
+    job.options.declarations = true;
+    let output = transpiler.transpile(&job).unwrap();
+    assert_eq!(output.code, "export const a = {};\n");
+    let declared = output.declarations.unwrap();
+    for line in [
+        "import type { Q } from \"./b\";",
+        "import { type Q as R, type S } from \"./b\";",
+        "export type { Q as Q2 } from \"./b\";",
+        "export { type Q as Q3 } from \"./b\";",
+        "export type { Q };",
+        "export { type R };",
+    ] {
+        assert!(declared.lines().any(|it| it == line), "{line}: {declared}");
+    }
+}
+
+#[test]
+fn the_extension_says_the_format() {
+    let with = |path: &str, module| {
+        let options = TranspileOptions {
+            module,
+            ..TranspileOptions::default()
+        };
+        let source = "import { a } from './a';\nexport const b = a;";
+        attempt(path, source, options).unwrap().code
+    };
+    for module in [ModuleFormat::Esm, ModuleFormat::CommonJs] {
+        let code = with("a.cts", module);
+        assert!(code.contains("require(\"./a\")"), "{code}");
+        let code = with("a.mts", module);
+        assert!(code.contains("export const b"), "{code}");
+        let required = "import x = require('x');\nexport = x;";
+        let options = TranspileOptions {
+            module,
+            ..TranspileOptions::default()
+        };
+        let code = attempt("a.cts", required, options).unwrap().code;
+        assert!(code.contains("module.exports = x"), "{code}");
+    }
+    assert!(with("a.ts", ModuleFormat::CommonJs).contains("require("));
+}
+
+#[test]
+fn an_accessor_is_refused_where_it_would_stay() {
+    let source = "declare class D { accessor d: number }\nabstract class A { abstract accessor a: number; accessor b = 1; static accessor #c = 2 }\nexport const accessor = A;";
+    let with = |target: &str, decorators| {
+        let options = TranspileOptions {
+            target: target.to_owned(),
+            decorators,
+            ..TranspileOptions::default()
+        };
+        attempt("a.ts", source, options)
+    };
+    for decorators in [None, Some(Decorators::Legacy)] {
+        let errors = with("es2022", decorators).unwrap_err();
+        let places: Vec<_> = errors
+            .iter()
+            .filter_map(|it| it.location.as_ref())
+            .collect();
+        let places: Vec<_> = places.iter().map(|it| (it.line, it.column)).collect();
+        assert_eq!(places, [(2, 49), (2, 65)], "{errors:?}");
+        assert!(errors[0].to_string().contains("a getter and a setter"));
+    }
+    assert!(with("esnext", None).is_ok());
+    assert!(with("es2022", Some(Decorators::Preserve)).is_ok());
+}
+
+#[test]
 fn all_mistakes_are_reported_with_their_places() {
     let errors = attempt(
         "src/a.ts",

@@ -316,9 +316,12 @@ impl Analyser<'_, '_> {
         let mut again = Vec::new();
         for (batch, answer) in batches.into_iter().zip(self.env.evaluator.evaluate(jobs)) {
             match answer {
-                Err(failure) => mistakes.extend(self.blame(&batch, failure)),
+                Err(mut failure) => {
+                    self.env.evaluator.tell(std::mem::take(&mut failure.logs));
+                    mistakes.extend(self.blame(&batch, failure));
+                }
                 Ok(mut output) => {
-                    analysis.logs.append(&mut output.logs);
+                    self.env.evaluator.tell(std::mem::take(&mut output.logs));
                     let sources = output.sources();
                     self.env
                         .memory

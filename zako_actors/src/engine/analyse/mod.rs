@@ -61,8 +61,6 @@ pub struct Analysis {
     pub readings: Vec<Reading>,
     /// How many evaluations it took.
     pub evaluated: usize,
-    /// What rules logged.
-    pub logs: Vec<String>,
 }
 
 /// All mistakes of one analysis.
@@ -376,7 +374,10 @@ impl Analyser<'_, '_> {
         let mut outputs = self.env.evaluator.evaluate(vec![job]);
         match outputs.pop() {
             Some(Ok(output)) => Ok(output),
-            Some(Err(failed)) => Err(failed.diagnostics.into()),
+            Some(Err(failed)) => {
+                self.env.evaluator.tell(failed.logs);
+                Err(failed.diagnostics.into())
+            }
             None => Err(vec![Diagnostic::error("nothing was evaluated")].into()),
         }
     }

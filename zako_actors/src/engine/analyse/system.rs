@@ -125,6 +125,8 @@ impl Analyser<'_, '_> {
                     answers: output.value.to_string().into(),
                 };
                 self.env.memory.system.insert(file.into(), remembered);
+                // Each round says what those before it said.
+                self.env.evaluator.tell(output.logs);
                 return Ok(answers);
             }
             for text in open {

@@ -155,8 +155,18 @@ fn prepare(env: &StepEnv, job: &StepJob) -> Result<Prepared, StepFailure> {
             path: input.path.to_string(),
             hash,
             out: join(&step.out, &out),
-            source: source.into(),
+            // Before `#!` the mark would be a mistake, and it says nothing.
+            source: source.strip_prefix('\u{feff}').unwrap_or(&source).into(),
         });
+    }
+    let mut by_out: Vec<&Unit> = units.iter().collect();
+    by_out.sort_by(|a, b| a.out.cmp(&b.out));
+    if let Some([one, other]) = by_out.array_windows().find(|[a, b]| a.out == b.out) {
+        let message = format!(
+            "{} and {} would both become {}; leave one out, or rename it",
+            one.path, other.path, one.out
+        );
+        return Err(StepFailure::Sources(vec![Diagnostic::error(message)]));
     }
     if units.is_empty() {
         let message = format!(
@@ -348,10 +358,6 @@ fn finish(
 ) -> Result<StepReport, StepFailure> {
     let mut outputs: Vec<OutputItem> = made.iter().flat_map(|file| file.items.clone()).collect();
     outputs.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-    if let Some(twice) = outputs.windows(2).find(|pair| pair[0].path == pair[1].path) {
-        let message = format!("two of its sources would both become {}", twice[0].path);
-        return Err(StepFailure::Sources(vec![Diagnostic::error(message)]));
-    }
     put_in_place(env, job, &outputs, || {
         let threads = env.writers.clamp(1, made.len().max(1));
         std::thread::scope(|scope| {

@@ -74,7 +74,7 @@ export function knownKeys(where, value, allowed) {
     const near = nearest(key, allowed);
     fail(
       `${where}: unknown key \`${key}\``,
-      near ? `did you mean \`${near}\`?` : `the keys are ${allowed.join(", ")}`,
+      near ? `did you mean \`${near}\`?` : allowed.length === 0 ? "there are none" : `the keys are ${allowed.join(", ")}`,
     );
   }
 }

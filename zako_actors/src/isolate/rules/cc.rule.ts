@@ -1,5 +1,5 @@
 // C and C++ libraries, programs and tests.
-import { attr, type File, provider, rule, type RuleContext } from "zako:rule";
+import { attr, type File, provider, rule, type RuleContext, type Tool } from "zako:rule";
 import { mode } from "./cc.config.ts";
 import { cc } from "./cc.toolchain.ts";
 
@@ -10,6 +10,8 @@ export const CcInfo = provider<{
   defines: readonly string[];
   libraries: readonly File[];
   linkopts: readonly string[];
+  /** Whether there is C++ in the libraries: a program is linked as C++ then. */
+  cxx?: boolean;
 }>("CcInfo");
 
 const ATTRS = {
@@ -76,6 +78,7 @@ function compile(ctx: Context) {
     // A library stands before those that it needs.
     libraries: unique(needs.flatMap((need) => need.libraries).reverse()).reverse(),
     linkopts: [...linkopts, ...needs.flatMap((need) => need.linkopts)],
+    cxx: srcs.some(isCxx) || needs.some((need) => need.cxx),
   };
   const flags = [
     ...MODES[ctx.config.mode as keyof typeof MODES], ...copts,
@@ -83,9 +86,7 @@ function compile(ctx: Context) {
     ...info.defines.map((name) => `-D${name}`),
   ];
   const objects = srcs.map((src) => {
-    const isCxx = CXX.includes(src.extension);
-    const driver = isCxx ? tools.cxx : tools.c;
-    if (!driver) throw ctx.fail(`${src} is C++, and there is no C++ compiler`, "install g++ or clang++");
+    const driver = driverOf(ctx, isCxx(src), src.path);
     const stem = `build/${ctx.label.name}.objects/${src.path.replaceAll("/", "_")}`;
     const object = ctx.file(`${stem}.o`);
     const depfile = ctx.file(`${stem}.d`);
@@ -107,13 +108,21 @@ function link(ctx: Context, to?: string): File {
   const tools = ctx.toolchains.cc;
   const out = ctx.file(to ?? `build/${ctx.label.name}`);
   if (objects.length === 0) ctx.fail("a program needs sources", "write srcs: [\"main.c\"]");
-  const isCxx = ctx.attrs.srcs.some((src) => CXX.includes(src.extension));
   ctx.run({
-    cmd: [isCxx ? tools.cxx! : tools.c, objects, info.libraries, ...info.linkopts, "-o", out],
+    cmd: [driverOf(ctx, info.cxx, `a dependency of ${ctx.label}`), objects, info.libraries, ...info.linkopts, "-o", out],
     outs: [out],
     tools: tools.parts,
   });
   return out;
+}
+
+function isCxx(src: File): boolean {
+  return CXX.includes(src.extension);
+}
+
+function driverOf(ctx: Context, cxx: boolean, what: string): Tool {
+  const tools = ctx.toolchains.cc;
+  return (cxx ? tools.cxx : tools.c) ?? ctx.fail(`${what} is C++, and there is no C++ compiler`, "install g++ or clang++");
 }
 
 function below(dir: string, path: string): string {

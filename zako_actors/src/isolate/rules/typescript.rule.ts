@@ -31,10 +31,13 @@ export const tsLibrary = rule({
 });
 
 // Options come as JSON; the packages are found from the working directory.
+const FIND = "const o = JSON.parse(process.argv[1]); const find = (name) => { try { return require.resolve(name); } catch {"
+  + " console.error(`${name} is not among the packages of \\`modules\\`: npm install --save-dev ${name}`); process.exit(1); } }; ";
+
 const BUNDLERS = {
-  esbuild: 'const o = JSON.parse(process.argv[1]); require("esbuild").buildSync({ entryPoints: [o.entry], outfile: o.out,'
+  esbuild: 'require(find("esbuild")).buildSync({ entryPoints: [o.entry], outfile: o.out,'
     + ' bundle: true, format: o.format, minify: o.minify, sourcemap: o.sourcemap, external: o.external, platform: o.platform, logLevel: "warning" });',
-  rollup: 'const o = JSON.parse(process.argv[1]); require("rollup").rollup({ input: o.entry, external: o.external })'
+  rollup: 'require(find("rollup")).rollup({ input: o.entry, external: o.external })'
     + '.then((b) => b.write({ file: o.out, format: o.format, sourcemap: o.sourcemap, inlineDynamicImports: true }))'
     + ".catch((e) => { console.error(e.message); process.exit(1); });",
 };
@@ -65,7 +68,7 @@ export const bundle = rule({
     if (bundler === "rollup" && minify) ctx.fail("rollup does not minify", 'write bundler: "esbuild"');
     const options = { entry: here + entry, out: here + out, format, platform, minify, sourcemap: sourceMaps, external };
     ctx.run({
-      cmd: ["node", "-e", BUNDLERS[bundler as keyof typeof BUNDLERS], JSON.stringify(options)],
+      cmd: ["node", "-e", FIND + BUNDLERS[bundler as keyof typeof BUNDLERS], JSON.stringify(options)],
       inputs: [srcs, deps.flatMap((dep) => dep.get(JsInfo)!.files), modules],
       outs: [out, ...map],
       dir,

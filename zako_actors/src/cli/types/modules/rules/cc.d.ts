@@ -15,6 +15,8 @@ export const CcInfo: Zako.Provider<{
   defines: readonly string[];
   libraries: readonly Zako.File[];
   linkopts: readonly string[];
+  /** Whether there is C++ in the libraries: a program is linked as C++ then. */
+  cxx?: boolean;
 }>;
 export function ccLibrary(attributes: Cc): Zako.Target;
 export function ccBinary(attributes: Cc & { out?: string }): Zako.Target;
