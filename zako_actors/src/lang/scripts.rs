@@ -181,7 +181,6 @@ impl<'a> World<'a> {
                     cached: task.cache,
                     persistent: task.persistent,
                 })),
-                ..Command::default()
             }),
             rule: None,
             manual: !(is_test || (script == "build" && !task.persistent)),
