@@ -407,7 +407,7 @@ mod tests {
         std::os::unix::fs::symlink("../ext/b", src.join("b")).unwrap();
         // Long ago, so that the directory's stamp alone would be believed.
         let mut dirs = DirTable::new(root.path().into(), SavedDirs::default());
-        let mut found = |dirs: &mut DirTable| {
+        let found = |dirs: &mut DirTable| {
             for listing in dirs.listings.values_mut() {
                 listing.settled = true;
             }

@@ -57,7 +57,7 @@ pub fn run(env: &StepEnv, job: &StepJob) -> Result<StepReport, StepFailure> {
         let action = depfile::narrow(env, job, &scratch, (*action).clone())?;
         let duration_us = u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX);
         let left = |source| StepFailure::Left {
-            source,
+            source: Box::new(source),
             output: read_log(&scratch.log()),
         };
         let found = collect(&scratch.work(), &command.outs).map_err(left)?;

@@ -35,7 +35,7 @@ pub enum StepFailure {
     #[error("{source}")]
     Left {
         /// What is wrong with it.
-        source: OutputError,
+        source: Box<OutputError>,
         /// What the command printed.
         output: String,
     },
