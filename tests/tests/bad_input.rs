@@ -499,7 +499,7 @@ export default {
 import { target } from "zako:build";
 export default {
   tool: target({ cmd: ["mytool"], outs: ["b"] }),
-  link: target({ cmd: ["sh", "-c", "mkdir real; ln -s real linked"], outs: ["linked/"] }),
+  link: target({ cmd: ["sh", "-c", "echo linking; mkdir real; ln -s real linked"], outs: ["linked/"] }),
 };
 "#,
     );
@@ -512,9 +512,10 @@ export default {
     let mut command = project.command(&["build", "//:tool"]);
     let said = Outcome::of(command.env("PATH", search));
     said.fails_saying(&["bin/mytool` is not executable; chmod +x"]);
-    project
-        .zako(&["build", "//:link"])
-        .fails_saying(&["linked is a symbolic link; declare it without the `/`"]);
+    project.zako(&["build", "//:link"]).fails_saying(&[
+        "linked is a symbolic link; declare it without the `/`",
+        "output:\n    linking",
+    ]);
 
     project.write("zako.toml", "artifact = \"a\"\n");
     project

@@ -293,7 +293,8 @@ pub fn take_over(
     files: &FileTable,
     ledger: &Ledger,
     items: &[OutputItem],
-    (is_source, gives_way): (&dyn Fn(&str) -> bool, &dyn Fn(&str) -> bool),
+    is_source: &dyn Fn(&str) -> bool,
+    gives_way: &dyn Fn(&str) -> bool,
 ) -> Result<(), OutputError> {
     for item in items {
         let theirs = !ledger.contains(&item.path)

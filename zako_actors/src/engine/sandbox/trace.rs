@@ -37,7 +37,8 @@ pub fn undeclared(
             continue;
         }
         let renames = !missed && is(&["rename(", "renameat(", "renameat2("]);
-        if !renames && !is(&OPENS) && !(missed && is(&ASKS)) {
+        let wants = is(&OPENS) || (missed && is(&ASKS));
+        if !renames && !wants {
             continue;
         }
         let Some((begin, path)) = quoted(line).nth(usize::from(renames)) else {

@@ -52,12 +52,16 @@ pub fn run(env: &StepEnv, job: &StepJob) -> Result<StepReport, StepFailure> {
         attempt.map_err(|failure| depfile::name_undeclared(env, job, failure))?;
         let action = depfile::narrow(env, job, &scratch, (*action).clone())?;
         let duration_us = u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let found = collect(&scratch.work(), &command.outs)?;
+        let left = |source| StepFailure::Left {
+            source: Box::new(source),
+            output: read_log(&scratch.log()),
+        };
+        let found = collect(&scratch.work(), &command.outs).map_err(left)?;
         for _ in 1..env.repeat {
             repeat::check(env, job, &action, &scratch, &found)?;
         }
         drop(seat);
-        let outputs = store(&env.store, &scratch.work(), &found)?;
+        let outputs = store(&env.store, &scratch.work(), &found).map_err(left)?;
         put_in_place(env, job, &outputs, || {
             install(&env.files, &scratch.work(), &outputs)
         })?;

@@ -28,6 +28,14 @@ pub enum StepFailure {
     /// The outputs are not what was declared, or could not be put in place.
     #[error(transparent)]
     Outputs(#[from] OutputError),
+    /// The command succeeded, but what it left is not what was declared, or could not be stored.
+    #[error("{source}")]
+    Left {
+        /// What is wrong with it.
+        source: Box<OutputError>,
+        /// What the command printed.
+        output: String,
+    },
     /// Another target writes the same file.
     #[error(transparent)]
     Clash(Clash),
@@ -151,6 +159,9 @@ impl StepFailure {
                         );
                     }
                 }
+            }
+            Self::Left { output, .. } if !output.trim().is_empty() => {
+                let _ = write!(text, "\n  output:\n{}", indent(&shorten(output)));
             }
             Self::Sources(diagnostics) => {
                 for diagnostic in diagnostics {

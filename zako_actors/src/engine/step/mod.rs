@@ -302,7 +302,7 @@ fn put_in_place(
     } else {
         let is_source = |path: &str| env.claims.is_source(path);
         let gives_way = |path: &str| yields::gives_way(env, path);
-        take_over(&env.files, &env.ledger, outputs, (&is_source, &gives_way))?;
+        take_over(&env.files, &env.ledger, outputs, &is_source, &gives_way)?;
     }
     Ok(place()?)
 }
