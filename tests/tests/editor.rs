@@ -304,6 +304,46 @@ fn the_type_checker_flags_every_module_that_a_kind_of_file_may_not_import() {
     );
 }
 
+#[test]
+fn the_type_checker_flags_what_scripts_do_not_have() {
+    let project = Project::with_build("export default {};\n");
+    project.zako(&["types"]).succeeds();
+    let Some(typescript) = typescript() else {
+        return;
+    };
+    let there = "queueMicrotask(() => {});\nexport const version: string = executionContext.package.version + executionContext.context;\n\
+                 Symbol.for(\"x\").description?.at(-1);\nexport const m = [...new Map([[1, 2n]]).values()].flatMap((x) => [x]);\n\
+                 await Promise.allSettled([1]);\nnew Error(\"x\", { cause: new AggregateError([]) }).stack?.replaceAll(\"a\", \"b\");\n\
+                 Object.fromEntries(Object.entries({ a: 1 })).a.toFixed();\nasync function* g() { yield 1; }\nexport { g };\n\
+                 export default {};\n";
+    project.write("BUILD.ts", there);
+    type_check(typescript, &project).succeeds();
+    project.build().succeeds();
+    let absent = [
+        "Math.random().toFixed();",
+        "new Date().getTime();",
+        "Date.now().toFixed();",
+        "(await Promise.race([Promise.resolve(1)])).toFixed();",
+        "Symbol(\"x\").description;",
+        "new WeakRef({});",
+        "new FinalizationRegistry(() => {});",
+        "Atomics.add(null as any, 0, 1);",
+        "new SharedArrayBuffer(1);",
+        "\"a\".localeCompare(\"b\").toFixed();",
+        "setTimeout(() => {}, 1);",
+    ];
+    project.write(
+        "BUILD.ts",
+        &format!("{}\nexport default {{}};\n", absent.join("\n")),
+    );
+    let said = type_check(typescript, &project).stdout;
+    for (number, line) in absent.iter().enumerate() {
+        let place = format!("BUILD.ts({},", number + 1);
+        let mut found = said.lines();
+        assert!(found.any(|it| it.starts_with(&place)), "{line}: {said}");
+    }
+}
+
 /// The language server of editors.
 struct Server {
     child: Child,

@@ -22,6 +22,16 @@ const DEFINITIONS: &str = include_str!("types/zako.d.ts");
 /// What rules, toolchains and options are made of.
 const RULES: &str = include_str!("types/rules.d.ts");
 
+/// What the language has and scripts do not, as far as definitions can take it back.
+const ABSENT: &str = include_str!("types/absent.d.ts");
+
+/// The parts of `es2022` without those of which scripts have nothing: weak references, shared memory, locales.
+const LIBRARIES: &str = "es5 es2015.core es2015.collection es2015.generator es2015.iterable es2015.promise es2015.proxy \
+    es2015.reflect es2015.symbol es2015.symbol.wellknown es2016.array.include es2017.object es2017.string \
+    es2018.asyncgenerator es2018.asynciterable es2018.promise es2018.regexp es2019.array es2019.object es2019.string \
+    es2019.symbol es2020.bigint es2020.promise es2020.string es2020.symbol.wellknown es2021.promise es2021.string \
+    es2022.array es2022.error es2022.object es2022.regexp es2022.string";
+
 macro_rules! modules {
     ($($name:literal)*) => {
         [$(($name, include_str!(concat!("types/modules/", $name, ".d.ts")))),*]
@@ -50,6 +60,7 @@ fn write(opened: &mut Opened) -> Result<Exit, Failure> {
     let text = DEFINITIONS.replace("\"$LABELS\"", &labels(&targets, &packages));
     put(&dir.join("zako.d.ts"), &text)?;
     put(&dir.join("rules.d.ts"), RULES)?;
+    put(&dir.join("absent.d.ts"), ABSENT)?;
     for (name, text) in MODULES {
         let text = format!("// Written by `zako types`.\n{text}");
         put(&dir.join(format!("modules/{name}.d.ts")), &text)?;
@@ -139,9 +150,10 @@ fn project(kind: FileKind, listed: &[&str]) -> Value {
         // It runs by itself; whatever types the workspace has installed are its own.
         options["lib"] = json!(["es2022", "dom"]);
     } else {
-        options["lib"] = json!(["es2022"]);
+        options["lib"] = LIBRARIES.split(' ').collect();
         options["types"] = json!([]);
-        files.extend(["./zako.d.ts".to_owned(), "./rules.d.ts".to_owned()]);
+        let own = ["./zako.d.ts", "./rules.d.ts", "./absent.d.ts"];
+        files.extend(own.map(str::to_owned));
     }
     let name = kind.name();
     if FileKind::ALL

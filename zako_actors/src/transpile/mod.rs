@@ -4,7 +4,7 @@
 //! only one that imports it.
 //! Does not know: files, the build graph, the JavaScript engine.
 //! Invariants: the output depends on the job only; every diagnostic of a source is reported, not
-//! just the first; the arena is empty between jobs.
+//! just the first, unless oxc's parser cannot go on after it; the arena is empty between jobs.
 
 mod accessors;
 mod actor;

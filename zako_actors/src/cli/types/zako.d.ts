@@ -20,6 +20,19 @@ declare namespace Zako {
     readonly $zako: string;
   }
 
+  interface ExecutionContext {
+    /** What kind of file is evaluated: `"build"`, `"rule"`, … */
+    readonly context: string;
+    /** What `zako.toml` says. */
+    readonly package: {
+      readonly group: string;
+      readonly artifact: string;
+      readonly version: string;
+      /** Its `[config]`. */
+      readonly config: { readonly [name: string]: boolean | number | string };
+    };
+  }
+
   interface Console {
     log(...parts: unknown[]): void;
     debug(...parts: unknown[]): void;
@@ -85,6 +98,7 @@ declare namespace Zako {
     root?: string;
     /** Only inputs that match are transpiled. */
     include?: readonly string[];
+    /** `.cts` is CommonJS and `.mts` an ES module whatever this is. */
     module?: "esm" | "commonjs";
     /** `"es2022"`, `"esnext"`, `"node20"`, … */
     target?: string;
@@ -113,6 +127,8 @@ declare namespace Zako {
 }
 
 /** What the engine says about this evaluation: the context and the package. */
-declare const executionContext: unknown;
+declare const executionContext: Zako.ExecutionContext;
+
+declare function queueMicrotask(callback: () => void): void;
 
 declare const console: Zako.Console;

@@ -1,2 +1,2 @@
 /** The same frozen value as the global `executionContext`. */
-export function getExecutionContext(): unknown;
+export function getExecutionContext(): Zako.ExecutionContext;
