@@ -13,7 +13,7 @@ pub fn run(global: &Global, args: &GraphArgs) -> Result<Exit, Failure> {
 }
 
 fn draw(opened: &mut Opened, args: &GraphArgs) -> Result<Exit, Failure> {
-    let targets = opened.load()?;
+    let targets = opened.load_whole()?;
     let patterns = opened.patterns(&args.labels)?;
     let wanted = targets
         .graph

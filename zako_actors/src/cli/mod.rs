@@ -13,6 +13,7 @@ mod chrome_trace;
 mod clean;
 mod display;
 mod doctor;
+mod flaws;
 mod graph;
 mod init;
 mod interrupt;
@@ -106,16 +107,34 @@ impl Failure {
         }
     }
 
-    /// Mistakes in files that a person wrote.
+    /// Mistakes in files that a person wrote. One that several targets have, such as that of a module that their build files
+    /// import, is told once.
     pub fn mistakes(mistakes: &[Diagnostic]) -> Self {
-        let texts: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
-        let mut by_target: BTreeMap<Label, Vec<&str>> = BTreeMap::new();
-        for (mistake, text) in mistakes.iter().zip(&texts) {
+        let mut texts: Vec<String> = Vec::new();
+        let mut first: BTreeMap<String, Option<&str>> = BTreeMap::new();
+        let mut by_target: BTreeMap<Label, Vec<String>> = BTreeMap::new();
+        let mut is_nobodys = false;
+        for mistake in mistakes {
             let target = mistake.target.as_deref();
+            let text = mistake.to_string();
+            let own = match (first.get(&text), target) {
+                (None, _) => {
+                    first.insert(text.clone(), target);
+                    texts.push(text.clone());
+                    text
+                }
+                (Some(Some(other)), Some(target)) => {
+                    format!("error: {target} has the mistake that was told of {other}")
+                }
+                (Some(_), _) => continue,
+            };
             match target.and_then(|target| Label::parse(target, "").ok()) {
-                Some(target) => by_target.entry(target).or_default().push(text),
-                None => return Self::rendered(texts.join("\n")),
+                Some(target) => by_target.entry(target).or_default().push(own),
+                None => is_nobodys = true,
             }
+        }
+        if is_nobodys {
+            by_target.clear();
         }
         let by_target = by_target.into_iter();
         Self {

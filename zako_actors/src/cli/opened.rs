@@ -12,6 +12,7 @@ use std::sync::Arc;
 use super::args::{BuildArgs, Global, StepArgs};
 use super::options::{Options, directory, search_path};
 use super::{Failure, say};
+use crate::diagnostic::Diagnostic;
 use crate::engine::action::{Describer, Outer};
 use crate::engine::analyse::{Reading, reading};
 use crate::engine::cancel::Cancel;
@@ -26,7 +27,7 @@ use crate::engine::session::{BuildError, Kept, Notice, Session};
 use crate::engine::workspace::{Workspace, WorkspaceError};
 use crate::heap;
 use crate::isolate::keep_snapshot_in;
-use crate::lang::label::LabelPattern;
+use crate::lang::label::{Label, LabelPattern};
 use crate::lang::packages::Packages;
 use crate::transpile::TRANSPILER_VERSION;
 
@@ -56,6 +57,8 @@ pub struct Targets {
     pub scripts: Option<Event>,
     /// Rules whose answers rest on outputs: what they say may be incomplete, or change.
     pub readings: Arc<[Reading]>,
+    /// What stands for build files that an earlier command stopped at a limit.
+    pub stopped: Arc<[Label]>,
 }
 
 impl Targets {
@@ -133,19 +136,33 @@ impl Opened {
         outcome
     }
 
-    /// Reads the build files and links their targets.
+    /// Reads the build files and links their targets. A mistake of some of these is for whoever wants them.
     ///
     /// # Errors
-    /// The mistakes in them.
+    /// The mistakes that nothing can be known beside.
     pub fn load(&mut self) -> Result<Targets, Failure> {
         self.bring_packages()?;
         self.load_beside(&[], None)
     }
 
+    /// Like [`load`](Self::load), for whoever wants to know all targets.
+    ///
+    /// # Errors
+    /// All mistakes.
+    pub fn load_whole(&mut self) -> Result<Targets, Failure> {
+        let targets = self.load()?;
+        let mistakes = targets.graph.mistakes();
+        let mistakes: Vec<Diagnostic> = mistakes.map(|(_, it)| it.clone()).collect();
+        match mistakes.is_empty() {
+            true => Ok(targets),
+            false => Err(Failure::mistakes(&mistakes)),
+        }
+    }
+
     /// Like [`load`](Self::load), beside what is `planned` already, until `cancel` is cancelled.
     ///
     /// # Errors
-    /// The mistakes in them.
+    /// The mistakes that nothing can be known beside.
     pub fn load_beside(
         &mut self,
         planned: &[Planned],
@@ -192,11 +209,14 @@ impl Opened {
                 untracked: settings.untracked_env.clone(),
             });
         let describer = Arc::new(describer);
+        let stopped = loaded.flaws.broken.iter().filter(|it| it.was_stopped);
+        let stopped = stopped.map(|it| it.target.label.clone());
         Ok(Targets {
             graph,
             describer,
             scripts,
             readings: loaded.readings.into(),
+            stopped: stopped.collect(),
         })
     }
 

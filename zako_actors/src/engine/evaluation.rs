@@ -38,17 +38,18 @@ pub struct EvaluationOutput {
 impl EvaluationOutput {
     /// What was read.
     pub fn sources(&self) -> Sources {
-        let modules = self.modules.iter();
-        Sources {
-            modules: modules
-                .map(|(path, hash)| (path.as_str().into(), *hash))
-                .collect(),
-            absent: self
-                .absent
-                .iter()
-                .map(|path| path.as_str().into())
-                .collect(),
-        }
+        sources(&self.modules, &self.absent)
+    }
+}
+
+/// What an evaluation read.
+pub fn sources(modules: &[(String, Hash)], absent: &[String]) -> Sources {
+    let modules = modules.iter();
+    Sources {
+        modules: modules
+            .map(|(path, hash)| (path.as_str().into(), *hash))
+            .collect(),
+        absent: absent.iter().map(|path| path.as_str().into()).collect(),
     }
 }
 
@@ -59,6 +60,10 @@ pub struct EvaluationFailure {
     pub diagnostics: Vec<Diagnostic>,
     /// What a call was about when it failed: a label, a toolchain, an option.
     pub subject: Option<Box<str>>,
+    /// What was read until then, where doing it again is of no use as long as that does not change.
+    pub read: Option<Sources>,
+    /// Whether it was stopped at a limit: that may go otherwise the next time.
+    pub is_stopped: bool,
 }
 
 impl From<Diagnostic> for EvaluationFailure {
@@ -66,6 +71,8 @@ impl From<Diagnostic> for EvaluationFailure {
         Self {
             diagnostics: vec![mistake],
             subject: None,
+            read: None,
+            is_stopped: false,
         }
     }
 }

@@ -161,6 +161,7 @@ fn quoted(text: &str) -> String {
 mod tests {
     use super::super::graph::tests::targets;
     use super::*;
+    use crate::engine::flaws::Flaws;
 
     fn picture(by_package: bool) -> Picture {
         let graph = Graph::new(
@@ -170,9 +171,9 @@ mod tests {
                 ("//c:z", &[], &[]),
                 ("//c:w", &["//c:z"], &[]),
             ]),
+            &Flaws::default(),
             &|_| String::new(),
-        )
-        .unwrap();
+        );
         Picture::new(&graph, graph.order(), by_package, &|_| None)
     }
 
