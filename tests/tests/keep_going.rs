@@ -50,17 +50,17 @@ fn kinds() -> Vec<Kind> {
     vec![
         kind(
             sound().replace("export default {", "export default {{"),
-            "Expected",
+            "Unexpected token",
             "b/BUILD.ts:",
         ),
         kind(
             format!("throw new Error(\"of no use\");\n{}", sound()),
-            "of no use",
+            "error: of no use",
             "b/BUILD.ts:1:",
         ),
         kind(
             format!("import {{ g }} from \"./lib/gone.ts\";\n{}", sound()),
-            "lib/gone.ts",
+            "there is no module `b/lib/gone.ts`",
             "b/BUILD.ts:1:",
         ),
         kind(sound().replace("outs:", "oust:"), "oust", "b/BUILD.ts:3:"),
@@ -380,7 +380,7 @@ fn a_rule_that_fails_for_everybody_is_not_asked_about_everybody() {
     let built = project.zako(&["build", "-k"]);
     let text = built.text();
     assert!(
-        text.contains("400 failed") && text.contains("and was not asked about //:bad"),
+        text.contains("400 failed") && text.contains("was not asked about //:bad"),
         "{text}"
     );
     assert_eq!(project.ran(), ["good"]);
@@ -443,4 +443,47 @@ fn what_changed_in_a_broken_package_concerns_those_who_need_it() {
     assert_eq!(code(&built), Some(1), "{}", built.text());
     assert!(built.text().contains("//c:z  skipped"), "{}", built.text());
     assert!(!built.text().contains("//a:x"), "{}", built.text());
+}
+
+#[test]
+fn every_cycle_is_told_and_what_needs_none_is_built() {
+    let needs = |name: &str, deps: &[&str]| {
+        let deps: Vec<String> = deps.iter().map(|dep| format!("\":{dep}\"")).collect();
+        spy(name, &format!("deps: [{}]", deps.join(", ")))
+    };
+    let project = Project::with_build(&build_file(&[
+        needs("a", &["b"]),
+        needs("b", &["a", "c"]),
+        needs("c", &["b", "free"]),
+        needs("d", &["e"]),
+        needs("e", &["d"]),
+        needs("free", &[]),
+        needs("user", &["e"]),
+    ]));
+    let built = project.zako(&["build", "-k"]);
+    let text = built.text();
+    for cycle in [
+        "//:a → //:b → //:a;",
+        "//:b → //:c → //:b;",
+        "//:d → //:e → //:d;",
+    ] {
+        assert_eq!(count(&text, cycle), 1, "{cycle}\n{text}");
+    }
+    assert_eq!(project.ran(), ["free"]);
+    assert!(text.contains("3 failed, 3 skipped, 1 ran"), "{text}");
+    project.zako(&["build", "//:free"]).succeeds();
+}
+
+#[test]
+fn a_watch_goes_on_beside_a_broken_build_file() {
+    let project = project("export default {{};\n");
+    let mut watch = project.start(&["watch"]);
+    assert!(watch.line().starts_with("watching"));
+    assert_eq!(project.ran(), ["w", "x"]);
+    project.write("a/BUILD.ts", &build_file(&[spy("x", ""), spy("x2", "")]));
+    assert!(watch.line().starts_with("watching"));
+    assert_eq!(project.ran(), ["x2"]);
+    project.write("b/BUILD.ts", &sound());
+    assert!(watch.line().starts_with("watching"));
+    assert_eq!(project.ran(), ["y", "z"]);
 }

@@ -67,6 +67,8 @@ pub struct Failure {
     text: String,
     /// What of it is the mistake of which target, as far as all of it is that of a target.
     by_target: Vec<(Label, String)>,
+    /// Whether it is what targets say: one may have the mistake only because another has been described.
+    is_of_targets: bool,
 }
 
 impl Failure {
@@ -76,6 +78,7 @@ impl Failure {
             code: 2,
             text: format!("error: {message}"),
             by_target: Vec::new(),
+            is_of_targets: false,
         }
     }
 
@@ -85,6 +88,7 @@ impl Failure {
             code: 1,
             text: format!("error: {message}{}", backtrace::here()),
             by_target: Vec::new(),
+            is_of_targets: false,
         }
     }
 
@@ -104,6 +108,7 @@ impl Failure {
             code: 2,
             text,
             by_target: Vec::new(),
+            is_of_targets: false,
         }
     }
 
@@ -112,16 +117,21 @@ impl Failure {
     pub fn mistakes(mistakes: &[Diagnostic]) -> Self {
         let mut texts: Vec<String> = Vec::new();
         let mut first: BTreeMap<String, Option<&str>> = BTreeMap::new();
+        // Of a rule it says for whom it was asked.
+        let what = |mistake: &Diagnostic| Diagnostic {
+            help: None,
+            ..mistake.clone()
+        };
         let mut by_target: BTreeMap<Label, Vec<String>> = BTreeMap::new();
         let mut is_nobodys = false;
         for mistake in mistakes {
             let target = mistake.target.as_deref();
-            let text = mistake.to_string();
-            let own = match (first.get(&text), target) {
+            let what = what(mistake).to_string();
+            let own = match (first.get(&what), target) {
                 (None, _) => {
-                    first.insert(text.clone(), target);
-                    texts.push(text.clone());
-                    text
+                    first.insert(what, target);
+                    texts.push(mistake.to_string());
+                    mistake.to_string()
                 }
                 (Some(Some(other)), Some(target)) => {
                     format!("error: {target} has the mistake that was told of {other}")

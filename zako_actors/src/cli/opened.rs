@@ -333,7 +333,13 @@ pub fn failure(error: &BuildError) -> Failure {
             Failure::rendered(mistake.to_string())
         }
         BuildError::Mistake(mistake) => Failure::mistakes(std::slice::from_ref(mistake)),
-        BuildError::Load(LoadError::Mistakes(mistakes)) => Failure::mistakes(mistakes),
+        BuildError::Load(LoadError::Mistakes(mistakes)) | BuildError::Sources(mistakes) => {
+            Failure::mistakes(mistakes)
+        }
+        BuildError::Targets(mistakes) => Failure {
+            is_of_targets: true,
+            ..Failure::mistakes(mistakes)
+        },
         BuildError::Select(_) | BuildError::Remote(_) => Failure::usage(error),
         _ => Failure::work(error),
     }

@@ -51,6 +51,22 @@ fn rule_of(used: &RuleUse) -> (String, String) {
     (used.file.clone(), used.rule.clone())
 }
 
+/// Why a rule is not asked any more.
+fn why_not(one: &Asked, failures: &FxHashMap<(String, String), usize>) -> Option<String> {
+    let RuleUse { rule, label, .. } = &*one.used;
+    if one.turn > MAX_ROUNDS {
+        return Some(format!(
+            "rule {rule} reads one file after another without an end"
+        ));
+    }
+    let failures = failures.get(&rule_of(&one.used)).copied().unwrap_or(0);
+    (failures >= MAX_FAILURES).then(|| {
+        format!(
+            "rule {rule} was not asked about {label}: it failed for too many others, or was stopped"
+        )
+    })
+}
+
 /// What is wrong with the toolchains of `used`.
 fn mistake_of_toolchain(used: &RuleUse, shared: &Shared) -> Option<Vec<Diagnostic>> {
     let files = used.toolchains.iter().filter_map(|id| file_of(id));
@@ -104,28 +120,13 @@ impl Analyser<'_, '_> {
         let mut failures = FxHashMap::default();
         while !asked.is_empty() {
             asked.retain(|one| {
-                let used = &one.used;
-                let failures = failures.get(&rule_of(used)).copied().unwrap_or(0);
-                let message = if one.turn > MAX_ROUNDS {
-                    format!(
-                        "rule {} reads one file after another without an end",
-                        used.rule
-                    )
-                } else if failures >= MAX_FAILURES {
-                    format!(
-                        "rule {} failed for {failures} targets, and was not asked about {}",
-                        used.rule, used.label
-                    )
-                } else {
-                    return true;
-                };
-                give_up(
-                    used,
-                    vec![self.mistake(used, None, message)],
-                    stages,
-                    analysis,
-                );
-                false
+                let found = why_not(one, &failures);
+                let found = found.map(|message| self.mistake(&one.used, None, message));
+                let may_be = found.is_none();
+                if let Some(found) = found {
+                    give_up(&one.used, vec![found], stages, analysis);
+                }
+                may_be
             });
             asked = self.ask(asked, shared, stages, analysis, &mut failures)?;
         }
@@ -359,7 +360,9 @@ impl Analyser<'_, '_> {
                             again.push(one);
                             continue;
                         }
-                        *failures.entry(rule_of(&one.used)).or_default() += 1;
+                        // The limits are for all of them together.
+                        let more = if failure.is_stopped { MAX_FAILURES } else { 1 };
+                        *failures.entry(rule_of(&one.used)).or_default() += more;
                         give_up(&one.used, found.clone(), stages, analysis);
                     }
                 }

@@ -119,9 +119,15 @@ pub enum BuildError {
     /// Build files have mistakes.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// The graph or the plan has a mistake.
+    /// Targets and rules wait for each other.
     #[error("{}", .0.message)]
     Mistake(Box<Diagnostic>),
+    /// Targets that do not go together, or whose rules have a mistake.
+    #[error("there are mistakes in targets")]
+    Targets(Vec<Diagnostic>),
+    /// Sources are missing.
+    #[error("there are mistakes in sources")]
+    Sources(Vec<Diagnostic>),
     /// A label selects nothing.
     #[error(transparent)]
     Select(#[from] super::graph::SelectError),
@@ -279,7 +285,7 @@ impl Session {
         force: bool,
     ) -> Result<Arc<Plan>, BuildError> {
         let items: Vec<Item> = wanted.iter().copied().map(Item::Target).collect();
-        self.refuse_mistaken(graph, &items)?;
+        self.refuse_mistaken(graph, wanted.to_vec())?;
         let gated = (items.as_slice(), &Gates::default());
         let has_undescribed = self.forget_vanished(graph, &[], None);
         self.plan_items(graph, gated, (describer, force), None, has_undescribed)
@@ -300,9 +306,16 @@ impl Session {
         running: Option<&Running>,
     ) -> Result<Arc<Plan>, BuildError> {
         let gates = Gates::new(graph, readings);
+        if graph.mistakes().next().is_some() {
+            self.refuse_mistaken(graph, graph.with_deps(asked.clone()))?;
+        }
         let mistaken = |label: &Label| self.mistaken.contains(label);
         let items = gates.order(graph, asked, &mistaken, &text_in(&self.workspace.root))?;
-        self.refuse_mistaken(graph, &items)?;
+        let targets = items.iter().filter_map(|item| match item {
+            Item::Target(id) => Some(*id),
+            Item::Gate(_) => None,
+        });
+        self.refuse_mistaken(graph, targets)?;
         let has_undescribed = self.forget_vanished(graph, readings, running);
         self.plan_items(
             graph,
@@ -345,7 +358,7 @@ impl Session {
             },
             mistaken: &self.mistaken,
         };
-        let plan = planner.plan(items, gates).map_err(LoadError::Mistakes)?;
+        let plan = planner.plan(items, gates).map_err(BuildError::Sources)?;
         let plan = Arc::new(plan);
         if running.is_none() {
             self.known.planned = Some(Earlier::new(Arc::clone(&plan), Arc::clone(describer)));
@@ -354,16 +367,20 @@ impl Session {
     }
 
     /// Refuses what has a mistake and is not left out.
-    fn refuse_mistaken(&self, graph: &Graph, items: &[Item]) -> Result<(), BuildError> {
-        let ids = items.iter().filter_map(|item| match item {
-            Item::Target(id) => Some(*id),
-            Item::Gate(_) => None,
-        });
+    fn refuse_mistaken(
+        &self,
+        graph: &Graph,
+        ids: impl IntoIterator<Item = NodeId>,
+    ) -> Result<(), BuildError> {
+        if graph.mistakes().next().is_none() {
+            return Ok(());
+        }
+        let ids = ids.into_iter();
         let ids = ids.filter(|id| !self.mistaken.contains(&graph.target(*id).label));
         let mistakes: Vec<Diagnostic> = ids.flat_map(|id| graph.mistakes_of(id)).cloned().collect();
         match mistakes.is_empty() {
             true => Ok(()),
-            false => Err(LoadError::Mistakes(mistakes).into()),
+            false => Err(BuildError::Targets(mistakes)),
         }
     }
 
