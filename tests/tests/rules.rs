@@ -271,7 +271,7 @@ fn mistakes_around_rules_are_answered_with_a_place() {
         "tools/text.rule.ts",
         &RULE.replace("const all =", "while (true);\n    const all ="),
     );
-    let mut endless = project.command(&["build"]);
+    let mut endless = project.command(&["build", "//app"]);
     endless.env("ZAKO_EVALUATION_SECONDS", "1");
     zako_tests::Outcome::of(&mut endless).fails_saying(&["longer than its limit of ", "//app:app"]);
     project.write("tools/text.rule.ts", RULE);

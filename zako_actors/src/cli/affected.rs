@@ -12,7 +12,7 @@ pub fn run(global: &Global, args: &AffectedArgs) -> Result<Exit, Failure> {
 }
 
 fn print(opened: &mut Opened, args: &AffectedArgs) -> Result<Exit, Failure> {
-    let targets = opened.load()?;
+    let targets = opened.load_whole()?;
     let changed =
         changed_since(&opened.session.workspace.root, &args.since).map_err(Failure::usage)?;
     let touched = affected(

@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::args::{BuildArgs, Global};
 use super::chrome_trace::Trace;
 use super::display::Display;
+use super::flaws::warn_of_others;
 use super::interrupt::cancel_on_signals;
 use super::opened::{Opened, Targets, failure};
 use super::reads::Answers;
@@ -222,17 +223,25 @@ impl<'a> Work<'a> {
     }
 
     /// Plans what is asked for, as far as rules have said what that is. Those that read what is up to date go on at once;
-    /// a mistake of theirs ends it, unless the rest is to go on.
+    /// a mistake of any target ends it, unless the rest is to go on.
     fn plan(&mut self, opened: &mut Opened, targets: Targets) -> Result<Begin, Failure> {
-        let plan = self.unfold(opened, &targets, None)?;
+        let keeps_going = self.args.steps.keep_going && !self.args.dry;
+        let targets = self.with_stopped_again(opened, targets)?;
+        let mut failed = Vec::new();
+        let plan = loop {
+            match self.unfold(opened, &targets, None) {
+                Err(mistake) if keeps_going => self.leave_out(opened, mistake, &mut failed)?,
+                plan => break plan?,
+            }
+        };
+        warn_of_others(opened, &targets);
         let ready = plan.ready.clone();
         let mut answers = Answers {
             planned: Some((targets, plan)),
-            ..Answers::default()
+            failed,
         };
         self.ask_all(opened, None, ready, &mut answers);
         let Answers { planned, failed } = answers;
-        let keeps_going = self.args.steps.keep_going && !self.args.dry;
         match (planned, failed) {
             (Some((targets, plan)), mistaken) if mistaken.is_empty() || keeps_going => Ok(Begin {
                 targets,
@@ -276,7 +285,7 @@ impl<'a> Work<'a> {
     }
 
     /// What is asked for; of what a rule has yet to describe, the target that it describes.
-    fn asked(&self, opened: &Opened, targets: &Targets) -> Result<Vec<NodeId>, Failure> {
+    pub(super) fn asked(&self, opened: &Opened, targets: &Targets) -> Result<Vec<NodeId>, Failure> {
         let graph = &targets.graph;
         let patterns = targets.as_far_as_described(opened.patterns(&self.args.labels)?);
         let mut asked = graph

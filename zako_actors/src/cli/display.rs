@@ -143,9 +143,10 @@ impl Display {
                 self.expected = left_us.map(|left| Instant::now() + Duration::from_micros(left));
                 self.ended += 1;
                 self.cached += usize::from(*outcome == Outcome::Cached);
+                let word = word(*outcome, *duration_us, *attempts);
                 let word = match reason {
-                    Some(reason) => format!("stopped: {reason}"),
-                    None => word(*outcome, *duration_us, *attempts),
+                    Some(reason) => format!("{word}: {reason}"),
+                    None => word,
                 };
                 let failure = failure.as_deref();
                 self.step(label, &word, failure, output.as_deref());

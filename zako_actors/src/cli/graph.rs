@@ -25,7 +25,7 @@ fn draw(opened: &mut Opened, args: &GraphArgs) -> Result<Exit, Failure> {
         (None, None) => GraphFormat::Dot,
         (None, Some(path)) => by_ending(path)?,
     };
-    let targets = opened.load()?;
+    let targets = opened.load_whole()?;
     let patterns = opened.patterns(&args.labels)?;
     let wanted = targets
         .graph

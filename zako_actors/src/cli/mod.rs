@@ -14,6 +14,7 @@ mod clean;
 mod display;
 mod doctor;
 mod dry;
+mod flaws;
 mod graph;
 mod init;
 mod interrupt;
@@ -70,6 +71,8 @@ pub struct Failure {
     text: String,
     /// What of it is the mistake of which target, as far as all of it is that of a target.
     by_target: Vec<(Label, String)>,
+    /// Whether it is what targets say: one may have the mistake only because another has been described.
+    is_of_targets: bool,
 }
 
 impl Failure {
@@ -79,6 +82,7 @@ impl Failure {
             code: 2,
             text: format!("error: {message}"),
             by_target: Vec::new(),
+            is_of_targets: false,
         }
     }
 
@@ -88,6 +92,7 @@ impl Failure {
             code: 1,
             text: format!("error: {message}{}", backtrace::here()),
             by_target: Vec::new(),
+            is_of_targets: false,
         }
     }
 
@@ -107,19 +112,43 @@ impl Failure {
             code: 2,
             text,
             by_target: Vec::new(),
+            is_of_targets: false,
         }
     }
 
-    /// Mistakes in files that a person wrote.
+    /// Mistakes in files that a person wrote. One that several targets have, such as that of a module that their build files
+    /// import, is told once.
     pub fn mistakes(mistakes: &[Diagnostic]) -> Self {
-        let texts: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
-        let mut by_target: BTreeMap<Label, Vec<&str>> = BTreeMap::new();
-        for (mistake, text) in mistakes.iter().zip(&texts) {
+        let mut texts: Vec<String> = Vec::new();
+        let mut first: BTreeMap<String, Option<&str>> = BTreeMap::new();
+        // Of a rule it says for whom it was asked.
+        let what = |mistake: &Diagnostic| Diagnostic {
+            help: None,
+            ..mistake.clone()
+        };
+        let mut by_target: BTreeMap<Label, Vec<String>> = BTreeMap::new();
+        let mut is_nobodys = false;
+        for mistake in mistakes {
             let target = mistake.target.as_deref();
+            let what = what(mistake).to_string();
+            let own = match (first.get(&what), target) {
+                (None, _) => {
+                    first.insert(what, target);
+                    texts.push(mistake.to_string());
+                    mistake.to_string()
+                }
+                (Some(Some(other)), Some(target)) => {
+                    format!("error: {target} has the mistake that was told of {other}")
+                }
+                (Some(_), _) => continue,
+            };
             match target.and_then(|target| Label::parse(target, "").ok()) {
-                Some(target) => by_target.entry(target).or_default().push(text),
-                None => return Self::rendered(texts.join("\n")),
+                Some(target) => by_target.entry(target).or_default().push(own),
+                None => is_nobodys = true,
             }
+        }
+        if is_nobodys {
+            by_target.clear();
         }
         let by_target = by_target.into_iter();
         Self {

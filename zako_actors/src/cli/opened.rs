@@ -12,6 +12,7 @@ use std::sync::Arc;
 use super::args::{BuildArgs, Global, StepArgs};
 use super::options::{Options, directory, search_path};
 use super::{Failure, say};
+use crate::diagnostic::Diagnostic;
 use crate::engine::action::{Describer, Outer};
 use crate::engine::analyse::{Reading, reading};
 use crate::engine::cancel::Cancel;
@@ -27,7 +28,7 @@ use crate::engine::umask;
 use crate::engine::workspace::{Workspace, WorkspaceError};
 use crate::heap;
 use crate::isolate::keep_snapshot_in;
-use crate::lang::label::LabelPattern;
+use crate::lang::label::{Label, LabelPattern};
 use crate::lang::packages::Packages;
 use crate::transpile::TRANSPILER_VERSION;
 
@@ -57,6 +58,8 @@ pub struct Targets {
     pub scripts: Option<Event>,
     /// Rules whose answers rest on outputs: what they say may be incomplete, or change.
     pub readings: Arc<[Reading]>,
+    /// What stands for build files that an earlier command stopped at a limit.
+    pub stopped: Arc<[Label]>,
 }
 
 impl Targets {
@@ -135,10 +138,10 @@ impl Opened {
         outcome
     }
 
-    /// Reads the build files and links their targets.
+    /// Reads the build files and links their targets. A mistake of some of these is for whoever wants them.
     ///
     /// # Errors
-    /// The mistakes in them.
+    /// The mistakes that nothing can be known beside.
     pub fn load(&mut self) -> Result<Targets, Failure> {
         self.load_until(None)
     }
@@ -146,16 +149,30 @@ impl Opened {
     /// The same, until `cancel` is cancelled.
     ///
     /// # Errors
-    /// The mistakes in them.
+    /// As there.
     pub fn load_until(&mut self, cancel: Option<&Cancel>) -> Result<Targets, Failure> {
         self.bring_packages()?;
         self.load_beside(&[], cancel)
     }
 
+    /// Like [`load`](Self::load), for whoever wants to know all targets.
+    ///
+    /// # Errors
+    /// All mistakes.
+    pub fn load_whole(&mut self) -> Result<Targets, Failure> {
+        let targets = self.load()?;
+        let mistakes = targets.graph.mistakes();
+        let mistakes: Vec<Diagnostic> = mistakes.map(|(_, it)| it.clone()).collect();
+        match mistakes.is_empty() {
+            true => Ok(targets),
+            false => Err(Failure::mistakes(&mistakes)),
+        }
+    }
+
     /// Like [`load_until`](Self::load_until), beside what is `planned` already.
     ///
     /// # Errors
-    /// The mistakes in them.
+    /// The mistakes that nothing can be known beside.
     pub fn load_beside(
         &mut self,
         planned: &[Planned],
@@ -203,11 +220,14 @@ impl Opened {
                 untracked: settings.untracked_env.clone(),
             });
         let describer = Arc::new(describer);
+        let stopped = loaded.flaws.broken.iter().filter(|it| it.was_stopped);
+        let stopped = stopped.map(|it| it.target.label.clone());
         Ok(Targets {
             graph,
             describer,
             scripts,
             readings: loaded.readings.into(),
+            stopped: stopped.collect(),
         })
     }
 
@@ -327,7 +347,13 @@ pub fn failure(error: &BuildError) -> Failure {
             Failure::rendered(mistake.to_string())
         }
         BuildError::Mistake(mistake) => Failure::mistakes(std::slice::from_ref(mistake)),
-        BuildError::Load(LoadError::Mistakes(mistakes)) => Failure::mistakes(mistakes),
+        BuildError::Load(LoadError::Mistakes(mistakes)) | BuildError::Sources(mistakes) => {
+            Failure::mistakes(mistakes)
+        }
+        BuildError::Targets(mistakes) => Failure {
+            is_of_targets: true,
+            ..Failure::mistakes(mistakes)
+        },
         BuildError::Select(_) | BuildError::Remote(_) => Failure::usage(error),
         _ => Failure::work(error),
     }

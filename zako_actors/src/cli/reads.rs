@@ -7,11 +7,14 @@
 
 use std::sync::Arc;
 
+use rustc_hash::FxHashSet;
+
 use super::Failure;
 use super::build::Work;
 use super::opened::{Opened, Targets};
+use crate::engine::analyse::reading;
 use crate::engine::build::Growth;
-use crate::engine::plan::{Plan, Read};
+use crate::engine::plan::{Plan, Planned, Read};
 use crate::engine::session::Running;
 use crate::lang::label::Label;
 
@@ -77,7 +80,9 @@ impl Work<'_> {
     ) {
         while !reads.is_empty() {
             let planned = answers.planned.as_ref().map(|(_, plan)| Arc::clone(plan));
-            let mistake = match self.attempt(opened, running, planned, &reads) {
+            let begun = running.map_or(&[][..], Running::nodes);
+            let beside = planned.as_ref().map_or(begun, |plan| &plan.nodes);
+            let mistake = match self.attempt(opened, running, beside, &reads) {
                 Ok(planned) => {
                     answers.planned = Some(planned);
                     return;
@@ -85,7 +90,8 @@ impl Work<'_> {
                 Err(mistake) => mistake,
             };
             let mut is_known = false;
-            for (target, text) in &mistake.by_target {
+            let is_between = is_between(&mistake, &reads, beside);
+            for (target, text) in mistake.by_target.iter().filter(|_| !is_between) {
                 let before = reads.len();
                 reads.retain(|read| read.target != *target);
                 is_known |= reads.len() < before || opened.session.leave_out(target);
@@ -112,12 +118,10 @@ impl Work<'_> {
         &mut self,
         opened: &mut Opened,
         running: Option<&Running>,
-        planned: Option<Arc<Plan>>,
+        beside: &[Planned],
         reads: &[Read],
     ) -> Result<(Targets, Arc<Plan>), Failure> {
         opened.session.allow(reads);
-        let begun = running.map_or(&[][..], Running::nodes);
-        let beside = planned.as_ref().map_or(begun, |plan| &plan.nodes);
         let cancel = running.map(Running::cancel).or(self.cancel.as_ref());
         let cancel = cancel.cloned();
         let loaded = self.timed(|| opened.load_beside(beside, cancel.as_ref()));
@@ -137,4 +141,14 @@ impl Work<'_> {
         }
         planned.inspect_err(|_| opened.session.disallow(reads))
     }
+}
+
+/// Whether `mistake` is one of targets that the rules of `reads` described just now, or that were planned before: nobody but whoever
+/// described something just now is to blame.
+fn is_between(mistake: &Failure, reads: &[Read], planned: &[Planned]) -> bool {
+    let owners: FxHashSet<&Label> = reads.iter().map(|read| &read.target).collect();
+    let is_planned = |label: &Label| planned.iter().any(|node| node.target.label == *label);
+    let mut labels = mistake.by_target.iter().map(|(label, _)| label);
+    mistake.is_of_targets
+        && labels.any(|label| reading::owner(&owners, label).is_some() || is_planned(label))
 }

@@ -67,6 +67,11 @@ fn prepare(
         .find(&label)
         .map(|id| targets.graph.target(id));
     if let Some(target) = target.filter(|target| target.in_place().is_some()) {
+        let mistakes = targets.graph.find(&label);
+        let mistakes = mistakes.map_or(&[][..], |id| targets.graph.mistakes_of(id));
+        if !mistakes.is_empty() {
+            return Err(Failure::mistakes(mistakes));
+        }
         return script(global, args, opened, &targets, target, begin);
     }
     let summary = bring_up_to_date(global, &args.build(), opened, &targets, begin)?;

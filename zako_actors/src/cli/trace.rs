@@ -29,7 +29,7 @@ pub fn run(global: &Global, args: &TraceArgs) -> Result<Exit, Failure> {
 }
 
 fn tell(opened: &mut Opened, args: &TraceArgs) -> Result<Exit, Failure> {
-    let targets = opened.load()?;
+    let targets = opened.load_whole()?;
     let patterns = opened.patterns(&args.labels)?;
     let wanted = targets
         .graph

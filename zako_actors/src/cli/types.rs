@@ -53,7 +53,7 @@ pub fn run(global: &Global) -> Result<Exit, Failure> {
 }
 
 fn write(opened: &mut Opened) -> Result<Exit, Failure> {
-    let targets = opened.load()?;
+    let targets = opened.load_whole()?;
     let root = opened.session.workspace.root.clone();
     let dir = root.join(PRIVATE_DIR).join("types");
     let packages = Packages::new(&opened.session.workspace.manifest.dependencies);

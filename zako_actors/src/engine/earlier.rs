@@ -171,6 +171,7 @@ mod tests {
     use super::super::plan::Planner;
     use super::super::record::OutputKind;
     use super::*;
+    use crate::engine::flaws::Flaws;
     use crate::lang::descriptor::{BuildFile, read_exports};
     use crate::lang::label::Label;
     use crate::lang::packages::Packages;
@@ -204,7 +205,7 @@ mod tests {
             };
             let value = json!({ "a": target("a", &[]), "b": target("b", &[":a"]) });
             let targets = read_exports(&value, file).unwrap().targets;
-            let graph = Arc::new(Graph::new(targets, &|_| String::new()).unwrap());
+            let graph = Arc::new(Graph::new(targets, &Flaws::default(), &|_| String::new()));
             let mut world = Self {
                 dir,
                 graph,

@@ -7,13 +7,15 @@ use std::path::PathBuf;
 
 use actor_rt::{CancelToken, System};
 
+use super::evaluation::sources;
 use super::event::Event;
 use super::hash::Hash;
 use super::load::{Evaluate, EvaluationFailure, EvaluationJob, EvaluationOutput};
 use super::services::Services;
 use crate::diagnostic::{Diagnostic, visible};
 use crate::isolate::{
-    EvaluateError, EvaluateRequest, Evaluation, IsolatePool, Limits, LogLine, engine_name,
+    EvaluateError, EvaluateRequest, Evaluation, FailureKind, IsolatePool, Limits, LoadedModule,
+    LogLine, engine_name,
 };
 use crate::machine::PoolSize;
 
@@ -117,25 +119,42 @@ impl Evaluate for Isolates<'_> {
 }
 
 fn output(evaluation: Evaluation) -> Result<EvaluationOutput, EvaluationFailure> {
-    let modules = evaluation.modules.into_iter().map(|module| {
-        let hash = Hash::from_hex(&module.digest).ok_or_else(|| {
-            Diagnostic::error(format!("{}: `{}` is no digest", module.path, module.digest))
-        })?;
-        Ok((module.path, hash))
-    });
     Ok(EvaluationOutput {
         value: evaluation.value,
-        modules: modules.collect::<Result<_, Diagnostic>>()?,
+        modules: hashes(evaluation.modules)?,
         absent: evaluation.absent,
         logs: messages(evaluation.logs),
     })
 }
 
+fn hashes(modules: Vec<LoadedModule>) -> Result<Vec<(String, Hash)>, Diagnostic> {
+    let modules = modules.into_iter().map(|module| {
+        let hash = Hash::from_hex(&module.digest).ok_or_else(|| {
+            Diagnostic::error(format!("{}: `{}` is no digest", module.path, module.digest))
+        })?;
+        Ok((module.path, hash))
+    });
+    modules.collect()
+}
+
 fn failure(error: EvaluateError) -> EvaluationFailure {
+    let is_stopped = matches!(
+        error.kind,
+        FailureKind::Memory | FailureKind::Timeout | FailureKind::CpuTime
+    );
+    // The others are nothing that the files have done.
+    let is_theirs = matches!(
+        error.kind,
+        FailureKind::Source | FailureKind::Exception | FailureKind::Value
+    );
+    let modules = hashes(error.inputs.modules).ok();
+    let modules = modules.filter(|_| is_stopped || is_theirs);
     EvaluationFailure {
         diagnostics: error.diagnostics,
         subject: error.subject,
         logs: messages(error.logs),
+        read: modules.map(|modules| sources(&modules, &error.inputs.absent)),
+        is_stopped,
     }
 }
 

@@ -38,17 +38,18 @@ pub struct EvaluationOutput {
 impl EvaluationOutput {
     /// What was read.
     pub fn sources(&self) -> Sources {
-        let modules = self.modules.iter();
-        Sources {
-            modules: modules
-                .map(|(path, hash)| (path.as_str().into(), *hash))
-                .collect(),
-            absent: self
-                .absent
-                .iter()
-                .map(|path| path.as_str().into())
-                .collect(),
-        }
+        sources(&self.modules, &self.absent)
+    }
+}
+
+/// What an evaluation read.
+pub fn sources(modules: &[(String, Hash)], absent: &[String]) -> Sources {
+    let modules = modules.iter();
+    Sources {
+        modules: modules
+            .map(|(path, hash)| (path.as_str().into(), *hash))
+            .collect(),
+        absent: absent.iter().map(|path| path.as_str().into()).collect(),
     }
 }
 
@@ -61,6 +62,10 @@ pub struct EvaluationFailure {
     pub subject: Option<Box<str>>,
     /// What was logged until then.
     pub logs: Vec<String>,
+    /// What was read until then, where doing it again is of no use as long as that does not change.
+    pub read: Option<Sources>,
+    /// Whether it was stopped at a limit: that may go otherwise the next time.
+    pub is_stopped: bool,
 }
 
 impl From<Diagnostic> for EvaluationFailure {
@@ -69,6 +74,8 @@ impl From<Diagnostic> for EvaluationFailure {
             diagnostics: vec![mistake],
             subject: None,
             logs: Vec::new(),
+            read: None,
+            is_stopped: false,
         }
     }
 }

@@ -88,7 +88,7 @@ pub enum Event {
         /// What a command printed although it succeeded, tries that failed included.
         #[serde(skip_serializing_if = "Option::is_none")]
         output: Option<String>,
-        /// Why it was stopped, when it was.
+        /// Why it was stopped, when it was, or skipped, when that is another target's mistake.
         #[serde(skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
         /// How often it was tried: a test that did not pass at once is flaky.

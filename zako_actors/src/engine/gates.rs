@@ -141,14 +141,16 @@ impl Gates {
         behind.map(|(id, _)| *id).collect()
     }
 
-    /// `asked` and everything that it waits for, each after what it waits for itself.
+    /// `asked` and everything that it waits for, each after what it waits for itself; those that are `mistaken` wait for
+    /// nothing.
     ///
     /// # Errors
-    /// A cycle.
+    /// A cycle, as a mistake of one that waits.
     pub fn order(
         &self,
         graph: &Graph,
         asked: Vec<NodeId>,
+        mistaken: &dyn Fn(&Label) -> bool,
         text_of: &dyn Fn(&str) -> String,
     ) -> Result<Vec<Item>, Diagnostic> {
         if self.is_empty() {
@@ -158,6 +160,7 @@ impl Gates {
         let mut walk = Walk {
             gates: self,
             graph,
+            mistaken,
             targets: vec![Mark::New; graph.len()],
             marks: vec![Mark::New; self.len()],
             order: Vec::new(),
@@ -218,9 +221,12 @@ impl Gates {
             path.push_str(&format!(" {link} {to}"));
         }
         let message = format!("dependency cycle: {path}; remove one of these dependencies");
-        let at = edges.first().and_then(|it| graph.find(it.0));
-        match at.map(|id| &graph.target(id).at) {
-            Some(at) => mistake(&at.clone(), message, &text_of(&at.path)),
+        let first = edges.first().and_then(|it| graph.find(it.0));
+        match first.map(|id| graph.target(id)) {
+            Some(first) => {
+                let text = text_of(&first.at.path);
+                mistake(&first.at, message, &text).about(&first.label)
+            }
             None => Diagnostic::error(message),
         }
     }
@@ -250,6 +256,7 @@ enum Mark {
 struct Walk<'a> {
     gates: &'a Gates,
     graph: &'a Graph,
+    mistaken: &'a dyn Fn(&Label) -> bool,
     targets: Vec<Mark>,
     marks: Vec<Mark>,
     order: Vec<Item>,
@@ -284,7 +291,9 @@ impl Walk<'_> {
             let Some((item, place)) = path.last_mut() else {
                 return Ok(());
             };
-            enter = self.gates.needed(self.graph, *item, *place);
+            let is_mistaken = (self.mistaken)(self.gates.label(self.graph, *item));
+            let needed = || self.gates.needed(self.graph, *item, *place);
+            enter = (!is_mistaken).then(needed).flatten();
             *place += 1;
             if enter.is_none() {
                 let item = *item;
@@ -299,6 +308,7 @@ impl Walk<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::flaws::Flaws;
     use crate::engine::graph::tests::targets;
     use crate::lang::locate::flat;
 
@@ -327,10 +337,10 @@ mod tests {
         readings: &[Reading],
         asked: &str,
     ) -> Result<Vec<String>, String> {
-        let graph = Graph::new(targets(list), &|_| String::new()).unwrap();
+        let graph = Graph::new(targets(list), &Flaws::default(), &|_| String::new());
         let gates = Gates::new(&graph, readings);
         let asked = vec![graph.find(&label(asked)).unwrap()];
-        let order = gates.order(&graph, asked, &|_| String::new());
+        let order = gates.order(&graph, asked, &|_| false, &|_| String::new());
         let order = order.map_err(|mistake| flat(&mistake))?;
         let name = |item: &Item| match item {
             Item::Target(id) => graph.target(*id).label.to_string(),

@@ -1,23 +1,26 @@
 //! The typed target graph.
 //!
-//! Owns resolution of dependencies, and what is said of cycles and clashes.
-//! Does not know whether anything is up to date, nor the file system.
-//! Invariants: a `Graph` has no cycle, no dangling edge, and no output that two targets declare;
+//! Owns resolution of dependencies, and what is said of cycles and clashes: they are mistakes of the targets that have them.
+//! Does not know whether anything is up to date, nor the file system, nor who has to be told of a mistake.
+//! Invariants: as long as targets with mistakes and what needs them are left out, a `Graph` has no cycle, no dangling edge, and no
+//! output that two targets declare; a target that needs something of a build file that cannot be read needs its stand-in;
 //! `NodeId`s index this graph only and never reach a hash or the disk.
 
 use crate::diagnostic::Diagnostic;
 use std::borrow::Borrow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, OnceLock};
 
 use rustc_hash::FxHashMap;
 
 use super::edges::Edges;
+use super::flaws::Flaws;
 use super::order::topological_order;
 use super::outputs_index::{OutputIndex, Writers};
+use super::unlinked::{Unknown, cycle_mistake};
 use crate::lang::label::{Label, LabelPattern};
-use crate::lang::locate::{At, mistake};
+use crate::lang::locate::mistake;
 use crate::lang::suggest::did_you_mean;
 use crate::lang::target::Target;
 
@@ -42,11 +45,14 @@ pub struct Graph {
     order: Vec<NodeId>,
     outputs: OutputIndex,
     writers: OnceLock<Writers>,
+    mistakes: BTreeMap<NodeId, Vec<Diagnostic>>,
+    /// What stands for a build file that cannot be read, by the directory that it describes.
+    broken: BTreeMap<String, Vec<NodeId>>,
 }
 
 /// A target as its label: a label of its own for every one would be a good part of a no-op.
 #[derive(Debug)]
-struct Named(Arc<Target>);
+pub(super) struct Named(pub(super) Arc<Target>);
 
 impl Borrow<Label> for Named {
     fn borrow(&self) -> &Label {
@@ -90,48 +96,78 @@ pub enum SelectError {
 }
 
 impl Graph {
-    /// Links `targets`. `text_of` reads a build file again, for the frame of an error.
-    ///
-    /// # Errors
-    /// The first mistake: two targets of one name, an unknown dependency, a cycle (its members
-    /// named in order), two targets with one output.
+    /// Links `targets`, of which some `flaws` are known. More of them show here: two targets of one name, an unknown
+    /// dependency, a cycle (its members named in order), two targets with one output. `text_of` reads a build file again, for
+    /// the frame of an error.
     pub fn new(
         mut targets: Vec<Arc<Target>>,
+        flaws: &Flaws,
         text_of: &dyn Fn(&str) -> String,
-    ) -> Result<Self, Diagnostic> {
+    ) -> Self {
+        targets.extend(flaws.broken.iter().map(|it| Arc::clone(&it.target)));
         targets.sort_by(|a, b| a.label.cmp(&b.label));
+        let mut twice = Vec::new();
+        targets.dedup_by(|second, first| {
+            let is_same = second.label == first.label;
+            if is_same {
+                let message = format!(
+                    "target {} is defined twice; first in {}",
+                    first.label, first.at
+                );
+                let text = text_of(&second.at.path);
+                twice.push(mistake(&second.at, message, &text).about(&first.label));
+            }
+            is_same
+        });
         let mut by_label = FxHashMap::default();
         by_label.reserve(targets.len());
         for (index, target) in targets.iter().enumerate() {
             let id = NodeId(u32::try_from(index).expect("fewer than 2^32 targets"));
-            if let Some(first) = by_label.insert(Named(Arc::clone(target)), id) {
-                let other = &targets[first.index()].at;
-                let message = format!("target {} is defined twice; first in {other}", target.label);
-                return Err(mistake(
-                    &target.at.clone(),
-                    message,
-                    &text_of(&target.at.path),
-                ));
-            }
+            by_label.insert(Named(Arc::clone(target)), id);
         }
+        let mut broken: BTreeMap<String, Vec<NodeId>> = BTreeMap::new();
+        for label in flaws.broken.iter().map(|it| &it.target.label) {
+            let here = broken.entry(label.dir().to_owned()).or_default();
+            here.push(by_label[label]);
+        }
+        let mut mistakes: BTreeMap<NodeId, Vec<Diagnostic>> = BTreeMap::new();
+        let known = flaws.broken.iter().flat_map(|it| &it.mistakes);
+        for mistake in known.chain(&flaws.mistakes).chain(&twice) {
+            let label = mistake.target.as_deref();
+            let label = label.and_then(|label| Label::parse(label, "").ok());
+            let id = label.and_then(|label| by_label.get(&label));
+            let id = *id.expect("a flaw is that of a target");
+            mistakes.entry(id).or_default().push(mistake.clone());
+        }
+        // One that has a mistake already may have the same one.
+        let known: BTreeSet<NodeId> = mistakes.keys().copied().collect();
+        let mut unknown = Unknown::default();
         let mut deps = Edges::with_capacity(targets.len());
         let mut resolved = Vec::new();
-        for target in &targets {
+        for (target, id) in targets.iter().zip((0..).map(NodeId)) {
             for dep in &target.deps {
-                let Some(&id) = by_label.get(dep) else {
-                    return Err(unknown_dep(target, dep, &by_label, text_of));
-                };
-                resolved.push(id);
+                if let Some(id) = by_label.get(dep) {
+                    resolved.push(*id);
+                } else if let Some(ids) = broken.get(dep.dir()) {
+                    resolved.extend(ids);
+                } else if !known.contains(&id) {
+                    let mistake = unknown.mistake(target, dep, &by_label, text_of);
+                    mistakes.entry(id).or_default().push(mistake);
+                }
             }
             deps.push(resolved.drain(..));
         }
         let dependants = deps.reversed();
-        let order = match topological_order(&deps, &dependants) {
-            Ok(order) => order,
-            Err(cycle) => return Err(cycle_mistake(&targets, &cycle, text_of)),
-        };
-        let outputs = OutputIndex::new(&targets, text_of)?;
-        Ok(Self {
+        let (order, cycles) = topological_order(&deps, &dependants);
+        for cycle in &cycles {
+            let mistake = cycle_mistake(&targets, cycle, text_of);
+            mistakes.entry(cycle[0]).or_default().push(mistake);
+        }
+        let (outputs, clashes) = OutputIndex::new(&targets, text_of);
+        for (id, mistake) in clashes {
+            mistakes.entry(id).or_default().push(mistake);
+        }
+        Self {
             targets,
             by_label,
             deps,
@@ -139,7 +175,30 @@ impl Graph {
             order,
             outputs,
             writers: OnceLock::new(),
-        })
+            mistakes,
+            broken,
+        }
+    }
+
+    /// What is wrong with `id`.
+    pub fn mistakes_of(&self, id: NodeId) -> &[Diagnostic] {
+        self.mistakes.get(&id).map_or(&[], Vec::as_slice)
+    }
+
+    /// Everything that is wrong, by target.
+    pub fn mistakes(&self) -> impl Iterator<Item = (NodeId, &Diagnostic)> {
+        let all = self.mistakes.iter();
+        all.flat_map(|(id, mistakes)| mistakes.iter().map(|mistake| (*id, mistake)))
+    }
+
+    /// What stands for build files that cannot be read.
+    pub fn broken(&self) -> impl Iterator<Item = NodeId> {
+        self.broken.values().flatten().copied()
+    }
+
+    /// Whether `label` may be that of a target of a build file that cannot be read.
+    pub fn is_unreadable(&self, label: &Label) -> bool {
+        self.broken.contains_key(label.dir())
     }
 
     /// How many targets there are.
@@ -224,14 +283,22 @@ impl Graph {
         for pattern in patterns {
             let before = pending.len();
             match pattern {
-                LabelPattern::One(label) => match self.by_label.get(label) {
-                    Some(&id) => pending.push(id),
-                    None => return Err(self.unknown(label)),
-                },
+                LabelPattern::One(label) => {
+                    let stand_ins = self.broken.get(label.dir());
+                    match (self.by_label.get(label), stand_ins) {
+                        (Some(&id), _) => pending.push(id),
+                        (None, Some(ids)) => pending.extend(ids),
+                        (None, None) => return Err(self.unknown(label)),
+                    }
+                }
                 _ => pending.extend(self.order.iter().filter(|id| {
                     let target = self.target(**id);
                     let named = matches!(pattern, LabelPattern::Named(..));
-                    pattern.matches(&target.label) && (named || wildcard(target))
+                    let wanted = || named || wildcard(target);
+                    let stand_ins = || self.broken.get(target.label.dir());
+                    let is_stand_in = || stand_ins().is_some_and(|ids| ids.contains(id));
+                    (pattern.matches(&target.label) && wanted())
+                        || (pattern.covers(target.label.dir()) && is_stand_in())
                 })),
             }
             if pending.len() == before && *pattern != LabelPattern::everything() {
@@ -325,58 +392,6 @@ impl Graph {
     }
 }
 
-fn unknown_dep(
-    target: &Target,
-    dep: &Label,
-    known: &FxHashMap<Named, NodeId>,
-    text_of: &dyn Fn(&str) -> String,
-) -> Diagnostic {
-    let text = text_of(&target.at.path);
-    let written = [
-        dep.to_string(),
-        format!(":{}", dep.name()),
-        format!("//{}", dep.dir()),
-    ];
-    let at = written
-        .iter()
-        .map(|needle| At::in_target(&target.at.path, &text, target.label.name(), Some(needle)))
-        .find(|at| at.line != target.at.line || at.column != target.at.column)
-        .unwrap_or_else(|| target.at.clone());
-    let names: Vec<String> = known.keys().map(|it| it.0.label.to_string()).collect();
-    let hint = did_you_mean(&dep.to_string(), names.iter().map(String::as_str));
-    let message = format!(
-        "{} depends on {dep}, which does not exist{hint}",
-        target.label
-    );
-    mistake(&at, message, &text)
-}
-
-/// Members of a cycle that are named; of a longer one, the first and the last.
-const CYCLE_SHOWN: usize = 16;
-
-fn cycle_mistake(
-    targets: &[Arc<Target>],
-    cycle: &[NodeId],
-    text_of: &dyn Fn(&str) -> String,
-) -> Diagnostic {
-    let names: Vec<String> = cycle
-        .iter()
-        .map(|id| targets[id.index()].label.to_string())
-        .collect();
-    let first = &targets[cycle[0].index()];
-    let shown = match names.len() {
-        0..=CYCLE_SHOWN => names.join(" → "),
-        all => format!(
-            "{} → … ({} more) … → {}",
-            names[..CYCLE_SHOWN / 2].join(" → "),
-            all - CYCLE_SHOWN,
-            names[all - CYCLE_SHOWN / 2..].join(" → ")
-        ),
-    };
-    let message = format!("dependency cycle: {shown}; remove one of these dependencies");
-    mistake(&first.at.clone(), message, &text_of(&first.at.path))
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
@@ -398,7 +413,9 @@ pub(crate) mod tests {
     }
 
     fn graph(list: &[(&str, &[&str], &[&str])]) -> Result<Graph, String> {
-        Graph::new(targets(list), &|_| String::new()).map_err(|e| flat(&e))
+        let graph = Graph::new(targets(list), &Flaws::default(), &|_| String::new());
+        let mistake = graph.mistakes().next().map(|(_, mistake)| flat(mistake));
+        mistake.map_or(Ok(graph), Err)
     }
 
     #[test]

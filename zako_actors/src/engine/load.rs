@@ -6,6 +6,8 @@
 //! a JavaScript engine.
 //! Invariant: what is remembered names every module that was read.
 
+mod evaluated;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
@@ -17,20 +19,18 @@ use super::analyse::{Analyser, Given, Reading};
 use super::dirs::DirTable;
 pub use super::evaluation::{Evaluate, EvaluationFailure, EvaluationJob, EvaluationOutput};
 use super::files::FileTable;
+use super::flaws::{Broken, Flaws};
 use super::hash::{Hash, KeyWriter};
 use super::members;
 use super::packages;
-use super::state::{Evaluated, EvaluatedResult, Memory};
+use super::state::{EvaluatedResult, Memory};
 use super::workspace::Workspace;
 use crate::diagnostic::Diagnostic;
 use crate::isolate::{ContextKind, rules_digest};
-use crate::lang::descriptor::{BuildFile, read_exports};
 use crate::lang::label::Label;
-use crate::lang::packages::Packages;
 use crate::lang::rule_use::RuleUse;
 use crate::lang::scripts;
 use crate::lang::target::{EnvValue, Target};
-use crate::lang::text::sharing;
 use crate::lang::workspace_file::{PACKAGE_FILE, WorkspaceFile};
 
 /// Everything the build files said.
@@ -46,6 +46,8 @@ pub struct Loaded {
     pub evaluated: usize,
     /// Rules whose answers rest on outputs, after those that they depend on.
     pub readings: Vec<Reading>,
+    /// What is wrong with build files and uses of rules.
+    pub flaws: Flaws,
 }
 
 /// What build files and packages say by themselves, before rules are asked: as long as nobody edits them, that stays while
@@ -57,12 +59,13 @@ pub struct Described {
     /// All uses of rules.
     pub(super) uses: Vec<Arc<RuleUse>>,
     env: BTreeMap<String, EnvValue>,
+    broken: Vec<Broken>,
 }
 
-/// Why there are no targets.
+/// Why there are no targets, or not those that are asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// Mistakes in build files.
+    /// Mistakes in files that everything depends on, or of what is asked for.
     #[error("{} in build files", if .0.len() == 1 { "a mistake" } else { "mistakes" })]
     Mistakes(Vec<Diagnostic>),
     /// A directory could not be searched for build files.
@@ -118,22 +121,28 @@ impl<'a> Loader<'a> {
     }
 
     /// Every target of the workspace. Build files are looked at unless it is `known` what they say; afterwards it is, where
-    /// rules may be asked again.
+    /// rules may be asked again. A build file that cannot be read is a flaw, and so is a mistake with one use of a rule.
     ///
     /// # Errors
-    /// The mistakes of every broken build file, not only of the first.
+    /// The mistakes that nothing can be known beside.
     pub fn load(mut self, known: &mut Option<Described>) -> Result<Loaded, LoadError> {
         let mut loaded = Loaded::default();
         let described = match known.take() {
             Some(described) => described,
             None => self.describe(&mut loaded)?,
         };
-        let Described { targets, uses, env } = if described.uses.is_empty() {
+        let Described {
+            targets,
+            uses,
+            env,
+            broken,
+        } = if described.uses.is_empty() {
             described
         } else {
             known.insert(described).clone()
         };
         (loaded.targets, loaded.env) = (targets, env);
+        loaded.flaws.broken = broken;
         self.add_uses(&uses, &mut loaded)?;
         Ok(loaded)
     }
@@ -143,7 +152,10 @@ impl<'a> Loader<'a> {
         let mut package = WorkspaceFile::default();
         if self.env.workspace.root.join(PACKAGE_FILE).is_file() {
             let paths = vec![PACKAGE_FILE.to_owned()];
-            let results = self.results(paths, ContextKind::Package, loaded)?;
+            let (results, mut broken) = self.results(paths, ContextKind::Package, loaded)?;
+            if let Some(broken) = broken.pop() {
+                return Err(LoadError::Mistakes(broken.mistakes));
+            }
             if let Some(EvaluatedResult::Workspace(file)) = results.into_iter().next() {
                 package = file;
             }
@@ -166,7 +178,8 @@ impl<'a> Loader<'a> {
         let wanted: Vec<String> = paths.clone();
         let mut uses = std::mem::take(&mut package.exports.uses);
         let mut targets = Vec::new();
-        for result in self.results(paths, ContextKind::Build, loaded)? {
+        let (results, broken) = self.results(paths, ContextKind::Build, loaded)?;
+        for result in results {
             if let EvaluatedResult::Exports(exports) = result {
                 targets.extend(exports.targets);
                 uses.extend(exports.uses);
@@ -178,7 +191,12 @@ impl<'a> Loader<'a> {
         targets.append(&mut package.exports.targets);
         targets.extend(self.scripts(&wanted)?);
         let env = package.env;
-        Ok(Described { targets, uses, env })
+        Ok(Described {
+            targets,
+            uses,
+            env,
+            broken,
+        })
     }
 
     /// Adds what rules make of their uses.
@@ -186,10 +204,11 @@ impl<'a> Loader<'a> {
         let context = self.context(ContextKind::Rule);
         let context_hash = context_hash(self.env.workspace, self.env.evaluator.version(), &context);
         let analyser = Analyser::new(&mut self.env, context, context_hash);
-        let analysis = analyser.analyse(uses, &loaded.targets, self.given);
+        let analysis = analyser.analyse(uses, &loaded.targets, &loaded.flaws.broken, self.given);
         let mut analysis = analysis.map_err(|mistaken| LoadError::Mistakes(mistaken.0))?;
         loaded.targets.append(&mut analysis.targets);
         loaded.readings = analysis.readings;
+        loaded.flaws.mistakes = analysis.mistakes;
         loaded.evaluated += analysis.evaluated;
         Ok(())
     }
@@ -211,118 +230,6 @@ impl<'a> Loader<'a> {
         let mut scripts = scripts.map_err(|mistake| LoadError::Mistakes(vec![mistake]))?;
         scripts.retain(|target| !described.contains(target.label.dir()));
         Ok(scripts)
-    }
-
-    fn results(
-        &mut self,
-        paths: Vec<String>,
-        kind: ContextKind,
-        loaded: &mut Loaded,
-    ) -> Result<Vec<EvaluatedResult>, LoadError> {
-        let context = self.context(kind);
-        let context_hash = context_hash(self.env.workspace, self.env.evaluator.version(), &context);
-        loaded.files += paths.len();
-        let stale: Vec<EvaluationJob> = paths
-            .iter()
-            .filter(|path| !self.is_remembered(path, &context_hash))
-            .map(|path| EvaluationJob {
-                path: path.clone(),
-                kind,
-                context: context.clone(),
-                call: None,
-            })
-            .collect();
-        if !stale.is_empty() {
-            loaded.evaluated += stale.len();
-            let mut mistakes = Vec::new();
-            let mut stale = stale.into_iter().peekable();
-            sharing(|| {
-                while stale.peek().is_some() {
-                    let some = stale.by_ref().take(EVALUATED_AT_ONCE).collect();
-                    self.evaluate(some, kind, context_hash, &mut mistakes);
-                }
-            });
-            // Files that import one broken module have one mistake, not many.
-            let mut seen = Vec::new();
-            mistakes.retain(|mistake| {
-                let new = !seen.contains(mistake);
-                if new {
-                    seen.push(mistake.clone());
-                }
-                new
-            });
-            if !mistakes.is_empty() {
-                return Err(LoadError::Mistakes(mistakes));
-            }
-        }
-        Ok(paths
-            .iter()
-            .filter_map(|path| Some(self.env.memory.files.get(path.as_str())?.result.clone()))
-            .collect())
-    }
-
-    /// Evaluates these and remembers what they say, or not any more.
-    fn evaluate(
-        &mut self,
-        jobs: Vec<EvaluationJob>,
-        kind: ContextKind,
-        context: Hash,
-        mistakes: &mut Vec<Diagnostic>,
-    ) {
-        let names: Vec<String> = jobs.iter().map(|job| job.path.clone()).collect();
-        for (path, answer) in names.into_iter().zip(self.env.evaluator.evaluate(jobs)) {
-            let answer = answer.and_then(|mut output| {
-                self.env.evaluator.tell(std::mem::take(&mut output.logs));
-                Ok(self.read(&path, kind, &output, context)?)
-            });
-            match answer {
-                Ok(evaluated) => {
-                    self.env.memory.files.insert(path.into(), evaluated);
-                }
-                Err(failure) => {
-                    self.env.evaluator.tell(failure.logs);
-                    self.env.memory.files.remove(path.as_str());
-                    mistakes.extend(failure.diagnostics);
-                }
-            }
-        }
-    }
-
-    fn read(
-        &self,
-        path: &str,
-        kind: ContextKind,
-        output: &EvaluationOutput,
-        context: Hash,
-    ) -> Result<Evaluated, Diagnostic> {
-        let text = std::fs::read_to_string(self.env.workspace.root.join(path)).unwrap_or_default();
-        let own = path.rsplit_once('/').map_or("", |(dir, _)| dir);
-        let dir = self.described.get(path).map_or(own, String::as_str);
-        let packages = Packages::new(&self.env.workspace.manifest.dependencies);
-        let file = BuildFile {
-            path,
-            dir,
-            text: &text,
-            packages: &packages,
-        };
-        Ok(Evaluated {
-            context,
-            sources: output.sources(),
-            result: if kind == ContextKind::Package {
-                EvaluatedResult::Workspace(WorkspaceFile::read(&output.value, file)?)
-            } else {
-                let mut exports = read_exports(&output.value, file)?;
-                // As the graph wants them: all of them together are sorted soon then.
-                exports.targets.sort_by(|a, b| a.label.cmp(&b.label));
-                EvaluatedResult::Exports(exports)
-            },
-        })
-    }
-
-    fn is_remembered(&self, path: &str, context: &Hash) -> bool {
-        self.env.memory.files.get(path).is_some_and(|known| {
-            known.context == *context && known.sources.is_unchanged(self.env.files)
-        })
     }
 
     fn context(&self, kind: ContextKind) -> Value {
@@ -446,7 +353,12 @@ mod tests {
                 mistaken: &FxHashSet::default(),
             };
             let loaded = Loader::new(env, &Given::default()).load(&mut None);
-            let labels = loaded.map(|l| l.targets.iter().map(|t| t.label.to_string()).collect());
+            let labels = loaded.map(|loaded| {
+                let targets = loaded.targets.iter().map(|it| it.label.to_string());
+                let broken = loaded.flaws.broken.iter();
+                let broken = broken.map(|it| format!("broken {}", it.target.label));
+                targets.chain(broken).collect()
+            });
             (evaluator.asked, labels)
         }
     }
@@ -475,14 +387,17 @@ mod tests {
     }
 
     #[test]
-    fn every_broken_file_is_named_and_forgotten() {
+    fn every_broken_file_is_named_and_forgotten_unless_it_is_known_what_it_read() {
         let mut world = World::new();
         world.write("a/BUILD.ts", "{");
         world.write("b/BUILD.ts", "[1]");
-        let Err(LoadError::Mistakes(mistakes)) = world.load().1 else {
-            panic!("no mistakes")
-        };
-        assert_eq!(mistakes.len(), 2);
-        assert_eq!(world.load().0.len(), 2, "a failure is not remembered");
+        world.write("c/BUILD.ts", TARGET);
+        let broken = ["broken //a:BUILD.ts", "broken //b:BUILD.ts"];
+        let (asked, labels) = world.load();
+        assert_eq!(asked.len(), 3);
+        assert_eq!(labels.unwrap(), ["//c:t", broken[0], broken[1]]);
+        let (asked, labels) = world.load();
+        assert_eq!(asked, ["a/BUILD.ts"]);
+        assert_eq!(labels.unwrap(), ["//c:t", broken[0], broken[1]]);
     }
 }

@@ -1,38 +1,52 @@
 //! The order of nodes in which everything comes after what it needs.
 //!
-//! Owns the order and the finding of one cycle. Does not know targets.
-//! Invariant: one graph always has the same order, and one cycle always the same beginning.
+//! Owns the order and the finding of cycles. Does not know targets.
+//! Invariants: one graph always has the same order, and one cycle always the same beginning; of each cycle its beginning alone
+//! comes before something that it needs.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use super::edges::Edges;
 use super::graph::NodeId;
 
-/// Kahn's algorithm; smallest label first among equals, so the order is stable.
-///
-/// # Errors
-/// One cycle, first member repeated at the end.
-pub fn topological_order(deps: &Edges, dependants: &Edges) -> Result<Vec<NodeId>, Vec<NodeId>> {
+/// Kahn's algorithm; smallest label first among equals, so the order is stable. A cycle is told with its first member repeated
+/// at the end, and opened there.
+pub fn topological_order(deps: &Edges, dependants: &Edges) -> (Vec<NodeId>, Vec<Vec<NodeId>>) {
     let ids = || (0..deps.len()).map(|index| NodeId(index as u32));
     let mut missing: Vec<usize> = ids().map(|id| deps.of(id).len()).collect();
     let mut ready: VecDeque<_> = ids().filter(|id| missing[id.index()] == 0).collect();
     let mut order = Vec::with_capacity(deps.len());
-    while let Some(id) = ready.pop_front() {
-        order.push(id);
-        for next in dependants.of(id) {
-            missing[next.index()] -= 1;
-            if missing[next.index()] == 0 {
-                ready.push_back(*next);
+    let mut cycles = Vec::new();
+    // Whoever is not on hold never is again.
+    let mut first_on_hold = 0;
+    loop {
+        while let Some(id) = ready.pop_front() {
+            order.push(id);
+            for next in dependants.of(id) {
+                let missing = &mut missing[next.index()];
+                // The beginning of a cycle waits for nothing any more.
+                *missing = match *missing {
+                    0 => continue,
+                    missing => missing - 1,
+                };
+                if *missing == 0 {
+                    ready.push_back(*next);
+                }
             }
         }
+        let Some(at) = (first_on_hold..deps.len()).find(|at| missing[*at] > 0) else {
+            return (order, cycles);
+        };
+        first_on_hold = at;
+        let cycle = cycle_below(NodeId(at as u32), deps, &missing);
+        missing[cycle[0].index()] = 0;
+        ready.push_back(cycle[0]);
+        cycles.push(cycle);
     }
-    if order.len() == deps.len() {
-        return Ok(order);
-    }
-    // Every node that is left has a dependency that is left: walking along them must repeat.
-    let Some(mut at) = ids().find(|id| missing[id.index()] > 0) else {
-        return Ok(order);
-    };
+}
+
+/// Every node that is on hold has a dependency that is on hold: walking along them must repeat.
+fn cycle_below(mut at: NodeId, deps: &Edges, missing: &[usize]) -> Vec<NodeId> {
     let mut seen = BTreeMap::new();
     let mut path = Vec::new();
     while !seen.contains_key(&at) {
@@ -46,5 +60,5 @@ pub fn topological_order(deps: &Edges, dependants: &Edges) -> Result<Vec<NodeId>
     let smallest = (0..cycle.len()).min_by_key(|i| cycle[*i]).unwrap_or(0);
     cycle.rotate_left(smallest);
     cycle.extend_from_within(..1);
-    Err(cycle)
+    cycle
 }

@@ -37,18 +37,17 @@ fn both_in_place(a: &Target, b: &Target) -> bool {
 }
 
 impl OutputIndex {
-    /// Indexes the declared outputs of `targets`.
-    ///
-    /// # Errors
-    /// When two targets declare one output, or a target names its own source as output.
+    /// Indexes the declared outputs of `targets`. Tells whose declarations are mistakes: two targets declare one output, or a
+    /// target names its own source as output.
     pub fn new<'t>(
         targets: &'t [Arc<Target>],
         text_of: &dyn Fn(&str) -> String,
-    ) -> Result<Self, Diagnostic> {
+    ) -> (Self, Vec<(NodeId, Diagnostic)>) {
         let index = Self::of(targets);
-        let mut owners: FxHashMap<&'t str, &'t Target> = FxHashMap::default();
+        let mut mistakes = Vec::new();
+        let mut owners: FxHashMap<&'t str, (NodeId, &'t Target)> = FxHashMap::default();
         owners.reserve(targets.len());
-        for target in targets {
+        for (target, id) in targets.iter().zip((0..).map(NodeId)) {
             let Some(command) = target.command() else {
                 continue;
             };
@@ -57,40 +56,41 @@ impl OutputIndex {
                     Output::File(path) | Output::Tree(path) => path.as_str(),
                     Output::Glob(pattern) => pattern.as_str(),
                 };
-                check_not_a_source(target, out, text_of)?;
-                check_not_private(target, path, out, text_of)?;
-                if let Some(other) = owners.insert(path, target)
-                    && !both_in_place(other, target)
+                let own = check_not_a_source(target, out, text_of);
+                let own = own.and_then(|()| check_not_private(target, path, out, text_of));
+                mistakes.extend(own.err().map(|mistake| (id, mistake)));
+                if let Some(other) = owners.insert(path, (id, target))
+                    && !both_in_place(other.1, target)
                 {
-                    return Err(clash(target, other, out, text_of));
+                    mistakes.extend(clash((id, target), other, out, text_of));
                 }
             }
         }
         if index.trees.is_empty() {
-            return Ok(index);
+            return (index, mistakes);
         }
-        let within = |(&path, &owner): (&&'t str, &&'t Target)| {
+        let within = |(&path, &owner): (&&'t str, &(NodeId, &'t Target))| {
             let mut trees = ancestors(path)
                 .skip(1)
                 .filter(|tree| index.trees.contains(*tree));
             let other = trees.find_map(|tree| {
                 let other = owners.get(tree)?;
-                let clashes = !std::ptr::eq(*other, owner) && !both_in_place(other, owner);
+                let clashes = other.0 != owner.0 && !both_in_place(other.1, owner.1);
                 clashes.then_some(*other)
             });
             Some((path, owner, other?))
         };
-        // The first one by its path, so that one mistake always reads the same.
-        match owners
-            .iter()
-            .filter_map(within)
-            .min_by_key(|(path, ..)| *path)
-        {
-            Some((path, owner, other)) => {
-                Err(clash(owner, other, &Output::File(path.into()), text_of))
+        // By path, so that mistakes always read the same; of two targets the first.
+        let mut within: Vec<_> = owners.iter().filter_map(within).collect();
+        within.sort_by_key(|(path, ..)| *path);
+        let mut told = FxHashSet::default();
+        for (path, owner, other) in within {
+            if told.insert((owner.0, other.0)) {
+                let out = Output::File(path.into());
+                mistakes.extend(clash(owner, other, &out, text_of));
             }
-            None => Ok(index),
         }
+        (index, mistakes)
     }
 
     /// Indexes the declared outputs of `targets`, whether they clash or not.
@@ -239,7 +239,8 @@ fn check_not_a_source(
                 target.label
             ),
             &text_of(&target.at.path),
-        )),
+        )
+        .about(&target.label)),
     }
 }
 
@@ -270,17 +271,19 @@ fn check_not_private(
             target.label
         ),
         &text,
-    ))
+    )
+    .about(&target.label))
 }
 
+/// What is wrong with two targets: nobody knows which of them is to have the output.
 fn clash(
-    target: &Target,
-    other: &Target,
+    target: (NodeId, &Target),
+    other: (NodeId, &Target),
     out: &Output,
     text_of: &dyn Fn(&str) -> String,
-) -> Diagnostic {
-    // In a stable order, whichever was met first.
-    let (first, second) = if target.label <= other.label {
+) -> [(NodeId, Diagnostic); 2] {
+    // In a stable order, whichever was met first: places are in that of labels.
+    let ((first_id, first), (second_id, second)) = if target.0 <= other.0 {
         (target, other)
     } else {
         (other, target)
@@ -293,14 +296,15 @@ fn clash(
         .trim_start_matches('/');
     let at = At::in_target(&second.at.path, &text, second.label.name(), Some(needle));
     let at = if at.line == 0 { second.at.clone() } else { at };
-    mistake(
-        &at,
-        format!(
-            "{} and {} both write {shown}; give one of them another output",
-            first.label, second.label
-        ),
-        &text,
-    )
+    let message = format!(
+        "{} and {} both write {shown}; give one of them another output",
+        first.label, second.label
+    );
+    let found = mistake(&at, message, &text);
+    [
+        (first_id, found.clone().about(&first.label)),
+        (second_id, found.about(&second.label)),
+    ]
 }
 
 #[cfg(test)]
@@ -310,7 +314,9 @@ mod tests {
     use crate::lang::locate::flat;
 
     fn index(list: &[(&str, &[&str], &[&str])]) -> Result<OutputIndex, String> {
-        OutputIndex::new(&targets(list), &|_| String::new()).map_err(|e| flat(&e))
+        let (index, mistakes) = OutputIndex::new(&targets(list), &|_| String::new());
+        let mistake = mistakes.first().map(|(_, mistake)| flat(mistake));
+        mistake.map_or(Ok(index), Err)
     }
 
     #[test]

@@ -160,6 +160,13 @@ pub enum EvaluatedResult {
     Workspace(WorkspaceFile),
     /// `BUILD.ts`.
     Exports(Exports),
+    /// A `BUILD.ts` that cannot be read.
+    Broken {
+        /// What is wrong with it, as JSON.
+        mistakes: Box<str>,
+        /// Whether it was stopped at a limit: that may go otherwise the next time.
+        is_stopped: bool,
+    },
 }
 
 impl State {

@@ -269,6 +269,15 @@ impl LabelPattern {
         Ok(Self::One(label))
     }
 
+    /// Whether something in `dir` may be meant.
+    pub fn covers(&self, dir: &str) -> bool {
+        match self {
+            Self::One(label) => label.dir() == dir,
+            Self::Package(own) => own == dir,
+            Self::Tree(above) | Self::Named(above, _) => is_within(dir, above),
+        }
+    }
+
     /// Whether `label` is meant.
     pub fn matches(&self, label: &Label) -> bool {
         match self {

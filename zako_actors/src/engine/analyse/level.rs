@@ -9,7 +9,8 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 use serde_json::{Map, Value, json};
 
-use super::{Analyser, Analysis, Known, Mistaken, Reading, Shared, Stage};
+use super::system::file_of;
+use super::{Analyser, Analysis, Known, Mistaken, Reading, Shared, Stage, give_up};
 use crate::diagnostic::Diagnostic;
 use crate::engine::hash::{Hash, KeyWriter};
 use crate::engine::load::EvaluationJob;
@@ -24,7 +25,9 @@ use crate::lang::target::Source;
 /// Uses per evaluation: enough to make little of a runtime's start, few enough to share the work.
 const BATCH: usize = 64;
 /// An implementation reads one output after another; more rounds than this are a mistake.
-const MAX_ROUNDS: usize = 256;
+const MAX_ROUNDS: u32 = 256;
+/// A rule that failed for so many targets of a level is not asked about others.
+const MAX_FAILURES: usize = 64;
 
 /// A use that a rule is asked about.
 pub(super) struct Asked {
@@ -43,6 +46,46 @@ pub(super) struct Asked {
     pub reads_own: bool,
 }
 
+/// What tells rules from each other.
+fn rule_of(used: &RuleUse) -> (String, String) {
+    (used.file.clone(), used.rule.clone())
+}
+
+/// Why a rule is not asked any more.
+fn why_not(one: &Asked, failures: &FxHashMap<(String, String), usize>) -> Option<String> {
+    let RuleUse { rule, label, .. } = &*one.used;
+    if one.turn > MAX_ROUNDS {
+        return Some(format!(
+            "rule {rule} reads one file after another without an end"
+        ));
+    }
+    let failures = failures.get(&rule_of(&one.used)).copied().unwrap_or(0);
+    (failures >= MAX_FAILURES).then(|| {
+        format!(
+            "rule {rule} was not asked about {label}: it failed for too many others, or was stopped"
+        )
+    })
+}
+
+/// What is wrong with the toolchains of `used`.
+fn mistake_of_toolchain(used: &RuleUse, shared: &Shared) -> Option<Vec<Diagnostic>> {
+    let files = used.toolchains.iter().filter_map(|id| file_of(id));
+    files
+        .filter_map(|file| shared.mistaken.get(file))
+        .next()
+        .cloned()
+}
+
+/// Whether `used` needs something of a build file that cannot be read.
+fn needs_broken(used: &RuleUse, shared: &Shared) -> bool {
+    !shared.broken.is_empty()
+        && used.deps().into_iter().any(|dep| {
+            shared.broken.contains(dep.dir())
+                && !shared.uses.contains(dep)
+                && !shared.plain.contains_key(dep)
+        })
+}
+
 impl Analyser<'_, '_> {
     /// Brings every use of `level` to a stage.
     pub(super) fn level(
@@ -52,18 +95,18 @@ impl Analyser<'_, '_> {
         stages: &mut FxHashMap<Label, Stage>,
         analysis: &mut Analysis,
     ) -> Result<(), Mistaken> {
-        let mut mistakes = Vec::new();
         let mut asked = Vec::new();
         for used in level {
-            let told = match self.env.mistaken.contains(&used.label) {
-                true => {
-                    analysis.readings.push(Reading::given_up(&used.label));
-                    Ok(None)
-                }
-                false => self.tell(used, shared, stages),
+            let unknown = || Some(vec![self.unknown(used, shared)?]);
+            let found = mistake_of_toolchain(used, shared).or_else(unknown);
+            let told = match found {
+                _ if self.env.mistaken.contains(&used.label) => Err(Vec::new().into()),
+                Some(found) => Err(found.into()),
+                None if needs_broken(used, shared) => Err(Vec::new().into()),
+                None => self.tell(used, shared, stages),
             };
             match told {
-                Err(found) => mistakes.extend(found.0),
+                Err(Mistaken(found)) => give_up(used, found, stages, analysis),
                 Ok(None) => {
                     analysis.targets.push(unfinished(used));
                     stages.insert(used.label.clone(), Stage::Unfinished);
@@ -74,21 +117,18 @@ impl Analyser<'_, '_> {
                 },
             }
         }
-        if !mistakes.is_empty() {
-            return Err(mistakes.into());
-        }
-        let mut rounds = 0;
+        let mut failures = FxHashMap::default();
         while !asked.is_empty() {
-            rounds += 1;
-            if rounds > MAX_ROUNDS {
-                let used = &asked[0].used;
-                let message = format!(
-                    "rule {} reads one file after another without an end",
-                    used.rule
-                );
-                return Err(vec![self.mistake(used, None, message)].into());
-            }
-            asked = self.ask(asked, shared, stages, analysis)?;
+            asked.retain(|one| {
+                let found = why_not(one, &failures);
+                let found = found.map(|message| self.mistake(&one.used, None, message));
+                let may_be = found.is_none();
+                if let Some(found) = found {
+                    give_up(&one.used, vec![found], stages, analysis);
+                }
+                may_be
+            });
+            asked = self.ask(asked, shared, stages, analysis, &mut failures)?;
         }
         Ok(())
     }
@@ -169,7 +209,7 @@ impl Analyser<'_, '_> {
                 } => {
                     let mut deps = Vec::new();
                     for label in labels {
-                        let Some(known) = self.known(used, label, shared, stages)? else {
+                        let Some(known) = Self::known(label, shared, stages) else {
                             return Ok(None);
                         };
                         key.text(&label.to_string()).hash(&known.result);
@@ -244,7 +284,7 @@ impl Analyser<'_, '_> {
                     files.extend(found.iter().map(|path| json!({ "$file": path })));
                 }
                 AttrSource::Target(label) => {
-                    let Some(known) = self.known(used, label, shared, stages)? else {
+                    let Some(known) = Self::known(label, shared, stages) else {
                         return Ok(None);
                     };
                     key.text(&label.to_string()).hash(&known.result);
@@ -255,25 +295,18 @@ impl Analyser<'_, '_> {
         Ok(Some(files))
     }
 
+    /// What is known of a target that there is; nothing when it is unfinished.
     fn known(
-        &self,
-        used: &RuleUse,
         label: &Label,
         shared: &Shared,
         stages: &FxHashMap<Label, Stage>,
-    ) -> Result<Option<Arc<Known>>, Mistaken> {
-        match (stages.get(label), shared.plain.get(label)) {
-            (Some(Stage::Known(known)), _) => Ok(Some(Arc::clone(known))),
-            (Some(Stage::Unfinished), _) => Ok(None),
-            (None, Some(target)) => {
-                let files = FileRef::outputs_of(target);
-                Ok(Some(Arc::new(Known::new(files, Map::new()))))
-            }
-            (None, None) => {
-                let names = shared.uses.iter().chain(shared.plain.keys());
-                let names = names.map(ToString::to_string);
-                let names: Vec<String> = names.collect();
-                Err(vec![self.unknown(used, label, &names)].into())
+    ) -> Option<Arc<Known>> {
+        match stages.get(label) {
+            Some(Stage::Known(known)) => Some(Arc::clone(known)),
+            Some(Stage::Unfinished) => None,
+            None => {
+                let files = FileRef::outputs_of(shared.plain.get(label)?);
+                Some(Arc::new(Known::new(files, Map::new())))
             }
         }
     }
@@ -287,18 +320,19 @@ impl Analyser<'_, '_> {
         self.mistake(used, Some(&format!(":{}", dep.name())), message)
     }
 
-    /// Asks the rules, and keeps what is finished; returns what has new answers to go on with.
+    /// Asks the rules, and keeps what is finished; returns what is to be asked again: what has new answers to go on with, and
+    /// whoever was asked about together with a mistake. Counts in `failures` those of each rule.
     fn ask(
         &mut self,
         asked: Vec<Asked>,
         shared: &Shared,
         stages: &mut FxHashMap<Label, Stage>,
         analysis: &mut Analysis,
+        failures: &mut FxHashMap<(String, String), usize>,
     ) -> Result<Vec<Asked>, Mistaken> {
         let mut by_rule: BTreeMap<(String, String), Vec<Asked>> = BTreeMap::new();
         for one in asked {
-            let rule = (one.used.file.clone(), one.used.rule.clone());
-            by_rule.entry(rule).or_default().push(one);
+            by_rule.entry(rule_of(&one.used)).or_default().push(one);
         }
         let mut batches: Vec<Vec<Asked>> = Vec::new();
         for (_, mut uses) in by_rule {
@@ -312,13 +346,26 @@ impl Analyser<'_, '_> {
             .map(|batch| self.job(batch, shared))
             .collect();
         analysis.evaluated += jobs.len();
-        let mut mistakes = Vec::new();
         let mut again = Vec::new();
         for (batch, answer) in batches.into_iter().zip(self.env.evaluator.evaluate(jobs)) {
             match answer {
                 Err(mut failure) => {
                     self.env.evaluator.tell(std::mem::take(&mut failure.logs));
-                    mistakes.extend(self.blame(&batch, failure));
+                    let subject = failure.subject.as_deref();
+                    let is_it = |one: &Asked| Some(&*one.used.label.to_string()) == subject;
+                    // Where nobody says whose it is, it is everybody's.
+                    let is_known = batch.iter().any(is_it);
+                    let found = self.blame(&batch, failure.clone());
+                    for one in batch {
+                        if is_known && !is_it(&one) {
+                            again.push(one);
+                            continue;
+                        }
+                        // The limits are for all of them together.
+                        let more = if failure.is_stopped { MAX_FAILURES } else { 1 };
+                        *failures.entry(rule_of(&one.used)).or_default() += more;
+                        give_up(&one.used, found.clone(), stages, analysis);
+                    }
                 }
                 Ok(mut output) => {
                     self.env.evaluator.tell(std::mem::take(&mut output.logs));
@@ -331,20 +378,16 @@ impl Analyser<'_, '_> {
                         return Err(vec![Diagnostic::error("a rule did not answer")].into());
                     };
                     for (one, answer) in batch.into_iter().zip(answers) {
+                        let used = Arc::clone(&one.used);
                         match self.hear(one, answer, stages, analysis) {
                             Ok(more) => again.extend(more),
-                            Err(mistake) => mistakes.push(*mistake),
+                            Err(mistake) => give_up(&used, vec![*mistake], stages, analysis),
                         }
                     }
                 }
             }
         }
-        if mistakes.is_empty() {
-            Ok(again)
-        } else {
-            mistakes.dedup();
-            Err(mistakes.into())
-        }
+        Ok(again)
     }
 
     fn job(&self, batch: &[Asked], shared: &Shared) -> EvaluationJob {

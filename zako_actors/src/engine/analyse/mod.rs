@@ -21,10 +21,12 @@ use std::sync::Arc;
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde_json::{Map, Value};
 
+use super::flaws::Broken;
 use super::hash::{Hash, KeyWriter};
 use super::load::{EvaluationJob, EvaluationOutput, LoadEnv};
 use super::state::Analysed;
 use crate::diagnostic::Diagnostic;
+use crate::lang::described::unfinished;
 use crate::lang::file_ref::FileRef;
 use crate::lang::label::Label;
 use crate::lang::locate::{At, mistake};
@@ -61,9 +63,11 @@ pub struct Analysis {
     pub readings: Vec<Reading>,
     /// How many evaluations it took.
     pub evaluated: usize,
+    /// What is wrong with which target.
+    pub mistakes: Vec<Diagnostic>,
 }
 
-/// All mistakes of one analysis.
+/// Mistakes: of one target, or such that nothing can be known beside them.
 #[derive(Debug)]
 pub struct Mistaken(pub Vec<Diagnostic>);
 
@@ -96,7 +100,11 @@ struct Shared {
     /// Targets that no rule describes.
     plain: FxHashMap<Label, Arc<Target>>,
     /// The labels of all uses.
-    uses: Vec<Label>,
+    uses: FxHashSet<Label>,
+    /// Directories of build files that cannot be read.
+    broken: FxHashSet<String>,
+    /// Toolchain files that gave no values, with what is wrong.
+    mistaken: FxHashMap<String, Vec<Diagnostic>>,
 }
 
 impl<'l, 'a> Analyser<'l, 'a> {
@@ -112,14 +120,15 @@ impl<'l, 'a> Analyser<'l, 'a> {
 }
 
 impl Analyser<'_, '_> {
-    /// Asks the rules of all `uses`, in a workspace that also has the targets `plain`.
+    /// Asks the rules of all `uses`, in a workspace that also has the targets `plain` and those of `broken` build files.
     ///
     /// # Errors
-    /// Mistakes of rules and of those who use them.
+    /// Mistakes that concern all of them. One that is a single use's leaves its target undescribed, and what needs that.
     pub fn analyse(
         mut self,
         uses: &[Arc<RuleUse>],
         plain: &[Arc<Target>],
+        broken: &[Broken],
         given: &Given,
     ) -> Result<Analysis, Mistaken> {
         let ids = |of: fn(&RuleUse) -> &Vec<String>| -> Vec<&str> {
@@ -138,15 +147,20 @@ impl Analyser<'_, '_> {
             self.env.memory.uses.clear();
             return Ok(Analysis::default());
         }
-        let toolchains = self.toolchains(&ids(|used| &used.toolchains), &options)?;
+        let (toolchains, mistaken) = self.toolchains(&ids(|used| &used.toolchains), &options);
         let shared = Shared {
             options,
             toolchains,
+            mistaken,
             plain: plain
                 .iter()
                 .map(|target| (target.label.clone(), Arc::clone(target)))
                 .collect(),
             uses: uses.iter().map(|used| used.label.clone()).collect(),
+            broken: broken
+                .iter()
+                .map(|it| it.target.label.dir().to_owned())
+                .collect(),
         };
         self.until_settled(uses, plain, &shared)
     }
@@ -159,7 +173,7 @@ impl Analyser<'_, '_> {
         plain: &[Arc<Target>],
         shared: &Shared,
     ) -> Result<Analysis, Mistaken> {
-        let known: FxHashSet<&Label> = shared.uses.iter().collect();
+        let known: FxHashSet<&Label> = uses.iter().map(|used| &used.label).collect();
         let described = self.described(plain, &[]);
         let is_told =
             |uses: &FxHashMap<Label, Analysed>| known.iter().all(|it| uses.contains_key(it));
@@ -190,7 +204,7 @@ impl Analyser<'_, '_> {
             }
             glob = differs.cloned();
             self.globs = next;
-            (analysis.targets, analysis.readings) = Default::default();
+            (analysis.targets, analysis.readings, analysis.mistakes) = Default::default();
         }
         Err(vec![self.unsettled(uses, glob)].into())
     }
@@ -282,14 +296,14 @@ impl Analyser<'_, '_> {
             }
             ready = next;
         }
-        if done.len() < uses.len() {
-            let left: Vec<&Arc<RuleUse>> = uses
-                .iter()
-                .zip(&missing)
-                .filter(|(_, n)| **n > 0)
-                .map(|(used, _)| used)
-                .collect();
-            return Err(vec![self.cycle(&left)].into());
+        // Every other one waits for another: that is told when they are linked.
+        for (index, used) in uses
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| missing[*index] > 0)
+        {
+            give_up(used, Vec::new(), &mut stages, analysis);
+            done.push(index);
         }
         if !analysis.readings.is_empty() {
             let in_order = done.iter().map(|index| &*uses[*index]);
@@ -297,44 +311,6 @@ impl Analyser<'_, '_> {
             analysis.readings = reading::spread(readings, in_order, &self.env.memory.uses);
         }
         Ok(())
-    }
-
-    /// Every one of `left` waits for another.
-    fn cycle(&self, left: &[&Arc<RuleUse>]) -> Diagnostic {
-        let by_label: FxHashMap<&Label, &Arc<RuleUse>> =
-            left.iter().map(|used| (&used.label, *used)).collect();
-        let mut path: Vec<&Label> = left
-            .iter()
-            .map(|used| &used.label)
-            .min()
-            .into_iter()
-            .collect();
-        loop {
-            let used = by_label[path[path.len() - 1]];
-            let next = used
-                .deps()
-                .into_iter()
-                .find(|dep| by_label.contains_key(dep));
-            let next = next.unwrap_or(&used.label);
-            if let Some(start) = path.iter().position(|label| *label == next) {
-                path.drain(..start);
-                break;
-            }
-            path.push(next);
-        }
-        // The smallest label opens the cycle, so that one mistake always reads the same.
-        let smallest = (0..path.len()).min_by_key(|place| path[*place]);
-        path.rotate_left(smallest.unwrap_or(0));
-        path.push(path[0]);
-        let names: Vec<String> = path.iter().map(ToString::to_string).collect();
-        self.mistake(
-            by_label[path[0]],
-            None,
-            format!(
-                "dependency cycle: {}; remove one of these dependencies",
-                names.join(" → ")
-            ),
-        )
     }
 
     /// A mistake in what a build file says about `used`.
@@ -345,7 +321,16 @@ impl Analyser<'_, '_> {
         mistake(&at, message, &text).about(&used.label)
     }
 
-    fn unknown(&self, used: &RuleUse, dep: &Label, names: &[String]) -> Diagnostic {
+    /// What is wrong with the dependencies of `used`: there is none of that name.
+    fn unknown(&self, used: &RuleUse, shared: &Shared) -> Option<Diagnostic> {
+        let is_known = |dep: &Label| {
+            shared.uses.contains(dep)
+                || shared.plain.contains_key(dep)
+                || shared.broken.contains(dep.dir())
+        };
+        let dep = used.deps().into_iter().find(|dep| !is_known(dep))?;
+        let names = shared.uses.iter().chain(shared.plain.keys());
+        let names: Vec<String> = names.map(ToString::to_string).collect();
         let hint = did_you_mean(&dep.to_string(), names.iter().map(String::as_str));
         let written = [
             dep.to_string(),
@@ -363,7 +348,7 @@ impl Analyser<'_, '_> {
             "{} depends on {dep}, which does not exist{hint}",
             used.label
         );
-        self.mistake(used, needle, message)
+        Some(self.mistake(used, needle, message))
     }
 
     fn text(&self, path: &str) -> String {
@@ -381,6 +366,21 @@ impl Analyser<'_, '_> {
             None => Err(vec![Diagnostic::error("nothing was evaluated")].into()),
         }
     }
+}
+
+/// Leaves the target of `used` undescribed, for these mistakes or those of others.
+fn give_up(
+    used: &RuleUse,
+    mistakes: Vec<Diagnostic>,
+    stages: &mut FxHashMap<Label, Stage>,
+    analysis: &mut Analysis,
+) {
+    let mistakes = mistakes.into_iter();
+    let mistakes = mistakes.map(|mistake| mistake.about(&used.label));
+    analysis.mistakes.extend(mistakes);
+    analysis.readings.push(Reading::given_up(&used.label));
+    analysis.targets.push(unfinished(used));
+    stages.insert(used.label.clone(), Stage::Unfinished);
 }
 
 impl Known {

@@ -3,6 +3,7 @@
 //! Owns the conversation with such a file until it has no question left, and the memory of it.
 //! Does not know what the values are used for.
 
+use rustc_hash::FxHashMap;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -29,7 +30,7 @@ struct Answer {
 }
 
 /// The part of `file#name` before the mark.
-fn file_of(id: &str) -> Option<&str> {
+pub(super) fn file_of(id: &str) -> Option<&str> {
     id.rsplit_once('#').map(|(file, _)| file)
 }
 
@@ -64,23 +65,31 @@ impl Analyser<'_, '_> {
         Ok(settle(&declared, given, targets).map_err(|error| vec![error])?)
     }
 
-    /// The values of all toolchains in `ids`.
+    /// The values of all toolchains in `ids`, and what is wrong with the files that gave none.
     pub(super) fn toolchains(
         &mut self,
         ids: &[&str],
         options: &Map<String, Value>,
-    ) -> Result<Map<String, Value>, Mistaken> {
+    ) -> (Map<String, Value>, FxHashMap<String, Vec<Diagnostic>>) {
         let mut values = Map::new();
+        let mut mistaken = FxHashMap::default();
         for file in files(ids) {
             let request = json!({
                 "kind": "toolchain", "file": file, "config": options, "platform": platform(),
             });
-            for mut answer in self.converse(file, ContextKind::Toolchain, request)? {
+            let answers = match self.converse(file, ContextKind::Toolchain, request) {
+                Ok(answers) => answers,
+                Err(Mistaken(found)) => {
+                    mistaken.insert(file.to_owned(), found);
+                    continue;
+                }
+            };
+            for mut answer in answers {
                 let value = answer.rest.remove("value").unwrap_or(Value::Null);
                 values.insert(format!("{file}#{}", answer.name), value);
             }
         }
-        Ok(values)
+        (values, mistaken)
     }
 
     /// Has `file` answer `request`, answering its questions; remembered.

@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use rustc_hash::FxHashMap;
+
 use super::{Build, News};
 use crate::engine::event::{Event, Outcome, Summary};
 use crate::engine::plan::{Freshness, Left, Plan, Read};
@@ -144,19 +146,25 @@ impl Build {
         if !self.spec.keep_going {
             self.schedule.stop();
         }
-        self.one_more(&target, Outcome::Failed, Some(text));
+        self.one_more(&target, Outcome::Failed, Some(text), None);
         self.mistaken.insert(target);
     }
 
     /// Ends a target that never became a node.
-    fn one_more(&mut self, target: &Label, outcome: Outcome, failure: Option<String>) {
+    fn one_more(
+        &mut self,
+        target: &Label,
+        outcome: Outcome,
+        failure: Option<String>,
+        reason: Option<String>,
+    ) {
         self.summary.targets += 1;
         self.summary.count(outcome);
         self.emit(Event::BuildGrew {
             targets: 1,
             fresh: 0,
         });
-        self.emit_end(target.to_string(), outcome, failure);
+        self.emit_end(target.to_string(), outcome, failure, reason);
     }
 
     /// Ends what was asked for and never described.
@@ -170,10 +178,22 @@ impl Build {
         // Without any of these every rule has come to its end.
         let lost = failed + cancelled + skipped == 0 && self.spec.env.cancel.reason().is_none();
         let plan = Arc::clone(&self.plan);
+        // Whose mistake it is that others were left out: they come after what they need.
+        let mut culprits: FxHashMap<&Label, &Label> = FxHashMap::default();
         for Left { target, rule } in &plan.left {
+            let deps = plan.graph.find(&target.label).map(|id| plan.graph.deps(id));
+            let deps = deps.into_iter().flatten();
+            let mut deps = deps.map(|id| &plan.graph.target(*id).label);
+            let culprit = deps.find_map(|dep| {
+                let is_it = self.mistaken.contains(dep).then_some(dep);
+                is_it.or_else(|| culprits.get(dep).copied())
+            });
+            culprits.extend(culprit.map(|culprit| (&target.label, culprit)));
             if self.mistaken.contains(&target.label) {
                 continue;
             }
+            let culprit = culprits.get(&target.label);
+            let reason = culprit.map(|it| format!("it needs {it}, which has a mistake"));
             let (outcome, failure) = match lost {
                 true => {
                     let label = &target.label;
@@ -184,7 +204,7 @@ impl Build {
                 }
                 false => (Outcome::Skipped, None),
             };
-            self.one_more(&target.label, outcome, failure);
+            self.one_more(&target.label, outcome, failure, reason);
         }
     }
 }

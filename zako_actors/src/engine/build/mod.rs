@@ -329,11 +329,17 @@ impl Build {
         let label = self.label(node);
         self.summary.count(Outcome::Skipped);
         self.progress.ended(node, None);
-        self.emit_end(label, Outcome::Skipped, None);
+        self.emit_end(label, Outcome::Skipped, None, None);
     }
 
     /// Tells of the end of what never ran.
-    fn emit_end(&self, label: String, outcome: Outcome, failure: Option<String>) {
+    fn emit_end(
+        &self,
+        label: String,
+        outcome: Outcome,
+        failure: Option<String>,
+        reason: Option<String>,
+    ) {
         self.emit(Event::StepFinished {
             label,
             outcome,
@@ -341,7 +347,7 @@ impl Build {
             causes: Vec::new(),
             failure,
             output: None,
-            reason: None,
+            reason,
             attempts: 1,
             left_us: None,
         });

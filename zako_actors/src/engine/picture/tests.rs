@@ -1,3 +1,4 @@
+use super::super::flaws::Flaws;
 use super::super::graph::tests::targets;
 use super::*;
 
@@ -10,7 +11,7 @@ fn graph() -> Graph {
         // Packages that need each other, though their targets do not.
         ("//c:late", &["//b:y"], &[]),
     ]);
-    Graph::new(targets, &|_| String::new()).unwrap()
+    Graph::new(targets, &Flaws::default(), &|_| String::new())
 }
 
 fn picture(by_package: bool) -> Picture {
@@ -111,7 +112,7 @@ fn too_many_neighbours_of_a_package_are_drawn_by_package() {
             .iter()
             .map(|user| (user.as_str(), &["//core:lib"][..], &[][..])),
     );
-    let graph = Graph::new(targets(&all), &|_| String::new()).unwrap();
+    let graph = Graph::new(targets(&all), &Flaws::default(), &|_| String::new());
     let picture = Picture::packages(&graph, graph.order(), "", &|_| None);
     let view = picture
         .views

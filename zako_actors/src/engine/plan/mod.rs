@@ -148,8 +148,9 @@ impl Planner<'_> {
     /// Plans `items`, each after what it waits for.
     ///
     /// # Errors
-    /// When a source is missing or a glob matches nothing.
-    pub fn plan(mut self, items: &[Item], gates: &Gates) -> Result<Plan, Diagnostic> {
+    /// Where sources are missing or globs match nothing: all of that, but for what needs a target with such a mistake.
+    pub fn plan(mut self, items: &[Item], gates: &Gates) -> Result<Plan, Vec<Diagnostic>> {
+        let mut mistakes = Vec::new();
         let mut plan = Plan {
             graph: Arc::clone(&self.graph),
             nodes: Vec::with_capacity(items.len()),
@@ -183,14 +184,25 @@ impl Planner<'_> {
                         let target = Arc::clone(&self.graph.targets()[id.index()]);
                         plan.left.push(Left { target, rule });
                     } else {
-                        let node = self.planned(id, &places, &plan.nodes, &mut globs)?;
-                        places.of[id.index()] = plan.nodes.len() as u32;
-                        plan.nodes.push(node);
+                        match self.planned(id, &places, &plan.nodes, &mut globs) {
+                            Ok(node) => {
+                                places.of[id.index()] = plan.nodes.len() as u32;
+                                plan.nodes.push(node);
+                            }
+                            Err(mistake) => {
+                                let label = self.graph.target(id).label.clone();
+                                places.left.insert(id, label);
+                                mistakes.push(mistake);
+                            }
+                        }
                     }
                 }
             }
         }
-        Ok(plan)
+        match mistakes.is_empty() {
+            true => Ok(plan),
+            false => Err(mistakes),
+        }
     }
 
     /// Whether what lies behind `gate` is described for good. If not, `plan` notes what its rule waits for.

@@ -259,6 +259,7 @@ fn sources(source: &Source) -> Vec<String> {
 mod tests {
     use super::super::graph::tests::targets;
     use super::*;
+    use crate::engine::flaws::Flaws;
 
     fn ask(text: &str) -> Result<Vec<String>, String> {
         let graph = Graph::new(
@@ -268,9 +269,9 @@ mod tests {
                 ("//c:z", &[], &[]),
                 ("//d-e:w", &[], &[]),
             ]),
+            &Flaws::default(),
             &|_| String::new(),
-        )
-        .unwrap();
+        );
         let ids = parse(text, "a").and_then(|expr| answer(&graph, &expr));
         let name = |id: &NodeId| graph.target(*id).label.to_string();
         ids.map(|ids| ids.iter().map(name).collect())

@@ -124,9 +124,15 @@ pub enum BuildError {
     /// Build files have mistakes.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// The graph or the plan has a mistake.
+    /// Targets and rules wait for each other.
     #[error("{}", .0.message)]
     Mistake(Box<Diagnostic>),
+    /// Targets that do not go together, or whose rules have a mistake.
+    #[error("there are mistakes in targets")]
+    Targets(Vec<Diagnostic>),
+    /// Sources are missing.
+    #[error("there are mistakes in sources")]
+    Sources(Vec<Diagnostic>),
     /// A label selects nothing.
     #[error(transparent)]
     Select(#[from] super::graph::SelectError),
@@ -264,10 +270,18 @@ impl Session {
         self.described = None;
     }
 
+    /// Forgets what the build files at these paths said.
+    pub fn forget_read<'p>(&mut self, paths: impl Iterator<Item = &'p str>) {
+        for path in paths {
+            self.changed |= self.known.memory.files.remove(path).is_some();
+        }
+        self.described = None;
+    }
+
     /// Plans `wanted`: targets with everything they need, dependencies first.
     ///
     /// # Errors
-    /// When a source is missing.
+    /// The mistakes of these targets.
     pub fn plan(
         &mut self,
         graph: &Arc<Graph>,
@@ -276,6 +290,7 @@ impl Session {
         force: bool,
     ) -> Result<Arc<Plan>, BuildError> {
         let items: Vec<Item> = wanted.iter().copied().map(Item::Target).collect();
+        self.refuse_mistaken(graph, wanted.to_vec())?;
         let gated = (items.as_slice(), &Gates::default());
         let has_undescribed = self.forget_vanished(graph, &[], None);
         self.plan_items(graph, gated, (describer, force), None, has_undescribed)
@@ -285,7 +300,8 @@ impl Session {
     /// have said what that is; goes on with the plan of a build that is `running`.
     ///
     /// # Errors
-    /// When a source is missing, or targets and rules wait for each other.
+    /// The mistakes of these targets, unless they are [left out](Self::leave_out); also where targets and rules wait for each
+    /// other.
     pub fn unfold(
         &mut self,
         graph: &Arc<Graph>,
@@ -295,7 +311,16 @@ impl Session {
         running: Option<&Running>,
     ) -> Result<Arc<Plan>, BuildError> {
         let gates = Gates::new(graph, readings);
-        let items = gates.order(graph, asked, &text_in(&self.workspace.root))?;
+        if graph.mistakes().next().is_some() {
+            self.refuse_mistaken(graph, graph.with_deps(asked.clone()))?;
+        }
+        let mistaken = |label: &Label| self.mistaken.contains(label);
+        let items = gates.order(graph, asked, &mistaken, &text_in(&self.workspace.root))?;
+        let targets = items.iter().filter_map(|item| match item {
+            Item::Target(id) => Some(*id),
+            Item::Gate(_) => None,
+        });
+        self.refuse_mistaken(graph, targets)?;
         let has_undescribed = self.forget_vanished(graph, readings, running);
         self.plan_items(
             graph,
@@ -352,11 +377,30 @@ impl Session {
             undescribed: &|path| (has_undescribed || outputs.has_others()) && is_zakos(path),
             mistaken: &self.mistaken,
         };
-        let plan = Arc::new(planner.plan(items, gates)?);
+        let plan = planner.plan(items, gates).map_err(BuildError::Sources)?;
+        let plan = Arc::new(plan);
         if running.is_none() {
             self.known.planned = Some(Earlier::new(Arc::clone(&plan), Arc::clone(describer)));
         }
         Ok(plan)
+    }
+
+    /// Refuses what has a mistake and is not left out.
+    fn refuse_mistaken(
+        &self,
+        graph: &Graph,
+        ids: impl IntoIterator<Item = NodeId>,
+    ) -> Result<(), BuildError> {
+        if graph.mistakes().next().is_none() {
+            return Ok(());
+        }
+        let ids = ids.into_iter();
+        let ids = ids.filter(|id| !self.mistaken.contains(&graph.target(*id).label));
+        let mistakes: Vec<Diagnostic> = ids.flat_map(|id| graph.mistakes_of(id)).cloned().collect();
+        match mistakes.is_empty() {
+            true => Ok(()),
+            false => Err(BuildError::Targets(mistakes)),
+        }
     }
 
     /// Takes away what targets left that the build files do not have any more. Tells whether there may be outputs of
@@ -368,15 +412,18 @@ impl Session {
         running: Option<&Running>,
     ) -> bool {
         let unfinished = reading::unfinished(readings);
-        let is_left =
-            |label: &Label| self.only_looks || reading::owner(&unfinished, label).is_some();
+        let is_left = |label: &Label| {
+            self.only_looks
+                || graph.is_unreadable(label)
+                || reading::owner(&unfinished, label).is_some()
+        };
+        let is_all_known = unfinished.is_empty() && graph.broken().next().is_none();
         let records = self.known.records.iter();
         let vanished = records.filter(|(label, _)| !graph.contains(label));
         let (left, gone): (Vec<_>, Vec<_>) = vanished.partition(|(label, _)| is_left(label));
-        let has_undescribed =
-            !unfinished.is_empty() || !left.is_empty() || !self.leftovers().is_empty();
+        let has_undescribed = !is_all_known || !left.is_empty() || !self.leftovers().is_empty();
         let gone: Vec<Label> = gone.into_iter().map(|(label, _)| label.clone()).collect();
-        if !self.only_looks && unfinished.is_empty() {
+        if !self.only_looks && is_all_known {
             self.remove_undescribed(graph, running);
         }
         if gone.is_empty() {

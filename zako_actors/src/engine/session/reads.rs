@@ -32,6 +32,11 @@ impl Session {
         self.mistaken.insert(target.clone())
     }
 
+    /// Whether `target` is left out.
+    pub fn is_left_out(&self, target: &Label) -> bool {
+        self.mistaken.contains(target)
+    }
+
     /// Forgets what rules said of outputs of which nobody knows whether they are up to date, unless what they described is
     /// `planned`. Tells what that was.
     pub(super) fn forget_unread(&mut self, planned: &[Planned]) -> Vec<(Label, Analysed)> {

@@ -13,7 +13,9 @@ use rustc_hash::FxHashSet;
 use super::leftovers::Persons;
 use super::reads::may_read;
 use super::{BuildError, Session, ledger, text_in};
+use crate::diagnostic::Diagnostic;
 use crate::engine::analyse::{Given, reading};
+use crate::engine::flaws::Flaws;
 use crate::engine::graph::Graph;
 use crate::engine::load::{Evaluate, LoadEnv, Loaded, Loader};
 use crate::engine::outputs_index::OutputIndex;
@@ -23,11 +25,12 @@ use crate::engine::since::tracked;
 use crate::lang::label::Label;
 use crate::lang::target::Target;
 
-/// What an attempt to read and link ended with; where linking failed, with the targets that do not go together.
-type Attempt = Result<(Loaded, Arc<Graph>), (BuildError, Vec<Arc<Target>>)>;
+/// What an attempt to read and link ended with.
+type Attempt = Result<(Loaded, Arc<Graph>), BuildError>;
 
-/// What is known of a workspace's targets, also where they do not go together.
-struct Known {
+/// What is known of a workspace's targets.
+struct Known<'a> {
+    graph: Option<&'a Graph>,
     targets: Vec<Arc<Target>>,
     /// What they declare, where there is no graph to ask.
     outputs: OutputIndex,
@@ -38,10 +41,10 @@ struct Known {
 impl Session {
     /// Reads the build files, evaluating those that changed, and links their targets, beside what is `planned` already. What
     /// rules said of old outputs does not count when there is a mistake with it. `given` are the options that were set,
-    /// `search` is PATH.
+    /// `search` is PATH. A mistake of some targets is the graph's to tell.
     ///
     /// # Errors
-    /// The mistakes that there are in any case.
+    /// The mistakes that nothing can be known beside.
     pub fn targets(
         &mut self,
         evaluator: &mut dyn Evaluate,
@@ -52,7 +55,7 @@ impl Session {
         loop {
             let found = self.attempt_twice(evaluator, given, search, planned);
             if !self.strike_persons(&found) {
-                return found.map_err(|(error, _)| error);
+                return found;
             }
             // What was taken for an output may be a build file.
             self.described = None;
@@ -67,7 +70,12 @@ impl Session {
         planned: &[Planned],
     ) -> Attempt {
         let first = self.attempt(evaluator, given, search);
-        if first.is_ok() {
+        let mistakes = |attempt: &Attempt| -> Option<Vec<Diagnostic>> {
+            let (_, graph) = attempt.as_ref().ok()?;
+            Some(graph.mistakes().map(|(_, it)| it.clone()).collect())
+        };
+        let before = mistakes(&first);
+        if before.as_ref().is_some_and(Vec::is_empty) {
             return first;
         }
         let forgotten = self.forget_unread(planned);
@@ -75,18 +83,19 @@ impl Session {
             return first;
         }
         let second = self.attempt(evaluator, given, search);
-        match second {
-            Ok(_) => self.changed = true,
-            // They have nothing to do with it.
-            Err(_) => self.known.memory.uses.extend(forgotten),
+        let now = mistakes(&second);
+        if now.is_some() && now != before {
+            self.changed = true;
+            return second;
         }
-        second
+        // They have nothing to do with it.
+        self.known.memory.uses.extend(forgotten);
+        first
     }
 
     fn attempt(&mut self, evaluator: &mut dyn Evaluate, given: &Given, search: &str) -> Attempt {
-        let loaded = self.load(evaluator, given, search);
-        let mut loaded = loaded.map_err(|error| (error, Vec::new()))?;
-        let graph = self.graph(std::mem::take(&mut loaded.targets))?;
+        let mut loaded = self.load(evaluator, given, search)?;
+        let graph = self.graph(std::mem::take(&mut loaded.targets), &loaded.flaws);
         Ok((loaded, graph))
     }
 
@@ -126,23 +135,21 @@ impl Session {
         Ok(loaded?)
     }
 
-    /// Links targets into a graph; the same ones as the last time are linked already. Those that do not go together come back.
-    fn graph(
-        &mut self,
-        targets: Vec<Arc<Target>>,
-    ) -> Result<Arc<Graph>, (BuildError, Vec<Arc<Target>>)> {
+    /// Links targets into a graph; the same ones as the last time are linked already.
+    fn graph(&mut self, targets: Vec<Arc<Target>>, flaws: &Flaws) -> Arc<Graph> {
         if let Some((before, graph)) = &self.known.linked
+            && flaws.is_empty()
             && before.len() == targets.len()
             && before.iter().zip(&targets).all(|(a, b)| Arc::ptr_eq(a, b))
         {
-            return Ok(Arc::clone(graph));
+            return Arc::clone(graph);
         }
-        let graph = match Graph::new(targets.clone(), &text_in(&self.workspace.root)) {
-            Ok(graph) => Arc::new(graph),
-            Err(error) => return Err((error.into(), targets)),
-        };
-        self.known.linked = Some((targets, Arc::clone(&graph)));
-        Ok(graph)
+        let text_of = text_in(&self.workspace.root);
+        let graph = Arc::new(Graph::new(targets.clone(), flaws, &text_of));
+        // What is wrong is looked at anew.
+        let is_sound = graph.mistakes().next().is_none();
+        self.known.linked = is_sound.then(|| (targets, Arc::clone(&graph)));
+        graph
     }
 
     /// Strikes from the list of outputs what was passed over as zako's own, is no target's any more, and does not hold what zako wrote
@@ -160,7 +167,8 @@ impl Session {
             return false;
         };
         passed_over.retain(|path| !known.outputs.may_still_cover(root, path));
-        if !known.unfinished.is_empty() {
+        let has_broken = |graph: &Graph| graph.broken().next().is_some();
+        if !known.unfinished.is_empty() || known.graph.is_some_and(has_broken) {
             let left = self.left_by_vanished(&known);
             passed_over.retain(|path| left.contains(&**path));
         }
@@ -180,7 +188,7 @@ impl Session {
     }
 
     /// What is known of the targets; nothing where build files could not be read.
-    fn known_targets(&self, found: &Attempt) -> Option<Known> {
+    fn known_targets<'a>(&self, found: &'a Attempt) -> Option<Known<'a>> {
         let uses = self.described.iter().flat_map(|described| &described.uses);
         let uses = uses.map(|used| used.label.clone());
         let (targets, unfinished): (Vec<_>, Vec<_>) = match (found, &self.described) {
@@ -188,7 +196,6 @@ impl Session {
                 let open = reading::unfinished(&loaded.readings).into_iter();
                 (graph.targets().to_vec(), open.cloned().collect())
             }
-            (Err((_, targets)), _) if !targets.is_empty() => (targets.clone(), uses.collect()),
             (Err(_), Some(described)) => {
                 let told = self.known.memory.uses.values();
                 let told = told.flat_map(|known| &known.targets);
@@ -203,6 +210,7 @@ impl Session {
             Err(_) => OutputIndex::of(&targets),
         };
         Some(Known {
+            graph: found.as_ref().ok().map(|(_, graph)| &**graph),
             targets,
             outputs,
             unfinished,
@@ -210,11 +218,12 @@ impl Session {
     }
 
     /// What targets have left that are gone, whatever rules say next.
-    fn left_by_vanished(&self, known: &Known) -> FxHashSet<&str> {
+    fn left_by_vanished(&self, known: &Known<'_>) -> FxHashSet<&str> {
         let labels: FxHashSet<&Label> = known.targets.iter().map(|it| &it.label).collect();
         let unfinished: FxHashSet<&Label> = known.unfinished.iter().collect();
         let is_gone = |label: &Label| {
             !labels.contains(label)
+                && !known.graph.is_some_and(|graph| graph.is_unreadable(label))
                 && !unfinished.contains(label)
                 && reading::owner(&unfinished, label).is_none()
         };

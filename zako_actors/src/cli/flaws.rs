@@ -1,0 +1,68 @@
+//! Mistakes of targets: who wants to know them.
+//!
+//! Owns what a build does about targets that have one. Does not know how they are found.
+//! Invariant: a mistake of nothing that is asked for ends no build.
+
+use super::build::Work;
+use super::opened::{Opened, Targets};
+use super::{Failure, say};
+use crate::engine::graph::NodeId;
+use crate::lang::label::Label;
+
+impl Work<'_> {
+    /// The same `targets`, unless there is need of build files that were stopped at a limit by an earlier command: these are
+    /// evaluated again.
+    pub(super) fn with_stopped_again(
+        &mut self,
+        opened: &mut Opened,
+        targets: Targets,
+    ) -> Result<Targets, Failure> {
+        if targets.stopped.is_empty() {
+            return Ok(targets);
+        }
+        let asked = self.asked(opened, &targets)?;
+        let mut stopped = targets.graph.with_deps(asked);
+        stopped.retain(|id| targets.stopped.contains(&targets.graph.target(*id).label));
+        if stopped.is_empty() {
+            return Ok(targets);
+        }
+        let path = |id: &NodeId| &*targets.graph.target(*id).at.path;
+        opened.session.forget_read(stopped.iter().map(path));
+        self.timed(|| opened.load())
+    }
+
+    /// Leaves those targets out that have a `mistake`; it comes back when it is nobody's.
+    pub(super) fn leave_out(
+        &mut self,
+        opened: &mut Opened,
+        mistake: Failure,
+        failed: &mut Vec<(Label, String)>,
+    ) -> Result<(), Failure> {
+        let mut is_news = false;
+        for (target, text) in &mistake.by_target {
+            is_news |= opened.session.leave_out(target);
+            if self.mistaken.insert(target.clone()) {
+                failed.push((target.clone(), text.clone()));
+            }
+        }
+        is_news.then_some(()).ok_or(mistake)
+    }
+}
+
+/// Tells of build files that cannot be read and that nothing needs of what is asked for.
+pub(super) fn warn_of_others(opened: &Opened, targets: &Targets) {
+    let graph = &targets.graph;
+    let others = graph.broken().map(|id| graph.target(id));
+    let others = others.filter(|it| !opened.session.is_left_out(&it.label));
+    let others: Vec<&str> = others.map(|it| it.at.path.as_str()).collect();
+    match others.as_slice() {
+        [] => {}
+        [one] => say(&format!(
+            "warning: {one} has a mistake; nothing of it is needed here"
+        )),
+        [first, rest @ ..] => say(&format!(
+            "warning: {first} and {} more build files have mistakes; nothing of them is needed here",
+            rest.len()
+        )),
+    }
+}
