@@ -306,6 +306,13 @@ mod tests {
     use serde_json::{Value, json};
     use std::fs;
 
+    const FILE: BuildFile<'static> = BuildFile {
+        path: "BUILD.ts",
+        dir: "",
+        text: "",
+        packages: &crate::lang::packages::Packages::NONE,
+    };
+
     struct World {
         dir: tempfile::TempDir,
         files: FileTable,
@@ -343,13 +350,7 @@ mod tests {
             sources: &[&str],
             before: Before<'_>,
         ) -> Result<Action, ActionError> {
-            let file = BuildFile {
-                path: "BUILD.ts",
-                dir: "",
-                text: "",
-                packages: &crate::lang::packages::Packages::NONE,
-            };
-            let exports = read_exports(&json!({ "t": value }), file).unwrap();
+            let exports = read_exports(&json!({ "t": value }), FILE).unwrap();
             let target = &exports.targets[0];
             let sources: Vec<Text> = sources.iter().map(|path| (*path).into()).collect();
             self.describer
@@ -414,13 +415,7 @@ mod tests {
         let world = world();
         fs::write(world.dir.path().join("b.h"), "1").unwrap();
         let target = json!({"$zako": "command", "cmd": ["sh"]});
-        let file = BuildFile {
-            path: "BUILD.ts",
-            dir: "",
-            text: "",
-            packages: &crate::lang::packages::Packages::NONE,
-        };
-        let exports = read_exports(&json!({ "t": target }), file).unwrap();
+        let exports = read_exports(&json!({ "t": target }), FILE).unwrap();
         let mut target = (*exports.targets[0]).clone();
         if let Work::Command(command) = &mut target.work {
             let depfile = Some("a.d".into());
