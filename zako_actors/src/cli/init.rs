@@ -15,7 +15,7 @@ use super::options::directory;
 use super::{Exit, Failure, print_line};
 use crate::lang::manifest::{MANIFEST, Manifest};
 use crate::lang::package_json::PNPM_WORKSPACE;
-use crate::lang::turbo::{TURBO_JSON, Turbo};
+use crate::lang::turbo::{TURBO_FILES, TURBO_JSON, Turbo};
 
 /// Makes the files.
 pub fn run(global: &Global, args: &InitArgs) -> Result<Exit, Failure> {
@@ -92,22 +92,25 @@ fn has_scripts(package: &Value) -> bool {
 
 /// Whether files of pnpm or Turborepo say that there are packages.
 fn lists_packages(dir: &Path) -> bool {
-    [PNPM_WORKSPACE, TURBO_JSON]
+    [PNPM_WORKSPACE]
         .iter()
+        .chain(&TURBO_FILES)
         .any(|file| dir.join(file).exists())
 }
 
 /// What `turbo.json` says about tasks, as a part of the manifest; a hint where it says nothing.
 fn tasks(dir: &Path) -> Result<String, Failure> {
-    let text = match fs::read_to_string(dir.join(TURBO_JSON)) {
+    let name = TURBO_FILES.into_iter().find(|name| dir.join(name).exists());
+    let name = name.unwrap_or(TURBO_JSON);
+    let text = match fs::read_to_string(dir.join(name)) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => {
             return Ok(settings(&toml::Table::new())? + TASKS_HINT);
         }
-        Err(error) => return Err(Failure::work(format!("cannot read {TURBO_JSON}: {error}"))),
+        Err(error) => return Err(Failure::work(format!("cannot read {name}: {error}"))),
     };
-    let turbo = Turbo::parse(TURBO_JSON, &text)
-        .map_err(|mistake| Failure::rendered(mistake.to_string()))?;
+    let turbo =
+        Turbo::parse(name, &text).map_err(|mistake| Failure::rendered(mistake.to_string()))?;
     let left_out: Vec<&str> = turbo.left_out.iter().map(String::as_str).collect();
     let left_out = match left_out[..] {
         [] => String::new(),
@@ -132,7 +135,7 @@ fn tasks(dir: &Path) -> Result<String, Failure> {
     let part = toml::Table::from_iter([("tasks".to_owned(), by_name)]);
     let text = toml::to_string(&part).map_err(Failure::work)?;
     Ok(format!(
-        "\n# From {TURBO_JSON}, which is not read any more.{left_out}{}\n{text}",
+        "\n# From {name}, which is not read any more.{left_out}{}\n{text}",
         settings(&found)?
     ))
 }

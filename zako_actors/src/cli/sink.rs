@@ -7,7 +7,7 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -65,6 +65,7 @@ pub fn create(path: &Path, continues: bool, cancel: &Cancel) -> io::Result<File>
     options.append(continues).truncate(!continues);
     // Otherwise no signal would end the wait for a reader.
     options.custom_flags(OFlags::NONBLOCK.bits().cast_signed());
+    let is_pipe = || std::fs::metadata(path).is_ok_and(|it| it.file_type().is_fifo());
     loop {
         match options.open(path) {
             Ok(file) => {
@@ -72,7 +73,9 @@ pub fn create(path: &Path, continues: bool, cancel: &Cancel) -> io::Result<File>
                 fcntl_setfl(&file, flags - OFlags::NONBLOCK)?;
                 return Ok(file);
             }
-            Err(error) if error.raw_os_error() != Some(libc::ENXIO) => return Err(error),
+            Err(error) if error.raw_os_error() != Some(libc::ENXIO) || !is_pipe() => {
+                return Err(error);
+            }
             Err(_) if cancel.reason().is_some() => {
                 return Err(io::Error::other("nobody has opened the pipe to read it"));
             }

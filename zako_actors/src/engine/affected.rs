@@ -19,7 +19,7 @@ use crate::lang::lockfile::LOCK;
 use crate::lang::manifest::MANIFEST;
 use crate::lang::rule_use::RuleUse;
 use crate::lang::target::Source;
-use crate::lang::turbo::TURBO_JSON;
+use crate::lang::turbo::TURBO_FILES;
 use crate::lang::workspace_file::PACKAGE_FILE;
 
 /// What targets are described by.
@@ -92,7 +92,7 @@ pub fn affected<'a>(
     for path in &changes.paths {
         let readers = origins.build_files_reading(path);
         for file in readers.chain([path.as_str()]) {
-            if [PACKAGE_FILE, MANIFEST, LOCK, TURBO_JSON].contains(&file) {
+            if [PACKAGE_FILE, MANIFEST, LOCK].contains(&file) || TURBO_FILES.contains(&file) {
                 // What it says may hold for every target.
                 touched.extend_from_slice(graph.order());
             } else if let Some(targets) = by_file.get(file) {

@@ -18,7 +18,7 @@ use crate::lang::scripts::{Member, Members};
 use crate::lang::suggest::{did_you_mean, nearest};
 use crate::lang::target::join;
 use crate::lang::task::{Tasks, is_named};
-use crate::lang::turbo::{TURBO_JSON, Turbo};
+use crate::lang::turbo::{TURBO_FILES, TURBO_JSON, Turbo};
 
 /// Reads them; `None` when neither a `package.json` nor a list of pnpm's lies in the root, or scripts are not wanted.
 ///
@@ -68,15 +68,12 @@ pub fn read(workspace: &Workspace, dirs: &mut DirTable) -> Result<Option<Members
             continue;
         };
         if let Some(package) = reader.package(dir)? {
-            let turbo = join(dir, TURBO_JSON);
-            let tasks = match reader.text(&turbo)? {
-                Some(text) => Turbo::parse(&turbo, &text).map_err(mistake)?.tasks,
-                None => BTreeMap::new(),
-            };
+            let Turbo { tasks, extends, .. } = reader.turbo(dir)?.unwrap_or_default();
             members.members.push(Member {
                 package,
                 gitignore: reader.text(&join(dir, ".gitignore"))?.unwrap_or_default(),
                 tasks,
+                extends,
             });
         }
     }
@@ -190,6 +187,25 @@ impl Reader<'_> {
         }
     }
 
+    /// What Turborepo is told in a directory.
+    fn turbo(&self, dir: &str) -> Result<Option<Turbo>, LoadError> {
+        let mut found = None;
+        for path in TURBO_FILES.map(|name| join(dir, name)) {
+            let Some(text) = self.text(&path)? else {
+                continue;
+            };
+            if found.is_some() {
+                let both = format!(
+                    "there are both {} and {path}; remove one of them",
+                    join(dir, TURBO_JSON)
+                );
+                return Err(mistake(Diagnostic::error(both)));
+            }
+            found = Some(Turbo::parse(&path, &text).map_err(mistake)?);
+        }
+        Ok(found)
+    }
+
     fn package(&self, dir: &str) -> Result<Option<PackageJson>, LoadError> {
         let text = self.text(&join(dir, PACKAGE_JSON))?;
         text.map(|text| PackageJson::parse(dir, &text).map_err(mistake))
@@ -205,13 +221,9 @@ impl Reader<'_> {
                 declared: true,
                 ..Tasks::default()
             },
-            None => match self.text(TURBO_JSON)? {
-                Some(text) => {
-                    let turbo = Turbo::parse(TURBO_JSON, &text).map_err(mistake)?;
-                    turbo.into_tasks()
-                }
-                None => Tasks::default(),
-            },
+            None => self
+                .turbo("")?
+                .map_or_else(Tasks::default, Turbo::into_tasks),
         };
         tasks
             .global_inputs

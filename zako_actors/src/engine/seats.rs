@@ -7,7 +7,8 @@
 //! Invariants: those who sit take no more than the CPUs of `jobs` together, but for a single one that
 //! wants more; of those who wait the most urgent one sits down first, and nobody before it does, however little
 //! they want; a long step does not sit down where a more urgent one that has started, or that can begin
-//! when one that just ended is put away, would find no seat; after `close` nobody does.
+//! when one that just ended is put away, would find no seat; after `close` nobody does. Who is [expected](Seats::expect) waits
+//! for no other step before it sits or is forgotten.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};

@@ -18,7 +18,7 @@ use super::package_json::{PACKAGE_JSON, PackageJson};
 use super::suggest::did_you_mean;
 use super::target::{Command, EnvValue, InPlace, Source, Special, Target, Work, join};
 use super::task::{ROOT_PACKAGE, Task, Tasks};
-use super::turbo::TurboTask;
+use super::turbo::{TURBO_JSON, TurboTask};
 use crate::diagnostic::Diagnostic;
 
 /// Programs that run scripts themselves: their lines are not steps.
@@ -33,6 +33,8 @@ pub struct Member {
     pub gitignore: String,
     /// What its own `turbo.json` says, by names of scripts.
     pub tasks: BTreeMap<String, TurboTask>,
+    /// The packages whose `turbo.json` that adds to.
+    pub extends: Vec<String>,
 }
 
 /// The packages of one workspace.
@@ -57,6 +59,7 @@ pub fn target_name(script: &str) -> String {
 /// A glob that cannot be read, or that leaves the workspace.
 pub fn targets(all: &Members) -> Result<Vec<Arc<Target>>, Diagnostic> {
     let world = World::new(all)?;
+    world.check_extended()?;
     let mut made: BTreeMap<Label, Target> = BTreeMap::new();
     for (index, member) in all.members.iter().enumerate() {
         for script in member.package.scripts.keys() {
@@ -110,6 +113,21 @@ impl<'a> World<'a> {
             .filter(move |other| *other != index)
     }
 
+    /// Every package that another one's `turbo.json` adds to has to be there.
+    fn check_extended(&self) -> Result<(), Diagnostic> {
+        for member in &self.all.members {
+            let mut extended = member.extends.iter();
+            if let Some(unknown) = extended.find(|name| !self.by_name.contains_key(name.as_str())) {
+                let hint = did_you_mean(unknown, self.by_name.keys().copied());
+                return Err(Diagnostic::error(format!(
+                    "{}: it extends `{unknown}`, but there is no such package{hint}",
+                    join(&member.package.dir, TURBO_JSON)
+                )));
+            }
+        }
+        Ok(())
+    }
+
     fn task(&self, index: usize, script: &str) -> Task {
         let member = self.member(index);
         let name = if member.package.dir.is_empty() {
@@ -117,10 +135,16 @@ impl<'a> World<'a> {
         } else {
             &member.package.name
         };
-        match member.tasks.get(script) {
-            Some(own) => own.over(self.all.tasks.said(name, script)),
-            None => self.all.tasks.of(name, script),
-        }
+        let extended = member
+            .extends
+            .iter()
+            .filter_map(|name| self.by_name.get(name.as_str()));
+        let extended = extended.filter_map(|other| self.member(*other).tasks.get(script));
+        let said = extended.chain(member.tasks.get(script));
+        let task = said.fold(None, |task: Option<Task>, own| {
+            Some(own.over(task.as_ref().or(self.all.tasks.said(name, script))))
+        });
+        task.unwrap_or_else(|| self.all.tasks.of(name, script))
     }
 
     /// The label of a script, when it becomes a target.
@@ -132,7 +156,12 @@ impl<'a> World<'a> {
             let main = script.strip_prefix(hook);
             main.is_some_and(|main| package.scripts.contains_key(main))
         });
-        if is_hook || RUNNERS.contains(&first) || first.is_empty() {
+        let left_out = self
+            .member(index)
+            .tasks
+            .get(script)
+            .is_some_and(TurboTask::is_left_out);
+        if is_hook || left_out || RUNNERS.contains(&first) || first.is_empty() {
             return None;
         }
         Label::new(&package.dir, &target_name(script)).ok()

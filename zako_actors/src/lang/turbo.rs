@@ -11,11 +11,13 @@ use jsonc_parser::common::{Range, Ranged};
 use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 
 use super::suggest::nearest;
-use super::task::{Task, Tasks};
+use super::task::{ROOT_PACKAGE, Task, Tasks};
 use crate::diagnostic::Diagnostic;
 
 /// Where Turborepo keeps its tasks.
 pub const TURBO_JSON: &str = "turbo.json";
+/// The names that the file may have.
+pub const TURBO_FILES: [&str; 2] = [TURBO_JSON, "turbo.jsonc"];
 
 /// In a list of a package's file: all of the root's list.
 const INHERITED: &str = "$TURBO_EXTENDS$";
@@ -77,6 +79,8 @@ pub struct Turbo {
     global_inputs: Vec<String>,
     global_env: Vec<String>,
     global_untracked_env: Vec<String>,
+    /// Packages whose files it adds to, beside the root's.
+    pub extends: Vec<String>,
     /// Keys that zako does nothing with, those of tasks as `task.key`.
     pub left_out: BTreeSet<String>,
 }
@@ -113,6 +117,11 @@ impl Turbo {
         for entry in &entries.properties {
             let (key, value) = (entry.name.as_str(), &entry.value);
             match key {
+                "extends" => {
+                    let mut names = file.list(key, value)?;
+                    names.retain(|name| name != ROOT_PACKAGE);
+                    turbo.extends = names;
+                }
                 "globalDependencies" => turbo.global_inputs = file.list(key, value)?,
                 "globalEnv" => turbo.global_env = file.list(key, value)?,
                 "globalPassThroughEnv" => turbo.global_untracked_env = file.list(key, value)?,
@@ -147,7 +156,31 @@ impl Turbo {
     }
 }
 
+impl Default for TurboTask {
+    fn default() -> Self {
+        Self {
+            depends_on: None,
+            outputs: None,
+            inputs: None,
+            env: None,
+            untracked_env: None,
+            cache: None,
+            persistent: None,
+            inherits: true,
+        }
+    }
+}
+
 impl TurboTask {
+    /// Whether it says no more than that the package has no such task.
+    pub fn is_left_out(&self) -> bool {
+        let nothing = Self {
+            inherits: false,
+            ..Self::default()
+        };
+        *self == nothing
+    }
+
     /// The task: what is not said here is as `inherited` says, that of the root's file.
     pub fn over(&self, inherited: Option<&Task>) -> Task {
         let nothing = Task {
@@ -215,16 +248,7 @@ impl File<'_> {
         left_out: &mut BTreeSet<String>,
     ) -> Result<TurboTask, Diagnostic> {
         let name = entry.name.as_str();
-        let mut task = TurboTask {
-            depends_on: None,
-            outputs: None,
-            inputs: None,
-            env: None,
-            untracked_env: None,
-            cache: None,
-            persistent: None,
-            inherits: true,
-        };
+        let mut task = TurboTask::default();
         for entry in &self
             .object(&entry.value, &format!("the task `{name}`"))?
             .properties

@@ -100,8 +100,7 @@ impl<'s> Module<'s> {
             let trusted = TRUSTED.contains(&source) && !is_namespace;
             self.names
                 .insert(local, if trusted { Name::Trusted } else { Name::Value });
-            // Data has no module of its own that could freeze it.
-            if source.ends_with(".json") && !is_namespace {
+            if is_data(source) {
                 self.frozen.push(local.to_owned());
             }
         }
@@ -122,9 +121,10 @@ impl<'s> Module<'s> {
 
     fn statement(&mut self, statement: &'s Statement<'_>) -> bool {
         match statement {
+            // Handed on, data has no name here by which it could be frozen.
+            Statement::ExportFromDeclaration(export) => !is_data(export.source.value.as_str()),
+            Statement::ExportAllDeclaration(export) => !is_data(export.source.value.as_str()),
             Statement::ImportDeclaration(_)
-            | Statement::ExportFromDeclaration(_)
-            | Statement::ExportAllDeclaration(_)
             | Statement::ExportNamedDeclaration(_)
             | Statement::FunctionDeclaration(_)
             | Statement::EmptyStatement(_) => true,
@@ -267,6 +267,11 @@ impl<'s> Module<'s> {
             _ => false,
         }
     }
+}
+
+/// Whether an import is data, which has no module of its own that could freeze it.
+fn is_data(source: &str) -> bool {
+    source.ends_with(".json")
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use crate::lang::target::{Command, EnvValue};
 pub struct Outer {
     /// All of it.
     pub variables: BTreeMap<String, String>,
-    /// Names (`*` at the end: all that begin so; `!` before: not that) that every step is given, part of its key.
+    /// Names (`*` stands for any text; `!` before: not that) that every step is given, part of its key.
     pub tracked: Vec<String>,
     /// Names that every step is given, no part of its key.
     pub untracked: Vec<String>,
@@ -30,7 +30,7 @@ impl Outer {
         env: &mut BTreeMap<String, String>,
     ) {
         let is_left_out = |key: &str| left_out.iter().any(|it| means(it, key));
-        if outer.ends_with('*') {
+        if outer.contains('*') {
             let all = self.variables.iter();
             let found = all.filter(|(key, _)| means(outer, key) && !is_left_out(key));
             env.extend(found.map(|(key, value)| (key.clone(), value.clone())));
@@ -46,10 +46,25 @@ impl Outer {
     }
 }
 
-/// Whether `name`, with `*` at its end perhaps, means variable `key`.
+/// Whether `name`, in which `*` stands for any text, means variable `key`.
 fn means(name: &str, key: &str) -> bool {
-    name.strip_suffix('*')
-        .map_or(name == key, |stem| key.starts_with(stem))
+    let Some((begin, rest)) = name.split_once('*') else {
+        return name == key;
+    };
+    let (between, end) = rest.rsplit_once('*').unwrap_or(("", rest));
+    let Some(mut left) = key
+        .strip_prefix(begin)
+        .and_then(|left| left.strip_suffix(end))
+    else {
+        return false;
+    };
+    between.split('*').all(|part| match left.split_once(part) {
+        Some((_, behind)) => {
+            left = behind;
+            true
+        }
+        None => false,
+    })
 }
 
 /// Those of `names` that say what is left out, with what they say.

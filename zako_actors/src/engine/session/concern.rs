@@ -22,17 +22,18 @@ use crate::lang::package_json::{PACKAGE_JSON, PNPM_WORKSPACE};
 use crate::lang::pattern::Pattern;
 use crate::lang::target::{Source, join};
 use crate::lang::text::Text;
-use crate::lang::turbo::TURBO_JSON;
+use crate::lang::turbo::TURBO_FILES;
 use crate::lang::workspace_file::{PACKAGE_FILE, WorkspaceFile};
 
 /// Files that say which targets there are, in whichever directory they lie.
-const DESCRIBING: [&str; 8] = [
+const DESCRIBING: [&str; 9] = [
     MANIFEST,
     LOCK,
     PACKAGE_FILE,
     PACKAGE_JSON,
     PNPM_WORKSPACE,
-    TURBO_JSON,
+    TURBO_FILES[0],
+    TURBO_FILES[1],
     ".gitignore",
     ".npmrc",
 ];

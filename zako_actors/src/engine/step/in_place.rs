@@ -47,8 +47,15 @@ const NAMED: usize = 3;
 /// Carries a script out. Blocks until its process and all descendants are gone.
 pub fn run(env: &StepEnv, job: &StepJob) -> Result<StepReport, StepFailure> {
     let target = job.target();
+    if env.rivals.has(&target.label) {
+        // A seat that is kept for it may be the one that its rival waits for.
+        env.seats.forget(job.rank.node);
+    }
     // Also for results from the cache, which would look as if a rival had written them.
     let turn = env.rivals.await_turn(&target.label);
+    if turn.is_some() {
+        env.seats.expect(&job.rank);
+    }
     let report = look_up_or_run(env, job);
     if let (Some(turn), Ok(report)) = (&turn, &report)
         && let Some(record) = &report.record
