@@ -22,7 +22,7 @@ use crate::engine::sandbox::Readable;
 use crate::engine::scratch::{Scratches, sweep};
 use crate::engine::seats::Seats;
 use crate::engine::services::{ServiceError, Services};
-use crate::engine::step::{Claims, Rivals, StepEnv};
+use crate::engine::step::{Claims, StepEnv};
 use crate::engine::worker::Workers;
 use crate::lang::label::Label;
 use crate::machine::{PoolSize, cpus};
@@ -191,7 +191,6 @@ impl Session {
             seats: Seats::new(options.jobs),
             ledger: Arc::clone(self.ledger()),
             claims: Claims::of(Arc::clone(&plan)),
-            rivals: Rivals::of(plan.graph.targets(), &self.known.records),
             isolates: services.isolates_in_use().cloned(),
             reasons: Arc::clone(self.reasons()),
             // They compute all the time: more than there are CPUs would only take turns.

@@ -95,11 +95,6 @@ impl Claims {
         sources.paths.contains(path)
     }
 
-    /// Whether `path` is that of `label` in this build.
-    pub fn is_of(&self, label: &Label, path: &str) -> bool {
-        self.owners().get(path) == Some(label)
-    }
-
     /// Calls `remove` for those of `paths` that nobody has, or `label`; nobody gets one before that is done.
     pub fn unclaimed<'a>(
         &self,

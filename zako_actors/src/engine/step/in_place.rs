@@ -30,14 +30,13 @@ use crate::engine::cause::differences;
 use crate::engine::edits::Left;
 use crate::engine::event::{Outcome, micros};
 use crate::engine::hash::Hash;
-use crate::engine::outputs::{Collected, adopt, collect_what_is_there, is_intact, restore, store};
+use crate::engine::outputs::{Collected, adopt, collect_what_is_there, is_intact, store};
 use crate::engine::process::ProcessSpec;
-use crate::engine::record::{ActionResult, InputContent, OutputItem, Record};
+use crate::engine::record::{ActionResult, InputContent, Record};
 use crate::engine::removal::is_persons;
 use crate::engine::sandbox::{Confine, Mode, home};
 use crate::engine::scratch::Scratch;
 use crate::engine::stamp::Stamp;
-use crate::lang::label::Label;
 use crate::lang::target::{Command, InPlace};
 use crate::lang::text::Text;
 
@@ -46,31 +45,11 @@ const NAMED: usize = 3;
 
 /// Carries a script out. Blocks until its process and all descendants are gone.
 pub fn run(env: &StepEnv, job: &StepJob) -> Result<StepReport, StepFailure> {
-    let target = job.target();
-    if env.rivals.has(&target.label) {
-        // A seat that is kept for it may be the one that its rival waits for.
-        env.seats.forget(job.rank.node);
-    }
-    // Also for results from the cache, which would look as if a rival had written them.
-    let turn = env.rivals.await_turn(&target.label);
-    if turn.is_some() {
-        env.seats.expect(&job.rank);
-    }
-    let report = look_up_or_run(env, job);
-    if let (Some(turn), Ok(report)) = (&turn, &report)
-        && let Some(record) = &report.record
-    {
-        turn.has_left(&record.outputs);
-    }
-    report
-}
-
-fn look_up_or_run(env: &StepEnv, job: &StepJob) -> Result<StepReport, StepFailure> {
-    let target = job.target();
     let action = match look_up(env, job)? {
         Lookup::Answered(report) => return Ok(*report),
         Lookup::Run(action) => action,
     };
+    let target = job.target();
     let (Some(command), Some(step)) = (target.command(), target.in_place()) else {
         return Err(StepFailure::Lost);
     };
@@ -78,10 +57,11 @@ fn look_up_or_run(env: &StepEnv, job: &StepJob) -> Result<StepReport, StepFailur
     if let Some(edits) = &env.edits
         && let Ok(found) = outputs_of(env.files.root(), command, step)
     {
+        let found = found.into_iter().map(|(path, it)| (path, Stamp::of(&it)));
         let left = Left {
             outs: command.outs.clone(),
             out_exclude: step.out_exclude.clone(),
-            found: stamps(found),
+            found: found.collect(),
         };
         edits.ended(&target.label, left);
     }
@@ -94,28 +74,17 @@ fn run_to_its_end(
     action: &Action,
     (command, step): (&Command, &InPlace),
 ) -> Result<StepReport, StepFailure> {
-    let (root, target) = (env.files.root(), job.target());
+    let root = env.files.root();
     let mut scratch = env.scratches.take(env.keep_scratch)?;
     let seat = job.seat(env)?;
-    let before = stamps(outputs_of(root, command, step)?);
-    let mut theirs = before.clone();
-    theirs.retain(|path, _| is_persons(&env.files, &env.ledger, path));
+    let theirs = stamps(env, command, step)?;
     let begin = Instant::now();
     execute(env, job, action, &mut scratch)?;
     let duration_us = micros(begin.elapsed());
-    let rivals = env.rivals.left(&target.label);
-    let is_shared = env.rivals.has(&target.label);
-    let outputs = || {
-        let mut found = outputs_of(root, command, step)?;
-        let is_touched = |path: &str, now: &Metadata| before.get(path) != Some(&Stamp::of(now));
-        let is_kept = |path: &str| job.left(path) && !rivals.contains_key(path);
-        found.retain(|path, now| !is_shared || is_touched(path, now) || is_kept(path));
-        Ok(found)
-    };
-    let mut found = outputs()?;
+    let mut found = outputs_of(root, command, step)?;
     if step.cached {
         for _ in 1..env.repeat {
-            found = again(env, job, action, (&theirs, found), &outputs)?;
+            found = again(env, job, action, (&theirs, found))?;
         }
     }
     drop(seat);
@@ -128,7 +97,6 @@ fn run_to_its_end(
     });
     list_as_ours(env, ours)?;
     adopt(&env.files, &outputs)?;
-    bring_back(env, rivals)?;
     let result = ActionResult {
         outputs: outputs.into(),
         duration_us,
@@ -161,8 +129,9 @@ fn again(
     job: &StepJob,
     action: &Action,
     (theirs, found): (&BTreeMap<Text, Stamp>, Collected),
-    outputs: &dyn Fn() -> Result<Collected, StepFailure>,
 ) -> Result<Collected, StepFailure> {
+    let (command, _) = job.command_of(action)?;
+    let step = job.target().in_place().ok_or(StepFailure::Lost)?;
     let root = env.files.root();
     let first = env.scratches.take(false)?;
     for (path, metadata) in &found {
@@ -172,7 +141,7 @@ fn again(
     }
     let mut scratch = env.scratches.take(env.keep_scratch)?;
     execute(env, job, action, &mut scratch)?;
-    let now = outputs()?;
+    let now = outputs_of(root, command, step)?;
     compare(&first.work(), &found, root, &now)?;
     Ok(now)
 }
@@ -266,23 +235,17 @@ fn outputs_of(root: &Path, command: &Command, step: &InPlace) -> Result<Collecte
     Ok(found)
 }
 
-fn stamps(found: Collected) -> BTreeMap<Text, Stamp> {
-    let found = found.into_iter();
-    let stamps = found.map(|(path, metadata)| (path, Stamp::of(&metadata)));
-    stamps.collect()
-}
-
-/// Puts back what a script took away of what `rivals` left that are up to date in this build.
-fn bring_back(
+/// What lies where outputs go and does not hold what zako wrote there.
+fn stamps(
     env: &StepEnv,
-    rivals: BTreeMap<Text, (Label, OutputItem)>,
-) -> Result<(), StepFailure> {
-    let lost = rivals.into_iter().filter(|(path, (rival, _))| {
-        let is_gone = fs::symlink_metadata(env.files.root().join(path)).is_err();
-        is_gone && env.claims.is_of(rival, path)
-    });
-    let lost: Vec<OutputItem> = lost.map(|(_, (_, item))| item).collect();
-    Ok(restore(&env.files, &env.store, &lost)?)
+    command: &Command,
+    step: &InPlace,
+) -> Result<BTreeMap<Text, Stamp>, StepFailure> {
+    let found = outputs_of(env.files.root(), command, step)?.into_iter();
+    let theirs = found.filter(|(path, _)| is_persons(&env.files, &env.ledger, path));
+    Ok(theirs
+        .map(|(path, metadata)| (path, Stamp::of(&metadata)))
+        .collect())
 }
 
 /// What its key was made of and is not as it was: files, or what is wrong with the description of it now.

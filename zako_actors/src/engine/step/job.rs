@@ -86,12 +86,6 @@ impl StepJob {
         })
     }
 
-    /// Whether it left a file at `path` the last time.
-    pub(super) fn left(&self, path: &str) -> bool {
-        let outputs = self.previous.iter().flat_map(|it| it.outputs.iter());
-        outputs.into_iter().any(|item| *item.path == *path)
-    }
-
     /// The content that the step knows its source at `path` by, once it has looked.
     pub fn content_of(&self, path: &str) -> Option<Hash> {
         let inputs = self.inputs.get()?;

@@ -20,7 +20,6 @@ mod log;
 mod look_up;
 mod repeat;
 mod results;
-mod rivals;
 mod traced;
 mod transpile;
 mod turn;
@@ -41,7 +40,6 @@ pub use failure::{StepFailure, shell_line};
 pub use in_place::search_path;
 pub use job::StepJob;
 pub use log::shorten;
-pub use rivals::Rivals;
 pub use turn::Turn;
 
 use look_up::{Lookup, look_up};
@@ -102,8 +100,6 @@ pub struct StepEnv {
     pub ledger: Arc<Ledger>,
     /// Who writes what in this build.
     pub claims: Claims,
-    /// Scripts whose outputs go to one place.
-    pub rivals: Rivals,
     /// What the build files were evaluated by, where any were.
     pub isolates: Option<IsolatePool>,
     /// Transpilers, one per core.
@@ -316,9 +312,7 @@ fn remove_previous(env: &StepEnv, job: &StepJob, outputs: &[OutputItem]) {
             known.is_err()
         });
         // Where its command still writes nobody else does, but beside what a script writes there may be a person's.
-        let rivals = env.rivals.left(&target.label);
         let stale = stale.map(|old| &*old.path);
-        let stale = stale.filter(|old| !rivals.contains_key(*old));
         let is_command = target.command().is_some() && target.in_place().is_none();
         let is_inner = |old: &&str| is_command && target.declares(old);
         let (inner, outer): (Vec<_>, Vec<_>) = stale.partition(is_inner);
