@@ -68,7 +68,8 @@ pub fn run(global: &Global, args: &WatchArgs) -> Result<Exit, Failure> {
         .token()
         .on_cancel(move || drop(stop.send(News::Stop)));
     let edits = Arc::new(Edits::default());
-    let written = files_to_write(&args.steps);
+    let written = files_to_write(&args.steps).into_iter();
+    let written = written.chain(streams()).collect();
     let mut watch = Watch::new(workspace.root, layout, (&news, &edits, written), stream)?;
     watch.cache = options.cache.map(|cache| {
         // Only what is there has a path without links. The first round would make it.
@@ -403,6 +404,12 @@ impl Watch {
                 })
             }
     }
+}
+
+/// The files that this process prints to.
+fn streams() -> impl Iterator<Item = PathBuf> {
+    let streams = ["/proc/self/fd/1", "/proc/self/fd/2"].into_iter();
+    streams.filter_map(|stream| fs::read_link(stream).ok())
 }
 
 impl Burst {

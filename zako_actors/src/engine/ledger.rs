@@ -160,7 +160,12 @@ impl Ledger {
         }
     }
 
-    /// Whether this process struck `path`, and did not list it again.
+    /// What was struck until now is of no interest any more.
+    pub fn forget_struck(&self) {
+        self.lock().gone.clear();
+    }
+
+    /// Whether `path` was struck since [`forget_struck`](Self::forget_struck), and not listed again.
     pub fn has_struck(&self, path: &str) -> bool {
         self.lock().gone.contains(path)
     }

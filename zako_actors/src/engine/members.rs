@@ -3,7 +3,7 @@
 //! Owns finding and reading them. Does not know what their scripts become.
 //! Invariant: a workspace without packages costs two looks at the disk.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
 

@@ -212,7 +212,7 @@ pub fn install(files: &FileTable, work: &Path, items: &[OutputItem]) -> Result<(
         match &item.kind {
             OutputKind::File { hash, mode, .. } => {
                 make_parent(&to)?;
-                move_file(&from, &to)?;
+                move_file(work, &from, &to)?;
                 let look = || fs::symlink_metadata(&to).map_err(failed("look at", &to));
                 let mut found = look()?;
                 // As it will be when it is restored.
@@ -229,11 +229,17 @@ pub fn install(files: &FileTable, work: &Path, items: &[OutputItem]) -> Result<(
     Ok(())
 }
 
-/// Moves a file out of a scratch directory, also of a directory there that its step left read-only.
-fn move_file(from: &Path, to: &Path) -> Result<(), OutputError> {
+/// Moves a file out of the scratch directory `work`, also of a directory there that its step left read-only.
+fn move_file(work: &Path, from: &Path, to: &Path) -> Result<(), OutputError> {
     let mut moved = fs::rename(from, to);
+    // A link on the way may lead to what is not the step's.
+    let is_here = |dir: &Path| {
+        let mut below = dir.ancestors().take_while(|dir| *dir != work);
+        below.all(|dir| fs::symlink_metadata(dir).is_ok_and(|it| it.is_dir()))
+    };
     if let (Err(error), Some(dir)) = (&moved, from.parent())
         && error.kind() == ErrorKind::PermissionDenied
+        && is_here(dir)
         && fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).is_ok()
     {
         moved = fs::rename(from, to);

@@ -211,6 +211,13 @@ impl Kept {
         self.files.knows(path)
     }
 
+    /// What the session before took away is of no interest any more: what comes and goes there now is a person's.
+    pub(super) fn session_begins(&self) {
+        if let Some(ledger) = self.ledger.get() {
+            ledger.forget_struck();
+        }
+    }
+
     /// Whether the last session took away what lay at `path`, where nothing lies now.
     pub fn took_away(&self, path: &str) -> bool {
         let is_struck = self.ledger.get().is_some_and(|it| it.has_struck(path));

@@ -195,6 +195,9 @@ impl Session {
         let layout = Layout::new(&workspace.root, cache);
         layout.create()?;
         let begun = kept.as_mut().and_then(|kept| kept.begun(&layout));
+        if let Some(kept) = &kept {
+            kept.session_begins();
+        }
         let is_begun = begun.is_some();
         let lock = match begun {
             Some(lock) => lock,

@@ -5,7 +5,7 @@
 //! Invariant: what a finished build made is remembered, whatever came of the rest.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
 use actor_rt::{ActorRef, Ask, CancelGuard, Restart};
@@ -191,6 +191,7 @@ impl Session {
             seats: Seats::new(options.jobs),
             ledger: Arc::clone(self.ledger()),
             claims: Claims::of(Arc::clone(&plan)),
+            known_to_git: OnceLock::new(),
             isolates: services.isolates_in_use().cloned(),
             reasons: Arc::clone(self.reasons()),
             // They compute all the time: more than there are CPUs would only take turns.

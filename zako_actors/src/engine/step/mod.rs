@@ -27,7 +27,8 @@ mod worker;
 mod yields;
 
 use std::cell::OnceCell;
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use actor_rt::{ActorRef, AsyncActor, AsyncContext};
@@ -100,6 +101,8 @@ pub struct StepEnv {
     pub ledger: Arc<Ledger>,
     /// Who writes what in this build.
     pub claims: Claims,
+    /// The files that git knows, once somebody has to know.
+    pub known_to_git: OnceLock<Result<BTreeSet<String>, String>>,
     /// What the build files were evaluated by, where any were.
     pub isolates: Option<IsolatePool>,
     /// Transpilers, one per core.

@@ -18,7 +18,8 @@ pub fn gives_way(env: &StepEnv, path: &str) -> bool {
     if is_dir || !(env.overwrite || is_kept(env, path)) {
         return false;
     }
-    tracked(env.files.root()).is_ok_and(|known| !known.contains(path))
+    let known = env.known_to_git.get_or_init(|| tracked(env.files.root()));
+    known.as_ref().is_ok_and(|known| !known.contains(path))
 }
 
 /// Whether the cache has what lies there.
