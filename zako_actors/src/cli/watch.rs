@@ -92,9 +92,9 @@ pub fn run(global: &Global, args: &WatchArgs) -> Result<Exit, Failure> {
     let mut kept = None;
     loop {
         match round(global, &build, wanted, (&cancel, &edits), &mut kept) {
-            Ok(Exit::Interrupted) => return Ok(Exit::Interrupted),
-            Ok(_) => build.steps.force = false,
+            Ok((Exit::Interrupted, _)) => return Ok(Exit::Interrupted),
             // A mistake in a build file is mended while we watch; what was to be forced still is.
+            Ok((_, is_whole)) => build.steps.force &= !is_whole,
             Err(failure) => say(&failure.text),
         }
         print_line(&format!("watching {} directories", watch.dirs.len()))?;
