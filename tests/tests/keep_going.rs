@@ -63,7 +63,11 @@ fn kinds() -> Vec<Kind> {
             "there is no module `b/lib/gone.ts`",
             "b/BUILD.ts:1:",
         ),
-        kind(sound().replace("outs:", "oust:"), "oust", "b/BUILD.ts:3:"),
+        kind(
+            sound().replace("outs:", "oust:"),
+            "unknown key `oust`",
+            "b/BUILD.ts:3:",
+        ),
         kind(
             y("srcs: [\"gone.c\"]"),
             "source b/gone.c of //b:y does not exist",

@@ -14,7 +14,6 @@ use serde::Serialize;
 use super::args::{BuildArgs, Global};
 use super::chrome_trace::Trace;
 use super::display::Display;
-use super::flaws::warn_of_others;
 use super::interrupt::cancel_on_signals;
 use super::opened::{Opened, Targets, failure};
 use super::reads::Answers;
@@ -103,21 +102,22 @@ pub(super) struct Work<'a> {
 }
 
 /// What a build begins with.
-struct Begin {
-    targets: Targets,
-    plan: Arc<Plan>,
-    /// Targets whose rules could not go on, with their mistakes.
-    mistaken: Vec<(Label, String)>,
+pub(super) struct Begin {
+    pub targets: Targets,
+    pub plan: Arc<Plan>,
+    /// Targets that are left out, with their mistakes.
+    pub mistaken: Vec<(Label, String)>,
 }
 
-/// One round of `zako watch`: a build that `cancel` ends; it goes on with what the last one has `kept`.
+/// One round of `zako watch`: a build that `cancel` ends; it goes on with what the last one has `kept`. Tells also whether no target
+/// was left out for a mistake.
 pub fn round(
     global: &Global,
     args: &BuildArgs,
     wanted: Wanted,
     (cancel, edits): (&Cancel, &Arc<Edits>),
     kept: &mut Option<Kept>,
-) -> Result<Exit, Failure> {
+) -> Result<(Exit, bool), Failure> {
     let begin = Instant::now();
     let mut opened = Opened::open_again(global, Some(args), kept.take())?;
     let mut work = Work::new(global, args, wanted, begin, Some(cancel.clone()));
@@ -126,8 +126,8 @@ pub fn round(
     *kept = opened.give_back();
     // What is given up while build files are read is nobody's mistake.
     match (outcome, cancel.reason()) {
-        (Err(_), Some(_)) => Ok(Exit::Interrupted),
-        (outcome, _) => outcome,
+        (Err(_), Some(_)) => Ok((Exit::Interrupted, false)),
+        (outcome, _) => Ok((outcome?, work.mistaken.is_empty())),
     }
 }
 
@@ -226,15 +226,11 @@ impl<'a> Work<'a> {
     /// a mistake of any target ends it, unless the rest is to go on.
     fn plan(&mut self, opened: &mut Opened, targets: Targets) -> Result<Begin, Failure> {
         let keeps_going = self.args.steps.keep_going && !self.args.dry;
-        let targets = self.with_stopped_again(opened, targets)?;
-        let mut failed = Vec::new();
-        let plan = loop {
-            match self.unfold(opened, &targets, None) {
-                Err(mistake) if keeps_going => self.leave_out(opened, mistake, &mut failed)?,
-                plan => break plan?,
-            }
-        };
-        warn_of_others(opened, &targets);
+        let Begin {
+            targets,
+            plan,
+            mistaken: failed,
+        } = self.unfold_sound(opened, targets, keeps_going)?;
         let ready = plan.ready.clone();
         let mut answers = Answers {
             planned: Some((targets, plan)),

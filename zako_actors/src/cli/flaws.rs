@@ -3,7 +3,7 @@
 //! Owns what a build does about targets that have one. Does not know how they are found.
 //! Invariant: a mistake of nothing that is asked for ends no build.
 
-use super::build::Work;
+use super::build::{Begin, Work};
 use super::opened::{Opened, Targets};
 use super::{Failure, say};
 use crate::engine::graph::NodeId;
@@ -12,7 +12,7 @@ use crate::lang::label::Label;
 impl Work<'_> {
     /// The same `targets`, unless there is need of build files that were stopped at a limit by an earlier command: these are
     /// evaluated again.
-    pub(super) fn with_stopped_again(
+    fn with_stopped_again(
         &mut self,
         opened: &mut Opened,
         targets: Targets,
@@ -31,8 +31,32 @@ impl Work<'_> {
         self.timed(|| opened.load())
     }
 
+    /// Plans what is asked for, as far as rules have said what that is; where the rest is to go on, without targets that have a
+    /// mistake, and tells which.
+    pub(super) fn unfold_sound(
+        &mut self,
+        opened: &mut Opened,
+        targets: Targets,
+        keeps_going: bool,
+    ) -> Result<Begin, Failure> {
+        let targets = self.with_stopped_again(opened, targets)?;
+        let mut mistaken = Vec::new();
+        let plan = loop {
+            match self.unfold(opened, &targets, None) {
+                Err(mistake) if keeps_going => self.leave_out(opened, mistake, &mut mistaken)?,
+                plan => break plan?,
+            }
+        };
+        warn_of_others(opened, &targets);
+        Ok(Begin {
+            targets,
+            plan,
+            mistaken,
+        })
+    }
+
     /// Leaves those targets out that have a `mistake`; it comes back when it is nobody's.
-    pub(super) fn leave_out(
+    fn leave_out(
         &mut self,
         opened: &mut Opened,
         mistake: Failure,
@@ -50,7 +74,7 @@ impl Work<'_> {
 }
 
 /// Tells of build files that cannot be read and that nothing needs of what is asked for.
-pub(super) fn warn_of_others(opened: &Opened, targets: &Targets) {
+fn warn_of_others(opened: &Opened, targets: &Targets) {
     let graph = &targets.graph;
     let others = graph.broken().map(|id| graph.target(id));
     let others = others.filter(|it| !opened.session.is_left_out(&it.label));

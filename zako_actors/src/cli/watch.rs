@@ -98,9 +98,12 @@ pub fn run(global: &Global, args: &WatchArgs) -> Result<Exit, Failure> {
     let mut kept = None;
     loop {
         match round(global, &build, wanted, (&cancel, &edits), &mut kept) {
-            Ok(Exit::Interrupted) => return Ok(Exit::Interrupted),
-            Ok(_) => (build.steps.force, watch.is_described) = (false, true),
+            Ok((Exit::Interrupted, _)) => return Ok(Exit::Interrupted),
             // A mistake in a build file is mended while we watch; what was to be forced still is.
+            Ok((_, is_whole)) => {
+                build.steps.force &= !is_whole;
+                watch.is_described = is_whole;
+            }
             Err(failure) => {
                 watch.is_described = false;
                 say(&failure.text);

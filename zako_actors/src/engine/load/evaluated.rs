@@ -8,6 +8,7 @@ use super::{
     EVALUATED_AT_ONCE, EvaluationFailure, EvaluationJob, EvaluationOutput, LoadError, Loaded,
     Loader, context_hash,
 };
+use crate::backtrace;
 use crate::diagnostic::Diagnostic;
 use crate::engine::flaws::Broken;
 use crate::engine::hash::Hash;
@@ -113,7 +114,8 @@ impl Loader<'_> {
                         mistakes: text.into(),
                         is_stopped: failure.is_stopped,
                     };
-                    (failure.read, broken)
+                    let read = failure.read.filter(|_| !backtrace::is_wanted());
+                    (read, broken)
                 }
             };
             let evaluated = sources.map(|sources| Evaluated {
@@ -154,7 +156,11 @@ impl Loader<'_> {
 
     fn is_remembered(&self, path: &str, context: &Hash) -> bool {
         self.env.memory.files.get(path).is_some_and(|known| {
-            known.context == *context && known.sources.is_unchanged(self.env.files)
+            // What is remembered of a mistake has no whole stack.
+            let is_broken = matches!(known.result, EvaluatedResult::Broken { .. });
+            known.context == *context
+                && !(is_broken && backtrace::is_wanted())
+                && known.sources.is_unchanged(self.env.files)
         })
     }
 }
