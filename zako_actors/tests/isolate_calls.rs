@@ -174,6 +174,28 @@ fn a_rule_that_might_keep_something_is_loaded_each_time() {
     }
 }
 
+#[test]
+fn data_cannot_be_changed_by_whichever_name() {
+    for (top, data) in [
+        (
+            "import data from './data.json' with { type: 'json' };",
+            "data",
+        ),
+        (
+            "import * as all from './data.json' with { type: 'json' };",
+            "all.default",
+        ),
+    ] {
+        let text = rule(top, &format!("seen = {data}.list.push(1);"));
+        let files = [("r.rule.ts", &*text), ("data.json", r#"{"list": []}"#)];
+        let mut workspace = Workspace::new(&files);
+        let call = request(&workspace);
+        let refused = workspace.evaluator.evaluate(&call).unwrap_err();
+        let told = refused.diagnostics[0].to_string();
+        assert!(told.contains("not extensible"), "{top}: {told}");
+    }
+}
+
 /// What might be kept, above a rule and in it, which counts from 1.
 const KEPT: &[(&str, &str)] = &[
     ("let n = 0;", "seen = ++n;"),
@@ -222,6 +244,10 @@ const KEPT: &[(&str, &str)] = &[
     ("const [box] = [{ n: 0 }];", "seen = ++box.n;"),
     ("import { kept } from './lib.ts';", "seen = kept();"),
     (
+        "import { data } from './data.ts';",
+        "seen = data.list.push(1);",
+    ),
+    (
         "",
         "(import.meta as any).n = ((import.meta as any).n ?? 0) + 1; seen = (import.meta as any).n;",
     ),
@@ -236,7 +262,13 @@ fn no_target_sees_what_a_rule_did_for_another_of_the_same_call() {
     for (top, body) in KEPT {
         let text = rule(top, &format!("{body} log('called');"));
         let lib = "let n = 0;\nconsole.log('loaded');\nexport const kept = () => ++n;";
-        let mut workspace = Workspace::new(&[("r.rule.ts", &text), ("lib.ts", lib)]);
+        let data = "export { default as data } from './data.json' with { type: 'json' };";
+        let mut workspace = Workspace::new(&[
+            ("r.rule.ts", &text),
+            ("lib.ts", lib),
+            ("data.ts", data),
+            ("data.json", r#"{"list": []}"#),
+        ]);
         let mut several = request(&workspace);
         let targets = several.call.as_mut().unwrap()["targets"].as_array_mut();
         let targets = targets.unwrap();

@@ -75,6 +75,8 @@ pub fn targets(all: &Members) -> Result<Vec<Arc<Target>>, Diagnostic> {
 struct World<'a> {
     all: &'a Members,
     by_name: BTreeMap<&'a str, usize>,
+    /// Where packages lie, sorted.
+    dirs: Vec<&'a str>,
     /// Directories that packages lie below.
     above: Vec<String>,
     /// What every script reads.
@@ -89,13 +91,17 @@ impl<'a> World<'a> {
             .map(|(index, member)| (member.package.name.as_str(), index))
             .collect();
         let dirs = all.members.iter().map(|member| member.package.dir.as_str());
+        let mut dirs: Vec<&str> = dirs.collect();
+        dirs.sort_unstable();
         let above: BTreeSet<&str> = dirs
+            .iter()
             .flat_map(|dir| dir.match_indices('/').map(|(end, _)| &dir[..end]))
             .chain([""])
             .collect();
         Ok(Self {
             all,
             by_name,
+            dirs,
             above: above.into_iter().map(str::to_owned).collect(),
             shared: files::shared(&all.tasks.global_inputs)?,
         })
@@ -224,12 +230,9 @@ impl<'a> World<'a> {
         } else {
             format!("{dir}/")
         };
-        let dirs = self
-            .all
-            .members
-            .iter()
-            .map(|other| other.package.dir.as_str());
-        dirs.filter_map(move |other| other.strip_prefix(&prefix))
+        let from = self.dirs.partition_point(|other| **other < *prefix);
+        let from = self.dirs[from..].iter();
+        from.map_while(move |other| other.strip_prefix(&*prefix))
             .filter(|below| !below.is_empty())
     }
 
@@ -301,180 +304,4 @@ fn bins(dir: &str) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::lang::target::Output;
-    use crate::lang::turbo::Turbo;
-    use serde_json::json;
-
-    fn member(dir: &str, value: serde_json::Value) -> Member {
-        Member {
-            package: PackageJson::parse(dir, &value.to_string()).unwrap(),
-            ..Member::default()
-        }
-    }
-
-    fn turbo(text: &str) -> Tasks {
-        Turbo::parse("turbo.json", text).unwrap().into_tasks()
-    }
-
-    fn world() -> Members {
-        Members {
-            members: vec![
-                member(
-                    "",
-                    json!({"name": "root", "scripts": {"build": "turbo run build"}}),
-                ),
-                member(
-                    "packages/core",
-                    json!({"name": "core", "scripts": {"build": "tsc", "test:unit": "vitest", "prebuild": "echo pre"}}),
-                ),
-                member(
-                    "packages/mid",
-                    json!({"name": "mid", "dependencies": {"core": "*"}, "scripts": {"lint": "eslint ."}}),
-                ),
-                member(
-                    "apps/web",
-                    json!({"name": "web", "devDependencies": {"mid": "*"}, "scripts": {"build": "vite build", "dev": "vite"}}),
-                ),
-            ],
-            gitignore: "dist\nnode_modules\n".into(),
-            ..Members::default()
-        }
-    }
-
-    fn find<'a>(targets: &'a [Arc<Target>], label: &str) -> &'a Target {
-        let found = targets
-            .iter()
-            .find(|target| target.label.to_string() == label);
-        found.unwrap_or_else(|| panic!("no {label}"))
-    }
-
-    #[test]
-    fn scripts_become_targets_in_the_order_of_packages() {
-        let all = targets(&world()).unwrap();
-        let labels: Vec<String> = all.iter().map(|target| target.label.to_string()).collect();
-        assert_eq!(
-            labels,
-            [
-                "//apps/web:build",
-                "//apps/web:dev",
-                "//packages/core:build",
-                "//packages/core:test.unit",
-                "//packages/mid:lint",
-            ]
-        );
-        let web = find(&all, "//apps/web:build");
-        // `mid` has no build: the dependency reaches through it.
-        assert_eq!(web.deps[0].to_string(), "//packages/core:build");
-        assert!(!web.manual && find(&all, "//apps/web:dev").manual);
-        let core = find(&all, "//packages/core:build");
-        assert_eq!(core.command().unwrap().argv[2], "echo pre && tsc");
-        assert_eq!(
-            core.command().unwrap().outs,
-            [Output::Tree("packages/core/dist".into())]
-        );
-        assert!(find(&all, "//packages/core:test.unit").is_test());
-    }
-
-    #[test]
-    fn a_package_that_is_not_built_is_read() {
-        let all = targets(&world()).unwrap();
-        let reads = |label: &str, wanted: &str| {
-            find(&all, label)
-                .srcs
-                .iter()
-                .any(|source| matches!(source, Source::Glob { dir, .. } if dir == wanted))
-        };
-        assert!(reads("//apps/web:build", "packages/mid"));
-        assert!(!reads("//apps/web:build", "packages/core"));
-        assert!(!reads("//packages/core:build", "packages/mid"));
-    }
-
-    #[test]
-    fn what_tasks_name_beyond_their_package_is_found_or_a_mistake() {
-        let of_web = |inputs: &[&str], outputs: &[&str]| {
-            let task = json!({ "inputs": inputs, "outputs": outputs });
-            let text = json!({ "tasks": { "web#build": task } }).to_string();
-            let tasks = turbo(&text);
-            targets(&Members { tasks, ..world() })
-        };
-        let inputs = [
-            "$TURBO_DEFAULT$",
-            "$TURBO_ROOT$/base.json",
-            "../../shared/**",
-            "!../../shared/old/**",
-            "./src/../conf",
-        ];
-        let made = of_web(&inputs, &["../../site/**", "$TURBO_ROOT$/report.txt"]).unwrap();
-        let web = find(&made, "//apps/web:build");
-        let outs = ["site", "report.txt"].map(|tree| Output::Tree(tree.into()));
-        assert_eq!(web.command().unwrap().outs, outs);
-        let texts = |wanted: &str| {
-            let found = web.srcs.iter().filter_map(|source| match source {
-                Source::Glob {
-                    dir,
-                    include,
-                    exclude,
-                } if dir == wanted => Some([include, exclude]),
-                _ => None,
-            });
-            let patterns = found.flatten().flatten();
-            patterns.map(ToString::to_string).collect::<Vec<_>>()
-        };
-        assert!(
-            texts("").starts_with(&["base.json", "shared/**", "shared/old/**"].map(String::from))
-        );
-        assert!(texts("apps/web").contains(&"conf".to_owned()));
-        for (input, output, said) in [
-            (
-                "../../../x",
-                "dist",
-                "input `../../../x` leaves the workspace",
-            ),
-            ("/etc/x", "dist", "input `/etc/x` leaves the workspace"),
-            ("a[", "dist", "glob `a[`"),
-            (
-                "x",
-                "../../../out",
-                "output `../../../out` leaves the workspace",
-            ),
-            ("x", "..", "output `..` would hold the package itself"),
-            ("x", "**", "output `**` would hold the package itself"),
-        ] {
-            let error = of_web(&[input], &[output]).unwrap_err().message;
-            assert!(
-                error.starts_with("//apps/web:build: ") && error.contains(said),
-                "{error}"
-            );
-        }
-        let text = r#"{"tasks": {"build": {"dependsOn": ["croe#build"]}}}"#;
-        let tasks = turbo(text);
-        let error = targets(&Members { tasks, ..world() }).unwrap_err().message;
-        assert!(
-            error.contains("no package `croe`; did you mean `core`?"),
-            "{error}"
-        );
-        let mut all = world();
-        all.tasks.global_inputs = vec!["../x".to_owned()];
-        let error = targets(&all).unwrap_err().message;
-        assert!(error.contains("`../x` leaves the workspace"), "{error}");
-    }
-
-    #[test]
-    fn tasks_say_what_is_left_behind_and_passed_on() {
-        let mut all = world();
-        all.tasks = turbo(
-            r#"{"globalEnv": ["CI"], "tasks": {"build": {"dependsOn": ["^build"], "outputs": ["out/**", "!out/tmp/**"], "env": ["MODE"]},
-                "web#build": {"dependsOn": ["core#build"], "cache": false}}}"#,
-        );
-        let targets = targets(&all).unwrap();
-        let core = find(&targets, "//packages/core:build").command().unwrap();
-        assert_eq!(core.outs, [Output::Tree("packages/core/out".into())]);
-        assert!(core.env.contains_key("CI") && core.env.contains_key("MODE"));
-        assert_eq!(core.in_place.as_ref().unwrap().out_exclude.len(), 1);
-        let web = find(&targets, "//apps/web:build");
-        assert_eq!(web.deps[0].to_string(), "//packages/core:build");
-        assert!(!web.manual, "it is built, in each build anew");
-    }
-}
+mod tests;

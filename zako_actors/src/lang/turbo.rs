@@ -435,7 +435,11 @@ mod tests {
         let more = of(r#"{"outputs": ["$TURBO_EXTENDS$", "out/**"], "cache": true}"#);
         assert_eq!(more.outputs.unwrap(), ["dist/**", "out/**"]);
         assert!(more.cache);
-        let alone = of(r#"{"extends": false}"#);
+        let alone = of(r#"{"extends": false, "cache": true}"#);
         assert_eq!((alone.depends_on, alone.outputs), (vec![], Some(vec![])));
+        let text = r#"{"extends": ["//", "base"], "tasks": {"build": {"extends": false}}}"#;
+        let turbo = Turbo::parse("ui/turbo.json", text).unwrap();
+        assert_eq!(turbo.extends, ["base"]);
+        assert!(turbo.tasks["build"].is_left_out());
     }
 }

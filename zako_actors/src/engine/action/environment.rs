@@ -151,3 +151,35 @@ impl Describer {
         env
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_stands_for_any_text_and_names_leave_out_again() {
+        for (name, key, is_meant) in [
+            ("A", "A", true),
+            ("A", "AB", false),
+            ("A_*", "A_B", true),
+            ("A_*", "A_", true),
+            ("A_*_KEY", "A_X_KEY", true),
+            ("A_*_KEY", "A_KEY", false),
+            ("*_B_*_D", "A_B_C_D", true),
+            ("*_C_*_B_*", "A_B_C_D", false),
+            ("*", "", true),
+        ] {
+            assert_eq!(means(name, key), is_meant, "{name} {key}");
+        }
+        let variables = ["A_1", "A_2", "A_SECRET"].map(|name| (name.to_owned(), "x".to_owned()));
+        let outer = Outer {
+            variables: variables.into(),
+            ..Outer::default()
+        };
+        let mut env = BTreeMap::new();
+        for name in ["A_*", "!A_SECRET", "A_SECRET"] {
+            outer.pass(name, (name, None), &["A_SECRET"], &mut env);
+        }
+        assert_eq!(env.into_keys().collect::<Vec<_>>(), ["A_1", "A_2"]);
+    }
+}
