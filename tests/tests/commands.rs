@@ -95,7 +95,7 @@ fn completions_are_made_for_the_usual_shells() {
     let bash = project.zako(&["completions", "bash"]).succeeds().stdout;
     let file = project.outside().join("zako.bash");
     fs::write(&file, bash).unwrap();
-    Outcome::of(std::process::Command::new("bash").arg("-n").arg(file)).succeeds();
+    Outcome::of(Command::new("bash").arg("-n").arg(file)).succeeds();
 }
 
 #[test]

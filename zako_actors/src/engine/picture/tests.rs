@@ -1,3 +1,5 @@
+//! What is drawn of a graph, and what a page holds.
+
 use super::super::flaws::Flaws;
 use super::super::graph::tests::targets;
 use super::*;

@@ -6,6 +6,7 @@
 //! that is saved describes what is on disk; a no-op starts no engine, and of threads only those that
 //! look at files.
 
+mod clean;
 mod concern;
 mod kept;
 mod leftovers;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use cas_actor::UpstreamConfig;
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashSet;
 
 use super::action::{Describer, Tool};
 use super::affected::Origins;
@@ -35,12 +36,13 @@ use super::load::{Described, LoadError};
 use super::plan::{Plan, Planner};
 use super::reasons::Reasons;
 use super::record::Record;
-use super::removal::{is_left, is_persons, ours, remove};
+use super::removal::{is_persons, ours, remove};
 use super::sandbox::Mode;
 use super::schedule::Capacity;
 use super::services::ServiceError;
 use super::since::tracked;
 use super::workspace::{Layout, Workspace, WorkspaceError, WorkspaceLock};
+pub use clean::Cleaned;
 pub use concern::Concern;
 pub use kept::Kept;
 use leftovers::{Leftovers, Persons};
@@ -51,7 +53,6 @@ use crate::diagnostic::Diagnostic;
 use crate::isolate::FileKind;
 use crate::lang::label::Label;
 use crate::lang::target::Target;
-use crate::lang::text::Text;
 use crate::machine::PoolSize;
 
 /// How a build is carried out.
@@ -159,17 +160,6 @@ impl From<Diagnostic> for BuildError {
     fn from(mistake: Diagnostic) -> Self {
         Self::Mistake(Box::new(mistake))
     }
-}
-
-/// What became of the files that zako wrote.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cleaned {
-    /// Those that are gone.
-    pub removed: usize,
-    /// Those that stay, listed as zako's, because git knows them or does not tell.
-    pub kept: usize,
-    /// Whether git told.
-    pub is_known: bool,
 }
 
 /// What happened while a session was opened that a person should know.
@@ -464,43 +454,6 @@ impl Session {
         self.known.dirs.look_anew();
         self.changed = true;
         has_undescribed
-    }
-
-    /// Removes everything that zako wrote into the workspace, but for what git knows, and forgets what was built; also, where it
-    /// is to `forget_edited`, what zako wrote and a person changed.
-    ///
-    /// # Errors
-    /// When the list of outputs cannot be written.
-    pub fn clean(&mut self, forget_edited: bool) -> Result<Cleaned, BuildError> {
-        let tracked = self.tracked();
-        let paths = self.ledger().paths();
-        let (files, ledger) = (&self.known.files, self.ledger());
-        let is_kept = |path: &&str| match &tracked {
-            Some(tracked) => tracked.contains(*path),
-            None => true,
-        };
-        // Deepest first, so that directories are empty when their turn comes.
-        let listed = paths.iter().rev().map(|path| &**path);
-        let (kept, listed): (Vec<_>, Vec<_>) = listed.partition(is_kept);
-        let is_edited = |path: &&str| is_left(files, ledger, path) == Some(false);
-        let (edited, gone): (Vec<_>, Vec<_>) = listed.into_iter().partition(is_edited);
-        remove(files, ledger, gone.iter().copied(), "");
-        if forget_edited {
-            edited.iter().for_each(|path| ledger.strike(path));
-        }
-        let cleaned = Cleaned {
-            removed: gone.len(),
-            kept: kept.len(),
-            is_known: tracked.is_some(),
-        };
-        let left = kept.into_iter().map(Text::from).collect();
-        *Arc::make_mut(&mut self.known.records) = FxHashMap::default();
-        self.leftovers.set(left);
-        // The list may be the one that was gone through.
-        self.known.gone_through = None;
-        self.changed = true;
-        self.save()?;
-        Ok(cleaned)
     }
 }
 

@@ -1,3 +1,5 @@
+//! Targets out of scripts: of a small workspace, and of what `turbo.json` says of it.
+
 use super::*;
 use crate::lang::target::Output;
 use crate::lang::turbo::Turbo;

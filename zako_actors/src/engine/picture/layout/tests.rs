@@ -1,3 +1,5 @@
+//! What every layout promises, of graphs made at random.
+
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
