@@ -28,6 +28,8 @@ const ROUNDS: u32 = 8;
 const PAUSE: Duration = Duration::from_secs(1);
 /// Twice as long so often at most.
 const DOUBLED: u32 = 12;
+/// So many ms the clock of files may stand still; longer only one that was set back.
+const TICK_MS: u32 = 100;
 
 /// The rounds of one watch.
 #[derive(Debug, Default)]
@@ -112,7 +114,10 @@ impl Rounds {
     pub fn round_ends(&self) {
         let mut inner = self.lock();
         inner.ended_ns = now_ns();
-        while !inner.ran.is_empty() && file_clock_ns() <= inner.ended_ns {
+        for _ in 0..TICK_MS {
+            if inner.ran.is_empty() || file_clock_ns() > inner.ended_ns {
+                break;
+            }
             thread::sleep(Duration::from_millis(1));
         }
     }
