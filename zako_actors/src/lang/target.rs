@@ -246,6 +246,26 @@ pub enum Source {
     },
 }
 
+impl Source {
+    /// Whether a file at `path` is meant.
+    pub fn takes(&self, path: &str) -> bool {
+        match self {
+            Source::File(file) => file == path,
+            Source::Glob {
+                dir,
+                include,
+                exclude,
+            } => {
+                let matches = |below| {
+                    let is_match = |pattern: &Pattern| pattern.matches(below);
+                    include.iter().any(is_match) && !exclude.iter().any(is_match)
+                };
+                is_within(path, dir) && matches(path[dir.len()..].trim_start_matches('/'))
+            }
+        }
+    }
+}
+
 /// What a target leaves behind.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Output {
