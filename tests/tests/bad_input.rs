@@ -1,6 +1,8 @@
 //! Every mistake a person can make in a workspace ends in one clear error, a status that is not 0,
 //! and an intact store.
 
+use std::fs;
+
 use zako_tests::{Outcome, Project};
 
 const IMPORT: &str = "import { target, glob, transpile } from \"zako:build\";\n";
@@ -521,4 +523,76 @@ export default {
     project
         .zako(&["build"])
         .fails_saying(&["zako.toml: missing field `group`", "artifact = \"NAME\""]);
+}
+
+#[test]
+fn an_output_in_one_that_is_a_file_is_refused() {
+    let project = Project::new();
+    let step = |name: &str, script: &str, outs: &str| {
+        format!(
+            "  {name}: target({{ cmd: [\"sh\", \"-c\", \"echo {name} >> $RAN; {script}\"], outs: [{outs}] }}),\n"
+        )
+    };
+    let targets = |steps: &[String]| {
+        let steps = steps.concat();
+        project.write(
+            "BUILD.ts",
+            &format!(
+                "import {{ target, transpile }} from \"zako:build\";\nexport default {{\n{steps}}};\n"
+            ),
+        );
+    };
+    let make = "mkdir -p o; echo 1 > o/p; echo 2 > o/q";
+    for outs in ["'o', 'o/p'", "'o/p', 'o'", "'o', 'o/*'"] {
+        targets(&[step("x", make, outs)]);
+        for _ in 0..2 {
+            project.zako(&["build"]).fails_saying(&[
+                "//:x declares o as a file, and o/",
+                "if o is a directory, declare it as `o/`",
+                "BUILD.ts:3:",
+            ]);
+        }
+    }
+    targets(&[step("x", make, "'o', 'o/'")]);
+    project
+        .zako(&["build"])
+        .fails_saying(&["//:x declares o as a file and as a directory"]);
+    // Of two targets, whichever would come first, and also where one is transpiled.
+    let file = step("x", "echo 1 > o", "'o'");
+    project.write("src/a.ts", "export {};\n");
+    let transpiled =
+        "  y: transpile({ srcs: [\"src/a.ts\"], root: \"src\", out: \"o/js\" }),\n".to_owned();
+    for (other, path) in [
+        (step("y", make, "'o/p'"), "o/p in it"),
+        (step("y", make, "'o/*'"), "o/* in it"),
+        (step("a", make, "'o/p/'"), "o/p in it"),
+        (transpiled.replace("o/js", "o"), "it a directory"),
+        (transpiled, "o/js in it"),
+    ] {
+        targets(&[file.clone(), other]);
+        let said = project.zako(&["build"]).fails_saying(&[
+            "//:x declares o as a file, and //:",
+            &format!(" {path}; give one of them another output"),
+            "BUILD.ts:",
+        ]);
+        assert_eq!(project.ran(), [""; 0], "{}", said.text());
+    }
+    // With `-k` whatever else there is is built.
+    targets(&[file, step("y", make, "'o/p'"), step("z", "true", "")]);
+    let said = project.zako(&["build", "-k"]).text();
+    assert!(
+        said.contains("writes o/p in it") && said.contains("2 failed, 1 ran"),
+        "{said}"
+    );
+    assert_eq!(project.ran(), ["z"]);
+    // What lies in a directory may be named as well.
+    for outs in ["'o/', 'o/p'", "'o/*', 'o/'", "'o/', 'o/*', 'o/q'"] {
+        targets(&[step("x", make, outs)]);
+        project.build();
+        assert_eq!(project.read("o/p") + &project.read("o/q"), "1\n2\n");
+        let _ = fs::remove_dir_all(project.root().join("o"));
+        project.build();
+        assert_eq!(project.read("o/p") + &project.read("o/q"), "1\n2\n");
+        assert_eq!(project.ran(), ["x"]);
+    }
 }

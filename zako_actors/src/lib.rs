@@ -19,4 +19,5 @@ pub mod machine;
 pub mod node;
 #[cfg(feature = "otel")]
 mod spans;
+pub mod texts;
 pub mod transpile;

@@ -13,9 +13,11 @@ use serde_json::Value;
 use super::args::{Global, InitArgs};
 use super::options::directory;
 use super::{Exit, Failure, print_line};
+use crate::diagnostic::Diagnostic;
 use crate::lang::manifest::{MANIFEST, Manifest};
-use crate::lang::package_json::PNPM_WORKSPACE;
+use crate::lang::package_json::{PACKAGE_JSON, PNPM_WORKSPACE, PackageJson};
 use crate::lang::turbo::{TURBO_FILES, TURBO_JSON, Turbo};
+use crate::texts::read_text;
 
 /// Makes the files.
 pub fn run(global: &Global, args: &InitArgs) -> Result<Exit, Failure> {
@@ -74,10 +76,14 @@ fn write_new(path: &Path, text: &str) -> Result<(), Failure> {
 }
 
 fn package_json(dir: &Path) -> Result<Option<Value>, Failure> {
-    match fs::read_to_string(dir.join("package.json")) {
-        Ok(text) => serde_json::from_str(&text)
-            .map(Some)
-            .map_err(|error| Failure::usage(format!("package.json: {error}"))),
+    match read_text(&dir.join(PACKAGE_JSON)) {
+        Ok(text) => {
+            let mistake = |mistake: Diagnostic| Failure::rendered(mistake.to_string());
+            PackageJson::parse("", &text).map_err(mistake)?;
+            serde_json::from_str(text.trim_start_matches('\u{feff}'))
+                .map(Some)
+                .map_err(Failure::usage)
+        }
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Failure::work(format!("cannot read package.json: {error}"))),
     }
@@ -102,7 +108,7 @@ fn lists_packages(dir: &Path) -> bool {
 fn tasks(dir: &Path) -> Result<String, Failure> {
     let name = TURBO_FILES.into_iter().find(|name| dir.join(name).exists());
     let name = name.unwrap_or(TURBO_JSON);
-    let text = match fs::read_to_string(dir.join(name)) {
+    let text = match read_text(&dir.join(name)) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => {
             return Ok(settings(&toml::Table::new())? + TASKS_HINT);

@@ -259,14 +259,15 @@ impl Opened {
         if labels.is_empty() {
             return Ok(vec![LabelPattern::everything()]);
         }
-        let packages = Packages::new(&self.session.workspace.manifest.dependencies);
-        labels
-            .iter()
-            .map(|text| {
-                let pattern = LabelPattern::parse(text, &self.here).map_err(Failure::usage)?;
-                packages.resolve_pattern(pattern).map_err(Failure::usage)
-            })
-            .collect()
+        let packages = self.packages();
+        let patterns = labels.iter();
+        let patterns = patterns.map(|text| packages.pattern(text, &self.here));
+        patterns.collect::<Result<_, _>>().map_err(Failure::usage)
+    }
+
+    /// The packages that labels may name.
+    pub fn packages(&self) -> Packages {
+        Packages::new(&self.session.workspace.manifest.dependencies)
     }
 
     /// The current directory as labels write it.

@@ -15,7 +15,7 @@ pub fn run(global: &Global, args: &QueryArgs) -> Result<Exit, Failure> {
 
 fn print(opened: &mut Opened, args: &QueryArgs) -> Result<Exit, Failure> {
     let text = args.query.join(" ");
-    let expr = parse(&text, opened.here()).map_err(Failure::usage)?;
+    let expr = parse(&text, opened.here(), &opened.packages()).map_err(Failure::usage)?;
     let targets = opened.load_whole()?;
     let found = answer(&targets.graph, &expr).map_err(Failure::usage)?;
     let found = found.iter().map(|id| targets.graph.target(*id));

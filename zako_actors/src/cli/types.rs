@@ -14,6 +14,7 @@ use super::opened::{Opened, Targets};
 use super::{Exit, Failure, print_line, say};
 use crate::engine::workspace::PRIVATE_DIR;
 use crate::isolate::FileKind;
+use crate::lang::label::package_of;
 use crate::lang::packages::Packages;
 
 /// What all definitions speak of, with a place for the labels.
@@ -56,8 +57,7 @@ fn write(opened: &mut Opened) -> Result<Exit, Failure> {
     let targets = opened.load_whole()?;
     let root = opened.session.workspace.root.clone();
     let dir = root.join(PRIVATE_DIR).join("types");
-    let packages = Packages::new(&opened.session.workspace.manifest.dependencies);
-    let text = DEFINITIONS.replace("\"$LABELS\"", &labels(&targets, &packages));
+    let text = DEFINITIONS.replace("\"$LABELS\"", &labels(&targets, &opened.packages()));
     put(&dir.join("zako.d.ts"), &text)?;
     put(&dir.join("rules.d.ts"), RULES)?;
     put(&dir.join("absent.d.ts"), ABSENT)?;
@@ -102,13 +102,11 @@ fn labels(targets: &Targets, packages: &Packages) -> String {
     let all_targets = targets.graph.targets().iter();
     for target in all_targets.filter(|target| target.rule.is_none() || !target.manual) {
         let label = &target.label;
-        if let Some((written, only)) = packages.written(label) {
-            all.insert(written);
-            if only {
-                continue;
-            }
-        }
         all.insert(label.to_string());
+        if package_of(label.dir()).is_some() {
+            continue;
+        }
+        all.extend(packages.other_name(label));
         all.insert(format!(":{}", label.name()));
         if label.dir().rsplit('/').next() == Some(label.name()) {
             all.insert(format!("//{}", label.dir()));

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::stamp::{Stamp, now_ns};
 use crate::lang::pattern::Pattern;
 use crate::lang::target::join;
+use crate::texts::what_else;
 
 /// Directories that a wildcard does not enter.
 const UNSEEN: [&str; 1] = ["node_modules"];
@@ -30,6 +31,8 @@ struct Listing {
     links: Box<[(Box<str>, To)]>,
     /// Entries whose names are not UTF-8, as they are and with true for a directory.
     odd: Box<[(Box<[u8]>, bool)]>,
+    /// Entries that are neither files, directories nor links.
+    special: Box<[Box<str>]>,
 }
 
 /// What a link leads to.
@@ -107,6 +110,21 @@ pub struct DirTable {
 /// The persistent part of a [`DirTable`].
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct SavedDirs(Vec<(Box<str>, Listing)>);
+
+/// What has certain names.
+#[derive(Debug, Default)]
+pub struct Named {
+    /// The files.
+    pub files: Vec<String>,
+    /// What is none, with what it is in words.
+    pub others: Vec<(String, String)>,
+}
+
+/// Why nothing is known of what is in `dir`.
+fn unlisted(dir: &str, error: &io::Error) -> io::Error {
+    let dir = if dir.is_empty() { "the workspace" } else { dir };
+    io::Error::new(error.kind(), format!("cannot list {dir}: {error}"))
+}
 
 impl DirTable {
     /// A table for the workspace at `root`.
@@ -216,6 +234,43 @@ impl DirTable {
         Ok(found)
     }
 
+    /// Like [`expand`](Self::expand), for files that say something by their names: whatever else has such a name is not
+    /// passed over.
+    ///
+    /// # Errors
+    /// When a directory cannot be listed.
+    pub fn expand_named(
+        &mut self,
+        dir: &str,
+        include: &[Pattern],
+        skip: &dyn Fn(&str) -> bool,
+    ) -> io::Result<Named> {
+        let mut others = BTreeSet::new();
+        let mut left_out = |pattern: &Pattern, below: &str, listing: &Listing| {
+            let dirs = listing.names.iter().filter(|(_, is_dir)| *is_dir);
+            let dirs = dirs.map(|(name, _)| (name, true));
+            let links = listing.links.iter().filter(|(_, to)| *to != To::File);
+            let links = links.map(|(name, to)| (&**name, *to == To::Directory));
+            let special = listing.special.iter().map(|name| (&**name, false));
+            for (name, is_dir) in dirs.chain(links).chain(special) {
+                // A wildcard means what is in a directory.
+                if is_dir && !pattern.ends_in(name) || !pattern.may_match_name(name) {
+                    continue;
+                }
+                let path = join(below, name);
+                let whole = join(dir, &path);
+                if pattern.matches(&path) && !skip(&whole) {
+                    others.insert(whole);
+                }
+            }
+            Ok(())
+        };
+        let files = self.search(dir, include, &[], skip, &mut left_out)?;
+        let what = |path: String| what_else(&self.root.join(&path)).map(|what| (path, what));
+        let others = others.into_iter().filter_map(what).collect();
+        Ok(Named { files, others })
+    }
+
     /// The files, and to `left_out` each directory that a pattern looks into, as seen from `dir`.
     fn search(
         &mut self,
@@ -286,13 +341,14 @@ impl DirTable {
                 self.forget(dir);
                 return Ok(());
             }
-            Err(error) => return Err(error),
+            Err(error) => return Err(unlisted(dir, &error)),
         };
         if (self.listings.get(dir)).is_some_and(|known| known.holds(&full, stamp)) {
             return Ok(());
         }
         let (mut names, mut links, mut odd) = (Vec::new(), Vec::new(), Vec::new());
-        for entry in fs::read_dir(&full)? {
+        let mut special = Vec::new();
+        for entry in fs::read_dir(&full).map_err(|error| unlisted(dir, &error))? {
             let entry = entry?;
             let kind = entry.file_type()?;
             let name = match entry.file_name().into_string() {
@@ -311,6 +367,8 @@ impl DirTable {
             }
             if is_file || kind.is_dir() {
                 names.push((name, kind.is_dir()));
+            } else if !kind.is_symlink() {
+                special.push(name.into());
             }
         }
         self.changed = true;
@@ -323,6 +381,7 @@ impl DirTable {
                 names: Names::new(names),
                 links: links.into(),
                 odd: odd.into(),
+                special: special.into(),
             },
         );
         Ok(())

@@ -148,7 +148,7 @@ fn failure(error: EvaluateError) -> EvaluationFailure {
         FailureKind::Source | FailureKind::Exception | FailureKind::Value
     );
     let modules = hashes(error.inputs.modules).ok();
-    let modules = modules.filter(|_| is_stopped || is_theirs);
+    let modules = modules.filter(|_| (is_stopped || is_theirs) && !error.is_unread);
     EvaluationFailure {
         diagnostics: error.diagnostics,
         subject: error.subject,

@@ -19,7 +19,7 @@ use super::flaws::Flaws;
 use super::order::topological_order;
 use super::outputs_index::{OutputIndex, Writers};
 use super::unlinked::{Unknown, cycle_mistake};
-use crate::lang::label::{Label, LabelPattern};
+use crate::lang::label::{DirName, Label, LabelPattern};
 use crate::lang::locate::mistake;
 use crate::lang::suggest::did_you_mean;
 use crate::lang::target::Target;
@@ -367,7 +367,7 @@ impl Graph {
             } else {
                 match label.dir() {
                     "" => format!("; the root package has {}", list(&here)),
-                    dir => format!("; //{dir} has {}", list(&here)),
+                    dir => format!("; {} has {}", DirName(dir), list(&here)),
                 }
             };
         }
@@ -378,7 +378,9 @@ impl Graph {
     }
 
     fn no_match(&self, pattern: &LabelPattern) -> SelectError {
+        let name = |dir: &str| DirName(dir).to_string();
         let dirs: BTreeSet<&str> = self.targets.iter().map(|t| t.label.dir()).collect();
+        let dirs: Vec<String> = dirs.into_iter().map(name).collect();
         let (LabelPattern::Tree(dir) | LabelPattern::Package(dir)) = pattern else {
             return SelectError::NoMatch {
                 pattern: pattern.to_string(),
@@ -387,7 +389,7 @@ impl Graph {
         };
         SelectError::NoMatch {
             pattern: pattern.to_string(),
-            hint: did_you_mean(dir, dirs).replace("mean `", "mean `//"),
+            hint: did_you_mean(&name(dir), dirs.iter().map(String::as_str)),
         }
     }
 }

@@ -16,7 +16,7 @@ use rustc_hash::FxHashSet;
 use serde_json::Value;
 
 use super::analyse::{Analyser, Given, Reading};
-use super::dirs::DirTable;
+use super::dirs::{DirTable, Named};
 pub use super::evaluation::{Evaluate, EvaluationFailure, EvaluationJob, EvaluationOutput};
 use super::files::FileTable;
 use super::flaws::{Broken, Flaws};
@@ -27,11 +27,12 @@ use super::state::{EvaluatedResult, Memory};
 use super::workspace::Workspace;
 use crate::diagnostic::Diagnostic;
 use crate::isolate::{ContextKind, rules_digest};
-use crate::lang::label::Label;
+use crate::lang::label::{Label, is_within};
 use crate::lang::rule_use::RuleUse;
 use crate::lang::scripts;
 use crate::lang::target::{EnvValue, Target};
 use crate::lang::workspace_file::{PACKAGE_FILE, WorkspaceFile};
+use crate::texts::what_else;
 
 /// Everything the build files said.
 #[derive(Debug, Default, PartialEq)]
@@ -150,7 +151,8 @@ impl<'a> Loader<'a> {
     /// Looks at all build files, and evaluates those that changed.
     fn describe(&mut self, loaded: &mut Loaded) -> Result<Described, LoadError> {
         let mut package = WorkspaceFile::default();
-        if self.env.workspace.root.join(PACKAGE_FILE).is_file() {
+        let place = self.env.workspace.root.join(PACKAGE_FILE);
+        if place.is_file() {
             let paths = vec![PACKAGE_FILE.to_owned()];
             let (results, mut broken) = self.results(paths, ContextKind::Package, loaded)?;
             if let Some(broken) = broken.pop() {
@@ -159,6 +161,8 @@ impl<'a> Loader<'a> {
             if let Some(EvaluatedResult::Workspace(file)) = results.into_iter().next() {
                 package = file;
             }
+        } else if let Some(what) = what_else(&place) {
+            return Err(LoadError::Mistakes(vec![no_file(PACKAGE_FILE, &what)]));
         }
         let builds = &self.env.workspace.manifest.builds;
         let builds = builds.as_ref().unwrap_or(&package.builds);
@@ -168,17 +172,25 @@ impl<'a> Loader<'a> {
             let is_named = || builds.iter().any(|pattern| pattern.matches(path));
             !memory.files.contains_key(path) && is_named() && wrote(path)
         };
-        let mut paths = self.env.dirs.expand("", builds, &[], &is_output)?;
-        paths.retain(|path| path != PACKAGE_FILE);
+        let mut found = self.env.dirs.expand_named("", builds, &is_output)?;
+        found.files.retain(|path| path != PACKAGE_FILE);
         self.described =
-            packages::described(self.env.workspace, &paths).map_err(LoadError::Mistakes)?;
-        paths.extend(self.described.keys().cloned());
-        paths.extend(packages::build_files(self.env.workspace, self.env.dirs)?);
+            packages::described(self.env.workspace, &found.files).map_err(LoadError::Mistakes)?;
+        found.files.extend(self.described.keys().cloned());
+        packages::add_build_files(self.env.workspace, self.env.dirs, &mut found)?;
+        let Named {
+            files: mut paths,
+            others,
+        } = found;
         paths.sort_unstable();
         let wanted: Vec<String> = paths.clone();
         let mut uses = std::mem::take(&mut package.exports.uses);
         let mut targets = Vec::new();
-        let (results, broken) = self.results(paths, ContextKind::Build, loaded)?;
+        let (results, mut broken) = self.results(paths, ContextKind::Build, loaded)?;
+        for (path, what) in &others {
+            let found = Broken::new(path, dir_of(path), vec![no_file(path, what)], false);
+            broken.push(found.map_err(LoadError::Mistakes)?);
+        }
         for result in results {
             if let EvaluatedResult::Exports(exports) = result {
                 targets.extend(exports.targets);
@@ -190,6 +202,16 @@ impl<'a> Loader<'a> {
         });
         targets.append(&mut package.exports.targets);
         targets.extend(self.scripts(&wanted)?);
+        let elsewhere = &self.described;
+        let is_described = |dir: &str| {
+            let mut all = wanted.iter().chain(others.iter().map(|(path, _)| path));
+            let place = |path| elsewhere.get(path).map_or(dir_of(path), String::as_str);
+            all.any(|path: &String| is_within(place(path), dir))
+        };
+        let bare = packages::without_build_file(self.env.workspace, self.env.dirs, &is_described)?;
+        // A script may have that name.
+        let is_free = |used: &RuleUse| targets.iter().all(|target| target.label != used.label);
+        uses.extend(bare.into_iter().filter(is_free).map(Arc::new));
         let env = package.env;
         Ok(Described {
             targets,
@@ -222,10 +244,7 @@ impl<'a> Loader<'a> {
         let Some(members) = members else {
             return Ok(Vec::new());
         };
-        let described: FxHashSet<&str> = builds
-            .iter()
-            .map(|path| path.rsplit_once('/').map_or("", |(dir, _)| dir))
-            .collect();
+        let described: FxHashSet<&str> = builds.iter().map(|path| dir_of(path)).collect();
         let scripts = scripts::targets(&members);
         let mut scripts = scripts.map_err(|mistake| LoadError::Mistakes(vec![mistake]))?;
         scripts.retain(|target| !described.contains(target.label.dir()));
@@ -248,6 +267,17 @@ impl<'a> Loader<'a> {
             },
         })
     }
+}
+
+fn dir_of(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(dir, _)| dir)
+}
+
+/// What is said of a build file that is `what`.
+fn no_file(path: &str, what: &str) -> Diagnostic {
+    Diagnostic::error(format!("cannot read {path}: it is {what}")).with_help(
+        "a build file is a file, or a symbolic link to one; put one there, or remove what is there",
+    )
 }
 
 /// Everything beside files that an evaluation depends on.

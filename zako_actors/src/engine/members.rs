@@ -4,8 +4,9 @@
 //! Invariant: a workspace without packages costs two looks at the disk.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::io::ErrorKind;
+
+use rustc_hash::FxHashMap;
 
 use super::dirs::DirTable;
 use super::load::LoadError;
@@ -19,6 +20,7 @@ use crate::lang::suggest::{did_you_mean, nearest};
 use crate::lang::target::join;
 use crate::lang::task::{Tasks, is_named};
 use crate::lang::turbo::{TURBO_FILES, TURBO_JSON, Turbo};
+use crate::texts::read_text;
 
 /// Reads them; `None` when neither a `package.json` nor a list of pnpm's lies in the root, or scripts are not wanted.
 ///
@@ -78,6 +80,7 @@ pub fn read(workspace: &Workspace, dirs: &mut DirTable) -> Result<Option<Members
         }
     }
     check_networked(&members).map_err(mistake)?;
+    reader.check_names(&members.members[1..])?;
     Ok(Some(members))
 }
 
@@ -174,7 +177,7 @@ fn mistake(diagnostic: Diagnostic) -> LoadError {
 
 impl Reader<'_> {
     fn text(&self, path: &str) -> Result<Option<String>, LoadError> {
-        match fs::read_to_string(self.workspace.root.join(path)) {
+        match read_text(&self.workspace.root.join(path)) {
             Ok(text) => Ok(Some(text)),
             Err(error)
                 if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
@@ -210,6 +213,24 @@ impl Reader<'_> {
         let text = self.text(&join(dir, PACKAGE_JSON))?;
         text.map(|text| PackageJson::parse(dir, &text).map_err(mistake))
             .transpose()
+    }
+
+    /// A dependency names one package. What the root is called is nobody's dependency.
+    fn check_names(&self, members: &[Member]) -> Result<(), LoadError> {
+        let mut known = FxHashMap::default();
+        for second in members.iter().map(|member| &member.package) {
+            if second.name.is_empty() {
+                continue;
+            }
+            let Some(first) = known.insert(second.name.as_str(), second) else {
+                continue;
+            };
+            let text = |package: &PackageJson| self.text(&join(&package.dir, PACKAGE_JSON));
+            let [one, other] = [text(first)?, text(second)?].map(Option::unwrap_or_default);
+            let both = PackageJson::both((first, &one), (second, &other));
+            return Err(mistake(both));
+        }
+        Ok(())
     }
 
     /// What `zako.toml` says, otherwise `turbo.json`, otherwise nothing.

@@ -6,6 +6,7 @@
 
 mod error;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, Metadata};
@@ -63,17 +64,18 @@ pub fn collect(work: &Path, declared: &[Output]) -> Result<Collected, OutputErro
                 }
             }
             Output::Glob(pattern) => {
-                let before = found.len();
+                // What it matches may be another one's as well, and found already.
+                let is_found = Cell::new(false);
+                let is_wanted = |path: &str| {
+                    let is_wanted = pattern.matches(path);
+                    is_found.set(is_found.get() || is_wanted);
+                    is_wanted
+                };
                 let base = pattern.base();
                 if work.join(base).is_dir() {
-                    walk(
-                        &work.join(base),
-                        base,
-                        &|path| pattern.matches(path),
-                        &mut found,
-                    )?;
+                    walk(&work.join(base), base, &is_wanted, &mut found)?;
                 }
-                if found.len() == before {
+                if !is_found.get() {
                     return Err(OutputError::Missing(format!("anything matching {pattern}")));
                 }
             }

@@ -2,7 +2,7 @@
 //!
 //! Owns clash detection between targets and the questions "is this path an output?", which keeps
 //! outputs out of source globs, and "whose?". Does not know what is on disk.
-//! Invariant: no path belongs to the declared files or trees of two targets.
+//! Invariants: no path belongs to the declared files or trees of two targets, and none is declared as a file and holds another.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -37,8 +37,8 @@ fn both_in_place(a: &Target, b: &Target) -> bool {
 }
 
 impl OutputIndex {
-    /// Indexes the declared outputs of `targets`. Tells whose declarations are mistakes: two targets declare one output, or a
-    /// target names its own source as output.
+    /// Indexes the declared outputs of `targets`. Tells whose declarations are mistakes: two targets declare one output, an output
+    /// lies in one that is declared as a file, or a target names its own source as output.
     pub fn new<'t>(
         targets: &'t [Arc<Target>],
         text_of: &dyn Fn(&str) -> String,
@@ -47,23 +47,42 @@ impl OutputIndex {
         let mut mistakes = Vec::new();
         let mut owners: FxHashMap<&'t str, (NodeId, &'t Target)> = FxHashMap::default();
         owners.reserve(targets.len());
+        let mut above = Above::default();
+        let mut in_files = Vec::new();
         for (target, id) in targets.iter().zip((0..).map(NodeId)) {
+            if let Work::Transpile(step) = &target.work {
+                let file = index.files.get(step.out.as_str()).map(Text::as_str);
+                let file = file.or_else(|| above.file(&index, &step.out));
+                in_files.extend(file.map(|file| (file, step.out.as_str(), id)));
+            }
             let Some(command) = target.command() else {
                 continue;
             };
             for out in &command.outs {
-                let path = match out {
-                    Output::File(path) | Output::Tree(path) => path.as_str(),
-                    Output::Glob(pattern) => pattern.as_str(),
-                };
+                let path = path_of(out);
+                let file = above.file(&index, path);
+                in_files.extend(file.map(|file| (file, path, id)));
                 let own = check_not_a_source(target, out, text_of);
                 let own = own.and_then(|()| check_not_private(target, path, out, text_of));
                 mistakes.extend(own.err().map(|mistake| (id, mistake)));
                 if let Some(other) = owners.insert(path, (id, target))
                     && !both_in_place(other.1, target)
                 {
-                    mistakes.extend(clash((id, target), other, out, text_of));
+                    match other.0 == id {
+                        // A list names nothing twice, but for the `/` of a directory.
+                        true => in_files.push((path, path, id)),
+                        false => mistakes.extend(clash((id, target), other, out, text_of)),
+                    }
                 }
+            }
+        }
+        let mut told = FxHashSet::default();
+        for (file, path, id) in in_files {
+            let target = &*targets[id.index()];
+            // What a script declares without a `/` may be a directory.
+            let owner = owners.get(file).filter(|(_, it)| it.in_place().is_none());
+            if let Some(owner) = owner.filter(|owner| told.insert((id, owner.0))) {
+                mistakes.extend(in_a_file((id, target), *owner, (path, file), text_of));
             }
         }
         if index.trees.is_empty() {
@@ -83,7 +102,6 @@ impl OutputIndex {
         // By path, so that mistakes always read the same; of two targets the first.
         let mut within: Vec<_> = owners.iter().filter_map(within).collect();
         within.sort_by_key(|(path, ..)| *path);
-        let mut told = FxHashSet::default();
         for (path, owner, other) in within {
             if told.insert((owner.0, other.0)) {
                 let out = Output::File(path.into());
@@ -275,6 +293,73 @@ fn check_not_private(
     .about(&target.label))
 }
 
+fn path_of(out: &Output) -> &str {
+    match out {
+        Output::File(path) | Output::Tree(path) => path,
+        Output::Glob(pattern) => pattern.as_str(),
+    }
+}
+
+/// Which output that is declared as a file lies around others: of one directory it is found once.
+#[derive(Default)]
+struct Above<'p, 'i> {
+    dir: &'p str,
+    file: Option<&'i str>,
+}
+
+impl<'p, 'i> Above<'p, 'i> {
+    fn file(&mut self, index: &'i OutputIndex, path: &'p str) -> Option<&'i str> {
+        let (dir, _) = path.rsplit_once('/')?;
+        if self.dir != dir {
+            let mut files = ancestors(dir).filter_map(|dir| index.files.get(dir));
+            (self.dir, self.file) = (dir, files.next().map(Text::as_str));
+        }
+        self.file
+    }
+}
+
+/// What is wrong where `path` lies in `file`, which `owner` declares as a file, or is that as well.
+fn in_a_file(
+    target: (NodeId, &Target),
+    owner: (NodeId, &Target),
+    (path, file): (&str, &str),
+    text_of: &dyn Fn(&str) -> String,
+) -> Vec<(NodeId, Diagnostic)> {
+    let (_, writer) = target;
+    let text = text_of(&writer.at.path);
+    let dir = writer.label.dir();
+    let [shown, outer] =
+        [path, file].map(|it| it.strip_prefix(dir).unwrap_or(it).trim_start_matches('/'));
+    let at = At::in_target(&writer.at.path, &text, writer.label.name(), Some(shown));
+    let at = if at.line == 0 { writer.at.clone() } else { at };
+    let message = match owner.0 == target.0 {
+        true if path == file => format!(
+            "{} declares {file} as a file and as a directory; it can be one of them only",
+            writer.label
+        ),
+        true => format!(
+            "{} declares {file} as a file, and {path} in it; if {file} is a directory, declare it as `{outer}/`",
+            writer.label
+        ),
+        false => {
+            let what = match path == file {
+                true => "makes it a directory".to_owned(),
+                false => format!("writes {path} in it"),
+            };
+            format!(
+                "{} declares {file} as a file, and {} {what}; give one of them another output",
+                owner.1.label, writer.label
+            )
+        }
+    };
+    let found = mistake(&at, message, &text);
+    let mut all = vec![(target.0, found.clone().about(&writer.label))];
+    if owner.0 != target.0 {
+        all.push((owner.0, found.about(&owner.1.label)));
+    }
+    all
+}
+
 /// What is wrong with two targets: nobody knows which of them is to have the output.
 fn clash(
     target: (NodeId, &Target),
@@ -327,6 +412,28 @@ mod tests {
         assert!(error.contains("both write a/d/o"), "{error}");
         assert!(index(&[("//a:x", &[], &["d/"]), ("//b:y", &[], &["d/"])]).is_ok());
         assert!(index(&[("//a:x", &[], &["d/", "d/e"])]).is_ok());
+    }
+
+    #[test]
+    fn nothing_lies_in_what_is_declared_as_a_file() {
+        for outs in [["o", "o/p"], ["o/q/p", "o"], ["o", "o/p/"], ["o", "o/*.h"]] {
+            let error = index(&[("//a:x", &[], &outs)]).unwrap_err();
+            let said = "//a:x declares a/o as a file, and a/o/";
+            assert!(error.contains(said), "{error}");
+            assert!(error.contains("declare it as `o/`"), "{error}");
+        }
+        let error = index(&[("//a:x", &[], &["o", "o/"])]).unwrap_err();
+        assert!(
+            error.contains("a/o as a file and as a directory"),
+            "{error}"
+        );
+        for (one, other) in [("//a:x", "//a:y"), ("//a:y", "//a:x")] {
+            let error = index(&[(one, &[], &["o"]), (other, &[], &["o/p"])]).unwrap_err();
+            let said = format!("{one} declares a/o as a file, and {other} writes a/o/p in it");
+            assert!(error.contains(&said), "{error}");
+        }
+        assert!(index(&[("//a:x", &[], &["o", "op", "p/o", "p/q/o"])]).is_ok());
+        assert!(index(&[("//a:x", &[], &["o/", "o/p", "o/q/", "o/*.h"])]).is_ok());
     }
 
     #[test]

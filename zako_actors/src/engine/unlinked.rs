@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 
 use super::graph::{Named, NodeId};
 use crate::diagnostic::Diagnostic;
-use crate::lang::label::Label;
+use crate::lang::label::{DirName, Label};
 use crate::lang::locate::{At, mistake};
 use crate::lang::suggest::did_you_mean;
 use crate::lang::target::Target;
@@ -46,7 +46,7 @@ fn unknown_dep(
     let written = [
         dep.to_string(),
         format!(":{}", dep.name()),
-        format!("//{}", dep.dir()),
+        DirName(dep.dir()).to_string(),
     ];
     let at = written
         .iter()

@@ -14,6 +14,7 @@ use super::umask;
 use crate::diagnostic::Diagnostic;
 use crate::lang::manifest::{MANIFEST, Manifest};
 use crate::lang::package_json::{PACKAGE_JSON, PNPM_WORKSPACE, PackageJson};
+use crate::texts::{read_text, what_else};
 
 /// The directory that zako keeps its own files in.
 pub const PRIVATE_DIR: &str = ".zako";
@@ -61,6 +62,19 @@ fn failed<'a>(
     }
 }
 
+/// What is said of a file that says what the workspace is, and cannot be read.
+fn unread(path: &Path, error: io::Error) -> WorkspaceError {
+    match what_else(path) {
+        None => failed("read", path)(error),
+        Some(what) => {
+            let message = format!("cannot read {}: it is {what}", path.display());
+            let found =
+                Diagnostic::error(message).with_help("put a file there, or remove what is there");
+            WorkspaceError::Manifest(Box::new(found))
+        }
+    }
+}
+
 impl Workspace {
     /// The workspace around directory `from`.
     ///
@@ -70,11 +84,15 @@ impl Workspace {
         let from = fs::canonicalize(from)
             .and_then(|whole| fs::read_dir(&whole).map(|_| whole))
             .map_err(failed("enter", from))?;
-        let holding = |name: &str| from.ancestors().find(|dir| dir.join(name).is_file());
+        // Whatever it is: one that cannot be read is not passed over.
+        let holding = |name: &str| {
+            let mut above = from.ancestors();
+            above.find(|dir| fs::symlink_metadata(dir.join(name)).is_ok())
+        };
         let (root, text) = match holding(MANIFEST) {
             Some(root) => {
                 let path = root.join(MANIFEST);
-                let text = fs::read_to_string(&path).map_err(failed("read", &path))?;
+                let text = read_text(&path).map_err(|error| unread(&path, error))?;
                 (root, text)
             }
             // Without a manifest: the packages that a package manager takes for one workspace, or
@@ -104,11 +122,15 @@ impl Workspace {
     }
 }
 
-fn read_package(dir: &Path) -> Result<Option<PackageJson>, Diagnostic> {
-    fs::read_to_string(dir.join(PACKAGE_JSON))
-        .ok()
-        .map(|text| PackageJson::parse("", &text))
-        .transpose()
+fn read_package(dir: &Path) -> Result<Option<PackageJson>, WorkspaceError> {
+    let path = dir.join(PACKAGE_JSON);
+    match read_text(&path) {
+        Ok(text) => PackageJson::parse("", &text)
+            .map(Some)
+            .map_err(|mistake| WorkspaceError::Manifest(Box::new(mistake))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(unread(&path, error)),
+    }
 }
 
 fn lists_packages(dir: &Path) -> bool {
@@ -116,9 +138,7 @@ fn lists_packages(dir: &Path) -> bool {
 }
 
 fn derived_manifest(root: &Path) -> Result<String, WorkspaceError> {
-    let package = read_package(root)
-        .map_err(|mistake| WorkspaceError::Manifest(Box::new(mistake)))?
-        .unwrap_or_default();
+    let package = read_package(root)?.unwrap_or_default();
     let dir = root.file_name().and_then(|name| name.to_str());
     let name = package
         .name

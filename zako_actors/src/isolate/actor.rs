@@ -180,6 +180,7 @@ impl EvaluateError {
             diagnostics: vec![Diagnostic::error(format!("no JavaScript engine: {error}"))],
             subject: None,
             inputs: Inputs::default(),
+            is_unread: false,
             logs: Vec::new(),
         }
     }

@@ -161,6 +161,7 @@ impl Evaluator {
                 diagnostics,
                 subject,
                 inputs: Inputs { modules, absent },
+                is_unread: graph.is_unread(),
                 logs,
             }),
         }

@@ -210,6 +210,8 @@ pub struct EvaluateError {
     pub subject: Option<Box<str>>,
     /// What was read until then.
     pub inputs: Inputs,
+    /// Whether there is something at a path that was tried, and it could not be read: no input tells when it can.
+    pub is_unread: bool,
     /// What the scripts wrote until then.
     pub logs: Vec<LogLine>,
 }

@@ -15,6 +15,7 @@ use std::rc::Rc;
 
 use crate::diagnostic::Diagnostic;
 use crate::lang::suggest::nearest;
+use crate::texts::what_else;
 use crate::transpile::{ImportSite, is_relative, join_relative};
 
 use super::compile::{Compiler, Module, is_json};
@@ -35,6 +36,8 @@ pub(super) struct ModuleGraph {
     modules: BTreeMap<String, Rc<Module>>,
     digests: BTreeMap<String, String>,
     absent: BTreeSet<String>,
+    /// Whether something could not be read that is there.
+    is_unread: bool,
 }
 
 impl ModuleGraph {
@@ -58,6 +61,7 @@ impl ModuleGraph {
             modules: BTreeMap::new(),
             digests: BTreeMap::new(),
             absent: BTreeSet::new(),
+            is_unread: false,
         };
         if let Err(error) = opened {
             let message = format!("cannot open the workspace `{}`: {error}", root.display());
@@ -106,6 +110,11 @@ impl ModuleGraph {
     /// Paths tried in vain.
     pub fn absent_paths(&self) -> &BTreeSet<String> {
         &self.absent
+    }
+
+    /// Whether there is something at a path that was tried, and it could not be read.
+    pub fn is_unread(&self) -> bool {
+        self.is_unread
     }
 
     /// Whether no module keeps anything from one call of its functions to the next, once all are frozen.
@@ -182,13 +191,21 @@ impl ModuleGraph {
                 self.absent.insert(candidate);
                 continue;
             }
-            return match self.workspace.real_path(&candidate) {
-                Ok(_) => Ok(candidate),
-                Err(_) => Err(Refusal {
-                    message: format!("`{specifier}` is a symbolic link that leaves the workspace"),
-                    help: "only files below the workspace root can be imported".to_owned(),
-                }),
-            };
+            if self.workspace.real_path(&candidate).is_ok() {
+                return Ok(candidate);
+            }
+            self.is_unread = true;
+            return Err(Refusal {
+                message: format!("`{specifier}` is a symbolic link that leaves the workspace"),
+                help: "only files below the workspace root can be imported".to_owned(),
+            });
+        }
+        if let Some(what) = self.what_else(target) {
+            self.is_unread = true;
+            return Err(Refusal {
+                message: format!("cannot read `{specifier}`: {target} is {what}"),
+                help: "put a file there, or a symbolic link to one".to_owned(),
+            });
         }
         Err(Refusal {
             message: format!("cannot find `{specifier}`: there is no module `{target}`"),
@@ -204,6 +221,13 @@ impl ModuleGraph {
                 None => "the path is relative to the importing file".to_owned(),
             },
         })
+    }
+
+    /// What lies in the place of the file that `target` names with its extension.
+    fn what_else(&self, target: &str) -> Option<String> {
+        let (_, extension) = target.rsplit_once('.')?;
+        let is_named = is_json(target) || EXTENSIONS.contains(&extension);
+        is_named.then(|| what_else(&self.workspace.join(target)))?
     }
 
     /// The specifier of an existing file or directory whose name is close.
@@ -262,6 +286,8 @@ impl ModuleGraph {
         self.workspace.read(path, bytes).map_err(|error| {
             if error.kind() == io::ErrorKind::NotFound {
                 self.absent.insert(path.to_owned());
+            } else {
+                self.is_unread = true;
             }
             vec![Diagnostic::error(format!("cannot read `{path}`: {error}"))]
         })?;

@@ -22,6 +22,35 @@ pub enum Dependency {
     Fetched(Fetched),
 }
 
+impl Dependency {
+    /// The path from the workspace root of the archive in the workspace that it comes from.
+    pub fn archive(&self) -> Option<String> {
+        let Self::Fetched(Fetched {
+            origin: Origin::Archive { url, .. },
+            ..
+        }) = self
+        else {
+            return None;
+        };
+        plain_path(url.strip_prefix("file:")?.trim_start_matches("//"))
+    }
+}
+
+/// `path` without needless parts; `None` when it does not lead below the root.
+pub(super) fn plain_path(path: &str) -> Option<String> {
+    let mut parts = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "." => {}
+            "" if path.starts_with('/') => return None,
+            "" => {}
+            ".." => drop(parts.pop()?),
+            part => parts.push(part),
+        }
+    }
+    Some(parts.join("/")).filter(|path| !path.is_empty())
+}
+
 /// A package from elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fetched {

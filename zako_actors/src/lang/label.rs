@@ -1,9 +1,9 @@
-//! Labels: the names of targets, `@pkg//path/sub:target`.
+//! Labels: the names of targets, `//path/sub:target`, of a package from elsewhere `@pkg//path/sub:target`.
 //!
-//! Owns the grammar and its errors, and the patterns of the command line (`//...`).
-//! Does not know which labels exist.
-//! Invariant: every `Label` is absolute; `dir` has no leading, trailing or double slash and no
-//! `.` or `..` segment.
+//! Owns the grammar and its errors, how a label is shown, and the patterns of the command line (`//...`).
+//! Does not know which labels exist, nor which packages.
+//! Invariants: every `Label` is absolute; `dir` is the path of a directory from the workspace root, that of a package the one that it is
+//! fetched to, without leading, trailing or double slash or any `.` or `..` segment; what is shown reads back as the same label.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -13,14 +13,39 @@ use serde::{Deserialize, Serialize};
 
 use super::text::Text;
 
+/// Where packages that were fetched lie, each in a directory of its name.
+pub const FETCHED_DIR: &str = ".zako/packages";
+
+/// The directory of the fetched package `name`, from the workspace root.
+pub fn fetched_dir(name: &str) -> String {
+    format!("{FETCHED_DIR}/{name}")
+}
+
+/// The package that has the directory `dir`, and the way from its root to there.
+pub fn package_of(dir: &str) -> Option<(&str, &str)> {
+    let below = dir.strip_prefix(FETCHED_DIR)?.strip_prefix('/')?;
+    Some(below.split_once('/').unwrap_or((below, "")))
+}
+
+/// A directory as labels write it: `//path`, of a package from elsewhere `@pkg//path`.
+#[derive(Clone, Copy, Debug)]
+pub struct DirName<'a>(pub &'a str);
+
+impl fmt::Display for DirName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match package_of(self.0) {
+            Some((package, below)) => write!(f, "@{package}//{below}"),
+            None => write!(f, "//{}", self.0),
+        }
+    }
+}
+
 /// The absolute name of a target.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "Parts")]
 pub struct Label {
-    /// Package, directory and name, one behind the other.
+    /// Directory and name, one behind the other.
     text: Text,
-    /// Where the directory begins in it.
-    dir: u32,
     /// Where the name begins in it.
     name: u32,
 }
@@ -29,25 +54,22 @@ pub struct Label {
 #[derive(Deserialize)]
 struct Parts {
     text: Text,
-    dir: u32,
     name: u32,
 }
 
 impl TryFrom<Parts> for Label {
     type Error = &'static str;
 
-    fn try_from(Parts { text, dir, name }: Parts) -> Result<Self, Self::Error> {
-        let is_split =
-            dir <= name && [dir, name].map(|at| text.is_char_boundary(at as usize)) == [true, true];
-        is_split
-            .then_some(Self { text, dir, name })
+    fn try_from(Parts { text, name }: Parts) -> Result<Self, Self::Error> {
+        text.is_char_boundary(name as usize)
+            .then_some(Self { text, name })
             .ok_or("a label whose parts are not in it")
     }
 }
 
 impl Ord for Label {
     fn cmp(&self, other: &Self) -> Ordering {
-        let parts = |label| (Self::package(label), Self::dir(label), Self::name(label));
+        let parts = |label| (Self::dir(label), Self::name(label));
         parts(self).cmp(&parts(other))
     }
 }
@@ -119,18 +141,49 @@ fn check_characters(text: &str, whole: &str) -> Result<(), LabelError> {
     }
 }
 
+/// The directory that `text` means, the beginning of `whole`.
+fn read_dir(text: &str, whole: &str) -> Result<String, LabelError> {
+    let (root, below) = match text.strip_prefix('@') {
+        None => {
+            let below = text.strip_prefix("//");
+            let below = below.ok_or_else(|| LabelError::NotAbsolute(whole.into()))?;
+            (String::new(), below)
+        }
+        Some(text) => {
+            let parts = text.split_once("//");
+            let (package, below) = parts.ok_or_else(|| LabelError::NoSlashes(whole.into()))?;
+            check_characters(package, whole)?;
+            match package {
+                "" => (String::new(), below),
+                package => (fetched_dir(package), below),
+            }
+        }
+    };
+    let dir = dir_below(&root, below);
+    check_dir(&dir, whole)?;
+    Ok(dir)
+}
+
+/// The directory `below` the directory `root`; either may be the root of all.
+pub fn dir_below(root: &str, below: &str) -> String {
+    match (root, below) {
+        ("", dir) | (dir, "") => dir.to_owned(),
+        (root, below) => format!("{root}/{below}"),
+    }
+}
+
 impl Label {
-    /// The label of target `name` in directory `dir` of the current package.
+    /// The label of target `name` in directory `dir` of the workspace.
     ///
     /// # Errors
     /// When either part breaks the grammar.
     pub fn new(dir: &str, name: &str) -> Result<Self, LabelError> {
-        let whole = format!("//{dir}:{name}");
+        let whole = format!("{}:{name}", DirName(dir));
         check_dir(dir, &whole)?;
-        Self::checked("", dir, name, &whole)
+        Self::checked(dir, name, &whole)
     }
 
-    fn checked(package: &str, dir: &str, name: &str, whole: &str) -> Result<Self, LabelError> {
+    fn checked(dir: &str, name: &str, whole: &str) -> Result<Self, LabelError> {
         if name.is_empty() {
             return Err(LabelError::NoName(whole.into()));
         }
@@ -139,17 +192,15 @@ impl Label {
             return Err(LabelError::DotSegment(whole.into()));
         }
         check_characters(name, whole)?;
-        let place = |at: usize| u32::try_from(at).expect("a label has less than 4 GiB");
         Ok(Self {
-            text: [package, dir, name].concat().into(),
-            dir: place(package.len()),
-            name: place(package.len() + dir.len()),
+            text: [dir, name].concat().into(),
+            name: u32::try_from(dir.len()).expect("a label has less than 4 GiB"),
         })
     }
 
     /// Reads a label written in a build file of directory `here`.
     ///
-    /// `//a/b` means `//a/b:b`; `:t` means target `t` of `here`.
+    /// `//a/b` means `//a/b:b`; `:t` means target `t` of `here`; `@p//a:t` means what lies where `p` is fetched to.
     ///
     /// # Errors
     /// When the text breaks the grammar.
@@ -158,35 +209,18 @@ impl Label {
             return Err(LabelError::Empty);
         }
         if let Some(name) = text.strip_prefix(':') {
-            return Self::checked("", here, name, text);
+            return Self::checked(here, name, text);
         }
-        let (package, rest) = match text.strip_prefix('@') {
-            Some(rest) => rest
-                .split_once("//")
-                .ok_or_else(|| LabelError::NoSlashes(text.into()))?,
-            None => (
-                "",
-                text.strip_prefix("//")
-                    .ok_or_else(|| LabelError::NotAbsolute(text.into()))?,
-            ),
-        };
-        check_characters(package, text)?;
-        let (dir, name) = match rest.split_once(':') {
+        let (dir, name) = match text.split_once(':') {
             Some((dir, name)) => (dir, name),
-            None => (rest, rest.rsplit('/').next().unwrap_or_default()),
+            None => (text, text.rsplit('/').next().unwrap_or_default()),
         };
-        check_dir(dir, text)?;
-        Self::checked(package, dir, name, text)
+        Self::checked(&read_dir(dir, text)?, name, text)
     }
 
-    /// The package that is named after `@`; empty for the current one.
-    pub fn package(&self) -> &str {
-        &self.text[..self.dir as usize]
-    }
-
-    /// Directory from the package root, without slashes at the ends; empty for the root itself.
+    /// Directory from the workspace root, without slashes at the ends; empty for the root itself.
     pub fn dir(&self) -> &str {
-        &self.text[self.dir as usize..self.name as usize]
+        &self.text[..self.name as usize]
     }
 
     /// The target's own name.
@@ -197,10 +231,7 @@ impl Label {
 
 impl fmt::Display for Label {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.package().is_empty() {
-            write!(f, "@{}", self.package())?;
-        }
-        write!(f, "//{}:{}", self.dir(), self.name())
+        write!(f, "{}:{}", DirName(self.dir()), self.name())
     }
 }
 
@@ -237,24 +268,21 @@ impl LabelPattern {
             && (tree.is_empty() || tree.ends_with('/'))
             && let Self::Tree(dir) = Self::parse(&format!("{tree}..."), here)?
         {
-            let label = Label::checked("", &dir, name, text)?;
+            let label = Label::checked(&dir, name, text)?;
             return Ok(Self::Named(dir, label.name().into()));
         }
-        if let Some(rest) = text.strip_prefix("//")
-            && let Some(dir) = rest.strip_suffix("...")
+        if text.starts_with(['/', '@'])
+            && let Some(above) = text.strip_suffix("...")
         {
-            let dir = dir.strip_suffix('/').unwrap_or(dir);
-            check_dir(dir, text)?;
-            return Ok(Self::Tree(dir.into()));
+            let is_root = above.ends_with("//");
+            let dir = above.strip_suffix('/').filter(|_| !is_root);
+            return Ok(Self::Tree(read_dir(dir.unwrap_or(above), text)?));
         }
         if let Some(dir) = text.strip_suffix(":*").or(text.strip_suffix(":all")) {
-            let dir = match dir.strip_prefix("//") {
-                Some(dir) => dir,
-                None if dir.is_empty() => here,
-                None => return Err(LabelError::NotAbsolute(text.into())),
-            };
-            check_dir(dir, text)?;
-            return Ok(Self::Package(dir.into()));
+            return Ok(Self::Package(match dir {
+                "" => here.to_owned(),
+                dir => read_dir(dir, text)?,
+            }));
         }
         let bare = !text.is_empty() && !text.contains(['/', ':', '@']);
         let label = if bare {
@@ -263,7 +291,7 @@ impl LabelPattern {
             Label::parse(text, here)?
         };
         // Written in full it means the whole package.
-        if label.name() == "all" && !text.starts_with('@') {
+        if label.name() == "all" {
             return Ok(Self::Package(label.dir().into()));
         }
         Ok(Self::One(label))
@@ -293,12 +321,22 @@ impl fmt::Display for LabelPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::One(label) => label.fmt(f),
-            Self::Package(dir) => write!(f, "//{dir}:*"),
-            Self::Tree(dir) if dir.is_empty() => f.write_str("//..."),
-            Self::Tree(dir) => write!(f, "//{dir}/..."),
-            Self::Named(dir, name) if dir.is_empty() => write!(f, "//...:{name}"),
-            Self::Named(dir, name) => write!(f, "//{dir}/...:{name}"),
+            Self::Package(dir) => write!(f, "{}:*", DirName(dir)),
+            Self::Tree(dir) => write!(f, "{}", Below(dir)),
+            Self::Named(dir, name) => write!(f, "{}:{name}", Below(dir)),
         }
+    }
+}
+
+/// A directory and all below it, as patterns write it.
+struct Below<'a>(&'a str);
+
+impl fmt::Display for Below<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_root =
+            self.0.is_empty() || package_of(self.0).is_some_and(|(_, dir)| dir.is_empty());
+        let slash = if is_root { "" } else { "/" };
+        write!(f, "{}{slash}...", DirName(self.0))
     }
 }
 
@@ -372,8 +410,8 @@ mod tests {
     }
 
     #[test]
-    fn labels_are_ordered_by_package_directory_and_name() {
-        let texts = ["//:z", "//a:b", "//a/b:a", "//ab:a", "@a//:a", "@b//:a"];
+    fn labels_are_ordered_by_directory_and_name() {
+        let texts = ["//:z", "@a//:a", "@b//:a", "//a:b", "//a/b:a", "//ab:a"];
         let mut labels = texts.map(|text| Label::parse(text, "").unwrap());
         labels.reverse();
         labels.sort();
@@ -384,14 +422,31 @@ mod tests {
 
     #[test]
     fn a_label_is_read_only_when_its_parts_are_in_it() {
-        let read = |parts: (&str, u32, u32)| {
+        let read = |parts: (&str, u32)| {
             let bytes = postcard::to_stdvec(&parts).unwrap();
             postcard::from_bytes::<Label>(&bytes).map(|label| label.to_string())
         };
-        assert_eq!(read(("abc", 1, 2)), Ok("@a//b:c".to_owned()));
-        for wrong in [("abc", 2, 1), ("abc", 1, 4), ("ä", 0, 1)] {
+        assert_eq!(read(("abc", 2)), Ok("//ab:c".to_owned()));
+        for wrong in [("abc", 4), ("ä", 1)] {
             assert!(read(wrong).is_err(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn a_package_is_the_directory_that_it_is_fetched_to() {
+        let label = Label::parse("@p//a/b:c", "x").unwrap();
+        assert_eq!(label, Label::new(".zako/packages/p/a/b", "c").unwrap());
+        assert_eq!(show("//.zako/packages/p:t", ""), "@p//:t");
+        assert_eq!(show(":t", ".zako/packages/p/a"), "@p//a:t");
+        assert_eq!(show("//.zako/packages2/p:t", ""), "//.zako/packages2/p:t");
+        for wrong in ["@..//:t", "@.//a:t", "@p//../q:t"] {
+            let found = Label::parse(wrong, "");
+            assert_eq!(found, Err(LabelError::DotSegment(wrong.into())));
+        }
+        assert!(matches!(
+            Label::parse("@p/q//:t", ""),
+            Err(LabelError::BadCharacter { found: '/', .. })
+        ));
     }
 
     #[test]
@@ -422,6 +477,21 @@ mod tests {
             LabelPattern::parse("esm", "libs/rx").unwrap(),
             LabelPattern::One(label("//libs/rx:esm"))
         );
+        for (text, dir) in [
+            ("@p//...", ".zako/packages/p"),
+            ("@p//a/...", ".zako/packages/p/a"),
+        ] {
+            let tree = LabelPattern::parse(text, "x").unwrap();
+            assert_eq!(tree, LabelPattern::Tree(dir.into()));
+            assert_eq!(tree.to_string(), text);
+        }
+        for (text, shown) in [
+            ("@p//:*", "@p//:*"),
+            ("@p//a:all", "@p//a:*"),
+            ("@p//...:lint", "@p//...:lint"),
+        ] {
+            assert_eq!(LabelPattern::parse(text, "x").unwrap().to_string(), shown);
+        }
         let whole = LabelPattern::Package("a/all".into());
         for text in ["//a/all", "//a/all:all", "//a/all:*"] {
             assert_eq!(LabelPattern::parse(text, "").unwrap(), whole);

@@ -1,14 +1,19 @@
 //! `package.json`, as far as a build needs it.
 //!
-//! Owns the fields and the list of a workspace's packages as npm, pnpm, Yarn and Bun write it.
+//! Owns the fields and the list of a workspace's packages as npm, pnpm, Yarn and Bun write it, and what is said of mistakes there.
 //! Does not know what becomes of a script.
-//! Invariant: a field of another type than expected is a mistake that names the file, not silence,
-//! where leaving it out would change what is built.
+//! Invariants: a field of another type than expected is a mistake, not silence, where leaving it out would change what is
+//! built; a mistake says where it stands, and only for that a file is read a second time.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jsonc_parser::ast;
+use jsonc_parser::common::{Range, Ranged};
+use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 use serde_json::{Map, Value};
 
+use super::locate::At;
+use super::target::join;
 use crate::diagnostic::Diagnostic;
 
 /// File name of a package.
@@ -33,67 +38,172 @@ pub struct PackageJson {
     pub workspaces: Option<Vec<String>>,
 }
 
+/// Fields that name other packages.
+const DEPENDENCIES: [&str; 4] = [
+    "dependencies",
+    "devDependencies",
+    "optionalDependencies",
+    "peerDependencies",
+];
+
 impl PackageJson {
     /// Reads the text of the `package.json` in `dir`.
     ///
     /// # Errors
     /// When it is no JSON, or a field has the wrong type.
     pub fn parse(dir: &str, text: &str) -> Result<Self, Diagnostic> {
-        let path = super::target::join(dir, PACKAGE_JSON);
-        let value: Value = serde_json::from_str(text.trim_start_matches('\u{feff}'))
-            .map_err(|error| Diagnostic::error(format!("{path}: {error}")))?;
+        let file = Written::new(dir, text);
+        let value = serde_json::from_str(file.text).map_err(|error| file.no_json(&error))?;
         let Value::Object(fields) = value else {
-            return Err(Diagnostic::error(format!("{path}: expected an object")));
+            return Err(file.wrong(&[], "a package is described by an object, `{ … }`"));
         };
-        let wrong = |field: &str, expected: &str| {
-            Diagnostic::error(format!("{path}: `{field}` must be {expected}"))
-        };
-        let text = |field: &str| fields.get(field).and_then(Value::as_str);
-        let scripts = match fields.get("scripts") {
-            None | Some(Value::Null) => BTreeMap::new(),
-            Some(scripts) => strings(scripts)
-                .ok_or_else(|| wrong("scripts", "an object of names and shell lines"))?,
+        let text = |field: &str| match fields.get(field) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text.clone())),
+            Some(_) => Err(file.wrong(&[field], &format!("`{field}` must be a text"))),
         };
         let mut dependencies = BTreeSet::new();
-        for field in [
-            "dependencies",
-            "devDependencies",
-            "optionalDependencies",
-            "peerDependencies",
-        ] {
-            if let Some(Value::Object(names)) = fields.get(field) {
-                dependencies.extend(names.keys().cloned());
+        for field in DEPENDENCIES {
+            match fields.get(field) {
+                None | Some(Value::Null) => {}
+                Some(Value::Object(names)) => dependencies.extend(names.keys().cloned()),
+                // Nothing, in the words of some programs.
+                Some(Value::Array(list)) if list.is_empty() => {}
+                Some(_) => {
+                    let message = format!("`{field}` must be an object of names and versions");
+                    return Err(file.wrong(&[field], &message));
+                }
             }
         }
-        let workspaces = match fields.get("workspaces") {
-            None | Some(Value::Null) => None,
-            Some(list) => {
-                // Yarn also writes { packages: [...], nohoist: [...] }.
-                let list = list.get("packages").unwrap_or(list);
-                let globs = list.as_array().and_then(|list| {
-                    let texts = list.iter().map(|glob| glob.as_str().map(str::to_owned));
-                    texts.collect::<Option<Vec<String>>>()
-                });
-                Some(globs.ok_or_else(|| wrong("workspaces", "a list of globs"))?)
-            }
-        };
         Ok(Self {
             dir: dir.to_owned(),
-            name: text("name").unwrap_or_default().to_owned(),
-            version: text("version").map(str::to_owned),
-            scripts,
+            name: text("name")?.unwrap_or_default(),
+            version: text("version")?,
+            scripts: scripts(&fields, &file)?,
             dependencies,
-            workspaces,
+            workspaces: workspaces(&fields, &file)?,
         })
+    }
+
+    /// What is said of two packages of one name, each with its text.
+    pub fn both(first: (&Self, &str), second: (&Self, &str)) -> Diagnostic {
+        let [first, second] = [first, second].map(|(it, text)| (it, Written::new(&it.dir, text)));
+        let place = |(_, file): &(&Self, Written<'_>)| match file.range(&["name"]) {
+            Some(range) => At::offset(file.path.as_str(), file.text, range.start),
+            None => At::file(file.path.as_str()),
+        };
+        let name = &second.0.name;
+        let message = format!(
+            "two packages of this workspace are named `{name}`: {} and {}",
+            place(&first),
+            place(&second)
+        );
+        second.1.wrong(&["name"], &message).with_help(format!(
+            "give one of them another name, or leave one out of the list of packages: \"!{}\"",
+            second.0.dir
+        ))
     }
 }
 
-fn strings(value: &Value) -> Option<BTreeMap<String, String>> {
-    let fields: &Map<String, Value> = value.as_object()?;
-    fields
-        .iter()
-        .map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
-        .collect()
+fn scripts(
+    fields: &Map<String, Value>,
+    file: &Written<'_>,
+) -> Result<BTreeMap<String, String>, Diagnostic> {
+    let scripts = match fields.get("scripts") {
+        None | Some(Value::Null) => return Ok(BTreeMap::new()),
+        Some(Value::Object(scripts)) => scripts,
+        Some(_) => {
+            let message = "`scripts` must be an object of names and shell lines";
+            return Err(file.wrong(&["scripts"], message));
+        }
+    };
+    let line = |(name, value): (&String, &Value)| match value {
+        Value::String(line) => Ok((name.clone(), line.clone())),
+        _ => {
+            let message = format!("script `{name}` must be a shell line, which is a text");
+            Err(file.wrong(&["scripts", name], &message))
+        }
+    };
+    scripts.iter().map(line).collect()
+}
+
+fn workspaces(
+    fields: &Map<String, Value>,
+    file: &Written<'_>,
+) -> Result<Option<Vec<String>>, Diagnostic> {
+    let list = match fields.get("workspaces") {
+        None | Some(Value::Null) => return Ok(None),
+        Some(list) => list,
+    };
+    // Yarn also writes { packages: [...], nohoist: [...] }.
+    let list = list.get("packages").unwrap_or(list);
+    let globs = list.as_array().and_then(|list| {
+        let texts = list.iter().map(|glob| glob.as_str().map(str::to_owned));
+        texts.collect::<Option<Vec<String>>>()
+    });
+    let wrong = || file.wrong(&["workspaces"], "`workspaces` must be a list of globs");
+    globs.map(Some).ok_or_else(wrong)
+}
+
+/// A file as somebody wrote it, for what is said of mistakes.
+struct Written<'t> {
+    path: String,
+    /// Without the mark that editors may put before it.
+    text: &'t str,
+}
+
+impl<'t> Written<'t> {
+    fn new(dir: &str, text: &'t str) -> Self {
+        Self {
+            path: join(dir, PACKAGE_JSON),
+            text: text.trim_start_matches('\u{feff}'),
+        }
+    }
+
+    fn no_json(&self, error: &serde_json::Error) -> Diagnostic {
+        let message = error.to_string();
+        let what = message.rsplit_once(" at line ");
+        let what = what.map_or(message.as_str(), |(what, _)| what);
+        let before = self
+            .text
+            .split_inclusive('\n')
+            .take(error.line().max(1) - 1);
+        let start = before.map(str::len).sum::<usize>();
+        let offset = match error.is_eof() {
+            true => self.text.trim_end().len().saturating_sub(1),
+            false => start + error.column().saturating_sub(1),
+        };
+        Diagnostic::error(format!("{PACKAGE_JSON} is no JSON: {what}"))
+            .at(&self.path, self.text, offset, 1)
+    }
+
+    /// A mistake of the value at `keys`.
+    fn wrong(&self, keys: &[&str], message: &str) -> Diagnostic {
+        match self.range(keys) {
+            Some(range) => {
+                let first_line = self.text[range.start..range.end].lines().next();
+                let length = first_line.map_or(1, str::len);
+                Diagnostic::error(message).at(&self.path, self.text, range.start, length)
+            }
+            None => Diagnostic::error(format!("{}: {message}", self.path)),
+        }
+    }
+
+    /// Where the value at `keys` stands.
+    fn range(&self, keys: &[&str]) -> Option<Range> {
+        let options = (CollectOptions::default(), ParseOptions::default());
+        let parsed = parse_to_ast(self.text, &options.0, &options.1).ok()?;
+        let mut value = &parsed.value?;
+        for key in keys {
+            let ast::Value::Object(object) = value else {
+                return None;
+            };
+            // Of several the last one counts.
+            let mut properties = object.properties.iter().rev();
+            value = &properties.find(|it| it.name.as_str() == *key)?.value;
+        }
+        Some(value.range())
+    }
 }
 
 /// The globs in the text of a `pnpm-workspace.yaml`.
@@ -111,11 +221,18 @@ pub fn pnpm_packages(text: &str) -> Result<Vec<String>, Diagnostic> {
     }
     serde_norway::from_str::<File>(text)
         .map(|file| file.packages)
-        .map_err(|error| Diagnostic::error(format!("{PNPM_WORKSPACE}: {error}")))
+        .map_err(|error| match error.location() {
+            Some(at) => {
+                Diagnostic::error(error.to_string()).at(PNPM_WORKSPACE, text, at.index(), 1)
+            }
+            None => Diagnostic::error(format!("{PNPM_WORKSPACE}: {error}")),
+        })
 }
 
 #[cfg(test)]
 mod tests {
+    use crate::lang::locate::flat;
+
     use super::*;
 
     #[test]
@@ -134,12 +251,59 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_name_the_file() {
-        let error = |text: &str| PackageJson::parse("a", text).unwrap_err().message;
-        assert!(error("{").starts_with("a/package.json: "));
-        assert!(error("[]").contains("expected an object"));
-        assert!(error(r#"{"scripts": ["tsc"]}"#).contains("`scripts` must be an object"));
-        assert!(error(r#"{"workspaces": "libs/*"}"#).contains("`workspaces` must be a list"));
+    fn mistakes_name_their_place() {
+        let error = |text: &str| flat(&PackageJson::parse("a", text).unwrap_err());
+        for (text, said) in [
+            ("{", "1:1: package.json is no JSON: EOF while parsing"),
+            (
+                "{\n  \"name\": \"x\",\n}\n",
+                "3:1: package.json is no JSON: trailing comma",
+            ),
+            (
+                "\u{feff}{\"é\": x}",
+                "1:7: package.json is no JSON: expected value",
+            ),
+            ("[]", "1:1: a package is described by an object"),
+            ("{\"name\": 3}", "1:10: `name` must be a text"),
+            (
+                "{\"scripts\": [\"tsc\"]}",
+                "1:13: `scripts` must be an object",
+            ),
+            (
+                "{\n \"scripts\": {\"a\": \"\", \"b\": 1}}",
+                "2:28: script `b` must be a shell line",
+            ),
+            (
+                "{\"dependencies\": [\"x\"]}",
+                "1:18: `dependencies` must be an object",
+            ),
+            (
+                "{\"workspaces\": \"libs/*\"}",
+                "1:16: `workspaces` must be a list",
+            ),
+        ] {
+            let found = error(text);
+            assert!(
+                found.starts_with(&format!("a/package.json:{said}")),
+                "{found}"
+            );
+        }
+        let nothing = r#"{"dependencies": [], "name": null, "scripts": null}"#;
+        assert!(PackageJson::parse("", nothing).is_ok());
+    }
+
+    #[test]
+    fn two_of_one_name_are_both_told() {
+        let texts = ["{\"name\": \"x\"}", "{\n  \"name\": \"x\"\n}"];
+        let read = |dir: &str, text: &str| PackageJson::parse(dir, text).unwrap();
+        let (a, b) = (read("a", texts[0]), read("libs/b", texts[1]));
+        let found = PackageJson::both((&a, texts[0]), (&b, texts[1]));
+        assert_eq!(
+            flat(&found),
+            "libs/b/package.json:2:11: two packages of this workspace are named `x`: a/package.json:1:10 and \
+             libs/b/package.json:2:11"
+        );
+        assert!(found.help.is_some_and(|help| help.contains("\"!libs/b\"")));
     }
 
     #[test]
@@ -147,11 +311,7 @@ mod tests {
         let text = "packages:\n  - 'apps/*'\n  - \"!apps/old\"\ncatalog:\n  react: ^19.0.0\n";
         assert_eq!(pnpm_packages(text).unwrap(), ["apps/*", "!apps/old"]);
         assert!(pnpm_packages("").unwrap().is_empty());
-        assert!(
-            pnpm_packages("packages: {a: 1}")
-                .unwrap_err()
-                .message
-                .contains("pnpm-workspace.yaml")
-        );
+        let wrong = flat(&pnpm_packages("\npackages: {a: 1}").unwrap_err());
+        assert!(wrong.starts_with("pnpm-workspace.yaml:2:11: "), "{wrong}");
     }
 }

@@ -3,23 +3,16 @@
 //! Owns the step from a label as it is written to a label of the workspace: a package is a directory
 //! of the workspace, declared under `[dependencies]` of `zako.toml` or fetched to a place of its own, whose
 //! own files write labels from their own root. Does not know which targets there are, nor what was fetched.
-//! Invariant: what is returned belongs to the workspace; no label of another package goes further.
+//! Invariants: what is returned belongs to the workspace; whatever a person writes as a label comes through here.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
-use super::dependency::Dependency;
-use super::label::{Label, LabelError, LabelPattern, is_within};
+use super::dependency::{Dependency, plain_path};
+pub use super::label::{FETCHED_DIR, fetched_dir};
+use super::label::{Label, LabelError, LabelPattern, dir_below, is_within, package_of};
 use super::manifest::MANIFEST;
 use super::suggest::did_you_mean;
-use super::target::join;
-
-/// Where packages that were fetched lie, each in a directory of its name.
-pub const FETCHED_DIR: &str = ".zako/packages";
-
-/// The directory of the fetched package `name`, from the workspace root.
-pub fn fetched_dir(name: &str) -> String {
-    join(FETCHED_DIR, name)
-}
 
 /// The packages that `zako.toml` declares.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,7 +59,7 @@ impl Packages {
     pub fn new(dependencies: &BTreeMap<String, Dependency>) -> Self {
         let root = |name: &str, dependency: &Dependency| {
             match dependency {
-            Dependency::Directory { path } => directory(path)
+            Dependency::Directory { path } => plain_path(path)
                 .ok_or_else(|| format!("is at `{path}`, which is no directory of the workspace; move or check it out below the root")),
             Dependency::Fetched(_) => Ok(fetched_dir(name)),
         }
@@ -85,16 +78,26 @@ impl Packages {
     /// When it is no label, or one of a package that is not there.
     pub fn parse(&self, text: &str, here: &str) -> Result<Label, PackageError> {
         let label = Label::parse(text, here)?;
-        if !label.package().is_empty() {
-            return self.resolve(&label);
-        }
         // A package's own files count from its own root.
         match self.around(here) {
             Some(root) if text.starts_with("//") => {
-                Ok(Label::new(&below(root, label.dir()), label.name())?)
+                Ok(Label::new(&dir_below(root, label.dir()), label.name())?)
             }
-            _ => Ok(label),
+            _ => self.resolve(&label),
         }
+    }
+
+    /// Reads what a person typed in directory `here` of the workspace.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn pattern(&self, text: &str, here: &str) -> Result<LabelPattern, PackageError> {
+        Ok(match LabelPattern::parse(text, here)? {
+            LabelPattern::One(label) => LabelPattern::One(self.resolve(&label)?),
+            LabelPattern::Package(dir) => LabelPattern::Package(self.dir(dir, &text)?),
+            LabelPattern::Tree(dir) => LabelPattern::Tree(self.dir(dir, &text)?),
+            LabelPattern::Named(dir, name) => LabelPattern::Named(self.dir(dir, &text)?, name),
+        })
     }
 
     /// What `label` means in the workspace.
@@ -102,46 +105,49 @@ impl Packages {
     /// # Errors
     /// When its package is not there.
     pub fn resolve(&self, label: &Label) -> Result<Label, PackageError> {
-        let package = label.package();
-        if package.is_empty() {
+        if package_of(label.dir()).is_none() {
             return Ok(label.clone());
         }
+        let dir = self.dir(label.dir().to_owned(), label)?;
+        Ok(Label::new(&dir, label.name())?)
+    }
+
+    /// The directory that is meant where the directory `dir` is named by the label `shown`.
+    fn dir(&self, dir: String, shown: &dyn Display) -> Result<String, PackageError> {
+        let Some((package, below)) = package_of(&dir) else {
+            return Ok(dir);
+        };
         match self.roots.get(package) {
-            Some(Ok(root)) => Ok(Label::new(&below(root, label.dir()), label.name())?),
+            Some(Ok(root)) => Ok(dir_below(root, below)),
             Some(Err(why)) => Err(PackageError::Unusable {
-                label: label.to_string(),
+                label: shown.to_string(),
                 package: package.to_owned(),
                 why: why.clone(),
             }),
             None => Err(PackageError::Unknown {
-                label: label.to_string(),
+                label: shown.to_string(),
                 package: package.to_owned(),
                 hint: self.hint(package),
             }),
         }
     }
 
-    /// What `pattern` of a command line means in the workspace.
-    ///
-    /// # Errors
-    /// As [`resolve`](Self::resolve).
-    pub fn resolve_pattern(&self, pattern: LabelPattern) -> Result<LabelPattern, PackageError> {
-        match pattern {
-            LabelPattern::One(label) => self.resolve(&label).map(LabelPattern::One),
-            other => Ok(other),
-        }
-    }
-
-    /// How another file writes `label` when it belongs to a package; the second is whether that is the only way
-    /// that a person should write it.
-    pub fn written(&self, label: &Label) -> Option<(String, bool)> {
+    /// The other name of `label`, when it lies in a directory of the workspace that is declared as a package.
+    pub fn other_name(&self, label: &Label) -> Option<String> {
         let roots = self.roots.iter();
         let roots = roots.filter_map(|(name, root)| Some((name, root.as_deref().ok()?)));
         let around = roots.filter(|(_, root)| is_within(label.dir(), root));
         let (name, root) = around.max_by_key(|(_, root)| root.len())?;
-        let dir = label.dir()[root.len()..].trim_start_matches('/');
-        let own = is_within(root, FETCHED_DIR);
-        Some((format!("@{name}//{dir}:{}", label.name()), own))
+        let below = label.dir()[root.len()..].trim_start_matches('/');
+        let other = format!("@{name}//{below}:{}", label.name());
+        (other != label.to_string()).then_some(other)
+    }
+
+    /// Those that are directories of the workspace, by name.
+    pub fn directories(&self) -> impl Iterator<Item = (&str, &str)> {
+        let roots = self.roots.iter();
+        let roots = roots.filter_map(|(name, root)| Some((name.as_str(), root.as_deref().ok()?)));
+        roots.filter(|(_, root)| package_of(root).is_none())
     }
 
     fn hint(&self, package: &str) -> String {
@@ -160,29 +166,6 @@ impl Packages {
             .filter(|root| is_within(dir, root))
             .max_by_key(|root| root.len())
     }
-}
-
-fn below(root: &str, dir: &str) -> String {
-    if dir.is_empty() {
-        root.to_owned()
-    } else {
-        join(root, dir)
-    }
-}
-
-/// `path` without needless parts; `None` when it is no directory below the root.
-fn directory(path: &str) -> Option<String> {
-    let mut parts = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "." => {}
-            "" if path.starts_with('/') => return None,
-            "" => {}
-            ".." => drop(parts.pop()?),
-            part => parts.push(part),
-        }
-    }
-    Some(parts.join("/")).filter(|path| !path.is_empty())
 }
 
 #[cfg(test)]
@@ -234,24 +217,35 @@ mod tests {
 
     #[test]
     fn what_was_fetched_has_a_place_and_a_name() {
-        assert_eq!(show("@web//a:x", ""), "//.zako/packages/web/a:x");
+        assert_eq!(show("@web//a:x", ""), "@web//a:x");
+        assert_eq!(show("//a:x", ".zako/packages/web/b"), "@web//a:x");
+        assert_eq!(show("//.zako/packages/web/a:x", "app"), "@web//a:x");
+        assert!(show("//.zako/packages/wbe:x", "").contains("did you mean `web`?"));
+        let other = |text: &str| packages().other_name(&Label::parse(text, "").unwrap());
+        assert_eq!(other("@web//a:x"), None);
+        assert_eq!(other("//third/zlib/a:x"), Some("@zlib//a:x".into()));
+        assert_eq!(other("//third:x"), None);
+    }
+
+    #[test]
+    fn patterns_name_packages_as_labels_do() {
+        let show = |text: &str| {
+            let pattern = packages().pattern(text, "app");
+            pattern.map_or_else(|error| error.to_string(), |it| it.to_string())
+        };
+        for (text, meant) in [
+            ("@web//...", "@web//..."),
+            ("@web//a:x", "@web//a:x"),
+            ("@web//...:lint", "@web//...:lint"),
+            ("@zlib//:all", "//third/zlib:*"),
+            ("@zlib//src/...", "//third/zlib/src/..."),
+            ("x", "//app:x"),
+        ] {
+            assert_eq!(show(text), meant);
+        }
         assert_eq!(
-            show("//a:x", ".zako/packages/web/b"),
-            "//.zako/packages/web/a:x"
+            show("@zilb//..."),
+            "`@zilb//...`: zako.toml declares no dependency `zilb`; did you mean `zlib`?"
         );
-        let written = |text: &str| packages().written(&Label::parse(text, "").unwrap());
-        assert_eq!(
-            written("//.zako/packages/web/a:x"),
-            Some(("@web//a:x".into(), true))
-        );
-        assert_eq!(
-            written("//.zako/packages/web:x"),
-            Some(("@web//:x".into(), true))
-        );
-        assert_eq!(
-            written("//third/zlib/a:x"),
-            Some(("@zlib//a:x".into(), false))
-        );
-        assert_eq!(written("//third:x"), None);
     }
 }

@@ -97,6 +97,12 @@ impl Pattern {
         self.alternatives.iter().any(|p| match_prefix(p, dir))
     }
 
+    /// Whether it writes `name` as the last part of what it matches.
+    pub fn ends_in(&self, name: &str) -> bool {
+        let mut all = self.alternatives.iter();
+        all.any(|p| p.rsplit('/').next() == Some(name))
+    }
+
     /// Whether it means all of directory `dir`, as `dist/**` does of `dist`.
     pub fn means_all_of(&self, dir: &str) -> bool {
         let mut all = self.alternatives.iter();

@@ -68,7 +68,33 @@ pub enum AttrSource {
     Target(Label),
 }
 
+/// The rule that ships for files under one name.
+const FILE_GROUP: (&str, &str) = ("zako:rules/files.rule.ts", "file_group");
+
 impl RuleUse {
+    /// `files` under one name, as nobody wrote it in a build file.
+    pub fn of_files(label: Label, at: At, files: Source) -> Self {
+        let srcs = Attr::Sources {
+            items: vec![AttrSource::Source(files)],
+            one: false,
+        };
+        let deps = Attr::Deps {
+            labels: Vec::new(),
+            one: false,
+            provides: Vec::new(),
+        };
+        Self {
+            label,
+            at,
+            file: FILE_GROUP.0.to_owned(),
+            rule: FILE_GROUP.1.to_owned(),
+            test: false,
+            config: Vec::new(),
+            toolchains: Vec::new(),
+            attrs: BTreeMap::from([("deps".to_owned(), deps), ("srcs".to_owned(), srcs)]),
+        }
+    }
+
     /// What it names of the source tree.
     pub fn sources(&self) -> impl Iterator<Item = &Source> {
         let items = self.attrs.values().filter_map(|attr| match attr {

@@ -20,6 +20,7 @@ use crate::lang::file_ref::FileRef;
 use crate::lang::label::{Label, is_within};
 use crate::lang::rule_use::RuleUse;
 use crate::lang::target::Target;
+use crate::texts;
 
 impl Analyser<'_, '_> {
     /// Puts the target into a rule's mistake.
@@ -204,7 +205,7 @@ impl Analyser<'_, '_> {
         {
             return Ok((read, None));
         }
-        let bytes = std::fs::read(self.env.workspace.root.join(&path))
+        let bytes = texts::read(&self.env.workspace.root.join(&path))
             .map_err(|error| wrong(format!("rule {} reads {path}: {error}", used.rule)))?;
         read.hash = Hash::of(&bytes);
         let text = String::from_utf8(bytes).map_err(|_| {

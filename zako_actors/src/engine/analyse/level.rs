@@ -18,7 +18,7 @@ use crate::engine::state::{Analysed, ReadFact};
 use crate::isolate::ContextKind;
 use crate::lang::described::unfinished;
 use crate::lang::file_ref::FileRef;
-use crate::lang::label::Label;
+use crate::lang::label::{DirName, Label};
 use crate::lang::rule_use::{Attr, AttrSource, RuleUse};
 use crate::lang::target::Source;
 
@@ -272,9 +272,10 @@ impl Analyser<'_, '_> {
                     if found.is_empty() {
                         let shown: Vec<&str> = include.iter().map(|p| p.as_str()).collect();
                         let message = format!(
-                            "glob \"{}\" of {} matches no file in //{dir}; correct it or remove it",
+                            "glob \"{}\" of {} matches no file in {}; correct it or remove it",
                             shown.join("\", \""),
-                            used.label
+                            used.label,
+                            DirName(dir)
                         );
                         return Err(
                             vec![self.mistake(used, shown.first().copied(), message)].into()

@@ -28,12 +28,14 @@ use super::state::Analysed;
 use crate::diagnostic::Diagnostic;
 use crate::lang::described::unfinished;
 use crate::lang::file_ref::FileRef;
-use crate::lang::label::Label;
+use crate::lang::label::{DirName, Label};
 use crate::lang::locate::{At, mistake};
+use crate::lang::packages::Packages;
 use crate::lang::pattern::Pattern;
 use crate::lang::rule_use::RuleUse;
 use crate::lang::suggest::did_you_mean;
 use crate::lang::target::{Source, Target};
+use crate::texts::read_text;
 pub use facts::Fact;
 pub use options::Given;
 use options::Targets;
@@ -141,7 +143,12 @@ impl Analyser<'_, '_> {
             ids.dedup();
             ids
         };
-        let targets = Targets { uses, plain };
+        let packages = Packages::new(&self.env.workspace.manifest.dependencies);
+        let targets = Targets {
+            uses,
+            plain,
+            packages: &packages,
+        };
         let options = self.options(&ids(|used| &used.config), given, targets)?;
         if uses.is_empty() {
             self.env.memory.uses.clear();
@@ -335,7 +342,7 @@ impl Analyser<'_, '_> {
         let written = [
             dep.to_string(),
             format!(":{}", dep.name()),
-            format!("//{}", dep.dir()),
+            DirName(dep.dir()).to_string(),
         ];
         let text = self.text(&used.at.path);
         let is_there = |needle: &&String| {
@@ -352,7 +359,7 @@ impl Analyser<'_, '_> {
     }
 
     fn text(&self, path: &str) -> String {
-        std::fs::read_to_string(self.env.workspace.root.join(path)).unwrap_or_default()
+        read_text(&self.env.workspace.root.join(path)).unwrap_or_default()
     }
 
     fn evaluate_one(&mut self, job: EvaluationJob) -> Result<EvaluationOutput, Mistaken> {

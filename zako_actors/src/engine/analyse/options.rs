@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use crate::diagnostic::Diagnostic;
 use crate::lang::label::Label;
 use crate::lang::manifest::{ConfigOption, Manifest};
+use crate::lang::packages::Packages;
 use crate::lang::rule_use::RuleUse;
 use crate::lang::suggest::did_you_mean;
 use crate::lang::target::Target;
@@ -92,9 +93,9 @@ impl Declared {
         let Some(text) = value.as_str().filter(|_| self.is_label()) else {
             return Ok(value);
         };
-        let label = self.label(text)?;
-        // Those of other packages are known by other names.
-        if text.starts_with('@') || targets.labels().any(|known| *known == label) {
+        let label = targets.packages.resolve(&self.label(text)?);
+        let label = label.map_err(|error| format!("option `{}`: {error}", self.name))?;
+        if targets.labels().any(|known| *known == label) {
             return Ok(Value::from(label.to_string()));
         }
         let labels: Vec<String> = targets.labels().map(Label::to_string).collect();
@@ -148,6 +149,8 @@ pub struct Targets<'a> {
     pub uses: &'a [Arc<RuleUse>],
     /// Without.
     pub plain: &'a [Arc<Target>],
+    /// Those that their labels may name.
+    pub packages: &'a Packages,
 }
 
 impl<'a> Targets<'a> {
@@ -226,6 +229,7 @@ mod tests {
     const NONE: Targets<'_> = Targets {
         uses: &[],
         plain: &[],
+        packages: &Packages::NONE,
     };
 
     fn mode() -> (String, Declared) {

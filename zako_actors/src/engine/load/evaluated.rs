@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::{
     EVALUATED_AT_ONCE, EvaluationFailure, EvaluationJob, EvaluationOutput, LoadError, Loaded,
-    Loader, context_hash,
+    Loader, context_hash, dir_of,
 };
 use crate::backtrace;
 use crate::diagnostic::Diagnostic;
@@ -18,6 +18,7 @@ use crate::lang::descriptor::{BuildFile, read_exports};
 use crate::lang::packages::Packages;
 use crate::lang::text::sharing;
 use crate::lang::workspace_file::WorkspaceFile;
+use crate::texts::read_text;
 
 impl Loader<'_> {
     /// What the files at `paths` say, and which of them cannot be read.
@@ -81,7 +82,7 @@ impl Loader<'_> {
 
     /// The directory that the build file at `path` describes.
     fn dir_of<'p>(&'p self, path: &'p str) -> &'p str {
-        let own = path.rsplit_once('/').map_or("", |(dir, _)| dir);
+        let own = dir_of(path);
         self.described.get(path).map_or(own, String::as_str)
     }
 
@@ -136,7 +137,7 @@ impl Loader<'_> {
         kind: ContextKind,
         output: &EvaluationOutput,
     ) -> Result<EvaluatedResult, Diagnostic> {
-        let text = std::fs::read_to_string(self.env.workspace.root.join(path)).unwrap_or_default();
+        let text = read_text(&self.env.workspace.root.join(path)).unwrap_or_default();
         let packages = Packages::new(&self.env.workspace.manifest.dependencies);
         let file = BuildFile {
             path,

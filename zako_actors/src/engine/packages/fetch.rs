@@ -15,11 +15,12 @@ use super::npm;
 use super::porter::{Brought, NewDir, Porter};
 use super::tree::Tree;
 use super::web::{Web, Wish};
-use super::{Package, Problem, archive, changed};
+use super::{Package, Problem, archive, changed, local};
 use crate::lang::dependency::Origin;
 use crate::lang::integrity::{Function, Hashing, Integrity};
 use crate::lang::manifest::MANIFEST;
 use crate::lang::npmrc::Npmrc;
+use crate::texts::read_text;
 
 /// Where the file of an archive is put.
 const ARCHIVE: &str = "archive";
@@ -30,23 +31,13 @@ impl Porter<'_> {
         let limits = &self.workspace.manifest.settings.packages;
         let file = new.0.join(ARCHIVE);
         let (integrity, commit) = match &package.fetched.origin {
-            Origin::Archive { url, integrity } => {
-                match url.strip_prefix("file:") {
-                    Some(path) => self.copy(path, &file)?,
+            origin @ Origin::Archive { url, integrity } => {
+                match local::archive(&self.workspace.root, origin) {
+                    Some(archive) => archive.copy(limits.max_download, &file)?,
                     None => self.download(&Url::parse(url)?, &file)?,
                 }
                 let locked = package.locked.and_then(|locked| locked.integrity.as_ref());
-                let expected = integrity.as_ref().or(locked);
-                let found = digest(
-                    &file,
-                    expected.map_or(Function::Sha256, Integrity::function),
-                )?;
-                if let Some(expected) = integrity.as_ref().filter(|expected| **expected != found) {
-                    return Err(undeclared(url, expected, &found));
-                }
-                if let Some(locked) = locked.filter(|locked| **locked != found) {
-                    return Err(changed(url, &locked.to_string(), &found.to_string()));
-                }
+                let found = verified(url, &file, integrity.as_ref(), locked)?;
                 (Some(found), None)
             }
             Origin::Npm { name, version } => (Some(self.npm(package, name, version, new)?), None),
@@ -70,26 +61,6 @@ impl Porter<'_> {
             dir: tree.finish(true)?,
             commit,
             integrity,
-        })
-    }
-
-    /// An archive that somebody put into the workspace, or beside it.
-    fn copy(&self, path: &str, to: &Path) -> Result<(), Problem> {
-        let from = self.workspace.root.join(path.trim_start_matches("//"));
-        let limit = self.workspace.manifest.settings.packages.max_download;
-        let copied = fs::metadata(&from).and_then(|metadata| {
-            match metadata.is_file() && metadata.len() <= limit {
-                true => fs::copy(&from, to),
-                false => Err(io::Error::other(
-                    "it is no file, or larger than `max-download` in [settings.packages] allows",
-                )),
-            }
-        });
-        copied.map(drop).map_err(|error| Problem {
-            message: format!("cannot read {}: {error}", from.display()),
-            help: Some(format!(
-                "`file:` in {MANIFEST} is followed by a path from the workspace root"
-            )),
         })
     }
 
@@ -174,6 +145,24 @@ impl Porter<'_> {
     }
 }
 
+/// The digest of the archive `file`, which comes from `url`, when it is what is declared, and what was locked.
+pub(super) fn verified(
+    url: &str,
+    file: &Path,
+    declared: Option<&Integrity>,
+    locked: Option<&Integrity>,
+) -> Result<Integrity, Problem> {
+    let expected = declared.or(locked);
+    let found = digest(file, expected.map_or(Function::Sha256, Integrity::function))?;
+    if let Some(declared) = declared.filter(|declared| **declared != found) {
+        return Err(undeclared(url, declared, &found));
+    }
+    if let Some(locked) = locked.filter(|locked| **locked != found) {
+        return Err(changed(url, &locked.to_string(), &found.to_string()));
+    }
+    Ok(found)
+}
+
 fn undeclared(url: &str, expected: &Integrity, found: &Integrity) -> Problem {
     Problem {
         message: format!("{url} has the digest {found}, but {MANIFEST} says {expected}"),
@@ -206,7 +195,7 @@ fn npmrc(root: &Path) -> Npmrc {
     let user = variable("NPM_CONFIG_USERCONFIG").map(Into::into).or(home);
     for file in [Some(root.join(".npmrc")), user].into_iter().flatten() {
         // One that is not there says nothing.
-        if let Ok(text) = fs::read_to_string(&file) {
+        if let Ok(text) = read_text(&file) {
             npmrc.add(&text, &variable);
         }
     }

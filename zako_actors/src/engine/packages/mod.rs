@@ -1,31 +1,32 @@
 //! Packages from elsewhere: brought once, kept in the store, laid out below `.zako/packages`.
 //!
-//! Owns when a package is fetched, what it must be by manifest and lock file, and where it lies. Does not know
-//! how anything travels (`web`, `npm`, `git`) or is unpacked (`archive`, `tree`), nor what targets there are.
-//! Invariants: what lies at a package's place is whole and what the lock file says; a package that lies there
-//! costs a no-op two small files to read, and the network nothing; a digest that changed is never taken unasked.
+//! Owns when a package is fetched and what it must be by manifest and lock file. Does not know where it lies (`place`),
+//! how anything travels (`web`, `npm`, `git`, `local`) or is unpacked (`archive`, `tree`), nor what targets there are.
+//! Invariants: what lies at a package's place is whole and what the lock file says, and so is the archive of the workspace that it
+//! came from; a package that lies there costs a no-op two small files to read and an archive a look, and the network nothing; a
+//! digest that changed is never taken unasked.
 
 mod archive;
 mod builds;
 mod fetch;
 mod git;
+mod local;
 mod npm;
+mod place;
 mod porter;
 mod proxy;
 mod tree;
 mod web;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use cas_actor::Digest;
-use rustix::fs::syncfs;
-
-pub use self::builds::{build_files, described};
+pub use self::builds::{add_build_files, described, without_build_file};
+use self::place::{Held, Place};
 use self::porter::Porter;
 use super::services::Services;
 use super::workspace::Workspace;
@@ -34,27 +35,15 @@ use crate::lang::dependency::{Dependency, Fetched, Origin};
 use crate::lang::locate::{At, mistake};
 use crate::lang::lockfile::{LOCK, LockFile, Locked};
 use crate::lang::manifest::MANIFEST;
-use crate::lang::packages::{FETCHED_DIR, fetched_dir};
+use crate::lang::packages::FETCHED_DIR;
 use crate::lang::suggest::did_you_mean;
+use crate::texts::read_text;
 
-/// Says which package lies at a place, beside the places.
-const KNOWN_DIR: &str = ".known";
 /// What is being brought; whatever lies there when a command begins was left by one that is gone.
 const NEW_DIR: &str = ".new";
 
 /// So many are fetched at a time.
 const AT_ONCE: usize = 8;
-
-/// What a package is described by that has no build file at all.
-const USUAL_BUILD: &str = "\
-// Written by zako: this package has no build file of its own. `build` in zako.toml names a better one.
-import { fileGroup } from \"zako:rules\";
-import { glob } from \"zako:build\";
-
-export default {
-  files: fileGroup({ srcs: [glob(\"**\", { exclude: [\"BUILD.ts\"] })] }),
-};
-";
 
 /// What may become of the lock file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -114,7 +103,7 @@ impl Bringer<'_> {
         });
         let declared: BTreeMap<&str, &Fetched> = declared.collect();
         let path = self.workspace.root.join(LOCK);
-        let text = match fs::read_to_string(&path) {
+        let text = match read_text(&path) {
             Ok(text) => Some(text),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
@@ -162,14 +151,25 @@ impl Bringer<'_> {
             let locked =
                 known.filter(|known| is_of(known, &fetched.origin) && !self.policy.updates(name));
             let place = Place::new(&self.workspace.root, name);
-            match locked.filter(|locked| place.holds(&locked.tree, fetched)) {
-                Some(locked) => drop(next.packages.insert(name.to_owned(), locked.clone())),
-                None => missing.push(Package {
-                    name,
-                    fetched,
-                    locked,
-                }),
-            }
+            let mark = local::mark(&self.workspace.root, fetched);
+            let held = locked.map(|locked| (locked, place.holds(&locked.tree, fetched, &mark)));
+            let is_right = match held {
+                Some((_, Held::Whole)) => Ok(()),
+                Some((locked, Held::Unchecked)) => self
+                    .check_archive(fetched, locked)
+                    .and_then(|()| Ok(place.note(&locked.tree, fetched, &mark)?)),
+                Some((_, Held::Not)) | None => {
+                    missing.push(Package {
+                        name,
+                        fetched,
+                        locked,
+                    });
+                    continue;
+                }
+            };
+            next.packages
+                .extend(known.map(|known| (name.to_owned(), known.clone())));
+            mistakes.extend(is_right.err().map(|problem| self.mistake(name, problem)));
         }
         let brought = self.bring_missing(&missing);
         for (Package { name, .. }, brought) in missing.iter().zip(brought) {
@@ -187,6 +187,15 @@ impl Bringer<'_> {
             }
         }
         (next, changed, mistakes)
+    }
+
+    /// Looks whether an archive of the workspace is still what the lock file says.
+    fn check_archive(&self, fetched: &Fetched, locked: &Locked) -> Result<(), Problem> {
+        let limit = self.workspace.manifest.settings.packages.max_download;
+        match local::archive(&self.workspace.root, &fetched.origin) {
+            Some(archive) => archive.check(limit, locked.integrity.as_ref()),
+            None => Ok(()),
+        }
     }
 
     /// Has these lie at their places, some at a time; what came of each, in their order.
@@ -312,7 +321,7 @@ impl Bringer<'_> {
     }
 
     fn mistake(&self, name: &str, problem: Problem) -> Diagnostic {
-        let text = fs::read_to_string(self.workspace.root.join(MANIFEST)).unwrap_or_default();
+        let text = read_text(&self.workspace.root.join(MANIFEST)).unwrap_or_default();
         let places = &self.workspace.manifest.dependency_places;
         let at = places
             .get(name)
@@ -356,77 +365,6 @@ fn changed(source: &str, before: &str, now: &str) -> Problem {
                 .to_owned(),
         ),
     }
-}
-
-/// Where a package lies.
-struct Place {
-    dir: PathBuf,
-    known: PathBuf,
-}
-
-impl Place {
-    fn new(root: &Path, name: &str) -> Self {
-        Self {
-            dir: root.join(fetched_dir(name)),
-            known: root.join(FETCHED_DIR).join(KNOWN_DIR).join(name),
-        }
-    }
-
-    /// What the file beside it says then.
-    fn note(tree: &Digest, fetched: &Fetched) -> String {
-        // Without a build file of ours the package may have been given one.
-        let described = if fetched.build_file.is_some() {
-            "described"
-        } else {
-            "bare"
-        };
-        format!("{tree} {described}\n")
-    }
-
-    fn holds(&self, tree: &Digest, fetched: &Fetched) -> bool {
-        let note = fs::read_to_string(&self.known);
-        note.is_ok_and(|note| note == Self::note(tree, fetched)) && self.dir.is_dir()
-    }
-
-    fn clear(&self) -> io::Result<()> {
-        // First that it is whole, then the rest: it may take long, and be interrupted.
-        for removed in [fs::remove_file(&self.known), fs::remove_dir_all(&self.dir)] {
-            match removed {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// Moves the directory `from` there.
-    fn put(&self, from: &Path, fetched: &Fetched, tree: &Digest) -> Result<(), Problem> {
-        if fetched.build_file.is_none() && !has_build_file(from)? {
-            fs::write(from.join("BUILD.ts"), USUAL_BUILD)?;
-        }
-        self.clear()?;
-        fs::rename(from, &self.dir)?;
-        if let Some(dir) = self.known.parent() {
-            fs::create_dir_all(dir)?;
-        }
-        // The note says that all of it is there, and must not outlive it when the power goes.
-        syncfs(File::open(&self.dir)?).map_err(io::Error::from)?;
-        Ok(write(&self.known, &Self::note(tree, fetched))?)
-    }
-}
-
-fn has_build_file(dir: &Path) -> io::Result<bool> {
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        let found = match entry.file_type()?.is_dir() {
-            true => has_build_file(&entry.path())?,
-            false => entry.file_name() == "BUILD.ts",
-        };
-        if found {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
 
 /// Replaces a file as a whole.

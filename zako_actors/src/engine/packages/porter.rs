@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use cas_actor::{Digest, Store};
 use tokio::runtime::Handle;
 
+use super::place::Place;
 use super::tree::{self, Tree};
-use super::{LockPolicy, NEW_DIR, Package, Place, Problem, archive, changed};
+use super::{LockPolicy, NEW_DIR, Package, Problem, archive, changed, local};
 use crate::engine::workspace::Workspace;
 use crate::lang::integrity::Integrity;
 use crate::lang::lockfile::{LOCK, Locked};
@@ -40,8 +41,13 @@ impl Porter<'_> {
     /// Has one package lie at its place.
     pub(super) fn bring_one(&self, package: &Package<'_>) -> Result<Locked, Problem> {
         let place = Place::new(&self.workspace.root, package.name);
+        // Before anything is read: what changes later has another one.
+        let mark = local::mark(&self.workspace.root, package.fetched);
         if let Some(locked) = package.locked {
-            if self.restore(&place, package, &locked.tree)? {
+            if self.is_as_locked(package, locked)?
+                && let Some(dir) = self.restore(package, &locked.tree)?
+            {
+                place.put(&dir.1, package.fetched, &locked.tree, &mark)?;
                 return Ok(locked.clone());
             }
         } else if self.policy.locked {
@@ -76,24 +82,35 @@ impl Porter<'_> {
                 &tree.to_string(),
             ));
         }
-        place.put(&brought.dir, package.fetched, &tree)?;
+        place.put(&brought.dir, package.fetched, &tree, &mark)?;
         Ok(locked)
     }
 
-    /// Takes a package out of the store; whether it is there.
+    /// Whether the archive of the workspace that a package comes from is what was locked, as far as that is known; others are not
+    /// asked for again.
+    fn is_as_locked(&self, package: &Package<'_>, locked: &Locked) -> Result<bool, Problem> {
+        let limit = self.workspace.manifest.settings.packages.max_download;
+        let archive = local::archive(&self.workspace.root, &package.fetched.origin);
+        match (archive, &locked.integrity) {
+            (None, _) => Ok(true),
+            (Some(_), None) => Ok(false),
+            (Some(archive), locked) => archive.check(limit, locked.as_ref()).map(|()| true),
+        }
+    }
+
+    /// Takes a package out of the store, if it is there: where its files lie then.
     fn restore(
         &self,
-        place: &Place,
         package: &Package<'_>,
         tree: &Digest,
-    ) -> Result<bool, Problem> {
+    ) -> Result<Option<(NewDir, PathBuf)>, Problem> {
         let store = self.store.blocking();
         if !store.contains(&[*tree])?.iter().all(|here| *here) {
-            return Ok(false);
+            return Ok(None);
         }
         // What was damaged on the disk is fetched again.
         let Ok(content) = store.get(tree) else {
-            return Ok(false);
+            return Ok(None);
         };
         let limits = PackageLimits {
             max_size: u64::MAX,
@@ -104,8 +121,7 @@ impl Porter<'_> {
         let mut files = Tree::new(new.empty("files")?, &limits);
         archive::unpack_tar(&content[..], &mut files)?;
         let dir = files.finish(false)?;
-        place.put(&dir, package.fetched, tree)?;
-        Ok(true)
+        Ok(Some((new, dir)))
     }
 }
 

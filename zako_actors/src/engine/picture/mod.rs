@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::graph::{Graph, NodeId};
 use super::query::kind_of;
-use crate::lang::label::Label;
+use crate::lang::label::{DirName, Label};
 
 /// More targets than this are drawn by package in a picture, unless somebody asks for targets.
 pub const READABLE: usize = 400;
@@ -251,7 +251,7 @@ impl<'a> Sketch<'a> {
 }
 
 fn package_name(dir: &str) -> String {
-    format!("//{dir}")
+    DirName(dir).to_string()
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use rustc_hash::FxHashMap;
 use super::Planner;
 use crate::diagnostic::Diagnostic;
 use crate::engine::graph::{Graph, NodeId};
+use crate::lang::label::DirName;
 use crate::lang::locate::{At, mistake};
 use crate::lang::pattern::Pattern;
 use crate::lang::suggest::did_you_mean;
@@ -69,9 +70,10 @@ impl Planner<'_> {
                     if found.is_empty() && !may_be_empty {
                         let shown: Vec<&str> = include.iter().map(|p| p.as_str()).collect();
                         let message = format!(
-                            "glob \"{}\" of {} matches no file in //{dir}; correct it or remove it",
+                            "glob \"{}\" of {} matches no file in {}; correct it or remove it",
                             shown.join("\", \""),
                             target.label,
+                            DirName(dir),
                         );
                         return Err(self.mistake(target, shown.first().copied(), message));
                     }

@@ -9,7 +9,7 @@ mod parse;
 use std::collections::BTreeSet;
 
 use super::graph::{Graph, NodeId, SelectError};
-use crate::lang::label::LabelError;
+use crate::lang::packages::PackageError;
 use crate::lang::target::{EnvValue, Source, Target, Work};
 use crate::transpile::TranspileOptions;
 pub use parse::{Expr, parse};
@@ -27,7 +27,7 @@ pub enum QueryError {
     },
     /// A word that is neither a function nor a label.
     #[error(transparent)]
-    Label(#[from] LabelError),
+    Label(#[from] PackageError),
     /// A label that names nothing.
     #[error(transparent)]
     Select(#[from] SelectError),
@@ -260,6 +260,7 @@ mod tests {
     use super::super::graph::tests::targets;
     use super::*;
     use crate::engine::flaws::Flaws;
+    use crate::lang::packages::Packages;
 
     fn ask(text: &str) -> Result<Vec<String>, String> {
         let graph = Graph::new(
@@ -272,7 +273,7 @@ mod tests {
             &Flaws::default(),
             &|_| String::new(),
         );
-        let ids = parse(text, "a").and_then(|expr| answer(&graph, &expr));
+        let ids = parse(text, "a", &Packages::NONE).and_then(|expr| answer(&graph, &expr));
         let name = |id: &NodeId| graph.target(*id).label.to_string();
         ids.map(|ids| ids.iter().map(name).collect())
             .map_err(|error| error.to_string())

@@ -6,6 +6,7 @@
 
 use super::QueryError;
 use crate::lang::label::LabelPattern;
+use crate::lang::packages::Packages;
 use crate::lang::suggest::did_you_mean;
 
 /// Parentheses within parentheses.
@@ -52,11 +53,11 @@ enum Token {
     Word(String),
 }
 
-/// Reads a query typed in directory `here` of the workspace.
+/// Reads a query typed in directory `here` of the workspace, which declares these `packages`.
 ///
 /// # Errors
 /// When the text breaks the grammar, with the column.
-pub fn parse(text: &str, here: &str) -> Result<Expr, QueryError> {
+pub fn parse(text: &str, here: &str, packages: &Packages) -> Result<Expr, QueryError> {
     let mut parser = Parser {
         tokens: tokens(text)?,
         at: 0,
@@ -64,6 +65,7 @@ pub fn parse(text: &str, here: &str) -> Result<Expr, QueryError> {
         operators: 0,
         end: text.chars().count() + 1,
         here,
+        packages,
     };
     if parser.tokens.is_empty() {
         return Err(parser.wrong("the query is empty; write a label or `deps(//a:b)`"));
@@ -125,6 +127,7 @@ struct Parser<'a> {
     operators: usize,
     end: usize,
     here: &'a str,
+    packages: &'a Packages,
 }
 
 impl Parser<'_> {
@@ -193,7 +196,7 @@ impl Parser<'_> {
                 if next == Some(&Token::Open) {
                     return self.function(&word);
                 }
-                let pattern = LabelPattern::parse(&word, self.here)?;
+                let pattern = self.packages.pattern(&word, self.here)?;
                 self.at += 1;
                 Ok(Expr::Targets(pattern))
             }

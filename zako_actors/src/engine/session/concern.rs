@@ -50,6 +50,8 @@ pub struct Concern {
     /// Globs of sources, by their directories.
     globs: FxHashMap<String, FxHashSet<Globs>>,
     builds: Vec<Pattern>,
+    /// Archives that packages come from.
+    archives: Vec<String>,
 }
 
 /// What is taken, and left out again.
@@ -66,6 +68,7 @@ impl Kept {
             linked: FxHashSet::default(),
             globs: FxHashMap::default(),
             builds: self.builds.clone(),
+            archives: self.archives.clone(),
         };
         let files = self.files.save();
         let files = files.0.iter().map(|known| known.path.clone());
@@ -148,6 +151,7 @@ impl Concern {
         let name = path.rsplit_once('/').map_or(path, |(_, name)| name);
         self.known.contains(path)
             || DESCRIBING.contains(&name)
+            || self.archives.iter().any(|archive| archive == path)
             || self.builds.iter().any(|pattern| pattern.matches(path))
             || self.graph.outputs().may_cover(path)
             || self.linked.iter().any(|place| is_within(path, place))

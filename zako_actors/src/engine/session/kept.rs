@@ -25,6 +25,7 @@ use crate::engine::record::Record;
 use crate::engine::stamp::Stamp;
 use crate::engine::state::{Memory, Remembered, State};
 use crate::engine::workspace::{Layout, Workspace, WorkspaceLock};
+use crate::lang::dependency::Dependency;
 use crate::lang::label::Label;
 use crate::lang::pattern::Pattern;
 use crate::lang::rule_use::RuleUse;
@@ -52,6 +53,8 @@ pub struct Kept {
     pub(super) uses: Vec<Arc<RuleUse>>,
     /// Which files it took for build files.
     pub(super) builds: Vec<Pattern>,
+    /// The archives of the workspace that packages came from.
+    pub(super) archives: Vec<String>,
     /// The files that all of it is in.
     on_disk: OnDisk,
     /// The lock, when files are being looked at for a session that is yet to begin.
@@ -182,6 +185,9 @@ impl Session {
         self.known.on_disk = OnDisk::look(&self.layout);
         self.known.uses = self.described.map_or(Vec::new(), |it| it.uses);
         self.known.builds = build_files(&self.workspace, &self.known.memory);
+        let dependencies = self.workspace.manifest.dependencies.values();
+        let archives = dependencies.filter_map(Dependency::archive);
+        self.known.archives = archives.collect();
         Some(self.known)
     }
 }
@@ -276,6 +282,7 @@ impl Kept {
             planned: None,
             uses: Vec::new(),
             builds: Vec::new(),
+            archives: Vec::new(),
             on_disk: OnDisk::default(),
             begun: None,
         };

@@ -54,6 +54,7 @@ use crate::isolate::FileKind;
 use crate::lang::label::Label;
 use crate::lang::target::Target;
 use crate::machine::PoolSize;
+use crate::texts::read_text;
 
 /// How a build is carried out.
 #[derive(Clone, Debug)]
@@ -464,5 +465,5 @@ fn ledger<'a>(ledger: &'a OnceCell<Arc<Ledger>>, layout: &Layout) -> &'a Arc<Led
 
 fn text_in(root: &Path) -> impl Fn(&str) -> String {
     let root = root.to_owned();
-    move |path| std::fs::read_to_string(root.join(path)).unwrap_or_default()
+    move |path| read_text(&root.join(path)).unwrap_or_default()
 }
