@@ -30,7 +30,7 @@ use crate::lang::workspace_file::WorkspaceFile;
 
 const SEAL: Seal = Seal {
     magic: b"ZAKOSTAT",
-    format: 10,
+    format: 11,
 };
 
 /// Everything that is remembered between two runs in one workspace.

@@ -186,9 +186,6 @@ impl<'a> World<'a> {
         let hooked = |hook: &str| package.scripts.get(&format!("{hook}{script}"));
         let lines = [hooked("pre"), package.scripts.get(script), hooked("post")];
         let lines: Vec<&str> = lines.into_iter().flatten().map(String::as_str).collect();
-        let env = task.env.iter().chain(&self.all.tasks.global_env);
-        let mut open_env: Vec<String> = task.untracked_env.clone();
-        open_env.extend(self.all.tasks.global_untracked_env.iter().cloned());
         let path = join(dir, PACKAGE_JSON);
         Ok(Target {
             at: At::file(path),
@@ -198,7 +195,9 @@ impl<'a> World<'a> {
                 argv: vec!["sh".into(), "-c".into(), lines.join(" && ")],
                 dir: dir.into(),
                 outs,
-                env: env
+                env: task
+                    .env
+                    .iter()
                     .map(|name| (name.clone(), EnvValue::pass(name)))
                     .collect(),
                 special: Special {
@@ -212,7 +211,9 @@ impl<'a> World<'a> {
                     above: self.above.clone(),
                     inner: self.inner(dir).map(|below| join(dir, below)).collect(),
                     out_exclude,
-                    open_env,
+                    shared_env: self.all.tasks.global_env.clone(),
+                    shared_open_env: self.all.tasks.global_untracked_env.clone(),
+                    open_env: task.untracked_env.clone(),
                     cached: task.cache,
                     persistent: task.persistent,
                 })),

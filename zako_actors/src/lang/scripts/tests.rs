@@ -195,8 +195,9 @@ fn tasks_say_what_is_left_behind_and_passed_on() {
     let targets = targets(&all).unwrap();
     let core = find(&targets, "//packages/core:build").command().unwrap();
     assert_eq!(core.outs, [Output::Tree("packages/core/out".into())]);
-    assert!(core.env.contains_key("CI") && core.env.contains_key("MODE"));
-    assert_eq!(core.in_place.as_ref().unwrap().out_exclude.len(), 1);
+    let step = core.in_place.as_ref().unwrap();
+    assert!(step.shared_env == ["CI"] && core.env.contains_key("MODE"));
+    assert_eq!(step.out_exclude.len(), 1);
     let web = find(&targets, "//apps/web:build");
     assert_eq!(web.deps[0].to_string(), "//packages/core:build");
     assert!(!web.manual, "it is built, in each build anew");
