@@ -166,7 +166,8 @@ fn a_task_reads_and_writes_what_it_names_beyond_its_package() {
     assert_eq!(project.ran(), ["core"]);
     tasks("../../../elsewhere/**");
     project.zako(&["build"]).fails_saying(&[
-        "//packages/app:build: input `../../../elsewhere/**` leaves the workspace",
+        "script `build`: input `../../../elsewhere/**` leaves the workspace",
+        "this is about //packages/app:build",
     ]);
 }
 

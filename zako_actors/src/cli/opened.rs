@@ -231,7 +231,7 @@ impl Opened {
         })
     }
 
-    /// Has packages from elsewhere lie where their build files are looked for.
+    /// Has packages from elsewhere lie where their build files are looked for, as far as that can be done.
     fn bring_packages(&mut self) -> Result<(), Failure> {
         let Some(policy) = self.lock.take() else {
             return Ok(());
@@ -242,10 +242,11 @@ impl Opened {
             policy: &policy,
             tell: &say,
         };
-        let changed = bringer
+        let brought = bringer
             .bring()
             .map_err(|mistakes| failure(&BuildError::Load(LoadError::Mistakes(mistakes))))?;
-        if changed {
+        self.session.missing = brought.missing;
+        if brought.changed {
             self.session.look_anew();
         }
         Ok(())

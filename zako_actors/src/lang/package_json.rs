@@ -88,6 +88,14 @@ impl PackageJson {
     }
 }
 
+/// The name in the text of a `package.json` that cannot be read, as far as it stands there.
+pub fn name_in(text: &str) -> Option<String> {
+    let (_, rest) = text.split_once("\"name\"")?;
+    let rest = rest.trim_start().strip_prefix(':')?.trim_start();
+    let (name, _) = rest.strip_prefix('"')?.split_once('"')?;
+    (!name.is_empty() && !name.contains('\n')).then(|| name.to_owned())
+}
+
 fn strings(value: &Value) -> Option<BTreeMap<String, String>> {
     let fields: &Map<String, Value> = value.as_object()?;
     fields
@@ -140,6 +148,24 @@ mod tests {
         assert!(error("[]").contains("expected an object"));
         assert!(error(r#"{"scripts": ["tsc"]}"#).contains("`scripts` must be an object"));
         assert!(error(r#"{"workspaces": "libs/*"}"#).contains("`workspaces` must be a list"));
+    }
+
+    #[test]
+    fn a_name_is_found_in_what_is_no_json() {
+        let name = |text: &str| name_in(text);
+        assert_eq!(
+            name(r#"{ "name" : "@acme/ui", "scripts": {"#).as_deref(),
+            Some("@acme/ui")
+        );
+        for text in [
+            "",
+            "{",
+            r#"{"name": 1}"#,
+            r#"{"name": ""}"#,
+            "{\"name\": \"a\n",
+        ] {
+            assert_eq!(name(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -15,15 +15,12 @@ use crate::lang::manifest::MANIFEST;
 use crate::lang::packages::fetched_dir;
 use crate::lang::workspace_file::{PACKAGE_FILE, WorkspaceFile};
 
-/// Files of the workspace that describe packages from elsewhere, with those packages' directories. `builds` are
-/// the workspace's own build files.
-///
-/// # Errors
-/// The mistakes in the manifest.
+/// Files of the workspace that describe packages from elsewhere, with those packages' directories; and the packages of which
+/// none can be read, with the mistake in the manifest. `builds` are the workspace's own build files.
 pub fn described(
     workspace: &Workspace,
     builds: &[String],
-) -> Result<BTreeMap<String, String>, Vec<Diagnostic>> {
+) -> (BTreeMap<String, String>, Vec<(String, Diagnostic)>) {
     let manifest = &workspace.manifest;
     let mut described = BTreeMap::new();
     let mut mistakes = Vec::new();
@@ -40,32 +37,36 @@ pub fn described(
             )
         } else if !workspace.root.join(path).is_file() {
             format!("`build` of dependency `{name}`: there is no file `{path}`")
-        } else if described.insert(path.clone(), fetched_dir(name)).is_some() {
+        } else if described.contains_key(path) {
             format!(
                 "`{path}` describes another package already, and cannot describe `{name}` as well"
             )
         } else {
+            described.insert(path.clone(), fetched_dir(name));
             continue;
         };
         let at = &manifest.dependency_places[name];
         let text = fs::read_to_string(workspace.root.join(MANIFEST)).unwrap_or_default();
-        mistakes.push(mistake(at, problem, &text));
+        mistakes.push((name.clone(), mistake(at, problem, &text)));
     }
-    match mistakes.is_empty() {
-        true => Ok(described),
-        false => Err(mistakes),
-    }
+    (described, mistakes)
 }
 
-/// Build files that packages from elsewhere brought with them.
+/// Build files that packages from elsewhere brought with them; those that are missing left none that count.
 ///
 /// # Errors
 /// When a directory cannot be listed.
-pub fn build_files(workspace: &Workspace, dirs: &mut DirTable) -> io::Result<Vec<String>> {
+pub fn build_files(
+    workspace: &Workspace,
+    dirs: &mut DirTable,
+    is_missing: &dyn Fn(&str) -> bool,
+) -> io::Result<Vec<String>> {
     let usual = WorkspaceFile::default().builds;
     let mut paths = Vec::new();
     for (name, dependency) in &workspace.manifest.dependencies {
-        if matches!(dependency, Dependency::Fetched(fetched) if fetched.build_file.is_none()) {
+        if matches!(dependency, Dependency::Fetched(fetched) if fetched.build_file.is_none())
+            && !is_missing(name)
+        {
             paths.extend(dirs.expand(&fetched_dir(name), &usual, &[], &|_| false)?);
         }
     }

@@ -41,6 +41,12 @@ fn world() -> Members {
     }
 }
 
+/// The targets, unless one of them has a mistake.
+fn targets(all: &Members) -> Result<Vec<Arc<Target>>, Diagnostic> {
+    let Scripts { targets, mistakes } = super::targets(all)?;
+    mistakes.into_iter().next().map_or(Ok(targets), Err)
+}
+
 fn find<'a>(targets: &'a [Arc<Target>], label: &str) -> &'a Target {
     let found = targets
         .iter()
@@ -140,7 +146,7 @@ fn what_tasks_name_beyond_their_package_is_found_or_a_mistake() {
     ] {
         let error = of_web(&[input], &[output]).unwrap_err().message;
         assert!(
-            error.starts_with("//apps/web:build: ") && error.contains(said),
+            error.starts_with("script `build`: ") && error.contains(said),
             "{error}"
         );
     }
