@@ -51,6 +51,7 @@ pub mod schedule;
 pub mod scratch;
 pub mod sealed;
 pub mod seats;
+mod secrets;
 mod select;
 pub mod services;
 pub mod session;

@@ -19,7 +19,7 @@ use crate::lang::text::{Text, sharing};
 
 const SEAL: Seal = Seal {
     magic: b"ZAKOWHY\n",
-    format: 4,
+    format: 5,
 };
 
 /// So many targets are known that are not described any more.
