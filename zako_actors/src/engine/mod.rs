@@ -26,6 +26,7 @@ pub mod graph;
 pub mod group;
 pub mod guard;
 pub mod hash;
+pub mod known_labels;
 pub mod ledger;
 pub mod load;
 pub mod looks;
