@@ -25,7 +25,7 @@ use crate::evict::Evictor;
 use crate::fs::{Fs, RealFs};
 use crate::group::Put;
 use crate::ingest::Upload;
-use crate::layout::ActionKey;
+use crate::layout::{ActionKey, Layout};
 use crate::name_cache::NameCache;
 use crate::open::{StoreConfig, open_root};
 use crate::partial::Partials;
@@ -90,6 +90,11 @@ impl Drop for Inner {
 }
 
 impl Store {
+    /// Whether a store lies at `root`; nothing is made.
+    pub fn is_at(root: &Path) -> bool {
+        Layout::new(root.to_owned()).version().exists()
+    }
+
     /// Opens the store at `config.root`, making it when there is none. Reads no blobs.
     ///
     /// # Errors

@@ -83,22 +83,6 @@ fn init_makes_a_workspace_that_builds() {
 }
 
 #[test]
-fn completions_are_made_for_the_usual_shells() {
-    let project = Project::new();
-    for shell in ["bash", "zsh", "fish"] {
-        let script = project.zako(&["completions", shell]).succeeds().stdout;
-        assert!(
-            script.contains("zako") && script.contains("build"),
-            "{shell}"
-        );
-    }
-    let bash = project.zako(&["completions", "bash"]).succeeds().stdout;
-    let file = project.outside().join("zako.bash");
-    fs::write(&file, bash).unwrap();
-    Outcome::of(Command::new("bash").arg("-n").arg(file)).succeeds();
-}
-
-#[test]
 fn the_cache_gives_back_what_was_put_into_it() {
     let project = Project::new();
     for (name, bytes) in [("empty", 0_usize), ("small", 100), ("large", 3 << 20)] {
@@ -156,6 +140,7 @@ fn the_cache_goes_out_to_files_and_back_and_is_emptied() {
 #[test]
 fn the_cache_refuses_what_is_no_digest_and_what_it_does_not_have() {
     let project = Project::new();
+    project.zako(&["cache", "put", "zako.toml"]).succeeds();
     project
         .zako(&["cache", "get", "../../etc/passwd"])
         .fails_saying(&["../../etc/passwd"]);
@@ -163,6 +148,80 @@ fn the_cache_refuses_what_is_no_digest_and_what_it_does_not_have() {
     project
         .zako(&["cache", "get", &unknown])
         .fails_saying(&[&unknown[..8]]);
+}
+
+#[test]
+fn looking_into_a_cache_that_is_not_there_makes_none() {
+    let project = Project::new();
+    let nope = project.outside().join("nope/x");
+    let out = project.outside().join("out");
+    let [nope_text, out_text] = [&nope, &out].map(|path| path.to_str().unwrap());
+    for command in [
+        &["stats"][..],
+        &["stats", "--json"],
+        &["get", "abcd"],
+        &["verify"],
+        &["export", out_text],
+        &["gc", "--keep", "0"],
+    ] {
+        for elsewhere in [&["--cache-dir", nope_text][..], &[]] {
+            let arguments = [elsewhere, &["cache"], command].concat();
+            project
+                .zako(&arguments)
+                .fails_saying(&["there is no cache at ", "`zako cache put`"]);
+        }
+        assert!(!project.outside().join("nope").exists() && !out.exists());
+        assert!(!project.has(".zako"), "{command:?}");
+    }
+    project
+        .zako(&["--cache-dir", nope_text, "cache", "put", "zako.toml"])
+        .succeeds();
+    let stats = ["--cache-dir", nope_text, "cache", "stats", "--json"];
+    let stats = project.zako(&stats).succeeds().stdout;
+    assert!(stats.contains("\"blobs\": 1"), "{stats}");
+}
+
+#[test]
+fn names_that_are_nearly_right_are_answered_with_the_right_ones() {
+    let project = Project::with_build(BUILD);
+    for (arguments, said) in [
+        (
+            &["help", "buidl"][..],
+            "there is no command `buidl`; did you mean `build`?",
+        ),
+        (
+            &["help", "cache", "gte"],
+            "there is no command `cache gte`; did you mean `get`?",
+        ),
+        (
+            &["help", "quux"],
+            "there is no command `quux`; commands are build, test, run",
+        ),
+        (&["buidl"], "a similar subcommand exists: 'build'"),
+        (
+            &["build", "--keep-gonig"],
+            "a similar argument exists: '--keep-going'",
+        ),
+        (
+            &["build", "//:maed"],
+            "no target `//:maed`; did you mean `//:made`?",
+        ),
+        (
+            &["build", "//...:maed"],
+            "no target matches `//...:maed`; did you mean `made`?",
+        ),
+        (&["run", "maed"], "did you mean `//:made`?"),
+    ] {
+        let failed = project.zako(arguments).fails_saying(&[said]);
+        assert_eq!(failed.status.code(), Some(2), "{arguments:?}");
+    }
+    let help = |arguments: &[&str]| project.zako(arguments).succeeds().stdout;
+    assert_eq!(help(&["help", "build"]), help(&["build", "--help"]));
+    assert_eq!(
+        help(&["help", "cache", "gc"]),
+        help(&["cache", "gc", "--help"])
+    );
+    assert_eq!(help(&["help"]), help(&["--help"]));
 }
 
 #[test]

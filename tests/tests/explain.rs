@@ -69,11 +69,71 @@ fn why_names_the_flag_and_the_variable() {
     );
     project.build();
     let text = why(&project, "//:upper");
-    assert!(text.contains("env.MODE changed: `"), "{text}");
-    assert!(!text.contains("slow"), "a value may be a secret: {text}");
+    assert!(text.contains("env.MODE changed: `fast` → `slow`"), "{text}");
     let text = why(&project, "//:two");
     assert!(text.contains("cmd[2] changed: `"), "{text}");
     assert!(text.contains("cp -p two.txt"), "{text}");
+}
+
+#[test]
+fn why_tells_what_was_written_in_a_build_file_and_no_secret() {
+    let project = Project::new();
+    let build = |mode: &str, secret: &str, target: &str| {
+        let filler = "z".repeat(300);
+        project.write(
+            "BUILD.ts",
+            &format!(
+                r#"
+import {{ env, glob, target, transpile }} from "zako:build";
+export default {{
+  a: target({{
+    cmd: ["sh", "-c", ": {filler}\n: -{mode} {filler}; : https://me:{secret}@x.org; echo > a.out", "--token", "{secret}"],
+    outs: ["a.out"], env: {{ MODE: env("UNSET_MODE", "{mode}"), API_TOKEN: "{secret}", OUTER: env("OUTER") }},
+  }}),
+  b: transpile({{ srcs: glob("*.ts", {{ exclude: ["BUILD.ts"] }}), out: "out", target: "{target}" }}),
+}};
+"#
+            ),
+        );
+    };
+    let outer = |value: &str, arguments: &[&str]| {
+        let mut command = project.command(arguments);
+        Outcome::of(command.env("OUTER", value)).succeeds().text()
+    };
+    project.write("s.ts", "export const a = 1;\n");
+    build("fast", "s3cret-1", "es2020");
+    outer("s3cret-1", &["build"]);
+    build("slow", "s3cret-2", "es2022");
+    let now = outer("s3cret-2", &["why", "//:a"]);
+    outer("s3cret-2", &["build"]);
+    let last = outer("s3cret-2", &["why", "//:a"]);
+    for text in [now, last] {
+        for part in [
+            "zz\\n: -fast zz",
+            "zz\\n: -slow zz",
+            "env.MODE changed: `fast` → `slow`",
+            "env.API_TOKEN changed: `<hidden ",
+            "env.OUTER changed: `<hidden ",
+            "cmd[4] changed: `<hidden ",
+        ] {
+            assert!(text.contains(part), "does not say {part:?}:\n{text}");
+        }
+        assert!(!text.contains("s3cret"), "{text}");
+        assert!(text.lines().all(|line| line.len() < 1000), "{text}");
+    }
+    assert!(!has_text(&project.cache(), "s3cret"), "it was written down");
+    let options = why(&project, "//:b");
+    assert!(
+        options.contains("option target changed: `\"es2020\"` → `\"es2022\"`"),
+        "{options}"
+    );
+}
+
+/// Whether the file in which `why` remembers has `text` in it.
+fn has_text(cache: &std::path::Path, text: &str) -> bool {
+    let bytes = std::fs::read(cache.join("why")).unwrap();
+    let text = text.as_bytes();
+    bytes.windows(text.len()).any(|part| part == text)
 }
 
 #[test]
@@ -198,6 +258,13 @@ fn query_answers_about_the_graph() {
     assert_eq!(ask("kind(test, //...)"), "//:checked\n");
     let json = project.zako(&["query", "--json", "//:upper"]).succeeds();
     assert!(json.stdout.contains("\"MODE=fast\""), "{}", json.stdout);
+    assert_eq!(ask("kind(group, //...)"), "");
+    project
+        .zako(&["query", "kind(comand, //...)"])
+        .fails_saying(&[
+            "there is no kind `comand`; did you mean `command`?",
+            "kinds are command, script, test, transpile, group",
+        ]);
     project
         .zako(&["query", "dep(//:one)"])
         .fails_saying(&["did you mean `deps`?", "at column 1"]);
@@ -277,6 +344,25 @@ fn affected_and_since_follow_what_git_says_changed() {
     git(&project.root(), &["add", "."]);
     git(&project.root(), &["commit", "-q", "-m", "second"]);
     assert_eq!(affected(), "");
+    // What others commit there after this branch began is nobody's change here.
+    git(&project.root(), &["checkout", "-q", "-b", "own"]);
+    project.write("one.txt", "gamma\n");
+    git(&project.root(), &["commit", "-q", "-a", "-m", "own"]);
+    git(&project.root(), &["checkout", "-q", "main"]);
+    project.write("two.txt", "theirs\n");
+    git(&project.root(), &["commit", "-q", "-a", "-m", "theirs"]);
+    git(&project.root(), &["checkout", "-q", "own"]);
+    assert_eq!(affected(), "//:one\n//:upper\n//:checked\n");
+    project.zako(&["build", "--since", "main"]).succeeds();
+    assert_eq!(project.ran(), ["one", "upper"]);
+    let help = project.zako(&["affected", "--help"]).succeeds().stdout;
+    assert!(help.contains("merge base"), "{help}");
+    git(&project.root(), &["checkout", "-q", "main"]);
+    // Without a commit that both have, it is compared with itself.
+    git(&project.root(), &["checkout", "-q", "--orphan", "other"]);
+    git(&project.root(), &["commit", "-q", "-m", "other"]);
+    assert_eq!(affected(), "");
+    git(&project.root(), &["checkout", "-q", "main"]);
     project.write("BUILD.ts", &BUILD.replace("fast", "slow"));
     assert!(affected().contains("//:two"), "its build file changed");
     project
@@ -296,6 +382,12 @@ fn a_dry_run_says_what_and_why_and_runs_nothing() {
         text,
         "//:one: one.txt changed\n//:upper: it needs //:one, which is not up to date\n"
     );
+    for flag in ["--events", "--trace"] {
+        project
+            .zako(&["build", "--dry", flag, "file"])
+            .fails_saying(&["--dry runs nothing", flag, "--dry --json"]);
+        assert!(!project.has("file"));
+    }
     assert!(project.ran().is_empty());
 }
 
@@ -395,6 +487,27 @@ export default {
     for part in ["1/2", "1 cached", "ETA ", "» //:slow"] {
         assert!(said.contains(part), "does not say {part:?}: {said:?}");
     }
+}
+
+#[test]
+fn a_terminal_shows_that_build_files_are_read_and_no_full_bar() {
+    if !zako_tests::is_installed("script") {
+        return;
+    }
+    let project = Project::with_build(
+        r#"
+import { target } from "zako:build";
+let sum = 0;
+for (let i = 0; i < 1e9; i++) sum += i;
+export default { a: target({ cmd: ["sh", "-c", "sleep 1; echo > a.out"], outs: ["a.out"] }) };
+"#,
+    );
+    let mut terminal = project.shell("script -qec '\"$ZAKO\" build' /dev/null");
+    let said = Outcome::of(terminal.env("TERM", "xterm")).succeeds().text();
+    let (before, steps) = said.split_once("0/1").expect("the step's line");
+    assert!(before.contains("reading build files: 0 of 1"), "{said:?}");
+    assert!(!before.contains('█') && !said.contains("0/0"), "{said:?}");
+    assert!(steps.contains("//:a"), "{said:?}");
 }
 
 #[test]

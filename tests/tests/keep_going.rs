@@ -225,7 +225,7 @@ fn a_mistake_that_many_build_files_share_is_told_once() {
     assert_eq!(project.ran(), ["w", "x"]);
     project.zako(&["build"]).fails_saying(&["--> lib.ts:"]);
     let unneeded = project.zako(&["build", "//a:x"]).succeeds().text();
-    let warning = "warning: b/BUILD.ts and 2 more build files have mistakes";
+    let warning = "warning: b/BUILD.ts and 2 more files have mistakes";
     assert!(unneeded.contains(warning), "{unneeded}");
 }
 

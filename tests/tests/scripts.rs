@@ -166,7 +166,8 @@ fn a_task_reads_and_writes_what_it_names_beyond_its_package() {
     assert_eq!(project.ran(), ["core"]);
     tasks("../../../elsewhere/**");
     project.zako(&["build"]).fails_saying(&[
-        "//packages/app:build: input `../../../elsewhere/**` leaves the workspace",
+        "script `build`: input `../../../elsewhere/**` leaves the workspace",
+        "this is about //packages/app:build",
     ]);
 }
 
@@ -306,6 +307,42 @@ fn slips_in_a_turbo_json_are_told() {
     );
     project.build();
     assert_eq!(project.ran(), ["app", "core"], "each time");
+}
+
+#[test]
+fn what_a_task_leaves_out_of_its_own_env_stays_in_that_of_all_tasks() {
+    let project = project();
+    let script = r#"{"name": "@acme/one", "scripts": {"build": "env | grep -E '^(ALL|OWN|OPEN)_' | cut -d= -f1 | sort > seen; true"}}"#;
+    project.write("packages/one/package.json", script);
+    // As Turborepo has it: `env` leaves out of itself, `passThroughEnv` of everything but the task's `env`.
+    for (env, open, seen) in [
+        (r#""!ALL_B""#, "", "ALL_A ALL_B OPEN_A OPEN_B "),
+        (
+            r#""OWN_*", "!OWN_B", "!ALL_*""#,
+            "",
+            "ALL_A ALL_B OPEN_A OPEN_B OWN_A ",
+        ),
+        ("", r#""!ALL_B", "!OPEN_A""#, "ALL_A OPEN_B "),
+        (r#""ALL_B""#, r#""!ALL_*""#, "ALL_B OPEN_A OPEN_B "),
+        (
+            "",
+            r#""OWN_*", "!OWN_A""#,
+            "ALL_A ALL_B OPEN_A OPEN_B OWN_B ",
+        ),
+    ] {
+        let text = format!(
+            r#"{{"globalEnv": ["ALL_*"], "globalPassThroughEnv": ["OPEN_*"],
+                "tasks": {{"build": {{"outputs": ["seen"], "env": [{env}], "passThroughEnv": [{open}]}}}}}}"#
+        );
+        project.write("turbo.json", &text);
+        let mut build = project.command(&["build", "--force", "//packages/one:build"]);
+        for name in ["ALL_A", "ALL_B", "OWN_A", "OWN_B", "OPEN_A", "OPEN_B"] {
+            build.env(name, "1");
+        }
+        Outcome::of(&mut build).succeeds();
+        let found = project.read("packages/one/seen").replace('\n', " ");
+        assert_eq!(found, seen, "{env} {open}");
+    }
 }
 
 #[test]

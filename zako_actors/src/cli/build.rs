@@ -2,7 +2,7 @@
 //!
 //! Owns the order of one command: what is asked for, plan, and only then anything that costs. Does
 //! not know how a step runs.
-//! Invariant: when everything is up to date, neither threads nor engines have been started.
+//! Invariant: when everything is up to date, neither threads nor engines have been started, but for a terminal's live line.
 
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -15,6 +15,7 @@ use super::args::{BuildArgs, Global};
 use super::chrome_trace::Trace;
 use super::display::Display;
 use super::interrupt::cancel_on_signals;
+use super::live::Live;
 use super::opened::{Opened, Targets, failure};
 use super::reads::Answers;
 use super::remote::remote;
@@ -68,11 +69,25 @@ pub fn run(
     wanted: Wanted,
     begin: Instant,
 ) -> Result<Exit, Failure> {
+    refuse_unwritten(args)?;
     let mut opened = Opened::open(global, Some(args))?;
     let mut work = Work::new(global, args, wanted, begin, None);
     let outcome = work.carry_out(&mut opened);
     opened.close();
     outcome
+}
+
+/// Nothing happens that could be written down when nothing is run.
+fn refuse_unwritten(args: &BuildArgs) -> Result<(), Failure> {
+    let steps = &args.steps;
+    let files = [("--events", &steps.events), ("--trace", &steps.trace)];
+    match files.iter().find(|(_, file)| args.dry && file.is_some()) {
+        None => Ok(()),
+        Some((flag, _)) => Err(Failure::usage(format!(
+            "--dry runs nothing, so that nothing happens which {flag} could write down; `--dry --json` prints what would run, \
+             and `zako trace` draws a build out of the times of earlier ones"
+        ))),
+    }
 }
 
 /// Builds `targets` for another command, which goes on with the results.
@@ -225,6 +240,7 @@ impl<'a> Work<'a> {
     /// Plans what is asked for, as far as rules have said what that is. Those that read what is up to date go on at once;
     /// a mistake of any target ends it, unless the rest is to go on.
     fn plan(&mut self, opened: &mut Opened, targets: Targets) -> Result<Begin, Failure> {
+        let _line = Live::begin("looking at files");
         let keeps_going = self.args.steps.keep_going && !self.args.dry;
         let Begin {
             targets,

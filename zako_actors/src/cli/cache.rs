@@ -1,4 +1,6 @@
 //! `zako cache`: the store by hand.
+//!
+//! Invariant: only what puts something in makes a store where there is none.
 
 use std::ffi::OsStr;
 use std::io;
@@ -20,7 +22,18 @@ use crate::engine::workspace::{Layout, Workspace, WorkspaceError};
 
 /// Runs one of the commands.
 pub fn run(global: &Global, args: CacheArgs) -> Result<Exit, Failure> {
-    let services = Services::new(store_root(global)?);
+    let root = store_root(global)?;
+    let makes_one = matches!(
+        args.command,
+        CacheCommand::Put { .. } | CacheCommand::Import { .. }
+    );
+    if !makes_one && !Store::is_at(&root) {
+        return Err(Failure::usage(format!(
+            "there is no cache at {}; a build makes one, and so do `zako cache put` and `zako cache import`",
+            root.display()
+        )));
+    }
+    let services = Services::new(root);
     let exit = {
         // What a person puts in by hand cannot be built again.
         let store = open(&services, args.wait)?.with_durability(Durability::Durable);

@@ -4,12 +4,13 @@
 //! files that want them. Does not know the build: it reads events.
 //! Invariant: a failure and what its command printed are shown once.
 
-use std::io::{self, IsTerminal};
+use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressStyle};
 
+use super::live;
 use super::say;
 use super::sink::Sink;
 use crate::engine::event::{Event, Outcome, Stamped};
@@ -39,15 +40,10 @@ pub struct Display {
 impl Display {
     /// A display; events also go to `sinks`.
     pub fn new(verbose: bool, sinks: Vec<Box<dyn Sink>>) -> Self {
-        let live =
-            io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|t| t != "dumb");
         Self {
             verbose,
-            bar: live.then(|| {
-                let style = ProgressStyle::with_template("{bar:20.green} {pos}/{len} {wide_msg}");
-                ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr())
-                    .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-            }),
+            // A bar of nothing would look like one of everything.
+            bar: live::is_watched().then(live::spinner),
             sinks,
             running: Vec::new(),
             expected: None,
@@ -113,7 +109,8 @@ impl Display {
         match event {
             Event::BuildStarted { targets, fresh } | Event::BuildGrew { targets, fresh } => {
                 self.total += targets - fresh;
-                if let Some(bar) = &self.bar {
+                if let Some(bar) = self.bar.as_ref().filter(|_| self.total > 0) {
+                    bar.set_style(style());
                     bar.set_length(self.total as u64);
                 }
             }
@@ -189,6 +186,9 @@ impl Display {
     /// are marked.
     fn message(&self, now: Instant) -> String {
         let mut parts = Vec::new();
+        if self.total == 0 {
+            return "waiting for what rules read".to_owned();
+        }
         if self.cached > 0 {
             parts.push(format!("{} cached", self.cached));
         }
@@ -213,6 +213,12 @@ impl Display {
         parts.push(names.join(", "));
         parts.join(" · ")
     }
+}
+
+/// The look of the live line once it is known how many steps there are.
+fn style() -> ProgressStyle {
+    let style = ProgressStyle::with_template("{bar:12.green} {pos}/{len} {wide_msg}");
+    style.unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
 /// How a step ended, for its line.
@@ -248,6 +254,10 @@ mod tests {
     #[test]
     fn the_live_line_names_what_the_build_waits_for_and_for_how_long() {
         let mut display = Display::new(false, Vec::new());
+        let now = Instant::now();
+        assert_eq!(display.message(now), "waiting for what rules read");
+        let (targets, fresh) = (3, 1);
+        display.show(&Event::BuildStarted { targets, fresh });
         for (label, critical) in [("//:a", false), ("//:b", true)] {
             display.show(&Event::StepStarted {
                 label: label.into(),

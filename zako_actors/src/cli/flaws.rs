@@ -7,7 +7,9 @@ use super::build::{Begin, Work};
 use super::opened::{Opened, Targets};
 use super::{Failure, say};
 use crate::engine::graph::NodeId;
-use crate::lang::label::Label;
+use crate::lang::label::{Label, is_within};
+use crate::lang::manifest::MANIFEST;
+use crate::lang::packages::FETCHED_DIR;
 
 impl Work<'_> {
     /// The same `targets`, unless there is need of build files that were stopped at a limit by an earlier command: these are
@@ -73,11 +75,20 @@ impl Work<'_> {
     }
 }
 
-/// Tells of build files that cannot be read and that nothing needs of what is asked for.
+/// Tells of what cannot be read and nothing needs of what is asked for.
 fn warn_of_others(opened: &Opened, targets: &Targets) {
     let graph = &targets.graph;
-    let others = graph.broken().map(|id| graph.target(id));
-    let others = others.filter(|it| !opened.session.is_left_out(&it.label));
+    let others = graph.broken();
+    let others = others.filter(|id| !opened.session.is_left_out(&graph.target(*id).label));
+    let (missing, others): (Vec<NodeId>, Vec<NodeId>) = others.partition(|id| {
+        is_within(graph.target(*id).label.dir(), FETCHED_DIR)
+            && graph.target(*id).at.path == MANIFEST
+    });
+    for mistake in missing.into_iter().flat_map(|id| graph.mistakes_of(id)) {
+        let what = &mistake.message;
+        say(&format!("warning: {what}; nothing of it is needed here"));
+    }
+    let others = others.iter().map(|id| graph.target(*id));
     let others: Vec<&str> = others.map(|it| it.at.path.as_str()).collect();
     match others.as_slice() {
         [] => {}
@@ -85,7 +96,7 @@ fn warn_of_others(opened: &Opened, targets: &Targets) {
             "warning: {one} has a mistake; nothing of it is needed here"
         )),
         [first, rest @ ..] => say(&format!(
-            "warning: {first} and {} more build files have mistakes; nothing of them is needed here",
+            "warning: {first} and {} more files have mistakes; nothing of them is needed here",
             rest.len()
         )),
     }

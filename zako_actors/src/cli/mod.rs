@@ -16,8 +16,11 @@ mod doctor;
 mod dry;
 mod flaws;
 mod graph;
+mod help;
 mod init;
 mod interrupt;
+mod labels;
+mod live;
 mod opened;
 mod options;
 #[cfg(feature = "otel")]
@@ -181,6 +184,11 @@ pub fn main() -> ExitCode {
     if let Some(status) = helper.or_else(|| namespaces::main(std::env::args_os())) {
         return status;
     }
+    if let Some(offered) = labels::main(std::env::args_os()) {
+        // A shell that does not listen any more has its labels.
+        drop(print(offered.as_bytes()));
+        return ExitCode::SUCCESS;
+    }
     let arguments = match argfile::expand(std::env::args_os()) {
         Ok(arguments) => arguments,
         Err(message) => {
@@ -250,10 +258,12 @@ fn run(cli: Cli, begin: Instant) -> Result<Exit, Failure> {
         }
         Command::Doctor(args) => doctor::run(&global, &args),
         Command::Init(args) => init::run(&global, &args),
+        Command::Help { command } => help::run(&command),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "zako", &mut script);
-            print(&script)?;
+            let script = String::from_utf8_lossy(&script).into_owned();
+            print(labels::add_to(shell, script).as_bytes())?;
             Ok(Exit::Done)
         }
     }
@@ -262,7 +272,7 @@ fn run(cli: Cli, begin: Instant) -> Result<Exit, Failure> {
 /// One line for a person. A closed standard error is no reason to stop.
 fn say(text: &str) {
     // In one piece: standard error writes every piece by itself.
-    drop(io::stderr().write_all(format!("{text}\n").as_bytes()));
+    live::above(|| drop(io::stderr().write_all(format!("{text}\n").as_bytes())));
 }
 
 /// Bytes for a script. A reader that has seen enough is no failure.

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::args::{BuildArgs, Global, StepArgs};
+use super::live::{self, Live};
 use super::options::{Options, directory, search_path};
 use super::{Failure, say};
 use crate::diagnostic::Diagnostic;
@@ -151,6 +152,7 @@ impl Opened {
     /// # Errors
     /// As there.
     pub fn load_until(&mut self, cancel: Option<&Cancel>) -> Result<Targets, Failure> {
+        let _line = Live::begin("reading build files");
         self.bring_packages()?;
         self.load_beside(&[], cancel)
     }
@@ -186,6 +188,8 @@ impl Opened {
             evaluation, pool, ..
         } = self.options;
         let mut isolates = Isolates::new(&self.services, root, evaluation, pool);
+        let tell = |done, all| live::tell(|| format!("reading build files: {done} of {all}"));
+        isolates.on_progress(&tell);
         if let Some(cancel) = cancel {
             isolates = isolates.until(cancel.token());
         }
@@ -231,7 +235,7 @@ impl Opened {
         })
     }
 
-    /// Has packages from elsewhere lie where their build files are looked for.
+    /// Has packages from elsewhere lie where their build files are looked for, as far as that can be done.
     fn bring_packages(&mut self) -> Result<(), Failure> {
         let Some(policy) = self.lock.take() else {
             return Ok(());
@@ -242,10 +246,11 @@ impl Opened {
             policy: &policy,
             tell: &say,
         };
-        let changed = bringer
+        let brought = bringer
             .bring()
             .map_err(|mistakes| failure(&BuildError::Load(LoadError::Mistakes(mistakes))))?;
-        if changed {
+        self.session.missing = brought.missing;
+        if brought.changed {
             self.session.look_anew();
         }
         Ok(())

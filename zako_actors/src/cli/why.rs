@@ -164,7 +164,7 @@ impl Why<'_> {
         let mut text = format!("{label}\n");
         match self.now.get(label) {
             None if self.is_gone(label) => {
-                let _ = writeln!(text, "  now: {GONE}");
+                let _ = writeln!(text, "  now: {}", self.gone(label));
             }
             None => text.push_str("  now: up to date\n"),
             Some(causes) if *causes == [Cause::Dependency] => {
@@ -194,6 +194,17 @@ impl Why<'_> {
             }
         }
         text
+    }
+
+    /// What is known of a target that is not described.
+    fn gone(&self, label: &Label) -> String {
+        match self.graph.unread_at(label).next() {
+            None => GONE.to_owned(),
+            Some(id) => format!(
+                "{} has a mistake, so that it is not known",
+                self.graph.target(id).at.path
+            ),
+        }
     }
 
     fn is_gone(&self, label: &Label) -> bool {
@@ -251,7 +262,7 @@ impl Why<'_> {
         json!({
             "label": label.to_string(),
             "now": match self.now.get(label) {
-                None => self.is_gone(label).then(|| GONE.to_owned()),
+                None => self.is_gone(label).then(|| self.gone(label)),
                 Some(causes) => Some(in_full(causes)),
             },
             "lastRun": run,

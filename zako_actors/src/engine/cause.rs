@@ -12,7 +12,12 @@ use serde::{Deserialize, Serialize};
 
 use super::hash::Hash;
 use super::record::{Input, InputContent, Record};
+use crate::diagnostic::visible;
 use crate::lang::text::Text;
+
+/// Characters of a text that are shown where it changed, and how many of them before that place.
+const SHOWN_CHARS: usize = 80;
+const CONTEXT_CHARS: usize = 24;
 
 /// One reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,9 +75,12 @@ impl Cause {
         match self {
             Self::Changed { was, now, .. } => format!("{self} ({was} → {now})"),
             Self::Part { was, now, .. } => match (was, now) {
-                (Some(was), Some(now)) => format!("{self}: `{was}` → `{now}`"),
-                (Some(was), None) => format!("{self}: it was `{was}`"),
-                (None, Some(now)) => format!("{self}: `{now}`"),
+                (Some(was), Some(now)) => {
+                    let (was, now) = excerpts(was, now);
+                    format!("{self}: `{was}` → `{now}`")
+                }
+                (Some(was), None) => format!("{self}: it was `{}`", excerpts(was, "").0),
+                (None, Some(now)) => format!("{self}: `{}`", excerpts(now, "").0),
                 (None, None) => self.to_string(),
             },
             _ => self.to_string(),
@@ -101,8 +109,27 @@ impl fmt::Display for Cause {
     }
 }
 
-/// The parts of a recipe by name, so that a later process can tell which of them changed. Values
-/// of variables are kept as digests: they may be secrets.
+/// What is shown of two texts: all of them where they are short, otherwise where they begin to differ, on one line.
+fn excerpts(was: &str, now: &str) -> (String, String) {
+    let [was, now] = [was, now].map(|text| visible(text).replace('\n', "\\n"));
+    let same = was.chars().zip(now.chars()).take_while(|(a, b)| a == b);
+    let same = same.count();
+    let excerpt = |text: &str| {
+        let length = text.chars().count();
+        if length <= SHOWN_CHARS {
+            return text.to_owned();
+        }
+        let begin = same.saturating_sub(CONTEXT_CHARS).min(length - SHOWN_CHARS);
+        let shown: String = text.chars().skip(begin).take(SHOWN_CHARS).collect();
+        let (before, behind) = (begin > 0, begin + SHOWN_CHARS < length);
+        let dots = |are_left_out| if are_left_out { "…" } else { "" };
+        format!("{}{shown}{}", dots(before), dots(behind))
+    };
+    (excerpt(&was), excerpt(&now))
+}
+
+/// The parts of a recipe by name, so that a later process can tell which of them changed. Values of variables of somebody's
+/// environment, and what else may be a secret, are kept as digests.
 pub type RecipeParts = BTreeMap<Box<str>, Box<str>>;
 
 /// The parts that differ.
@@ -263,5 +290,18 @@ mod tests {
             texts,
             ["cmd[1] changed: `-O1` → `-O2`", "env.A is new: `1`"]
         );
+    }
+
+    #[test]
+    fn of_long_texts_the_place_is_shown_where_they_differ() {
+        let long = |word: &str| format!("{}\n{word} {}", "a".repeat(200), "z".repeat(200));
+        let (was, now) = excerpts(&long("-O1"), &long("-O2"));
+        for (text, word) in [(was, "-O1"), (now, "-O2")] {
+            assert!(text.contains(&format!("a\\n{word} z")), "{text}");
+            assert!(text.starts_with('…') && text.ends_with('…'), "{text}");
+            assert_eq!(text.chars().count(), SHOWN_CHARS + 2);
+        }
+        let (gone, _) = excerpts(&"x".repeat(100), "");
+        assert_eq!(gone, format!("{}…", "x".repeat(SHOWN_CHARS)));
     }
 }

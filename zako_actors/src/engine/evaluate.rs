@@ -27,6 +27,10 @@ pub struct Isolates<'a> {
     size: PoolSize,
     cancel: CancelToken,
     told: Vec<String>,
+    /// Is told how many files were evaluated, of how many that are known of.
+    progress: Option<&'a dyn Fn(usize, usize)>,
+    done: usize,
+    expected: usize,
 }
 
 impl<'a> Isolates<'a> {
@@ -39,7 +43,15 @@ impl<'a> Isolates<'a> {
             size,
             cancel: CancelToken::new(),
             told: Vec::new(),
+            progress: None,
+            done: 0,
+            expected: 0,
         }
+    }
+
+    /// Tells of each few files that were evaluated how many there were, and of how many that are known of.
+    pub fn on_progress(&mut self, tell: &'a dyn Fn(usize, usize)) {
+        self.progress = Some(tell);
     }
 
     /// Gives up what is evaluated when `cancel` is.
@@ -82,10 +94,18 @@ impl Evaluate for Isolates<'_> {
         engine_name()
     }
 
+    fn expect(&mut self, files: usize) {
+        self.expected = self.done + files;
+        if let Some(tell) = self.progress {
+            tell(self.done, self.expected);
+        }
+    }
+
     fn evaluate(
         &mut self,
         jobs: Vec<EvaluationJob>,
     ) -> Vec<Result<EvaluationOutput, EvaluationFailure>> {
+        let asked = jobs.len();
         let pool = match self.pool() {
             Ok(pool) => pool,
             Err(error) => return jobs.iter().map(|_| Err(error.clone().into())).collect(),
@@ -100,6 +120,8 @@ impl Evaluate for Isolates<'_> {
             request
         });
         let answers = pool.evaluate_all(requests);
+        self.done += asked;
+        self.expect(self.expected.saturating_sub(self.done));
         paths
             .into_iter()
             .zip(answers)

@@ -85,6 +85,12 @@ pub trait Evaluate {
     /// What the results depend on beside the files: engine and version.
     fn version(&self) -> &str;
 
+    /// Is told that so many files are going to be evaluated.
+    fn expect(&mut self, files: usize) {
+        // Of interest only to whoever shows it.
+        let _ = files;
+    }
+
     /// Evaluates all `jobs`, in parallel where it can; one answer per job, in order.
     fn evaluate(
         &mut self,

@@ -15,13 +15,14 @@ use std::sync::{Arc, OnceLock};
 use rustc_hash::FxHashMap;
 
 use super::edges::Edges;
-use super::flaws::Flaws;
+use super::flaws::{Flaws, Gaps};
 use super::order::topological_order;
 use super::outputs_index::{OutputIndex, Writers};
+pub use super::select::SelectError;
+use super::select::{no_match, unknown};
 use super::unlinked::{Unknown, cycle_mistake};
-use crate::lang::label::{DirName, Label, LabelPattern};
+use crate::lang::label::{Label, LabelPattern};
 use crate::lang::locate::mistake;
-use crate::lang::suggest::did_you_mean;
 use crate::lang::target::Target;
 
 /// A target's place in its [`Graph`].
@@ -46,8 +47,8 @@ pub struct Graph {
     outputs: OutputIndex,
     writers: OnceLock<Writers>,
     mistakes: BTreeMap<NodeId, Vec<Diagnostic>>,
-    /// What stands for a build file that cannot be read, by the directory that it describes.
-    broken: BTreeMap<String, Vec<NodeId>>,
+    /// What stands for what cannot be read.
+    broken: Gaps<NodeId>,
 }
 
 /// A target as its label: a label of its own for every one would be a good part of a no-op.
@@ -73,27 +74,6 @@ impl PartialEq for Named {
 }
 
 impl Eq for Named {}
-
-/// Why the command line's labels select nothing; answered by correcting them.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum SelectError {
-    /// No such target.
-    #[error("no target `{label}`{hint}")]
-    Unknown {
-        /// As asked for.
-        label: String,
-        /// The nearest name, or what there is.
-        hint: String,
-    },
-    /// A pattern that matches nothing.
-    #[error("no target matches `{pattern}`{hint}")]
-    NoMatch {
-        /// As asked for.
-        pattern: String,
-        /// The nearest directory.
-        hint: String,
-    },
-}
 
 impl Graph {
     /// Links `targets`, of which some `flaws` are known. More of them show here: two targets of one name, an unknown
@@ -125,11 +105,9 @@ impl Graph {
             let id = NodeId(u32::try_from(index).expect("fewer than 2^32 targets"));
             by_label.insert(Named(Arc::clone(target)), id);
         }
-        let mut broken: BTreeMap<String, Vec<NodeId>> = BTreeMap::new();
-        for label in flaws.broken.iter().map(|it| &it.target.label) {
-            let here = broken.entry(label.dir().to_owned()).or_default();
-            here.push(by_label[label]);
-        }
+        let stand_ins = flaws.broken.iter();
+        let stand_ins = stand_ins.map(|it| (it, by_label[&it.target.label]));
+        let broken = Gaps::new(stand_ins, targets.iter().map(|target| &target.label));
         let mut mistakes: BTreeMap<NodeId, Vec<Diagnostic>> = BTreeMap::new();
         let known = flaws.broken.iter().flat_map(|it| &it.mistakes);
         for mistake in known.chain(&flaws.mistakes).chain(&twice) {
@@ -148,9 +126,11 @@ impl Graph {
             for dep in &target.deps {
                 if let Some(id) = by_label.get(dep) {
                     resolved.push(*id);
-                } else if let Some(ids) = broken.get(dep.dir()) {
-                    resolved.extend(ids);
-                } else if !known.contains(&id) {
+                    continue;
+                }
+                let before = resolved.len();
+                resolved.extend(broken.of(dep.dir()));
+                if resolved.len() == before && !known.contains(&id) {
                     let mistake = unknown.mistake(target, dep, &by_label, text_of);
                     mistakes.entry(id).or_default().push(mistake);
                 }
@@ -191,14 +171,19 @@ impl Graph {
         all.flat_map(|(id, mistakes)| mistakes.iter().map(|mistake| (*id, mistake)))
     }
 
-    /// What stands for build files that cannot be read.
+    /// What stands for what cannot be read.
     pub fn broken(&self) -> impl Iterator<Item = NodeId> {
-        self.broken.values().flatten().copied()
+        self.broken.all()
     }
 
-    /// Whether `label` may be that of a target of a build file that cannot be read.
+    /// What stands for `label`, where that may be the label of a target of something that cannot be read.
+    pub fn unread_at(&self, label: &Label) -> impl Iterator<Item = NodeId> {
+        self.broken.of(label.dir())
+    }
+
+    /// Whether `label` may be that of a target of something that cannot be read.
     pub fn is_unreadable(&self, label: &Label) -> bool {
-        self.broken.contains_key(label.dir())
+        self.unread_at(label).next().is_some()
     }
 
     /// How many targets there are.
@@ -284,25 +269,24 @@ impl Graph {
             let before = pending.len();
             match pattern {
                 LabelPattern::One(label) => {
-                    let stand_ins = self.broken.get(label.dir());
-                    match (self.by_label.get(label), stand_ins) {
-                        (Some(&id), _) => pending.push(id),
-                        (None, Some(ids)) => pending.extend(ids),
-                        (None, None) => return Err(self.unknown(label)),
+                    match self.by_label.get(label) {
+                        Some(&id) => pending.push(id),
+                        None => pending.extend(self.broken.of(label.dir())),
+                    }
+                    if pending.len() == before {
+                        return Err(unknown(&self.targets, label));
                     }
                 }
                 _ => pending.extend(self.order.iter().filter(|id| {
                     let target = self.target(**id);
                     let named = matches!(pattern, LabelPattern::Named(..));
                     let wanted = || named || wildcard(target);
-                    let stand_ins = || self.broken.get(target.label.dir());
-                    let is_stand_in = || stand_ins().is_some_and(|ids| ids.contains(id));
                     (pattern.matches(&target.label) && wanted())
-                        || (pattern.covers(target.label.dir()) && is_stand_in())
+                        || (!self.broken.is_empty() && self.broken.may_mean(pattern, **id))
                 })),
             }
             if pending.len() == before && *pattern != LabelPattern::everything() {
-                return Err(self.no_match(pattern));
+                return Err(no_match(&self.targets, pattern));
             }
         }
         Ok(pending)
@@ -334,63 +318,6 @@ impl Graph {
             .copied()
             .filter(|id| wanted[id.index()])
             .collect()
-    }
-
-    fn unknown(&self, label: &Label) -> SelectError {
-        let wanted = label.to_string();
-        let names: Vec<String> = self.targets.iter().map(|t| t.label.to_string()).collect();
-        let mut hint = did_you_mean(&wanted, names.iter().map(String::as_str));
-        if hint.is_empty() {
-            let here: Vec<_> = self
-                .targets
-                .iter()
-                .filter(|t| t.label.dir() == label.dir())
-                .collect();
-            let list = |targets: &[&Arc<Target>]| {
-                let shown: Vec<_> = targets
-                    .iter()
-                    .take(8)
-                    .map(|t| t.label.to_string())
-                    .collect();
-                shown.join(", ")
-            };
-            hint = if here.is_empty() {
-                let all: Vec<_> = self.targets.iter().collect();
-                match all.len() {
-                    0 => "; this workspace defines no targets".into(),
-                    n => format!(
-                        "; there are {n}: {}{}",
-                        list(&all),
-                        if n > 8 { ", …" } else { "" }
-                    ),
-                }
-            } else {
-                match label.dir() {
-                    "" => format!("; the root package has {}", list(&here)),
-                    dir => format!("; {} has {}", DirName(dir), list(&here)),
-                }
-            };
-        }
-        SelectError::Unknown {
-            label: wanted,
-            hint,
-        }
-    }
-
-    fn no_match(&self, pattern: &LabelPattern) -> SelectError {
-        let name = |dir: &str| DirName(dir).to_string();
-        let dirs: BTreeSet<&str> = self.targets.iter().map(|t| t.label.dir()).collect();
-        let dirs: Vec<String> = dirs.into_iter().map(name).collect();
-        let (LabelPattern::Tree(dir) | LabelPattern::Package(dir)) = pattern else {
-            return SelectError::NoMatch {
-                pattern: pattern.to_string(),
-                hint: String::new(),
-            };
-        };
-        SelectError::NoMatch {
-            pattern: pattern.to_string(),
-            hint: did_you_mean(&name(dir), dirs.iter().map(String::as_str)),
-        }
     }
 }
 
@@ -487,6 +414,10 @@ pub(crate) mod tests {
         assert_eq!(
             ask("//lbs/a/..."),
             "no target matches `//lbs/a/...`; did you mean `//libs/a`?"
+        );
+        assert_eq!(
+            ask("//...:lob"),
+            "no target matches `//...:lob`; did you mean `lib`?"
         );
     }
 }

@@ -21,15 +21,18 @@ pub use super::evaluation::{Evaluate, EvaluationFailure, EvaluationJob, Evaluati
 use super::files::FileTable;
 use super::flaws::{Broken, Flaws};
 use super::hash::{Hash, KeyWriter};
-use super::members;
+use super::members::{self, Found};
 use super::packages;
 use super::state::{EvaluatedResult, Memory};
 use super::workspace::Workspace;
 use crate::diagnostic::Diagnostic;
 use crate::isolate::{ContextKind, rules_digest};
 use crate::lang::label::{Label, is_within};
+use crate::lang::manifest::MANIFEST;
+use crate::lang::package_json::PACKAGE_JSON;
+use crate::lang::packages::fetched_dir;
 use crate::lang::rule_use::RuleUse;
-use crate::lang::scripts;
+use crate::lang::scripts::{self, Scripts};
 use crate::lang::target::{EnvValue, Target};
 use crate::lang::workspace_file::{PACKAGE_FILE, WorkspaceFile};
 use crate::texts::what_else;
@@ -60,7 +63,7 @@ pub struct Described {
     /// All uses of rules.
     pub(super) uses: Vec<Arc<RuleUse>>,
     env: BTreeMap<String, EnvValue>,
-    broken: Vec<Broken>,
+    flaws: Flaws,
 }
 
 /// Why there are no targets, or not those that are asked for.
@@ -96,6 +99,8 @@ pub struct LoadEnv<'a> {
     pub has_left: &'a dyn Fn(&FxHashSet<&Label>) -> bool,
     /// Targets with a mistake: their rules are not asked.
     pub mistaken: &'a FxHashSet<Label>,
+    /// Packages from elsewhere that could not be brought, with what is wrong.
+    pub missing: &'a [(String, Diagnostic)],
 }
 
 /// So many files are evaluated before what they said is read: as JSON it takes several times the memory of the targets.
@@ -136,14 +141,14 @@ impl<'a> Loader<'a> {
             targets,
             uses,
             env,
-            broken,
+            flaws,
         } = if described.uses.is_empty() {
             described
         } else {
             known.insert(described).clone()
         };
         (loaded.targets, loaded.env) = (targets, env);
-        loaded.flaws.broken = broken;
+        loaded.flaws = flaws;
         self.add_uses(&uses, &mut loaded)?;
         Ok(loaded)
     }
@@ -156,7 +161,7 @@ impl<'a> Loader<'a> {
             let paths = vec![PACKAGE_FILE.to_owned()];
             let (results, mut broken) = self.results(paths, ContextKind::Package, loaded)?;
             if let Some(broken) = broken.pop() {
-                return Err(LoadError::Mistakes(broken.mistakes));
+                return Err(LoadError::Mistakes(of_everything(broken.mistakes)));
             }
             if let Some(EvaluatedResult::Workspace(file)) = results.into_iter().next() {
                 package = file;
@@ -174,10 +179,16 @@ impl<'a> Loader<'a> {
         };
         let mut found = self.env.dirs.expand_named("", builds, &is_output)?;
         found.files.retain(|path| path != PACKAGE_FILE);
-        self.described =
-            packages::described(self.env.workspace, &found.files).map_err(LoadError::Mistakes)?;
+        let (described, undescribed) = packages::described(self.env.workspace, &found.files);
+        self.described = described;
+        // One mistake is enough for each.
+        let mut missing: BTreeMap<String, Diagnostic> = undescribed.into_iter().collect();
+        missing.extend(self.env.missing.iter().cloned());
+        self.described
+            .retain(|_, dir| !missing.keys().any(|name| *dir == fetched_dir(name)));
         found.files.extend(self.described.keys().cloned());
-        packages::add_build_files(self.env.workspace, self.env.dirs, &mut found)?;
+        let is_missing = |name: &str| missing.contains_key(name);
+        packages::add_build_files(self.env.workspace, self.env.dirs, &mut found, &is_missing)?;
         let Named {
             files: mut paths,
             others,
@@ -191,6 +202,11 @@ impl<'a> Loader<'a> {
             let found = Broken::new(path, dir_of(path), vec![no_file(path, what)], false);
             broken.push(found.map_err(LoadError::Mistakes)?);
         }
+        for (name, mistake) in &missing {
+            let dir = fetched_dir(name);
+            let absent = Broken::below(name, MANIFEST, &dir, vec![mistake.clone()]);
+            broken.push(absent.map_err(LoadError::Mistakes)?);
+        }
         for result in results {
             if let EvaluatedResult::Exports(exports) = result {
                 targets.extend(exports.targets);
@@ -201,23 +217,28 @@ impl<'a> Loader<'a> {
             **path == *PACKAGE_FILE || wanted.binary_search_by(|w| (**w).cmp(path)).is_ok()
         });
         targets.append(&mut package.exports.targets);
-        targets.extend(self.scripts(&wanted)?);
+        let (scripts, unread) = self.scripts(&wanted)?;
+        targets.extend(scripts.targets);
+        broken.extend(unread);
         let elsewhere = &self.described;
         let is_described = |dir: &str| {
             let mut all = wanted.iter().chain(others.iter().map(|(path, _)| path));
             let place = |path| elsewhere.get(path).map_or(dir_of(path), String::as_str);
-            all.any(|path: &String| is_within(place(path), dir))
+            missing.keys().any(|name| fetched_dir(name) == dir)
+                || all.any(|path: &String| is_within(place(path), dir))
         };
         let bare = packages::without_build_file(self.env.workspace, self.env.dirs, &is_described)?;
         // A script may have that name.
         let is_free = |used: &RuleUse| targets.iter().all(|target| target.label != used.label);
         uses.extend(bare.into_iter().filter(is_free).map(Arc::new));
-        let env = package.env;
         Ok(Described {
             targets,
             uses,
-            env,
-            broken,
+            env: package.env,
+            flaws: Flaws {
+                broken,
+                mistakes: scripts.mistakes,
+            },
         })
     }
 
@@ -229,26 +250,47 @@ impl<'a> Loader<'a> {
         let analysis = analyser.analyse(uses, &loaded.targets, &loaded.flaws.broken, self.given);
         let mut analysis = analysis.map_err(|mistaken| LoadError::Mistakes(mistaken.0))?;
         loaded.targets.append(&mut analysis.targets);
-        loaded.readings = analysis.readings;
-        loaded.flaws.mistakes = analysis.mistakes;
+        // What a script that cannot be read leaves behind is as little known as of a rule that failed.
+        let unread = loaded.flaws.mistakes.iter().filter_map(|mistake| {
+            let label = Label::parse(mistake.target.as_deref()?, "").ok()?;
+            Some(Reading::given_up(&label))
+        });
+        loaded.readings = unread.chain(analysis.readings).collect();
+        loaded.flaws.mistakes.append(&mut analysis.mistakes);
         loaded.evaluated += analysis.evaluated;
         Ok(())
     }
 
-    /// The scripts of packages whose directory has no build file.
-    fn scripts(&mut self, builds: &[String]) -> Result<Vec<Arc<Target>>, LoadError> {
+    /// The scripts of packages whose directory has no build file, and what cannot be read of packages.
+    fn scripts(&mut self, builds: &[String]) -> Result<(Scripts, Vec<Broken>), LoadError> {
         let workspace = self.env.workspace;
-        let members = members::read(workspace, self.env.dirs)?;
-        let misnamed = members::misnamed_tasks(workspace, members.as_ref());
-        self.env.evaluator.tell(misnamed);
+        let Found { members, broken } = members::read(workspace, self.env.dirs)?;
+        if broken.is_empty() {
+            let misnamed = members::misnamed_tasks(workspace, members.as_ref());
+            self.env.evaluator.tell(misnamed);
+        }
         let Some(members) = members else {
-            return Ok(Vec::new());
+            return Ok((Scripts::default(), broken));
         };
         let described: FxHashSet<&str> = builds.iter().map(|path| dir_of(path)).collect();
-        let scripts = scripts::targets(&members);
-        let mut scripts = scripts.map_err(|mistake| LoadError::Mistakes(vec![mistake]))?;
-        scripts.retain(|target| !described.contains(target.label.dir()));
-        Ok(scripts)
+        let mut scripts = match scripts::targets(&members) {
+            Ok(scripts) => scripts,
+            Err(mistake) => {
+                let none = Found::none(PACKAGE_JSON, mistake)?;
+                return Ok((Scripts::default(), none.broken));
+            }
+        };
+        let is_described = |target: &Target| described.contains(target.label.dir());
+        let known: Vec<String> = scripts
+            .targets
+            .extract_if(.., |target| is_described(target))
+            .map(|target| target.label.to_string())
+            .collect();
+        scripts.mistakes.retain(|mistake| {
+            let target = mistake.target.as_deref();
+            !target.is_some_and(|target| known.iter().any(|label| label == target))
+        });
+        Ok((scripts, broken))
     }
 
     fn context(&self, kind: ContextKind) -> Value {
@@ -278,6 +320,22 @@ fn no_file(path: &str, what: &str) -> Diagnostic {
     Diagnostic::error(format!("cannot read {path}: it is {what}")).with_help(
         "a build file is a file, or a symbolic link to one; put one there, or remove what is there",
     )
+}
+
+/// Says of the mistakes of `zako.ts` whom they concern.
+fn of_everything(mut mistakes: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    let help = format!(
+        "{PACKAGE_FILE} says which files are build files and what is in the environment of every command, so that nothing can \
+         be built before it is mended, also with -k"
+    );
+    if let Some(last) = mistakes.last_mut() {
+        last.help = Some(match last.help.take() {
+            Some(before) if before.ends_with('?') => format!("{before} {help}"),
+            Some(before) => format!("{before}; {help}"),
+            None => help,
+        });
+    }
+    mistakes
 }
 
 /// Everything beside files that an evaluation depends on.
@@ -381,6 +439,7 @@ mod tests {
                 wrote: &|_| false,
                 has_left: &|_| false,
                 mistaken: &FxHashSet::default(),
+                missing: &[],
             };
             let loaded = Loader::new(env, &Given::default()).load(&mut None);
             let labels = loaded.map(|loaded| {

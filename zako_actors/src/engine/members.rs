@@ -1,19 +1,22 @@
 //! The packages of an npm, pnpm, Yarn or Bun workspace, as they lie on disk.
 //!
-//! Owns finding and reading them. Does not know what their scripts become.
+//! Owns finding and reading them, and what stands for those that cannot be read. Does not know what their scripts become.
 //! Invariant: a workspace without packages costs two looks at the disk.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 
 use rustc_hash::FxHashMap;
 
 use super::dirs::DirTable;
+use super::flaws::Broken;
 use super::load::LoadError;
 use super::workspace::Workspace;
 use crate::diagnostic::Diagnostic;
 use crate::lang::manifest::MANIFEST;
-use crate::lang::package_json::{PACKAGE_JSON, PNPM_WORKSPACE, PackageJson, pnpm_packages};
+use crate::lang::package_json::{
+    PACKAGE_JSON, PNPM_WORKSPACE, PackageJson, name_in, pnpm_packages,
+};
 use crate::lang::pattern::Pattern;
 use crate::lang::scripts::{Member, Members};
 use crate::lang::suggest::{did_you_mean, nearest};
@@ -22,27 +25,108 @@ use crate::lang::task::{Tasks, is_named};
 use crate::lang::turbo::{TURBO_FILES, TURBO_JSON, Turbo};
 use crate::texts::read_text;
 
-/// Reads them; `None` when neither a `package.json` nor a list of pnpm's lies in the root, or scripts are not wanted.
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The packages; none when neither a `package.json` nor a list of pnpm's lies in the root, or scripts are not wanted.
+    pub members: Option<Members>,
+    /// What cannot be read of them.
+    pub broken: Vec<Broken>,
+}
+
+impl Found {
+    /// Nothing is known but what is wrong with `path`, a file of the root that says which packages there are, or what holds for all.
+    pub fn none(path: &str, mistake: Diagnostic) -> Result<Self, LoadError> {
+        let broken = Broken::below(path, path, "", vec![mistake]).map_err(LoadError::Mistakes)?;
+        Ok(Self {
+            members: None,
+            broken: vec![broken],
+        })
+    }
+}
+
+/// Reads them.
 ///
 /// # Errors
-/// The mistakes in what was read.
-pub fn read(workspace: &Workspace, dirs: &mut DirTable) -> Result<Option<Members>, LoadError> {
+/// When a file or directory cannot be read, and mistakes in `zako.toml`.
+pub fn read(workspace: &Workspace, dirs: &mut DirTable) -> Result<Found, LoadError> {
     if workspace.manifest.settings.scripts == Some(false) {
-        return Ok(None);
+        return Ok(Found::default());
     }
     let reader = Reader { workspace };
-    let root = reader.package("")?;
-    let listed = reader.text(PNPM_WORKSPACE)?;
+    let root = match reader.package("") {
+        Ok(root) => root,
+        Err(wrong) => return Found::none(PACKAGE_JSON, *wrong.mistake),
+    };
+    let listed = match reader.text(PNPM_WORKSPACE) {
+        Ok(listed) => listed,
+        Err(mistake) => return Found::none(PNPM_WORKSPACE, mistake),
+    };
     if root.is_none() && listed.is_none() {
-        return Ok(None);
+        return Ok(Found::default());
     }
     let root = root.unwrap_or_default();
     let mut globs = root.workspaces.clone().unwrap_or_default();
-    if let Some(text) = listed {
-        globs.extend(pnpm_packages(&text).map_err(mistake)?);
+    if let Some(text) = &listed {
+        match pnpm_packages(text) {
+            Ok(more) => globs.extend(more),
+            Err(mistake) => return Found::none(PNPM_WORKSPACE, mistake),
+        }
     }
+    let tasks = match reader.tasks() {
+        Ok(tasks) => tasks,
+        Err(mistake) => return Found::none(TURBO_JSON, mistake),
+    };
+    let paths = match patterns(&globs) {
+        Ok((include, exclude)) => dirs.expand("", &include, &exclude, &|_| false)?,
+        Err(mistake) => {
+            let has_list = listed.is_some();
+            let path = if has_list {
+                PNPM_WORKSPACE
+            } else {
+                PACKAGE_JSON
+            };
+            return Found::none(path, mistake);
+        }
+    };
+    let mut members = Members {
+        tasks,
+        gitignore: reader
+            .text(".gitignore")
+            .map_err(mistake)?
+            .unwrap_or_default(),
+        members: vec![Member {
+            package: root,
+            ..Member::default()
+        }],
+    };
+    members.members[0].gitignore.clone_from(&members.gitignore);
+    let mut broken = Vec::new();
+    for path in paths {
+        if let Some((dir, _)) = path.rsplit_once('/') {
+            members.members.extend(reader.member(dir, &mut broken)?);
+        }
+    }
+    if let Err(mistake) = reader.check_names(&members.members[1..]) {
+        broken.extend(Found::none(PACKAGE_JSON, mistake)?.broken);
+        return Ok(Found {
+            members: None,
+            broken,
+        });
+    }
+    if broken.is_empty() {
+        check_networked(&members).map_err(mistake)?;
+    }
+    Ok(Found {
+        members: Some(members),
+        broken,
+    })
+}
+
+/// Where packages lie by these globs, and where they do not.
+fn patterns(globs: &[String]) -> Result<(Vec<Pattern>, Vec<Pattern>), Diagnostic> {
     let (mut include, mut exclude) = (Vec::new(), Vec::new());
-    for glob in &globs {
+    for glob in globs {
         let (glob, list) = match glob.strip_prefix('!') {
             Some(glob) => (glob, &mut exclude),
             None => (glob.as_str(), &mut include),
@@ -51,37 +135,11 @@ pub fn read(workspace: &Workspace, dirs: &mut DirTable) -> Result<Option<Members
         // `.` is the root itself, which is read anyway.
         if glob != "." {
             let pattern = Pattern::parse(&format!("{glob}/{PACKAGE_JSON}"))
-                .map_err(|error| mistake(Diagnostic::error(format!("a package glob: {error}"))))?;
+                .map_err(|error| Diagnostic::error(format!("a package glob: {error}")))?;
             list.push(pattern);
         }
     }
-    let paths = dirs.expand("", &include, &exclude, &|_| false)?;
-    let mut members = Members {
-        tasks: reader.tasks()?,
-        gitignore: reader.text(".gitignore")?.unwrap_or_default(),
-        members: vec![Member {
-            package: root,
-            ..Member::default()
-        }],
-    };
-    members.members[0].gitignore.clone_from(&members.gitignore);
-    for path in paths {
-        let Some((dir, _)) = path.rsplit_once('/') else {
-            continue;
-        };
-        if let Some(package) = reader.package(dir)? {
-            let Turbo { tasks, extends, .. } = reader.turbo(dir)?.unwrap_or_default();
-            members.members.push(Member {
-                package,
-                gitignore: reader.text(&join(dir, ".gitignore"))?.unwrap_or_default(),
-                tasks,
-                extends,
-            });
-        }
-    }
-    check_networked(&members).map_err(mistake)?;
-    reader.check_names(&members.members[1..])?;
-    Ok(Some(members))
+    Ok((include, exclude))
 }
 
 /// A name of `script-network` that no script bears would open nothing.
@@ -171,12 +229,19 @@ struct Reader<'a> {
     workspace: &'a Workspace,
 }
 
+/// A `package.json` that cannot be read.
+struct Unread {
+    /// Its name, as far as it stands there.
+    name: Option<String>,
+    mistake: Box<Diagnostic>,
+}
+
 fn mistake(diagnostic: Diagnostic) -> LoadError {
     LoadError::Mistakes(vec![diagnostic])
 }
 
 impl Reader<'_> {
-    fn text(&self, path: &str) -> Result<Option<String>, LoadError> {
+    fn text(&self, path: &str) -> Result<Option<String>, Diagnostic> {
         match read_text(&self.workspace.root.join(path)) {
             Ok(text) => Ok(Some(text)),
             Err(error)
@@ -184,14 +249,59 @@ impl Reader<'_> {
             {
                 Ok(None)
             }
-            Err(error) => Err(mistake(Diagnostic::error(format!(
-                "cannot read {path}: {error}"
-            )))),
+            Err(error) => Err(Diagnostic::error(format!("cannot read {path}: {error}"))),
         }
     }
 
+    /// The package in `dir`; where it cannot be read, something among the `broken` stands for it.
+    fn member(&self, dir: &str, broken: &mut Vec<Broken>) -> Result<Option<Member>, LoadError> {
+        let mut unread = |path: &str, package: PackageJson, mistake: Diagnostic| {
+            let found = Broken::new(&join(dir, path), dir, vec![mistake], false);
+            let found = found.map_err(LoadError::Mistakes)?;
+            let stand_in = Some(found.target.label.clone());
+            broken.push(found);
+            Ok(Some(Member {
+                package,
+                stand_in,
+                ..Member::default()
+            }))
+        };
+        let package = match self.package(dir) {
+            Ok(None) => return Ok(None),
+            Ok(Some(package)) => package,
+            Err(Unread { name, mistake }) => {
+                let package = PackageJson {
+                    dir: dir.to_owned(),
+                    name: name.unwrap_or_default(),
+                    ..PackageJson::default()
+                };
+                return unread(PACKAGE_JSON, package, *mistake);
+            }
+        };
+        let Turbo { tasks, extends, .. } = match self.turbo(dir) {
+            Ok(turbo) => turbo.unwrap_or_default(),
+            Err(mistake) => {
+                let package = PackageJson {
+                    scripts: BTreeMap::new(),
+                    ..package
+                };
+                return unread(TURBO_JSON, package, mistake);
+            }
+        };
+        Ok(Some(Member {
+            package,
+            gitignore: self
+                .text(&join(dir, ".gitignore"))
+                .map_err(mistake)?
+                .unwrap_or_default(),
+            tasks,
+            extends,
+            stand_in: None,
+        }))
+    }
+
     /// What Turborepo is told in a directory.
-    fn turbo(&self, dir: &str) -> Result<Option<Turbo>, LoadError> {
+    fn turbo(&self, dir: &str) -> Result<Option<Turbo>, Diagnostic> {
         let mut found = None;
         for path in TURBO_FILES.map(|name| join(dir, name)) {
             let Some(text) = self.text(&path)? else {
@@ -202,21 +312,30 @@ impl Reader<'_> {
                     "there are both {} and {path}; remove one of them",
                     join(dir, TURBO_JSON)
                 );
-                return Err(mistake(Diagnostic::error(both)));
+                return Err(Diagnostic::error(both));
             }
-            found = Some(Turbo::parse(&path, &text).map_err(mistake)?);
+            found = Some(Turbo::parse(&path, &text)?);
         }
         Ok(found)
     }
 
-    fn package(&self, dir: &str) -> Result<Option<PackageJson>, LoadError> {
-        let text = self.text(&join(dir, PACKAGE_JSON))?;
-        text.map(|text| PackageJson::parse(dir, &text).map_err(mistake))
-            .transpose()
+    fn package(&self, dir: &str) -> Result<Option<PackageJson>, Unread> {
+        let unread = |name, mistake| Unread {
+            name,
+            mistake: Box::new(mistake),
+        };
+        let text = self.text(&join(dir, PACKAGE_JSON));
+        let Some(text) = text.map_err(|mistake| unread(None, mistake))? else {
+            return Ok(None);
+        };
+        let package = PackageJson::parse(dir, &text);
+        package
+            .map(Some)
+            .map_err(|mistake| unread(name_in(&text), mistake))
     }
 
     /// A dependency names one package. What the root is called is nobody's dependency.
-    fn check_names(&self, members: &[Member]) -> Result<(), LoadError> {
+    fn check_names(&self, members: &[Member]) -> Result<(), Diagnostic> {
         let mut known = FxHashMap::default();
         for second in members.iter().map(|member| &member.package) {
             if second.name.is_empty() {
@@ -228,13 +347,13 @@ impl Reader<'_> {
             let text = |package: &PackageJson| self.text(&join(&package.dir, PACKAGE_JSON));
             let [one, other] = [text(first)?, text(second)?].map(Option::unwrap_or_default);
             let both = PackageJson::both((first, &one), (second, &other));
-            return Err(mistake(both));
+            return Err(both);
         }
         Ok(())
     }
 
     /// What `zako.toml` says, otherwise `turbo.json`, otherwise nothing.
-    fn tasks(&self) -> Result<Tasks, LoadError> {
+    fn tasks(&self) -> Result<Tasks, Diagnostic> {
         let manifest = &self.workspace.manifest;
         let mut tasks = match &manifest.tasks {
             Some(by_name) => Tasks {

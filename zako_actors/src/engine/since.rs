@@ -1,6 +1,6 @@
 //! What changed in the workspace since a commit, and what git knows.
 //!
-//! Owns the questions to git. Does not know targets.
+//! Owns the questions to git, and which commit is compared with. Does not know targets.
 //! Invariants: a path is named whether it was committed, staged, edited, removed, or is new and not
 //! ignored; the repository that is asked is the one where the files lie, whichever one called zako; a git that does not answer
 //! is not one that knows nothing.
@@ -38,7 +38,8 @@ pub struct Changes {
     pub came_or_went: BTreeSet<String>,
 }
 
-/// What differs between `reference` and the files on disk.
+/// What differs between the files on disk and the commit where they left `reference`: what was committed there since is nobody's
+/// change here. Where there is no such commit, as in a shallow clone, `reference` itself is compared with.
 ///
 /// # Errors
 /// When git is missing, this is no repository, or there is no such commit.
@@ -71,13 +72,15 @@ pub fn changed_since(root: &Path, reference: &str) -> Result<Changes, SinceError
         Ok(names(&output.stdout).collect())
     };
     let mut changes = Changes::default();
+    let left_at = ask(&["merge-base", reference, "HEAD"]).ok();
+    let left_at = left_at.and_then(|said| Some(said.first()?.trim().to_owned()));
     let diff = ask(&[
         "diff",
         "--name-status",
         "--no-renames",
         "--relative",
         "-z",
-        reference,
+        left_at.as_deref().unwrap_or(reference),
         "--",
         ".",
     ])?;

@@ -145,6 +145,14 @@ fn workspaces(
     globs.map(Some).ok_or_else(wrong)
 }
 
+/// The name in the text of a `package.json` that cannot be read, as far as it stands there.
+pub fn name_in(text: &str) -> Option<String> {
+    let (_, rest) = text.split_once("\"name\"")?;
+    let rest = rest.trim_start().strip_prefix(':')?.trim_start();
+    let (name, _) = rest.strip_prefix('"')?.split_once('"')?;
+    (!name.is_empty() && !name.contains('\n')).then(|| name.to_owned())
+}
+
 /// A file as somebody wrote it, for what is said of mistakes.
 struct Written<'t> {
     path: String,
@@ -304,6 +312,24 @@ mod tests {
              libs/b/package.json:2:11"
         );
         assert!(found.help.is_some_and(|help| help.contains("\"!libs/b\"")));
+    }
+
+    #[test]
+    fn a_name_is_found_in_what_is_no_json() {
+        let name = |text: &str| name_in(text);
+        assert_eq!(
+            name(r#"{ "name" : "@acme/ui", "scripts": {"#).as_deref(),
+            Some("@acme/ui")
+        );
+        for text in [
+            "",
+            "{",
+            r#"{"name": 1}"#,
+            r#"{"name": ""}"#,
+            "{\"name\": \"a\n",
+        ] {
+            assert_eq!(name(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Targets out of the scripts of `package.json` files.
 //!
-//! Owns which scripts become targets and what they depend on. Does not know which files they read and
+//! Owns which scripts become targets and what they depend on, and what depends on a package that cannot be read. Does not know which files they read and
 //! leave behind (`files`), nor the file system: it is given what was read there.
 //! Invariants: a dependency named by `^task` reaches through packages that lack the task, so that
 //! the order is that of the packages; a script reads its own package, the outputs of what it
@@ -24,7 +24,7 @@ use crate::diagnostic::Diagnostic;
 /// Programs that run scripts themselves: their lines are not steps.
 const RUNNERS: [&str; 6] = ["turbo", "nx", "lerna", "zako", "wireit", "moon"];
 
-/// A package with what else was read beside it.
+/// A package with what else was read beside it. One that cannot be read has no scripts.
 #[derive(Clone, Debug, Default)]
 pub struct Member {
     /// Its `package.json`.
@@ -35,6 +35,17 @@ pub struct Member {
     pub tasks: BTreeMap<String, TurboTask>,
     /// The packages whose `turbo.json` that adds to.
     pub extends: Vec<String>,
+    /// Stands for its scripts where they cannot be read. It may have any name then, unless one is known.
+    pub stand_in: Option<Label>,
+}
+
+/// What scripts become.
+#[derive(Clone, Debug, Default)]
+pub struct Scripts {
+    /// The targets, in the order of labels.
+    pub targets: Vec<Arc<Target>>,
+    /// What is wrong with some of them.
+    pub mistakes: Vec<Diagnostic>,
 }
 
 /// The packages of one workspace.
@@ -53,28 +64,41 @@ pub fn target_name(script: &str) -> String {
     script.replace([':', '/', ' '], ".")
 }
 
-/// The targets that `all` gives, in the order of labels.
+/// The targets that `all` gives.
 ///
 /// # Errors
-/// A glob that cannot be read, or that leaves the workspace.
-pub fn targets(all: &Members) -> Result<Vec<Arc<Target>>, Diagnostic> {
+/// A glob of what every script reads that cannot be read, or that leaves the workspace.
+pub fn targets(all: &Members) -> Result<Scripts, Diagnostic> {
     let world = World::new(all)?;
-    world.check_extended()?;
     let mut made: BTreeMap<Label, Target> = BTreeMap::new();
+    let mut mistakes = Vec::new();
     for (index, member) in all.members.iter().enumerate() {
+        let extended = world.check_extended(member);
         for script in member.package.scripts.keys() {
-            if let Some(label) = world.label(index, script) {
-                made.insert(label.clone(), world.target(index, script, label)?);
-            }
+            let Some(label) = world.label(index, script) else {
+                continue;
+            };
+            let target = extended.clone();
+            let target = target.and_then(|()| world.target(index, script, label.clone()));
+            let target = target.unwrap_or_else(|mistake| {
+                mistakes.push(mistake.about(&label));
+                world.unread(index, script, label.clone())
+            });
+            made.insert(label, target);
         }
     }
     world.add_foreign_sources(&mut made);
-    Ok(made.into_values().map(Arc::new).collect())
+    Ok(Scripts {
+        targets: made.into_values().map(Arc::new).collect(),
+        mistakes,
+    })
 }
 
 struct World<'a> {
     all: &'a Members,
     by_name: BTreeMap<&'a str, usize>,
+    /// Those that cannot be read, and whose name is not known either.
+    nameless: Vec<usize>,
     /// Where packages lie, sorted.
     dirs: Vec<&'a str>,
     /// Directories that packages lie below.
@@ -98,8 +122,12 @@ impl<'a> World<'a> {
             .flat_map(|dir| dir.match_indices('/').map(|(end, _)| &dir[..end]))
             .chain([""])
             .collect();
+        let members = all.members.iter().enumerate();
+        let nameless =
+            members.filter(|(_, it)| it.stand_in.is_some() && it.package.name.is_empty());
         Ok(Self {
             all,
+            nameless: nameless.map(|(index, _)| index).collect(),
             by_name,
             dirs,
             above: above.into_iter().map(str::to_owned).collect(),
@@ -111,27 +139,63 @@ impl<'a> World<'a> {
         &self.all.members[index]
     }
 
+    /// The packages that `name` may be that of.
+    fn named<'n>(&'n self, name: &str) -> &'n [usize] {
+        let known = self.by_name.get(name);
+        known.map_or(&self.nameless, std::slice::from_ref)
+    }
+
     /// The packages of this workspace that a package depends on directly.
     fn neighbours(&self, index: usize) -> impl Iterator<Item = usize> {
         let names = self.member(index).package.dependencies.iter();
-        names
-            .filter_map(|name| self.by_name.get(name.as_str()).copied())
-            .filter(move |other| *other != index)
+        let all = names.flat_map(|name| self.named(name));
+        all.copied().filter(move |other| *other != index)
     }
 
-    /// Every package that another one's `turbo.json` adds to has to be there.
-    fn check_extended(&self) -> Result<(), Diagnostic> {
-        for member in &self.all.members {
-            let mut extended = member.extends.iter();
-            if let Some(unknown) = extended.find(|name| !self.by_name.contains_key(name.as_str())) {
-                let hint = did_you_mean(unknown, self.by_name.keys().copied());
-                return Err(Diagnostic::error(format!(
-                    "{}: it extends `{unknown}`, but there is no such package{hint}",
-                    join(&member.package.dir, TURBO_JSON)
-                )));
+    /// What stands for the packages that a package depends on, also by others, and that cannot be read.
+    fn unread_below(&self, index: usize) -> BTreeSet<Label> {
+        let mut seen = BTreeSet::from([index]);
+        let mut pending: Vec<usize> = self.neighbours(index).collect();
+        let mut labels = BTreeSet::new();
+        if self.all.members.iter().all(|it| it.stand_in.is_none()) {
+            return labels;
+        }
+        while let Some(other) = pending.pop() {
+            if seen.insert(other) {
+                labels.extend(self.member(other).stand_in.clone());
+                pending.extend(self.neighbours(other));
             }
         }
-        Ok(())
+        labels
+    }
+
+    /// Every package that the `turbo.json` of `member` adds to has to be there.
+    fn check_extended(&self, member: &Member) -> Result<(), Diagnostic> {
+        let mut extended = member.extends.iter();
+        match extended.find(|name| self.named(name).is_empty()) {
+            None => Ok(()),
+            Some(unknown) => {
+                let hint = did_you_mean(unknown, self.by_name.keys().copied());
+                Err(Diagnostic::error(format!(
+                    "{}: it extends `{unknown}`, but there is no such package{hint}",
+                    join(&member.package.dir, TURBO_JSON)
+                )))
+            }
+        }
+    }
+
+    /// The target of a script of which no more is known.
+    fn unread(&self, index: usize, script: &str, label: Label) -> Target {
+        let test = script == "test" || script.starts_with("test:");
+        Target {
+            at: At::file(join(&self.member(index).package.dir, PACKAGE_JSON)),
+            srcs: Vec::new(),
+            deps: Vec::new(),
+            work: Work::Unfinished { test },
+            manual: !(test || script == "build"),
+            rule: None,
+            label,
+        }
     }
 
     fn task(&self, index: usize, script: &str) -> Task {
@@ -178,7 +242,11 @@ impl<'a> World<'a> {
         let package = &member.package;
         let task = self.task(index, script);
         let dir = &package.dir;
-        let mistake = |what: String| Diagnostic::error(format!("{label}: {what}"));
+        // One that many packages share is told once; then it says of whom.
+        let mistake = |what: String| {
+            Diagnostic::error(format!("script `{script}`: {what}"))
+                .with_help(format!("this is about {label}"))
+        };
         let (outs, out_exclude) = self.outputs(member, script, &task).map_err(mistake)?;
         let mut srcs = self.sources(index, &task).map_err(mistake)?;
         srcs.push(self.shared.clone());
@@ -186,9 +254,6 @@ impl<'a> World<'a> {
         let hooked = |hook: &str| package.scripts.get(&format!("{hook}{script}"));
         let lines = [hooked("pre"), package.scripts.get(script), hooked("post")];
         let lines: Vec<&str> = lines.into_iter().flatten().map(String::as_str).collect();
-        let env = task.env.iter().chain(&self.all.tasks.global_env);
-        let mut open_env: Vec<String> = task.untracked_env.clone();
-        open_env.extend(self.all.tasks.global_untracked_env.iter().cloned());
         let path = join(dir, PACKAGE_JSON);
         Ok(Target {
             at: At::file(path),
@@ -198,7 +263,9 @@ impl<'a> World<'a> {
                 argv: vec!["sh".into(), "-c".into(), lines.join(" && ")],
                 dir: dir.into(),
                 outs,
-                env: env
+                env: task
+                    .env
+                    .iter()
                     .map(|name| (name.clone(), EnvValue::pass(name)))
                     .collect(),
                 special: Special {
@@ -212,7 +279,9 @@ impl<'a> World<'a> {
                     above: self.above.clone(),
                     inner: self.inner(dir).map(|below| join(dir, below)).collect(),
                     out_exclude,
-                    open_env,
+                    shared_env: self.all.tasks.global_env.clone(),
+                    shared_open_env: self.all.tasks.global_untracked_env.clone(),
+                    open_env: task.untracked_env.clone(),
                     cached: task.cache,
                     persistent: task.persistent,
                 })),
@@ -237,23 +306,26 @@ impl<'a> World<'a> {
     }
 
     fn dependencies(&self, index: usize, task: &Task, own: &Label) -> Result<Vec<Label>, String> {
-        let mut labels = BTreeSet::new();
+        let mut labels = self.unread_below(index);
         for dependency in &task.depends_on {
             if let Some(name) = dependency.strip_prefix('^') {
                 self.reach(index, name, &mut BTreeSet::from([index]), &mut labels);
             } else if let Some((package, name)) = dependency.split_once('#') {
                 let root = || self.all.members.iter().position(is_root);
-                let at = match package {
-                    ROOT_PACKAGE => root(),
-                    name => self.by_name.get(name).copied(),
+                let found: Vec<usize> = match package {
+                    ROOT_PACKAGE => root().into_iter().collect(),
+                    name => self.named(name).to_vec(),
                 };
-                let at = at.ok_or_else(|| {
+                if found.is_empty() {
                     let hint = did_you_mean(package, self.by_name.keys().copied());
-                    format!(
+                    return Err(format!(
                         "it depends on `{dependency}`, but there is no package `{package}`{hint}"
-                    )
-                })?;
-                labels.extend(self.label(at, name));
+                    ));
+                }
+                for at in found {
+                    labels.extend(self.label(at, name));
+                    labels.extend(self.member(at).stand_in.clone());
+                }
             } else {
                 labels.extend(self.label(index, dependency));
             }

@@ -209,7 +209,12 @@ pub struct InPlace {
     pub above: Vec<String>,
     /// What is no output after all.
     pub out_exclude: Vec<Pattern>,
-    /// Variables that it is given and that are no part of its key; see [`EnvValue::Pass`].
+    /// Variables that every script is given and that are part of its key; see [`EnvValue::Pass`].
+    pub shared_env: Vec<String>,
+    /// Variables that every script is given and that are no part of its key.
+    pub shared_open_env: Vec<String>,
+    /// Variables that it is given itself and that are no part of its key; `!` before a name leaves it out of those of every
+    /// script, too.
     pub open_env: Vec<String>,
     /// Whether its result may be used again.
     pub cached: bool,

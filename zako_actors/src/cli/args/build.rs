@@ -54,13 +54,13 @@ pub struct BuildArgs {
     /// Run each command N times, cached or not, and fail where it does not leave the same each time
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=100))]
     pub check_determinism: Option<u32>,
-    /// Only what changes since REF (a commit, branch or tag) concern, and what that needs
+    /// Only what changes since HEAD left REF (a commit, branch or tag; from the merge base on) concern, and what that needs
     #[arg(long, value_name = "REF")]
     pub since: Option<String>,
     /// Fetch packages from elsewhere again (all, or those NAMEd with commas between) and write zako.lock anew
     #[arg(long, value_name = "NAME", num_args = 0..=1, require_equals = true, value_delimiter = ',')]
     pub update_lock: Option<Vec<String>>,
-    /// Say what would run and why; run nothing
+    /// Say what would run and why; run nothing. There are no events then, so not with --events and --trace
     #[arg(long)]
     pub dry: bool,
     /// Print the summary as JSON on standard output
@@ -72,6 +72,7 @@ pub struct BuildArgs {
 #[derive(Clone, Debug, Args)]
 pub struct RunArgs {
     /// What to build and run
+    #[arg(value_name = "LABEL")]
     pub label: String,
     /// Which of its outputs, when it makes several programs
     #[arg(long, value_name = "NAME")]

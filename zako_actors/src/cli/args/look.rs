@@ -60,7 +60,8 @@ pub struct GraphArgs {
 /// Flags of `affected`.
 #[derive(Clone, Debug, Args)]
 pub struct AffectedArgs {
-    /// A commit, branch or tag to compare with; what is not committed counts as changed
+    /// A commit, branch or tag; compares with where HEAD left it (the merge base, which is REF itself where HEAD has all of it).
+    /// What is not committed counts as changed
     #[arg(long, value_name = "REF")]
     pub since: String,
     /// Only tests

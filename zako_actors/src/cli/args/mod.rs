@@ -73,6 +73,7 @@ Set up:
   init         Make a workspace in the current directory
   types        Write type definitions, so that editors know labels and functions
   completions  Print a completion script for a shell
+  help         Print the help of a command
 
 Serve:
   node         Serve: the actor system with its store, health and metrics over HTTP
@@ -98,7 +99,7 @@ pub struct Cli {
 }
 
 /// Flags of every command.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub struct Global {
     /// Work in DIR instead of the current directory
     #[arg(
@@ -188,6 +189,11 @@ pub enum Command {
     Init(InitArgs),
     /// Write type definitions, so that editors know labels and functions
     Types,
+    /// Print the help of a command
+    Help {
+        /// The command
+        command: Vec<String>,
+    },
     /// Print a completion script for a shell
     #[command(
         after_help = "Example: zako completions bash > ~/.local/share/bash-completion/completions/zako"
@@ -210,12 +216,15 @@ Functions: deps(X[, N])       X and what it needs, at most N steps away
            somepath(X, Y)     one chain of dependencies from X to Y
            allpaths(X, Y)     everything on any such chain
            kind(KIND, X)      those of X that are of a kind: command, script, test, transpile,
-                              group, or the name of a rule
+                              group, or the name of the rule that the build file calls
            attr(NAME, TEXT, X)  those of X whose attribute contains TEXT
            tests(X)           those of X that are tests
 X is a label, `//dir/...`, `//dir:*`, a function, or two of them with `union` (+), `except` (-) or
-`intersect` (^) between. Attributes: cmd, deps, env, file, kind, label, options, outs, retries, srcs.
-Example: zako query 'rdeps(//libs/core:build) ^ tests(//...)'";
+`intersect` (^) between. Attributes: cmd, deps, env, file, kind, label, options, outs, retries,
+rule (the rule that described it, also where it is one step of several), srcs.
+Examples: zako query 'rdeps(//libs/core:build) ^ tests(//...)'
+          zako query 'kind(ccLibrary, //...)'
+          zako query 'attr(rule, ccLibrary, //libs/...)'";
 
 #[cfg(test)]
 mod tests {
@@ -233,6 +242,18 @@ mod tests {
                 .unwrap_or_default();
             let line = format!("  {:<12} {about}\n", command.get_name());
             assert!(TEMPLATE.contains(&line), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_help_of_queries_names_every_kind_and_attribute() {
+        use crate::engine::query::{ATTRIBUTES, KINDS};
+        let (kinds, attributes) = QUERY_HELP.split_once("Attributes: ").unwrap();
+        for (part, names) in [(kinds, &KINDS[..]), (attributes, &ATTRIBUTES)] {
+            for name in names {
+                let mut words = part.split(|c: char| !c.is_alphanumeric());
+                assert!(words.any(|word| word == *name), "{name}");
+            }
         }
     }
 }

@@ -21,6 +21,15 @@ pub struct Outer {
 }
 
 impl Outer {
+    /// Adds everything that `names` mean together, and nothing that is `hidden`.
+    fn pass_all(&self, names: &[&str], hidden: &[&str], env: &mut BTreeMap<String, String>) {
+        let mut left_out = left_out(names.iter().copied());
+        left_out.extend(hidden);
+        for name in names {
+            self.pass(name, (name, None), &left_out, env);
+        }
+    }
+
     /// Adds variable `name` with the value of `outer`, or everything that `outer` means, but nothing that is `left_out`.
     fn pass(
         &self,
@@ -68,7 +77,7 @@ fn means(name: &str, key: &str) -> bool {
 }
 
 /// Those of `names` that say what is left out, with what they say.
-fn left_out<'a>(names: impl IntoIterator<Item = &'a String>) -> Vec<&'a str> {
+fn left_out<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let names = names.into_iter();
     names.filter_map(|name| name.strip_prefix('!')).collect()
 }
@@ -101,28 +110,36 @@ impl Describer {
     /// The declared environment of a command: PATH and locale, what the workspace passes on, the
     /// workspace's variables, its own. All of it is part of the key.
     pub fn environment(&self, command: &Command) -> Cow<'_, BTreeMap<String, String>> {
-        let common = self.common.get_or_init(|| {
-            let mut env = BTreeMap::from([
-                ("PATH".to_owned(), self.path.clone()),
-                ("LANG".to_owned(), "C.UTF-8".to_owned()),
-            ]);
-            let left_out = left_out(&self.outer.tracked);
-            for name in &self.outer.tracked {
-                self.outer.pass(name, (name, None), &left_out, &mut env);
-            }
-            self.add(&self.env, &mut env);
-            env
-        });
-        if command.env.is_empty() {
-            return Cow::Borrowed(common);
+        let shared = command.in_place.iter().flat_map(|step| &step.shared_env);
+        let shared: Vec<&str> = shared.map(String::as_str).collect();
+        let hidden = hidden(command);
+        let common = || self.common.get_or_init(|| self.common(&[]));
+        if command.env.is_empty() && shared.is_empty() && hidden.is_empty() {
+            return Cow::Borrowed(common());
         }
-        let mut env = common.clone();
+        let mut env = match hidden.is_empty() {
+            true => common().clone(),
+            false => self.common(&hidden),
+        };
+        self.outer.pass_all(&shared, &hidden, &mut env);
         self.add(&command.env, &mut env);
         Cow::Owned(env)
     }
 
+    /// What commands without variables of their own are given, but of what is passed on nothing that is `hidden`.
+    fn common(&self, hidden: &[&str]) -> BTreeMap<String, String> {
+        let mut env = BTreeMap::from([
+            ("PATH".to_owned(), self.path.clone()),
+            ("LANG".to_owned(), "C.UTF-8".to_owned()),
+        ]);
+        let tracked: Vec<&str> = self.outer.tracked.iter().map(String::as_str).collect();
+        self.outer.pass_all(&tracked, hidden, &mut env);
+        self.add(&self.env, &mut env);
+        env
+    }
+
     fn add(&self, values: &BTreeMap<String, EnvValue>, env: &mut BTreeMap<String, String>) {
-        let left_out = left_out(values.keys());
+        let left_out = left_out(values.keys().map(String::as_str));
         for (name, value) in values {
             match value {
                 EnvValue::Text(text) => drop(env.insert(name.clone(), text.clone())),
@@ -139,17 +156,27 @@ impl Describer {
     /// What a command is given beyond its [`environment`](Self::environment), no part of its key.
     pub fn untracked(&self, command: &Command) -> BTreeMap<String, String> {
         let mut env = BTreeMap::new();
-        let own = command.in_place.iter().flat_map(|step| {
-            let usual = IN_PLACE_ENV.iter().copied();
-            usual.chain(step.open_env.iter().map(String::as_str))
-        });
-        let open = command.in_place.iter().flat_map(|step| &step.open_env);
-        let left_out = left_out(self.outer.untracked.iter().chain(open));
-        for name in self.outer.untracked.iter().map(String::as_str).chain(own) {
-            self.outer.pass(name, (name, None), &left_out, &mut env);
-        }
+        let mut hidden = hidden(command);
+        let everywhere: Vec<&str> = self.outer.untracked.iter().map(String::as_str).collect();
+        self.outer.pass_all(&everywhere, &hidden, &mut env);
+        let Some(step) = &command.in_place else {
+            return env;
+        };
+        let [shared, own] =
+            [&step.shared_open_env, &step.open_env].map(|it| it.iter().map(String::as_str));
+        let shared: Vec<&str> = shared.collect();
+        self.outer.pass_all(&shared, &hidden, &mut env);
+        hidden.extend(left_out(everywhere.into_iter().chain(shared)));
+        self.outer.pass_all(&IN_PLACE_ENV, &hidden, &mut env);
+        self.outer.pass_all(&own.collect::<Vec<_>>(), &[], &mut env);
         env
     }
+}
+
+/// What a script is not given of what all scripts are given. As with Turborepo, its own `env` leaves nothing of that out.
+fn hidden(command: &Command) -> Vec<&str> {
+    let own = command.in_place.iter().flat_map(|step| &step.open_env);
+    left_out(own.map(String::as_str))
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! Recipes: the part of a key that is not inputs.
 //!
 //! Owns what goes into one, and the same by its parts for explanations. Does not know inputs.
+//! Invariant: among the parts are no values of the environment that zako was started in, and nothing that looks like a secret.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -11,9 +13,12 @@ use crate::engine::cause::{RecipeParts, short};
 use crate::engine::files::FileTable;
 use crate::engine::hash::{Hash, KeyWriter};
 use crate::engine::record::{Input, InputContent};
+use crate::engine::secrets::{hidden, is_secret, shown, shown_words};
 use crate::lang::pattern::Pattern;
-use crate::lang::target::{Command, Output, Target, Transpile, Work};
+use crate::lang::target::{Command, EnvValue, Output, Target, Transpile, Work};
 
+/// Characters that are remembered of a word: enough of a script to see what was changed.
+const KEPT_CHARS: usize = 2000;
 /// Raised when the same action would be run in another way than before.
 const RECIPE_FORMAT: u64 = 2;
 
@@ -70,17 +75,22 @@ impl Describer {
         add("the version of zako".into(), env!("CARGO_PKG_VERSION"));
         match &target.work {
             Work::Command(command) => {
-                for (index, word) in command.argv.iter().enumerate() {
-                    add(format!("cmd[{index}]"), word);
+                for (index, word) in shown_words(&command.argv).enumerate() {
+                    add(format!("cmd[{index}]"), &kept(&word));
                 }
-                for (index, word) in command.special.worker.iter().flatten().enumerate() {
-                    add(format!("worker[{index}]"), word);
+                let worker = command.special.worker.as_deref().unwrap_or_default();
+                for (index, word) in shown_words(worker).enumerate() {
+                    add(format!("worker[{index}]"), &kept(&word));
                 }
                 for out in &command.outs {
                     add(format!("output {}", out.show()), "declared");
                 }
                 for (name, value) in self.environment(command).iter() {
-                    add(format!("env.{name}"), &short(&Hash::of(value.as_bytes())));
+                    let value = match self.is_written(command, name, value) && !is_secret(name) {
+                        true => kept(&shown(value)).into_owned(),
+                        false => hidden(value),
+                    };
+                    add(format!("env.{name}"), &value);
                 }
                 for path in &command.special.tools {
                     let made_of = content(Path::new(path), files);
@@ -106,11 +116,28 @@ impl Describer {
                 for pattern in &step.include {
                     add(format!("include {}", pattern.as_str()), "declared");
                 }
-                add("options".into(), &format!("{:?}", step.options));
+                let options = serde_json::to_value(&step.options).unwrap_or_default();
+                for (name, value) in options.as_object().into_iter().flatten() {
+                    if !value.is_null() {
+                        add(format!("option {name}"), &kept(&value.to_string()));
+                    }
+                }
             }
             Work::Group | Work::Unfinished { .. } => {}
         }
         parts
+    }
+
+    /// Whether variable `name` has its value of a build file, and not of somebody's environment. PATH is no secret.
+    fn is_written(&self, command: &Command, name: &str, value: &str) -> bool {
+        match command.env.get(name).or_else(|| self.env.get(name)) {
+            Some(EnvValue::Text(text)) => text == value,
+            Some(EnvValue::Pass {
+                name: outer,
+                default: Some(text),
+            }) => text == value && !self.outer.variables.contains_key(outer),
+            _ => name == "PATH",
+        }
     }
 
     /// Everything but the sources that decides what a transpile step writes.
@@ -123,6 +150,17 @@ impl Describer {
         key.text(&format!("{:?}", transpile.options));
         key.texts(transpile.include.iter().map(Pattern::as_str));
         key.finish()
+    }
+}
+
+/// So much of `text` as is remembered; what is behind it counts by its digest.
+fn kept(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(KEPT_CHARS) {
+        None => Cow::Borrowed(text),
+        Some((end, _)) => {
+            let rest = short(&Hash::of(text.as_bytes()));
+            Cow::Owned(format!("{}… <{rest}>", &text[..end]))
+        }
     }
 }
 

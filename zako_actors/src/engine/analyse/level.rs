@@ -20,7 +20,7 @@ use crate::lang::described::unfinished;
 use crate::lang::file_ref::FileRef;
 use crate::lang::label::{DirName, Label};
 use crate::lang::rule_use::{Attr, AttrSource, RuleUse};
-use crate::lang::target::Source;
+use crate::lang::target::{Source, Work};
 
 /// Uses per evaluation: enough to make little of a runtime's start, few enough to share the work.
 const BATCH: usize = 64;
@@ -67,23 +67,23 @@ fn why_not(one: &Asked, failures: &FxHashMap<(String, String), usize>) -> Option
     })
 }
 
-/// What is wrong with the toolchains of `used`.
-fn mistake_of_toolchain(used: &RuleUse, shared: &Shared) -> Option<Vec<Diagnostic>> {
-    let files = used.toolchains.iter().filter_map(|id| file_of(id));
+/// What is wrong with the options and toolchains of `used`: a toolchain may fail for want of an option.
+fn mistake_of_system(used: &RuleUse, shared: &Shared) -> Option<Vec<Diagnostic>> {
+    let ids = used.config.iter().chain(&used.toolchains);
+    let files = ids.filter_map(|id| file_of(id));
     files
         .filter_map(|file| shared.mistaken.get(file))
         .next()
         .cloned()
 }
 
-/// Whether `used` needs something of a build file that cannot be read.
+/// Whether `used` needs something that cannot be read.
 fn needs_broken(used: &RuleUse, shared: &Shared) -> bool {
-    !shared.broken.is_empty()
-        && used.deps().into_iter().any(|dep| {
-            shared.broken.contains(dep.dir())
-                && !shared.uses.contains(dep)
-                && !shared.plain.contains_key(dep)
-        })
+    let is_broken = |dep: &Label| match shared.plain.get(dep) {
+        Some(target) => matches!(target.work, Work::Unfinished { .. }),
+        None => !shared.uses.contains(dep) && shared.gaps.of(dep.dir()).next().is_some(),
+    };
+    used.deps().into_iter().any(is_broken)
 }
 
 impl Analyser<'_, '_> {
@@ -98,7 +98,7 @@ impl Analyser<'_, '_> {
         let mut asked = Vec::new();
         for used in level {
             let unknown = || Some(vec![self.unknown(used, shared)?]);
-            let found = mistake_of_toolchain(used, shared).or_else(unknown);
+            let found = mistake_of_system(used, shared).or_else(unknown);
             let told = match found {
                 _ if self.env.mistaken.contains(&used.label) => Err(Vec::new().into()),
                 Some(found) => Err(found.into()),

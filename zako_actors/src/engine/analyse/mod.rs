@@ -21,7 +21,7 @@ use std::sync::Arc;
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde_json::{Map, Value};
 
-use super::flaws::Broken;
+use super::flaws::{Broken, Gaps};
 use super::hash::{Hash, KeyWriter};
 use super::load::{EvaluationJob, EvaluationOutput, LoadEnv};
 use super::state::Analysed;
@@ -103,9 +103,9 @@ struct Shared {
     plain: FxHashMap<Label, Arc<Target>>,
     /// The labels of all uses.
     uses: FxHashSet<Label>,
-    /// Directories of build files that cannot be read.
-    broken: FxHashSet<String>,
-    /// Toolchain files that gave no values, with what is wrong.
+    /// Directories of which nobody knows what is described there.
+    gaps: Gaps<()>,
+    /// Files of toolchains and options that gave no values, with what is wrong.
     mistaken: FxHashMap<String, Vec<Diagnostic>>,
 }
 
@@ -143,18 +143,23 @@ impl Analyser<'_, '_> {
             ids.dedup();
             ids
         };
+        let labels = plain.iter().map(|target| &target.label);
+        let labels = labels.chain(uses.iter().map(|used| &used.label));
+        let gaps = Gaps::new(broken.iter().map(|it| (it, ())), labels);
         let packages = Packages::new(&self.env.workspace.manifest.dependencies);
         let targets = Targets {
             uses,
             plain,
             packages: &packages,
+            gaps: &gaps,
         };
-        let options = self.options(&ids(|used| &used.config), given, targets)?;
+        let (options, mut mistaken) = self.options(&ids(|used| &used.config), given, targets)?;
         if uses.is_empty() {
             self.env.memory.uses.clear();
             return Ok(Analysis::default());
         }
-        let (toolchains, mistaken) = self.toolchains(&ids(|used| &used.toolchains), &options);
+        let (toolchains, failed) = self.toolchains(&ids(|used| &used.toolchains), &options);
+        mistaken.extend(failed);
         let shared = Shared {
             options,
             toolchains,
@@ -164,10 +169,7 @@ impl Analyser<'_, '_> {
                 .map(|target| (target.label.clone(), Arc::clone(target)))
                 .collect(),
             uses: uses.iter().map(|used| used.label.clone()).collect(),
-            broken: broken
-                .iter()
-                .map(|it| it.target.label.dir().to_owned())
-                .collect(),
+            gaps,
         };
         self.until_settled(uses, plain, &shared)
     }
@@ -333,7 +335,7 @@ impl Analyser<'_, '_> {
         let is_known = |dep: &Label| {
             shared.uses.contains(dep)
                 || shared.plain.contains_key(dep)
-                || shared.broken.contains(dep.dir())
+                || shared.gaps.of(dep.dir()).next().is_some()
         };
         let dep = used.deps().into_iter().find(|dep| !is_known(dep))?;
         let names = shared.uses.iter().chain(shared.plain.keys());

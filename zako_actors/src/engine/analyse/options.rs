@@ -9,7 +9,9 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::system::file_of;
 use crate::diagnostic::Diagnostic;
+use crate::engine::flaws::Gaps;
 use crate::lang::label::Label;
 use crate::lang::manifest::{ConfigOption, Manifest};
 use crate::lang::packages::Packages;
@@ -95,7 +97,10 @@ impl Declared {
         };
         let label = targets.packages.resolve(&self.label(text)?);
         let label = label.map_err(|error| format!("option `{}`: {error}", self.name))?;
-        if targets.labels().any(|known| *known == label) {
+        // What cannot be read may have it.
+        let is_known = || targets.labels().any(|known| *known == label);
+        let may_be = || targets.gaps.of(label.dir()).next().is_some();
+        if is_known() || may_be() {
             return Ok(Value::from(label.to_string()));
         }
         let labels: Vec<String> = targets.labels().map(Label::to_string).collect();
@@ -151,6 +156,8 @@ pub struct Targets<'a> {
     pub plain: &'a [Arc<Target>],
     /// Those that their labels may name.
     pub packages: &'a Packages,
+    /// Where there may be more.
+    pub gaps: &'a Gaps<()>,
 }
 
 impl<'a> Targets<'a> {
@@ -169,15 +176,19 @@ pub struct Given {
     pub manifest: BTreeMap<String, Value>,
 }
 
-/// The values of `declared` options, by `file#name` or, from `zako.toml`, by name.
+/// The values of options by `file#name` or, from `zako.toml`, by name; and those whose own default is no value for them.
+pub type Settled = (Map<String, Value>, Vec<(String, String)>);
+
+/// The values of `declared` options; whether these are all that are declared says `is_whole`.
 ///
 /// # Errors
-/// A name that nobody declares, a value that the option cannot have, or a label that no target has.
+/// A name that nobody declares, and what was set to a value that the option cannot have, or to a label that no target has.
 pub fn settle(
     declared: &[(String, Declared)],
     given: &Given,
     targets: Targets<'_>,
-) -> Result<Map<String, Value>, Diagnostic> {
+    is_whole: bool,
+) -> Result<Settled, Diagnostic> {
     let names: Vec<&str> = declared
         .iter()
         .map(|(_, option)| option.name.as_str())
@@ -190,7 +201,7 @@ pub fn settle(
             .map(|name| ("[config] of zako.toml", name)),
     );
     for (place, name) in set {
-        if names.contains(&name.as_str()) {
+        if names.contains(&name.as_str()) || !is_whole {
             continue;
         }
         let hint = match (did_you_mean(name, names.iter().copied()), names.as_slice()) {
@@ -202,8 +213,10 @@ pub fn settle(
             "{place}: there is no option `{name}`{hint}"
         )));
     }
-    let mut settled = Map::new();
+    let (mut settled, mut wrong) = (Map::new(), Vec::new());
     for (id, option) in declared {
+        let is_set =
+            given.flags.contains_key(&option.name) || given.manifest.contains_key(&option.name);
         let value = match (
             given.flags.get(&option.name),
             given.manifest.get(&option.name),
@@ -214,10 +227,13 @@ pub fn settle(
                 .map_err(|error| format!("[config] of zako.toml: {error}")),
             (None, None) => Ok(option.default.clone()),
         };
-        let value = value.and_then(|value| option.find(value, targets));
-        settled.insert(id.clone(), value.map_err(Diagnostic::error)?);
+        match value.and_then(|value| option.find(value, targets)) {
+            Ok(value) => drop(settled.insert(id.clone(), value)),
+            Err(error) if file_of(id).is_some() && !is_set => wrong.push((id.clone(), error)),
+            Err(error) => return Err(Diagnostic::error(error)),
+        }
     }
-    Ok(settled)
+    Ok((settled, wrong))
 }
 
 #[cfg(test)]
@@ -225,12 +241,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-
-    const NONE: Targets<'_> = Targets {
-        uses: &[],
-        plain: &[],
-        packages: &Packages::NONE,
-    };
 
     fn mode() -> (String, Declared) {
         let declared = json!({ "name": "mode", "type": "string", "values": ["debug", "release"], "default": "debug" });
@@ -246,8 +256,14 @@ mod tests {
                 .map(|(n, v)| ((*n).to_owned(), v.clone()))
                 .collect(),
         };
-        let settled = settle(&[mode()], &given, NONE).map_err(|error| error.message)?;
-        Ok(settled["c#mode"].clone())
+        let none = Targets {
+            uses: &[],
+            plain: &[],
+            packages: &Packages::NONE,
+            gaps: &Gaps::default(),
+        };
+        let settled = settle(&[mode()], &given, none, true).map_err(|error| error.message)?;
+        Ok(settled.0["c#mode"].clone())
     }
 
     #[test]

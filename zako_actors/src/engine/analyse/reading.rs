@@ -55,7 +55,7 @@ impl Reading {
     }
 
     /// Of a rule for `target` that is not asked any more: it waits for what nobody writes.
-    pub(super) fn given_up(target: &Label) -> Self {
+    pub(in crate::engine) fn given_up(target: &Label) -> Self {
         Self {
             target: target.clone(),
             described: vec![target.clone()],

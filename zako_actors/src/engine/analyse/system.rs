@@ -15,9 +15,13 @@ use crate::engine::hash::{Hash, KeyWriter};
 use crate::engine::load::EvaluationJob;
 use crate::engine::state::SystemFile;
 use crate::isolate::ContextKind;
+use crate::lang::locate::{At, mistake};
 
 /// Questions that depend on answers are put in rounds; more than this is a mistake.
 const MAX_ROUNDS: usize = 32;
+
+/// What is wrong, by file.
+type MistakenFiles = FxHashMap<String, Vec<Diagnostic>>;
 
 /// One answer of such a file.
 #[derive(Deserialize)]
@@ -35,34 +39,57 @@ pub(super) fn file_of(id: &str) -> Option<&str> {
 }
 
 impl Analyser<'_, '_> {
-    /// The values of all options in `ids` and of those of `zako.toml`.
+    /// The values of all options in `ids` and of those of `zako.toml`, and what is wrong with the files that gave none.
     pub(super) fn options(
         &mut self,
         ids: &[&str],
         given: &Given,
         targets: Targets<'_>,
-    ) -> Result<Map<String, Value>, Mistaken> {
+    ) -> Result<(Map<String, Value>, MistakenFiles), Mistaken> {
         let manifest = Declared::of_manifest(&self.env.workspace.manifest);
         let mut declared: Vec<(String, Declared)> = manifest
             .into_iter()
             .map(|option| (option.name.clone(), option))
             .collect();
+        let mut mistaken = MistakenFiles::default();
         for file in files(ids) {
-            let request = json!({ "kind": "config", "file": file, "platform": platform() });
-            for answer in self.converse(file, ContextKind::Config, request)? {
-                let mut fields = answer.rest;
-                fields.insert("name".into(), answer.name.as_str().into());
-                let option = serde_json::from_value(Value::Object(fields));
-                let option = option.map_err(|error| {
-                    vec![Diagnostic::error(format!(
-                        "{file}: option {}: {error}",
-                        answer.name
-                    ))]
-                })?;
-                declared.push((format!("{file}#{}", answer.name), option));
+            match self.declared(file) {
+                Ok(options) => declared.extend(options),
+                Err(Mistaken(found)) => drop(mistaken.insert(file.to_owned(), found)),
             }
         }
-        Ok(settle(&declared, given, targets).map_err(|error| vec![error])?)
+        let is_whole = mistaken.is_empty() && targets.gaps.is_empty();
+        let settled = settle(&declared, given, targets, is_whole);
+        let (settled, wrong) = settled.map_err(|error| vec![error])?;
+        for (id, message) in wrong {
+            let file = file_of(&id).unwrap_or(&id);
+            let option = declared.iter().find(|(other, _)| *other == id);
+            let default = option.and_then(|(_, option)| option.default.as_str());
+            let text = self.text(file);
+            let at = At::in_target(file, &text, "", default);
+            let found = mistaken.entry(file.to_owned()).or_default();
+            found.push(mistake(&at, message, &text));
+        }
+        Ok((settled, mistaken))
+    }
+
+    /// The options that `file` declares, by `file#name`.
+    fn declared(&mut self, file: &str) -> Result<Vec<(String, Declared)>, Mistaken> {
+        let request = json!({ "kind": "config", "file": file, "platform": platform() });
+        let answers = self.converse(file, ContextKind::Config, request)?;
+        let options = answers.into_iter().map(|answer| {
+            let mut fields = answer.rest;
+            fields.insert("name".into(), answer.name.as_str().into());
+            let option = serde_json::from_value(Value::Object(fields));
+            let option = option.map_err(|error| {
+                vec![Diagnostic::error(format!(
+                    "{file}: option {}: {error}",
+                    answer.name
+                ))]
+            })?;
+            Ok((format!("{file}#{}", answer.name), option))
+        });
+        options.collect()
     }
 
     /// The values of all toolchains in `ids`, and what is wrong with the files that gave none.
@@ -70,9 +97,9 @@ impl Analyser<'_, '_> {
         &mut self,
         ids: &[&str],
         options: &Map<String, Value>,
-    ) -> (Map<String, Value>, FxHashMap<String, Vec<Diagnostic>>) {
+    ) -> (Map<String, Value>, MistakenFiles) {
         let mut values = Map::new();
-        let mut mistaken = FxHashMap::default();
+        let mut mistaken = MistakenFiles::default();
         for file in files(ids) {
             let request = json!({
                 "kind": "toolchain", "file": file, "config": options, "platform": platform(),

@@ -44,6 +44,7 @@ impl Loader<'_> {
         let mut mistakes: BTreeMap<String, Vec<Diagnostic>> = BTreeMap::new();
         if !stale.is_empty() {
             loaded.evaluated += stale.len();
+            self.env.evaluator.expect(stale.len());
             let mut stale = stale.into_iter().peekable();
             sharing(|| {
                 while stale.peek().is_some() {

@@ -23,15 +23,12 @@ use crate::texts::{read_text, what_else};
 /// The target of a package that has no build file.
 const USUAL_TARGET: &str = "files";
 
-/// Files of the workspace that describe packages from elsewhere, with those packages' directories. `builds` are
-/// the workspace's own build files.
-///
-/// # Errors
-/// The mistakes in the manifest.
+/// Files of the workspace that describe packages from elsewhere, with those packages' directories; and the packages of which
+/// none can be read, with the mistake in the manifest. `builds` are the workspace's own build files.
 pub fn described(
     workspace: &Workspace,
     builds: &[String],
-) -> Result<BTreeMap<String, String>, Vec<Diagnostic>> {
+) -> (BTreeMap<String, String>, Vec<(String, Diagnostic)>) {
     let manifest = &workspace.manifest;
     let mut described = BTreeMap::new();
     let mut mistakes = Vec::new();
@@ -51,24 +48,23 @@ pub fn described(
                 None => format!("`build` of dependency `{name}`: there is no file `{path}`"),
                 Some(what) => format!("`build` of dependency `{name}`: `{path}` is {what}"),
             }
-        } else if described.insert(path.clone(), fetched_dir(name)).is_some() {
+        } else if described.contains_key(path) {
             format!(
                 "`{path}` describes another package already, and cannot describe `{name}` as well"
             )
         } else {
+            described.insert(path.clone(), fetched_dir(name));
             continue;
         };
         let at = &manifest.dependency_places[name];
         let text = read_text(&workspace.root.join(MANIFEST)).unwrap_or_default();
-        mistakes.push(mistake(at, problem, &text));
+        mistakes.push((name.clone(), mistake(at, problem, &text)));
     }
-    match mistakes.is_empty() {
-        true => Ok(described),
-        false => Err(mistakes),
-    }
+    (described, mistakes)
 }
 
-/// Adds to `builds`, those of the workspace, the build files that packages from elsewhere brought with them.
+/// Adds to `builds`, those of the workspace, the build files that packages from elsewhere brought with them; those that are missing
+/// left none that count.
 ///
 /// # Errors
 /// When a directory cannot be listed.
@@ -76,10 +72,13 @@ pub fn add_build_files(
     workspace: &Workspace,
     dirs: &mut DirTable,
     builds: &mut Named,
+    is_missing: &dyn Fn(&str) -> bool,
 ) -> io::Result<()> {
     let usual = WorkspaceFile::default().builds;
     for (name, dependency) in &workspace.manifest.dependencies {
-        if matches!(dependency, Dependency::Fetched(fetched) if fetched.build_file.is_none()) {
+        if matches!(dependency, Dependency::Fetched(fetched) if fetched.build_file.is_none())
+            && !is_missing(name)
+        {
             let found = dirs.expand_named(&fetched_dir(name), &usual, &|_| false)?;
             builds.files.extend(found.files);
             builds.others.extend(found.others);

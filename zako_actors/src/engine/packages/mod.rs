@@ -89,13 +89,21 @@ impl<E: std::error::Error> From<E> for Problem {
     }
 }
 
+/// What came of bringing packages.
+#[derive(Debug, Default)]
+pub struct Brought {
+    /// Whether anything was changed where they lie.
+    pub changed: bool,
+    /// Packages that are not there, with what is wrong.
+    pub missing: Vec<(String, Diagnostic)>,
+}
+
 impl Bringer<'_> {
-    /// Has every package that is declared lie at its place, and the lock file say what they are. Tells
-    /// whether anything was changed.
+    /// Has every package that is declared lie at its place, and the lock file say what they are.
     ///
     /// # Errors
-    /// The mistakes in the manifest and the lock file, and what could not be fetched.
-    pub fn bring(&self) -> Result<bool, Vec<Diagnostic>> {
+    /// The mistakes in the manifest and the lock file that concern all of them.
+    pub fn bring(&self) -> Result<Brought, Vec<Diagnostic>> {
         let declared = self.workspace.manifest.dependencies.iter();
         let declared = declared.filter_map(|(name, dependency)| match dependency {
             Dependency::Fetched(fetched) => Some((name.as_str(), fetched)),
@@ -114,27 +122,27 @@ impl Bringer<'_> {
         };
         self.check_updates(&declared)?;
         if declared.is_empty() && text.is_none() {
-            return Ok(false);
+            return Ok(Brought::default());
         }
         let lock = text
             .as_deref()
             .map_or_else(|| Ok(LockFile::default()), LockFile::parse);
         let lock = lock.map_err(|mistake| vec![mistake])?;
-        let (next, changed, mut mistakes) = self.bring_all(&declared, &lock);
+        let (next, changed, missing) = self.bring_all(&declared, &lock);
         // What came is known, even where something else did not.
         if next != lock {
             match self.policy.locked {
-                true if mistakes.is_empty() => mistakes.push(self.stale(&lock, &next)),
+                true if missing.is_empty() => return Err(vec![self.stale(&lock, &next)]),
                 true => {}
                 false => write(&path, &next.text()).map_err(|error| {
                     vec![Diagnostic::error(format!("cannot write {LOCK}: {error}"))]
                 })?,
             }
         }
-        match mistakes.is_empty() {
-            true => Ok(changed | self.remove_others(&declared)),
-            false => Err(mistakes),
-        }
+        Ok(Brought {
+            changed: changed | self.remove_others(&declared),
+            missing,
+        })
     }
 
     /// The lock file as it is then, whether a place was changed, and what went wrong.
@@ -142,7 +150,7 @@ impl Bringer<'_> {
         &self,
         declared: &BTreeMap<&str, &Fetched>,
         lock: &LockFile,
-    ) -> (LockFile, bool, Vec<Diagnostic>) {
+    ) -> (LockFile, bool, Vec<(String, Diagnostic)>) {
         let mut next = LockFile::default();
         let (mut changed, mut mistakes) = (false, Vec::new());
         let mut missing = Vec::new();
@@ -169,18 +177,27 @@ impl Bringer<'_> {
             };
             next.packages
                 .extend(known.map(|known| (name.to_owned(), known.clone())));
-            mistakes.extend(is_right.err().map(|problem| self.mistake(name, problem)));
+            let wrong = is_right.err();
+            mistakes.extend(wrong.map(|problem| (name.to_owned(), self.mistake(name, problem))));
         }
         let brought = self.bring_missing(&missing);
-        for (Package { name, .. }, brought) in missing.iter().zip(brought) {
+        for (Package { name, fetched, .. }, brought) in missing.iter().zip(brought) {
             match brought {
                 Ok(locked) => {
                     changed = true;
                     next.packages.insert((*name).to_owned(), locked);
                 }
                 Err(problem) => {
-                    mistakes.push(self.mistake(name, problem));
+                    mistakes.push(((*name).to_owned(), self.mistake(name, problem)));
                     let known = lock.packages.get(*name);
+                    let place = Place::new(&self.workspace.root, name);
+                    let mark = local::mark(&self.workspace.root, fetched);
+                    let is_held =
+                        |known: &Locked| place.holds(&known.tree, fetched, &mark) != Held::Not;
+                    if !known.is_some_and(is_held) {
+                        // What another version left there is nothing to build with. What cannot be removed the next one will.
+                        changed |= place.clear().is_ok();
+                    }
                     next.packages
                         .extend(known.map(|known| ((*name).to_owned(), known.clone())));
                 }

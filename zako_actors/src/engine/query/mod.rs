@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 
 use super::graph::{Graph, NodeId, SelectError};
 use crate::lang::packages::PackageError;
+use crate::lang::suggest::did_you_mean;
 use crate::lang::target::{EnvValue, Source, Target, Work};
 use crate::transpile::TranspileOptions;
 pub use parse::{Expr, parse};
@@ -31,6 +32,16 @@ pub enum QueryError {
     /// A label that names nothing.
     #[error(transparent)]
     Select(#[from] SelectError),
+    /// A kind that no target can be of.
+    #[error("there is no kind `{name}`{hint}; kinds are {known}")]
+    Kind {
+        /// As asked for.
+        name: String,
+        /// The nearest name.
+        hint: String,
+        /// All names.
+        known: String,
+    },
     /// An attribute that no target has.
     #[error("there is no attribute `{name}`{hint}; attributes are {known}")]
     Attribute {
@@ -48,10 +59,13 @@ pub const ATTRIBUTES: [&str; 11] = [
     "cmd", "deps", "env", "file", "kind", "label", "options", "outs", "retries", "rule", "srcs",
 ];
 
+/// The kinds of targets that no rule describes.
+pub const KINDS: [&str; 5] = ["command", "script", "test", "transpile", "group"];
+
 /// Answers `expr` over `graph`.
 ///
 /// # Errors
-/// When a label or an attribute does not exist.
+/// When a label, a kind or an attribute does not exist.
 pub fn answer(graph: &Graph, expr: &Expr) -> Result<Vec<NodeId>, QueryError> {
     Ok(match expr {
         Expr::Targets(pattern) => {
@@ -69,12 +83,15 @@ pub fn answer(graph: &Graph, expr: &Expr) -> Result<Vec<NodeId>, QueryError> {
             between.retain(|id| below.contains(id));
             between
         }
-        Expr::Kind(kind, of) => keep(graph, of, |target| kind_of(target) == kind)?,
+        Expr::Kind(kind, of) => {
+            check_kind(graph, kind)?;
+            keep(graph, of, |target| kind_of(target) == kind)?
+        }
         Expr::Tests(of) => keep(graph, of, Target::is_test)?,
         Expr::Attribute(name, text, of) => {
             if !ATTRIBUTES.contains(&name.as_str()) {
                 return Err(QueryError::Attribute {
-                    hint: crate::lang::suggest::did_you_mean(name, ATTRIBUTES),
+                    hint: did_you_mean(name, ATTRIBUTES),
                     name: name.clone(),
                     known: ATTRIBUTES.join(", "),
                 });
@@ -102,6 +119,24 @@ pub fn answer(graph: &Graph, expr: &Expr) -> Result<Vec<NodeId>, QueryError> {
             both.retain(|id| with.contains(id));
             both
         }
+    })
+}
+
+/// One that no target is of is no kind, unless it is one without any rule.
+fn check_kind(graph: &Graph, kind: &str) -> Result<(), QueryError> {
+    if KINDS.contains(&kind) {
+        return Ok(());
+    }
+    let rules = graph.targets().iter().map(|target| kind_of(target));
+    let rules: BTreeSet<&str> = rules.filter(|rule| !KINDS.contains(rule)).collect();
+    if rules.contains(kind) {
+        return Ok(());
+    }
+    let known: Vec<&str> = KINDS.into_iter().chain(rules).collect();
+    Err(QueryError::Kind {
+        name: kind.to_owned(),
+        hint: did_you_mean(kind, known.iter().copied()),
+        known: known.join(", "),
     })
 }
 
@@ -199,13 +234,13 @@ pub fn attribute(target: &Target, name: &str) -> Vec<String> {
         "srcs" => target.srcs.iter().flat_map(sources).collect(),
         "cmd" => command.map_or_else(Vec::new, |command| command.argv.clone()),
         "env" => command.map_or_else(Vec::new, |command| {
-            let pairs = command.env.iter();
-            pairs
-                .map(|(name, value)| match value {
-                    EnvValue::Text(text) => format!("{name}={text}"),
-                    EnvValue::Pass { name: outer, .. } => format!("{name}=env({outer})"),
-                })
-                .collect()
+            let shared = command.in_place.iter().flat_map(|step| &step.shared_env);
+            let shared = shared.map(|name| format!("{name}=env({name})"));
+            let own = command.env.iter().map(|(name, value)| match value {
+                EnvValue::Text(text) => format!("{name}={text}"),
+                EnvValue::Pass { name: outer, .. } => format!("{name}=env({outer})"),
+            });
+            own.chain(shared).collect()
         }),
         "outs" => match &target.work {
             Work::Command(command) => command.outs.iter().map(|out| out.show()).collect(),
@@ -313,6 +348,11 @@ mod tests {
         assert!(error("deps(//a:q)").contains("no target `//a:q`"));
         assert!(error("//a:x //b:y").contains("at column 7"));
         assert!(error("attr(outz, 'x', //...)").contains("did you mean `outs`?"));
+        let kind = error("kind(comand, //...)");
+        assert!(
+            kind.contains("did you mean `command`?") && kind.contains("kinds are command, script"),
+            "{kind}"
+        );
         assert!(error("").contains("is empty"));
         assert!(error("deps(//a:x, many)").contains("not a number of steps"));
         assert!(error(&"(".repeat(5000)).contains("nested too deeply"));

@@ -215,7 +215,9 @@ impl Parser<'_> {
         self.at += 2;
         let expr = match name {
             "kind" => {
-                let kind = self.word("a kind: command, script, test or transpile")?;
+                let kind = self.word(
+                    "a kind: command, script, test, transpile, group or the name of a rule",
+                )?;
                 self.comma()?;
                 Expr::Kind(kind, self.argument()?)
             }

@@ -120,6 +120,7 @@ impl Session {
             layout,
             written: Vec::new(),
             only_looks: false,
+            missing: Vec::new(),
             known,
             described: None,
             read: FxHashSet::default(),

@@ -99,6 +99,8 @@ pub struct Session {
     pub written: Vec<String>,
     /// Whether this command only looks: it leaves all outputs where they are.
     pub only_looks: bool,
+    /// Packages from elsewhere that could not be brought, with what is wrong.
+    pub missing: Vec<(String, Diagnostic)>,
     known: Kept,
     /// What build files say, once they were looked at.
     described: Option<Described>,

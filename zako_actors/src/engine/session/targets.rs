@@ -129,6 +129,7 @@ impl Session {
                 has_leftovers || records.keys().any(|label| !described.contains(label))
             },
             mistaken: &self.mistaken,
+            missing: &self.missing,
         };
         let loaded = Loader::new(env, given).load(&mut self.described);
         self.changed |= loaded.as_ref().map_or(true, |loaded| loaded.evaluated > 0);

@@ -41,6 +41,12 @@ fn world() -> Members {
     }
 }
 
+/// The targets, unless one of them has a mistake.
+fn targets(all: &Members) -> Result<Vec<Arc<Target>>, Diagnostic> {
+    let Scripts { targets, mistakes } = super::targets(all)?;
+    mistakes.into_iter().next().map_or(Ok(targets), Err)
+}
+
 fn find<'a>(targets: &'a [Arc<Target>], label: &str) -> &'a Target {
     let found = targets
         .iter()
@@ -140,7 +146,7 @@ fn what_tasks_name_beyond_their_package_is_found_or_a_mistake() {
     ] {
         let error = of_web(&[input], &[output]).unwrap_err().message;
         assert!(
-            error.starts_with("//apps/web:build: ") && error.contains(said),
+            error.starts_with("script `build`: ") && error.contains(said),
             "{error}"
         );
     }
@@ -195,8 +201,9 @@ fn tasks_say_what_is_left_behind_and_passed_on() {
     let targets = targets(&all).unwrap();
     let core = find(&targets, "//packages/core:build").command().unwrap();
     assert_eq!(core.outs, [Output::Tree("packages/core/out".into())]);
-    assert!(core.env.contains_key("CI") && core.env.contains_key("MODE"));
-    assert_eq!(core.in_place.as_ref().unwrap().out_exclude.len(), 1);
+    let step = core.in_place.as_ref().unwrap();
+    assert!(step.shared_env == ["CI"] && core.env.contains_key("MODE"));
+    assert_eq!(step.out_exclude.len(), 1);
     let web = find(&targets, "//apps/web:build");
     assert_eq!(web.deps[0].to_string(), "//packages/core:build");
     assert!(!web.manual, "it is built, in each build anew");
