@@ -212,6 +212,7 @@ mod tests {
             inputs: vec![input("a", "1"), input("c", "1")],
             outputs: Arc::default(),
             duration_us: 0,
+            shares: false,
         };
         let cause = |now: &[Input]| record.cause(&recipe, now);
         assert_eq!(cause(&record.inputs.clone()), None);

@@ -80,6 +80,12 @@ impl OutputItem {
     }
 }
 
+/// What was left at `path` among `outputs`.
+pub fn item_at<'a>(outputs: &'a [OutputItem], path: &str) -> Option<&'a OutputItem> {
+    let place = outputs.binary_search_by(|item| (*item.path).cmp(path));
+    place.ok().map(|place| &outputs[place])
+}
+
 /// The memory of one target.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
@@ -93,9 +99,18 @@ pub struct Record {
     pub outputs: Arc<[OutputItem]>,
     /// How long it took when it really ran, µs.
     pub duration_us: u64,
+    /// Whether others write where it does: then its outputs are only what it wrote itself.
+    pub shares: bool,
 }
 
 impl Record {
+    /// Makes it that of no action: what it describes is not to be taken for up to date.
+    pub fn forget(&mut self) {
+        // Nothing is known to have this hash.
+        let unknown = Hash::new([0; 32]);
+        (self.key, self.recipe) = (unknown, unknown);
+    }
+
     /// The paths of what was read, sorted.
     pub fn read(&self) -> Vec<Text> {
         self.inputs.iter().map(|input| input.path.clone()).collect()

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use super::label::Label;
 use super::locate::At;
 use super::package_json::{PACKAGE_JSON, PackageJson};
+use super::place::sharing;
 use super::suggest::did_you_mean;
 use super::target::{Command, EnvValue, InPlace, Source, Special, Target, Work, join};
 use super::task::{ROOT_PACKAGE, Task, Tasks};
@@ -62,11 +63,14 @@ pub fn targets(all: &Members) -> Result<Vec<Arc<Target>>, Diagnostic> {
     world.check_extended()?;
     let mut made: BTreeMap<Label, Target> = BTreeMap::new();
     for (index, member) in all.members.iter().enumerate() {
+        let mut own = Vec::new();
         for script in member.package.scripts.keys() {
             if let Some(label) = world.label(index, script) {
-                made.insert(label.clone(), world.target(index, script, label)?);
+                own.push(world.target(index, script, label)?);
             }
         }
+        note_sharing(&mut own);
+        made.extend(own.into_iter().map(|target| (target.label.clone(), target)));
     }
     world.add_foreign_sources(&mut made);
     Ok(made.into_values().map(Arc::new).collect())
@@ -212,6 +216,7 @@ impl<'a> World<'a> {
                     above: self.above.clone(),
                     inner: self.inner(dir).map(|below| join(dir, below)).collect(),
                     out_exclude,
+                    shares: false,
                     open_env,
                     cached: task.cache,
                     persistent: task.persistent,
@@ -282,6 +287,21 @@ impl<'a> World<'a> {
                 Some(label) => drop(labels.insert(label)),
                 None => pending.extend(self.neighbours(other)),
             }
+        }
+    }
+}
+
+/// Has those of one package know that write where others do.
+fn note_sharing(targets: &mut [Target]) {
+    let commands: Vec<_> = targets.iter().flat_map(Target::command).collect();
+    let shares = sharing(&commands);
+    for (target, shares) in targets.iter_mut().zip(shares) {
+        if let Work::Command(Command {
+            in_place: Some(step),
+            ..
+        }) = &mut target.work
+        {
+            step.shares = shares;
         }
     }
 }

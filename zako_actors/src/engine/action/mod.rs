@@ -400,6 +400,7 @@ mod tests {
             inputs: action.inputs.clone(),
             outputs: Vec::new().into(),
             duration_us: 0,
+            shares: false,
         };
         let key = |record: &Record| world.action_before(&value, record).key;
         assert_eq!(key(&record), record.key, "the same recipe and inputs");

@@ -379,7 +379,7 @@ fn finish(
     remember(env, action, &result);
     Ok(StepReport::success(
         Outcome::Executed,
-        record(action, result),
+        record(job, action, result),
     ))
 }
 
