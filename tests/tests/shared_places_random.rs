@@ -5,13 +5,11 @@
 //! the line to type.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read};
+use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use fastrand::Rng;
-use zako_tests::{Project, succeed};
+use zako_tests::{Project, until_so};
 
 const NAMES: [&str; 4] = ["build", "build:cjs", "types", "styles"];
 
@@ -200,6 +198,13 @@ fn files(name: &str) -> [String; 2] {
     [format!("dist/{name}.js"), format!("dist/deep/{name}.d.ts")]
 }
 
+/// Whether a process works below `dir`.
+fn has_process_in(dir: &Path) -> bool {
+    let all = fs::read_dir("/proc").unwrap().flatten();
+    let mut places = all.map(|entry| fs::read_link(entry.path().join("cwd")));
+    places.any(|place| place.is_ok_and(|place| place.starts_with(dir)))
+}
+
 /// All files below `dir` of `root`.
 fn read(root: &Path, dir: &str, found: &mut BTreeMap<String, String>) {
     for entry in fs::read_dir(root.join(dir)).unwrap() {
@@ -230,20 +235,26 @@ fn what_is_left_is_what_a_clean_build_leaves_whatever_is_edited() {
 #[test]
 fn a_killed_build_goes_on_to_what_a_clean_one_leaves() {
     let (mut world, rounds) = World::new("a_killed_build", &[Way::Anew, Way::Alone]);
-    let pipe = world.project.outside().join("pipe");
-    succeed(Command::new("mkfifo").arg(&pipe));
+    let events = world.project.outside().join("events");
     let mut acts = Vec::new();
     for _ in 0..rounds {
         let mut all = world.arguments(|_| true);
-        all.extend(["--events".into(), pipe.to_str().unwrap().into()]);
+        all.extend(["--events".into(), events.to_str().unwrap().into()]);
         let all: Vec<&str> = all.iter().map(String::as_str).collect();
-        let running = world.project.start(&all);
         let lines = world.rng.usize(0..12);
         acts.push(format!("kill after {lines} lines"));
-        let mut events = BufReader::new(File::open(&pipe).unwrap());
-        events.by_ref().lines().take(lines).count();
+        // Those of the build before.
+        drop(fs::remove_file(&events));
+        let running = world.project.start(&all);
+        until_so("events", || {
+            let text = fs::read_to_string(&events).unwrap_or_default();
+            text.lines().count() >= lines || !running.is_alive()
+        });
+        // It may have ended by itself, with nobody to have waited for it: then this does nothing.
         running.signal("KILL");
         running.wait();
+        let root = world.project.root();
+        until_so("the end of its scripts", || !has_process_in(&root));
         if world.rng.bool() {
             world.is_built(&acts);
         }

@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::hash::Hash;
 use crate::lang::text::Text;
 
+/// Nothing is known to have this hash.
+pub const UNKNOWN: Hash = Hash::new([0; 32]);
+
 /// One file that a step read.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Input {
@@ -106,9 +109,12 @@ pub struct Record {
 impl Record {
     /// Makes it that of no action: what it describes is not to be taken for up to date.
     pub fn forget(&mut self) {
-        // Nothing is known to have this hash.
-        let unknown = Hash::new([0; 32]);
-        (self.key, self.recipe) = (unknown, unknown);
+        (self.key, self.recipe) = (UNKNOWN, UNKNOWN);
+    }
+
+    /// Whether it is that of no action.
+    pub fn is_forgotten(&self) -> bool {
+        self.key == UNKNOWN
     }
 
     /// The paths of what was read, sorted.

@@ -293,6 +293,9 @@ impl<'a> World<'a> {
 
 /// Has those of one package know that write where others do.
 fn note_sharing(targets: &mut [Target]) {
+    if targets.len() < 2 {
+        return;
+    }
     let commands: Vec<_> = targets.iter().flat_map(Target::command).collect();
     let shares = sharing(&commands);
     for (target, shares) in targets.iter_mut().zip(shares) {

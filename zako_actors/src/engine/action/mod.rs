@@ -429,13 +429,14 @@ mod tests {
         let key = |read: &[&str]| {
             let sources = ["a.c", "b.h"].map(Text::from);
             let read: Vec<Text> = read.iter().map(|path| (*path).into()).collect();
-            let describer = &world.describer;
             let none = std::iter::empty();
             let before = Before {
                 read: Some(&read),
                 record: None,
             };
-            let action = describer.describe(&target, &sources, none, before, &world.files);
+            let action = world
+                .describer
+                .describe(&target, &sources, none, before, &world.files);
             action.unwrap().key
         };
         let (narrow, all) = (key(&["a.c"]), key(&["a.c", "b.h"]));

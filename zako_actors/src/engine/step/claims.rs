@@ -189,6 +189,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_somebody_claims_is_in_doubt_no_more() {
+        let label = |text: &str| Label::parse(text, "").unwrap();
+        let claims = Claims::default();
+        let strangers = |paths: &[&str]| {
+            let paths = paths.iter().map(|path| (*path).into());
+            Doubt::Strangers(paths.collect())
+        };
+        claims.doubt(&label("//a:x"), strangers(&["o", "p"]));
+        claims.doubt(&label("//a:y"), strangers(&["o"]));
+        claims.doubt(&label("//a:z"), Doubt::Nothing);
+        claims.claim(&label("//a:z"), ["o"].into_iter()).unwrap();
+        let left = [
+            (label("//a:x"), strangers(&["p"])),
+            (label("//a:z"), Doubt::Nothing),
+        ];
+        assert_eq!(claims.doubts(), left);
+    }
+
+    #[test]
     fn a_path_has_one_owner() {
         let label = |text: &str| Label::parse(text, "").unwrap();
         let claims = Claims::default();

@@ -31,7 +31,7 @@ use crate::engine::edits::Left;
 use crate::engine::event::{Outcome, micros};
 use crate::engine::outputs::{Collected, adopt, collect_what_is_there, is_intact, store};
 use crate::engine::process::ProcessSpec;
-use crate::engine::record::{ActionResult, InputContent, Record};
+use crate::engine::record::{ActionResult, InputContent, Record, UNKNOWN};
 use crate::engine::removal::is_persons;
 use crate::engine::sandbox::{Confine, Mode, home};
 use crate::engine::scratch::Scratch;
@@ -296,14 +296,12 @@ fn changed_inputs(env: &StepEnv, job: &StepJob, before: &Action) -> Vec<String> 
 fn forget_inputs(record: &mut Record, changed: &[String]) {
     let recipe = record.recipe;
     record.forget();
-    // Which nothing is known to have.
-    let unknown = record.key;
     let mut is_input = false;
     for input in &mut record.inputs {
         if changed.iter().any(|path| **path == *input.path) {
             is_input = true;
             input.content = InputContent::File {
-                hash: unknown,
+                hash: UNKNOWN,
                 executable: false,
             };
         }

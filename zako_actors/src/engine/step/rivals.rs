@@ -97,10 +97,10 @@ impl StepJob {
         if !self.shares() {
             return (found, None);
         }
-        let had_left = |path: &str| {
-            let previous = self.previous.as_ref().filter(|it| it.shares);
-            previous.is_some_and(|it| item_at(&it.outputs, path).is_some())
-        };
+        let previous = self.previous.as_ref().filter(|it| it.shares);
+        let had_left = |path: &str| previous.is_some_and(|it| item_at(&it.outputs, path).is_some());
+        // What it had left is its own still, also where that is nothing.
+        let is_known = previous.is_some_and(|it| !it.is_forgotten());
         let (mut strangers, mut is_alone) = (Vec::new(), true);
         found.retain(|path, now| {
             let is_own = before.get(path) != Some(&Stamp::of(now)) || had_left(path);
@@ -114,7 +114,7 @@ impl StepJob {
         });
         let doubt = match strangers.is_empty() {
             false => Some(Doubt::Strangers(strangers)),
-            true if found.is_empty() && !is_alone => Some(Doubt::Nothing),
+            true if found.is_empty() && !is_alone && !is_known => Some(Doubt::Nothing),
             true => None,
         };
         (found, doubt)
