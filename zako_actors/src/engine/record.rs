@@ -117,6 +117,19 @@ impl Record {
         self.key == UNKNOWN
     }
 
+    /// That of a step which left nothing.
+    #[cfg(test)]
+    pub fn of_nothing(recipe: Hash, inputs: Vec<Input>) -> Self {
+        Self {
+            key: recipe,
+            recipe,
+            inputs,
+            outputs: Arc::default(),
+            duration_us: 0,
+            shares: false,
+        }
+    }
+
     /// The paths of what was read, sorted.
     pub fn read(&self) -> Vec<Text> {
         self.inputs.iter().map(|input| input.path.clone()).collect()

@@ -394,14 +394,8 @@ mod tests {
         let value = json!({"$zako": "command", "cmd": ["sh", "x"], "outs": ["o"]});
         let action = world.action(value.clone(), &["a.c"]).unwrap();
         // Another key than the inputs have, to see when it is taken over.
-        let mut record = Record {
-            key: Hash::of(b"remembered"),
-            recipe: action.recipe,
-            inputs: action.inputs.clone(),
-            outputs: Vec::new().into(),
-            duration_us: 0,
-            shares: false,
-        };
+        let mut record = Record::of_nothing(action.recipe, action.inputs.clone());
+        record.key = Hash::of(b"remembered");
         let key = |record: &Record| world.action_before(&value, record).key;
         assert_eq!(key(&record), record.key, "the same recipe and inputs");
         record.recipe = Hash::of(b"another");
@@ -429,14 +423,13 @@ mod tests {
         let key = |read: &[&str]| {
             let sources = ["a.c", "b.h"].map(Text::from);
             let read: Vec<Text> = read.iter().map(|path| (*path).into()).collect();
+            let describer = &world.describer;
             let none = std::iter::empty();
             let before = Before {
                 read: Some(&read),
                 record: None,
             };
-            let action = world
-                .describer
-                .describe(&target, &sources, none, before, &world.files);
+            let action = describer.describe(&target, &sources, none, before, &world.files);
             action.unwrap().key
         };
         let (narrow, all) = (key(&["a.c"]), key(&["a.c", "b.h"]));
