@@ -214,8 +214,6 @@ impl Record {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     fn input(path: &str, content: &str) -> Input {
@@ -233,13 +231,7 @@ mod tests {
     #[test]
     fn the_cause_names_the_first_difference() {
         let recipe = Hash::of(b"r");
-        let record = Record {
-            key: recipe,
-            recipe,
-            inputs: vec![input("a", "1"), input("c", "1")],
-            outputs: Arc::default(),
-            duration_us: 0,
-        };
+        let record = Record::of_nothing(recipe, vec![input("a", "1"), input("c", "1")]);
         let cause = |now: &[Input]| record.cause(&recipe, now);
         assert_eq!(cause(&record.inputs.clone()), None);
         let changed = cause(&[input("a", "2"), input("c", "1")]).unwrap();

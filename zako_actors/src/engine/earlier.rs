@@ -252,6 +252,7 @@ mod tests {
                     inputs: action.inputs,
                     outputs,
                     duration_us: 1,
+                    shares: false,
                 };
                 self.records.insert(target.label.clone(), Arc::new(record));
             }

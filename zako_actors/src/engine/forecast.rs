@@ -37,6 +37,7 @@ impl Steps {
         let parts = self.deps.iter().zip(&self.cost_us).zip(&self.uses);
         let nodes = parts.map(|((deps, cost_us), uses)| Node {
             deps: deps.clone(),
+            after: Vec::new(),
             cost_us: *cost_us,
             uses: uses.clone(),
         });

@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::hash::Hash;
 use crate::lang::text::Text;
 
+/// Nothing is known to have this hash.
+pub const UNKNOWN: Hash = Hash::new([0; 32]);
+
 /// One file that a step read.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Input {
@@ -80,6 +83,12 @@ impl OutputItem {
     }
 }
 
+/// What was left at `path` among `outputs`.
+pub fn item_at<'a>(outputs: &'a [OutputItem], path: &str) -> Option<&'a OutputItem> {
+    let place = outputs.binary_search_by(|item| (*item.path).cmp(path));
+    place.ok().map(|place| &outputs[place])
+}
+
 /// The memory of one target.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
@@ -93,9 +102,34 @@ pub struct Record {
     pub outputs: Arc<[OutputItem]>,
     /// How long it took when it really ran, µs.
     pub duration_us: u64,
+    /// Whether others write where it does: then its outputs are only what it wrote itself.
+    pub shares: bool,
 }
 
 impl Record {
+    /// Makes it that of no action: what it describes is not to be taken for up to date.
+    pub fn forget(&mut self) {
+        (self.key, self.recipe) = (UNKNOWN, UNKNOWN);
+    }
+
+    /// Whether it is that of no action.
+    pub fn is_forgotten(&self) -> bool {
+        self.key == UNKNOWN
+    }
+
+    /// That of a step which left nothing.
+    #[cfg(test)]
+    pub fn of_nothing(recipe: Hash, inputs: Vec<Input>) -> Self {
+        Self {
+            key: recipe,
+            recipe,
+            inputs,
+            outputs: Arc::default(),
+            duration_us: 0,
+            shares: false,
+        }
+    }
+
     /// The paths of what was read, sorted.
     pub fn read(&self) -> Vec<Text> {
         self.inputs.iter().map(|input| input.path.clone()).collect()

@@ -9,15 +9,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::Duration;
 
 use rustc_hash::FxHashMap;
-use rustix::time::{ClockId, clock_gettime};
 
 use super::files::read;
 use super::hash::Hash;
-use super::stamp::{Stamp, now_ns};
+use super::stamp::{Stamp, await_tick, file_clock_ns, now_ns};
 use crate::lang::label::Label;
 
 /// So often a round may change a file that is built by the next one, with another content each time, before that is slowed down.
@@ -28,8 +26,6 @@ const ROUNDS: u32 = 8;
 const PAUSE: Duration = Duration::from_secs(1);
 /// Twice as long so often at most.
 const DOUBLED: u32 = 12;
-/// So many ms the clock of files may stand still; longer only one that was set back.
-const TICK_MS: u32 = 100;
 
 /// The rounds of one watch.
 #[derive(Debug, Default)]
@@ -114,11 +110,8 @@ impl Rounds {
     pub fn round_ends(&self) {
         let mut inner = self.lock();
         inner.ended_ns = now_ns();
-        for _ in 0..TICK_MS {
-            if inner.ran.is_empty() || file_clock_ns() > inner.ended_ns {
-                break;
-            }
-            thread::sleep(Duration::from_millis(1));
+        if !inner.ran.is_empty() {
+            await_tick(inner.ended_ns);
         }
     }
 
@@ -189,14 +182,6 @@ impl Chain {
         (*before, *times) = (content, *times + u32::from(!is_same));
         (!is_same).then_some(*times)
     }
-}
-
-/// What a file is stamped with at least that changes now, ns since 1970.
-fn file_clock_ns() -> i64 {
-    let now = clock_gettime(ClockId::RealtimeCoarse);
-    now.tv_sec
-        .saturating_mul(1_000_000_000)
-        .saturating_add(now.tv_nsec)
 }
 
 /// When the file at `path` in the workspace at `root` last changed, ns since 1970; where there is none, when the directory did that

@@ -4,13 +4,17 @@
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::Stat;
+use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 /// Coarse file timestamps step once per kernel tick, at most 10 ms; twice that is safe.
 const TICK_NS: i64 = 20_000_000;
+/// So many ms the clock of files may stand still; longer only one that was set back.
+const TICK_MS: u32 = 100;
 
 /// What the file system says about a file. Equal stamps mean equal content, once settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,6 +85,25 @@ pub fn now_ns() -> i64 {
         .ok()
         .and_then(|elapsed| i64::try_from(elapsed.as_nanos()).ok())
         .unwrap_or(i64::MAX)
+}
+
+/// What a file is stamped with at least that changes now, ns since 1970.
+pub fn file_clock_ns() -> i64 {
+    let now = clock_gettime(ClockId::RealtimeCoarse);
+    now.tv_sec
+        .saturating_mul(1_000_000_000)
+        .saturating_add(now.tv_nsec)
+}
+
+/// Waits until the clock of files has moved on from `then_ns`, a few ms: before that a change would have the same stamp as one
+/// that was made then.
+pub fn await_tick(then_ns: i64) {
+    for _ in 0..TICK_MS {
+        if file_clock_ns() > then_ns {
+            break;
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
 }
 
 #[cfg(test)]

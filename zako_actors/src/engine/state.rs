@@ -30,7 +30,7 @@ use crate::lang::workspace_file::WorkspaceFile;
 
 const SEAL: Seal = Seal {
     magic: b"ZAKOSTAT",
-    format: 11,
+    format: 12,
 };
 
 /// Everything that is remembered between two runs in one workspace.
@@ -217,6 +217,7 @@ mod tests {
                 inputs: Vec::new(),
                 outputs: Arc::default(),
                 duration_us: 7,
+                shares: false,
             }),
         );
         state

@@ -22,6 +22,7 @@ pub mod package_json;
 pub mod package_limits;
 pub mod packages;
 pub mod pattern;
+pub mod place;
 pub mod rare;
 pub mod rule_use;
 pub mod scripts;

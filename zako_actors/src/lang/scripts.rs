@@ -15,6 +15,7 @@ use std::sync::Arc;
 use super::label::Label;
 use super::locate::At;
 use super::package_json::{PACKAGE_JSON, PackageJson};
+use super::place::sharing;
 use super::suggest::did_you_mean;
 use super::target::{Command, EnvValue, InPlace, Source, Special, Target, Work, join};
 use super::task::{ROOT_PACKAGE, Task, Tasks};
@@ -74,18 +75,20 @@ pub fn targets(all: &Members) -> Result<Scripts, Diagnostic> {
     let mut mistakes = Vec::new();
     for (index, member) in all.members.iter().enumerate() {
         let extended = world.check_extended(member);
+        let mut own = Vec::new();
         for script in member.package.scripts.keys() {
             let Some(label) = world.label(index, script) else {
                 continue;
             };
             let target = extended.clone();
             let target = target.and_then(|()| world.target(index, script, label.clone()));
-            let target = target.unwrap_or_else(|mistake| {
+            own.push(target.unwrap_or_else(|mistake| {
                 mistakes.push(mistake.about(&label));
-                world.unread(index, script, label.clone())
-            });
-            made.insert(label, target);
+                world.unread(index, script, label)
+            }));
         }
+        note_sharing(&mut own);
+        made.extend(own.into_iter().map(|target| (target.label.clone(), target)));
     }
     world.add_foreign_sources(&mut made);
     Ok(Scripts {
@@ -281,6 +284,7 @@ impl<'a> World<'a> {
                     out_exclude,
                     shared_env: self.all.tasks.global_env.clone(),
                     shared_open_env: self.all.tasks.global_untracked_env.clone(),
+                    shares: false,
                     open_env: task.untracked_env.clone(),
                     cached: task.cache,
                     persistent: task.persistent,
@@ -354,6 +358,24 @@ impl<'a> World<'a> {
                 Some(label) => drop(labels.insert(label)),
                 None => pending.extend(self.neighbours(other)),
             }
+        }
+    }
+}
+
+/// Has those of one package know that write where others do.
+fn note_sharing(targets: &mut [Target]) {
+    if targets.len() < 2 {
+        return;
+    }
+    let commands: Vec<_> = targets.iter().flat_map(Target::command).collect();
+    let shares = sharing(&commands);
+    for (target, shares) in targets.iter_mut().zip(shares) {
+        if let Work::Command(Command {
+            in_place: Some(step),
+            ..
+        }) = &mut target.work
+        {
+            step.shares = shares;
         }
     }
 }

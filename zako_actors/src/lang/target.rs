@@ -209,6 +209,8 @@ pub struct InPlace {
     pub above: Vec<String>,
     /// What is no output after all.
     pub out_exclude: Vec<Pattern>,
+    /// Whether another script of its package may write where its outputs go.
+    pub shares: bool,
     /// Variables that every script is given and that are part of its key; see [`EnvValue::Pass`].
     pub shared_env: Vec<String>,
     /// Variables that every script is given and that are no part of its key.

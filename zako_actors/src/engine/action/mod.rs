@@ -394,13 +394,8 @@ mod tests {
         let value = json!({"$zako": "command", "cmd": ["sh", "x"], "outs": ["o"]});
         let action = world.action(value.clone(), &["a.c"]).unwrap();
         // Another key than the inputs have, to see when it is taken over.
-        let mut record = Record {
-            key: Hash::of(b"remembered"),
-            recipe: action.recipe,
-            inputs: action.inputs.clone(),
-            outputs: Vec::new().into(),
-            duration_us: 0,
-        };
+        let mut record = Record::of_nothing(action.recipe, action.inputs.clone());
+        record.key = Hash::of(b"remembered");
         let key = |record: &Record| world.action_before(&value, record).key;
         assert_eq!(key(&record), record.key, "the same recipe and inputs");
         record.recipe = Hash::of(b"another");

@@ -56,6 +56,10 @@ impl Describer {
             key.text("in place")
                 .texts(step.bins.iter().map(String::as_str))
                 .texts(step.out_exclude.iter().map(Pattern::as_str));
+            // Which files its outputs are is decided otherwise.
+            if step.shares {
+                key.text("shares");
+            }
         }
         key.number(command.outs.len() as u64);
         for out in &command.outs {
@@ -84,6 +88,12 @@ impl Describer {
                 }
                 for out in &command.outs {
                     add(format!("output {}", out.show()), "declared");
+                }
+                if command.in_place.as_ref().is_some_and(|step| step.shares) {
+                    add(
+                        "another script that writes where it does".into(),
+                        "declared",
+                    );
                 }
                 for (name, value) in self.environment(command).iter() {
                     let value = match self.is_written(command, name, value) && !is_secret(name) {

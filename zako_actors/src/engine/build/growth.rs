@@ -42,10 +42,12 @@ impl Build {
             if let Freshness::Fresh(items) = &node.state {
                 self.outputs.push(Some(Arc::clone(items)));
                 self.place.push(None);
+                self.come_before(index);
                 continue;
             }
             self.outputs.push(None);
             self.place.push(Some(self.stale.len() as u32));
+            let after = self.come_before(index);
             self.stale.push(index);
             self.jobs.push(None);
             let record = self.records.get(&node.target.label);
@@ -58,6 +60,7 @@ impl Build {
             let deps = node.deps.iter();
             nodes.push(Node {
                 deps: deps.filter_map(|dep| self.place[*dep as usize]).collect(),
+                after,
                 cost_us: cost_us.unwrap_or(0),
                 uses: uses.unwrap_or_default(),
             });

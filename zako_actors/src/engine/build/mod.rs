@@ -7,6 +7,7 @@
 //! whoever asked for the build is answered once; nothing is started after a cancellation.
 
 mod growth;
+mod sharing;
 
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex};
@@ -29,6 +30,7 @@ use crate::lang::label::Label;
 use crate::lang::target::Work;
 pub use growth::Growth;
 use growth::Waiting;
+use sharing::Sharing;
 
 /// What a build is told.
 #[derive(Debug)]
@@ -106,6 +108,7 @@ pub struct Build {
     /// By node of the schedule: the steps under way.
     jobs: Vec<Option<Arc<StepJob>>>,
     outputs: Vec<Option<Arc<[OutputItem]>>>,
+    sharing: Sharing,
     waiting: Vec<Waiting>,
     /// Those who wait, by node of the plan.
     waiting_for: FxHashMap<u32, Vec<usize>>,
@@ -134,6 +137,7 @@ impl Build {
             place: Vec::new(),
             jobs: Vec::new(),
             outputs: Vec::new(),
+            sharing: Sharing::default(),
             waiting: Vec::new(),
             waiting_for: FxHashMap::default(),
             told: FxHashSet::default(),
@@ -203,6 +207,7 @@ impl Build {
                 .filter_map(|d| self.outputs[*d as usize].clone())
                 .collect(),
             previous,
+            rivals: self.rivals(planned),
             found: std::sync::OnceLock::new(),
             turn: self.turn(node, planned),
             rank: self.schedule.rank(node),

@@ -2,8 +2,8 @@
 //!
 //! Owns the life of every node: waiting → ready → running → finished, and the order among ready
 //! ones. Nodes may be added at any time. Does not know how a node is run, nor who adds more.
-//! Invariants: a node starts at most once, after all its dependencies succeeded; at most `jobs`
-//! run at a time, together within the capacity; every node reaches exactly one end, whatever fails
+//! Invariants: a node starts at most once, after all its dependencies succeeded and those that go before it ended; at most
+//! `jobs` run at a time, together within the capacity; every node reaches exactly one end, whatever fails
 //! or is cancelled.
 
 mod dependants;
@@ -12,6 +12,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
 use dependants::Dependants;
+use rustc_hash::FxHashMap;
 
 use crate::lang::target::Uses;
 
@@ -91,6 +92,8 @@ pub struct Rank {
 pub struct Node {
     /// What it needs: earlier nodes.
     pub deps: Vec<u32>,
+    /// Those that have to end before, however they do: earlier nodes, none of them among `deps`.
+    pub after: Vec<u32>,
     /// What it is expected to take, µs.
     pub cost_us: u64,
     /// What it takes of the machine.
@@ -103,6 +106,8 @@ pub struct Schedule {
     lives: Vec<Life>,
     /// Of a node that has not ended.
     dependants: Dependants,
+    /// Those that come after a node that has not ended, however it does.
+    followers: FxHashMap<u32, Vec<u32>>,
     cost_us: Vec<u64>,
     /// Time from this node's start to the end of the longest chain through it, µs.
     path_us: Vec<u64>,
@@ -128,6 +133,7 @@ impl Schedule {
         Self {
             lives: Vec::new(),
             dependants: Dependants::default(),
+            followers: FxHashMap::default(),
             cost_us: Vec::new(),
             path_us: Vec::new(),
             awaited: Vec::new(),
@@ -152,6 +158,7 @@ impl Schedule {
     pub fn add(&mut self, nodes: Vec<Node>, awaited: &[u32], mut ended: impl FnMut(u32)) {
         for Node {
             deps,
+            after,
             cost_us,
             uses,
         } in nodes
@@ -166,6 +173,12 @@ impl Schedule {
                         missing += 1;
                         self.dependants.push(dep, node);
                     }
+                }
+            }
+            for before in after {
+                if !matches!(self.lives[before as usize], Life::Ended(_)) {
+                    missing += 1;
+                    self.followers.entry(before).or_default().push(node);
                 }
             }
             self.lives.push(Life::Waiting(missing));
@@ -194,9 +207,11 @@ impl Schedule {
         }
         for node in (0..count).rev() {
             let mut longest = 0;
-            for dependant in self.dependants.of(node as u32) {
-                longest = longest.max(self.path_us[dependant as usize]);
-                self.awaited[node] |= self.awaited[dependant as usize];
+            let followers = self.followers.get(&(node as u32)).into_iter().flatten();
+            let next = self.dependants.of(node as u32).chain(followers.copied());
+            for next in next {
+                longest = longest.max(self.path_us[next as usize]);
+                self.awaited[node] |= self.awaited[next as usize];
             }
             // Even an unknown cost makes a chain longer.
             self.path_us[node] = self.cost_us[node].max(1).saturating_add(longest);
@@ -320,12 +335,7 @@ impl Schedule {
         self.end(node, end);
         if end == End::Done {
             for dependant in self.dependants.take(node) {
-                if let Life::Waiting(missing) = &mut self.lives[dependant as usize] {
-                    *missing -= 1;
-                    if *missing == 0 {
-                        self.make_ready(dependant);
-                    }
-                }
+                self.has_one_less(dependant);
             }
             return;
         }
@@ -347,6 +357,20 @@ impl Schedule {
     fn end(&mut self, node: u32, end: End) {
         self.lives[node as usize] = Life::Ended(end);
         self.unended -= 1;
+        // None of them needs it, so that none of them ends with it.
+        for follower in self.followers.remove(&node).unwrap_or_default() {
+            self.has_one_less(follower);
+        }
+    }
+
+    /// One of those that `node` waits for is out of its way.
+    fn has_one_less(&mut self, node: u32) {
+        if let Life::Waiting(missing) = &mut self.lives[node as usize] {
+            *missing -= 1;
+            if *missing == 0 {
+                self.make_ready(node);
+            }
+        }
     }
 
     /// Starts nothing more; running nodes are to be finished as they end.

@@ -16,6 +16,38 @@ fn the_critical_path_goes_first() {
 }
 
 #[test]
+fn who_comes_after_another_waits_for_its_end_and_does_not_share_it() {
+    // 2 needs 0, 1 and 3 come after it, and 3 after 2 as well.
+    let node = |deps: &[u32], after: &[u32]| Node {
+        deps: deps.to_vec(),
+        after: after.to_vec(),
+        cost_us: 1,
+        uses: Uses::default(),
+    };
+    let mut schedule = Schedule::new(9, true, Capacity::default());
+    let nodes = vec![
+        node(&[], &[]),
+        node(&[], &[0]),
+        node(&[0], &[]),
+        node(&[], &[0, 2]),
+    ];
+    schedule.add(nodes, &[], |_| ());
+    assert_eq!(
+        (schedule.start_next(), schedule.start_next()),
+        (Some(0), None)
+    );
+    let mut skipped = Vec::new();
+    schedule.finish(0, End::Failed, |node| skipped.push(node));
+    assert_eq!(skipped, [2]);
+    let mut started = [schedule.start_next(), schedule.start_next()];
+    started.sort_unstable();
+    assert_eq!(started, [Some(1), Some(3)]);
+    // One that was added when the other had ended.
+    schedule.add(vec![node(&[], &[0])], &[], |_| ());
+    assert_eq!(schedule.start_next(), Some(4));
+}
+
+#[test]
 fn without_keep_going_nothing_starts_after_a_failure() {
     let mut schedule = schedule(&[vec![], vec![], vec![0]], &[9, 1, 1], 1, false);
     schedule.start_next();
@@ -36,6 +68,7 @@ fn schedule(deps: &[Vec<u32>], costs: &[u64], jobs: usize, keep_going: bool) -> 
     let all = deps.iter().zip(costs);
     let nodes = all.map(|(deps, cost_us)| Node {
         deps: deps.clone(),
+        after: Vec::new(),
         cost_us: *cost_us,
         uses: Uses::default(),
     });
@@ -49,6 +82,7 @@ fn greedy(needs: &[Uses], costs: &[u64], jobs: usize, capacity: Capacity) -> Sch
     let all = needs.iter().zip(costs);
     let nodes = all.map(|(uses, cost_us)| Node {
         deps: Vec::new(),
+        after: Vec::new(),
         cost_us: *cost_us,
         uses: uses.clone(),
     });
@@ -128,6 +162,7 @@ fn what_is_awaited_goes_first_and_what_is_added_runs_beside_the_rest() {
     let mut schedule = Schedule::new(2, true, Capacity::default());
     let node = |deps: &[u32], cost_us| Node {
         deps: deps.to_vec(),
+        after: Vec::new(),
         cost_us,
         uses: Uses::default(),
     };
@@ -159,6 +194,7 @@ proptest! {
     #[test]
     fn every_node_ends_exactly_once(
         edges in prop::collection::vec((0u32..40, 0u32..40), 0..120),
+        orders in prop::collection::vec((0u32..40, 0u32..40), 0..40),
         fates in prop::collection::vec(0u8..8, 40),
         jobs in 1usize..6,
         keep_going in any::<bool>(),
@@ -170,7 +206,11 @@ proptest! {
         for (a, b) in edges {
             if a < b && !deps[b as usize].contains(&a) { deps[b as usize].push(a) }
         }
-        let node = |deps: &Vec<u32>| Node { deps: deps.clone(), cost_us: 3, uses: Uses::default() };
+        let mut after = vec![Vec::new(); 40];
+        for (a, b) in orders {
+            if a < b && !deps[b as usize].contains(&a) { after[b as usize].push(a) }
+        }
+        let node = |node: usize| Node { deps: deps[node].clone(), after: after[node].clone(), cost_us: 3, uses: Uses::default() };
         let mut bounds: Vec<usize> = parts.into_iter().chain([40]).collect();
         let mut schedule = Schedule::new(jobs, keep_going, Capacity::default());
         let mut ends = [0; 40];
@@ -181,12 +221,15 @@ proptest! {
             // Parts are added while earlier ones run, and when they have ended.
             if !bounds.is_empty() && (turn % 3 == 0 || running.is_empty()) {
                 let end = bounds.remove(0);
-                schedule.add(deps[added..end].iter().map(node).collect(), &[], |skipped| ends[skipped as usize] += 1);
+                schedule.add((added..end).map(node).collect(), &[], |skipped| ends[skipped as usize] += 1);
                 added = end;
             }
             while let Some(node) = schedule.start_next() {
                 for dep in &deps[node as usize] {
                     prop_assert_eq!(schedule.end_of(*dep), Some(End::Done));
+                }
+                for before in &after[node as usize] {
+                    prop_assert!(schedule.end_of(*before).is_some());
                 }
                 running.push(node);
             }
@@ -197,7 +240,7 @@ proptest! {
             ends[node as usize] += 1;
             schedule.finish(node, end, |skipped| ends[skipped as usize] += 1);
         }
-        schedule.add(deps[added..].iter().map(node).collect(), &[], |skipped| ends[skipped as usize] += 1);
+        schedule.add((added..40).map(node).collect(), &[], |skipped| ends[skipped as usize] += 1);
         schedule.stop();
         for node in running { ends[node as usize] += 1; schedule.finish(node, End::Cancelled, |skipped| ends[skipped as usize] += 1) }
         prop_assert!(schedule.is_quiet());

@@ -19,6 +19,7 @@ use crate::engine::plan::{Freshness, Plan};
 use crate::engine::record::Record;
 use crate::engine::removal::{ours, remove};
 use crate::engine::since::tracked;
+use crate::engine::step::Doubt;
 use crate::engine::workspace::Layout;
 use crate::lang::label::Label;
 use crate::lang::target::{Source, Target};
@@ -122,6 +123,32 @@ impl Session {
             remove(files, ledger, gone, "");
         }
         self.set_left(left.into_iter().collect());
+    }
+
+    /// Scripts of which nobody knows for certain what they left are not up to date, and files that may be theirs stay.
+    pub(super) fn heed_doubts(
+        &self,
+        doubts: &[(Label, Doubt)],
+        plan: &Plan,
+        result: &mut BuildResult,
+    ) {
+        let summary = &result.summary;
+        // A script that failed may have left some.
+        let is_complete = summary.failed + summary.cancelled + summary.skipped == 0;
+        for (label, doubt) in doubts {
+            if let Doubt::Strangers(paths) = doubt {
+                paths.iter().for_each(|path| self.ledger().strike(path));
+            }
+            let records = result.records.iter_mut().filter(|(it, _)| it == label);
+            records.for_each(|(_, record)| Arc::make_mut(record).forget());
+            let target = plan.graph.find(label).map(|id| plan.graph.target(id));
+            let is_cached = target
+                .and_then(Target::in_place)
+                .is_some_and(|it| it.cached);
+            if is_complete && is_cached {
+                tracing::warn!("{}", doubt.explain(label));
+            }
+        }
     }
 
     /// Takes note of what the steps that failed in a build have left.

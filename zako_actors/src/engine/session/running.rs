@@ -260,10 +260,11 @@ impl Session {
         let result = answer.wait();
         env.workers.end();
         leftovers.kill();
-        let result = result.map_err(|_| BuildError::Lost)?;
+        let mut result = result.map_err(|_| BuildError::Lost)?;
         if let Some(remote) = &env.remote {
             remote.finish(&cancel);
         }
+        self.heed_doubts(&env.claims.doubts(), &plan, &mut result);
         drop(env);
         self.note_left(&result);
         let made = result.records.iter().map(|(label, _)| label);

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::Doubt;
 use crate::engine::plan::{Freshness, Plan, Planned};
 use crate::lang::label::Label;
 use crate::lang::target::Work;
@@ -16,7 +17,9 @@ use crate::lang::text::{AsText, Text};
 
 /// Two targets that write one path.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{first} and {second} both write {path}; give one of them another output")]
+#[error("{first} and {second} both write {path}{}; give one of them another output{}",
+    if *.is_shared { ", and not the same" } else { "" },
+    if *.is_shared { ", or delete the file where one has ceased to write it" } else { "" })]
 pub struct Clash {
     /// The path, workspace-relative.
     pub path: String,
@@ -24,6 +27,8 @@ pub struct Clash {
     pub first: Label,
     /// Who wants it.
     pub second: Label,
+    /// Whether both may write where it lies, as long as they write other files there.
+    pub is_shared: bool,
 }
 
 /// Claims on output paths.
@@ -34,6 +39,8 @@ pub struct Claims {
     /// Made when the first step has outputs: no step has to wait for it to begin.
     owners: OnceLock<Mutex<Owners>>,
     sources: Mutex<Sources>,
+    /// Of scripts whose outputs are not known for certain.
+    doubts: Mutex<Vec<(Label, Doubt)>>,
 }
 
 type Owners = FxHashMap<Text, Label>;
@@ -73,6 +80,31 @@ impl Claims {
         let before = self.plan().replace(Arc::clone(plan));
         let before = before.map_or(0, |before| before.nodes.len());
         owners.extend(fresh(&plan.nodes[before..]));
+    }
+
+    fn doubted(&self) -> MutexGuard<'_, Vec<(Label, Doubt)>> {
+        self.doubts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes note of a `doubt` about what `label` has left.
+    pub fn doubt(&self, label: &Label, doubt: Doubt) {
+        self.doubted().push((label.clone(), doubt));
+    }
+
+    /// The doubts that are left now that others have claimed what is theirs.
+    pub fn doubts(&self) -> Vec<(Label, Doubt)> {
+        let mut doubts = std::mem::take(&mut *self.doubted());
+        if !doubts.is_empty() {
+            let owners = self.owners();
+            doubts.retain_mut(|(_, doubt)| match doubt {
+                Doubt::Strangers(paths) => {
+                    paths.retain(|path| !owners.contains_key(path));
+                    !paths.is_empty()
+                }
+                Doubt::Nothing => true,
+            });
+        }
+        doubts
     }
 
     /// Who declares to write `path`.
@@ -129,6 +161,7 @@ impl Claims {
                         path: path.letters().to_owned(),
                         first: first.clone(),
                         second: second.clone(),
+                        is_shared: false,
                     });
                 }
                 Some(_) => {}
@@ -154,6 +187,25 @@ fn fresh<'a>(nodes: impl IntoIterator<Item = &'a Planned>) -> impl Iterator<Item
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_somebody_claims_is_in_doubt_no_more() {
+        let label = |text: &str| Label::parse(text, "").unwrap();
+        let claims = Claims::default();
+        let strangers = |paths: &[&str]| {
+            let paths = paths.iter().map(|path| (*path).into());
+            Doubt::Strangers(paths.collect())
+        };
+        claims.doubt(&label("//a:x"), strangers(&["o", "p"]));
+        claims.doubt(&label("//a:y"), strangers(&["o"]));
+        claims.doubt(&label("//a:z"), Doubt::Nothing);
+        claims.claim(&label("//a:z"), ["o"].into_iter()).unwrap();
+        let left = [
+            (label("//a:x"), strangers(&["p"])),
+            (label("//a:z"), Doubt::Nothing),
+        ];
+        assert_eq!(claims.doubts(), left);
+    }
 
     #[test]
     fn a_path_has_one_owner() {

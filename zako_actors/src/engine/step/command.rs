@@ -70,7 +70,7 @@ pub fn run(env: &StepEnv, job: &StepJob) -> Result<StepReport, StepFailure> {
             duration_us,
         };
         remember(env, &action, &result);
-        let mut report = StepReport::success(Outcome::Executed, record(&action, result));
+        let mut report = StepReport::success(Outcome::Executed, record(job, &action, result));
         let mut output = read_log(&scratch.log());
         if env.sandbox == Mode::Warn {
             output.push_str(&of_command(env, job, &scratch));

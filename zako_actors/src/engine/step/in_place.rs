@@ -29,10 +29,9 @@ use crate::engine::action::{Action, Before};
 use crate::engine::cause::differences;
 use crate::engine::edits::Left;
 use crate::engine::event::{Outcome, micros};
-use crate::engine::hash::Hash;
 use crate::engine::outputs::{Collected, adopt, collect_what_is_there, is_intact, store};
 use crate::engine::process::ProcessSpec;
-use crate::engine::record::{ActionResult, InputContent, Record};
+use crate::engine::record::{ActionResult, InputContent, Record, UNKNOWN};
 use crate::engine::removal::is_persons;
 use crate::engine::sandbox::{Confine, Mode, home};
 use crate::engine::scratch::Scratch;
@@ -54,14 +53,16 @@ pub fn run(env: &StepEnv, job: &StepJob) -> Result<StepReport, StepFailure> {
         return Err(StepFailure::Lost);
     };
     let report = run_to_its_end(env, job, &action, (command, step));
+    if report.is_err() {
+        job.bring_back(env);
+    }
     if let Some(edits) = &env.edits
         && let Ok(found) = outputs_of(env.files.root(), command, step)
     {
-        let found = found.into_iter().map(|(path, it)| (path, Stamp::of(&it)));
         let left = Left {
             outs: command.outs.clone(),
             out_exclude: step.out_exclude.clone(),
-            found: found.collect(),
+            found: stamps(found),
         };
         edits.ended(&target.label, left);
     }
@@ -77,17 +78,29 @@ fn run_to_its_end(
     let root = env.files.root();
     let mut scratch = env.scratches.take(env.keep_scratch)?;
     let seat = job.seat(env)?;
-    let theirs = stamps(env, command, step)?;
+    let before = stamps(outputs_of(root, command, step)?);
+    let is_theirs = |path: &Text| is_persons(&env.files, &env.ledger, path);
+    let theirs = before.iter().filter(|(path, _)| is_theirs(path));
+    let theirs = theirs.map(|(path, stamp)| (path.clone(), *stamp)).collect();
+    job.await_change(&before);
     let begin = Instant::now();
     execute(env, job, action, &mut scratch)?;
     let duration_us = micros(begin.elapsed());
-    let mut found = outputs_of(root, command, step)?;
+    let mut doubt = None;
+    let mut own = || -> Result<Collected, StepFailure> {
+        let found = outputs_of(root, command, step)?;
+        let (found, its) = job.own(found, &before);
+        doubt = its;
+        Ok(found)
+    };
+    let mut found = own()?;
     if step.cached {
         for _ in 1..env.repeat {
-            found = again(env, job, action, (&theirs, found))?;
+            found = again(env, job, action, (&theirs, found), &mut own)?;
         }
     }
     drop(seat);
+    job.bring_back(env);
     let outputs = store(&env.store, root, &found)?;
     claim(env, job, &outputs)?;
     remove_previous(env, job, &outputs);
@@ -110,12 +123,15 @@ fn run_to_its_end(
     } else {
         Vec::new()
     };
-    let mut record = record(action, result.clone());
+    let mut record = record(job, action, result.clone());
     if !changed.is_empty() {
         output.push_str(&warning(&changed));
         forget_inputs(&mut record, &changed);
-    } else if step.cached {
+    } else if step.cached && doubt.is_none() {
         remember(env, action, &result);
+    }
+    if let Some(doubt) = doubt {
+        env.claims.doubt(&job.target().label, doubt);
     }
     let mut report = StepReport::success(Outcome::Executed, record);
     report.output = Some(output).filter(|text| !text.trim().is_empty());
@@ -129,9 +145,8 @@ fn again(
     job: &StepJob,
     action: &Action,
     (theirs, found): (&BTreeMap<Text, Stamp>, Collected),
+    own: &mut dyn FnMut() -> Result<Collected, StepFailure>,
 ) -> Result<Collected, StepFailure> {
-    let (command, _) = job.command_of(action)?;
-    let step = job.target().in_place().ok_or(StepFailure::Lost)?;
     let root = env.files.root();
     let first = env.scratches.take(false)?;
     for (path, metadata) in &found {
@@ -141,7 +156,7 @@ fn again(
     }
     let mut scratch = env.scratches.take(env.keep_scratch)?;
     execute(env, job, action, &mut scratch)?;
-    let now = outputs_of(root, command, step)?;
+    let now = own()?;
     compare(&first.work(), &found, root, &now)?;
     Ok(now)
 }
@@ -235,17 +250,10 @@ fn outputs_of(root: &Path, command: &Command, step: &InPlace) -> Result<Collecte
     Ok(found)
 }
 
-/// What lies where outputs go and does not hold what zako wrote there.
-fn stamps(
-    env: &StepEnv,
-    command: &Command,
-    step: &InPlace,
-) -> Result<BTreeMap<Text, Stamp>, StepFailure> {
-    let found = outputs_of(env.files.root(), command, step)?.into_iter();
-    let theirs = found.filter(|(path, _)| is_persons(&env.files, &env.ledger, path));
-    Ok(theirs
-        .map(|(path, metadata)| (path, Stamp::of(&metadata)))
-        .collect())
+fn stamps(found: Collected) -> BTreeMap<Text, Stamp> {
+    let stamps = found.into_iter();
+    let stamps = stamps.map(|(path, metadata)| (path, Stamp::of(&metadata)));
+    stamps.collect()
 }
 
 /// What its key was made of and is not as it was: files, or what is wrong with the description of it now.
@@ -286,22 +294,22 @@ fn changed_inputs(env: &StepEnv, job: &StepJob, before: &Action) -> Vec<String> 
 
 /// Has `record` be that of no action: whether its outputs were made of what `changed` held before or after, nobody knows.
 fn forget_inputs(record: &mut Record, changed: &[String]) {
-    // Nothing is known to have this hash.
-    let unknown = Hash::new([0; 32]);
+    let recipe = record.recipe;
+    record.forget();
     let mut is_input = false;
     for input in &mut record.inputs {
         if changed.iter().any(|path| **path == *input.path) {
             is_input = true;
             input.content = InputContent::File {
-                hash: unknown,
+                hash: UNKNOWN,
                 executable: false,
             };
         }
     }
-    if !is_input {
-        record.recipe = unknown;
+    if is_input {
+        // The inputs say why.
+        record.recipe = recipe;
     }
-    record.key = unknown;
 }
 
 /// What is said of a result that is not kept.
@@ -320,6 +328,7 @@ fn warning(changed: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::hash::Hash;
     use crate::engine::record::Input;
 
     #[test]
@@ -334,6 +343,7 @@ mod tests {
             inputs: vec![input("a"), input("b")],
             outputs: [].into(),
             duration_us: 0,
+            shares: false,
         };
         let mut of_file = record.clone();
         forget_inputs(&mut of_file, &["b".to_owned()]);

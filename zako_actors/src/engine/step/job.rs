@@ -5,7 +5,7 @@
 use std::fs;
 use std::sync::{Arc, OnceLock};
 
-use super::{Found, StepEnv, StepFailure, Turn};
+use super::{Found, Rival, StepEnv, StepFailure, Turn};
 use crate::engine::cancel::{Cancel, CancelReason};
 use crate::engine::edits::is_unwatched;
 use crate::engine::files::{FactError, FileTable};
@@ -26,6 +26,8 @@ pub struct StepJob {
     pub deps: Vec<Arc<[OutputItem]>>,
     /// What is remembered.
     pub previous: Option<Arc<Record>>,
+    /// Those that write where it does.
+    pub rivals: Vec<Rival>,
     /// What it works on, as soon as that is known and where somebody edits meanwhile.
     pub inputs: OnceLock<Vec<Input>>,
     /// Why it is not up to date, as soon as that is known.

@@ -91,10 +91,12 @@ fn answer(env: &StepEnv, job: &StepJob, action: Action) -> Result<Lookup, StepFa
                 tracing::warn!("{}: {error}; running the step again", job.target().label);
                 Ok(Lookup::Run(Box::new(action.clone())))
             }
+            // What it would write now may be another one's by now.
+            StepFailure::Clash(_) if job.shares() => Ok(Lookup::Run(Box::new(action.clone()))),
             other => Err(other),
         },
         |()| {
-            let record = record(&action, result.clone());
+            let record = record(job, &action, result.clone());
             Ok(Lookup::Answered(Box::new(StepReport::success(
                 Outcome::Cached,
                 record,

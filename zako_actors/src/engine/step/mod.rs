@@ -20,6 +20,7 @@ mod log;
 mod look_up;
 mod repeat;
 mod results;
+mod rivals;
 mod traced;
 mod transpile;
 mod turn;
@@ -35,12 +36,13 @@ use actor_rt::{ActorRef, AsyncActor, AsyncContext};
 use cas_actor::Store;
 
 use crate::transpile::TranspilerPool;
-pub use claims::Claims;
+pub use claims::{Claims, Clash};
 pub use explain::Found;
 pub use failure::{StepFailure, shell_line};
 pub use in_place::search_path;
 pub use job::StepJob;
 pub use log::shorten;
+pub use rivals::{Doubt, Rival};
 pub use turn::Turn;
 
 use look_up::{Lookup, look_up};
@@ -316,6 +318,7 @@ fn remove_previous(env: &StepEnv, job: &StepJob, outputs: &[OutputItem]) {
         });
         // Where its command still writes nobody else does, but beside what a script writes there may be a person's.
         let stale = stale.map(|old| &*old.path);
+        let stale = stale.filter(|old| !job.is_of_rival(old));
         let is_command = target.command().is_some() && target.in_place().is_none();
         let is_inner = |old: &&str| is_command && target.declares(old);
         let (inner, outer): (Vec<_>, Vec<_>) = stale.partition(is_inner);
@@ -344,21 +347,25 @@ fn list_as_ours<'a>(
 }
 
 fn claim(env: &StepEnv, job: &StepJob, outputs: &[OutputItem]) -> Result<(), StepFailure> {
-    let paths = outputs
-        .iter()
-        .filter(|item| item.kind != OutputKind::Directory);
+    let is_claimed =
+        |item: &&OutputItem| item.kind != OutputKind::Directory && !job.is_of_both(item);
+    let paths = outputs.iter().filter(is_claimed);
     env.claims
         .claim(&job.target().label, paths.map(|item| &item.path))
-        .map_err(StepFailure::Clash)
+        .map_err(|clash| {
+            let is_shared = job.shares();
+            StepFailure::Clash(Clash { is_shared, ..clash })
+        })
 }
 
-fn record(action: &Action, result: ActionResult) -> Record {
+fn record(job: &StepJob, action: &Action, result: ActionResult) -> Record {
     Record {
         key: action.key,
         recipe: action.recipe,
         inputs: action.counted().to_vec(),
         outputs: result.outputs,
         duration_us: result.duration_us,
+        shares: job.shares(),
     }
 }
 

@@ -365,7 +365,7 @@ fn finish(
     remember(env, action, &result);
     Ok(StepReport::success(
         Outcome::Executed,
-        record(action, result),
+        record(job, action, result),
     ))
 }
 

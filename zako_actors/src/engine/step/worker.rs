@@ -72,7 +72,7 @@ pub fn run(env: &StepEnv, job: &StepJob) -> Result<StepReport, StepFailure> {
             duration_us,
         };
         remember(env, &action, &result);
-        let mut report = StepReport::success(Outcome::Executed, record(&action, result));
+        let mut report = StepReport::success(Outcome::Executed, record(job, &action, result));
         tries.tell(&mut report, output);
         return Ok(report);
     }

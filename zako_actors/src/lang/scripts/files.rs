@@ -13,7 +13,7 @@ use crate::lang::pattern::Pattern;
 use crate::lang::target::{Output, Source, join};
 use crate::lang::task::Task;
 
-/// What a `build` leaves behind by custom, where git ignores it.
+/// What a `build`, and each `build:…`, leaves behind by custom, where git ignores it.
 const USUAL_OUTPUTS: [&str; 6] = ["dist", "build", "out", "lib", ".next", ".output"];
 /// Files of the root that scripts of every package read by custom.
 const SHARED: [&str; 7] = [
@@ -203,7 +203,8 @@ impl World<'_> {
                 outs.push(Output::Tree(tree.into()));
             }
         }
-        if task.outputs.is_none() && script == "build" && task.cache {
+        let is_build = script == "build" || script.starts_with("build:");
+        if task.outputs.is_none() && is_build && task.cache {
             outs.extend(self.usual_outputs(member));
         }
         Ok((outs, exclude))

@@ -82,6 +82,30 @@ fn scripts_become_targets_in_the_order_of_packages() {
 }
 
 #[test]
+fn scripts_that_write_to_one_place_know_of_it() {
+    let mut world = world();
+    world.members[1] = member(
+        "packages/core",
+        json!({"name": "core", "scripts": {"build": "tsc", "build:esm": "tsc", "test:unit": "vitest", "docs": "typedoc"}}),
+    );
+    let shares = |world: &Members, label: &str| {
+        let all = targets(world).unwrap();
+        find(&all, label).in_place().unwrap().shares
+    };
+    assert!(shares(&world, "//packages/core:build") && shares(&world, "//packages/core:build.esm"));
+    assert!(!shares(&world, "//packages/core:test.unit") && !shares(&world, "//apps/web:build"));
+    world.tasks = turbo(
+        r#"{"tasks": {
+            "build": {"outputs": ["dist/cjs/**"]},
+            "build:esm": {"outputs": ["dist/esm/**"]},
+            "docs": {"outputs": ["*/esm/*.html"]}
+        }}"#,
+    );
+    assert!(!shares(&world, "//packages/core:build"));
+    assert!(shares(&world, "//packages/core:build.esm") && shares(&world, "//packages/core:docs"));
+}
+
+#[test]
 fn a_package_that_is_not_built_is_read() {
     let all = targets(&world()).unwrap();
     let reads = |label: &str, wanted: &str| {
