@@ -14,11 +14,21 @@ use crate::diagnostic::Diagnostic;
 use crate::lang::manifest::MANIFEST;
 use crate::lang::package_json::{PACKAGE_JSON, PNPM_WORKSPACE, PackageJson, pnpm_packages};
 use crate::lang::pattern::Pattern;
+use crate::lang::scripts::variables::Manager;
 use crate::lang::scripts::{Member, Members};
 use crate::lang::suggest::{did_you_mean, nearest};
 use crate::lang::target::join;
 use crate::lang::task::{Tasks, is_named};
 use crate::lang::turbo::{TURBO_FILES, TURBO_JSON, Turbo};
+
+/// Files by which package managers are told apart; npm is the one that is left.
+const MANAGED: [(&str, &str); 5] = [
+    (PNPM_WORKSPACE, "pnpm"),
+    ("pnpm-lock.yaml", "pnpm"),
+    ("yarn.lock", "yarn"),
+    ("bun.lock", "bun"),
+    ("bun.lockb", "bun"),
+];
 
 /// Reads them; `None` when neither a `package.json` nor a list of pnpm's lies in the root, or scripts are not wanted.
 ///
@@ -57,6 +67,7 @@ pub fn read(workspace: &Workspace, dirs: &mut DirTable) -> Result<Option<Members
     let mut members = Members {
         tasks: reader.tasks()?,
         gitignore: reader.text(".gitignore")?.unwrap_or_default(),
+        manager: reader.manager(&root),
         members: vec![Member {
             package: root,
             ..Member::default()
@@ -210,6 +221,16 @@ impl Reader<'_> {
         let text = self.text(&join(dir, PACKAGE_JSON))?;
         text.map(|text| PackageJson::parse(dir, &text).map_err(mistake))
             .transpose()
+    }
+
+    /// The package manager: the one that the root's `package.json` names, otherwise that whose files are there.
+    fn manager(&self, root: &PackageJson) -> Manager {
+        let has = |path: &&(&str, _)| self.workspace.root.join(path.0).is_file();
+        let by_file = || MANAGED.iter().find(has);
+        let named = root.manager.clone();
+        named
+            .or_else(|| by_file().map(|(_, name)| Manager::of(name)))
+            .unwrap_or_default()
     }
 
     /// What `zako.toml` says, otherwise `turbo.json`, otherwise nothing.

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
+use super::scripts::variables::{Manager, of_package};
 use crate::diagnostic::Diagnostic;
 
 /// File name of a package.
@@ -31,6 +32,10 @@ pub struct PackageJson {
     pub dependencies: BTreeSet<String>,
     /// Globs of the packages that belong to it.
     pub workspaces: Option<Vec<String>>,
+    /// The package manager that it wants.
+    pub manager: Option<Manager>,
+    /// What its scripts are told of it.
+    pub variables: BTreeMap<String, String>,
 }
 
 impl PackageJson {
@@ -84,6 +89,8 @@ impl PackageJson {
             scripts,
             dependencies,
             workspaces,
+            manager: text("packageManager").map(Manager::named),
+            variables: of_package(&fields),
         })
     }
 }

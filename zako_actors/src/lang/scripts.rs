@@ -8,6 +8,7 @@
 
 mod files;
 mod foreign;
+pub mod variables;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use super::target::{Command, EnvValue, InPlace, Source, Special, Target, Work, j
 use super::task::{ROOT_PACKAGE, Task, Tasks};
 use super::turbo::{TURBO_JSON, TurboTask};
 use crate::diagnostic::Diagnostic;
+use variables::Manager;
 
 /// Programs that run scripts themselves: their lines are not steps.
 const RUNNERS: [&str; 6] = ["turbo", "nx", "lerna", "zako", "wireit", "moon"];
@@ -46,6 +48,8 @@ pub struct Members {
     pub tasks: Tasks,
     /// The root's `.gitignore`.
     pub gitignore: String,
+    /// What runs their scripts.
+    pub manager: Manager,
 }
 
 /// The name of the target that script `script` becomes: labels have no second colon.
@@ -183,10 +187,11 @@ impl<'a> World<'a> {
         let mut srcs = self.sources(index, &task).map_err(mistake)?;
         srcs.push(self.shared.clone());
         let is_test = task.cache && (script == "test" || script.starts_with("test:"));
-        let hooked = |hook: &str| package.scripts.get(&format!("{hook}{script}"));
-        let lines = [hooked("pre"), package.scripts.get(script), hooked("post")];
-        let lines: Vec<&str> = lines.into_iter().flatten().map(String::as_str).collect();
-        let env = task.env.iter().chain(&self.all.tasks.global_env);
+        let passed = task.env.iter().chain(&self.all.tasks.global_env);
+        let mut env: BTreeMap<String, EnvValue> = passed
+            .map(|name| (name.clone(), EnvValue::pass(name)))
+            .collect();
+        env.extend(variables::of_script(package, script, &self.all.manager));
         let mut open_env: Vec<String> = task.untracked_env.clone();
         open_env.extend(self.all.tasks.global_untracked_env.iter().cloned());
         let path = join(dir, PACKAGE_JSON);
@@ -195,12 +200,10 @@ impl<'a> World<'a> {
             deps: self.dependencies(index, &task, &label).map_err(mistake)?,
             srcs,
             work: Work::Command(Command {
-                argv: vec!["sh".into(), "-c".into(), lines.join(" && ")],
+                argv: vec!["sh".into(), "-c".into(), variables::line(package, script)],
                 dir: dir.into(),
                 outs,
-                env: env
-                    .map(|name| (name.clone(), EnvValue::pass(name)))
-                    .collect(),
+                env,
                 special: Special {
                     test_retries: is_test.then_some(0),
                     network: self.all.tasks.opens_network(package, script),

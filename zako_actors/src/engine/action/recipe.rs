@@ -80,6 +80,10 @@ impl Describer {
                     add(format!("output {}", out.show()), "declared");
                 }
                 for (name, value) in self.environment(command).iter() {
+                    // The command is it.
+                    if name == "npm_lifecycle_script" {
+                        continue;
+                    }
                     add(format!("env.{name}"), &short(&Hash::of(value.as_bytes())));
                 }
                 for path in &command.special.tools {
