@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::say;
+use super::screen::Screen;
 use super::sink::Sink;
 use crate::engine::event::{Event, Outcome, Stamped};
 
@@ -45,8 +46,11 @@ impl Display {
             verbose,
             bar: live.then(|| {
                 let style = ProgressStyle::with_template("{bar:20.green} {pos}/{len} {wide_msg}");
-                ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr())
-                    .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+                ProgressBar::with_draw_target(
+                    Some(0),
+                    ProgressDrawTarget::term_like(Box::<Screen>::default()),
+                )
+                .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
             }),
             sinks,
             running: Vec::new(),
