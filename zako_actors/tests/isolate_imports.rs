@@ -426,7 +426,7 @@ fn json_files_are_data() {
     assert_eq!(evaluation.value, serde_json::json!([1, 2]));
     assert_eq!(evaluation.modules[1].path, "data.json");
     // What a type checker lets be is let be; both ways in one evaluation.
-    let files = [
+    let both = [
         (
             "BUILD.ts",
             "import { type } from './lib.ts';\nimport data from './data.json';\nimport again from './data.json' with { type: 'json' };\n\
@@ -441,7 +441,7 @@ fn json_files_are_data() {
             "{ \"a\": [1, \"\u{2028}\"], \"__proto__\": { \"x\": 3 } }",
         ),
     ];
-    let evaluation = Workspace::new(&files).evaluate("BUILD.ts").unwrap();
+    let evaluation = Workspace::new(&both).evaluate("BUILD.ts").unwrap();
     let list = serde_json::json!([1, "\u{2028}"]);
     assert_eq!(
         evaluation.value,
