@@ -134,10 +134,14 @@ fn types_are_written_beside_mistakes_and_these_are_told() {
     );
     let told = project.zako(&["types"]);
     assert_eq!(told.status.code(), Some(2), "{}", told.text());
-    assert!(told.text().contains("`//p:nwe`"), "{}", told.text());
+    assert!(
+        told.text().contains("//p:nwe, which does not exist"),
+        "{}",
+        told.text()
+    );
     let now = definitions();
     assert!(
-        now.contains("\"//p:new\"") && !now.contains("nwe") && !now.contains("other"),
+        now.contains("\"//p:new\"") && !now.contains("nwe") && !now.contains("//p:other"),
         "{now}"
     );
     // Where nothing can be known, all labels are as they were.
