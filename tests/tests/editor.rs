@@ -96,6 +96,64 @@ export default {
 "#;
 
 #[test]
+fn types_are_written_beside_mistakes_and_these_are_told() {
+    let project = Project::with_build(&BUILD.replace("import ", "// edited\nimport "));
+    project.write("p/BUILD.ts", &BUILD.replace("copy:", "other:"));
+    project.zako(&["types"]).succeeds();
+    let definitions = || project.read(".zako/types/zako.d.ts");
+    assert!(
+        definitions().contains("\"//p:other\" | "),
+        "{}",
+        definitions()
+    );
+    // A file that is being edited keeps its labels; what others say now is known.
+    project.write("p/BUILD.ts", "export default {{;\n");
+    project.write("q/BUILD.ts", &BUILD.replace("copy:", "third:"));
+    let told = project.zako(&["types"]);
+    assert_eq!(told.status.code(), Some(2), "{}", told.text());
+    for said in [
+        "--> p/BUILD.ts:1:",
+        "wrote .zako/types",
+        "as they were before",
+    ] {
+        assert!(told.text().contains(said), "{said}: {}", told.text());
+    }
+    for label in [
+        "\"//p:other\"",
+        "\":other\"",
+        "\"//q:third\"",
+        "\"//:copy\"",
+    ] {
+        assert!(definitions().contains(label), "{label}: {}", definitions());
+    }
+    assert!(!definitions().contains("BUILD.ts"), "{}", definitions());
+    // A misspelt dependency is no label.
+    project.write(
+        "p/BUILD.ts",
+        "import { target } from \"zako:build\";\nexport default { new: target({ cmd: [\"true\"], deps: [\":nwe\"] }) };\n",
+    );
+    let told = project.zako(&["types"]);
+    assert_eq!(told.status.code(), Some(2), "{}", told.text());
+    assert!(
+        told.text().contains("//p:nwe, which does not exist"),
+        "{}",
+        told.text()
+    );
+    let now = definitions();
+    assert!(
+        now.contains("\"//p:new\"") && !now.contains("nwe") && !now.contains("//p:other"),
+        "{now}"
+    );
+    // Where nothing can be known, all labels are as they were.
+    project.write("zako.ts", "throw new Error(\"x\");\n");
+    std::fs::remove_file(project.root().join(".zako/types/rules.d.ts")).unwrap();
+    let told = project.zako(&["types"]);
+    assert_eq!(told.status.code(), Some(2), "{}", told.text());
+    assert!(project.has(".zako/types/rules.d.ts"));
+    assert_eq!(definitions(), now);
+}
+
+#[test]
 fn the_type_checker_knows_labels_and_flags_a_misspelt_one() {
     let project = Project::with_build(BUILD);
     project.write("a", "");

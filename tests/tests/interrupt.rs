@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::process::Command;
 
-use zako_tests::{Outcome, Project, is_alive, until_so};
+use zako_tests::{Outcome, Project, is_alive, is_installed, until_so};
 
 /// `first` is quick. `second` starts a child and a grandchild, says their ids through a pipe that
 /// all of them keep open, and waits for ever while the file `$RAN.hang` exists.
@@ -218,4 +218,34 @@ fn what_was_there_before_the_build_stays() {
 #[test]
 fn a_killed_zako_leaves_a_state_to_go_on_from() {
     goes_on_after("KILL");
+}
+
+#[test]
+fn the_live_line_leaves_room_for_what_a_terminal_shows_of_ctrl_c() {
+    if !is_installed("script") {
+        return;
+    }
+    let project = Project::with_build(
+        "import { target } from \"zako:build\";\nexport default { slow: target({ cmd: [\"sleep\", \"0.3\"] }) };\n",
+    );
+    let line =
+        "exec script -qec 'stty cols 60 rows 10; exec \"$ZAKO\" build' /dev/null < /dev/null";
+    let mut command = project.shell(line);
+    command.env("TERM", "xterm");
+    let shown = Outcome::of(&mut command).succeeds().stdout;
+    let drawn = shown.split('\r').filter(|line| line.contains('░'));
+    let lengths = drawn.map(|line| {
+        let parts = line.split('\x1b').enumerate();
+        let plain = parts.map(|(index, part)| match index {
+            0 => part,
+            _ => part
+                .trim_start_matches(|c: char| !c.is_alphabetic())
+                .get(1..)
+                .unwrap_or(""),
+        });
+        plain.map(|part| part.chars().count()).sum::<usize>()
+    });
+    let longest = lengths.max().unwrap_or_else(|| panic!("{shown:?}"));
+    // Behind a line that fills the terminal it would stand on the next one, and the line would stay.
+    assert_eq!(longest, 60 - "^C^C^C".len(), "{shown:?}");
 }

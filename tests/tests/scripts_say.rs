@@ -39,6 +39,47 @@ fn what_was_logged_before_a_mistake_is_told() {
 }
 
 #[test]
+fn every_kind_of_file_is_told_what_it_is() {
+    let project =
+        Project::with_build("import { r } from \"./a.rule.ts\";\nexport default { r: r({}) };\n");
+    let say = |where_| format!("console.log(`{where_} ${{executionContext.context}}`);\n");
+    project.write(
+        "a.toolchain.ts",
+        &format!(
+            "import {{ toolchain }} from \"zako:toolchain\";\n{}export const tool = toolchain({{ name: \"tool\", select() {{\n{}return {{}}; }} }});\n",
+            say("toolchain file"),
+            say("select"),
+        ),
+    );
+    project.write(
+        "a.config.ts",
+        &format!(
+            "import {{ config }} from \"zako:config\";\n{}export const mode = config({{ name: \"mode\", type: \"string\", default: () => {{ {} return \"a\"; }} }});\n",
+            say("config file"),
+            say("default"),
+        ),
+    );
+    project.write(
+        "a.rule.ts",
+        &format!(
+            "import {{ rule }} from \"zako:rule\";\nimport {{ tool }} from \"./a.toolchain.ts\";\nimport {{ mode }} from \"./a.config.ts\";\n\
+             export const r = rule({{ name: \"r\", config: {{ mode }}, toolchains: {{ tool }}, implementation() {{ {} }} }});\n",
+            say("implementation"),
+        ),
+    );
+    let told = project.zako(&["query", "//..."]).succeeds().text();
+    for line in [
+        "toolchain file toolchain",
+        "select toolchain",
+        "config file config",
+        "default config",
+        "implementation rule",
+    ] {
+        assert!(told.contains(line), "{line}: {told}");
+    }
+}
+
+#[test]
 fn what_a_script_says_is_not_obeyed_by_the_terminal() {
     let project = Project::with_build(
         "console.log(\"a\\u001b[2Jb\");\nthrow new Error(\"c\\u001b]0;title\\u0007d\");\n",

@@ -308,3 +308,29 @@ fn packages_are_installed_as_a_step_and_bundled() {
     assert!(again.contains("\"executed\": 0"), "{again}");
     assert!(project.has("node_modules/esbuild/package.json"));
 }
+
+#[test]
+fn an_empty_text_is_one_and_whoever_needs_the_workspace_as_root_is_told() {
+    let project = Project::new();
+    project.write("p/f.txt", "x\n");
+    project.write(
+        "p/BUILD.ts",
+        "import { target } from \"zako:build\";\nexport default { f: target({ cmd: [\"cp\", \"f.txt\", \"g.txt\"], srcs: [\"f.txt\"], outs: [\"g.txt\"] }) };\n",
+    );
+    project.write(
+        "web/e.rule.ts",
+        "import { attr, rule } from \"zako:rule\";\n\
+         export const e = rule({ name: \"e\", attrs: { s: attr.string({ default: \"\" }), t: attr.string() }, implementation() {} });\n",
+    );
+    project.write("web/a.ts", "export const a = 1;\n");
+    let build = "import { transpile } from \"zako:build\";\nimport { copy } from \"zako:rules\";\nimport { e } from \"./e.rule.ts\";\n\
+                 export default { e: e({}), f: e({ t: \"\" }), js: transpile({ srcs: [\"a.ts\"], root: \"\", out: \"out\" }),\n\
+                 c: copy({ srcs: [\"//p:f\"], to: \"o\", root: ROOT }) };\n";
+    project.write("web/BUILD.ts", &build.replace("ROOT", "\"web\""));
+    project
+        .zako(&["build"])
+        .fails_saying(&["p/g.txt does not lie in `root`, which is web; root: \".\" takes"]);
+    project.write("web/BUILD.ts", &build.replace("ROOT", "\"\""));
+    project.build();
+    assert!(project.has("web/o/p/g.txt") && project.has("web/out/a.js"));
+}

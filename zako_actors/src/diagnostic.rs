@@ -201,8 +201,10 @@ const FRAME_WIDTH_CHARS: usize = 160;
 fn code_frame(source: &str, line: u32, column: u32, length_chars: usize) -> Option<Box<str>> {
     let line_index = usize::try_from(line.checked_sub(1)?).ok()?;
     let column_index = usize::try_from(column.checked_sub(1)?).ok()?;
+    // The line behind the last line end is one, too: where a file ends too soon.
     let lines: Vec<&str> = source
-        .lines()
+        .split('\n')
+        .map(|line| line.strip_suffix('\r').unwrap_or(line))
         .skip(line_index.saturating_sub(2))
         .take(3)
         .collect();
@@ -245,6 +247,16 @@ mod tests {
         assert_eq!(
             text,
             "error: unknown key\n  --> a/BUILD.ts:3:9\n  |\n1 | one\n2 | two\n3 | let é = srcss;\n  |         ^^^^^\n  = help: did you mean `srcs`?"
+        );
+    }
+
+    #[test]
+    fn where_a_file_ends_too_soon_is_shown() {
+        let source = "a(\r\n  b,\n";
+        let text = Diagnostic::error("x").at("a.ts", source, source.len(), 0);
+        assert_eq!(
+            text.to_string(),
+            "error: x\n  --> a.ts:3:1\n  |\n1 | a(\n2 |   b,\n3 |\n  | ^"
         );
     }
 

@@ -396,6 +396,23 @@ fn failures_list_what_was_read_and_what_was_missing() {
 }
 
 #[test]
+fn a_computed_specifier_is_found_while_the_file_runs() {
+    for computed in [
+        "'./' + 'lib.ts'",
+        "\"./\" + `lib.ts`",
+        "'./l\\x69b.ts'",
+        "(\"./\" + 'lib.ts')",
+    ] {
+        let build = format!("const lib: any = await import({computed});\nexport default lib.a;");
+        let files = [("BUILD.ts", &*build), ("lib.ts", "export const a = 1;")];
+        let evaluation = Workspace::new(&files).evaluate("BUILD.ts");
+        let evaluation = evaluation.unwrap_or_else(|error| panic!("{computed}: {error}"));
+        assert_eq!(evaluation.value, 1, "{computed}");
+        assert_eq!(evaluation.modules.len(), 2, "{computed}");
+    }
+}
+
+#[test]
 fn json_files_are_data() {
     let files = [
         (
@@ -408,6 +425,39 @@ fn json_files_are_data() {
     let evaluation = workspace.evaluate("BUILD.ts").unwrap();
     assert_eq!(evaluation.value, serde_json::json!([1, 2]));
     assert_eq!(evaluation.modules[1].path, "data.json");
+    // What a type checker lets be is let be; both ways in one evaluation.
+    let both = [
+        (
+            "BUILD.ts",
+            "import { type } from './lib.ts';\nimport data from './data.json';\nimport again from './data.json' with { type: 'json' };\n\
+             const later = await import('./data.json');\nexport default [type, data.a, again.a, later.default.a, data.__proto__.x];",
+        ),
+        (
+            "lib.ts",
+            "import data from './data.json' with { type: 'json' };\nexport const type = typeof data;",
+        ),
+        (
+            "data.json",
+            "{ \"a\": [1, \"\u{2028}\"], \"__proto__\": { \"x\": 3 } }",
+        ),
+    ];
+    let evaluation = Workspace::new(&both).evaluate("BUILD.ts").unwrap();
+    let list = serde_json::json!([1, "\u{2028}"]);
+    assert_eq!(
+        evaluation.value,
+        serde_json::json!(["object", list, list, list, 3])
+    );
+    refused(
+        &[
+            (
+                "BUILD.ts",
+                "import data from './data.json';\nexport default data;",
+            ),
+            ("data.json", "{\n  \"a\": }"),
+        ],
+        ContextKind::Build,
+        &["`data.json` is not JSON", "--> data.json:2:8"],
+    );
     refused(
         &[files[0], ("data.json", "{\n  \"a\": }")],
         ContextKind::Build,

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::screen::Screen;
+
 /// What is done sooner is not shown.
 const DELAY: Duration = Duration::from_millis(200);
 /// How often it is drawn again.
@@ -33,8 +35,11 @@ pub fn is_watched() -> bool {
 /// A line without a bar: how much there is to do is not known yet.
 pub fn spinner() -> ProgressBar {
     let style = ProgressStyle::with_template("{spinner:.green} {wide_msg}");
-    ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr())
-        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
+    ProgressBar::with_draw_target(
+        None,
+        ProgressDrawTarget::term_like(Box::<Screen>::default()),
+    )
+    .with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
 }
 
 fn line() -> MutexGuard<'static, Option<Line>> {

@@ -30,6 +30,7 @@ mod reads;
 mod remote;
 mod run;
 mod sandbox;
+mod screen;
 mod sink;
 mod summary;
 mod trace;

@@ -18,9 +18,11 @@ use super::{Exit, Failure, say};
 use crate::engine::event::Summary;
 use crate::engine::open_files;
 use crate::engine::record::{OutputItem, OutputKind};
+use crate::engine::step::manager::of_machine;
 use crate::engine::step::{search_path, shell_line};
 use crate::engine::umask;
 use crate::lang::label::{Label, LabelPattern};
+use crate::lang::scripts::variables::line_with;
 use crate::lang::target::{Target, Work};
 
 /// Builds and runs. Returns only when there is nothing to run.
@@ -129,21 +131,24 @@ fn script(
         }
     }
     let root = &opened.session.workspace.root;
-    let mut line = command.argv.last().cloned().unwrap_or_default();
     let words: Vec<String> = args
         .args
         .iter()
         .map(|word| word.to_string_lossy().into_owned())
         .collect();
-    if !words.is_empty() {
-        line = format!("{line} {}", shell_line(&words));
-    }
+    let line = match words.is_empty() {
+        true => command.argv.last().cloned().unwrap_or_default(),
+        false => line_with(command, &shell_line(&words)),
+    };
     let path = options::search_path(&opened.session.workspace.manifest.settings);
+    let path = search_path(root, step, &path);
+    let env = targets.describer.environment(command);
     let mut shell = Command::new("sh");
     shell
         .args(["-c", &line])
-        .envs(targets.describer.environment(command).iter())
-        .env("PATH", search_path(root, step, &path))
+        .envs(of_machine((root, &command.dir), &env, &path))
+        .envs(env.iter())
+        .env("PATH", path)
         .current_dir(root.join(target.label.dir()));
     Ok(Chosen::Program(shell))
 }

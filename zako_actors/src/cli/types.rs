@@ -2,8 +2,9 @@
 //!
 //! Owns where they are written, and a TypeScript project for each kind of script file, with which an editor offers to a
 //! file what the loader lets it import and flags the rest. Does not know these rules (`isolate`), nor the language server.
-//! Invariant: a file that a person wrote is never changed.
+//! Invariants: a file that a person wrote is never changed; no mistake keeps the definitions of what could be read from being written.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -12,13 +13,17 @@ use serde_json::{Map, Value, json};
 use super::args::Global;
 use super::opened::{Opened, Targets};
 use super::{Exit, Failure, print_line, say};
+use crate::diagnostic::Diagnostic;
 use crate::engine::workspace::PRIVATE_DIR;
 use crate::isolate::FileKind;
-use crate::lang::label::package_of;
+use crate::lang::label::{Label, package_of};
 use crate::lang::packages::Packages;
 
 /// What all definitions speak of, with a place for the labels.
 const DEFINITIONS: &str = include_str!("types/zako.d.ts");
+
+/// The place.
+const PLACE: &str = "\"$LABELS\"";
 
 /// What rules, toolchains and options are made of.
 const RULES: &str = include_str!("types/rules.d.ts");
@@ -53,11 +58,32 @@ pub fn run(global: &Global) -> Result<Exit, Failure> {
     Opened::look(global, write)
 }
 
+/// What could be read is written, whatever is wrong beside it: it is while somebody edits that an editor asks.
 fn write(opened: &mut Opened) -> Result<Exit, Failure> {
-    let targets = opened.load_whole()?;
+    let found = opened.load();
     let root = opened.session.workspace.root.clone();
     let dir = root.join(PRIVATE_DIR).join("types");
-    let text = DEFINITIONS.replace("\"$LABELS\"", &labels(&targets, &opened.packages()));
+    let last = Labels::read(&dir.join("zako.d.ts"));
+    let (labels, told, mistaken) = match found {
+        Ok(targets) => {
+            let graph = &targets.graph;
+            let mistakes: Vec<Diagnostic> = graph.mistakes().map(|(_, it)| it.clone()).collect();
+            let mistaken = (!mistakes.is_empty()).then(|| Failure::mistakes(&mistakes));
+            let broken = graph.broken().count();
+            let kept = match broken {
+                0 => "",
+                _ => "; those of build files that cannot be read are as they were before",
+            };
+            let told = format!("{} labels{kept}", graph.len() - broken);
+            (
+                Labels::of(&targets, &opened.packages(), &last),
+                told,
+                mistaken,
+            )
+        }
+        Err(failure) => (last, "labels are as they were before".into(), Some(failure)),
+    };
+    let text = DEFINITIONS.replace(PLACE, &labels.union());
     put(&dir.join("zako.d.ts"), &text)?;
     put(&dir.join("rules.d.ts"), RULES)?;
     put(&dir.join("absent.d.ts"), ABSENT)?;
@@ -76,50 +102,83 @@ fn write(opened: &mut Opened) -> Result<Exit, Failure> {
         put_json(&dir.join(file_name(kind)), &project(kind, &listed))?;
     }
     put_json(&dir.join("tsconfig.json"), &solution())?;
-    print_line(&format!(
-        "wrote {PRIVATE_DIR}/types: {} labels",
-        targets.graph.len()
-    ))?;
-    let own = root.join("tsconfig.json");
-    match fs::read_to_string(&own) {
+    print_line(&format!("wrote {PRIVATE_DIR}/types: {told}"))?;
+    put_own(&root.join("tsconfig.json"))?;
+    mistaken.map_or(Ok(Exit::Done), Err)
+}
+
+/// What an editor looks for first, unless a person wrote it.
+fn put_own(path: &Path) -> Result<(), Failure> {
+    match fs::read_to_string(path) {
         Ok(text) if text == ROOT => {}
         Ok(_) => say(
             "tsconfig.json is yours and was left alone; for labels in editors, add { \"path\": \"./.zako/types\" } to its \
              `references` (`tsc -b .zako/types` checks build files without it)",
         ),
         Err(_) => {
-            put(&own, ROOT)?;
+            put(path, ROOT)?;
             print_line("wrote tsconfig.json")?;
         }
     }
-    Ok(Exit::Done)
+    Ok(())
 }
 
-/// Every way to write a label of the workspace, as a union of texts.
-fn labels(targets: &Targets, packages: &Packages) -> String {
-    let mut all = std::collections::BTreeSet::new();
-    // Actions of rules are nobody's dependencies but the rules'.
-    let all_targets = targets.graph.targets().iter();
-    for target in all_targets.filter(|target| target.rule.is_none() || !target.manual) {
-        let label = &target.label;
-        all.insert(label.to_string());
-        if package_of(label.dir()).is_some() {
-            continue;
+/// Every way to write a label of the workspace.
+struct Labels(BTreeSet<String>);
+
+impl Labels {
+    /// Those of all targets; of build files that cannot be read those among the `last` ones.
+    fn of(targets: &Targets, packages: &Packages, last: &Self) -> Self {
+        let graph = &targets.graph;
+        let mut all = Self(BTreeSet::new());
+        for text in &last.0 {
+            let label = Label::parse(text, "").ok();
+            let label = label.filter(|it| text.starts_with("//") && graph.is_unreadable(it));
+            label.iter().for_each(|label| all.add(label));
         }
-        all.extend(packages.other_name(label));
-        all.insert(format!(":{}", label.name()));
+        let broken: BTreeSet<&Label> = graph.broken().map(|id| &graph.target(id).label).collect();
+        // Actions of rules are nobody's dependencies but the rules'.
+        let named = graph.targets().iter();
+        let named = named.filter(|target| target.rule.is_none() || !target.manual);
+        for label in named.map(|target| &target.label) {
+            if broken.contains(label) {
+                continue;
+            }
+            if package_of(label.dir()).is_some() {
+                all.0.insert(label.to_string());
+                continue;
+            }
+            all.0.extend(packages.other_name(label));
+            all.add(label);
+        }
+        all
+    }
+
+    fn add(&mut self, label: &Label) {
+        self.0.insert(label.to_string());
+        self.0.insert(format!(":{}", label.name()));
         if label.dir().rsplit('/').next() == Some(label.name()) {
-            all.insert(format!("//{}", label.dir()));
+            self.0.insert(format!("//{}", label.dir()));
         }
     }
-    if all.is_empty() {
-        return "string".into();
+
+    /// Those that the definitions at `path` have.
+    fn read(path: &Path) -> Self {
+        let text = fs::read_to_string(path).unwrap_or_default();
+        let ends = DEFINITIONS.split_once(PLACE);
+        let union = ends.and_then(|(head, tail)| text.strip_prefix(head)?.strip_suffix(tail));
+        let quoted = union.unwrap_or_default().split(" | ");
+        Self(quoted.flat_map(serde_json::from_str).collect())
     }
-    let quoted: Vec<String> = all
-        .into_iter()
-        .map(|label| Value::String(label).to_string())
-        .collect();
-    quoted.join(" | ")
+
+    /// As a type.
+    fn union(&self) -> String {
+        if self.0.is_empty() {
+            return "string".into();
+        }
+        let quoted = self.0.iter().map(|label| json!(label).to_string());
+        quoted.collect::<Vec<String>>().join(" | ")
+    }
 }
 
 /// All projects as one: an editor looks among them for the one that a file belongs to.

@@ -18,6 +18,7 @@ use crate::lang::package_json::{
     PACKAGE_JSON, PNPM_WORKSPACE, PackageJson, name_in, pnpm_packages,
 };
 use crate::lang::pattern::Pattern;
+use crate::lang::scripts::variables::Manager;
 use crate::lang::scripts::{Member, Members};
 use crate::lang::suggest::{did_you_mean, nearest};
 use crate::lang::target::join;
@@ -44,6 +45,15 @@ impl Found {
         })
     }
 }
+
+/// Files by which package managers are told apart; npm is the one that is left.
+const MANAGED: [(&str, &str); 5] = [
+    (PNPM_WORKSPACE, "pnpm"),
+    ("pnpm-lock.yaml", "pnpm"),
+    ("yarn.lock", "yarn"),
+    ("bun.lock", "bun"),
+    ("bun.lockb", "bun"),
+];
 
 /// Reads them.
 ///
@@ -95,6 +105,7 @@ pub fn read(workspace: &Workspace, dirs: &mut DirTable) -> Result<Found, LoadErr
             .text(".gitignore")
             .map_err(mistake)?
             .unwrap_or_default(),
+        manager: reader.manager(&root),
         members: vec![Member {
             package: root,
             ..Member::default()
@@ -350,6 +361,16 @@ impl Reader<'_> {
             return Err(both);
         }
         Ok(())
+    }
+
+    /// The package manager: the one that the root's `package.json` names, otherwise that whose files are there.
+    fn manager(&self, root: &PackageJson) -> Manager {
+        let has = |path: &&(&str, _)| self.workspace.root.join(path.0).is_file();
+        let by_file = || MANAGED.iter().find(has);
+        let named = root.manager.clone();
+        named
+            .or_else(|| by_file().map(|(_, name)| Manager::of(name)))
+            .unwrap_or_default()
     }
 
     /// What `zako.toml` says, otherwise `turbo.json`, otherwise nothing.

@@ -174,11 +174,17 @@ pub(super) fn stopped(cause: FailureKind, entry: &str, limits: Limits) -> Diagno
             limits.heap_bytes >> 20
         ))
         .with_help("look for a list or string that grows without an end; what needs more has `evaluation-heap` in [settings] of zako.toml"),
-        FailureKind::Timeout => Diagnostic::error(format!(
-            "{entry} took longer than its limit of {:?}",
-            limits.wall
-        ))
-        .with_help(ENDLESS),
+        FailureKind::Timeout => {
+            let Limits { wall, cpu, .. } = limits;
+            let what = match wall.as_secs().checked_div(cpu.as_secs()) {
+                Some(times) if times > 1 => format!(
+                    "{cpu:?} allows: {wall:?} have gone by on the clock, {times} times as much; it waited, or the machine was busy"
+                ),
+                _ => format!("{wall:?}"),
+            };
+            let took = format!("{entry} took longer than its limit of {what}");
+            Diagnostic::error(took).with_help(ENDLESS)
+        }
         FailureKind::CpuTime => Diagnostic::error(format!(
             "{entry} computed for longer than its limit of {:?}",
             limits.cpu

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use deno_core::error::ModuleLoaderError;
 use deno_core::{
     ModuleLoadOptions, ModuleLoadReferrer, ModuleLoadResponse, ModuleLoader, ModuleSource,
-    ModuleSourceCode, ModuleSpecifier, ModuleType, ResolutionKind,
+    ModuleSourceCode, ModuleSpecifier, ModuleType, RequestedModuleType, ResolutionKind,
 };
 
 use crate::diagnostic::Diagnostic;
@@ -82,6 +82,12 @@ fn defining_module(url: &ModuleSpecifier) -> Option<String> {
     Some(format!(
         "import {{ {make} }} from \"zako:internal/rules\";\nexport const {{ {exports} }} = {make}({file});\n"
     ))
+}
+
+/// The module that an import of JSON means which does not say that it is JSON, as type checkers let it be.
+fn data_module(json: String) -> String {
+    let json = serde_json::Value::String(json);
+    format!("export default JSON.parse({json});\n")
 }
 
 /// Serves a module graph.
@@ -154,7 +160,7 @@ impl ModuleLoader for WorkspaceLoader {
         &self,
         url: &ModuleSpecifier,
         _referrer: Option<&ModuleLoadReferrer>,
-        _options: ModuleLoadOptions,
+        options: ModuleLoadOptions,
     ) -> ModuleLoadResponse {
         if let Some(code) = defining_module(url) {
             let code = ModuleSourceCode::String(code.into());
@@ -176,14 +182,17 @@ impl ModuleLoader for WorkspaceLoader {
             return ModuleLoadResponse::Sync(Err(ModuleLoaderError::type_error(message)));
         }
         let module = graph.get(&path);
-        let code = module.map(|module| module.code.clone()).unwrap_or_default();
-        let code = ModuleSourceCode::String(code.into());
-        let (kind, bytecode) = if is_json(&path) {
-            (ModuleType::Json, None)
-        } else {
+        let mut code = module.map(|module| module.code.clone()).unwrap_or_default();
+        let (kind, bytecode) = if !is_json(&path) {
             let offer = module.and_then(|module| module.bytecode.offer());
             (ModuleType::JavaScript, offer)
+        } else if options.requested_module_type == RequestedModuleType::Json {
+            (ModuleType::Json, None)
+        } else {
+            code = data_module(code);
+            (ModuleType::JavaScript, None)
         };
+        let code = ModuleSourceCode::String(code.into());
         ModuleLoadResponse::Sync(Ok(ModuleSource::new(kind, code, url, bytecode)))
     }
 

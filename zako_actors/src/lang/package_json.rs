@@ -13,6 +13,7 @@ use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 use serde_json::{Map, Value};
 
 use super::locate::At;
+use super::scripts::variables::{Manager, of_package};
 use super::target::join;
 use crate::diagnostic::Diagnostic;
 
@@ -36,6 +37,10 @@ pub struct PackageJson {
     pub dependencies: BTreeSet<String>,
     /// Globs of the packages that belong to it.
     pub workspaces: Option<Vec<String>>,
+    /// The package manager that it wants.
+    pub manager: Option<Manager>,
+    /// What its scripts are told of it.
+    pub variables: BTreeMap<String, String>,
 }
 
 /// Fields that name other packages.
@@ -82,6 +87,8 @@ impl PackageJson {
             scripts: scripts(&fields, &file)?,
             dependencies,
             workspaces: workspaces(&fields, &file)?,
+            manager: text("packageManager")?.as_deref().map(Manager::named),
+            variables: of_package(&fields),
         })
     }
 

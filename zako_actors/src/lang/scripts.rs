@@ -8,6 +8,7 @@
 
 mod files;
 mod foreign;
+pub mod variables;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use super::target::{Command, EnvValue, InPlace, Source, Special, Target, Work, j
 use super::task::{ROOT_PACKAGE, Task, Tasks};
 use super::turbo::{TURBO_JSON, TurboTask};
 use crate::diagnostic::Diagnostic;
+use variables::Manager;
 
 /// Programs that run scripts themselves: their lines are not steps.
 const RUNNERS: [&str; 6] = ["turbo", "nx", "lerna", "zako", "wireit", "moon"];
@@ -58,6 +60,8 @@ pub struct Members {
     pub tasks: Tasks,
     /// The root's `.gitignore`.
     pub gitignore: String,
+    /// What runs their scripts.
+    pub manager: Manager,
 }
 
 /// The name of the target that script `script` becomes: labels have no second colon.
@@ -254,23 +258,22 @@ impl<'a> World<'a> {
         let mut srcs = self.sources(index, &task).map_err(mistake)?;
         srcs.push(self.shared.clone());
         let is_test = task.cache && (script == "test" || script.starts_with("test:"));
-        let hooked = |hook: &str| package.scripts.get(&format!("{hook}{script}"));
-        let lines = [hooked("pre"), package.scripts.get(script), hooked("post")];
-        let lines: Vec<&str> = lines.into_iter().flatten().map(String::as_str).collect();
+        let mut env: BTreeMap<String, EnvValue> = task
+            .env
+            .iter()
+            .map(|name| (name.clone(), EnvValue::pass(name)))
+            .collect();
+        env.extend(variables::of_script(package, script, &self.all.manager));
         let path = join(dir, PACKAGE_JSON);
         Ok(Target {
             at: At::file(path),
             deps: self.dependencies(index, &task, &label).map_err(mistake)?,
             srcs,
             work: Work::Command(Command {
-                argv: vec!["sh".into(), "-c".into(), lines.join(" && ")],
+                argv: vec!["sh".into(), "-c".into(), variables::line(package, script)],
                 dir: dir.into(),
                 outs,
-                env: task
-                    .env
-                    .iter()
-                    .map(|name| (name.clone(), EnvValue::pass(name)))
-                    .collect(),
+                env,
                 special: Special {
                     test_retries: is_test.then_some(0),
                     network: self.all.tasks.opens_network(package, script),

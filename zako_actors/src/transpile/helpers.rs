@@ -145,6 +145,12 @@ pub(super) fn take_helpers<'a>(
     Ok(definitions)
 }
 
+/// What `program` calls the helper `name`, while it is imported.
+pub(super) fn local_name<'p>(program: &'p Program<'_>, name: &str) -> Option<&'p str> {
+    let mut imported = program.body.iter().filter_map(helper_name);
+    imported.find_map(|(helper, local)| (helper == name).then_some(local))
+}
+
 /// Helper and local name, when the statement is a generated import.
 fn helper_name<'s>(statement: &'s Statement<'_>) -> Option<(&'s str, &'s str)> {
     let Statement::ImportDeclaration(import) = statement else {

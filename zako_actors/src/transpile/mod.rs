@@ -13,6 +13,7 @@ mod declarations;
 mod decorators;
 mod helpers;
 mod lasting;
+mod legacy;
 mod options;
 mod prologue;
 mod relink;
@@ -51,7 +52,7 @@ use room::with_room;
 
 /// What outputs depend on beside source and options: part of every cache key. The last number counts changes of what is
 /// made around oxc.
-pub const TRANSPILER_VERSION: &str = "oxc 0.146.0, 2";
+pub const TRANSPILER_VERSION: &str = "oxc 0.146.0, 3";
 
 /// One file to transpile.
 #[derive(Debug, Clone)]
@@ -220,6 +221,10 @@ impl<'a> Run<'a> {
         if !is_kept {
             diagnostics.extend(accessors::refused(&run.program));
         }
+        if job.options.has_legacy_decorators() {
+            diagnostics.extend(decorators::uncalled(&run.program));
+            legacy::name_default_class(&mut run.program, &AstBuilder::new(arena));
+        }
         if !parsed.panicked {
             let checked = SemanticBuilder::new()
                 .with_check_syntax_error(true)
@@ -266,6 +271,9 @@ impl<'a> Run<'a> {
         self.accept(found)?;
 
         let builder = AstBuilder::new(self.arena);
+        if options.has_legacy_decorators() {
+            legacy::reorder(&mut self.program, &builder);
+        }
         let helpers = helpers::take_helpers(&mut self.program, &builder).map_err(|name| {
             vec![
                 Diagnostic::error(format!(

@@ -126,9 +126,7 @@ impl TranspileOptions {
                 ..TypeScriptOptions::default()
             },
             decorator: DecoratorOptions {
-                legacy: self
-                    .decorators
-                    .is_some_and(|kind| kind != Decorators::Preserve),
+                legacy: self.has_legacy_decorators(),
                 emit_decorator_metadata: self.decorators == Some(Decorators::LegacyWithMetadata),
                 ..DecoratorOptions::default()
             },
@@ -150,6 +148,12 @@ impl TranspileOptions {
             None => self.target.eq_ignore_ascii_case("esnext"),
             Some(kind) => kind == Decorators::Preserve,
         }
+    }
+
+    /// Whether decorators are those of `experimentalDecorators`.
+    pub(super) fn has_legacy_decorators(&self) -> bool {
+        self.decorators
+            .is_some_and(|kind| kind != Decorators::Preserve)
     }
 
     /// `tsc` defines class fields from ES2022 on, where the language has them.

@@ -170,9 +170,15 @@ fn dynamic_imports<'s>(
     record.dynamic_imports.iter().filter_map(|import| {
         let span = import.module_request;
         let text = source.get(span.start as usize..span.end as usize)?;
-        let inside = text.strip_prefix(['"', '\''])?.strip_suffix(['"', '\''])?;
-        Some((inside, span))
+        Some((literal(text)?, span))
     })
+}
+
+/// What the expression `text` says, if it is one text and nothing else. With an escape it counts as computed.
+fn literal(text: &str) -> Option<&str> {
+    let quote = text.chars().next().filter(|it| matches!(it, '"' | '\''))?;
+    let inside = text.strip_prefix(quote)?.strip_suffix(quote)?;
+    (!inside.contains([quote, '\\'])).then_some(inside)
 }
 
 #[derive(Default)]

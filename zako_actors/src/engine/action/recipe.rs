@@ -96,6 +96,10 @@ impl Describer {
                     );
                 }
                 for (name, value) in self.environment(command).iter() {
+                    // The command is it.
+                    if name == "npm_lifecycle_script" {
+                        continue;
+                    }
                     let value = match self.is_written(command, name, value) && !is_secret(name) {
                         true => kept(&shown(value)).into_owned(),
                         false => hidden(value),

@@ -126,7 +126,8 @@ impl Analyser<'_, '_> {
         kind: ContextKind,
         mut request: Value,
     ) -> Result<Vec<Answer>, Mistaken> {
-        let key = self.key(kind, &request);
+        let context = self.context_of(kind);
+        let key = self.key(&context, &request);
         let machine = Machine {
             files: self.env.files,
             search: self.env.search,
@@ -146,7 +147,7 @@ impl Analyser<'_, '_> {
             let job = EvaluationJob {
                 path: file.to_owned(),
                 kind,
-                context: self.context.clone(),
+                context: context.clone(),
                 call: Some(request.clone()),
             };
             let output = self.evaluate_one(job)?;
@@ -181,10 +182,17 @@ impl Analyser<'_, '_> {
         Err(vec![Diagnostic::error(message)].into())
     }
 
-    fn key(&self, kind: ContextKind, request: &Value) -> Hash {
+    /// What is told to all files, as a file of this kind sees it.
+    fn context_of(&self, kind: ContextKind) -> Value {
+        let mut context = self.context.clone();
+        context["context"] = kind.name().into();
+        context
+    }
+
+    fn key(&self, context: &Value, request: &Value) -> Hash {
         KeyWriter::new("zako system file")
             .hash(&self.context_hash)
-            .text(kind.name())
+            .text(&context.to_string())
             .text(&request.to_string())
             .finish()
     }

@@ -29,6 +29,7 @@ function open(index, remember = true) {
   byId("title").textContent = view.name;
   byId("back").hidden = index === 0;
   kinds();
+  byId("implied").textContent = view.implied ? ` (${view.implied} that follow from others are left out)` : "";
   needs = view.nodes.map(() => []);
   by = view.nodes.map(() => []);
   edges = view.edges.map((edge, index) => {

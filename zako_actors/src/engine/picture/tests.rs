@@ -36,7 +36,7 @@ fn graphviz_gets_every_target_and_every_edge() {
 
 #[test]
 fn an_edge_that_follows_from_others_is_left_out_of_a_drawing() {
-    let (layout, _) = picture(false).views[0].layout();
+    let (layout, ..) = picture(false).views[0].layout();
     let edges: Vec<_> = layout
         .edges
         .iter()
@@ -61,7 +61,7 @@ fn packages_are_drawn_as_one_box_each_also_when_they_need_each_other() {
             .position(|node| node.name == name)
             .unwrap()
     };
-    let (layout, _) = picture.views[0].layout();
+    let (layout, ..) = picture.views[0].layout();
     for (by, needs) in [("//b", "//c"), ("//c", "//b")] {
         let drawn = layout
             .edges
@@ -132,6 +132,9 @@ fn too_many_neighbours_of_a_package_are_drawn_by_package() {
 fn a_page_holds_its_data_and_nothing_from_elsewhere() {
     let html = picture(false).html();
     assert!(!html.contains("</script><b>") && html.contains("//a:x"));
+    assert!(
+        html.contains("\"implied\":1,") && html.contains("that follow from others are left out")
+    );
     for left in ["src=", "$DATA", "$LOOK", "$SCRIPT", "$TIPS"] {
         assert!(!html.contains(left), "{left}");
     }

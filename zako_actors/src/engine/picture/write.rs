@@ -46,7 +46,7 @@ impl Picture {
     /// As an image.
     pub fn svg(&self) -> String {
         let view = &self.views[0];
-        let (layout, widths) = view.layout();
+        let (layout, widths, _) = view.layout();
         let (width, height) = (layout.width.round(), layout.height.round());
         let mut text = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\">\n\
@@ -100,8 +100,8 @@ impl Picture {
 }
 
 impl View {
-    /// Where everything lies, and the width of each box.
-    pub(super) fn layout(&self) -> (Layout, Vec<f64>) {
+    /// Where everything lies, the width of each box, and how many edges are left out.
+    pub(super) fn layout(&self) -> (Layout, Vec<f64>, usize) {
         let deps: Vec<Vec<usize>> = self
             .deps
             .iter()
@@ -111,11 +111,14 @@ impl View {
         let widths: Vec<f64> = letters
             .map(|letters| letters as f64 * CHARACTER + 2.0 * PADDING)
             .collect();
-        (Layout::new(&reduce(&deps), &widths), widths)
+        let reduced = reduce(&deps);
+        let count = |deps: &[Vec<usize>]| deps.iter().map(Vec::len).sum::<usize>();
+        let implied = count(&deps) - count(&reduced);
+        (Layout::new(&reduced, &widths), widths, implied)
     }
 
     fn json(&self) -> Value {
-        let (layout, widths) = self.layout();
+        let (layout, widths, implied) = self.layout();
         let nodes = self
             .boxes
             .iter()
@@ -140,7 +143,7 @@ impl View {
         let frames: Vec<_> = layout.frames.iter().map(rounded).collect();
         json!({
             "name": self.name, "frames": frames, "width": layout.width.round(), "height": layout.height.round(),
-            "start": layout.start, "nodes": nodes.collect::<Vec<_>>(), "edges": edges.collect::<Vec<_>>(),
+            "start": layout.start, "implied": implied, "nodes": nodes.collect::<Vec<_>>(), "edges": edges.collect::<Vec<_>>(),
         })
     }
 }

@@ -16,9 +16,10 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::command::{carry_through, environment};
+use super::command::carry_through;
 use super::confined;
 use super::log::read_log;
+use super::manager::of_machine;
 use super::repeat::compare;
 use super::traced::{of_script, traced};
 use super::{
@@ -191,9 +192,16 @@ fn execute(
     let (command, tool) = job.command_of(action)?;
     let step = target.in_place().ok_or(StepFailure::Lost)?;
     let root = env.files.root();
-    let mut variables = environment(env, command);
-    let search = variables.get("PATH").map_or("", String::as_str);
+    let tracked = env.describer.environment(command);
+    let search = tracked.get("PATH").map_or("", String::as_str);
     let path = search_path(root, step, search);
+    let mut variables = env.describer.untracked(command);
+    variables.extend(of_machine((root, &command.dir), &tracked, &path));
+    variables.extend(
+        tracked
+            .iter()
+            .map(|(name, value)| (name.clone(), value.clone())),
+    );
     let confine = (env.sandbox == Mode::Strict).then(|| {
         let home = home();
         let places = (root, scratch.dir(), home.as_deref());

@@ -18,6 +18,7 @@ mod in_place;
 mod job;
 mod log;
 mod look_up;
+pub mod manager;
 mod repeat;
 mod results;
 mod rivals;

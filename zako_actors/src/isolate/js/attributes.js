@@ -30,7 +30,8 @@ export class Attribute {
   // What a build file wrote, as JSON.
   check(where, value) {
     switch (this.type) {
-      case "string": return string(where, value);
+      // What has to be said says something.
+      case "string": return this.required ? string(where, value) : word(where, value);
       case "strings": return list(where, value, word);
       case "boolean": return boolean(where, value);
       case "number":
@@ -68,6 +69,7 @@ export class Attribute {
 
 function word(where, value) {
   if (typeof value !== "string") fail(`${where}: expected a string, got ${describe(value)}`);
+  if (value.includes("\0")) fail(`${where}: a string must not contain NUL`);
   return value;
 }
 

@@ -140,7 +140,7 @@ export class RuleContext {
     if (srcs.length === 0) fail(`${where}: there is nothing to transpile`);
     if (!(options.out instanceof File) || !options.out.isDirectory) fail(`${where}: out: expected a directory, got ${describe(options.out)}`, 'write out: ctx.directory("dist")');
     const outs = this.outs(`${where}: out`, [options.out], index);
-    const root = options.root === undefined ? this.dir : string(`${where}: root`, options.root);
+    const root = options.root === undefined ? this.dir : options.root === "" ? "" : string(`${where}: root`, options.root);
     const settings = {
       module: oneOf(`${where}: module`, options.module ?? "esm", ["esm", "commonjs"]),
       target: string(`${where}: target`, options.target ?? "es2022"),

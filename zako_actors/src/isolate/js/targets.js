@@ -154,7 +154,7 @@ export function transpile(options) {
     $zako: "transpile",
     srcs: list(`${where}: srcs`, options.srcs, source),
     deps: list(`${where}: deps`, options.deps, label),
-    root: options.root === undefined ? "." : path(`${where}: root`, options.root).replace(/\/+$/, ""),
+    root: options.root === undefined || options.root === "" ? "." : path(`${where}: root`, options.root).replace(/\/+$/, ""),
     out: path(`${where}: out`, options.out).replace(/\/+$/, ""),
     module: options.module === undefined ? "esm" : oneOf(`${where}: module`, options.module, ["esm", "commonjs"]),
     target: options.target === undefined ? "es2022" : string(`${where}: target`, options.target),

@@ -28,7 +28,7 @@ export const copy = rule({
     const root = ctx.attrs.root ?? ctx.label.dir;
     const pairs = ctx.attrs.srcs.map((file) => {
       const below = within(file, root);
-      if (below === undefined) throw ctx.fail(`${file} does not lie in \`root\`, which is ${root || "the workspace"}`);
+      if (below === undefined) throw ctx.fail(outside(file, root));
       return [file, `${to}/${below}`];
     });
     ctx.run({ cmd: ["sh", "-c", COPY, "copy", ...pairs], outs: [to] });
@@ -59,13 +59,17 @@ export const archive = rule({
     const root = ctx.attrs.root ?? ctx.label.dir;
     const names = ctx.attrs.srcs.map((file) => {
       const below = within(file, root);
-      if (below === undefined) throw ctx.fail(`${file} does not lie in \`root\`, which is ${root || "the workspace"}`);
+      if (below === undefined) throw ctx.fail(outside(file, root));
       return below;
     });
     if (names.length === 0) ctx.fail("there is nothing to put into the archive");
     ctx.run({ cmd: ["sh", "-c", script, "archive", out, root || ".", "--", ...names.sort()], inputs: ctx.attrs.srcs, outs: [out] });
   },
 });
+
+function outside(file: File, root: string): string {
+  return `${file} does not lie in \`root\`, which is ${root || "the workspace"}; root: "." takes paths from the workspace root`;
+}
 
 function within(file: File, root: string): string | undefined {
   if (root === "" || root === ".") return file.path;

@@ -73,7 +73,11 @@ fn scripts_become_targets_in_the_order_of_packages() {
     assert_eq!(web.deps[0].to_string(), "//packages/core:build");
     assert!(!web.manual && find(&all, "//apps/web:dev").manual);
     let core = find(&all, "//packages/core:build");
-    assert_eq!(core.command().unwrap().argv[2], "echo pre && tsc");
+    assert_eq!(
+        core.command().unwrap().argv[2],
+        "(npm_lifecycle_event='prebuild' npm_lifecycle_script='echo pre'\necho pre\n) && \
+         (npm_lifecycle_event='build' npm_lifecycle_script='tsc'\ntsc\n)"
+    );
     assert_eq!(
         core.command().unwrap().outs,
         [Output::Tree("packages/core/dist".into())]
