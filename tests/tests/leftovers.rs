@@ -1,6 +1,7 @@
 //! What earlier builds left in the workspace: the outcome of a build does not depend on it.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 
 use zako_tests::each::EACH;
 use zako_tests::{Outcome, Project, git};
@@ -234,8 +235,8 @@ fn what_a_failed_step_left_is_taken_away() {
     let project = project(
         "  t: target({ cmd: [\"sh\", \"-c\", \"touch d/p z/q\"], outs: [\"d/p\", \"z/q\"] }),\n  u: target({ cmd: [\"touch\", \"u\"], outs: [\"u\"] }),",
     );
-    // No directory can be made there.
-    project.write("z", "");
+    // No file can be made there.
+    symlink("/proc", project.root().join("z")).unwrap();
     project
         .zako(&["build", "-k"])
         .fails_saying(&["workspace/z", "1 failed"]);

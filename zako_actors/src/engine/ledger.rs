@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::workspace::PRIVATE_DIR;
+use crate::lang::label::is_within;
 use crate::lang::text::{AsText, Text};
 
 /// By what content is known again: the first bytes of its hash.
@@ -173,6 +174,16 @@ impl Ledger {
     /// Every listed path, sorted.
     pub fn paths(&self) -> Vec<Text> {
         self.lock().paths.keys().cloned().collect()
+    }
+
+    /// Every listed path in the directory `dir`, and `dir` itself, sorted.
+    pub fn within(&self, dir: &str) -> Vec<Text> {
+        let inner = self.lock();
+        let itself = inner.paths.get_key_value(dir).map(|(path, _)| path);
+        let below = inner.paths.range(Text::from(format!("{dir}/"))..);
+        let below = below.map(|(path, _)| path);
+        let below = below.take_while(|path| is_within(path, dir));
+        itself.into_iter().chain(below).cloned().collect()
     }
 
     /// Writes the ledger without what was struck, and whole if it is not.
