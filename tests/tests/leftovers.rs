@@ -576,7 +576,7 @@ fn nothing_is_removed_behind_a_link() {
         project.build();
         let elsewhere = project.outside().join("elsewhere");
         fs::rename(project.root().join("tree"), &elsewhere).unwrap();
-        std::os::unix::fs::symlink(&elsewhere, project.root().join("tree")).unwrap();
+        symlink(&elsewhere, project.root().join("tree")).unwrap();
         write(&project, NO_GEN);
         project.zako(&[command]).succeeds();
         assert!(elsewhere.join("x").exists(), "{command}");

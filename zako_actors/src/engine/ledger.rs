@@ -262,6 +262,16 @@ mod tests {
     }
 
     #[test]
+    fn what_lies_in_a_directory_is_told_from_what_lies_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::load(&dir.path().join("outputs"));
+        let paths = ["x", "x-1", "x/a", "x/deep/b", "x0", "w"];
+        ledger.add(paths.map(|path| (path, 1)).into_iter()).unwrap();
+        assert_eq!(ledger.within("x"), ["x", "x/a", "x/deep/b"]);
+        assert!(ledger.within("x/deep/b/c").is_empty());
+    }
+
+    #[test]
     fn what_no_output_can_be_is_not_listed_whoever_says_so() {
         const NONE: [&str; 11] = [
             "/etc/passwd",
