@@ -10,6 +10,7 @@ pub mod archive;
 mod binary;
 mod c_project;
 pub mod each;
+pub mod kinds;
 mod monorepo;
 mod needs;
 mod node;

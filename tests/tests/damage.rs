@@ -162,13 +162,7 @@ fn a_full_disk_fails_and_leaves_an_intact_store() {
         "mount -t tmpfs -o size=256k tmpfs '{0}' && export ZAKO_CACHE_DIR='{0}/cache'",
         disk.display()
     );
-    // A mount that nobody else sees, as root or in a user namespace of one's own.
-    let private = |script: &str| {
-        let script = format!("{mount} && {{ {script}; }}");
-        let mut command = project.shell("exec unshare --mount $([ $(id -u) = 0 ] || echo --user --map-root-user) sh -c \"$SCRIPT\"");
-        command.env("SCRIPT", script);
-        Outcome::of(&mut command)
-    };
+    let private = |script: &str| on_a_disk(&project, &mount, script);
     // Where mounting is not allowed, the limit on file sizes above shows the same failure.
     if !may_run("private mounts", private("true").status.success()) {
         return;
@@ -179,6 +173,42 @@ fn a_full_disk_fails_and_leaves_an_intact_store() {
     // With room again, the same build succeeds.
     project.build();
     check_outputs(&project, "w");
+}
+
+#[test]
+fn a_command_that_fills_the_disk_is_told_of_though_it_could_not_say_so() {
+    let project = Project::with_build(
+        "import { target } from \"zako:build\";\nexport default {\n\
+         \x20 o: target({ cmd: [\"sh\", \"-c\", \"head -c 9000000 /dev/zero > o\"], outs: [\"o\"] }),\n};\n",
+    );
+    let disk = project.outside().join("disk");
+    fs::create_dir(&disk).unwrap();
+    let mount = format!(
+        "mount -t tmpfs -o size=3m tmpfs '{0}' && cp zako.toml BUILD.ts '{0}' && cd '{0}'",
+        disk.display()
+    );
+    if !may_run(
+        "private mounts",
+        on_a_disk(&project, &mount, "true").status.success(),
+    ) {
+        return;
+    }
+    let outcome = on_a_disk(&project, &mount, "\"$ZAKO\" build");
+    outcome.fails_saying(&[
+        "//:o failed",
+        "No space left on device at",
+        "make room there",
+    ]);
+}
+
+/// Runs `script` after `mount`, which nobody else sees, as root or in a user namespace of one's own.
+fn on_a_disk(project: &Project, mount: &str, script: &str) -> Outcome {
+    let script = format!("{mount} && {{ {script}; }}");
+    let mut command = project.shell(
+        "exec unshare --mount $([ $(id -u) = 0 ] || echo --user --map-root-user) sh -c \"$SCRIPT\"",
+    );
+    command.env("SCRIPT", script);
+    Outcome::of(&mut command)
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What earlier builds left in the workspace: the outcome of a build does not depend on it.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 
 use zako_tests::each::EACH;
 use zako_tests::{Outcome, Project, git};
@@ -234,8 +235,8 @@ fn what_a_failed_step_left_is_taken_away() {
     let project = project(
         "  t: target({ cmd: [\"sh\", \"-c\", \"touch d/p z/q\"], outs: [\"d/p\", \"z/q\"] }),\n  u: target({ cmd: [\"touch\", \"u\"], outs: [\"u\"] }),",
     );
-    // No directory can be made there.
-    project.write("z", "");
+    // No file can be made there.
+    symlink("/proc", project.root().join("z")).unwrap();
     project
         .zako(&["build", "-k"])
         .fails_saying(&["workspace/z", "1 failed"]);
@@ -575,7 +576,7 @@ fn nothing_is_removed_behind_a_link() {
         project.build();
         let elsewhere = project.outside().join("elsewhere");
         fs::rename(project.root().join("tree"), &elsewhere).unwrap();
-        std::os::unix::fs::symlink(&elsewhere, project.root().join("tree")).unwrap();
+        symlink(&elsewhere, project.root().join("tree")).unwrap();
         write(&project, NO_GEN);
         project.zako(&[command]).succeeds();
         assert!(elsewhere.join("x").exists(), "{command}");

@@ -157,6 +157,32 @@ export default {
 }
 
 #[test]
+fn an_output_that_somebody_takes_away_is_made_again() {
+    let project = Project::with_build(
+        r#"
+import { target } from "zako:build";
+export default {
+  one: target({ cmd: ["sh", "-c", "echo 1 > one"], outs: ["one"] }),
+  tree: target({ cmd: ["sh", "-c", "mkdir -p t/u; echo 2 > t/u/two"], outs: ["t/"] }),
+};
+"#,
+    );
+    let mut watch = project.start(&["watch"]);
+    for gone in ["one", "t/u/two", "one"] {
+        watch.line();
+        assert!(project.has(gone));
+        fs::remove_file(project.root().join(gone)).unwrap();
+    }
+    watch.line();
+    assert!(project.has("one") && project.has("t/u/two"));
+    watch.signal("INT");
+    let said = watch.wait().text();
+    let changed = said.lines().filter(|line| line.ends_with(" changed"));
+    let changed: Vec<&str> = changed.collect();
+    assert_eq!(changed, ["one changed", "t/u/two changed", "one changed"]);
+}
+
+#[test]
 fn a_directory_that_goes_and_comes_again_is_told_in_one_line() {
     let project = Project::with_build(
         r#"

@@ -392,7 +392,9 @@ impl Watch {
     /// Whether what lies at `path` in the workspace is zako's, or a script's where its outputs go; of a directory whether all of it is.
     fn is_own(&self, path: &str, ledger: &Ledger) -> bool {
         let full = self.root.join(path);
-        ledger.contains(path)
+        // What somebody else takes away of it is to be made again.
+        let is_there = || fs::symlink_metadata(&full).is_ok();
+        ledger.contains(path) && (is_there() || self.edits.rounds.made(&self.root, path))
             || is_unfinished(path)
             || is_unwatched(path)
             || self.is_cache(&full)

@@ -232,6 +232,12 @@ impl Graph {
         writers.of(path)
     }
 
+    /// The targets that declare the output `path`, or may write it without declaring it, by label.
+    pub fn may_write(&self, path: &str) -> Vec<NodeId> {
+        let writers = self.writers.get_or_init(|| Writers::new(&self.targets));
+        writers.may_write(path)
+    }
+
     /// The place of `label`.
     pub fn find(&self, label: &Label) -> Option<NodeId> {
         self.by_label.get(label).copied()

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::workspace::PRIVATE_DIR;
+use crate::lang::label::is_within;
 use crate::lang::text::{AsText, Text};
 
 /// By what content is known again: the first bytes of its hash.
@@ -175,6 +176,16 @@ impl Ledger {
         self.lock().paths.keys().cloned().collect()
     }
 
+    /// Every listed path in the directory `dir`, and `dir` itself, sorted.
+    pub fn within(&self, dir: &str) -> Vec<Text> {
+        let inner = self.lock();
+        let itself = inner.paths.get_key_value(dir).map(|(path, _)| path);
+        let below = inner.paths.range(Text::from(format!("{dir}/"))..);
+        let below = below.map(|(path, _)| path);
+        let below = below.take_while(|path| is_within(path, dir));
+        itself.into_iter().chain(below).cloned().collect()
+    }
+
     /// Writes the ledger without what was struck, and whole if it is not.
     ///
     /// # Errors
@@ -248,6 +259,16 @@ mod tests {
         let bears = [7, 8].map(|mark| again.bears("a/x", mark));
         assert_eq!(bears, [Some(true), Some(false)]);
         assert_eq!(again.bears("b", 1), None);
+    }
+
+    #[test]
+    fn what_lies_in_a_directory_is_told_from_what_lies_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::load(&dir.path().join("outputs"));
+        let paths = ["x", "x-1", "x/a", "x/deep/b", "x0", "w"];
+        ledger.add(paths.map(|path| (path, 1)).into_iter()).unwrap();
+        assert_eq!(ledger.within("x"), ["x", "x/a", "x/deep/b"]);
+        assert!(ledger.within("x/deep/b/c").is_empty());
     }
 
     #[test]

@@ -292,35 +292,6 @@ pub fn restore(files: &FileTable, store: &Store, items: &[OutputItem]) -> Result
     missing.iter().try_for_each(|item| note(files, item))
 }
 
-/// Makes sure that `items` may be written, and lists them as zako's. What a target of this build takes for a source is a
-/// person's, and so is what zako does not know to have written, unless it gives way.
-///
-/// # Errors
-/// When one of them would replace a person's file.
-pub fn take_over(
-    files: &FileTable,
-    ledger: &Ledger,
-    items: &[OutputItem],
-    is_source: &dyn Fn(&str) -> bool,
-    gives_way: &dyn Fn(&str) -> bool,
-) -> Result<(), OutputError> {
-    for item in items {
-        let theirs = !ledger.contains(&item.path)
-            && item.kind != OutputKind::Directory
-            && fs::symlink_metadata(files.root().join(&*item.path)).is_ok()
-            // Exactly what would be written harms nobody: the ledger was lost, say.
-            && (is_source(&item.path) || !(is_intact(files, item) || gives_way(&item.path)));
-        if theirs {
-            if is_intact(files, item) {
-                // The next build takes it for an output, then.
-                list(ledger, std::iter::once(item))?;
-            }
-            return Err(OutputError::NotOurs(item.path.to_string()));
-        }
-    }
-    list(ledger, items.iter())
-}
-
 /// Writes one output that is at hand in memory.
 ///
 /// # Errors

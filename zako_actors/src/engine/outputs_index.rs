@@ -197,6 +197,8 @@ pub struct Writers {
     paths: FxHashMap<String, Vec<NodeId>>,
     /// By the directory that the pattern starts in.
     globs: FxHashMap<String, Vec<(Pattern, NodeId)>>,
+    /// Those whose results lie beside their sources, with where.
+    others: Vec<(Text, NodeId)>,
 }
 
 impl Writers {
@@ -206,7 +208,13 @@ impl Writers {
         for (index, target) in targets.iter().enumerate() {
             let id = NodeId(index as u32);
             let mut add = |path: &str| writers.paths.entry(path.to_owned()).or_default().push(id);
-            transpiled_tree(target).into_iter().for_each(&mut add);
+            match (transpiled_tree(target), &target.work) {
+                (Some(tree), _) => add(tree),
+                (None, Work::Transpile(step)) => {
+                    writers.others.push((step.out.as_str().into(), id));
+                }
+                _ => {}
+            }
             for out in target.command().iter().flat_map(|command| &command.outs) {
                 match out {
                     Output::File(path) | Output::Tree(path) => add(path),
@@ -230,6 +238,14 @@ impl Writers {
         }
         found.sort_unstable();
         found.dedup();
+        found
+    }
+
+    /// The same, and those that may write `path` without declaring it.
+    pub fn may_write(&self, path: &str) -> Vec<NodeId> {
+        let mut found = self.of(path);
+        let others = self.others.iter().filter(|(dir, _)| is_within(path, dir));
+        found.extend(others.map(|(_, id)| *id));
         found
     }
 }

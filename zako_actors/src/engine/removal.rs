@@ -5,6 +5,7 @@
 //! hold what zako wrote is a person's.
 
 use std::fs::{self, Metadata};
+use std::io::{ErrorKind, Result};
 use std::path::Path;
 
 use super::files::FileTable;
@@ -67,8 +68,8 @@ fn is_behind_a_link(root: &Path, path: &str) -> bool {
     above.any(|found| found.is_ok_and(|found| found.is_symlink()))
 }
 
-/// Removes outputs that are not wanted any more, and the directories that this empties, up to
-/// directory `stop` (workspace-relative). What cannot be removed stays.
+/// Removes outputs that are not wanted any more, and the directories that this empties, or that somebody else emptied, up to
+/// directory `stop` (workspace-relative). What cannot be removed stays, and so does a directory that is an output itself.
 pub fn remove<'a>(
     files: &FileTable,
     ledger: &Ledger,
@@ -89,16 +90,23 @@ pub fn remove<'a>(
         };
         files.removed(path);
         ledger.strike(path);
-        if removed.is_err() {
+        if !is_gone(&removed) {
             continue;
         }
         let mut at = path;
         while let Some((dir, _)) = at.rsplit_once('/') {
             // Fails where something is left, which is the point.
-            if dir == stop || fs::remove_dir(files.root().join(dir)).is_err() {
+            let is_kept = || !is_gone(&fs::remove_dir(files.root().join(dir)));
+            if dir == stop || ledger.contains(dir) || is_kept() {
                 break;
             }
             at = dir;
         }
     }
+}
+
+/// Whether nothing is there, whoever took it away.
+fn is_gone(removed: &Result<()>) -> bool {
+    let is_missing = |error: &std::io::Error| error.kind() == ErrorKind::NotFound;
+    removed.as_ref().map_or_else(is_missing, |()| true)
 }

@@ -381,6 +381,7 @@ impl Build {
         self.emit(Event::BuildFinished(self.summary.clone()));
         drop(self.spec.news.send(News::Ended));
         self.records = Records::default();
+        self.spec.env.forget_records();
         reply.send(BuildResult {
             summary: self.summary.clone(),
             records: std::mem::take(&mut self.made),

@@ -34,6 +34,14 @@ pub enum OutputError {
          (`.zako`), `--overwrite` replaces all such files, but for sources and what git knows"
     )]
     NotOurs(String),
+    /// A person's directory, or one with files of a person.
+    #[error("{}", in_the_way(path, inside.as_deref()))]
+    Directory {
+        /// Workspace-relative.
+        path: String,
+        /// A file in it.
+        inside: Option<String>,
+    },
     /// The store refused.
     #[error("cannot store {path}: {source}")]
     Store {
@@ -55,6 +63,18 @@ pub enum OutputError {
         /// Why.
         source: io::Error,
     },
+}
+
+fn in_the_way(path: &str, inside: Option<&str>) -> String {
+    let what = match inside {
+        Some(inside) => format!(
+            "{path} is a directory, and zako did not write {inside}, as far as it knows, or it was changed since, or git knows it"
+        ),
+        None => format!("{path} is a directory, and zako did not make it, as far as it knows"),
+    };
+    format!(
+        "{what}; correct `outs`, or move that directory away: `--overwrite` replaces files only"
+    )
 }
 
 pub(super) fn failed<'a>(

@@ -150,8 +150,11 @@ impl Session {
             ..
         } = &self.layout;
         let saved = known.ledger.get().map_or(Ok(()), |ledger| ledger.save());
-        if self.leftovers.are_gone() {
-            known.gone_through = stamp(outputs);
+        match self.leftovers.are_gone() {
+            Some(true) => known.gone_through = stamp(outputs),
+            // Also where the list is the one that was gone through: a target that had them is gone.
+            Some(false) => known.gone_through = None,
+            None => {}
         }
         let state = State {
             files: known.files.save(),

@@ -47,14 +47,14 @@ impl Leftovers {
         })
     }
 
-    /// Whether somebody asked, and none are left.
-    pub fn are_gone(&self) -> bool {
-        self.found.get().is_some_and(BTreeSet::is_empty)
+    /// Whether none are left, where somebody asked.
+    pub fn are_gone(&self) -> Option<bool> {
+        self.found.get().map(BTreeSet::is_empty)
     }
 
     /// Whether the next session need not go through the list that this one went through.
     pub fn are_to_be_saved(&self) -> bool {
-        self.is_news.get() && self.are_gone()
+        self.is_news.get() && self.are_gone() == Some(true)
     }
 
     /// From now on these are left.
@@ -106,7 +106,7 @@ impl Session {
         let recorded = outputs(self.known.records.values().map(Arc::as_ref));
         let is_done = |path: &str| {
             // Who is going to describe what nobody writes yet is not known.
-            let writers = plan.graph.writers(path);
+            let writers = plan.graph.may_write(path);
             let mut labels = writers.iter().map(|id| &plan.graph.target(*id).label);
             !writers.is_empty() && labels.all(|label| done.contains(label))
         };
@@ -160,8 +160,15 @@ impl Session {
         }
         let made = outputs(result.records.iter().map(|(_, record)| &**record));
         let failed = added.into_iter().filter(|path| !made.contains(&**path));
-        let left = self.leftovers().iter().cloned().chain(failed).collect();
-        self.set_left(left);
+        self.add_left(failed.collect());
+    }
+
+    /// These have no target any more, and one that is not up to date yet may write them anew.
+    pub(super) fn add_left(&mut self, paths: Vec<Text>) {
+        if !paths.is_empty() {
+            let left = self.leftovers().iter().cloned().chain(paths).collect();
+            self.set_left(left);
+        }
     }
 
     /// What stays whatever it holds; nothing where git does not tell what it knows: then nothing may be removed, which is said.

@@ -53,6 +53,7 @@ use crate::diagnostic::Diagnostic;
 use crate::isolate::FileKind;
 use crate::lang::label::Label;
 use crate::lang::target::Target;
+use crate::lang::text::Text;
 use crate::machine::PoolSize;
 use crate::texts::read_text;
 
@@ -440,10 +441,14 @@ impl Session {
             .flat_map(|r| r.outputs.iter())
             .map(|item| &*item.path)
             .collect();
+        let mut covered: Vec<Text> = Vec::new();
         for (label, record) in &left {
-            let stale = record.outputs.iter().map(|item| &*item.path);
-            let stale =
-                stale.filter(|path| !others.contains(path) && !graph.outputs().may_cover(path));
+            let stale = record.outputs.iter().map(|item| &item.path);
+            let stale = stale.filter(|path| !others.contains(&***path));
+            let (may_be_others, stale): (Vec<_>, Vec<_>) =
+                stale.partition(|path| graph.outputs().may_cover(path));
+            covered.extend(may_be_others.into_iter().cloned());
+            let stale = stale.into_iter().map(|path| &**path);
             let stale = ours(&self.known.files, &ledger, |path| persons.has(path), stale);
             let remove = |stale: &mut dyn Iterator<Item = &str>| {
                 remove(&self.known.files, &ledger, stale, label.dir());
@@ -453,6 +458,7 @@ impl Session {
                 None => remove(&mut { stale }),
             }
         }
+        self.add_left(covered);
         // What was listed before may be gone.
         self.known.dirs.look_anew();
         self.changed = true;

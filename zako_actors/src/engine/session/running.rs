@@ -191,6 +191,7 @@ impl Session {
             seats: Seats::new(options.jobs),
             ledger: Arc::clone(self.ledger()),
             claims: Claims::of(Arc::clone(&plan)),
+            records: Mutex::new(Arc::clone(&self.known.records)),
             known_to_git: OnceLock::new(),
             isolates: services.isolates_in_use().cloned(),
             reasons: Arc::clone(self.reasons()),

@@ -3,13 +3,15 @@
 //! Owns the check that two targets do not write one file when only running them shows it (globs,
 //! directory trees, transpiled files). Does not know outputs that are declared by name: the graph
 //! refuses these before.
-//! Invariant: a path is claimed by one label per build.
+//! Invariants: a path is claimed by one label per build; while outputs are put in place nothing is taken away, so that no directory goes
+//! that is about to be filled.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::Doubt;
+use crate::engine::graph::Graph;
 use crate::engine::plan::{Freshness, Plan, Planned};
 use crate::lang::label::Label;
 use crate::lang::target::Work;
@@ -41,6 +43,10 @@ pub struct Claims {
     sources: Mutex<Sources>,
     /// Of scripts whose outputs are not known for certain.
     doubts: Mutex<Vec<(Label, Doubt)>>,
+    /// What steps leave as a directory with nothing in it, with who does, unless several do.
+    directories: Mutex<FxHashMap<Text, Option<Label>>>,
+    /// Shared by who puts outputs in place. Taken before the owners.
+    places: RwLock<()>,
 }
 
 type Owners = FxHashMap<Text, Label>;
@@ -107,6 +113,16 @@ impl Claims {
         doubts
     }
 
+    /// Until the end of this nothing is taken away. Whoever has it claims nothing.
+    pub fn placing(&self) -> RwLockReadGuard<'_, ()> {
+        self.places.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The targets of this build, and all others.
+    pub fn graph(&self) -> Option<Arc<Graph>> {
+        Some(Arc::clone(&self.plan().as_ref()?.graph))
+    }
+
     /// Who declares to write `path`.
     pub fn writer(&self, path: &str) -> Option<Label> {
         let plan = self.plan();
@@ -134,9 +150,32 @@ impl Claims {
         paths: impl Iterator<Item = &'a str>,
         remove: impl FnOnce(&mut dyn Iterator<Item = &'a str>),
     ) {
+        let _alone = self.places.write().unwrap_or_else(PoisonError::into_inner);
         let claims = self.owners();
-        let is_free = |path: &&str| claims.get(*path).is_none_or(|owner| Some(owner) == label);
+        let directories = self.directories();
+        let is_free = |path: &&str| {
+            let keeper = directories.get(*path);
+            claims.get(*path).is_none_or(|owner| Some(owner) == label)
+                && keeper.is_none_or(|keeper| label.is_some() && keeper.as_ref() == label)
+        };
         remove(&mut paths.filter(is_free));
+    }
+
+    fn directories(&self) -> MutexGuard<'_, FxHashMap<Text, Option<Label>>> {
+        let directories = self.directories.lock();
+        directories.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on nobody but `label` takes away these directories.
+    pub fn keep<'a>(&self, label: &Label, directories: impl Iterator<Item = &'a Text>) {
+        let mut kept = self.directories();
+        for path in directories {
+            let keeper = kept.entry(path.clone());
+            let keeper = keeper.or_insert_with(|| Some(label.clone()));
+            if keeper.as_ref() != Some(label) {
+                *keeper = None;
+            }
+        }
     }
 
     /// Claims `paths` for `label`, all or up to the first clash.
@@ -151,24 +190,37 @@ impl Claims {
         let mut claims = self.owners();
         for path in paths {
             match claims.get(path.letters()) {
-                Some(other) if other != label => {
-                    let (first, second) = if other < label {
-                        (other, label)
-                    } else {
-                        (label, other)
-                    };
-                    return Err(Clash {
-                        path: path.letters().to_owned(),
-                        first: first.clone(),
-                        second: second.clone(),
-                        is_shared: false,
-                    });
-                }
+                Some(other) if other != label => return Err(clash(path.letters(), label, other)),
                 Some(_) => {}
                 None => drop(claims.insert(path.to_text(), label.clone())),
             }
         }
         Ok(())
+    }
+
+    /// Makes sure that nobody but `label` has one of `paths`.
+    ///
+    /// # Errors
+    /// When another label has one of them.
+    pub fn check<'a>(
+        &self,
+        label: &Label,
+        mut paths: impl Iterator<Item = &'a str>,
+    ) -> Result<(), Clash> {
+        let claims = self.owners();
+        paths.try_for_each(|path| match claims.get(path) {
+            Some(other) if other != label => Err(clash(path, label, other)),
+            _ => Ok(()),
+        })
+    }
+}
+
+fn clash(path: &str, one: &Label, other: &Label) -> Clash {
+    Clash {
+        path: path.to_owned(),
+        first: one.min(other).clone(),
+        second: one.max(other).clone(),
+        is_shared: false,
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::failure::CommandFailure;
 use super::hints::of_failure;
-use super::log::{read_log, shorten};
+use super::log::{note_of_full_disk, read_log, shorten};
 use super::traced::{of_command, traced};
 use super::{
     Lookup, StepEnv, StepFailure, StepJob, StepReport, depfile, look_up, put_in_place, record,
@@ -229,12 +229,13 @@ pub fn carry_through(
     if env.keep_scratch {
         scratch.keep();
     }
+    let full = note_of_full_disk([scratch.dir(), &spec.cwd]);
     Err(StepFailure::Command(Box::new(CommandFailure {
         how,
         // Not that of whoever traces it.
         argv: command.argv.clone(),
         env: spec.env,
-        output: read_log(&spec.log),
+        output: read_log(&spec.log) + &full,
         attempts: 1,
         kept: env.keep_scratch.then_some(spec.cwd),
     })))

@@ -12,6 +12,8 @@ const KEPT_BYTES: u64 = 256 << 10;
 /// Lines shown from the beginning and the end of a long output.
 const HEAD_LINES: usize = 40;
 const TAIL_LINES: usize = 160;
+/// Where less is free the disk counts as full: what does not fit stays unwritten.
+const ROOM_BYTES: u64 = 16 << 10;
 
 /// What a command printed to the file at `path`; nothing where it cannot be read.
 pub fn read_log(path: &Path) -> String {
@@ -21,6 +23,30 @@ pub fn read_log(path: &Path) -> String {
     }
     let bytes = File::open(path).and_then(|file| read(file, KEPT_BYTES));
     String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
+}
+
+/// What is said where nothing more can be written to the file system of one of `places`: a command that fails for that may not
+/// have been able to say so.
+pub fn note_of_full_disk(places: [&Path; 2]) -> String {
+    let full = places.into_iter().find(|place| is_full(place));
+    full.map_or(String::new(), |place| {
+        format!(
+            "\nnote: No space left on device at {}: it may have failed for that, and what it printed may be lost; make room there",
+            place.display()
+        )
+    })
+}
+
+fn is_full(place: &Path) -> bool {
+    rustix::fs::statvfs(place).is_ok_and(|disk| {
+        // Some is kept for root.
+        let blocks = match rustix::process::geteuid().is_root() {
+            true => disk.f_bfree,
+            false => disk.f_bavail,
+        };
+        // Some file systems have no number of files.
+        blocks.saturating_mul(disk.f_frsize) < ROOM_BYTES || disk.f_files > 0 && disk.f_ffree == 0
+    })
 }
 
 fn read(mut file: File, kept_bytes: u64) -> io::Result<Vec<u8>> {

@@ -91,6 +91,12 @@ fn answer(env: &StepEnv, job: &StepJob, action: Action) -> Result<Lookup, StepFa
                 tracing::warn!("{}: {error}; running the step again", job.target().label);
                 Ok(Lookup::Run(Box::new(action.clone())))
             }
+            // As above.
+            StepFailure::Outputs(OutputError::NotOurs(_) | OutputError::Directory { .. })
+                if job.is_in_place() =>
+            {
+                Ok(Lookup::Run(Box::new(action.clone())))
+            }
             // What it would write now may be another one's by now.
             StepFailure::Clash(_) if job.shares() => Ok(Lookup::Run(Box::new(action.clone()))),
             other => Err(other),

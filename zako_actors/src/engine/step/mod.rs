@@ -25,12 +25,12 @@ mod rivals;
 mod traced;
 mod transpile;
 mod turn;
+mod way;
 mod worker;
-mod yields;
 
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use actor_rt::{ActorRef, AsyncActor, AsyncContext};
@@ -50,15 +50,15 @@ use look_up::{Lookup, look_up};
 use results::{decode, encode, remember};
 
 use super::action::{Action, Describer};
-use super::build::BuildMsg;
+use super::build::{BuildMsg, Records};
 use super::cancel::Cancel;
 use super::edits::Edits;
 use super::event::Outcome;
 use super::files::FileTable;
 use super::ledger::Ledger;
-use super::outputs::{is_intact, list, take_over};
+use super::outputs::{is_intact, list};
 use super::reasons::Reasons;
-use super::record::{ActionResult, OutputItem, OutputKind, Record};
+use super::record::{ActionResult, OutputItem, OutputKind, Record, item_at};
 use super::remote::Remote;
 use super::removal::{ours, remove};
 use super::rounds::Tried;
@@ -68,7 +68,9 @@ use super::seats::Seats;
 use super::since::tracked;
 use super::worker::Workers;
 use crate::isolate::IsolatePool;
+use crate::lang::label::Label;
 use crate::lang::target::Work;
+use crate::lang::text::Text;
 
 /// What all steps of a build share.
 pub struct StepEnv {
@@ -104,6 +106,8 @@ pub struct StepEnv {
     pub ledger: Arc<Ledger>,
     /// Who writes what in this build.
     pub claims: Claims,
+    /// What is remembered of all targets.
+    pub records: Mutex<Records>,
     /// The files that git knows, once somebody has to know.
     pub known_to_git: OnceLock<Result<BTreeSet<String>, String>>,
     /// What the build files were evaluated by, where any were.
@@ -116,6 +120,31 @@ pub struct StepEnv {
     pub reasons: Arc<Reasons>,
     /// Threads that one step writes its results with.
     pub writers: usize,
+}
+
+impl StepEnv {
+    /// The build is over: whoever remembers what it made is to be the only one who has the records.
+    pub fn forget_records(&self) {
+        drop(std::mem::take(&mut *self.remembered()));
+    }
+
+    fn remembered(&self) -> MutexGuard<'_, Records> {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether another target than `label`, of this build or not, has left `path` and may do so again.
+    fn is_of_another(&self, label: &Label, path: &str) -> bool {
+        let Some(graph) = self.claims.graph() else {
+            return false;
+        };
+        let records = self.remembered();
+        let has = |it: &Label| {
+            let record = records.get(it).filter(|_| it != label);
+            record.is_some_and(|record| item_at(&record.outputs, path).is_some())
+        };
+        let mut writers = graph.may_write(path).into_iter();
+        writers.any(|id| has(&graph.target(id).label))
+    }
 }
 
 /// A step that is over.
@@ -295,6 +324,8 @@ fn put_in_place(
 ) -> Result<(), StepFailure> {
     claim(env, job, outputs)?;
     remove_previous(env, job, outputs);
+    way::clear(env, job, outputs)?;
+    let _placing = env.claims.placing();
     if job.target().in_place().is_some() {
         // What need not be written stays whose it is.
         list_as_ours(
@@ -302,9 +333,7 @@ fn put_in_place(
             outputs.iter().filter(|item| !is_intact(&env.files, item)),
         )?;
     } else {
-        let is_source = |path: &str| env.claims.is_source(path);
-        let gives_way = |path: &str| yields::gives_way(env, path);
-        take_over(&env.files, &env.ledger, outputs, &is_source, &gives_way)?;
+        way::take_over(env, outputs)?;
     }
     Ok(place()?)
 }
@@ -318,11 +347,13 @@ fn remove_previous(env: &StepEnv, job: &StepJob, outputs: &[OutputItem]) {
             known.is_err()
         });
         // Where its command still writes nobody else does, but beside what a script writes there may be a person's.
-        let stale = stale.map(|old| &*old.path);
+        let stale = stale.map(|old| &old.path);
         let stale = stale.filter(|old| !job.is_of_rival(old));
         let is_command = target.command().is_some() && target.in_place().is_none();
-        let is_inner = |old: &&str| is_command && target.declares(old);
+        let is_inner = |old: &&Text| is_command && target.declares(old);
         let (inner, outer): (Vec<_>, Vec<_>) = stale.partition(is_inner);
+        let is_free = |old: &&Text| !env.is_of_another(&target.label, old);
+        let outer = outer.into_iter().filter(is_free);
         // What it does not declare any more and git knows, or may know, is a person's. Asked only where something would go.
         let known = OnceCell::new();
         let is_gits = |path: &str| {
@@ -330,9 +361,10 @@ fn remove_previous(env: &StepEnv, job: &StepJob, outputs: &[OutputItem]) {
             known.as_ref().is_none_or(|known| known.contains(path))
         };
         let is_theirs = |path: &str| !target.declares(path) && is_gits(path);
-        let outer = ours(&env.files, &env.ledger, is_theirs, outer.into_iter());
+        let outer = outer.map(|old| &**old);
+        let outer = ours(&env.files, &env.ledger, is_theirs, outer);
         let outer: Vec<_> = outer.collect();
-        let stale = inner.into_iter().chain(outer);
+        let stale = inner.into_iter().map(|old| &**old).chain(outer);
         env.claims.unclaimed(Some(&target.label), stale, |stale| {
             remove(&env.files, &env.ledger, stale, target.label.dir());
         });
@@ -348,15 +380,17 @@ fn list_as_ours<'a>(
 }
 
 fn claim(env: &StepEnv, job: &StepJob, outputs: &[OutputItem]) -> Result<(), StepFailure> {
-    let is_claimed =
-        |item: &&OutputItem| item.kind != OutputKind::Directory && !job.is_of_both(item);
-    let paths = outputs.iter().filter(is_claimed);
-    env.claims
-        .claim(&job.target().label, paths.map(|item| &item.path))
-        .map_err(|clash| {
-            let is_shared = job.shares();
-            StepFailure::Clash(Clash { is_shared, ..clash })
-        })
+    let items = outputs.iter().filter(|item| !job.is_of_both(item));
+    let (directories, paths): (Vec<_>, Vec<_>) =
+        items.partition(|item| item.kind == OutputKind::Directory);
+    let label = &job.target().label;
+    let directories = directories.into_iter().map(|item| &item.path);
+    env.claims.keep(label, directories);
+    let paths = paths.into_iter().map(|item| &item.path);
+    env.claims.claim(label, paths).map_err(|clash| {
+        let is_shared = job.shares();
+        StepFailure::Clash(Clash { is_shared, ..clash })
+    })
 }
 
 fn record(job: &StepJob, action: &Action, result: ActionResult) -> Record {
