@@ -21,6 +21,7 @@ pub use super::evaluation::{Evaluate, EvaluationFailure, EvaluationJob, Evaluati
 use super::files::FileTable;
 use super::flaws::{Broken, Flaws};
 use super::hash::{Hash, KeyWriter};
+use super::locks::{LockMemory, Locks};
 use super::members;
 use super::packages;
 use super::state::{EvaluatedResult, Memory};
@@ -95,6 +96,8 @@ pub struct LoadEnv<'a> {
     pub has_left: &'a dyn Fn(&FxHashSet<&Label>) -> bool,
     /// Targets with a mistake: their rules are not asked.
     pub mistaken: &'a FxHashSet<Label>,
+    /// What lock files said.
+    pub locks: &'a LockMemory,
 }
 
 /// So many files are evaluated before what they said is read: as JSON it takes several times the memory of the targets.
@@ -229,6 +232,13 @@ impl<'a> Loader<'a> {
         let scripts = scripts::targets(&members);
         let mut scripts = scripts.map_err(|mistake| LoadError::Mistakes(vec![mistake]))?;
         scripts.retain(|target| !described.contains(target.label.dir()));
+        let locks = Locks {
+            files: self.env.files,
+            members: &members,
+            known: self.env.locks,
+        };
+        let told = locks.add(&mut self.env.memory.locks, &mut scripts);
+        self.env.evaluator.tell(told);
         Ok(scripts)
     }
 
@@ -351,6 +361,7 @@ mod tests {
                 wrote: &|_| false,
                 has_left: &|_| false,
                 mistaken: &FxHashSet::default(),
+                locks: &LockMemory::new(self.dir.path().join("locks")),
             };
             let loaded = Loader::new(env, &Given::default()).load(&mut None);
             let labels = loaded.map(|loaded| {

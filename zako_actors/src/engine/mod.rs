@@ -28,6 +28,7 @@ pub mod guard;
 pub mod hash;
 pub mod ledger;
 pub mod load;
+pub mod locks;
 pub mod looks;
 pub mod members;
 pub mod open_files;

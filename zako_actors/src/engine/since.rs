@@ -10,6 +10,8 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use super::locks::Before;
+
 /// Why git did not answer.
 #[derive(Debug, thiserror::Error)]
 pub enum SinceError {
@@ -36,6 +38,17 @@ pub struct Changes {
     pub paths: BTreeSet<String>,
     /// Of that, what is there on one side only.
     pub came_or_went: BTreeSet<String>,
+    /// What changed lock files said.
+    pub locks: Before,
+}
+
+/// What the file at `path` held at `reference`; nothing where it was none, or no text.
+pub fn text_at(root: &Path, reference: &str, path: &str) -> Option<String> {
+    let mut asked = git();
+    let asked = asked.current_dir(root).arg("show");
+    let output = asked.arg(format!("{reference}:./{path}")).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then_some(text)
 }
 
 /// What differs between `reference` and the files on disk.

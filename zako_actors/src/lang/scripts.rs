@@ -218,6 +218,7 @@ impl<'a> World<'a> {
                     out_exclude,
                     shares: false,
                     open_env,
+                    installed: Vec::new(),
                     cached: task.cache,
                     persistent: task.persistent,
                 })),

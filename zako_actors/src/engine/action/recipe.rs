@@ -10,9 +10,10 @@ use super::{ActionError, Describer, Tool};
 use crate::engine::cause::{RecipeParts, short};
 use crate::engine::files::FileTable;
 use crate::engine::hash::{Hash, KeyWriter};
+use crate::engine::locks;
 use crate::engine::record::{Input, InputContent};
 use crate::lang::pattern::Pattern;
-use crate::lang::target::{Command, Output, Target, Transpile, Work};
+use crate::lang::target::{Command, Installed, Output, Target, Transpile, Work};
 
 /// Raised when the same action would be run in another way than before.
 const RECIPE_FORMAT: u64 = 2;
@@ -55,6 +56,11 @@ impl Describer {
             if step.shares {
                 key.text("shares");
             }
+            for installed in &step.installed {
+                key.text("installed")
+                    .text(&installed.lock)
+                    .bytes(&installed.digest);
+            }
         }
         key.number(command.outs.len() as u64);
         for out in &command.outs {
@@ -88,6 +94,10 @@ impl Describer {
                         "another script that writes where it does".into(),
                         "declared",
                     );
+                }
+                let installed = command.in_place.iter().flat_map(|step| &step.installed);
+                for Installed { lock, digest } in installed {
+                    add(locks::part(lock), &short(&Hash::new(*digest)));
                 }
                 for (name, value) in self.environment(command).iter() {
                     add(format!("env.{name}"), &short(&Hash::of(value.as_bytes())));

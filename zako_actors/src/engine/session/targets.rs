@@ -129,9 +129,11 @@ impl Session {
                 has_leftovers || records.keys().any(|label| !described.contains(label))
             },
             mistaken: &self.mistaken,
+            locks: &self.known.locks,
         };
         let loaded = Loader::new(env, given).load(&mut self.described);
         self.changed |= loaded.as_ref().map_or(true, |loaded| loaded.evaluated > 0);
+        self.changed |= self.known.locks.had_news();
         Ok(loaded?)
     }
 

@@ -55,6 +55,7 @@ use super::edits::Edits;
 use super::event::Outcome;
 use super::files::FileTable;
 use super::ledger::Ledger;
+use super::locks::LockMemory;
 use super::outputs::{is_intact, list, take_over};
 use super::reasons::Reasons;
 use super::record::{ActionResult, OutputItem, OutputKind, Record};
@@ -113,6 +114,8 @@ pub struct StepEnv {
     pub workers: Arc<Workers>,
     /// Why targets ran the last time.
     pub reasons: Arc<Reasons>,
+    /// What lock files said before.
+    pub locks: Arc<LockMemory>,
     /// Threads that one step writes its results with.
     pub writers: usize,
 }
