@@ -355,6 +355,10 @@ fn packages(app_build: &str, settings: &str) -> Project {
             r#""dependencies": {{"core": "*", "ui": "*"}}, "scripts": {{"build": {app_build:?}}}"#
         ),
     );
+    project.write(
+        "package-lock.json",
+        r#"{"lockfileVersion": 3, "packages": {"": {}, "packages/app": {}, "packages/core": {}}}"#,
+    );
     project.write("node_modules/installed/index.js", "installed");
     project.write("packages/core/node_modules/deep/index.js", "deep");
     project.write("shared.txt", "shared");
@@ -373,6 +377,7 @@ fn a_script_of_a_package_reads_what_it_depends_on_and_writes_in_its_package() {
         "../ui/src/s.txt",
         "../ui/s.txt",
         "../../node_modules/installed/index.js",
+        "../../package-lock.json",
         "../base.txt",
     ];
     let hidden = [

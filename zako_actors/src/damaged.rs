@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::{Value, json};
 
+use crate::engine::locks;
 use crate::engine::query;
 use crate::lang::amount::bytes;
 use crate::lang::descriptor::{BuildFile, read_exports};
@@ -146,6 +147,42 @@ const LOCKS: &[&str] = &[
     [package.b]\nsource = \"git:r#c\"\ncommit = \"0123456789abcdef0123456789abcdef01234567\"\n\
     tree = \"blake3-af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262/0\"\n",
 ];
+/// Of package managers, by the names of their files.
+const FOREIGN_LOCKS: &[(&str, &[&str])] = &[
+    (
+        "package-lock.json",
+        &[
+            r#"{"lockfileVersion": 3, "packages": {"": {"dependencies": {"a": "^1.0.0"}}, "b": {"name": "@m/b"},
+        "node_modules/@m/b": {"resolved": "b", "link": true}, "node_modules/a": {"version": "1.0.0", "dependencies": {"c": "*"}},
+        "node_modules/a/node_modules/c": {"version": "2.0.0", "peerDependencies": {"a": "*"}}}}"#,
+        ],
+    ),
+    (
+        "pnpm-lock.yaml",
+        &[
+            "lockfileVersion: '9.0'\nimporters:\n  .:\n    dependencies:\n      a:\n        version: 1.0.0(c@2.0.0)\n  p/b:\n    \
+        dependencies:\n      r:\n        version: link:../..\npatchedDependencies:\n  a@1.0.0: x\npackages:\n  a@1.0.0: {}\n\
+        snapshots:\n  a@1.0.0(c@2.0.0):\n    dependencies:\n      c: 2.0.0\n  c@2.0.0: {}\n",
+        ],
+    ),
+    (
+        "yarn.lock",
+        &[
+            "# yarn lockfile v1\n\n\n\"@a/b@^1.0.0 || 2\", c@*:\n  version \"1.0.0\"\n  integrity sha512-x==\n  dependencies:\n    d \"^2\"\n\nd@^2:\n  version \"2.0.0\"\n",
+            "__metadata:\n  version: 8\n\n\"a@npm:^1, a@npm:*\":\n  version: 1.0.0\n  resolution: \"a@npm:1.0.0\"\n  dependencies:\n    b: \"*\"\n\n\
+            \"b@patch:b@npm%3A*#x\":\n  resolution: \"b@patch:b@npm%3A*#x::h\"\n\n\"r@workspace:.\":\n  resolution: \"r@workspace:.\"\n  linkType: soft\n  \
+            peerDependencies:\n    a: \"^1\"\n",
+        ],
+    ),
+    (
+        "bun.lock",
+        &[
+            r#"{"lockfileVersion": 1, "workspaces": {"": {"dependencies": {"a": "1"}}, "w": {"name": "@m/w", "peerDependencies": {"c": "*"}},},
+        "patchedDependencies": {"a@1.0.0": "p"}, "packages": {"@m/w": ["@m/w@workspace:w"], "a": ["a@1.0.0", "", {"dependencies": {"c": "*"}}, "sha512-x"],
+        "a/c": ["c@2.0.0", "", {}, ""], "@m/w/c": ["c@1.0.0"],}}"#,
+        ],
+    ),
+];
 const INTEGRITIES: &[&str] = &[
     "sha256-ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=",
     "sha1-x sha512-z4PhNX7vuL3xVChQ1m2AB9Yg5AULVxXcg/SpIdNs6c5H0NE8XYXysP+DGNKHfuwvY7kxvUdBeoGlODJ6+SfaPg==",
@@ -235,6 +272,16 @@ proptest! {
         match LockFile::parse(&text) {
             Ok(lock) => prop_assert_eq!(LockFile::parse(&lock.text()), Ok(lock)),
             Err(mistake) => prop_assert!(mistake.location.is_some() && mistake.help.is_some(), "{}", mistake.message),
+        }
+    }
+
+    #[test]
+    fn lock_files_of_package_managers_are_read_or_refused(
+        (name, text) in prop::sample::select(FOREIGN_LOCKS).prop_flat_map(|(name, seeds)| (Just(name), damaged(seeds))),
+    ) {
+        match locks::read(name, &text, &[]) {
+            Ok(graph) => drop(graph.digests()),
+            Err(why) => prop_assert!(why.to_string().contains("cannot be read: ") || why.to_string().contains("is not known"), "{}", why),
         }
     }
 

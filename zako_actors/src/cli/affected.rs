@@ -4,7 +4,6 @@ use super::args::{AffectedArgs, Global};
 use super::opened::Opened;
 use super::{Exit, Failure, print_json, print_line};
 use crate::engine::affected::affected;
-use crate::engine::since::changed_since;
 
 /// Prints their labels, dependencies first.
 pub fn run(global: &Global, args: &AffectedArgs) -> Result<Exit, Failure> {
@@ -13,8 +12,8 @@ pub fn run(global: &Global, args: &AffectedArgs) -> Result<Exit, Failure> {
 
 fn print(opened: &mut Opened, args: &AffectedArgs) -> Result<Exit, Failure> {
     let targets = opened.load_whole()?;
-    let changed =
-        changed_since(&opened.session.workspace.root, &args.since).map_err(Failure::usage)?;
+    let changed = opened.session.changed_since(&args.since);
+    let changed = changed.map_err(Failure::usage)?;
     let touched = affected(
         &targets.graph,
         &changed,

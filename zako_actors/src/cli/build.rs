@@ -33,7 +33,6 @@ use crate::engine::open_files;
 use crate::engine::plan::{Freshness, Plan};
 use crate::engine::schedule::Capacity;
 use crate::engine::session::{BuildOptions, Kept, Running};
-use crate::engine::since::changed_since;
 use crate::isolate::engine_version;
 use crate::lang::label::Label;
 use crate::lang::target::Target;
@@ -297,15 +296,19 @@ impl<'a> Work<'a> {
     }
 
     /// What is asked for; of what a rule has yet to describe, the target that it describes.
-    pub(super) fn asked(&self, opened: &Opened, targets: &Targets) -> Result<Vec<NodeId>, Failure> {
+    pub(super) fn asked(
+        &self,
+        opened: &mut Opened,
+        targets: &Targets,
+    ) -> Result<Vec<NodeId>, Failure> {
         let graph = &targets.graph;
         let patterns = targets.as_far_as_described(opened.patterns(&self.args.labels)?);
         let mut asked = graph
             .matching(&patterns, &|target| self.wanted.takes(target))
             .map_err(Failure::usage)?;
         if let Some(reference) = &self.args.since {
-            let changed =
-                changed_since(&opened.session.workspace.root, reference).map_err(Failure::usage)?;
+            let changed = opened.session.changed_since(reference);
+            let changed = changed.map_err(Failure::usage)?;
             let touched = affected(graph, &changed, opened.session.origins(), &targets.readings);
             asked.retain(|id| touched.contains(id));
         }

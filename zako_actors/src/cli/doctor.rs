@@ -16,6 +16,7 @@ use super::options::{
 };
 use super::{Exit, Failure, print_json, print_line};
 use crate::engine::action::find_program;
+use crate::engine::locks;
 use crate::engine::sandbox::{Mode, mechanism};
 use crate::engine::workspace::{Layout, Workspace, WorkspaceError};
 use crate::isolate::engine_version;
@@ -371,6 +372,7 @@ fn workspace(
     if !about.is_empty() {
         add(findings, "package", about);
     }
+    lock_files(&workspace, findings);
     let cache = match cache_dir(global, Some(&workspace)) {
         Ok(cache) => cache,
         Err(_) => return,
@@ -386,6 +388,22 @@ fn workspace(
                 "make this directory writable, or choose another with --cache-dir",
             ),
         }
+    }
+}
+
+/// Which lock files of package managers are understood.
+fn lock_files(workspace: &Workspace, findings: &mut Vec<Finding>) {
+    for (name, what) in locks::survey(&workspace.root) {
+        let Some(what) = what else {
+            let value = "a change concerns the packages that use what changed";
+            add(findings, name, value);
+            continue;
+        };
+        let advice = match name {
+            locks::OPAQUE => "`bun install --save-text-lockfile` writes bun.lock, which is read",
+            _ => "have the package manager write it anew; zako may be too old for it",
+        };
+        warn(findings, name, format!("{what}; {}", locks::WHOLE), advice);
     }
 }
 

@@ -12,6 +12,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::analyse::{Reading, reading};
 use super::gates::Gates;
 use super::graph::{Graph, NodeId};
+use super::locks;
 use super::since::Changes;
 use super::state::Memory;
 use crate::lang::label::Label;
@@ -95,6 +96,10 @@ pub fn affected<'a>(
             if [PACKAGE_FILE, MANIFEST, LOCK].contains(&file) || TURBO_FILES.contains(&file) {
                 // What it says may hold for every target.
                 touched.extend_from_slice(graph.order());
+            } else if locks::LOCK_FILES.contains(&file) || file == locks::OPAQUE {
+                let concerned =
+                    |id: &&NodeId| locks::concerns(graph.target(**id), file, &changes.locks);
+                touched.extend(graph.order().iter().filter(concerned));
             } else if let Some(targets) = by_file.get(file) {
                 told.extend(targets.iter().map(|id| &graph.target(*id).label));
             }

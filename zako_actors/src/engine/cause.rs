@@ -24,7 +24,7 @@ const CONTEXT_CHARS: usize = 24;
 pub enum Cause {
     /// Never finished here.
     New,
-    /// The command, its environment or its tool; what of it is not known.
+    /// The command, its environment, its tool or what is installed for it; what of it is not known.
     Recipe,
     /// One part of the recipe: a word of the command, a variable, a tool, an output.
     Part {
@@ -56,6 +56,17 @@ pub enum Cause {
     Forced,
     /// Its results are not kept.
     Uncached,
+    /// What a lock file says of a package that its own needs.
+    Package {
+        /// Its name.
+        name: Box<str>,
+        /// Its versions before, as far as these are not the same now.
+        was: Option<Box<str>>,
+        /// Its versions now.
+        now: Option<Box<str>>,
+        /// The lock file.
+        lock: Box<str>,
+    },
 }
 
 impl Cause {
@@ -92,7 +103,9 @@ impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::New => f.write_str("never built here"),
-            Self::Recipe => f.write_str("its command, environment or tool changed"),
+            Self::Recipe => {
+                f.write_str("its command, environment, tool or installed packages changed")
+            }
             Self::Part { name, was, now } => match (was, now) {
                 (None, Some(_)) => write!(f, "{name} is new"),
                 (Some(_), None) => write!(f, "{name} is gone"),
@@ -105,6 +118,20 @@ impl fmt::Display for Cause {
             Self::Forced => f.write_str("forced"),
             Self::Uncached => f.write_str("its results are not cached"),
             Self::Output(path) => write!(f, "output {path} is missing or was edited"),
+            Self::Package {
+                name,
+                was,
+                now,
+                lock,
+            } => match (was, now) {
+                (Some(was), Some(now)) if was == now => {
+                    write!(f, "what {lock} says of {name} {now} changed")
+                }
+                (Some(was), Some(now)) => write!(f, "{name} {was} → {now} in {lock}"),
+                (None, Some(now)) => write!(f, "{name} {now} is new in {lock}"),
+                (Some(was), None) => write!(f, "{name} {was} is gone from {lock}"),
+                (None, None) => write!(f, "what {lock} says of {name} changed"),
+            },
         }
     }
 }

@@ -21,6 +21,7 @@ pub use super::evaluation::{Evaluate, EvaluationFailure, EvaluationJob, Evaluati
 use super::files::FileTable;
 use super::flaws::{Broken, Flaws};
 use super::hash::{Hash, KeyWriter};
+use super::locks::{LockMemory, Locks};
 use super::members::{self, Found};
 use super::packages;
 use super::state::{EvaluatedResult, Memory};
@@ -101,6 +102,8 @@ pub struct LoadEnv<'a> {
     pub mistaken: &'a FxHashSet<Label>,
     /// Packages from elsewhere that could not be brought, with what is wrong.
     pub missing: &'a [(String, Diagnostic)],
+    /// What lock files said.
+    pub locks: &'a LockMemory,
 }
 
 /// So many files are evaluated before what they said is read: as JSON it takes several times the memory of the targets.
@@ -290,6 +293,13 @@ impl<'a> Loader<'a> {
             let target = mistake.target.as_deref();
             !target.is_some_and(|target| known.iter().any(|label| label == target))
         });
+        let locks = Locks {
+            files: self.env.files,
+            members: &members,
+            known: self.env.locks,
+        };
+        let told = locks.add(&mut self.env.memory.locks, &mut scripts.targets);
+        self.env.evaluator.tell(told);
         Ok((scripts, broken))
     }
 
@@ -440,6 +450,7 @@ mod tests {
                 has_left: &|_| false,
                 mistaken: &FxHashSet::default(),
                 missing: &[],
+                locks: &LockMemory::new(self.dir.path().join("locks")),
             };
             let loaded = Loader::new(env, &Given::default()).load(&mut None);
             let labels = loaded.map(|loaded| {

@@ -29,6 +29,7 @@ pub mod hash;
 pub mod known_labels;
 pub mod ledger;
 pub mod load;
+pub mod locks;
 pub mod looks;
 pub mod members;
 pub mod open_files;

@@ -62,7 +62,7 @@ impl Packing {
         // The rest is the environment, the program and the version of zako.
         run.parts = common
             .extract_if(.., |name, _| {
-                name.ends_with(']') || name.starts_with("output ")
+                name.ends_with(']') || name.starts_with("output ") || name.starts_with("what ")
             })
             .collect();
         let common = serde_json::to_string(&common).ok()?;

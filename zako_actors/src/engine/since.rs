@@ -10,6 +10,8 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use super::locks::Before;
+
 /// Why git did not answer.
 #[derive(Debug, thiserror::Error)]
 pub enum SinceError {
@@ -32,10 +34,23 @@ pub enum SinceError {
 /// What differs between a commit and the files on disk, by workspace-relative paths.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
+    /// The commit.
+    pub commit: String,
     /// Everything.
     pub paths: BTreeSet<String>,
     /// Of that, what is there on one side only.
     pub came_or_went: BTreeSet<String>,
+    /// What changed lock files said.
+    pub locks: Before,
+}
+
+/// What the file at `path` held in `commit`; nothing where it was none, or no text.
+pub fn text_at(root: &Path, commit: &str, path: &str) -> Option<String> {
+    let mut asked = git();
+    let asked = asked.current_dir(root).arg("show");
+    let output = asked.arg(format!("{commit}:./{path}")).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then_some(text)
 }
 
 /// What differs between the files on disk and the commit where they left `reference`: what was committed there since is nobody's
@@ -71,16 +86,19 @@ pub fn changed_since(root: &Path, reference: &str) -> Result<Changes, SinceError
         }
         Ok(names(&output.stdout).collect())
     };
-    let mut changes = Changes::default();
     let left_at = ask(&["merge-base", reference, "HEAD"]).ok();
     let left_at = left_at.and_then(|said| Some(said.first()?.trim().to_owned()));
+    let mut changes = Changes {
+        commit: left_at.unwrap_or_else(|| reference.to_owned()),
+        ..Changes::default()
+    };
     let diff = ask(&[
         "diff",
         "--name-status",
         "--no-renames",
         "--relative",
         "-z",
-        left_at.as_deref().unwrap_or(reference),
+        &changes.commit,
         "--",
         ".",
     ])?;

@@ -18,6 +18,7 @@ use super::analyse::Fact;
 use super::dirs::SavedDirs;
 use super::files::{FileTable, SavedFiles};
 use super::hash::{Hash, KeyWriter};
+use super::locks::Locked;
 use super::record::Record;
 use super::sealed::{Seal, SealError};
 use super::stamp::Stamp;
@@ -30,7 +31,7 @@ use crate::lang::workspace_file::WorkspaceFile;
 
 const SEAL: Seal = Seal {
     magic: b"ZAKOSTAT",
-    format: 12,
+    format: 13,
 };
 
 /// Everything that is remembered between two runs in one workspace.
@@ -66,6 +67,8 @@ pub struct Memory {
     pub rules: BTreeMap<Box<str>, Sources>,
     /// What rules made of their uses.
     pub uses: FxHashMap<Label, Analysed>,
+    /// Lock files by path.
+    pub locks: BTreeMap<Box<str>, Locked>,
 }
 
 /// The files that an evaluation read.

@@ -163,6 +163,8 @@ pub struct Layout {
     pub state: PathBuf,
     /// When and why targets last ran.
     pub reasons: PathBuf,
+    /// What lock files of package managers said.
+    pub locks: PathBuf,
     /// Scratch directories.
     pub scratch: PathBuf,
     /// The list of files that zako wrote.
@@ -186,6 +188,7 @@ impl Layout {
         Self {
             store: cache.unwrap_or(&private).join("store"),
             reasons: state.with_file_name("why"),
+            locks: state.with_file_name("locks"),
             state,
             scratch: private.join("scratch"),
             outputs: private.join("outputs"),

@@ -289,6 +289,7 @@ impl<'a> World<'a> {
                     shared_open_env: self.all.tasks.global_untracked_env.clone(),
                     shares: false,
                     open_env: task.untracked_env.clone(),
+                    installed: Vec::new(),
                     cached: task.cache,
                     persistent: task.persistent,
                 })),

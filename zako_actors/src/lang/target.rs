@@ -218,10 +218,21 @@ pub struct InPlace {
     /// Variables that it is given itself and that are no part of its key; `!` before a name leaves it out of those of every
     /// script, too.
     pub open_env: Vec<String>,
+    /// What its package resolves to, by the lock files that say so; others are among its sources.
+    pub installed: Vec<Installed>,
     /// Whether its result may be used again.
     pub cached: bool,
     /// Whether it runs until it is stopped.
     pub persistent: bool,
+}
+
+/// What a lock file says of all that a package needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Installed {
+    /// The lock file, workspace-relative.
+    pub lock: String,
+    /// The digest of what it says of that.
+    pub digest: [u8; 32],
 }
 
 /// A transpile step.

@@ -12,10 +12,11 @@ use super::{ActionError, Describer, Tool};
 use crate::engine::cause::{RecipeParts, short};
 use crate::engine::files::FileTable;
 use crate::engine::hash::{Hash, KeyWriter};
+use crate::engine::locks;
 use crate::engine::record::{Input, InputContent};
 use crate::engine::secrets::{hidden, is_secret, shown, shown_words};
 use crate::lang::pattern::Pattern;
-use crate::lang::target::{Command, EnvValue, Output, Target, Transpile, Work};
+use crate::lang::target::{Command, EnvValue, Installed, Output, Target, Transpile, Work};
 
 /// Characters that are remembered of a word: enough of a script to see what was changed.
 const KEPT_CHARS: usize = 2000;
@@ -60,6 +61,11 @@ impl Describer {
             if step.shares {
                 key.text("shares");
             }
+            for installed in &step.installed {
+                key.text("installed")
+                    .text(&installed.lock)
+                    .bytes(&installed.digest);
+            }
         }
         key.number(command.outs.len() as u64);
         for out in &command.outs {
@@ -94,6 +100,10 @@ impl Describer {
                         "another script that writes where it does".into(),
                         "declared",
                     );
+                }
+                let installed = command.in_place.iter().flat_map(|step| &step.installed);
+                for Installed { lock, digest } in installed {
+                    add(locks::part(lock), &short(&Hash::new(*digest)));
                 }
                 for (name, value) in self.environment(command).iter() {
                     // The command is it.

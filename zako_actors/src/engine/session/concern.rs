@@ -13,6 +13,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::Kept;
 use crate::engine::edits::UNWATCHED;
 use crate::engine::graph::Graph;
+use crate::engine::locks::{LOCK_FILES, OPAQUE};
 use crate::engine::state::{EvaluatedResult, Memory};
 use crate::engine::workspace::Workspace;
 use crate::lang::label::is_within;
@@ -152,6 +153,8 @@ impl Concern {
         self.known.contains(path)
             || DESCRIBING.contains(&name)
             || self.archives.iter().any(|archive| archive == path)
+            || LOCK_FILES.contains(&path)
+            || path == OPAQUE
             || self.builds.iter().any(|pattern| pattern.matches(path))
             || self.graph.outputs().may_cover(path)
             || self.linked.iter().any(|place| is_within(path, place))

@@ -20,6 +20,7 @@ use crate::engine::earlier::Earlier;
 use crate::engine::files::{FileTable, SavedFiles};
 use crate::engine::graph::Graph;
 use crate::engine::ledger::Ledger;
+use crate::engine::locks::LockMemory;
 use crate::engine::reasons::Reasons;
 use crate::engine::record::Record;
 use crate::engine::stamp::Stamp;
@@ -45,6 +46,8 @@ pub struct Kept {
     /// The stamp of the list of outputs when everything in it was some target's.
     pub(super) gone_through: Option<Stamp>,
     pub(super) reasons: OnceCell<Arc<Reasons>>,
+    /// What lock files said.
+    pub(super) locks: Arc<LockMemory>,
     /// The last graph, with the targets that it was made of.
     pub(super) linked: Option<(Vec<Arc<Target>>, Arc<Graph>)>,
     /// The last plan.
@@ -282,6 +285,7 @@ impl Kept {
             ledger: OnceCell::new(),
             gone_through: rest.gone_through,
             reasons: OnceCell::new(),
+            locks: Arc::new(LockMemory::new(layout.locks.clone())),
             linked: None,
             planned: None,
             uses: Vec::new(),

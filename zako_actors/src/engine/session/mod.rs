@@ -10,6 +10,7 @@ mod clean;
 mod concern;
 mod kept;
 mod leftovers;
+mod locked;
 mod reads;
 mod running;
 mod targets;
@@ -222,7 +223,8 @@ impl Session {
     ) -> Vec<Cause> {
         let parts = describer.parts(target, tool, &self.known.files);
         let last = self.reasons().get(&target.label);
-        last.map_or(Vec::new(), |last| changed_parts(&last.parts, &parts))
+        let changed = last.map_or(Vec::new(), |last| changed_parts(&last.parts, &parts));
+        self.known.locks.explain(target.label.dir(), changed)
     }
 
     /// What is remembered of a target.

@@ -195,6 +195,7 @@ impl Session {
             known_to_git: OnceLock::new(),
             isolates: services.isolates_in_use().cloned(),
             reasons: Arc::clone(self.reasons()),
+            locks: Arc::clone(&self.known.locks),
             // They compute all the time: more than there are CPUs would only take turns.
             transpilers: services
                 .transpilers(|system| TranspilerPool::new(system, options.pool.at_most(cpus())))

@@ -130,9 +130,11 @@ impl Session {
             },
             mistaken: &self.mistaken,
             missing: &self.missing,
+            locks: &self.known.locks,
         };
         let loaded = Loader::new(env, given).load(&mut self.described);
         self.changed |= loaded.as_ref().map_or(true, |loaded| loaded.evaluated > 0);
+        self.changed |= self.known.locks.had_news();
         Ok(loaded?)
     }
 

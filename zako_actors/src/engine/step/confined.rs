@@ -14,7 +14,7 @@ use crate::lang::label::is_within;
 use crate::lang::package_json::PACKAGE_JSON;
 use crate::lang::target::{Command, InPlace, Output, join};
 
-/// What package managers leave for programs to find: known by the lock file, which every script's key holds.
+/// What package managers leave for programs to find: known by the lock file, of which a key holds what its package needs.
 const INSTALLED: [&str; 4] = ["node_modules", ".pnp.cjs", ".pnp.loader.mjs", ".yarn"];
 /// What is nobody's source.
 const PRIVATE: [&str; 2] = [PRIVATE_DIR, ".git"];
@@ -29,6 +29,8 @@ pub fn open(
     let own = &command.dir;
     let inner = |path: &str| step.inner.iter().any(|dir| is_within(path, dir));
     let paths = inputs.iter().map(|input| &*input.path);
+    let locks = step.installed.iter().map(|it| it.lock.as_str());
+    let paths = paths.chain(locks);
     let others = paths.filter(|path| !is_within(path, own) || inner(path));
     confine.show(places(root, (own, &step.above), others));
     confine.write.push(root.join(own));

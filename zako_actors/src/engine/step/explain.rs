@@ -37,6 +37,7 @@ pub fn find(env: &StepEnv, job: &StepJob, action: &Action) -> Found {
             if previous.recipe != action.recipe {
                 if let Some(last) = env.reasons.get(&target.label) {
                     causes = changed_parts(&last.parts, &parts);
+                    causes = env.locks.explain(target.label.dir(), causes);
                 }
                 if causes.is_empty() {
                     causes.push(Cause::Recipe);

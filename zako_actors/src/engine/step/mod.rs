@@ -56,6 +56,7 @@ use super::edits::Edits;
 use super::event::Outcome;
 use super::files::FileTable;
 use super::ledger::Ledger;
+use super::locks::LockMemory;
 use super::outputs::{is_intact, list};
 use super::reasons::Reasons;
 use super::record::{ActionResult, OutputItem, OutputKind, Record, item_at};
@@ -118,6 +119,8 @@ pub struct StepEnv {
     pub workers: Arc<Workers>,
     /// Why targets ran the last time.
     pub reasons: Arc<Reasons>,
+    /// What lock files said before.
+    pub locks: Arc<LockMemory>,
     /// Threads that one step writes its results with.
     pub writers: usize,
 }

@@ -78,6 +78,12 @@ pub fn of_script(env: &StepEnv, job: &StepJob, action: &Action, scratch: &Scratc
         let declared = inputs
             .binary_search_by(|input| (*input.path).cmp(path))
             .is_ok();
+        let mut installed = job
+            .target()
+            .in_place()
+            .into_iter()
+            .flat_map(|step| &step.installed);
+        let declared = declared || installed.any(|it| it.lock == *path);
         let foreign = path.split('/').any(|part| NOT_SOURCES.contains(&part));
         !declared && !foreign && !outs.iter().any(|out| out.covers(path))
     });

@@ -15,16 +15,9 @@ use crate::lang::task::Task;
 
 /// What a `build`, and each `build:…`, leaves behind by custom, where git ignores it.
 const USUAL_OUTPUTS: [&str; 6] = ["dist", "build", "out", "lib", ".next", ".output"];
-/// Files of the root that scripts of every package read by custom.
-const SHARED: [&str; 7] = [
-    "package-lock.json",
-    "npm-shrinkwrap.json",
-    "pnpm-lock.yaml",
-    "yarn.lock",
-    "bun.lock",
-    "bun.lockb",
-    "tsconfig*.json",
-];
+/// Files of the root that scripts of every package read by custom. Lock files are no sources: of them a key holds what its
+/// package needs.
+const SHARED: [&str; 1] = ["tsconfig*.json"];
 /// What tools keep for themselves: nobody's sources, though nobody may have told git so.
 const KEPT_BY_TOOLS: [&str; 4] = [".git", ".zako", ".yarn", ".turbo"];
 /// Everything, names with a dot included.
