@@ -49,7 +49,7 @@ impl<'a> Origins<'a> {
         let mut read = known.into_iter().flat_map(|known| &known.reads);
         let is_glob = |source: &&Source| matches!(source, Source::Glob { .. });
         read.any(|it| it.writer.is_none() && changes.paths.contains(&*it.path))
-            || came_or_went.any(|path| used.sources().filter(is_glob).any(|it| takes(it, path)))
+            || came_or_went.any(|path| used.sources().filter(is_glob).any(|it| it.takes(path)))
     }
 
     /// Adds to `told` the targets of rules that may describe something else after `changes`, or because those in `told` are
@@ -99,7 +99,7 @@ pub fn affected<'a>(
                 told.extend(targets.iter().map(|id| &graph.target(*id).label));
             }
         }
-        let reads = |id: &&NodeId| graph.target(**id).srcs.iter().any(|it| takes(it, path));
+        let reads = |id: &&NodeId| graph.target(**id).srcs.iter().any(|it| it.takes(path));
         touched.extend(graph.order().iter().filter(reads));
     }
     origins.spread(changes, &mut told);
@@ -117,27 +117,5 @@ pub fn affected<'a>(
             return known;
         }
         touched = known.union(&behind).copied().collect();
-    }
-}
-
-fn takes(source: &Source, path: &str) -> bool {
-    match source {
-        Source::File(file) => file == path,
-        Source::Glob {
-            dir,
-            include,
-            exclude,
-        } => {
-            let below = if dir.is_empty() {
-                Some(path)
-            } else {
-                path.strip_prefix(dir.as_str())
-                    .and_then(|rest| rest.strip_prefix('/'))
-            };
-            below.is_some_and(|below| {
-                include.iter().any(|pattern| pattern.matches(below))
-                    && !exclude.iter().any(|pattern| pattern.matches(below))
-            })
-        }
     }
 }

@@ -7,6 +7,7 @@
 //! Invariant: what is remembered names every module that was read.
 
 mod evaluated;
+mod linked;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -60,6 +61,8 @@ pub struct Described {
     pub(super) uses: Vec<Arc<RuleUse>>,
     env: BTreeMap<String, EnvValue>,
     broken: Vec<Broken>,
+    /// What scripts of packages say of all these targets.
+    links: scripts::Links,
 }
 
 /// Why there are no targets, or not those that are asked for.
@@ -127,15 +130,16 @@ impl<'a> Loader<'a> {
     /// The mistakes that nothing can be known beside.
     pub fn load(mut self, known: &mut Option<Described>) -> Result<Loaded, LoadError> {
         let mut loaded = Loaded::default();
-        let described = match known.take() {
-            Some(described) => described,
-            None => self.describe(&mut loaded)?,
+        let (described, is_new) = match known.take() {
+            Some(described) => (described, false),
+            None => (self.describe(&mut loaded)?, true),
         };
         let Described {
             targets,
             uses,
             env,
             broken,
+            links,
         } = if described.uses.is_empty() {
             described
         } else {
@@ -144,6 +148,10 @@ impl<'a> Loader<'a> {
         (loaded.targets, loaded.env) = (targets, env);
         loaded.flaws.broken = broken;
         self.add_uses(&uses, &mut loaded)?;
+        let unknown = linked::link(&mut loaded.targets, &links, &loaded.flaws.broken);
+        if is_new {
+            self.env.evaluator.tell(unknown);
+        }
         Ok(loaded)
     }
 
@@ -189,13 +197,15 @@ impl<'a> Loader<'a> {
             **path == *PACKAGE_FILE || wanted.binary_search_by(|w| (**w).cmp(path)).is_ok()
         });
         targets.append(&mut package.exports.targets);
-        targets.extend(self.scripts(&wanted)?);
+        let (scripts, links) = self.scripts(&targets, &uses, &broken)?;
+        targets.extend(scripts);
         let env = package.env;
         Ok(Described {
             targets,
             uses,
             env,
             broken,
+            links,
         })
     }
 
@@ -213,23 +223,31 @@ impl<'a> Loader<'a> {
         Ok(())
     }
 
-    /// The scripts of packages whose directory has no build file.
-    fn scripts(&mut self, builds: &[String]) -> Result<Vec<Arc<Target>>, LoadError> {
+    /// The scripts of packages that no target of a build file stands for.
+    fn scripts(
+        &mut self,
+        targets: &[Arc<Target>],
+        uses: &[Arc<RuleUse>],
+        broken: &[Broken],
+    ) -> Result<(Vec<Arc<Target>>, scripts::Links), LoadError> {
         let workspace = self.env.workspace;
-        let members = members::read(workspace, self.env.dirs)?;
-        let misnamed = members::misnamed_tasks(workspace, members.as_ref());
-        self.env.evaluator.tell(misnamed);
-        let Some(members) = members else {
-            return Ok(Vec::new());
+        let Some(members) = members::read(workspace, self.env.dirs)? else {
+            let misnamed = members::misnamed_tasks(workspace, None, &|_, _| false);
+            self.env.evaluator.tell(misnamed);
+            return Ok(Default::default());
         };
-        let described: FxHashSet<&str> = builds
-            .iter()
-            .map(|path| path.rsplit_once('/').map_or("", |(dir, _)| dir))
-            .collect();
-        let scripts = scripts::targets(&members);
-        let mut scripts = scripts.map_err(|mistake| LoadError::Mistakes(vec![mistake]))?;
-        scripts.retain(|target| !described.contains(target.label.dir()));
-        Ok(scripts)
+        let described = linked::described(targets, uses, broken);
+        let is_described = |dir: &str, name: &str| {
+            let label = || Label::new(dir, &scripts::target_name(name)).ok();
+            let any = !described.targets.is_empty();
+            any && label().is_some_and(|label| described.targets.contains_key(&label))
+        };
+        let mut told = members::misnamed_tasks(workspace, Some(&members), &is_described);
+        let scripts = scripts::targets(&members, &described);
+        let scripts = scripts.map_err(|mistake| LoadError::Mistakes(vec![mistake]))?;
+        told.extend(scripts.warnings);
+        self.env.evaluator.tell(told);
+        Ok((scripts.targets, scripts.links))
     }
 
     fn context(&self, kind: ContextKind) -> Value {

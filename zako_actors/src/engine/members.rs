@@ -3,21 +3,23 @@
 //! Owns finding and reading them. Does not know what their scripts become.
 //! Invariant: a workspace without packages costs two looks at the disk.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::ErrorKind;
+use std::path::Path;
 
 use super::dirs::DirTable;
 use super::load::LoadError;
 use super::workspace::Workspace;
 use crate::diagnostic::Diagnostic;
+use crate::lang::label::Label;
 use crate::lang::manifest::MANIFEST;
-use crate::lang::package_json::{PACKAGE_JSON, PNPM_WORKSPACE, PackageJson, pnpm_packages};
+use crate::lang::package_json::{Meant, PACKAGE_JSON, PNPM_WORKSPACE, PackageJson, pnpm_packages};
 use crate::lang::pattern::Pattern;
-use crate::lang::scripts::{Member, Members};
+use crate::lang::scripts::{Member, Members, runs_others, target_name};
 use crate::lang::suggest::{did_you_mean, nearest};
 use crate::lang::target::join;
-use crate::lang::task::{Tasks, is_named};
+use crate::lang::task::{Tasks, is_label, is_named};
 use crate::lang::turbo::{TURBO_FILES, TURBO_JSON, Turbo};
 
 /// Reads them; `None` when neither a `package.json` nor a list of pnpm's lies in the root, or scripts are not wanted.
@@ -54,6 +56,7 @@ pub fn read(workspace: &Workspace, dirs: &mut DirTable) -> Result<Option<Members
         }
     }
     let paths = dirs.expand("", &include, &exclude, &|_| false)?;
+    let config: Vec<Pattern> = Pattern::parse("tsconfig*.json").into_iter().collect();
     let mut members = Members {
         tasks: reader.tasks()?,
         gitignore: reader.text(".gitignore")?.unwrap_or_default(),
@@ -71,14 +74,24 @@ pub fn read(workspace: &Workspace, dirs: &mut DirTable) -> Result<Option<Members
             let Turbo { tasks, extends, .. } = reader.turbo(dir)?.unwrap_or_default();
             members.members.push(Member {
                 package,
+                configs: configs(dirs, dir, &config)?,
                 gitignore: reader.text(&join(dir, ".gitignore"))?.unwrap_or_default(),
                 tasks,
                 extends,
             });
         }
     }
+    members.members[0].configs = configs(dirs, "", &config)?;
+    reader.follow_aliases(&mut members.members);
     check_networked(&members).map_err(mistake)?;
     Ok(Some(members))
+}
+
+/// What TypeScript's compiler reads of the package in `dir` when others refer to it.
+fn configs(dirs: &mut DirTable, dir: &str, config: &[Pattern]) -> Result<Vec<String>, LoadError> {
+    let paths = dirs.expand(dir, config, &[], &|_| false)?;
+    let names = paths.iter().filter_map(|path| path.rsplit('/').next());
+    Ok(names.map(str::to_owned).collect())
 }
 
 /// A name of `script-network` that no script bears would open nothing.
@@ -105,8 +118,13 @@ fn check_networked(members: &Members) -> Result<(), Diagnostic> {
     )))
 }
 
-/// What to say of tasks that no package has, nor any other task needs, and of what tasks need in vain.
-pub fn misnamed_tasks(workspace: &Workspace, members: Option<&Members>) -> Vec<String> {
+/// What to say of tasks that no package has, nor any other task needs, and of what tasks need in vain. A package has what
+/// `is_described` by the build file of its directory, too.
+pub fn misnamed_tasks(
+    workspace: &Workspace,
+    members: Option<&Members>,
+    is_described: &dyn Fn(&str, &str) -> bool,
+) -> Vec<String> {
     let manifest = &workspace.manifest;
     let is_wanted = manifest.settings.scripts != Some(false);
     let said = members.map(|members| &members.tasks.by_name);
@@ -118,9 +136,10 @@ pub fn misnamed_tasks(workspace: &Workspace, members: Option<&Members>) -> Vec<S
         members.map(|member| &member.package)
     };
     let bears = |task: &str| {
+        let name = task.rsplit_once('#').map_or(task, |(_, name)| name);
         packages().any(|package| {
-            let mut names = package.scripts.keys();
-            names.any(|name| is_named(task, package, name))
+            let has = || package.scripts.contains_key(name) || is_described(&package.dir, name);
+            is_named(task, package, name) && has()
         })
     };
     // A task without a script may be what others wait for: `^name` reaches through it.
@@ -128,6 +147,7 @@ pub fn misnamed_tasks(workspace: &Workspace, members: Option<&Members>) -> Vec<S
         let needs = tasks
             .iter()
             .flat_map(|(task, it)| it.depends_on.iter().map(move |on| (task, on)));
+        let needs = needs.filter(|(_, needed)| !is_label(needed));
         needs.map(|(task, needed)| (task, needed.trim_start_matches('^')))
     };
     let is_needed = |task: &str| needs().any(|(_, needed)| needed == task);
@@ -162,6 +182,34 @@ pub fn misnamed_tasks(workspace: &Workspace, members: Option<&Members>) -> Vec<S
         )
     });
     unknown.chain(in_vain).collect()
+}
+
+/// A script as it is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Script {
+    /// The `package.json` that has it.
+    pub file: String,
+    /// Its name there.
+    pub name: String,
+    /// Whether it runs scripts of other packages, so that it is no target.
+    pub runs_others: bool,
+    /// Its shell line.
+    pub line: String,
+}
+
+/// The script of the workspace at `root` whose target would be `label`.
+pub fn script_of(root: &Path, label: &Label) -> Option<Script> {
+    let file = join(label.dir(), PACKAGE_JSON);
+    let text = fs::read_to_string(root.join(&file)).ok()?;
+    let scripts = PackageJson::parse(label.dir(), &text).ok()?.scripts;
+    let mut all = scripts.iter();
+    let (name, line) = all.find(|(name, _)| target_name(name) == label.name())?;
+    Some(Script {
+        file,
+        name: name.clone(),
+        runs_others: runs_others(&scripts, name),
+        line: line.clone(),
+    })
 }
 
 struct Reader<'a> {
@@ -204,6 +252,45 @@ impl Reader<'_> {
             found = Some(Turbo::parse(&path, &text).map_err(mistake)?);
         }
         Ok(found)
+    }
+
+    /// Whether an alias of a package that is in the workspace leads there or to a registry depends on the package manager and
+    /// its settings: what is installed says it.
+    fn follow_aliases(&self, members: &mut [Member]) {
+        let packages = members
+            .iter()
+            .map(|it| (it.package.name.clone(), it.package.dir.clone()));
+        let places: BTreeMap<String, String> =
+            packages.filter(|(name, _)| !name.is_empty()).collect();
+        for Member { package, .. } in members {
+            let PackageJson {
+                dir, dependencies, ..
+            } = package;
+            for (name, meant) in dependencies {
+                if let Meant::Alias(of) = meant
+                    && let Some(place) = places.get(of.as_str())
+                    && self.is_linked(dir, name, place)
+                {
+                    *meant = Meant::Place(place.clone());
+                }
+            }
+        }
+    }
+
+    /// Whether what is installed as `name` for the package in `dir` is the directory `place`.
+    fn is_linked(&self, dir: &str, name: &str, place: &str) -> bool {
+        let mut above = Path::new(dir).ancestors();
+        let installed = above.find_map(|above| {
+            let path = self
+                .workspace
+                .root
+                .join(above)
+                .join("node_modules")
+                .join(name);
+            fs::canonicalize(path).ok()
+        });
+        let place = fs::canonicalize(self.workspace.root.join(place)).ok();
+        installed.is_some() && installed == place
     }
 
     fn package(&self, dir: &str) -> Result<Option<PackageJson>, LoadError> {

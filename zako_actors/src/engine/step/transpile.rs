@@ -25,7 +25,7 @@ use crate::engine::outputs::{OutputError, restore, write};
 use crate::engine::record::{ActionResult, InputContent, OutputItem, OutputKind};
 use crate::engine::scratch::ScratchError;
 use crate::lang::label::is_within;
-use crate::lang::target::{Source, Target, Work, join};
+use crate::lang::target::{Target, Work, join};
 use crate::transpile::{
     ModuleIndex, TranspileJob, TranspileOptions, declaration_path, output_path,
 };
@@ -180,21 +180,7 @@ fn prepare(env: &StepEnv, job: &StepJob) -> Result<Prepared, StepFailure> {
 
 /// Whether an output of a dependency is meant by the target's `srcs`; without any, all are.
 fn takes(target: &Target, path: &str) -> bool {
-    target.srcs.is_empty()
-        || target.srcs.iter().any(|source| match source {
-            Source::File(file) => file == path,
-            Source::Glob {
-                dir,
-                include,
-                exclude,
-            } => {
-                is_within(path, dir) && {
-                    let below = path[dir.len()..].trim_start_matches('/');
-                    include.iter().any(|p| p.matches(below))
-                        && !exclude.iter().any(|p| p.matches(below))
-                }
-            }
-        })
+    target.srcs.is_empty() || target.srcs.iter().any(|source| source.takes(path))
 }
 
 /// What the files say about each other.

@@ -41,6 +41,10 @@ fn world() -> Members {
     }
 }
 
+fn targets(all: &Members) -> Result<Vec<Arc<Target>>, Diagnostic> {
+    super::targets(all, &Described::default()).map(|made| made.targets)
+}
+
 fn find<'a>(targets: &'a [Arc<Target>], label: &str) -> &'a Target {
     let found = targets
         .iter()
@@ -106,7 +110,7 @@ fn a_package_that_is_not_built_is_read() {
         find(&all, label)
             .srcs
             .iter()
-            .any(|source| matches!(source, Source::Glob { dir, .. } if dir == wanted))
+            .any(|source| matches!(source, Source::Glob { dir, .. } if **dir == *wanted))
     };
     assert!(reads("//apps/web:build", "packages/mid"));
     assert!(!reads("//apps/web:build", "packages/core"));
@@ -138,7 +142,8 @@ fn what_tasks_name_beyond_their_package_is_found_or_a_mistake() {
                 dir,
                 include,
                 exclude,
-            } if dir == wanted => Some([include, exclude]),
+                ..
+            } if **dir == *wanted => Some([include, exclude]),
             _ => None,
         });
         let patterns = found.flatten().flatten();
