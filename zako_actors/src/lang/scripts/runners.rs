@@ -307,7 +307,7 @@ fn commands(line: &str) -> Vec<Vec<String>> {
     while let Some(c) = characters.next() {
         match (quote, c) {
             (Some(open), c) if c == open => quote = None,
-            (Some(open), '\\') if open == '"' => {
+            (Some('"'), '\\') => {
                 word.get_or_insert_default().extend(characters.next());
             }
             (None, '\\') => word.get_or_insert_default().extend(characters.next()),
