@@ -519,10 +519,10 @@ export default {
         "output:\n    linking",
     ]);
 
-    project.write("zako.toml", "artifact = \"a\"\n");
+    project.write("zako.toml", "artifact = \"a b\"\n");
     project
         .zako(&["build"])
-        .fails_saying(&["zako.toml: missing field `group`", "artifact = \"NAME\""]);
+        .fails_saying(&["artifact `a b` may hold letters", "zako.toml:1:12"]);
 }
 
 #[test]

@@ -359,6 +359,7 @@ fn packages(app_build: &str, settings: &str) -> Project {
         "package-lock.json",
         r#"{"lockfileVersion": 3, "packages": {"": {}, "packages/app": {}, "packages/core": {}}}"#,
     );
+    project.write("packages/core/tsconfig.json", "{}");
     project.write("node_modules/installed/index.js", "installed");
     project.write("packages/core/node_modules/deep/index.js", "deep");
     project.write("shared.txt", "shared");
@@ -373,6 +374,7 @@ fn a_script_of_a_package_reads_what_it_depends_on_and_writes_in_its_package() {
         "src/s.txt",
         "../core/dist/s.txt",
         "../core/package.json",
+        "../core/tsconfig.json",
         "../core/node_modules/deep/index.js",
         "../ui/src/s.txt",
         "../ui/s.txt",
@@ -417,11 +419,27 @@ fn a_script_of_a_package_reads_what_it_depends_on_and_writes_in_its_package() {
 }
 
 #[test]
-fn a_script_of_the_root_sees_neither_other_packages_nor_what_is_zakos() {
+fn a_yarn_that_looks_at_the_whole_project_finds_it() {
+    let reads = "../../.yarnrc.yml ../../yarn.lock ../../.yarn/releases/yarn.cjs ../other/package.json ../../package.json";
+    for case in cases() {
+        let script = format!(
+            "mkdir -p dist; for f in {reads}; do cat $f || exit 3; done; cat ../other/s.txt && exit 4; echo done > dist/out"
+        );
+        let project = packages(&script, "");
+        project.write(".yarnrc.yml", "nodeLinker: node-modules\n");
+        project.write("yarn.lock", "__metadata:\n  version: 8\n");
+        project.write(".yarn/releases/yarn.cjs", "");
+        case.zako(&project, &STRICT).succeeds();
+        assert_eq!(project.read("packages/app/dist/out"), "done\n", "{case:?}");
+    }
+}
+
+#[test]
+fn a_script_of_the_root_sees_what_other_packages_are_made_of_and_nothing_that_is_zakos() {
     for case in cases() {
         let project = packages("mkdir -p dist; echo app > dist/out", "");
-        let script = "mkdir -p dist && cat shared.txt && echo new >> shared.txt && \
-                      for f in packages/core/src/s.txt packages/app/dist/out .git/HEAD .zako/CACHEDIR.TAG; do cat $f 2> dist/said && exit 4; done; \
+        let script = "mkdir -p dist && cat shared.txt packages/core/src/s.txt packages/core/package.json && echo new >> shared.txt && \
+                      for f in packages/app/dist/out .git/HEAD .zako/CACHEDIR.TAG; do cat $f 2> dist/said && exit 4; done; \
                       (: > packages/core/made) 2> dist/said && exit 5; (: > .zako/made) 2> dist/said && exit 5; echo done > dist/out";
         project.write(
             "package.json",

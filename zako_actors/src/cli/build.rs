@@ -305,7 +305,7 @@ impl<'a> Work<'a> {
         let patterns = targets.as_far_as_described(opened.patterns(&self.args.labels)?);
         let mut asked = graph
             .matching(&patterns, &|target| self.wanted.takes(target))
-            .map_err(Failure::usage)?;
+            .map_err(|error| opened.unselected(&error))?;
         if let Some(reference) = &self.args.since {
             let changed = opened.session.changed_since(reference);
             let changed = changed.map_err(Failure::usage)?;

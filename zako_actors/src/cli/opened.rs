@@ -19,8 +19,9 @@ use crate::engine::analyse::{Reading, reading};
 use crate::engine::cancel::Cancel;
 use crate::engine::evaluate::Isolates;
 use crate::engine::event::Event;
-use crate::engine::graph::Graph;
+use crate::engine::graph::{Graph, SelectError};
 use crate::engine::load::LoadError;
+use crate::engine::members::{Script, script_of};
 use crate::engine::packages::{Bringer, LockPolicy};
 use crate::engine::plan::Planned;
 use crate::engine::services::Services;
@@ -31,6 +32,7 @@ use crate::heap;
 use crate::isolate::keep_snapshot_in;
 use crate::lang::label::{Label, LabelPattern};
 use crate::lang::packages::Packages;
+use crate::lang::scripts::target_name;
 use crate::transpile::TRANSPILER_VERSION;
 
 /// A workspace in use by this command.
@@ -273,6 +275,26 @@ impl Opened {
     /// The packages that labels may name.
     pub fn packages(&self) -> Packages {
         Packages::new(&self.session.workspace.manifest.dependencies)
+    }
+
+    /// What is said of labels that select nothing.
+    pub fn unselected(&self, error: &SelectError) -> Failure {
+        let asked = match error {
+            SelectError::Unknown { label, .. } => Label::parse(label, "").ok(),
+            SelectError::NoMatch { .. } => None,
+        };
+        let root = &self.session.workspace.root;
+        let script = asked.and_then(|label| script_of(root, &label));
+        match script.filter(|script| script.runs_others) {
+            Some(Script {
+                file, name, line, ..
+            }) => Failure::usage(format!(
+                "the script `{name}` of {file} is no target: `{line}` runs scripts that are targets themselves; \
+                 `zako build //...:{0}` runs all of that name, `zako build` and `zako test` what is built and tested",
+                target_name(&name)
+            )),
+            None => Failure::usage(error),
+        }
     }
 
     /// The current directory as labels write it.

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
 use rustc_hash::FxHashMap;
@@ -14,11 +15,12 @@ use super::opened::{Opened, Targets, failure};
 use super::{Exit, Failure, print, print_json};
 use crate::engine::cause::Cause;
 use crate::engine::graph::Graph;
+use crate::engine::members::script_of;
 use crate::engine::plan::{Plan, Planned};
 use crate::engine::reasons::{LastRun, Reasons};
 use crate::lang::label::{Label, LabelPattern};
 use crate::lang::suggest::nearest;
-use crate::lang::target::Work;
+use crate::lang::target::{Target, Work};
 use crate::lang::text::Text;
 
 /// Things that are not up to date and are named for one target.
@@ -39,13 +41,14 @@ fn explain(opened: &mut Opened, args: &WhyArgs) -> Result<Exit, Failure> {
     let asked = targets
         .graph
         .matching(&patterns, &|_| true)
-        .map_err(Failure::usage)?;
+        .map_err(|error| opened.unselected(&error))?;
     let wanted = targets.graph.with_deps(asked.clone());
     let plan = opened
         .session
         .plan(&targets.graph, &wanted, &targets.describer, false)
         .map_err(|error| failure(&error))?;
     let why = Why {
+        root: &opened.session.workspace.root,
         graph: &targets.graph,
         now: plan
             .nodes
@@ -153,6 +156,7 @@ fn writers(opened: &Opened, targets: &Targets, plan: &Plan) -> FxHashMap<Text, L
 }
 
 struct Why<'a> {
+    root: &'a Path,
     graph: &'a Graph,
     now: FxHashMap<Label, Vec<Cause>>,
     reasons: &'a Reasons,
@@ -178,6 +182,9 @@ impl Why<'_> {
             }
         }
         let target = self.graph.find(label).map(|id| self.graph.target(id));
+        if let Some(script) = target.and_then(|target| self.replaces(target)) {
+            let _ = writeln!(text, "  it stands for {script}");
+        }
         if let Some(group) = target.filter(|target| target.work == Work::Group) {
             text.push_str("  it runs nothing itself; it stands for what these leave behind:\n");
             for dep in &group.deps {
@@ -205,6 +212,16 @@ impl Why<'_> {
                 self.graph.target(id).at.path
             ),
         }
+    }
+
+    /// The script that a target of a build file stands for.
+    fn replaces(&self, target: &Target) -> Option<String> {
+        let script = match target.in_place() {
+            None => script_of(self.root, &target.label)?,
+            Some(_) => return None,
+        };
+        let (file, name) = (script.file, script.name);
+        Some(format!("the script `{name}` of {file}, which is not run"))
     }
 
     fn is_gone(&self, label: &Label) -> bool {
@@ -261,6 +278,7 @@ impl Why<'_> {
         });
         json!({
             "label": label.to_string(),
+            "standsFor": self.graph.find(label).and_then(|id| self.replaces(self.graph.target(id))),
             "now": match self.now.get(label) {
                 None => self.is_gone(label).then(|| self.gone(label)),
                 Some(causes) => Some(in_full(causes)),

@@ -77,9 +77,10 @@ impl Broken {
             at: At::file(path),
             // What is there may be a source of something.
             srcs: vec![Source::Glob {
-                dir: dir.to_owned(),
+                dir: dir.into(),
                 include: vec![everything],
                 exclude: Vec::new(),
+                ignored: None,
             }],
             deps: Vec::new(),
             work: Work::Unfinished { test: false },

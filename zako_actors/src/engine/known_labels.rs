@@ -12,7 +12,7 @@ use super::state::{EvaluatedResult, State};
 use super::workspace::{Layout, Workspace};
 use crate::lang::descriptor::Exports;
 use crate::lang::label::Label;
-use crate::lang::scripts;
+use crate::lang::scripts::{self, Described};
 
 /// The labels of what build files described the last time, and of what scripts of packages are now.
 pub fn known_labels(workspace: &Workspace, layout: &Layout) -> BTreeSet<Label> {
@@ -30,14 +30,12 @@ pub fn known_labels(workspace: &Workspace, layout: &Layout) -> BTreeSet<Label> {
             EvaluatedResult::Broken { .. } => {}
         }
     }
-    // Where a build file describes a directory, scripts are no targets.
-    let described: BTreeSet<String> = labels.iter().map(|it| it.dir().to_owned()).collect();
     let mut dirs = DirTable::new(workspace.root.clone(), rest.dirs);
     let members = members::read(workspace, &mut dirs).ok();
     let members = members.and_then(|found| found.members);
-    let scripts = members.and_then(|members| scripts::targets(&members).ok());
+    let scripts =
+        members.and_then(|members| scripts::targets(&members, &Described::default()).ok());
     let scripts = scripts.into_iter().flat_map(|scripts| scripts.targets);
-    let scripts = scripts.filter(|target| !described.contains(target.label.dir()));
     labels.extend(scripts.map(|target| target.label.clone()));
     labels
 }

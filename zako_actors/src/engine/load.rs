@@ -7,6 +7,7 @@
 //! Invariant: what is remembered names every module that was read.
 
 mod evaluated;
+mod linked;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -65,6 +66,8 @@ pub struct Described {
     pub(super) uses: Vec<Arc<RuleUse>>,
     env: BTreeMap<String, EnvValue>,
     flaws: Flaws,
+    /// What scripts of packages say of all these targets.
+    links: scripts::Links,
 }
 
 /// Why there are no targets, or not those that are asked for.
@@ -136,15 +139,16 @@ impl<'a> Loader<'a> {
     /// The mistakes that nothing can be known beside.
     pub fn load(mut self, known: &mut Option<Described>) -> Result<Loaded, LoadError> {
         let mut loaded = Loaded::default();
-        let described = match known.take() {
-            Some(described) => described,
-            None => self.describe(&mut loaded)?,
+        let (described, is_new) = match known.take() {
+            Some(described) => (described, false),
+            None => (self.describe(&mut loaded)?, true),
         };
         let Described {
             targets,
             uses,
             env,
             flaws,
+            links,
         } = if described.uses.is_empty() {
             described
         } else {
@@ -153,6 +157,10 @@ impl<'a> Loader<'a> {
         (loaded.targets, loaded.env) = (targets, env);
         loaded.flaws = flaws;
         self.add_uses(&uses, &mut loaded)?;
+        let unknown = linked::link(&mut loaded.targets, &links, &loaded.flaws.broken);
+        if is_new {
+            self.env.evaluator.tell(unknown);
+        }
         Ok(loaded)
     }
 
@@ -220,7 +228,7 @@ impl<'a> Loader<'a> {
             **path == *PACKAGE_FILE || wanted.binary_search_by(|w| (**w).cmp(path)).is_ok()
         });
         targets.append(&mut package.exports.targets);
-        let (scripts, unread) = self.scripts(&wanted)?;
+        let (scripts, unread) = self.scripts(&targets, &uses, &broken)?;
         targets.extend(scripts.targets);
         broken.extend(unread);
         let elsewhere = &self.described;
@@ -242,6 +250,7 @@ impl<'a> Loader<'a> {
                 broken,
                 mistakes: scripts.mistakes,
             },
+            links: scripts.links,
         })
     }
 
@@ -264,43 +273,49 @@ impl<'a> Loader<'a> {
         Ok(())
     }
 
-    /// The scripts of packages whose directory has no build file, and what cannot be read of packages.
-    fn scripts(&mut self, builds: &[String]) -> Result<(Scripts, Vec<Broken>), LoadError> {
+    /// The scripts of packages that no target of a build file stands for, and what cannot be read of packages.
+    fn scripts(
+        &mut self,
+        targets: &[Arc<Target>],
+        uses: &[Arc<RuleUse>],
+        broken: &[Broken],
+    ) -> Result<(Scripts, Vec<Broken>), LoadError> {
         let workspace = self.env.workspace;
-        let Found { members, broken } = members::read(workspace, self.env.dirs)?;
-        if broken.is_empty() {
-            let misnamed = members::misnamed_tasks(workspace, members.as_ref());
-            self.env.evaluator.tell(misnamed);
-        }
-        let Some(members) = members else {
-            return Ok((Scripts::default(), broken));
+        let found = members::read(workspace, self.env.dirs)?;
+        let is_whole = found.broken.is_empty();
+        let Some(members) = found.members else {
+            if is_whole {
+                let misnamed = members::misnamed_tasks(workspace, None, &|_, _| false);
+                self.env.evaluator.tell(misnamed);
+            }
+            return Ok((Scripts::default(), found.broken));
         };
-        let described: FxHashSet<&str> = builds.iter().map(|path| dir_of(path)).collect();
-        let mut scripts = match scripts::targets(&members) {
+        let described = linked::described(targets, uses, broken);
+        let is_described = |dir: &str, name: &str| {
+            let label = || Label::new(dir, &scripts::target_name(name)).ok();
+            let any = !described.targets.is_empty();
+            any && label().is_some_and(|label| described.targets.contains_key(&label))
+        };
+        let mut told = match is_whole {
+            true => members::misnamed_tasks(workspace, Some(&members), &is_described),
+            false => Vec::new(),
+        };
+        let mut scripts = match scripts::targets(&members, &described) {
             Ok(scripts) => scripts,
             Err(mistake) => {
                 let none = Found::none(PACKAGE_JSON, mistake)?;
                 return Ok((Scripts::default(), none.broken));
             }
         };
-        let is_described = |target: &Target| described.contains(target.label.dir());
-        let known: Vec<String> = scripts
-            .targets
-            .extract_if(.., |target| is_described(target))
-            .map(|target| target.label.to_string())
-            .collect();
-        scripts.mistakes.retain(|mistake| {
-            let target = mistake.target.as_deref();
-            !target.is_some_and(|target| known.iter().any(|label| label == target))
-        });
+        told.append(&mut scripts.warnings);
         let locks = Locks {
             files: self.env.files,
             members: &members,
             known: self.env.locks,
         };
-        let told = locks.add(&mut self.env.memory.locks, &mut scripts.targets);
+        told.extend(locks.add(&mut self.env.memory.locks, &mut scripts.targets));
         self.env.evaluator.tell(told);
-        Ok((scripts, broken))
+        Ok((scripts, found.broken))
     }
 
     fn context(&self, kind: ContextKind) -> Value {

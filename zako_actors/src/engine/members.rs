@@ -4,7 +4,9 @@
 //! Invariant: a workspace without packages costs two looks at the disk.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::io::ErrorKind;
+use std::path::Path;
 
 use rustc_hash::FxHashMap;
 
@@ -13,16 +15,17 @@ use super::flaws::Broken;
 use super::load::LoadError;
 use super::workspace::Workspace;
 use crate::diagnostic::Diagnostic;
+use crate::lang::label::Label;
 use crate::lang::manifest::MANIFEST;
 use crate::lang::package_json::{
-    PACKAGE_JSON, PNPM_WORKSPACE, PackageJson, name_in, pnpm_packages,
+    Meant, PACKAGE_JSON, PNPM_WORKSPACE, PackageJson, name_in, pnpm_packages,
 };
 use crate::lang::pattern::Pattern;
 use crate::lang::scripts::variables::Manager;
-use crate::lang::scripts::{Member, Members};
+use crate::lang::scripts::{Member, Members, runs_others, target_name};
 use crate::lang::suggest::{did_you_mean, nearest};
 use crate::lang::target::join;
-use crate::lang::task::{Tasks, is_named};
+use crate::lang::task::{Tasks, is_label, is_named};
 use crate::lang::turbo::{TURBO_FILES, TURBO_JSON, Turbo};
 use crate::texts::read_text;
 
@@ -99,6 +102,7 @@ pub fn read(workspace: &Workspace, dirs: &mut DirTable) -> Result<Found, LoadErr
             return Found::none(path, mistake);
         }
     };
+    let config: Vec<Pattern> = Pattern::parse("tsconfig*.json").into_iter().collect();
     let mut members = Members {
         tasks,
         gitignore: reader
@@ -115,9 +119,14 @@ pub fn read(workspace: &Workspace, dirs: &mut DirTable) -> Result<Found, LoadErr
     let mut broken = Vec::new();
     for path in paths {
         if let Some((dir, _)) = path.rsplit_once('/') {
-            members.members.extend(reader.member(dir, &mut broken)?);
+            if let Some(mut member) = reader.member(dir, &mut broken)? {
+                member.configs = configs(dirs, dir, &config)?;
+                members.members.push(member);
+            }
         }
     }
+    members.members[0].configs = configs(dirs, "", &config)?;
+    reader.follow_aliases(&mut members.members);
     if let Err(mistake) = reader.check_names(&members.members[1..]) {
         broken.extend(Found::none(PACKAGE_JSON, mistake)?.broken);
         return Ok(Found {
@@ -153,6 +162,13 @@ fn patterns(globs: &[String]) -> Result<(Vec<Pattern>, Vec<Pattern>), Diagnostic
     Ok((include, exclude))
 }
 
+/// What TypeScript's compiler reads of the package in `dir` when others refer to it.
+fn configs(dirs: &mut DirTable, dir: &str, config: &[Pattern]) -> Result<Vec<String>, LoadError> {
+    let paths = dirs.expand(dir, config, &[], &|_| false)?;
+    let names = paths.iter().filter_map(|path| path.rsplit('/').next());
+    Ok(names.map(str::to_owned).collect())
+}
+
 /// A name of `script-network` that no script bears would open nothing.
 fn check_networked(members: &Members) -> Result<(), Diagnostic> {
     let packages = || members.members.iter().map(|member| &member.package);
@@ -177,8 +193,13 @@ fn check_networked(members: &Members) -> Result<(), Diagnostic> {
     )))
 }
 
-/// What to say of tasks that no package has, nor any other task needs, and of what tasks need in vain.
-pub fn misnamed_tasks(workspace: &Workspace, members: Option<&Members>) -> Vec<String> {
+/// What to say of tasks that no package has, nor any other task needs, and of what tasks need in vain. A package has what
+/// `is_described` by the build file of its directory, too.
+pub fn misnamed_tasks(
+    workspace: &Workspace,
+    members: Option<&Members>,
+    is_described: &dyn Fn(&str, &str) -> bool,
+) -> Vec<String> {
     let manifest = &workspace.manifest;
     let is_wanted = manifest.settings.scripts != Some(false);
     let said = members.map(|members| &members.tasks.by_name);
@@ -190,9 +211,10 @@ pub fn misnamed_tasks(workspace: &Workspace, members: Option<&Members>) -> Vec<S
         members.map(|member| &member.package)
     };
     let bears = |task: &str| {
+        let name = task.rsplit_once('#').map_or(task, |(_, name)| name);
         packages().any(|package| {
-            let mut names = package.scripts.keys();
-            names.any(|name| is_named(task, package, name))
+            let has = || package.scripts.contains_key(name) || is_described(&package.dir, name);
+            is_named(task, package, name) && has()
         })
     };
     // A task without a script may be what others wait for: `^name` reaches through it.
@@ -200,6 +222,7 @@ pub fn misnamed_tasks(workspace: &Workspace, members: Option<&Members>) -> Vec<S
         let needs = tasks
             .iter()
             .flat_map(|(task, it)| it.depends_on.iter().map(move |on| (task, on)));
+        let needs = needs.filter(|(_, needed)| !is_label(needed));
         needs.map(|(task, needed)| (task, needed.trim_start_matches('^')))
     };
     let is_needed = |task: &str| needs().any(|(_, needed)| needed == task);
@@ -234,6 +257,34 @@ pub fn misnamed_tasks(workspace: &Workspace, members: Option<&Members>) -> Vec<S
         )
     });
     unknown.chain(in_vain).collect()
+}
+
+/// A script as it is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Script {
+    /// The `package.json` that has it.
+    pub file: String,
+    /// Its name there.
+    pub name: String,
+    /// Whether it runs scripts of other packages, so that it is no target.
+    pub runs_others: bool,
+    /// Its shell line.
+    pub line: String,
+}
+
+/// The script of the workspace at `root` whose target would be `label`.
+pub fn script_of(root: &Path, label: &Label) -> Option<Script> {
+    let file = join(label.dir(), PACKAGE_JSON);
+    let text = read_text(&root.join(&file)).ok()?;
+    let scripts = PackageJson::parse(label.dir(), &text).ok()?.scripts;
+    let mut all = scripts.iter();
+    let (name, line) = all.find(|(name, _)| target_name(name) == label.name())?;
+    Some(Script {
+        file,
+        name: name.clone(),
+        runs_others: runs_others(&scripts, name),
+        line: line.clone(),
+    })
 }
 
 struct Reader<'a> {
@@ -308,6 +359,7 @@ impl Reader<'_> {
             tasks,
             extends,
             stand_in: None,
+            configs: Vec::new(),
         }))
     }
 
@@ -328,6 +380,45 @@ impl Reader<'_> {
             found = Some(Turbo::parse(&path, &text)?);
         }
         Ok(found)
+    }
+
+    /// Whether an alias of a package that is in the workspace leads there or to a registry depends on the package manager and
+    /// its settings: what is installed says it.
+    fn follow_aliases(&self, members: &mut [Member]) {
+        let packages = members
+            .iter()
+            .map(|it| (it.package.name.clone(), it.package.dir.clone()));
+        let places: BTreeMap<String, String> =
+            packages.filter(|(name, _)| !name.is_empty()).collect();
+        for Member { package, .. } in members {
+            let PackageJson {
+                dir, dependencies, ..
+            } = package;
+            for (name, meant) in dependencies {
+                if let Meant::Alias(of) = meant
+                    && let Some(place) = places.get(of.as_str())
+                    && self.is_linked(dir, name, place)
+                {
+                    *meant = Meant::Place(place.clone());
+                }
+            }
+        }
+    }
+
+    /// Whether what is installed as `name` for the package in `dir` is the directory `place`.
+    fn is_linked(&self, dir: &str, name: &str, place: &str) -> bool {
+        let mut above = Path::new(dir).ancestors();
+        let installed = above.find_map(|above| {
+            let path = self
+                .workspace
+                .root
+                .join(above)
+                .join("node_modules")
+                .join(name);
+            fs::canonicalize(path).ok()
+        });
+        let place = fs::canonicalize(self.workspace.root.join(place)).ok();
+        installed.is_some() && installed == place
     }
 
     fn package(&self, dir: &str) -> Result<Option<PackageJson>, Unread> {

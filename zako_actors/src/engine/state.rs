@@ -31,7 +31,7 @@ use crate::lang::workspace_file::WorkspaceFile;
 
 const SEAL: Seal = Seal {
     magic: b"ZAKOSTAT",
-    format: 13,
+    format: 14,
 };
 
 /// Everything that is remembered between two runs in one workspace.

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use super::hash::Hash;
 use super::umask;
 use crate::diagnostic::Diagnostic;
-use crate::lang::manifest::{MANIFEST, Manifest};
+use crate::lang::manifest::{Identity, MANIFEST, Manifest};
 use crate::lang::package_json::{PACKAGE_JSON, PNPM_WORKSPACE, PackageJson};
 use crate::texts::{read_text, what_else};
 
@@ -102,12 +102,17 @@ impl Workspace {
                     .or_else(|| from.ancestors().find(|dir| lists_packages(dir)))
                     .or_else(|| holding(PACKAGE_JSON))
                     .ok_or_else(|| WorkspaceError::NotFound(from.clone()))?;
-                (root, derived_manifest(root)?)
+                (root, String::new())
             }
         };
         let root = root.to_owned();
-        let manifest =
-            Manifest::parse(&text).map_err(|error| WorkspaceError::Manifest(Box::new(error)))?;
+        let refused = |mistake| WorkspaceError::Manifest(Box::new(mistake));
+        let package = match root.join(MANIFEST).is_file() {
+            // Whoever reads it says what is wrong with it.
+            true => read_package(&root).unwrap_or_default(),
+            false => read_package(&root)?,
+        };
+        let manifest = Manifest::parse_as(&text, || identity(&root, package)).map_err(refused)?;
         Ok(Self {
             root,
             manifest,
@@ -137,19 +142,14 @@ fn lists_packages(dir: &Path) -> bool {
     read_package(dir).is_ok_and(|package| package.is_some_and(|p| p.workspaces.is_some()))
 }
 
-fn derived_manifest(root: &Path) -> Result<String, WorkspaceError> {
-    let package = read_package(root)?.unwrap_or_default();
+/// Who the package in `root` is where no manifest says it.
+fn identity(root: &Path, package: Option<PackageJson>) -> Identity {
+    let package = package.unwrap_or_default();
     let dir = root.file_name().and_then(|name| name.to_str());
-    let name = package
-        .name
-        .rsplit('/')
-        .next()
-        .filter(|name| !name.is_empty());
-    Ok(Manifest::derive(
-        "local",
-        name.or(dir).unwrap_or("workspace"),
-        package.version.as_deref().unwrap_or("0.0.0"),
-    ))
+    let name = package.name.rsplit('/').next();
+    let name = name.filter(|name| !name.is_empty()).or(dir);
+    let version = package.version.as_deref();
+    Identity::of(name.unwrap_or("workspace"), version.unwrap_or_default())
 }
 
 /// Where zako keeps its files.

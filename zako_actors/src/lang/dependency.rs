@@ -290,7 +290,7 @@ impl Entry<'_> {
         if !good {
             return Err(wrong("has no name of npm's"));
         }
-        if !super::manifest::is_semver(version) {
+        if !super::identity::is_semver(version) {
             return Err(wrong(
                 "has no exact version: ranges and tags are not resolved",
             ));

@@ -229,9 +229,10 @@ impl Reader<'_> {
             .and_then(Value::as_object)
             .ok_or_else(|| self.wrong("srcs", "a list of file names and `glob(…)`"))?;
         Ok(Source::Glob {
-            dir: self.file.dir.to_owned(),
+            dir: self.file.dir.into(),
             include: self.patterns(glob, "include")?,
             exclude: self.patterns(glob, "exclude")?,
+            ignored: None,
         })
     }
 

@@ -5,7 +5,62 @@
 //! translated, or a later line may take files back, more is kept, which costs a rerun, never a
 //! stale result.
 
+use std::collections::BTreeMap;
+
+use super::label::is_within;
 use super::pattern::Pattern;
+
+/// What is ignored below directories, by what lies in these.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Ignored {
+    by_dir: BTreeMap<String, Vec<Pattern>>,
+}
+
+impl Ignored {
+    /// Adds what the text of the `.gitignore` in `dir` leaves out.
+    pub fn add(&mut self, dir: &str, text: &str) {
+        let patterns = ignored(text);
+        if !patterns.is_empty() {
+            self.by_dir.insert(dir.to_owned(), patterns);
+        }
+    }
+
+    /// Whether a directory below `dir` leaves something out.
+    pub fn is_said_below(&self, dir: &str) -> bool {
+        let prefix = match dir {
+            "" => String::new(),
+            dir => format!("{dir}/"),
+        };
+        let mut from = self.by_dir.range(prefix.clone()..);
+        from.find(|(it, _)| !it.is_empty())
+            .is_some_and(|(it, _)| it.starts_with(&prefix))
+    }
+
+    /// Whether a directory between `dir`, which says nothing here, and the file at `path` leaves that out.
+    pub fn has(&self, dir: &str, path: &str) -> bool {
+        let mut between = self.between(dir, path);
+        between.any(|(below, pattern)| pattern.matches(below))
+    }
+
+    /// Whether that leaves out all of the directory at `path`.
+    pub fn has_all_of(&self, dir: &str, path: &str) -> bool {
+        let mut between = self.between(dir, path);
+        between.any(|(below, pattern)| pattern.means_all_of(below))
+    }
+
+    fn between<'a>(
+        &'a self,
+        dir: &'a str,
+        path: &'a str,
+    ) -> impl Iterator<Item = (&'a str, &'a Pattern)> {
+        let ends = path.match_indices('/').map(|(end, _)| end);
+        let above = ends.filter(move |end| *end > dir.len() && is_within(&path[..*end], dir));
+        above.flat_map(move |end| {
+            let patterns = self.by_dir.get(&path[..end]).into_iter().flatten();
+            patterns.map(move |pattern| (&path[end + 1..], pattern))
+        })
+    }
+}
 
 /// What the text of the `.gitignore` in a directory leaves out, as patterns from that directory.
 pub fn ignored(text: &str) -> Vec<Pattern> {
@@ -83,6 +138,19 @@ mod tests {
         for path in ["src/build/x", "src/x.ts", "c/a/b", "dist"] {
             assert!(!leaves_out(text, path), "{path}");
         }
+    }
+
+    #[test]
+    fn what_lies_deeper_says_what_is_ignored_there() {
+        let mut ignored = Ignored::default();
+        ignored.add("a/b", "out/\n*.log\n");
+        ignored.add("a", "");
+        assert!(ignored.has("", "a/b/out/x") && ignored.has("a", "a/b/c/x.log"));
+        assert!(ignored.has_all_of("a", "a/b/out") && !ignored.has_all_of("a", "a/b/src"));
+        // Whoever lies there has said it already.
+        assert!(!ignored.has("a/b", "a/b/x.log") && !ignored.has("", "a/x.log"));
+        assert!(ignored.is_said_below("") && ignored.is_said_below("a"));
+        assert!(!ignored.is_said_below("a/b") && !ignored.is_said_below("b"));
     }
 
     #[test]

@@ -11,6 +11,8 @@ use serde_json::Value;
 use toml::Spanned;
 
 use super::dependency::{self, Dependency, Fields};
+pub use super::identity::Identity;
+use super::identity::{LOCAL, is_semver};
 use super::label::{Label, LabelError};
 use super::locate::{At, mistake};
 use super::pattern::{Pattern, PatternError};
@@ -82,9 +84,9 @@ impl ConfigOption {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Raw {
-    group: Spanned<String>,
-    artifact: Spanned<String>,
-    version: Spanned<String>,
+    group: Option<Spanned<String>>,
+    artifact: Option<Spanned<String>>,
+    version: Option<Spanned<String>>,
     configure_script: Option<Spanned<String>>,
     description: Option<String>,
     #[serde(default)]
@@ -114,7 +116,6 @@ struct RawOption {
     default: toml::Value,
 }
 
-const IDENTITY: &str = "every manifest says who it is: group = \"local\", artifact = \"NAME\", version = \"0.1.0\" (`zako init` writes one where none is)";
 const CONFIGURE: &str = "options are declared in *.config.ts files and set in [config]";
 const RULES: &str = "rule and toolchain files are found where build files import them";
 const PEERS: &str = "name packages of this repository in [dependencies], as { path = \"DIR\" }";
@@ -129,20 +130,33 @@ impl Manifest {
     /// # Errors
     /// The first mistake, with its line.
     pub fn parse(text: &str) -> Result<Self, Diagnostic> {
+        Self::parse_as(text, Identity::default)
+    }
+
+    /// Reads the text of a manifest that need not say who the package is: then it is who `identity` says.
+    ///
+    /// # Errors
+    /// The first mistake, with its line.
+    pub fn parse_as(text: &str, identity: impl FnOnce() -> Identity) -> Result<Self, Diagnostic> {
         let reader = Reader { text };
         let raw: Raw = toml::from_str(text).map_err(|error| reader.syntax(&error))?;
         for (field, word) in [("group", &raw.group), ("artifact", &raw.artifact)] {
-            reader.check_word(field, word)?;
+            word.iter()
+                .try_for_each(|word| reader.check_word(field, word))?;
         }
-        if !is_semver(raw.version.as_ref()) {
-            return Err(reader.error(
-                raw.version.span().start,
-                format!(
-                    "version `{}` is not MAJOR.MINOR.PATCH",
-                    raw.version.as_ref()
-                ),
-            ));
+        if let Some(version) = raw.version.as_ref().filter(|it| !is_semver(it.as_ref())) {
+            let message = format!("version `{}` is not MAJOR.MINOR.PATCH", version.as_ref());
+            return Err(reader.error(version.span().start, message));
         }
+        let is_whole = raw.artifact.is_some() && raw.version.is_some();
+        let identity = if is_whole {
+            Identity::default()
+        } else {
+            identity()
+        };
+        let said = |word: Option<Spanned<String>>, usual: fn(&Identity) -> &String| {
+            word.map_or_else(|| usual(&identity).clone(), Spanned::into_inner)
+        };
         reader.check_elsewhere(&raw)?;
         let mut dependencies = BTreeMap::new();
         let mut dependency_places = BTreeMap::new();
@@ -184,9 +198,11 @@ impl Manifest {
             tasks.collect()
         });
         Ok(Self {
-            group: raw.group.into_inner(),
-            artifact: raw.artifact.into_inner(),
-            version: raw.version.into_inner(),
+            group: raw
+                .group
+                .map_or_else(|| LOCAL.to_owned(), Spanned::into_inner),
+            artifact: said(raw.artifact, |it| &it.artifact),
+            version: said(raw.version, |it| &it.version),
             description: raw.description,
             authors: raw.authors,
             license: raw.license,
@@ -201,25 +217,11 @@ impl Manifest {
         })
     }
 
-    /// The manifest of a workspace that has only a `package.json`: its name and version, and
-    /// whatever cannot be part of an id replaced.
+    /// The text of a manifest that says no more than who the package is; whatever cannot be part of an id is replaced.
     pub fn derive(group: &str, name: &str, version: &str) -> String {
-        let word = |text: &str| -> String {
-            let clean = |c: char| {
-                if c.is_alphanumeric() || "_-.".contains(c) {
-                    c
-                } else {
-                    '-'
-                }
-            };
-            text.chars().map(clean).collect()
-        };
-        let version = if is_semver(version) { version } else { "0.0.0" };
-        format!(
-            "group = \"{}\"\nartifact = \"{}\"\nversion = \"{version}\"\n",
-            word(group),
-            word(name)
-        )
+        let Identity { artifact, version } = Identity::of(name, version);
+        let group = Identity::of(group, "").artifact;
+        format!("group = \"{group}\"\nartifact = \"{artifact}\"\nversion = \"{version}\"\n")
     }
 
     /// `group:artifact@version`.
@@ -236,14 +238,8 @@ impl Reader<'_> {
     fn syntax(&self, error: &toml::de::Error) -> Diagnostic {
         let message = with_nearest(error.message().replace('\n', "; "));
         match error.span() {
-            // A field missing from the whole file has no line to point at.
-            Some(span) if span.start > 0 || !message.starts_with("missing field") => {
-                self.error(span.start, message)
-            }
-            _ => {
-                let message = format!("{message}; {IDENTITY}");
-                mistake(&At::file(MANIFEST), message, self.text)
-            }
+            Some(span) => self.error(span.start, message),
+            None => mistake(&At::file(MANIFEST), message, self.text),
         }
     }
 
@@ -335,30 +331,6 @@ fn with_nearest(message: String) -> String {
     }
 }
 
-/// `MAJOR.MINOR.PATCH` with optional `-pre` and `+build`, as semver.org has it.
-pub(super) fn is_semver(text: &str) -> bool {
-    let (text, build) = text
-        .split_once('+')
-        .map_or((text, None), |(t, b)| (t, Some(b)));
-    let (core, pre) = text
-        .split_once('-')
-        .map_or((text, None), |(t, p)| (t, Some(p)));
-    let number = |part: &str| {
-        !part.is_empty()
-            && part.bytes().all(|b| b.is_ascii_digit())
-            && (part == "0" || !part.starts_with('0'))
-    };
-    let tag = |part: &str| {
-        part.split('.')
-            .all(|id| !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'))
-    };
-    let numbers: Vec<_> = core.split('.').collect();
-    numbers.len() == 3
-        && numbers.iter().all(|part| number(part))
-        && pre.is_none_or(tag)
-        && build.is_none_or(tag)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -404,16 +376,21 @@ mod tests {
             message("[dependencies]\na = { git = \"x\" }\n")
                 .contains("dependency `a` needs one of")
         );
-        let missing = flat(&Manifest::parse("group = \"g\"\n").unwrap_err());
-        assert!(
-            missing.contains("zako.toml: missing field `artifact`"),
-            "{missing}"
-        );
         let version = flat(&Manifest::parse(&HEAD.replace("1.0.0", "1.0")).unwrap_err());
         assert!(
             version.starts_with("zako.toml:3:11: version `1.0` is not"),
             "{version}"
         );
+    }
+
+    #[test]
+    fn who_a_package_is_need_not_be_said() {
+        let identity = || Identity::of("@acme/web app", "3.1.0");
+        let id = |text: &str| Manifest::parse_as(text, identity).unwrap().id();
+        assert_eq!(id("[settings]\njobs = 2\n"), "local:-acme-web-app@3.1.0");
+        assert_eq!(id("artifact = \"a\"\n"), "local:a@3.1.0");
+        assert_eq!(id(HEAD), "org.example:app@1.0.0");
+        assert_eq!(Manifest::parse("").unwrap().id(), "local:workspace@0.0.0");
     }
 
     #[test]

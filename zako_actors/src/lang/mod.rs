@@ -12,6 +12,7 @@ pub mod described;
 pub mod descriptor;
 pub mod file_ref;
 pub mod gitignore;
+mod identity;
 pub mod integrity;
 pub mod label;
 pub mod locate;

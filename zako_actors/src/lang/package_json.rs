@@ -5,7 +5,7 @@
 //! Invariants: a field of another type than expected is a mistake, not silence, where leaving it out would change what is
 //! built; a mistake says where it stands, and only for that a file is read a second time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use jsonc_parser::ast;
 use jsonc_parser::common::{Range, Ranged};
@@ -33,8 +33,8 @@ pub struct PackageJson {
     pub version: Option<String>,
     /// Shell lines by name.
     pub scripts: BTreeMap<String, String>,
-    /// Names of everything that it depends on, for whatever purpose.
-    pub dependencies: BTreeSet<String>,
+    /// Everything that it depends on, for whatever purpose, by the name that it has there.
+    pub dependencies: BTreeMap<String, Meant>,
     /// Globs of the packages that belong to it.
     pub workspaces: Option<Vec<String>>,
     /// The package manager that it wants.
@@ -43,13 +43,80 @@ pub struct PackageJson {
     pub variables: BTreeMap<String, String>,
 }
 
-/// Fields that name other packages.
+/// Fields that name other packages. What a peer is found as is said by the others.
 const DEPENDENCIES: [&str; 4] = [
-    "dependencies",
-    "devDependencies",
-    "optionalDependencies",
     "peerDependencies",
+    "optionalDependencies",
+    "devDependencies",
+    "dependencies",
 ];
+
+/// What a dependency means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Meant {
+    /// The package of this name, which may be one of the workspace.
+    Named(String),
+    /// The package of this name, of a registry unless something else is installed.
+    Alias(String),
+    /// What lies there, workspace-relative.
+    Place(String),
+    /// What lies there, outside the workspace.
+    Outside(String),
+}
+
+impl Meant {
+    /// What `spec` means in the package in `dir` that calls it `name`.
+    fn of(dir: &str, name: &str, spec: &str) -> Self {
+        let named = || Self::Named(name.to_owned());
+        // `a@1` and `@x/a@1` name a package; `^1` is a range.
+        let other = |text: &str| {
+            let (other, _) = text.rsplit_once('@').filter(|(it, _)| !it.is_empty())?;
+            Some(other.to_owned()).filter(|other| other != name)
+        };
+        let place = |path: &str| Self::place(dir, path);
+        if let Some(text) = spec.strip_prefix("workspace:") {
+            return match other(text) {
+                Some(other) => Self::Named(other),
+                None if text.starts_with('.') => place(text),
+                // Yarn's is from the root.
+                None if text.contains('/') => Self::place("", text),
+                None => named(),
+            };
+        }
+        if let Some(text) = spec.strip_prefix("npm:") {
+            // Without a version; a single word is a tag, as `latest` is.
+            let bare = text.starts_with('@') && text.rfind('@') == Some(0) && text != name;
+            let bare = bare.then(|| text.to_owned());
+            return other(text).or(bare).map_or_else(named, Self::Alias);
+        }
+        let protocols = ["link:", "file:", "portal:"];
+        let path = protocols.iter().find_map(|it| spec.strip_prefix(it));
+        let is_path = ["./", "../", "/"].iter().any(|it| spec.starts_with(it));
+        match path.or(Some(spec).filter(|_| is_path)) {
+            Some(path) => place(path),
+            None => named(),
+        }
+    }
+
+    fn place(dir: &str, path: &str) -> Self {
+        let outside = || Self::Outside(path.to_owned());
+        if path.starts_with(['/', '~']) {
+            return outside();
+        }
+        let mut parts: Vec<&str> = Vec::new();
+        // Yarn adds who asks, behind `::`.
+        let path_alone = path.split("::").next().unwrap_or(path);
+        for part in dir.split('/').chain(path_alone.split('/')) {
+            match part {
+                "" | "." => {}
+                ".." if parts.pop().is_none() => return outside(),
+                ".." => {}
+                part => parts.push(part),
+            }
+        }
+        Self::Place(parts.join("/"))
+    }
+}
 
 impl PackageJson {
     /// Reads the text of the `package.json` in `dir`.
@@ -67,11 +134,17 @@ impl PackageJson {
             Some(Value::String(text)) => Ok(Some(text.clone())),
             Some(_) => Err(file.wrong(&[field], &format!("`{field}` must be a text"))),
         };
-        let mut dependencies = BTreeSet::new();
+        let mut dependencies = BTreeMap::new();
         for field in DEPENDENCIES {
             match fields.get(field) {
                 None | Some(Value::Null) => {}
-                Some(Value::Object(names)) => dependencies.extend(names.keys().cloned()),
+                Some(Value::Object(names)) => {
+                    let meant = names.iter().map(|(name, spec)| {
+                        let spec = spec.as_str().unwrap_or_default();
+                        (name.clone(), Meant::of(dir, name, spec))
+                    });
+                    dependencies.extend(meant);
+                }
                 // Nothing, in the words of some programs.
                 Some(Value::Array(list)) if list.is_empty() => {}
                 Some(_) => {
@@ -261,7 +334,7 @@ mod tests {
         .unwrap();
         assert_eq!(package.name, "@acme/ui");
         assert_eq!(package.scripts["build"], "tsc -b");
-        assert!(package.dependencies.contains("react"));
+        assert!(package.dependencies.contains_key("react"));
         assert_eq!(package.workspaces, Some(vec!["libs/*".to_owned()]));
     }
 
@@ -336,6 +409,40 @@ mod tests {
             "{\"name\": \"a\n",
         ] {
             assert_eq!(name(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_dependency_may_have_another_name_than_what_it_means() {
+        let named = |name: &str| Meant::Named(name.into());
+        let alias = |name: &str| Meant::Alias(name.into());
+        let place = |dir: &str| Meant::Place(dir.into());
+        for (spec, meant) in [
+            ("^1.0.0", named("lg")),
+            ("*", named("lg")),
+            ("catalog:", named("lg")),
+            ("workspace:*", named("lg")),
+            ("workspace:^1.0.0", named("lg")),
+            ("workspace:@m/log@*", named("@m/log")),
+            ("workspace:log@^1", named("log")),
+            ("workspace:../log", place("packages/log")),
+            ("workspace:tools/log", place("tools/log")),
+            ("npm:@m/log@^1.0.0", alias("@m/log")),
+            ("npm:@m/log", alias("@m/log")),
+            ("npm:log@1", alias("log")),
+            ("npm:latest", named("lg")),
+            ("npm:lg@1", named("lg")),
+            ("npm:^1.0.0", named("lg")),
+            ("npm:1.x", named("lg")),
+            ("link:../log", place("packages/log")),
+            ("file:../../tools/log/", place("tools/log")),
+            ("portal:./own", place("packages/a/own")),
+            ("../log", place("packages/log")),
+            ("file:../../../log", Meant::Outside("../../../log".into())),
+            ("link:/srv/log", Meant::Outside("/srv/log".into())),
+            ("git+ssh://git@host/x.git", named("lg")),
+        ] {
+            assert_eq!(Meant::of("packages/a", "lg", spec), meant, "{spec}");
         }
     }
 

@@ -103,6 +103,23 @@ impl Pattern {
         all.any(|p| p.rsplit('/').next() == Some(name))
     }
 
+    /// Whether something below directory `dir` could match, and the pattern says more of that directory's name than `**`.
+    pub fn names(&self, dir: &str) -> bool {
+        self.alternatives.iter().any(|p| match_named(p, dir))
+    }
+
+    /// Whether the name of one file could be what both end with.
+    pub fn may_end_alike(&self, other: &Self) -> bool {
+        let ends = |pattern: &'_ Self| -> Vec<String> {
+            let all = pattern.alternatives.iter();
+            let ends = all.map(|p| p.rsplit(['*', '?', ']', '/']).next().unwrap_or_default());
+            ends.map(str::to_owned).collect()
+        };
+        let others = ends(other);
+        let mut own = ends(self).into_iter();
+        own.any(|a| others.iter().any(|b| a.ends_with(b) || b.ends_with(&a)))
+    }
+
     /// Whether it means all of directory `dir`, as `dist/**` does of `dist`.
     pub fn means_all_of(&self, dir: &str) -> bool {
         let mut all = self.alternatives.iter();
@@ -263,6 +280,18 @@ fn match_prefix(pattern: &str, dir: &str) -> bool {
     }
     match_segment(first, segment)
         && rest.is_some_and(|rest| dir_rest.is_none_or(|dir_rest| match_prefix(rest, dir_rest)))
+}
+
+/// Like [`match_prefix`], where the last segment of `dir` is not skipped by `**`.
+fn match_named(pattern: &str, dir: &str) -> bool {
+    let (first, rest) = split_first(pattern);
+    let (segment, dir_rest) = split_first(dir);
+    if first == "**" {
+        return rest.is_some_and(|rest| match_named(rest, dir))
+            || !segment.starts_with('.') && dir_rest.is_some_and(|dir| match_named(pattern, dir));
+    }
+    match_segment(first, segment)
+        && rest.is_some_and(|rest| dir_rest.is_none_or(|dir_rest| match_named(rest, dir_rest)))
 }
 
 /// One segment against one name: the classic two-cursor wildcard match, linear for one `*`.

@@ -5,6 +5,7 @@
 //! Invariant: of two commands that can leave a file at one path it is said that they meet; of some that cannot, too.
 
 use super::label::is_within;
+use super::pattern::Pattern;
 use super::target::{Command, Output};
 
 /// Whether `a` and `b` may leave a file at one path.
@@ -43,10 +44,70 @@ pub fn sharing(commands: &[&Command]) -> Vec<bool> {
 }
 
 /// The file or directory that `out` starts from.
-fn start(out: &Output) -> &str {
+pub fn start(out: &Output) -> &str {
     match out {
         Output::File(path) | Output::Tree(path) => path,
         Output::Glob(pattern) => pattern.base(),
+    }
+}
+
+/// What a glob of a script, from the workspace root, means of what others leave behind.
+pub struct Place<'a> {
+    pattern: &'a Pattern,
+    is_wild: bool,
+}
+
+impl<'a> Place<'a> {
+    /// That of `pattern`.
+    pub fn of(pattern: &'a Pattern) -> Self {
+        let is_wild = Pattern::is_wild(pattern.as_str());
+        Self { pattern, is_wild }
+    }
+
+    /// The directory, or without wildcards the file, that it starts from.
+    pub fn base(&self) -> &'a str {
+        match self.is_wild {
+            true => self.pattern.base(),
+            false => self.pattern.as_str(),
+        }
+    }
+
+    /// Whether it means something of `out`. What scripts leave lies among sources: of that it means what it names, as
+    /// `*/dist/**` does and `**` does not.
+    pub fn means(&self, out: &Output, is_script: bool) -> bool {
+        let (base, pattern) = (self.base(), self.pattern);
+        match out {
+            Output::File(path) => pattern.matches(path),
+            Output::Tree(dir) if !self.is_wild => is_within(base, dir),
+            Output::Tree(dir) if is_script => {
+                // What is called a tree may be a file.
+                let is_file = || !pattern.as_str().ends_with('*') && pattern.matches(dir);
+                is_within(base, dir) || pattern.names(dir) || is_file()
+            }
+            Output::Tree(dir) => {
+                is_within(base, dir) || pattern.may_match_below(dir) || pattern.matches(dir)
+            }
+            Output::Glob(glob) if !self.is_wild => glob.matches(base),
+            Output::Glob(glob) => {
+                let start = glob.base();
+                let may_meet = glob.may_match_below(base)
+                    && (start.is_empty() || pattern.may_match_below(start))
+                    && pattern.may_end_alike(glob);
+                may_meet
+                    && (!is_script
+                        || is_within(base, start) && !start.is_empty()
+                        || pattern.names(start))
+            }
+        }
+    }
+
+    /// Whether `exclude` leaves all of `out` out again.
+    pub fn is_left_out(&self, out: &Output, exclude: &[Pattern]) -> bool {
+        exclude.iter().any(|it| match out {
+            Output::File(path) => it.matches(path),
+            Output::Tree(dir) => it.means_all_of(dir),
+            Output::Glob(glob) => it.means_all_of(glob.base()),
+        })
     }
 }
 
@@ -72,7 +133,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::lang::pattern::Pattern;
 
     fn out(text: &str) -> Output {
         match Pattern::is_wild(text) {
@@ -119,6 +179,52 @@ mod tests {
         ];
         let all: Vec<&Command> = all.iter().collect();
         assert_eq!(sharing(&all), [true, false, true, true, false, true]);
+    }
+
+    #[test]
+    fn a_glob_means_what_it_names_and_of_build_files_all_that_it_covers() {
+        let means = |glob: &str, made: &str, is_script: bool| {
+            let glob = Pattern::parse(glob).unwrap();
+            Place::of(&glob).means(&out(made), is_script)
+        };
+        for (glob, made) in [
+            ("a/dist/x.js", "a/dist"),
+            ("a/dist/**", "a/dist"),
+            ("*/dist/*.js", "a/dist"),
+            ("**/dist/**", "a/dist"),
+            ("a/dist/esm/*.js", "a/dist"),
+            ("a/out/t.json", "a/out/t.json"),
+            ("a/out/*.json", "a/out/*.json"),
+            ("a/out/t.json", "a/out/*.json"),
+            ("a/*.json", "a/t.json"),
+        ] {
+            assert!(
+                means(glob, made, true) && means(glob, made, false),
+                "{glob} {made}"
+            );
+        }
+        for (glob, made) in [
+            ("**", "a/dist"),
+            ("a/**/*.js", "a/dist"),
+            ("a/**", "a/out/*.js"),
+        ] {
+            assert!(
+                !means(glob, made, true) && means(glob, made, false),
+                "{glob} {made}"
+            );
+        }
+        for (glob, made) in [
+            ("a/src/**", "a/dist"),
+            ("a/*.js", "a/dist"),
+            ("a/dist", "a/dist2"),
+            ("a/out/*.ts", "a/out/*.js"),
+            ("b/**", "a/dist"),
+        ] {
+            assert!(
+                !means(glob, made, true) && !means(glob, made, false),
+                "{glob} {made}"
+            );
+        }
     }
 
     proptest! {

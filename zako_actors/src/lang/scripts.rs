@@ -1,18 +1,20 @@
 //! Targets out of the scripts of `package.json` files.
 //!
-//! Owns which scripts become targets and what they depend on, and what depends on a package that cannot be read. Does not know which files they read and
-//! leave behind (`files`), nor the file system: it is given what was read there.
-//! Invariants: a dependency named by `^task` reaches through packages that lack the task, so that
-//! the order is that of the packages; a script reads its own package, the outputs of what it
-//! depends on, and what `foreign` says of the packages that it depends on.
+//! Owns which scripts become targets, also of packages that cannot be read. Does not know what they depend on (`edges`), which files they read and
+//! leave behind (`files`), which lines run other scripts (`runners`), nor the file system: it is given what was read there.
+//! Invariants: what a build file calls by the name of a script stands for that script; a script reads its own package, the
+//! outputs of what it depends on, and what `foreign` says of the packages that it depends on.
 
+mod edges;
 mod files;
 mod foreign;
+mod runners;
 pub mod variables;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::gitignore::Ignored;
 use super::label::Label;
 use super::locate::At;
 use super::package_json::{PACKAGE_JSON, PackageJson};
@@ -22,10 +24,8 @@ use super::target::{Command, EnvValue, InPlace, Source, Special, Target, Work, j
 use super::task::{ROOT_PACKAGE, Task, Tasks};
 use super::turbo::{TURBO_JSON, TurboTask};
 use crate::diagnostic::Diagnostic;
+use runners::Runs;
 use variables::Manager;
-
-/// Programs that run scripts themselves: their lines are not steps.
-const RUNNERS: [&str; 6] = ["turbo", "nx", "lerna", "zako", "wireit", "moon"];
 
 /// A package with what else was read beside it. One that cannot be read has no scripts.
 #[derive(Clone, Debug, Default)]
@@ -40,15 +40,8 @@ pub struct Member {
     pub extends: Vec<String>,
     /// Stands for its scripts where they cannot be read. It may have any name then, unless one is known.
     pub stand_in: Option<Label>,
-}
-
-/// What scripts become.
-#[derive(Clone, Debug, Default)]
-pub struct Scripts {
-    /// The targets, in the order of labels.
-    pub targets: Vec<Arc<Target>>,
-    /// What is wrong with some of them.
-    pub mistakes: Vec<Diagnostic>,
+    /// The names of its `tsconfig*.json`: compilers of what depends on it read them.
+    pub configs: Vec<String>,
 }
 
 /// The packages of one workspace.
@@ -69,41 +62,84 @@ pub fn target_name(script: &str) -> String {
     script.replace([':', '/', ' '], ".")
 }
 
-/// The targets that `all` gives.
+/// Whether `script`, one of `scripts` of a package, runs scripts of others: then it is no step.
+pub fn runs_others(scripts: &BTreeMap<String, String>, script: &str) -> bool {
+    Runs::of(scripts, script) != Runs::Itself
+}
+
+/// What build files describe, as far as scripts have to know.
+#[derive(Clone, Debug, Default)]
+pub struct Described<'a> {
+    /// What each target needs, and whether it leaves something behind.
+    pub targets: BTreeMap<&'a Label, (Vec<&'a Label>, bool)>,
+    /// Directories whose build file cannot be read: nobody knows what it describes.
+    pub unread: BTreeSet<&'a str>,
+}
+
+/// What scripts became.
+#[derive(Clone, Debug, Default)]
+pub struct Scripts {
+    /// The targets, in the order of labels.
+    pub targets: Vec<Arc<Target>>,
+    /// What is wrong with some of them.
+    pub mistakes: Vec<Diagnostic>,
+    /// What people should know.
+    pub warnings: Vec<String>,
+    /// How they hang together with all other targets.
+    pub links: Links,
+}
+
+/// What scripts say of targets that were not known yet.
+#[derive(Clone, Debug, Default)]
+pub struct Links {
+    /// What somebody said that all scripts read.
+    pub shared: Option<Source>,
+    /// Labels that tasks depend on, with whose task it is.
+    pub asked: Vec<(Label, Label)>,
+}
+
+/// The targets that `all` gives beside those that are `described`.
 ///
 /// # Errors
 /// A glob of what every script reads that cannot be read, or that leaves the workspace.
-pub fn targets(all: &Members) -> Result<Scripts, Diagnostic> {
-    let world = World::new(all)?;
+pub fn targets(all: &Members, described: &Described) -> Result<Scripts, Diagnostic> {
+    let world = World::new(all, described)?;
+    let mut scripts = Scripts::default();
     let mut made: BTreeMap<Label, Target> = BTreeMap::new();
-    let mut mistakes = Vec::new();
     for (index, member) in all.members.iter().enumerate() {
+        scripts.warnings.extend(world.outside(index));
+        if described.unread.contains(&*member.package.dir) {
+            continue;
+        }
         let extended = world.check_extended(member);
         let mut own = Vec::new();
         for script in member.package.scripts.keys() {
-            let Some(label) = world.label(index, script) else {
-                continue;
-            };
-            let target = extended.clone();
-            let target = target.and_then(|()| world.target(index, script, label.clone()));
-            own.push(target.unwrap_or_else(|mistake| {
-                mistakes.push(mistake.about(&label));
-                world.unread(index, script, label)
-            }));
+            if let Some(label) = world.label(index, script)
+                && !described.targets.contains_key(&label)
+            {
+                let target = extended.clone();
+                let target = target.and_then(|()| world.target(index, script, label.clone()));
+                own.push(target.unwrap_or_else(|mistake| {
+                    scripts.mistakes.push(mistake.about(&label));
+                    world.unread(index, script, label)
+                }));
+            }
+            scripts.warnings.extend(world.half_run(index, script));
         }
         note_sharing(&mut own);
         made.extend(own.into_iter().map(|target| (target.label.clone(), target)));
     }
     world.add_foreign_sources(&mut made);
-    Ok(Scripts {
-        targets: made.into_values().map(Arc::new).collect(),
-        mistakes,
-    })
+    scripts.links = world.links(&made);
+    scripts.targets = made.into_values().map(Arc::new).collect();
+    Ok(scripts)
 }
 
 struct World<'a> {
     all: &'a Members,
+    described: &'a Described<'a>,
     by_name: BTreeMap<&'a str, usize>,
+    by_dir: BTreeMap<&'a str, usize>,
     /// Those that cannot be read, and whose name is not known either.
     nameless: Vec<usize>,
     /// Where packages lie, sorted.
@@ -112,18 +148,26 @@ struct World<'a> {
     above: Vec<String>,
     /// What every script reads.
     shared: Source,
+    /// What packages say that is ignored in them.
+    ignored: Arc<Ignored>,
+    /// The scripts of each that are run for themselves, sorted.
+    steps: Vec<Vec<&'a str>>,
 }
 
 impl<'a> World<'a> {
-    fn new(all: &'a Members) -> Result<Self, Diagnostic> {
+    fn new(all: &'a Members, described: &'a Described<'a>) -> Result<Self, Diagnostic> {
         let names = all.members.iter().enumerate();
         let by_name = names
             .filter(|(_, member)| !member.package.name.is_empty())
             .map(|(index, member)| (member.package.name.as_str(), index))
             .collect();
         let dirs = all.members.iter().map(|member| member.package.dir.as_str());
-        let mut dirs: Vec<&str> = dirs.collect();
-        dirs.sort_unstable();
+        let by_dir: BTreeMap<&str, usize> = dirs.zip(0..).collect();
+        let dirs: Vec<&str> = by_dir.keys().copied().collect();
+        let mut ignored = Ignored::default();
+        for member in &all.members {
+            ignored.add(&member.package.dir, &member.gitignore);
+        }
         let above: BTreeSet<&str> = dirs
             .iter()
             .flat_map(|dir| dir.match_indices('/').map(|(end, _)| &dir[..end]))
@@ -134,11 +178,15 @@ impl<'a> World<'a> {
             members.filter(|(_, it)| it.stand_in.is_some() && it.package.name.is_empty());
         Ok(Self {
             all,
+            described,
             nameless: nameless.map(|(index, _)| index).collect(),
             by_name,
+            by_dir,
             dirs,
             above: above.into_iter().map(str::to_owned).collect(),
             shared: files::shared(&all.tasks.global_inputs)?,
+            ignored: Arc::new(ignored),
+            steps: all.members.iter().map(steps).collect(),
         })
     }
 
@@ -150,30 +198,6 @@ impl<'a> World<'a> {
     fn named<'n>(&'n self, name: &str) -> &'n [usize] {
         let known = self.by_name.get(name);
         known.map_or(&self.nameless, std::slice::from_ref)
-    }
-
-    /// The packages of this workspace that a package depends on directly.
-    fn neighbours(&self, index: usize) -> impl Iterator<Item = usize> {
-        let names = self.member(index).package.dependencies.iter();
-        let all = names.flat_map(|name| self.named(name));
-        all.copied().filter(move |other| *other != index)
-    }
-
-    /// What stands for the packages that a package depends on, also by others, and that cannot be read.
-    fn unread_below(&self, index: usize) -> BTreeSet<Label> {
-        let mut seen = BTreeSet::from([index]);
-        let mut pending: Vec<usize> = self.neighbours(index).collect();
-        let mut labels = BTreeSet::new();
-        if self.all.members.iter().all(|it| it.stand_in.is_none()) {
-            return labels;
-        }
-        while let Some(other) = pending.pop() {
-            if seen.insert(other) {
-                labels.extend(self.member(other).stand_in.clone());
-                pending.extend(self.neighbours(other));
-            }
-        }
-        labels
     }
 
     /// Every package that the `turbo.json` of `member` adds to has to be there.
@@ -224,24 +248,28 @@ impl<'a> World<'a> {
         task.unwrap_or_else(|| self.all.tasks.of(name, script))
     }
 
-    /// The label of a script, when it becomes a target.
+    /// The label of what stands for a script: what a build file calls so, or the script where it becomes a target.
     fn label(&self, index: usize, script: &str) -> Option<Label> {
         let package = &self.member(index).package;
-        let line = package.scripts.get(script)?;
-        let first = line.split_whitespace().next().unwrap_or_default();
-        let is_hook = ["pre", "post"].iter().any(|hook| {
-            let main = script.strip_prefix(hook);
-            main.is_some_and(|main| package.scripts.contains_key(main))
-        });
-        let left_out = self
-            .member(index)
-            .tasks
-            .get(script)
-            .is_some_and(TurboTask::is_left_out);
-        if is_hook || left_out || RUNNERS.contains(&first) || first.is_empty() {
+        let label = Label::new(&package.dir, &target_name(script)).ok()?;
+        let is_step = self.steps[index].binary_search(&script).is_ok();
+        (is_step || self.described.targets.contains_key(&label)).then_some(label)
+    }
+
+    /// What to say of a script that is no target because it runs others, and does something else besides.
+    fn half_run(&self, index: usize, script: &str) -> Option<String> {
+        let package = &self.member(index).package;
+        if !matches!(script, "build" | "test") || self.steps[index].contains(&script) {
             return None;
         }
-        Label::new(&package.dir, &target_name(script)).ok()
+        let Runs::Both { others, own } = Runs::of(&package.scripts, script) else {
+            return None;
+        };
+        Some(format!(
+            "warning: {}: `{script}` is no target, because `{others}` in it runs scripts that are targets themselves; \
+                 nor is `{own}` run then: give it a script of its own",
+            join(&package.dir, PACKAGE_JSON)
+        ))
     }
 
     fn target(&self, index: usize, script: &str, label: Label) -> Result<Target, Diagnostic> {
@@ -255,7 +283,10 @@ impl<'a> World<'a> {
                 .with_help(format!("this is about {label}"))
         };
         let (outs, out_exclude) = self.outputs(member, script, &task).map_err(mistake)?;
-        let mut srcs = self.sources(index, &task).map_err(mistake)?;
+        let read = self.sources(index, &task).map_err(mistake)?;
+        let (mut srcs, reads_usual) = (read.named, read.usual.is_some());
+        let named = srcs.len();
+        srcs.extend(read.usual);
         srcs.push(self.shared.clone());
         let is_test = task.cache && (script == "test" || script.starts_with("test:"));
         let mut env: BTreeMap<String, EnvValue> = task
@@ -285,6 +316,8 @@ impl<'a> World<'a> {
                     above: self.above.clone(),
                     inner: self.inner(dir).map(|below| join(dir, below)).collect(),
                     out_exclude,
+                    named,
+                    reads_usual,
                     shared_env: self.all.tasks.global_env.clone(),
                     shared_open_env: self.all.tasks.global_untracked_env.clone(),
                     shares: false,
@@ -295,7 +328,8 @@ impl<'a> World<'a> {
                 })),
             }),
             rule: None,
-            manual: !(is_test || (script == "build" && !task.persistent)),
+            manual: !(is_test || (script == "build" && !task.persistent))
+                || self.is_left_to_people(index, script),
             label,
         })
     }
@@ -313,64 +347,32 @@ impl<'a> World<'a> {
             .filter(|below| !below.is_empty())
     }
 
-    fn dependencies(&self, index: usize, task: &Task, own: &Label) -> Result<Vec<Label>, String> {
-        let mut labels = self.unread_below(index);
-        for dependency in &task.depends_on {
-            if let Some(name) = dependency.strip_prefix('^') {
-                self.reach(index, name, &mut BTreeSet::from([index]), &mut labels);
-            } else if let Some((package, name)) = dependency.split_once('#') {
-                let root = || self.all.members.iter().position(is_root);
-                let found: Vec<usize> = match package {
-                    ROOT_PACKAGE => root().into_iter().collect(),
-                    name => self.named(name).to_vec(),
-                };
-                if found.is_empty() {
-                    let hint = did_you_mean(package, self.by_name.keys().copied());
-                    return Err(format!(
-                        "it depends on `{dependency}`, but there is no package `{package}`{hint}"
-                    ));
-                }
-                for at in found {
-                    labels.extend(self.label(at, name));
-                    labels.extend(self.member(at).stand_in.clone());
-                }
-            } else {
-                labels.extend(self.label(index, dependency));
-            }
-            if labels.contains(own) {
-                return Err(format!("it depends on itself, by `{dependency}`"));
-            }
-        }
-        Ok(labels.into_iter().collect())
+    /// Whether Turborepo would not run it: of the root, beside other packages, it runs what its file names.
+    fn is_left_to_people(&self, index: usize, script: &str) -> bool {
+        let name = || format!("{ROOT_PACKAGE}#{script}");
+        self.all.tasks.of_turbo
+            && is_root(self.member(index))
+            && self.all.members.len() > 1
+            && !self.all.tasks.by_name.contains_key(&name())
     }
+}
 
-    /// The task `name` of every package that `index` depends on; where one lacks it, of those that
-    /// it depends on in turn.
-    fn reach(
-        &self,
-        index: usize,
-        name: &str,
-        seen: &mut BTreeSet<usize>,
-        labels: &mut BTreeSet<Label>,
-    ) {
-        let mut pending: Vec<usize> = self.neighbours(index).collect();
-        while let Some(other) = pending.pop() {
-            if !seen.insert(other) {
-                continue;
-            }
-            match self.label(other, name) {
-                Some(label) => drop(labels.insert(label)),
-                None => pending.extend(self.neighbours(other)),
-            }
-        }
-    }
+/// The scripts of a package that are run for themselves.
+fn steps(member: &Member) -> Vec<&str> {
+    let scripts = &member.package.scripts;
+    let is_step = |script: &&str| {
+        let is_hook = ["pre", "post"].iter().any(|hook| {
+            let main = script.strip_prefix(hook);
+            main.is_some_and(|main| scripts.contains_key(main))
+        });
+        let left_out = member.tasks.get(*script);
+        !is_hook && !left_out.is_some_and(TurboTask::is_left_out) && !runs_others(scripts, script)
+    };
+    scripts.keys().map(String::as_str).filter(is_step).collect()
 }
 
 /// Has those of one package know that write where others do.
 fn note_sharing(targets: &mut [Target]) {
-    if targets.len() < 2 {
-        return;
-    }
     let commands: Vec<_> = targets.iter().flat_map(Target::command).collect();
     let shares = sharing(&commands);
     for (target, shares) in targets.iter_mut().zip(shares) {

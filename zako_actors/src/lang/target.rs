@@ -6,10 +6,12 @@
 //! every output specification is unique within its target.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::gitignore::Ignored;
 use super::label::{Label, is_within};
 use super::locate::At;
 use super::pattern::Pattern;
@@ -209,6 +211,10 @@ pub struct InPlace {
     pub above: Vec<String>,
     /// What is no output after all.
     pub out_exclude: Vec<Pattern>,
+    /// So many of the first of `srcs` are what a person named.
+    pub named: usize,
+    /// Whether it reads its package as a whole.
+    pub reads_usual: bool,
     /// Whether another script of its package may write where its outputs go.
     pub shares: bool,
     /// Variables that every script is given and that are part of its key; see [`EnvValue::Pass`].
@@ -249,36 +255,41 @@ pub struct Transpile {
 }
 
 /// What a target reads.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Source {
     /// One file; it must exist.
     File(Text),
     /// Everything that matches in `dir`.
     Glob {
         /// Workspace-relative directory that the patterns start from.
-        dir: String,
+        dir: Box<str>,
         /// Taken.
         include: Vec<Pattern>,
         /// Left out again.
         exclude: Vec<Pattern>,
+        /// What is ignored in directories below, when that is left out as well.
+        #[serde(skip)]
+        ignored: Option<Arc<Ignored>>,
     },
 }
 
 impl Source {
-    /// Whether a file at `path` is meant.
+    /// Whether a file at `path` is one of these.
     pub fn takes(&self, path: &str) -> bool {
         match self {
-            Source::File(file) => file == path,
-            Source::Glob {
+            Self::File(file) => *file == *path,
+            Self::Glob {
                 dir,
                 include,
                 exclude,
+                ignored,
             } => {
-                let matches = |below| {
-                    let is_match = |pattern: &Pattern| pattern.matches(below);
-                    include.iter().any(is_match) && !exclude.iter().any(is_match)
-                };
-                is_within(path, dir) && matches(path[dir.len()..].trim_start_matches('/'))
+                is_within(path, dir) && {
+                    let below = path[dir.len()..].trim_start_matches('/');
+                    include.iter().any(|it| it.matches(below))
+                        && !exclude.iter().any(|it| it.matches(below))
+                        && !ignored.as_ref().is_some_and(|it| it.has(dir, path))
+                }
             }
         }
     }

@@ -14,7 +14,7 @@ use super::package_json::PackageJson;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct Task {
-    /// `name` (of the same package), `^name` (of the packages that it depends on), `package#name`.
+    /// `name` (of the same package), `^name` (of the packages that it depends on), `package#name`, or a label.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub depends_on: Vec<String>,
     /// Globs of what it leaves behind, from the package's directory; `!` leaves out again.
@@ -67,6 +67,8 @@ pub struct Tasks {
     pub networked: Vec<String>,
     /// Whether a person wrote them; defaults apply otherwise.
     pub declared: bool,
+    /// Whether it was for Turborepo.
+    pub of_turbo: bool,
 }
 
 /// What the package of the root is called in names of tasks.
@@ -114,6 +116,12 @@ pub fn is_named(text: &str, package: &PackageJson, name: &str) -> bool {
         }
         None => text == name,
     }
+}
+
+/// Whether what a task depends on is written as a label: `//py:table`, `@zlib//:files`.
+pub fn is_label(dependency: &str) -> bool {
+    let has_place = dependency.starts_with("//") || dependency.starts_with('@');
+    has_place && dependency.contains("//") && !dependency.contains('#')
 }
 
 /// What scripts of usual names need where nobody says anything.

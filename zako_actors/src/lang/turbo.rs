@@ -151,6 +151,7 @@ impl Turbo {
             global_env: self.global_env,
             global_untracked_env: self.global_untracked_env,
             declared: true,
+            of_turbo: true,
             ..Tasks::default()
         }
     }

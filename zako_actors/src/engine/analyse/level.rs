@@ -263,8 +263,9 @@ impl Analyser<'_, '_> {
                     dir,
                     include,
                     exclude,
+                    ..
                 }) => {
-                    let glob = (dir.clone(), include.clone(), exclude.clone());
+                    let glob = (dir.to_string(), include.clone(), exclude.clone());
                     let found = self.globs.expand(glob, self.env.dirs, self.env.wrote);
                     let found = found.map_err(|error| {
                         vec![self.mistake(used, None, format!("{}: {error}", used.label))]

@@ -241,9 +241,10 @@ impl Analyser<'_, '_> {
                     dir,
                     include,
                     exclude,
+                    ..
                 },
                 Some(it),
-            ) => (dir, include, exclude) == (&it.0, &it.1, &it.2),
+            ) => (&**dir, include, exclude) == (&*it.0, &it.1, &it.2),
             _ => false,
         };
         let used = uses

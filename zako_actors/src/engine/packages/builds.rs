@@ -109,9 +109,10 @@ pub fn without_build_file(
             continue;
         }
         let files = Source::Glob {
-            dir: dir.to_owned(),
+            dir: dir.into(),
             include: all.clone(),
             exclude: Vec::new(),
+            ignored: None,
         };
         let at = manifest.dependency_places.get(name);
         uses.push(RuleUse::of_files(

@@ -2,7 +2,6 @@
 //!
 //! Owns their expansion, and what is said of one that is not there. Does not know whether a target is up to date.
 
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
@@ -12,13 +11,12 @@ use crate::diagnostic::Diagnostic;
 use crate::engine::graph::{Graph, NodeId};
 use crate::lang::label::DirName;
 use crate::lang::locate::{At, mistake};
-use crate::lang::pattern::Pattern;
 use crate::lang::suggest::did_you_mean;
 use crate::lang::target::{Source, Target, Work};
 use crate::lang::text::Text;
 
-/// Expanded globs of one plan, by directory and patterns: targets of one package often share them.
-pub(super) type Globs = FxHashMap<(String, Vec<Pattern>, Vec<Pattern>), Vec<Text>>;
+/// Expanded globs of one plan: targets of one package often share them.
+pub(super) type Globs = FxHashMap<Source, Vec<Text>>;
 
 impl Planner<'_> {
     pub(super) fn sources(
@@ -38,32 +36,12 @@ impl Planner<'_> {
                         sources.push(path.clone());
                     }
                 }
-                Source::Glob {
-                    dir,
-                    include,
-                    exclude,
-                } => {
-                    let key = (dir.clone(), include.clone(), exclude.clone());
-                    let found = match globs.entry(key) {
-                        Entry::Occupied(known) => known.into_mut(),
-                        Entry::Vacant(new) => {
-                            let (written, undescribed) = (self.written, self.undescribed);
-                            let skip = |path: &str| {
-                                graph.outputs().covers(path)
-                                    || undescribed(path)
-                                    || written.iter().any(|file| file == path)
-                            };
-                            // A script sees all that is there, whatever its key holds.
-                            let found = match target.in_place() {
-                                Some(_) => self.dirs.expand(dir, include, exclude, &skip),
-                                None => self.dirs.expand_sources(dir, include, exclude, &skip),
-                            };
-                            let found = found.map_err(|error| {
-                                self.mistake(target, None, format!("{}: {error}", target.label))
-                            })?;
-                            new.insert(found.into_iter().map(Text::from).collect())
-                        }
-                    };
+                Source::Glob { dir, include, .. } => {
+                    if !globs.contains_key(source) {
+                        let found = self.expanded(target, source)?;
+                        globs.insert(source.clone(), found);
+                    }
+                    let found = &globs[source];
                     // A transpile step also takes what its dependencies write.
                     let may_be_empty = target.in_place().is_some()
                         || (matches!(target.work, Work::Transpile(_)) && !target.deps.is_empty());
@@ -84,6 +62,39 @@ impl Planner<'_> {
         sources.sort_unstable();
         sources.dedup();
         Ok(sources)
+    }
+
+    fn expanded(&mut self, target: &Target, glob: &Source) -> Result<Vec<Text>, Diagnostic> {
+        let Source::Glob {
+            dir,
+            include,
+            exclude,
+            ignored,
+        } = glob
+        else {
+            return Ok(Vec::new());
+        };
+        let (written, undescribed) = (self.written, self.undescribed);
+        let (graph, root) = (&self.graph, self.files.root());
+        let is_ignored = |path: &str| {
+            ignored.as_ref().is_some_and(|it| {
+                it.has(dir, path) || (it.has_all_of(dir, path) && root.join(path).is_dir())
+            })
+        };
+        let skip = |path: &str| {
+            graph.outputs().covers(path)
+                || undescribed(path)
+                || written.iter().any(|file| file == path)
+                || is_ignored(path)
+        };
+        // A script sees all that is there, whatever its key holds.
+        let found = match target.in_place() {
+            Some(_) => self.dirs.expand(dir, include, exclude, &skip),
+            None => self.dirs.expand_sources(dir, include, exclude, &skip),
+        };
+        let found = found
+            .map_err(|error| self.mistake(target, None, format!("{}: {error}", target.label)))?;
+        Ok(found.into_iter().map(Text::from).collect())
     }
 
     /// Looks whether the files that a target names are there, to say so with their place in the build

@@ -279,6 +279,7 @@ fn sources(source: &Source) -> Vec<String> {
             dir,
             include,
             exclude,
+            ..
         } => {
             let whole = |pattern: &crate::lang::pattern::Pattern| {
                 crate::lang::target::join(dir, pattern.as_str())

@@ -49,14 +49,11 @@ pub struct Concern {
     /// Where those lie that are named through a link.
     linked: FxHashSet<String>,
     /// Globs of sources, by their directories.
-    globs: FxHashMap<String, FxHashSet<Globs>>,
+    globs: FxHashMap<String, FxHashSet<Source>>,
     builds: Vec<Pattern>,
     /// Archives that packages come from.
     archives: Vec<String>,
 }
-
-/// What is taken, and left out again.
-type Globs = (Vec<Pattern>, Vec<Pattern>);
 
 impl Kept {
     /// What the next build reads; nothing where the last one did not get as far as to say so.
@@ -120,13 +117,9 @@ impl Concern {
     fn add_source(&mut self, source: &Source) {
         match source {
             Source::File(path) => drop(self.known.insert(path.clone())),
-            Source::Glob {
-                dir,
-                include,
-                exclude,
-            } => {
-                let globs = self.globs.entry(dir.clone()).or_default();
-                globs.insert((include.clone(), exclude.clone()));
+            Source::Glob { dir, .. } => {
+                let globs = self.globs.entry(dir.to_string()).or_default();
+                globs.insert(source.clone());
             }
         }
     }
@@ -171,12 +164,8 @@ impl Concern {
         let mut above = path.match_indices('/').map(|(end, _)| &path[..end]);
         let mut above = std::iter::once("").chain(&mut above);
         above.any(|dir| {
-            let below = path[dir.len()..].trim_start_matches('/');
             let mut globs = self.globs.get(dir).into_iter().flatten();
-            globs.any(|(include, exclude)| {
-                include.iter().any(|it| it.matches(below))
-                    && !exclude.iter().any(|it| it.matches(below))
-            })
+            globs.any(|glob| glob.takes(path))
         })
     }
 }

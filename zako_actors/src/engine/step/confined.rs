@@ -2,9 +2,11 @@
 //!
 //! Owns the rules. Does not know how anything is confined (`sandbox`), nor how a script becomes a target.
 //! Invariants: a script writes in its own package only; of other packages it sees what its key holds and what lies beside
-//! that in the same directory, never a package's own directory as a whole; neither `.zako` nor `.git` is shown.
+//! that in the same directory, never a package's own directory as a whole, and for Yarn what each says of itself; neither `.zako` nor
+//! `.git` is shown.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::engine::record::Input;
@@ -16,6 +18,10 @@ use crate::lang::target::{Command, InPlace, Output, join};
 
 /// What package managers leave for programs to find: known by the lock file, of which a key holds what its package needs.
 const INSTALLED: [&str; 4] = ["node_modules", ".pnp.cjs", ".pnp.loader.mjs", ".yarn"];
+/// Yarn's settings, its lock file, and what that says since Yarn 2.
+const YARN_SETTINGS: &str = ".yarnrc.yml";
+const YARN_LOCK: &str = "yarn.lock";
+const BERRY: &str = "\n__metadata:";
 /// What is nobody's source.
 const PRIVATE: [&str; 2] = [PRIVATE_DIR, ".git"];
 
@@ -33,6 +39,9 @@ pub fn open(
     let paths = paths.chain(locks);
     let others = paths.filter(|path| !is_within(path, own) || inner(path));
     confine.show(places(root, (own, &step.above), others));
+    if is_yarn_berry(root) {
+        confine.show(project_of_yarn(root, &step.above));
+    }
     confine.write.push(root.join(own));
     let private = PRIVATE.iter().copied().filter(|_| own.is_empty());
     let hidden = step.inner.iter().map(String::as_str).chain(private);
@@ -71,8 +80,34 @@ fn places<'a>(
     for package in packages {
         let installed = INSTALLED.map(|name| root.join(join(package, name)));
         places.extend(installed.into_iter().filter(|path| path.exists()));
+        places.extend(notes_of_compilers(&root.join(package)));
     }
     places
+}
+
+/// By these TypeScript's compiler knows that a project that its own refers to is up to date; they are nobody's sources.
+fn notes_of_compilers(package: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(package).into_iter().flatten().flatten();
+    let paths = entries.map(|entry| entry.path());
+    let is_note = |path: &PathBuf| path.extension().is_some_and(|it| it == "tsbuildinfo");
+    paths.filter(is_note).collect()
+}
+
+/// Whether the package manager is a Yarn that looks at the whole project before it runs anything.
+fn is_yarn_berry(root: &Path) -> bool {
+    root.join(YARN_SETTINGS).is_file()
+        || fs::read_to_string(root.join(YARN_LOCK)).is_ok_and(|text| text.contains(BERRY))
+}
+
+/// What such a Yarn has to find, to know which package it is in: what every package says of itself, and its own settings. None
+/// of it is in a key but for the lock file.
+fn project_of_yarn(root: &Path, above_packages: &[String]) -> Vec<PathBuf> {
+    let own = [YARN_SETTINGS, YARN_LOCK, PACKAGE_JSON];
+    let dirs = above_packages.iter().map(|above| root.join(above));
+    let entries = dirs.flat_map(|dir| fs::read_dir(dir).into_iter().flatten().flatten());
+    let packages = entries.map(|entry| entry.path().join(PACKAGE_JSON));
+    let all = own.map(|name| root.join(name)).into_iter().chain(packages);
+    all.filter(|path| path.is_file()).collect()
 }
 
 /// `dir` and all directories above it, the root last.

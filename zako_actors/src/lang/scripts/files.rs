@@ -4,11 +4,13 @@
 //! what is read of other packages (`foreign`).
 //! Invariant: a glob is taken as it is meant, or is a mistake: an input that was left out would give stale results.
 
+use std::sync::Arc;
+
 use super::{Member, World};
 use crate::diagnostic::Diagnostic;
 use crate::lang::gitignore::ignored;
 use crate::lang::label::is_within;
-use crate::lang::package_json::PACKAGE_JSON;
+use crate::lang::package_json::{Meant, PACKAGE_JSON};
 use crate::lang::pattern::Pattern;
 use crate::lang::target::{Output, Source, join};
 use crate::lang::task::Task;
@@ -73,11 +75,20 @@ impl<'a> Globs<'a> {
 
     fn source(self) -> Source {
         Source::Glob {
-            dir: self.dir.to_owned(),
+            dir: self.dir.into(),
             include: self.include,
             exclude: self.exclude,
+            ignored: None,
         }
     }
+}
+
+/// What a script reads.
+pub(super) struct Read {
+    /// What a person named.
+    pub named: Vec<Source>,
+    /// What is read where nothing is said.
+    pub usual: Option<Source>,
 }
 
 /// The glob `text`, an input or output of the package in `dir`, from the workspace root.
@@ -104,12 +115,15 @@ fn rooted(dir: &str, text: &str, what: &str) -> Result<String, String> {
 impl World<'_> {
     /// What a script reads of its own package, and beyond that by its task. What a task names it reads whether git
     /// ignores that or not.
-    pub(super) fn sources(&self, index: usize, task: &Task) -> Result<Vec<Source>, String> {
+    pub(super) fn sources(&self, index: usize, task: &Task) -> Result<Read, String> {
         let Some(inputs) = &task.inputs else {
-            return Ok(vec![self.usual_sources(index)]);
+            return Ok(Read {
+                named: Vec::new(),
+                usual: Some(self.usual_sources(index)),
+            });
         };
         let dir = &*self.member(index).package.dir;
-        let (mut own, mut beyond) = (self.of_package(dir), Globs::of(""));
+        let (mut own, mut beyond) = (of_package(dir), Globs::of(""));
         let mut is_usual = false;
         for input in inputs {
             let text = input.strip_prefix('!').unwrap_or(input);
@@ -122,35 +136,59 @@ impl World<'_> {
             }
         }
         own.include.extend(Pattern::parse(PACKAGE_JSON));
-        let usual = is_usual.then(|| {
-            let exclude = own.exclude.iter().cloned().chain(self.not_sources(index));
-            Globs {
-                dir,
-                include: everything(),
-                exclude: exclude.collect(),
-            }
-        });
-        let all = usual.into_iter().chain([own, beyond]);
-        let all = all.filter(|globs| !globs.include.is_empty());
-        Ok(all.map(Globs::source).collect())
+        let left_out = own.exclude.clone();
+        let usual = is_usual.then(|| self.usual_but(index, left_out));
+        let named = [own, beyond].into_iter();
+        let named = named.filter(|globs| !globs.include.is_empty());
+        Ok(Read {
+            named: named.map(Globs::source).collect(),
+            usual,
+        })
     }
 
-    /// What a script reads of a package where nothing is said.
+    /// What a script reads of a package where nothing is said: all that lies there, in packages within as well.
     pub(super) fn usual_sources(&self, index: usize) -> Source {
-        let mut own = self.of_package(&self.member(index).package.dir);
-        own.include = everything();
-        own.exclude.extend(self.not_sources(index));
-        own.source()
+        let dir = &self.member(index).package.dir;
+        self.usual_but(index, of_package(dir).exclude)
     }
 
-    /// Nothing yet of the package in `dir`, and never of packages within.
-    fn of_package<'a>(&self, dir: &'a str) -> Globs<'a> {
-        let inner = self.inner(dir).map(|below| format!("{below}/**"));
-        let never = inner.chain(["*.tsbuildinfo".to_owned()]);
-        Globs {
-            exclude: never.flat_map(|text| Pattern::parse(&text)).collect(),
-            ..Globs::of(dir)
+    fn usual_but(&self, index: usize, left_out: Vec<Pattern>) -> Source {
+        let dir = &*self.member(index).package.dir;
+        self.all_of(dir, left_out.into_iter().chain(self.not_sources(index)))
+    }
+
+    /// Everything in `dir`, which need be no package.
+    fn all_of(&self, dir: &str, exclude: impl Iterator<Item = Pattern>) -> Source {
+        let ignored = &self.ignored;
+        Source::Glob {
+            dir: dir.into(),
+            include: Pattern::parse(EVERYTHING).into_iter().collect(),
+            exclude: exclude.collect(),
+            ignored: ignored.is_said_below(dir).then(|| Arc::clone(ignored)),
         }
+    }
+
+    /// What a package depends on by a path where no package of the workspace lies: a directory, or an archive.
+    pub(super) fn places(&self, index: usize) -> Vec<Source> {
+        let package = &self.member(index).package;
+        let places = package
+            .dependencies
+            .values()
+            .filter_map(|meant| match meant {
+                Meant::Place(place) => Some(place),
+                Meant::Named(_) | Meant::Alias(_) | Meant::Outside(_) => None,
+            });
+        let places = places.filter(|place| {
+            !self.by_dir.contains_key(place.as_str()) && !is_within(place, &package.dir)
+        });
+        let sources = places.flat_map(|place| {
+            let (dir, name) = place.rsplit_once('/').unwrap_or(("", place));
+            let mut file = Globs::of(dir);
+            file.include.extend(Pattern::parse(name));
+            let everywhere = self.ignored_everywhere().chain(kept_by_tools());
+            [file.source(), self.all_of(place, everywhere)]
+        });
+        sources.collect()
     }
 
     /// What git ignores, and what tools keep.
@@ -158,13 +196,16 @@ impl World<'_> {
         let member = self.member(index);
         let mut exclude = ignored(&member.gitignore);
         if !member.package.dir.is_empty() {
-            // Names that are not tied to the root hold everywhere below it.
-            let everywhere = ignored(&self.all.gitignore).into_iter();
-            exclude.extend(everywhere.filter(|pattern| pattern.as_str().starts_with("**/")));
+            exclude.extend(self.ignored_everywhere());
         }
-        let kept = KEPT_BY_TOOLS.map(|name| format!("**/{name}{{,/**}}"));
-        exclude.extend(kept.iter().flat_map(|text| Pattern::parse(text)));
+        exclude.extend(kept_by_tools());
         exclude
+    }
+
+    /// Names that are not tied to the root hold everywhere below it.
+    fn ignored_everywhere(&self) -> impl Iterator<Item = Pattern> {
+        let everywhere = ignored(&self.all.gitignore).into_iter();
+        everywhere.filter(|pattern| pattern.as_str().starts_with("**/"))
     }
 
     /// What a script leaves behind, and which of that it does not after all.
@@ -216,6 +257,15 @@ impl World<'_> {
     }
 }
 
-fn everything() -> Vec<Pattern> {
-    Pattern::parse(EVERYTHING).into_iter().collect()
+/// Nothing yet of the package in `dir`, and never what a compiler keeps of it.
+fn of_package(dir: &str) -> Globs<'_> {
+    Globs {
+        exclude: Pattern::parse("**/*.tsbuildinfo").into_iter().collect(),
+        ..Globs::of(dir)
+    }
+}
+
+fn kept_by_tools() -> impl Iterator<Item = Pattern> {
+    let kept = KEPT_BY_TOOLS.map(|name| format!("**/{name}{{,/**}}"));
+    kept.into_iter().flat_map(|text| Pattern::parse(&text))
 }

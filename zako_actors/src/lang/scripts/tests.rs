@@ -43,8 +43,11 @@ fn world() -> Members {
 
 /// The targets, unless one of them has a mistake.
 fn targets(all: &Members) -> Result<Vec<Arc<Target>>, Diagnostic> {
-    let Scripts { targets, mistakes } = super::targets(all)?;
-    mistakes.into_iter().next().map_or(Ok(targets), Err)
+    let made = super::targets(all, &Described::default())?;
+    made.mistakes
+        .into_iter()
+        .next()
+        .map_or(Ok(made.targets), Err)
 }
 
 fn find<'a>(targets: &'a [Arc<Target>], label: &str) -> &'a Target {
@@ -116,7 +119,7 @@ fn a_package_that_is_not_built_is_read() {
         find(&all, label)
             .srcs
             .iter()
-            .any(|source| matches!(source, Source::Glob { dir, .. } if dir == wanted))
+            .any(|source| matches!(source, Source::Glob { dir, .. } if **dir == *wanted))
     };
     assert!(reads("//apps/web:build", "packages/mid"));
     assert!(!reads("//apps/web:build", "packages/core"));
@@ -148,7 +151,8 @@ fn what_tasks_name_beyond_their_package_is_found_or_a_mistake() {
                 dir,
                 include,
                 exclude,
-            } if dir == wanted => Some([include, exclude]),
+                ..
+            } if **dir == *wanted => Some([include, exclude]),
             _ => None,
         });
         let patterns = found.flatten().flatten();
