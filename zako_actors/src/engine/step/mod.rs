@@ -6,6 +6,7 @@
 //! Invariants: every step reports exactly once, also when it panics or its mailbox is dropped; an
 //! output path belongs to one target per build.
 
+mod aside;
 mod claims;
 mod command;
 mod confined;
@@ -21,6 +22,7 @@ mod look_up;
 mod repeat;
 mod results;
 mod rivals;
+mod settle;
 mod traced;
 mod transpile;
 mod turn;
@@ -115,6 +117,13 @@ pub struct StepEnv {
     pub reasons: Arc<Reasons>,
     /// Threads that one step writes its results with.
     pub writers: usize,
+}
+
+impl StepEnv {
+    /// The files that git knows.
+    fn known_to_git(&self) -> &Result<BTreeSet<String>, String> {
+        self.known_to_git.get_or_init(|| tracked(self.files.root()))
+    }
 }
 
 /// A step that is over.

@@ -8,7 +8,6 @@ use std::fs;
 use cas_actor::Digest;
 
 use super::StepEnv;
-use crate::engine::since::tracked;
 
 /// Whether what lies at `path` gives way: zako wrote it before its list of outputs was lost, as far as the cache has the same
 /// content, or all such files are to be replaced.
@@ -18,8 +17,9 @@ pub fn gives_way(env: &StepEnv, path: &str) -> bool {
     if is_dir || !(env.overwrite || is_kept(env, path)) {
         return false;
     }
-    let known = env.known_to_git.get_or_init(|| tracked(env.files.root()));
-    known.as_ref().is_ok_and(|known| !known.contains(path))
+    env.known_to_git()
+        .as_ref()
+        .is_ok_and(|known| !known.contains(path))
 }
 
 /// Whether the cache has what lies there.
