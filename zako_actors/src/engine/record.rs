@@ -86,6 +86,9 @@ pub fn item_at<'a>(outputs: &'a [OutputItem], path: &str) -> Option<&'a OutputIt
     place.ok().map(|place| &outputs[place])
 }
 
+/// Nothing is known to have this hash.
+const UNKNOWN: Hash = Hash::new([0; 32]);
+
 /// The memory of one target.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
@@ -106,9 +109,12 @@ pub struct Record {
 impl Record {
     /// Makes it that of no action: what it describes is not to be taken for up to date.
     pub fn forget(&mut self) {
-        // Nothing is known to have this hash.
-        let unknown = Hash::new([0; 32]);
-        (self.key, self.recipe) = (unknown, unknown);
+        (self.key, self.recipe) = (UNKNOWN, UNKNOWN);
+    }
+
+    /// Whether it is that of no action.
+    pub fn is_forgotten(&self) -> bool {
+        self.key == UNKNOWN
     }
 
     /// The paths of what was read, sorted.

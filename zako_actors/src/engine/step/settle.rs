@@ -12,7 +12,9 @@ use super::StepFailure;
 use super::aside::Aside;
 use super::in_place::{Run, Script};
 use super::repeat::compare;
+use super::results::is_remembered;
 use crate::engine::outputs::Collected;
+use crate::engine::record::Record;
 use crate::engine::removal::is_behind_a_link;
 use crate::lang::target::join;
 use crate::lang::text::Text;
@@ -72,7 +74,14 @@ fn is_certain(script: &Script<'_>, run: &Run, states: &[Text]) -> bool {
         return false;
     }
     let is_persons = |(path, now): (&Text, &Metadata)| script.is_persons(path, now);
-    let is_doubtful = script.job.previous.is_none() || run.found.iter().any(is_persons);
+    let has_persons = run.found.iter().any(is_persons);
+    let previous = script.job.previous.as_ref();
+    // What it left then may have lacked something.
+    let is_unsettled = |it: &Record| !it.is_forgotten() && !is_remembered(script.env, &it.key);
+    if !has_persons && previous.is_some_and(|it| is_unsettled(it)) {
+        return false;
+    }
+    let is_doubtful = previous.is_none() || has_persons;
     states.is_empty() || !is_doubtful
 }
 
@@ -96,7 +105,8 @@ fn run_from_nothing(
     let why = match script.run() {
         Ok(second) => match lacking(script, &first, &second) {
             Some(path) => format!(
-                "it keeps what it has done outside of its outputs, as it does not make {path} again where that is gone"
+                "it keeps what it has done outside of its outputs, as it does not make {path} again where that is gone; after `zako clean`, \
+                 and without what it keeps, it begins anew"
             ),
             None => {
                 aside.let_go(script);
@@ -136,7 +146,8 @@ fn lacking(script: &Script<'_>, first: &Run, second: &Run) -> Option<Text> {
     if key == Some(script.action.key) {
         return script.previous().find(|path| !is_made(path)).cloned();
     }
-    if second.found.keys().any(is_made) {
+    let mut made = second.found.iter().filter(|(_, now)| !now.is_dir());
+    if made.any(|(path, _)| is_made(path)) {
         return None;
     }
     let had = files.next().map(|(path, _)| path);
