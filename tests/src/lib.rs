@@ -24,7 +24,9 @@ pub mod wire;
 pub use binary::zako;
 pub use c_project::c_project;
 pub use monorepo::{Made, Monorepo, Step};
-pub use needs::{is_installed, may_run, moto, npm_client, perfetto, python_client, sccache};
+pub use needs::{
+    is_installed, may_run, moto, npm_client, perfetto, python_client, sccache, typescript,
+};
 pub use node::{Node, succeed};
 pub use process::{Outcome, Running, git, is_alive};
 pub use project::Project;

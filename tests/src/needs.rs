@@ -8,6 +8,9 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
+
+use crate::process::Outcome;
 
 /// Whether a program is on this machine.
 ///
@@ -107,6 +110,25 @@ pub(crate) fn buildgrid() -> Option<PathBuf> {
 pub(crate) fn nginx() -> Option<PathBuf> {
     let found = find("nginx");
     may_run("nginx", found.is_some()).then_some(found)?
+}
+
+/// The TypeScript that editors come with, from npm: the folder of its compiler, `tsc.js`.
+///
+/// # Panics
+/// When npm is there and does not install it.
+pub fn typescript() -> Option<&'static Path> {
+    static TYPESCRIPT: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let installed = TYPESCRIPT.get_or_init(|| {
+        if !is_installed("npm") {
+            return None;
+        }
+        let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tmp/typescript");
+        let mut install = Command::new("npm");
+        install.args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"]);
+        Outcome::of(install.arg(&home).arg("typescript@5.9.3")).succeeds();
+        Some(home.join("node_modules/typescript/lib"))
+    });
+    installed.as_deref()
 }
 
 fn installed(path: &Path) -> Option<PathBuf> {

@@ -317,6 +317,6 @@ fn two_targets_that_exclude_each_other_are_told_of() {
     );
     for _ in 0..2 {
         let said = project.zako(&["build", "-j", "1"]);
-        said.fails_saying(&["//:a and //:b both write all/x"]);
+        said.fails_saying(&["//:a declares all/x as a file, and //:b writes all/x/inner in it"]);
     }
 }

@@ -1,14 +1,13 @@
 //! What helps a person who writes build files: types for editors, and the check for determinism.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use zako_tests::{Outcome, Project, is_installed};
+use zako_tests::{Outcome, Project, typescript};
 
 #[test]
 fn an_output_that_differs_is_named_with_its_first_byte() {
@@ -254,22 +253,6 @@ fn the_type_checker_knows_labels_and_flags_a_misspelt_one() {
     );
     project.write("BUILD.ts", &BUILD.replace("retries", "retires"));
     assert!(check().stdout.contains("retires"));
-}
-
-/// The TypeScript that editors come with, from npm.
-fn typescript() -> Option<&'static Path> {
-    static TYPESCRIPT: OnceLock<Option<PathBuf>> = OnceLock::new();
-    let installed = TYPESCRIPT.get_or_init(|| {
-        if !is_installed("npm") {
-            return None;
-        }
-        let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("typescript");
-        let mut install = Command::new("npm");
-        install.args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"]);
-        Outcome::of(install.arg(&home).arg("typescript@5.9.3")).succeeds();
-        Some(home.join("node_modules/typescript/lib"))
-    });
-    installed.as_deref()
 }
 
 /// Checks all projects of a workspace, as an editor does with each file that is open.

@@ -174,9 +174,9 @@ fn a_task_reads_and_writes_what_it_names_beyond_its_package() {
 #[test]
 fn lost_outputs_come_back_and_clean_leaves_what_people_made() {
     let project = project();
-    project.write("packages/core/dist/kept.txt", "mine\n");
     project.build();
     project.ran();
+    project.write("packages/core/dist/kept.txt", "mine\n");
     fs::remove_file(project.root().join("packages/core/dist/out.txt")).unwrap();
     fs::remove_dir_all(project.root().join("packages/app/dist")).unwrap();
     project.build();

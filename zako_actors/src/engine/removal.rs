@@ -62,7 +62,7 @@ pub fn is_taken(files: &FileTable, ledger: &Ledger, path: &str) -> bool {
 }
 
 /// Whether a directory above `path` is a symbolic link: what lies behind it is not in the workspace.
-fn is_behind_a_link(root: &Path, path: &str) -> bool {
+pub fn is_behind_a_link(root: &Path, path: &str) -> bool {
     let above = path.match_indices('/').map(|(end, _)| &path[..end]);
     let mut above = above.map(|dir| fs::symlink_metadata(root.join(dir)));
     above.any(|found| found.is_ok_and(|found| found.is_symlink()))

@@ -2,17 +2,15 @@
 //!
 //! Owns what is different there: programs of installed packages before PATH, outputs collected from
 //! the workspace itself, and the look at whether a script changed what it reads. Does not know how
-//! scripts become targets.
+//! scripts become targets, nor what a run has left only because others went before it (`settle`).
 //! Invariants: a script sees the whole workspace, so its key holds its package, what that depends on,
 //! and everything that was built before it; a result of inputs that did not stay as they were is
 //! kept for nobody; a file that was there before, was not what zako wrote, and was not touched by the script is never listed
-//! as zako's, so `zako clean` leaves it; one that was there before is not taken away between two runs; of a script that fails
+//! as zako's, so `zako clean` leaves it; of a script that fails
 //! nothing is listed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Metadata};
-use std::io;
-use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -20,10 +18,10 @@ use super::command::carry_through;
 use super::confined;
 use super::log::read_log;
 use super::manager::of_machine;
-use super::repeat::compare;
+use super::settle::{again, settle};
 use super::traced::{of_script, traced};
 use super::{
-    Lookup, StepEnv, StepFailure, StepJob, StepReport, claim, list_as_ours, look_up, record,
+    Doubt, Lookup, StepEnv, StepFailure, StepJob, StepReport, claim, list_as_ours, look_up, record,
     remember, remove_previous,
 };
 use crate::engine::action::{Action, Before};
@@ -32,8 +30,10 @@ use crate::engine::edits::Left;
 use crate::engine::event::{Outcome, micros};
 use crate::engine::outputs::{Collected, adopt, collect_what_is_there, is_intact, store};
 use crate::engine::process::ProcessSpec;
-use crate::engine::record::{ActionResult, InputContent, Record, UNKNOWN};
-use crate::engine::removal::is_persons;
+use crate::engine::record::{
+    ActionResult, InputContent, OutputItem, OutputKind, Record, UNKNOWN,
+};
+use crate::engine::removal::{is_behind_a_link, is_persons};
 use crate::engine::sandbox::{Confine, Mode, home};
 use crate::engine::scratch::Scratch;
 use crate::engine::stamp::Stamp;
@@ -77,47 +77,35 @@ fn run_to_its_end(
     (command, step): (&Command, &InPlace),
 ) -> Result<StepReport, StepFailure> {
     let root = env.files.root();
-    let mut scratch = env.scratches.take(env.keep_scratch)?;
     let seat = job.seat(env)?;
-    let before = stamps(outputs_of(root, command, step)?);
-    let is_theirs = |path: &Text| is_persons(&env.files, &env.ledger, path);
-    let theirs = before.iter().filter(|(path, _)| is_theirs(path));
-    let theirs = theirs.map(|(path, stamp)| (path.clone(), *stamp)).collect();
-    job.await_change(&before);
-    let begin = Instant::now();
-    execute(env, job, action, &mut scratch)?;
-    let duration_us = micros(begin.elapsed());
-    let mut doubt = None;
-    let mut own = || -> Result<Collected, StepFailure> {
-        let found = outputs_of(root, command, step)?;
-        let (found, its) = job.own(found, &before);
-        doubt = its;
-        Ok(found)
-    };
-    let mut found = own()?;
+    let script = Script::before(env, job, action, (command, step))?;
+    job.await_change(&script.before);
+    let mut run = script.run()?;
+    let mut unsettled = None;
     if step.cached {
+        (run, unsettled) = settle(&script, run)?;
         for _ in 1..env.repeat {
-            found = again(env, job, action, (&theirs, found), &mut own)?;
+            run = again(&script, &run.found)?;
         }
     }
     drop(seat);
     job.bring_back(env);
-    let outputs = store(&env.store, root, &found)?;
+    let outputs = store(&env.store, root, &run.found)?;
     claim(env, job, &outputs)?;
     remove_previous(env, job, &outputs);
-    let ours = outputs.iter().filter(|item| {
-        let now = found.get(&*item.path).map(Stamp::of);
-        theirs.get(&*item.path).copied() != now
-    });
-    list_as_ours(env, ours)?;
+    let is_ours = |item: &&OutputItem| {
+        let now = run.found.get(&*item.path);
+        now.is_none_or(|now| !script.is_persons(&item.path, now))
+    };
+    list_as_ours(env, outputs.iter().filter(is_ours))?;
     adopt(&env.files, &outputs)?;
     let result = ActionResult {
         outputs: outputs.into(),
-        duration_us,
+        duration_us: run.duration_us,
     };
-    let mut output = read_log(&scratch.log());
+    let mut output = read_log(&run.scratch.log());
     if env.sandbox == Mode::Warn {
-        output.push_str(&of_script(env, job, action, &scratch));
+        output.push_str(&of_script(env, job, action, &run.scratch));
     }
     let changed = if step.cached {
         changed_inputs(env, job, action)
@@ -128,10 +116,11 @@ fn run_to_its_end(
     if !changed.is_empty() {
         output.push_str(&warning(&changed));
         forget_inputs(&mut record, &changed);
-    } else if step.cached && doubt.is_none() {
+    } else if step.cached && run.doubt.is_none() && unsettled.is_none() {
         remember(env, action, &result);
     }
-    if let Some(doubt) = doubt {
+    output.push_str(&unsettled.unwrap_or_default());
+    if let Some(doubt) = run.doubt {
         env.claims.doubt(&job.target().label, doubt);
     }
     let mut report = StepReport::success(Outcome::Executed, record);
@@ -139,46 +128,100 @@ fn run_to_its_end(
     Ok(report)
 }
 
-/// Takes away what was not there before the script, runs it once more, and compares what it leaves then; that is what lies
-/// there now.
-fn again(
-    env: &StepEnv,
-    job: &StepJob,
-    action: &Action,
-    (theirs, found): (&BTreeMap<Text, Stamp>, Collected),
-    own: &mut dyn FnMut() -> Result<Collected, StepFailure>,
-) -> Result<Collected, StepFailure> {
-    let root = env.files.root();
-    let first = env.scratches.take(false)?;
-    for (path, metadata) in &found {
-        let (from, to) = (root.join(path), first.work().join(path));
-        let is_ours = !theirs.contains_key(path);
-        set_aside(&from, &to, metadata, is_ours).map_err(StepFailure::Compare)?;
-    }
-    let mut scratch = env.scratches.take(env.keep_scratch)?;
-    execute(env, job, action, &mut scratch)?;
-    let now = own()?;
-    compare(&first.work(), &found, root, &now)?;
-    Ok(now)
+/// A script that is to run, and what lay where its outputs go before it did.
+pub(super) struct Script<'a> {
+    pub env: &'a StepEnv,
+    pub job: &'a StepJob,
+    pub action: &'a Action,
+    pub command: &'a Command,
+    pub step: &'a InPlace,
+    pub before: BTreeMap<Text, Stamp>,
+    /// Of that what is not zako's; a directory that holds nothing is nobody's.
+    pub theirs: BTreeSet<Text>,
 }
 
-/// Has a copy of `from` lie at `to`; `from` itself goes where it `is_ours`.
-fn set_aside(from: &Path, to: &Path, metadata: &Metadata, is_ours: bool) -> io::Result<()> {
-    if metadata.is_dir() {
-        return Ok(());
+/// A run that ended well.
+pub(super) struct Run {
+    pub scratch: Scratch,
+    pub duration_us: u64,
+    /// What is its own where its outputs go.
+    pub found: Collected,
+    /// What is doubtful of that.
+    pub doubt: Option<Doubt>,
+}
+
+impl<'a> Script<'a> {
+    /// Looks at what lies there.
+    fn before(
+        env: &'a StepEnv,
+        job: &'a StepJob,
+        action: &'a Action,
+        (command, step): (&'a Command, &'a InPlace),
+    ) -> Result<Self, StepFailure> {
+        let root = env.files.root();
+        let found = outputs_of(root, command, step)?;
+        let is_theirs =
+            |path: &str| is_persons(&env.files, &env.ledger, path) || is_behind_a_link(root, path);
+        let theirs = found
+            .iter()
+            .filter(|(path, now)| !now.is_dir() && is_theirs(path));
+        let theirs = theirs.map(|(path, _)| path.clone()).collect();
+        Ok(Self {
+            env,
+            job,
+            action,
+            command,
+            step,
+            before: stamps(found),
+            theirs,
+        })
     }
-    if let Some(parent) = to.parent() {
-        fs::create_dir_all(parent)?;
+
+    /// Runs it once.
+    pub fn run(&self) -> Result<Run, StepFailure> {
+        let mut scratch = self.env.scratches.take(self.env.keep_scratch)?;
+        let begin = Instant::now();
+        execute(self.env, self.job, self.action, &mut scratch)?;
+        let duration_us = micros(begin.elapsed());
+        let (found, doubt) = self.left()?;
+        Ok(Run {
+            scratch,
+            duration_us,
+            found,
+            doubt,
+        })
     }
-    if metadata.is_symlink() {
-        symlink(fs::read_link(from)?, to)?;
-    } else {
-        fs::copy(from, to)?;
+
+    /// What is its own of what lies there now, and what is doubtful of that.
+    pub fn left(&self) -> Result<(Collected, Option<Doubt>), StepFailure> {
+        let found = outputs_of(self.env.files.root(), self.command, self.step)?;
+        Ok(self.job.own(found, &self.before))
     }
-    if is_ours {
-        fs::remove_file(from)
-    } else {
-        Ok(())
+
+    /// Whether what lies at `path` now was written since.
+    pub fn is_touched(&self, path: &Text, now: &Metadata) -> bool {
+        self.before.get(path) != Some(&Stamp::of(now))
+    }
+
+    /// Whether what lies at `path` now is a person's as it was before.
+    pub fn is_persons(&self, path: &Text, now: &Metadata) -> bool {
+        self.theirs.contains(path) && !self.is_touched(path, now)
+    }
+
+    /// What of zako's it left the last time where its outputs go.
+    pub fn previous(&self) -> impl Iterator<Item = &Text> {
+        let is_output = |path: &Text| {
+            let is_excluded = self.step.out_exclude.iter().any(|out| out.matches(path));
+            let is_declared = !is_excluded && self.job.target().declares(path);
+            is_declared && self.env.ledger.contains(path)
+        };
+        let previous = self.job.previous.iter();
+        let previous = previous.filter(|it| it.shares == self.job.shares());
+        let items = previous.flat_map(|it| it.outputs.iter());
+        let items = items.filter(|item| item.kind != OutputKind::Directory);
+        items
+            .map(|item| &item.path)
+            .filter(move |path| is_output(path))
     }
 }
 

@@ -6,6 +6,7 @@
 //! Invariants: every step reports exactly once, also when it panics or its mailbox is dropped; an
 //! output path belongs to one target per build.
 
+mod aside;
 mod claims;
 mod command;
 mod confined;
@@ -22,6 +23,7 @@ pub mod manager;
 mod repeat;
 mod results;
 mod rivals;
+mod settle;
 mod traced;
 mod transpile;
 mod turn;
@@ -126,6 +128,11 @@ pub struct StepEnv {
 }
 
 impl StepEnv {
+    /// The files that git knows.
+    fn known_to_git(&self) -> &Result<BTreeSet<String>, String> {
+        self.known_to_git.get_or_init(|| tracked(self.files.root()))
+    }
+
     /// The build is over: whoever remembers what it made is to be the only one who has the records.
     pub fn forget_records(&self) {
         drop(std::mem::take(&mut *self.remembered()));

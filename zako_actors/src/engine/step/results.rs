@@ -68,6 +68,12 @@ pub(super) fn remember(env: &StepEnv, action: &Action, result: &ActionResult) {
     }
 }
 
+/// Whether the result of the action with this key is kept here.
+pub(super) fn is_remembered(env: &StepEnv, key: &Hash) -> bool {
+    let entry = env.store.blocking().get_complete_action(key.bytes());
+    entry.is_ok_and(|entry| entry.is_some())
+}
+
 /// Keeps a result in the store. A full disk costs the cache entry, not the build.
 fn keep(env: &StepEnv, key: &Hash, result: &ActionResult) {
     let stored = encode(result).map(|entry| env.store.blocking().put_action(key.bytes(), entry));

@@ -120,10 +120,10 @@ impl StepJob {
         (found, doubt)
     }
 
-    /// Waits until a change of what lies where its outputs go would show, where another one may just have written that.
+    /// Waits until a change of what lies where its outputs go would show: somebody may just have written that.
     pub(super) fn await_change(&self, before: &BTreeMap<Text, Stamp>) {
         let changed = before.values().map(|it| it.mtime_ns.max(it.ctime_ns));
-        if let Some(last) = changed.max().filter(|_| self.shares()) {
+        if let Some(last) = changed.max() {
             await_tick(last);
         }
     }

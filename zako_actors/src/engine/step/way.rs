@@ -17,7 +17,6 @@ use super::{StepEnv, StepFailure, StepJob};
 use crate::engine::outputs::{OutputError, is_intact, list};
 use crate::engine::record::{OutputItem, OutputKind};
 use crate::engine::removal::{is_left, remove};
-use crate::engine::since::tracked;
 use crate::lang::target::{Source, Target, join};
 use crate::lang::text::Text;
 
@@ -85,7 +84,7 @@ fn is_kept(env: &StepEnv, path: &str) -> bool {
 
 /// Whether git knows `path`, or may know it.
 fn is_gits(env: &StepEnv, path: &str) -> bool {
-    let known = env.known_to_git.get_or_init(|| tracked(env.files.root()));
+    let known = env.known_to_git();
     known.as_ref().map_or(true, |known| known.contains(path))
 }
 

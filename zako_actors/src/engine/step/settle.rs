@@ -1,0 +1,241 @@
+//! Whether what a script has left is all that it leaves, and nothing but that.
+//!
+//! Owns the second look: what a run did not touch may be stale, half made, or what an incremental tool found up to date, so the
+//! script runs once more where nothing of its own lies. Does not know how a script runs.
+//! Invariants: a result goes into a cache only if one run has written all of it, from nothing or over what was there; nothing of a
+//! person's is taken away; what was taken away comes back unless a run has left again whatever the one before it wrote.
+
+use std::collections::BTreeSet;
+use std::fs::{self, Metadata};
+
+use super::StepFailure;
+use super::aside::Aside;
+use super::in_place::{Run, Script};
+use super::repeat::compare;
+use super::results::is_remembered;
+use crate::engine::outputs::Collected;
+use crate::engine::record::Record;
+use crate::engine::removal::is_behind_a_link;
+use crate::lang::target::join;
+use crate::lang::text::Text;
+
+/// Ends the names of files in which TypeScript keeps what it has done.
+const STATE: &str = ".tsbuildinfo";
+/// Directories of a package that hold no such file of its own.
+const PASSED_OVER: [&str; 3] = ["node_modules", ".git", ".zako"];
+
+/// The run of `script` that counts, `first` or one from nothing, and, if its result is for no cache, why.
+pub(super) fn settle(
+    script: &Script<'_>,
+    first: Run,
+) -> Result<(Run, Option<String>), StepFailure> {
+    let states = states(script);
+    let (run, doubt) = if is_certain(script, &first, &states) {
+        (first, None)
+    } else {
+        run_from_nothing(script, first, &states)?
+    };
+    let doubt = doubt.or_else(|| strangers(script, &run.found));
+    Ok((run, doubt))
+}
+
+/// Runs `script` once more from nothing, and compares what it leaves then with what it `found` before.
+pub(super) fn again(script: &Script<'_>, found: &Collected) -> Result<Run, StepFailure> {
+    let mut aside = Aside::of(script.env)?;
+    let before = own(script, found);
+    let taken = aside.take(script, &before, &states(script));
+    taken.map_err(StepFailure::Compare)?;
+    let run = script.run()?;
+    let now = own(script, &run.found);
+    compare(&aside.work(), &before, script.env.files.root(), &now)?;
+    aside.let_go(script);
+    Ok(run)
+}
+
+/// Of `found` what is not merely a person's.
+fn own(script: &Script<'_>, found: &Collected) -> Collected {
+    let own = found
+        .iter()
+        .filter(|(path, now)| !script.is_persons(path, now));
+    own.map(|(path, now)| (path.clone(), now.clone())).collect()
+}
+
+/// Whether `run` has left all that it would from nothing, and nothing of what it did not touch is zako's.
+fn is_certain(script: &Script<'_>, run: &Run, states: &[Text]) -> bool {
+    let is_kept = |(path, now): (&Text, &Metadata)| {
+        !script.is_touched(path, now) && !script.is_persons(path, now)
+    };
+    if run.found.iter().any(is_kept) {
+        return false;
+    }
+    // Somebody took it away, which a tool that keeps what it has done elsewhere does not see.
+    let is_gone = |path: &Text| !script.before.contains_key(path) && !run.found.contains_key(path);
+    if script.previous().any(is_gone) {
+        return false;
+    }
+    let is_persons = |(path, now): (&Text, &Metadata)| script.is_persons(path, now);
+    let has_persons = run.found.iter().any(is_persons);
+    let previous = script.job.previous.as_ref();
+    // What it left then may have lacked something.
+    let is_unsettled = |it: &Record| !it.is_forgotten() && !is_remembered(script.env, &it.key);
+    if !has_persons && previous.is_some_and(|it| is_unsettled(it)) {
+        return false;
+    }
+    let is_doubtful = previous.is_none() || has_persons;
+    states.is_empty() || !is_doubtful
+}
+
+/// Runs `script` where nothing lies of what is its own. That run counts if it wrote whatever the `first` one wrote; otherwise something
+/// keeps what it has done elsewhere, and all is as after the first one again.
+fn run_from_nothing(
+    script: &Script<'_>,
+    mut first: Run,
+    states: &[Text],
+) -> Result<(Run, Option<String>), StepFailure> {
+    let label = &script.job.target().label;
+    tracing::debug!(
+        "{label} did not touch all that lies where its outputs go: it runs once more from nothing"
+    );
+    let mut aside = Aside::of(script.env)?;
+    if let Err(error) = aside.take(script, &own(script, &first.found), states) {
+        drop(aside);
+        let why = format!("what it left before cannot be moved out of its way ({error})");
+        return Ok((first, Some(not_kept(&why))));
+    }
+    let why = match script.run() {
+        Ok(second) => match lacking(script, &first, &second) {
+            Some(path) => format!(
+                "it keeps what it has done outside of its outputs, as it does not make {path} again where that is gone; after `zako clean`, \
+                 and without what it keeps, it begins anew"
+            ),
+            None => {
+                aside.let_go(script);
+                return Ok((second, None));
+            }
+        },
+        Err(StepFailure::Command(failed)) => format!(
+            "it ends well only where its earlier outputs lie; from nothing it fails ({}; {})",
+            failed.how,
+            last_line(&failed.output)
+        ),
+        Err(failure) => return Err(failure),
+    };
+    drop(aside);
+    let known = first.found;
+    (first.found, first.doubt) = script.left()?;
+    // Of what the other run left nothing is listed.
+    first.found.retain(|path, _| known.contains_key(path));
+    Ok((first, Some(not_kept(&why))))
+}
+
+/// What the `first` run of `script` wrote, or found as it would be, and the `second` one, from nothing, did not leave.
+fn lacking(script: &Script<'_>, first: &Run, second: &Run) -> Option<Text> {
+    let is_made = |path: &Text| {
+        let now = second.found.get(path);
+        now.is_some_and(|now| script.is_touched(path, now))
+    };
+    let own = own(script, &first.found);
+    let mut files = own.iter().filter(|(_, now)| !now.is_dir());
+    let is_lacking =
+        |item: &(&Text, &Metadata)| script.is_touched(item.0, item.1) && !is_made(item.0);
+    if let Some((path, _)) = files.clone().find(is_lacking) {
+        return Some(path.clone());
+    }
+    // By the same action it has left these.
+    let key = script.job.previous.as_ref().map(|it| it.key);
+    if key == Some(script.action.key) {
+        return script.previous().find(|path| !is_made(path)).cloned();
+    }
+    let mut made = second.found.iter().filter(|(_, now)| !now.is_dir());
+    if made.any(|(path, _)| is_made(path)) {
+        return None;
+    }
+    let had = files.next().map(|(path, _)| path);
+    had.or_else(|| script.previous().next()).cloned()
+}
+
+/// What was there before, is not zako's, was not touched, and that others may not have.
+fn strangers(script: &Script<'_>, found: &Collected) -> Option<String> {
+    let persons = found
+        .iter()
+        .filter(|(path, now)| script.is_persons(path, now));
+    let mut persons = persons.map(|(path, _)| path).peekable();
+    persons.peek()?;
+    let known = script.env.known_to_git();
+    let is_known = |path: &str| known.as_ref().is_ok_and(|known| known.contains(path));
+    let persons: Vec<&Text> = persons.filter(|path| !is_known(path)).collect();
+    let path = *persons.first()?;
+    let more = match persons.len() - 1 {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let label = &script.job.target().label;
+    let below = path.strip_prefix(label.dir()).unwrap_or(path);
+    let below = below.trim_start_matches('/');
+    Some(not_kept(&format!(
+        "{path}{more} lay where its outputs go, is not known as zako's, and it did not touch that; delete it, or leave it out of the \
+         task's `outputs` with \"!{below}\""
+    )))
+}
+
+/// Files of the package in which TypeScript keeps what it has done, and which are nobody else's to keep.
+fn states(script: &Script<'_>) -> Vec<Text> {
+    let (root, dir) = (script.env.files.root(), &*script.command.dir);
+    let mut found: BTreeSet<Text> = BTreeSet::new();
+    found.extend(
+        script
+            .before
+            .keys()
+            .filter(|path| path.ends_with(STATE))
+            .cloned(),
+    );
+    let list = |dir: &str| {
+        let entries = fs::read_dir(root.join(dir)).into_iter().flatten().flatten();
+        let entries = entries.filter_map(|entry| {
+            let path = join(dir, entry.file_name().to_str()?);
+            Some((path, entry.file_type().ok()?))
+        });
+        entries.collect::<Vec<_>>()
+    };
+    let is_state = |path: &str| path.ends_with(STATE);
+    if !script.command.outs.is_empty() {
+        for (path, kind) in list(dir) {
+            let name = path.rsplit('/').next().unwrap_or(&path);
+            if kind.is_file() && is_state(&path) {
+                found.insert(path.into());
+            } else if kind.is_dir()
+                && !PASSED_OVER.contains(&name)
+                && !script.step.inner.contains(&path)
+            {
+                let inner = list(&path)
+                    .into_iter()
+                    .filter(|(path, kind)| kind.is_file() && is_state(path));
+                found.extend(inner.map(|(path, _)| Text::from(path)));
+            }
+        }
+    }
+    found.retain(|path| !script.job.is_of_rival(path) && !is_behind_a_link(root, path));
+    if found.is_empty() {
+        return Vec::new();
+    }
+    let known = script.env.known_to_git();
+    let is_free = |path: &Text| {
+        known
+            .as_ref()
+            .is_ok_and(|known| !known.contains(path.as_str()))
+    };
+    found.into_iter().filter(is_free).collect()
+}
+
+/// What is said of a result that goes into no cache.
+fn not_kept(why: &str) -> String {
+    format!("\nwarning: its result is not cached: {why}")
+}
+
+fn last_line(output: &str) -> &str {
+    output
+        .trim_end()
+        .lines()
+        .next_back()
+        .unwrap_or("it printed nothing")
+}
