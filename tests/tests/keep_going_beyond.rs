@@ -76,7 +76,7 @@ fn a_package_that_cannot_be_read_costs_what_needs_it() {
         (
             "package.json",
             "{\"name\": \"@x/ui\", \"scripts\": {\n",
-            "error: packages/ui/package.json: EOF",
+            "error: package.json is no JSON: EOF",
         ),
         (
             "package.json",
@@ -142,7 +142,7 @@ fn what_a_package_left_stays_while_it_cannot_be_read() {
     project.build();
     project.ran();
     project.write("packages/ui/package.json", "{");
-    keep_going(&project, "packages/ui/package.json: EOF");
+    keep_going(&project, "package.json is no JSON: EOF");
     assert!(project.has("packages/ui/dist/o") && project.has("packages/app/dist/o"));
     let why = project
         .zako(&["why", "//packages/ui:build"])
@@ -161,7 +161,7 @@ fn what_a_package_left_stays_while_it_cannot_be_read() {
 fn a_package_without_a_readable_name_may_be_any_that_others_need() {
     let project = packages();
     project.write("packages/ui/package.json", "");
-    let said = keep_going(&project, "error: packages/ui/package.json: EOF");
+    let said = keep_going(&project, "error: package.json is no JSON: EOF");
     assert!(said.contains("//packages/app:build  skipped"), "{said}");
     assert_eq!(project.ran(), ["core", "free", "lone"]);
     fs::write(project.root().join("packages/ui/package.json"), [0xff]).unwrap();
@@ -172,7 +172,7 @@ fn a_package_without_a_readable_name_may_be_any_that_others_need() {
 #[test]
 fn a_mistake_about_all_packages_leaves_what_build_files_describe() {
     for (file, text, told) in [
-        ("package.json", "{", "error: package.json: EOF"),
+        ("package.json", "{", "error: package.json is no JSON: EOF"),
         (
             "package.json",
             r#"{"workspaces": ["packages/{*"]}"#,
@@ -333,7 +333,7 @@ fn a_package_that_cannot_be_fetched_costs_what_needs_it() {
     for round in 0..2 {
         let said = keep_going(&project, told);
         assert!(
-            said.contains("//:without  skipped: it needs //.zako/packages/gone:gone,"),
+            said.contains("//:without  skipped: it needs @gone//:gone,"),
             "{said}"
         );
         let ran: &[&str] = if round == 0 { &["with"] } else { &[] };
