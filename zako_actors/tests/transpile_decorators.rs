@@ -144,28 +144,3 @@ fn what_would_not_be_called_is_refused_with_its_place() {
         assert!(told.contains(place) && told.contains(words), "{told}");
     }
 }
-
-#[test]
-fn places_are_those_of_the_source() {
-    let source = "declare const d: any;\nexport class A {\n  @d('first') static s() {}\n  @d('second') i() {}\n}\n";
-    let mut job = TranspileJob::new("a.ts", source);
-    job.options = TranspileOptions {
-        source_map: true,
-        ..options("es2022", Decorators::Legacy)
-    };
-    let output = Transpiler::new().transpile(&job).unwrap();
-    let map = oxc_sourcemap::SourceMap::from_json_string(output.map.as_deref().unwrap()).unwrap();
-    for (word, line) in [("'second'", 3), ("'first'", 2)] {
-        let word = word.replace('\'', "\"");
-        let (row, text) = output
-            .code
-            .lines()
-            .enumerate()
-            .find(|(_, text)| text.contains(&word))
-            .unwrap();
-        let column = text.find(&word).unwrap();
-        let (row, column) = (u32::try_from(row).unwrap(), u32::try_from(column).unwrap());
-        let token = map.lookup_token(&map.generate_lookup_table(), row, column);
-        assert_eq!(token.unwrap().get_src_line(), line, "{word}");
-    }
-}

@@ -8,6 +8,7 @@
 
 mod evaluated;
 mod linked;
+mod scripted;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -22,8 +23,7 @@ pub use super::evaluation::{Evaluate, EvaluationFailure, EvaluationJob, Evaluati
 use super::files::FileTable;
 use super::flaws::{Broken, Flaws};
 use super::hash::{Hash, KeyWriter};
-use super::locks::{LockMemory, Locks};
-use super::members::{self, Found};
+use super::locks::LockMemory;
 use super::packages;
 use super::state::{EvaluatedResult, Memory};
 use super::workspace::Workspace;
@@ -31,10 +31,9 @@ use crate::diagnostic::Diagnostic;
 use crate::isolate::{ContextKind, rules_digest};
 use crate::lang::label::{Label, is_within};
 use crate::lang::manifest::MANIFEST;
-use crate::lang::package_json::PACKAGE_JSON;
 use crate::lang::packages::fetched_dir;
 use crate::lang::rule_use::RuleUse;
-use crate::lang::scripts::{self, Scripts};
+use crate::lang::scripts;
 use crate::lang::target::{EnvValue, Target};
 use crate::lang::workspace_file::{PACKAGE_FILE, WorkspaceFile};
 use crate::texts::what_else;
@@ -271,51 +270,6 @@ impl<'a> Loader<'a> {
         loaded.flaws.mistakes.append(&mut analysis.mistakes);
         loaded.evaluated += analysis.evaluated;
         Ok(())
-    }
-
-    /// The scripts of packages that no target of a build file stands for, and what cannot be read of packages.
-    fn scripts(
-        &mut self,
-        targets: &[Arc<Target>],
-        uses: &[Arc<RuleUse>],
-        broken: &[Broken],
-    ) -> Result<(Scripts, Vec<Broken>), LoadError> {
-        let workspace = self.env.workspace;
-        let found = members::read(workspace, self.env.dirs)?;
-        let is_whole = found.broken.is_empty();
-        let Some(members) = found.members else {
-            if is_whole {
-                let misnamed = members::misnamed_tasks(workspace, None, &|_, _| false);
-                self.env.evaluator.tell(misnamed);
-            }
-            return Ok((Scripts::default(), found.broken));
-        };
-        let described = linked::described(targets, uses, broken);
-        let is_described = |dir: &str, name: &str| {
-            let label = || Label::new(dir, &scripts::target_name(name)).ok();
-            let any = !described.targets.is_empty();
-            any && label().is_some_and(|label| described.targets.contains_key(&label))
-        };
-        let mut told = match is_whole {
-            true => members::misnamed_tasks(workspace, Some(&members), &is_described),
-            false => Vec::new(),
-        };
-        let mut scripts = match scripts::targets(&members, &described) {
-            Ok(scripts) => scripts,
-            Err(mistake) => {
-                let none = Found::none(PACKAGE_JSON, mistake)?;
-                return Ok((Scripts::default(), none.broken));
-            }
-        };
-        told.append(&mut scripts.warnings);
-        let locks = Locks {
-            files: self.env.files,
-            members: &members,
-            known: self.env.locks,
-        };
-        told.extend(locks.add(&mut self.env.memory.locks, &mut scripts.targets));
-        self.env.evaluator.tell(told);
-        Ok((scripts, found.broken))
     }
 
     fn context(&self, kind: ContextKind) -> Value {

@@ -118,11 +118,11 @@ pub fn read(workspace: &Workspace, dirs: &mut DirTable) -> Result<Found, LoadErr
     members.members[0].gitignore.clone_from(&members.gitignore);
     let mut broken = Vec::new();
     for path in paths {
-        if let Some((dir, _)) = path.rsplit_once('/') {
-            if let Some(mut member) = reader.member(dir, &mut broken)? {
-                member.configs = configs(dirs, dir, &config)?;
-                members.members.push(member);
-            }
+        if let Some((dir, _)) = path.rsplit_once('/')
+            && let Some(mut member) = reader.member(dir, &mut broken)?
+        {
+            member.configs = configs(dirs, dir, &config)?;
+            members.members.push(member);
         }
     }
     members.members[0].configs = configs(dirs, "", &config)?;

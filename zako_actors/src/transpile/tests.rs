@@ -349,3 +349,29 @@ fn decorators_are_lowered_only_when_somebody_says_how() {
         );
     }
 }
+
+#[test]
+fn places_of_legacy_decorators_are_those_of_the_source() {
+    let source = "declare const d: any;\nexport class A {\n  @d('first') static s() {}\n  @d('second') i() {}\n}\n";
+    let mut job = TranspileJob::new("a.ts", source);
+    job.options = TranspileOptions {
+        source_map: true,
+        decorators: Some(Decorators::Legacy),
+        ..TranspileOptions::default()
+    };
+    let output = Transpiler::new().transpile(&job).unwrap();
+    let map = oxc_sourcemap::SourceMap::from_json_string(output.map.as_deref().unwrap()).unwrap();
+    for (word, line) in [("'second'", 3), ("'first'", 2)] {
+        let word = word.replace('\'', "\"");
+        let (row, text) = output
+            .code
+            .lines()
+            .enumerate()
+            .find(|(_, text)| text.contains(&word))
+            .unwrap();
+        let column = text.find(&word).unwrap();
+        let (row, column) = (u32::try_from(row).unwrap(), u32::try_from(column).unwrap());
+        let token = map.lookup_token(&map.generate_lookup_table(), row, column);
+        assert_eq!(token.unwrap().get_src_line(), line, "{word}");
+    }
+}

@@ -30,9 +30,7 @@ use crate::engine::edits::Left;
 use crate::engine::event::{Outcome, micros};
 use crate::engine::outputs::{Collected, adopt, collect_what_is_there, is_intact, store};
 use crate::engine::process::ProcessSpec;
-use crate::engine::record::{
-    ActionResult, InputContent, OutputItem, OutputKind, Record, UNKNOWN,
-};
+use crate::engine::record::{ActionResult, InputContent, OutputItem, OutputKind, Record, UNKNOWN};
 use crate::engine::removal::{is_behind_a_link, is_persons};
 use crate::engine::sandbox::{Confine, Mode, home};
 use crate::engine::scratch::Scratch;
