@@ -191,7 +191,7 @@ fn a_mistake_about_all_packages_leaves_what_build_files_describe() {
         (
             "pnpm-workspace.yaml",
             "packages: 1\n",
-            "error: pnpm-workspace.yaml: ",
+            "error: packages: invalid type",
         ),
     ] {
         let project = packages();

@@ -14,7 +14,6 @@ use super::in_place::{Run, Script};
 use super::repeat::compare;
 use super::results::is_remembered;
 use crate::engine::outputs::Collected;
-use crate::engine::record::Record;
 use crate::engine::removal::is_behind_a_link;
 use crate::lang::target::join;
 use crate::lang::text::Text;
@@ -75,14 +74,17 @@ fn is_certain(script: &Script<'_>, run: &Run, states: &[Text]) -> bool {
     }
     let is_persons = |(path, now): (&Text, &Metadata)| script.is_persons(path, now);
     let has_persons = run.found.iter().any(is_persons);
-    let previous = script.job.previous.as_ref();
-    // What it left then may have lacked something.
-    let is_unsettled = |it: &Record| !it.is_forgotten() && !is_remembered(script.env, &it.key);
-    if !has_persons && previous.is_some_and(|it| is_unsettled(it)) {
+    if !has_persons && is_unsettled(script) {
         return false;
     }
-    let is_doubtful = previous.is_none() || has_persons;
+    let is_doubtful = script.job.previous.is_none() || has_persons;
     states.is_empty() || !is_doubtful
+}
+
+/// Whether what it left the last time may have lacked something.
+fn is_unsettled(script: &Script<'_>) -> bool {
+    let previous = script.job.previous.as_ref();
+    previous.is_some_and(|it| !it.is_forgotten() && !is_remembered(script.env, &it.key))
 }
 
 /// Runs `script` where nothing lies of what is its own. That run counts if it wrote whatever the `first` one wrote; otherwise something
@@ -143,15 +145,19 @@ fn lacking(script: &Script<'_>, first: &Run, second: &Run) -> Option<Text> {
     }
     // By the same action it has left these.
     let key = script.job.previous.as_ref().map(|it| it.key);
-    if key == Some(script.action.key) {
-        return script.previous().find(|path| !is_made(path)).cloned();
+    let mut same = script.previous().filter(|_| key == Some(script.action.key));
+    if let Some(path) = same.find(|path| !is_made(path)) {
+        return Some(path.clone());
     }
     let mut made = second.found.iter().filter(|(_, now)| !now.is_dir());
     if made.any(|(path, _)| is_made(path)) {
         return None;
     }
     let had = files.next().map(|(path, _)| path);
-    had.or_else(|| script.previous().next()).cloned()
+    let had = had.or_else(|| script.previous().next()).cloned();
+    // Nothing, as the last time, when it was not known whether that is right.
+    let place = || Some(script.command.outs.first()?.show().as_str().into());
+    had.or_else(|| place().filter(|_| is_unsettled(script)))
 }
 
 /// What was there before, is not zako's, was not touched, and that others may not have.
