@@ -400,3 +400,34 @@ fn a_mistake_in_the_package_root_concerns_everything_and_says_so() {
     }
     assert!(project.ran().is_empty());
 }
+
+#[test]
+fn a_script_with_a_mistake_changes_nothing_for_the_scripts_beside_it() {
+    let project = packages();
+    // Both write to `dist`, so one runs after the other; the first name of all has the mistake.
+    let wait = |name: &str| {
+        format!(
+            "mkdir -p dist; [ ! -e busy ]; touch busy; sleep 0.2; rm busy; echo {name} > dist/{name}"
+        )
+    };
+    let scripts =
+        serde_json::json!({"a": "true", "build:esm": wait("esm"), "build:types": wait("types")});
+    let package = serde_json::json!({"name": "@x/lone", "scripts": scripts});
+    project.write("packages/lone/package.json", &package.to_string());
+    let task = serde_json::json!({"outputs": ["dist/**"], "inputs": ["package.json"]});
+    let turbo = serde_json::json!({"tasks": {"a": {"dependsOn": ["nosuch#x"]}, "build:esm": task, "build:types": task, "build": {}}});
+    project.write("turbo.json", &turbo.to_string());
+    project
+        .zako(&[
+            "build",
+            "//packages/lone:build.esm",
+            "//packages/lone:build.types",
+        ])
+        .succeeds();
+    // Nor does one with the usual inputs wait for it.
+    let turbo = serde_json::json!({"tasks": {"a": {"dependsOn": ["nosuch#x"]}, "build:esm": {"outputs": ["dist/**"]}}});
+    project.write("turbo.json", &turbo.to_string());
+    project
+        .zako(&["build", "//packages/lone:build.esm"])
+        .succeeds();
+}

@@ -433,3 +433,29 @@ fn one_that_needs_another_may_write_beside_it() {
     project.zako(&["build", "//a:types"]).succeeds();
     assert_eq!(project.ran(), ["2", "esm", "types"]);
 }
+
+#[test]
+fn whoever_was_alone_keeps_what_it_left_when_another_one_joins() {
+    // It makes what is not there, or older.
+    let make = "mkdir -p dist; [ dist/index.mjs -nt esm.txt ] || cp esm.txt dist/index.mjs";
+    let project = project(&[("build", make)], Some("dist/**"));
+    project.build();
+    let task = serde_json::json!({"outputs": ["dist/**"]});
+    let turbo = serde_json::json!({"tasks": {"build": task, "types": task}});
+    project.write("turbo.json", &turbo.to_string());
+    describe(&project, &[("build", make), ("types", TYPES)]);
+    for _ in 0..2 {
+        build_both(&project);
+        assert_eq!(project.read("a/dist/index.mjs"), "1\n");
+        assert_eq!(project.read("a/dist/index.d.ts"), "1\n");
+    }
+    project.zako(&["clean"]).succeeds();
+    build_both(&project);
+    assert_eq!(project.read("a/dist/index.mjs"), "1\n");
+}
+
+fn build_both(project: &Project) {
+    project
+        .zako(&["build", "//a:types", "//a:build"])
+        .succeeds();
+}

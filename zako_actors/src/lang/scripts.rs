@@ -140,12 +140,14 @@ struct World<'a> {
     described: &'a Described<'a>,
     by_name: BTreeMap<&'a str, usize>,
     by_dir: BTreeMap<&'a str, usize>,
-    /// Those that cannot be read, and whose name is not known either.
+    /// Whether some cannot be read.
+    has_stand_ins: bool,
+    /// Those whose name is not known either.
     nameless: Vec<usize>,
     /// Where packages lie, sorted.
     dirs: Vec<&'a str>,
     /// Directories that packages lie below.
-    above: Vec<String>,
+    above: Arc<[String]>,
     /// What every script reads.
     shared: Source,
     /// What packages say that is ignored in them.
@@ -179,6 +181,7 @@ impl<'a> World<'a> {
         Ok(Self {
             all,
             described,
+            has_stand_ins: all.members.iter().any(|it| it.stand_in.is_some()),
             nameless: nameless.map(|(index, _)| index).collect(),
             by_name,
             by_dir,
@@ -375,7 +378,8 @@ fn steps(member: &Member) -> Vec<&str> {
 fn note_sharing(targets: &mut [Target]) {
     let commands: Vec<_> = targets.iter().flat_map(Target::command).collect();
     let shares = sharing(&commands);
-    for (target, shares) in targets.iter_mut().zip(shares) {
+    let with_commands = targets.iter_mut().filter(|it| it.command().is_some());
+    for (target, shares) in with_commands.zip(shares) {
         if let Work::Command(Command {
             in_place: Some(step),
             ..

@@ -208,7 +208,7 @@ pub struct InPlace {
     /// The directories of other packages that lie in its own, workspace-relative.
     pub inner: Vec<String>,
     /// The directories that other packages lie below, the root included.
-    pub above: Vec<String>,
+    pub above: Arc<[String]>,
     /// What is no output after all.
     pub out_exclude: Vec<Pattern>,
     /// So many of the first of `srcs` are what a person named.

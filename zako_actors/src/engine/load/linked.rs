@@ -120,7 +120,9 @@ impl Writers {
             }
             let leaves = match &target.work {
                 Work::Command(command) => command.in_place.is_none() && !command.outs.is_empty(),
-                Work::Transpile(_) | Work::Unfinished { .. } => true,
+                Work::Transpile(_) => true,
+                // That of a script with a mistake has no rule.
+                Work::Unfinished { .. } => target.rule.is_some(),
                 Work::Group => false,
             };
             if leaves {
@@ -139,6 +141,8 @@ impl Writers {
             .iter()
             .flat_map(|source| self.writers(source, targets));
         let shared: BTreeSet<usize> = shared.collect();
+        // Many packages name the same.
+        let mut known: FxHashMap<&Source, BTreeSet<usize>> = FxHashMap::default();
         let mut edges = Vec::new();
         for (reader, target) in targets.iter().enumerate() {
             let Some(step) = target.in_place() else {
@@ -146,7 +150,12 @@ impl Writers {
             };
             let mut writers = shared.clone();
             for source in target.srcs.iter().take(step.named) {
-                writers.extend(self.writers(source, targets));
+                let of_it = known.entry(source);
+                writers.extend(
+                    of_it
+                        .or_insert_with(|| self.writers(source, targets))
+                        .iter(),
+                );
             }
             if step.reads_usual {
                 // What lies in a package by its own build file is the package's, whether git ignores it or not.

@@ -46,8 +46,9 @@ impl Loader<'_> {
         let mut scripts = match scripts::targets(&members, &described) {
             Ok(scripts) => scripts,
             Err(mistake) => {
-                let none = Found::none(PACKAGE_JSON, mistake)?;
-                return Ok((Scripts::default(), none.broken));
+                let mut broken = Found::none(PACKAGE_JSON, mistake)?.broken;
+                broken.extend(found.broken);
+                return Ok((Scripts::default(), broken));
             }
         };
         told.append(&mut scripts.warnings);

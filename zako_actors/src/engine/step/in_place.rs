@@ -214,8 +214,11 @@ impl<'a> Script<'a> {
             is_declared && self.env.ledger.contains(path)
         };
         let previous = self.job.previous.iter();
-        let previous = previous.filter(|it| it.shares == self.job.shares());
-        let items = previous.flat_map(|it| it.outputs.iter());
+        let previous = previous.filter(|it| !it.shares || self.job.shares());
+        let items = previous.flat_map(|it| {
+            let items = it.outputs.iter();
+            items.filter(|item| it.shares || !self.job.is_of_rival(&item.path))
+        });
         let items = items.filter(|item| item.kind != OutputKind::Directory);
         items
             .map(|item| &item.path)

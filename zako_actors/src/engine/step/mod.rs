@@ -350,7 +350,9 @@ fn put_in_place(
 
 /// Takes away what the step left before and does not leave any more.
 fn remove_previous(env: &StepEnv, job: &StepJob, outputs: &[OutputItem]) {
-    if let Some(previous) = &job.previous {
+    // What it left where it was alone is told apart from what others have left only once it has run beside them.
+    let previous = job.previous.as_ref();
+    if let Some(previous) = previous.filter(|it| it.shares || !job.shares()) {
         let target = job.target();
         let stale = previous.outputs.iter().filter(|old| {
             let known = outputs.binary_search_by(|new| new.path.cmp(&old.path));

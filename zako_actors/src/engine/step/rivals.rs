@@ -97,8 +97,13 @@ impl StepJob {
         if !self.shares() {
             return (found, None);
         }
+        // Where it was alone then, what another one has left since is not its own.
+        let had_left = |path: &str| {
+            self.previous.as_ref().is_some_and(|it| {
+                item_at(&it.outputs, path).is_some() && (it.shares || !self.is_of_rival(path))
+            })
+        };
         let previous = self.previous.as_ref().filter(|it| it.shares);
-        let had_left = |path: &str| previous.is_some_and(|it| item_at(&it.outputs, path).is_some());
         // What it had left is its own still, also where that is nothing.
         let is_known = previous.is_some_and(|it| !it.is_forgotten());
         let (mut strangers, mut is_alone) = (Vec::new(), true);

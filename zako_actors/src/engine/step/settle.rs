@@ -31,6 +31,15 @@ pub(super) fn settle(
     let states = states(script);
     let (run, doubt) = if is_certain(script, &first, &states) {
         (first, None)
+    } else if let Some(path) = own(script, &first.found)
+        .keys()
+        .find(|it| may_be_missed(script, it))
+    {
+        let why = format!(
+            "it did not write all that lies where its outputs go, and {path} among that was not zako's, or git has it, so that it is not \
+             moved away to see what a run from nothing leaves"
+        );
+        (first, Some(not_kept(&why)))
     } else {
         run_from_nothing(script, first, &states)?
     };
@@ -41,11 +50,14 @@ pub(super) fn settle(
 /// Runs `script` once more from nothing, and compares what it leaves then with what it `found` before.
 pub(super) fn again(script: &Script<'_>, found: &Collected) -> Result<Run, StepFailure> {
     let mut aside = Aside::of(script.env)?;
-    let before = own(script, found);
+    let mut before = own(script, found);
+    // These stay, and are not compared.
+    before.retain(|path, _| !may_be_missed(script, path));
     let taken = aside.take(script, &before, &states(script));
     taken.map_err(StepFailure::Compare)?;
     let run = script.run()?;
-    let now = own(script, &run.found);
+    let mut now = own(script, &run.found);
+    now.retain(|path, _| !may_be_missed(script, path));
     compare(&aside.work(), &before, script.env.files.root(), &now)?;
     aside.let_go(script);
     Ok(run)
@@ -57,6 +69,12 @@ fn own(script: &Script<'_>, found: &Collected) -> Collected {
         .iter()
         .filter(|(path, now)| !script.is_persons(path, now));
     own.map(|(path, now)| (path.clone(), now.clone())).collect()
+}
+
+/// Whether somebody may miss what lies at `path`: it was there and not zako's before the script changed it, or git has it.
+fn may_be_missed(script: &Script<'_>, path: &Text) -> bool {
+    let known = script.env.known_to_git().as_ref();
+    script.theirs.contains(path) || known.map_or(true, |known| known.contains(path.as_str()))
 }
 
 /// Whether `run` has left all that it would from nothing, and nothing of what it did not touch is zako's.
@@ -107,8 +125,8 @@ fn run_from_nothing(
     let why = match script.run() {
         Ok(second) => match lacking(script, &first, &second) {
             Some(path) => format!(
-                "it keeps what it has done outside of its outputs, as it does not make {path} again where that is gone; after `zako clean`, \
-                 and without what it keeps, it begins anew"
+                "it does not make {path} again where that is gone, so that is stale, or it keeps what it has done outside of its outputs; after \
+                 `zako clean`, and without what it keeps, it begins anew"
             ),
             None => {
                 aside.let_go(script);
@@ -149,6 +167,18 @@ fn lacking(script: &Script<'_>, first: &Run, second: &Run) -> Option<Text> {
     if let Some(path) = same.find(|path| !is_made(path)) {
         return Some(path.clone());
     }
+    // Of what it did not touch it made nothing: a tool with a memory, unless something that it read is gone, too.
+    let mut kept = files
+        .clone()
+        .filter(|(path, now)| !script.is_touched(path, now))
+        .map(|(path, _)| path)
+        .peekable();
+    if let Some(path) = kept.peek().copied()
+        && !may_leave_less(script)
+        && !kept.any(is_made)
+    {
+        return Some(path.clone());
+    }
     let mut made = second.found.iter().filter(|(_, now)| !now.is_dir());
     if made.any(|(path, _)| is_made(path)) {
         return None;
@@ -158,6 +188,16 @@ fn lacking(script: &Script<'_>, first: &Run, second: &Run) -> Option<Text> {
     // Nothing, as the last time, when it was not known whether that is right.
     let place = || Some(script.command.outs.first()?.show().as_str().into());
     had.or_else(|| place().filter(|_| is_unsettled(script)))
+}
+
+/// Whether something that it read the last time is gone, or it is told otherwise what to do: then it may leave less than it did.
+fn may_leave_less(script: &Script<'_>) -> bool {
+    let Some(previous) = &script.job.previous else {
+        return true;
+    };
+    let inputs = &script.action.inputs;
+    let is_there = |path: &Text| inputs.binary_search_by(|now| now.path.cmp(path)).is_ok();
+    previous.recipe != script.action.recipe || !previous.inputs.iter().all(|it| is_there(&it.path))
 }
 
 /// What was there before, is not zako's, was not touched, and that others may not have.

@@ -32,12 +32,12 @@ impl World<'_> {
 
     /// What stands for the packages that a package depends on, also by others, and that cannot be read.
     fn unread_below(&self, index: usize) -> BTreeSet<Label> {
+        if !self.has_stand_ins {
+            return BTreeSet::new();
+        }
         let mut seen = BTreeSet::from([index]);
         let mut pending: Vec<usize> = self.neighbours(index).collect();
         let mut labels = BTreeSet::new();
-        if self.all.members.iter().all(|it| it.stand_in.is_none()) {
-            return labels;
-        }
         while let Some(other) = pending.pop() {
             if seen.insert(other) {
                 labels.extend(self.member(other).stand_in.clone());
