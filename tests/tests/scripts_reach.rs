@@ -434,3 +434,29 @@ fn a_manifest_need_not_say_who_it_is() {
         project.build();
     }
 }
+
+#[test]
+fn sources_of_a_dependency_that_makes_only_a_part_count() {
+    let project = Project::new();
+    project.write(
+        "package.json",
+        r#"{"name": "root", "workspaces": ["packages/*"]}"#,
+    );
+    project.write(
+        "packages/x/package.json",
+        r#"{"name": "x", "scripts": {"codegen": "mkdir -p gen && echo > gen/o"}}"#,
+    );
+    project.write("packages/x/src.txt", "1\n");
+    project.write(
+        "packages/y/package.json",
+        r#"{"name": "y", "dependencies": {"x": "*"}, "scripts": {"test": "cat ../x/src.txt >> $RAN"}}"#,
+    );
+    project.write(
+        "turbo.json",
+        r#"{"tasks": {"codegen": {"outputs": ["gen/**"]}, "test": {"dependsOn": ["^codegen"]}}}"#,
+    );
+    project.zako(&["test"]).succeeds();
+    project.write("packages/x/src.txt", "2\n");
+    project.zako(&["test"]).succeeds();
+    assert_eq!(project.ran(), ["1", "2"]);
+}

@@ -58,7 +58,7 @@ impl World<'_> {
         sources
     }
 
-    /// The directories in which something is built before `target`.
+    /// The directories that are built before `target`: by what is named so, as other tasks (`codegen`) may make a part only.
     fn built<'b>(
         &'b self,
         target: &'b Target,
@@ -82,7 +82,8 @@ impl World<'_> {
             } else {
                 false
             };
-            if hands_on {
+            let is_build = dep.name() == "build" || dep.name().starts_with("build.");
+            if hands_on && is_build {
                 built.insert(dep.dir());
             }
         }

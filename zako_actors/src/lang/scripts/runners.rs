@@ -185,7 +185,7 @@ impl Found<'_> {
     /// A package manager with these arguments.
     fn manager(&mut self, program: &str, arguments: &[&str], words: &[&str]) {
         let is_run = |word: &str| matches!(word, "run" | "run-script");
-        let (mut is_elsewhere, mut rest) = (false, Vec::new());
+        let (mut is_elsewhere, mut is_by_dir, mut rest) = (false, false, Vec::new());
         let mut arguments = arguments.iter();
         while let Some(word) = arguments.next() {
             if !word.starts_with('-') || *word == "--" {
@@ -208,6 +208,7 @@ impl Found<'_> {
             // To pnpm `-w` is the root.
             let is_root = program == "pnpm" && name == "-w";
             is_elsewhere |= ELSEWHERE.contains(&name) && !is_root;
+            is_by_dir |= matches!(name, "-C" | "--dir" | "--cwd" | "--prefix");
             if value.is_none() && VALUED.contains(&name) && !is_root {
                 arguments.next();
             }
@@ -230,6 +231,8 @@ impl Found<'_> {
                 let more = more.strip_prefix(&["--"]).unwrap_or(more);
                 self.command(more);
             }
+            // A program of the directory: what a script is told stands behind `run`.
+            ("yarn" | "pnpm", [what, _, ..]) if is_by_dir && !is_run(what) => self.does(words),
             (_, [what, ..]) if is_elsewhere && !OTHER_COMMANDS.contains(what) => {
                 self.runs_others(words);
             }
@@ -414,6 +417,8 @@ mod tests {
             "yarn workspaces foreach -A exec rm -rf dist",
             "yarn workspace web add react",
             "yarn tsc -p .",
+            "yarn --cwd ../.. tsc -p p/x",
+            "pnpm -C ../.. tsc -p p/x",
             "bun test --filter unit",
             "run-s build:js",
             "npm run nothing",
