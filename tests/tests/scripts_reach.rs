@@ -30,6 +30,16 @@ fn bare() -> Project {
     project
 }
 
+/// A root of packages that has no scripts.
+fn monorepo() -> Project {
+    let project = bare();
+    project.write(
+        "package.json",
+        r#"{"name": "root", "workspaces": ["packages/*"]}"#,
+    );
+    project
+}
+
 /// A package with a `build` that says its name and copies `x` of this.
 fn package(project: &Project, name: &str, rest: &str) {
     let dir = name.rsplit('/').next().unwrap();
@@ -200,11 +210,7 @@ fn a_dependency_under_another_name_is_the_package_that_is_meant() {
 
 #[test]
 fn a_directory_that_is_no_package_of_the_workspace_is_read_or_said() {
-    let project = bare();
-    project.write(
-        "package.json",
-        r#"{"name": "root", "workspaces": ["packages/*"]}"#,
-    );
+    let project = monorepo();
     package(
         &project,
         "a",
@@ -227,11 +233,7 @@ fn a_directory_that_is_no_package_of_the_workspace_is_read_or_said() {
 
 #[test]
 fn a_build_file_beside_a_package_adds_to_its_scripts_and_wins() {
-    let project = bare();
-    project.write(
-        "package.json",
-        r#"{"name": "root", "workspaces": ["packages/*"]}"#,
-    );
+    let project = monorepo();
     package(&project, "a", "");
     package(&project, "b", r#", "dependencies": {"a": "*"}"#);
     project.write(
@@ -269,11 +271,7 @@ fn a_build_file_beside_a_package_adds_to_its_scripts_and_wins() {
 
 #[test]
 fn a_build_file_that_cannot_be_read_stands_for_the_scripts_beside_it() {
-    let project = bare();
-    project.write(
-        "package.json",
-        r#"{"name": "root", "workspaces": ["packages/*"]}"#,
-    );
+    let project = monorepo();
     package(&project, "a", "");
     package(&project, "b", r#", "dependencies": {"a": "*"}"#);
     package(&project, "c", "");
@@ -339,11 +337,7 @@ fn a_script_comes_after_what_makes_its_inputs() {
 
 #[test]
 fn what_a_build_file_of_the_package_makes_is_there_before_its_scripts() {
-    let project = bare();
-    project.write(
-        "package.json",
-        r#"{"name": "root", "workspaces": ["packages/*"]}"#,
-    );
+    let project = monorepo();
     project.write(
         "packages/a/package.json",
         r#"{"name": "a", "scripts": {"build": "mkdir -p dist; cat gen.txt > dist/x"}}"#,

@@ -378,14 +378,26 @@ fn workspace(
         Err(_) => return,
     };
     let layout = Layout::new(&workspace.root, cache.as_deref());
-    for (name, dir) in [("cache", &layout.store), ("scratch", &layout.scratch)] {
+    let others = [
+        (
+            "cache",
+            &layout.store,
+            "make it writable, or choose another directory with --cache-dir",
+        ),
+        (
+            "scratch",
+            &layout.scratch,
+            "make it writable: zako runs commands and keeps its lists there, wherever the cache is",
+        ),
+    ];
+    for (name, dir, advice) in others {
         match writable(dir) {
             Ok(()) => add(findings, name, dir.display().to_string()),
             Err(error) => warn(
                 findings,
                 name,
                 format!("{}: {error}", dir.display()),
-                "make this directory writable, or choose another with --cache-dir",
+                advice,
             ),
         }
     }

@@ -8,6 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use petgraph::algo::kosaraju_scc;
+use petgraph::graph::DiGraph;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::engine::analyse::reading;
@@ -162,7 +164,9 @@ impl Writers {
                 writers.extend(self.described.get(target.label.dir()).into_iter().flatten());
             }
             let is_new = |writer: &usize| {
-                *writer != reader && !target.deps.contains(&targets[*writer].label)
+                // What a script depends on is sorted.
+                let label = &targets[*writer].label;
+                *writer != reader && target.deps.binary_search(label).is_err()
             };
             edges.extend(
                 writers
@@ -230,74 +234,24 @@ fn without_cycles(targets: &[Arc<Target>], edges: &mut Vec<(usize, usize)>) {
     }
     let labels = targets.iter().enumerate();
     let places: FxHashMap<&Label, usize> = labels.map(|(at, it)| (&it.label, at)).collect();
-    let deps = targets.iter().map(|target| {
-        let deps = target
-            .deps
+    let mut leads_to = DiGraph::<(), ()>::with_capacity(targets.len(), edges.len());
+    for _ in targets {
+        leads_to.add_node(());
+    }
+    for (reader, target) in targets.iter().enumerate() {
+        let deps = target.deps.iter().filter_map(|dep| places.get(dep));
+        leads_to.extend_with_edges(deps.map(|writer| (reader as u32, *writer as u32)));
+    }
+    leads_to.extend_with_edges(
+        edges
             .iter()
-            .filter_map(|dep| places.get(dep).copied());
-        deps.collect()
-    });
-    let mut leads_to: Vec<Vec<usize>> = deps.collect();
-    for (reader, writer) in edges.iter() {
-        leads_to[*reader].push(*writer);
-    }
-    let circles = circles(&leads_to);
-    edges.retain(|(reader, writer)| circles[*reader] != circles[*writer]);
-}
-
-/// A number for each node, the same for those that lead to one another (Tarjan, 1972).
-fn circles(leads_to: &[Vec<usize>]) -> Vec<usize> {
-    const NEW: usize = usize::MAX;
-    let count = leads_to.len();
-    let (mut number, mut low, mut circle) = (vec![NEW; count], vec![0; count], vec![NEW; count]);
-    let (mut open, mut next, mut circles) = (Vec::new(), 0, 0);
-    for first in 0..count {
-        let mut path = vec![(first, 0)];
-        if number[first] != NEW {
-            continue;
-        }
-        while let Some((node, edge)) = path.pop() {
-            if edge == 0 {
-                (number[node], low[node]) = (next, next);
-                next += 1;
-                open.push(node);
-            }
-            let Some(&to) = leads_to[node].get(edge) else {
-                if low[node] == number[node] {
-                    while let Some(member) = open.pop() {
-                        circle[member] = circles;
-                        if member == node {
-                            break;
-                        }
-                    }
-                    circles += 1;
-                }
-                if let Some((above, _)) = path.last() {
-                    low[*above] = low[*above].min(low[node]);
-                }
-                continue;
-            };
-            path.push((node, edge + 1));
-            if number[to] == NEW {
-                path.push((to, 0));
-            } else if circle[to] == NEW {
-                low[node] = low[node].min(number[to]);
-            }
+            .map(|(reader, writer)| (*reader as u32, *writer as u32)),
+    );
+    let mut circle_of = vec![0; targets.len()];
+    for (number, circle) in kosaraju_scc(&leads_to).iter().enumerate() {
+        for node in circle {
+            circle_of[node.index()] = number;
         }
     }
-    circle
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn those_that_lead_to_one_another_have_one_number() {
-        let leads_to = [vec![1], vec![2, 3], vec![0], vec![4], vec![], vec![5, 0]];
-        let circles = circles(&leads_to);
-        assert!(circles[0] == circles[1] && circles[1] == circles[2]);
-        let others: BTreeSet<usize> = [0, 3, 4, 5].map(|at| circles[at]).into();
-        assert_eq!(others.len(), 4);
-    }
+    edges.retain(|(reader, writer)| circle_of[*reader] != circle_of[*writer]);
 }

@@ -7,19 +7,12 @@
 use rustc_hash::FxHashMap;
 use serde_json::{Map, Value};
 
-use super::Unread;
 use super::classic::name_of;
 use super::graph::{ABSENT, LockGraph};
+use super::{Unread, needed};
 
 /// Formats whose packages are alike.
 const VERSIONS: std::ops::RangeInclusive<u64> = 0..=2;
-/// Names of what a package needs.
-const NEEDS: [&str; 4] = [
-    "dependencies",
-    "devDependencies",
-    "optionalDependencies",
-    "peerDependencies",
-];
 
 /// Reads the text of such a file.
 ///
@@ -64,15 +57,8 @@ pub fn read(text: &str) -> Result<LockGraph, Unread> {
         }
     }
     for (place, entry, said) in needing {
-        let fields = NEEDS
-            .iter()
-            .filter_map(|field| said.get(field)?.as_object());
-        let mut names: Vec<&str> = fields.flat_map(Map::keys).map(String::as_str).collect();
-        names.sort_unstable();
-        names.dedup();
-        let needs = names
-            .into_iter()
-            .map(|name| (name, find(&places, place, name)));
+        let needs = needed(said).into_iter();
+        let needs = needs.map(|name| (name, find(&places, place, name)));
         graph.set_needs(entry, needs);
     }
     Ok(graph)

@@ -7,6 +7,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use petgraph::algo::kosaraju_scc;
+use petgraph::graph::{DiGraph, NodeIndex};
 use rustc_hash::FxHashSet;
 use serde::{Deserialize, Serialize};
 
@@ -85,15 +87,14 @@ impl LockGraph {
 
     /// The digest of what each package of the workspace resolves to, by directory.
     pub fn digests(&self) -> BTreeMap<Box<str>, Hash> {
-        let digests = Circles::of(&self.entries).digests;
-        let root = self.member("").map(|root| digests[root as usize]);
+        let digests = Digests::of(&self.entries).digests;
+        let root = self.member("").and_then(|root| digests[root as usize]);
         let members = self.members.iter();
         let whole = members.map(|(dir, entry)| {
             let mut key = KeyWriter::new("zako locked");
-            key.hash(&digests[*entry as usize]);
             // Programs of the root are run by all.
-            if let Some(root) = &root {
-                key.hash(root);
+            for digest in digests[*entry as usize].iter().chain(&root) {
+                key.hash(digest);
             }
             (dir.clone(), key.finish())
         });
@@ -145,67 +146,37 @@ impl LockGraph {
     }
 }
 
-/// Packages that need each other, found by Tarjan's algorithm, with a digest for all of a circle.
-struct Circles<'g> {
+/// The digests of packages by what they need; those that need each other, in a circle, have the same.
+struct Digests<'g> {
     entries: &'g [Entry],
-    /// By entry; of those in one circle it is the same.
-    digests: Vec<Hash>,
-    is_done: Vec<bool>,
+    /// Nothing of those that were not met.
+    digests: Vec<Option<Hash>>,
 }
 
-impl<'g> Circles<'g> {
+impl<'g> Digests<'g> {
     fn of(entries: &'g [Entry]) -> Self {
-        let count = entries.len();
-        let mut circles = Self {
-            entries,
-            digests: vec![Hash::new([0; 32]); count],
-            is_done: vec![false; count],
-        };
-        // Of those that were not met it is nothing.
-        let mut order = vec![ABSENT; count];
-        let mut low = vec![0_u32; count];
-        let mut open = Vec::new();
-        let mut next = 0_u32;
-        // An entry, and how many of its needs were gone into. Not by recursion: chains may be long.
-        let mut path: Vec<(u32, usize)> = Vec::new();
-        for start in 0..count as u32 {
-            if order[start as usize] == ABSENT {
-                path.push((start, 0));
-            }
-            while let Some((entry, place)) = path.pop() {
-                let at = entry as usize;
-                if order[at] == ABSENT {
-                    (order[at], low[at]) = (next, next);
-                    next += 1;
-                    open.push(entry);
-                }
-                let needs = entries[at].needs.iter().enumerate().skip(place);
-                let needs = needs.filter(|(_, needed)| **needed != ABSENT);
-                let mut below = None;
-                for (place, needed) in needs {
-                    let there = *needed as usize;
-                    if order[there] == ABSENT {
-                        below = Some((place, *needed));
-                        break;
-                    } else if !circles.is_done[there] {
-                        low[at] = low[at].min(low[there]);
-                    }
-                }
-                if let Some((place, needed)) = below {
-                    // Looked at again when that is done: by then its lowest is known.
-                    path.push((entry, place));
-                    path.push((needed, 0));
-                } else if low[at] == order[at] {
-                    let first = open.iter().rposition(|it| *it == entry).unwrap_or(0);
-                    circles.close(&open.split_off(first));
-                }
-            }
+        let mut needs = DiGraph::<(), ()>::with_capacity(entries.len(), entries.len());
+        for _ in entries {
+            needs.add_node(());
         }
-        circles
+        for (index, entry) in entries.iter().enumerate() {
+            let present = entry.needs.iter().filter(|needed| **needed != ABSENT);
+            needs.extend_with_edges(present.map(|needed| (index as u32, *needed)));
+        }
+        let mut digests = Self {
+            entries,
+            digests: vec![None; entries.len()],
+        };
+        // Those that others need come first.
+        for circle in kosaraju_scc(&needs) {
+            let circle: Vec<usize> = circle.into_iter().map(NodeIndex::index).collect();
+            digests.close(&circle);
+        }
+        digests
     }
 
     /// Gives the entries of a circle their digest; whatever else they need has one.
-    fn close(&mut self, circle: &[u32]) {
+    fn close(&mut self, circle: &[usize]) {
         let mut parts: Vec<Hash> = circle.iter().map(|entry| self.part(*entry)).collect();
         parts.sort_unstable();
         let mut key = KeyWriter::new("zako locked circle");
@@ -214,26 +185,25 @@ impl<'g> Circles<'g> {
         }
         let digest = key.finish();
         for entry in circle {
-            self.digests[*entry as usize] = digest;
-            self.is_done[*entry as usize] = true;
+            self.digests[*entry] = Some(digest);
         }
     }
 
     /// An entry with what it needs; of what is in its circle too, its own digest stands for it.
-    fn part(&self, entry: u32) -> Hash {
-        let entry = &self.entries[entry as usize];
+    fn part(&self, entry: usize) -> Hash {
+        let entry = &self.entries[entry];
         let mut key = KeyWriter::new("zako locked needs");
         key.hash(&entry.digest);
         for needed in &entry.needs {
-            let there = *needed as usize;
-            match *needed {
-                ABSENT => key.number(0),
-                _ if self.is_done[there] => key.number(1).hash(&self.digests[there]),
-                _ => key.number(2),
-            };
-            if *needed != ABSENT {
-                key.hash(&self.entries[there].digest);
+            if *needed == ABSENT {
+                key.number(0);
+                continue;
             }
+            match &self.digests[*needed as usize] {
+                Some(digest) => key.number(1).hash(digest),
+                None => key.number(2),
+            };
+            key.hash(&self.entries[*needed as usize].digest);
         }
         key.finish()
     }

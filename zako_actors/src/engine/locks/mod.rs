@@ -15,14 +15,14 @@ mod pnpm;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::files::{FactError, FileFact, FileTable};
 use super::hash::{Hash, KeyWriter};
@@ -46,6 +46,14 @@ pub const OPAQUE: &str = "bun.lockb";
 
 /// Yarn's, which does not tell all by itself.
 pub const YARN: &str = "yarn.lock";
+
+/// Fields by whose names a package, or a lock file of it, tells what it needs.
+const NEEDS: [&str; 4] = [
+    "dependencies",
+    "devDependencies",
+    "optionalDependencies",
+    "peerDependencies",
+];
 
 /// Raised when the same lock file is to be read in another way than before.
 const FORMAT: u64 = 1;
@@ -265,6 +273,14 @@ pub fn survey(root: &Path) -> Vec<(&'static str, Option<String>)> {
     readable.chain(opaque).collect()
 }
 
+/// The names of what a package needs, of which a lock file says this; sorted, each once.
+fn needed(said: &Value) -> BTreeSet<&str> {
+    let fields = NEEDS
+        .iter()
+        .filter_map(|field| said.get(field)?.as_object());
+    fields.flat_map(Map::keys).map(String::as_str).collect()
+}
+
 impl Needs {
     /// Those of a package whose file has this `text`; the first of a name counts.
     fn of(package: &PackageJson, text: &str) -> Self {
@@ -272,13 +288,7 @@ impl Needs {
             serde_json::from_str(text.trim_start_matches('\u{feff}')).unwrap_or_default();
         let field = |name: &str| said.get(name).and_then(Value::as_object);
         let mut needs: BTreeMap<String, String> = BTreeMap::new();
-        let fields = [
-            "dependencies",
-            "devDependencies",
-            "optionalDependencies",
-            "peerDependencies",
-        ];
-        for (name, range) in fields.into_iter().filter_map(field).flatten() {
+        for (name, range) in NEEDS.into_iter().filter_map(field).flatten() {
             let range = range.as_str().unwrap_or_default();
             needs
                 .entry(name.clone())

@@ -7,8 +7,8 @@
 use rustc_hash::FxHashMap;
 use serde_json::{Map, Value};
 
-use super::Unread;
 use super::graph::{ABSENT, LockGraph};
+use super::{Unread, needed};
 
 /// Where npm puts packages.
 const INSTALLED: &str = "node_modules";
@@ -25,13 +25,6 @@ const NOT_CONTENT: [&str; 11] = [
     "optional",
     "optionalDependencies",
     "peer",
-];
-/// Names of what a package needs.
-const NEEDS: [&str; 4] = [
-    "dependencies",
-    "devDependencies",
-    "optionalDependencies",
-    "peerDependencies",
 ];
 
 /// Reads the text of such a file.
@@ -66,16 +59,8 @@ pub fn read(text: &str) -> Result<LockGraph, Unread> {
         if let Some(to) = linked(said) {
             needs.push((to, places.get(to).copied().unwrap_or(ABSENT)));
         }
-        let mut names: Vec<&str> = NEEDS
-            .iter()
-            .filter_map(|field| said.get(field)?.as_object())
-            .flat_map(Map::keys)
-            .map(String::as_str)
-            .collect();
-        names.sort_unstable();
-        names.dedup();
-        let found = |name: &str| find(&places, place, name).unwrap_or(ABSENT);
-        needs.extend(names.into_iter().map(|name| (name, found(name))));
+        let found = |name| find(&places, place, name).unwrap_or(ABSENT);
+        needs.extend(needed(said).into_iter().map(|name| (name, found(name))));
         graph.set_needs(places[place.as_str()], needs);
     }
     Ok(graph)

@@ -30,7 +30,6 @@ mod turn;
 mod way;
 mod worker;
 
-use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
@@ -128,9 +127,16 @@ pub struct StepEnv {
 }
 
 impl StepEnv {
-    /// The files that git knows.
-    fn known_to_git(&self) -> &Result<BTreeSet<String>, String> {
-        self.known_to_git.get_or_init(|| tracked(self.files.root()))
+    /// Whether git knows `path`; nothing where git cannot tell.
+    fn is_gits(&self, path: &str) -> Option<bool> {
+        let known = || tracked(self.files.root());
+        let known = self.known_to_git.get_or_init(known).as_ref().ok()?;
+        Some(known.contains(path))
+    }
+
+    /// Whether git knows `path`, or may know it.
+    fn may_be_gits(&self, path: &str) -> bool {
+        self.is_gits(path) != Some(false)
     }
 
     /// The build is over: whoever remembers what it made is to be the only one who has the records.
@@ -367,12 +373,7 @@ fn remove_previous(env: &StepEnv, job: &StepJob, outputs: &[OutputItem]) {
         let is_free = |old: &&Text| !env.is_of_another(&target.label, old);
         let outer = outer.into_iter().filter(is_free);
         // What it does not declare any more and git knows, or may know, is a person's. Asked only where something would go.
-        let known = OnceCell::new();
-        let is_gits = |path: &str| {
-            let known = known.get_or_init(|| tracked(env.files.root()).ok());
-            known.as_ref().is_none_or(|known| known.contains(path))
-        };
-        let is_theirs = |path: &str| !target.declares(path) && is_gits(path);
+        let is_theirs = |path: &str| !target.declares(path) && env.may_be_gits(path);
         let outer = outer.map(|old| &**old);
         let outer = ours(&env.files, &env.ledger, is_theirs, outer);
         let outer: Vec<_> = outer.collect();

@@ -44,16 +44,10 @@ impl Doubt {
         let so = format!("so the result of {label} is not kept, and it will run again");
         match self {
             Self::Strangers(paths) => {
-                let path = &*paths[0];
-                let more = match paths.len() - 1 {
-                    0 => String::new(),
-                    more => format!(" and {more} more"),
-                };
-                let below = path.strip_prefix(label.dir()).unwrap_or(path);
-                let below = below.trim_start_matches('/');
+                let (named, advice) = tell(paths, label);
                 format!(
-                    "{path}{more}: nobody knows which script wrote it: {label} is not the only one that writes there, it lay there before, and \
-                     none of them touched it; {so}; delete it, or leave it out of the task's `outputs` with \"!{below}\""
+                    "{named}: nobody knows which script wrote it: {label} is not the only one that writes there, it lay there before, and \
+                     none of them touched it; {so}; {advice}"
                 )
             }
             Self::Nothing => format!(
@@ -62,6 +56,21 @@ impl Doubt {
             ),
         }
     }
+}
+
+/// What files that nobody knows are called, where the outputs of `label` go, and how to be rid of them.
+pub(super) fn tell(paths: &[Text], label: &Label) -> (String, String) {
+    let [first, more @ ..] = paths else {
+        return Default::default();
+    };
+    let named = match more.len() {
+        0 => first.to_string(),
+        more => format!("{first} and {more} more"),
+    };
+    let below = first.strip_prefix(label.dir()).unwrap_or(first);
+    let below = below.trim_start_matches('/');
+    let advice = format!("delete it, or leave it out of the task's `outputs` with \"!{below}\"");
+    (named, advice)
 }
 
 impl Rival {

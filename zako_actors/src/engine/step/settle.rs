@@ -7,12 +7,14 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, Metadata};
+use std::path::Path;
 
 use super::StepFailure;
 use super::aside::Aside;
 use super::in_place::{Run, Script};
 use super::repeat::compare;
 use super::results::is_remembered;
+use super::rivals::tell;
 use crate::engine::outputs::Collected;
 use crate::engine::removal::is_behind_a_link;
 use crate::lang::target::join;
@@ -73,8 +75,7 @@ fn own(script: &Script<'_>, found: &Collected) -> Collected {
 
 /// Whether somebody may miss what lies at `path`: it was there and not zako's before the script changed it, or git has it.
 fn may_be_missed(script: &Script<'_>, path: &Text) -> bool {
-    let known = script.env.known_to_git().as_ref();
-    script.theirs.contains(path) || known.map_or(true, |known| known.contains(path.as_str()))
+    script.theirs.contains(path) || script.env.may_be_gits(path)
 }
 
 /// Whether `run` has left all that it would from nothing, and nothing of what it did not touch is zako's.
@@ -205,72 +206,56 @@ fn strangers(script: &Script<'_>, found: &Collected) -> Option<String> {
     let persons = found
         .iter()
         .filter(|(path, now)| script.is_persons(path, now));
-    let mut persons = persons.map(|(path, _)| path).peekable();
-    persons.peek()?;
-    let known = script.env.known_to_git();
-    let is_known = |path: &str| known.as_ref().is_ok_and(|known| known.contains(path));
-    let persons: Vec<&Text> = persons.filter(|path| !is_known(path)).collect();
-    let path = *persons.first()?;
-    let more = match persons.len() - 1 {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    let label = &script.job.target().label;
-    let below = path.strip_prefix(label.dir()).unwrap_or(path);
-    let below = below.trim_start_matches('/');
+    let persons = persons.map(|(path, _)| path);
+    let unknown: Vec<Text> = persons
+        .filter(|path| script.env.is_gits(path) != Some(true))
+        .cloned()
+        .collect();
+    if unknown.is_empty() {
+        return None;
+    }
+    let (named, advice) = tell(&unknown, &script.job.target().label);
     Some(not_kept(&format!(
-        "{path}{more} lay where its outputs go, is not known as zako's, and it did not touch that; delete it, or leave it out of the \
-         task's `outputs` with \"!{below}\""
+        "{named} lay where its outputs go, is not known as zako's, and it did not touch that; {advice}"
     )))
 }
 
 /// Files of the package in which TypeScript keeps what it has done, and which are nobody else's to keep.
 fn states(script: &Script<'_>) -> Vec<Text> {
-    let (root, dir) = (script.env.files.root(), &*script.command.dir);
-    let mut found: BTreeSet<Text> = BTreeSet::new();
-    found.extend(
-        script
-            .before
-            .keys()
-            .filter(|path| path.ends_with(STATE))
-            .cloned(),
-    );
-    let list = |dir: &str| {
-        let entries = fs::read_dir(root.join(dir)).into_iter().flatten().flatten();
-        let entries = entries.filter_map(|entry| {
-            let path = join(dir, entry.file_name().to_str()?);
-            Some((path, entry.file_type().ok()?))
-        });
-        entries.collect::<Vec<_>>()
-    };
-    let is_state = |path: &str| path.ends_with(STATE);
+    let root = script.env.files.root();
+    let mut found: BTreeSet<Text> = script.before.keys().cloned().collect();
     if !script.command.outs.is_empty() {
-        for (path, kind) in list(dir) {
-            let name = path.rsplit('/').next().unwrap_or(&path);
-            if kind.is_file() && is_state(&path) {
-                found.insert(path.into());
-            } else if kind.is_dir()
-                && !PASSED_OVER.contains(&name)
-                && !script.step.inner.contains(&path)
-            {
-                let inner = list(&path)
-                    .into_iter()
-                    .filter(|(path, kind)| kind.is_file() && is_state(path));
-                found.extend(inner.map(|(path, _)| Text::from(path)));
-            }
-        }
+        let (files, dirs) = entries(root, &script.command.dir);
+        found.extend(files);
+        let is_searched = |dir: &&Text| {
+            let name = dir.rsplit('/').next().unwrap_or(dir);
+            !PASSED_OVER.contains(&name) && !script.step.inner.iter().any(|it| **it == ***dir)
+        };
+        let searched = dirs.iter().filter(is_searched);
+        found.extend(searched.flat_map(|dir| entries(root, dir).0));
     }
-    found.retain(|path| !script.job.is_of_rival(path) && !is_behind_a_link(root, path));
-    if found.is_empty() {
-        return Vec::new();
-    }
-    let known = script.env.known_to_git();
     let is_free = |path: &Text| {
-        known
-            .as_ref()
-            .is_ok_and(|known| !known.contains(path.as_str()))
+        path.ends_with(STATE)
+            && !script.job.is_of_rival(path)
+            && !is_behind_a_link(root, path)
+            && !script.env.may_be_gits(path)
     };
     found.into_iter().filter(is_free).collect()
+}
+
+/// The files and the directories in `dir`, whose names can be read.
+fn entries(root: &Path, dir: &str) -> (Vec<Text>, Vec<Text>) {
+    let (mut files, mut dirs) = (Vec::new(), Vec::new());
+    for entry in fs::read_dir(root.join(dir)).into_iter().flatten().flatten() {
+        let (name, kind) = (entry.file_name(), entry.file_type());
+        let path = name.to_str().map(|name| Text::from(join(dir, name)));
+        match (path, kind) {
+            (Some(path), Ok(kind)) if kind.is_file() => files.push(path),
+            (Some(path), Ok(kind)) if kind.is_dir() => dirs.push(path),
+            _ => {}
+        }
+    }
+    (files, dirs)
 }
 
 /// What is said of a result that goes into no cache.

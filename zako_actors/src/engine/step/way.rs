@@ -69,7 +69,7 @@ pub fn take_over(env: &StepEnv, items: &[OutputItem]) -> Result<(), OutputError>
 fn gives_way(env: &StepEnv, path: &str) -> bool {
     let full = env.files.root().join(path);
     let is_dir = fs::symlink_metadata(full).is_ok_and(|found| found.is_dir());
-    !is_dir && (env.overwrite || is_kept(env, path)) && !is_gits(env, path)
+    !is_dir && (env.overwrite || is_kept(env, path)) && !env.may_be_gits(path)
 }
 
 /// Whether the cache has what lies there.
@@ -80,12 +80,6 @@ fn is_kept(env: &StepEnv, path: &str) -> bool {
     let digest = Digest::new(*fact.hash.bytes(), fact.stamp.size_bytes);
     let found = env.store.blocking().contains(&[digest]);
     found.is_ok_and(|found| found == [true])
-}
-
-/// Whether git knows `path`, or may know it.
-fn is_gits(env: &StepEnv, path: &str) -> bool {
-    let known = env.known_to_git();
-    known.as_ref().map_or(true, |known| known.contains(path))
 }
 
 /// The way of one target's outputs.
@@ -152,7 +146,7 @@ impl Way<'_> {
         self.check(once(path))?;
         if self.is_zakos(path) {
             self.remove(once(path));
-        } else if self.env.overwrite && !self.is_source(path) && !is_gits(self.env, path) {
+        } else if self.env.overwrite && !self.is_source(path) && !self.env.may_be_gits(path) {
             // What is left of it is told when something is written there.
             drop(fs::remove_file(self.full(path)));
             self.env.files.removed(path);
@@ -197,7 +191,7 @@ impl Way<'_> {
         ledger.contains(path)
             && is_left(files, ledger, path) == Some(true)
             && !self.is_source(path)
-            && !is_gits(self.env, path)
+            && !self.env.may_be_gits(path)
     }
 
     fn is_source(&self, path: &str) -> bool {
