@@ -95,6 +95,9 @@ fn warn_of_others(opened: &Opened, targets: &Targets) {
         [one] => say(&format!(
             "warning: {one} has a mistake; nothing of it is needed here"
         )),
+        [first, second] => say(&format!(
+            "warning: {first} and {second} have mistakes; nothing of them is needed here"
+        )),
         [first, rest @ ..] => say(&format!(
             "warning: {first} and {} more files have mistakes; nothing of them is needed here",
             rest.len()

@@ -118,11 +118,11 @@ fn told(job: &StepJob, found: Vec<String>, advice: impl Fn(&str) -> String) -> S
         );
     }
     if found.len() > MOST {
-        let more = found.len() - MOST;
-        let _ = write!(
-            text,
-            "\nwarning: it reads {more} more files that it does not declare"
-        );
+        let more = match found.len() - MOST {
+            1 => "1 more file".to_owned(),
+            more => format!("{more} more files"),
+        };
+        let _ = write!(text, "\nwarning: it reads {more} that it does not declare");
     }
     text
 }

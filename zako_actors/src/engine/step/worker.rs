@@ -226,7 +226,7 @@ impl Call<'_> {
                             format!("its worker answered with exit code {}", response.exit_code)
                         }
                     };
-                    let output = response.output + &server.printed();
+                    let output = joined(response.output, &server.printed());
                     server.failed();
                     return Err(self.failed(how, output, &arguments, variables));
                 }
@@ -385,6 +385,14 @@ impl Call<'_> {
         }
         Ok(arguments)
     }
+}
+
+/// What a worker answered, and what its process printed beside that.
+fn joined(mut answer: String, printed: &str) -> String {
+    if !printed.is_empty() && !answer.is_empty() && !answer.ends_with('\n') {
+        answer.push('\n');
+    }
+    answer + printed
 }
 
 /// An input as a request names it; links and directories have no content of their own.

@@ -65,6 +65,8 @@ const VALUED: [&str; 12] = [
     "--loglevel",
     "--reporter",
 ];
+/// Such of `npm-run-all` and its like.
+const VALUED_IN_SEQUENCES: [&str; 2] = ["--max-parallel", "--npm-path"];
 /// Such of `concurrently`.
 const VALUED_THERE: [&str; 10] = [
     "-n",
@@ -173,7 +175,7 @@ impl Found<'_> {
             it if MANAGERS.contains(&it) => self.manager(it, rest, words),
             "concurrently" | "conc" => self.concurrently(rest),
             it if SEQUENCES.contains(&it) => {
-                let names = rest.iter().filter(|word| !word.starts_with('-'));
+                let names = several(rest, &VALUED_IN_SEQUENCES);
                 for name in names.filter_map(|word| word.split_whitespace().next()) {
                     self.scripts_like(name);
                 }
@@ -251,16 +253,11 @@ impl Found<'_> {
     }
 
     fn concurrently(&mut self, arguments: &[&str]) {
-        let mut arguments = arguments.iter();
-        while let Some(word) = arguments.next() {
-            if VALUED_THERE.contains(word) {
-                arguments.next();
-            } else if !word.starts_with('-') {
-                let script = word.split_once(':').filter(|(it, _)| MANAGERS.contains(it));
-                match script {
-                    Some((_, name)) => self.scripts_like(name.split(' ').next().unwrap_or(name)),
-                    None => self.line(word),
-                }
+        for word in several(arguments, &VALUED_THERE) {
+            let script = word.split_once(':').filter(|(it, _)| MANAGERS.contains(it));
+            match script {
+                Some((_, name)) => self.scripts_like(name.split(' ').next().unwrap_or(name)),
+                None => self.line(word),
             }
         }
     }
@@ -289,6 +286,21 @@ impl Found<'_> {
             self.script(name, &[name]);
         }
     }
+}
+
+/// What a program that runs several scripts is to run; these of its options have a value of their own.
+fn several<'w>(arguments: &[&'w str], valued: &[&str]) -> impl Iterator<Item = &'w str> {
+    let mut arguments = arguments.iter().copied();
+    std::iter::from_fn(move || {
+        loop {
+            let word = arguments.next()?;
+            if valued.contains(&word) {
+                arguments.next();
+            } else if !word.starts_with('-') {
+                return Some(word);
+            }
+        }
+    })
 }
 
 /// Whether a line has TypeScript's compiler build projects that its own refers to: that reads their sources, too.
@@ -389,7 +401,7 @@ mod tests {
             "npm run all",
             "pnpm all && yarn all",
             "run-s 'each:*'",
-            "run-p each:a each:b",
+            "run-p --max-parallel 4 -l each:a each:b",
             "npm-run-all --parallel each:*",
             "concurrently 'npm:each:*' \"pnpm -r run dev\"",
             "concurrently -n a,b -c red,blue 'pnpm:all' 'turbo dev'",
