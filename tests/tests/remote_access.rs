@@ -70,6 +70,20 @@ fn who_is_refused_is_told_where_a_token_comes_from() {
 }
 
 #[test]
+fn who_asks_something_else_than_a_cache_is_told() {
+    for page in ["<html>welcome</html>", "{\"welcome\": true}", ""] {
+        let cache = Web::cache();
+        cache.answer_below("/ac/", Answer::Body(page.into()));
+        let project = project();
+        let build = ["build", "--remote", &cache.url("")];
+        let said = project.zako(&build).succeeds().text();
+        let expected = "answers with what is no result of a step";
+        assert_eq!(said.matches(expected).count(), 1, "{page}: {said}");
+        assert_eq!(project.read("t").lines().count(), 9000);
+    }
+}
+
+#[test]
 fn who_may_only_read_is_told_once_that_nothing_is_shared() {
     let reader = "[[access.credential]]\nname = \"reader\"\nbearer = \"r3ad\"\nright = \"read\"\n";
     let node = Node::with(reader);

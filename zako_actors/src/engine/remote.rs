@@ -151,7 +151,8 @@ impl Remote {
     pub fn fetch(&self, key: &Hash, cancel: &Cancel) -> Option<ActionResult> {
         self.wait(cancel, async |lookup| {
             let (wrapped, function) = self.entry(key).await?;
-            let result: ActionResult = postcard::from_bytes(&wrapped.stdout_raw).ok()?;
+            let result = postcard::from_bytes(&wrapped.stdout_raw);
+            let result: ActionResult = self.understood(result)?;
             lookup.found(&result);
             self.bring(&wrapped, function, &files(&result)).await?;
             Some(result)
@@ -201,7 +202,16 @@ impl Remote {
     async fn entry(&self, key: &Hash) -> Option<(Wrapped, HashFunction)> {
         let function = known(&self.function, &self.tier).await?;
         let bytes = self.tier.get_action(&name_of(key, function)).await?;
-        Some((Wrapped::decode(bytes).ok()?, function))
+        Some((self.understood(Wrapped::decode(bytes))?, function))
+    }
+
+    /// An answer, unless it is none; then whoever builds is told.
+    fn understood<T, E>(&self, answer: Result<T, E>) -> Option<T> {
+        if answer.is_err() {
+            let why = "answers with what is no result of a step; such answers are not used (is a build cache there?)";
+            self.allowance.warn(why);
+        }
+        answer.ok()
     }
 
     /// Has all `files` in the store.
