@@ -103,6 +103,11 @@ fn a_package_that_cannot_be_read_costs_what_needs_it() {
             "{\"extends\": [\"//\"], \"tasks\": {\"build\": {\"inputs\": [\"../../../x\"]}}}",
             "leaves the workspace",
         ),
+        (
+            ".gitignore/x",
+            "",
+            "cannot read packages/ui/.gitignore: it is a directory",
+        ),
     ] {
         let project = packages();
         project.write(&format!("packages/ui/{file}"), text);
@@ -130,6 +135,7 @@ fn a_package_that_cannot_be_read_costs_what_needs_it() {
         assert!(!unneeded.text().contains("error"), "{}", unneeded.text());
         assert_eq!(project.ran(), ["lint-lone"], "{told}");
         let _ = fs::remove_file(project.root().join("packages/ui/turbo.json"));
+        let _ = fs::remove_dir_all(project.root().join("packages/ui/.gitignore"));
         project.write("packages/ui/package.json", &package("ui", &["core"]));
         project.build();
         assert_eq!(project.ran(), ["app", "needs", "ui"], "{told}");

@@ -27,7 +27,7 @@ use crate::lang::suggest::{did_you_mean, nearest};
 use crate::lang::target::join;
 use crate::lang::task::{Tasks, is_label, is_named};
 use crate::lang::turbo::{TURBO_FILES, TURBO_JSON, Turbo};
-use crate::texts::read_text;
+use crate::texts::{self, read_text};
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -48,6 +48,8 @@ impl Found {
         })
     }
 }
+
+const GITIGNORE: &str = ".gitignore";
 
 /// Files by which package managers are told apart; npm is the one that is left.
 const MANAGED: [(&str, &str); 5] = [
@@ -102,13 +104,14 @@ pub fn read(workspace: &Workspace, dirs: &mut DirTable) -> Result<Found, LoadErr
             return Found::none(path, mistake);
         }
     };
+    let gitignore = match reader.gitignore("") {
+        Ok(gitignore) => gitignore,
+        Err(mistake) => return Found::none(GITIGNORE, mistake),
+    };
     let config: Vec<Pattern> = Pattern::parse("tsconfig*.json").into_iter().collect();
     let mut members = Members {
         tasks,
-        gitignore: reader
-            .text(".gitignore")
-            .map_err(mistake)?
-            .unwrap_or_default(),
+        gitignore,
         manager: reader.manager(&root),
         members: vec![Member {
             package: root,
@@ -340,27 +343,36 @@ impl Reader<'_> {
                 return unread(PACKAGE_JSON, package, *mistake);
             }
         };
-        let Turbo { tasks, extends, .. } = match self.turbo(dir) {
-            Ok(turbo) => turbo.unwrap_or_default(),
-            Err(mistake) => {
+        let turbo = self.turbo(dir).map_err(|mistake| (TURBO_JSON, mistake));
+        let gitignore = self.gitignore(dir).map_err(|mistake| (GITIGNORE, mistake));
+        let (turbo, gitignore) = match (turbo, gitignore) {
+            (Ok(turbo), Ok(gitignore)) => (turbo.unwrap_or_default(), gitignore),
+            (Err((path, mistake)), _) | (_, Err((path, mistake))) => {
                 let package = PackageJson {
                     scripts: BTreeMap::new(),
                     ..package
                 };
-                return unread(TURBO_JSON, package, mistake);
+                return unread(path, package, mistake);
             }
         };
         Ok(Some(Member {
             package,
-            gitignore: self
-                .text(&join(dir, ".gitignore"))
-                .map_err(mistake)?
-                .unwrap_or_default(),
-            tasks,
-            extends,
+            gitignore,
+            tasks: turbo.tasks,
+            extends: turbo.extends,
             stand_in: None,
             configs: Vec::new(),
         }))
+    }
+
+    /// What git is to ignore in a directory. Git reads bytes, so what is no text does no harm.
+    fn gitignore(&self, dir: &str) -> Result<String, Diagnostic> {
+        let path = join(dir, GITIGNORE);
+        match texts::read(&self.workspace.root.join(&path)) {
+            Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(String::new()),
+            Err(error) => Err(Diagnostic::error(format!("cannot read {path}: {error}"))),
+        }
     }
 
     /// What Turborepo is told in a directory.
