@@ -454,3 +454,32 @@ fn sources_of_a_dependency_that_makes_only_a_part_count() {
     project.zako(&["test"]).succeeds();
     assert_eq!(project.ran(), ["1", "2"]);
 }
+
+#[test]
+fn what_a_package_takes_back_of_what_the_root_ignores_is_an_input() {
+    let project = monorepo();
+    project.write(".gitignore", "kept/\ndist\n*.log\n");
+    for name in ["a", "b"] {
+        project.write(
+            &format!("packages/{name}/package.json"),
+            &format!(
+                r#"{{"name": "{name}", "scripts": {{"build": "echo {name} >> $RAN; mkdir -p dist && cat kept/x > dist/x"}}}}"#
+            ),
+        );
+    }
+    project.write("packages/a/.gitignore", "!kept/\n");
+    let write = |text: &str| {
+        for name in ["a", "b"] {
+            project.write(&format!("packages/{name}/kept/x"), text);
+        }
+    };
+    write("1");
+    project.build();
+    project.ran();
+    write("2");
+    project.build();
+    assert_eq!(project.ran(), ["a"]);
+    assert_eq!(project.read("packages/a/dist/x"), "2");
+    project.build();
+    assert!(project.ran().is_empty());
+}

@@ -25,9 +25,9 @@ impl Hash for Ignored {
 }
 
 impl Ignored {
-    /// Adds what the text of the `.gitignore` in `dir` leaves out.
-    pub fn add(&mut self, dir: &str, text: &str) {
-        let patterns = ignored(text);
+    /// Adds what the text of the `.gitignore` in `dir` leaves out; what lies `deeper` may take files back.
+    pub fn add<'t>(&mut self, dir: &str, text: &'t str, deeper: impl IntoIterator<Item = &'t str>) {
+        let patterns = ignored(text, deeper);
         if !patterns.is_empty() {
             self.by_dir.insert(dir.to_owned(), patterns);
         }
@@ -70,32 +70,41 @@ impl Ignored {
     }
 }
 
-/// What the text of the `.gitignore` in a directory leaves out, as patterns from that directory.
-pub fn ignored(text: &str) -> Vec<Pattern> {
-    let lines: Vec<&str> = text
-        .lines()
-        .map(str::trim_end)
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
-        .collect();
-    let taken_back: Vec<&str> = lines
-        .iter()
+/// What the text of the `.gitignore` in a directory leaves out, as patterns from that directory; what lies `deeper` may take
+/// files back.
+pub fn ignored<'t>(text: &'t str, deeper: impl IntoIterator<Item = &'t str>) -> Vec<Pattern> {
+    let texts = std::iter::once(text).chain(deeper);
+    let taken_back: Vec<&str> = texts
+        .flat_map(lines)
         .filter_map(|line| line.strip_prefix('!'))
         .map(|line| line.trim_matches('/'))
         .collect();
-    lines
-        .iter()
+    lines(text)
         .filter(|line| !line.starts_with(['!', '\\']))
-        .filter(|line| {
-            let name = line.trim_matches('/');
-            taken_back.is_empty()
-                || (!Pattern::is_wild(line)
-                    && !taken_back.iter().any(|back| {
-                        Pattern::is_wild(back) || back.starts_with(name) || back.ends_with(name)
-                    }))
-        })
-        .flat_map(|line| translate(line))
+        .filter(|line| !taken_back.iter().any(|back| may_take_back(back, line)))
+        .flat_map(translate)
         .filter_map(|pattern| Pattern::parse(&pattern).ok())
         .collect()
+}
+
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    let lines = text.lines().map(str::trim_end);
+    lines.filter(|line| !line.is_empty() && !line.starts_with('#'))
+}
+
+/// Whether the line `!back` may mean something of what `line` leaves out. Below a directory that is left out git looks for nothing,
+/// so a wildcard has to mean that directory.
+fn may_take_back(back: &str, line: &str) -> bool {
+    let last = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
+    let name = line.trim_matches('/');
+    if Pattern::is_wild(line) {
+        return true;
+    }
+    if !Pattern::is_wild(back) {
+        return back.starts_with(name) || back.ends_with(name);
+    }
+    let meant = Pattern::parse(&last(back));
+    back.ends_with("**") || meant.map_or(true, |meant| meant.matches(&last(name)))
 }
 
 fn translate(line: &str) -> Vec<String> {
@@ -125,7 +134,9 @@ mod tests {
     use super::*;
 
     fn leaves_out(text: &str, path: &str) -> bool {
-        ignored(text).iter().any(|pattern| pattern.matches(path))
+        ignored(text, [])
+            .iter()
+            .any(|pattern| pattern.matches(path))
     }
 
     #[test]
@@ -151,8 +162,8 @@ mod tests {
     #[test]
     fn what_lies_deeper_says_what_is_ignored_there() {
         let mut ignored = Ignored::default();
-        ignored.add("a/b", "out/\n*.log\n");
-        ignored.add("a", "");
+        ignored.add("a/b", "out/\n*.log\n", []);
+        ignored.add("a", "", []);
         assert!(ignored.has("", "a/b/out/x") && ignored.has("a", "a/b/c/x.log"));
         assert!(ignored.has_all_of("a", "a/b/out") && !ignored.has_all_of("a", "a/b/src"));
         // Whoever lies there has said it already.
@@ -166,5 +177,18 @@ mod tests {
         assert!(!leaves_out("*.log\n!keep.log\n", "x.log"));
         assert!(!leaves_out("dist\n!dist/keep.js\n", "dist/x.js"));
         assert!(leaves_out("dist\n!other.js\n", "dist/x.js"));
+        assert!(leaves_out("dist\n!*.js\n", "dist/x.js"));
+        assert!(!leaves_out("dist\n!d*\n", "dist/x.js"));
+    }
+
+    #[test]
+    fn what_lies_deeper_may_take_back() {
+        let is_left_out = |deeper| {
+            let patterns = ignored("lib/\n*.log\nout\n", deeper);
+            ["a/lib/x", "x.log", "out"].map(|path| patterns.iter().any(|it| it.matches(path)))
+        };
+        assert_eq!(is_left_out(["", "out2\n"]), [true, true, true]);
+        assert_eq!(is_left_out(["", "!/lib/\n"]), [false, false, true]);
+        assert_eq!(is_left_out(["!src/**\n", ""]), [false, false, false]);
     }
 }

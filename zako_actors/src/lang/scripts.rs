@@ -168,7 +168,8 @@ impl<'a> World<'a> {
         let dirs: Vec<&str> = by_dir.keys().copied().collect();
         let mut ignored = Ignored::default();
         for member in &all.members {
-            ignored.add(&member.package.dir, &member.gitignore);
+            let dir = &*member.package.dir;
+            ignored.add(dir, &member.gitignore, files::said_below(all, &by_dir, dir));
         }
         let above: BTreeSet<&str> = dirs
             .iter()

@@ -4,9 +4,11 @@
 //! what is read of other packages (`foreign`).
 //! Invariant: a glob is taken as it is meant, or is a mistake: an input that was left out would give stale results.
 
+use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 
-use super::{Member, World};
+use super::{Member, Members, World};
 use crate::diagnostic::Diagnostic;
 use crate::lang::gitignore::ignored;
 use crate::lang::label::is_within;
@@ -185,7 +187,7 @@ impl World<'_> {
             let (dir, name) = place.rsplit_once('/').unwrap_or(("", place));
             let mut file = Globs::of(dir);
             file.include.extend(Pattern::parse(name));
-            let everywhere = self.ignored_everywhere().chain(kept_by_tools());
+            let everywhere = self.ignored_everywhere(place).chain(kept_by_tools());
             [file.source(), self.all_of(place, everywhere)]
         });
         sources.collect()
@@ -194,17 +196,25 @@ impl World<'_> {
     /// What git ignores, and what tools keep.
     fn not_sources(&self, index: usize) -> Vec<Pattern> {
         let member = self.member(index);
-        let mut exclude = ignored(&member.gitignore);
-        if !member.package.dir.is_empty() {
-            exclude.extend(self.ignored_everywhere());
+        let dir = &*member.package.dir;
+        let mut exclude = ignored(&member.gitignore, said_below(self.all, &self.by_dir, dir));
+        if !dir.is_empty() {
+            exclude.extend(self.ignored_everywhere(dir));
         }
         exclude.extend(kept_by_tools());
         exclude
     }
 
-    /// Names that are not tied to the root hold everywhere below it.
-    fn ignored_everywhere(&self) -> impl Iterator<Item = Pattern> {
-        let everywhere = ignored(&self.all.gitignore).into_iter();
+    /// What the root says of `dir`, unless that is taken back there.
+    fn ignored_by_root(&self, dir: &str) -> Vec<Pattern> {
+        let own = self.by_dir.get(dir).map(|it| &*self.member(*it).gitignore);
+        let below = said_below(self.all, &self.by_dir, dir);
+        ignored(&self.all.gitignore, own.into_iter().chain(below))
+    }
+
+    /// Names that are not tied to the root hold everywhere below it, and so in `dir`.
+    fn ignored_everywhere(&self, dir: &str) -> impl Iterator<Item = Pattern> {
+        let everywhere = self.ignored_by_root(dir).into_iter();
         everywhere.filter(|pattern| pattern.as_str().starts_with("**/"))
     }
 
@@ -245,8 +255,9 @@ impl World<'_> {
     }
 
     fn usual_outputs(&self, member: &Member) -> impl Iterator<Item = Output> {
-        let rules = ignored(&member.gitignore);
-        let shared = ignored(&self.all.gitignore);
+        let dir = &*member.package.dir;
+        let rules = ignored(&member.gitignore, said_below(self.all, &self.by_dir, dir));
+        let shared = self.ignored_by_root(dir);
         USUAL_OUTPUTS.into_iter().filter_map(move |usual| {
             let (inside, whole) = (format!("{usual}/x"), join(&member.package.dir, usual));
             let probe = format!("{whole}/x");
@@ -263,6 +274,24 @@ fn of_package(dir: &str) -> Globs<'_> {
         exclude: Pattern::parse("**/*.tsbuildinfo").into_iter().collect(),
         ..Globs::of(dir)
     }
+}
+
+/// What packages below `dir` say that git ignores.
+pub(super) fn said_below<'m>(
+    all: &'m Members,
+    by_dir: &BTreeMap<&str, usize>,
+    dir: &str,
+) -> Vec<&'m str> {
+    let prefix = match dir {
+        "" => String::new(),
+        dir => format!("{dir}/"),
+    };
+    let from = by_dir.range::<str, _>((Bound::Included(&*prefix), Bound::Unbounded));
+    let below = from.filter(|(it, _)| !it.is_empty());
+    let below = below.take_while(|(it, _)| it.starts_with(&prefix));
+    below
+        .map(|(_, index)| &*all.members[*index].gitignore)
+        .collect()
 }
 
 fn kept_by_tools() -> impl Iterator<Item = Pattern> {
