@@ -221,13 +221,13 @@ impl<'a> World<'a> {
 
     /// The target of a script of which no more is known.
     fn unread(&self, index: usize, script: &str, label: Label) -> Target {
-        let test = script == "test" || script.starts_with("test:");
+        let test = is_named_test(script);
         Target {
             at: At::file(join(&self.member(index).package.dir, PACKAGE_JSON)),
             srcs: Vec::new(),
             deps: Vec::new(),
             work: Work::Unfinished { test },
-            manual: !(test || script == "build"),
+            manual: !self.is_usual(index, script),
             rule: None,
             label,
         }
@@ -292,7 +292,7 @@ impl<'a> World<'a> {
         let named = srcs.len();
         srcs.extend(read.usual);
         srcs.push(self.shared.clone());
-        let is_test = task.cache && (script == "test" || script.starts_with("test:"));
+        let is_test = !task.persistent && is_named_test(script);
         let mut env: BTreeMap<String, EnvValue> = task
             .env
             .iter()
@@ -332,7 +332,8 @@ impl<'a> World<'a> {
                 })),
             }),
             rule: None,
-            manual: !(is_test || (script == "build" && !task.persistent))
+            manual: task.persistent
+                || !self.is_usual(index, script)
                 || self.is_left_to_people(index, script),
             label,
         })
@@ -351,6 +352,13 @@ impl<'a> World<'a> {
             .filter(|below| !below.is_empty())
     }
 
+    /// Whether it is run where nobody names it. What tests a package is `test`, which runs what else it wants: others beside it
+    /// may serve a page, or write snapshots.
+    fn is_usual(&self, index: usize, script: &str) -> bool {
+        let has_test = || self.steps[index].binary_search(&"test").is_ok();
+        matches!(script, "build" | "test") || (is_named_test(script) && !has_test())
+    }
+
     /// Whether Turborepo would not run it: of the root, beside other packages, it runs what its file names.
     fn is_left_to_people(&self, index: usize, script: &str) -> bool {
         let name = || format!("{ROOT_PACKAGE}#{script}");
@@ -359,6 +367,10 @@ impl<'a> World<'a> {
             && self.all.members.len() > 1
             && !self.all.tasks.by_name.contains_key(&name())
     }
+}
+
+fn is_named_test(script: &str) -> bool {
+    script == "test" || script.starts_with("test:")
 }
 
 /// The scripts of a package that are run for themselves.

@@ -86,8 +86,8 @@ impl Tasks {
         match self.said(package, name) {
             Some(task) => task.clone(),
             None if self.declared => Task {
-                cache: !SERVERS.contains(&name) && !DEEDS.contains(&name),
-                persistent: SERVERS.contains(&name),
+                cache: !is_server(name) && !DEEDS.contains(&name),
+                persistent: is_server(name),
                 ..Task::default()
             },
             None => by_custom(name),
@@ -124,6 +124,11 @@ pub fn is_label(dependency: &str) -> bool {
     has_place && dependency.contains("//") && !dependency.contains('#')
 }
 
+/// Whether a script of this name, such as `dev` or `test:watch`, runs until it is stopped by custom.
+fn is_server(name: &str) -> bool {
+    SERVERS.contains(&name) || name.ends_with(":watch") || name.starts_with("watch:")
+}
+
 /// What scripts of usual names need where nobody says anything.
 fn by_custom(name: &str) -> Task {
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
@@ -135,8 +140,8 @@ fn by_custom(name: &str) -> Task {
     };
     Task {
         depends_on,
-        cache: !SERVERS.contains(&name) && !DEEDS.iter().any(|deed| is(deed)),
-        persistent: SERVERS.contains(&name),
+        cache: !is_server(name) && !DEEDS.iter().any(|deed| is(deed)),
+        persistent: is_server(name),
         ..Task::default()
     }
 }
@@ -162,7 +167,8 @@ mod tests {
         let tasks = Tasks::default();
         assert_eq!(tasks.of("a", "build").depends_on, ["^build"]);
         assert_eq!(tasks.of("a", "test").depends_on, ["build", "^build"]);
-        assert!(tasks.of("a", "dev").persistent);
+        assert!(tasks.of("a", "dev").persistent && tasks.of("a", "test:watch").persistent);
+        assert!(!tasks.of("a", "start:ci").persistent && !tasks.of("a", "watcher").persistent);
         assert!(!tasks.of("a", "clean").cache && tasks.of("a", "lint").cache);
     }
 }

@@ -89,6 +89,29 @@ fn scripts_become_targets_in_the_order_of_packages() {
 }
 
 #[test]
+fn what_tests_a_package_is_its_test() {
+    let mut world = world();
+    let mut tests = |scripts, tasks| {
+        world.members[1] = member("packages/core", json!({"name": "core", "scripts": scripts}));
+        world.tasks = turbo(tasks);
+        let all = targets(&world).unwrap();
+        let tests = all.iter().filter(|it| it.is_test() && !it.manual);
+        let tests: Vec<String> = tests.map(|it| it.label.to_string()).collect();
+        tests
+    };
+    let none = r#"{"tasks": {}}"#;
+    let many = json!({"test": "jest", "test:unit": "jest unit", "test:update": "jest -u", "test:watch": "jest --watch"});
+    assert_eq!(tests(many, none), ["//packages/core:test"]);
+    let parts = json!({"test:unit": "jest unit", "test:watch": "jest --watch"});
+    assert_eq!(tests(parts, none), ["//packages/core:test.unit"]);
+    let one = json!({"test": "jest"});
+    let always = r#"{"tasks": {"test": {"cache": false}}}"#;
+    assert_eq!(tests(one.clone(), always), ["//packages/core:test"]);
+    let serving = r#"{"tasks": {"test": {"cache": false, "persistent": true}}}"#;
+    assert!(tests(one, serving).is_empty());
+}
+
+#[test]
 fn scripts_that_write_to_one_place_know_of_it() {
     let mut world = world();
     world.members[1] = member(
