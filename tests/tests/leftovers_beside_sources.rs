@@ -1,4 +1,4 @@
-//! What a person puts where a result of `transpile` beside its source was.
+//! Sources where results were: what a person puts where one of `transpile` beside its source was, and results that become sources.
 
 use std::fs;
 
@@ -63,5 +63,29 @@ fn a_result_whose_source_is_there_or_that_nobody_touched_is_no_source() {
         assert_eq!(project.read("all"), "own\n", "{all}");
         assert!(!project.has("src/a.js"));
         assert!(project.read("src/b.js").contains("const b"));
+    }
+}
+
+#[test]
+fn an_output_that_becomes_a_source_stays() {
+    let step = |name: &str, line: &str, files: &str| {
+        format!("{name}: target({{ cmd: [\"sh\", \"-c\", \"{line}\"], {files} }}),\n")
+    };
+    let reads = |name| step(name, "cat x > z", "srcs: [\"x\"], outs: [\"z\"]");
+    let build = |targets: &str| {
+        format!("import {{ target }} from \"zako:build\";\nexport default {{\n{targets}}};\n")
+    };
+    let before = build(&step("t", "echo A > x", "outs: [\"x\"]"));
+    let own = build(&reads("t"));
+    let others = build(&[step("t", "echo > y", "outs: [\"y\"]"), reads("u")].concat());
+    for (later, label) in [(&own, "//:t"), (&others, "//:t"), (&others, "//:u")] {
+        let project = Project::with_build(&before);
+        project.build();
+        project.write("BUILD.ts", later);
+        project.zako(&["build", label]).succeeds();
+        project.build();
+        project.zako(&["clean"]).succeeds();
+        project.build();
+        assert_eq!([project.read("x"), project.read("z")], ["A\n", "A\n"]);
     }
 }

@@ -14,7 +14,7 @@ use super::Doubt;
 use crate::engine::graph::Graph;
 use crate::engine::plan::{Freshness, Plan, Planned};
 use crate::lang::label::Label;
-use crate::lang::target::Work;
+use crate::lang::target::{Source, Work};
 use crate::lang::text::{AsText, Text};
 
 /// Two targets that write one path.
@@ -41,6 +41,8 @@ pub struct Claims {
     /// Made when the first step has outputs: no step has to wait for it to begin.
     owners: OnceLock<Mutex<Owners>>,
     sources: Mutex<Sources>,
+    /// Asked for only where something stands in the way of outputs, or would go.
+    named: Mutex<Named>,
     /// Of scripts whose outputs are not known for certain.
     doubts: Mutex<Vec<(Label, Doubt)>>,
     /// What steps leave as a directory with nothing in it, with who does, unless several do.
@@ -55,6 +57,14 @@ type Owners = FxHashMap<Text, Label>;
 #[derive(Debug, Default)]
 struct Sources {
     nodes: usize,
+    paths: FxHashSet<Text>,
+}
+
+/// The files that targets name as their sources, of this build or not.
+#[derive(Debug, Default)]
+struct Named {
+    /// The targets that they are of.
+    graph: Option<Arc<Graph>>,
     paths: FxHashSet<Text>,
 }
 
@@ -141,6 +151,27 @@ impl Claims {
             sources.paths.extend(new);
         }
         sources.paths.contains(path)
+    }
+
+    /// Whether a target names `path` as its source, or this build reads it.
+    pub fn names_source(&self, path: &str) -> bool {
+        let graph = self.graph();
+        let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(graph) = graph
+            && !named
+                .graph
+                .as_ref()
+                .is_some_and(|it| Arc::ptr_eq(it, &graph))
+        {
+            let sources = graph.targets().iter().flat_map(|target| &target.srcs);
+            let files = sources.filter_map(|source| match source {
+                Source::File(path) => Some(path.clone()),
+                Source::Glob { .. } => None,
+            });
+            named.paths = files.collect();
+            named.graph = Some(graph);
+        }
+        named.paths.contains(path) || self.is_source(path)
     }
 
     /// Calls `remove` for those of `paths` that nobody has, or `label`; nobody gets one before that is done.

@@ -372,8 +372,12 @@ fn remove_previous(env: &StepEnv, job: &StepJob, outputs: &[OutputItem]) {
         let (inner, outer): (Vec<_>, Vec<_>) = stale.partition(is_inner);
         let is_free = |old: &&Text| !env.is_of_another(&target.label, old);
         let outer = outer.into_iter().filter(is_free);
-        // What it does not declare any more and git knows, or may know, is a person's. Asked only where something would go.
-        let is_theirs = |path: &str| !target.declares(path) && env.may_be_gits(path);
+        // What it does not declare any more is a person's where somebody takes it for a source, or git knows it, or may know
+        // it. Asked only where something would go.
+        let is_theirs = |path: &str| {
+            let is_persons = || env.claims.names_source(path) || env.may_be_gits(path);
+            !target.declares(path) && is_persons()
+        };
         let outer = outer.map(|old| &**old);
         let outer = ours(&env.files, &env.ledger, is_theirs, outer);
         let outer: Vec<_> = outer.collect();

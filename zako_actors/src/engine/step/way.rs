@@ -5,7 +5,6 @@
 //! Invariants: what git knows, or may know, and what a target names as its source stays; other content of a person is lost only where
 //! whoever builds said so (`--overwrite`), and then of files, not of directories; what a target of this build has stays.
 
-use std::cell::OnceCell;
 use std::fs;
 use std::iter::once;
 use std::path::{Path, PathBuf};
@@ -17,8 +16,7 @@ use super::{StepEnv, StepFailure, StepJob};
 use crate::engine::outputs::{OutputError, is_intact, list};
 use crate::engine::record::{OutputItem, OutputKind};
 use crate::engine::removal::{is_left, remove};
-use crate::lang::target::{Source, Target, join};
-use crate::lang::text::Text;
+use crate::lang::target::{Target, join};
 
 /// Takes away what stands where `items` cannot lie beside it: files and links where they need a directory, directories where they
 /// need none.
@@ -29,7 +27,6 @@ pub fn clear(env: &StepEnv, job: &StepJob, items: &[OutputItem]) -> Result<(), S
     let way = Way {
         env,
         target: job.target(),
-        named: OnceCell::new(),
     };
     let mut passed = FxHashSet::default();
     for item in items {
@@ -86,8 +83,6 @@ fn is_kept(env: &StepEnv, path: &str) -> bool {
 struct Way<'a> {
     env: &'a StepEnv,
     target: &'a Target,
-    /// The sources that targets name, once somebody has to know.
-    named: OnceCell<FxHashSet<Text>>,
 }
 
 impl Way<'_> {
@@ -146,7 +141,10 @@ impl Way<'_> {
         self.check(once(path))?;
         if self.is_zakos(path) {
             self.remove(once(path));
-        } else if self.env.overwrite && !self.is_source(path) && !self.env.may_be_gits(path) {
+        } else if self.env.overwrite
+            && !self.env.claims.names_source(path)
+            && !self.env.may_be_gits(path)
+        {
             // What is left of it is told when something is written there.
             drop(fs::remove_file(self.full(path)));
             self.env.files.removed(path);
@@ -190,22 +188,8 @@ impl Way<'_> {
         let StepEnv { files, ledger, .. } = self.env;
         ledger.contains(path)
             && is_left(files, ledger, path) == Some(true)
-            && !self.is_source(path)
+            && !self.env.claims.names_source(path)
             && !self.env.may_be_gits(path)
-    }
-
-    fn is_source(&self, path: &str) -> bool {
-        let named = self.named.get_or_init(|| {
-            let graph = self.env.claims.graph();
-            let targets = graph.iter().flat_map(|graph| graph.targets());
-            let sources = targets.flat_map(|target| &target.srcs);
-            let named = sources.filter_map(|source| match source {
-                Source::File(path) => Some(path.clone()),
-                Source::Glob { .. } => None,
-            });
-            named.collect()
-        });
-        named.contains(path) || self.env.claims.is_source(path)
     }
 }
 
