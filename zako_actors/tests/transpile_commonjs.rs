@@ -534,3 +534,32 @@ fn decode(mappings: &str) -> Vec<Option<i64>> {
     }
     lines
 }
+
+#[test]
+fn import_calls_are_requires_with_the_interop_of_static_ones() {
+    let value = run(&[
+        (
+            "main.ts",
+            "import * as all from './m'; import { a } from 'plain'; let n = 0; const name = () => { n++; return './' + 'm' };\n\
+             export const result = (async () => {\n\
+               const m = await import('./m'), computed = await import(name()), plain = await import('plain');\n\
+               const missing = await import('./missing').catch((error) => error.message);\n\
+               return [m.default, m.b, m === all, computed === all, n, plain.a === a, plain.default.a, missing];\n\
+             })();",
+        ),
+        ("m.ts", "export const b = 2; export default 3;"),
+    ]);
+    assert_eq!(
+        value,
+        json!([3, 2, true, true, 1, true, 1, "cannot find module ./missing"])
+    );
+}
+
+#[test]
+fn import_calls_keep_the_names_of_the_file() {
+    let value = main_only(
+        "const __importStar = 'mine', __importComputed = 1; export const __bind = 2;\n\
+         export const result = (async () => [(await import('plain')).a, (await import(String('plain'))).a, __importStar, __importComputed, __bind])();",
+    );
+    assert_eq!(value, json!([1, 1, "mine", 1, 2]));
+}

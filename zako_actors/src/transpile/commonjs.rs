@@ -14,6 +14,7 @@
 //! 4. Explicit exports win over `export *`; `default` never passes through `export *`.
 //! 5. Every generated name is unique in the file; a top-level binding that is called `exports`,
 //!    `require`, `module`, `__filename` or `__dirname` is renamed.
+//! 6. `import()` is a `require` too ([`super::dynamic`]).
 
 use std::collections::{HashMap, HashSet};
 
@@ -25,6 +26,7 @@ use oxc::semantic::{Scoping, SemanticBuilder, SymbolId};
 use oxc::span::SPAN;
 use oxc::str::Ident;
 
+use super::dynamic::{self, LoaderNames};
 use super::uses;
 
 /// Names that Node.js gives to every CommonJS module.
@@ -62,6 +64,8 @@ pub(super) struct ModuleHead {
     pub local_exports: Vec<(String, String)>,
     /// Requests in order.
     pub requests: Vec<Request>,
+    /// What loads the modules of `import()`.
+    pub dynamic: LoaderNames,
     /// All names of the file, so that helpers can avoid them.
     pub taken_names: HashSet<String>,
 }
@@ -82,6 +86,7 @@ pub(super) fn rewrite<'a>(
     program: &mut Program<'a>,
     has_export_assignment: bool,
     has_module_syntax: bool,
+    has_dynamic_imports: bool,
 ) -> Rewritten {
     let mut scoping = SemanticBuilder::new()
         .build(program)
@@ -102,6 +107,11 @@ pub(super) fn rewrite<'a>(
     collector.rewrite_statements(program, &scoping);
     collector.head.is_es_module = has_module_syntax;
     collector.name_requests();
+    if has_dynamic_imports {
+        let builder = AstBuilder::new(allocator);
+        collector.head.dynamic =
+            dynamic::rewrite(program, builder, &mut collector.head.taken_names);
+    }
     let mut diagnostics = collector.diagnostics;
     diagnostics.extend(uses::rewrite(
         allocator,
@@ -136,6 +146,14 @@ pub(super) fn unique_name(base: &str, taken: &mut HashSet<String>) -> String {
         .unwrap_or_else(|| base.to_owned());
     taken.insert(name.clone());
     name
+}
+
+/// `name` if it is free, else as [`unique_name`].
+pub(super) fn free_name(name: &str, taken: &mut HashSet<String>) -> String {
+    if taken.insert(name.to_owned()) {
+        return name.to_owned();
+    }
+    unique_name(name, taken)
 }
 
 /// An import binding: a property of a request, or (`None`) its namespace.

@@ -46,7 +46,7 @@ const HELPERS: &[(&str, &str)] = &[
     ),
     (
         "asyncToGenerator",
-        "function (generator) { return function () { const iterator = generator.apply(this, arguments); return new Promise(function (resolve, reject) { function step(method, value) { let result; try { result = iterator[method](value); } catch (error) { reject(error); return; } if (result.done) resolve(result.value); else Promise.resolve(result.value).then(next, fail); } function next(value) { step(\"next\", value); } function fail(error) { step(\"throw\", error); } next(); }); }; }",
+        "function (generator) { return function () { const self = this; const args = arguments; return new Promise(function (resolve, reject) { const iterator = generator.apply(self, args); function step(method, value) { let result; try { result = iterator[method](value); } catch (error) { reject(error); return; } if (result.done) resolve(result.value); else Promise.resolve(result.value).then(next, fail); } function next(value) { step(\"next\", value); } function fail(error) { step(\"throw\", error); } next(); }); }; }",
     ),
     (
         "asyncIterator",

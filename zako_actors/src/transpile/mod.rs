@@ -11,9 +11,12 @@ mod actor;
 mod commonjs;
 mod declarations;
 mod decorators;
+mod dynamic;
+mod enums;
 mod helpers;
 mod lasting;
 mod legacy;
+mod namespaces;
 mod options;
 mod prologue;
 mod relink;
@@ -23,13 +26,14 @@ mod specifiers;
 mod survey;
 #[cfg(test)]
 mod tests;
+mod types;
 mod uses;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use oxc::allocator::Allocator;
-use oxc::ast::ast::{ImportDeclarationSpecifier, ImportOrExportKind, Program, Statement};
+use oxc::ast::ast::{Program, Statement};
 use oxc::ast::builder::AstBuilder;
 use oxc::codegen::{Codegen, CodegenOptions};
 use oxc::diagnostics::{OxcDiagnostic, Severity as OxcSeverity};
@@ -52,7 +56,7 @@ use room::with_room;
 
 /// What outputs depend on beside source and options: part of every cache key. The last number counts changes of what is
 /// made around oxc.
-pub const TRANSPILER_VERSION: &str = "oxc 0.146.0, 3";
+pub const TRANSPILER_VERSION: &str = "oxc 0.146.0, 4";
 
 /// One file to transpile.
 #[derive(Debug, Clone)]
@@ -87,6 +91,11 @@ impl TranspileJob {
             Some((_, "mts" | "mjs")) => ModuleFormat::Esm,
             _ => self.options.module,
         }
+    }
+
+    /// Whether `import()` becomes a `require`: a CommonJS file among ES modules has it to load those.
+    fn requires_dynamic_imports(&self) -> bool {
+        self.options.module == ModuleFormat::CommonJs && self.module() == ModuleFormat::CommonJs
     }
 }
 
@@ -211,7 +220,7 @@ impl<'a> Run<'a> {
             warnings: Vec::new(),
         };
         if !job.facts.type_only.is_empty() && !job.options.verbatim_module_syntax {
-            mark_types(&mut run.program, &job.facts);
+            types::mark(&mut run.program, &job.facts);
         }
         let mut diagnostics = parsed.diagnostics.into_vec();
         let is_kept = job.options.keeps_decorators();
@@ -226,13 +235,16 @@ impl<'a> Run<'a> {
             legacy::name_default_class(&mut run.program, &AstBuilder::new(arena));
         }
         if !parsed.panicked {
-            let checked = SemanticBuilder::new()
-                .with_check_syntax_error(true)
-                .with_enum_eval(true)
-                .with_excess_capacity(2.0)
-                .build(&run.program);
-            diagnostics.extend(checked.diagnostics.into_vec());
-            run.scoping = checked.semantic.into_scoping();
+            let mut checked = check(&run.program);
+            diagnostics.append(&mut checked.diagnostics);
+            let builder = AstBuilder::new(arena);
+            let joined = namespaces::join(&mut run.program, &checked.scoping, &builder);
+            diagnostics.extend(joined.diagnostics);
+            let is_left = enums::leave_signed_texts(&mut run.program, &checked.scoping, &builder);
+            if joined.is_changed || is_left {
+                checked = check(&run.program);
+            }
+            run.scoping = checked.scoping;
         }
         run.accept(diagnostics)?;
         Ok(run)
@@ -320,6 +332,7 @@ impl<'a> Run<'a> {
             &mut self.program,
             self.has_export_assignment,
             self.has_module_syntax,
+            self.has_dynamic_imports && self.job.requires_dynamic_imports(),
         );
         self.accept(std::mem::take(&mut rewritten.diagnostics))?;
         let still_first = self
@@ -409,6 +422,24 @@ impl<'a> Run<'a> {
     }
 }
 
+/// What is found out about a program before it is transformed.
+struct Checked {
+    scoping: Scoping,
+    diagnostics: Vec<OxcDiagnostic>,
+}
+
+fn check<'a>(program: &'a Program<'a>) -> Checked {
+    let checked = SemanticBuilder::new()
+        .with_check_syntax_error(true)
+        .with_enum_eval(true)
+        .with_excess_capacity(2.0)
+        .build(program);
+    Checked {
+        scoping: checked.semantic.into_scoping(),
+        diagnostics: checked.diagnostics.into_vec(),
+    }
+}
+
 fn source_type(path: &str) -> Result<SourceType, Diagnostic> {
     let source_type = SourceType::from_path(path).map_err(|_| {
         Diagnostic::error(format!("`{path}` is not a file that the transpiler reads"))
@@ -436,58 +467,5 @@ fn convert(found: &OxcDiagnostic, job: &TranspileJob) -> Diagnostic {
             label.len() as usize,
         ),
         None => diagnostic.at(&job.path, &job.source, 0, 0),
-    }
-}
-
-/// Writes the `type` that the author may leave out (without `isolatedModules`) to imports and
-/// re-exports of mere types; the transform then removes them. Where the whole declaration is one of types,
-/// TypeScript takes no second `type`.
-fn mark_types(program: &mut Program<'_>, facts: &ModuleFacts) {
-    let is_type = |specifier: &str, name: &str| {
-        facts
-            .type_only
-            .contains(&(specifier.to_owned(), name.to_owned()))
-    };
-    let mut imported_types: Vec<String> = Vec::new();
-    for statement in &mut program.body {
-        match statement {
-            Statement::ImportDeclaration(import) => {
-                let specifier = import.source.value;
-                let is_said = import.import_kind.is_type();
-                for binding in import.specifiers.iter_mut().flatten() {
-                    if let ImportDeclarationSpecifier::ImportSpecifier(named) = binding
-                        && is_type(&specifier, &named.imported.name())
-                    {
-                        if !is_said {
-                            named.import_kind = ImportOrExportKind::Type;
-                        }
-                        imported_types.push(named.local.name.to_string());
-                    }
-                }
-            }
-            Statement::ExportFromDeclaration(export) if !export.export_kind.is_type() => {
-                let source = export.source.value;
-                for specifier in &mut export.specifiers {
-                    if is_type(&source, &specifier.local.name()) {
-                        specifier.export_kind = ImportOrExportKind::Type;
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-    for statement in &mut program.body {
-        if let Statement::ExportNamedDeclaration(export) = statement
-            && !export.export_kind.is_type()
-        {
-            for specifier in &mut export.specifiers {
-                if imported_types
-                    .iter()
-                    .any(|name| specifier.local.name() == *name)
-                {
-                    specifier.export_kind = ImportOrExportKind::Type;
-                }
-            }
-        }
     }
 }

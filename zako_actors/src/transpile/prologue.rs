@@ -4,7 +4,6 @@
 //! Does not know: the tree; it is given names.
 //! Invariant: the prologue ends with a newline (or is empty), so the body's map only moves by lines.
 
-use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use super::commonjs::{ModuleHead, Request};
@@ -45,7 +44,7 @@ impl Prologue {
         if head.is_es_module && !head.has_export_assignment {
             self.line("Object.defineProperty(exports, \"__esModule\", { value: true });");
         }
-        let helpers = InteropHelpers::for_requests(&head.requests, &mut head.taken_names);
+        let helpers = InteropHelpers::for_head(head);
         for (exported, local) in &head.local_exports {
             self.line(&getter(exported, local));
         }
@@ -135,16 +134,17 @@ fn interop(request: &Request) -> Interop {
 struct InteropHelpers {
     import_default: String,
     import_star: String,
+    import_computed: String,
     export_star: String,
     bind: String,
 }
 
 impl InteropHelpers {
-    fn for_requests(requests: &[Request], taken: &mut HashSet<String>) -> Self {
+    fn for_head(head: &mut ModuleHead) -> Self {
+        let (requests, taken) = (&head.requests, &mut head.taken_names);
         let mut name = |wanted: bool, name: &str| match wanted {
             false => String::new(),
-            true if taken.insert(name.to_owned()) => name.to_owned(),
-            true => super::commonjs::unique_name(name, taken),
+            true => super::commonjs::free_name(name, taken),
         };
         let uses = |test: fn(Interop) -> bool| {
             requests
@@ -153,12 +153,17 @@ impl InteropHelpers {
         };
         let star = uses(|interop| matches!(interop, Interop::Namespace));
         let export = requests.iter().any(|request| request.export_star);
+        let dynamic = &head.dynamic;
         Self {
             import_default: name(uses(|i| matches!(i, Interop::Default)), "__importDefault"),
-            import_star: name(star, "__importStar"),
+            import_star: match dynamic.import_star.is_empty() {
+                true => name(star, "__importStar"),
+                false => dynamic.import_star.clone(),
+            },
+            import_computed: dynamic.import_computed.clone(),
             // Node.js recognises re-exports by exactly this name.
             export_star: name(export, "__exportStar"),
-            bind: name(star || export, "__bind"),
+            bind: name(star || export || !dynamic.import_star.is_empty(), "__bind"),
         }
     }
 
@@ -183,6 +188,13 @@ impl InteropHelpers {
                 text,
                 "function {}(m) {{ if (m && m.__esModule) return m; const ns = Object.create(null); if (m != null) for (const key of Object.getOwnPropertyNames(m)) if (key !== \"default\") {bind}(ns, m, key); Object.defineProperty(ns, \"default\", {{ enumerable: true, value: m }}); return ns; }}",
                 self.import_star
+            );
+        }
+        if !self.import_computed.is_empty() {
+            let _ = writeln!(
+                text,
+                "function {}(specifier) {{ return /^(?:file|data|https?):|\\.mjs$/.test(specifier) ? import(specifier) : {}(require(specifier)); }}",
+                self.import_computed, self.import_star
             );
         }
         if !self.export_star.is_empty() {

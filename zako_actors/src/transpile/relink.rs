@@ -35,7 +35,10 @@ struct Specifiers<'a, 'b> {
 
 impl<'a> Specifiers<'a, '_> {
     fn rewrite(&self, literal: &mut StringLiteral<'a>) {
-        let complete = self.job.module() == ModuleFormat::Esm;
+        self.rewrite_for(literal, self.job.module() == ModuleFormat::Esm);
+    }
+
+    fn rewrite_for(&self, literal: &mut StringLiteral<'a>, complete: bool) {
         let resolved = self.job.facts.resolved.get(literal.value.as_str());
         let resolved = resolved.map(String::as_str);
         if let Some(specifier) = specifiers::rewritten(&literal.value, resolved, complete) {
@@ -71,7 +74,7 @@ impl<'a> VisitMut<'a> for Specifiers<'a, '_> {
 
     fn visit_import_expression(&mut self, import: &mut ImportExpression<'a>) {
         if let Expression::StringLiteral(literal) = &mut import.source {
-            self.rewrite(literal);
+            self.rewrite_for(literal, !self.job.requires_dynamic_imports());
         }
         walk_mut::walk_import_expression(self, import);
     }

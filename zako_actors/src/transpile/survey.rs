@@ -341,7 +341,7 @@ impl Surveyor {
     }
 }
 
-fn declared_names<'p>(declaration: &'p Declaration<'_>) -> Vec<&'p str> {
+pub(super) fn declared_names<'p>(declaration: &'p Declaration<'_>) -> Vec<&'p str> {
     if let Declaration::VariableDeclaration(variables) = declaration {
         let bindings = variables.declarations.iter();
         return bindings
@@ -356,7 +356,7 @@ fn declared_names<'p>(declaration: &'p Declaration<'_>) -> Vec<&'p str> {
         .collect()
 }
 
-fn exists_at_run_time(declaration: &Declaration<'_>) -> bool {
+pub(super) fn exists_at_run_time(declaration: &Declaration<'_>) -> bool {
     match declaration {
         Declaration::TSTypeAliasDeclaration(_) | Declaration::TSInterfaceDeclaration(_) => false,
         Declaration::FunctionDeclaration(function) => function.body.is_some(),
@@ -366,7 +366,7 @@ fn exists_at_run_time(declaration: &Declaration<'_>) -> bool {
     }
 }
 
-fn namespace_has_values(namespace: &TSNamespaceDeclaration<'_>) -> bool {
+pub(super) fn namespace_has_values(namespace: &TSNamespaceDeclaration<'_>) -> bool {
     if namespace.declare {
         return false;
     }

@@ -375,3 +375,110 @@ fn places_of_legacy_decorators_are_those_of_the_source() {
         assert_eq!(token.unwrap().get_src_line(), line, "{word}");
     }
 }
+
+#[track_caller]
+fn refused(source: &str, message: &str, help: &str, column: u32) {
+    let name = if source.contains("/>") {
+        "a.tsx"
+    } else {
+        "a.ts"
+    };
+    let errors = attempt(name, source, TranspileOptions::default()).unwrap_err();
+    let told = errors[0].to_string();
+    assert!(told.contains(message) && told.contains(help), "{told}");
+    let at = errors[0].location.as_ref().map(|it| it.column);
+    assert_eq!(at, Some(column), "{told}");
+}
+
+#[test]
+fn what_cannot_be_seen_from_another_part_of_a_namespace_is_refused() {
+    let exported = "`a` is exported by another part of namespace `N`";
+    let first = "namespace N { export const a = 1 }\n";
+    for (part, help, column) in [
+        ("namespace N { a = 2 }", "write `N.a`", 15),
+        ("namespace N { export const b = <a.b/> }", "write `N.a`", 33),
+        (
+            "namespace N { export const f = (N: any) => a }",
+            "another `N` is nearer",
+            44,
+        ),
+        (
+            "namespace N { export enum E { b = a } }",
+            "write its value into the enum",
+            35,
+        ),
+    ] {
+        refused(&format!("{first}{part}"), exported, help, column);
+    }
+    refused(
+        "namespace A { export enum E { p } }\nnamespace A { export enum E { r = 5 } }",
+        "`E` is exported by an earlier part of the namespace",
+        "into one enum",
+        27,
+    );
+}
+
+#[test]
+fn variables_that_a_namespace_exports_are_refused() {
+    refused(
+        "namespace A.B { export let n = 0 }",
+        "`export let n` in a namespace",
+        "write `export const n`, or leave `export` out",
+        24,
+    );
+    let code = esm(
+        "a.ts",
+        "declare namespace D { let n: number }\nnamespace A { let n = 0; export declare let m: number; export const f = () => n++; }",
+    );
+    assert!(code.contains("let n = 0;"), "{code}");
+}
+
+#[test]
+fn parts_of_namespaces_call_what_others_export_by_its_full_name() {
+    let code = esm(
+        "a.ts",
+        "import { a } from './a';\nnamespace N { export const a = 1; export type T = 1; const own = 2 }\nnamespace N { const own = 3; type U = T; export const b: typeof a = a; console.log(own) }",
+    );
+    assert!(code.contains("_N2.b = N.a;"), "{code}");
+    assert!(
+        !code.contains("import") && !code.contains("N.own"),
+        "{code}"
+    );
+}
+
+#[test]
+fn signs_before_texts_in_enums_are_left_to_the_engine() {
+    let code = esm(
+        "a.ts",
+        "enum A { e = +\"3\", f, n = -1, t = \"4\", m = ~t }\nconst g = () => { enum B { x = -(\"2\" + 1), y = ~2 } return B }",
+    );
+    for part in [
+        "A[\"e\"] = +\"3\"",
+        "A[\"f\"] = 1 + A[\"e\"]",
+        "A[\"n\"] = -1",
+        "A[\"m\"] = ~A.t",
+        "B[\"x\"] = -(\"2\" + 1)",
+        "B[\"y\"] = -3",
+    ] {
+        assert!(code.contains(part), "{part}: {code}");
+    }
+}
+
+#[test]
+fn a_commonjs_file_among_es_modules_imports_them() {
+    let options = |module| TranspileOptions {
+        module,
+        ..TranspileOptions::default()
+    };
+    let source = "export const a = import('./a');";
+    let mut job = TranspileJob::new("m.cts", source);
+    job.facts.resolved.insert("./a".into(), "a.ts".into());
+    let code = Transpiler::new().transpile(&job).unwrap().code;
+    assert!(code.contains("import(\"./a.js\")"), "{code}");
+    job.options = options(ModuleFormat::CommonJs);
+    let code = Transpiler::new().transpile(&job).unwrap().code;
+    assert!(code.contains("__importStar(require(\"./a\"))"), "{code}");
+    let stay = "export const a = [import('./a.mjs'), import('file:///a.js')];";
+    let code = attempt("a.ts", stay, options(ModuleFormat::CommonJs)).unwrap();
+    assert!(!code.code.contains("__import"), "{}", code.code);
+}
