@@ -268,7 +268,10 @@ const KINDS: [(&str, &[&str]); 8] = [
     ("lib.ts", &["core"]),
     ("a.config.ts", &["core", "config"]),
     ("a.toolchain.ts", &["core", "toolchain"]),
-    ("a.rule.ts", &["core", "rule", "rules", "rules/cc"]),
+    (
+        "a.rule.ts",
+        &["core", "rule", "rules", "rules/cc", "rules/cc.toolchain"],
+    ),
     ("zako.ts", &["core", "package", "rules", "rules/cc"]),
     ("a/BUILD.ts", &["core", "build", "rules", "rules/cc"]),
     ("a.script.ts", &[]),
@@ -298,6 +301,7 @@ fn the_type_checker_flags_every_module_that_a_kind_of_file_may_not_import() {
         "config",
         "rules",
         "rules/cc",
+        "rules/cc.toolchain",
         "syscall",
     ];
     for (file, _) in KINDS {

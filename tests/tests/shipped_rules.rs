@@ -138,6 +138,90 @@ fn options_choose_mode_and_compiler() {
 }
 
 #[test]
+fn a_header_outside_the_workspace_fails_the_step_unless_it_is_the_machines() {
+    if !is_installed("gcc") {
+        return;
+    }
+    let project = Project::new();
+    let outside = |path: &str| project.outside().join(path);
+    let write = |path: &str, text: &str| {
+        std::fs::create_dir_all(outside(path).parent().unwrap()).unwrap();
+        std::fs::write(outside(path), text).unwrap();
+    };
+    project.write("main.c", "#include \"v.h\"\nint main(void) { return V; }\n");
+    write("ext/v.h", "#define V 0\n");
+    let targets = |option: &str| {
+        format!(
+            "import {{ ccBinary }} from \"zako:rules\";\nexport default {{ m: ccBinary({{ srcs: [\"main.c\"], hdrs: [\"inc/v.h\"], copts: [\"-I{option}\"] }}) }};\n"
+        )
+    };
+    project.write("inc/v.h", "#define V 0\n");
+    project.write("BUILD.ts", &targets(&outside("ext").display().to_string()));
+    let named = outside("ext/v.h").display().to_string();
+    let told = [&*named, "outside the workspace", "BUILD.ts:2"];
+    project.zako(&["build"]).fails_saying(&told);
+    // From where the command runs: work, its number, scratch, .zako, the workspace.
+    project.write("BUILD.ts", &targets("../../../../../ext"));
+    project.zako(&["build"]).fails_saying(&told);
+    // What the manifest says to be the machine's is.
+    let manifest = project.read("zako.toml");
+    let dir = outside("ext").display().to_string();
+    project.write(
+        "zako.toml",
+        &format!("{manifest}[settings]\nsandbox-read = [\"{dir}\"]\n"),
+    );
+    project.build();
+    project.write("zako.toml", &manifest);
+    // What lies in the workspace is its own by any name.
+    std::os::unix::fs::symlink(project.root(), outside("link")).unwrap();
+    let linked = outside("link/inc").display().to_string();
+    project.write("BUILD.ts", &targets(&linked));
+    project.build();
+    project.write(
+        "BUILD.ts",
+        &targets(&linked).replace("hdrs: [\"inc/v.h\"], ", ""),
+    );
+    project
+        .zako(&["build"])
+        .fails_saying(&["it reads inc/v.h, which it does not declare"]);
+    // A compiler brings headers with it.
+    write("cc/include/v.h", "#define V 0\n");
+    let include = outside("cc/include").display().to_string();
+    write(
+        "cc/bin/gcc",
+        &format!("#!/bin/sh\nexec /usr/bin/gcc \"$@\" -I{include}\n"),
+    );
+    let compiler = outside("cc/bin/gcc");
+    let allowed = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&compiler, allowed).unwrap();
+    project.write("BUILD.ts", &targets("none"));
+    let option = format!("cc_compiler={}", compiler.display());
+    project.zako(&["build", "--set", &option]).succeeds();
+}
+
+#[test]
+fn objects_of_sources_with_similar_names_do_not_clash() {
+    if !is_installed("gcc") {
+        return;
+    }
+    let project = Project::with_build(
+        "import { ccBinary, ccLibrary } from \"zako:rules\";\nexport default {\n\
+         \x20 lib: ccLibrary({ srcs: [\"a/b.c\", \"a_b.c\", \"c/b.c\", \"-dash.c\"] }),\n\
+         \x20 main: ccBinary({ srcs: [\"main.c\"], deps: [\":lib\"] }),\n};\n",
+    );
+    for (path, name) in [("a/b", "p"), ("a_b", "q"), ("c/b", "r"), ("-dash", "s")] {
+        let text = format!("int {name}(void) {{ return 1; }}\n");
+        project.write(&format!("{path}.c"), &text);
+    }
+    project.write(
+        "main.c",
+        "int p(void), q(void), r(void), s(void);\nint main(void) { return p() + q() + r() + s() - 4; }\n",
+    );
+    project.zako(&["run", "//:main"]).succeeds();
+    assert!(project.has("build/lib.objects/a/b.c.o") && project.has("build/lib.objects/a_b.c.o"));
+}
+
+#[test]
 fn groups_copies_archives_and_shell_scripts() {
     let project = Project::new();
     project.write(

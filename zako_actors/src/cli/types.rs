@@ -257,11 +257,14 @@ fn paths(kind: FileKind) -> Map<String, Value> {
     for module in kind.modules() {
         let name = module.trim_start_matches("zako:");
         if name == "rules" {
-            paths.insert("zako:rules".into(), json!(["./modules/rules/index.d.ts"]));
-            paths.insert("zako:rules/*".into(), json!(["./modules/rules/*.d.ts"]));
+            paths.insert(module.into(), json!(["./modules/rules/index.d.ts"]));
         } else {
             paths.insert(module.into(), json!([format!("./modules/{name}.d.ts")]));
         }
+    }
+    for topic in kind.topics() {
+        let name = topic.trim_start_matches("zako:");
+        paths.insert(topic.into(), json!([format!("./modules/{name}.d.ts")]));
     }
     paths
 }
@@ -318,10 +321,7 @@ mod tests {
                     .unwrap()
                     .strip_suffix(".d.ts")
                     .unwrap();
-                assert!(
-                    name == "rules/*" || MODULES.iter().any(|(known, _)| *known == name),
-                    "{name}"
-                );
+                assert!(MODULES.iter().any(|(known, _)| *known == name), "{name}");
             }
         }
     }

@@ -53,9 +53,10 @@ const FILES: [(&str, &str, &str); 8] = [
     ),
 ];
 
-/// Specifiers of the topics.
-pub(super) fn topics() -> impl Iterator<Item = &'static str> {
-    FILES.iter().map(|(specifier, _, _)| *specifier)
+/// Specifiers of the topics, each with the path of its file.
+pub(super) fn topics() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let topics = FILES.iter().filter(|(specifier, _, _)| *specifier != ALL);
+    topics.map(|(specifier, path, _)| (*specifier, *path))
 }
 
 /// The path of the file that `specifier` means.

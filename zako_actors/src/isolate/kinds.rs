@@ -160,7 +160,7 @@ impl FileKind {
         }
     }
 
-    /// The `zako:` modules that such a file may import; `zako:rules` stands for its topics, too.
+    /// The `zako:` modules that such a file may import but the topics of `zako:rules`.
     pub fn modules(self) -> Vec<&'static str> {
         let rules = self.may_import(Self::Rule).then_some(embedded::ALL);
         match self {
@@ -171,6 +171,14 @@ impl FileKind {
                 CORE_MODULES.into_iter().chain(own).collect()
             }
         }
+    }
+
+    /// The topics of `zako:rules` that such a file may import: each is a file of the kind that its own name says.
+    pub fn topics(self) -> impl Iterator<Item = &'static str> {
+        let has_rules = self.modules().contains(&embedded::ALL);
+        let topics = embedded::topics().filter(move |_| has_rules);
+        let topics = topics.filter(move |(_, path)| self.may_import(Self::of(path)));
+        topics.map(|(specifier, _)| specifier)
     }
 
     /// Whether such a file may import one of kind `other`. Rules stand between those who use them and what they are made
@@ -257,9 +265,8 @@ pub(super) fn check_module(importer: FileKind, specifier: &str) -> Result<(), Re
         });
     }
     let mut allowed = importer.modules();
-    if allowed.contains(&embedded::ALL) {
-        allowed.extend(embedded::topics());
-    }
+    let has_rules = allowed.contains(&embedded::ALL);
+    allowed.extend(importer.topics());
     if !ALL_MODULES.contains(&specifier) && embedded::path_of(specifier).is_none() {
         return Err(Refusal {
             message: format!("there is no module `{specifier}`"),
@@ -270,12 +277,20 @@ pub(super) fn check_module(importer: FileKind, specifier: &str) -> Result<(), Re
         });
     }
     if !allowed.contains(&specifier) {
+        if let Some(path) = embedded::path_of(specifier).filter(|_| has_rules) {
+            return refuse(cannot_import(importer, specifier, FileKind::of(path)));
+        }
         return refuse(format!(
             "`{specifier}` is not available in {}",
             importer.describe()
         ));
     }
     Ok(())
+}
+
+fn cannot_import(importer: FileKind, name: &str, kind: FileKind) -> String {
+    let (kind, importer) = (kind.describe(), importer.describe());
+    format!("`{name}` is {kind}, which {importer} cannot import")
 }
 
 /// Checks an import of a file of the workspace.
@@ -285,11 +300,7 @@ pub(super) fn check_file(importer: FileKind, imported_path: &str) -> Result<(), 
         return Ok(());
     }
     Err(Refusal {
-        message: format!(
-            "`{imported_path}` is {}, which {} cannot import",
-            imported.describe(),
-            importer.describe()
-        ),
+        message: cannot_import(importer, imported_path, imported),
         help: format!(
             "{}; move what both need to a library file",
             importer.allowed_text()
@@ -330,6 +341,14 @@ mod tests {
             let uses_rules = matches!(kind, FileKind::Package | FileKind::Build | FileKind::Rule);
             assert_eq!(check_module(kind, "zako:rules").is_ok(), uses_rules);
             assert_eq!(check_module(kind, "zako:rules/cc").is_ok(), uses_rules);
+            let is_rule = kind == FileKind::Rule;
+            for topic in ["zako:rules/cc.toolchain", "zako:rules/cc.config"] {
+                assert_eq!(
+                    check_module(kind, topic).is_ok(),
+                    is_rule,
+                    "{kind:?} {topic}"
+                );
+            }
         }
         assert!(check_module(FileKind::Build, "zako:syscall").is_err());
     }
@@ -367,6 +386,10 @@ mod tests {
         assert!(refusal.help.contains("zako:core") && refusal.help.contains("zako:build"));
         let refusal = check_file(FileKind::Library, "a/BUILD.ts").unwrap_err();
         assert!(refusal.message.contains("`a/BUILD.ts`"));
+        let refusal = check_module(FileKind::Build, "zako:rules/cc.toolchain").unwrap_err();
+        let told =
+            "`zako:rules/cc.toolchain` is a toolchain file (*.toolchain.ts), which a build file";
+        assert!(refusal.message.starts_with(told), "{}", refusal.message);
         assert!(check_module(FileKind::Build, "zako:internal/check").is_err());
         assert!(check_module(FileKind::Build, "ext:core/ops").is_err());
     }

@@ -21,8 +21,8 @@ use landlock::{
     ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr,
     RulesetCreatedAttr, RulesetStatus, Scope, path_beneath_rules,
 };
-pub use programs::Readable;
-use programs::{Shown, follow};
+use programs::Shown;
+pub use programs::{Readable, follow, normal};
 use serde::{Deserialize, Serialize};
 
 use namespaces::Kind;

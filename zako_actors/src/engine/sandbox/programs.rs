@@ -36,6 +36,23 @@ impl Readable {
         }
     }
 
+    /// What belongs to the machine rather than to anybody's work: the system's directories, what the manifest names, and what
+    /// `programs` bring with them. Each as it is written and without links.
+    pub fn of_machine<'a>(
+        &self,
+        programs: impl Iterator<Item = &'a Path>,
+        home: Option<&Path>,
+    ) -> Vec<PathBuf> {
+        let named = self.more.iter().map(PathBuf::as_path);
+        let known = SYSTEM.iter().map(Path::new).chain(named);
+        let known = known.flat_map(|dir| [dir.to_owned(), follow(dir).1]);
+        let brought = programs.flat_map(|program| brought_by(program, home));
+        let mut dirs: Vec<PathBuf> = known.chain(brought).collect();
+        dirs.sort_unstable();
+        dirs.dedup();
+        dirs
+    }
+
     /// What a command with the PATH `search` may read of everything outside of `root`.
     pub(super) fn on_path(&self, search: &str, root: &Path, home: Option<&Path>) -> Shown {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -148,6 +165,19 @@ impl Shown {
     }
 }
 
+/// Where the files lie that came with `program`: its directory and the one above, but for the root and homes.
+fn brought_by(program: &Path, home: Option<&Path>) -> Vec<PathBuf> {
+    let real = follow(program).1;
+    let home = home.map(|home| follow(home).1);
+    let is_home = |dir: &Path| {
+        let of_many = dir.parent() == Some(Path::new("/home"));
+        of_many || home.as_ref().is_some_and(|home| home.starts_with(dir))
+    };
+    let dirs = real.ancestors().skip(1).take(2);
+    let dirs = dirs.filter(|dir| dir.parent().is_some() && !is_home(dir));
+    dirs.map(Path::to_owned).collect()
+}
+
 /// What lies beside the programs in `dir`, when that is the `bin` of a prefix.
 fn beside(dir: &Path) -> impl Iterator<Item = PathBuf> {
     let prefix = dir.parent().filter(|_| dir.ends_with("bin"));
@@ -201,6 +231,19 @@ pub fn follow(path: &Path) -> (Vec<PathBuf>, PathBuf) {
     }
 }
 
+/// `path` without `.` and `..`, links or not.
+pub fn normal(path: &Path) -> PathBuf {
+    let mut normal = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => drop(normal.pop()),
+            part => normal.push(part),
+        }
+    }
+    normal
+}
+
 /// Whether `dir` is somebody's home, or holds one.
 fn holds_a_home(dir: &Path, home: Option<&Path>) -> bool {
     let of_many = dir.parent() == Some(Path::new("/home"));
@@ -235,6 +278,12 @@ mod tests {
         assert_eq!(links, [at("bin/tool"), at("apps/current")]);
         assert_eq!(real, at("apps/v1/bin/tool"));
         assert_eq!(follow(&at("bin/loop")).0.len(), MAX_LINKS);
+
+        let brought = brought_by(&at("bin/tool"), Some(&home));
+        assert_eq!(brought, [at("apps/v1/bin"), at("apps/v1")]);
+        let brought = brought_by(&at("bin/script"), Some(&home));
+        assert_eq!(brought, [at("src")], "what lies above is the home");
+        assert!(brought_by(Path::new("/program"), None).is_empty());
 
         let mut shown = Shown::default();
         let search = at("bin").display().to_string();

@@ -5,7 +5,9 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
+
+use super::programs::normal;
 
 /// Calls that open or execute a file.
 const OPENS: [&str; 4] = ["open(", "openat(", "openat2(", "execve("];
@@ -107,19 +109,6 @@ fn written(text: &str, end: u8) -> (PathBuf, usize) {
         }
     }
     (OsString::from_vec(path).into(), at)
-}
-
-/// `path` without `.` and `..`.
-fn normal(path: &Path) -> PathBuf {
-    let mut normal = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::CurDir => {}
-            Component::ParentDir => drop(normal.pop()),
-            part => normal.push(part),
-        }
-    }
-    normal
 }
 
 #[cfg(test)]

@@ -5,11 +5,13 @@
 //! A result goes by two keys: by what the command read, which needs that memory, and by all that it
 //! could have read, which anybody can compute.
 //! Invariants: a key that leaves an input's content out still holds its name, so that a file that
-//! appears or vanishes is noticed; what is read without being declared fails the step; sources are described
+//! appears or vanishes is noticed; what is read without being declared fails the step, and so does what is neither the workspace's nor
+//! the machine's, because nobody would notice its change; sources are described
 //! once, before the command runs, so that a result goes by the content that it was made of, whatever is
 //! saved meanwhile.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use cas_actor::ActionEntry;
 
@@ -17,6 +19,7 @@ use super::{StepEnv, StepFailure, StepJob};
 use crate::diagnostic::Diagnostic;
 use crate::engine::action::{Action, ActionError, Before, resolve};
 use crate::engine::hash::Hash;
+use crate::engine::sandbox::{follow, home, normal};
 use crate::engine::scratch::Scratch;
 use crate::lang::target::Command;
 use crate::lang::text::Text;
@@ -68,9 +71,16 @@ pub fn narrow(
         .map_err(|error| mistake(format!("its depfile {path}: {error}")))?;
     let mut read: Vec<Text> = Vec::new();
     let mut undeclared = Vec::new();
+    let mut outside = BTreeSet::new();
+    let places = Places::new(env, (command, &action), scratch);
     for name in parse(&text) {
-        let Some(path) = in_workspace(env, command, scratch, &name) else {
-            continue;
+        let path = match places.locate(&name) {
+            Whose::Workspace(path) => path,
+            Whose::Machine => continue,
+            Whose::Nobody(path) => {
+                outside.insert(path);
+                continue;
+            }
         };
         let declared = action
             .inputs
@@ -80,6 +90,9 @@ pub fn narrow(
         } else if env.files.root().join(&path).exists() {
             undeclared.push(Diagnostic::error(advice(job, &path)));
         }
+    }
+    if !outside.is_empty() {
+        undeclared.push(Diagnostic::error(advice_on_others(job, &outside)));
     }
     if !undeclared.is_empty() {
         return Err(StepFailure::Sources(undeclared));
@@ -122,16 +135,89 @@ fn depfile_of(job: &StepJob) -> Option<(&Command, &str)> {
     Some((command, command.special.depfile.as_deref()?))
 }
 
-/// The workspace path of a file that a command names; `None` for the system's.
-fn in_workspace(env: &StepEnv, command: &Command, scratch: &Scratch, name: &str) -> Option<String> {
-    if !name.starts_with('/') {
-        return resolve(&command.dir, name);
+/// As many files outside the workspace are named; more are counted.
+const MOST: usize = 3;
+
+fn advice_on_others(job: &StepJob, paths: &BTreeSet<PathBuf>) -> String {
+    let named = paths.iter().take(MOST);
+    let named: Vec<String> = named.map(|path| path.display().to_string()).collect();
+    let more = match paths.len().saturating_sub(MOST) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!(
+        "it reads {}{more}, outside the workspace, where a change would not be noticed; take it into the workspace, as files or as a package, \
+         install it to a system directory such as /usr/local, or name its directory in `sandbox-read` of [settings] if it belongs to \
+         the machine ({})",
+        named.join(", "),
+        job.target().at
+    )
+}
+
+/// Whose a file is that a command names.
+enum Whose {
+    /// The workspace's, with its path there.
+    Workspace(String),
+    /// The system's, that of a program, or one that the step made for itself and nobody has afterwards.
+    Machine,
+    /// None of these.
+    Nobody(PathBuf),
+}
+
+/// What tells whose files are.
+struct Places<'a> {
+    command: &'a Command,
+    scratch: PathBuf,
+    work: PathBuf,
+    /// The workspace and the mirror of it that the command ran in, each also without links.
+    workspace: Vec<PathBuf>,
+    machine: Vec<PathBuf>,
+}
+
+impl<'a> Places<'a> {
+    fn new(env: &StepEnv, (command, action): (&'a Command, &Action), scratch: &Scratch) -> Self {
+        let (work, root) = (scratch.work(), env.files.root());
+        let tools = command.special.tools.iter().map(Path::new);
+        let program = action.tool.iter().map(|tool| tool.program.as_path());
+        let programs = program.chain(tools).filter(|path| path.is_absolute());
+        let machine = env.readable.of_machine(programs, home().as_deref());
+        let real = [&*work, root].map(|dir| follow(dir).1);
+        let written = [work.clone(), root.to_owned()];
+        Self {
+            command,
+            scratch: scratch.dir().to_owned(),
+            work,
+            workspace: written.into_iter().chain(real).collect(),
+            machine,
+        }
     }
-    let path = Path::new(name);
-    let below = path
-        .strip_prefix(scratch.work())
-        .or_else(|_| path.strip_prefix(env.files.root()));
-    resolve("", below.ok()?.to_str()?)
+
+    fn locate(&self, name: &str) -> Whose {
+        if !name.starts_with('/')
+            && let Some(path) = resolve(&self.command.dir, name)
+        {
+            return Whose::Workspace(path);
+        }
+        let named = self.work.join(&*self.command.dir).join(name);
+        let written = normal(&named);
+        let known = self.of_known(&written);
+        // Links are looked at only where a name does not say whose it is: most are the system's.
+        let known = known.or_else(|| self.of_known(&follow(&named).1));
+        known.unwrap_or_else(|| match named.is_file() {
+            true => Whose::Nobody(written),
+            false => Whose::Machine,
+        })
+    }
+
+    fn of_known(&self, path: &Path) -> Option<Whose> {
+        let mut dirs = self.workspace.iter();
+        if let Some(below) = dirs.find_map(|dir| path.strip_prefix(dir).ok()) {
+            return Some(Whose::Workspace(below.to_str()?.to_owned()));
+        }
+        let machine = self.machine.iter().chain([&self.scratch]);
+        let mut machine = machine.filter(|dir| path.starts_with(dir));
+        machine.next().map(|_| Whose::Machine)
+    }
 }
 
 fn recall(env: &StepEnv, names: &Hash) -> Option<Vec<Text>> {

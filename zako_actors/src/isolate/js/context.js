@@ -211,11 +211,16 @@ function words(where, value, found, dir) {
   }
   if (value instanceof File) {
     found.inputs.push(value);
-    return [relative(dir, value.path)];
+    return [word(relative(dir, value.path))];
   }
   if (value instanceof Action) return value.outs.flatMap((file) => words(where, file, found, dir));
   if (isArray(value)) return value.flatMap((one, i) => words(`${where}[${i}]`, one, found, dir));
   fail(`${where}: expected a string, a file or a tool, got ${describe(value)}`);
+}
+
+// A file whose name begins as an option does, or as a list of further words, is neither to the program.
+function word(path) {
+  return path.startsWith("-") || path.startsWith("@") ? `./${path}` : path;
 }
 
 function relative(dir, path) {

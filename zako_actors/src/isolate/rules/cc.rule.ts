@@ -87,7 +87,7 @@ function compile(ctx: Context) {
   ];
   const objects = srcs.map((src) => {
     const driver = driverOf(ctx, isCxx(src), src.path);
-    const stem = `build/${ctx.label.name}.objects/${src.path.replaceAll("/", "_")}`;
+    const stem = `build/${ctx.label.name}.objects/${src.path}`;
     const object = ctx.file(`${stem}.o`);
     const depfile = ctx.file(`${stem}.d`);
     return ctx.run({

@@ -13,7 +13,8 @@ export const fileGroup = rule({
   },
 });
 
-const COPY = 'while [ $# -gt 0 ]; do mkdir -p "$(dirname "$2")" && cp -RL "$1" "$2" || exit; shift 2; done';
+// Names may begin like options. What lies in a directory is copied into one that is there already.
+const COPY = 'while [ $# -gt 0 ]; do mkdir -p -- "${2%/*}" && cp -RLT -- "$1" "$2" || exit; shift 2; done';
 
 /** Copies into a directory of this package; what is stripped from the front is `root`. */
 export const copy = rule({
@@ -35,13 +36,19 @@ export const copy = rule({
   },
 });
 
-const TAR = 'out=$PWD/$1; cd "$2" || exit; shift 3; tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX --format=ustar -cf - "$@"';
+// What lies at and below the names, which begin with `./`, goes into a list: each of it once, in one order, whatever it is called.
+const FIND = 'out=$PWD/$1; list=$TMPDIR/list; cd "./$2" && shift 2 && find "$@"';
+const LIST = ' -print0 > "$list" && LC_ALL=C sort -zuo "$list" "$list" || exit; '
+  + '[ -s "$list" ] || { echo "there is nothing to put into the archive" >&2; exit 1; }; ';
+// The format of GNU has no limit on names, and nothing of who packs or when.
+const TAR = `${FIND} ! -name .${LIST}sed -z 's,^\\./,,' "$list" | tar --null --no-unquote --verbatim-files-from --no-recursion`
+  + " --mtime=@0 --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX --format=gnu";
 const SCRIPTS = {
-  ".tar": `${TAR} > "$out"`,
-  ".gz": `${TAR} | gzip -n > "$out"`,
-  ".tgz": `${TAR} | gzip -n > "$out"`,
-  ".zip": 'out=$PWD/$1; cd "$2" || exit; shift 3; chmod -R u=rwX,go=rX "$@" && find "$@" -exec touch -h -d @315532800 {} + &&'
-    + ' find "$@" -type f | LC_ALL=C sort | TZ=UTC zip -X -q "$out" -@',
+  ".tar": `${TAR} -cf - -T - > "$out"`,
+  ".gz": `${TAR} -I "gzip -n" -cf - -T - > "$out"`,
+  ".tgz": `${TAR} -I "gzip -n" -cf - -T - > "$out"`,
+  ".zip": `${FIND} ! -type l -exec chmod u=rwX,go=rX {} + && find "$@" -exec touch -h -d @315532800 {} +`
+    + ` && find "$@" ! -type d${LIST}TZ=UTC xargs -0 -a "$list" zip -X -q -y -nw "$out"`,
 };
 
 /** A .tar, .tar.gz, .tgz or .zip whose bytes depend on names and contents only. */
@@ -60,10 +67,10 @@ export const archive = rule({
     const names = ctx.attrs.srcs.map((file) => {
       const below = within(file, root);
       if (below === undefined) throw ctx.fail(outside(file, root));
-      return below;
+      return `./${below}`;
     });
     if (names.length === 0) ctx.fail("there is nothing to put into the archive");
-    ctx.run({ cmd: ["sh", "-c", script, "archive", out, root || ".", "--", ...names.sort()], inputs: ctx.attrs.srcs, outs: [out] });
+    ctx.run({ cmd: ["sh", "-c", script, "archive", out, root || ".", ...names.sort()], inputs: ctx.attrs.srcs, outs: [out] });
   },
 });
 
@@ -71,7 +78,9 @@ function outside(file: File, root: string): string {
   return `${file} does not lie in \`root\`, which is ${root || "the workspace"}; root: "." takes paths from the workspace root`;
 }
 
+// The path from `root`; empty for that directory itself, whose content is meant then.
 function within(file: File, root: string): string | undefined {
   if (root === "" || root === ".") return file.path;
-  return file.path.startsWith(`${root}/`) ? file.path.slice(root.length + 1) : undefined;
+  const isBelow = file.path.startsWith(`${root}/`) || (file.isDirectory && file.path === root);
+  return isBelow ? file.path.slice(root.length + 1) : undefined;
 }
