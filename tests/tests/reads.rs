@@ -516,3 +516,65 @@ export const chain = rule({
     assert_eq!(looked_at(&project).1, OTHERS + 1);
     assert_eq!(project.read("7.txt"), "001234567\n");
 }
+
+#[test]
+fn what_is_too_long_for_a_rule_is_not_read() {
+    let project = Project::new();
+    project.write(
+        "look.rule.ts",
+        r#"
+import { attr, rule } from "zako:rule";
+export const look = rule({
+  name: "look",
+  attrs: { sizes: attr.strings() },
+  async implementation(ctx) {
+    const files = ctx.attrs.sizes.map((size, i) => {
+      const out = ctx.file(`${ctx.label.name}.${i}`);
+      return ctx.run({ cmd: ["sh", "-c", `head -c ${size} /dev/zero | tr '\\0' x > ${out}`], outs: [out] }).out;
+    });
+    for (const text of await ctx.all(files.map((file) => ctx.read(file)))) console.log(`${text.length} bytes`);
+    return { files };
+  },
+});
+"#,
+    );
+    project.write("BUILD.ts", "import { look } from \"./look.rule.ts\";\nexport default { a: look({ sizes: [\"17000000\"] }), b: look({ sizes: [\"10000000\", \"10000000\"] }), c: look({ sizes: [\"15000000\"] }) };\n");
+    project.zako(&["build", "//:a"]).fails_saying(&[
+        "rule look for //:a reads a.0 of 16.2 MiB; what a rule reads may be 16.0 MiB together",
+        "have a step write what the rule needs",
+    ]);
+    project
+        .zako(&["build", "//:b"])
+        .fails_saying(&["of 9.5 MiB, after 9.5 MiB before it"]);
+    project.zako(&["build", "//:c"]).succeeds();
+}
+
+#[test]
+fn a_rule_that_reads_without_an_end_is_named() {
+    let project = Project::new();
+    project.write(
+        "endless.rule.ts",
+        r#"
+import { attr, rule } from "zako:rule";
+export const endless = rule({
+  name: "endless",
+  attrs: { srcs: attr.sources() },
+  async implementation(ctx) {
+    for (const one of ctx.attrs.srcs) await ctx.read(one);
+  },
+});
+"#,
+    );
+    project.write(
+        "BUILD.ts",
+        "import { glob } from \"zako:build\";\nimport { endless } from \"./endless.rule.ts\";\nexport default { e: endless({ srcs: glob(\"in/*\") }) };\n",
+    );
+    let many = |number: usize| (0..number).for_each(|n| project.write(&format!("in/{n}"), ""));
+    many(250);
+    project.zako(&["build"]).succeeds();
+    many(252);
+    project.zako(&["build"]).fails_saying(&[
+        "rule endless for //:e reads one file after another, and has done so 250 times",
+        "a loop without an end around `ctx.read`",
+    ]);
+}

@@ -123,6 +123,28 @@ impl Diagnostic {
         self
     }
 
+    /// Leaves out the middle of a message, and of a line of advice, that is longer than anybody reads: scripts write them, too.
+    ///
+    /// ```
+    /// use zako_actors::diagnostic::Diagnostic;
+    /// let short = Diagnostic::error("x".repeat(1_000_000)).shortened();
+    /// assert!(short.message.len() < 5_000 && short.message.contains("x … 995904 bytes left out … x"));
+    /// ```
+    #[must_use]
+    pub fn shortened(mut self) -> Self {
+        if let Some(short) = without_middle(&self.message) {
+            self.message = short;
+        }
+        if let Some(help) = &mut self.help
+            && help.len() > MESSAGE_BYTES
+        {
+            let lines = help.lines();
+            let lines = lines.map(|line| without_middle(line).unwrap_or_else(|| line.to_owned()));
+            *help = lines.collect::<Vec<_>>().join("\n");
+        }
+        self
+    }
+
     /// Sets the advice.
     #[must_use]
     pub fn with_help(mut self, help: impl Into<String>) -> Self {
@@ -184,6 +206,21 @@ pub fn line_and_column(source: &str, offset_bytes: usize) -> (u32, u32) {
         u32::try_from(line).unwrap_or(u32::MAX),
         u32::try_from(column).unwrap_or(u32::MAX),
     )
+}
+
+/// What is shown of a message, a quarter of it from its end.
+const MESSAGE_BYTES: usize = 4 << 10;
+
+/// The beginning and the end of a text that is too long, and how much lies between them.
+fn without_middle(text: &str) -> Option<String> {
+    let tail_bytes = MESSAGE_BYTES / 4;
+    if text.len() <= MESSAGE_BYTES {
+        return None;
+    }
+    let head = floor_char_boundary(text, MESSAGE_BYTES - tail_bytes);
+    let tail = floor_char_boundary(text, text.len() - tail_bytes);
+    let (head, tail, between) = (&text[..head], &text[tail..], tail - head);
+    Some(format!("{head} … {between} bytes left out … {tail}"))
 }
 
 fn floor_char_boundary(text: &str, offset_bytes: usize) -> usize {

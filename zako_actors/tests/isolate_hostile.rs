@@ -58,6 +58,67 @@ fn endless_loops_hit_the_wall_limit() {
 }
 
 #[test]
+fn a_script_that_is_stopped_between_its_imports_stays_stopped() {
+    for source in [
+        "for (let i = 0; ; i++) { try { await import('./none' + i + '.ts') } catch {} }",
+        "for (let i = 0; ; i++) { try { await import('./good' + '.ts') } catch {} }",
+        "let i = 0; const f = async () => { for (;;) { try { await Promise.all([import('./a' + i++ + '.ts'), import('./b' + i + '.ts')]) } catch {} } }; for (let k = 0; k < 50; k++) f(); await f();",
+    ] {
+        for _ in 0..3 {
+            let mut workspace = Workspace::new(&[("BUILD.ts", source), ("good.ts", "export {};")]);
+            let mut request = workspace.request("BUILD.ts");
+            request.limits = Limits::computing(SHORT);
+            request.limits.wall = LONG;
+            // Who needs longer takes the process along.
+            request.limits.to_stop = COMPUTING;
+            let error = workspace.evaluator.evaluate(&request).unwrap_err();
+            assert_eq!(error.kind, FailureKind::CpuTime, "{source}: {error}");
+            assert!(workspace.evaluate("good.ts").is_err(), "no default export");
+        }
+    }
+}
+
+#[test]
+fn collecting_garbage_is_computing() {
+    let source = "const f = () => Promise.resolve().then(f); f(); await f();";
+    let mut workspace = Workspace::new(&[("BUILD.ts", source)]);
+    let mut request = workspace.request("BUILD.ts");
+    request.limits = Limits::computing(SHORT);
+    request.limits.wall = LONG;
+    request.limits.heap_bytes = 1 << 30;
+    let error = workspace.evaluator.evaluate(&request).unwrap_err();
+    assert_eq!(error.kind, FailureKind::CpuTime, "{error}");
+    assert!(error.to_string().contains("computed for longer"), "{error}");
+}
+
+#[test]
+fn what_a_script_throws_is_shortened_and_has_its_file() {
+    let long = "x".repeat(1000);
+    for (source, said) in [
+        ("throw 'x'.repeat(1e7);", "bytes left out … xxx"),
+        ("throw new Error('x'.repeat(1e7));", "bytes left out … xxx"),
+        ("await Promise.any([]);", "--> BUILD.ts:1:"),
+        (
+            "const any: any = 'any'; await (Promise as any)[any]([]);",
+            "BUILD.ts",
+        ),
+    ] {
+        let said_of_it = survive(source, LONG).to_string();
+        assert!(said_of_it.contains(said), "{source}: {said_of_it}");
+        assert!(said_of_it.len() < 6000 && !said_of_it.contains(&long.repeat(4)));
+    }
+}
+
+#[cfg(feature = "v8")]
+#[test]
+fn rejections_without_number_are_no_recursion() {
+    let source =
+        "const all = []; for (let i = 0; i < 1e5; i++) all.push(Promise.reject(new Error('no')));";
+    let error = survive(source, LONG).to_string();
+    assert!(error.contains("more promises were rejected"), "{error}");
+}
+
+#[test]
 fn endless_loops_hit_the_cpu_limit_and_waiting_does_not() {
     let mut workspace = Workspace::new(&[("BUILD.ts", "while (true) {}")]);
     let mut request = workspace.request("BUILD.ts");

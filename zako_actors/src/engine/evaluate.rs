@@ -94,6 +94,10 @@ impl Evaluate for Isolates<'_> {
         engine_name()
     }
 
+    fn most_text_bytes(&self) -> u64 {
+        self.limits.text_bytes()
+    }
+
     fn expect(&mut self, files: usize) {
         self.expected = self.done + files;
         if let Some(tell) = self.progress {

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::hash::Hash;
 use super::state::Sources;
 use crate::diagnostic::Diagnostic;
-use crate::isolate::ContextKind;
+use crate::isolate::{ContextKind, Limits};
 
 /// One file to evaluate.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,6 +84,11 @@ impl From<Diagnostic> for EvaluationFailure {
 pub trait Evaluate {
     /// What the results depend on beside the files: engine and version.
     fn version(&self) -> &str;
+
+    /// So many bytes of text one call may be told.
+    fn most_text_bytes(&self) -> u64 {
+        Limits::default().text_bytes()
+    }
 
     /// Is told that so many files are going to be evaluated.
     fn expect(&mut self, files: usize) {

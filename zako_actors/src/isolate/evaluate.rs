@@ -20,7 +20,7 @@ use crate::diagnostic::Diagnostic;
 use super::compile::Compiler;
 use super::exception;
 use super::figures::{Figures, IsolateFigures};
-use super::limits::stopped;
+use super::limits::{Brake, stopped};
 use super::live::{Kept, Live};
 use super::loader::{WorkspaceLoader, url_of_path};
 use super::modules::ModuleGraph;
@@ -158,7 +158,7 @@ impl Evaluator {
                 subject,
             }) => Err(EvaluateError {
                 kind,
-                diagnostics,
+                diagnostics: diagnostics.into_iter().map(Diagnostic::shortened).collect(),
                 subject,
                 inputs: Inputs { modules, absent },
                 is_unread: graph.is_unread(),
@@ -213,18 +213,17 @@ impl Evaluator {
             }
             if again {
                 live.host.reset(&mut live.runtime);
-                not_stopped(live)?;
+                live.brake.check().map_err(Ended::Engine)?;
             }
         }
         if let Some(call) = call {
             let invoked = live.host.invoke(&mut live.runtime, call);
             invoked.map_err(Ended::Engine)?;
             // Most have nothing left to do after one turn, for which the reactor need not be set going.
-            let runtime = &mut live.runtime;
-            match poll(runtime, &mut Context::from_waker(Waker::noop()), figures) {
+            match poll(live, &mut Context::from_waker(Waker::noop()), figures) {
                 Poll::Ready(settled) => settled?,
                 Poll::Pending => {
-                    let settled = poll_fn(|task| poll(runtime, task, figures));
+                    let settled = poll_fn(|task| poll(live, task, figures));
                     self.reactor.block_on(settled)?;
                 }
             }
@@ -393,42 +392,42 @@ async fn load(
 ) -> Result<v8::Global<v8::Object>, Ended> {
     // Definitions of another entry were called perhaps: now there are to be more.
     live.host.reset(&mut live.runtime);
-    not_stopped(live)?;
-    let runtime = &mut live.runtime;
+    live.brake.check().map_err(Ended::Engine)?;
     let url = url_of_path(entry).map_err(CoreError::from)?;
-    let module = runtime.load_side_es_module(&url).await?;
-    let evaluated = runtime.mod_evaluate(module);
-    poll_fn(|task| poll(runtime, task, figures)).await?;
+    let module = {
+        let mut loading = Box::pin(live.runtime.load_side_es_module(&url));
+        poll_fn(|task| unless_stopped(&live.brake, loading.as_mut().poll(task))).await?
+    };
+    let evaluated = live.runtime.mod_evaluate(module);
+    poll_fn(|task| poll(live, task, figures)).await?;
     evaluated.await?;
-    let namespace = runtime.get_module_namespace(module)?;
+    let namespace = live.runtime.get_module_namespace(module)?;
     if is_lasting {
         live.host.freeze(&mut live.runtime).map_err(Ended::Engine)?;
         // What a module logs belongs to every evaluation of it: one that does is evaluated each time.
         if live.host.logs(&mut live.runtime).is_empty() {
             live.loaded(entry, &graph.borrow());
         }
-        not_stopped(live)?;
+        live.brake.check().map_err(Ended::Engine)?;
     }
     Ok(namespace)
 }
 
-/// After what takes back that the isolate was told to stop, or ends instead of the script: nothing of the script runs once
-/// it has been stopped.
-fn not_stopped(live: &Live) -> Result<(), Ended> {
-    match live.brake.cause() {
-        None => Ok(()),
-        Some(cause) => Err(Ended::Engine(format!("stopped: {cause:?}"))),
-    }
+/// One turn of the event loop; it is ready when nothing is left to do, and when the script was stopped, whether or not the engine
+/// still knows.
+fn poll(live: &mut Live, task: &mut Context<'_>, figures: &Figures) -> Poll<Result<(), Ended>> {
+    figures.polled();
+    let options = PollEventLoopOptions::default();
+    let turned = live.runtime.poll_event_loop(task, options);
+    unless_stopped(&live.brake, turned)
 }
 
-/// One turn of the event loop; it is ready when nothing is left to do.
-fn poll(
-    runtime: &mut JsRuntime,
-    task: &mut Context<'_>,
-    figures: &Figures,
-) -> Poll<Result<(), CoreError>> {
-    figures.polled();
-    runtime.poll_event_loop(task, PollEventLoopOptions::default())
+/// What has come about, or that the script was stopped meanwhile.
+fn unless_stopped<T>(brake: &Brake, polled: Poll<Result<T, CoreError>>) -> Poll<Result<T, Ended>> {
+    match brake.check() {
+        Ok(()) => polled.map_err(Ended::from),
+        Err(stopped) => Poll::Ready(Err(Ended::Engine(stopped))),
+    }
 }
 
 /// What the definitions answered.

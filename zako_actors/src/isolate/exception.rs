@@ -13,6 +13,7 @@ use deno_core::sourcemap::SourceMap;
 
 use crate::diagnostic::{Diagnostic, Location, line_and_column};
 
+use super::embedded::is_embedded;
 use super::loader::path_of_url;
 use super::modules::ModuleGraph;
 
@@ -83,8 +84,8 @@ pub(super) fn to_diagnostic(error: &JsError, graph: &ModuleGraph) -> Diagnostic 
             let _ = write!(diagnostic.message, " ({})", frame.location);
         }
     }
-    if is_thrown_value(error) && frames.is_empty() {
-        return thrown(diagnostic, help, graph);
+    if frames.is_empty() {
+        return without_frames(error, diagnostic.message, help, graph);
     }
     if let Some(frame) = frames.first() {
         let Location { path, line, column } = &frame.location;
@@ -166,6 +167,13 @@ fn message_and_help(error: &JsError) -> (String, Option<String>) {
         let message = format!("{name}: {text}");
         return (message, Some("what a rule file holds is frozen before its functions are called, as what is built in always is: an answer must not depend on what was asked before; make inside the function what it changes".to_owned()));
     }
+    if text.contains("call stack size exceeded") && error.frames.is_empty() {
+        // The engine hands all of them to one function, which is never entered.
+        return (
+            "more promises were rejected than the engine can tell of".to_owned(),
+            Some("nothing waits for them, and each is a mistake: await them, such as with Promise.all(), or handle each by .catch()".to_owned()),
+        );
+    }
     if text.contains("call stack size exceeded") || text.contains("stack overflow") {
         return (
             "the script's recursion is too deep".to_owned(),
@@ -187,32 +195,46 @@ fn is_thrown_value(error: &JsError) -> bool {
     error.name.is_none() && error.message.is_none()
 }
 
-/// Places of which the engine knows nothing, because only Errors note where they were made: where the files throw.
-fn thrown(diagnostic: Diagnostic, help: Option<String>, graph: &ModuleGraph) -> Diagnostic {
-    let mut places = graph.files().flat_map(|(path, module)| {
-        let found = module.source.match_indices("throw ");
-        found.map(move |(at, _)| (path, module.source.as_str(), at))
-    });
+/// A mistake of which the engine notes no place: where the files throw what is no Error, or ask for any of several promises, and
+/// the name of the file at least.
+fn without_frames(
+    error: &JsError,
+    message: String,
+    help: Option<String>,
+    graph: &ModuleGraph,
+) -> Diagnostic {
+    let needle = match error.name.as_deref() {
+        _ if is_thrown_value(error) => "throw ",
+        Some("AggregateError") => "Promise.any(",
+        _ => "",
+    };
     // One that makes an Error was another.
     let is_other = |source: &str, at: usize| source[at..].starts_with("throw new ");
-    let places: Vec<_> = places
-        .by_ref()
-        .filter(|(_, source, at)| !is_other(source, *at))
-        .collect();
-    let diagnostic = match places.as_slice() {
-        [] => diagnostic,
-        [(path, source, at), ..] => diagnostic.at(path, source, *at, "throw".len()),
+    let files = graph.files().filter(|_| !needle.is_empty());
+    let places = files.flat_map(|(path, module)| {
+        let source = module.source.as_str();
+        let found = source.match_indices(needle);
+        let found = found.filter(move |(at, _)| !is_other(source, *at));
+        found.map(move |(at, _)| (path, source, at))
+    });
+    // One more shows that there are others.
+    let places: Vec<_> = places.take(MAX_FRAMES + 1).collect();
+    let entry = graph.entry();
+    let mut diagnostic = match places.as_slice() {
+        [(path, source, at), ..] => {
+            let length_bytes = needle.trim_end_matches([' ', '(']).len();
+            Diagnostic::error(message).at(path, source, *at, length_bytes)
+        }
+        [] if is_embedded(entry) => Diagnostic::error(message),
+        [] => Diagnostic::error(format!("{entry}: {message}")),
     };
-    let others = places
-        .iter()
-        .skip(1)
-        .take(MAX_FRAMES)
-        .map(|(path, source, at)| {
-            let (line, column) = line_and_column(source, *at);
-            format!("\nor {path}:{line}:{column}")
-        });
-    let help = help.unwrap_or_default() + &others.collect::<String>();
-    diagnostic.with_help(help)
+    let others = places.iter().skip(1).map(|(path, source, at)| {
+        let (line, column) = line_and_column(source, *at);
+        format!("or {path}:{line}:{column}")
+    });
+    let help: Vec<String> = help.into_iter().chain(others).collect();
+    diagnostic.help = (!help.is_empty()).then(|| help.join("\n"));
+    diagnostic
 }
 
 /// `X is not defined` for a global that was taken away.

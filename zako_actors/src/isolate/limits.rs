@@ -2,13 +2,14 @@
 //!
 //! Owns: arming the limits of one evaluation, which of them ended it, and how that is said.
 //! Does not know: what runs.
-//! Invariants: once the guards are dropped, no other thread stops what runs in the isolate; a script that a limit cannot stop at
+//! Invariants: once the guards are dropped, no other thread stops what runs in the isolate; until then a script whose time is up is
+//! stopped again and again, because the engine forgets it between two calls into scripts; one that a limit cannot stop at
 //! once, because the engine is in a loop of its own, is stopped when that is over; one that computes on for longer than
 //! `Limits::to_stop` ends the process, and it is said which that was.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use deno_core::{JsRuntime, v8};
 
@@ -66,11 +67,10 @@ impl Brake {
             stop: Arc::default(),
             handle: runtime.v8_isolate().thread_safe_handle(),
         };
-        let mut out_of_memory = Some(brake.pull(FailureKind::Memory));
+        let out_of_memory = brake.pull(FailureKind::Memory);
         runtime.add_near_heap_limit_callback(move |current, initial| {
-            if let Some(terminate) = out_of_memory.take() {
-                terminate();
-            }
+            // Each time: it may have been forgotten.
+            out_of_memory();
             // Room to unwind: V8 ends the process when the limit is reached again before that. Ending
             // it is right when the script cannot be stopped and eats the machine's memory.
             current
@@ -83,6 +83,16 @@ impl Brake {
     /// What stopped the isolate, if anything did: it is of no further use then.
     pub fn cause(&self) -> Option<FailureKind> {
         self.stop.cause()
+    }
+
+    /// Asked after what takes back that the isolate was told to stop, or ends instead of the script: nothing of the script runs once
+    /// it has been stopped.
+    ///
+    /// # Errors
+    /// What stopped it.
+    pub fn check(&self) -> Result<(), String> {
+        self.cause()
+            .map_or(Ok(()), |cause| Err(format!("stopped: {cause:?}")))
     }
 
     fn pull(&self, cause: FailureKind) -> impl Fn() + Send + use<> {
@@ -99,37 +109,51 @@ impl Brake {
             wall, cpu, to_stop, ..
         } = request.limits;
         let stop = |cause| stop(self.pull(cause), request.entry.clone(), to_stop);
+        let again = Arc::<Mutex<Option<DeadlineGuard>>>::default();
+        let cancel = {
+            let (again, pull) = (Arc::clone(&again), self.pull(FailureKind::Cancelled));
+            move || {
+                pull();
+                let guard = watchdog::after(AGAIN, move || {
+                    pull();
+                    Some(AGAIN)
+                });
+                *again.lock().unwrap_or_else(PoisonError::into_inner) = Some(guard);
+            }
+        };
         Guards {
             _wall: watchdog::after(wall, stop(FailureKind::Timeout)),
             // One thread uses no more of its CPU than goes by on the clock.
             _cpu: (cpu < wall).then(|| limit_cpu(cpu, stop(FailureKind::CpuTime))),
-            _cancel: request.cancel.on_cancel(self.pull(FailureKind::Cancelled)),
+            _cancel: request.cancel.on_cancel(cancel),
+            _again: again,
         }
     }
 }
 
-/// Calls `terminate`, and if what runs on this thread computes on for longer than `to_stop` after that, ends the process: what to
-/// do when the time of `entry` is up.
+/// So soon what was stopped is stopped again. The engine forgets a termination that comes while no script runs, such as one between
+/// two modules that a script imports: what makes an error of the first takes it back.
+const AGAIN: Duration = Duration::from_millis(10);
+
+/// Calls `terminate` until nobody asks any more, and if what runs on this thread computes on for longer than `to_stop` after the
+/// first time, ends the process: what to do when the time of `entry` is up.
 fn stop(
     terminate: impl Fn() + Send + 'static,
     entry: String,
     to_stop: Duration,
 ) -> impl FnMut() -> Option<Duration> + Send + 'static {
     let clock = ThreadClock::of_this_thread();
-    let mut told = None;
+    let mut first = None;
     move || {
         let used = clock.read();
-        let Some(before) = told else {
-            told = Some(used);
-            terminate();
-            return Some(to_stop);
-        };
-        // What a busy machine gives no time to does not compute.
-        let computed = used
-            .zip(before)
-            .map(|(used, before)| used.saturating_sub(before));
-        let left = to_stop.saturating_sub(computed.unwrap_or(to_stop));
-        if left.is_zero() {
+        terminate();
+        let (begin, before) = *first.get_or_insert_with(|| (Instant::now(), used));
+        // What a busy machine gives no time to does not compute; without a clock it is taken to.
+        let computed = used.zip(before).map_or_else(
+            || begin.elapsed(),
+            |(used, before)| used.saturating_sub(before),
+        );
+        if computed >= to_stop {
             let message = format!(
                 "{entry} cannot be stopped: it has the JavaScript engine walk something huge in one step"
             );
@@ -137,7 +161,7 @@ fn stop(
             eprintln!("{}", Diagnostic::error(message).with_help(help));
             std::process::exit(1);
         }
-        Some(left)
+        Some(AGAIN)
     }
 }
 
@@ -146,6 +170,7 @@ pub(super) struct Guards {
     _wall: DeadlineGuard,
     _cpu: Option<DeadlineGuard>,
     _cancel: CancelGuard,
+    _again: Arc<Mutex<Option<DeadlineGuard>>>,
 }
 
 /// Calls `stop` when the calling thread has used `limit` more of CPU time than now, and then as it says. What it has

@@ -50,6 +50,7 @@ impl Live {
         let loader = Rc::new(WorkspaceLoader::new(Rc::clone(graph)));
         let mut runtime = runtime::create(loader.clone(), heap_bytes, startup)?;
         let brake = Brake::new(&mut runtime);
+        loader.obey(&brake);
         let host = runtime::lock_down(&mut runtime, request.context, &request.execution_context)?;
         Ok(Self {
             runtime,

@@ -5,7 +5,7 @@
 //! Does not know: rules and files; [`ModuleGraph`] does.
 //! Invariant: nothing is loaded that the graph did not check.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
 
@@ -19,11 +19,15 @@ use crate::diagnostic::Diagnostic;
 
 use super::compile::is_json;
 use super::embedded;
+use super::limits::Brake;
 use super::modules::ModuleGraph;
 use super::runtime::HARDEN;
 
 /// Scripts see this instead of the place of the workspace on the disk.
 const SCHEME: &str = "workspace:///";
+
+/// What a script imports that was stopped: it never comes.
+const NEVER: &str = "zako:never";
 
 /// The URL of a file of the workspace.
 pub(super) fn url_of_path(path: &str) -> Result<ModuleSpecifier, url::ParseError> {
@@ -95,6 +99,8 @@ pub(super) struct WorkspaceLoader {
     graph: RefCell<Rc<RefCell<ModuleGraph>>>,
     /// Mistakes found while the code ran (by `import()` of a computed specifier).
     late_mistakes: RefCell<Vec<Diagnostic>>,
+    /// What stops the scripts that ask.
+    brake: OnceCell<Brake>,
 }
 
 impl WorkspaceLoader {
@@ -102,7 +108,19 @@ impl WorkspaceLoader {
         Self {
             graph: RefCell::new(graph),
             late_mistakes: RefCell::default(),
+            brake: OnceCell::new(),
         }
+    }
+
+    /// From now on loads nothing more once `brake` has stopped the script: within one turn of the event loop the end of one load has
+    /// a script ask for the next, and what makes an error of the end takes back that the script was told to stop.
+    pub fn obey(&self, brake: &Brake) {
+        // A runtime has one.
+        let _ = self.brake.set(brake.clone());
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.brake.get().is_some_and(|it| it.cause().is_some())
     }
 
     /// From now on serves another graph.
@@ -128,6 +146,9 @@ impl ModuleLoader for WorkspaceLoader {
         kind: ResolutionKind,
     ) -> Result<ModuleSpecifier, ModuleLoaderError> {
         let url_error = |error: url::ParseError| ModuleLoaderError::type_error(error.to_string());
+        if self.is_stopped() && matches!(kind, ResolutionKind::DynamicImport) {
+            return ModuleSpecifier::parse(NEVER).map_err(url_error);
+        }
         if matches!(kind, ResolutionKind::MainModule) {
             return ModuleSpecifier::parse(specifier).map_err(url_error);
         }
@@ -162,6 +183,9 @@ impl ModuleLoader for WorkspaceLoader {
         _referrer: Option<&ModuleLoadReferrer>,
         options: ModuleLoadOptions,
     ) -> ModuleLoadResponse {
+        if self.is_stopped() {
+            return ModuleLoadResponse::Async(Box::pin(std::future::pending()));
+        }
         if let Some(code) = defining_module(url) {
             let code = ModuleSourceCode::String(code.into());
             let source = ModuleSource::new(ModuleType::JavaScript, code, url, None);

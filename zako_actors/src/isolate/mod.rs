@@ -78,7 +78,18 @@ impl Limits {
             to_stop: TO_STOP,
         }
     }
+
+    /// How much text a call may hand to a script, in bytes: the heap holds it several times, as the call, as its values, and as what
+    /// the script makes of it; and escaped it is shorter than the longest text that an engine has.
+    pub fn text_bytes(&self) -> u64 {
+        (self.heap_bytes as u64 / TEXT_PER_HEAP).min(MAX_TEXT_BYTES)
+    }
 }
+
+/// The heap for each byte of text that a script is handed.
+const TEXT_PER_HEAP: u64 = 16;
+/// As JSON it may be six times as long, and V8 has no text of more than 512 MiB.
+const MAX_TEXT_BYTES: u64 = 64 << 20;
 
 impl Default for Limits {
     /// 256 MiB, 30 seconds of computing, 120 seconds by the clock.

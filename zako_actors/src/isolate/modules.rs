@@ -75,6 +75,11 @@ impl ModuleGraph {
         (graph, result)
     }
 
+    /// The file that all others were loaded for.
+    pub fn entry(&self) -> &str {
+        &self.entry
+    }
+
     /// A loaded file.
     pub fn get(&self, path: &str) -> Option<&Module> {
         self.modules.get(path).map(Rc::as_ref)

@@ -104,6 +104,8 @@ fn initialise() {
                 "--no-turboshaft-loop-unrolling".to_owned(),
                 // The lock-down takes it away; so it is not set up at each start.
                 "--no-expose-wasm".to_owned(),
+                // What collects a script's garbage counts as its computing; other threads would not.
+                "--single-threaded-gc".to_owned(),
             ];
             if crate::backtrace::is_wanted() {
                 flags.push("--stack-trace-limit=1000".to_owned());

@@ -3,6 +3,7 @@
 //! Owns the way from an answer to targets and memory, and the texts that rules read. Does not know
 //! how rules are asked.
 
+use std::fs;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
@@ -205,7 +206,28 @@ impl Analyser<'_, '_> {
         {
             return Ok((read, None));
         }
-        let bytes = texts::read(&self.env.workspace.root.join(&path))
+        let full = self.env.workspace.root.join(&path);
+        // Before it is read: there may be no room for it.
+        let size = fs::metadata(&full).map_or(0, |found| found.len());
+        one.text_bytes = one.text_bytes.saturating_add(size);
+        let most = self.env.evaluator.most_text_bytes();
+        if one.text_bytes > most {
+            let others = match one.text_bytes - size {
+                0 => String::new(),
+                others => format!(", after {} before it", mebibytes(others)),
+            };
+            let message = format!(
+                "rule {} for {} reads {path} of {}{others}; what a rule reads may be {} together",
+                used.rule,
+                used.label,
+                mebibytes(size),
+                mebibytes(most)
+            );
+            return Err(Box::new(
+                self.mistake(used, None, message).with_help(TOO_LONG),
+            ));
+        }
+        let bytes = texts::read(&full)
             .map_err(|error| wrong(format!("rule {} reads {path}: {error}", used.rule)))?;
         read.hash = Hash::of(&bytes);
         let text = String::from_utf8(bytes).map_err(|_| {
@@ -216,6 +238,14 @@ impl Analyser<'_, '_> {
         })?;
         Ok((read, Some(text)))
     }
+}
+
+const TOO_LONG: &str = "have a step write what the rule needs of it into a file, and read that; or raise `evaluation-heap` in [settings] of zako.toml, of which a sixteenth may be read, up to 64 MiB";
+
+/// A size for people.
+fn mebibytes(bytes: u64) -> String {
+    const MIB: f64 = (1 << 20) as f64;
+    format!("{:.1} MiB", bytes as f64 / MIB)
 }
 
 fn own_writer(described: &Described, path: &str) -> Option<Label> {

@@ -24,8 +24,8 @@ use crate::lang::target::{Source, Work};
 
 /// Uses per evaluation: enough to make little of a runtime's start, few enough to share the work.
 const BATCH: usize = 64;
-/// An implementation reads one output after another; more rounds than this are a mistake.
-const MAX_ROUNDS: u32 = 256;
+/// An implementation reads one file after another; more rounds than this are a mistake.
+const MAX_ROUNDS: u32 = 250;
 /// A rule that failed for so many targets of a level is not asked about others.
 const MAX_FAILURES: usize = 64;
 
@@ -38,6 +38,8 @@ pub(super) struct Asked {
     /// Answers so far.
     pub known: Map<String, Value>,
     pub reads: Vec<ReadFact>,
+    /// How long they are together.
+    pub text_bytes: u64,
     /// How many times it was told something.
     pub turn: u32,
     /// When it put which question.
@@ -51,20 +53,44 @@ fn rule_of(used: &RuleUse) -> (String, String) {
     (used.file.clone(), used.rule.clone())
 }
 
-/// Why a rule is not asked any more.
-fn why_not(one: &Asked, failures: &FxHashMap<(String, String), usize>) -> Option<String> {
+/// Why a rule is not asked any more, and what to do if that is its own mistake.
+fn why_not(
+    one: &Asked,
+    failures: &FxHashMap<(String, String), usize>,
+) -> Option<(String, Option<&'static str>)> {
     let RuleUse { rule, label, .. } = &*one.used;
     if one.turn > MAX_ROUNDS {
-        return Some(format!(
-            "rule {rule} reads one file after another without an end"
-        ));
+        let message = format!(
+            "rule {rule} for {label} reads one file after another, and has done so {MAX_ROUNDS} times"
+        );
+        return Some((message, Some(ONE_AFTER_ANOTHER)));
     }
     let failures = failures.get(&rule_of(&one.used)).copied().unwrap_or(0);
     (failures >= MAX_FAILURES).then(|| {
-        format!(
+        let message = format!(
             "rule {rule} was not asked about {label}: it failed for too many others, or was stopped"
-        )
+        );
+        (message, None)
     })
+}
+
+const ONE_AFTER_ANOTHER: &str = "look for a loop without an end around `ctx.read`; many files that do not depend on one another are read together: `await ctx.all(files.map((file) => ctx.read(file)))`";
+
+/// Uses that one evaluation is for: no more than it can be told about. A use alone was never told more.
+fn batches_of(uses: Vec<Asked>, most_text_bytes: u64) -> Vec<Vec<Asked>> {
+    let mut batches: Vec<Vec<Asked>> = Vec::new();
+    let mut text_bytes = 0_u64;
+    for one in uses {
+        text_bytes = text_bytes.saturating_add(one.text_bytes);
+        match batches.last_mut() {
+            Some(last) if last.len() < BATCH && text_bytes <= most_text_bytes => last.push(one),
+            _ => {
+                text_bytes = one.text_bytes;
+                batches.push(vec![one]);
+            }
+        }
+    }
+    batches
 }
 
 /// What is wrong with the options and toolchains of `used`: a toolchain may fail for want of an option.
@@ -121,7 +147,13 @@ impl Analyser<'_, '_> {
         while !asked.is_empty() {
             asked.retain(|one| {
                 let found = why_not(one, &failures);
-                let found = found.map(|message| self.mistake(&one.used, None, message));
+                let found = found.map(|(message, help)| {
+                    let found = self.mistake(&one.used, None, message);
+                    match help {
+                        Some(help) => found.with_help(help),
+                        None => found,
+                    }
+                });
                 let may_be = found.is_none();
                 if let Some(found) = found {
                     give_up(&one.used, vec![found], stages, analysis);
@@ -238,6 +270,7 @@ impl Analyser<'_, '_> {
             told,
             known: Map::new(),
             reads: Vec::new(),
+            text_bytes: 0,
             turn: 0,
             asked: FxHashMap::default(),
             reads_own: false,
@@ -336,13 +369,11 @@ impl Analyser<'_, '_> {
         for one in asked {
             by_rule.entry(rule_of(&one.used)).or_default().push(one);
         }
-        let mut batches: Vec<Vec<Asked>> = Vec::new();
-        for (_, mut uses) in by_rule {
-            while !uses.is_empty() {
-                let rest = uses.split_off(uses.len().min(BATCH));
-                batches.push(std::mem::replace(&mut uses, rest));
-            }
-        }
+        let most_text_bytes = self.env.evaluator.most_text_bytes();
+        let batches = by_rule.into_values();
+        let batches: Vec<Vec<Asked>> = batches
+            .flat_map(|uses| batches_of(uses, most_text_bytes))
+            .collect();
         let jobs: Vec<EvaluationJob> = batches
             .iter()
             .map(|batch| self.job(batch, shared))
