@@ -11,7 +11,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::hash::Hash;
-use super::record::{Input, InputContent, Record};
+use super::record::{Input, InputContent, Record, UNKNOWN};
 use crate::diagnostic::visible;
 use crate::lang::text::Text;
 
@@ -67,6 +67,8 @@ pub enum Cause {
         /// The lock file.
         lock: Box<str>,
     },
+    /// It ended well, but its result was not kept.
+    NotKept,
 }
 
 impl Cause {
@@ -116,6 +118,7 @@ impl fmt::Display for Cause {
             Self::Removed(path) => write!(f, "{path} is no longer an input"),
             Self::Dependency => f.write_str("something that it needs is not up to date"),
             Self::Forced => f.write_str("forced"),
+            Self::NotKept => f.write_str("its result was not kept"),
             Self::Uncached => f.write_str("its results are not cached"),
             Self::Output(path) => write!(f, "output {path} is missing or was edited"),
             Self::Package {
@@ -233,7 +236,12 @@ impl Record {
     /// The first difference between this record's inputs and `now`, both sorted by path.
     pub fn cause(&self, recipe: &Hash, now: &[Input]) -> Option<Cause> {
         if self.recipe != *recipe {
-            return Some(Cause::Recipe);
+            let is_kept = self.recipe != UNKNOWN;
+            return Some(if is_kept {
+                Cause::Recipe
+            } else {
+                Cause::NotKept
+            });
         }
         differences(&self.inputs, now, 1).pop()
     }
@@ -275,6 +283,10 @@ mod tests {
         assert_eq!(cause(&[input("a", "1")]), Some(Cause::Removed("c".into())));
         assert_eq!(cause(&[input("c", "1")]), Some(Cause::Removed("a".into())));
         assert_eq!(record.cause(&Hash::of(b"x"), &[]), Some(Cause::Recipe));
+        let mut forgotten = record.clone();
+        forgotten.forget();
+        let cause = forgotten.cause(&recipe, &record.inputs);
+        assert_eq!(cause, Some(Cause::NotKept));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
+use super::turns::InTurn;
 use super::{Build, News};
 use crate::engine::event::{Event, Outcome, Summary};
 use crate::engine::plan::{Freshness, Left, Plan, Read};
@@ -36,18 +37,21 @@ impl Build {
     /// Takes in those nodes of the plan that are new. Tells which of them end at once, by node of the schedule.
     pub(super) fn add(&mut self) -> Vec<u32> {
         let plan = Arc::clone(&self.plan);
-        let mut nodes = Vec::new();
         let first = self.outputs.len();
-        for (node, index) in plan.nodes.iter().zip(0_u32..).skip(first) {
-            if let Freshness::Fresh(items) = &node.state {
-                self.outputs.push(Some(Arc::clone(items)));
-                self.place.push(None);
-                self.come_before(index);
+        for node in &plan.nodes[first..] {
+            self.outputs.push(match &node.state {
+                Freshness::Fresh(items) => Some(Arc::clone(items)),
+                _ => None,
+            });
+            self.place.push(None);
+        }
+        let mut nodes = Vec::new();
+        for InTurn { node: index, after } in self.take_in() {
+            let node = &plan.nodes[index as usize];
+            if matches!(node.state, Freshness::Fresh(_)) {
                 continue;
             }
-            self.outputs.push(None);
-            self.place.push(Some(self.stale.len() as u32));
-            let after = self.come_before(index);
+            self.place[index as usize] = Some(self.stale.len() as u32);
             self.stale.push(index);
             self.jobs.push(None);
             let record = self.records.get(&node.target.label);
@@ -60,7 +64,10 @@ impl Build {
             let deps = node.deps.iter();
             nodes.push(Node {
                 deps: deps.filter_map(|dep| self.place[*dep as usize]).collect(),
-                after,
+                after: after
+                    .iter()
+                    .filter_map(|before| self.place[*before as usize])
+                    .collect(),
                 cost_us: cost_us.unwrap_or(0),
                 uses: uses.unwrap_or_default(),
             });

@@ -8,6 +8,7 @@
 
 mod growth;
 mod sharing;
+mod turns;
 
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex};
@@ -199,6 +200,7 @@ impl Build {
         let own = self.own_cancel();
         let job = Arc::new(StepJob {
             target: Arc::clone(&planned.target),
+            index,
             sources: Arc::clone(&planned.sources),
             // Every dependency is done, so none is missing.
             deps: planned

@@ -1,13 +1,15 @@
-//! Scripts of one package that write to one place: in which order they run, and what each of them is told of the others.
+//! Scripts of one package that write to one place: which they are, and what each of them is told of the others.
 //!
-//! Owns the order, which is that of the plan. Does not know what a script takes for its own (`step/rivals`), nor how one is started.
+//! Owns who meets whom. Does not know in which order they run (`turns`), what a script takes for its own (`step/rivals`), nor how one
+//! is started.
 //! Invariants: of two that meet never both are under way; whoever comes later in the plan comes later, whether the earlier one
 //! runs, is had from the cache, fails or is left out.
 
 use rustc_hash::FxHashMap;
 
 use super::Build;
-use crate::engine::plan::Planned;
+use super::turns::{InTurn, Nodes};
+use crate::engine::plan::{Freshness, Planned};
 use crate::engine::step::Rival;
 use crate::lang::label::Label;
 use crate::lang::place::meet;
@@ -19,6 +21,10 @@ pub(super) struct Sharing {
     /// By directory, in the order of the plan.
     in_dir: FxHashMap<String, Vec<u32>>,
     of: FxHashMap<Label, u32>,
+    /// Those that write where one does.
+    meeting: FxHashMap<u32, Vec<u32>>,
+    /// All nodes in the order of their turns.
+    turns: Vec<u32>,
 }
 
 /// The command of a script that may not be the only one that writes where it does.
@@ -29,28 +35,35 @@ fn shared(target: &Target) -> Option<&Command> {
 }
 
 impl Build {
-    /// Takes in node `index` of the plan, which it ends with. Tells those nodes of the schedule that have to end before it begins.
-    pub(super) fn come_before(&mut self, index: u32) -> Vec<u32> {
-        let Self {
-            plan,
-            sharing,
-            place,
-            ..
-        } = self;
-        let planned = &plan.nodes[index as usize];
-        let label = &planned.target.label;
-        let Some(command) = shared(&planned.target) else {
-            return Vec::new();
+    /// Takes in the nodes of the plan that are new. Tells in which order they have their turns, and by nodes of the plan which have to
+    /// end before.
+    pub(super) fn take_in(&mut self) -> Vec<InTurn> {
+        let Self { plan, sharing, .. } = self;
+        let first = sharing.turns.len() as u32;
+        for (planned, index) in plan.nodes.iter().zip(0_u32..).skip(first as usize) {
+            let label = &planned.target.label;
+            let Some(command) = shared(&planned.target) else {
+                continue;
+            };
+            sharing.of.insert(label.clone(), index);
+            let here = sharing.in_dir.entry(label.dir().to_owned()).or_default();
+            for other in here.iter().copied() {
+                if shared(plan.target(other)).is_some_and(|its| meet(command, its)) {
+                    sharing.meeting.entry(index).or_default().push(other);
+                    sharing.meeting.entry(other).or_default().push(index);
+                }
+            }
+            here.push(index);
+        }
+        let nodes = Nodes {
+            count: plan.nodes.len() as u32,
+            deps: &|node| &plan.nodes[node as usize].deps,
+            meeting: &sharing.meeting,
+            is_stale: &|node| !matches!(plan.nodes[node as usize].state, Freshness::Fresh(_)),
         };
-        sharing.of.insert(label.clone(), index);
-        let here = sharing.in_dir.entry(label.dir().to_owned()).or_default();
-        // All of them: one that is left out has not waited for those before it.
-        let meeting = here.iter().filter(|other| !planned.deps.contains(other));
-        let meeting = meeting
-            .filter(|other| shared(plan.target(**other)).is_some_and(|its| meet(command, its)));
-        let before = meeting.filter_map(|other| place[*other as usize]).collect();
-        here.push(index);
-        before
+        let turns = nodes.in_turn(&sharing.turns);
+        sharing.turns.extend(turns.iter().map(|turn| turn.node));
+        turns
     }
 
     /// What is known of the scripts that write where `planned` does.

@@ -132,9 +132,6 @@ impl Session {
         plan: &Plan,
         result: &mut BuildResult,
     ) {
-        let summary = &result.summary;
-        // A script that failed may have left some.
-        let is_complete = summary.failed + summary.cancelled + summary.skipped == 0;
         for (label, doubt) in doubts {
             if let Doubt::Strangers(paths) = doubt {
                 paths.iter().for_each(|path| self.ledger().strike(path));
@@ -145,7 +142,7 @@ impl Session {
             let is_cached = target
                 .and_then(Target::in_place)
                 .is_some_and(|it| it.cached);
-            if is_complete && is_cached {
+            if is_cached {
                 tracing::warn!("{}", doubt.explain(label));
             }
         }

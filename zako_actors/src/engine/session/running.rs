@@ -22,7 +22,7 @@ use crate::engine::sandbox::Readable;
 use crate::engine::scratch::{Scratches, sweep};
 use crate::engine::seats::Seats;
 use crate::engine::services::{ServiceError, Services};
-use crate::engine::step::{Claims, StepEnv};
+use crate::engine::step::{Claims, StepEnv, Strangers};
 use crate::engine::worker::Workers;
 use crate::lang::label::Label;
 use crate::machine::{PoolSize, cpus};
@@ -191,6 +191,7 @@ impl Session {
             seats: Seats::new(options.jobs),
             ledger: Arc::clone(self.ledger()),
             claims: Claims::of(Arc::clone(&plan)),
+            strangers: Strangers::default(),
             records: Mutex::new(Arc::clone(&self.known.records)),
             known_to_git: OnceLock::new(),
             isolates: services.isolates_in_use().cloned(),

@@ -107,6 +107,17 @@ impl Claims {
         self.doubted().push((label.clone(), doubt));
     }
 
+    /// What lay where the outputs of `label` go, and nobody is known to have left.
+    pub fn strangers_of(&self, label: &Label) -> Vec<Text> {
+        let doubts = self.doubted();
+        let strangers = doubts.iter().filter(|(it, _)| it == label);
+        let strangers = strangers.filter_map(|(_, doubt)| match doubt {
+            Doubt::Strangers(paths) => Some(paths),
+            Doubt::Nothing => None,
+        });
+        strangers.flatten().cloned().collect()
+    }
+
     /// The doubts that are left now that others have claimed what is theirs.
     pub fn doubts(&self) -> Vec<(Label, Doubt)> {
         let mut doubts = std::mem::take(&mut *self.doubted());
@@ -126,6 +137,17 @@ impl Claims {
     /// Until the end of this nothing is taken away. Whoever has it claims nothing.
     pub fn placing(&self) -> RwLockReadGuard<'_, ()> {
         self.places.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What this build does, as far as it is known.
+    pub fn planned(&self) -> Option<Arc<Plan>> {
+        self.plan().clone()
+    }
+
+    /// Takes out of `paths` what somebody has who is up to date in this build.
+    pub fn take_out_owned(&self, paths: &mut Vec<Text>) {
+        let owners = self.owners();
+        paths.retain(|path| !owners.contains_key(path));
     }
 
     /// The targets of this build, and all others.

@@ -7,6 +7,7 @@ use super::{StepEnv, StepJob};
 use crate::engine::action::Action;
 use crate::engine::cause::{Cause, RecipeParts, changed_parts, differences};
 use crate::engine::outputs::is_intact;
+use crate::engine::record::UNKNOWN;
 
 /// Causes that are kept per target: enough to see what happened, whatever changed.
 const KEPT: usize = 20;
@@ -38,6 +39,9 @@ pub fn find(env: &StepEnv, job: &StepJob, action: &Action) -> Found {
                 if let Some(last) = env.reasons.get(&target.label) {
                     causes = changed_parts(&last.parts, &parts);
                     causes = env.locks.explain(target.label.dir(), causes);
+                }
+                if previous.recipe == UNKNOWN {
+                    causes.insert(0, Cause::NotKept);
                 }
                 if causes.is_empty() {
                     causes.push(Cause::Recipe);

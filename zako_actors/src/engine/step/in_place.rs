@@ -18,7 +18,8 @@ use super::command::carry_through;
 use super::confined;
 use super::log::read_log;
 use super::manager::of_machine;
-use super::settle::{again, settle};
+use super::settle::{again, not_kept, settle};
+use super::strangers;
 use super::traced::{of_script, traced};
 use super::{
     Doubt, Lookup, StepEnv, StepFailure, StepJob, StepReport, claim, list_as_ours, look_up, record,
@@ -35,6 +36,7 @@ use crate::engine::removal::{is_behind_a_link, is_persons};
 use crate::engine::sandbox::{Confine, Mode, home};
 use crate::engine::scratch::Scratch;
 use crate::engine::stamp::Stamp;
+use crate::lang::label::Label;
 use crate::lang::target::{Command, InPlace};
 use crate::lang::text::Text;
 
@@ -48,12 +50,11 @@ pub fn run(env: &StepEnv, job: &StepJob) -> Result<StepReport, StepFailure> {
         Lookup::Run(action) => action,
     };
     let target = job.target();
-    let (Some(command), Some(step)) = (target.command(), target.in_place()) else {
-        return Err(StepFailure::Lost);
-    };
-    let report = run_to_its_end(env, job, &action, (command, step));
+    let (command, step) = way_of(job)?;
+    let doubtful = job.keep_doubtful(env);
+    let report = run_to_its_end(env, job, &action, &doubtful);
     if report.is_err() {
-        job.bring_back(env);
+        job.bring_back(env, &doubtful);
     }
     if let Some(edits) = &env.edits
         && let Ok(found) = outputs_of(env.files.root(), command, step)
@@ -68,16 +69,26 @@ pub fn run(env: &StepEnv, job: &StepJob) -> Result<StepReport, StepFailure> {
     report
 }
 
+/// What it does, and what is different in that it does it in place.
+fn way_of(job: &StepJob) -> Result<(&Command, &InPlace), StepFailure> {
+    let target = job.target();
+    let way = target.command().zip(target.in_place());
+    way.ok_or(StepFailure::Lost)
+}
+
 fn run_to_its_end(
     env: &StepEnv,
     job: &StepJob,
     action: &Action,
-    (command, step): (&Command, &InPlace),
+    doubtful: &[(Label, Vec<OutputItem>)],
 ) -> Result<StepReport, StepFailure> {
+    let (command, step) = way_of(job)?;
     let root = env.files.root();
     let seat = job.seat(env)?;
     let script = Script::before(env, job, action, (command, step))?;
     job.await_change(&script.before);
+    let beside = step.cached.then(|| strangers::beside(env, job, action));
+    let beside = beside.flatten();
     let mut run = script.run()?;
     let mut unsettled = None;
     if step.cached {
@@ -87,7 +98,7 @@ fn run_to_its_end(
         }
     }
     drop(seat);
-    job.bring_back(env);
+    job.bring_back(env, doubtful);
     let outputs = store(&env.store, root, &run.found)?;
     claim(env, job, &outputs)?;
     remove_previous(env, job, &outputs);
@@ -114,7 +125,13 @@ fn run_to_its_end(
     if !changed.is_empty() {
         output.push_str(&warning(&changed));
         forget_inputs(&mut record, &changed);
-    } else if step.cached && run.doubt.is_none() && unsettled.is_none() {
+    }
+    if let Some(beside) = &beside {
+        output.push_str(&not_kept(beside));
+        record.forget();
+    }
+    let is_certain = run.doubt.is_none() && unsettled.is_none() && !record.is_forgotten();
+    if step.cached && is_certain {
         remember(env, action, &result);
     }
     output.push_str(&unsettled.unwrap_or_default());
@@ -296,7 +313,12 @@ pub fn search_path(root: &Path, step: &InPlace, path: &str) -> String {
     whole.join(":")
 }
 
-fn outputs_of(root: &Path, command: &Command, step: &InPlace) -> Result<Collected, StepFailure> {
+/// What lies where its outputs go.
+pub(super) fn outputs_of(
+    root: &Path,
+    command: &Command,
+    step: &InPlace,
+) -> Result<Collected, StepFailure> {
     let mut found = collect_what_is_there(root, &command.outs)?;
     found.retain(|path, _| !step.out_exclude.iter().any(|out| out.matches(path)));
     Ok(found)

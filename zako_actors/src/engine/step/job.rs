@@ -20,6 +20,8 @@ use crate::lang::text::Text;
 pub struct StepJob {
     /// The target.
     pub target: Arc<Target>,
+    /// Its node of the plan.
+    pub index: u32,
     /// Source files.
     pub sources: Arc<[Text]>,
     /// Outputs of its dependencies.

@@ -24,6 +24,7 @@ mod repeat;
 mod results;
 mod rivals;
 mod settle;
+mod strangers;
 mod traced;
 mod transpile;
 mod turn;
@@ -45,6 +46,7 @@ pub use in_place::search_path;
 pub use job::StepJob;
 pub use log::shorten;
 pub use rivals::{Doubt, Rival};
+pub use strangers::Strangers;
 pub use turn::Turn;
 
 use look_up::{Lookup, look_up};
@@ -108,6 +110,8 @@ pub struct StepEnv {
     pub ledger: Arc<Ledger>,
     /// Who writes what in this build.
     pub claims: Claims,
+    /// What lies among their outputs and is none, as far as somebody has looked.
+    pub strangers: Strangers,
     /// What is remembered of all targets.
     pub records: Mutex<Records>,
     /// The files that git knows, once somebody has to know.

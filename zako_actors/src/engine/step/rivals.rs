@@ -3,7 +3,7 @@
 //! Owns the question which of the files there a script has left, and what becomes of those of the others. Does not know who
 //! writes where, nor when: of two that meet only one is under way.
 //! Invariants: a file that a script neither made nor changed is its output only where it was before; one that an
-//! up-to-date script left is there when another one has ended; what belongs to nobody is never taken away.
+//! up-to-date script left, or may have left, is there when another one has ended; what belongs to nobody is never taken away.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,7 +11,7 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 
 use super::{StepEnv, StepJob};
-use crate::engine::outputs::{Collected, restore};
+use crate::engine::outputs::{Collected, restore, store};
 use crate::engine::record::{OutputItem, item_at};
 use crate::engine::removal::is_taken;
 use crate::engine::stamp::{Stamp, await_tick};
@@ -142,17 +142,38 @@ impl StepJob {
         }
     }
 
-    /// Puts back what it took away of what others have left in this build.
-    pub(super) fn bring_back(&self, env: &StepEnv) {
-        for rival in self.rivals.iter().filter(|rival| rival.is_done) {
+    /// Puts into the store what others found in this build, and may have left: with a copy it can be brought back. What cannot be read
+    /// stays as it is.
+    pub(super) fn keep_doubtful(&self, env: &StepEnv) -> Vec<(Label, Vec<OutputItem>)> {
+        let root = env.files.root();
+        let keep = |path: Text| {
+            let found = fs::symlink_metadata(root.join(&path)).ok();
+            let found = found.filter(|found| found.is_file() || found.is_symlink())?;
+            store(&env.store, root, &Collected::from([(path, found)])).ok()
+        };
+        let done = self.rivals.iter().filter(|rival| rival.is_done);
+        let doubtful = done.map(|rival| {
+            let strangers = env.claims.strangers_of(&rival.label).into_iter();
+            let kept = strangers.filter_map(keep).flatten().collect();
+            (rival.label.clone(), kept)
+        });
+        doubtful.collect()
+    }
+
+    /// Puts back what it took away of what others have left in this build, and of what is `doubtful` of that.
+    pub(super) fn bring_back(&self, env: &StepEnv, doubtful: &[(Label, Vec<OutputItem>)]) {
+        let done = self.rivals.iter().filter(|rival| rival.is_done);
+        let left = done.map(|rival| (&rival.label, &*rival.outputs));
+        let doubtful = doubtful.iter().map(|(label, items)| (label, &**items));
+        for (its, items) in left.chain(doubtful) {
             let is_gone = |item: &&OutputItem| {
                 let found = fs::symlink_metadata(env.files.root().join(&*item.path));
                 let is_gone = found.is_err_and(|error| error.kind() == ErrorKind::NotFound);
                 is_gone && !is_taken(&env.files, &env.ledger, &item.path)
             };
-            let gone: Vec<_> = rival.outputs.iter().filter(is_gone).cloned().collect();
+            let gone: Vec<_> = items.iter().filter(is_gone).cloned().collect();
             if let Err(error) = restore(&env.files, &env.store, &gone) {
-                let (label, its) = (&self.target().label, &rival.label);
+                let label = &self.target().label;
                 tracing::warn!(
                     "{label} took away what {its} had left, which could not be brought back: {error}; the next build of {its} makes it again"
                 );

@@ -259,7 +259,7 @@ fn entries(root: &Path, dir: &str) -> (Vec<Text>, Vec<Text>) {
 }
 
 /// What is said of a result that goes into no cache.
-fn not_kept(why: &str) -> String {
+pub(super) fn not_kept(why: &str) -> String {
     format!("\nwarning: its result is not cached: {why}")
 }
 
