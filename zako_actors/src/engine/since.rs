@@ -231,6 +231,17 @@ pub fn tracked(root: &Path) -> Result<BTreeSet<String>, String> {
     }
 }
 
+/// Whether git tracks the file at `path`, in whichever repository it lies; not where git does not say so.
+pub fn is_tracked(path: &Path) -> bool {
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
+        return false;
+    };
+    let mut asked = git();
+    asked.args(["--literal-pathspecs", "ls-files", "--error-unmatch", "--"]);
+    let asked = asked.current_dir(dir).arg(name).output();
+    asked.is_ok_and(|output| output.status.success())
+}
+
 /// Those of `paths`, relative to `root`, that git ignores; none where it does not say so.
 pub fn ignored(root: &Path, paths: &BTreeSet<String>) -> BTreeSet<String> {
     let ask = || -> std::io::Result<Vec<u8>> {
