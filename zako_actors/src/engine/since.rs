@@ -164,7 +164,7 @@ impl Asked<'_> {
                 _ => changes.add(join(above, path), matches!(letter, Some("A" | "D"))),
             }
         }
-        self.new(root, above, changes)
+        self.untracked(root, above, changes)
     }
 
     /// Adds what differs in the submodule `root` from its `commit`; everything where that is not known there.
@@ -194,11 +194,11 @@ impl Asked<'_> {
                 changes.add(join(above, path), true);
             }
         }
-        self.new(root, above, changes)
+        self.untracked(root, above, changes)
     }
 
     /// Adds what git does not know in `root` and does not ignore.
-    fn new(&self, root: &Path, above: &str, changes: &mut Changes) -> Result<(), SinceError> {
+    fn untracked(&self, root: &Path, above: &str, changes: &mut Changes) -> Result<(), SinceError> {
         for path in self.ask(root, &["ls-files", "--others", "--exclude-standard", "-z"])? {
             match path.strip_suffix('/') {
                 // A repository that is no submodule yet.
