@@ -254,6 +254,19 @@ pub enum StoreError {
         /// What it should start with.
         expected: &'static str,
     },
+    /// The version file names no format at all, and nothing else shows that the directory holds a store.
+    #[error(
+        "{} names no format of a store, and no records lie beside it; if {} was a store, delete it, \
+         and otherwise use another directory",
+        path.display(),
+        root.display()
+    )]
+    Damaged {
+        /// The version file.
+        path: PathBuf,
+        /// The root of the store.
+        root: PathBuf,
+    },
     /// The directory cannot be made, read or written.
     #[error("{0}")]
     Io(#[from] IoFailure),

@@ -3,12 +3,13 @@
 //! Owns: [`StoreConfig`], the lock file and the version file.
 //! Does not know: shards beyond their number.
 //! Invariants: nothing below the root is touched before the lock is held; a store of another
-//! format is left as it is; the number of shards never changes during the life of a store.
+//! format is left as it is, and so is what may be somebody else's; the number of shards never changes during the
+//! life of a store, unless what says it is damaged.
 #![forbid(unsafe_code)]
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use crate::error::{During, IoFailure, StoreError};
 use crate::fs::Disk;
 use crate::layout::Layout;
 use crate::memory::MemoryConfig;
+use crate::pack::RECORD_MAGIC;
 use crate::partial::PartialConfig;
 use crate::seen::TRUSTED_FOR;
 use crate::shard::VerifyReads;
@@ -134,12 +136,13 @@ pub(crate) fn open_root(config: &StoreConfig, disk: impl Disk) -> Result<OpenedR
     fs::create_dir_all(root).during("create", root)?;
     let lock = LockFile::acquire(&layout, config.wait_for_lock)?;
     let shards = match read_version(&layout)? {
-        Some((FORMAT, shards)) => shards,
-        Some((_, shards)) => {
+        Version::Known(FORMAT, shards) => shards,
+        Version::Known(_, shards) => {
             write_version(&layout, shards)?;
             shards
         }
-        None => create(&layout, config.shards.clamp(1, MAX_SHARDS))?,
+        Version::Absent => create(&layout, config.shards.clamp(1, MAX_SHARDS))?,
+        Version::Damaged(shards) => take_over(&layout, shards.unwrap_or(config.shards))?,
     };
     let staging = Staging::new(layout.temp(), disk);
     let swept = staging.sweep()?;
@@ -178,22 +181,80 @@ fn write_version(layout: &Layout, shards: usize) -> Result<(), IoFailure> {
         .during("sync", root)
 }
 
-/// The format and the number of shards of an existing store; `None` when there is no store yet.
-fn read_version(layout: &Layout) -> Result<Option<(&'static str, usize)>, StoreError> {
+/// Writes the version file of a store anew that has lost it: of at least so many `shards` as have records. Where those are fewer
+/// or more than there were, records are not found that lie in what was another one's, and nothing else is wrong.
+fn take_over(layout: &Layout, shards: usize) -> Result<usize, StoreError> {
+    let mut with_records = (0..MAX_SHARDS).rev();
+    let last = with_records.find(|shard| holds_records(&layout.pack(*shard)));
+    let Some(last) = last else {
+        return Err(StoreError::Damaged {
+            path: layout.version(),
+            root: layout.root().to_owned(),
+        });
+    };
+    let shards = shards.clamp(last + 1, MAX_SHARDS);
+    tracing::warn!(
+        "{} was damaged; it is written anew, and the store is used as before",
+        layout.version().display()
+    );
+    Ok(create(layout, shards)?)
+}
+
+/// Whether a file of `directory` begins with a record of ours.
+fn holds_records(directory: &Path) -> bool {
+    let mut entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.any(|entry| {
+        let mut begin = [0; RECORD_MAGIC.len()];
+        let read = File::open(entry.path()).and_then(|mut file| file.read_exact(&mut begin));
+        read.is_ok() && begin == *RECORD_MAGIC
+    })
+}
+
+/// What the version file says.
+#[derive(Debug)]
+enum Version {
+    /// There is no store yet.
+    Absent,
+    /// A format that is read, and the number of shards.
+    Known(&'static str, usize),
+    /// No format at all; the number of shards, when it can still be read.
+    Damaged(Option<usize>),
+}
+
+/// What the version file says of an existing store.
+fn read_version(layout: &Layout) -> Result<Version, StoreError> {
     let path = layout.version();
     let text = match fs::read(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Version::Absent),
         read => read.during("read", &path)?,
     };
-    parse_version(&text).map(Some).ok_or_else(|| {
-        let text = String::from_utf8_lossy(&text);
-        let line: String = text.lines().next().unwrap_or("").chars().take(60).collect();
-        StoreError::Version {
+    if let Some((format, shards)) = parse_version(&text) {
+        return Ok(Version::Known(format, shards));
+    }
+    let text = String::from_utf8_lossy(&text);
+    let line = text.lines().next().unwrap_or("");
+    if names_another(line) {
+        return Err(StoreError::Version {
             path,
-            found: line,
+            found: line.chars().take(60).collect(),
             expected: FORMAT,
-        }
-    })
+        });
+    }
+    let shards = line.rsplit_once("shards=").map(|(_, shards)| shards);
+    let shards = shards.and_then(|shards| shards.parse().ok());
+    Ok(Version::Damaged(
+        shards.filter(|it| (1..=MAX_SHARDS).contains(it)),
+    ))
+}
+
+/// Whether this is the whole name of a format, and none that is read.
+fn names_another(line: &str) -> bool {
+    let format = line
+        .split_once(" shards=")
+        .map_or(line, |(format, _)| format);
+    let number = format.strip_prefix(FORMAT.trim_end_matches(|last: char| last.is_ascii_digit()));
+    let is_number = |it: &str| !it.is_empty() && it.bytes().all(|byte| byte.is_ascii_digit());
+    number.is_some_and(is_number) && format != FORMAT && !OLDER_FORMATS.contains(&format)
 }
 
 fn parse_version(text: &[u8]) -> Option<(&'static str, usize)> {
@@ -269,7 +330,6 @@ mod tests {
     use super::*;
     use crate::fs::RealFs;
     use proptest::prelude::*;
-    use std::path::Path;
 
     fn config(root: &Path) -> StoreConfig {
         StoreConfig {
@@ -320,16 +380,56 @@ mod tests {
     fn another_format_is_named_and_left_alone() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("VERSION");
+        let segment = directory.path().join("packs/0/00000001.seg");
+        fs::create_dir_all(segment.parent().unwrap()).unwrap();
+        fs::write(segment, RECORD_MAGIC).unwrap();
         for text in [
             "zako-store 4 shards=4\n",
-            "",
-            "zako-store 3 shards=99\n",
-            "\u{0}",
+            "zako-store 31\n",
+            "zako-store 0 shards=",
         ] {
             fs::write(&path, text).unwrap();
             let error = open_root(&config(directory.path()), RealFs).unwrap_err();
             assert!(matches!(error, StoreError::Version { .. }), "{error}");
             assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn a_damaged_version_is_written_anew_only_beside_records() {
+        let damaged = [
+            ("", 3),
+            ("\0\0\0", 3),
+            ("zako-st", 3),
+            ("zako-store ", 3),
+            ("zako-store 3", 3),
+            ("zako-store 3 shards=99\n", 3),
+            ("zako-store s shards=5\n", 5),
+            ("zako-store 3 shards=1 or so\n", 3),
+            ("1.2.3\n", 3),
+        ];
+        for (text, shards) in damaged {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("VERSION");
+            fs::write(&path, text).unwrap();
+            let foreign = directory.path().join("packs/0/00000001.seg");
+            fs::create_dir_all(foreign.parent().unwrap()).unwrap();
+            fs::write(&foreign, "ZK").unwrap();
+            let error = open_root(&config(directory.path()), RealFs).unwrap_err();
+            assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+            let record = directory.path().join("packs/2/00000001.seg");
+            fs::create_dir_all(record.parent().unwrap()).unwrap();
+            fs::write(&record, RECORD_MAGIC).unwrap();
+            let opened = open_root(&config(directory.path()), RealFs).unwrap();
+            assert_eq!(opened.shards, shards, "{text:?}");
+            let version = fs::read_to_string(&path).unwrap();
+            assert_eq!(version, format!("{FORMAT} shards={shards}\n"));
+            drop(opened);
+            // Never fewer than have records.
+            fs::write(&path, "? shards=2").unwrap();
+            let opened = open_root(&config(directory.path()), RealFs).unwrap();
+            assert_eq!(opened.shards, 3);
         }
     }
 

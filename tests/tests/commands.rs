@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use zako_tests::{Outcome, Project, succeed, until_so};
+use zako_tests::{Outcome, Project, git, succeed, until_so};
 
 const BUILD: &str = r#"
 import { target, test } from "zako:build";
@@ -415,5 +415,83 @@ fn doctor_tells_what_every_build_would_refuse() {
         "ok    locked             yes",
     ] {
         assert!(told.contains(line), "{line}: {told}");
+    }
+}
+
+#[test]
+fn what_a_script_reads_has_nothing_else_in_it() {
+    let project = Project::with_build(BUILD);
+    let pairs = [
+        &["--json", "--otel", "stdout"][..],
+        &["--json", "--events", "/dev/stdout"],
+        &["--otel", "stdout", "--trace", "/dev/stdout"],
+    ];
+    for pair in pairs {
+        let said = project.zako(&[&["build"][..], pair].concat());
+        let said = said.fails_saying(&["both write to the standard output", "--otel"]);
+        assert_eq!(said.status.code(), Some(2), "{pair:?}");
+    }
+    let mut from_outside = project.command(&["build", "--json"]);
+    Outcome::of(from_outside.env("ZAKO_OTEL", "stdout")).fails_saying(&["ZAKO_OTEL"]);
+    assert!(project.ran().is_empty());
+    project
+        .zako(&["build", "--dry", "--json", "--otel", "stdout"])
+        .succeeds();
+}
+
+#[test]
+fn a_file_that_is_somebodys_work_is_not_written_over() {
+    let project = Project::with_build(
+        "import { target } from \"zako:build\";\nimport { name } from \"./names\";\nexport default {\n  \
+         a: target({ cmd: [\"sh\", \"-c\", \"echo a >> $RAN; cat src.txt > a\"], srcs: [name], outs: [\"a\"] }),\n};\n",
+    );
+    project.write("names.ts", "export const name = \"src.txt\";\n");
+    project.write("src.txt", "text\n");
+    project.write("known.txt", "known\n");
+    git(&project.root(), &["init", "-q"]);
+    git(&project.root(), &["add", "known.txt"]);
+    let written = [
+        ("BUILD.ts", "says what the targets are"),
+        ("zako.toml", "says what the targets are"),
+        ("names.ts", "the targets are described in"),
+        ("src.txt", "a source of //:a"),
+        ("known.txt", "git tracks"),
+    ];
+    let commands = [
+        &["build", "--events"][..],
+        &["build", "--trace"],
+        &["watch", "--events"],
+        &["run", "//:a", "--events"],
+        &["graph", "-o"],
+        &["trace", "-o"],
+    ];
+    for (file, why) in written {
+        let before = project.read(file);
+        for command in commands {
+            // That one goes on until it is stopped.
+            if command[0] == "watch" && ["names.ts", "src.txt"].contains(&file) {
+                continue;
+            }
+            let mut arguments = [command, &[file]].concat();
+            if command[0] == "graph" {
+                arguments.extend(["--format", "dot"]);
+            }
+            let said = project.zako(&arguments);
+            said.fails_saying(&["would overwrite", file, why]);
+            assert_eq!(project.read(file), before, "{command:?}");
+        }
+    }
+    assert!(project.ran().is_empty());
+    let mut watch = project.start(&["watch", "--events", "src.txt"]);
+    assert!(watch.line().starts_with("watching "));
+    watch.signal("INT");
+    watch.wait();
+    assert_eq!(project.read("src.txt"), "text\n");
+    // What an earlier command wrote is written anew.
+    for _ in 0..2 {
+        project
+            .zako(&["build", "--events", "events", "--trace", "trace"])
+            .succeeds();
+        assert_eq!(project.read("events").matches("build_started").count(), 1);
     }
 }

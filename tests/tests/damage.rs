@@ -72,9 +72,6 @@ fn overwrite(file: &Path, change: impl FnOnce(&mut Vec<u8>)) {
 }
 
 /// Damages one file of a cache after the other; each time, outputs must be rebuilt right.
-///
-/// The store's format marker is the one file that is not guessed at: without it, zako must not touch
-/// what may be somebody else's data, and says so.
 fn damage_each(change: impl Fn(&mut Vec<u8>)) {
     let project = project();
     project.build();
@@ -84,17 +81,11 @@ fn damage_each(change: impl Fn(&mut Vec<u8>)) {
         let files = cache_files(&project.cache());
         let Some(file) = files.get(index) else { break };
         let name = file.display().to_string();
-        let before = fs::read(file).unwrap();
         overwrite(file, &change);
         for output in ["big.out", "small.out"] {
             fs::remove_file(project.root().join(output)).unwrap();
         }
-        let mut outcome = project.zako(&["build"]);
-        if file.ends_with("VERSION") {
-            outcome.fails_saying(&[&name]);
-            overwrite(file, |bytes| *bytes = before);
-            outcome = project.zako(&["build"]);
-        }
+        let outcome = project.zako(&["build"]);
         assert!(outcome.status.success(), "{name}: {}", outcome.text());
         check_outputs(&project, "w");
     }

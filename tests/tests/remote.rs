@@ -337,3 +337,72 @@ fn watch_and_run_use_the_cache_as_build_does() {
     let said = summary(&other, &remote);
     assert!(said.contains("\"cached\": 1"), "{said}");
 }
+
+/// Replaces the first `old` by `new`, of equal length, in every result that `cache` has.
+fn poison(cache: &Web, old: &str, new: &str) {
+    for path in cache.paths() {
+        let Some(Answer::Body(mut body)) = cache.answer_of(&path) else {
+            continue;
+        };
+        let found = body.windows(old.len()).position(|it| it == old.as_bytes());
+        if let Some(at) = found.filter(|_| path.starts_with("/ac/")) {
+            body[at..at + old.len()].copy_from_slice(new.as_bytes());
+            cache.answer(&path, Answer::Body(body));
+        }
+    }
+}
+
+#[test]
+fn a_result_that_its_step_cannot_have_left_is_not_used() {
+    let build = r#"
+import { glob, target, transpile } from "zako:build";
+export default {
+  a: target({ cmd: ["sh", "-c", "cat a.txt > out_a.txt; ln -s out_a.txt zli"], srcs: ["a.txt"], outs: ["out_a.txt", "zli"] }),
+  d: target({ cmd: ["sh", "-c", "mkdir -p dir/sub; cat a.txt > dir/sub/one; cat a.txt > dir/two"], srcs: ["a.txt"], outs: ["dir/"] }),
+  t: transpile({ srcs: glob("src/*.ts"), root: "src", out: "js" }),
+};
+"#;
+    let machine = || {
+        let project = Project::with_build(build);
+        project.write("a.txt", "abc\n");
+        project.write("src/mod.ts", "export const m: number = 1;\n");
+        project
+    };
+    let poisons = [
+        ("out_a.txt", "../.tttxt"),
+        ("out_a.txt", "/tmp/.ttt"),
+        ("out_a.txt", ".git/hook"),
+        ("out_a.txt", "undeclare"),
+        ("dir/sub/one", "dir/../../x"),
+        ("js/mod.js", "js/../m.x"),
+        ("js/mod.js", "js/abc.js"),
+    ];
+    for (old, new) in poisons {
+        let cache = Web::cache();
+        summary(&machine(), &cache.url(""));
+        poison(&cache, old, new);
+        let project = machine();
+        let arguments = ["build", "--json", "--remote", &cache.url("")];
+        let said = project.zako(&arguments).succeeds();
+        assert!(
+            said.stdout.contains("\"executed\": 1") && said.stdout.contains("\"cached\": 2"),
+            "{new}: {}",
+            said.text()
+        );
+        let warning = warned(&said);
+        for part in [cache.address(), "cannot have left", new] {
+            assert!(warning.contains(part), "{part}: {warning}");
+        }
+        assert_eq!(project.read("out_a.txt"), "abc\n");
+        assert_eq!(project.read("dir/sub/one"), "abc\n");
+        assert!(project.has("js/mod.js"));
+        assert!(
+            new.starts_with('/') || !project.root().join(new).exists(),
+            "{new}"
+        );
+        // The right result is there again.
+        let healed = summary(&machine(), &cache.url(""));
+        assert!(healed.contains("\"cached\": 3"), "{new}: {healed}");
+    }
+    assert!(!std::path::Path::new("/tmp/.ttt").exists());
+}

@@ -1,6 +1,7 @@
 //! Worker processes: started once, asked often, replaced when they die, gone with the build.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use zako_tests::{Project, is_alive, is_installed, may_run, until_so};
 
@@ -394,11 +395,14 @@ fn a_process_that_ends_at_once_is_told_with_what_it_printed() {
 #[test]
 fn a_process_that_closes_its_output_and_goes_on_is_told_to_have_done_so() {
     for project in shells("read line; exec >&-; echo I go on >&2; read line") {
+        let began = Instant::now();
         let said = project.zako(&["build"]).fails_saying(&[
             "closed its output before it answered, then was stopped",
             "I go on",
         ]);
         assert!(!said.text().contains("signal"), "{}", said.text());
+        // Two processes, neither of which can answer any more.
+        assert!(began.elapsed() < Duration::from_secs(5));
     }
 }
 

@@ -55,7 +55,7 @@ use index::SegmentState;
 pub(crate) use index::{Name, Place};
 use merge::Merge;
 pub(crate) use read::Read;
-pub(crate) use record::{HEADER_BYTES, Header};
+pub(crate) use record::{HEADER_BYTES, Header, MAGIC as RECORD_MAGIC};
 pub(crate) use survey::Survey;
 use table::Table;
 

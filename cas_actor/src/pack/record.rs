@@ -20,7 +20,8 @@ use crate::digest::{Digest, HASH_BYTES};
 use crate::layout::{Kind, is_packed};
 use crate::sha256::follow_link;
 
-const MAGIC: &[u8; 4] = b"ZKR1";
+/// What every record begins with, and so every segment.
+pub(crate) const MAGIC: &[u8; 4] = b"ZKR1";
 const LENGTH_AT: usize = 8;
 const HASH_AT: usize = 12;
 const CHECK_AT: usize = HASH_AT + HASH_BYTES;

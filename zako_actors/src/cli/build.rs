@@ -4,6 +4,7 @@
 //! not know how a step runs.
 //! Invariant: when everything is up to date, neither threads nor engines have been started, but for a terminal's live line.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -22,6 +23,7 @@ use super::remote::remote;
 use super::sandbox::{chosen, readable};
 use super::sink::{JsonLines, Sink, create};
 use super::summary::summarise;
+use super::written::{refuse, refuse_pairs};
 use super::{Exit, Failure, dry, print_json, say};
 use crate::engine::affected::affected;
 use crate::engine::cancel::Cancel;
@@ -68,25 +70,12 @@ pub fn run(
     wanted: Wanted,
     begin: Instant,
 ) -> Result<Exit, Failure> {
-    refuse_unwritten(args)?;
+    refuse_pairs(args)?;
     let mut opened = Opened::open(global, Some(args))?;
     let mut work = Work::new(global, args, wanted, begin, None);
     let outcome = work.carry_out(&mut opened);
     opened.close();
     outcome
-}
-
-/// Nothing happens that could be written down when nothing is run.
-fn refuse_unwritten(args: &BuildArgs) -> Result<(), Failure> {
-    let steps = &args.steps;
-    let files = [("--events", &steps.events), ("--trace", &steps.trace)];
-    match files.iter().find(|(_, file)| args.dry && file.is_some()) {
-        None => Ok(()),
-        Some((flag, _)) => Err(Failure::usage(format!(
-            "--dry runs nothing, so that nothing happens which {flag} could write down; `--dry --json` prints what would run, \
-             and `zako trace` draws a build out of the times of earlier ones"
-        ))),
-    }
 }
 
 /// Builds `targets` for another command, which goes on with the results.
@@ -109,6 +98,8 @@ pub(super) struct Work<'a> {
     pub(super) cancel: Option<Cancel>,
     /// Where edits are told of that happen meanwhile.
     edits: Option<Arc<Edits>>,
+    /// Whether an earlier round has begun the files that this one writes, where there are rounds.
+    is_written: Option<&'a Cell<bool>>,
     /// Those that nobody was told about yet.
     phases: Vec<Phase>,
     /// Targets whose rules cannot go on.
@@ -123,19 +114,21 @@ pub(super) struct Begin {
     pub mistaken: Vec<(Label, String)>,
 }
 
-/// One round of `zako watch`: a build that `cancel` ends; it goes on with what the last one has `kept`. Tells also whether no target
+/// One round of `zako watch`: a build that `cancel` ends; it goes on with what the last one has `kept`, and in the files that it writes
+/// where one `is_written` already. Tells also whether no target
 /// was left out for a mistake.
 pub fn round(
     global: &Global,
     args: &BuildArgs,
     wanted: Wanted,
-    (cancel, edits): (&Cancel, &Arc<Edits>),
+    (cancel, edits, is_written): (&Cancel, &Arc<Edits>, &Cell<bool>),
     kept: &mut Option<Kept>,
 ) -> Result<(Exit, bool), Failure> {
     let begin = Instant::now();
     let mut opened = Opened::open_again(global, Some(args), kept.take())?;
     let mut work = Work::new(global, args, wanted, begin, Some(cancel.clone()));
     work.edits = Some(Arc::clone(edits));
+    work.is_written = Some(is_written);
     let outcome = work.carry_out(&mut opened);
     *kept = opened.give_back();
     // What is given up while build files are read is nobody's mistake.
@@ -184,6 +177,7 @@ impl<'a> Work<'a> {
             begin,
             cancel,
             edits: None,
+            is_written: None,
             phases: Vec::new(),
             mistaken: FxHashSet::default(),
         }
@@ -218,6 +212,9 @@ impl<'a> Work<'a> {
 
     /// Brings what is asked for up to date.
     fn build(&mut self, opened: &mut Opened, targets: Targets) -> Result<Summary, Failure> {
+        if !self.is_going_on() {
+            refuse(&self.args.steps, opened, &targets)?;
+        }
         let begin = self.plan(opened, targets)?;
         self.run(opened, begin)
     }
@@ -442,6 +439,11 @@ impl<'a> Work<'a> {
         }
     }
 
+    /// Whether an earlier round has begun the files that this one writes.
+    fn is_going_on(&self) -> bool {
+        self.is_written.is_some_and(Cell::get)
+    }
+
     /// Whether somebody wants to know what happens, even if it is nothing.
     fn is_watched(&self) -> bool {
         self.args.steps.events.is_some()
@@ -453,7 +455,7 @@ impl<'a> Work<'a> {
         let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
         if let Some(path) = &self.args.steps.events {
             // Rounds of a watch follow one another in one file.
-            let file = JsonLines::open(path, self.cancel.is_some(), cancel).map_err(|error| {
+            let file = JsonLines::open(path, self.is_going_on(), cancel).map_err(|error| {
                 Failure::usage(format!(
                     "cannot write events to {}: {error}",
                     path.display()
@@ -473,6 +475,9 @@ impl<'a> Work<'a> {
         }
         if let Some(to) = self.args.steps.otel.as_deref().filter(|to| !to.is_empty()) {
             sinks.push(self.otel(to, opened)?);
+        }
+        if let Some(is_written) = self.is_written {
+            is_written.set(true);
         }
         Ok(sinks)
     }

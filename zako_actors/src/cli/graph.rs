@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::args::{Global, GraphArgs, GraphFormat};
 use super::opened::Opened;
+use super::written::refuse_one;
 use super::{Exit, Failure, print, say};
 use crate::engine::graph::NodeId;
 use crate::engine::picture::{Picture, READABLE};
@@ -26,6 +27,9 @@ fn draw(opened: &mut Opened, args: &GraphArgs) -> Result<Exit, Failure> {
         (None, Some(path)) => by_ending(path)?,
     };
     let targets = opened.load_whole()?;
+    if let Some(path) = output {
+        refuse_one("-o", path, opened, &targets)?;
+    }
     let patterns = opened.patterns(&args.labels)?;
     let wanted = targets
         .graph

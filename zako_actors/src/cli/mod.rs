@@ -37,6 +37,7 @@ mod trace;
 mod types;
 mod watch;
 mod why;
+mod written;
 
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};

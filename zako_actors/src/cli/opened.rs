@@ -5,13 +5,12 @@
 //! Invariants: what was learnt is saved, whatever came of the command; a command that only looks
 //! starts no engine when no build file changed.
 
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::args::{BuildArgs, Global, StepArgs};
+use super::args::{BuildArgs, Global};
 use super::live::{self, Live};
 use super::options::{Options, directory, search_path};
+use super::written::files_to_write;
 use super::{Failure, say};
 use crate::diagnostic::Diagnostic;
 use crate::engine::action::{Describer, Outer};
@@ -339,21 +338,6 @@ pub fn notice(notice: Notice) {
         Notice::Waiting(None) => "waiting for another process that builds in this workspace".into(),
         Notice::StateLost(message) => format!("warning: {message}"),
     });
-}
-
-/// The files that a command is told to write, by their paths without links.
-pub fn files_to_write(steps: &StepArgs) -> Vec<PathBuf> {
-    let files = [&steps.events, &steps.trace].into_iter().flatten();
-    files.filter_map(|path| place_of(path)).collect()
-}
-
-/// The path without links of a file that may not be there yet.
-fn place_of(path: &Path) -> Option<PathBuf> {
-    fs::canonicalize(path).ok().or_else(|| {
-        let whole = std::path::absolute(path).ok()?;
-        let dir = fs::canonicalize(whole.parent()?).ok()?;
-        Some(dir.join(whole.file_name()?))
-    })
 }
 
 /// Words and status for what kept a workspace from being used.

@@ -12,6 +12,7 @@ use super::args::{Global, TraceArgs};
 use super::chrome_trace::Trace;
 use super::opened::{Opened, Targets};
 use super::sink::Sink;
+use super::written::refuse_one;
 use super::{Exit, Failure, print, print_json, say};
 use crate::engine::event::{Event, Outcome, Stamped};
 use crate::engine::forecast::{Played, Steps, end_of};
@@ -30,6 +31,9 @@ pub fn run(global: &Global, args: &TraceArgs) -> Result<Exit, Failure> {
 
 fn tell(opened: &mut Opened, args: &TraceArgs) -> Result<Exit, Failure> {
     let targets = opened.load_whole()?;
+    if let Some(path) = &args.output {
+        refuse_one("-o", path, opened, &targets)?;
+    }
     let patterns = opened.patterns(&args.labels)?;
     let wanted = targets
         .graph

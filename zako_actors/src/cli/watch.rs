@@ -7,6 +7,7 @@
 //! starts nothing, nor what a script left where its outputs go, however it ended, nor what no build reads and commands or a program that git is told
 //! to ignore the files of writes; a burst of changes is one round.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,8 +23,9 @@ use rustc_hash::FxHashSet;
 use super::args::{BuildArgs, Global, WatchArgs};
 use super::build::{Wanted, round};
 use super::interrupt::cancel_on_signals;
-use super::opened::{files_to_write, workspace_failure};
+use super::opened::workspace_failure;
 use super::options::{Options, directory};
+use super::written::{files_to_write, refuse_known};
 use super::{Exit, Failure, print_line, say};
 use crate::engine::cancel::Cancel;
 use crate::engine::edits::{Edits, UNWATCHED, is_unwatched};
@@ -50,6 +52,7 @@ enum News {
 
 /// Watches until a signal comes.
 pub fn run(global: &Global, args: &WatchArgs) -> Result<Exit, Failure> {
+    refuse_known(&args.steps)?;
     let workspace = Workspace::find(&directory(global)).map_err(workspace_failure)?;
     let options = Options::settle(global, None, &workspace)?;
     let layout = Layout::new(&workspace.root, options.cache.as_deref());
@@ -84,8 +87,9 @@ pub fn run(global: &Global, args: &WatchArgs) -> Result<Exit, Failure> {
     };
     build.steps.keep_going = true;
     if let Some(events) = &args.steps.events {
-        // The rounds add to it.
-        fs::write(events, "").map_err(|error| {
+        // The first round that comes to know the targets empties it, unless it is one of their sources.
+        let opened = fs::File::options().create(true).append(true).open(events);
+        opened.map_err(|error| {
             let events = events.display();
             Failure::usage(format!("cannot write events to {events}: {error}"))
         })?;
@@ -96,8 +100,10 @@ pub fn run(global: &Global, args: &WatchArgs) -> Result<Exit, Failure> {
         Wanted::Targets
     };
     let mut kept = None;
+    let is_written = Cell::new(false);
     loop {
-        match round(global, &build, wanted, (&cancel, &edits), &mut kept) {
+        let signals = (&cancel, &edits, &is_written);
+        match round(global, &build, wanted, signals, &mut kept) {
             Ok((Exit::Interrupted, _)) => return Ok(Exit::Interrupted),
             // A mistake in a build file is mended while we watch; what was to be forced still is.
             Ok((_, is_whole)) => {

@@ -217,7 +217,7 @@ impl Ledger {
 }
 
 /// Whether `path` leads to a place in the workspace that is neither zako's own nor git's.
-fn may_be_output(path: &str) -> bool {
+pub fn may_be_output(path: &str) -> bool {
     let is_step = |part: &str| !matches!(part, "" | "." | "..");
     let first = path.split('/').next().unwrap_or_default();
     path.split('/').all(is_step)

@@ -37,8 +37,6 @@ use super::sandbox::Confine;
 use super::sandbox::namespaces::{self, Kind};
 pub use strays::{Leftovers, is_nobody_left, kill_strays};
 
-/// What a process has to end by itself that closed its pipes.
-const LAST_WORDS: Duration = Duration::from_secs(5);
 /// Between the polite signal and the final one.
 const GRACE: Duration = Duration::from_millis(500);
 /// A program that was just copied may be "busy" while another thread forks.
@@ -125,16 +123,17 @@ pub fn has_ended(pidfd: &OwnedFd) -> io::Result<bool> {
     Ok(matches!(woken, Woken::Exited))
 }
 
-/// Waits for the process of `pidfd`, which closed its pipes, to end by itself, but not for long. Tells whether it did.
+/// Waits `patience` at most for the process of `pidfd`, which closed a pipe, to end by itself. Tells whether it did.
 ///
 /// # Errors
 /// When the system refuses to watch it.
 pub fn hear_out(
     pidfd: &OwnedFd,
+    patience: Duration,
     cancel: Option<&Cancel>,
     deadline: Option<Instant>,
 ) -> io::Result<bool> {
-    let last = Instant::now() + LAST_WORDS;
+    let last = Instant::now() + patience;
     let last = deadline.map_or(last, |at| at.min(last));
     Ok(matches!(wait(pidfd, cancel, Some(last))?, Woken::Exited))
 }

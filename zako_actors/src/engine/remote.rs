@@ -4,7 +4,7 @@
 //! handed on. Does not know the protocols, nor when a server counts as down: that is the store's
 //! tier; nor how long look-ups wait in all (`allowance`).
 //! Invariants: a server that is down, slow or wrong costs a bounded wait and no correctness: whatever
-//! comes from there is hashed, and whatever does not come is built; that it is not there is said once in a build; a result is handed on after
+//! comes from there is hashed, and whatever does not come, or cannot be what its step left, is built; that it is not there is said once in a build; a result is handed on after
 //! its files; nobody waits for it any more once the build is cancelled.
 
 mod allowance;
@@ -147,12 +147,23 @@ impl Remote {
         })
     }
 
-    /// The result of action `key`, with all its files in the store. Blocks, until `cancel` at the latest.
-    pub fn fetch(&self, key: &Hash, cancel: &Cancel) -> Option<ActionResult> {
+    /// The result of action `key`, with all its files in the store, unless it has a `flaw`. Blocks, until `cancel` at the latest.
+    pub fn fetch(
+        &self,
+        key: &Hash,
+        cancel: &Cancel,
+        flaw: impl Fn(&ActionResult) -> Option<String>,
+    ) -> Option<ActionResult> {
         self.wait(cancel, async |lookup| {
             let (wrapped, function) = self.entry(key).await?;
             let result = postcard::from_bytes(&wrapped.stdout_raw);
             let result: ActionResult = self.understood(result)?;
+            if let Some(flaw) = flaw(&result) {
+                let why = "has results that their steps cannot have left";
+                let matter = format!("{why} ({flaw}); such results are not used");
+                self.allowance.warn(&matter);
+                return None;
+            }
             lookup.found(&result);
             self.bring(&wrapped, function, &files(&result)).await?;
             Some(result)

@@ -2,8 +2,8 @@
 //!
 //! Owns the questions to git, and which commit is compared with. Does not know targets.
 //! Invariants: a path is named whether it was committed, staged, edited, removed, or is new and not
-//! ignored; the repository that is asked is the one where the files lie, whichever one called zako; a git that does not answer
-//! is not one that knows nothing.
+//! ignored, also in a submodule, of which the commit is compared with that the other commit names; the repository that is asked is
+//! the one where the files lie, whichever one called zako; a git that does not answer is not one that knows nothing.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -11,6 +11,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::locks::Before;
+use crate::lang::target::join;
 
 /// Why git did not answer.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +45,15 @@ pub struct Changes {
     pub locks: Before,
 }
 
+impl Changes {
+    fn add(&mut self, path: String, came_or_went: bool) {
+        if came_or_went {
+            self.came_or_went.insert(path.clone());
+        }
+        self.paths.insert(path);
+    }
+}
+
 /// What the file at `path` held in `commit`; nothing where it was none, or no text.
 pub fn text_at(root: &Path, commit: &str, path: &str) -> Option<String> {
     let mut asked = git();
@@ -62,15 +72,37 @@ pub fn changed_since(root: &Path, reference: &str) -> Result<Changes, SinceError
     if reference.is_empty() || reference.starts_with('-') {
         return Err(SinceError::NoReference(reference.to_owned()));
     }
-    let ask = |arguments: &[&str]| -> Result<Vec<String>, SinceError> {
+    let asked = Asked { reference };
+    let left_at = asked.ask(root, &["merge-base", reference, "HEAD"]).ok();
+    let left_at = left_at.and_then(|said| Some(said.first()?.trim().to_owned()));
+    let mut changes = Changes {
+        commit: left_at.unwrap_or_else(|| reference.to_owned()),
+        ..Changes::default()
+    };
+    let commit = changes.commit.clone();
+    asked.differing(root, "", &commit, &mut changes)?;
+    Ok(changes)
+}
+
+/// The mode of what is a repository of its own, in git's words.
+const SUBMODULE: &str = "160000";
+
+/// What git is asked on behalf of.
+struct Asked<'a> {
+    reference: &'a str,
+}
+
+impl Asked<'_> {
+    /// What git lists in `dir`.
+    fn ask(&self, dir: &Path, arguments: &[&str]) -> Result<Vec<String>, SinceError> {
         let output = git()
-            .current_dir(root)
+            .current_dir(dir)
             .args(arguments)
             .output()
             .map_err(SinceError::NoGit)?;
         if !output.status.success() {
             let repository = git()
-                .current_dir(root)
+                .current_dir(dir)
                 .args(["rev-parse", "--git-dir"])
                 .output();
             let message = match repository {
@@ -80,39 +112,102 @@ pub fn changed_since(root: &Path, reference: &str) -> Result<Changes, SinceError
                 _ => first_line(&output.stderr),
             };
             return Err(SinceError::Refused {
-                reference: reference.to_owned(),
+                reference: self.reference.to_owned(),
                 message,
             });
         }
         Ok(names(&output.stdout).collect())
-    };
-    let left_at = ask(&["merge-base", reference, "HEAD"]).ok();
-    let left_at = left_at.and_then(|said| Some(said.first()?.trim().to_owned()));
-    let mut changes = Changes {
-        commit: left_at.unwrap_or_else(|| reference.to_owned()),
-        ..Changes::default()
-    };
-    let diff = ask(&[
-        "diff",
-        "--name-status",
-        "--no-renames",
-        "--relative",
-        "-z",
-        &changes.commit,
-        "--",
-        ".",
-    ])?;
-    // A letter, then the path.
-    for change in diff.chunks_exact(2) {
-        if matches!(&*change[0], "A" | "D") {
-            changes.came_or_went.insert(change[1].clone());
-        }
-        changes.paths.insert(change[1].clone());
     }
-    let new = ask(&["ls-files", "--others", "--exclude-standard", "-z"])?;
-    changes.came_or_went.extend(new.iter().cloned());
-    changes.paths.extend(new);
-    Ok(changes)
+
+    /// Adds what differs between `commit` and the files in `root`, submodules included, with `above` before their paths.
+    fn differing(
+        &self,
+        root: &Path,
+        above: &str,
+        commit: &str,
+        changes: &mut Changes,
+    ) -> Result<(), SinceError> {
+        let diff = self.ask(
+            root,
+            &[
+                "diff",
+                "--raw",
+                "--no-abbrev",
+                "--no-renames",
+                "--ignore-submodules=none",
+                "--relative",
+                "-z",
+                commit,
+                "--",
+                ".",
+            ],
+        )?;
+        // `:MODE MODE COMMIT COMMIT LETTER`, of then and now, then the path.
+        for change in diff.chunks_exact(2) {
+            let (said, path) = (&change[0], &change[1]);
+            let mut words = said.trim_start_matches(':').split(' ');
+            let modes = [words.next(), words.next()];
+            let (was_there, letter) = (words.next().unwrap_or_default(), words.nth(1));
+            let is_there = root.join(path).join(".git").symlink_metadata().is_ok();
+            match modes.map(|mode| mode == Some(SUBMODULE)) {
+                [true, true] if is_there => {
+                    self.below(
+                        &root.join(path),
+                        &join(above, path),
+                        Some(was_there),
+                        changes,
+                    )?;
+                }
+                [false, true] if is_there => {
+                    self.below(&root.join(path), &join(above, path), None, changes)?;
+                }
+                _ => changes.add(join(above, path), matches!(letter, Some("A" | "D"))),
+            }
+        }
+        self.untracked(root, above, changes)
+    }
+
+    /// Adds what differs in the submodule `root` from its `commit`; everything where that is not known there.
+    fn below(
+        &self,
+        root: &Path,
+        above: &str,
+        commit: Option<&str>,
+        changes: &mut Changes,
+    ) -> Result<(), SinceError> {
+        let is_known = |commit: &&str| {
+            let whole = format!("{commit}^{{commit}}");
+            self.ask(root, &["cat-file", "-e", &whole]).is_ok()
+        };
+        if let Some(commit) = commit.filter(is_known) {
+            return self.differing(root, above, commit, changes);
+        }
+        for listed in self.ask(root, &["ls-files", "--stage", "-z"])? {
+            let Some((said, path)) = listed.split_once('\t') else {
+                continue;
+            };
+            let full = root.join(path);
+            let is_there = || full.join(".git").symlink_metadata().is_ok();
+            if said.starts_with(SUBMODULE) && is_there() {
+                self.below(&full, &join(above, path), None, changes)?;
+            } else {
+                changes.add(join(above, path), true);
+            }
+        }
+        self.untracked(root, above, changes)
+    }
+
+    /// Adds what git does not know in `root` and does not ignore.
+    fn untracked(&self, root: &Path, above: &str, changes: &mut Changes) -> Result<(), SinceError> {
+        for path in self.ask(root, &["ls-files", "--others", "--exclude-standard", "-z"])? {
+            match path.strip_suffix('/') {
+                // A repository that is no submodule yet.
+                Some(dir) => self.below(&root.join(dir), &join(above, dir), None, changes)?,
+                None => changes.add(join(above, &path), true),
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The files below `root` that git knows; none where there is no repository.
@@ -134,6 +229,17 @@ pub fn tracked(root: &Path) -> Result<BTreeSet<String>, String> {
         true => Err(refused),
         false => Ok(BTreeSet::new()),
     }
+}
+
+/// Whether git tracks the file at `path`, in whichever repository it lies; not where git does not say so.
+pub fn is_tracked(path: &Path) -> bool {
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
+        return false;
+    };
+    let mut asked = git();
+    asked.args(["--literal-pathspecs", "ls-files", "--error-unmatch", "--"]);
+    let asked = asked.current_dir(dir).arg(name).output();
+    asked.is_ok_and(|output| output.status.success())
 }
 
 /// Those of `paths`, relative to `root`, that git ignores; none where it does not say so.

@@ -4,6 +4,7 @@
 //! on.
 //! Invariant: what a finished build made is remembered, whatever came of the rest.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
@@ -180,6 +181,7 @@ impl Session {
             overwrite: options.overwrite,
             repeat: options.repeat,
             remote,
+            told_of_unsound: AtomicBool::new(false),
             sandbox: options.sandbox,
             readable: Readable::new(options.readable.clone()),
             // A failure ends this build, not what comes after it.

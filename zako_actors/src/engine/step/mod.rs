@@ -24,6 +24,7 @@ mod repeat;
 mod results;
 mod rivals;
 mod settle;
+mod sound;
 mod strangers;
 mod traced;
 mod transpile;
@@ -32,6 +33,7 @@ mod way;
 mod worker;
 
 use std::collections::BTreeSet;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
@@ -96,6 +98,8 @@ pub struct StepEnv {
     pub repeat: u32,
     /// The cache behind the store.
     pub remote: Option<Arc<Remote>>,
+    /// Whether somebody was told that the store has results which no step can have left.
+    pub told_of_unsound: AtomicBool,
     /// How strictly commands are held to what they declare.
     pub sandbox: Mode,
     /// What strictly held commands may read beside that.

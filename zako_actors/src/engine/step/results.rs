@@ -1,10 +1,14 @@
 //! Results: where one is found before a step runs, and where it is kept after it.
 //!
 //! Owns the order of places and keys. Does not know what is done with a result.
-//! Invariant: a result whose command's reads are not known counts as one that read everything.
+//! Invariants: a result whose command's reads are not known counts as one that read everything; what no step can have left
+//! is no result, wherever it comes from, and nothing of it is kept.
+
+use std::sync::atomic::Ordering::Relaxed;
 
 use cas_actor::{ActionEntry, Digest};
 
+use super::sound::flaw;
 use super::{StepEnv, StepJob, depfile};
 use crate::engine::action::Action;
 use crate::engine::hash::Hash;
@@ -18,7 +22,7 @@ pub(super) fn find_result(
     action: Action,
 ) -> (Action, Option<ActionResult>) {
     for find in [from_here, from_afar] {
-        if let Some(result) = find(env, job, &action.key) {
+        if let Some(result) = find(env, job, (&action, &action.key)) {
             // Found by its whole key: what it read is not known.
             let action = match action.read {
                 Some(_) => action,
@@ -27,32 +31,58 @@ pub(super) fn find_result(
             return (action, Some(result));
         }
         let whole = action.whole_key();
-        if let Some(result) = whole.and_then(|key| find(env, job, &key)) {
+        if let Some(result) = whole.and_then(|key| find(env, job, (&action, &key))) {
             return (action.widened(), Some(result));
         }
     }
     let narrowed = depfile::narrowed_from_afar(env, job, &action);
     if let Some(narrowed) = narrowed
-        && let Some(result) = from_afar(env, job, &narrowed.key)
+        && let Some(result) = from_afar(env, job, (&narrowed, &narrowed.key))
     {
         return (narrowed, Some(result));
     }
     (action, None)
 }
 
-fn from_here(env: &StepEnv, _: &StepJob, key: &Hash) -> Option<ActionResult> {
+/// The result of `action` that is kept here under `key`.
+fn from_here(
+    env: &StepEnv,
+    job: &StepJob,
+    (action, key): (&Action, &Hash),
+) -> Option<ActionResult> {
     let entry = env.store.blocking().get_complete_action(key.bytes());
-    decode(&entry.ok().flatten()?)
+    let result = decode(&entry.ok().flatten()?)?;
+    match flaw(job.target(), &action.inputs, &result.outputs) {
+        None => Some(result),
+        Some(flaw) => {
+            tell_of_unsound(env, &flaw);
+            None
+        }
+    }
 }
 
-/// The result in the remote cache, kept here from now on.
-fn from_afar(env: &StepEnv, job: &StepJob, key: &Hash) -> Option<ActionResult> {
+/// The result of `action` that the remote cache has under `key`, kept here from now on.
+fn from_afar(
+    env: &StepEnv,
+    job: &StepJob,
+    (action, key): (&Action, &Hash),
+) -> Option<ActionResult> {
     let remote = env.remote.as_ref()?;
     // Nobody knows how long that takes: others may have the seat.
     env.seats.forget(job.rank.node);
-    let result = remote.fetch(key, &job.cancel)?;
+    let flaw = |result: &ActionResult| flaw(job.target(), &action.inputs, &result.outputs);
+    let result = remote.fetch(key, &job.cancel, flaw)?;
     keep(env, key, &result);
     Some(result)
+}
+
+/// Says, once in a build, that the store has a result with such a `flaw`.
+pub(super) fn tell_of_unsound(env: &StepEnv, flaw: &str) {
+    if !env.told_of_unsound.swap(true, Relaxed) {
+        tracing::warn!(
+            "the local cache has results that their steps cannot have left ({flaw}); such results are not used"
+        );
+    }
 }
 
 /// Keeps a result for the next time, and for others.

@@ -13,6 +13,8 @@ use actor_rt::PoolError;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::repeat::difference;
+use super::results::tell_of_unsound;
+use super::sound::is_of_file;
 use super::{
     Lookup, StepEnv, StepFailure, StepJob, StepReport, blocking, decode, encode, look_up,
     put_in_place, record, remember,
@@ -222,10 +224,13 @@ async fn make(
             .ok()
             .flatten();
         if let Some(result) = entry.and_then(|entry| decode(&entry)) {
-            return Ok(Ok(Made {
-                items: result.outputs.to_vec(),
-                contents: Vec::new(),
-            }));
+            if is_of_file(&unit.out, &result.outputs) {
+                return Ok(Ok(Made {
+                    items: result.outputs.to_vec(),
+                    contents: Vec::new(),
+                }));
+            }
+            tell_of_unsound(env, &format!("what becomes of {}", unit.path));
         }
     }
     let begin = Instant::now();

@@ -295,8 +295,8 @@ fn write_all(
 
 /// How the process has ended; if it does not by itself, it is killed.
 fn how_it_went(pipe: Pipe, pidfd: &OwnedFd, group: &Mutex<Group>) -> String {
-    // Who closes a pipe may have something to say yet; meanwhile others may kill it.
-    let heard = hear_out(pidfd, None, None);
+    // Meanwhile others may kill it.
+    let heard = hear_out(pidfd, pipe.patience(), None, None);
     match heard.and_then(|by_itself| Ok((by_itself, lock(group).end()?))) {
         Ok((by_itself, status)) => how_it_ended(pipe, by_itself, status),
         Err(error) => format!("ended before it answered ({error})"),

@@ -11,7 +11,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{ChildStdin, ChildStdout, ExitStatus};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
@@ -72,6 +72,17 @@ pub(super) enum Pipe {
     Input,
     /// Where answers go.
     Output,
+}
+
+impl Pipe {
+    /// What a process that closed it has to end by itself. One that takes no requests may still have something to say; one that
+    /// gives no answers is only told of by its status.
+    pub(super) fn patience(self) -> Duration {
+        match self {
+            Self::Input => Duration::from_secs(5),
+            Self::Output => Duration::from_millis(200),
+        }
+    }
 }
 
 /// How a process ended that closed `pipe`: `by_itself`, or because somebody ended it then.
@@ -139,13 +150,12 @@ impl Worker {
             Err(error) => {
                 let ended = error.kind() == ErrorKind::UnexpectedEof
                     || error.kind() == ErrorKind::BrokenPipe;
-                // Who closes a pipe may have something to say yet.
                 let pipe = match error.kind() {
                     ErrorKind::BrokenPipe => Pipe::Input,
                     _ => Pipe::Output,
                 };
                 let how = ended.then(|| {
-                    let by_itself = hear_out(&self.pidfd, Some(cancel), deadline)?;
+                    let by_itself = hear_out(&self.pidfd, pipe.patience(), Some(cancel), deadline)?;
                     let status = self.group.end()?;
                     io::Result::Ok(how_it_ended(pipe, by_itself, status))
                 });
