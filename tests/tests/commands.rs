@@ -482,6 +482,8 @@ fn a_file_that_is_somebodys_work_is_not_written_over() {
         }
     }
     assert!(project.ran().is_empty());
+    let both = project.zako(&["build", "--events", "one", "--trace", "./one"]);
+    both.fails_saying(&["both write to one"]);
     let mut watch = project.start(&["watch", "--events", "src.txt"]);
     assert!(watch.line().starts_with("watching "));
     watch.signal("INT");

@@ -427,3 +427,41 @@ export default {
     let events = std::fs::read_to_string(events).unwrap();
     assert!(events.contains("\"attempts\":3"), "{events}");
 }
+
+#[test]
+fn what_a_depfile_says_is_read_however_it_is_set_out() {
+    let with = |line: &str| {
+        let project = Project::new();
+        let rule = r#"
+import { attr, rule } from "zako:rule";
+export const copy = rule({
+  name: "copy",
+  attrs: { srcs: attr.sources() },
+  implementation(ctx) {
+    const [out, depfile] = [ctx.file("a.out"), ctx.file("a.d")];
+    ctx.run({ cmd: ["sh", "-c", 'cat $1 > $2; LINE', "sh", ctx.attrs.srcs[0], out, depfile], outs: [out], depfile });
+  },
+});
+"#;
+        project.write("copy.rule.ts", &rule.replace("LINE", line));
+        project.write(
+            "BUILD.ts",
+            "import { copy } from \"./copy.rule.ts\";\nexport default { a: copy({ srcs: [\"a.txt\"] }) };\n",
+        );
+        project.write("a.txt", "1\n");
+        project
+    };
+    for line in [
+        "printf \"a.out:\\ta.txt\\n\" > $3",
+        // What a step makes for itself is nobody's.
+        "echo > $TMPDIR/made.h; echo a.out: a.txt $TMPDIR/made.h > $3",
+    ] {
+        let project = with(&line.replace('\\', "\\\\"));
+        project.build();
+        project.write("a.txt", "2\n");
+        project.build();
+        assert_eq!(project.read("a.out"), "2\n", "{line}");
+    }
+    let said = with("echo a.txt > $3").zako(&["build"]);
+    said.fails_saying(&["its depfile a.d has no rule as make writes them"]);
+}

@@ -459,3 +459,23 @@ fn build_both(project: &Project) {
         .zako(&["build", "//a:types", "//a:build"])
         .succeeds();
 }
+
+#[test]
+fn what_lies_behind_a_link_that_is_an_output_is_not_kept_and_said() {
+    let project = Project::new();
+    project.write(".gitignore", "dist\nbuilt\n");
+    project.write(
+        "package.json",
+        r#"{"name": "one", "scripts": {"build": "rm -rf dist built; mkdir built; echo x > built/f.js; ln -s built dist"}}"#,
+    );
+    project.write(
+        "turbo.json",
+        r#"{"tasks": {"build": {"outputs": ["dist", "dist/*.js", "built/**"]}}}"#,
+    );
+    let said = project.build().text();
+    assert!(
+        said.contains("not cached") && said.contains("dist/f.js"),
+        "{said}"
+    );
+    assert!(!project.build().text().contains("WARN"));
+}

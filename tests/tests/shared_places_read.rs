@@ -292,3 +292,26 @@ fn that_a_result_is_not_kept_is_said_also_where_something_fails() {
     let said = project.zako(&all);
     said.fails_saying(&["a/dist/1: nobody knows which script wrote it", "//b:build"]);
 }
+
+#[test]
+fn sources_beside_what_a_command_leaves_by_a_glob_are_known() {
+    let project = project(
+        &[(
+            "b",
+            &[],
+            &[("build", "echo b >> $RAN; cat ../gen/*.js src/1")],
+        )],
+        Some(json!({"build": {"dependsOn": ["//gen:js"], "inputs": ["src/**", "../gen/*.js"]}})),
+    );
+    project.write(
+        "gen/BUILD.ts",
+        "import { target } from \"zako:build\";\n\
+         export default { js: target({ cmd: [\"sh\", \"-c\", \"mkdir -p gen; echo > gen/made.js\"], outs: [\"**/*.js\"] }) };\n",
+    );
+    project.write("gen/mine.js", "mine\n");
+    for ran in [&["b"][..], &[]] {
+        let said = project.build().text();
+        assert!(!said.contains("warning"), "{said}");
+        assert_eq!(project.ran(), ran);
+    }
+}

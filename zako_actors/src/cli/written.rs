@@ -65,6 +65,14 @@ pub fn refuse_pairs(args: &BuildArgs) -> Result<(), Failure> {
         files(&args.steps).filter(|(_, path)| STDOUT.iter().any(|it| *path == Path::new(it)));
     let files = files.map(|(flag, path)| format!("{flag} {}", path.display()));
     let all: Vec<String> = json.into_iter().chain(spans).chain(files).collect();
+    if let (Some(one), Some(other)) = (&args.steps.events, &args.steps.trace)
+        && place_of(one).is_some_and(|place| place_of(other) == Some(place))
+    {
+        return Err(Failure::usage(format!(
+            "--events and --trace both write to {}; name another file for one of them",
+            one.display()
+        )));
+    }
     match &all[..] {
         [one, other, ..] => Err(Failure::usage(format!(
             "{one} and {other} both write to the standard output, where nobody could tell them apart; use one of them, or a \
@@ -106,6 +114,7 @@ pub fn refuse_one(
     let why = known(path).or_else(|| {
         let place = place_of(path).filter(|place| place.is_file())?;
         let below = place.strip_prefix(&opened.session.workspace.root).ok()?;
+        // What a target names is text.
         let below = below.to_str()?;
         if opened.session.scripts().contains_key(below) {
             return Some("which the targets are described in".to_owned());
@@ -128,11 +137,11 @@ fn refusal(flag: &str, path: &Path, why: &str) -> Failure {
 /// Why the file at `path` is somebody's work, as far as its name and git say so.
 fn known(path: &Path) -> Option<String> {
     let place = place_of(path).filter(|place| place.is_file())?;
-    let name = place.file_name()?.to_str()?;
+    let name = place.file_name()?.to_string_lossy();
     let manifests = [MANIFEST, LOCK, PACKAGE_JSON, PNPM_WORKSPACE, OPAQUE];
     let mut manifests = manifests.iter().chain(&LOCK_FILES).chain(&TURBO_FILES);
-    let is_library = matches!(FileKind::of(name), FileKind::Library | FileKind::Script);
-    if !is_library || manifests.any(|it| *it == name) {
+    let is_library = matches!(FileKind::of(&name), FileKind::Library | FileKind::Script);
+    if !is_library || manifests.any(|it| **it == *name) {
         return Some("which says what the targets are".to_owned());
     }
     is_tracked(&place).then(|| "which git tracks".to_owned())

@@ -93,18 +93,31 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Whether the line `!back` may mean something of what `line` leaves out. Below a directory that is left out git looks for nothing,
-/// so a wildcard has to mean that directory.
+/// so a wildcard has to mean that directory, or a name what the wildcard of the line means.
 fn may_take_back(back: &str, line: &str) -> bool {
-    let last = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
     let name = line.trim_matches('/');
-    if Pattern::is_wild(line) {
-        return true;
+    match (Pattern::is_wild(back), Pattern::is_wild(line)) {
+        (true, true) => true,
+        (true, false) => means(last(back), last(name)),
+        (false, true) => back.split('/').any(|part| means(last(name), part)),
+        (false, false) => back.starts_with(name) || back.ends_with(name),
     }
-    if !Pattern::is_wild(back) {
-        return back.starts_with(name) || back.ends_with(name);
-    }
-    let meant = Pattern::parse(&last(back));
-    back.ends_with("**") || meant.map_or(true, |meant| meant.matches(&last(name)))
+}
+
+fn last(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or_default()
+}
+
+/// Whether the wildcard `glob` means `name`, as git does it: names with a dot in front are like others.
+fn means(glob: &str, name: &str) -> bool {
+    let is_dotted = name.starts_with('.') && !glob.starts_with('.');
+    let name = match name.strip_prefix('.').filter(|_| is_dotted) {
+        Some(rest) => format!("x{rest}"),
+        None => name.to_owned(),
+    };
+    let is_known = !glob.contains("**") && !glob.contains(['[', '\\']);
+    let glob = Pattern::parse(glob).ok().filter(|_| is_known);
+    glob.is_none_or(|glob| glob.matches(&name))
 }
 
 fn translate(line: &str) -> Vec<String> {
@@ -179,6 +192,15 @@ mod tests {
         assert!(leaves_out("dist\n!other.js\n", "dist/x.js"));
         assert!(leaves_out("dist\n!*.js\n", "dist/x.js"));
         assert!(!leaves_out("dist\n!d*\n", "dist/x.js"));
+        for back in ["!*", "!*config", "!/*", "!.con*", "!?config", "![.]config"] {
+            assert!(
+                !leaves_out(&format!(".config\n{back}\n"), ".config/x"),
+                "{back}"
+            );
+        }
+        assert!(leaves_out("*.gen\n!keep\n", "x.gen"));
+        assert!(!leaves_out("build/*\n!build/keep\n", "build/x"));
+        assert!(!leaves_out("d*\n!dist/keep\n", "dist/x"));
     }
 
     #[test]
@@ -188,7 +210,7 @@ mod tests {
             ["a/lib/x", "x.log", "out"].map(|path| patterns.iter().any(|it| it.matches(path)))
         };
         assert_eq!(is_left_out(["", "out2\n"]), [true, true, true]);
-        assert_eq!(is_left_out(["", "!/lib/\n"]), [false, false, true]);
+        assert_eq!(is_left_out(["", "!/lib/\n"]), [false, true, true]);
         assert_eq!(is_left_out(["!src/**\n", ""]), [false, false, false]);
     }
 }

@@ -69,7 +69,7 @@ pub fn run(env: &StepEnv, job: &StepJob) -> Result<StepReport, StepFailure> {
             outputs: outputs.into(),
             duration_us,
         };
-        remember(env, &action, &result);
+        remember(env, job, &action, &result);
         let mut report = StepReport::success(Outcome::Executed, record(job, &action, result));
         let mut output = read_log(&scratch.log());
         if env.sandbox == Mode::Warn {

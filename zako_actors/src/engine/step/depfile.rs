@@ -73,7 +73,12 @@ pub fn narrow(
     let mut undeclared = Vec::new();
     let mut outside = BTreeSet::new();
     let places = Places::new(env, (command, &action), scratch);
-    for name in parse(&text) {
+    let names = parse(&text).ok_or_else(|| {
+        mistake(format!(
+            "its depfile {path} has no rule as make writes them, such as `main.o: main.c main.h`"
+        ))
+    })?;
+    for name in names {
         let path = match places.locate(&name) {
             Whose::Workspace(path) => path,
             Whose::Machine => continue,
@@ -167,10 +172,10 @@ enum Whose {
 /// What tells whose files are.
 struct Places<'a> {
     command: &'a Command,
-    scratch: PathBuf,
     work: PathBuf,
-    /// The workspace and the mirror of it that the command ran in, each also without links.
-    workspace: Vec<PathBuf>,
+    /// By the directory in which they lie, the innermost first, each also without links: the mirror of the workspace that the command
+    /// ran in, what else it has of its own, and the workspace. What is its own nobody has afterwards.
+    dirs: [(PathBuf, bool); 6],
     machine: Vec<PathBuf>,
 }
 
@@ -181,13 +186,19 @@ impl<'a> Places<'a> {
         let program = action.tool.iter().map(|tool| tool.program.as_path());
         let programs = program.chain(tools).filter(|path| path.is_absolute());
         let machine = env.readable.of_machine(programs, home().as_deref());
-        let real = [&*work, root].map(|dir| follow(dir).1);
-        let written = [work.clone(), root.to_owned()];
+        let real = |dir: &Path| follow(dir).1;
+        let dirs = [
+            (real(&work), true),
+            (work.clone(), true),
+            (real(scratch.dir()), false),
+            (scratch.dir().to_owned(), false),
+            (real(root), true),
+            (root.to_owned(), true),
+        ];
         Self {
             command,
-            scratch: scratch.dir().to_owned(),
             work,
-            workspace: written.into_iter().chain(real).collect(),
+            dirs,
             machine,
         }
     }
@@ -210,13 +221,19 @@ impl<'a> Places<'a> {
     }
 
     fn of_known(&self, path: &Path) -> Option<Whose> {
-        let mut dirs = self.workspace.iter();
-        if let Some(below) = dirs.find_map(|dir| path.strip_prefix(dir).ok()) {
-            return Some(Whose::Workspace(below.to_str()?.to_owned()));
+        let mut dirs = self.dirs.iter();
+        let found =
+            dirs.find_map(|(dir, is_mirror)| Some((path.strip_prefix(dir).ok()?, is_mirror)));
+        match found {
+            Some((below, true)) => Some(Whose::Workspace(below.to_str()?.to_owned())),
+            Some((_, false)) => Some(Whose::Machine),
+            None => {
+                let mut machine = self.machine.iter();
+                machine
+                    .find(|dir| path.starts_with(dir))
+                    .map(|_| Whose::Machine)
+            }
         }
-        let machine = self.machine.iter().chain([&self.scratch]);
-        let mut machine = machine.filter(|dir| path.starts_with(dir));
-        machine.next().map(|_| Whose::Machine)
     }
 }
 
@@ -234,14 +251,16 @@ fn keep(env: &StepEnv, names: &Hash, read: &[Text]) {
     }
 }
 
-/// The prerequisites of the rules in `text`: `out: a b \` and so on, with make's escapes.
-fn parse(text: &str) -> Vec<String> {
+/// The prerequisites of the rules in `text`: `out: a b \` and so on, with make's escapes. Nothing where it says something else.
+fn parse(text: &str) -> Option<Vec<String>> {
     let mut names = Vec::new();
     let joined = text.replace("\\\r\n", " ").replace("\\\n", " ");
-    for line in joined.lines() {
-        let Some((_, rest)) = line.split_once(": ") else {
-            continue;
-        };
+    let is_empty = joined.trim().is_empty();
+    let mut rules = joined.lines().filter_map(prerequisites).peekable();
+    if !is_empty && rules.peek().is_none() {
+        return None;
+    }
+    for rest in rules {
         let mut name = String::new();
         let mut characters = rest.chars().peekable();
         while let Some(c) = characters.next() {
@@ -257,7 +276,18 @@ fn parse(text: &str) -> Vec<String> {
         names.push(name);
     }
     names.retain(|name| !name.is_empty());
-    names
+    Some(names)
+}
+
+/// What stands behind the target of the rule in `line`.
+fn prerequisites(line: &str) -> Option<&str> {
+    let mut colons = line.match_indices(':').map(|(at, _)| at);
+    let is_end = |at: &usize| {
+        let is_escaped = line[..*at].ends_with('\\');
+        let rest = &line[at + 1..];
+        !is_escaped && (rest.is_empty() || rest.starts_with(char::is_whitespace))
+    };
+    colons.find(is_end).map(|at| &line[at + 1..])
 }
 
 /// Headers that gcc or clang did not find.
@@ -281,7 +311,12 @@ mod tests {
     fn the_lines_of_make_are_read() {
         let text = "a/b.o: a/b.c a/x\\ y.h \\\n  /usr/include/stdio.h $$c.h\n\na/x.h:\n";
         let names = ["a/b.c", "a/x y.h", "/usr/include/stdio.h", "$c.h"];
-        assert_eq!(parse(text), names);
+        assert_eq!(parse(text).unwrap(), names);
+        assert_eq!(parse("a.o:\ta.c\tb.h\n").unwrap(), ["a.c", "b.h"]);
+        assert_eq!(parse("a.o:\\\n a.c\n").unwrap(), ["a.c"]);
+        assert_eq!(parse("c:/a.o: a.c\n").unwrap(), ["a.c"]);
+        assert!(parse("a.o:\n").unwrap().is_empty() && parse("\n").unwrap().is_empty());
+        assert_eq!(parse("{\"inputs\":[\"a.c\"]}"), None);
     }
 
     #[test]

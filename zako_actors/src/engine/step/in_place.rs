@@ -132,7 +132,7 @@ fn run_to_its_end(
     }
     let is_certain = run.doubt.is_none() && unsettled.is_none() && !record.is_forgotten();
     if step.cached && is_certain {
-        remember(env, action, &result);
+        remember(env, job, action, &result);
     }
     output.push_str(&unsettled.unwrap_or_default());
     if let Some(doubt) = run.doubt {

@@ -86,7 +86,14 @@ pub(super) fn tell_of_unsound(env: &StepEnv, flaw: &str) {
 }
 
 /// Keeps a result for the next time, and for others.
-pub(super) fn remember(env: &StepEnv, action: &Action, result: &ActionResult) {
+pub(super) fn remember(env: &StepEnv, job: &StepJob, action: &Action, result: &ActionResult) {
+    if let Some(flaw) = flaw(job.target(), &action.inputs, &result.outputs) {
+        tracing::warn!(
+            "what a step left is not cached, because it could not be brought back as it is ({flaw}, which may lie behind a link that is \
+             an output, too)"
+        );
+        return;
+    }
     let keys: Vec<Hash> = std::iter::once(action.key)
         .chain(action.whole_key())
         .collect();

@@ -15,7 +15,8 @@ use super::{StepEnv, StepJob};
 use crate::engine::action::Action;
 use crate::engine::outputs::{collect_what_is_there, is_intact, is_unfinished};
 use crate::engine::record::item_at;
-use crate::lang::target::Target;
+use crate::lang::label::{FETCHED_DIR, is_within};
+use crate::lang::target::{Output, Target};
 use crate::lang::text::Text;
 
 /// What was found in a build, by node of the plan.
@@ -89,14 +90,21 @@ fn look(env: &StepEnv, target: &Target) -> Found {
     let root = env.files.root();
     let lying = match target.in_place() {
         Some(step) => outputs_of(root, command, step).map_err(|error| error.to_string())?,
-        None => collect_what_is_there(root, &command.outs).map_err(|error| error.to_string())?,
+        None if is_within(target.label.dir(), FETCHED_DIR) => return Ok(Vec::new()),
+        None => {
+            // Beside what a command leaves by a glob sources may lie.
+            let trees = command.outs.iter();
+            let trees = trees.filter(|out| matches!(out, Output::Tree(_)));
+            let trees: Vec<Output> = trees.cloned().collect();
+            collect_what_is_there(root, &trees).map_err(|error| error.to_string())?
+        }
     };
     let files = lying.into_iter().filter(|(_, now)| !now.is_dir());
     let mut found: Vec<Text> = files.map(|(path, _)| path).collect();
     env.claims.take_out_owned(&mut found);
     found.retain(|path| {
         let is_listed = is_unfinished(path) || is_listed(env, target, path);
-        !is_listed && env.is_gits(path) != Some(true)
+        !is_listed && !env.claims.names_source(path) && env.is_gits(path) != Some(true)
     });
     Ok(found)
 }

@@ -367,7 +367,7 @@ fn finish(
         outputs: outputs.into(),
         duration_us,
     };
-    remember(env, action, &result);
+    remember(env, job, action, &result);
     Ok(StepReport::success(
         Outcome::Executed,
         record(job, action, result),

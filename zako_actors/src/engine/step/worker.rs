@@ -71,7 +71,7 @@ pub fn run(env: &StepEnv, job: &StepJob) -> Result<StepReport, StepFailure> {
             outputs: outputs.into(),
             duration_us,
         };
-        remember(env, &action, &result);
+        remember(env, job, &action, &result);
         let mut report = StepReport::success(Outcome::Executed, record(job, &action, result));
         tries.tell(&mut report, output);
         return Ok(report);
