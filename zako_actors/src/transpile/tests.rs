@@ -428,6 +428,21 @@ fn what_cannot_be_seen_from_another_part_of_a_namespace_is_refused() {
             "write its value into the enum",
             35,
         ),
+        (
+            "namespace N { export enum E { b = a.length } }",
+            "write `N.a.length`",
+            35,
+        ),
+        (
+            "namespace N { export enum E { b = 1 + a(1) } }",
+            "write `N.a`",
+            39,
+        ),
+        (
+            "namespace N { const f = (N: any) => { enum E { b = a.b } } }",
+            "another `N` is nearer",
+            52,
+        ),
     ] {
         refused(&format!("{first}{part}"), exported, help, column);
     }
@@ -436,6 +451,53 @@ fn what_cannot_be_seen_from_another_part_of_a_namespace_is_refused() {
         "`E` is exported by an earlier part of the namespace",
         "into one enum",
         27,
+    );
+}
+
+#[test]
+fn what_makes_elements_is_refused_where_another_part_exports_it() {
+    let source = "namespace N { export const h: any = 1, F = 2, React: any = 3 }\nnamespace N {";
+    for (pragmas, part, name, column) in [
+        ("@jsx h", "console.log(<div/>) }", "h", 28),
+        (
+            "@jsx h\n * @jsxFrag F",
+            "const h = N.h, f = <></> }",
+            "F",
+            34,
+        ),
+        ("", "class A { m = () => <a.b.c/> } }", "React", 36),
+        ("@jsx React.h", "const f = <></> }", "React", 25),
+    ] {
+        let source = format!("/** @jsxRuntime classic {pragmas} */{source} {part}");
+        let part = format!("`{name}` is exported by another part of namespace `N`");
+        let help = format!("write `const {name} = N.{name};` before");
+        refused(&source, &part, &help, column);
+    }
+    let own = "/* @jsxRuntime classic */\n/* @jsx h */ namespace N { export const h: any = 1 }\n\
+               namespace N { const h = N.h; console.log(<div/>) }";
+    let code = esm("a.tsx", own);
+    assert!(code.contains("h(\"div\", null)"), "{code}");
+    esm(
+        "a.tsx",
+        &own.replace("const h = N.h", "")
+            .replace("classic", "automatic"),
+    );
+}
+
+#[test]
+fn lists_of_exports_are_refused_in_namespaces() {
+    for (part, column) in [
+        ("namespace N { export {}; }", 15),
+        ("namespace N { const a = 1; export { a }; }", 28),
+        ("export namespace A.B { export type { T }; }", 24),
+        ("namespace A { namespace B { export {}; } }", 29),
+    ] {
+        let message = "a list of exports is not permitted in a namespace";
+        refused(part, message, "write `export` before", column);
+    }
+    esm(
+        "a.ts",
+        "declare namespace N { const a: number; export { a }; export {} }\nexport {};",
     );
 }
 
