@@ -563,3 +563,21 @@ fn import_calls_keep_the_names_of_the_file() {
     );
     assert_eq!(value, json!([1, 1, "mine", 1, 2]));
 }
+
+#[test]
+fn import_calls_compute_their_specifiers_at_once() {
+    let value = run(&[
+        (
+            "main.ts",
+            "let part = 'm'; const first = import(`./${part}`); part = 'n'; const name = async () => 'm';\n\
+             function* both(): any { return import(`./${yield}`) } const it = both(); it.next();\n\
+             export const result = (async () => [await first, await import(`./${await name()}`), await it.next('n').value, await import(`./n`)])();",
+        ),
+        ("m.ts", "export const m = 1;"),
+        ("n.ts", "export const n = 2;"),
+    ]);
+    assert_eq!(
+        value,
+        json!([{ "m": 1 }, { "m": 1 }, { "n": 2 }, { "n": 2 }])
+    );
+}

@@ -76,6 +76,30 @@ fn parts_of_a_namespace_see_what_the_others_export() {
 }
 
 #[test]
+fn types_with_the_name_of_a_namespace_do_not_hide_it() {
+    let first = "namespace N { export const a = 1 }";
+    for part in [
+        "namespace N { export interface N { q: 1 } export const v = a }",
+        "namespace N { type N = 5; export const v = a }",
+        "namespace N { function f<N>(x: N) { return a } export const v = f(0) }",
+        "namespace N { declare const N: any; export const v = a }",
+        "namespace N { declare class N {} interface N { q: 1 } export const v = a }",
+        "namespace N { namespace N { export type T = 1 } export const v = a }",
+    ] {
+        gives(&format!("{first} {part} export default N.v;"), &json!(1));
+    }
+}
+
+#[test]
+fn values_of_enums_may_be_read_from_other_parts_by_their_full_name() {
+    gives(
+        "namespace N { export enum E { b = 3 } export const f = () => 4 }\n\
+         namespace N { export enum G { x = N.E.b, y = N.f() } } export default [N.G.x, N.G[3], N.G.y, N.G[4]];",
+        &json!([3, "x", 4, "y"]),
+    );
+}
+
+#[test]
 fn namespaces_of_classes_functions_and_enums_see_their_other_parts() {
     gives(
         "function F() {} namespace F { export const a = 1 } namespace F { export const b = a }\n\

@@ -16,6 +16,9 @@ use oxc::str::{Ident, Str};
 
 use super::commonjs::free_name;
 
+/// Bytes of the word `import`.
+const IMPORT_SIZE: u32 = 6;
+
 /// What the output calls the functions that load; empty when unused.
 #[derive(Debug, Default)]
 pub(super) struct LoaderNames {
@@ -47,9 +50,11 @@ struct Imports<'a, 't> {
 }
 
 impl<'a> Imports<'a, '_> {
-    fn identifier(&self, name: &str) -> Expression<'a> {
+    /// A name in the place of the word with which `import` begins.
+    fn identifier(&self, import: Span, name: &str) -> Expression<'a> {
         let name = Ident::from_str_in(name, &self.builder);
-        Expression::new_identifier(SPAN, name, &self.builder)
+        let end = import.end.min(import.start + IMPORT_SIZE);
+        Expression::new_identifier(Span::new(import.start, end), name, &self.builder)
     }
 
     fn call(
@@ -74,7 +79,7 @@ impl<'a> Imports<'a, '_> {
         with: Option<Expression<'a>>,
         then: Expression<'a>,
     ) -> Expression<'a> {
-        let resolve = self.member(self.identifier("Promise"), "resolve");
+        let resolve = self.member(self.identifier(span, "Promise"), "resolve");
         let promise = self.call(SPAN, resolve, with);
         self.call(span, self.member(promise, "then"), Some(then))
     }
@@ -82,10 +87,10 @@ impl<'a> Imports<'a, '_> {
     /// `Promise.resolve().then(() => __importStar(require("./a")))`
     fn literal(&mut self, span: Span, specifier: Expression<'a>) -> Expression<'a> {
         name(&mut self.names.import_star, "__importStar", self.taken);
-        let required = self.call(SPAN, self.identifier("require"), Some(specifier));
+        let required = self.call(SPAN, self.identifier(span, "require"), Some(specifier));
         let loaded = self.call(
             SPAN,
-            self.identifier(&self.names.import_star),
+            self.identifier(span, &self.names.import_star),
             Some(required),
         );
         let builder = &self.builder;
@@ -120,7 +125,7 @@ impl<'a> Imports<'a, '_> {
         self.promise(
             span,
             Some(text),
-            self.identifier(&self.names.import_computed),
+            self.identifier(span, &self.names.import_computed),
         )
     }
 }
@@ -131,14 +136,20 @@ impl<'a> VisitMut<'a> for Imports<'a, '_> {
         let Expression::ImportExpression(import) = expression else {
             return;
         };
-        let is_literal = match &import.source {
-            Expression::StringLiteral(specifier) if stays(&specifier.value) => return,
-            _ if import.phase.is_some() => return,
-            source => source.is_string_literal(),
+        if import.phase.is_some() {
+            return;
+        }
+        let text = match &import.source {
+            Expression::StringLiteral(specifier) => Some(specifier.value),
+            Expression::TemplateLiteral(specifier) => specifier.single_quasi(),
+            _ => None,
         };
+        if text.is_some_and(|text| stays(&text)) {
+            return;
+        }
         let specifier = import.source.take_in(&self.builder);
         let span = import.span;
-        *expression = if is_literal {
+        *expression = if text.is_some() {
             self.literal(span, specifier)
         } else {
             self.computed(span, specifier)
@@ -155,5 +166,7 @@ fn name(name: &mut String, wanted: &str, taken: &mut HashSet<String>) {
 /// Whether the specifier says itself that it means an ES module, or what `require` does not take; as in `prologue`'s text.
 fn stays(specifier: &str) -> bool {
     let schemes = ["file:", "data:", "http:", "https:"];
-    specifier.ends_with(".mjs") || schemes.iter().any(|it| specifier.starts_with(it))
+    let is_module =
+        specifier.ends_with(".mjs") || [".mjs?", ".mjs#"].iter().any(|it| specifier.contains(it));
+    is_module || schemes.iter().any(|it| specifier.starts_with(it))
 }

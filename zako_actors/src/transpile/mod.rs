@@ -13,9 +13,11 @@ mod declarations;
 mod decorators;
 mod dynamic;
 mod enums;
+mod factories;
 mod helpers;
 mod lasting;
 mod legacy;
+mod namespace_parts;
 mod namespaces;
 mod options;
 mod prologue;
@@ -238,7 +240,8 @@ impl<'a> Run<'a> {
             let mut checked = check(&run.program);
             diagnostics.append(&mut checked.diagnostics);
             let builder = AstBuilder::new(arena);
-            let joined = namespaces::join(&mut run.program, &checked.scoping, &builder);
+            let factories = factories::factories(&run.program, job.options.jsx);
+            let joined = namespaces::join(&mut run.program, &checked.scoping, &builder, factories);
             diagnostics.extend(joined.diagnostics);
             let is_left = enums::leave_signed_texts(&mut run.program, &checked.scoping, &builder);
             if joined.is_changed || is_left {

@@ -1,12 +1,13 @@
 //! Namespaces that are written in several parts.
 //!
-//! Owns: which names the parts of a namespace export, and what a part calls those of the others: `a` becomes `N.a`, as `tsc`
-//! writes it, where oxc leaves a name that nothing declares, or that means something else.
-//! Does not know how a namespace becomes a function; oxc does, of one part after the other.
+//! Owns: what a part calls that which others export: `a` becomes `N.a`, as `tsc` writes it, where oxc leaves a name that
+//! nothing declares, or that means something else.
+//! Does not know which names these are (`namespace_parts`), nor how a namespace becomes a function; oxc does, of one part after
+//! the other.
 //! Invariants: a name is replaced only where TypeScript's scopes find it in another part; what oxc would compile to something
 //! else, and cannot be replaced, is a mistake; a program without namespaces is looked at from the top only.
 
-use std::collections::HashMap;
+use std::cell::Cell;
 
 use oxc::allocator::ArenaBox;
 use oxc::ast::ast::*;
@@ -14,10 +15,13 @@ use oxc::ast::builder::AstBuilder;
 use oxc::ast_visit::{VisitMut, walk_mut};
 use oxc::diagnostics::OxcDiagnostic;
 use oxc::semantic::{Scoping, SymbolId};
+use oxc::span::{GetSpan, Span};
 use oxc::str::Ident;
-use oxc::syntax::scope::ScopeId;
+use oxc::syntax::scope::{ScopeFlags, ScopeId};
+use oxc::syntax::symbol::SymbolFlags;
 
-use super::survey::{declared_names, exists_at_run_time, namespace_has_values};
+use super::factories::Factories;
+use super::namespace_parts::{Export, Parts, namespace};
 
 /// What joining the parts gives.
 #[derive(Default)]
@@ -28,11 +32,12 @@ pub(super) struct Joined {
     pub is_changed: bool,
 }
 
-/// Makes the parts of each namespace see what the others export.
+/// Makes the parts of each namespace see what the others export. `factories` are what elements of JSX become calls of.
 pub(super) fn join<'a>(
     program: &mut Program<'a>,
     scoping: &Scoping,
     builder: &AstBuilder<'a>,
+    factories: Option<Factories<'a>>,
 ) -> Joined {
     let is_ours = program.source_type.is_typescript()
         && !program.source_type.is_typescript_definition()
@@ -52,169 +57,20 @@ pub(super) fn join<'a>(
     let mut joiner = Joiner {
         builder,
         scoping,
+        source: program.source_text,
+        factories,
         is_changed: false,
         diagnostics: std::mem::take(&mut parts.diagnostics),
         parts,
         around: Vec::new(),
+        scopes: Vec::new(),
         in_enum: None,
+        used: None,
     };
     joiner.visit_program(program);
     Joined {
         diagnostics: joiner.diagnostics,
         is_changed: joiner.is_changed,
-    }
-}
-
-fn namespace<'s, 'a>(statement: &'s Statement<'a>) -> Option<&'s TSNamespaceDeclaration<'a>> {
-    let declaration = match statement {
-        Statement::ExportDeclaration(export) => &export.declaration,
-        other => other.as_declaration()?,
-    };
-    match declaration {
-        Declaration::TSNamespaceDeclaration(namespace) => Some(namespace),
-        _ => None,
-    }
-}
-
-/// What is exported under one name by the parts of a namespace.
-#[derive(Default)]
-struct Export {
-    /// The parts that export something under it that exists at run time.
-    values: Vec<ScopeId>,
-    /// The parts that say that something else makes it exist.
-    declared: Vec<ScopeId>,
-    /// The namespace of this name.
-    space: Option<usize>,
-}
-
-/// All namespaces of a program, and which parts they have.
-#[derive(Default)]
-struct Parts {
-    /// The exports of each namespace, of all its parts.
-    spaces: Vec<HashMap<String, Export>>,
-    /// The namespaces that no other one exports.
-    roots: HashMap<SymbolId, usize>,
-    /// By the scope of a part: its namespace.
-    of_scope: HashMap<ScopeId, usize>,
-    diagnostics: Vec<OxcDiagnostic>,
-}
-
-impl Parts {
-    /// Notes one part, which `exporter` exports.
-    fn part(
-        &mut self,
-        part: &TSNamespaceDeclaration<'_>,
-        exporter: Option<usize>,
-        is_ambient: bool,
-    ) {
-        let (Some(scope), Some(symbol)) = (part.scope_id.get(), part.id.symbol_id.get()) else {
-            return;
-        };
-        let next = self.spaces.len();
-        let space = match exporter {
-            Some(exporter) => {
-                let export = self.export(exporter, &part.id.name);
-                *export.space.get_or_insert(next)
-            }
-            None => *self.roots.entry(symbol).or_insert(next),
-        };
-        if space == next {
-            self.spaces.push(HashMap::new());
-        }
-        self.of_scope.insert(scope, space);
-        let is_ambient = is_ambient || part.declare;
-        match &part.body {
-            TSNamespaceDeclarationBody::TSNamespaceDeclaration(inner) => {
-                if !is_ambient && namespace_has_values(inner) {
-                    self.export(space, &inner.id.name).values.push(scope);
-                }
-                self.part(inner, Some(space), is_ambient);
-            }
-            TSNamespaceDeclarationBody::TSModuleBlock(block) => {
-                for statement in &block.body {
-                    match statement {
-                        Statement::ExportDeclaration(export) => {
-                            self.declaration(&export.declaration, space, scope, is_ambient);
-                        }
-                        other => match (other.as_declaration(), namespace(other)) {
-                            (Some(declaration), _) if is_ambient => {
-                                self.declaration(declaration, space, scope, true);
-                            }
-                            (_, Some(inner)) => self.part(inner, None, false),
-                            _ => {}
-                        },
-                    }
-                }
-            }
-        }
-    }
-
-    fn export(&mut self, space: usize, name: &str) -> &mut Export {
-        self.spaces[space].entry(name.to_owned()).or_default()
-    }
-
-    /// Notes what the part with this scope exports.
-    fn declaration(
-        &mut self,
-        declaration: &Declaration<'_>,
-        space: usize,
-        scope: ScopeId,
-        is_ambient: bool,
-    ) {
-        let is_ambient = is_ambient || declaration.declare();
-        let is_value = match declaration {
-            Declaration::FunctionDeclaration(_)
-            | Declaration::VariableDeclaration(_)
-            | Declaration::ClassDeclaration(_)
-            | Declaration::TSEnumDeclaration(_) => true,
-            other => !is_ambient && exists_at_run_time(other),
-        };
-        if !is_ambient {
-            self.refuse(declaration, space, scope);
-        }
-        for name in declared_names(declaration).into_iter().filter(|_| is_value) {
-            let export = self.export(space, name);
-            if is_ambient {
-                export.declared.push(scope);
-            } else {
-                export.values.push(scope);
-            }
-        }
-        if let Declaration::TSNamespaceDeclaration(inner) = declaration {
-            self.part(inner, Some(space), is_ambient);
-        }
-    }
-
-    /// Exports that would have another value than in `tsc`'s output.
-    fn refuse(&mut self, declaration: &Declaration<'_>, space: usize, scope: ScopeId) {
-        match declaration {
-            Declaration::VariableDeclaration(variables) if !variables.kind.is_const() => {
-                let kind = variables.kind.as_str();
-                for name in declared_names(declaration) {
-                    let message = format!(
-                        "`export {kind} {name}` in a namespace: what is assigned to `{name}` later would not be seen outside of it"
-                    );
-                    let help = format!(
-                        "write `export const {name}`, or leave `export` out and export functions that read and set `{name}`"
-                    );
-                    let mistake = OxcDiagnostic::error(message).with_help(help);
-                    self.diagnostics.push(mistake.with_label(variables.span));
-                }
-            }
-            Declaration::TSEnumDeclaration(it) => {
-                let name = it.id.name;
-                let export = self.export(space, &name);
-                if export.values.iter().any(|other| *other != scope) {
-                    let message = format!(
-                        "`{name}` is exported by an earlier part of the namespace, whose members this enum would lose"
-                    );
-                    let mistake = OxcDiagnostic::error(message)
-                        .with_help("write the members of both into one enum");
-                    self.diagnostics.push(mistake.with_label(it.id.span));
-                }
-            }
-            _ => {}
-        }
     }
 }
 
@@ -227,14 +83,30 @@ struct Around<'a> {
     is_ambient: bool,
 }
 
+/// A name that is read, or assigned to.
+#[derive(Clone, Copy)]
+struct Use<'a> {
+    name: Ident<'a>,
+    span: Span,
+    scope: ScopeId,
+    /// What it means as far as oxc knows.
+    symbol: Option<SymbolId>,
+}
+
 struct Joiner<'a, 'b> {
     builder: &'b AstBuilder<'a>,
     scoping: &'b Scoping,
+    source: &'a str,
+    factories: Option<Factories<'a>>,
     parts: Parts,
     /// Outermost first.
     around: Vec<Around<'a>>,
+    /// Those that are visited, outermost first.
+    scopes: Vec<ScopeId>,
     /// The enum whose members' values are visited.
     in_enum: Option<SymbolId>,
+    /// Of the value of an enum's member: the `E.b` or `f` (of a call) that is visited.
+    used: Option<Span>,
     is_changed: bool,
     diagnostics: Vec<OxcDiagnostic>,
 }
@@ -243,43 +115,99 @@ impl<'a> Joiner<'a, '_> {
     /// The name of the namespace of which another part exports what `identifier` means. Where that name cannot be written,
     /// it is a mistake.
     fn elsewhere(&mut self, identifier: &IdentifierReference<'a>) -> Option<Ident<'a>> {
-        let around = self.exporter(identifier)?;
-        let (space, symbol) = (around.name, around.symbol);
         let reference = self.scoping.get_reference(identifier.reference_id.get()?);
-        let seen = self.scoping.find_binding(reference.scope_id(), space);
-        let help = if self.in_enum.is_some() {
-            "write its value into the enum".to_owned()
-        } else if seen != Some(symbol) {
-            format!("another `{space}` is nearer here: give that another name")
-        } else {
-            return Some(space);
+        if !reference.is_value() {
+            return None;
+        }
+        let used = Use {
+            name: identifier.name,
+            span: identifier.span,
+            scope: reference.scope_id(),
+            symbol: reference.symbol_id(),
         };
-        self.mistake(identifier, space, help);
+        let space = self.space(used)?;
+        if self.in_enum.is_none() {
+            return Some(space);
+        }
+        let written = self.used.filter(|it| it.start == used.span.start);
+        let help = match written {
+            Some(written) => format!("write `{space}.{}`", written.source_text(self.source)),
+            None => "write its value into the enum".to_owned(),
+        };
+        self.mistake(used.name, used.span, space, help);
         None
     }
 
-    fn mistake(&mut self, identifier: &IdentifierReference<'a>, space: Ident<'a>, help: String) {
-        let name = identifier.name;
+    /// The same of any name. That something else is called as the namespace is a mistake.
+    fn space(&mut self, used: Use<'a>) -> Option<Ident<'a>> {
+        let around = self.exporter(used)?;
+        let (space, symbol) = (around.name, around.symbol);
+        let mut scopes = self.scoping.scope_ancestors(used.scope);
+        let seen = scopes.find_map(|scope| {
+            let binding = self.scoping.get_binding(scope, space)?;
+            (binding == symbol || self.exists(binding)).then_some(binding)
+        });
+        if seen == Some(symbol) {
+            return Some(space);
+        }
+        let help = format!("another `{space}` is nearer here: give that another name");
+        self.mistake(used.name, used.span, space, help);
+        None
+    }
+
+    /// Whether the output has it: neither types nor what is only declared.
+    fn exists(&self, symbol: SymbolId) -> bool {
+        let exists = |flags: SymbolFlags| flags.is_value() && !flags.contains(SymbolFlags::Ambient);
+        match self.scoping.symbol_redeclarations(symbol) {
+            [] => exists(self.scoping.symbol_flags(symbol)),
+            all => all.iter().any(|it| exists(it.flags)),
+        }
+    }
+
+    fn mistake(&mut self, name: Ident<'a>, span: Span, space: Ident<'a>, help: String) {
         let message = format!("`{name}` is exported by another part of namespace `{space}`");
         let mistake = OxcDiagnostic::error(message).with_help(help);
-        self.diagnostics.push(mistake.with_label(identifier.span));
+        self.diagnostics.push(mistake.with_label(span));
+    }
+
+    /// What makes elements is called by its short name: refuses one that another part exports.
+    fn factory(&mut self, name: &'a str, span: Span) {
+        let Some(scope) = self.scopes.last().copied() else {
+            return;
+        };
+        let name = Ident::from(name);
+        let symbol = self.scoping.scope_ancestors(scope).find_map(|scope| {
+            let binding = self.scoping.get_binding(scope, name)?;
+            let is_value = self.scoping.symbol_flags(binding).is_value();
+            is_value.then_some(binding)
+        });
+        let used = Use {
+            name,
+            span,
+            scope,
+            symbol,
+        };
+        if let Some(space) = self.space(used) {
+            let help =
+                format!("it makes this element: write `const {name} = {space}.{name};` before");
+            self.mistake(used.name, used.span, space, help);
+        }
     }
 
     /// As TypeScript looks for it: from the inside to the outside, at each part among its own declarations, then among what all
     /// parts export.
-    fn exporter(&self, identifier: &IdentifierReference<'a>) -> Option<&Around<'a>> {
-        let name = identifier.name.as_str();
-        let reference = self.scoping.get_reference(identifier.reference_id.get()?);
-        if !reference.is_value() || self.is_of_enum(identifier.name) {
+    fn exporter(&self, used: Use<'a>) -> Option<&Around<'a>> {
+        if self.is_of_enum(used.name) {
             return None;
         }
-        let declared = reference.symbol_id();
-        let declared = declared.map(|symbol| self.scoping.symbol_scope_id(symbol));
+        let declared = used
+            .symbol
+            .map(|symbol| self.scoping.symbol_scope_id(symbol));
         for around in self.around.iter().rev() {
             if around.is_ambient {
                 return None;
             }
-            let export = self.parts.spaces[around.space].get(name);
+            let export = self.parts.spaces[around.space].get(used.name.as_str());
             let is_inside = declared.is_some_and(|declared| {
                 let mut scopes = self.scoping.scope_ancestors(declared);
                 scopes.any(|scope| scope == around.scope)
@@ -319,7 +247,27 @@ impl<'a> Joiner<'a, '_> {
     }
 }
 
+/// In `E.b` all of it, in `f()` the `f`: what gets the namespace's name before it.
+fn used(expression: &Expression<'_>) -> Option<Span> {
+    let (first, all) = match expression {
+        Expression::StaticMemberExpression(member) => (&member.object, member.span),
+        Expression::ComputedMemberExpression(member) => (&member.object, member.span),
+        Expression::CallExpression(call) => (&call.callee, call.callee.span()),
+        _ => return None,
+    };
+    matches!(first, Expression::Identifier(_)).then_some(all)
+}
+
 impl<'a> VisitMut<'a> for Joiner<'a, '_> {
+    fn enter_scope(&mut self, _: ScopeFlags, scope: &Cell<Option<ScopeId>>) {
+        let outer = self.scopes.last().copied();
+        self.scopes.extend(scope.get().or(outer));
+    }
+
+    fn leave_scope(&mut self) {
+        self.scopes.pop();
+    }
+
     fn visit_ts_namespace_declaration(&mut self, part: &mut TSNamespaceDeclaration<'a>) {
         let scope = part.scope_id.get();
         let space = scope.and_then(|scope| self.parts.of_scope.get(&scope).copied());
@@ -353,6 +301,7 @@ impl<'a> VisitMut<'a> for Joiner<'a, '_> {
 
     fn visit_expression(&mut self, expression: &mut Expression<'a>) {
         let Expression::Identifier(identifier) = expression else {
+            self.used = used(expression);
             return walk_mut::walk_expression(self, expression);
         };
         if let Some(space) = self.elsewhere(identifier) {
@@ -368,6 +317,27 @@ impl<'a> VisitMut<'a> for Joiner<'a, '_> {
     fn visit_object_property(&mut self, property: &mut ObjectProperty<'a>) {
         walk_mut::walk_object_property(self, property);
         property.shorthand &= matches!(property.value, Expression::Identifier(_));
+    }
+
+    fn visit_jsx_element(&mut self, element: &mut JSXElement<'a>) {
+        if let Some(factories) = self.factories {
+            self.factory(factories.element, element.opening_element.name.span());
+        }
+        walk_mut::walk_jsx_element(self, element);
+    }
+
+    fn visit_jsx_fragment(&mut self, fragment: &mut JSXFragment<'a>) {
+        if let Some(Factories {
+            element,
+            fragment: name,
+        }) = self.factories
+        {
+            self.factory(element, fragment.opening_fragment.span);
+            if name != element {
+                self.factory(name, fragment.opening_fragment.span);
+            }
+        }
+        walk_mut::walk_jsx_fragment(self, fragment);
     }
 
     fn visit_ts_import_equals_declaration(&mut self, import: &mut TSImportEqualsDeclaration<'a>) {
@@ -399,8 +369,13 @@ impl<'a> VisitMut<'a> for Joiner<'a, '_> {
     fn visit_identifier_reference(&mut self, identifier: &mut IdentifierReference<'a>) {
         // Where it is read, it was replaced as an expression; it is left as a target and as the name of an element.
         if let Some(space) = self.elsewhere(identifier) {
-            let help = format!("write `{space}.{}`", identifier.name);
-            self.mistake(identifier, space, help);
+            let name = identifier.name;
+            self.mistake(
+                name,
+                identifier.span,
+                space,
+                format!("write `{space}.{name}`"),
+            );
         }
     }
 }

@@ -193,7 +193,7 @@ impl InteropHelpers {
         if !self.import_computed.is_empty() {
             let _ = writeln!(
                 text,
-                "function {}(specifier) {{ return /^(?:file|data|https?):|\\.mjs$/.test(specifier) ? import(specifier) : {}(require(specifier)); }}",
+                "function {}(specifier) {{ return /^(?:file|data|https?):|\\.mjs(?:[?#]|$)/.test(specifier) ? import(specifier) : {}(require(specifier)); }}",
                 self.import_computed, self.import_star
             );
         }

@@ -360,19 +360,40 @@ fn places_of_legacy_decorators_are_those_of_the_source() {
         ..TranspileOptions::default()
     };
     let output = Transpiler::new().transpile(&job).unwrap();
+    for (word, line) in [("\"second\"", 3), ("\"first\"", 2)] {
+        assert_eq!(place(&output, word).0, line, "{word}");
+    }
+}
+
+/// Line and column, in the source, of what stands in the output.
+fn place(output: &TranspileOutput, what: &str) -> (u32, u32) {
     let map = oxc_sourcemap::SourceMap::from_json_string(output.map.as_deref().unwrap()).unwrap();
-    for (word, line) in [("'second'", 3), ("'first'", 2)] {
-        let word = word.replace('\'', "\"");
-        let (row, text) = output
-            .code
-            .lines()
-            .enumerate()
-            .find(|(_, text)| text.contains(&word))
-            .unwrap();
-        let column = text.find(&word).unwrap();
-        let (row, column) = (u32::try_from(row).unwrap(), u32::try_from(column).unwrap());
-        let token = map.lookup_token(&map.generate_lookup_table(), row, column);
-        assert_eq!(token.unwrap().get_src_line(), line, "{word}");
+    let mut lines = output.code.lines().enumerate();
+    let (row, text) = lines.find(|(_, text)| text.contains(what)).unwrap();
+    let column = u32::try_from(text.find(what).unwrap()).unwrap();
+    let row = u32::try_from(row).unwrap();
+    let token = map.lookup_token(&map.generate_lookup_table(), row, column);
+    let token = token.unwrap();
+    (token.get_src_line(), token.get_src_col())
+}
+
+#[test]
+fn places_of_import_calls_are_those_of_the_source() {
+    let options = TranspileOptions {
+        source_map: true,
+        module: ModuleFormat::CommonJs,
+        ..TranspileOptions::default()
+    };
+    let source = "export const a = 1, b =\n  [0,\n  import('./m'),\n  import(a)];\n";
+    let output = attempt("a.ts", source, options).unwrap();
+    for (what, expected) in [
+        ("Promise.resolve().then", (2, 2)),
+        ("__importStar(require(\"./m\"))", (2, 2)),
+        ("require(\"./m\")", (2, 2)),
+        ("\"./m\"", (2, 9)),
+        ("__importComputed)", (3, 2)),
+    ] {
+        assert_eq!(place(&output, what), expected, "{what}: {}", output.code);
     }
 }
 
@@ -407,6 +428,21 @@ fn what_cannot_be_seen_from_another_part_of_a_namespace_is_refused() {
             "write its value into the enum",
             35,
         ),
+        (
+            "namespace N { export enum E { b = a.length } }",
+            "write `N.a.length`",
+            35,
+        ),
+        (
+            "namespace N { export enum E { b = 1 + a(1) } }",
+            "write `N.a`",
+            39,
+        ),
+        (
+            "namespace N { const f = (N: any) => { enum E { b = a.b } } }",
+            "another `N` is nearer",
+            52,
+        ),
     ] {
         refused(&format!("{first}{part}"), exported, help, column);
     }
@@ -415,6 +451,53 @@ fn what_cannot_be_seen_from_another_part_of_a_namespace_is_refused() {
         "`E` is exported by an earlier part of the namespace",
         "into one enum",
         27,
+    );
+}
+
+#[test]
+fn what_makes_elements_is_refused_where_another_part_exports_it() {
+    let source = "namespace N { export const h: any = 1, F = 2, React: any = 3 }\nnamespace N {";
+    for (pragmas, part, name, column) in [
+        ("@jsx h", "console.log(<div/>) }", "h", 28),
+        (
+            "@jsx h\n * @jsxFrag F",
+            "const h = N.h, f = <></> }",
+            "F",
+            34,
+        ),
+        ("", "class A { m = () => <a.b.c/> } }", "React", 36),
+        ("@jsx React.h", "const f = <></> }", "React", 25),
+    ] {
+        let source = format!("/** @jsxRuntime classic {pragmas} */{source} {part}");
+        let part = format!("`{name}` is exported by another part of namespace `N`");
+        let help = format!("write `const {name} = N.{name};` before");
+        refused(&source, &part, &help, column);
+    }
+    let own = "/* @jsxRuntime classic */\n/* @jsx h */ namespace N { export const h: any = 1 }\n\
+               namespace N { const h = N.h; console.log(<div/>) }";
+    let code = esm("a.tsx", own);
+    assert!(code.contains("h(\"div\", null)"), "{code}");
+    esm(
+        "a.tsx",
+        &own.replace("const h = N.h", "")
+            .replace("classic", "automatic"),
+    );
+}
+
+#[test]
+fn lists_of_exports_are_refused_in_namespaces() {
+    for (part, column) in [
+        ("namespace N { export {}; }", 15),
+        ("namespace N { const a = 1; export { a }; }", 28),
+        ("export namespace A.B { export type { T }; }", 24),
+        ("namespace A { namespace B { export {}; } }", 29),
+    ] {
+        let message = "a list of exports is not permitted in a namespace";
+        refused(part, message, "write `export` before", column);
+    }
+    esm(
+        "a.ts",
+        "declare namespace N { const a: number; export { a }; export {} }\nexport {};",
     );
 }
 
@@ -478,7 +561,8 @@ fn a_commonjs_file_among_es_modules_imports_them() {
     job.options = options(ModuleFormat::CommonJs);
     let code = Transpiler::new().transpile(&job).unwrap().code;
     assert!(code.contains("__importStar(require(\"./a\"))"), "{code}");
-    let stay = "export const a = [import('./a.mjs'), import('file:///a.js')];";
+    let stay = "export const a = [import('./a.mjs'), import('file:///a.js'), import('./a.mjs?x=1'), import('./a.mjs#x'), \
+                import(`./a.mjs`), import(`data:text/javascript,1`)];";
     let code = attempt("a.ts", stay, options(ModuleFormat::CommonJs)).unwrap();
     assert!(!code.code.contains("__import"), "{}", code.code);
 }
