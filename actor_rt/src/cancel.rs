@@ -2,7 +2,7 @@
 //!
 //! Owns: [`CancelToken`]. Does not know: what is cancelled.
 //! Invariant: an action runs at most once, in `cancel` or, if it comes too late, when it is added; once
-//! its guard is dropped it does not start any more.
+//! its guard is dropped it does not start any more, unless `cancel` has begun to run those that waited.
 
 use crate::payload::Job;
 use std::fmt;
@@ -87,7 +87,8 @@ impl CancelToken {
     }
 
     /// Runs `action` when the token is cancelled, at once if it is already, and not any more once the
-    /// guard is dropped. It runs on the thread that cancels and must be short.
+    /// guard is dropped. It runs on the thread that cancels and must be short. A guard that is dropped while `cancel` runs the
+    /// actions takes nothing back and does not wait: what must not come late asks that itself.
     #[must_use = "dropping the guard takes the action back"]
     pub fn on_cancel(&self, action: impl FnOnce() + Send + 'static) -> CancelGuard {
         let mut waiting = self.lock();

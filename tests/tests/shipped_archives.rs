@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -86,6 +87,59 @@ fn every_file_is_in_a_zip_archive_whatever_its_name() {
     for name in NAMES {
         let mut pieces = bytes.windows(name.len());
         assert!(pieces.any(|piece| piece == name.as_bytes()), "{name:?}");
+    }
+}
+
+#[test]
+fn a_zip_archive_says_that_names_are_utf_8() {
+    // What `zip` needs for it; elsewhere the rule says so.
+    if !is_installed("zip") || !Path::new("/usr/lib/locale/C.utf8").exists() {
+        return;
+    }
+    let project = Project::with_build(
+        "import { archive } from \"zako:rules\";\nexport default { zip: archive({ srcs: [\"a.txt\", \"ünï.txt\"], out: \"x.zip\" }) };\n",
+    );
+    project.write("a.txt", "a");
+    project.write("ünï.txt", "u");
+    project
+        .zako(&["build", "--check-determinism", "2"])
+        .succeeds();
+    let bytes = fs::read(project.root().join("x.zip")).unwrap();
+    // Bit 11 of the flags, six bytes from the beginning of an entry.
+    let entries = bytes
+        .windows(8)
+        .filter(|entry| entry.starts_with(b"PK\x03\x04"));
+    let is_utf8: Vec<bool> = entries.map(|entry| entry[7] & 8 != 0).collect();
+    assert_eq!(is_utf8, [false, true]);
+}
+
+#[test]
+fn a_list_of_names_that_is_cut_short_makes_no_archive() {
+    let project = named("  tar: archive({ srcs: glob(\"in/*\"), root: \"in\", out: \"x.tar\" }),");
+    let dir = project.outside().join("programs");
+    fs::create_dir(&dir).unwrap();
+    let sed = dir.join("sed");
+    fs::write(&sed, "#!/bin/sh\nprintf 'a.txt\\0'\nexit 3\n").unwrap();
+    fs::set_permissions(&sed, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", dir.display(), std::env::var("PATH").unwrap());
+    let mut command = project.command(&["build"]);
+    Outcome::of(command.env("PATH", path)).fails_saying(&["exit status 3"]);
+    assert!(!project.has("x.tar"));
+}
+
+#[test]
+fn names_that_no_command_has_room_for_are_a_mistake_that_says_what_to_do() {
+    let project = named(
+        "  copy: copy({ srcs: glob(\"many/**\"), root: \"many\", to: \"out\" }),\n  tar: archive({ srcs: glob(\"many/**\"), out: \"x.tar\" }),",
+    );
+    let deep = vec!["d".repeat(240); 11].join("/");
+    for number in 0..800 {
+        project.write(&format!("many/{deep}/{number}"), "");
+    }
+    for target in ["//:copy", "//:tar"] {
+        project
+            .zako(&["build", target])
+            .fails_saying(&["than a command may be", "split the target"]);
     }
 }
 

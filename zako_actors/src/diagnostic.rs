@@ -123,7 +123,8 @@ impl Diagnostic {
         self
     }
 
-    /// Leaves out the middle of a message, and of a line of advice, that is longer than anybody reads: scripts write them, too.
+    /// Leaves out the middle of a message, of a line of advice, and of the whole advice, that is longer than anybody reads: scripts
+    /// write them, too.
     ///
     /// ```
     /// use zako_actors::diagnostic::Diagnostic;
@@ -132,15 +133,17 @@ impl Diagnostic {
     /// ```
     #[must_use]
     pub fn shortened(mut self) -> Self {
-        if let Some(short) = without_middle(&self.message) {
+        if let Some(short) = without_middle(&self.message, MESSAGE_BYTES) {
             self.message = short;
         }
         if let Some(help) = &mut self.help
             && help.len() > MESSAGE_BYTES
         {
             let lines = help.lines();
-            let lines = lines.map(|line| without_middle(line).unwrap_or_else(|| line.to_owned()));
-            *help = lines.collect::<Vec<_>>().join("\n");
+            let lines = lines
+                .map(|line| without_middle(line, MESSAGE_BYTES).unwrap_or_else(|| line.to_owned()));
+            let lines = lines.collect::<Vec<_>>().join("\n");
+            *help = without_middle(&lines, HELP_BYTES).unwrap_or(lines);
         }
         self
     }
@@ -211,13 +214,16 @@ pub fn line_and_column(source: &str, offset_bytes: usize) -> (u32, u32) {
 /// What is shown of a message, a quarter of it from its end.
 const MESSAGE_BYTES: usize = 4 << 10;
 
-/// The beginning and the end of a text that is too long, and how much lies between them.
-fn without_middle(text: &str) -> Option<String> {
-    let tail_bytes = MESSAGE_BYTES / 4;
-    if text.len() <= MESSAGE_BYTES {
+/// What is shown of the advice: all calls that led to a mistake have room in it.
+const HELP_BYTES: usize = 16 << 10;
+
+/// The beginning and the end of a text of more than `most_bytes`, and how much lies between them.
+fn without_middle(text: &str, most_bytes: usize) -> Option<String> {
+    let tail_bytes = most_bytes / 4;
+    if text.len() <= most_bytes {
         return None;
     }
-    let head = floor_char_boundary(text, MESSAGE_BYTES - tail_bytes);
+    let head = floor_char_boundary(text, most_bytes - tail_bytes);
     let tail = floor_char_boundary(text, text.len() - tail_bytes);
     let (head, tail, between) = (&text[..head], &text[tail..], tail - head);
     Some(format!("{head} … {between} bytes left out … {tail}"))
@@ -285,6 +291,14 @@ mod tests {
             text,
             "error: unknown key\n  --> a/BUILD.ts:3:9\n  |\n1 | one\n2 | two\n3 | let é = srcss;\n  |         ^^^^^\n  = help: did you mean `srcs`?"
         );
+    }
+
+    #[test]
+    fn advice_of_very_many_lines_is_shortened() {
+        let long = Diagnostic::error("m").with_help("line\n".repeat(200_000));
+        let help = long.shortened().help.unwrap();
+        assert!(help.len() < HELP_BYTES + 100, "{}", help.len());
+        assert!(help.starts_with("line\nline\n") && help.contains(" bytes left out … "));
     }
 
     #[test]

@@ -119,6 +119,18 @@ fn rejections_without_number_are_no_recursion() {
 }
 
 #[test]
+fn a_recursion_of_which_no_places_are_noted_is_told_as_one() {
+    for off in [
+        "Error.stackTraceLimit = 0;",
+        "Object.defineProperty(Error, 'stackTraceLimit', { get() { throw 1; } });",
+    ] {
+        let source = format!("{off} function f(): number {{ return f() + 1; }} f();");
+        let error = survive(&source, LONG).to_string();
+        assert!(error.contains("recursion is too deep"), "{off}: {error}");
+    }
+}
+
+#[test]
 fn endless_loops_hit_the_cpu_limit_and_waiting_does_not() {
     let mut workspace = Workspace::new(&[("BUILD.ts", "while (true) {}")]);
     let mut request = workspace.request("BUILD.ts");

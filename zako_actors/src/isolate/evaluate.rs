@@ -22,7 +22,7 @@ use super::exception;
 use super::figures::{Figures, IsolateFigures};
 use super::limits::{Brake, stopped};
 use super::live::{Kept, Live};
-use super::loader::{WorkspaceLoader, url_of_path};
+use super::loader::url_of_path;
 use super::modules::ModuleGraph;
 use super::runtime::{self, Host, Startup};
 use super::value::{NotJson, to_json};
@@ -282,7 +282,7 @@ impl Evaluator {
                 };
                 read_default(&mut live.runtime, module, (&request.entry, source), shape)
             }
-            Err(Ended::Js(error)) => Err(describe(&error, &live.loader, &graph.borrow())),
+            Err(Ended::Js(error)) => Err(describe(&error, &mut live, &graph.borrow())),
             Err(Ended::Engine(message)) => Err(engine_failure(message)),
         };
         // Disarmed before the runtime goes: nobody terminates what no longer exists.
@@ -480,13 +480,16 @@ fn read_default(
     })
 }
 
-fn describe(error: &CoreError, loader: &WorkspaceLoader, graph: &ModuleGraph) -> Failure {
-    let late = loader.take_late_mistakes();
+fn describe(error: &CoreError, live: &mut Live, graph: &ModuleGraph) -> Failure {
+    let late = live.loader.take_late_mistakes();
     if !late.is_empty() {
         return (FailureKind::Source, late);
     }
     let diagnostic = match error.as_kind() {
-        CoreErrorKind::Js(exception) => exception::to_diagnostic(exception, graph),
+        CoreErrorKind::Js(exception) => {
+            let notes_places = live.host.notes_places(&mut live.runtime);
+            exception::to_diagnostic(exception, graph, notes_places)
+        }
         other => Diagnostic::error(other.to_string()),
     };
     (FailureKind::Exception, vec![diagnostic])

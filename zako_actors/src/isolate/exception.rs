@@ -72,13 +72,18 @@ struct Frame {
     location: Location,
 }
 
-/// Turns an exception into a diagnostic.
-pub(super) fn to_diagnostic(error: &JsError, graph: &ModuleGraph) -> Diagnostic {
+/// Turns an exception into a diagnostic. Whether the engine `notes_places`, which scripts may turn off, tells what to think of
+/// one without any.
+pub(super) fn to_diagnostic(
+    error: &JsError,
+    graph: &ModuleGraph,
+    notes_places: bool,
+) -> Diagnostic {
     let frames = source_frames(&error.frames, graph);
-    let (message, mut help) = message_and_help(error);
+    let (message, mut help) = message_and_help(error, notes_places);
     let mut diagnostic = Diagnostic::error(message);
     for inner in error.aggregated.iter().flatten().take(MAX_FRAMES) {
-        let (message, _) = message_and_help(inner);
+        let (message, _) = message_and_help(inner, notes_places);
         let _ = write!(diagnostic.message, "\n  {message}");
         if let Some(frame) = source_frames(&inner.frames, graph).first() {
             let _ = write!(diagnostic.message, " ({})", frame.location);
@@ -135,7 +140,7 @@ fn whole_stack(error: &JsError, graph: &ModuleGraph) -> String {
 }
 
 /// Message and advice: embedded checks put their advice after `help: `.
-fn message_and_help(error: &JsError) -> (String, Option<String>) {
+fn message_and_help(error: &JsError, notes_places: bool) -> (String, Option<String>) {
     let name = error.name.as_deref().unwrap_or("Error");
     let text = error.message.as_deref().unwrap_or_default();
     if let Some(absent) = absent_global(text) {
@@ -167,8 +172,8 @@ fn message_and_help(error: &JsError) -> (String, Option<String>) {
         let message = format!("{name}: {text}");
         return (message, Some("what a rule file holds is frozen before its functions are called, as what is built in always is: an answer must not depend on what was asked before; make inside the function what it changes".to_owned()));
     }
-    if text.contains("call stack size exceeded") && error.frames.is_empty() {
-        // The engine hands all of them to one function, which is never entered.
+    if text.contains("call stack size exceeded") && error.frames.is_empty() && notes_places {
+        // A recursion has places. The engine hands all of them to one function, which is never entered.
         return (
             "more promises were rejected than the engine can tell of".to_owned(),
             Some("nothing waits for them, and each is a mistake: await them, such as with Promise.all(), or handle each by .catch()".to_owned()),

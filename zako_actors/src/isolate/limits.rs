@@ -8,7 +8,7 @@
 //! `Limits::to_stop` ends the process, and it is said which that was.
 
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use deno_core::{JsRuntime, v8};
@@ -109,16 +109,20 @@ impl Brake {
             wall, cpu, to_stop, ..
         } = request.limits;
         let stop = |cause| stop(self.pull(cause), request.entry.clone(), to_stop);
-        let again = Arc::<Mutex<Option<DeadlineGuard>>>::default();
+        let calling_off = Arc::<Mutex<CallingOff>>::default();
         let cancel = {
-            let (again, pull) = (Arc::clone(&again), self.pull(FailureKind::Cancelled));
+            let (calling_off, pull) = (Arc::clone(&calling_off), self.pull(FailureKind::Cancelled));
             move || {
+                let mut state = lock(&calling_off);
+                // A token that has begun to run its actions takes none of them back.
+                if state.is_over {
+                    return;
+                }
                 pull();
-                let guard = watchdog::after(AGAIN, move || {
+                state.again = Some(watchdog::after(AGAIN, move || {
                     pull();
                     Some(AGAIN)
-                });
-                *again.lock().unwrap_or_else(PoisonError::into_inner) = Some(guard);
+                }));
             }
         };
         Guards {
@@ -126,7 +130,7 @@ impl Brake {
             // One thread uses no more of its CPU than goes by on the clock.
             _cpu: (cpu < wall).then(|| limit_cpu(cpu, stop(FailureKind::CpuTime))),
             _cancel: request.cancel.on_cancel(cancel),
-            _again: again,
+            calling_off,
         }
     }
 }
@@ -170,7 +174,32 @@ pub(super) struct Guards {
     _wall: DeadlineGuard,
     _cpu: Option<DeadlineGuard>,
     _cancel: CancelGuard,
-    _again: Arc<Mutex<Option<DeadlineGuard>>>,
+    calling_off: Arc<Mutex<CallingOff>>,
+}
+
+impl Drop for Guards {
+    fn drop(&mut self) {
+        let again = {
+            let mut state = lock(&self.calling_off);
+            state.is_over = true;
+            state.again.take()
+        };
+        // Outside the lock: it waits for the watchdog.
+        drop(again);
+    }
+}
+
+/// What a token does to one evaluation. Whoever stops it holds the lock meanwhile.
+#[derive(Default)]
+struct CallingOff {
+    /// The guards are dropped: what comes now comes too late.
+    is_over: bool,
+    /// It is called off, again and again.
+    again: Option<DeadlineGuard>,
+}
+
+fn lock(state: &Mutex<CallingOff>) -> MutexGuard<'_, CallingOff> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Calls `stop` when the calling thread has used `limit` more of CPU time than now, and then as it says. What it has

@@ -68,10 +68,12 @@ impl Live {
     }
 
     /// Whether it can serve this evaluation as a new one would: the modules that are in it are those that would be
-    /// loaded now. (A path that was tried in vain and now leads somewhere changes what an import means.)
+    /// loaded now, and nothing has stopped it. (A path that was tried in vain and now leads somewhere changes what an import
+    /// means. A heap may reach its limit when the answer is there already.)
     pub fn fits(&self, request: &EvaluateRequest, graph: &ModuleGraph) -> bool {
         let known = |path: &String| self.modules.get(path);
-        self.root == request.root
+        self.brake.cause().is_none()
+            && self.root == request.root
             && self.context == request.context
             && self.heap_bytes == request.limits.heap_bytes
             && self.execution_context == request.execution_context
@@ -129,5 +131,67 @@ impl Kept {
         if self.0.take().is_some() {
             IS_TAKEN.set(false);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use actor_rt::CancelToken;
+
+    use super::*;
+
+    /// A runtime for `request`, in a workspace with one file, entered as evaluators do.
+    fn with_live(test: impl FnOnce(Live, &EvaluateRequest, &ModuleGraph)) {
+        let workspace = tempfile::tempdir().unwrap();
+        std::fs::write(workspace.path().join("BUILD.ts"), "export default {};").unwrap();
+        let request = EvaluateRequest::new(workspace.path(), "BUILD.ts", ContextKind::Build);
+        let compiler = Rc::default();
+        let (graph, loaded) =
+            ModuleGraph::load(&request.root, &request.entry, request.context, &compiler);
+        loaded.unwrap();
+        let graph = Rc::new(RefCell::new(graph));
+        let reactor = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        let _entered = reactor.enter();
+        let live = Live::new(&request, &graph, Startup::default()).unwrap();
+        test(live, &request, &graph.borrow());
+    }
+
+    #[test]
+    fn a_token_that_is_late_does_not_stop_a_runtime_that_is_kept() {
+        with_live(|live, request, graph| {
+            let mut request = request.clone();
+            request.cancel = CancelToken::new();
+            // The evaluation ends when the token runs its actions already.
+            let guards = Arc::new(Mutex::new(None));
+            let ending = Arc::clone(&guards);
+            let _first = request
+                .cancel
+                .on_cancel(move || drop(ending.lock().unwrap().take()));
+            *guards.lock().unwrap() = Some(live.brake.arm(&request));
+            request.cancel.cancel();
+            assert!(guards.lock().unwrap().is_none());
+            assert_eq!(live.brake.cause(), None);
+            let mut kept = Kept::default();
+            assert!(kept.keep(live).is_none());
+            assert!(kept.take(&request, graph).is_some());
+        });
+    }
+
+    #[test]
+    fn a_runtime_that_was_stopped_is_not_used_again() {
+        with_live(|live, request, graph| {
+            let mut request = request.clone();
+            request.cancel = CancelToken::new();
+            request.cancel.cancel();
+            drop(live.brake.arm(&request));
+            let mut kept = Kept::default();
+            assert!(kept.keep(live).is_none());
+            assert!(kept.take(&request, graph).is_none());
+        });
     }
 }

@@ -316,7 +316,9 @@ impl Host {
     pub fn freeze(&self, runtime: &mut JsRuntime) -> Result<(), String> {
         deno_core::scope!(scope, runtime);
         let frozen = self.call(scope, "freeze");
-        frozen.ok_or_else(|| "the modules cannot be frozen".to_owned())
+        frozen
+            .map(drop)
+            .ok_or_else(|| "the modules cannot be frozen".to_owned())
     }
 
     /// Forgets what was logged and described, and takes definitions again.
@@ -324,6 +326,13 @@ impl Host {
         deno_core::scope!(scope, runtime);
         // A function of ours that empties a list does not fail.
         let _ = self.call(scope, "reset");
+    }
+
+    /// Whether the engine notes where a mistake is made, which scripts may turn off.
+    pub fn notes_places(&self, runtime: &mut JsRuntime) -> bool {
+        deno_core::scope!(scope, runtime);
+        let notes = self.call(scope, "notesPlaces");
+        notes.is_some_and(|notes| notes.is_true())
     }
 
     /// Has the definitions of the loaded modules answer `request`, JSON text; its promises are settled by the
@@ -353,9 +362,13 @@ impl Host {
         v8::Local::new(scope, &self.collect).call(scope, host.into(), &[])
     }
 
-    fn call(&self, scope: &mut v8::PinScope<'_, '_>, name: &str) -> Option<()> {
+    fn call<'s>(
+        &self,
+        scope: &mut v8::PinScope<'s, '_>,
+        name: &str,
+    ) -> Option<v8::Local<'s, v8::Value>> {
         let host = v8::Local::new(scope, &self.object);
         let function = function(scope, host, name)?;
-        function.call(scope, host.into(), &[]).map(drop)
+        function.call(scope, host.into(), &[])
     }
 }

@@ -6,6 +6,7 @@ const MAX_LINES = 10_000;
 const MAX_CHARS = 100_000;
 
 const lines = [];
+const { Error } = globalThis;
 
 globalThis.__zakoHost = {
   version: "@VERSION@",
@@ -19,6 +20,14 @@ globalThis.__zakoHost = {
     lines.length = 0;
     this.current = "";
     this.isCalling = false;
+  },
+  // Whether the engine notes where a mistake is made: what a script put there may be anything.
+  notesPlaces() {
+    try {
+      return Error.stackTraceLimit > 0;
+    } catch {
+      return false;
+    }
   },
   log(level, message) {
     if (lines.length >= MAX_LINES) return;
